@@ -1,0 +1,57 @@
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check fix proto bench lock embeddings
+PYTHON ?= python3
+BIN := .venv/bin
+SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+PROTOS := $(wildcard proto/constellation/v1/*.proto)
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: requirements.lock pyproject.toml clients/python/pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . --editable clients/python
+	touch $@
+
+run: .venv/ready ## Run one shard on embedded storage, in data/shard
+	DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
+
+demo: .venv/ready ## Run the whole system on real viewing data
+	$(BIN)/python -m examples.demo
+
+test: .venv/ready ## Run the tests; nothing needs to be running
+	$(BIN)/pytest
+
+check: proto ## Everything CI runs
+	git diff --exit-code -- constellation/v1 # generated code is fresh
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint build/api.binpb --path constellation/v1
+	$(BIN)/pytest
+
+fix: .venv/ready ## Format, and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: .venv/ready ## Regenerate constellation/v1 from proto/
+	mkdir -p build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=proto --proto_path=$(SITE) \
+		--python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. \
+		--include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
+
+bench: .venv/ready ## Measure, as ratios inside one run
+	$(BIN)/python -m benchmarks
+
+embeddings: .venv/ready ## Make the catalogue's embeddings anew
+	$(BIN)/python -m examples.demo.embed
+
+lock: | $(BIN)/uv ## Compile requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server \
+		--group dev --group demo --group embed --no-emit-package constellation-tv \
+		--no-emit-package constellation-tv-settop --no-header --output-file requirements.lock pyproject.toml
