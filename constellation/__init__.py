@@ -1,0 +1,1 @@
+"""Constellation: the shard that lets televisions learn from each other."""

@@ -1,0 +1,1 @@
+"""What a shard knows and decides: no wire, no database."""

@@ -1,0 +1,104 @@
+"""Patterns and devices as a shard keeps them: fixed-width rows, the same in memory and on disk."""
+
+from __future__ import annotations
+
+import mmap
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.encoding import DIMENSION, ID_BYTES
+
+GENRES: Final = 8
+"""Genres a pattern may have."""
+CONTENTS: Final = 16
+"""Supporting contents a pattern may have."""
+SIGNALS_PER_HOUR: Final = 4
+"""Signals that count for a device in one hour."""
+MAX_SAMPLE_COUNT: Final = 1_000_000_000
+WORD_BYTES: Final = 64
+"""UTF-8 bytes in a content id or a genre, at most."""
+
+PATTERN: Final = np.dtype(
+    [
+        ("lsn", "<i8"),  # the commit that last changed this row
+        ("device", "<u4"),  # row number of its owner
+        ("success_rate", "<f4"),
+        ("sample_count", "<u4"),
+        ("created_at", "<u4"),  # seconds since 1970, UTC
+        ("updated_at", "<u4"),
+        ("time_of_day", "u1"),
+        ("day_type", "u1"),
+        ("content_type", "u1"),
+        ("reserved", "u1"),
+        ("pattern_id", f"V{ID_BYTES}"),
+        ("genres", "<u2", (GENRES,)),  # numbers of words; 0 means none
+        ("contents", "<u4", (CONTENTS,)),
+        ("codes", "i1", (DIMENSION,)),  # INT8 codes; unit length once divided by their norm
+    ]
+)
+"""One pattern: 512 bytes. What the index, the sums and the answers are computed from."""
+
+DEVICE: Final = np.dtype(
+    [
+        ("device_id", f"V{ID_BYTES}"),
+        ("incarnation", "<u8"),
+        ("seq", "<u8"),  # the last delta applied
+        ("synced_at", "<u4"),  # seconds since 1970, UTC
+        ("signal_hour", "<u4"),  # the hour of the device's newest signals ...
+        ("signal_contents", "<u4", (SIGNALS_PER_HOUR,)),  # ... and which contents they named
+    ]
+)
+"""One device: 56 bytes. incarnation and seq are its cursor."""
+
+PatternRows = NDArray[np.void]
+"""Shape (n,), dtype PATTERN."""
+DeviceRows = NDArray[np.void]
+"""Shape (n,), dtype DEVICE."""
+Slots = NDArray[np.int64]
+"""Shape (n,): row numbers of patterns (slots) or of devices."""
+
+
+class WordKind(IntEnum):
+    """What a word names. Each kind is numbered from 1."""
+
+    GENRE = 1
+    CONTENT = 2
+
+
+_MAP_NORESERVE: Final = 0x4000  # Linux; the mmap module names it only from Python 3.13 on
+_WEIGHTS: Final = np.random.default_rng(0x5EED).integers(
+    0, 2**63, size=PATTERN.itemsize // 8, dtype=np.uint64
+) | np.uint64(1)
+_SLOT_WEIGHT: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+def digest(slots: Slots, rows: NDArray[np.void]) -> int:
+    """Return a 64-bit sum over (slot, row) pairs, in any order: 0 for none.
+
+    Adding a row adds its term and removing it subtracts the term, modulo 2**64, so the digest of a
+    table follows its changes without a scan (an AdHash: Bellare and Micciancio, Eurocrypt 1997).
+    It finds accidents, not attacks.
+    """
+    if not len(slots):
+        return 0
+    words = np.ascontiguousarray(rows).view(np.uint64).reshape(len(rows), -1)
+    terms = (words * _WEIGHTS[: words.shape[1]]).sum(axis=1, dtype=np.uint64)
+    terms ^= (slots.astype(np.uint64) + np.uint64(1)) * _SLOT_WEIGHT
+    terms ^= terms >> np.uint64(29)
+    terms *= np.uint64(0xBF58476D1CE4E5B9)
+    terms ^= terms >> np.uint64(32)
+    return int(terms.sum(dtype=np.uint64))
+
+
+def reserve(count: int, dtype: np.dtype[np.void] | np.dtype[np.generic]) -> NDArray[np.void]:
+    """Return `count` zeroed rows that take memory only once they are written to.
+
+    Growing never copies, so it never stalls the event loop.
+    """
+    size = max(count * dtype.itemsize, mmap.PAGESIZE)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    memory = mmap.mmap(-1, size, flags=flags)
+    return np.frombuffer(memory, dtype=dtype, count=count)

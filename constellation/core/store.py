@@ -1,0 +1,189 @@
+"""PatternStore: what the core asks of a store.
+
+The core decides what a commit changes (rows, cursors, words, counts); a store makes exactly that
+durable, all or nothing, for the one writer that holds the epoch. Rows are fixed-width, so a store
+moves columns of bytes and never looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.core.patterns import (
+    DEVICE,
+    PATTERN,
+    DeviceRows,
+    PatternRows,
+    Slots,
+    WordKind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A genre or a content id, and the number rows hold in its place."""
+
+    kind: WordKind
+    number: int
+    """From 1, dense, per kind."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One thing that can be watched, as the catalogue holds it."""
+
+    content_id: str
+    title: str
+    content_type: int
+    genres: tuple[str, ...]
+    year: int
+    codes: bytes
+    """DIMENSION int8 codes; unit length once divided by their norm."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HourlyCounts:
+    """Distinct devices for each (hour, content): absolute values, column by column."""
+
+    hours: NDArray[np.uint32]
+    contents: NDArray[np.uint32]
+    """Numbers of words."""
+    devices: NDArray[np.uint32]
+
+
+def no_slots() -> Slots:
+    return np.empty(0, np.int64)
+
+
+def no_counts() -> HourlyCounts:
+    empty = np.empty(0, np.uint32)
+    return HourlyCounts(empty, empty, empty)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a store must hold after a commit; written with it and compared at recovery."""
+
+    lsn: int = 0
+    """Log sequence number: commits so far."""
+    patterns: int = 0
+    devices: int = 0
+    pattern_digest: int = 0
+    """`patterns.digest` over all (slot, row); 0 to 2**64 - 1."""
+    device_digest: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """All that one commit writes. A slot is in at most one of `slots` and `freed`."""
+
+    totals: Totals
+    slots: Slots = field(default_factory=no_slots)
+    """Pattern rows to insert or replace, distinct ..."""
+    rows: PatternRows = field(default_factory=lambda: np.empty(0, PATTERN))
+    """... and what they become."""
+    freed: Slots = field(default_factory=no_slots)
+    """Pattern rows to delete; distinct; each exists."""
+    device_slots: Slots = field(default_factory=no_slots)
+    """Device rows to insert or replace, distinct ..."""
+    device_rows: DeviceRows = field(default_factory=lambda: np.empty(0, DEVICE))
+    """... and what they become."""
+    freed_devices: Slots = field(default_factory=no_slots)
+    words: Sequence[Word] = ()
+    """New words; never changed or removed later."""
+    counts: HourlyCounts = field(default_factory=no_counts)
+    """Counts to insert or replace."""
+    oldest_hour: int = 0
+    """Counts of earlier hours are deleted."""
+
+
+class PatternStore(Protocol):
+    """Patterns, devices, words, hourly counts and the catalogue of one shard; one writer.
+
+    Reading (`scan_…`, `words`, `counts`) is for recovery, before the first commit; catalogue reads
+    are for any time. Every method may raise NotReadyError while the store is away; a commit or a
+    content write that raised it changed nothing. StoreFailedError means nothing may be acked any
+    more and the process must end.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Return "memory", "sqlite" or "postgres"."""
+        ...
+
+    async def take_epoch(self) -> int:
+        """Become the shard's one writer: from now on every earlier epoch is fenced."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Return the totals of the last commit."""
+        ...
+
+    async def commit(self, epoch: int, changes: Changes) -> None:
+        """Write the changes durably, all or nothing.
+
+        `changes.totals.lsn` must be the last lsn + 1. Raises FencedError after a takeover.
+        """
+        ...
+
+    def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
+        """Yield every pattern row once, in blocks of at most 65,536, in ascending slots.
+
+        Raises DamagedStoreError when what is stored cannot be read as rows.
+        """
+        ...
+
+    def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
+        """Yield every device row once, likewise."""
+        ...
+
+    async def words(self) -> Sequence[Word]:
+        """Return every word, in the order of their numbers within each kind."""
+        ...
+
+    async def counts(self) -> HourlyCounts:
+        """Return every hourly count."""
+        ...
+
+    async def changed_since(self, lsn: int) -> Slots | None:
+        """Return the pattern slots changed or freed by commits after `lsn`, ascending, distinct.
+
+        None when the log no longer reaches back that far, or `lsn` is ahead of the store.
+        """
+        ...
+
+    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
+        """Drop the log of changed slots up to and including `through_lsn`."""
+        ...
+
+    async def put_contents(
+        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+    ) -> None:
+        """Insert or replace contents, and insert new words, durably, all or nothing."""
+        ...
+
+    async def get_content(self, content_id: str) -> Content | None:
+        """Return one content, or None."""
+        ...
+
+    async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
+        """Return up to `limit` contents whose content_id sorts after `after`, by UTF-8 bytes."""
+        ...
+
+    async def count_contents(self) -> int:
+        """Return how many contents the catalogue holds."""
+        ...
+
+    async def probe(self) -> None:
+        """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
+        ...
+
+    async def size_bytes(self) -> int:
+        """Return the bytes the store takes on disk; 0 for memory."""
+        ...
