@@ -50,8 +50,10 @@ def decode(data: bytes, encoding: Encoding) -> Embeddings:
     """
     rows = np.frombuffer(data, dtype=ROWS[encoding])
     if encoding is Encoding.INT8:
-        return rows["codes"] * rows["scale"][:, None]
-    return rows["values"].astype(np.float32)
+        scaled: Embeddings = rows["codes"] * rows["scale"][:, None]
+        return scaled
+    values: Embeddings = rows["values"].astype(np.float32)
+    return values
 
 
 def encode(embeddings: Embeddings, encoding: Encoding) -> bytes:
@@ -89,9 +91,11 @@ def unit_scales(codes: Codes) -> NDArray[np.float32]:
     wide = codes.astype(np.int32)
     squares = np.einsum("ij,ij->i", wide, wide)
     with np.errstate(divide="ignore"):
-        return (1.0 / np.sqrt(squares.astype(np.float64))).astype(np.float32)
+        scales: NDArray[np.float32] = (1.0 / np.sqrt(squares.astype(np.float64))).astype(np.float32)
+    return scales
 
 
 def unit(codes: Codes) -> Embeddings:
     """Return unit-length embeddings of stored codes, shape (n, DIMENSION)."""
-    return codes * unit_scales(codes)[:, None]
+    embeddings: Embeddings = codes * unit_scales(codes)[:, None]
+    return embeddings

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from constellation.encoding import Encoding
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.encoding import Encoding
 
 
 class Reason(IntEnum):
@@ -74,6 +77,8 @@ class Verdict(IntEnum):
     """Its seq is beyond the next one; nothing changed."""
     RESYNC = 4
     """There is no usable cursor for it; nothing changed."""
+    REFUSED = 5
+    """The shard has no room for another device; nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def digest(slots: Slots, rows: NDArray[np.void]) -> int:
     return int(terms.sum(dtype=np.uint64))
 
 
-def reserve(count: int, dtype: np.dtype[np.void] | np.dtype[np.generic]) -> NDArray[np.void]:
+def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return `count` zeroed rows that take memory only once they are written to.
 
     Growing never copies, so it never stalls the event loop.

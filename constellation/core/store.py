@@ -7,12 +7,10 @@ moves columns of bytes and never looks inside.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from constellation.core.patterns import (
     DEVICE,
@@ -22,6 +20,11 @@ from constellation.core.patterns import (
     Slots,
     WordKind,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,10 @@ class PatternStore(Protocol):
         """Become the shard's one writer: from now on every earlier epoch is fenced."""
         ...
 
+    async def secret(self) -> bytes:
+        """Return 32 random bytes, made with the store: they key what stays pseudonymous."""
+        ...
+
     async def totals(self) -> Totals:
         """Return the totals of the last commit."""
         ...
@@ -182,6 +189,10 @@ class PatternStore(Protocol):
 
     async def probe(self) -> None:
         """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
+        ...
+
+    async def verify(self) -> Sequence[str]:
+        """Read everything once; return what is damaged, nothing when all is well."""
         ...
 
     async def size_bytes(self) -> int:

@@ -1,0 +1,80 @@
+"""Catalogue: content with embeddings, and each content's genres by number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.errors import NotFoundError
+from constellation.core.patterns import GENRES, WordKind, reserve
+from constellation.core.words import LIMITS, NewWords
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.store import Content, PatternStore
+    from constellation.core.table import Table
+
+_PAGE: Final = 1000
+
+
+class Catalogue:
+    """The contents themselves stay in the store; only their genres are kept in memory."""
+
+    def __init__(self, store: PatternStore, table: Table) -> None:
+        self.count = 0
+        self.genres: NDArray[np.uint16] = reserve(
+            (LIMITS[WordKind.CONTENT] + 1) * GENRES, np.dtype("<u2")
+        ).reshape(-1, GENRES)
+        """By content number: the numbers of its genres, 0 for none."""
+        self._store = store
+        self._table = table
+
+    async def load(self) -> None:
+        """Learn the genres of everything stored."""
+        after = ""
+        while page := await self._store.list_contents(after, _PAGE):
+            for content in page:
+                self._learn(content)
+            after = page[-1].content_id
+        self.count = await self._store.count_contents()
+
+    async def add(self, epoch: int, contents: Sequence[Content]) -> tuple[int, int]:
+        """Store contents durably; return how many were new and how many replaced.
+
+        The caller excludes commits meanwhile: both number new words.
+        """
+        known = [await self._store.get_content(content.content_id) for content in contents]
+        replaced = {content.content_id for content in known if content is not None}
+        distinct = {content.content_id for content in contents}
+        words = NewWords(self._table.words)
+        words.numbers(WordKind.CONTENT, [content.content_id for content in contents])
+        for content in contents:
+            words.numbers(WordKind.GENRE, content.genres)
+        await self._store.put_contents(epoch, contents, words.words())
+        self._table.words.add(words.words())
+        for content in contents:
+            self._learn(content)
+        self.count += len(distinct) - len(replaced)
+        return len(distinct) - len(replaced), len(replaced)
+
+    async def get(self, content_id: str) -> Content:
+        """Return one content; raise NotFoundError when there is none."""
+        content = await self._store.get_content(content_id)
+        if content is None:
+            raise NotFoundError(f"the catalogue has no content {content_id!r}")
+        return content
+
+    async def page(self, after: str, limit: int) -> Sequence[Content]:
+        """Return up to `limit` contents whose content_id sorts after `after`."""
+        return await self._store.list_contents(after, limit)
+
+    def _learn(self, content: Content) -> None:
+        words = self._table.words
+        number = words.number(WordKind.CONTENT, content.content_id)
+        genres = [words.number(WordKind.GENRE, genre) for genre in content.genres]
+        self.genres[number] = 0
+        self.genres[number, : len(genres)] = genres

@@ -1,0 +1,233 @@
+"""Recovery: a stored shard back into memory, and the proof that both agree."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import structlog
+
+from constellation.core.changes import is_shared
+from constellation.core.errors import DamagedStoreError
+from constellation.core.index.pattern import PatternIndex
+from constellation.core.patterns import Slots, digest
+from constellation.core.signals import HourlyRing
+from constellation.core.store import PatternStore, Totals
+from constellation.core.table import FreeSlots, Holding, Table, device_keys, pattern_keys
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.core.rules import Rules
+
+log = structlog.get_logger(__name__)
+
+_MODULUS = 2**64
+_BLOCK = 65_536
+
+
+class SnapshotFiles(Protocol):
+    """Where index snapshots are kept. Every method blocks."""
+
+    def write(self, lsn: int, payload: NDArray[np.uint8] | bytes) -> None:
+        """Keep a snapshot durably, and drop older ones."""
+        ...
+
+    def read(self) -> tuple[int, NDArray[np.uint8]] | None:
+        """Return the newest snapshot that is intact, and the lsn it was taken at."""
+        ...
+
+    def newest_lsn(self) -> int | None:
+        """Return the lsn of the newest snapshot, intact or not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recovered:
+    """A shard in memory, as it is stored."""
+
+    table: Table
+    ring: HourlyRing
+    index: PatternIndex
+    problems: list[str]
+    """What does not agree; empty when all is well."""
+
+
+async def recover(
+    store: PatternStore, rules: Rules, snapshots: SnapshotFiles | None, *, exact_limit: int
+) -> Recovered:
+    """Load a shard. Problems are listed, not raised, so that a check can show all of them."""
+    stored = await store.totals()
+    table, ring = Table(rules), HourlyRing()
+    table.words.add(await store.words())
+    problems = _behind(stored, snapshots)
+    problems += _differences(stored, await _load(store, table))
+    table.totals = stored
+    ring.put(await store.counts())
+    index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
+    await _fill(index, store, table, rules, snapshots)
+    problems += check_index(table, index, rules)
+    return Recovered(table, ring, index, problems)
+
+
+def require_sound(recovered: Recovered, place: str) -> None:
+    """Raise DamagedStoreError when what was recovered does not agree."""
+    if recovered.problems:
+        raise DamagedStoreError(
+            f"{place} is damaged: {'; '.join(recovered.problems)}. Restore a backup, or move it "
+            "away and start empty: the devices send their patterns again"
+        )
+
+
+def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
+    """Return how the index differs from the shareable patterns of the table."""
+    used = table.free_patterns.used
+    shared = np.flatnonzero(is_shared(table.patterns[:used], rules))
+    missing = np.setdiff1d(shared, index.slots(), assume_unique=True)
+    surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
+    problems = []
+    if len(missing):
+        problems.append(
+            f"{len(missing)} patterns are missing from the index, slot {missing[0]} first"
+        )
+    if len(surplus):
+        problems.append(f"the index holds {len(surplus)} others, slot {surplus[0]} first")
+    return problems
+
+
+def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> list[str]:
+    newest = snapshots.newest_lsn() if snapshots else None
+    if newest is None or newest <= stored.lsn:
+        return []
+    return [
+        (
+            f"the database ends at commit {stored.lsn}, but an index snapshot was taken at {newest}: "
+            "commits were lost"
+        )
+    ]
+
+
+def _differences(stored: Totals, loaded: Totals) -> list[str]:
+    pairs = (
+        ("patterns", stored.patterns, loaded.patterns),
+        ("devices", stored.devices, loaded.devices),
+        ("pattern digest", stored.pattern_digest, loaded.pattern_digest),
+        ("device digest", stored.device_digest, loaded.device_digest),
+    )
+    return [
+        f"{name}: the last commit says {expected}, the rows say {found}"
+        for name, expected, found in pairs
+        if expected != found
+    ]
+
+
+async def _load(store: PatternStore, table: Table) -> Totals:
+    """Fill the table's rows, directories, lists and support; return what the rows add up to."""
+    device_slots, device_digest = await _load_devices(store, table)
+    pattern_slots, pattern_digest = await _load_patterns(store, table)
+    _free(table.free_devices, device_slots)
+    _free(table.free_patterns, pattern_slots)
+    _link(table, device_slots, pattern_slots)
+    return Totals(
+        0,
+        len(pattern_slots),
+        len(device_slots),
+        pattern_digest % _MODULUS,
+        device_digest % _MODULUS,
+    )
+
+
+async def _load_devices(store: PatternStore, table: Table) -> tuple[Slots, int]:
+    parts, total = [np.empty(0, np.int64)], 0
+    async for slots, rows in store.scan_devices():
+        _fits(slots, len(table.devices), "MAX_DEVICES")
+        table.devices[slots] = rows
+        table.device_directory.put(device_keys(rows["device_id"].tobytes()), slots)
+        parts.append(slots)
+        total += digest(slots, rows)
+    return np.concatenate(parts), total
+
+
+async def _load_patterns(store: PatternStore, table: Table) -> tuple[Slots, int]:
+    parts, total = [np.empty(0, np.int64)], 0
+    async for slots, rows in store.scan_patterns():
+        _fits(slots, len(table.patterns), "MAX_PATTERNS")
+        table.patterns[slots] = rows
+        ids = np.frombuffer(rows["pattern_id"].tobytes(), "<u8").reshape(-1, 2)
+        keys = pattern_keys(ids, rows["device"].astype(np.int64))
+        table.pattern_directory.put(keys, slots)
+        parts.append(slots)
+        total += digest(slots, rows)
+    return np.concatenate(parts), total
+
+
+def _fits(slots: Slots, capacity: int, variable: str) -> None:
+    if len(slots) and slots[-1] >= capacity:
+        raise DamagedStoreError(
+            f"a stored row has number {slots[-1]}, but {variable} is {capacity}: raise {variable}"
+        )
+
+
+def _free(free: FreeSlots, slots: Slots) -> None:
+    free.used = int(slots[-1]) + 1 if len(slots) else 0
+    unused = np.ones(free.used, bool)
+    unused[slots] = False
+    free.freed = np.flatnonzero(unused).tolist()
+
+
+def _link(table: Table, devices: Slots, patterns: Slots) -> None:
+    rows = table.patterns[patterns]
+    owners = rows["device"].astype(np.int64)
+    order = np.argsort(owners, kind="stable")
+    places = np.searchsorted(devices, owners[order])
+    table.link(devices, Holding(places, patterns[order]))
+    pairs = (owners.astype(np.uint64) << np.uint64(32))[:, None] | rows["contents"]
+    supported = np.unique(pairs[rows["contents"] > 0]) & np.uint64(0xFFFFFFFF)
+    np.add.at(table.support, supported.astype(np.int64), np.uint32(1))
+
+
+async def _fill(
+    index: PatternIndex,
+    store: PatternStore,
+    table: Table,
+    rules: Rules,
+    snapshots: SnapshotFiles | None,
+) -> None:
+    """Fill the index from its newest snapshot and what changed since, or from the table."""
+    changed = await _restored(index, store, snapshots)
+    shared = is_shared(table.patterns[: table.free_patterns.used], rules)
+    if changed is None:
+        added = np.flatnonzero(shared)
+    else:
+        added = changed[changed < len(shared)]
+        added = added[shared[added]]
+    gone = np.empty(0, np.int64) if changed is None else changed
+    await asyncio.to_thread(index.apply, gone, np.empty(0, np.int64), table.patterns["codes"][:0])
+    for start in range(0, len(added), _BLOCK):
+        block = added[start : start + _BLOCK]
+        await asyncio.to_thread(index.apply, block[:0], block, table.patterns["codes"][block])
+        if index.due():
+            await asyncio.to_thread(index.rebuild)
+
+
+async def _restored(
+    index: PatternIndex, store: PatternStore, snapshots: SnapshotFiles | None
+) -> Slots | None:
+    """Restore the newest snapshot; return what changed since, None when there is nothing to use."""
+    found = await asyncio.to_thread(snapshots.read) if snapshots else None
+    if found is None:
+        return None
+    lsn, payload = found
+    changed = await store.changed_since(lsn)
+    if changed is None:
+        log.warning("snapshot_refused", lsn=lsn, reason="the log does not reach back to it")
+        return None
+    try:
+        await asyncio.to_thread(index.restore, payload)
+    except ValueError as error:
+        log.warning("snapshot_refused", lsn=lsn, reason=str(error))
+        return None
+    log.info("snapshot_restored", lsn=lsn, patterns=len(index), changed=len(changed))
+    return changed

@@ -1,0 +1,264 @@
+"""ShardManager: admission, cursors, commits, similar patterns and trends of one shard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from constellation.core.catalogue import Catalogue
+from constellation.core.cursors import Cursor, Expectation, expectation
+from constellation.core.deltas import Verdict
+from constellation.core.errors import (
+    ConstellationError,
+    FencedError,
+    NotOwnerError,
+    NotReadyError,
+    ShardFullError,
+    StoreFailedError,
+)
+from constellation.core.feeder import IndexFeeder
+from constellation.core.global_state import GlobalState
+from constellation.core.inbox import Entry, Inbox
+from constellation.core.patterns import WordKind
+from constellation.core.planning import Plan, apply, plan, plan_expiry
+from constellation.core.similar import SimilarSearch
+from constellation.core.stats import Stats
+from constellation.core.trends import Trend, genre_counts, trending
+from constellation.encoding import ID_BYTES
+from constellation.placement import owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from constellation.core.recovery import Recovered, SnapshotFiles
+    from constellation.core.rules import Rules
+    from constellation.core.signals import HourlyRing
+    from constellation.core.store import Content, PatternStore
+    from constellation.core.table import Table
+
+log = structlog.get_logger(__name__)
+
+_EXPIRY_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which shard this is, and which others there are."""
+
+    shard_id: int = 0
+    region: str = "default"
+    shards: Mapping[int, str] = field(default_factory=dict)
+    """The shard map: addresses by shard_id. Empty: this shard owns every device."""
+
+
+class ShardManager:
+    """One shard's knowledge. Used from one event loop; opened by `server.serve`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        rules: Rules,
+        store: PatternStore,
+        recovered: Recovered,
+        *,
+        epoch: int,
+        secret: bytes,
+    ) -> None:
+        self.identity = identity
+        self.rules = rules
+        self.store = store
+        self.epoch = epoch
+        self.table: Table = recovered.table
+        self.ring: HourlyRing = recovered.ring
+        self.index = recovered.index
+        self.catalogue = Catalogue(store, self.table)
+        self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
+        self.similar = SimilarSearch(self.table, self.index, rules, secret)
+        self.globals = GlobalState(generation=epoch)
+        self.inbox = Inbox()
+        self.stats = Stats()
+        self.draining = False
+        self.store_problem: str | None = None
+        """Why the last write failed; None while writes succeed."""
+        self.on_taste_moved: Callable[[Sequence[bytes]], None] = lambda _: None
+        self.on_published: Callable[[], None] = lambda: None
+        self._writing = asyncio.Lock()
+
+    def admit(self, device_id: bytes) -> None:
+        """Return when a device may sync here.
+
+        Raises NotReadyError while draining, NotOwnerError for another shard's device and
+        ShardFullError for one device too many.
+        """
+        if self.draining:
+            raise NotReadyError("this shard is draining: connect again, on a new channel")
+        self.require_owned(device_id)
+        if self.table.totals.devices < self.rules.max_devices:
+            return
+        if self.table.find_device(device_id) < 0:
+            raise ShardFullError(
+                f"shard {self.identity.shard_id} has {self.table.totals.devices} devices, "
+                f"and MAX_DEVICES is {self.rules.max_devices}"
+            )
+
+    def require_owned(self, device_id: bytes) -> None:
+        """Raise NotOwnerError for another shard's device."""
+        shards = self.identity.shards
+        if shards and (shard_id := owner(device_id, shards)) != self.identity.shard_id:
+            raise NotOwnerError(shard_id, shards[shard_id])
+
+    def cursor(self, device_id: bytes) -> Cursor | None:
+        """Return a device's durable cursor."""
+        slot = self.table.find_device(device_id)
+        if slot < 0:
+            return None
+        row = self.table.devices[slot]
+        return Cursor(int(row["incarnation"]), int(row["seq"]))
+
+    def expectation(self, device_id: bytes, incarnation: int, last_acked_seq: int) -> Expectation:
+        """Return what a device that says Hello is told about its numbering."""
+        return expectation(self.cursor(device_id), incarnation, last_acked_seq)
+
+    async def commit_forever(self) -> None:
+        """Commit whatever waits; then tell index, sums and senders. Runs until cancelled."""
+        while True:
+            entries = await self.inbox.take()
+            async with self._writing:
+                await self._commit(entries)
+
+    async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
+        """Store contents durably; return how many were new and how many replaced."""
+        async with self._writing:
+            return await self.catalogue.add(self.epoch, contents)
+
+    async def expire_forever(self, ttl_seconds: float) -> None:
+        """Delete devices that were silent for long, or that another shard owns now."""
+        while True:
+            await self.expire(ttl_seconds, time.time())
+            await asyncio.sleep(min(3600.0, ttl_seconds))
+
+    async def expire(self, ttl_seconds: float, now: float) -> int:
+        """Delete devices silent since `ttl_seconds` before `now`; return how many."""
+        expired = 0
+        while True:
+            async with self._writing:
+                rows = self.table.devices[: self.table.free_devices.used]
+                silent = (rows["incarnation"] > 0) & (rows["synced_at"] < now - ttl_seconds)
+                devices = np.flatnonzero(silent)[:_EXPIRY_BATCH]
+                if not len(devices):
+                    return expired
+                await self._write(plan_expiry(self.table, devices, self.rules))
+            expired += len(devices)
+            log.info("devices_expired", count=len(devices))
+
+    async def publish_forever(self, interval_seconds: float) -> None:
+        """Work the trends out anew, and again. Runs until cancelled."""
+        while True:
+            await self.publish(time.time())
+            await asyncio.sleep(interval_seconds)
+
+    async def publish(self, now: float) -> None:
+        """Work the trends out, and tell the streams when they changed."""
+        trends = await asyncio.to_thread(self._trends, int(now) // 3600)
+        if self.globals.publish(trends):
+            log.info("global_published", version=self.globals.version.version, trends=len(trends))
+            self.on_published()
+
+    async def snapshot(self, files: SnapshotFiles) -> None:
+        """Keep the index as it is, so that the next start need not build it."""
+        lsn = self.feeder.lsn
+        payload = await asyncio.to_thread(self.index.dump)
+        if payload is None:
+            return
+        await asyncio.to_thread(files.write, lsn, payload)
+        await self.store.forget_changes(self.epoch, lsn)
+        log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
+
+    async def snapshot_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
+        """Keep a snapshot every so often. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(interval_seconds)
+            await self.snapshot(files)
+
+    def active_devices(self, open_streams: Sequence[bytes], now: float) -> int:
+        """Return the devices with an open stream, or synced within the active window."""
+        rows = self.table.devices[: self.table.free_devices.used]
+        active = rows["synced_at"] >= now - self.rules.active_window_seconds
+        if open_streams:
+            ids = np.frombuffer(b"".join(open_streams), "<u8").reshape(-1, ID_BYTES // 8)
+            slots = self.table.device_directory.find(ids)
+            active[slots[slots >= 0]] = True
+        return int(np.count_nonzero(active))
+
+    async def _commit(self, entries: Sequence[Entry]) -> None:
+        deltas = [entry.delta for entry in entries]
+        planned = plan(self.table, self.ring, self.rules, deltas, time.time())
+        try:
+            await self._write(planned)
+        except NotReadyError as error:  # nothing was written: the devices send again
+            for entry in entries:
+                entry.sender.fail(error)
+            return
+        self._count(entries, planned)
+        for entry, receipt in zip(entries, planned.receipts, strict=True):
+            entry.sender.settle(receipt)
+        self._tell_moved(planned)
+
+    async def _write(self, planned: Plan) -> None:
+        """Make a plan durable, then bring memory to the same state."""
+        if planned.is_empty:
+            return
+        try:
+            await self.store.commit(self.epoch, planned.changes)
+        except ConstellationError as error:
+            self.store_problem = str(error)
+            if isinstance(error, FencedError | StoreFailedError):
+                log.error("commit_failed", problem=str(error))  # noqa: TRY400 - no traceback: told whole
+            raise
+        self.store_problem = None
+        apply(self.table, self.ring, planned)
+        self.stats.commits += 1
+        await self.feeder.add(planned.patterns, planned.changes.totals.lsn)
+
+    def _count(self, entries: Sequence[Entry], planned: Plan) -> None:
+        stats, now = self.stats, asyncio.get_running_loop().time()
+        stats.record([entry.arrived for entry in entries], now)
+        for receipt in planned.receipts:
+            stats.deltas_applied += receipt.verdict is Verdict.APPLIED
+            stats.deltas_duplicate += receipt.verdict is Verdict.DUPLICATE
+            stats.patterns_rejected += len(receipt.rejected)
+            stats.signals_dropped += receipt.signals_dropped
+
+    def _tell_moved(self, planned: Plan) -> None:
+        moved = self.table.devices["device_id"][planned.patterns.moved]
+        if len(moved):
+            self.on_taste_moved([device_id.tobytes() for device_id in moved])
+
+    def _trends(self, now_hour: int) -> list[Trend]:
+        """Return the strongest contents and genres. Runs in a thread."""
+        rules, words = self.rules, self.table.words
+        contents, counts = self.ring.window(now_hour, words.count(WordKind.CONTENT))
+        if not len(contents):
+            return []
+        supported = np.maximum(counts.max(axis=0), self.table.support[contents])
+        shared = np.asarray(supported >= rules.k_anonymity)
+        genres = genre_counts(
+            counts[:, shared], self.catalogue.genres[contents[shared]], words.count(WordKind.GENRE)
+        )
+        limit = rules.trend_limit
+        by_content = trending(counts, shared, rules.trend_decay_rate, rules.k_anonymity, limit)
+        by_genre = trending(
+            genres, genres.any(axis=0), rules.trend_decay_rate, rules.k_anonymity, limit // 5
+        )
+        return [
+            Trend(words.text(WordKind.CONTENT, int(contents[i])), "", score, direction, popularity)
+            for i, score, direction, popularity in by_content[: limit - len(by_genre)]
+        ] + [
+            Trend("", words.text(WordKind.GENRE, i), score, direction, popularity)
+            for i, score, direction, popularity in by_genre
+        ]

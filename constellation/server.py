@@ -1,0 +1,271 @@
+"""Composition root: builds one shard, runs it, drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from constellation.core.errors import ConfigError
+from constellation.core.recovery import SnapshotFiles, recover, require_sound
+from constellation.core.rules import Rules
+from constellation.core.shard import Identity, ShardManager
+from constellation.storage.memory import MemoryPatternStore
+from constellation.storage.snapshots import Snapshots
+from constellation.storage.sqlite import open_sqlite
+from constellation.transport.health import Health, HealthServicer
+from constellation.transport.limits import Limits
+from constellation.transport.shard import Process, ShardServicer
+from constellation.transport.status import StatusInterceptor
+from constellation.transport.streams import OpenStreams
+from constellation.transport.sync import SyncServicer
+from constellation.v1 import (
+    health_pb2 as constellation_health_pb2,
+)
+from constellation.v1 import (
+    health_pb2_grpc as constellation_health_pb2_grpc,
+)
+from constellation.v1 import (
+    shard_pb2,
+    shard_pb2_grpc,
+    sync_pb2,
+    sync_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.config import ShardConfig
+    from constellation.core.store import PatternStore
+
+log = structlog.get_logger(__name__)
+
+SERVICES: Final = (
+    sync_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name,
+    shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
+    constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
+)
+OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # or two servers share a port without an error
+    ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.max_metadata_size", 8192),
+    ("grpc.absolute_max_metadata_size", 16384),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 120_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.http2.bdp_probe", 0),  # 4 MB of read-ahead for each stream becomes 16 KB ...
+    ("grpc.http2.lookahead_bytes", 16_384),
+)
+"""shared by every listener; the values and their reasons are in docs/protocol.md."""
+
+_STREAM_MARGIN: Final = 256
+"""Calls beside the streams."""
+_REBUILD_CHECK_SECONDS: Final = 1.0
+_RETURN_MAX_SECONDS: Final = 10.0
+"""Devices that were asked to leave come back within this."""
+_SECONDS_PER_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class RunningShard:
+    """A shard that serves."""
+
+    port: int
+    manager: ShardManager
+    health: Health
+    drain_requested: asyncio.Event
+    """Set once somebody asked this shard to go away."""
+
+
+@asynccontextmanager
+async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
+    """Open the store that the settings name."""
+    if config.data_dir is None:
+        yield MemoryPatternStore()
+        return
+    async with open_sqlite(config.data_dir) as store:
+        yield store
+
+
+def snapshot_files(config: ShardConfig) -> SnapshotFiles | None:
+    """Return where index snapshots are kept; None without a data directory."""
+    return Snapshots(config.data_dir) if config.data_dir else None
+
+
+def rules_of(config: ShardConfig) -> Rules:
+    """Return the settings that decide what is admitted, stored and shown."""
+    return Rules(
+        max_devices=config.max_devices,
+        max_patterns=config.max_patterns,
+        max_patterns_per_device=config.max_patterns_per_device,
+        quality_threshold=config.quality_threshold,
+        share_threshold=config.share_threshold,
+        k_anonymity=config.k_anonymity,
+        trend_decay_rate=config.trend_decay_rate,
+        active_window_seconds=config.active_window_seconds,
+    )
+
+
+def limits_of(config: ShardConfig) -> Limits:
+    """Return the settings that devices are told in Welcome."""
+    return Limits(
+        max_inflight_deltas=config.max_inflight_deltas,
+        max_patterns_per_delta=config.max_patterns_per_delta,
+        heartbeat_seconds=config.heartbeat_seconds,
+        sync_interval_seconds=config.sync_interval_seconds,
+        global_min_interval_seconds=config.global_min_interval_seconds,
+        max_streams=config.max_streams,
+    )
+
+
+@asynccontextmanager
+async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[RunningShard]:
+    """Run one shard: serving once entered, drained once left. A failed task fails the block."""
+    health = Health(SERVICES)
+    files = snapshot_files(config)
+    manager = await _recovered(config, store, files)
+    limits = limits_of(config)
+    streams = OpenStreams(manager, limits)
+    manager.on_taste_moved = streams.taste_moved
+    manager.on_published = streams.published
+    drain = _Drain()
+
+    async with asyncio.TaskGroup() as tasks:
+        background = [
+            tasks.create_task(manager.commit_forever(), name="committer"),
+            tasks.create_task(manager.feeder.feed_forever(), name="index_feeder"),
+            tasks.create_task(
+                manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS), name="index_rebuild"
+            ),
+            tasks.create_task(manager.similar.search_forever(), name="similar_search"),
+            tasks.create_task(
+                manager.publish_forever(config.global_interval_seconds), name="trends"
+            ),
+            tasks.create_task(
+                manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY), name="expiry"
+            ),
+            tasks.create_task(streams.feed_forever(), name="global_feed"),
+            tasks.create_task(streams.sweep_forever(), name="sweeper"),
+        ]
+        if files is not None:
+            keeping = manager.snapshot_forever(files, config.snapshot_seconds)
+            background.append(tasks.create_task(keeping, name="snapshots"))
+        server, port = await _start(config, manager, streams, health, drain)
+        log.info(
+            "shard_started",
+            epoch=manager.epoch,
+            port=port,
+            store=store.kind,
+            patterns=manager.table.totals.patterns,
+            devices=manager.table.totals.devices,
+        )
+        try:
+            yield RunningShard(port, manager, health, drain.requested)
+        finally:
+            await _stop(
+                server,
+                manager,
+                streams,
+                health,
+                config.drain_seconds if drain.seconds is None else drain.seconds,
+            )
+            for task in background:
+                task.cancel()
+    if files is not None:
+        await manager.snapshot(files)
+    log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
+
+
+class _Drain:
+    """A wish, from the API, that this shard go away."""
+
+    def __init__(self) -> None:
+        self.requested = asyncio.Event()
+        self.seconds: float | None = None
+
+    def request(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.requested.set()
+
+
+async def _recovered(
+    config: ShardConfig, store: PatternStore, files: SnapshotFiles | None
+) -> ShardManager:
+    started = time.monotonic()
+    epoch = await store.take_epoch()
+    rules = rules_of(config)
+    recovered = await recover(store, rules, files, exact_limit=config.exact_limit)
+    require_sound(recovered, str(config.data_dir or store.kind))
+    identity = Identity(config.shard_id, config.region, config.shard_map)
+    if identity.shards and config.shard_id not in identity.shards:
+        raise ConfigError(
+            f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(identity.shards)}"
+        )
+    manager = ShardManager(
+        identity, rules, store, recovered, epoch=epoch, secret=await store.secret()
+    )
+    await manager.catalogue.load()
+    manager.stats.recovery_seconds = time.monotonic() - started
+    return manager
+
+
+async def _start(
+    config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health, drain: _Drain
+) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(
+        interceptors=[StatusInterceptor()],
+        options=OPTIONS,
+        maximum_concurrent_rpcs=config.max_streams + _STREAM_MARGIN,
+    )
+    process = Process(version("constellation-tv"), time.time(), drain.request)
+    sync_pb2_grpc.add_SyncServiceServicer_to_server(
+        SyncServicer(manager, limits_of(config), streams), server
+    )
+    shard_pb2_grpc.add_ShardServiceServicer_to_server(
+        ShardServicer(manager, streams, process), server
+    )
+    constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
+        HealthServicer(health, manager, streams.__len__), server
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection((*SERVICES, own, reflection.SERVICE_NAME), server)
+    try:
+        port = server.add_insecure_port(config.grpc_addr)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"GRPC_ADDR: cannot listen on {config.grpc_addr}: the port is in use, or the address "
+            "is not this machine's"
+        ) from error
+    await server.start()
+    await health.ready()
+    return server, port
+
+
+async def _stop(
+    server: grpc.aio.Server,
+    manager: ShardManager,
+    streams: OpenStreams,
+    health: Health,
+    seconds: float,
+) -> None:
+    """Go away in order: no new sessions, goodbyes, the last commits and acks, then the end."""
+    await health.not_ready("draining")
+    manager.draining = True
+    log.info("drain_started", streams=len(streams), seconds=seconds)
+    if len(streams):
+        await streams.drain(seconds, _RETURN_MAX_SECONDS)
+    await server.stop(grace=1.0)
+    await manager.feeder.caught_up()

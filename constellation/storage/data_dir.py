@@ -1,0 +1,63 @@
+"""A data directory: made when missing, held by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from constellation.core.errors import ConfigError, StoreInUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def held(data_dir: Path) -> Iterator[None]:
+    """Hold the directory's lock; the kernel lets go of it when the process ends, however it ends.
+
+    Raises StoreInUseError when another process holds it, ConfigError when it cannot be written.
+    """
+    try:
+        _make(data_dir)
+        lock = os.open(data_dir / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConfigError(
+            f"DATA_DIR={data_dir} cannot be written ({error.strerror}): "
+            "name a directory this user may write to, or change its owner"
+        ) from error
+    try:
+        _take(lock, data_dir)
+        yield
+    finally:
+        os.close(lock)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the directory's entries durable: a new or renamed file is not until then."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make(data_dir: Path) -> None:
+    if not data_dir.is_dir():
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with suppress(PermissionError):  # a parent we may enter but not read
+            sync_directory(data_dir.parent)
+
+
+def _take(lock: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise StoreInUseError(
+            f"{data_dir} is in use by process {holder}: stop it, or name another DATA_DIR"
+        ) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -1,0 +1,140 @@
+"""MemoryPatternStore: nothing outlives the process; for development and tests."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.errors import FencedError
+from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from numpy.typing import NDArray
+
+BLOCK_ROWS: Final = 65_536
+
+
+class MemoryPatternStore:
+    """A PatternStore in arrays and dicts. Every method is atomic: none of them awaits."""
+
+    kind: Final = "memory"
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._totals = Totals()
+        self._patterns = _Table(PATTERN)
+        self._devices = _Table(DEVICE)
+        self._words: list[Word] = []
+        self._counts: dict[tuple[int, int], int] = {}
+        self._changed: dict[int, Slots] = {}
+        self._contents: dict[str, Content] = {}
+
+    async def take_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    async def totals(self) -> Totals:
+        return self._totals
+
+    async def commit(self, epoch: int, changes: Changes) -> None:
+        self._check(epoch)
+        lsn = changes.totals.lsn
+        if lsn != self._totals.lsn + 1:
+            raise ValueError(f"lsn must be {self._totals.lsn + 1}, got {lsn}")
+        self._patterns.put(changes.slots, changes.rows)
+        self._patterns.free(changes.freed)
+        self._devices.put(changes.device_slots, changes.device_rows)
+        self._devices.free(changes.freed_devices)
+        self._words.extend(changes.words)
+        self._count(changes.counts, changes.oldest_hour)
+        self._changed[lsn] = np.concatenate((changes.slots, changes.freed))
+        self._totals = changes.totals
+
+    def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
+        return self._patterns.scan()
+
+    def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
+        return self._devices.scan()
+
+    async def words(self) -> Sequence[Word]:
+        return sorted(self._words, key=lambda word: (word.kind, word.number))
+
+    async def counts(self) -> HourlyCounts:
+        hours, contents = np.array(list(self._counts), np.uint32).reshape(-1, 2).T
+        return HourlyCounts(hours, contents, np.array(list(self._counts.values()), np.uint32))
+
+    async def changed_since(self, lsn: int) -> Slots | None:
+        later = [slots for at, slots in self._changed.items() if at > lsn]
+        if len(later) != self._totals.lsn - lsn:
+            return None
+        return np.unique(np.concatenate([np.empty(0, np.int64), *later]))
+
+    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
+        self._check(epoch)
+        self._changed = {lsn: slots for lsn, slots in self._changed.items() if lsn > through_lsn}
+
+    async def put_contents(
+        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+    ) -> None:
+        self._check(epoch)
+        self._contents.update((content.content_id, content) for content in contents)
+        self._words.extend(words)
+
+    async def get_content(self, content_id: str) -> Content | None:
+        return self._contents.get(content_id)
+
+    async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
+        later = (content_id for content_id in self._contents if content_id > after)
+        # Python orders text by code points, and UTF-8 was made to order its bytes the same way.
+        return [self._contents[content_id] for content_id in heapq.nsmallest(limit, later)]
+
+    async def count_contents(self) -> int:
+        return len(self._contents)
+
+    async def probe(self) -> None:
+        """Return: memory always answers."""
+
+    async def size_bytes(self) -> int:
+        return 0
+
+    def _check(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            raise FencedError(f"epoch {epoch} was taken over by epoch {self._epoch}")
+
+    def _count(self, counts: HourlyCounts, oldest_hour: int) -> None:
+        keys = zip(counts.hours.tolist(), counts.contents.tolist(), strict=True)
+        self._counts.update(zip(keys, counts.devices.tolist(), strict=True))
+        old = [key for key in self._counts if key[0] < oldest_hour]
+        for key in old:
+            del self._counts[key]
+
+
+class _Table:
+    """Rows by slot, in one array that doubles."""
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._rows: NDArray[np.void] = np.empty(0, dtype)
+        self._used = np.empty(0, np.bool_)
+
+    def put(self, slots: Slots, rows: NDArray[np.void]) -> None:
+        size = int(slots.max(initial=-1)) + 1
+        if size > len(self._used):
+            more = max(size, 2 * len(self._used)) - len(self._used)
+            self._rows = np.concatenate((self._rows, np.empty(more, self._rows.dtype)))
+            self._used = np.concatenate((self._used, np.zeros(more, np.bool_)))
+        self._rows[slots] = rows
+        self._used[slots] = True
+
+    def free(self, slots: Slots) -> None:
+        self._used[slots] = False
+
+    async def scan(self) -> AsyncIterator[tuple[Slots, NDArray[np.void]]]:
+        used = np.flatnonzero(self._used)
+        for start in range(0, len(used), BLOCK_ROWS):
+            slots = used[start : start + BLOCK_ROWS]
+            yield slots, self._rows[slots]

@@ -1,0 +1,90 @@
+"""Index snapshots on disk: each names the log sequence number it was taken at."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from constellation.storage.data_dir import sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+log = structlog.get_logger(__name__)
+
+_HEADER: Final = struct.Struct("<8sqQI")
+"""Magic, lsn, bytes of payload, CRC-32 of lsn, length and payload."""
+_MAGIC: Final = b"CONSTIX1"
+_PREFIX: Final = "index-"
+_SUFFIX: Final = ".snapshot"
+
+
+class Snapshots:
+    """The snapshots in one directory. Every method blocks."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, lsn: int, payload: NDArray[np.uint8] | bytes) -> None:
+        """Write one snapshot durably, then delete the others."""
+        body = memoryview(np.frombuffer(payload, np.uint8))
+        path = self._directory / f"{_PREFIX}{lsn}{_SUFFIX}"
+        unfinished = path.with_suffix(".unfinished")
+        header = _HEADER.pack(_MAGIC, lsn, len(body), _checksum(lsn, body))
+        with unfinished.open("wb") as file:
+            file.write(header)
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+        sync_directory(self._directory)
+        for other in self._directory.glob(f"{_PREFIX}*"):
+            if other != path:
+                other.unlink()
+
+    def read(self) -> tuple[int, NDArray[np.uint8]] | None:
+        """Return the lsn and the payload of the newest snapshot that verifies."""
+        for lsn, path in self._newest_first():
+            payload = _payload(lsn, path.read_bytes())
+            if payload is not None:
+                return lsn, payload
+            log.warning("snapshot_refused", path=str(path))
+        return None
+
+    def newest_lsn(self) -> int | None:
+        """Return the newest snapshot's lsn, by its name: a damaged one still tells how far we were.
+
+        A store behind it has lost commits.
+        """
+        return next((lsn for lsn, _ in self._newest_first()), None)
+
+    def _newest_first(self) -> Iterator[tuple[int, Path]]:
+        named = (
+            (path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX), path)
+            for path in self._directory.glob(f"{_PREFIX}*{_SUFFIX}")
+        )
+        yield from sorted(
+            ((int(lsn), path) for lsn, path in named if lsn.isdecimal()), reverse=True
+        )
+
+
+def _payload(lsn: int, data: bytes) -> NDArray[np.uint8] | None:
+    if len(data) < _HEADER.size:
+        return None
+    magic, written_lsn, length, checksum = _HEADER.unpack_from(data)
+    body = memoryview(data)[_HEADER.size :]
+    if (magic, written_lsn, length, checksum) != (_MAGIC, lsn, len(body), _checksum(lsn, body)):
+        return None
+    return np.frombuffer(body, np.uint8)
+
+
+def _checksum(lsn: int, body: memoryview) -> int:
+    return zlib.crc32(body, zlib.crc32(struct.pack("<qQ", lsn, len(body))))

@@ -1,0 +1,303 @@
+"""Messages to batches and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.deltas import Delta, PatternColumns, Receipt, Verdict
+from constellation.core.errors import InvalidInputError
+from constellation.core.global_state import Version
+from constellation.core.patterns import GENRES, WORD_BYTES, PatternRows, WordKind
+from constellation.core.store import Content
+from constellation.encoding import (
+    ID_BYTES,
+    ROW_BYTES,
+    Embeddings,
+    Encoding,
+    decode,
+    encode,
+    pack_int8,
+    quantise,
+    unit,
+    unit_scales,
+)
+from constellation.v1 import patterns_pb2 as pb
+from constellation.v1 import shard_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.similar import Found
+    from constellation.core.trends import Trend
+    from constellation.core.words import Words
+
+_ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
+_MAX_SEQ: Final = 2**63
+_TITLE_BYTES: Final = 256
+_CONTENT_TYPES: Final = range(1, 5)
+_MIN_NORM, _MAX_NORM = 1e-6, 1e3
+
+
+def to_device_id(device_id: bytes) -> bytes:
+    """Check a device id."""
+    if len(device_id) != ID_BYTES:
+        raise InvalidInputError("device_id", f"must be {ID_BYTES} bytes, got {len(device_id)}")
+    if not any(device_id):
+        raise InvalidInputError("device_id", "must not be all zeros")
+    return device_id
+
+
+def to_incarnation(incarnation: int) -> int:
+    """Check an incarnation."""
+    if not incarnation:
+        raise InvalidInputError("incarnation", "must not be 0: draw it at random once")
+    return incarnation
+
+
+def to_encoding(encoding: int) -> Encoding:
+    """Return an encoding by its number."""
+    known = _ENCODINGS.get(encoding)
+    if known is None:
+        raise InvalidInputError(
+            "encoding", f"must be 1 (FLOAT32), 2 (FLOAT16) or 3 (INT8), got {encoding}"
+        )
+    return known
+
+
+def to_ids(ids: bytes, field: str) -> bytes:
+    """Check a column of 16-byte ids."""
+    if len(ids) % ID_BYTES:
+        raise InvalidInputError(field, f"must be {ID_BYTES} bytes each, got {len(ids)} in all")
+    return ids
+
+
+def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: int) -> Delta:
+    """Return a delta whose columns have the right lengths; its values are checked at the commit."""
+    if not 0 < delta.seq < _MAX_SEQ:
+        raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {delta.seq}")
+    sent = delta.upserts
+    upserts = _to_columns(sent) if sent.ids or sent.embeddings else None
+    removed = to_ids(delta.removed_ids, "removed_ids")
+    count = (len(removed) + len(delta.upserts.ids)) // ID_BYTES
+    if count > max_patterns:
+        raise InvalidInputError(
+            "upserts", f"and removed_ids must be at most {max_patterns} together, got {count}"
+        )
+    contents, hours = delta.signals.content_ids, delta.signals.hours
+    if len(contents) != len(hours):
+        raise InvalidInputError(
+            "signals.hours",
+            f"must be one for each of {len(contents)} content_ids, got {len(hours)}",
+        )
+    return Delta(
+        device_id=device_id,
+        incarnation=incarnation,
+        seq=delta.seq,
+        upserts=upserts,
+        removed_ids=removed,
+        signal_contents=_to_texts(contents, "signals.content_ids"),
+        signal_hours=hours,
+        snapshot=delta.snapshot,
+    )
+
+
+def _to_columns(columns: pb.PatternColumns) -> PatternColumns:
+    count = len(to_ids(columns.ids, "ids")) // ID_BYTES
+    encoding = to_encoding(columns.encoding)
+    lengths = (
+        ("embeddings", len(columns.embeddings), count * ROW_BYTES[encoding]),
+        ("success_rates", len(columns.success_rates), count),
+        ("sample_counts", len(columns.sample_counts), count),
+        ("times_of_day", len(columns.times_of_day), count),
+        ("day_types", len(columns.day_types), count),
+        ("content_types", len(columns.content_types), count),
+        ("created_at", len(columns.created_at), count),
+        ("updated_at", len(columns.updated_at), count),
+        ("genre_counts", len(columns.genre_counts) or count, count),
+        ("genre_indexes", len(columns.genre_indexes), sum(columns.genre_counts)),
+        ("content_counts", len(columns.content_counts) or count, count),
+        ("content_indexes", len(columns.content_indexes), sum(columns.content_counts)),
+    )
+    for field, length, expected in lengths:
+        if length != expected:
+            raise InvalidInputError(
+                field, f"must have length {expected} for {count} patterns, got {length}"
+            )
+    return PatternColumns(
+        ids=columns.ids,
+        encoding=encoding,
+        embeddings=columns.embeddings,
+        success_rates=columns.success_rates,
+        sample_counts=columns.sample_counts,
+        times_of_day=columns.times_of_day,
+        day_types=columns.day_types,
+        content_types=columns.content_types,
+        created_at=columns.created_at,
+        updated_at=columns.updated_at,
+        genres=_to_texts(columns.genres, "genres"),
+        genre_counts=columns.genre_counts,
+        genre_indexes=columns.genre_indexes,
+        content_ids=_to_texts(columns.content_ids, "content_ids"),
+        content_counts=columns.content_counts,
+        content_indexes=columns.content_indexes,
+    )
+
+
+def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:
+    for text in texts:
+        if not 0 < len(text) <= WORD_BYTES or len(text.encode()) > WORD_BYTES:
+            raise InvalidInputError(
+                field, f"must be from 1 to {WORD_BYTES} bytes each, got {len(text.encode())}"
+            )
+    return texts
+
+
+def from_receipt(receipt: Receipt) -> pb.DeltaAck:
+    """Return the ack of one delta."""
+    return pb.DeltaAck(
+        through_seq=receipt.through_seq,
+        expected_seq=receipt.through_seq + 1,
+        resync_full=receipt.verdict is Verdict.RESYNC,
+        rejected=[
+            pb.Rejection(seq=r.seq, pattern_id=r.pattern_id, reason=int(r.reason))  # type: ignore[arg-type]  # enums are ints
+            for r in receipt.rejected
+        ],
+        signals_dropped=receipt.signals_dropped,
+    )
+
+
+def to_version(version: pb.GlobalVersion) -> Version:
+    return Version(version.generation, version.version)
+
+
+def from_version(version: Version) -> pb.GlobalVersion:
+    return pb.GlobalVersion(generation=version.generation, version=version.version)
+
+
+def from_found(
+    found: Found, words: Words, support: NDArray[np.uint32], k_anonymity: int, encoding: Encoding
+) -> pb.PatternColumns:
+    """Return patterns as other devices may see them: no owner, and no rarely shared content."""
+    rows = found.rows
+    columns = pb.PatternColumns(
+        ids=b"".join(found.pseudonyms),
+        encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
+        embeddings=_embedded(rows, encoding),
+        success_rates=rows["success_rate"].tolist(),
+        sample_counts=rows["sample_count"].tolist(),
+        times_of_day=rows["time_of_day"].tobytes(),
+        day_types=rows["day_type"].tobytes(),
+        content_types=rows["content_type"].tobytes(),
+        created_at=rows["created_at"].tolist(),
+        updated_at=rows["updated_at"].tolist(),
+    )
+    genres, columns.genre_counts, indexes = _dictionary(rows["genres"])
+    columns.genres.extend(words.text(WordKind.GENRE, number) for number in genres)
+    columns.genre_indexes.extend(indexes)
+    shared = np.where(support[rows["contents"]] >= k_anonymity, rows["contents"], 0)
+    contents, columns.content_counts, indexes = _dictionary(shared)
+    columns.content_ids.extend(words.text(WordKind.CONTENT, number) for number in contents)
+    columns.content_indexes.extend(indexes)
+    return columns
+
+
+def _embedded(rows: PatternRows, encoding: Encoding) -> bytes:
+    if encoding is Encoding.INT8:
+        return pack_int8(rows["codes"], unit_scales(rows["codes"]))
+    return encode(unit(rows["codes"]), encoding)
+
+
+def _dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:  # type: ignore[type-arg]  # any width
+    """Return distinct numbers but 0, how many each row has, and which of the distinct those are."""
+    present = numbers > 0
+    distinct, indexes = np.unique(numbers[present], return_inverse=True)
+    return distinct.tolist(), present.sum(axis=1).astype(np.uint8).tobytes(), indexes.tolist()
+
+
+def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
+    """Return trends of one region."""
+    return [
+        pb.Trend(
+            content_id=trend.content_id or None,
+            genre=trend.genre or None,
+            score=trend.score,
+            region=region,
+            scope=pb.TREND_SCOPE_REGIONAL,
+            direction=int(trend.direction),  # type: ignore[arg-type]  # enums are ints
+            popularity=trend.popularity,
+        )
+        for trend in trends
+    ]
+
+
+def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:
+    """Return unit-length embeddings; each must be finite and of a usable norm."""
+    known = to_encoding(encoding)
+    if not data or len(data) % ROW_BYTES[known]:
+        raise InvalidInputError(
+            field, f"must be {ROW_BYTES[known]} bytes each in {known.name}, got {len(data)} in all"
+        )
+    values = decode(data, known)
+    if not np.isfinite(values).all():
+        raise InvalidInputError(field, "must be finite: it holds NaN or infinity")
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+    bad = norms[(norms < _MIN_NORM) | (norms > _MAX_NORM)]
+    if len(bad):
+        raise InvalidInputError(field, f"must have a norm from 1e-6 to 1e3, got {bad[0]:.3g}")
+    queries: Embeddings = (values / norms[:, None]).astype(np.float32)
+    return queries
+
+
+def to_content(content: shard_pb2.Content, place: int) -> Content:
+    """Return one content; errors name its place in the request."""
+    field = f"contents[{place}]"
+    _to_texts([content.content_id], f"{field}.content_id")
+    if len(content.title.encode()) > _TITLE_BYTES:
+        raise InvalidInputError(f"{field}.title", f"must be at most {_TITLE_BYTES} bytes")
+    if content.content_type not in _CONTENT_TYPES:
+        raise InvalidInputError(
+            f"{field}.content_type", f"must be from 1 to 4, got {content.content_type}"
+        )
+    if len(content.genres) > GENRES:
+        raise InvalidInputError(
+            f"{field}.genres", f"must be at most {GENRES}, got {len(content.genres)}"
+        )
+    embedding = f"{field}.embedding"
+    queries = to_queries(content.embedding, content.encoding, embedding)
+    if len(queries) != 1:
+        raise InvalidInputError(embedding, f"must be one row, got {len(queries)}")
+    return Content(
+        content.content_id,
+        content.title,
+        int(content.content_type),
+        tuple(_to_texts(content.genres, f"{field}.genres")),
+        content.year,
+        _content_codes(content, queries),
+    )
+
+
+def _content_codes(content: shard_pb2.Content, unit_row: Embeddings) -> bytes:
+    """Return INT8 codes: those sent, when they were INT8, so that nothing is lost twice."""
+    if content.encoding == pb.ENCODING_INT8:
+        return content.embedding[4:]
+    return quantise(unit_row)[0].tobytes()
+
+
+def from_content(content: Content, *, with_embedding: bool = True) -> shard_pb2.Content:
+    """Return one content, its embedding in INT8."""
+    message = shard_pb2.Content(
+        content_id=content.content_id,
+        title=content.title,
+        content_type=content.content_type,  # type: ignore[arg-type]  # enums are ints
+        genres=content.genres,
+        year=content.year,
+    )
+    if with_embedding:
+        codes = np.frombuffer(content.codes, np.int8).reshape(1, -1)
+        message.encoding = pb.ENCODING_INT8
+        message.embedding = pack_int8(codes, unit_scales(codes))
+    return message

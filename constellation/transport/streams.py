@@ -1,0 +1,200 @@
+"""OpenStreams: every session of this process; feeds them updates, ends those that are overdue."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from constellation.core.errors import ShardFullError, SupersededError
+from constellation.transport.columns import from_found, from_trends, from_version
+from constellation.v1 import patterns_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.core.global_state import Version
+    from constellation.core.shard import ShardManager
+    from constellation.encoding import Encoding
+    from constellation.transport.limits import Limits
+    from constellation.transport.session import Session
+
+_TOGETHER: Final = 64
+"""Updates worked out at once; their searches gather into micro-batches."""
+_PAUSE: Final = 256
+"""Sessions looked at before the event loop gets a turn."""
+
+
+class OpenStreams:
+    """The sessions with an open stream. One task feeds all of them, one ends the overdue ones."""
+
+    def __init__(self, shard: ShardManager, limits: Limits) -> None:
+        self._shard = shard
+        self._limits = limits
+        self._all: set[Session] = set()
+        self._by_device: dict[bytes, Session] = {}
+        self._due: list[tuple[float, int, Session]] = []
+        self._queued: set[Session] = set()
+        self._order = count()
+        self._sooner = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def device_ids(self) -> list[bytes]:
+        """Return the devices that said Hello."""
+        return list(self._by_device)
+
+    def enter(self, session: Session) -> None:
+        """Take in a new stream; raises ShardFullError when there are too many."""
+        if len(self._all) >= self._limits.max_streams:
+            raise ShardFullError(
+                f"{len(self._all)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
+            )
+        self._all.add(session)
+
+    def leave(self, session: Session) -> None:
+        """Forget a stream that ended."""
+        session.ended = True
+        self._all.discard(session)
+        if self._by_device.get(session.device_id) is session:
+            del self._by_device[session.device_id]
+
+    def opened(self, session: Session) -> None:
+        """Make a session its device's only one."""
+        older = self._by_device.get(session.device_id)
+        if older is not None:
+            older.fail(SupersededError("a newer stream of this device is open"))
+        self._by_device[session.device_id] = session
+
+    def wants_update(self, session: Session) -> None:
+        """Queue a session for an update, no sooner than it may have one."""
+        if session in self._queued:
+            return
+        self._queued.add(session)
+        now = asyncio.get_running_loop().time()
+        due = max(now, session.updated_at + self._limits.global_min_interval_seconds)
+        heapq.heappush(self._due, (due, next(self._order), session))
+        if self._due[0][2] is session:
+            self._sooner.set()
+
+    def taste_moved(self, device_ids: Sequence[bytes]) -> None:
+        """Queue the devices that have a stream."""
+        for device_id in device_ids:
+            if session := self._by_device.get(device_id):
+                self.wants_update(session)
+
+    def published(self) -> None:
+        """Queue everybody."""
+        for session in self._by_device.values():
+            self.wants_update(session)
+
+    async def feed_forever(self) -> None:
+        """Send due updates. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._until_due(loop)
+            batch: list[Session] = []
+            while self._due and self._due[0][0] <= loop.time() and len(batch) < _TOGETHER:
+                session = heapq.heappop(self._due)[2]
+                self._queued.discard(session)
+                batch.append(session)
+            await asyncio.gather(*(self._feed(session) for session in batch))
+
+    async def sweep_forever(self) -> None:
+        """End sessions that are overdue. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(1.0, self._limits.heartbeat_seconds / 2))
+            for number, session in enumerate(list(self._all)):
+                error = session.overdue(loop.time())
+                if error is not None and not session.ended:
+                    session.fail(error)
+                if number % _PAUSE == _PAUSE - 1:
+                    await asyncio.sleep(0)
+
+    async def drain(self, spread_seconds: float, return_max_seconds: float) -> None:
+        """Ask every device to leave, spread evenly; then end the sessions of those that stayed."""
+        sessions = list(self._all)
+        for number, session in enumerate(sessions):
+            if session.device_id:
+                left = spread_seconds * (1 - number / len(sessions))
+                session.drain(left, 0.0, return_max_seconds)
+            else:
+                session.leave()
+            await asyncio.sleep(spread_seconds / len(sessions))
+        for session in list(self._all):
+            session.leave()
+
+    async def _until_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._due or self._due[0][0] > loop.time():
+            self._sooner.clear()
+            wait = self._due[0][0] - loop.time() if self._due else None
+            try:
+                async with asyncio.timeout(wait):
+                    await self._sooner.wait()
+            except TimeoutError:
+                return
+
+    async def _feed(self, session: Session) -> None:
+        if not session.accepts(self._shard.globals.version):
+            return
+        update, held = await to_update(
+            self._shard,
+            session.device_id,
+            session.held_version,
+            session.held_similar,
+            session.capacity,
+            session.encoding,
+        )
+        if session.accepts(self._shard.globals.version) and not _is_nothing(
+            update, session.held_version
+        ):
+            session.offer(update, held, asyncio.get_running_loop().time())
+
+
+async def to_update(
+    shard: ShardManager,
+    device_id: bytes,
+    held_version: Version,
+    held_similar: frozenset[bytes],
+    capacity: int,
+    encoding: Encoding,
+) -> tuple[pb.GlobalUpdate, frozenset[bytes]]:
+    """Return what a device lacks, and the similar patterns it holds after applying it."""
+    device = shard.table.find_device(device_id)
+    found = await shard.similar.near_device(device, capacity)
+    change = shard.globals.change_since(held_version)
+    new = [
+        place for place, pseudonym in enumerate(found.pseudonyms) if pseudonym not in held_similar
+    ]
+    now_held = frozenset(found.pseudonyms)
+    update = pb.GlobalUpdate(
+        version=from_version(change.version),
+        reset=change.reset,
+        similar=from_found(
+            found.only(new),
+            shard.table.words,
+            shard.table.support,
+            shard.rules.k_anonymity,
+            encoding,
+        ),
+        similarities=found.similarities[new].tolist(),
+        removed_similar_ids=b"".join(held_similar - now_held),
+        trends=from_trends(change.upserts, shard.identity.region),
+        removed_trend_content_ids=[content for content, _ in change.removed if content],
+        removed_trend_genres=[genre for _, genre in change.removed if genre],
+        similar_count=len(now_held),
+        trend_count=change.count,
+    )
+    return update, now_held
+
+
+def _is_nothing(update: pb.GlobalUpdate, held: Version) -> bool:
+    return (
+        not update.similar.ids
+        and not update.removed_similar_ids
+        and update.version.generation == held.generation
+        and update.version.version == held.version
+    )

@@ -1,0 +1,164 @@
+"""SyncService: reads and writes for a session; the unary twins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc.aio import ServicerContext
+
+from constellation.core.deltas import Receipt, Verdict
+from constellation.core.errors import (
+    ConstellationError,
+    NotFoundError,
+    ShardFullError,
+    SlowReaderError,
+)
+from constellation.core.inbox import Entry
+from constellation.transport.columns import (
+    from_receipt,
+    from_version,
+    to_delta,
+    to_device_id,
+    to_incarnation,
+    to_version,
+)
+from constellation.transport.limits import STALLED_SECONDS, Limits
+from constellation.transport.outgoing import Outgoing
+from constellation.transport.session import Session, to_held, to_reader, to_welcome
+from constellation.transport.streams import OpenStreams, to_update
+from constellation.v1 import sync_pb2 as pb
+from constellation.v1 import sync_pb2_grpc
+
+if TYPE_CHECKING:
+    from constellation.core.shard import ShardManager
+
+SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
+
+_CANCEL_GRACE_SECONDS: Final = 0.01
+"""After an end without Bye: a cancelled stream hears of it within a millisecond."""
+
+
+class _StreamOverError(ConstellationError):
+    """Everything is written and the stream ends in order; never leaves this module."""
+
+
+class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
+    """Serves set-top boxes."""
+
+    def __init__(self, shard: ShardManager, limits: Limits, streams: OpenStreams) -> None:
+        self._shard = shard
+        self._limits = limits
+        self._streams = streams
+
+    async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
+        loop = asyncio.get_running_loop()
+        outgoing = Outgoing()
+        session = Session(self._shard, self._limits, self._streams, outgoing, loop.time())
+        self._streams.enter(session)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_write(outgoing, context), name="sync_writer")
+                await self._read(session, context)
+        except* _StreamOverError:
+            pass  # in order: the status is OK
+        finally:
+            self._streams.leave(session)
+
+    async def RegisterDevice(
+        self, request: pb.RegisterDeviceRequest, context: Any
+    ) -> pb.RegisterDeviceResponse:
+        hello = request.hello
+        to_incarnation(hello.incarnation)
+        self._shard.admit(to_device_id(hello.device_id))
+        encoding, _ = to_reader(hello, self._shard.rules.similar_limit)
+        return pb.RegisterDeviceResponse(
+            welcome=to_welcome(self._shard, self._limits, hello, encoding)
+        )
+
+    async def PushPatterns(
+        self, request: pb.PushPatternsRequest, context: Any
+    ) -> pb.PushPatternsResponse:
+        device_id = to_device_id(request.device_id)
+        self._shard.admit(device_id)
+        delta = to_delta(
+            device_id,
+            to_incarnation(request.incarnation),
+            request.delta,
+            self._limits.max_patterns_per_delta,
+        )
+        await self._shard.inbox.has_room()
+        loop = asyncio.get_running_loop()
+        sender = _Waiting(loop.create_future())
+        self._shard.inbox.put(Entry(delta, sender, loop.time()))
+        return pb.PushPatternsResponse(ack=from_receipt(await sender.receipt))
+
+    async def PullPatterns(
+        self, request: pb.PullPatternsRequest, context: Any
+    ) -> pb.PullPatternsResponse:
+        device_id = to_device_id(request.device_id)
+        self._shard.require_owned(device_id)
+        encoding, capacity = to_reader(request, self._shard.rules.similar_limit)
+        update, _ = await to_update(
+            self._shard,
+            device_id,
+            to_version(getattr(request, "global")),
+            to_held(request.held_similar_ids),
+            capacity,
+            encoding,
+        )
+        return pb.PullPatternsResponse(update=update)
+
+    async def GetSyncVersion(
+        self, request: pb.GetSyncVersionRequest, context: Any
+    ) -> pb.GetSyncVersionResponse:
+        device_id = to_device_id(request.device_id)
+        self._shard.require_owned(device_id)
+        cursor = self._shard.cursor(device_id)
+        if cursor is None:
+            raise NotFoundError(f"no device {device_id.hex()} has synced here")
+        response = pb.GetSyncVersionResponse(incarnation=cursor.incarnation, through_seq=cursor.seq)
+        getattr(response, "global").CopyFrom(from_version(self._shard.globals.version))
+        return response
+
+    async def _read(self, session: Session, context: SyncContext) -> None:
+        """Hand frames to the session until the device is gone."""
+        loop, inbox = asyncio.get_running_loop(), self._shard.inbox
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            session.receive(frame, loop.time())  # type: ignore[arg-type]  # EOF is a type of its own
+            if inbox.is_full:
+                await inbox.has_room()
+        if not session.ended:  # broken: let the cancellation arrive before returning
+            await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+            session.outgoing.close()
+
+
+async def _write(outgoing: Outgoing, context: SyncContext) -> None:
+    """Write what waits until the stream is over. Nothing else writes to it."""
+    while (frame := await outgoing.take()) is not None:
+        try:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await context.write(frame)
+        except TimeoutError as error:
+            raise SlowReaderError(f"nothing was read for {STALLED_SECONDS:g} seconds") from error
+    raise _StreamOverError
+
+
+class _Waiting:
+    """A unary call that waits for its delta's receipt."""
+
+    def __init__(self, receipt: asyncio.Future[Receipt]) -> None:
+        self.receipt = receipt
+
+    def settle(self, receipt: Receipt) -> None:
+        if self.receipt.done():
+            return  # the caller went away
+        if receipt.verdict is Verdict.REFUSED:
+            self.fail(ShardFullError("this shard has no room for another device"))
+        else:
+            self.receipt.set_result(receipt)
+
+    def fail(self, error: ConstellationError) -> None:
+        if not self.receipt.done():
+            self.receipt.set_exception(error)
