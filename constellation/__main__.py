@@ -20,7 +20,7 @@ from constellation.telemetry import set_up_logs
 from constellation.transport.status import cause_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 DONE, FAILED, ASKED_WRONGLY = 0, 1, 2
 
@@ -46,20 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(run)
 
 
-def _run(run: Callable[[ShardConfig], object]) -> int:
+def _run(run: Callable[[ShardConfig], Coroutine[None, None, int]]) -> int:
     try:
         config = load(ShardConfig)
         set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
-        result = uvloop.run(run(config))  # type: ignore[arg-type]  # both are coroutine functions
+        status = uvloop.run(run(config))
     except* ConfigError as group:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
-        return_code = ASKED_WRONGLY
+        status = ASKED_WRONGLY
     except* ConstellationError as group:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
-        return_code = FAILED
-    else:
-        return_code = int(result)
-    return return_code
+        status = FAILED
+    return status
 
 
 async def _serve(config: ShardConfig) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
@@ -35,7 +35,7 @@ class ShardConfig:
     """Where gRPC is served, host:port."""
     data_dir: Path | None = None
     """Where the SQLite store lives. Unset: patterns are kept in memory, and lost at the end."""
-    shard_map: ShardMap = ShardMap({})
+    shard_map: ShardMap = field(default_factory=lambda: ShardMap({}))
     """All shards, "0=host:port,1=host:port". Unset: this shard owns every device."""
     max_devices: Count = Count(4_000_000)
     """Devices admitted; one more is refused with RESOURCE_EXHAUSTED."""
@@ -91,7 +91,7 @@ def load(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
                 values[setting.name] = PARSERS[hints[setting.name]](text)
             except ValueError as error:
                 problems.append(f"{variable}: {error}")
-        elif setting.default is MISSING:
+        elif setting.default is setting.default_factory is MISSING:
             problems.append(f"{variable} is required")
     if problems:
         raise ConfigError("; ".join(problems))

@@ -89,9 +89,7 @@ def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
     problems = []
     if len(missing):
-        problems.append(
-            f"{len(missing)} patterns are missing from the index, slot {missing[0]} first"
-        )
+        problems.append(f"the index lacks {len(missing)} patterns, slot {missing[0]} first")
     if len(surplus):
         problems.append(f"the index holds {len(surplus)} others, slot {surplus[0]} first")
     return problems
@@ -103,7 +101,7 @@ def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> list[str]:
         return []
     return [
         (
-            f"the database ends at commit {stored.lsn}, but an index snapshot was taken at {newest}: "
+            f"the database ends at commit {stored.lsn}, an index snapshot was taken at {newest}: "
             "commits were lost"
         )
     ]

@@ -87,7 +87,8 @@ class ShardManager:
         """Why the last write failed; None while writes succeed."""
         self.on_taste_moved: Callable[[Sequence[bytes]], None] = lambda _: None
         self.on_published: Callable[[], None] = lambda: None
-        self._writing = asyncio.Lock()
+        self.writing = asyncio.Lock()
+        """Held by whoever changes the store."""
 
     def admit(self, device_id: bytes) -> None:
         """Return when a device may sync here.
@@ -128,12 +129,12 @@ class ShardManager:
         """Commit whatever waits; then tell index, sums and senders. Runs until cancelled."""
         while True:
             entries = await self.inbox.take()
-            async with self._writing:
+            async with self.writing:
                 await self._commit(entries)
 
     async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         """Store contents durably; return how many were new and how many replaced."""
-        async with self._writing:
+        async with self.writing:
             return await self.catalogue.add(self.epoch, contents)
 
     async def expire_forever(self, ttl_seconds: float) -> None:
@@ -146,7 +147,7 @@ class ShardManager:
         """Delete devices silent since `ttl_seconds` before `now`; return how many."""
         expired = 0
         while True:
-            async with self._writing:
+            async with self.writing:
                 rows = self.table.devices[: self.table.free_devices.used]
                 silent = (rows["incarnation"] > 0) & (rows["synced_at"] < now - ttl_seconds)
                 devices = np.flatnonzero(silent)[:_EXPIRY_BATCH]
@@ -246,7 +247,7 @@ class ShardManager:
         if not len(contents):
             return []
         supported = np.maximum(counts.max(axis=0), self.table.support[contents])
-        shared = np.asarray(supported >= rules.k_anonymity)
+        shared = np.greater_equal(supported, rules.k_anonymity)
         genres = genre_counts(
             counts[:, shared], self.catalogue.genres[contents[shared]], words.count(WordKind.GENRE)
         )

@@ -8,7 +8,7 @@ moves columns of bytes and never looks inside.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from numpy.typing import NDArray
+
+
+SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class PatternStore(Protocol):
         ...
 
     async def secret(self) -> bytes:
-        """Return 32 random bytes, made with the store: they key what stays pseudonymous."""
+        """Return SECRET_BYTES random bytes, made with the store: they key what stays pseudonymous."""
         ...
 
     async def totals(self) -> Totals:

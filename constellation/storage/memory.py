@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import secrets
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from constellation.core.errors import FencedError
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+from constellation.core.store import SECRET_BYTES, Changes, Content, HourlyCounts, Totals, Word
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -26,6 +27,7 @@ class MemoryPatternStore:
 
     def __init__(self) -> None:
         self._epoch = 0
+        self._secret = secrets.token_bytes(SECRET_BYTES)
         self._totals = Totals()
         self._patterns = _Table(PATTERN)
         self._devices = _Table(DEVICE)
@@ -37,6 +39,9 @@ class MemoryPatternStore:
     async def take_epoch(self) -> int:
         self._epoch += 1
         return self._epoch
+
+    async def secret(self) -> bytes:
+        return self._secret
 
     async def totals(self) -> Totals:
         return self._totals
@@ -95,6 +100,9 @@ class MemoryPatternStore:
 
     async def count_contents(self) -> int:
         return len(self._contents)
+
+    async def verify(self) -> Sequence[str]:
+        return ()
 
     async def probe(self) -> None:
         """Return: memory always answers."""

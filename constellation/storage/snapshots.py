@@ -35,7 +35,7 @@ class Snapshots:
 
     def write(self, lsn: int, payload: NDArray[np.uint8] | bytes) -> None:
         """Write one snapshot durably, then delete the others."""
-        body = memoryview(np.frombuffer(payload, np.uint8))
+        body = memoryview(payload) if isinstance(payload, bytes) else payload.data
         path = self._directory / f"{_PREFIX}{lsn}{_SUFFIX}"
         unfinished = path.with_suffix(".unfinished")
         header = _HEADER.pack(_MAGIC, lsn, len(body), _checksum(lsn, body))

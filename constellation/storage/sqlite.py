@@ -80,6 +80,9 @@ class SqlitePatternStore:
     async def take_epoch(self) -> int:
         return await self._write(write.take_epoch)
 
+    async def secret(self) -> bytes:
+        return await self._read(read.read_secret)
+
     async def totals(self) -> Totals:
         return await self._read(read.read_totals)
 

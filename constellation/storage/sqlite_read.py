@@ -38,6 +38,11 @@ def read_block(
     return np.array(slots, np.int64), np.frombuffer(b"".join(rows), dtype)
 
 
+def read_secret(connection: sqlite3.Connection) -> bytes:
+    secret: bytes = connection.execute("SELECT secret FROM shard").fetchone()[0]
+    return secret
+
+
 def read_totals(connection: sqlite3.Connection) -> Totals:
     lsn, patterns, devices, pattern_digest, device_digest = connection.execute(
         "SELECT lsn, patterns, devices, pattern_digest, device_digest FROM shard"

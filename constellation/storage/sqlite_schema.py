@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from constellation.core.errors import ConfigError, DamagedStoreError
+from constellation.core.store import SECRET_BYTES
 from constellation.storage.wal import REMEDY, check_wal
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ _SCHEMA: Final = (
     """CREATE TABLE shard (
          schema_version INTEGER NOT NULL, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL,
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
-         pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL) STRICT""",
+         pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
+         secret BLOB NOT NULL) STRICT""",
 )
 
 
@@ -99,7 +102,10 @@ def _create_or_check(connection: sqlite3.Connection, database: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
         for statement in _SCHEMA:
             connection.execute(statement)
-        connection.execute("INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0)", (SCHEMA_VERSION,))
+        connection.execute(
+            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?)",
+            (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
+        )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()
     connection.execute("COMMIT")
     if len(versions) != 1:

@@ -211,7 +211,7 @@ def _embedded(rows: PatternRows, encoding: Encoding) -> bytes:
     return encode(unit(rows["codes"]), encoding)
 
 
-def _dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:  # type: ignore[type-arg]  # any width
+def _dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:
     """Return distinct numbers but 0, how many each row has, and which of the distinct those are."""
     present = numbers > 0
     distinct, indexes = np.unique(numbers[present], return_inverse=True)
@@ -222,8 +222,8 @@ def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
     """Return trends of one region."""
     return [
         pb.Trend(
-            content_id=trend.content_id or None,
-            genre=trend.genre or None,
+            content_id=trend.content_id or None,  # type: ignore[arg-type]  # None leaves it unset
+            genre=trend.genre or None,  # type: ignore[arg-type]  # None leaves it unset
             score=trend.score,
             region=region,
             scope=pb.TREND_SCOPE_REGIONAL,

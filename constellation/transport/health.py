@@ -42,9 +42,7 @@ class Health:
         """Send no more traffic."""
         await self._become(reason, _NOT_SERVING)
 
-    async def _become(
-        self, reason: str, status: health_pb2.HealthCheckResponse.ServingStatus
-    ) -> None:
+    async def _become(self, reason: str, status: int) -> None:
         self.reason = reason
         for service in self._services:
             await self.servicer.set(service, status)

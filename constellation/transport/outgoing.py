@@ -67,7 +67,7 @@ class Outgoing:
         self._heartbeat = True
         self._wake.set()
 
-    def bye(self, reason: pb.ByeReason) -> None:
+    def bye(self, reason: pb.ByeReason.ValueType) -> None:
         """Send what waits, then Bye, and end the stream in order."""
         self._last = pb.SyncResponse(bye=pb.Bye(reason=reason))
         self.close()

@@ -1,4 +1,4 @@
-"""Session: one device's stream as a state machine. Frames in, frames out; no gRPC, task or clock."""
+"""Session: one device's stream as a state machine: frames in, frames out, and no gRPC."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Session:
         """The device said Bye, or was sent elsewhere."""
         self.last_heard = now
         self.updated_at = float("-inf")
-        """When the last update was offered."""
+        """When the last update was offered, or a device said Hello that lacked nothing."""
         self.held_version = Version()
         self.held_similar: frozenset[bytes] = frozenset()
         self.capacity = 0
@@ -95,18 +95,13 @@ class Session:
         """
         self.last_heard = now
         kind = frame.WhichOneof("frame")
-        if kind is None:
-            raise InvalidInputError(
-                "frame", "must be one of hello, delta, global_ack, heartbeat, bye"
-            )
-        if kind == "hello":
-            self._hello(frame.hello)
-            return
         if self.ended:
             return  # what was on its way when the session ended
-        if not self.device_id:
+        if not self.device_id and kind not in ("hello", None):
             raise OutOfOrderError(f"the first frame must be hello, got {kind}")
         match kind:
+            case "hello":
+                self._hello(frame.hello)
             case "delta":
                 self._delta(frame.delta, now)
             case "global_ack":
@@ -115,6 +110,10 @@ class Session:
                 self.outgoing.heartbeat()
             case "bye":
                 self._bye(pb.BYE_REASON_DONE)
+            case None:
+                raise InvalidInputError(
+                    "frame", "must be one of hello, delta, global_ack, heartbeat, bye"
+                )
 
     def settle(self, receipt: Receipt) -> None:
         """Take what became of one of this session's deltas, which is durable now."""
@@ -201,7 +200,9 @@ class Session:
         self._through_seq = welcome.expected_seq - 1
         self.outgoing.control(pb.SyncResponse(welcome=welcome))
         self._streams.opened(self)
-        if self.held_version != self._shard.globals.version:
+        if self.held_version == self._shard.globals.version:
+            self.updated_at = self.last_heard
+        else:
             self._streams.wants_update(self)
 
     def _delta(self, delta: patterns.Delta, now: float) -> None:
@@ -251,7 +252,7 @@ class Session:
         )
         self.outgoing.close()
 
-    def _bye(self, reason: pb.ByeReason) -> None:
+    def _bye(self, reason: pb.ByeReason.ValueType) -> None:
         self.ended = True
         self.outgoing.bye(reason)
 

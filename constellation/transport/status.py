@@ -90,17 +90,17 @@ async def status_on_error(method: str, context: ServicerContext[Any, Any]) -> As
         await context.abort(_Code.INTERNAL, "internal error")
 
 
-class StatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the stubs say Any
+class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler in `status_on_error`."""
 
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details)
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler: Any = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/constellation."):
             return handler
         behaviour = handler.unary_unary or handler.stream_stream

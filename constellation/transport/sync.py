@@ -32,6 +32,8 @@ from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from constellation.core.shard import ShardManager
 
 SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
@@ -125,8 +127,9 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     async def _read(self, session: Session, context: SyncContext) -> None:
         """Hand frames to the session until the device is gone."""
         loop, inbox = asyncio.get_running_loop(), self._shard.inbox
-        while (frame := await context.read()) is not grpc.aio.EOF:
-            session.receive(frame, loop.time())  # type: ignore[arg-type]  # EOF is a type of its own
+        read: Callable[[], Awaitable[Any]] = context.read  # the stubs do not know that EOF may come
+        while (frame := await read()) is not grpc.aio.EOF:
+            session.receive(frame, loop.time())
             if inbox.is_full:
                 await inbox.has_room()
         if not session.ended:  # broken: let the cancellation arrive before returning

@@ -1,0 +1,113 @@
+"""A load of devices: streams that each send a delta, wait for its ack, and send the next.
+
+Runs in a process of its own, the same for every server. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import grpc
+import numpy as np
+import uvloop
+
+from benchmarks.patterns import real_patterns
+from constellation.encoding import pack_int8, unit_scales
+from constellation.v1 import patterns_pb2, sync_pb2
+
+METHOD: Final = "/constellation.v1.SyncService/Sync"
+_ACK_TAG: Final = 0x12
+_CONNECTIONS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the devices saw."""
+
+    syncs_per_second: float
+    p50_ms: float
+    p99_ms: float
+    bytes_per_delta: int
+
+
+async def run(port: int, devices: int, deltas: int) -> Result:
+    """Let devices send deltas of one new pattern each, one unacked at a time."""
+    frames = [_frames(number, deltas) for number in range(devices)]
+    channels = [_channel(port) for _ in range(_CONNECTIONS)]
+    calls = [
+        await _opened(channels[number % _CONNECTIONS], frames[number][0])
+        for number in range(devices)
+    ]
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    waits = await asyncio.gather(
+        *(_push(call, sent[1:]) for call, sent in zip(calls, frames, strict=True))
+    )
+    seconds = loop.time() - started
+    for call in calls:
+        call.cancel()
+    for channel in channels:
+        await channel.close()
+    flat = np.concatenate([np.array(one) for one in waits]) * 1000
+    p50, p99 = np.percentile(flat, [50, 99])
+    return Result(len(flat) / seconds, float(p50), float(p99), len(frames[0][1]))
+
+
+def _channel(port: int) -> grpc.aio.Channel:
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+
+
+async def _opened(channel: grpc.aio.Channel, hello: bytes) -> Any:
+    call: Any = channel.stream_stream(METHOD)()
+    await call.write(hello)
+    await call.read()
+    return call
+
+
+async def _push(call: Any, frames: list[bytes]) -> list[float]:
+    loop = asyncio.get_running_loop()
+    waits = []
+    for frame in frames:
+        started = loop.time()
+        await call.write(frame)
+        while (await call.read())[0] != _ACK_TAG:
+            pass
+        waits.append(loop.time() - started)
+    return waits
+
+
+def _frames(number: int, deltas: int) -> list[bytes]:
+    """Return a device's Hello and its deltas, as bytes."""
+    hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
+    getattr(hello, "global").generation = 1
+    codes = real_patterns(256)
+    scales = unit_scales(codes)
+    frames = [sync_pb2.SyncRequest(hello=hello)]
+    for seq in range(1, deltas + 1):
+        row = (number * deltas + seq) % len(codes)
+        upserts = patterns_pb2.PatternColumns(
+            ids=uuid.uuid4().bytes,
+            encoding=patterns_pb2.ENCODING_INT8,
+            embeddings=pack_int8(codes[row : row + 1], scales[row : row + 1]),
+            success_rates=[0.9],
+            sample_counts=[3],
+            times_of_day=b"\x03",
+            day_types=b"\x01",
+            content_types=b"\x01",
+            created_at=[1_800_000_000],
+            updated_at=[1_800_000_000],
+        )
+        frames.append(
+            sync_pb2.SyncRequest(delta=patterns_pb2.Delta(seq=seq, upserts=upserts))
+        )
+    return [frame.SerializeToString() for frame in frames]
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(run(*map(int, sys.argv[1:]))))))

@@ -1,0 +1,38 @@
+"""What a benchmark measured: always beside a baseline of the same run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+REPORT = Path("build/bench-report.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One line of the report; machines are noisy, so read the ratio."""
+
+    name: str
+    value: float
+    unit: str
+    baseline: str
+    baseline_value: float
+    ratio: float
+
+
+def write(measurements: Sequence[Measurement]) -> None:
+    """Write the report, replacing the one before."""
+    REPORT.parent.mkdir(exist_ok=True)
+    REPORT.write_text(json.dumps([asdict(line) for line in measurements], indent=2) + "\n")
+
+
+def table(measurements: Sequence[Measurement]) -> str:
+    """Return the report for people."""
+    lines = [
+        f"{line.name:26} {line.value:10,.3f} {line.unit:8} {line.ratio:7.2f} x   "
+        f"{line.baseline} ({line.baseline_value:,.3f})"
+        for line in measurements
+    ]
+    return "\n".join([f"{'what':26} {'value':>10} {'unit':8} {'ratio':>7}     baseline", *lines])

@@ -1,0 +1,163 @@
+"""PatternIndex: apply a change, search a batch; rebuilt in the background as it grows."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from constellation.core.index.exact import ExactRows
+from constellation.core.index.lock import ReadersWriterLock
+from constellation.core.index.partitioned import PartitionedRows, load, ranked
+from constellation.core.index.training import BLOCK, outgrown, train, vectors_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.core.patterns import Slots
+    from constellation.encoding import Codes, Embeddings
+
+_Change = tuple["Slots", "Slots", "Codes"]
+
+
+class PatternIndex:
+    """Shareable patterns by slot. Every method blocks and belongs in a worker thread.
+
+    `codes` is a live view of the pattern table, shape (capacity, DIMENSION), row = slot. A search
+    may read a row while it is overwritten: discard results whose slot changed meanwhile.
+    """
+
+    def __init__(self, codes: Codes, *, exact_limit: int = 50_000) -> None:
+        self._codes = codes
+        self._exact_limit = exact_limit
+        self._rows: ExactRows | PartitionedRows = ExactRows(len(codes))
+        self._lock = ReadersWriterLock()
+        """Searches share it; the short part of a change holds it."""
+        self._changing = threading.Lock()
+        """Held while _rows and _missed change together: by a whole change, and by a swap."""
+        self._rebuilding = threading.Lock()
+        self._missed: list[_Change] | None = None
+        """Changes the structure being built has not seen; None when none is being built."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def kind(self) -> Literal["exact", "partitioned"]:
+        return "exact" if isinstance(self._rows, ExactRows) else "partitioned"
+
+    def slots(self) -> Slots:
+        """Return all slots that are present, ascending."""
+        with self._lock.shared():
+            return self._rows.slots()
+
+    def apply(self, removed: Slots, added: Slots, codes: Codes) -> None:
+        """Remove, then add or replace; `codes` has a row for each of `added`."""
+        with self._changing:
+            if self._missed is not None:
+                self._missed.append((removed.copy(), added.copy(), codes.copy()))
+            self._apply(self._rows, (removed, added, codes))
+
+    def search(self, queries: Embeddings, limit: int) -> tuple[NDArray[np.float32], Slots]:
+        """Return cosines and slots, shape (q, limit), best first; -inf and -1 where too few."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        with self._lock.shared():
+            rows = self._rows
+            if isinstance(rows, ExactRows):
+                return _padded(*rows.search(queries, limit), limit)
+            candidates = rows.candidates(queries, limit)
+        return ranked(queries, candidates, self._codes, limit)
+
+    def due(self) -> bool:
+        """Return whether another structure would fit the present size better."""
+        with self._lock.shared():
+            rows = self._rows
+            if isinstance(rows, ExactRows):
+                return len(rows) > self._exact_limit
+            return self._fits_exact(rows) or outgrown(rows)
+
+    def rebuild(self) -> None:
+        """Build what fits the present size beside what serves, catch up, and swap."""
+        with self._rebuilding:
+            with self._changing:
+                slots, self._missed = self.slots(), []
+            try:
+                fresh = self._build(slots)
+                self._catch_up(fresh)
+                with self._changing:
+                    self._catch_up(fresh)
+                    self._swap(fresh)
+            finally:
+                self._missed = None
+
+    def dump(self) -> NDArray[np.uint8] | None:
+        """Return the structure for a snapshot; None while exact, which is cheaper to fill anew."""
+        with self._lock.shared():
+            if isinstance(self._rows, ExactRows):
+                return None
+            copy = self._rows.copy()
+        return copy.dump()
+
+    def restore(self, data: NDArray[np.uint8]) -> None:
+        """Become what was dumped. Raises ValueError, changing nothing, when that is unusable."""
+        fresh = load(data, self._codes)
+        with self._rebuilding, self._changing:
+            self._swap(fresh)
+
+    def _build(self, slots: Slots) -> ExactRows | PartitionedRows:
+        """Read the live table: whoever overwrites a row meanwhile then applies that change."""
+        floor = self._exact_limit if self.kind == "exact" else self._exact_limit // 2
+        if len(slots) > floor:
+            return train(slots, self._codes)
+        rows = ExactRows(len(self._codes))
+        rows.stage(slots[:0], slots, vectors_of(self._codes[slots]))()
+        return rows
+
+    def _catch_up(self, fresh: ExactRows | PartitionedRows) -> None:
+        """Replay what was missed, in order; apply may append meanwhile."""
+        missed = self._missed or []
+        while missed:
+            for part in _parts(missed.pop(0)):
+                fresh.stage(*part)()
+
+    def _apply(self, rows: ExactRows | PartitionedRows, change: _Change) -> None:
+        for part in _parts(change):
+            commit = rows.stage(*part)
+            with self._lock.exclusive():
+                commit()
+
+    def _swap(self, fresh: ExactRows | PartitionedRows) -> None:
+        with self._lock.exclusive():
+            old, self._rows = self._rows, fresh
+        del old  # gives its memory back beside the searches
+
+    def _fits_exact(self, rows: PartitionedRows) -> bool:
+        return len(rows) < self._exact_limit // 2
+
+
+def _parts(change: _Change) -> list[tuple[Slots, Slots, Embeddings]]:
+    """Return (leaving, added, vectors) in blocks, so that each exclusive section is short.
+
+    A slot that is replaced leaves and comes back within one block.
+    """
+    removed, added, codes = change
+    last = len(added) - 1 - np.unique(added[::-1], return_index=True)[1]  # the later row wins
+    added, codes = np.ascontiguousarray(added[last]), codes[last]
+    parts = []
+    gone = np.setdiff1d(removed, added)
+    for start in range(0, max(len(added), 1), BLOCK):
+        block = added[start : start + BLOCK]
+        leaving = block if start else np.concatenate([gone, block])
+        parts.append((leaving, block, vectors_of(codes[start : start + BLOCK])))
+    return parts
+
+
+def _padded(
+    scores: NDArray[np.float32], slots: Slots, limit: int
+) -> tuple[NDArray[np.float32], Slots]:
+    rest = ((0, 0), (0, limit - slots.shape[1]))
+    return (
+        np.pad(scores, rest, constant_values=-np.inf),
+        np.pad(slots, rest, constant_values=-1),
+    )

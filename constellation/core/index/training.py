@@ -1,0 +1,61 @@
+"""Builds partitions for the patterns there are; says when those there are no longer fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.engine import faiss
+from constellation.core.index.partitioned import PartitionedRows
+from constellation.encoding import DIMENSION, unit_scales
+
+if TYPE_CHECKING:
+    from constellation.core.patterns import Slots
+    from constellation.encoding import Codes, Embeddings
+
+BLOCK = 4096
+"""Patterns read, assigned and inserted at once."""
+_SAMPLES_PER_PARTITION = 64
+_ITERATIONS = 6
+
+
+def vectors_of(codes: Codes) -> Embeddings:
+    """Return unit embeddings; zeros for a row of zeros, which is about to be removed."""
+    scales = unit_scales(codes)
+    scales[~np.isfinite(scales)] = 0
+    return codes * scales[:, None]
+
+
+def train(slots: Slots, codes: Codes) -> PartitionedRows:
+    """Return partitions that hold `slots`, read from the live table. Takes seconds."""
+    ivf = faiss.IndexIVFRaBitQ(
+        faiss.IndexFlatIP(DIMENSION), DIMENSION, _partitions(len(slots)), faiss.METRIC_INNER_PRODUCT
+    )
+    ivf.cp.niter = _ITERATIONS
+    ivf.cp.min_points_per_centroid = 1  # no warning on standard output when there are few
+    ivf.cp.max_points_per_centroid = _SAMPLES_PER_PARTITION
+    ivf.train(vectors_of(codes[_sample(slots, _SAMPLES_PER_PARTITION * ivf.nlist)]))
+    ivf.set_direct_map_type(faiss.DirectMap.Hashtable)  # removes without a scan
+    rows = PartitionedRows(ivf, codes, trained_on=len(slots), imbalance=1.0)
+    for start in range(0, len(slots), BLOCK):
+        block = slots[start : start + BLOCK]
+        rows.stage(block[:0], block, vectors_of(codes[block]))()
+    rows.trained_imbalance = rows.imbalance
+    return rows
+
+
+def outgrown(rows: PartitionedRows) -> bool:
+    """Return whether training anew would help: twice the patterns, or lists grown uneven."""
+    uneven = rows.imbalance > max(2.0, 1.5 * rows.trained_imbalance)
+    return uneven or len(rows) > 2 * rows.trained_on
+
+
+def _partitions(count: int) -> int:
+    return max(8, min(8192, int(2 * np.sqrt(count))))
+
+
+def _sample(slots: Slots, count: int) -> Slots:
+    if len(slots) <= count:
+        return slots
+    return np.sort(np.random.default_rng(count).choice(slots, size=count, replace=False))

@@ -1,0 +1,69 @@
+"""Fixtures: a shard on a port of its own, and devices that speak to it over real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from constellation.config import Address, Count, Seconds, ShardConfig
+from constellation.server import RunningShard, open_store, serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def shard_config(**settings: Any) -> ShardConfig:
+    """Return settings for a test: a free port, everything at once, little shared by few."""
+    defaults: dict[str, Any] = {
+        "grpc_addr": Address("127.0.0.1:0"),
+        "drain_seconds": Seconds(0),
+        "global_min_interval_seconds": Seconds(0),
+        "global_interval_seconds": Seconds(3600),
+        "k_anonymity": Count(2),
+        "max_patterns": Count(100_000),
+        "max_devices": Count(10_000),
+    }
+    return ShardConfig(**{**defaults, **settings})
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[RunningShard]:
+    """Run a shard in this process, as production does."""
+    config = shard_config(**settings)
+    async with open_store(config) as store, serve(config, store) as shard:
+        yield shard
+
+
+@pytest.fixture
+async def shard() -> AsyncIterator[RunningShard]:
+    """A shard in memory, with nothing in it."""
+    async with running() as shard:
+        yield shard
+
+
+@pytest.fixture
+async def durable_shard(tmp_path: Path) -> AsyncIterator[RunningShard]:
+    """A shard on SQLite, with nothing in it."""
+    async with running(data_dir=tmp_path / "shard") as shard:
+        yield shard
+
+
+@pytest.fixture
+async def channel(shard: RunningShard) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
+        yield channel
+
+
+async def until(claim: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Return once a claim about this process holds; fail after some seconds."""
+    async with asyncio.timeout(seconds):
+        while not claim():
+            await asyncio.sleep(0)
+
+
+Running = Callable[..., AbstractAsyncContextManager[RunningShard]]
