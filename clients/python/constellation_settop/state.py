@@ -1,0 +1,224 @@
+"""The values a device works with: views, patterns, and what other devices learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation_settop.errors import WrongCallError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SECONDS_PER_HOUR: Final = 3600
+MAX_SECONDS: Final = 2**32 - 1
+"""Times are uint32 on the wire."""
+_SATURDAY: Final = 5
+
+Embedding = NDArray[np.float32]
+"""Shape (DIMENSION,), unit length."""
+
+
+class TimeOfDay(IntEnum):
+    """The part of the household's day; the numbers are those of the .proto."""
+
+    ANY = 0
+    MORNING = 1
+    AFTERNOON = 2
+    EVENING = 3
+    NIGHT = 4
+
+
+class DayType(IntEnum):
+    """The kind of day."""
+
+    ANY = 0
+    WEEKDAY = 1
+    WEEKEND = 2
+
+
+class ContentType(IntEnum):
+    """What kind of content it is."""
+
+    ANY = 0
+    MOVIE = 1
+    EPISODE = 2
+    LIVE = 3
+    CLIP = 4
+
+
+_MORNING, _AFTERNOON, _EVENING, _NIGHT = 5, 12, 17, 22
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """When something is watched."""
+
+    time_of_day: TimeOfDay = TimeOfDay.ANY
+    day_type: DayType = DayType.ANY
+
+    @classmethod
+    def at(cls, moment: datetime) -> Context:
+        """Return the context of a moment in the household's own time zone."""
+        weekend = moment.weekday() >= _SATURDAY
+        return cls(_part_of(moment.hour), DayType.WEEKEND if weekend else DayType.WEEKDAY)
+
+
+def _part_of(hour: int) -> TimeOfDay:
+    if hour < _MORNING or hour >= _NIGHT:
+        return TimeOfDay.NIGHT
+    if hour < _AFTERNOON:
+        return TimeOfDay.MORNING
+    return TimeOfDay.AFTERNOON if hour < _EVENING else TimeOfDay.EVENING
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Somebody watched something. It never leaves the device."""
+
+    content_id: str
+    watch_percentage: float
+    """From 0 to 1."""
+    engagement: float = 0.0
+    """From 0 to 1: pausing to look, asking for more, coming back."""
+    at: datetime | float | None = None
+    """A datetime with a time zone, or seconds since 1970; None is now."""
+    context: Context | None = None
+    """None derives it from `at`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """What a device learned about one taste of its household."""
+
+    pattern_id: bytes
+    embedding: Embedding
+    success_rate: float
+    sample_count: int
+    time_of_day: TimeOfDay = TimeOfDay.ANY
+    day_type: DayType = DayType.ANY
+    content_type: ContentType = ContentType.ANY
+    genres: tuple[str, ...] = ()
+    """At most 8."""
+    content_ids: tuple[str, ...] = ()
+    """At most 16 contents it was learned from, the newest last."""
+    created_at: int = 0
+    """Seconds since 1970."""
+    updated_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """This content was watched with success in this hour."""
+
+    content_id: str
+    hour: int
+    """Hours since 1970, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """An own pattern, and what the learner must remember to go on with it."""
+
+    pattern: Pattern
+    memory: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the device learned since the last delta."""
+
+    learned: Sequence[Learned] = ()
+    """New or changed patterns, whatever their quality."""
+    forgotten: Sequence[bytes] = ()
+    """Ids of patterns that no longer exist."""
+    signals: Sequence[Signal] = ()
+    """In the order of their hours."""
+    watched: Sequence[str] = ()
+    """Contents not to recommend again; stays on the device."""
+
+    def __bool__(self) -> bool:
+        return bool(self.learned or self.forgotten or self.signals or self.watched)
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A pattern of another device, and its cosine with the nearest own one."""
+
+    pattern: Pattern
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a trend is about: a content, or else a genre."""
+
+    name: str
+    is_genre: bool = False
+
+
+class Scope(IntEnum):
+    """Where a trend holds."""
+
+    UNKNOWN = 0
+    REGIONAL = 1
+    GLOBAL = 2
+
+
+class Direction(IntEnum):
+    """Where a trend is going."""
+
+    UNKNOWN = 0
+    RISING = 1
+    PEAKING = 2
+    FALLING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A content, or a genre, that many devices watch."""
+
+    subject: Subject
+    score: float
+    """Larger is stronger."""
+    region: str = ""
+    scope: Scope = Scope.UNKNOWN
+    direction: Direction = Direction.UNKNOWN
+    popularity: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Names one global state; 0, 0 is none."""
+
+    generation: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalState:
+    """What other households' devices learned, as this device holds it."""
+
+    version: Version = field(default_factory=Version)
+    similar: Mapping[bytes, Similar] = field(default_factory=dict)
+    """By pseudonym."""
+    trends: Mapping[Subject, Trend] = field(default_factory=dict)
+
+
+def moment_of(at: datetime | float | None, now: float) -> datetime:
+    """Return a moment with a time zone: the datetime's own, or the machine's for seconds."""
+    try:
+        if isinstance(at, datetime):
+            moment = at if at.tzinfo else at.astimezone()
+        else:
+            moment = datetime.fromtimestamp(now if at is None else at, UTC).astimezone()
+    except (ValueError, OverflowError, OSError) as error:
+        raise WrongCallError(f"at must be a moment in seconds since 1970, got {at}") from error
+    if not 0 <= moment.timestamp() <= MAX_SECONDS:
+        raise WrongCallError(f"at must be from 1970 to 2106, got {at}")
+    return moment

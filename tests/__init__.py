@@ -1,0 +1,1 @@
+"""Tests mirror the tree; what several of them need stands here."""

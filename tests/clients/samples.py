@@ -1,0 +1,126 @@
+"""Small catalogues, patterns and a shard's rules as values, for the SDK's tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.encoding import DIMENSION
+from constellation.v1 import patterns_pb2
+from constellation.v1 import sync_pb2 as pb
+from constellation_settop import Catalogue, Changes, Learned, Pattern, Signal
+from constellation_settop.columns import from_patterns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def unit_rows(rows: int, seed: int = 1) -> NDArray[np.float32]:
+    values = np.random.default_rng(seed).standard_normal((rows, DIMENSION)).astype(np.float32)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    rows_of_length_one: NDArray[np.float32] = (values / norms).astype(np.float32)
+    return rows_of_length_one
+
+
+def catalogue(themes: int = 4, contents: int = 10) -> Catalogue:
+    """Return contents "t-n": the n-th of theme t, near the theme's own direction."""
+    centres = np.repeat(unit_rows(themes, seed=7), contents, axis=0)
+    embeddings = centres + 0.4 * unit_rows(themes * contents, seed=8)
+    names = [f"{theme}-{number}" for theme in range(themes) for number in range(contents)]
+    return Catalogue(
+        names,
+        embeddings.astype(np.float32),
+        titles=[f"Film {name}" for name in names],
+        genres=[(f"genre-{name[0]}",) for name in names],
+    )
+
+
+def pattern(number: int, success_rate: float = 1.0, sample_count: int = 1) -> Pattern:
+    return Pattern(
+        number.to_bytes(16, "little"), unit_rows(1, number)[0], success_rate, sample_count
+    )
+
+
+def learned(*numbers: int, success_rate: float = 1.0, sample_count: int = 1) -> Changes:
+    patterns = [pattern(number, success_rate, sample_count) for number in numbers]
+    return Changes([Learned(each) for each in patterns])
+
+
+def signalled(*content_ids: str) -> Changes:
+    return Changes(signals=[Signal(content_id, 1) for content_id in content_ids])
+
+
+@dataclass
+class ShardRules:
+    """What a shard does with deltas, as far as a device can see it; survives its sessions."""
+
+    window: int = 4
+    patterns_per_delta: int = 64
+    cursor: int | None = None
+    """None: there is none, and only a snapshot can make one."""
+    stored: dict[bytes, int] = field(default_factory=dict)
+    """Pattern id to sample_count."""
+    signals: list[str] = field(default_factory=list)
+    applied: list[int] = field(default_factory=list)
+    history: list[tuple[int | None, dict[bytes, int]]] = field(default_factory=list)
+    """Cursor and patterns before each delta."""
+
+    def welcome(self) -> pb.SyncResponse:
+        return pb.SyncResponse(
+            welcome=pb.Welcome(
+                expected_seq=(self.cursor or 0) + 1,
+                resync_full=self.cursor is None,
+                max_inflight_deltas=self.window,
+                max_patterns_per_delta=self.patterns_per_delta,
+                quality_threshold=0.7,
+            )
+        )
+
+    def take(self, delta: patterns_pb2.Delta) -> pb.SyncResponse:
+        """Apply a delta if it is its turn, and answer it."""
+        if (delta.snapshot and delta.seq > (self.cursor or 0)) or (
+            self.cursor is not None and delta.seq == self.cursor + 1
+        ):
+            self._apply(delta)
+        cursor = self.cursor or 0
+        ack = patterns_pb2.DeltaAck(
+            through_seq=cursor, expected_seq=cursor + 1, resync_full=self.cursor is None
+        )
+        return pb.SyncResponse(delta_ack=ack)
+
+    def _apply(self, delta: patterns_pb2.Delta) -> None:
+        assert delta.seq not in self.applied
+        self.history.append((self.cursor, dict(self.stored)))
+        if delta.snapshot:
+            self.stored.clear()
+        ids = delta.upserts.ids
+        keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
+        self.stored.update(zip(keys, delta.upserts.sample_counts, strict=True))
+        for start in range(0, len(delta.removed_ids), 16):
+            self.stored.pop(delta.removed_ids[start : start + 16], None)
+        self.signals += delta.signals.content_ids
+        self.applied.append(delta.seq)
+        self.cursor = delta.seq
+
+
+def restore_backup(shard: ShardRules) -> None:
+    """Undo the newest delta, as a shard does that comes back from an older copy."""
+    if shard.history:
+        shard.cursor, shard.stored = shard.history.pop()
+        shard.applied.pop()
+
+
+def global_update(
+    patterns: Sequence[Pattern], count_after: int, nonce: int = 1
+) -> patterns_pb2.GlobalUpdate:
+    return patterns_pb2.GlobalUpdate(
+        nonce=nonce,
+        version=patterns_pb2.GlobalVersion(generation=1, version=nonce),
+        similar=from_patterns(patterns),
+        similarities=[0.9] * len(patterns),
+        similar_count=count_after,
+    )

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation.storage.memory import MemoryPatternStore
+from constellation.storage.sqlite import SqlitePatternStore, open_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from constellation.core.store import PatternStore
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PatternStore]:
+    """Each kind of store in turn, empty."""
+    if request.param == "memory":
+        yield MemoryPatternStore()
+        return
+    async with open_sqlite(tmp_path / "data") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[SqlitePatternStore]:
+    """An embedded store, empty."""
+    async with open_sqlite(tmp_path / "data") as opened:
+        yield opened

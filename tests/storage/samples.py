@@ -1,0 +1,46 @@
+"""Changes to commit, and what came of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.store import Changes, Content, PatternStore, Totals
+
+
+def pattern_rows(count: int, seed: int = 1) -> PatternRows:
+    """Return rows of random bytes: a store must not look inside."""
+    return np.frombuffer(np.random.default_rng(seed).bytes(count * PATTERN.itemsize), PATTERN)
+
+
+def device_rows(count: int, seed: int = 1) -> DeviceRows:
+    return np.frombuffer(np.random.default_rng(seed).bytes(count * DEVICE.itemsize), DEVICE)
+
+
+def slots(*numbers: int) -> Slots:
+    return np.array(numbers, np.int64)
+
+
+def patterns_at(lsn: int, where: Slots) -> Changes:
+    """Return a commit that writes one pattern at each slot; its rows follow from the lsn."""
+    return Changes(Totals(lsn), slots=where, rows=pattern_rows(len(where), seed=lsn))
+
+
+def content(content_id: str) -> Content:
+    return Content(
+        content_id, f"title of {content_id}", 2, ("drama", "科幻"), 1999, b"\x00\xff" * 192
+    )
+
+
+async def patterns_in(store: PatternStore) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    async for block, rows in store.scan_patterns():
+        found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))
+    return found
+
+
+async def devices_in(store: PatternStore) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    async for block, rows in store.scan_devices():
+        found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))
+    return found

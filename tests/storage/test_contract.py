@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from constellation.core.errors import FencedError
+from constellation.core.patterns import WordKind
+from constellation.core.store import Changes, HourlyCounts, PatternStore, Totals, Word
+from tests.storage.samples import (
+    content,
+    device_rows,
+    devices_in,
+    pattern_rows,
+    patterns_at,
+    patterns_in,
+    slots,
+)
+
+
+def hourly(*counts: tuple[int, int, int]) -> HourlyCounts:
+    hours, contents, devices = np.array(counts, np.uint32).reshape(-1, 3).T
+    return HourlyCounts(hours, contents, devices)
+
+
+async def counts_in(store: PatternStore) -> set[tuple[int, int, int]]:
+    found = await store.counts()
+    columns = (found.hours.tolist(), found.contents.tolist(), found.devices.tolist())
+    return set(zip(*columns, strict=True))
+
+
+async def test_an_empty_store_holds_nothing(store: PatternStore) -> None:
+    assert await store.totals() == Totals()
+    assert await patterns_in(store) == {}
+    assert await devices_in(store) == {}
+    assert list(await store.words()) == []
+    assert await counts_in(store) == set()
+    assert await store.count_contents() == 0
+    await store.probe()
+
+
+async def test_the_secret_is_32_bytes_and_stays(store: PatternStore) -> None:
+    secret = await store.secret()
+
+    assert len(secret) == 32
+    assert await store.secret() == secret
+
+
+async def test_what_is_committed_is_scanned_byte_for_byte(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    patterns, devices = pattern_rows(3), device_rows(2)
+
+    await store.commit(
+        epoch,
+        Changes(
+            Totals(1),
+            slots=slots(7, 0, 2**40 if store.kind == "sqlite" else 40),
+            rows=patterns,
+            device_slots=slots(5, 1),
+            device_rows=devices,
+        ),
+    )
+
+    found = await patterns_in(store)
+    assert list(found) == sorted(found)
+    assert list(found.values()) == [patterns[at].tobytes() for at in (1, 0, 2)]
+    assert await devices_in(store) == {1: devices[1].tobytes(), 5: devices[0].tobytes()}
+
+
+async def test_rows_of_a_strided_array_are_written_as_they_read(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    rows = pattern_rows(6)[::2]
+
+    await store.commit(epoch, Changes(Totals(1), slots=slots(0, 1, 2), rows=rows))
+
+    assert list((await patterns_in(store)).values()) == [row.tobytes() for row in rows]
+
+
+async def test_an_lsn_that_is_not_the_next_changes_nothing(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    await store.commit(epoch, patterns_at(1, slots(1)))
+
+    for lsn in (1, 3):
+        with pytest.raises(ValueError, match=f"lsn must be 2, got {lsn}"):
+            await store.commit(epoch, patterns_at(lsn, slots(2)))
+
+    assert list(await patterns_in(store)) == [1]
+    assert await store.totals() == Totals(1)
+
+
+async def test_rows_are_replaced_and_freed(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    first = Changes(
+        Totals(1),
+        slots=slots(0, 1, 2),
+        rows=pattern_rows(3, seed=1),
+        device_slots=slots(0, 1),
+        device_rows=device_rows(2, seed=1),
+    )
+    await store.commit(epoch, first)
+    pattern, device = pattern_rows(1, seed=2), device_rows(1, seed=2)
+
+    await store.commit(
+        epoch,
+        Changes(
+            Totals(2),
+            slots=slots(1),
+            rows=pattern,
+            freed=slots(0),
+            device_slots=slots(1),
+            device_rows=device,
+            freed_devices=slots(0),
+        ),
+    )
+
+    assert await patterns_in(store) == {1: pattern[0].tobytes(), 2: first.rows[2].tobytes()}
+    assert await devices_in(store) == {1: device[0].tobytes()}
+
+
+async def test_a_stale_epoch_is_fenced_and_changes_nothing(store: PatternStore) -> None:
+    stale = await store.take_epoch()
+    await store.commit(stale, patterns_at(1, slots(1)))
+    epoch = await store.take_epoch()
+
+    with pytest.raises(FencedError, match=f"epoch {stale} was taken over by epoch {epoch}"):
+        await store.commit(stale, patterns_at(2, slots(2)))
+    with pytest.raises(FencedError):
+        await store.put_contents(stale, [content("a")], [])
+    with pytest.raises(FencedError):
+        await store.forget_changes(stale, 1)
+
+    assert epoch == stale + 1
+    assert list(await patterns_in(store)) == [1]
+    assert await store.count_contents() == 0
+    assert await store.changed_since(0) is not None
+    await store.commit(epoch, patterns_at(2, slots(2)))
+
+
+@pytest.mark.parametrize("digest", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
+async def test_totals_come_back_as_committed(store: PatternStore, digest: int) -> None:
+    epoch = await store.take_epoch()
+    totals = Totals(1, 10, 3, digest, 2**64 - 1 - digest)
+
+    await store.commit(epoch, Changes(totals))
+
+    assert await store.totals() == totals
+
+
+async def test_words_come_back_in_the_order_of_their_numbers(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    drama, noir = Word(WordKind.GENRE, 1, "drama"), Word(WordKind.GENRE, 2, "noir — été")
+    film = Word(WordKind.CONTENT, 1, "film:1")
+
+    await store.commit(epoch, Changes(Totals(1), words=[film, noir]))
+    await store.put_contents(epoch, [], [drama])
+
+    assert list(await store.words()) == [drama, noir, film]
+
+
+async def test_counts_are_replaced_and_old_hours_pruned(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    first = hourly((10, 1, 5), (11, 1, 6), (11, 2, 2**32 - 1))
+    await store.commit(epoch, Changes(Totals(1), counts=first))
+
+    second = hourly((11, 1, 7), (12, 1, 1), (9, 1, 1))
+    await store.commit(epoch, Changes(Totals(2), counts=second, oldest_hour=11))
+
+    assert await counts_in(store) == {(11, 1, 7), (11, 2, 2**32 - 1), (12, 1, 1)}
+
+
+async def test_changed_since_names_what_was_written_or_freed_later(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    await store.commit(epoch, patterns_at(1, slots(4, 9)))
+    await store.commit(epoch, patterns_at(2, slots(9, 3)))
+    await store.commit(epoch, Changes(Totals(3), freed=slots(4)))
+    await store.commit(epoch, Changes(Totals(4)))
+
+    changed = [await store.changed_since(lsn) for lsn in range(5)]
+
+    assert [None if found is None else found.tolist() for found in changed] == [
+        [3, 4, 9],
+        [3, 4, 9],
+        [4],
+        [],
+        [],
+    ]
+
+
+async def test_changed_since_is_none_where_the_log_does_not_reach(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    for lsn in (1, 2, 3):
+        await store.commit(epoch, patterns_at(lsn, slots(lsn)))
+
+    await store.forget_changes(epoch, 2)
+
+    assert await store.changed_since(1) is None
+    assert await store.changed_since(4) is None
+    kept = await store.changed_since(2)
+    assert kept is not None
+    assert kept.tolist() == [3]
+
+
+async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    old, new = content("film:1"), content("film:1")
+    await store.put_contents(epoch, [old, content("фильм:2")], [])
+
+    await store.put_contents(epoch, [new], [])
+
+    assert await store.get_content("film:1") == new
+    assert await store.get_content("фильм:2") == content("фильм:2")
+    assert await store.get_content("FILM:1") is None
+    assert await store.count_contents() == 2
+
+
+async def test_contents_are_listed_page_by_page_in_the_order_of_utf8(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    content_ids = ["a", "Z", "é", "z", "\uffee", "😀", "a\u0301", "aa"]
+    await store.put_contents(epoch, [content(content_id) for content_id in content_ids], [])
+
+    listed: list[str] = []
+    while page := await store.list_contents(listed[-1] if listed else "", 3):
+        listed += [found.content_id for found in page]
+
+    assert listed == sorted(content_ids, key=str.encode)
+
+
+async def test_many_rows_are_scanned_in_blocks(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    rows = pattern_rows(70_000)
+    await store.commit(epoch, Changes(Totals(1), slots=np.arange(70_000), rows=rows))
+
+    blocks = [block async for block in store.scan_patterns()]
+
+    assert max(len(where) for where, _ in blocks) <= 65_536
+    assert np.array_equal(np.concatenate([where for where, _ in blocks]), np.arange(70_000))
+    assert b"".join(found.tobytes() for _, found in blocks) == rows.tobytes()

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from constellation.core.errors import (
+    ConfigError,
+    DamagedStoreError,
+    NotReadyError,
+    StoreFailedError,
+    StoreInUseError,
+)
+from constellation.core.store import Totals
+from constellation.storage.sqlite import SqlitePatternStore, open_sqlite
+from tests.storage.samples import content, patterns_at, patterns_in, slots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = 4096
+FRAME = 24 + PAGE
+
+OPEN = """
+import asyncio, sys
+from pathlib import Path
+from constellation.storage.sqlite import open_sqlite
+async def main():
+    async with open_sqlite(Path(sys.argv[1])):
+        pass
+asyncio.run(main())
+"""
+COMMIT_FOREVER = """
+import asyncio, sys
+from pathlib import Path
+import numpy as np
+from constellation.storage.sqlite import open_sqlite
+from constellation.core.patterns import PATTERN
+from constellation.core.store import Changes, Totals
+def rows(lsn):
+    return np.frombuffer(np.random.default_rng(lsn).bytes(40 * PATTERN.itemsize), PATTERN)
+async def main():
+    async with open_sqlite(Path(sys.argv[1])) as store:
+        epoch = await store.take_epoch()
+        lsn = 0
+        while True:
+            lsn += 1
+            slots = np.arange(lsn * 40, lsn * 40 + 40)
+            await store.commit(epoch, Changes(Totals(lsn), slots=slots, rows=rows(lsn)))
+            print(lsn, flush=True)
+asyncio.run(main())
+"""
+
+
+async def crashed(tmp_path: Path, commits: int) -> tuple[Path, list[int]]:
+    """Return the files of a store that was never closed, and its log's length after each commit."""
+    copy, lengths = tmp_path / "crashed", []
+    async with open_sqlite(tmp_path / "data") as store:
+        epoch = await store.take_epoch()
+        for lsn in range(1, commits + 1):
+            await store.commit(epoch, patterns_at(lsn, np.arange(lsn * 10, lsn * 10 + 10)))
+            log = (tmp_path / "data" / "shard.db-wal").read_bytes()
+            lengths.append(len(log))
+        shutil.copytree(tmp_path / "data", copy)
+    return copy, lengths
+
+
+async def lsn_of(data_dir: Path) -> int:
+    async with open_sqlite(data_dir) as store:
+        totals = await store.totals()
+        assert len(await patterns_in(store)) == totals.lsn * 10
+        return totals.lsn
+
+
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with open_sqlite(tmp_path / "new" / "data") as store:
+        secret, epoch = await store.secret(), await store.take_epoch()
+        await store.commit(epoch, patterns_at(1, slots(3, 1)))
+        await store.put_contents(epoch, [content("a")], [])
+        before = await patterns_in(store)
+
+    async with open_sqlite(tmp_path / "new" / "data") as store:
+        assert await patterns_in(store) == before
+        assert await store.get_content("a") == content("a")
+        assert await store.secret() == secret
+        assert await store.totals() == Totals(1)
+        assert await store.take_epoch() == epoch + 1
+        assert await store.verify() == []
+        assert await store.size_bytes() > PAGE
+
+
+async def test_a_directory_is_opened_once(sqlite: SqlitePatternStore, tmp_path: Path) -> None:
+    await sqlite.probe()
+
+    with pytest.raises(StoreInUseError, match=f"{tmp_path}/data is in use by process"):
+        async with open_sqlite(tmp_path / "data"):
+            pass
+    command = [sys.executable, "-c", OPEN, str(tmp_path / "data")]
+    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+
+    assert second.returncode == 1
+    assert "StoreInUseError" in second.stderr
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match="file/data cannot be written"):
+        async with open_sqlite(tmp_path / "file" / "data"):
+            pass
+
+
+async def test_a_torn_tail_loses_only_the_last_commit(tmp_path: Path) -> None:
+    source, lengths = await crashed(tmp_path, 4)
+    log = (source / "shard.db-wal").read_bytes()
+    cuts = {*range(lengths[2], lengths[3], 997), lengths[2] + 1, lengths[3] - 1}
+
+    for cut in sorted(cuts):
+        (torn := tmp_path / f"cut-{cut}").mkdir()
+        shutil.copy(source / "shard.db", torn)
+        (torn / "shard.db-wal").write_bytes(log[:cut])
+        with capture_logs() as logs:
+            assert await lsn_of(torn) == 3
+        assert [line["event"] for line in logs] == ["wal_tail_dropped"] * (cut > lengths[2])
+
+
+async def test_a_bit_flipped_mid_log_refuses_to_start(tmp_path: Path) -> None:
+    source, lengths = await crashed(tmp_path, 4)
+    log = (source / "shard.db-wal").read_bytes()
+
+    for at in range(5, lengths[1], 1231):
+        damaged = bytearray(log)
+        damaged[at] ^= 4
+        (source / "shard.db-wal").write_bytes(damaged)
+        with pytest.raises(DamagedStoreError, match=r"shard\.db-wal is damaged at"):
+            await lsn_of(source)
+    (source / "shard.db-wal").write_bytes(log)
+    assert await lsn_of(source) == 4
+
+
+@pytest.mark.parametrize("at", [0, 16, 18, 19, 21])
+async def test_a_damaged_database_header_refuses_to_start(tmp_path: Path, at: int) -> None:
+    source, _ = await crashed(tmp_path, 1)
+    with (source / "shard.db").open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xee")
+
+    with pytest.raises(DamagedStoreError, match=r"shard\.db is damaged"):
+        await lsn_of(source)
+
+
+async def test_what_was_acked_survives_a_kill(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", COMMIT_FOREVER, str(tmp_path / "data")]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    acked = 0
+    while acked < 120:  # beyond two checkpoints
+        acked = int(await process.stdout.readline())
+    process.kill()
+    rest = (await process.stdout.read()).decode().splitlines(keepends=True)
+    acked = max([acked, *(int(line) for line in rest if line.endswith("\n"))])
+    await process.wait()
+
+    async with open_sqlite(tmp_path / "data") as store:
+        found = await patterns_in(store)
+        lsn = (await store.totals()).lsn
+
+    assert lsn >= acked
+    assert list(found) == list(range(40, lsn * 40 + 40))
+    for at in range(1, lsn + 1):
+        rows = patterns_at(at, np.arange(40)).rows
+        assert [found[at * 40 + row] for row in range(40)] == [row.tobytes() for row in rows]
+
+
+async def test_a_full_disk_refuses_writes_until_there_is_space(sqlite: SqlitePatternStore) -> None:
+    epoch = await sqlite.take_epoch()
+    await sqlite._read(
+        lambda connection: connection.execute("PRAGMA max_page_count = 20").fetchall()
+    )
+
+    with pytest.raises(NotReadyError, match="disk full"):
+        await sqlite.commit(epoch, patterns_at(1, np.arange(1000)))
+    assert await patterns_in(sqlite) == {}
+    await sqlite._read(
+        lambda connection: connection.execute("PRAGMA max_page_count = 9999").fetchall()
+    )
+    await sqlite.probe()
+    await sqlite.commit(epoch, patterns_at(1, np.arange(1000)))
+
+    assert len(await patterns_in(sqlite)) == 1000
+
+
+async def test_no_write_is_tried_after_one_failed(sqlite: SqlitePatternStore) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode, error.sqlite_errorname = 1034, "SQLITE_IOERR_FSYNC"
+        raise error
+
+    epoch = await sqlite.take_epoch()
+    with pytest.raises(StoreFailedError, match="SQLITE_IOERR_FSYNC"):
+        await sqlite._write(fail)
+
+    with pytest.raises(StoreFailedError, match=r"shard\.db: disk I/O error"):
+        await sqlite.commit(epoch, patterns_at(1, slots(1)))
+    with pytest.raises(StoreFailedError):
+        await sqlite.probe()
