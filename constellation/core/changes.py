@@ -38,8 +38,10 @@ class PatternChange:
     freed: Slots
     devices: Slots
     """The devices that were touched ..."""
-    holding: Holding
-    """... and their patterns afterwards."""
+    unlinked: Slots
+    """... those that lose the list of their patterns first ..."""
+    linked: Holding
+    """... and the patterns they are given then."""
     gained: NDArray[np.int64]
     """Contents that one more device supports; repeated for several devices."""
     lost: NDArray[np.int64]
@@ -63,7 +65,8 @@ class PatternChange:
             table.pattern_directory.put(_keys_of(self.rows[self.is_new]), new)
         table.free_patterns.free(self.freed)
         table.patterns[self.slots] = self.rows
-        table.link(self.devices, self.holding)
+        table.unlink(self.unlinked)
+        table.link(self.devices, self.linked)
         np.add.at(table.support, self.gained, np.uint32(1))
         np.subtract.at(table.support, self.lost, np.uint32(1))
 
@@ -115,27 +118,31 @@ def resolve(
 
     Patterns beyond a device's or the shard's capacity get their reason in `group.upserts`.
     """
-    before = table.holding(devices)
     steps = _last_steps(devices, group)
     existing = table.pattern_directory.find(steps.keys)
     is_upsert = steps.rows >= 0
     updated = is_upsert & (existing >= 0)
-    cleared = (group.cleared_at(len(devices)) >= 0)[before.owners]
-    gone = np.isin(before.slots, existing[~is_upsert & (existing >= 0)])
-    gone |= cleared & ~np.isin(before.slots, existing[updated])
-
-    kept = Holding(before.owners[~gone], before.slots[~gone])
-    new = _admitted(table, rules, len(devices), kept, steps.only(is_upsert & ~updated), group)
-    fresh = table.free_patterns.peek(len(new.rows))
+    removed = ~is_upsert & (existing >= 0)
     old = existing[updated]
+
+    cleared = group.cleared_at(len(devices)) >= 0
+    walked = _walked(table, cleared, steps, existing, group)
+    before = table.holding(np.where(walked, devices, -1))
+    gone = np.isin(before.slots, existing[removed])
+    gone |= cleared[before.owners] & ~np.isin(before.slots, old)
+    kept = Holding(before.owners[~gone], before.slots[~gone])
+    freed = before.slots[gone]
+
+    room = _room(table, rules, devices, before.owners[gone])
+    new = _admitted(table, steps.only(is_upsert & ~updated), room, group)
+    fresh = table.free_patterns.peek(len(new.rows))
     slots = np.concatenate([old, fresh])
     rows = group.upserts.rows[np.concatenate([steps.rows[updated], new.rows])]
-    positions = np.concatenate([steps.positions[updated], new.positions])
-    rows["device"] = devices[positions]
+    rows["device"] = devices[np.concatenate([steps.positions[updated], new.positions])]
 
-    after = _joined(kept, new.positions, fresh)
+    added = walked[new.positions]
+    after = _joined(kept, new.positions[added], fresh[added])
     gained, lost = _support_change(table, before, after, slots, rows)
-    freed = before.slots[gone]
     unindexed, indexed = _index_change(table, rules, slots, rows, freed)
     return PatternChange(
         slots=slots,
@@ -143,14 +150,46 @@ def resolve(
         is_new=np.arange(len(slots)) >= len(old),
         freed=freed,
         devices=devices,
-        holding=after,
+        unlinked=devices[walked],
+        linked=_joined(after, new.positions[~added], fresh[~added]),
         gained=gained,
         lost=lost,
         unindexed=unindexed,
         indexed=slots[indexed],
         indexed_codes=rows["codes"][indexed],
-        moved=_moved(table, devices, slots, rows, _owners_of(freed, before, gone)),
+        moved=_moved(table, devices, slots, rows, before.owners[gone]),
     )
+
+
+def _walked(
+    table: Table,
+    cleared: NDArray[np.bool_],
+    steps: _Steps,
+    existing: Slots,
+    group: Group,
+) -> NDArray[np.bool_]:
+    """Say of which devices all patterns must be looked at.
+
+    Those that lose some, and those whose supporting contents may change; the others are spared.
+    """
+    walked = cleared.copy()
+    stored = existing >= 0
+    walked[steps.positions[(steps.rows < 0) & stored]] = True
+    upserts = steps.rows >= 0
+    named = group.upserts.rows["contents"][steps.rows[upserts], 0] > 0
+    walked[steps.positions[upserts][named]] = True
+    named_before = table.patterns["contents"][existing[stored], 0] > 0
+    walked[steps.positions[stored][named_before]] = True
+    return walked
+
+
+def _room(
+    table: Table, rules: Rules, devices: Slots, gone: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many new patterns each device may have; `gone` are the owners of freed ones."""
+    left = table.pattern_counts[devices].astype(np.int64)
+    left -= np.bincount(gone, minlength=len(devices))
+    return rules.max_patterns_per_device - left
 
 
 def _last_steps(devices: Slots, group: Group) -> _Steps:
@@ -180,14 +219,11 @@ def _last_steps(devices: Slots, group: Group) -> _Steps:
     return _Steps(keys[last], positions[sorting][last], target[sorting][last])
 
 
-def _admitted(
-    table: Table, rules: Rules, devices: int, kept: Holding, new: _Steps, group: Group
-) -> _Steps:
+def _admitted(table: Table, new: _Steps, room: NDArray[np.int64], group: Group) -> _Steps:
     """Return the new patterns there is room for; the others get their reason."""
     order = np.lexsort((new.rows, new.positions))
     new = new.only(order)  # type: ignore[arg-type]  # any index array selects rows
     starts = np.searchsorted(new.positions, new.positions)
-    room = rules.max_patterns_per_device - np.bincount(kept.owners, minlength=devices)
     beyond = np.arange(len(starts)) - starts >= room[new.positions]
     group.upserts.reasons[new.rows[beyond]] = Reason.TOO_MANY_PATTERNS
     new = new.only(~beyond)
@@ -245,11 +281,6 @@ def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
         rows["success_rate"] >= np.float32(rules.share_threshold)
     )
     return shared
-
-
-def _owners_of(freed: Slots, before: Holding, gone: NDArray[np.bool_]) -> NDArray[np.int64]:
-    assert len(freed) == int(gone.sum())
-    return before.owners[gone]
 
 
 def _moved(

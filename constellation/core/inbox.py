@@ -52,6 +52,11 @@ class Inbox:
         return len(self._entries)
 
     @property
+    def has_group(self) -> bool:
+        """Say whether as many wait as one commit takes."""
+        return len(self._entries) >= GROUP_DELTAS
+
+    @property
     def is_full(self) -> bool:
         return not self._room.is_set()
 
@@ -66,9 +71,12 @@ class Inbox:
         """Return once the inbox is not full."""
         await self._room.wait()
 
-    async def take(self) -> list[Entry]:
-        """Return the oldest entries, up to GROUP_DELTAS, once there are any."""
+    async def has_any(self) -> None:
+        """Return once an entry waits."""
         await self._arrived.wait()
+
+    def take(self) -> list[Entry]:
+        """Return the oldest entries, up to GROUP_DELTAS."""
         count = min(len(self._entries), GROUP_DELTAS)
         taken = [self._entries.popleft() for _ in range(count)]
         if not self._entries:

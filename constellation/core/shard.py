@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+COMMIT_SECONDS: Final = 0.01
+"""Commits begin at least so far apart while fewer deltas wait than one commit takes: what a commit
+costs beside its rows is shared by more of them, and a delta that comes alone does not wait."""
 _EXPIRY_BATCH: Final = 1000
 
 
@@ -87,6 +90,7 @@ class ShardManager:
         """Why the last write failed; None while writes succeed."""
         self.on_taste_moved: Callable[[Sequence[bytes]], None] = lambda _: None
         self.on_published: Callable[[], None] = lambda: None
+        self._last_commit = float("-inf")
         self.writing = asyncio.Lock()
         """Held by whoever changes the store."""
 
@@ -127,10 +131,14 @@ class ShardManager:
 
     async def commit_forever(self) -> None:
         """Commit whatever waits; then tell index, sums and senders. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
-            entries = await self.inbox.take()
+            await self.inbox.has_any()
+            if not self.inbox.has_group:
+                await asyncio.sleep(self._last_commit + COMMIT_SECONDS - loop.time())
+            self._last_commit = loop.time()
             async with self.writing:
-                await self._commit(entries)
+                await self._commit(self.inbox.take())
 
     async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         """Store contents durably; return how many were new and how many replaced."""

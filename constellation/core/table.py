@@ -107,18 +107,23 @@ class Table:
             heads = self._next[heads]
         return _grouped(owners, slots)
 
-    def link(self, devices: Slots, holding: Holding) -> None:
-        """Make `holding` the patterns of the devices, all of which it covers."""
-        owners, slots = holding.owners, holding.slots
+    def unlink(self, devices: Slots) -> None:
+        """Forget which patterns devices have; `link` gives them some again."""
         self._first[devices] = 0
-        self.pattern_counts[devices] = np.bincount(owners, minlength=len(devices))
+        self.pattern_counts[devices] = 0
+
+    def link(self, devices: Slots, more: Holding) -> None:
+        """Give distinct devices more patterns."""
+        owners, slots = more.owners, more.slots
         if not len(slots):
             return
+        self.pattern_counts[devices] += np.bincount(owners, minlength=len(devices)).astype("<u2")
         starts = np.flatnonzero(np.diff(owners, prepend=-1))
-        self._first[devices[owners[starts]]] = slots[starts] + 1
+        heads = devices[owners[starts]]
         followers = np.append(slots[1:] + 1, 0)
-        followers[np.append(starts[1:], len(slots)) - 1] = 0
+        followers[np.append(starts[1:], len(slots)) - 1] = self._first[heads]
         self._next[slots] = followers
+        self._first[heads] = slots[starts] + 1
 
 
 def device_keys(device_ids: bytes) -> Keys:

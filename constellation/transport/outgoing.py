@@ -28,13 +28,16 @@ class Outgoing:
         self._heartbeat = False
         self._last: pb.SyncResponse | None = None
         self._closed = False
-        self._error: ConstellationError | None = None
-        self._wake = asyncio.Event()
+        self.error: ConstellationError | None = None
+        """What the stream must end with."""
+        self.writing_since: float | None = None
+        """When the write that is under way began; kept by the writer."""
+        self._waiter: asyncio.Future[None] | None = None
 
     def control(self, frame: pb.SyncResponse) -> None:
         """Send a welcome, throttle, redirect or drain."""
         self._control.append(frame)
-        self._wake.set()
+        self._wake()
 
     def ack(
         self,
@@ -55,17 +58,17 @@ class Outgoing:
         ack.signals_dropped += signals_dropped
         if rejected:
             ack.rejected.extend(rejected)
-        self._wake.set()
+        self._wake()
 
     def update(self, update: patterns.GlobalUpdate) -> None:
         """Send an update, in place of the one that waits."""
         self._update = update
-        self._wake.set()
+        self._wake()
 
     def heartbeat(self) -> None:
         """Send a heartbeat unless something else goes out."""
         self._heartbeat = True
-        self._wake.set()
+        self._wake()
 
     def bye(self, reason: pb.ByeReason.ValueType) -> None:
         """Send what waits, then Bye, and end the stream in order."""
@@ -75,12 +78,12 @@ class Outgoing:
     def close(self) -> None:
         """Send what waits, then end the stream in order."""
         self._closed = True
-        self._wake.set()
+        self._wake()
 
     def fail(self, error: ConstellationError) -> None:
         """End the stream with an error, before anything that still waits."""
-        self._error = self._error or error
-        self._wake.set()
+        self.error = self.error or error
+        self._wake()
 
     async def take(self) -> pb.SyncResponse | None:
         """Return the next frame; None when everything is sent and the stream is closed.
@@ -88,16 +91,20 @@ class Outgoing:
         Raises the error that the stream failed with.
         """
         while True:
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             frame = self._next()
             if frame is not None:
                 return frame
             if self._closed:
                 last, self._last = self._last, None
                 return last
-            self._wake.clear()
-            await self._wake.wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _next(self) -> pb.SyncResponse | None:
         if self._control:

@@ -15,6 +15,7 @@ from constellation.core.errors import (
     NotReadyError,
     OutOfOrderError,
     ShardFullError,
+    SlowReaderError,
     TooManyInflightError,
 )
 from constellation.core.global_state import Version
@@ -28,7 +29,13 @@ from constellation.transport.columns import (
     to_incarnation,
     to_version,
 )
-from constellation.transport.limits import HELLO_SECONDS, MAX_HELD, SDK_VERSION_BYTES, Limits
+from constellation.transport.limits import (
+    HELLO_SECONDS,
+    MAX_HELD,
+    SDK_VERSION_BYTES,
+    STALLED_SECONDS,
+    Limits,
+)
 from constellation.transport.outgoing import Outgoing, from_rejected
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
@@ -169,7 +176,10 @@ class Session:
         self._bye(pb.BYE_REASON_SHUTDOWN)
 
     def overdue(self, now: float) -> ConstellationError | None:
-        """Return what a session that was silent for too long must end with."""
+        """Return what a session must end with that was silent, or did not read, for too long."""
+        writing_since = self.outgoing.writing_since
+        if writing_since is not None and now - writing_since > STALLED_SECONDS:
+            return SlowReaderError(f"nothing was read for {STALLED_SECONDS:g} seconds")
         silent = now - self.last_heard
         if not self.device_id and silent > HELLO_SECONDS:
             return HelloTimeoutError(f"no hello within {HELLO_SECONDS:g} seconds")

@@ -13,7 +13,6 @@ from constellation.core.errors import (
     ConstellationError,
     NotFoundError,
     ShardFullError,
-    SlowReaderError,
 )
 from constellation.core.inbox import Entry
 from constellation.transport.columns import (
@@ -24,7 +23,7 @@ from constellation.transport.columns import (
     to_incarnation,
     to_version,
 )
-from constellation.transport.limits import STALLED_SECONDS, Limits
+from constellation.transport.limits import Limits
 from constellation.transport.outgoing import Outgoing
 from constellation.transport.session import Session, to_held, to_reader, to_welcome
 from constellation.transport.streams import OpenStreams, to_update
@@ -58,10 +57,10 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         loop = asyncio.get_running_loop()
         outgoing = Outgoing()
         session = Session(self._shard, self._limits, self._streams, outgoing, loop.time())
-        self._streams.enter(session)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_write(outgoing, context), name="sync_writer")
+                writer = tasks.create_task(_write(outgoing, context), name="sync_writer")
+                self._streams.enter(session, writer.cancel)
                 await self._read(session, context)
         except* _StreamOverError:
             pass  # in order: the status is OK
@@ -139,12 +138,16 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
 
 async def _write(outgoing: Outgoing, context: SyncContext) -> None:
     """Write what waits until the stream is over. Nothing else writes to it."""
-    while (frame := await outgoing.take()) is not None:
-        try:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await context.write(frame)
-        except TimeoutError as error:
-            raise SlowReaderError(f"nothing was read for {STALLED_SECONDS:g} seconds") from error
+    now = asyncio.get_running_loop().time
+    try:
+        while (frame := await outgoing.take()) is not None:
+            outgoing.writing_since = now()
+            await context.write(frame)
+            outgoing.writing_since = None
+    except asyncio.CancelledError:
+        if outgoing.error is not None:  # cut in a write that was stuck
+            raise outgoing.error from None
+        raise
     raise _StreamOverError
 
 

@@ -1,0 +1,107 @@
+"""The `constellation` command in processes of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from constellation.config import ShardConfig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+COMMANDS = Path(sys.executable).parent
+"""Where `constellation` and grpcurl are."""
+DEADLINE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A `constellation serve` that has told its port."""
+
+    process: asyncio.subprocess.Process
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def ended(self) -> Finished:
+        """Wait for the process to end."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return Finished(self.process.returncode, out.decode(), err.decode())
+
+
+def environment(**settings: object) -> dict[str, str]:
+    """Return this process's environment with these settings of a shard and no others."""
+    known = {setting.name.upper() for setting in fields(ShardConfig)}
+    inherited = {name: value for name, value in os.environ.items() if name not in known}
+    return {**inherited, **{name.upper(): str(value) for name, value in settings.items()}}
+
+
+async def start(*arguments: str, **settings: object) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        COMMANDS / "constellation",
+        *arguments,
+        env=environment(**settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def run(*arguments: str, **settings: object) -> Finished:
+    """Run the command to its end."""
+    process = await start(*arguments, **settings)
+    try:
+        return await Serving(process, 0).ended()
+    finally:
+        _kill(process)
+
+
+@asynccontextmanager
+async def serving(data_dir: Path, **settings: object) -> AsyncIterator[Serving]:
+    """Serve this directory on a port of its own; whatever still runs at the end is killed."""
+    process = await start(
+        "serve",
+        **{"data_dir": data_dir, "grpc_addr": "127.0.0.1:0", "drain_seconds": 0, **settings},
+    )
+    try:
+        yield Serving(process, await _port(process))
+    finally:
+        _kill(process)
+        await process.communicate()
+
+
+async def _port(process: asyncio.subprocess.Process) -> int:
+    """Read the log until it tells the port."""
+    assert process.stderr is not None
+    read = b""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while line := await process.stderr.readline():
+            read += line
+            if b'"shard_started"' in line:
+                return int(json.loads(line)["port"])
+    raise AssertionError(f"the shard did not start: {read.decode()}")
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
