@@ -1,25 +1,23 @@
-"""The ceiling: a bare grpcio server that reads a message and answers with as many bytes as an ack."""
+"""The ceiling: a bare grpcio server that sends back the bytes it reads."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import Any
 
 import grpc
 import uvloop
 
-ACK = bytes([0x12, 4, 8, 1, 16, 2])
-"""A SyncResponse with a delta_ack: the smallest true answer."""
-
 
 async def _echo(_: Any, context: Any) -> None:
-    while await context.read() is not grpc.aio.EOF:
-        await context.write(ACK)
+    while (message := await context.read()) is not grpc.aio.EOF:
+        await context.write(message)
 
 
 async def _serve() -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    handler = grpc.stream_stream_rpc_method_handler(_echo)
-    methods = {"Sync": handler}
+    methods = {"Sync": grpc.stream_stream_rpc_method_handler(_echo)}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("constellation.v1.SyncService", methods),)
     )
@@ -30,4 +28,5 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    run = uvloop.run if "uvloop" in sys.argv else asyncio.run
+    run(_serve())

@@ -22,7 +22,8 @@ from constellation.encoding import Codes, pack_int8, unit_scales
 from constellation.v1 import patterns_pb2, sync_pb2
 
 METHOD: Final = "/constellation.v1.SyncService/Sync"
-_ACK_TAG: Final = 0x12
+_ANSWER: Final = 0x12
+"""First byte of what answers a delta: the tag of `delta_ack`, and of a `delta` that is echoed."""
 _CONNECTIONS: Final = 8
 
 
@@ -76,7 +77,7 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
     for frame in frames:
         started = time.perf_counter()
         await call.write(frame)
-        while (await call.read())[0] != _ACK_TAG:
+        while (await call.read())[0] != _ANSWER:
             pass
         waits.append(time.perf_counter() - started)
     return waits

@@ -14,6 +14,7 @@ from constellation.placement import parse_map
 T = TypeVar("T")
 Ratio = NewType("Ratio", float)
 Seconds = NewType("Seconds", float)
+Interval = NewType("Interval", float)
 Count = NewType("Count", int)
 Address = NewType("Address", str)
 ShardMap = NewType("ShardMap", dict[int, str])
@@ -59,11 +60,11 @@ class ShardConfig:
     """What an hour leaves of a trend."""
     active_window_seconds: Seconds = Seconds(1800)
     """A device that synced within it counts as active."""
-    heartbeat_seconds: Seconds = Seconds(60)
+    heartbeat_seconds: Interval = Interval(60)
     """Devices send a frame at least this often."""
-    sync_interval_seconds: Seconds = Seconds(600)
+    sync_interval_seconds: Interval = Interval(600)
     """Devices that do not stay connected sync this often."""
-    global_interval_seconds: Seconds = Seconds(60)
+    global_interval_seconds: Interval = Interval(60)
     """Trends are worked out this often."""
     global_min_interval_seconds: Seconds = Seconds(60)
     """Between two updates of one stream."""
@@ -71,7 +72,7 @@ class ShardConfig:
     """Devices silent for longer are deleted."""
     drain_seconds: Seconds = Seconds(20)
     """At the end, streams are asked to leave one by one over this time."""
-    snapshot_seconds: Seconds = Seconds(300)
+    snapshot_seconds: Interval = Interval(300)
     """The index is kept on disk this often."""
     exact_limit: Count = Count(50_000)
     """The index is exact up to this many patterns."""
@@ -133,6 +134,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _interval(text: str) -> float:
+    if not (value := _seconds(text)):
+        raise ValueError("must be more than 0 seconds, got 0")
+    return value
+
+
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > _MAX_PORT:
@@ -152,6 +159,7 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     Path | None: Path,
     Ratio: _ratio,
     Seconds: _seconds,
+    Interval: _interval,
     Count: _count,
     Address: _address,
     ShardMap: parse_map,

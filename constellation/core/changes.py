@@ -157,7 +157,7 @@ def resolve(
         unindexed=unindexed,
         indexed=slots[indexed],
         indexed_codes=rows["codes"][indexed],
-        moved=_moved(table, devices, slots, rows, before.owners[gone]),
+        moved=_moved(table, devices, old, rows, before.owners[gone]),
     )
 
 
@@ -242,6 +242,8 @@ def _support_change(
     table: Table, before: Holding, after: Holding, slots: Slots, rows: PatternRows
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the contents that gained and lost a supporting device."""
+    if not len(before.slots) and not len(after.slots):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     contents = table.patterns["contents"]
     old = _supported(before.owners, contents[before.slots])
     sorting = np.argsort(slots)
@@ -284,17 +286,18 @@ def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
 
 
 def _moved(
-    table: Table, devices: Slots, slots: Slots, rows: PatternRows, freed_owners: NDArray[np.int64]
+    table: Table, devices: Slots, old: Slots, rows: PatternRows, freed_owners: NDArray[np.int64]
 ) -> Slots:
-    """Return the devices that gained or lost a pattern, or had one turn."""
-    old = table.patterns[slots]
-    cosines = np.einsum(
-        "ij,ij->i",
-        unit(rows["codes"]),
-        unit(np.where((old["sample_count"] > 0)[:, None], old["codes"], rows["codes"])),
-    )
-    turned = (old["sample_count"] == 0) | (cosines < _MOVED_COSINE)
-    return np.union1d(rows["device"][turned].astype(np.int64), devices[freed_owners])
+    """Return the devices that gained or lost a pattern, or had one turn.
+
+    The first of the rows replace `old` ones, the others are new.
+    """
+    turned = np.ones(len(rows), bool)
+    if len(old):
+        before, after = unit(table.patterns["codes"][old]), unit(rows["codes"][: len(old)])
+        turned[: len(old)] = np.einsum("ij,ij->i", before, after) < _MOVED_COSINE
+    moved = np.concatenate([rows["device"][turned].astype(np.int64), devices[freed_owners]])
+    return np.unique(moved)
 
 
 def _words_of(ids: bytes | PatternRows) -> NDArray[np.uint64]:

@@ -13,6 +13,9 @@ Keys = NDArray[np.uint64]
 
 _EMPTY: Final = -1
 _REMOVED: Final = -2
+_WINDOW: Final = 8
+"""Places looked at together: one round finds nearly every key."""
+_OFFSETS: Final = np.arange(_WINDOW)
 _MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -42,16 +45,18 @@ class Directory:
         """Add keys that are distinct and absent; their rows are distinct and not negative."""
         if self.is_crowded(len(keys)):
             self.grow(len(keys))
-        places = self._places(keys)
+        starts = self._places(keys)
         waiting = np.arange(len(keys))
         while len(waiting):
-            tried = places[waiting]
-            free = self._rows[tried] < 0
-            claims, claimed = waiting[free], tried[free]
-            self._taken += self._claim(claims, claimed, keys, rows)
-            won = self._rows[tried] == rows[waiting]
-            waiting = waiting[~won]
-            places[waiting] = (places[waiting] + 1) & (len(self._rows) - 1)
+            window = self._window(starts[waiting])
+            free = self._rows[window] < 0
+            claimed = window[np.arange(len(window)), free.argmax(axis=1)]
+            found = free.any(axis=1)
+            self._taken += self._claim(waiting[found], claimed[found], keys, rows)
+            done = found & (self._rows[claimed] == rows[waiting])
+            full = waiting[~found]
+            starts[full] += _WINDOW
+            waiting = waiting[~done]
         self._count += len(keys)
 
     def remove(self, keys: Keys) -> None:
@@ -94,18 +99,26 @@ class Directory:
         return len(np.unique(empty))
 
     def _probe(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        stored_keys, stored_rows = self._keys, self._rows
         places = self._places(keys)
         found = np.full(len(keys), -1, np.int64)
         waiting = np.arange(len(keys))
         while len(waiting):
-            tried = places[waiting]
-            rows = stored_rows[tried]
-            hit = (rows >= 0) & (stored_keys[tried] == keys[waiting]).all(axis=1)
-            found[waiting[hit]] = rows[hit]
-            waiting = waiting[~hit & (rows != _EMPTY)]
-            places[waiting] = (places[waiting] + 1) & (len(stored_rows) - 1)
+            window = self._window(places[waiting])
+            rows = self._rows[window]
+            hits = (rows >= 0) & (self._keys[window] == keys[waiting, None]).all(axis=2)
+            which = hits.argmax(axis=1)
+            hit = hits.any(axis=1)
+            at = np.arange(len(window))
+            found[waiting[hit]] = rows[at, which][hit]
+            places[waiting[hit]] = window[at, which][hit]
+            going = waiting[~hit & (rows != _EMPTY).all(axis=1)]
+            places[going] += _WINDOW
+            waiting = going
         return places, found
+
+    def _window(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places looked at together, shape (n, _WINDOW)."""
+        return (starts[:, None] + _OFFSETS) & (len(self._rows) - 1)
 
     def _places(self, keys: Keys) -> NDArray[np.int64]:
         mixed = np.full(len(keys), self._seed)

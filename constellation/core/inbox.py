@@ -29,7 +29,7 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: there is one for each delta
 class Entry:
     """A delta that waits."""
 

@@ -170,7 +170,8 @@ class _Devices:
             self.room -= verdict is Verdict.APPLIED
         if verdict is Verdict.APPLIED:
             cursor = self.cursors[position] = Cursor(delta.incarnation, delta.seq)
-        self.through_seqs.append(cursor.seq if cursor else 0)
+        is_same = cursor is not None and cursor.incarnation == delta.incarnation
+        self.through_seqs.append(cursor.seq if cursor and is_same else 0)
         return verdict
 
     def signals(self, index: int, delta: Delta, tally: SignalTally, words: NewWords) -> int:

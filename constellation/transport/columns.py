@@ -37,6 +37,20 @@ if TYPE_CHECKING:
 
 _ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
 _MAX_SEQ: Final = 2**63
+_COLUMNS: Final = (
+    "embeddings",
+    "success_rates",
+    "sample_counts",
+    "times_of_day",
+    "day_types",
+    "content_types",
+    "created_at",
+    "updated_at",
+    "genre_counts",
+    "genre_indexes",
+    "content_counts",
+    "content_indexes",
+)
 _TITLE_BYTES: Final = 256
 _CONTENT_TYPES: Final = range(1, 5)
 _MIN_NORM, _MAX_NORM = 1e-6, 1e3
@@ -105,46 +119,57 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
     )
 
 
-def _to_columns(columns: pb.PatternColumns) -> PatternColumns:
-    count = len(to_ids(columns.ids, "ids")) // ID_BYTES
-    encoding = to_encoding(columns.encoding)
-    lengths = (
-        ("embeddings", len(columns.embeddings), count * ROW_BYTES[encoding]),
-        ("success_rates", len(columns.success_rates), count),
-        ("sample_counts", len(columns.sample_counts), count),
-        ("times_of_day", len(columns.times_of_day), count),
-        ("day_types", len(columns.day_types), count),
-        ("content_types", len(columns.content_types), count),
-        ("created_at", len(columns.created_at), count),
-        ("updated_at", len(columns.updated_at), count),
-        ("genre_counts", len(columns.genre_counts) or count, count),
-        ("genre_indexes", len(columns.genre_indexes), sum(columns.genre_counts)),
-        ("content_counts", len(columns.content_counts) or count, count),
-        ("content_indexes", len(columns.content_indexes), sum(columns.content_counts)),
+def _to_columns(sent: pb.PatternColumns) -> PatternColumns:
+    """Return columns whose lengths agree. Reads each field once: that is most of the cost."""
+    columns = PatternColumns(
+        ids=to_ids(sent.ids, "ids"),
+        encoding=to_encoding(sent.encoding),
+        embeddings=sent.embeddings,
+        success_rates=sent.success_rates,
+        sample_counts=sent.sample_counts,
+        times_of_day=sent.times_of_day,
+        day_types=sent.day_types,
+        content_types=sent.content_types,
+        created_at=sent.created_at,
+        updated_at=sent.updated_at,
+        genres=_to_texts(sent.genres, "genres"),
+        genre_counts=sent.genre_counts,
+        genre_indexes=sent.genre_indexes,
+        content_ids=_to_texts(sent.content_ids, "content_ids"),
+        content_counts=sent.content_counts,
+        content_indexes=sent.content_indexes,
     )
-    for field, length, expected in lengths:
-        if length != expected:
+    _require_lengths(columns)
+    return columns
+
+
+def _require_lengths(columns: PatternColumns) -> None:
+    """Check that every column has an entry for each pattern."""
+    count = len(columns.ids) // ID_BYTES
+    genres, contents = columns.genre_counts, columns.content_counts
+    found = (
+        len(columns.embeddings),
+        len(columns.success_rates),
+        len(columns.sample_counts),
+        len(columns.times_of_day),
+        len(columns.day_types),
+        len(columns.content_types),
+        len(columns.created_at),
+        len(columns.updated_at),
+        len(genres) or count,
+        len(columns.genre_indexes),
+        len(contents) or count,
+        len(columns.content_indexes),
+    )
+    embeddings = count * ROW_BYTES[columns.encoding]
+    expected = (embeddings, *(count,) * 8, sum(genres), count, sum(contents))
+    if found == expected:
+        return
+    for field, length, needed in zip(_COLUMNS, found, expected, strict=True):
+        if length != needed:
             raise InvalidInputError(
-                field, f"must have length {expected} for {count} patterns, got {length}"
+                field, f"must have length {needed} for {count} patterns, got {length}"
             )
-    return PatternColumns(
-        ids=columns.ids,
-        encoding=encoding,
-        embeddings=columns.embeddings,
-        success_rates=columns.success_rates,
-        sample_counts=columns.sample_counts,
-        times_of_day=columns.times_of_day,
-        day_types=columns.day_types,
-        content_types=columns.content_types,
-        created_at=columns.created_at,
-        updated_at=columns.updated_at,
-        genres=_to_texts(columns.genres, "genres"),
-        genre_counts=columns.genre_counts,
-        genre_indexes=columns.genre_indexes,
-        content_ids=_to_texts(columns.content_ids, "content_ids"),
-        content_counts=columns.content_counts,
-        content_indexes=columns.content_indexes,
-    )
 
 
 def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:

@@ -91,6 +91,8 @@ class Session:
         self._through_seq = 0
         self._inflight = 0
         self._resync = False
+        self._leaving: pb.ByeReason.ValueType | None = None
+        """Bye waits for the acks of what is in flight."""
         self._nonce = 0
         self._offered: tuple[Version, frozenset[bytes]] | None = None
         self._refused: Version | None = None
@@ -131,7 +133,9 @@ class Session:
         self._through_seq = receipt.through_seq
         if receipt.verdict is Verdict.APPLIED:
             self._resync = False
-        elif receipt.verdict is not Verdict.DUPLICATE:  # another stream moved the cursor
+        elif receipt.verdict is Verdict.DUPLICATE:
+            self._next_seq = max(self._next_seq, receipt.through_seq + 1)
+        else:  # another stream moved the cursor
             self._resync = receipt.verdict is Verdict.RESYNC
             self._next_seq = receipt.through_seq + 1
         self.outgoing.ack(
@@ -141,6 +145,8 @@ class Session:
             rejected=[from_rejected(rejected) for rejected in receipt.rejected],
             signals_dropped=receipt.signals_dropped,
         )
+        if self._leaving is not None:
+            self._bye(self._leaving)
 
     def fail(self, error: ConstellationError) -> None:
         """End the stream with an error."""
@@ -222,6 +228,8 @@ class Session:
                 self._shard.stats.deltas_duplicate += 1
                 self.outgoing.ack(self._through_seq, self._next_seq, resync_full=self._resync)
             return  # or its ack is on the way
+        if seq > self._next_seq:
+            self._catch_up()
         if not delta.snapshot and (self._resync or seq > self._next_seq):
             self.outgoing.ack(self._through_seq, self._next_seq, resync_full=self._resync)
             return
@@ -237,6 +245,13 @@ class Session:
         self._next_seq = seq + 1
         self._resync = False  # what follows a snapshot is in order again
         self._shard.inbox.put(Entry(checked, self, now))
+
+    def _catch_up(self) -> None:
+        """Take in the deltas that came without the stream."""
+        cursor = self._shard.cursor(self.device_id)
+        if cursor and cursor.incarnation == self._incarnation and cursor.seq >= self._next_seq:
+            self._through_seq = cursor.seq
+            self._next_seq = cursor.seq + 1
 
     def _global_ack(self, ack: pb.GlobalAck) -> None:
         if self._offered is None or ack.nonce != self._nonce:
@@ -264,7 +279,9 @@ class Session:
 
     def _bye(self, reason: pb.ByeReason.ValueType) -> None:
         self.ended = True
-        self.outgoing.bye(reason)
+        self._leaving = reason
+        if not self._inflight:
+            self.outgoing.bye(reason)
 
 
 def to_reader(hello: pb.Hello | pb.PullPatternsRequest, default: int) -> tuple[Encoding, int]:

@@ -216,12 +216,12 @@ async def test_one_stream_too_many_is_refused() -> None:
         running(max_streams=Count(1)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
         stream(channel) as first,
-        stream(channel) as second,
     ):
         await first.open(0)
 
-        assert await second.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "MAX_STREAMS is 1" in await second.call.details()
+        async with stream(channel) as second:
+            assert await second.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "MAX_STREAMS is 1" in await second.call.details()
 
 
 async def test_more_deltas_in_flight_than_allowed_end_the_stream() -> None:

@@ -1,0 +1,210 @@
+"""The demo's households: each with a set-top box of its own, which replays what it watched."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation_settop import (
+    Catalogue,
+    ContentType,
+    Device,
+    DeviceSettings,
+    Durability,
+    SyncSettings,
+    View,
+)
+from examples.demo.shard_process import DemoError
+from examples.demo.viewings import LIKED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from constellation_settop import Outbox
+    from examples.demo.catalogue import FilmCatalogue
+    from examples.demo.viewings import Viewings
+
+HELD_OUT: Final = 0.2
+"""Share of the films a household liked, its latest, that its device never hears of."""
+VIEWS_PER_DELTA: Final = 4
+WAITING_LIMIT: Final = 32
+"""Deltas of all devices together that may wait for an ack before the replay waits too."""
+AWAY_PAUSE_SECONDS: Final = 0.02
+"""Between the steps of the replay while the shard is away: people go on watching."""
+STALLED_SECONDS: Final = 60.0
+_STEP: Final = 8
+"""Viewings before others may run."""
+_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "demo.constellation")
+
+
+@dataclass(slots=True)
+class Acks:
+    """What devices were told by their shard."""
+
+    latencies: list[float] = field(default_factory=list)
+    """Seconds from a delta's frame to its ack."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, _: int, latency_seconds: float) -> None:
+        self.latencies.append(latency_seconds)
+        self.arrived.set()
+
+    async def next(self) -> None:
+        """Return when one more has come."""
+        self.arrived.clear()
+        await self.arrived.wait()
+
+    def percentile_ms(self, percent: float) -> float:
+        return float(np.percentile(self.latencies, percent)) * 1e3 if self.latencies else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    number: int
+    """MovieLens's user id."""
+    device: Device
+    held_out: frozenset[str]
+    """Content ids it liked and its device never saw."""
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.device.outbox
+
+
+def device_id_of(household: int) -> bytes:
+    return uuid.uuid5(_NAMESPACE, str(household)).bytes
+
+
+def settop_catalogue(catalogue: FilmCatalogue) -> Catalogue:
+    """Return the films as devices use them; one object serves all of them."""
+    films = catalogue.films
+    return Catalogue(
+        [film.content_id for film in films],
+        catalogue.embeddings,
+        titles=[f"{film.title} ({film.year})" for film in films],
+        genres=[film.genres for film in films],
+        content_types=[ContentType.MOVIE] * len(films),
+    )
+
+
+def hold_out(viewings: Viewings) -> NDArray[np.bool_]:
+    """Return which viewings are kept from the devices, shape (n,): each one's latest liked ones."""
+    held = np.zeros(len(viewings), bool)
+    liked = viewings.ratings >= LIKED
+    for household in np.unique(viewings.households):
+        rows = np.flatnonzero(liked & (viewings.households == household))
+        held[rows[len(rows) - round(HELD_OUT * len(rows)) :]] = True
+    return held
+
+
+@asynccontextmanager
+async def open_households(
+    held_out: Viewings, numbers: Sequence[int], address: str, folder: Path, catalogue: Catalogue
+) -> AsyncIterator[tuple[list[Household], Acks]]:
+    """Open one device for each household; all of them sync until the block is left."""
+    acks = Acks()
+    async with AsyncExitStack() as stack:
+        households = []
+        for number in numbers:
+            settings = DeviceSettings(
+                device_id=device_id_of(number),
+                delta_interval_seconds=3600,  # the replay cuts deltas itself
+                durability=Durability.PROCESS_CRASH,
+                keep_journal=True,
+                sync=SyncSettings(
+                    backoff_base_seconds=0.2, backoff_cap_seconds=2.0, on_ack=acks.add
+                ),
+            )
+            opening = Device.open(
+                address,
+                data_dir=folder / f"household-{number}",
+                catalogue=catalogue,
+                settings=settings,
+            )
+            device = await stack.enter_async_context(opening)
+            films = held_out.content_ids[held_out.households == number]
+            households.append(Household(number, device, frozenset(films.tolist())))
+        yield households, acks
+
+
+class Replay:
+    """All viewings in time order, each on the device of its household."""
+
+    def __init__(
+        self,
+        households: Sequence[Household],
+        viewings: Viewings,
+        times: NDArray[np.int64],
+        acks: Acks,
+    ) -> None:
+        self._households = households
+        self._viewings = viewings
+        self._times = times
+        self._acks = acks
+        self._devices = {each.number: each.device for each in households}
+        self._uncut = dict.fromkeys(self._devices, 0)
+        self.row = 0
+        """The next viewing."""
+        self.away = False
+        """The shard is known to be away: nobody waits for its acks."""
+
+    def __len__(self) -> int:
+        return len(self._viewings)
+
+    @property
+    def waiting(self) -> int:
+        """Deltas that are not acked."""
+        return sum(len(each.outbox.pending) for each in self._households)
+
+    @property
+    def acked(self) -> int:
+        """Deltas acked so far; no device's numbering has a gap, which `verify` checks."""
+        return sum(each.outbox.last_acked_seq for each in self._households)
+
+    async def until(self, row: int) -> None:
+        """Replay up to this viewing, as fast as acks come back."""
+        while self.row < row:
+            for _ in range(min(_STEP, row - self.row)):
+                self._watch()
+            await self._make_room()
+
+    async def flush(self) -> None:
+        """Return once every device has the acks of all it learned."""
+        for each in self._households:
+            each.device.cut_delta()
+        for each in self._households:
+            await each.device.flush(STALLED_SECONDS)
+
+    def _watch(self) -> None:
+        row, viewings = self.row, self._viewings
+        number = int(viewings.households[row])
+        self._devices[number].observe(
+            View(
+                str(viewings.content_ids[row]),
+                float(viewings.watch_percentages[row]),
+                float(viewings.engagements[row]),
+                at=int(self._times[row]),
+            )
+        )
+        self._uncut[number] += 1
+        if self._uncut[number] == VIEWS_PER_DELTA:
+            self._uncut[number] = 0
+            self._devices[number].cut_delta()
+        self.row += 1
+
+    async def _make_room(self) -> None:
+        await asyncio.sleep(AWAY_PAUSE_SECONDS if self.away else 0)
+        stalled_at = time.monotonic() + STALLED_SECONDS
+        while self.waiting > WAITING_LIMIT and not self.away:
+            if time.monotonic() > stalled_at:
+                raise DemoError(f"no room for more deltas in {STALLED_SECONDS:g} s")
+            await asyncio.sleep(0.002)

@@ -1,0 +1,92 @@
+"""What a household gains from the others: its recommendations alone, and with what they learned."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from constellation_settop import Brain, Context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from constellation_settop import Catalogue, Choice, Pattern
+    from constellation_settop.state import Similar, Trend
+    from examples.demo.households import Household
+
+LIMIT: Final = 20
+ANY_TIME: Final = Context()
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One household, without and with the others."""
+
+    household: Household
+    before: Sequence[Choice]
+    after: Sequence[Choice]
+
+    @property
+    def hits_before(self) -> int:
+        """Held-out films among those recommended."""
+        return _hits(self.household, self.before)
+
+    @property
+    def hits_after(self) -> int:
+        return _hits(self.household, self.after)
+
+    @property
+    def patterns(self) -> list[Pattern]:
+        """The household's own, the strongest first."""
+        shared = [
+            each
+            for each in self.household.device.brain.patterns
+            if each.success_rate >= self.household.outbox.quality_threshold
+        ]
+        return sorted(shared, key=lambda each: -each.success_rate * min(each.sample_count, 16))
+
+    @property
+    def similar(self) -> list[Similar]:
+        """Other households' patterns that name films, the nearest first."""
+        held = self.household.outbox.global_state.similar.values()
+        named = [each for each in held if each.pattern.content_ids]
+        return sorted(named, key=lambda each: -each.similarity)
+
+
+async def tell_stories(catalogue: Catalogue, households: Iterable[Household]) -> list[Story]:
+    """Recommend twice in every household that has films held out."""
+    stories = []
+    for household in households:
+        if household.held_out:
+            alone = Brain(catalogue, household.outbox.learned(), household.outbox.watched())
+            before = alone.recommend(ANY_TIME, LIMIT)
+            after = household.device.recommend(ANY_TIME, LIMIT)
+            stories.append(Story(household, before, after))
+            await asyncio.sleep(0)
+    return stories
+
+
+def choose(stories: Sequence[Story]) -> Story:
+    """Return the household with the clearest taste among those that gained the most."""
+    most = max(story.hits_after - story.hits_before for story in stories)
+    gained = [story for story in stories if story.hits_after - story.hits_before == most]
+    return max(gained, key=_clearness)
+
+
+def top_trends(household: Household, limit: int) -> list[Trend]:
+    """Return the films that trend, as the device holds them, strongest first."""
+    held = household.outbox.global_state.trends.values()
+    films = [trend for trend in held if not trend.subject.is_genre]
+    return sorted(films, key=lambda trend: (-trend.score, trend.subject.name))[:limit]
+
+
+def _hits(household: Household, choices: Sequence[Choice]) -> int:
+    return sum(choice.content_id in household.held_out for choice in choices)
+
+
+def _clearness(story: Story) -> float:
+    """Return what share of its views a household's strongest pattern was learned from."""
+    patterns = story.patterns
+    total = sum(each.sample_count for each in patterns)
+    return patterns[0].sample_count / total if patterns else 0.0

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from constellation.config import ShardConfig, load
+from constellation.core.errors import ConfigError
+from tests.scenarios.processes import run
+
+OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
+
+WRONG = {
+    "GRPC_ADDR": ("nowhere", "must be host:port with a port from 0 to 65535, got 'nowhere'"),
+    "DRAIN_SECONDS": ("-1", "must be seconds from 0 on, got -1"),
+    "HEARTBEAT_SECONDS": ("0", "must be more than 0 seconds, got 0"),
+    "K_ANONYMITY": ("five", "must be a whole number, got 'five'"),
+    "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error, got 'loud'"),
+    "MAX_DEVICES": ("-3", "must not be negative, got -3"),
+    "MAX_STREAMS": ("0", "must be at least 1, got 0"),
+    "QUALITY_THRESHOLD": ("2", "must be from 0 to 1, got 2"),
+    "SHARE_THRESHOLD": ("nan", "must be from 0 to 1, got nan"),
+    "SNAPSHOT_SECONDS": ("soon", "must be a number, got 'soon'"),
+}
+
+
+async def test_all_wrong_variables_are_reported_together(tmp_path: Path) -> None:
+    wrong = {name.lower(): value for name, (value, _) in WRONG.items()}
+
+    finished = await run("serve", data_dir=tmp_path / "shard", **wrong)
+
+    assert finished.status == 2
+    for name, (_, problem) in WRONG.items():
+        assert f"{name}: {problem}" in finished.err
+    assert "Traceback" not in finished.err
+    assert not (tmp_path / "shard").exists()
+
+
+async def test_a_shard_that_its_own_map_lacks_does_not_start() -> None:
+    finished = await run("serve", shard_id=7, shard_map="0=a:1,1=b:2", grpc_addr="127.0.0.1:0")
+
+    assert finished.status == 2
+    assert "SHARD_ID is 7, but SHARD_MAP has only [0, 1]" in finished.err
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    empty = {setting.name.upper(): "" for setting in fields(ShardConfig)}
+
+    assert load(ShardConfig, empty) == ShardConfig()
+
+
+def test_a_variable_of_the_same_name_sets_each_field() -> None:
+    env = {"MAX_STREAMS": "7", "REGION": "north", "SHARD_MAP": "0=a:1,1=b:2", "LOG_LEVEL": "Debug"}
+
+    config = load(ShardConfig, env)
+
+    assert (config.max_streams, config.region, config.log_level) == (7, "north", "debug")
+    assert config.shard_map == {0: "a:1", 1: "b:2"}
+
+
+@pytest.mark.parametrize("text", ["0", "0=", "x=a:1", "0=a:1,0=b:2"])
+def test_a_malformed_shard_map_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="SHARD_MAP: "):
+        load(ShardConfig, {"SHARD_MAP": text})
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", OPERATIONS.read_text(), re.MULTILINE)
+
+    defaults = ShardConfig()
+    assert rows == [
+        (setting.name.upper(), shown(getattr(defaults, setting.name)))
+        for setting in fields(ShardConfig)
+    ]
+
+
+def test_every_default_but_the_unset_ones_can_be_written_out() -> None:
+    defaults = ShardConfig()
+    env = {
+        setting.name.upper(): str(value)
+        for setting in fields(ShardConfig)
+        if (value := getattr(defaults, setting.name))
+    }
+
+    assert load(ShardConfig, env) == defaults
+
+
+def shown(default: object) -> str:
+    """Return a default as the table writes it."""
+    return "unset" if default in (None, {}) else f"`{default}`"

@@ -1,0 +1,162 @@
+"""The API as grpcurl shows it, and every call of the README as the README shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.scenarios.processes import COMMANDS, DEADLINE_SECONDS, Finished, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.server import RunningShard
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+ADDRESS = "localhost:50051"
+
+
+@pytest.fixture
+async def port(tmp_path: Path) -> AsyncIterator[int]:
+    """The port of a shard that serves as `make run` lets it."""
+    async with serving(tmp_path) as shard:
+        yield shard.port
+
+
+def call_in_readme(containing: str) -> str:
+    """Return the only command block of the README that holds this text."""
+    (found,) = [text for kind, text in BLOCK.findall(README) if kind == "sh" and containing in text]
+    return str(found)
+
+
+def answer_in_readme(command: str) -> str:
+    """Return the block that follows a command."""
+    blocks = [text for _, text in BLOCK.findall(README)]
+    return str(blocks[blocks.index(command) + 1])
+
+
+async def typed(command: str, port: int) -> Finished:
+    """Run a command block, as typed in the project's directory, against this shard."""
+    assert ".venv/bin/grpcurl" in command
+    line = command.replace(".venv/bin/grpcurl", f"'{COMMANDS}/grpcurl'")
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-c",
+        line.replace(ADDRESS, f"127.0.0.1:{port}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+async def asked(port: int, method: str, request: str = "{}") -> dict[str, Any]:
+    command = f".venv/bin/grpcurl -plaintext -d '{request}' {ADDRESS} {method}"
+    finished = await typed(command, port)
+    assert (finished.status, finished.err) == (0, "")
+    answer: dict[str, Any] = json.loads(finished.out)
+    return answer
+
+
+def frames(text: str) -> list[dict[str, Any]]:
+    """Return the JSON objects in a text."""
+    found, decoder = [], json.JSONDecoder()
+    while text := text.lstrip():
+        frame, end = decoder.raw_decode(text)
+        found.append(frame)
+        text = text[end:]
+    return found
+
+
+async def test_the_readme_lists_the_services(port: int) -> None:
+    command = call_in_readme(f"{ADDRESS} list")
+
+    finished = await typed(command, port)
+
+    assert finished.out == answer_in_readme(command)
+
+
+async def test_the_readme_shows_what_get_info_answers(port: int) -> None:
+    command = call_in_readme("GetInfo")
+
+    finished = await typed(command, port)
+
+    answer, shown = json.loads(finished.out), json.loads(answer_in_readme(command))
+    assert answer.pop("started_at")[:2] == shown.pop("started_at")[:2]
+    assert answer == shown
+
+
+async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
+    finished = await typed(call_in_readme("SyncService/Sync"), port)
+
+    answers = frames(finished.out)
+    kinds = [kind for frame in answers for kind in frame]
+    assert finished.status == 0
+    assert kinds[0] == "welcome"
+    assert kinds[-1] == "bye"
+    assert set(kinds) <= {"welcome", "delta_ack", "global_update", "bye"}
+    assert answers[0]["welcome"]["expected_seq"] == "1"
+
+
+async def test_a_heartbeat_typed_by_hand_is_taken(shard: RunningShard) -> None:
+    command = call_in_readme("SyncService/Sync")
+    delta = next(line for line in command.splitlines() if "delta" in line)
+
+    finished = await typed(command.replace(delta, '{"heartbeat": {}}'), shard.port)
+
+    assert finished.status == 0
+    assert "bye" in frames(finished.out)[-1]
+
+
+async def test_every_service_describes_itself(shard: RunningShard) -> None:
+    command = f".venv/bin/grpcurl -plaintext {ADDRESS} describe"
+
+    finished = await typed(command, shard.port)
+
+    assert finished.status == 0
+    for service in ("SyncService", "ShardService", "HealthService"):
+        assert f"service {service} {{" in finished.out
+
+
+@pytest.mark.parametrize("service", ["", "constellation.v1.SyncService"])
+async def test_health_is_asked_as_kubernetes_asks_it(shard: RunningShard, service: str) -> None:
+    request = f'{{"service": "{service}"}}'
+
+    answer = await asked(shard.port, "grpc.health.v1.Health/Check", request)
+
+    assert answer == {"status": "SERVING"}
+
+
+async def test_stats_are_measured(shard: RunningShard) -> None:
+    await typed(call_in_readme("SyncService/Sync"), shard.port)
+
+    answer = await asked(shard.port, "constellation.v1.ShardService/GetStats")
+
+    assert answer["total_devices"] == "1"
+    assert answer["deltas_applied"] == "1"
+    assert int(answer["resident_bytes"]) > 1 << 20
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *_pages()]
+
+    links = [
+        page.parent / link
+        for page in pages
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+    ]
+
+    assert [str(link) for link in links if not link.exists()] == []
+
+
+def _pages() -> list[Path]:
+    return [ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
