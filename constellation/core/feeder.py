@@ -71,7 +71,7 @@ class IndexFeeder:
         """Retrain the index beside the searches whenever that is due. Runs until cancelled."""
         while True:
             await asyncio.sleep(check_seconds)
-            if self._index.due():
+            if await asyncio.to_thread(self._index.due):
                 started = asyncio.get_running_loop().time()
                 await asyncio.to_thread(self._index.rebuild)
                 seconds = asyncio.get_running_loop().time() - started

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 HELD_OUT: Final = 0.2
 """Share of the films a household liked, its latest, that its device never hears of."""
 VIEWS_PER_DELTA: Final = 4
-WAITING_LIMIT: Final = 32
+WAITING_LIMIT: Final = 8
 """Deltas of all devices together that may wait for an ack before the replay waits too."""
 AWAY_PAUSE_SECONDS: Final = 0.02
 """Between the steps of the replay while the shard is away: people go on watching."""
@@ -173,9 +173,13 @@ class Replay:
     async def until(self, row: int) -> None:
         """Replay up to this viewing, as fast as acks come back."""
         while self.row < row:
-            for _ in range(min(_STEP, row - self.row)):
-                self._watch()
+            self.burst(min(_STEP, row - self.row))
             await self._make_room()
+
+    def burst(self, count: int) -> None:
+        """Replay so many viewings at once, without waiting for anything."""
+        for _ in range(min(count, len(self) - self.row)):
+            self._watch()
 
     async def flush(self) -> None:
         """Return once every device has the acks of all it learned."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from constellation_settop import Catalogue, Choice, Pattern
-    from constellation_settop.state import Similar, Trend
+    from constellation_settop.state import Trend
     from examples.demo.taste import Story
     from examples.demo.verify import Verdict
 
@@ -41,8 +41,12 @@ class Report:
     """Acked deltas over the seconds of the replay, the time without a shard included."""
     ack_p50_ms: float
     ack_p99_ms: float
-    """From a delta's frame to its ack, at the device."""
+    """From a delta's frame to its ack, at the device, those after the kill included."""
+    shard_latency_mean_ms: float
+    """From a delta's arrival until it is on disk, as the shard measured its last minute."""
     kills: int
+    deltas_stored_unacked: int
+    """What the killed shard had stored and not acked: sent or asked for again, applied once."""
     recovery_seconds: float
     """From SIGKILL to the first ack of the next process."""
     shard_recovery_seconds: float
@@ -50,6 +54,8 @@ class Report:
     households_judged: int
     hit_rate_before: float
     """Households with a held-out film among those recommended."""
+    hit_rate_popular: float
+    """The same for the films most households liked, which takes everybody's ratings to know."""
     hit_rate_after: float
     trends: Sequence[dict[str, str | float]]
     checks: Sequence[dict[str, str | bool]]
@@ -102,7 +108,11 @@ class Printer:
     def story(self, story: Story) -> None:
         name = f"Household {story.household.number}"
         self._patterns(f"{name}: its taste, learned on the device", story.patterns[:5])
-        self._similar("What resembles it, learned in other households", story.similar[:5])
+        self._similar(
+            f"What {len(story.similar)} similar patterns of other households were learned from "
+            "(films of five or more)",
+            story,
+        )
         table = _table(
             f"{name}: recommended before syncing, and after   (* held out: it did like this film)",
             "alone, before",
@@ -114,15 +124,21 @@ class Printer:
         self._console.print(table)
         self._console.print(
             f"Of its {len(story.household.held_out)} held-out films, {story.hits_before} were "
-            f"among the {LIMIT} recommended before syncing, {story.hits_after} after.\n",
+            f"among the {LIMIT} recommended before syncing, {story.hits_after} after. "
+            "No household gained more.\n",
             highlight=False,
         )
 
-    def judged(self, stories: Sequence[Story], before: float, after: float) -> None:
+    def judged(self, stories: Sequence[Story], report: Report) -> None:
+        gains = [story.hits_after - story.hits_before for story in stories]
+        more, less = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
         self._console.print(
-            f"[bold]A film the household liked, held out, is among its {LIMIT} recommendations:[/] "
-            f"before syncing in [bold]{before:.1%}[/], after in [bold]{after:.1%}[/] of "
-            f"{len(stories)} households.\n",
+            f"[bold]Of {len(stories)} households, a film they liked and that was held out is among "
+            f"the {LIMIT} recommended: before syncing in {report.hit_rate_before:.1%}, after in "
+            f"{report.hit_rate_after:.1%}.[/]\n"
+            f"The {LIMIT} films liked most, the same for all, would reach "
+            f"{report.hit_rate_popular:.1%}, if somebody knew everybody's ratings.\n"
+            f"{more} households got more of their held-out films than before, {less} fewer.\n",
             highlight=False,
         )
 
@@ -143,7 +159,11 @@ class Printer:
             ),
             "patterns stored": f"{report.patterns_stored:,}",
             "syncs a second, outage included": f"{report.syncs_per_second:,.0f}",
-            "ack p50 / p99": f"{report.ack_p50_ms:.1f} ms / {report.ack_p99_ms:.1f} ms",
+            "ack p50 / p99, at the device": (
+                f"{report.ack_p50_ms:.1f} ms / {report.ack_p99_ms:.1f} ms"
+            ),
+            "on disk after, mean, at the shard": f"{report.shard_latency_mean_ms:.1f} ms",
+            "stored, but not acked, when killed": f"{report.deltas_stored_unacked} deltas",
             "from SIGKILL to the next ack": (
                 f"{report.recovery_seconds:.2f} s (reading the store back: "
                 f"{report.shard_recovery_seconds:.2f} s)"
@@ -161,12 +181,14 @@ class Printer:
             table.add_row(self._films(each), _genres(each), success, _when(each))
         self._console.print(table)
 
-    def _similar(self, title: str, similar: Sequence[Similar]) -> None:
-        table = _table(title, "films that five or more share", "genres", "success", "cosine")
-        for each in similar:
-            success = f"{each.pattern.success_rate:.0%} of {each.pattern.sample_count}"
-            cosine = f"{each.similarity:.2f}"
-            table.add_row(self._films(each.pattern), _genres(each.pattern), success, cosine)
+    def _similar(self, title: str, story: Story) -> None:
+        table = _table(title, "film", "in patterns", "nearest", "this household")
+        watched = set(story.household.outbox.watched())
+        for each in story.shared_films[:8]:
+            film = escape(title_of(self._catalogue, each.content_id))
+            known = "has seen it" if each.content_id in watched else ""
+            known = "[green]* held out[/]" if each.content_id in story.household.held_out else known
+            table.add_row(film, str(each.patterns), f"{each.similarity:.2f}", known)
         self._console.print(table)
 
     def _films(self, pattern: Pattern) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,8 +18,8 @@ from examples.demo.households import Replay, hold_out, open_households, settop_c
 from examples.demo.operator import Operator
 from examples.demo.report import Printer, Report, check_lines, share, trend_lines, write
 from examples.demo.screen import keep_telling
-from examples.demo.shard_process import LOWERED, ShardProcess
-from examples.demo.taste import choose, tell_stories, top_trends
+from examples.demo.shard_process import LOWERED, DemoError, ShardProcess
+from examples.demo.taste import choose, hit_rate_of_popular, tell_stories, top_trends
 from examples.demo.verify import (
     SECONDS_PER_HOUR,
     WINDOW_HOURS,
@@ -49,11 +49,18 @@ if TYPE_CHECKING:
 QUIET_AT: Final = 0.45
 """Share of the viewings after which all is acked once, and the shard's counter is read."""
 KILL_AT: Final = 0.5
+BURST: Final = 400
+"""Viewings at once, right before the kill ..."""
+BURST_ACKS: Final = 16
+"""... which comes with so many acks: other deltas are stored but not acked, others on their way."""
+BURST_SECONDS: Final = 0.5
+"""The kill waits no longer for them."""
 TRENDS_SHOWN: Final = 10
 LIMIT_SECONDS: Final = 180.0
 _SETTLE_SECONDS: Final = 20.0
 _QUIET_SECONDS: Final = 1.2 * float(LOWERED["GLOBAL_MIN_INTERVAL_SECONDS"])
 _WATCH_SECONDS: Final = 0.5
+_RATE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +77,18 @@ class Material:
     numbers: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What a killed process left, and how it went on."""
+
+    copy: Path
+    """Of its data directory."""
+    acked: int
+    """Deltas that devices had acks for."""
+    recovery_seconds: float
+    """From SIGKILL to the next ack."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
     """What was measured while the devices replayed."""
@@ -80,6 +99,10 @@ class Replayed:
     """The first process, in the quiet moment before it was killed."""
     killed_at_deltas: int
     """Different deltas in the store that the killed process left."""
+    unacked: int
+    """Of these, what no device had an ack for."""
+    problems: Sequence[str]
+    """What was wrong with that store."""
     recovery_seconds: float
 
 
@@ -109,7 +132,10 @@ async def run(screen: Screen, into: Path, households: int) -> bool:
 
 def prepare(households: int) -> Material:
     films = load_catalogue()
-    viewings = select(load_viewings(films.films), households=households)
+    try:
+        viewings = select(load_viewings(films.films), households=households)
+    except ValueError as error:
+        raise DemoError(str(error)) from error
     held = hold_out(viewings)
     times = last_week(viewings, time.time()).astype(np.int64)
     numbers: list[int] = np.unique(viewings.households).tolist()
@@ -149,6 +175,7 @@ class Demo:
         self._material = material
         self._households = households
         self._acks = acks
+        self._recent: deque[tuple[float, int]] = deque()
         self._replay = Replay(households, material.watched, material.times, acks)
 
     async def run(self, folder: Path, report_file: Path) -> bool:
@@ -169,11 +196,14 @@ class Demo:
             syncs_per_second=round(replayed.acked / replayed.seconds, 1),
             ack_p50_ms=round(self._acks.percentile_ms(50), 2),
             ack_p99_ms=round(self._acks.percentile_ms(99), 2),
+            shard_latency_mean_ms=round(stats.sync_latency_mean_seconds * 1e3, 2),
             kills=self._shard.kills,
+            deltas_stored_unacked=replayed.unacked,
             recovery_seconds=round(replayed.recovery_seconds, 3),
             shard_recovery_seconds=round(stats.recovery_seconds, 3),
             households_judged=len(stories),
             hit_rate_before=share(stories, (story.hits_before for story in stories)),
+            hit_rate_popular=hit_rate_of_popular(self._material.watched, self._material.held_out),
             hit_rate_after=share(stories, (story.hits_after for story in stories)),
             trends=trend_lines(self._material.catalogue, trends),
             checks=check_lines(verdict),
@@ -197,26 +227,38 @@ class Demo:
                 stats = await self._operator.measure()
                 quiet = Counted(stats.deltas_applied, replay.acked)
                 await replay.until(round(KILL_AT * total))
-                left, recovery_seconds = await self._kill(folder)
+                killed = await self._kill(folder)
                 await replay.until(total)
                 await replay.flush()
         seconds, acked = time.monotonic() - started, replay.acked
         self._screen.say(f"All watched and all acked: {acked:,} deltas in {seconds:.1f} s")
-        deltas = (await read_store(left)).deltas
-        return Replayed(seconds, acked, quiet, deltas, recovery_seconds)
+        left = await read_store(killed.copy)
+        return Replayed(
+            seconds,
+            acked,
+            quiet,
+            killed_at_deltas=left.deltas,
+            unacked=left.deltas - killed.acked,
+            problems=left.problems,
+            recovery_seconds=killed.recovery_seconds,
+        )
 
-    async def _kill(self, folder: Path) -> tuple[Path, float]:
-        """Kill the shard with deltas on their way, start it again while people go on watching.
-
-        Return a copy of what the killed process left, and the seconds until the next ack.
-        """
+    async def _kill(self, folder: Path) -> Killed:
+        """Kill the shard with deltas on their way, start it again while people go on watching."""
         replay, left = self._replay, folder / "shard-when-killed"
+        replay.burst(min(BURST, len(replay) // 20))
+        goal = replay.acked + BURST_ACKS
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BURST_SECONDS):
+                while replay.acked < goal:
+                    await self._acks.next()
         waiting, killed_at = replay.waiting, time.monotonic()
         replay.away = True
         await self._shard.kill()
         self._screen.say(f"[bold red]SIGKILL[/]: the shard is gone, {waiting} deltas wait for acks")
         async with running(replay.until(len(replay))):
             shutil.copytree(self._shard.data_dir, left)
+            acked = replay.acked
             await self._shard.start()
             self._screen.say(f"Started again, pid {self._shard.pid}, on the same port and data")
             await self._acks.next()
@@ -226,7 +268,7 @@ class Demo:
             f"[bold green]Recovered[/]: the next ack came {seconds:.2f} s after the kill; "
             f"{replay.waiting} deltas had gathered on the devices"
         )
-        return left, seconds
+        return Killed(left, acked, seconds)
 
     async def _settle(self) -> None:
         """Wait until the devices hold the shard's last global state, and updates have ceased."""
@@ -261,19 +303,30 @@ class Demo:
             since(expected, oldest_hour),
             since(stored.signals, oldest_hour),
         )
-        commands = (
+        problems = "; ".join(replayed.problems)
+        more = (
+            Check("what the killed shard left was sound", not problems, problems or "yes"),
             Check("`constellation serve` drained on SIGTERM", status == 0, f"exit {status}"),
             Check("`constellation check`", check_status == 0, f"exit {check_status}: {answer}"),
         )
-        return verdict.with_checks(commands)
+        return verdict.with_checks(more)
 
     def _progress(self) -> tuple[int, str]:
         stats, acks = self._operator.stats, self._acks
         streams = "no shard" if not self._shard.up else f"{stats.streams} streams"
         return self._replay.row, (
-            f"{streams}, {stats.patterns:,} patterns, {stats.syncs_per_minute:,} syncs in a minute,"
+            f"{streams}, {stats.patterns:,} patterns, {self._rate():,.0f} syncs a second,"
             f" ack p50 {acks.percentile_ms(50):.1f} ms p99 {acks.percentile_ms(99):.1f} ms"
         )
+
+    def _rate(self) -> float:
+        """Return the acks a second since about a second ago."""
+        now = time.monotonic()
+        self._recent.append((now, len(self._acks.latencies)))
+        while len(self._recent) > 2 and now - self._recent[1][0] >= _RATE_SECONDS:
+            self._recent.popleft()
+        before, count = self._recent[0]
+        return (self._recent[-1][1] - count) / max(now - before, 0.1)
 
     def _print(self, report: Report, stories: Sequence[Story], verdict: Verdict) -> None:
         console = self._screen.console
@@ -281,7 +334,7 @@ class Demo:
         console.print()
         printer.trends(report.trends)
         printer.story(choose(stories))
-        printer.judged(stories, report.hit_rate_before, report.hit_rate_after)
+        printer.judged(stories, report)
         printer.verdict(verdict)
         printer.figures(report)
 

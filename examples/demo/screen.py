@@ -31,7 +31,9 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print one line, with the seconds since the start."""
-        self.console.print(f"[dim]{self.seconds:5.1f} s[/]  {line}", highlight=False)
+        self.console.print(
+            f"[dim]{self.seconds:5.1f} s[/]  {line}", highlight=False, soft_wrap=True
+        )
 
     @property
     def seconds(self) -> float:

@@ -22,7 +22,9 @@ LOWERED: Final = {
     "GLOBAL_MIN_INTERVAL_SECONDS": "5",
     "DRAIN_SECONDS": "1",
 }
-"""What differs from the defaults, so that a week fits into a minute."""
+"""What is shorter than the defaults, so that a week fits into a minute."""
+REGION: Final = {"REGION": "your region"}
+"""Devices are told it with every trend, and say it in their reasons."""
 
 COMMAND: Final = Path(sys.executable).with_name("constellation")
 _START_SECONDS: Final = 30.0
@@ -84,7 +86,7 @@ class ShardProcess:
         process = await asyncio.create_subprocess_exec(
             COMMAND,
             "serve",
-            env=self._environment() | LOWERED | {"GRPC_ADDR": self.address},
+            env=self._environment() | REGION | LOWERED | {"GRPC_ADDR": self.address},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is ours; we end the shard

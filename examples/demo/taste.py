@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from constellation_settop import Brain, Context
+from examples.demo.viewings import LIKED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from constellation_settop import Catalogue, Choice, Pattern
     from constellation_settop.state import Similar, Trend
     from examples.demo.households import Household
+    from examples.demo.viewings import Viewings
 
 LIMIT: Final = 20
 ANY_TIME: Final = Context()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFilm:
+    """A film that patterns of other households were learned from."""
+
+    content_id: str
+    patterns: int
+    similarity: float
+    """Cosine of the nearest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +63,19 @@ class Story:
         return sorted(shared, key=lambda each: -each.success_rate * min(each.sample_count, 16))
 
     @property
-    def similar(self) -> list[Similar]:
-        """Other households' patterns that name films, the nearest first."""
-        held = self.household.outbox.global_state.similar.values()
-        named = [each for each in held if each.pattern.content_ids]
-        return sorted(named, key=lambda each: -each.similarity)
+    def similar(self) -> Collection[Similar]:
+        """Patterns of other households that are near its own."""
+        return self.household.outbox.global_state.similar.values()
+
+    @property
+    def shared_films(self) -> list[SharedFilm]:
+        """The films that `similar` was learned from, those that most of it names first."""
+        near: dict[str, list[float]] = {}
+        for each in self.similar:
+            for content_id in each.pattern.content_ids:
+                near.setdefault(content_id, []).append(each.similarity)
+        films = [SharedFilm(name, len(cosines), max(cosines)) for name, cosines in near.items()]
+        return sorted(films, key=lambda film: (-film.patterns, -film.similarity, film.content_id))
 
 
 async def tell_stories(catalogue: Catalogue, households: Iterable[Household]) -> list[Story]:
@@ -79,6 +103,23 @@ def top_trends(household: Household, limit: int) -> list[Trend]:
     held = household.outbox.global_state.trends.values()
     films = [trend for trend in held if not trend.subject.is_genre]
     return sorted(films, key=lambda trend: (-trend.score, trend.subject.name))[:limit]
+
+
+def hit_rate_of_popular(watched: Viewings, held_out: Viewings) -> float:
+    """Return the share of households that find a held-out film among those liked most by all.
+
+    A yardstick: it recommends what a household has not watched, and asks for no taste.
+    """
+    liked = Counter(watched.content_ids[watched.ratings >= LIKED].tolist())
+    ranked = [content_id for content_id, _ in liked.most_common()]
+    households = np.unique(held_out.households)
+    found = 0
+    for household in households:
+        seen = set(watched.content_ids[watched.households == household].tolist())
+        wanted = set(held_out.content_ids[held_out.households == household].tolist())
+        popular = islice((name for name in ranked if name not in seen), LIMIT)
+        found += not wanted.isdisjoint(popular)
+    return round(found / max(len(households), 1), 4)
 
 
 def _hits(household: Household, choices: Sequence[Choice]) -> int:

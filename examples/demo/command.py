@@ -1,0 +1,59 @@
+"""`make demo`: real households, films and viewings; a real shard, killed and recovered."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from constellation_settop import SettopError
+from examples.demo.run import run
+from examples.demo.screen import Screen
+from examples.demo.shard_process import DemoError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HOLDS, FAILED, INTERRUPTED = 0, 1, 130
+HOUSEHOLDS = 400
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; return 0 when everything that it checked holds."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--households", type=int, default=HOUSEHOLDS, help="default: %(default)s")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        default=Path("build"),
+        help="where demo-report.json and what the run leaves in demo/ go; default: %(default)s",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.households < 1:
+        parser.error("--households must be at least 1")
+    screen = Screen()
+    try:
+        holds = uvloop.run(_until_told(screen, arguments.into, arguments.households))
+    except (DemoError, SettopError, TimeoutError) as error:
+        screen.say(f"[bold red]Failed:[/] {str(error) or 'it takes too long'}")
+        return FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        screen.say("Interrupted; everything is stopped")
+        return INTERRUPTED
+    report, left = arguments.into / "demo-report.json", arguments.into / "demo"
+    screen.say(f"{report} has the figures, {left}/ what shard and devices left")
+    return HOLDS if holds else FAILED
+
+
+async def _until_told(screen: Screen, into: Path, households: int) -> bool:
+    """Run the demo; SIGTERM ends it in order, as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await run(screen, into, households)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from constellation_settop import AckedDelta, SharedValue
+from examples.demo.verify import Counted, StoredDevice, lost_deltas, signals_of, since
+from examples.demo.viewings import Viewings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+FIRST, SECOND = b"\1" * 16, b"\2" * 16
+
+
+def demo_command(into: Path, households: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "examples.demo"),
+        *("--households", str(households), "--into", str(into)),
+    ]
+
+
+def acked(
+    seq: int, upserts: dict[bytes, SharedValue], removed: tuple[bytes, ...] = ()
+) -> AckedDelta:
+    return AckedDelta(
+        seq,
+        digest=b"",
+        snapshot=False,
+        upserts=upserts,
+        removed_ids=removed,
+        rejected_ids=(),
+        signal_count=0,
+        acked_at=0.0,
+    )
+
+
+@pytest.mark.timeout(120)
+def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+    run = subprocess.run(
+        demo_command(tmp_path, 24), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+    report: dict[str, Any] = json.loads((tmp_path / "demo-report.json").read_text())
+    assert report["devices"] == 24
+    assert report["deltas_acked"] > 24
+    assert report["deltas_lost"] == report["deltas_applied_twice"] == 0
+    assert report["kills"] == 1
+    assert report["recovery_seconds"] > 0
+    assert all(check["holds"] for check in report["checks"])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_ends_its_shard(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        demo_command(tmp_path, 24), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        shard = shard_pid(demo.stdout)
+
+        demo.send_signal(number)
+        said = demo.stdout.read()
+
+        assert demo.wait(30) == 130, said
+    assert ended(shard, within_seconds=5)
+
+
+def shard_pid(lines: Iterator[str]) -> int:
+    said = next(line for line in lines if ", pid " in line)
+    return int(said.partition(", pid ")[2].partition(",")[0])
+
+
+def ended(pid: int, *, within_seconds: float) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    gone, _, _ = select.select([descriptor], [], [], within_seconds)
+    os.close(descriptor)
+    return bool(gone)
+
+
+def test_a_pattern_the_shard_lacks_is_a_lost_delta() -> None:
+    value = SharedValue(1.0, 3)
+    journal = [acked(1, {FIRST: value}), acked(2, {SECOND: value})]
+
+    lost = lost_deltas(journal, StoredDevice(2, {FIRST: value}))
+
+    assert lost == {2}
+
+
+def test_a_cursor_behind_the_last_ack_is_a_lost_delta() -> None:
+    journal = [acked(1, {}), acked(2, {})]
+
+    assert lost_deltas(journal, StoredDevice(1, {})) == {2}
+
+
+def test_an_older_value_is_a_lost_delta() -> None:
+    old, new = SharedValue(1.0, 3), SharedValue(1.0, 4)
+    journal = [acked(1, {FIRST: old}), acked(2, {FIRST: new})]
+
+    assert lost_deltas(journal, StoredDevice(2, {FIRST: old})) == {2}
+
+
+def test_a_removed_pattern_that_is_still_stored_is_a_lost_delta() -> None:
+    value = SharedValue(1.0, 3)
+    journal = [acked(1, {FIRST: value}), acked(2, {}, removed=(FIRST,))]
+
+    assert lost_deltas(journal, StoredDevice(2, {FIRST: value})) == {2}
+
+
+def test_a_shard_that_applied_more_than_its_cursors_moved_applied_twice() -> None:
+    assert Counted(applied=12, distinct=10).twice == 2
+
+
+def test_a_household_signals_four_films_an_hour_at_most() -> None:
+    names = np.array([f"film:{number}" for number in range(6)])
+    six = np.arange(6)
+    ones = np.ones(6, np.float32)
+    hour = 100
+    viewings = Viewings(
+        households=np.zeros(6, np.int64),
+        content_ids=names,
+        content_rows=six.copy(),
+        ratings=ones.copy(),
+        timestamps=six.copy(),
+        watch_percentages=ones.copy(),
+        engagements=ones.copy(),
+    )
+
+    signals = signals_of(viewings, hour * 3600 + six)
+
+    assert signals == {(hour, f"film:{number}"): 1 for number in range(4)}
+    assert not since(signals, hour + 1)

@@ -1,0 +1,87 @@
+"""Both health services tell the same, whatever the process does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from constellation.server import SERVICES
+from constellation.v1 import health_pb2 as pb
+from constellation.v1 import health_pb2_grpc as own
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from constellation.server import RunningShard
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def standard(channel: grpc.aio.Channel) -> set[int]:
+    """Return what grpc.health.v1 says of the process and of each service."""
+    probe: Any = health_pb2_grpc.HealthStub(channel)
+    return {
+        (await probe.Check(health_pb2.HealthCheckRequest(service=service))).status
+        for service in ("", *SERVICES)
+    }
+
+
+async def test_a_shard_that_serves_is_ready(channel: grpc.aio.Channel) -> None:
+    ready = await own.HealthServiceStub(channel).GetReadiness(pb.GetReadinessRequest())
+
+    assert await standard(channel) == {SERVING}
+    assert (ready.ready, ready.reason) == (True, "")
+
+
+async def test_a_shard_that_drains_is_alive_and_not_ready(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    probe = own.HealthServiceStub(channel)
+
+    await shard.health.not_ready("draining")
+
+    ready = await probe.GetReadiness(pb.GetReadinessRequest())
+    health = await probe.GetHealth(pb.GetHealthRequest())
+    assert await standard(channel) == {NOT_SERVING}
+    assert (ready.ready, ready.reason) == (False, "draining")
+    assert (health.status, health.message) == (pb.HEALTH_STATUS_DEGRADED, "streams: draining")
+    assert (await probe.GetLiveness(pb.GetLivenessRequest())).live
+
+
+async def test_a_shard_that_is_ready_again_says_so(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    await shard.health.not_ready("starting")
+    await shard.health.ready()
+
+    ready = await own.HealthServiceStub(channel).GetReadiness(pb.GetReadinessRequest())
+
+    assert await standard(channel) == {SERVING}
+    assert ready.ready
+
+
+async def test_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> None:
+    probe: Any = health_pb2_grpc.HealthStub(channel)
+
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await probe.Check(health_pb2.HealthCheckRequest(service="constellation.v1.Nothing"))
+
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_each_part_is_told_with_figures(durable_shard: RunningShard, tmp_path: Path) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{durable_shard.port}") as channel:
+        told = await own.HealthServiceStub(channel).GetDetailedHealth(pb.GetDetailedHealthRequest())
+
+    parts = {part.name: part.message for part in told.components}
+    assert told.status == pb.HEALTH_STATUS_HEALTHY
+    assert parts == {
+        "store": "sqlite at commit 0, 0 patterns",
+        "index": "exact, 0 patterns, 0 commits behind the store",
+        "streams": "0 open",
+    }
+    assert (tmp_path / "shard").is_dir()
