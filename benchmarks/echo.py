@@ -17,7 +17,7 @@ async def _echo(_: Any, context: Any) -> None:
 
 async def _serve() -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    methods = {"Sync": grpc.stream_stream_rpc_method_handler(_echo)}
+    methods: dict[str, Any] = {"Sync": grpc.stream_stream_rpc_method_handler(_echo)}
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("constellation.v1.SyncService", methods),)
     )

@@ -9,12 +9,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.load import Result
 from benchmarks.report import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _DEVICES: Final = 1024
 _DELTAS: Final = 30
@@ -38,20 +40,28 @@ def measure() -> list[Measurement]:
     return [
         Measurement("ingest_vs_echo", rate, "syncs/s", "bare grpcio echo", echo, rate / echo),
         Measurement(
-            "ingest_vs_uvloop_echo", rate, "syncs/s", "the same on uvloop", fast_echo, rate / fast_echo
+            "ingest_vs_uvloop_echo",
+            rate,
+            "syncs/s",
+            "the same on uvloop",
+            fast_echo,
+            rate / fast_echo,
         ),
         Measurement("ingest_p99", p99, "ms", "bare grpcio echo", echo_p99, p99 / echo_p99),
     ]
 
 
 def _median(results: Sequence[Result], figure: str) -> float:
-    return statistics.median(getattr(result, figure) for result in results)
+    figures: list[float] = [getattr(result, figure) for result in results]
+    return statistics.median(figures)
 
 
 def _load(port: int) -> Result:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", str(port), str(_DEVICES), str(_DELTAS)],
-        check=True, capture_output=True, text=True,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return Result(**json.loads(done.stdout))
 
@@ -72,12 +82,16 @@ def _echo(*arguments: str) -> Iterator[int]:
 def _shard() -> Iterator[int]:
     with tempfile.TemporaryDirectory(dir=".", prefix="build-bench-") as data_dir:
         settings = {
-            "DATA_DIR": data_dir, "GRPC_ADDR": "127.0.0.1:0", "DRAIN_SECONDS": "0",
+            "DATA_DIR": data_dir,
+            "GRPC_ADDR": "127.0.0.1:0",
+            "DRAIN_SECONDS": "0",
             "MAX_PATTERNS_PER_DEVICE": str(_DELTAS),
         }
         with subprocess.Popen(
             [sys.executable, "-m", "constellation", "serve"],
-            env={**os.environ, **settings}, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **settings},
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
             try:
                 yield _port_of(process)

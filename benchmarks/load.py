@@ -102,9 +102,7 @@ def _frames(codes: Codes) -> list[bytes]:
             created_at=[1_800_000_000],
             updated_at=[1_800_000_000],
         )
-        frames.append(
-            sync_pb2.SyncRequest(delta=patterns_pb2.Delta(seq=row + 1, upserts=upserts))
-        )
+        frames.append(sync_pb2.SyncRequest(delta=patterns_pb2.Delta(seq=row + 1, upserts=upserts)))
     return [frame.SerializeToString() for frame in frames]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.patterns import real_patterns
 from benchmarks.report import Measurement
 from constellation.core.index.pattern import PatternIndex
 from constellation.encoding import Embeddings, unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PATTERNS: Final = 100_000
 _QUERIES: Final = 512

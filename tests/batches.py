@@ -65,7 +65,7 @@ def columns(patterns: Sequence[Pattern], encoding: Encoding = Encoding.INT8) -> 
     )
 
 
-def delta(
+def delta(  # noqa: PLR0913 - a delta has as many parts
     device: int,
     seq: int,
     upserts: Sequence[Pattern] = (),

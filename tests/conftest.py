@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,6 +12,7 @@ from constellation.config import Address, Count, Seconds, ShardConfig
 from constellation.server import RunningShard, open_store, serve
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -57,13 +56,3 @@ async def durable_shard(tmp_path: Path) -> AsyncIterator[RunningShard]:
 async def channel(shard: RunningShard) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
         yield channel
-
-
-async def until(claim: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Return once a claim about this process holds; fail after some seconds."""
-    async with asyncio.timeout(seconds):
-        while not claim():
-            await asyncio.sleep(0)
-
-
-Running = Callable[..., AbstractAsyncContextManager[RunningShard]]

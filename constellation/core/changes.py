@@ -183,9 +183,7 @@ def _walked(
     return walked
 
 
-def _room(
-    table: Table, rules: Rules, devices: Slots, gone: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _room(table: Table, rules: Rules, devices: Slots, gone: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many new patterns each device may have; `gone` are the owners of freed ones."""
     left = table.pattern_counts[devices].astype(np.int64)
     left -= np.bincount(gone, minlength=len(devices))

@@ -96,7 +96,7 @@ def _from_int8(data: bytes) -> tuple[Codes, NDArray[np.float64]]:
 def _from_floats(data: bytes, encoding: Encoding) -> tuple[Codes, NDArray[np.float64]]:
     """Return INT8 codes and the norms; NaN for a row that is not finite."""
     values = decode(data, encoding)
-    finite: NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+    finite = np.logical_and.reduce(np.isfinite(values), axis=1)
     values = np.where(finite[:, None], values, np.float32(0))
     norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
     usable = (norms >= MIN_NORM) & (norms <= MAX_NORM)

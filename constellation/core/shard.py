@@ -35,6 +35,8 @@ from constellation.placement import owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
@@ -254,8 +256,10 @@ class ShardManager:
         contents, counts = self.ring.window(now_hour, words.count(WordKind.CONTENT))
         if not len(contents):
             return []
-        supported = np.maximum(counts.max(axis=0), self.table.support[contents])
-        shared = np.greater_equal(supported, rules.k_anonymity)
+        supported: NDArray[np.float64] = np.maximum(
+            counts.max(axis=0), self.table.support[contents]
+        )
+        shared: NDArray[np.bool_] = supported >= rules.k_anonymity
         genres = genre_counts(
             counts[:, shared], self.catalogue.genres[contents[shared]], words.count(WordKind.GENRE)
         )

@@ -128,7 +128,7 @@ class PatternStore(Protocol):
         ...
 
     async def secret(self) -> bytes:
-        """Return SECRET_BYTES random bytes, made with the store: they key what stays pseudonymous."""
+        """Return SECRET_BYTES random bytes, made with the store: the key of pseudonyms."""
         ...
 
     async def totals(self) -> Totals:

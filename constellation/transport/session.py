@@ -97,7 +97,7 @@ class Session:
         self._offered: tuple[Version, frozenset[bytes]] | None = None
         self._refused: Version | None = None
 
-    def receive(self, frame: pb.SyncRequest, now: float) -> None:
+    def receive(self, frame: pb.SyncRequest, now: float) -> None:  # noqa: C901 - a case a frame
         """Handle one frame. A delta is not durable when this returns; its ack will say so.
 
         Raises what the stream must end with.

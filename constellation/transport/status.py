@@ -99,7 +99,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> Any:  # what `continuation` returns
         handler: Any = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/constellation."):
             return handler

@@ -23,7 +23,6 @@ from constellation.transport.columns import (
     to_incarnation,
     to_version,
 )
-from constellation.transport.limits import Limits
 from constellation.transport.outgoing import Outgoing
 from constellation.transport.session import Session, to_held, to_reader, to_welcome
 from constellation.transport.streams import OpenStreams, to_update
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from constellation.core.shard import ShardManager
+    from constellation.transport.limits import Limits
 
 SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
 

@@ -51,7 +51,7 @@ QUIET_AT: Final = 0.45
 KILL_AT: Final = 0.5
 BURST: Final = 400
 """Viewings at once, right before the kill ..."""
-BURST_ACKS: Final = 16
+BURST_ACKS: Final = 4
 """... which comes with so many acks: other deltas are stored but not acked, others on their way."""
 BURST_SECONDS: Final = 0.5
 """The kill waits no longer for them."""

@@ -150,7 +150,9 @@ async def test_no_acked_delta_is_lost_however_often_the_shard_is_killed(tmp_path
     assert await stored(tmp_path) == [Stored(d.number, end, d.patterns()) for d in devices]
 
 
-async def test_a_drained_shard_ends_well_and_has_stored_all_it_acked(tmp_path: Path) -> None:
+async def test_a_drained_shard_ends_well_having_acked_exactly_what_it_stored(
+    tmp_path: Path,
+) -> None:
     devices = [Device(number) for number in range(DEVICES)]
     async with serving(tmp_path) as shard:
         await pushing(devices, shard, after(60, shard.process.terminate), 10_000)
@@ -160,9 +162,8 @@ async def test_a_drained_shard_ends_well_and_has_stored_all_it_acked(tmp_path: P
     assert finished.status == 0
     assert '"shard_stopped"' in finished.err
     durable = {device.number: device.seq for device in await stored(tmp_path)}
-    lost = {d.number: d.acked for d in devices if d.acked > durable.get(d.number, 0)}
-    assert lost == {}
-    assert sum(device.acked for device in devices) >= 60
+    assert durable == {device.number: device.acked for device in devices if device.acked}
+    assert sum(durable.values()) >= 60
 
 
 async def test_a_second_process_on_one_data_directory_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -11,14 +11,15 @@ import pytest
 
 from constellation.config import Count, ShardMap
 from constellation.placement import owner
-from constellation.server import RunningShard
 from constellation.v1 import patterns_pb2 as patterns
-from constellation.v1 import shard_pb2, shard_pb2_grpc
+from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
-from constellation.v1 import sync_pb2_grpc
 from tests.batches import Pattern, device_id
 from tests.conftest import running
 from tests.devices import hello, reason_of, stream, to_message
+
+if TYPE_CHECKING:
+    from constellation.server import RunningShard
 
 Break = Callable[[patterns.Delta], None]
 
@@ -158,7 +159,7 @@ async def test_an_empty_frame_is_invalid(channel: grpc.aio.Channel) -> None:
         {"encodings": [9]},
         {"sdk_version": "x" * 65},
     ],
-    ids=lambda changed: "-".join(changed),
+    ids="-".join,
 )
 async def test_a_malformed_hello_is_invalid(
     channel: grpc.aio.Channel, changed: dict[str, Any]

@@ -103,7 +103,7 @@ async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
     assert finished.status == 0
     assert kinds[0] == "welcome"
     assert kinds[-1] == "bye"
-    assert set(kinds) <= {"welcome", "delta_ack", "global_update", "bye"}
+    assert set(kinds) - {"global_update"} == {"welcome", "delta_ack", "bye"}
     assert answers[0]["welcome"]["expected_seq"] == "1"
 
 

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from constellation.core.errors import DamagedStoreError
+from constellation.core.recovery import check_index
+from constellation.core.shard import ShardManager
+from constellation.server import RunningShard
+from constellation.storage.snapshots import Snapshots
+from tests.batches import Pattern
+from tests.conftest import running
+from tests.transport.pushing import push
+
+EXACT = 100
+
+
+def _settings(tmp_path: Path) -> dict[str, Any]:
+    return {"data_dir": tmp_path / "shard", "exact_limit": EXACT}
+
+
+async def _fill(shard: RunningShard, devices: int) -> None:
+    for device in range(devices):
+        patterns = [Pattern(number, direction=64 * device + number) for number in range(60)]
+        await push(shard.manager, device, 1, patterns)
+
+
+def _require_whole(manager: ShardManager, patterns: int) -> None:
+    assert manager.table.totals.patterns == patterns
+    assert check_index(manager.table, manager.index, manager.rules) == []
+    holding = manager.table.holding(np.arange(manager.table.totals.devices))
+    assert len(holding.slots) == patterns
+
+
+async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
+    async with running(**_settings(tmp_path)) as shard:
+        await _fill(shard, 5)
+        await push(shard.manager, 0, 2, [Pattern(1, direction=5, contents=("film",))], [2, 3])
+        before = shard.manager.table.totals
+
+    async with running(**_settings(tmp_path)) as shard:
+        assert shard.manager.epoch == 2
+        assert shard.manager.table.totals == before
+        assert shard.manager.index.kind == "partitioned"
+        _require_whole(shard.manager, 298)
+        word = shard.manager.table.words.number(2, "film")
+        assert shard.manager.table.support[word] == 1
+
+
+async def test_a_snapshot_and_the_log_after_it_give_the_same_index(tmp_path: Path) -> None:
+    async with running(**_settings(tmp_path)) as shard:
+        await _fill(shard, 4)
+        await shard.manager.feeder.caught_up()
+        shard.manager.index.rebuild()
+        snapshots = Snapshots(tmp_path / "shard")
+        await shard.manager.snapshot(snapshots)
+        taken_at = snapshots.newest_lsn()
+        await push(shard.manager, 0, 2, [Pattern(7, direction=999)], [8, 9])
+        await push(shard.manager, 9, 1, [Pattern(1, direction=5)])
+        payload = (tmp_path / "shard" / f"index-{taken_at}.snapshot").read_bytes()
+    for file in (tmp_path / "shard").glob("index-*"):
+        file.unlink()
+    (tmp_path / "shard" / f"index-{taken_at}.snapshot").write_bytes(payload)
+
+    async with running(**_settings(tmp_path)) as shard:
+        _require_whole(shard.manager, 239)
+
+
+async def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
+    async with running(**_settings(tmp_path)) as shard:
+        await _fill(shard, 4)
+        await shard.manager.feeder.caught_up()
+        shard.manager.index.rebuild()
+    snapshot = next((tmp_path / "shard").glob("index-*.snapshot"))
+    data = bytearray(snapshot.read_bytes())
+    data[len(data) // 2] ^= 1
+    snapshot.write_bytes(data)
+
+    async with running(**_settings(tmp_path)) as shard:
+        _require_whole(shard.manager, 240)
+
+
+async def test_a_database_behind_its_snapshot_is_refused(tmp_path: Path) -> None:
+    async with running(**_settings(tmp_path)) as shard:
+        await _fill(shard, 1)
+    Snapshots(tmp_path / "shard").write(10_000, b"later")
+
+    with pytest.raises(DamagedStoreError, match="a snapshot was taken at 10000|taken at 10000"):
+        async with running(**_settings(tmp_path)):
+            pass

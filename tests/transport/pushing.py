@@ -1,0 +1,39 @@
+"""Deltas straight into a shard's inbox, for tests of what lies behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from constellation.core.deltas import Receipt
+from constellation.core.errors import ConstellationError
+from constellation.core.inbox import Entry
+from constellation.core.shard import ShardManager
+from tests.batches import Pattern, delta
+
+
+class Waiting:
+    """A sender that can be awaited."""
+
+    def __init__(self) -> None:
+        self.receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+
+    def settle(self, receipt: Receipt) -> None:
+        self.receipt.set_result(receipt)
+
+    def fail(self, error: ConstellationError) -> None:
+        self.receipt.set_exception(error)
+
+
+async def push(
+    manager: ShardManager,
+    device: int,
+    seq: int,
+    upserts: Sequence[Pattern] = (),
+    removed: Sequence[int] = (),
+) -> Receipt:
+    """Return what became of one delta, once it is durable."""
+    waiting = Waiting()
+    arrived = asyncio.get_running_loop().time()
+    manager.inbox.put(Entry(delta(device, seq, upserts, removed), waiting, arrived))
+    return await waiting.receipt
