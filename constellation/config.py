@@ -62,6 +62,8 @@ class ShardConfig:
     """A device that synced within it counts as active."""
     heartbeat_seconds: Interval = Interval(60)
     """Devices send a frame at least this often."""
+    slow_reader_seconds: Interval = Interval(60)
+    """A device that has not read a frame for longer is cut."""
     sync_interval_seconds: Interval = Interval(600)
     """Devices that do not stay connected sync this often."""
     global_interval_seconds: Interval = Interval(60)

@@ -127,6 +127,7 @@ def limits_of(config: ShardConfig) -> Limits:
         sync_interval_seconds=config.sync_interval_seconds,
         global_min_interval_seconds=config.global_min_interval_seconds,
         max_streams=config.max_streams,
+        slow_reader_seconds=config.slow_reader_seconds,
     )
 
 

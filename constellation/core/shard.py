@@ -35,8 +35,6 @@ from constellation.placement import owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
@@ -256,17 +254,16 @@ class ShardManager:
         contents, counts = self.ring.window(now_hour, words.count(WordKind.CONTENT))
         if not len(contents):
             return []
-        supported: NDArray[np.float64] = np.maximum(
-            counts.max(axis=0), self.table.support[contents]
-        )
-        shared: NDArray[np.bool_] = supported >= rules.k_anonymity
+        shared = np.zeros(len(contents), bool)
+        for devices in (counts.max(axis=0), self.table.support[contents]):
+            shared[devices >= rules.k_anonymity] = True
         genres = genre_counts(
             counts[:, shared], self.catalogue.genres[contents[shared]], words.count(WordKind.GENRE)
         )
         limit = rules.trend_limit
         by_content = trending(counts, shared, rules.trend_decay_rate, rules.k_anonymity, limit)
         by_genre = trending(
-            genres, genres.any(axis=0), rules.trend_decay_rate, rules.k_anonymity, limit // 5
+            genres, genres.max(axis=0) > 0, rules.trend_decay_rate, rules.k_anonymity, limit // 5
         )
         return [
             Trend(words.text(WordKind.CONTENT, int(contents[i])), "", score, direction, popularity)

@@ -7,8 +7,6 @@ from typing import Final
 
 HELLO_SECONDS: Final = 10.0
 """A stream without Hello for longer is ended."""
-STALLED_SECONDS: Final = 60.0
-"""A device that has not read a frame for longer is cut."""
 SDK_VERSION_BYTES: Final = 64
 MAX_HELD: Final = 1000
 """Similar patterns a device may hold."""
@@ -27,4 +25,6 @@ class Limits:
     """... plus or minus up to this much."""
     global_min_interval_seconds: float = 60.0
     """Between two updates of one stream."""
+    slow_reader_seconds: float = 60.0
+    """A device that has not read a frame for longer is cut."""
     max_streams: int = 50_000

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
 if TYPE_CHECKING:
     from constellation.core.deltas import Rejected
-    from constellation.core.errors import ConstellationError
+
+
+Write = Callable[[pb.SyncResponse], Coroutine[Any, None, None]]
+"""Writes one frame; returns once the transport has taken it."""
 
 
 class Outgoing:
@@ -19,20 +23,28 @@ class Outgoing:
 
     Acks merge into one, a newer update replaces the waiting one, and a heartbeat goes only when
     nothing else does. Control frames are sent a handful of times in a stream's life.
+
+    It drives grpcio's write coroutine itself, one write at a time: a task that waits for frames
+    would cost 25 to 40 us of CPU for each ack, and memory for each idle stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, write: Write, over: Callable[[], object]) -> None:
+        self.is_over = False
+        """Nothing is written any more: it was closed, or it failed."""
+        self.error: BaseException | None = None
+        """What the stream must end with, when it failed."""
+        self.writing_since: float | None = None
+        """Loop time when the write that is under way began."""
+        self._write = write
+        self._over = over
+        self._writing: Coroutine[Any, None, None] | None = None
+        self._now = asyncio.get_running_loop().time
         self._control: deque[pb.SyncResponse] = deque()
         self._ack: patterns.DeltaAck | None = None
         self._update: patterns.GlobalUpdate | None = None
         self._heartbeat = False
         self._last: pb.SyncResponse | None = None
         self._closed = False
-        self.error: ConstellationError | None = None
-        """What the stream must end with."""
-        self.writing_since: float | None = None
-        """When the write that is under way began; kept by the writer."""
-        self._waiter: asyncio.Future[None] | None = None
 
     def control(self, frame: pb.SyncResponse) -> None:
         """Send a welcome, throttle, redirect or drain."""
@@ -80,31 +92,57 @@ class Outgoing:
         self._closed = True
         self._wake()
 
-    def fail(self, error: ConstellationError) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the stream with an error, before anything that still waits."""
-        self.error = self.error or error
-        self._wake()
+        if not self.is_over:
+            self.error = error
+            self._end()
 
-    async def take(self) -> pb.SyncResponse | None:
-        """Return the next frame; None when everything is sent and the stream is closed.
-
-        Raises the error that the stream failed with.
-        """
-        while True:
-            if self.error is not None:
-                raise self.error
-            frame = self._next()
-            if frame is not None:
-                return frame
-            if self._closed:
-                last, self._last = self._last, None
-                return last
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+    def abandon(self) -> None:
+        """Write nothing more: the call is over."""
+        self.is_over = True
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._writing is None and not self.is_over:
+            self._start()
+
+    def _start(self) -> None:
+        """Write frames until one does not complete at once, or none is left."""
+        while (frame := self._next() or self._take_last()) is not None:
+            self._writing = self._write(frame)
+            self.writing_since = self._now()
+            if not self._step():
+                return
+        if self._closed:
+            self._end()
+
+    def _step(self) -> bool:
+        """Run the write under way until it waits; say whether it is done."""
+        assert self._writing is not None
+        try:
+            waited_for = self._writing.send(None)
+        except StopIteration:
+            self._writing = self.writing_since = None
+            return True
+        except Exception as error:  # noqa: BLE001 - grpcio's, when the stream broke: it ends with it
+            self._writing = self.writing_since = None
+            self.fail(error)
+            return False
+        waited_for._asyncio_future_blocking = False  # noqa: SLF001 - what a task does with it
+        waited_for.add_done_callback(self._resume)
+        return False
+
+    def _resume(self, _: object) -> None:
+        if self._step() and not self.is_over:
+            self._start()
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._over()
+
+    def _take_last(self) -> pb.SyncResponse | None:
+        last, self._last = self._last, None
+        return last
 
     def _next(self) -> pb.SyncResponse | None:
         if self._control:

@@ -33,7 +33,6 @@ from constellation.transport.limits import (
     HELLO_SECONDS,
     MAX_HELD,
     SDK_VERSION_BYTES,
-    STALLED_SECONDS,
     Limits,
 )
 from constellation.transport.outgoing import Outgoing, from_rejected
@@ -184,8 +183,9 @@ class Session:
     def overdue(self, now: float) -> ConstellationError | None:
         """Return what a session must end with that was silent, or did not read, for too long."""
         writing_since = self.outgoing.writing_since
-        if writing_since is not None and now - writing_since > STALLED_SECONDS:
-            return SlowReaderError(f"nothing was read for {STALLED_SECONDS:g} seconds")
+        limit = self._limits.slow_reader_seconds
+        if writing_since is not None and now - writing_since > limit:
+            return SlowReaderError(f"nothing was read for {limit:g} seconds")
         silent = now - self.last_heard
         if not self.device_id and silent > HELLO_SECONDS:
             return HelloTimeoutError(f"no hello within {HELLO_SECONDS:g} seconds")

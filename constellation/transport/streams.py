@@ -12,7 +12,7 @@ from constellation.transport.columns import from_found, from_trends, from_versio
 from constellation.v1 import patterns_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from constellation.core.global_state import Version
     from constellation.core.shard import ShardManager
@@ -32,7 +32,7 @@ class OpenStreams:
     def __init__(self, shard: ShardManager, limits: Limits) -> None:
         self._shard = shard
         self._limits = limits
-        self._all: dict[Session, Callable[[], object]] = {}
+        self._all: set[Session] = set()
         self._by_device: dict[bytes, Session] = {}
         self._due: list[tuple[float, int, Session]] = []
         self._queued: set[Session] = set()
@@ -46,21 +46,18 @@ class OpenStreams:
         """Return the devices that said Hello."""
         return list(self._by_device)
 
-    def enter(self, session: Session, cut: Callable[[], object]) -> None:
-        """Take in a new stream, and what interrupts a write of its that is stuck.
-
-        Raises ShardFullError when there are too many.
-        """
+    def enter(self, session: Session) -> None:
+        """Take in a new stream; raises ShardFullError when there are too many."""
         if len(self._all) >= self._limits.max_streams:
             raise ShardFullError(
                 f"{len(self._all)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
             )
-        self._all[session] = cut
+        self._all.add(session)
 
     def leave(self, session: Session) -> None:
         """Forget a stream that ended."""
         session.ended = True
-        self._all.pop(session, None)
+        self._all.discard(session)
         if self._by_device.get(session.device_id) is session:
             del self._by_device[session.device_id]
 
@@ -110,11 +107,10 @@ class OpenStreams:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(1.0, self._limits.heartbeat_seconds / 2))
-            for number, (session, cut) in enumerate(list(self._all.items())):
+            for number, session in enumerate(list(self._all)):
                 error = session.overdue(loop.time())
                 if error is not None:
                     session.fail(error)
-                    cut()
                 if number % _PAUSE == _PAUSE - 1:
                     await asyncio.sleep(0)
 

@@ -41,10 +41,6 @@ _CANCEL_GRACE_SECONDS: Final = 0.01
 """After an end without Bye: a cancelled stream hears of it within a millisecond."""
 
 
-class _StreamOverError(ConstellationError):
-    """Everything is written and the stream ends in order; never leaves this module."""
-
-
 class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     """Serves set-top boxes."""
 
@@ -54,17 +50,23 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         self._streams = streams
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
-        loop = asyncio.get_running_loop()
-        outgoing = Outgoing()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        outgoing = Outgoing(context.write, task.cancel)
         session = Session(self._shard, self._limits, self._streams, outgoing, loop.time())
         try:
-            async with asyncio.TaskGroup() as tasks:
-                writer = tasks.create_task(_write(outgoing, context), name="sync_writer")
-                self._streams.enter(session, writer.cancel)
-                await self._read(session, context)
-        except* _StreamOverError:
-            pass  # in order: the status is OK
+            self._streams.enter(session)
+            await self._read(session, context)
+        except asyncio.CancelledError:
+            if not outgoing.is_over:
+                raise  # the device or the server cancelled the call
+            task.uncancel()
+            if isinstance(outgoing.error, grpc.aio.BaseError):  # a write found the device gone
+                await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+            elif outgoing.error is not None:
+                raise outgoing.error from None
         finally:
+            outgoing.abandon()
             self._streams.leave(session)
 
     async def RegisterDevice(
@@ -133,22 +135,8 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
                 await inbox.has_room()
         if not session.ended:  # broken: let the cancellation arrive before returning
             await asyncio.sleep(_CANCEL_GRACE_SECONDS)
-            session.outgoing.close()
-
-
-async def _write(outgoing: Outgoing, context: SyncContext) -> None:
-    """Write what waits until the stream is over. Nothing else writes to it."""
-    now = asyncio.get_running_loop().time
-    try:
-        while (frame := await outgoing.take()) is not None:
-            outgoing.writing_since = now()
-            await context.write(frame)
-            outgoing.writing_since = None
-    except asyncio.CancelledError:
-        if outgoing.error is not None:  # cut in a write that was stuck
-            raise outgoing.error from None
-        raise
-    raise _StreamOverError
+        elif not session.outgoing.is_over:  # the device stopped sending after its Bye
+            await asyncio.Future()  # until the last frames are written
 
 
 class _Waiting:

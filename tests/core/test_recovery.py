@@ -1,19 +1,23 @@
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from constellation.core.errors import DamagedStoreError
+from constellation.core.patterns import WordKind
 from constellation.core.recovery import check_index
-from constellation.core.shard import ShardManager
-from constellation.server import RunningShard
 from constellation.storage.snapshots import Snapshots
 from tests.batches import Pattern
 from tests.conftest import running
 from tests.transport.pushing import push
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from constellation.core.shard import ShardManager
+    from constellation.server import RunningShard
 
 EXACT = 100
 
@@ -46,7 +50,7 @@ async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
         assert shard.manager.table.totals == before
         assert shard.manager.index.kind == "partitioned"
         _require_whole(shard.manager, 298)
-        word = shard.manager.table.words.number(2, "film")
+        word = shard.manager.table.words.number(WordKind.CONTENT, "film")
         assert shard.manager.table.support[word] == 1
 
 

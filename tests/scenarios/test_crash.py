@@ -16,7 +16,7 @@ from constellation.core.recovery import recover
 from constellation.core.rules import Rules
 from constellation.storage.sqlite import open_sqlite
 from tests.batches import Pattern, device_id
-from tests.devices import Stream, stream, to_message
+from tests.devices import Stream, hello, stream, to_message
 from tests.scenarios.processes import Serving, run, serving
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ class Device:
                 await self._push(open_, on_ack, end)
 
     async def _push(self, open_: Stream, on_ack: Callable[[], None], end: int) -> None:
-        welcome = await open_.open(self.number, last_acked_seq=self.acked)
+        await open_.send(hello=hello(self.number, last_acked_seq=self.acked))
+        first = await open_.receive()
+        if first is None or not first.HasField("welcome"):
+            return  # the shard said Bye at once
+        welcome = first.welcome
         assert not welcome.resync_full
         assert welcome.expected_seq > self.acked
         self.acked, sent = welcome.expected_seq - 1, welcome.expected_seq - 1
@@ -150,7 +154,7 @@ async def test_no_acked_delta_is_lost_however_often_the_shard_is_killed(tmp_path
     assert await stored(tmp_path) == [Stored(d.number, end, d.patterns()) for d in devices]
 
 
-async def test_a_drained_shard_ends_well_having_acked_exactly_what_it_stored(
+async def test_a_drained_shard_ends_well_and_has_stored_all_it_acked(
     tmp_path: Path,
 ) -> None:
     devices = [Device(number) for number in range(DEVICES)]
@@ -162,7 +166,8 @@ async def test_a_drained_shard_ends_well_having_acked_exactly_what_it_stored(
     assert finished.status == 0
     assert '"shard_stopped"' in finished.err
     durable = {device.number: device.seq for device in await stored(tmp_path)}
-    assert durable == {device.number: device.acked for device in devices if device.acked}
+    lost = {d.number: d.acked for d in devices if d.acked > durable.get(d.number, 0)}
+    assert lost == {}
     assert sum(durable.values()) >= 60
 
 

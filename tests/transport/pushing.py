@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from constellation.core.deltas import Receipt
-from constellation.core.errors import ConstellationError
 from constellation.core.inbox import Entry
-from constellation.core.shard import ShardManager
 from tests.batches import Pattern, delta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.core.deltas import Receipt
+    from constellation.core.errors import ConstellationError
+    from constellation.core.shard import ShardManager
 
 
 class Waiting:

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.cursors import Cursor
-from constellation.core.errors import SupersededError
 from constellation.core.recovery import recover
 from constellation.core.rules import Rules
 from constellation.core.shard import Identity, ShardManager
@@ -59,16 +58,20 @@ async def opened_manager() -> AsyncIterator[ShardManager]:
                 task.cancel()
 
 
-async def waiting_in(outgoing: Outgoing) -> list[pb.SyncResponse]:
-    """Return what can be written now."""
-    frames: list[pb.SyncResponse] = []
-    try:
-        async with asyncio.timeout(0):  # expires as soon as there is something to wait for
-            while (frame := await outgoing.take()) is not None:
-                frames.append(frame)
-    except (TimeoutError, SupersededError):
-        pass
-    return frames
+class Written:
+    """What was written to one stream."""
+
+    def __init__(self) -> None:
+        self.frames: list[pb.SyncResponse] = []
+        self.outgoing = Outgoing(self._write, lambda: None)
+
+    def take(self) -> list[pb.SyncResponse]:
+        """Return what was written since the last call."""
+        frames, self.frames = self.frames, []
+        return frames
+
+    async def _write(self, frame: pb.SyncResponse) -> None:
+        self.frames.append(frame)
 
 
 @dataclass
@@ -131,32 +134,33 @@ class World:
         self.limits = limits
         self.devices = [Device(number) for number in range(DEVICES)]
         self.sessions: dict[int, Session] = {}
+        self.written: dict[int, Written] = {}
         self.calls: list[tuple[Device, int, asyncio.Task[pb.PushPatternsResponse]]] = []
         self.lives: dict[tuple[int, int], list[patterns.Delta]] = {}
         """Everything made, by device and incarnation."""
         self.sent: set[tuple[int, int, int]] = set()
         self.barriers = 0
 
-    async def reset(self, device: Device) -> None:
+    def reset(self, device: Device) -> None:
         """Give a device a new life, as a factory reset does."""
         device.incarnation += 1
         device.made, device.acked = [], 0
         self.lives[device.number, device.incarnation] = device.made
-        await self.connect(device)
+        self.connect(device)
 
-    async def connect(self, device: Device) -> None:
+    def connect(self, device: Device) -> None:
         """Open a new stream; the device's older one is superseded."""
-        session = Session(self.manager, self.limits, self.streams, Outgoing(), 0.0)
-        self.streams.enter(session, lambda: None)
+        written = Written()
+        session = Session(self.manager, self.limits, self.streams, written.outgoing, 0.0)
         said = hello(device.number, incarnation=device.incarnation, last_acked_seq=device.acked)
         session.receive(pb.SyncRequest(hello=said), 0.0)
-        self.sessions[device.number] = session
-        (first, *_) = await waiting_in(session.outgoing)
+        self.sessions[device.number], self.written[device.number] = session, written
+        (first, *_) = written.take()
         assert first.welcome.expected_seq > device.acked
         assert first.welcome.expected_seq - 1 <= self.durable(device) or first.welcome.resync_full
         device.resync = first.welcome.resync_full
 
-    async def send(self, device: Device, seq: int) -> None:
+    def send(self, device: Device, seq: int) -> None:
         delta = device.delta(seq)
         self.sent.add((device.number, device.incarnation, seq))
         self.sessions[device.number].receive(pb.SyncRequest(delta=delta), 0.0)
@@ -175,8 +179,7 @@ class World:
         request = self.request(BARRIER, 1, to_message(self.barriers))
         await self.unary.PushPatterns(request, None)
         for device in self.devices:
-            if device.number in self.sessions:
-                await self._hear(device)
+            self._hear(device)
         for device, incarnation, call in self.calls:
             ack = (await call).ack
             if incarnation == device.incarnation:
@@ -190,10 +193,10 @@ class World:
         for _ in range(6):
             if device.resync:
                 device.make(snapshot=True)
-                await self.send(device, len(device.made))
+                self.send(device, len(device.made))
             else:
                 for seq in range(device.acked + 1, len(device.made) + 1):
-                    await self.send(device, seq)
+                    self.send(device, seq)
             await self.settle()
             if device.acked == len(device.made):
                 return
@@ -215,12 +218,12 @@ class World:
             device_id=device_id(number), incarnation=incarnation, delta=delta
         )
 
-    async def _hear(self, device: Device) -> None:
-        for frame in await waiting_in(self.sessions[device.number].outgoing):
+    def _hear(self, device: Device) -> None:
+        for frame in self.written[device.number].take():
             if frame.WhichOneof("frame") == "delta_ack":
                 ack = frame.delta_ack
                 assert ack.through_seq <= self.durable(device)
-                assert ack.expected_seq <= ack.through_seq + 1
+                assert ack.through_seq < ack.expected_seq <= len(device.made) + 1
                 device.learn(ack)
 
     async def _compare(self) -> None:
@@ -249,15 +252,15 @@ async def take(world: World, step: Step) -> None:
     seq = max(1, len(device.made) + shift)
     match kind:
         case "send":
-            await world.send(device, seq)
+            world.send(device, seq)
         case "call":
             await world.call(device, seq)
         case "snapshot":
-            await world.send(device, device.make(snapshot=True))
+            world.send(device, device.make(snapshot=True))
         case "connect":
-            await world.connect(device)
+            world.connect(device)
         case "reset":
-            await world.reset(device)
+            world.reset(device)
         case _:
             await world.settle()
 
@@ -266,7 +269,7 @@ async def live_through(steps: list[Step]) -> None:
     async with opened_manager() as manager:
         world = World(manager)
         for device in world.devices:
-            await world.reset(device)
+            world.reset(device)
         for step in steps:
             await take(world, step)
         await world.settle()
@@ -302,14 +305,14 @@ async def test_bye_waits_for_the_acks_of_what_is_in_flight() -> None:
     async with opened_manager() as manager:
         world = World(manager)
         device = world.devices[0]
-        await world.reset(device)
-        await world.send(device, 1)
+        world.reset(device)
+        world.send(device, 1)
         session = world.sessions[0]
 
         session.receive(pb.SyncRequest(bye=pb.Bye()), 0.0)
-        early = await waiting_in(session.outgoing)
+        early = world.written[0].take()
         await world.unary.PushPatterns(world.request(BARRIER, 1, to_message(1)), None)
-        late = await waiting_in(session.outgoing)
+        late = world.written[0].take()
 
         assert early == []
         assert [frame.WhichOneof("frame") for frame in late] == ["delta_ack", "bye"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,11 @@ import grpc
 import pytest
 
 from constellation.v1 import patterns_pb2 as patterns
+from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
-from constellation.v1 import sync_pb2_grpc
 from tests.batches import Pattern, device_id
 from tests.conftest import running
-from tests.devices import hello, stream, to_message
+from tests.devices import Stream, hello, stream, to_message
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
@@ -292,3 +293,32 @@ async def test_trends_reach_devices_that_are_connected(
         assert [trend.content_id for trend in update.trends] == ["film"]
         assert update.trends[0].scope == patterns.TREND_SCOPE_REGIONAL
         assert update.trend_count == 1
+
+
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
+
+
+async def test_a_device_that_does_not_read_is_cut_and_delays_nobody() -> None:
+    async with (
+        running(slow_reader_seconds=0.2, heartbeat_seconds=30.0) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}", SMALL_WINDOW) as slow_channel,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+        stream(slow_channel) as slow,
+        stream(channel) as other,
+    ):
+        stats = shard_pb2_grpc.ShardServiceStub(channel)
+        await slow.open(0)
+        await other.open(1)
+
+        async with asyncio.timeout(30):
+            while (await stats.GetStats(shard_pb2.GetStatsRequest())).streams == 2:
+                await _send_unless_over(slow, 200)
+
+        assert (await other.push(1, [Pattern(1)])).through_seq == 1
+        assert await slow.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def _send_unless_over(device: Stream, count: int) -> None:
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for _ in range(count):
+            await device.send(heartbeat=pb.Heartbeat())
