@@ -116,6 +116,20 @@ async def test_bye_is_answered_and_ends_the_stream_ok(channel: grpc.aio.Channel)
         assert await device.status() is grpc.StatusCode.OK
 
 
+async def test_bye_waits_for_the_acks_of_what_was_sent(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    async with stream(channel) as device:
+        await device.open()
+        async with shard.manager.writing:
+            await device.send(delta=to_message(1, [Pattern(1)]))
+            await device.send(bye=pb.Bye())
+
+        assert (await device.expect("delta_ack")).through_seq == 1
+        assert await device.expect("bye")
+        assert await device.status() is grpc.StatusCode.OK
+
+
 async def test_a_heartbeat_is_answered(channel: grpc.aio.Channel) -> None:
     async with stream(channel) as device:
         await device.open()
