@@ -241,7 +241,7 @@ Global___TrendDirection: _TypeAlias = TrendDirection  # noqa: Y015
 class PatternColumns(_message.Message):
     """n patterns, column by column: every column has one entry for each pattern, except the two
     dictionaries. Columns of another length are INVALID_ARGUMENT. A single pattern with a bad value
-    is rejected alone, by id, with a reason.
+    is rejected alone, by id, with a reason; an older revision of it is no longer stored either.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -585,7 +585,9 @@ class GlobalUpdate(_message.Message):
     nonce: _builtins.int
     """Names this update on this stream; the device answers with it."""
     reset: _builtins.bool
-    """Forget everything held before applying: this update is the full state."""
+    """Forget every trend held before applying: all of them follow. Similar patterns are always a
+    change against those the device declared, and need no reset.
+    """
     removed_similar_ids: _builtins.bytes
     """16 bytes for each similar pattern to forget."""
     similar_count: _builtins.int

@@ -69,7 +69,7 @@ class SyncServiceServicer:
     """
 
     def RegisterDevice(self, request, context):
-        """Make a device known and learn where its numbering stands: Hello and Welcome without a stream.
+        """Learn the rules and where the device's numbering stands: Hello and Welcome without a stream.
         FAILED_PRECONDITION (NOT_OWNER) names the shard that owns the device.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -87,7 +87,7 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PushPatterns(self, request, context):
-        """Apply one delta durably and return its ack. The device must be registered.
+        """Apply one delta durably and return its ack.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class SyncServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SyncServiceAsyncStub: ...
     RegisterDevice: _grpc.UnaryUnaryMultiCallable[_sync_pb2.RegisterDeviceRequest, _sync_pb2.RegisterDeviceResponse]
-    """Make a device known and learn where its numbering stands: Hello and Welcome without a stream.
+    """Learn the rules and where the device's numbering stands: Hello and Welcome without a stream.
     FAILED_PRECONDITION (NOT_OWNER) names the shard that owns the device.
     """
     Sync: _grpc.StreamStreamMultiCallable[_sync_pb2.SyncRequest, _sync_pb2.SyncResponse]
@@ -46,7 +46,7 @@ class SyncServiceStub:
     deltas than Welcome allows or a reader that does not drain, UNAVAILABLE while the shard drains.
     """
     PushPatterns: _grpc.UnaryUnaryMultiCallable[_sync_pb2.PushPatternsRequest, _sync_pb2.PushPatternsResponse]
-    """Apply one delta durably and return its ack. The device must be registered."""
+    """Apply one delta durably and return its ack."""
     PullPatterns: _grpc.UnaryUnaryMultiCallable[_sync_pb2.PullPatternsRequest, _sync_pb2.PullPatternsResponse]
     """Return the change against what the device declares to hold."""
     GetSyncVersion: _grpc.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]
@@ -60,7 +60,7 @@ class SyncServiceAsyncStub(SyncServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterDevice: _aio.UnaryUnaryMultiCallable[_sync_pb2.RegisterDeviceRequest, _sync_pb2.RegisterDeviceResponse]  # type: ignore[assignment]
-    """Make a device known and learn where its numbering stands: Hello and Welcome without a stream.
+    """Learn the rules and where the device's numbering stands: Hello and Welcome without a stream.
     FAILED_PRECONDITION (NOT_OWNER) names the shard that owns the device.
     """
     Sync: _aio.StreamStreamMultiCallable[_sync_pb2.SyncRequest, _sync_pb2.SyncResponse]  # type: ignore[assignment]
@@ -70,7 +70,7 @@ class SyncServiceAsyncStub(SyncServiceStub):
     deltas than Welcome allows or a reader that does not drain, UNAVAILABLE while the shard drains.
     """
     PushPatterns: _aio.UnaryUnaryMultiCallable[_sync_pb2.PushPatternsRequest, _sync_pb2.PushPatternsResponse]  # type: ignore[assignment]
-    """Apply one delta durably and return its ack. The device must be registered."""
+    """Apply one delta durably and return its ack."""
     PullPatterns: _aio.UnaryUnaryMultiCallable[_sync_pb2.PullPatternsRequest, _sync_pb2.PullPatternsResponse]  # type: ignore[assignment]
     """Return the change against what the device declares to hold."""
     GetSyncVersion: _aio.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]  # type: ignore[assignment]
@@ -87,7 +87,7 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_pb2.RegisterDeviceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_pb2.RegisterDeviceResponse, _abc.Awaitable[_sync_pb2.RegisterDeviceResponse]]:
-        """Make a device known and learn where its numbering stands: Hello and Welcome without a stream.
+        """Learn the rules and where the device's numbering stands: Hello and Welcome without a stream.
         FAILED_PRECONDITION (NOT_OWNER) names the shard that owns the device.
         """
 
@@ -109,7 +109,7 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_pb2.PushPatternsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_pb2.PushPatternsResponse, _abc.Awaitable[_sync_pb2.PushPatternsResponse]]:
-        """Apply one delta durably and return its ack. The device must be registered."""
+        """Apply one delta durably and return its ack."""
 
     @_abc_1.abstractmethod
     def PullPatterns(
