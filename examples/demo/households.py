@@ -144,12 +144,10 @@ class Replay:
         households: Sequence[Household],
         viewings: Viewings,
         times: NDArray[np.int64],
-        acks: Acks,
     ) -> None:
         self._households = households
         self._viewings = viewings
         self._times = times
-        self._acks = acks
         self._devices = {each.number: each.device for each in households}
         self._uncut = dict.fromkeys(self._devices, 0)
         self.row = 0

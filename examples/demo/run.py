@@ -176,7 +176,7 @@ class Demo:
         self._households = households
         self._acks = acks
         self._recent: deque[tuple[float, int]] = deque()
-        self._replay = Replay(households, material.watched, material.times, acks)
+        self._replay = Replay(households, material.watched, material.times)
 
     async def run(self, folder: Path, report_file: Path) -> bool:
         replayed = await self._watch_it_all(folder)

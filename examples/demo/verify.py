@@ -8,6 +8,9 @@ gaps (the journals show it), so the sum of the cursors is the number of differen
 Both must agree: in the first life when all was acked, shortly before the kill, and for the second
 life over everything it stored, counting from a copy of the store that the killed process left.
 What the first life applied between these two moments is counted by its cursors only.
+
+The hourly counts are a third witness, recomputed from the viewings alone. They show signals that
+are missing; of repeated ones a shard ignores most by itself, so they alone would prove little.
 """
 
 from __future__ import annotations
