@@ -86,7 +86,6 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
 def _frames(codes: Codes) -> list[bytes]:
     """Return a device's Hello and its deltas of one pattern each, as bytes."""
     hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
-    getattr(hello, "global").generation = 1
     scales = unit_scales(codes)
     frames = [sync_pb2.SyncRequest(hello=hello)]
     for row in range(len(codes)):

@@ -41,7 +41,8 @@ class TrendChange:
 class GlobalState:
     """The current trends and those of the last versions. Versions only grow.
 
-    The generation is the epoch of the shard's writer, so versions never repeat after a restart.
+    The generation is when the shard started, in milliseconds since 1970, so versions repeat neither
+    after a restart nor after the store was replaced by an older or an empty one.
     """
 
     def __init__(self, generation: int) -> None:

@@ -82,7 +82,7 @@ class ShardManager:
         self.catalogue = Catalogue(store, self.table)
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, secret)
-        self.globals = GlobalState(generation=epoch)
+        self.globals = GlobalState(generation=time.time_ns() // 1_000_000)
         self.inbox = Inbox()
         self.stats = Stats()
         self.draining = False

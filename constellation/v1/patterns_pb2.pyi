@@ -461,8 +461,8 @@ class DeltaAck(_message.Message):
     through_seq: _builtins.int
     """Every delta up to here is durable: the device may forget it."""
     expected_seq: _builtins.int
-    """The next delta the shard can apply. More than through_seq + 1 never; after a gap the device
-    sends again from here.
+    """The next delta the shard waits for: beyond through_seq + 1 while others are on their way to the
+    disk. After a gap the device sends again from here.
     """
     resync_full: _builtins.bool
     """The shard has no usable cursor for this device: send everything, flagged `snapshot`."""
@@ -500,7 +500,7 @@ class GlobalVersion(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
-    """Grows when versions start anew, for instance after the trends were recomputed from nothing."""
+    """Grows whenever versions start anew, as they do when a shard starts."""
     version: _builtins.int
     """Grows with every published change."""
     def __init__(
