@@ -99,6 +99,13 @@ class Stream:
                 return getattr(frame, kind)
         raise AssertionError(f"the stream ended without {kind}: {await self.call.code()}")
 
+    async def expect_similar(self) -> patterns.GlobalUpdate:
+        """Return the next update with similar patterns, passing over the first, empty one."""
+        while True:
+            update: patterns.GlobalUpdate = await self.expect("global_update")
+            if update.similar.ids:
+                return update
+
     async def open(self, device: int = 0, **more: Any) -> pb.Welcome:
         await self.send(hello=hello(device, **more))
         welcome: pb.Welcome = await self.expect("welcome")

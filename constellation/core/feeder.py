@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+FEED_SECONDS: Final = 0.05
+"""Pause between two changes of the index: what one costs beside its rows is shared by more."""
 MAX_PENDING_ROWS: Final = 20_000
 """Changes that may wait for the index before commits wait too."""
 
@@ -66,6 +68,7 @@ class IndexFeeder:
             self.lsn = lsn
             if not self._pending:
                 self._caught_up.set()
+            await asyncio.sleep(FEED_SECONDS)
 
     async def rebuild_forever(self, check_seconds: float) -> None:
         """Retrain the index beside the searches whenever that is due. Runs until cancelled."""

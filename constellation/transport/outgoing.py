@@ -40,7 +40,7 @@ class Outgoing:
         self._writing: Coroutine[Any, None, None] | None = None
         self._now = asyncio.get_running_loop().time
         self._control: deque[pb.SyncResponse] = deque()
-        self._ack: patterns.DeltaAck | None = None
+        self._ack: pb.SyncResponse | None = None
         self._update: patterns.GlobalUpdate | None = None
         self._heartbeat = False
         self._last: pb.SyncResponse | None = None
@@ -61,13 +61,14 @@ class Outgoing:
         signals_dropped: int = 0,
     ) -> None:
         """Send an ack, merged with the one that waits."""
-        ack = self._ack
-        if ack is None:
-            ack = self._ack = patterns.DeltaAck()
+        if self._ack is None:
+            self._ack = pb.SyncResponse()
+        ack = self._ack.delta_ack
         ack.through_seq = through_seq
         ack.expected_seq = expected_seq
         ack.resync_full = resync_full
-        ack.signals_dropped += signals_dropped
+        if signals_dropped:
+            ack.signals_dropped += signals_dropped
         if rejected:
             ack.rejected.extend(rejected)
         self._wake()
@@ -150,7 +151,7 @@ class Outgoing:
         if self._ack is not None:
             ack, self._ack = self._ack, None
             self._heartbeat = False
-            return pb.SyncResponse(delta_ack=ack)
+            return ack
         if self._update is not None:
             update, self._update = self._update, None
             self._heartbeat = False

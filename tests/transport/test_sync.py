@@ -151,15 +151,16 @@ async def test_a_silent_device_is_cut_after_two_heartbeats() -> None:
 
 
 async def test_devices_with_one_taste_find_each_other_and_never_themselves(
-    channel: grpc.aio.Channel,
+    shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
     async with stream(channel) as first, stream(channel) as second:
         await first.open(0)
         await first.push(1, [Pattern(1, direction=7, contents=("x", "rare"))])
+        await shard.manager.feeder.caught_up()
         await second.open(1)
         await second.push(1, [Pattern(1, direction=7, contents=("x",))])
 
-        update = await second.expect("global_update")
+        update = await second.expect_similar()
 
         assert len(update.similar.ids) == 16
         assert update.similar.ids != Pattern(1).pattern_id
@@ -168,25 +169,29 @@ async def test_devices_with_one_taste_find_each_other_and_never_themselves(
         assert update.similar_count == 1
 
 
-async def test_updates_are_changes_and_removals_are_explicit(channel: grpc.aio.Channel) -> None:
+async def test_updates_are_changes_and_removals_are_explicit(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
     async with stream(channel) as first, stream(channel) as second:
         await first.open(0)
         await first.push(1, [Pattern(1, direction=7)])
+        await shard.manager.feeder.caught_up()
         await second.open(1)
         await second.push(1, [Pattern(1, direction=7)])
-        shown = await second.expect("global_update")
+        shown = await second.expect_similar()
         await second.send(global_ack=pb.GlobalAck(nonce=shown.nonce))
         await first.push(2, [Pattern(2, direction=8)], removed=[1])
+        await shard.manager.feeder.caught_up()
 
         await second.push(2, [Pattern(3, direction=9)])
-        update = await second.expect("global_update")
+        update = await second.expect_similar()
 
         assert update.removed_similar_ids == shown.similar.ids
         assert update.similar_count == 1
 
 
 async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
-    channel: grpc.aio.Channel,
+    shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
     stub = sync_pb2_grpc.SyncServiceStub(channel)
     for device in (0, 1):
@@ -195,6 +200,7 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
                 device_id=device_id(device), incarnation=1, delta=to_message(1, [Pattern(1)])
             )
         )
+    await shard.manager.feeder.caught_up()
     full = await stub.PullPatterns(pb.PullPatternsRequest(device_id=device_id(0)))
 
     again = await stub.PullPatterns(
@@ -207,13 +213,16 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
     assert again.update.similar_count == 1
 
 
-async def test_a_refused_version_is_not_sent_again(channel: grpc.aio.Channel) -> None:
+async def test_a_refused_version_is_not_sent_again(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
     async with stream(channel) as first, stream(channel) as second:
         await first.open(0)
         await first.push(1, [Pattern(1)])
+        await shard.manager.feeder.caught_up()
         await second.open(1)
         await second.push(1, [Pattern(1)])
-        update = await second.expect("global_update")
+        update = await second.expect_similar()
         nack = pb.GlobalAck(nonce=update.nonce)
         nack.error.code = 3
         await second.send(global_ack=nack)
