@@ -175,13 +175,11 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
         try:
             yield RunningShard(port, manager, health, drain.requested)
         finally:
-            await _stop(
-                server,
-                manager,
-                streams,
-                health,
-                config.drain_seconds if drain.seconds is None else drain.seconds,
-            )
+            seconds = config.drain_seconds if drain.seconds is None else drain.seconds
+            failed = any(task.done() for task in background)
+            await _stop(server, manager, streams, health, 0 if failed else seconds)
+            if not failed:  # a feeder that is gone would never catch up
+                await manager.feeder.caught_up()
             for task in background:
                 task.cancel()
     if files is not None:
@@ -269,4 +267,5 @@ async def _stop(
     if len(streams):
         await streams.drain(seconds, _RETURN_MAX_SECONDS)
     await server.stop(grace=1.0)
-    await manager.feeder.caught_up()
+    async with manager.writing:  # what is being written is written
+        log.info("streams_ended")

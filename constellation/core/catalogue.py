@@ -78,3 +78,4 @@ class Catalogue:
         genres = [words.number(WordKind.GENRE, genre) for genre in content.genres]
         self.genres[number] = 0
         self.genres[number, : len(genres)] = genres
+        self._table.public_genres[[genre for genre in genres if genre]] = True

@@ -172,21 +172,28 @@ def _fill_ragged(upserts: Upserts, column: str, ragged: _Ragged, words: NewWords
     if not len(indexes):
         return
     sizes = np.array([len(dictionary) for dictionary in ragged.dictionaries], np.int64)
-    numbers = np.array(
-        words.numbers(ragged.kind, list(chain.from_iterable(ragged.dictionaries))) or [0], np.int64
-    )
     entries = np.array([len(batch) for batch in ragged.indexes], np.int64)
     outside = indexes >= np.repeat(sizes, entries)
-    starts = np.repeat(np.cumsum(sizes) - sizes, entries)
-    found = numbers[np.where(outside, 0, indexes + starts)]
-
+    at = np.where(outside, 0, indexes + np.repeat(np.cumsum(sizes) - sizes, entries))
     row = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    fits = (place < ragged.width) & ~outside
-    upserts.rows[column][row[fits], place[fits]] = found[fits]
     bad = counts > ragged.width
     bad[row[outside]] = True
     _reject(upserts, bad, Reason.BAD_CONTEXT)
+
+    named = (upserts.reasons[row] == 0) & ~outside
+    numbers = _numbered(ragged, np.unique(at[named]), int(sizes.sum()), words)
+    place = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    upserts.rows[column][row[named], place[named]] = numbers[at[named]]
     full = np.zeros(len(counts), bool)
-    full[row[(found == 0) & ~outside]] = True
+    full[row[named & (numbers[at] == 0)]] = True
     _reject(upserts, full, Reason.SHARD_FULL)
+
+
+def _numbered(
+    ragged: _Ragged, used: NDArray[np.int64], size: int, words: NewWords
+) -> NDArray[np.int64]:
+    """Return the numbers of the dictionaries' words; only those that a good row names get one."""
+    texts = list(chain.from_iterable(ragged.dictionaries))
+    numbers = np.zeros(max(size, 1), np.int64)
+    numbers[used] = words.numbers(ragged.kind, [texts[place] for place in used.tolist()])
+    return numbers

@@ -179,9 +179,14 @@ class _Devices:
         if not delta.signal_contents:
             return 0
         row = self.rows[self.positions[index]]
-        contents = words.numbers(WordKind.CONTENT, delta.signal_contents)
-        pairs = zip(delta.signal_hours, contents, strict=True)
-        return sum(not tally.admit(row, hour, content) for hour, content in pairs)
+        dropped = 0
+        for hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
+            if tally.has_room(row, hour):  # else its content needs no number
+                (content,) = words.numbers(WordKind.CONTENT, [text])
+                dropped += not tally.admit(row, hour, content)
+            else:
+                dropped += 1
+        return dropped
 
     def touched(self, applied: Sequence[int], now: int) -> _Touched:
         """Return the devices with an applied delta, their rows at their new cursors."""

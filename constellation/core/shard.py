@@ -142,13 +142,20 @@ class ShardManager:
 
     async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         """Store contents durably; return how many were new and how many replaced."""
+        adding = asyncio.create_task(self._add_contents(contents), name="add_contents")
+        return await asyncio.shield(adding)  # its caller may be cancelled, a write may not
+
+    async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         async with self.writing:
             return await self.catalogue.add(self.epoch, contents)
 
     async def expire_forever(self, ttl_seconds: float) -> None:
-        """Delete devices that were silent for long, or that another shard owns now."""
+        """Delete devices that were silent for long, now and every hour. Runs until cancelled."""
         while True:
-            await self.expire(ttl_seconds, time.time())
+            try:
+                await self.expire(ttl_seconds, time.time())
+            except NotReadyError as error:  # the store is away or full: they wait
+                log.warning("expiry_postponed", problem=str(error))
             await asyncio.sleep(min(3600.0, ttl_seconds))
 
     async def expire(self, ttl_seconds: float, now: float) -> int:
@@ -179,14 +186,20 @@ class ShardManager:
             self.on_published()
 
     async def snapshot(self, files: SnapshotFiles) -> None:
-        """Keep the index as it is, so that the next start need not build it."""
+        """Keep the index as it is, so that the next start need not build it.
+
+        An exact index is not kept: it is built at every start, and needs no log of changes.
+        """
         lsn = self.feeder.lsn
         payload = await asyncio.to_thread(self.index.dump)
-        if payload is None:
+        try:
+            if payload is not None:
+                await asyncio.to_thread(files.write, lsn, payload)
+            await self.store.forget_changes(self.epoch, lsn)
+        except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
+            log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return
-        await asyncio.to_thread(files.write, lsn, payload)
-        await self.store.forget_changes(self.epoch, lsn)
-        log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
+        log.info("snapshot_written", lsn=lsn, size_bytes=0 if payload is None else len(payload))
 
     async def snapshot_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
         """Keep a snapshot every so often. Runs until cancelled."""
@@ -201,7 +214,7 @@ class ShardManager:
         if open_streams:
             ids = np.frombuffer(b"".join(open_streams), "<u8").reshape(-1, ID_BYTES // 8)
             slots = self.table.device_directory.find(ids)
-            active[slots[slots >= 0]] = True
+            active[slots[(slots >= 0) & (slots < len(active))]] = True
         return int(np.count_nonzero(active))
 
     async def _commit(self, entries: Sequence[Entry]) -> None:

@@ -79,22 +79,28 @@ class SignalTally:
         self._now_hour = now_hour
         self._added: dict[tuple[int, int], int] = {}
 
-    def admit(self, device: NDArray[np.void], hour: int, content: int) -> bool:
-        """Count one signal of a device, whose row it updates; say whether it counted.
+    def has_room(self, device: NDArray[np.void], hour: int) -> bool:
+        """Say whether a device may send another signal for an hour.
 
         A device's hours only go forward, so its row needs to remember no more than one hour.
         """
         newest = int(device["signal_hour"])
-        if not self._is_open(hour) or hour < newest or not content:
+        if not self._is_open(hour) or hour < newest:
             return False
-        if hour > newest:
+        return hour > newest or 0 in device["signal_contents"]
+
+    def admit(self, device: NDArray[np.void], hour: int, content: int) -> bool:
+        """Count one signal for which there is room; say whether it counted.
+
+        One that the device sent before in this hour does not, nor one that got no number.
+        """
+        if hour > device["signal_hour"]:
             device["signal_hour"] = hour
             device["signal_contents"] = 0
         seen = device["signal_contents"]
-        free = np.flatnonzero(seen == 0)
-        if content in seen or not len(free):
+        if content in seen or not content:
             return False
-        seen[free[0]] = content
+        seen[np.flatnonzero(seen == 0)[0]] = content
         self._added[hour, content] = self._added.get((hour, content), 0) + 1
         return True
 

@@ -36,7 +36,7 @@ class Found:
     """Patterns near some queries, nearest first."""
 
     rows: PatternRows
-    """Copies, as they were when found."""
+    """Copies, as they were when found, without contents and genres that must not be shown."""
     similarities: NDArray[np.float32]
     """Cosine with the nearest of the queries."""
     pseudonyms: Sequence[bytes]
@@ -129,6 +129,9 @@ class SimilarSearch:
 
     def _found(self, slots: Slots, similarities: NDArray[np.float32]) -> Found:
         rows = self._table.patterns[slots]
+        rare = self._table.support[rows["contents"]] < self._rules.k_anonymity
+        rows["contents"][rare] = 0
+        rows["genres"][~self._table.public_genres[rows["genres"]]] = 0
         rows.flags.writeable = False
         pseudonyms = [
             _pseudonym(self._secret, slot, lsn)

@@ -75,6 +75,8 @@ class Table:
         self.devices: DeviceRows = reserve(rules.max_devices, DEVICE)
         self.support: NDArray[np.uint32] = reserve(LIMITS[WordKind.CONTENT] + 1, np.dtype("<u4"))
         """By content number: distinct devices with a pattern that names it."""
+        self.public_genres: NDArray[np.bool_] = np.zeros(LIMITS[WordKind.GENRE] + 1, bool)
+        """By genre number: the catalogue has it, so it may be shown; others are a device's text."""
         self.pattern_counts: NDArray[np.uint16] = reserve(rules.max_devices, np.dtype("<u2"))
         """By device: patterns stored."""
         self.words = Words()

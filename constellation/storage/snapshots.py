@@ -39,11 +39,15 @@ class Snapshots:
         path = self._directory / f"{_PREFIX}{lsn}{_SUFFIX}"
         unfinished = path.with_suffix(".unfinished")
         header = _HEADER.pack(_MAGIC, lsn, len(body), _checksum(lsn, body))
-        with unfinished.open("wb") as file:
-            file.write(header)
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with unfinished.open("wb") as file:
+                file.write(header)
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # or it holds space that a full disk lacks
+            raise
         unfinished.rename(path)
         sync_directory(self._directory)
         for other in self._directory.glob(f"{_PREFIX}*"):

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.deltas import Delta, PatternColumns, Receipt, Verdict
+from constellation.core.deltas import Delta, PatternColumns, Receipt, Rejected, Verdict
 from constellation.core.errors import InvalidInputError
+from constellation.core.gather import MAX_NORM, MIN_NORM
 from constellation.core.global_state import Version
-from constellation.core.patterns import GENRES, WORD_BYTES, PatternRows, WordKind
+from constellation.core.patterns import GENRES, SIGNALS_PER_HOUR, WORD_BYTES, PatternRows, WordKind
+from constellation.core.signals import HOURS
 from constellation.core.store import Content
 from constellation.encoding import (
     ID_BYTES,
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from constellation.core.words import Words
 
 _ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
-_MAX_SEQ: Final = 2**63
+MAX_SEQ: Final = 2**63 - 1
+_MAX_SIGNALS: Final = HOURS * SIGNALS_PER_HOUR
 _COLUMNS: Final = (
     "embeddings",
     "success_rates",
@@ -53,7 +56,6 @@ _COLUMNS: Final = (
 )
 _TITLE_BYTES: Final = 256
 _CONTENT_TYPES: Final = range(1, 5)
-_MIN_NORM, _MAX_NORM = 1e-6, 1e3
 
 
 def to_device_id(device_id: bytes) -> bytes:
@@ -91,7 +93,7 @@ def to_ids(ids: bytes, field: str) -> bytes:
 
 def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: int) -> Delta:
     """Return a delta whose columns have the right lengths; its values are checked at the commit."""
-    if not 0 < delta.seq < _MAX_SEQ:
+    if not 0 < delta.seq <= MAX_SEQ:
         raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {delta.seq}")
     sent = delta.upserts
     upserts = _to_columns(sent) if sent.ids or sent.embeddings else None
@@ -102,6 +104,10 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
             "upserts", f"and removed_ids must be at most {max_patterns} together, got {count}"
         )
     contents, hours = delta.signals.content_ids, delta.signals.hours
+    if len(contents) > _MAX_SIGNALS:
+        raise InvalidInputError(
+            "signals.content_ids", f"must be at most {_MAX_SIGNALS}, got {len(contents)}"
+        )
     if len(contents) != len(hours):
         raise InvalidInputError(
             "signals.hours",
@@ -147,6 +153,8 @@ def _require_lengths(columns: PatternColumns) -> None:
     """Check that every column has an entry for each pattern."""
     count = len(columns.ids) // ID_BYTES
     genres, contents = columns.genre_counts, columns.content_counts
+    _require_used("genres", columns.genres, columns.genre_indexes)
+    _require_used("content_ids", columns.content_ids, columns.content_indexes)
     found = (
         len(columns.embeddings),
         len(columns.success_rates),
@@ -172,6 +180,13 @@ def _require_lengths(columns: PatternColumns) -> None:
             )
 
 
+def _require_used(field: str, words: Sequence[str], indexes: Sequence[int]) -> None:
+    if len(words) > len(indexes):
+        raise InvalidInputError(
+            field, f"must each be used: {len(words)} of them, but {len(indexes)} indexes"
+        )
+
+
 def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:
     for text in texts:
         if not 0 < len(text) <= WORD_BYTES or len(text.encode()) > WORD_BYTES:
@@ -187,11 +202,17 @@ def from_receipt(receipt: Receipt) -> pb.DeltaAck:
         through_seq=receipt.through_seq,
         expected_seq=receipt.through_seq + 1,
         resync_full=receipt.verdict is Verdict.RESYNC,
-        rejected=[
-            pb.Rejection(seq=r.seq, pattern_id=r.pattern_id, reason=int(r.reason))  # type: ignore[arg-type]  # enums are ints
-            for r in receipt.rejected
-        ],
+        rejected=[from_rejected(rejected) for rejected in receipt.rejected],
         signals_dropped=receipt.signals_dropped,
+    )
+
+
+def from_rejected(rejected: Rejected) -> pb.Rejection:
+    """Return one rejection."""
+    return pb.Rejection(
+        seq=rejected.seq,
+        pattern_id=rejected.pattern_id,
+        reason=int(rejected.reason),  # type: ignore[arg-type]  # enums are ints
     )
 
 
@@ -203,10 +224,8 @@ def from_version(version: Version) -> pb.GlobalVersion:
     return pb.GlobalVersion(generation=version.generation, version=version.version)
 
 
-def from_found(
-    found: Found, words: Words, support: NDArray[np.uint32], k_anonymity: int, encoding: Encoding
-) -> pb.PatternColumns:
-    """Return patterns as other devices may see them: no owner, and no rarely shared content."""
+def from_found(found: Found, words: Words, encoding: Encoding) -> pb.PatternColumns:
+    """Return patterns as other devices may see them: under pseudonyms, without their owners."""
     rows = found.rows
     columns = pb.PatternColumns(
         ids=b"".join(found.pseudonyms),
@@ -223,8 +242,7 @@ def from_found(
     genres, columns.genre_counts, indexes = _dictionary(rows["genres"])
     columns.genres.extend(words.text(WordKind.GENRE, number) for number in genres)
     columns.genre_indexes.extend(indexes)
-    shared = np.where(support[rows["contents"]] >= k_anonymity, rows["contents"], 0)
-    contents, columns.content_counts, indexes = _dictionary(shared)
+    contents, columns.content_counts, indexes = _dictionary(rows["contents"])
     columns.content_ids.extend(words.text(WordKind.CONTENT, number) for number in contents)
     columns.content_indexes.extend(indexes)
     return columns
@@ -270,7 +288,7 @@ def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:
     if not np.isfinite(values).all():
         raise InvalidInputError(field, "must be finite: it holds NaN or infinity")
     norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-    bad = norms[(norms < _MIN_NORM) | (norms > _MAX_NORM)]
+    bad = norms[(norms < MIN_NORM) | (norms > MAX_NORM)]
     if len(bad):
         raise InvalidInputError(field, f"must have a norm from 1e-6 to 1e3, got {bad[0]:.3g}")
     queries: Embeddings = (values / norms[:, None]).astype(np.float32)

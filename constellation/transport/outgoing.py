@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
-
-if TYPE_CHECKING:
-    from constellation.core.deltas import Rejected
-
 
 Write = Callable[[pb.SyncResponse], Coroutine[Any, None, None]]
 """Writes one frame; returns once the transport has taken it."""
@@ -160,12 +156,3 @@ class Outgoing:
             self._heartbeat = False
             return pb.SyncResponse(heartbeat=pb.Heartbeat())
         return None
-
-
-def from_rejected(rejected: Rejected) -> patterns.Rejection:
-    """Return one rejection."""
-    return patterns.Rejection(
-        seq=rejected.seq,
-        pattern_id=rejected.pattern_id,
-        reason=int(rejected.reason),  # type: ignore[arg-type]  # enums are ints
-    )

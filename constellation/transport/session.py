@@ -22,6 +22,8 @@ from constellation.core.global_state import Version
 from constellation.core.inbox import Entry
 from constellation.encoding import ID_BYTES, Encoding
 from constellation.transport.columns import (
+    MAX_SEQ,
+    from_rejected,
     from_version,
     to_delta,
     to_device_id,
@@ -35,12 +37,12 @@ from constellation.transport.limits import (
     SDK_VERSION_BYTES,
     Limits,
 )
-from constellation.transport.outgoing import Outgoing, from_rejected
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
 if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
+    from constellation.transport.outgoing import Outgoing
 
 _MISSED_HEARTBEATS: Final = 2
 _PREFERRED: Final = (Encoding.INT8, Encoding.FLOAT16, Encoding.FLOAT32)
@@ -208,6 +210,7 @@ class Session:
         except NotOwnerError as error:
             self._redirect(error)
             return
+        to_acked(hello.last_acked_seq)
         self.device_id = device_id
         self._incarnation = incarnation
         welcome = to_welcome(self._shard, self._limits, hello, self.encoding)
@@ -306,11 +309,19 @@ def to_held(ids: bytes) -> frozenset[bytes]:
     return frozenset(ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
 
 
+def to_acked(last_acked_seq: int) -> int:
+    """Check the highest seq that a device saw acked."""
+    if last_acked_seq >= MAX_SEQ:
+        raise InvalidInputError("last_acked_seq", f"must be below 2**63 - 1, got {last_acked_seq}")
+    return last_acked_seq
+
+
 def to_welcome(
     shard: ShardManager, limits: Limits, hello: pb.Hello, encoding: Encoding
 ) -> pb.Welcome:
     """Return the rules of a session, and where the device's numbering stands."""
-    expected = shard.expectation(hello.device_id, hello.incarnation, hello.last_acked_seq)
+    last_acked_seq = to_acked(hello.last_acked_seq)
+    expected = shard.expectation(hello.device_id, hello.incarnation, last_acked_seq)
     welcome = pb.Welcome(
         epoch=shard.epoch,
         expected_seq=expected.expected_seq,

@@ -39,6 +39,7 @@ _MAX_PAGE_SIZE: Final = 1000
 _SEARCH_LIMIT: Final = 100
 _MAX_SEARCH_LIMIT: Final = 1000
 _MAX_QUERIES: Final = 64
+_MAX_SPREAD_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,22 +153,17 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         found = await self._search(request, limit)
         shard = self._shard
         return pb.SearchPatternsResponse(
-            patterns=from_found(
-                found,
-                shard.table.words,
-                shard.table.support,
-                shard.rules.k_anonymity,
-                Encoding.INT8,
-            ),
+            patterns=from_found(found, shard.table.words, Encoding.INT8),
             similarities=found.similarities.tolist(),
         )
 
     async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.DrainResponse:
-        spread = (
-            request.spread.ToTimedelta().total_seconds() if request.HasField("spread") else None
-        )
-        if spread is not None and spread < 0:
-            raise InvalidInputError("spread", f"must not be negative, got {spread:g} seconds")
+        sent = request.spread
+        spread = sent.seconds + sent.nanos / 1e9 if request.HasField("spread") else None
+        if spread is not None and not 0 <= spread <= _MAX_SPREAD_SECONDS:
+            raise InvalidInputError(
+                "spread", f"must be from 0 to {_MAX_SPREAD_SECONDS} seconds, got {spread:g}"
+            )
         self._process.request_drain(spread)
         return pb.DrainResponse(streams=len(self._streams))
 

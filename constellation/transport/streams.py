@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _TOGETHER: Final = 64
 """Updates worked out at once; their searches gather into micro-batches."""
+_TICK_SECONDS: Final = 0.005
+"""Shorter sleeps take longer than they say."""
 _PAUSE: Final = 256
 """Sessions looked at before the event loop gets a turn."""
 
@@ -116,14 +118,18 @@ class OpenStreams:
 
     async def drain(self, spread_seconds: float, return_max_seconds: float) -> None:
         """Ask every device to leave, spread evenly; then end the sessions of those that stayed."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + spread_seconds
         sessions = list(self._all)
         for number, session in enumerate(sessions):
             if session.device_id:
-                left = spread_seconds * (1 - number / len(sessions))
-                session.drain(left, 0.0, return_max_seconds)
+                session.drain(max(0.0, end - loop.time()), 0.0, return_max_seconds)
             else:
                 session.leave()
-            await asyncio.sleep(spread_seconds / len(sessions))
+            ahead = end - spread_seconds * (1 - (number + 1) / len(sessions)) - loop.time()
+            if ahead > _TICK_SECONDS or number % _PAUSE == 0:
+                await asyncio.sleep(max(0.0, ahead))
+        await asyncio.sleep(max(0.0, end - loop.time()))
         for session in list(self._all):
             session.leave()
 
@@ -173,13 +179,7 @@ async def to_update(
     update = pb.GlobalUpdate(
         version=from_version(change.version),
         reset=change.reset,
-        similar=from_found(
-            found.only(new),
-            shard.table.words,
-            shard.table.support,
-            shard.rules.k_anonymity,
-            encoding,
-        ),
+        similar=from_found(found.only(new), shard.table.words, encoding),
         similarities=found.similarities[new].tolist(),
         removed_similar_ids=b"".join(held_similar - now_held),
         trends=from_trends(change.upserts, shard.identity.region),

@@ -298,7 +298,9 @@ class PatternColumns(_message.Message):
 
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The distinct genres of this message, at most 64 bytes of UTF-8 each."""
+        """The distinct genres of this message, at most 64 bytes of UTF-8 each, each named by an index. In a
+        GlobalUpdate only genres of the catalogue.
+        """
 
     @_builtins.property
     def genre_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -306,7 +308,9 @@ class PatternColumns(_message.Message):
 
     @_builtins.property
     def content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The distinct supporting contents of this message, at most 64 bytes of UTF-8 each."""
+        """The distinct supporting contents of this message, at most 64 bytes of UTF-8 each, each named by
+        an index.
+        """
 
     @_builtins.property
     def content_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -248,5 +248,5 @@ async def test_a_negative_spread_is_refused_and_drains_nothing(
 ) -> None:
     problem = await refused(stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=-1))))
 
-    assert problem == "spread must not be negative, got -1 seconds"
+    assert problem == "spread must be from 0 to 3600 seconds, got -1"
     assert not shard.drain_requested.is_set()

@@ -1,0 +1,139 @@
+"""What one caller does must not cost the others: found by review, kept here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import pytest
+
+from constellation.core.errors import StoreFailedError
+from constellation.core.patterns import WordKind
+from constellation.core.signals import HOURS
+from constellation.server import RunningShard, open_store, serve
+from constellation.v1 import patterns_pb2 as patterns
+from constellation.v1 import shard_pb2, shard_pb2_grpc
+from tests.batches import Pattern
+from tests.conftest import running, shard_config
+from tests.devices import hello, reason_of, stream, to_message
+from tests.transport.pushing import push
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _content(content_id: str, genre: str) -> shard_pb2.Content:
+    return shard_pb2.Content(
+        content_id=content_id,
+        content_type=patterns.CONTENT_TYPE_MOVIE,
+        genres=[genre],
+        encoding=patterns.ENCODING_FLOAT32,
+        embedding=np.ones(384, "<f4").tobytes(),
+    )
+
+
+async def test_a_cancelled_add_content_leaves_the_words_in_order(
+    durable_shard: RunningShard,
+) -> None:
+    manager = durable_shard.manager
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{durable_shard.port}") as channel:
+        stub = shard_pb2_grpc.ShardServiceStub(channel)
+        async with manager.writing:
+            request = shard_pb2.AddContentRequest(contents=[_content("f", "War")])
+            call = stub.AddContent(request, timeout=0.3)
+            assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+        await push(manager, 0, 1, [Pattern(1, genres=("Western",), contents=("g",))])
+
+        await stub.GetContent(shard_pb2.GetContentRequest(content_id="f"))
+        words = manager.table.words
+        numbers = [words.number(WordKind.GENRE, genre) for genre in ("War", "Western")]
+        assert sorted(numbers) == [1, 2]
+
+
+async def test_words_that_no_stored_pattern_names_take_no_number(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    hour = int(time.time()) // 3600
+
+    await push(shard.manager, 0, 1, [Pattern(1, success_rate=0.1, genres=("x",), contents=("y",))])
+    async with stream(channel) as device:
+        await device.open(1)
+        await device.push(1, signals=[("old", hour - HOURS - 5), ("new", hour)])
+
+    assert shard.manager.table.words.count(WordKind.GENRE) == 0
+    assert shard.manager.table.words.count(WordKind.CONTENT) == 1
+
+
+@pytest.mark.parametrize("field", ["genres", "content_ids"])
+async def test_a_dictionary_larger_than_its_use_is_refused(
+    channel: grpc.aio.Channel, field: str
+) -> None:
+    delta = to_message(1, [Pattern(1)])
+    getattr(delta.upserts, field).append("unused")
+    async with stream(channel) as device:
+        await device.open()
+
+        await device.send(delta=delta)
+
+        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"{field} must each be used" in await device.call.details()
+
+
+async def test_more_signals_than_the_window_holds_are_refused(channel: grpc.aio.Channel) -> None:
+    async with stream(channel) as device:
+        await device.open()
+
+        await device.send(delta=to_message(1, signals=[("x", 1)] * 673))
+
+        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "must be at most 672, got 673" in await device.call.details()
+
+
+async def test_an_impossible_last_acked_seq_is_invalid(channel: grpc.aio.Channel) -> None:
+    async with stream(channel) as device:
+        await device.send(hello=hello(last_acked_seq=2**64 - 1))
+
+        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await reason_of(device.call) == "INVALID_INPUT"
+
+
+async def test_a_genre_that_the_catalogue_lacks_is_not_shown_to_others(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    stub = shard_pb2_grpc.ShardServiceStub(channel)
+    await stub.AddContent(shard_pb2.AddContentRequest(contents=[_content("film", "War")]))
+    await push(shard.manager, 0, 1, [Pattern(1, genres=("War", "call me on 555"))])
+    await shard.manager.feeder.caught_up()
+
+    found = await stub.SearchPatterns(shard_pb2.SearchPatternsRequest(content_id="film"))
+
+    assert list(found.patterns.genres) == ["War"]
+
+
+async def test_the_log_of_changes_is_trimmed_while_the_index_is_exact(tmp_path: Path) -> None:
+    async with running(data_dir=tmp_path / "shard", snapshot_seconds=3600) as shard:
+        for seq in range(1, 6):
+            await push(shard.manager, 0, seq, [Pattern(seq)])
+        await shard.manager.feeder.caught_up()
+
+    async with running(data_dir=tmp_path / "shard") as shard:
+        assert await shard.manager.store.changed_since(0) is None
+        assert len(shard.manager.index) == 5
+
+
+async def test_a_store_that_fails_ends_the_process_instead_of_hanging_it(tmp_path: Path) -> None:
+    config = shard_config(data_dir=tmp_path / "shard", drain_seconds=3600)
+
+    async def fail(*_: object) -> None:
+        raise StoreFailedError("the disk is gone")
+
+    with pytest.RaisesGroup(StoreFailedError, flatten_subgroups=True):
+        async with asyncio.timeout(20), open_store(config) as store, serve(config, store) as shard:
+            await push(shard.manager, 0, 1, [Pattern(1)])
+            store.commit = fail  # type: ignore[method-assign, assignment]  # breaks one thing
+
+            await push(shard.manager, 0, 2, [Pattern(2)])
