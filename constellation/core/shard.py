@@ -199,7 +199,8 @@ class ShardManager:
         except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
             log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return
-        log.info("snapshot_written", lsn=lsn, size_bytes=0 if payload is None else len(payload))
+        if payload is not None:
+            log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
 
     async def snapshot_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
         """Keep a snapshot every so often. Runs until cancelled."""
