@@ -11,15 +11,18 @@ import sys
 import time
 import uuid
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
 import uvloop
 
+from benchmarks.messages import delta
 from benchmarks.patterns import real_patterns
-from constellation.encoding import Codes, pack_int8, unit_scales
-from constellation.v1 import patterns_pb2, sync_pb2
+from constellation.v1 import sync_pb2
+
+if TYPE_CHECKING:
+    from constellation.encoding import Codes
 
 METHOD: Final = "/constellation.v1.SyncService/Sync"
 _ANSWER: Final = 0x12
@@ -86,22 +89,9 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
 def _frames(codes: Codes) -> list[bytes]:
     """Return a device's Hello and its deltas of one pattern each, as bytes."""
     hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
-    scales = unit_scales(codes)
     frames = [sync_pb2.SyncRequest(hello=hello)]
     for row in range(len(codes)):
-        upserts = patterns_pb2.PatternColumns(
-            ids=uuid.uuid4().bytes,
-            encoding=patterns_pb2.ENCODING_INT8,
-            embeddings=pack_int8(codes[row : row + 1], scales[row : row + 1]),
-            success_rates=[0.9],
-            sample_counts=[3],
-            times_of_day=b"\x03",
-            day_types=b"\x01",
-            content_types=b"\x01",
-            created_at=[1_800_000_000],
-            updated_at=[1_800_000_000],
-        )
-        frames.append(sync_pb2.SyncRequest(delta=patterns_pb2.Delta(seq=row + 1, upserts=upserts)))
+        frames.append(sync_pb2.SyncRequest(delta=delta(row + 1, codes[row : row + 1])))
     return [frame.SerializeToString() for frame in frames]
 
 

@@ -21,7 +21,7 @@ class Outgoing:
     nothing else does. Control frames are sent a handful of times in a stream's life.
 
     It drives grpcio's write coroutine itself, one write at a time: a task that waits for frames
-    would cost 25 to 40 us of CPU for each ack, and memory for each idle stream.
+    would cost a fifth of the syncs, and memory for each idle stream (docs/decisions/0005).
     """
 
     def __init__(self, write: Write, over: Callable[[], object]) -> None:

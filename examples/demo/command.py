@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +53,5 @@ async def _until_told(screen: Screen, into: Path, households: int) -> bool:
     """Run the demo; SIGTERM ends it in order, as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None
-    with contextlib.suppress(NotImplementedError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await run(screen, into, households)
