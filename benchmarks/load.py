@@ -90,8 +90,8 @@ def _frames(codes: Codes) -> list[bytes]:
     """Return a device's Hello and its deltas of one pattern each, as bytes."""
     hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
     frames = [sync_pb2.SyncRequest(hello=hello)]
-    for row in range(len(codes)):
-        frames.append(sync_pb2.SyncRequest(delta=delta(row + 1, codes[row : row + 1])))
+    deltas = [delta(row + 1, codes[row : row + 1]) for row in range(len(codes))]
+    frames += [sync_pb2.SyncRequest(delta=one) for one in deltas]
     return [frame.SerializeToString() for frame in frames]
 
 
