@@ -10,9 +10,10 @@ import pytest
 
 from constellation.config import Address, Count, Seconds, ShardConfig
 from constellation.server import RunningShard, open_store, serve
+from tests.databases import Databases
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 
@@ -36,6 +37,20 @@ async def running(**settings: Any) -> AsyncIterator[RunningShard]:
     config = shard_config(**settings)
     async with open_store(config) as store, serve(config, store) as shard:
         yield shard
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """A PostgreSQL server for the whole run."""
+    with Databases.open() as databases:
+        yield databases
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """A database with the schema, and no shard in it."""
+    with databases.one() as url:
+        yield url
 
 
 @pytest.fixture

@@ -79,3 +79,7 @@ class DamagedStoreError(ConstellationError):
 
 class StoreFailedError(ConstellationError):
     """A write failed in a way after which the store cannot be trusted; the process must end."""
+
+
+class OutcomeUnknownError(ConstellationError):
+    """A write was sent and its answer lost: it is durable, or nothing of it is."""

@@ -109,22 +109,15 @@ class Changes:
     """Counts of earlier hours are deleted."""
 
 
-class PatternStore(Protocol):
-    """Patterns, devices, words, hourly counts and the catalogue of one shard; one writer.
+class StoreReader(Protocol):
+    """Patterns, devices, words, hourly counts and the catalogue of one shard, to be read.
 
-    Reading (`scan_…`, `words`, `counts`) is for recovery, before the first commit; catalogue reads
-    are for any time. Every method may raise NotReadyError while the store is away; a commit or a
-    content write that raised it changed nothing. StoreFailedError means nothing may be acked any
-    more and the process must end.
+    Every method may raise NotReadyError while the store is away.
     """
 
     @property
     def kind(self) -> str:
         """Return "memory", "sqlite" or "postgres"."""
-        ...
-
-    async def take_epoch(self) -> int:
-        """Become the shard's one writer: from now on every earlier epoch is fenced."""
         ...
 
     async def secret(self) -> bytes:
@@ -133,13 +126,6 @@ class PatternStore(Protocol):
 
     async def totals(self) -> Totals:
         """Return the totals of the last commit."""
-        ...
-
-    async def commit(self, epoch: int, changes: Changes) -> None:
-        """Write the changes durably, all or nothing.
-
-        `changes.totals.lsn` must be the last lsn + 1. Raises FencedError after a takeover.
-        """
         ...
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
@@ -168,16 +154,6 @@ class PatternStore(Protocol):
         """
         ...
 
-    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
-        """Drop the log of changed slots up to and including `through_lsn`."""
-        ...
-
-    async def put_contents(
-        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
-    ) -> None:
-        """Insert or replace contents, and insert new words, durably, all or nothing."""
-        ...
-
     async def get_content(self, content_id: str) -> Content | None:
         """Return one content, or None."""
         ...
@@ -190,14 +166,54 @@ class PatternStore(Protocol):
         """Return how many contents the catalogue holds."""
         ...
 
-    async def probe(self) -> None:
-        """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
-        ...
-
     async def verify(self) -> Sequence[str]:
         """Read everything once; return what is damaged, nothing when all is well."""
         ...
 
     async def size_bytes(self) -> int:
         """Return the bytes the store takes on disk; 0 for memory."""
+        ...
+
+
+class PatternStore(StoreReader, Protocol):
+    """A StoreReader with one writer.
+
+    Scans, `words` and `counts` are for recovery, before the first commit; catalogue reads are for
+    any time. A write that raised NotReadyError changed nothing. StoreFailedError means that nothing
+    may be acked any more and the process must end, FencedError that another has taken its place.
+    OutcomeUnknownError means that the answer was lost: after the next `take_epoch`, `totals` and
+    the catalogue tell what is durable, and the lost write can no longer happen.
+    """
+
+    async def take_epoch(self) -> int:
+        """Become the shard's one writer: from now on every earlier epoch is fenced.
+
+        Waits for as long as another process is entitled to the shard; raises FencedError instead
+        when this store was the writer before.
+        """
+        ...
+
+    async def hold_forever(self) -> None:
+        """Stay entitled to the shard. Runs until cancelled; raises FencedError after a takeover."""
+        ...
+
+    async def commit(self, epoch: int, changes: Changes) -> None:
+        """Write the changes durably, all or nothing.
+
+        Raises StoreFailedError unless `changes.totals.lsn` is the last lsn + 1.
+        """
+        ...
+
+    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
+        """Drop the log of changed slots up to and including `through_lsn`."""
+        ...
+
+    async def put_contents(
+        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+    ) -> None:
+        """Insert or replace contents, and insert new words, durably, all or nothing."""
+        ...
+
+    async def probe(self) -> None:
+        """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
         ...

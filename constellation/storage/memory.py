@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import secrets
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.errors import FencedError
+from constellation.core.errors import FencedError, StoreFailedError
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.core.store import SECRET_BYTES, Changes, Content, HourlyCounts, Totals, Word
 
@@ -40,6 +41,10 @@ class MemoryPatternStore:
         self._epoch += 1
         return self._epoch
 
+    async def hold_forever(self) -> None:
+        """Wait for ever: nobody else has this memory."""
+        await asyncio.Event().wait()
+
     async def secret(self) -> bytes:
         return self._secret
 
@@ -50,7 +55,7 @@ class MemoryPatternStore:
         self._check(epoch)
         lsn = changes.totals.lsn
         if lsn != self._totals.lsn + 1:
-            raise ValueError(f"lsn must be {self._totals.lsn + 1}, got {lsn}")
+            raise StoreFailedError(f"lsn must be {self._totals.lsn + 1}, got {lsn}")
         self._patterns.put(changes.slots, changes.rows)
         self._patterns.free(changes.freed)
         self._devices.put(changes.device_slots, changes.device_rows)

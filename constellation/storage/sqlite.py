@@ -80,6 +80,10 @@ class SqlitePatternStore:
     async def take_epoch(self) -> int:
         return await self._write(write.take_epoch)
 
+    async def hold_forever(self) -> None:
+        """Wait for ever: the directory's lock is held as long as this process lives."""
+        await asyncio.Event().wait()
+
     async def secret(self) -> bytes:
         return await self._read(read.read_secret)
 

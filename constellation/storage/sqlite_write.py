@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.errors import FencedError
+from constellation.core.errors import FencedError, StoreFailedError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -130,7 +130,7 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
     if written.rowcount != 1:
         _check(connection, epoch)
         (lsn,) = connection.execute("SELECT lsn FROM shard").fetchone()
-        raise ValueError(f"lsn must be {lsn + 1}, got {totals.lsn}")
+        raise StoreFailedError(f"lsn must be {lsn + 1}, got {totals.lsn}")
 
 
 def _free(connection: sqlite3.Connection, slots: Slots, device_slots: Slots) -> None:

@@ -41,6 +41,7 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
     errors.NotReadyError: (_Code.UNAVAILABLE, "NOT_READY"),
     errors.FencedError: (_Code.UNAVAILABLE, "FENCED"),
     errors.StoreFailedError: (_Code.UNAVAILABLE, "STORE_FAILED"),
+    errors.OutcomeUnknownError: (_Code.UNAVAILABLE, "OUTCOME_UNKNOWN"),
     errors.StoreInUseError: (_Code.UNAVAILABLE, "STORE_IN_USE"),
     errors.DamagedStoreError: (_Code.DATA_LOSS, "DAMAGED_STORE"),
     errors.ConfigError: (_Code.FAILED_PRECONDITION, "BAD_CONFIGURATION"),

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.storage.memory import MemoryPatternStore
+from constellation.storage.postgres import open_postgres
+from constellation.storage.postgres_pool import PostgresSettings
 from constellation.storage.sqlite import SqlitePatternStore, open_sqlite
 
 if TYPE_CHECKING:
@@ -14,11 +16,16 @@ if TYPE_CHECKING:
     from constellation.core.store import PatternStore
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PatternStore]:
     """Each kind of store in turn, empty."""
     if request.param == "memory":
         yield MemoryPatternStore()
+        return
+    if request.param == "postgres":
+        settings = PostgresSettings(url=request.getfixturevalue("postgres_url"), owner="test")
+        async with open_postgres(settings) as opened:
+            yield opened
         return
     async with open_sqlite(tmp_path / "data") as opened:
         yield opened

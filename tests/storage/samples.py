@@ -9,8 +9,11 @@ from constellation.core.store import Changes, Content, PatternStore, Totals
 
 
 def pattern_rows(count: int, seed: int = 1) -> PatternRows:
-    """Return rows of random bytes: a store must not look inside."""
-    return np.frombuffer(np.random.default_rng(seed).bytes(count * PATTERN.itemsize), PATTERN)
+    """Return rows of random bytes, but for the reserved one: a store must not judge them."""
+    rows = np.frombuffer(np.random.default_rng(seed).bytes(count * PATTERN.itemsize), PATTERN)
+    rows = rows.copy()
+    rows["reserved"] = 0
+    return rows
 
 
 def device_rows(count: int, seed: int = 1) -> DeviceRows:

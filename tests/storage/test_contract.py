@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from constellation.core.errors import FencedError
+from constellation.core.errors import FencedError, StoreFailedError
 from constellation.core.patterns import WordKind
 from constellation.core.store import Changes, HourlyCounts, PatternStore, Totals, Word
 from tests.storage.samples import (
@@ -80,7 +80,7 @@ async def test_an_lsn_that_is_not_the_next_changes_nothing(store: PatternStore) 
     await store.commit(epoch, patterns_at(1, slots(1)))
 
     for lsn in (1, 3):
-        with pytest.raises(ValueError, match=f"lsn must be 2, got {lsn}"):
+        with pytest.raises(StoreFailedError, match=f"lsn must be 2, got {lsn}"):
             await store.commit(epoch, patterns_at(lsn, slots(2)))
 
     assert list(await patterns_in(store)) == [1]

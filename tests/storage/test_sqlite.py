@@ -45,7 +45,9 @@ from constellation.storage.sqlite import open_sqlite
 from constellation.core.patterns import PATTERN
 from constellation.core.store import Changes, Totals
 def rows(lsn):
-    return np.frombuffer(np.random.default_rng(lsn).bytes(40 * PATTERN.itemsize), PATTERN)
+    rows = np.frombuffer(np.random.default_rng(lsn).bytes(40 * PATTERN.itemsize), PATTERN).copy()
+    rows["reserved"] = 0
+    return rows
 async def main():
     async with open_sqlite(Path(sys.argv[1])) as store:
         epoch = await store.take_epoch()

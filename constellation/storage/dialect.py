@@ -1,0 +1,128 @@
+"""Dialect: what differs between pgvector and RuVector in SQL, and in how an embedding travels.
+
+An embedding is stored as its INT8 codes, which both types hold exactly: what is read is what was
+written, bit for bit, and the codes' scale does not matter to a cosine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from constellation.encoding import DIMENSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.encoding import Codes
+
+_ALL_CODES: Final = np.arange(256, dtype=np.uint8).view(np.int8)
+"""Every code, at the place that its bits name."""
+_TO_HALF: Final = _ALL_CODES.astype(">f2").view(np.uint16)
+_FROM_HALF: Final = np.zeros(2**16, np.int8)
+_FROM_HALF[_TO_HALF] = _ALL_CODES
+_HALF_VECTOR: Final = np.dtype(
+    [("dimension", ">i2"), ("unused", ">i2"), ("values", "<u2", (DIMENSION,))]
+)
+"""What halfvec_recv and halfvec_send in pgvector's halfvec.c read and write. The values are
+big-endian; they pass through tables that hold them as they lie in memory."""
+_TEXT_VECTOR: Final = np.dtype(
+    [("open", "S1"), ("values", [("code", "S4"), ("after", "S1")], (DIMENSION,))]
+)
+"""A text literal of one width for every embedding: "[0001,-127,…]"."""
+_TO_TEXT: Final = np.array([f"{code:04d}" for code in _ALL_CODES.tolist()], "S4")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dialect:
+    """One vector extension. Only the cosine operator `<=>` means the same in both."""
+
+    extension: str
+    """Its name in pg_extension."""
+    vector: str
+    """The type of a column, with its dimension."""
+    staged: str
+    """The type in which an embedding reaches the staging table ..."""
+    cast: str
+    """... and what makes it a vector there."""
+    wire: np.dtype[np.generic]
+    """One embedding in a binary COPY."""
+    encode: Callable[[Codes], NDArray[np.void]]
+    one: str
+    """SQL that returns a column `embedding` as `decode` takes it ..."""
+    many: str
+    """... and the aggregate that collects it from several rows."""
+    decode: Callable[[Any], Codes]
+    """Codes of one or several embeddings. Raises ValueError for what is none."""
+    oldest: tuple[int, ...] = ()
+    """The first version that works; () when any may."""
+
+    def literal(self, codes: bytes) -> str:
+        """Return one embedding as a parameter of type `vector`."""
+        return str(np.frombuffer(codes, np.int8).tolist())
+
+
+def _to_halves(codes: Codes) -> NDArray[np.void]:
+    wire = np.empty(len(codes), _HALF_VECTOR)
+    wire["dimension"], wire["unused"] = DIMENSION, 0
+    wire["values"] = _TO_HALF[codes.view(np.uint8)]
+    return wire
+
+
+def _from_halves(data: bytes) -> Codes:
+    wire = np.frombuffer(data, _HALF_VECTOR)
+    if (wire["dimension"] != DIMENSION).any():
+        raise ValueError(f"an embedding does not have {DIMENSION} numbers")
+    codes: Codes = _FROM_HALF[wire["values"]]
+    return codes
+
+
+def _to_texts(codes: Codes) -> NDArray[np.void]:
+    wire = np.empty(len(codes), _TEXT_VECTOR)
+    wire["open"] = b"["
+    wire["values"]["code"] = _TO_TEXT[codes.view(np.uint8)]
+    wire["values"]["after"] = b","
+    wire["values"]["after"][:, -1] = b"]"
+    return wire
+
+
+def _from_texts(texts: str | Sequence[str]) -> Codes:
+    """Read text literals, one embedding at a time: RuVector has no binary form that is stable."""
+    several = [texts] if isinstance(texts, str) else texts
+    codes = np.empty((len(several), DIMENSION), np.int8)
+    for row, text in enumerate(several):
+        numbers = np.array(text.strip("[]").split(","), np.float64)
+        if len(numbers) != DIMENSION:
+            raise ValueError(f"an embedding has {len(numbers)} numbers, not {DIMENSION}")
+        codes[row] = numbers
+    return codes
+
+
+PGVECTOR: Final = Dialect(
+    extension="vector",
+    vector=f"halfvec({DIMENSION})",
+    staged=f"halfvec({DIMENSION})",
+    cast="",
+    wire=_HALF_VECTOR,
+    encode=_to_halves,
+    one="halfvec_send(embedding)",
+    many="string_agg(halfvec_send(embedding), ''::bytea)",
+    decode=_from_halves,
+    oldest=(0, 7),
+)
+RUVECTOR: Final = Dialect(
+    extension="ruvector",
+    vector=f"ruvector({DIMENSION})",
+    staged="text",
+    cast=f"::ruvector({DIMENSION})",
+    wire=_TEXT_VECTOR,
+    encode=_to_texts,
+    one="embedding::text",
+    many="array_agg(embedding::text)",
+    decode=_from_texts,
+)
+DIALECTS: Final[Mapping[str, Dialect]] = {"pgvector": PGVECTOR, "ruvector": RUVECTOR}

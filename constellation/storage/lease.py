@@ -1,0 +1,112 @@
+"""The lease of a shard: who should try to write it. That nobody else does is the epoch's work.
+
+A process takes a shard by raising its epoch, once the lease has run out or is its own. Whatever an
+earlier owner still writes fails, because each of its transactions looks at the epoch; so a clock
+that is wrong or a process that slept costs a takeover, never data. Only the database's clock counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from constellation.core.errors import FencedError
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+    from constellation.storage.postgres_pool import Connections
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks at somebody else's lease: an owner that ends in order gives it up at once."""
+
+
+class Lease:
+    """One process's hold on one shard."""
+
+    def __init__(
+        self, connections: Connections, shard_id: int, owner: str, *, seconds: float
+    ) -> None:
+        self.seconds = seconds
+        self.epoch = 0
+        """0 before it was taken for the first time."""
+        self._connections = connections
+        self._shard_id = shard_id
+        self._owner = owner
+
+    async def take(self) -> int:
+        """Raise the epoch and return it; waits for as long as another process holds the shard.
+
+        Raises FencedError instead of waiting when this one held it before.
+        """
+        waited = False
+        while True:
+            async with self._connections.lend() as connection:
+                epoch = await self._raise(connection)
+                owner, left = await self._holder(connection)
+            if epoch is not None:
+                self.epoch = epoch
+                return epoch
+            if self.epoch:
+                raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
+            if not waited:
+                log.warning("lease_awaited", owner=owner, seconds_left=round(left, 1))
+                waited = True
+            jitter = random.uniform(0, 0.1)  # noqa: S311 - not a secret
+            await asyncio.sleep(min(max(left, 0), _LOOK_SECONDS) + jitter)
+
+    async def hold_forever(self) -> None:
+        """Renew the lease in good time. Raises FencedError after a takeover."""
+        while True:
+            await asyncio.sleep(self.seconds / 3)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew the lease. Raises FencedError when it is another's by now."""
+        async with self._connections.lend() as connection:
+            done = await connection.execute(
+                "UPDATE constellation.shard"
+                " SET lease_until = clock_timestamp() + make_interval(secs => %s)"
+                " WHERE shard_id = %s AND epoch = %s",
+                (self.seconds, self._shard_id, self.epoch),
+            )
+            if done.rowcount != 1:
+                owner, _ = await self._holder(connection)
+                raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
+
+    async def release(self) -> None:
+        """Let the next process take the shard at once."""
+        async with self._connections.lend() as connection:
+            await connection.execute(
+                "UPDATE constellation.shard SET lease_until = clock_timestamp()"
+                " WHERE shard_id = %s AND epoch = %s",
+                (self._shard_id, self.epoch),
+            )
+
+    async def _raise(self, connection: AsyncConnection) -> int | None:
+        cursor = await connection.execute(
+            "UPDATE constellation.shard SET epoch = epoch + 1, owner = %s,"
+            " lease_until = clock_timestamp() + make_interval(secs => %s)"
+            " WHERE shard_id = %s AND (lease_until <= clock_timestamp() OR owner = %s)"
+            " RETURNING epoch",
+            (self._owner, self.seconds, self._shard_id, self._owner),
+        )
+        row = await cursor.fetchone()
+        return None if row is None else int(row[0])
+
+    async def _holder(self, connection: AsyncConnection) -> tuple[str, float]:
+        """Return who holds the shard, for people, and the seconds left of the lease."""
+        cursor = await connection.execute(
+            "SELECT owner, epoch, extract(epoch FROM lease_until - clock_timestamp())::float8"
+            " FROM constellation.shard WHERE shard_id = %s",
+            (self._shard_id,),
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        owner, epoch, left = row
+        return f"{owner} (epoch {epoch})", float(left)

