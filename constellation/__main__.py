@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import gc
-import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from constellation.commands.check import run_check
+from constellation.commands.migrate import run_migrate
+from constellation.commands.serve import run_serve
+from constellation.commands.status import ASKED_WRONGLY, FAILED
+from constellation.commands.transfer import run_export, run_import
 from constellation.config import ShardConfig, load
 from constellation.core.errors import ConfigError, ConstellationError
-from constellation.core.recovery import recover
-from constellation.server import open_store, rules_of, serve, snapshot_files
 from constellation.telemetry import set_up_logs
 from constellation.transport.status import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-DONE, FAILED, ASKED_WRONGLY = 0, 1, 2
-
-_GC_THRESHOLDS = (50_000, 20, 100)
-"""A shard's objects live as long as it does or for one delta: looking for cycles finds none."""
+    Run = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
 
 _EPILOG = """\
 Every setting is an environment variable: docs/operations.md lists them.
@@ -36,6 +32,11 @@ exit status: 0 done, 1 failed, 2 asked wrongly
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    options = _parser().parse_args(argv)
+    return _run(options.run, options)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="constellation",
         description="The shard that lets televisions learn from each other.",
@@ -43,18 +44,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("serve", help="run one shard until SIGTERM or SIGINT, then drain it")
-    commands.add_parser("check", help="verify that store, index and aggregates of DATA_DIR agree")
-    command = parser.parse_args(argv).command
-    run = {"serve": _serve, "check": _check}[command]
-    return _run(run)
+
+    def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("serve", run_serve, "run one shard until SIGTERM or SIGINT, then drain it")
+    add("check", run_check, "verify that what a shard has stored agrees with itself")
+    migrating = add("migrate", run_migrate, "bring the schema of POSTGRES_URL up to date")
+    how = migrating.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
+    how.add_argument("--status", action="store_true", help="list what is applied and what missing")
+    exporting = add("export", run_export, "write all that a shard has stored, as JSON Lines")
+    exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
+    importing = add("import", run_import, "fill an empty store from an export")
+    importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
+    return parser
 
 
-def _run(run: Callable[[ShardConfig], Coroutine[None, None, int]]) -> int:
+def _run(run: Run, options: argparse.Namespace) -> int:
     try:
         config = load(ShardConfig)
         set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
-        status = uvloop.run(run(config))
+        status = uvloop.run(run(config, options))
     except* ConfigError as group:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
         status = ASKED_WRONGLY
@@ -62,48 +75,6 @@ def _run(run: Callable[[ShardConfig], Coroutine[None, None, int]]) -> int:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
         status = FAILED
     return status
-
-
-async def _serve(config: ShardConfig) -> int:
-    """Serve until told to stop. A second signal ends the process at once."""
-    gc.set_threshold(*_GC_THRESHOLDS)
-    async with open_store(config) as store, serve(config, store) as shard:
-        gc.freeze()
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            shard.drain_requested.set()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, os._exit, FAILED)
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop)
-        if sys.stderr.isatty():
-            print(f"constellation: serving on port {shard.port}; Ctrl-C drains", file=sys.stderr)
-        await shard.drain_requested.wait()
-    return DONE
-
-
-async def _check(config: ShardConfig) -> int:
-    """Print what differs between store, index and aggregates."""
-    if config.data_dir is None:
-        raise ConfigError("DATA_DIR is required: it names the shard to check")
-    if not (config.data_dir / "shard.db").is_file():
-        raise ConfigError(f"DATA_DIR: there is no shard in {config.data_dir}")
-    async with open_store(config) as store:
-        problems = list(await store.verify())
-        recovered = await recover(
-            store, rules_of(config), snapshot_files(config), exact_limit=config.exact_limit
-        )
-        problems += recovered.problems
-        totals = recovered.table.totals
-    for problem in problems:
-        print(problem)
-    print(
-        f"{'DAMAGED' if problems else 'ok'}: {totals.devices} devices, {totals.patterns} patterns, "
-        f"{len(recovered.index)} in the index, commit {totals.lsn}"
-    )
-    return FAILED if problems else DONE
 
 
 def command() -> None:

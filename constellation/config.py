@@ -19,8 +19,11 @@ Count = NewType("Count", int)
 Address = NewType("Address", str)
 ShardMap = NewType("ShardMap", dict[int, str])
 LogLevel = NewType("LogLevel", str)
+Secret = NewType("Secret", str)
+VectorExtension = NewType("VectorExtension", str)
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
+_VECTOR_EXTENSIONS: Final = ("pgvector", "ruvector")
 _MAX_PORT: Final = 65535
 
 
@@ -35,7 +38,19 @@ class ShardConfig:
     grpc_addr: Address = Address("0.0.0.0:50051")
     """Where gRPC is served, host:port."""
     data_dir: Path | None = None
-    """Where the SQLite store lives. Unset: patterns are kept in memory, and lost at the end."""
+    """Where the SQLite store and index snapshots live. Unset: patterns are lost at the end."""
+    postgres_url: Secret | None = field(default=None, repr=False)  # may hold a password
+    """The PostgreSQL database that stores the shard; DATA_DIR then holds index snapshots only."""
+    vector_extension: VectorExtension = VectorExtension("pgvector")
+    """What stores embeddings in PostgreSQL: pgvector or ruvector."""
+    migrate_on_start: bool = False
+    """1: bring the database's schema up to date before serving, as `constellation migrate` does."""
+    postgres_pool_size: Count = Count(4)
+    """Connections for reads of the catalogue, beside two for writes."""
+    postgres_timeout_seconds: Interval = Interval(10)
+    """A database that takes longer is taken for away."""
+    lease_seconds: Interval = Interval(15)
+    """A process that went silent is replaced after so long, when others wait for its shard."""
     shard_map: ShardMap = field(default_factory=lambda: ShardMap({}))
     """All shards, "0=host:port,1=host:port". Unset: this shard owns every device."""
     max_devices: Count = Count(4_000_000)
@@ -149,10 +164,19 @@ def _address(text: str) -> str:
     return text
 
 
-def _level(text: str) -> str:
-    if text.lower() not in _LEVELS:
-        raise ValueError(f"must be one of {', '.join(_LEVELS)}, got {text!r}")
-    return text.lower()
+def _flag(text: str) -> bool:
+    if text not in {"0", "1"}:
+        raise ValueError(f"must be 0 or 1, got {text!r}")
+    return text == "1"
+
+
+def _one_of(*known: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in known:
+            raise ValueError(f"must be one of {', '.join(known)}, got {text!r}")
+        return text.lower()
+
+    return parse
 
 
 PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
@@ -165,5 +189,8 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     Count: _count,
     Address: _address,
     ShardMap: parse_map,
-    LogLevel: _level,
+    LogLevel: _one_of(*_LEVELS),
+    VectorExtension: _one_of(*_VECTOR_EXTENSIONS),
+    Secret | None: str,
+    bool: _flag,
 }

@@ -15,12 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.core.errors import ConfigError
-from constellation.core.recovery import SnapshotFiles, recover, require_sound
+from constellation.core.recovery import recover, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import Identity, ShardManager
-from constellation.storage.memory import MemoryPatternStore
-from constellation.storage.snapshots import Snapshots
-from constellation.storage.sqlite import open_sqlite
+from constellation.stores import place_of, snapshot_files
 from constellation.transport.health import Health, HealthServicer
 from constellation.transport.limits import Limits
 from constellation.transport.shard import Process, ShardServicer
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from constellation.config import ShardConfig
+    from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
 
 log = structlog.get_logger(__name__)
@@ -89,21 +88,6 @@ class RunningShard:
     """Set once somebody asked this shard to go away."""
 
 
-@asynccontextmanager
-async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
-    """Open the store that the settings name."""
-    if config.data_dir is None:
-        yield MemoryPatternStore()
-        return
-    async with open_sqlite(config.data_dir) as store:
-        yield store
-
-
-def snapshot_files(config: ShardConfig) -> SnapshotFiles | None:
-    """Return where index snapshots are kept; None without a data directory."""
-    return Snapshots(config.data_dir) if config.data_dir else None
-
-
 def rules_of(config: ShardConfig) -> Rules:
     """Return the settings that decide what is admitted, stored and shown."""
     return Rules(
@@ -139,13 +123,13 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
     manager = await _recovered(config, store, files)
     limits = limits_of(config)
     streams = OpenStreams(manager, limits)
-    manager.on_taste_moved = streams.taste_moved
+    manager.committer.on_taste_moved = streams.taste_moved
     manager.on_published = streams.published
     drain = _Drain()
 
     async with asyncio.TaskGroup() as tasks:
         background = [
-            tasks.create_task(manager.commit_forever(), name="committer"),
+            tasks.create_task(manager.committer.commit_forever(), name="committer"),
             tasks.create_task(manager.feeder.feed_forever(), name="index_feeder"),
             tasks.create_task(
                 manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS), name="index_rebuild"
@@ -159,6 +143,8 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
             ),
             tasks.create_task(streams.feed_forever(), name="global_feed"),
             tasks.create_task(streams.sweep_forever(), name="sweeper"),
+            tasks.create_task(store.hold_forever(), name="lease"),
+            tasks.create_task(health.watch_forever(store), name="store_watch"),
         ]
         if files is not None:
             keeping = manager.snapshot_forever(files, config.snapshot_seconds)
@@ -205,8 +191,14 @@ async def _recovered(
     started = time.monotonic()
     epoch = await store.take_epoch()
     rules = rules_of(config)
-    recovered = await recover(store, rules, files, exact_limit=config.exact_limit)
-    require_sound(recovered, str(config.data_dir or store.kind))
+    recovered = await recover(
+        store,
+        rules,
+        files,
+        exact_limit=config.exact_limit,
+        may_be_behind=config.postgres_url is not None,
+    )
+    require_sound(recovered, place_of(config))
     identity = Identity(config.shard_id, config.region, config.shard_map)
     if identity.shards and config.shard_id not in identity.shards:
         raise ConfigError(
@@ -267,5 +259,5 @@ async def _stop(
     if len(streams):
         await streams.drain(seconds, _RETURN_MAX_SECONDS)
     await server.stop(grace=1.0)
-    async with manager.writing:  # what is being written is written
+    async with manager.committer.writing:  # what is being written is written
         log.info("streams_ended")

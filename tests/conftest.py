@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from constellation.config import Address, Count, Seconds, ShardConfig
-from constellation.server import RunningShard, open_store, serve
+from constellation.server import RunningShard, serve
+from constellation.stores import open_store
 from tests.databases import Databases
 
 if TYPE_CHECKING:

@@ -67,6 +67,4 @@ class Databases:
 
     def _run(self, statement: str, *names: str) -> None:
         with psycopg.connect(self._admin_url, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL(statement).format(*map(sql.Identifier, names))  # type: ignore[arg-type]  # constants above
-            )
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,10 +16,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.store import Content, PatternStore
+    from constellation.core.store import Content, PatternStore, Word
     from constellation.core.table import Table
 
 _PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ContentPlan:
+    """Contents to be stored, the later of two with one id, and the words they bring."""
+
+    contents: Sequence[Content]
+    words: Sequence[Word]
+    replaced: int
+    """How many of the contents are stored already, as they were."""
+
+    @property
+    def added(self) -> int:
+        return len(self.contents) - self.replaced
 
 
 class Catalogue:
@@ -42,24 +57,31 @@ class Catalogue:
             after = page[-1].content_id
         self.count = await self._store.count_contents()
 
-    async def add(self, epoch: int, contents: Sequence[Content]) -> tuple[int, int]:
-        """Store contents durably; return how many were new and how many replaced.
-
-        The caller excludes commits meanwhile: both number new words.
-        """
+    async def plan(self, contents: Sequence[Content]) -> ContentPlan:
+        """Work out what storing contents changes. Nothing may number words until it is done."""
         known = [await self._store.get_content(content.content_id) for content in contents]
         replaced = {content.content_id for content in known if content is not None}
-        distinct = {content.content_id for content in contents}
+        distinct = {content.content_id: content for content in contents}
         words = NewWords(self._table.words)
-        words.numbers(WordKind.CONTENT, [content.content_id for content in contents])
-        for content in contents:
+        words.numbers(WordKind.CONTENT, list(distinct))
+        for content in distinct.values():
             words.numbers(WordKind.GENRE, content.genres)
-        await self._store.put_contents(epoch, contents, words.words())
-        self._table.words.add(words.words())
-        for content in contents:
+        return ContentPlan(list(distinct.values()), words.words(), len(replaced))
+
+    async def write(self, epoch: int, planned: ContentPlan) -> None:
+        """Make a plan durable; `apply` is next."""
+        await self._store.put_contents(epoch, planned.contents, planned.words)
+
+    async def is_stored(self, planned: ContentPlan) -> bool:
+        """Say whether the store holds what a plan wanted it to."""
+        return all([await self._store.get_content(c.content_id) == c for c in planned.contents])
+
+    def apply(self, planned: ContentPlan) -> None:
+        """Learn what has become durable."""
+        self._table.words.add(planned.words)
+        for content in planned.contents:
             self._learn(content)
-        self.count += len(distinct) - len(replaced)
-        return len(distinct) - len(replaced), len(replaced)
+        self.count += planned.added
 
     async def get(self, content_id: str) -> Content:
         """Return one content; raise NotFoundError when there is none."""

@@ -12,6 +12,9 @@ from constellation.core.deltas import PatternColumns, Reason
 from constellation.core.patterns import (
     CONTENTS,
     GENRES,
+    LAST_CONTENT_TYPE,
+    LAST_DAY_TYPE,
+    LAST_TIME_OF_DAY,
     MAX_SAMPLE_COUNT,
     PATTERN,
     PatternRows,
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 
 MIN_NORM: Final = 1e-6
 MAX_NORM: Final = 1e3
-_LAST_TIME_OF_DAY: Final = 4
-_LAST_DAY_TYPE: Final = 2
-_LAST_CONTENT_TYPE: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,9 +129,9 @@ def _fill_context(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
     rows["day_type"] = np.frombuffer(b"".join(b.day_types for b in batches), np.uint8)
     rows["content_type"] = np.frombuffer(b"".join(b.content_types for b in batches), np.uint8)
     unknown = (
-        (rows["time_of_day"] > _LAST_TIME_OF_DAY)
-        | (rows["day_type"] > _LAST_DAY_TYPE)
-        | (rows["content_type"] > _LAST_CONTENT_TYPE)
+        (rows["time_of_day"] > LAST_TIME_OF_DAY)
+        | (rows["day_type"] > LAST_DAY_TYPE)
+        | (rows["content_type"] > LAST_CONTENT_TYPE)
     )
     _reject(upserts, unknown, Reason.BAD_CONTEXT)
 

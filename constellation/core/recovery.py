@@ -14,7 +14,7 @@ from constellation.core.errors import DamagedStoreError
 from constellation.core.index.pattern import PatternIndex
 from constellation.core.patterns import Slots, digest
 from constellation.core.signals import HourlyRing
-from constellation.core.store import PatternStore, Totals
+from constellation.core.store import StoreReader, Totals
 from constellation.core.table import FreeSlots, Holding, Table, device_keys, pattern_keys
 
 if TYPE_CHECKING:
@@ -43,6 +43,20 @@ class SnapshotFiles(Protocol):
         """Return the lsn of the newest snapshot, intact or not."""
         ...
 
+    def discard(self) -> None:
+        """Delete every snapshot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """What a shard has stored, in memory."""
+
+    table: Table
+    ring: HourlyRing
+    problems: list[str]
+    """How rows and totals differ; empty when all is well."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recovered:
@@ -56,20 +70,45 @@ class Recovered:
 
 
 async def recover(
-    store: PatternStore, rules: Rules, snapshots: SnapshotFiles | None, *, exact_limit: int
+    store: StoreReader,
+    rules: Rules,
+    snapshots: SnapshotFiles | None,
+    *,
+    exact_limit: int,
+    may_be_behind: bool = False,
 ) -> Recovered:
-    """Load a shard. Problems are listed, not raised, so that a check can show all of them."""
+    """Load a shard. Problems are listed, not raised, so that a check can show all of them.
+
+    A store behind its snapshots has lost commits. Where that `may_be`, because the database is kept
+    elsewhere and was restored or failed over, devices notice by their acks; snapshots go instead.
+    """
+    loaded = await load(store, rules)
+    table, problems = loaded.table, loaded.problems
+    if ahead := _behind(table.totals, snapshots):
+        if may_be_behind and snapshots is not None:
+            log.warning("snapshots_discarded", reason=ahead)
+            await asyncio.to_thread(snapshots.discard)
+        else:
+            problems.append(ahead)
+    index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
+    await _fill(index, store, table, rules, snapshots)
+    if differences := check_index(table, index, rules):  # a snapshot of another past
+        log.warning("snapshot_refused", reason="; ".join(differences))
+        index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
+        await _fill(index, store, table, rules, None)
+        problems += check_index(table, index, rules)
+    return Recovered(table, loaded.ring, index, problems)
+
+
+async def load(store: StoreReader, rules: Rules) -> Loaded:
+    """Load a shard's rows, and compare them with its totals; without an index."""
     stored = await store.totals()
     table, ring = Table(rules), HourlyRing()
     table.words.add(await store.words())
-    problems = _behind(stored, snapshots)
-    problems += _differences(stored, await _load(store, table))
+    problems = _differences(stored, await _load(store, table))
     table.totals = stored
     ring.put(await store.counts())
-    index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
-    await _fill(index, store, table, rules, snapshots)
-    problems += check_index(table, index, rules)
-    return Recovered(table, ring, index, problems)
+    return Loaded(table, ring, problems)
 
 
 def require_sound(recovered: Recovered, place: str) -> None:
@@ -95,16 +134,15 @@ def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     return problems
 
 
-def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> list[str]:
+def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> str:
+    """Return how far the store is behind its snapshots; "" when it is not."""
     newest = snapshots.newest_lsn() if snapshots else None
     if newest is None or newest <= stored.lsn:
-        return []
-    return [
-        (
-            f"the database ends at commit {stored.lsn}, an index snapshot was taken at {newest}: "
-            "commits were lost"
-        )
-    ]
+        return ""
+    return (
+        f"the database ends at commit {stored.lsn}, an index snapshot was taken at {newest}: "
+        "commits were lost"
+    )
 
 
 def _differences(stored: Totals, loaded: Totals) -> list[str]:
@@ -121,7 +159,7 @@ def _differences(stored: Totals, loaded: Totals) -> list[str]:
     ]
 
 
-async def _load(store: PatternStore, table: Table) -> Totals:
+async def _load(store: StoreReader, table: Table) -> Totals:
     """Fill the table's rows, directories, lists and support; return what the rows add up to."""
     device_slots, device_digest = await _load_devices(store, table)
     pattern_slots, pattern_digest = await _load_patterns(store, table)
@@ -137,7 +175,7 @@ async def _load(store: PatternStore, table: Table) -> Totals:
     )
 
 
-async def _load_devices(store: PatternStore, table: Table) -> tuple[Slots, int]:
+async def _load_devices(store: StoreReader, table: Table) -> tuple[Slots, int]:
     parts, total = [np.empty(0, np.int64)], 0
     async for slots, rows in store.scan_devices():
         _fits(slots, len(table.devices), "MAX_DEVICES")
@@ -148,7 +186,7 @@ async def _load_devices(store: PatternStore, table: Table) -> tuple[Slots, int]:
     return np.concatenate(parts), total
 
 
-async def _load_patterns(store: PatternStore, table: Table) -> tuple[Slots, int]:
+async def _load_patterns(store: StoreReader, table: Table) -> tuple[Slots, int]:
     parts, total = [np.empty(0, np.int64)], 0
     async for slots, rows in store.scan_patterns():
         _fits(slots, len(table.patterns), "MAX_PATTERNS")
@@ -188,7 +226,7 @@ def _link(table: Table, devices: Slots, patterns: Slots) -> None:
 
 async def _fill(
     index: PatternIndex,
-    store: PatternStore,
+    store: StoreReader,
     table: Table,
     rules: Rules,
     snapshots: SnapshotFiles | None,
@@ -211,7 +249,7 @@ async def _fill(
 
 
 async def _restored(
-    index: PatternIndex, store: PatternStore, snapshots: SnapshotFiles | None
+    index: PatternIndex, store: StoreReader, snapshots: SnapshotFiles | None
 ) -> Slots | None:
     """Restore the newest snapshot; return what changed since, None when there is nothing to use."""
     found = await asyncio.to_thread(snapshots.read) if snapshots else None

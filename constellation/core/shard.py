@@ -1,31 +1,23 @@
-"""ShardManager: admission, cursors, commits, similar patterns and trends of one shard."""
+"""ShardManager: admission, cursors, trends, expiry and snapshots of one shard; owns the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
 from constellation.core.catalogue import Catalogue
+from constellation.core.committer import Committer, Followers
 from constellation.core.cursors import Cursor, Expectation, expectation
-from constellation.core.deltas import Verdict
-from constellation.core.errors import (
-    ConstellationError,
-    FencedError,
-    NotOwnerError,
-    NotReadyError,
-    ShardFullError,
-    StoreFailedError,
-)
+from constellation.core.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.core.feeder import IndexFeeder
 from constellation.core.global_state import GlobalState
-from constellation.core.inbox import Entry, Inbox
+from constellation.core.inbox import Inbox
 from constellation.core.patterns import WordKind
-from constellation.core.planning import Plan, apply, plan, plan_expiry
 from constellation.core.similar import SimilarSearch
 from constellation.core.stats import Stats
 from constellation.core.trends import Trend, genre_counts, trending
@@ -38,15 +30,10 @@ if TYPE_CHECKING:
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
-    from constellation.core.store import Content, PatternStore
+    from constellation.core.store import PatternStore
     from constellation.core.table import Table
 
 log = structlog.get_logger(__name__)
-
-COMMIT_SECONDS: Final = 0.01
-"""Commits begin at least so far apart while fewer deltas wait than one commit takes: what a commit
-costs beside its rows is shared by more of them, and a delta that comes alone does not wait."""
-_EXPIRY_BATCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +62,6 @@ class ShardManager:
         self.identity = identity
         self.rules = rules
         self.store = store
-        self.epoch = epoch
         self.table: Table = recovered.table
         self.ring: HourlyRing = recovered.ring
         self.index = recovered.index
@@ -86,13 +72,19 @@ class ShardManager:
         self.inbox = Inbox()
         self.stats = Stats()
         self.draining = False
-        self.store_problem: str | None = None
-        """Why the last write failed; None while writes succeed."""
-        self.on_taste_moved: Callable[[Sequence[bytes]], None] = lambda _: None
+        self.committer = Committer(
+            self.table,
+            self.ring,
+            rules,
+            store,
+            Followers(self.catalogue, self.feeder, self.inbox, self.stats),
+            epoch=epoch,
+        )
         self.on_published: Callable[[], None] = lambda: None
-        self._last_commit = float("-inf")
-        self.writing = asyncio.Lock()
-        """Held by whoever changes the store."""
+
+    @property
+    def epoch(self) -> int:
+        return self.committer.epoch
 
     def admit(self, device_id: bytes) -> None:
         """Return when a device may sync here.
@@ -129,26 +121,6 @@ class ShardManager:
         """Return what a device that says Hello is told about its numbering."""
         return expectation(self.cursor(device_id), incarnation, last_acked_seq)
 
-    async def commit_forever(self) -> None:
-        """Commit whatever waits; then tell index, sums and senders. Runs until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self.inbox.has_any()
-            if not self.inbox.has_group:
-                await asyncio.sleep(self._last_commit + COMMIT_SECONDS - loop.time())
-            self._last_commit = loop.time()
-            async with self.writing:
-                await self._commit(self.inbox.take())
-
-    async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
-        """Store contents durably; return how many were new and how many replaced."""
-        adding = asyncio.create_task(self._add_contents(contents), name="add_contents")
-        return await asyncio.shield(adding)  # its caller may be cancelled, a write may not
-
-    async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
-        async with self.writing:
-            return await self.catalogue.add(self.epoch, contents)
-
     async def expire_forever(self, ttl_seconds: float) -> None:
         """Delete devices that were silent for long, now and every hour. Runs until cancelled."""
         while True:
@@ -161,16 +133,10 @@ class ShardManager:
     async def expire(self, ttl_seconds: float, now: float) -> int:
         """Delete devices silent since `ttl_seconds` before `now`; return how many."""
         expired = 0
-        while True:
-            async with self.writing:
-                rows = self.table.devices[: self.table.free_devices.used]
-                silent = (rows["incarnation"] > 0) & (rows["synced_at"] < now - ttl_seconds)
-                devices = np.flatnonzero(silent)[:_EXPIRY_BATCH]
-                if not len(devices):
-                    return expired
-                await self._write(plan_expiry(self.table, devices, self.rules))
-            expired += len(devices)
-            log.info("devices_expired", count=len(devices))
+        while count := await self.committer.expire(now - ttl_seconds):
+            expired += count
+            log.info("devices_expired", count=count)
+        return expired
 
     async def publish_forever(self, interval_seconds: float) -> None:
         """Work the trends out anew, and again. Runs until cancelled."""
@@ -217,50 +183,6 @@ class ShardManager:
             slots = self.table.device_directory.find(ids)
             active[slots[(slots >= 0) & (slots < len(active))]] = True
         return int(np.count_nonzero(active))
-
-    async def _commit(self, entries: Sequence[Entry]) -> None:
-        deltas = [entry.delta for entry in entries]
-        planned = plan(self.table, self.ring, self.rules, deltas, time.time())
-        try:
-            await self._write(planned)
-        except NotReadyError as error:  # nothing was written: the devices send again
-            for entry in entries:
-                entry.sender.fail(error)
-            return
-        self._count(entries, planned)
-        for entry, receipt in zip(entries, planned.receipts, strict=True):
-            entry.sender.settle(receipt)
-        self._tell_moved(planned)
-
-    async def _write(self, planned: Plan) -> None:
-        """Make a plan durable, then bring memory to the same state."""
-        if planned.is_empty:
-            return
-        try:
-            await self.store.commit(self.epoch, planned.changes)
-        except ConstellationError as error:
-            self.store_problem = str(error)
-            if isinstance(error, FencedError | StoreFailedError):
-                log.error("commit_failed", problem=str(error))  # noqa: TRY400 - no traceback: told whole
-            raise
-        self.store_problem = None
-        apply(self.table, self.ring, planned)
-        self.stats.commits += 1
-        await self.feeder.add(planned.patterns, planned.changes.totals.lsn)
-
-    def _count(self, entries: Sequence[Entry], planned: Plan) -> None:
-        stats, now = self.stats, asyncio.get_running_loop().time()
-        stats.record([entry.arrived for entry in entries], now)
-        for receipt in planned.receipts:
-            stats.deltas_applied += receipt.verdict is Verdict.APPLIED
-            stats.deltas_duplicate += receipt.verdict is Verdict.DUPLICATE
-            stats.patterns_rejected += len(receipt.rejected)
-            stats.signals_dropped += receipt.signals_dropped
-
-    def _tell_moved(self, planned: Plan) -> None:
-        moved = self.table.devices["device_id"][planned.patterns.moved]
-        if len(moved):
-            self.on_taste_moved([device_id.tobytes() for device_id in moved])
 
     def _trends(self, now_hour: int) -> list[Trend]:
         """Return the strongest contents and genres. Runs in a thread."""

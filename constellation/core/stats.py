@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from constellation.core.deltas import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.core.deltas import Receipt
 
 WINDOW_SECONDS: Final = 60.0
 _BOUNDS: Final = np.geomspace(1e-4, 100.0, 241)
@@ -28,6 +35,7 @@ class Stats:
 
     def __init__(self) -> None:
         self.commits = 0
+        self.unknown_commits = 0
         self.deltas_applied = 0
         self.deltas_duplicate = 0
         self.patterns_rejected = 0
@@ -48,6 +56,14 @@ class Stats:
         else:
             self._seconds.append((second, buckets, float(waits.sum())))
         self._forget(now)
+
+    def count(self, receipts: Sequence[Receipt]) -> None:
+        """Count what became of deltas."""
+        for receipt in receipts:
+            self.deltas_applied += receipt.verdict is Verdict.APPLIED
+            self.deltas_duplicate += receipt.verdict is Verdict.DUPLICATE
+            self.patterns_rejected += len(receipt.rejected)
+            self.signals_dropped += receipt.signals_dropped
 
     def latency(self, now: float) -> Latency | None:
         """Return the last minute's latency; None when no delta became durable in it."""

@@ -108,9 +108,7 @@ def device_rows(records: bytes) -> tuple[Slots, DeviceRows]:
     return _rows(records, DEVICE_COLUMNS, DEVICE, None)
 
 
-def _copied(
-    columns: tuple[Column, ...], slots: Slots, rows: NDArray[np.void]
-) -> NDArray[np.void]:
+def _copied(columns: tuple[Column, ...], slots: Slots, rows: NDArray[np.void]) -> NDArray[np.void]:
     """Return a COPY row for each row, its embedding still missing."""
     wire = np.empty(len(rows), _framed(columns, "count", ">i2", with_types=False))
     wire["count"] = len(columns)
@@ -169,4 +167,4 @@ def _framed(
         if with_types:
             fields.append((f"{column.name} type", ">u4"))
         fields += [(f"{column.name} bytes", ">i4"), (column.name, column.wire)]
-    return np.dtype(fields)  # type: ignore[call-overload]  # numpy's types know literals only
+    return np.dtype(fields)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,27 @@ def held(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def owner_in(data_dir: Path) -> str:
+    """Return a name for whoever holds the directory, kept in it; made when there is none.
+
+    The directory's lock makes it one process at a time, so the next one may follow the last
+    without waiting. On another machine, a copied directory gets a name of its own.
+    """
+    file = data_dir / "OWNER"
+    host = socket.gethostname()
+    known = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    if known.rpartition("/")[0] == host:
+        return known
+    owner = new_owner()
+    file.write_text(f"{owner}\n", encoding="utf-8")
+    return owner
+
+
+def new_owner() -> str:
+    """Return a name that no other process has: its machine's, and something random."""
+    return f"{socket.gethostname()}/{secrets.token_hex(8)}"
 
 
 def sync_directory(directory: Path) -> None:

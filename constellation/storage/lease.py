@@ -1,8 +1,8 @@
 """The lease of a shard: who should try to write it. That nobody else does is the epoch's work.
 
 A process takes a shard by raising its epoch, once the lease has run out or is its own. Whatever an
-earlier owner still writes fails, because each of its transactions looks at the epoch; so a clock
-that is wrong or a process that slept costs a takeover, never data. Only the database's clock counts.
+earlier owner still writes fails, because each of its transactions looks at the epoch; so a wrong
+clock or a process that slept costs a takeover, never data. Only the database's clock counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from constellation.core.errors import FencedError
+from constellation.core.errors import FencedError, NotReadyError
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -62,9 +62,17 @@ class Lease:
 
     async def hold_forever(self) -> None:
         """Renew the lease in good time. Raises FencedError after a takeover."""
+        away = False
         while True:
-            await asyncio.sleep(self.seconds / 3)
-            await self.renew()
+            await asyncio.sleep(min(self.seconds / 3, _LOOK_SECONDS) if away else self.seconds / 3)
+            try:
+                await self.renew()
+            except NotReadyError as error:
+                if not away:
+                    log.warning("lease_not_renewed", problem=str(error))
+                away = True
+            else:
+                away = False
 
     async def renew(self) -> None:
         """Renew the lease. Raises FencedError when it is another's by now."""

@@ -131,15 +131,11 @@ class PostgresReader:
 
     async def get_content(self, content_id: str) -> Content | None:
         async with self._lend() as connection:
-            return await read.read_content(
-                connection, self._shard_id, content_id, self._dialect
-            )
+            return await read.read_content(connection, self._shard_id, content_id, self._dialect)
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         async with self._lend() as connection:
-            return await read.read_contents(
-                connection, self._shard_id, after, limit, self._dialect
-            )
+            return await read.read_contents(connection, self._shard_id, after, limit, self._dialect)
 
     async def count_contents(self) -> int:
         async with self._lend() as connection:
@@ -208,7 +204,7 @@ class PostgresReader:
             await asyncio.gather(*waiting, return_exceptions=True)
 
 
-class PostgresPatternStore(PostgresReader):
+class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating would say it twice
     """A PatternStore of one shard; other shards may live in the same database."""
 
     def __init__(
@@ -229,11 +225,7 @@ class PostgresPatternStore(PostgresReader):
 
     async def hold_forever(self) -> None:
         """Keep the lease; a database that is away is waited for."""
-        while True:
-            try:
-                await self._lease.hold_forever()
-            except NotReadyError as error:
-                log.warning("lease_not_renewed", problem=str(error))
+        await self._lease.hold_forever()
 
     async def commit(self, epoch: int, changes: Changes) -> None:
         async with self._own.lend() as connection:

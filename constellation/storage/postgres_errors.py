@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psycopg
 from psycopg import errors
@@ -20,21 +20,58 @@ from constellation.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LATER = (
-    errors.ReadOnlySqlTransaction,  # a standby, or the disk's last defence
-    errors.QueryCanceled,
-    errors.LockNotAvailable,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
+_MEANINGS: Final[
+    tuple[tuple[tuple[type[psycopg.Error], ...], type[ConstellationError], str], ...]
+] = (
+    (
+        (TooManyRequests, PoolTimeout),
+        NotReadyError,
+        "{place}: no connection came free; raise POSTGRES_POOL_SIZE if that goes on",
+    ),
+    (
+        (errors.InsufficientPrivilege,),
+        ConfigError,
+        "{place} refused: {said}. Grant this user the right, or name another",
+    ),
+    (
+        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+        StoreFailedError,
+        "{place} lost a part of its schema: {said}. Restore it, or run `constellation migrate`",
+    ),
+    (
+        (errors.DataCorrupted, errors.IndexCorrupted),
+        StoreFailedError,
+        "{place} is damaged: {said}. Restore a backup",
+    ),
+    (
+        (errors.ReadOnlySqlTransaction,),
+        NotReadyError,
+        "{place} takes no writes: {said}. It may be a standby: POSTGRES_URL must lead to a primary",
+    ),
+    (
+        (
+            errors.QueryCanceled,
+            errors.LockNotAvailable,
+            errors.DeadlockDetected,
+            errors.SerializationFailure,
+        ),
+        NotReadyError,
+        "{place} did not do it: {said}",
+    ),
+    (
+        (psycopg.OperationalError, psycopg.InterfaceError),
+        NotReadyError,
+        "{place} does not answer: {said}",
+    ),
 )
-"""Nothing was written, and a later try may succeed."""
-_REFUSED = (
+"""What an error of psycopg means for us: the first kind that fits. The rest are mistakes of ours."""
+_REFUSED: Final = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
 )
 """What the server says to a login; psycopg gives the class only where the server sent a code."""
-_REFUSED_WORDS = (
+_REFUSED_WORDS: Final = (
     "password authentication failed",
     "no password supplied",
     "does not exist",
@@ -45,7 +82,6 @@ _REFUSED_WORDS = (
     "root certificate file",
     "SSL",
 )
-_DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
 
 
 def place_of(url: str) -> str:
@@ -80,22 +116,9 @@ def explanation(place: str, error: psycopg.Error) -> BaseException:
     A NotReadyError says that nothing was written, which holds for all but a COMMIT.
     """
     said = _said(error)
-    if isinstance(error, TooManyRequests | PoolTimeout):
-        return NotReadyError(
-            f"{place}: every connection is busy; raise POSTGRES_POOL_SIZE if that goes on"
-        )
-    if isinstance(error, errors.InsufficientPrivilege):
-        return ConfigError(f"{place} refused: {said}. Grant this user the right, or name another")
-    if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.InvalidSchemaName):
-        return StoreFailedError(
-            f"{place} lost a part of the schema: {said}. Restore it, or run `constellation migrate`"
-        )
-    if isinstance(error, _DAMAGED):
-        return StoreFailedError(f"{place} is damaged: {said}. Restore a backup")
-    if isinstance(error, _LATER):
-        return NotReadyError(f"{place} did not do it: {said}")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return NotReadyError(f"{place} does not answer: {said}")
+    for kinds, meaning, sentence in _MEANINGS:
+        if isinstance(error, kinds):
+            return meaning(sentence.format(place=place, said=said))
     return error
 
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: opened, checked, lent out for a limited time, and cut when it is up."""
+"""Connections to PostgreSQL: checked, lent out for a limited time, and cut when it is up."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ async def read_patterns(
     records, embeddings = await _one(
         connection,
         sql.SQL(
-            f"SELECT string_agg(record_send(ROW({names(PATTERN_COLUMNS)})), ''::bytea),"  # type: ignore[arg-type]  # noqa: S608 - names of ours
+            f"SELECT string_agg(record_send(ROW({names(PATTERN_COLUMNS)})), ''::bytea),"  # noqa: S608 - names of ours
             f" {dialect.many} FROM constellation.pattern"
             " WHERE shard_id = %s AND slot >= %s AND slot < %s"
         ),
@@ -113,7 +113,7 @@ async def read_devices(connection: AsyncConnection, shard_id: int, first: int) -
     (records,) = await _one(
         connection,
         sql.SQL(
-            f"SELECT string_agg(record_send(ROW({names(DEVICE_COLUMNS)})), ''::bytea)"  # type: ignore[arg-type]  # noqa: S608 - names of ours
+            f"SELECT string_agg(record_send(ROW({names(DEVICE_COLUMNS)})), ''::bytea)"  # noqa: S608 - names of ours
             " FROM constellation.device WHERE shard_id = %s AND slot >= %s AND slot < %s"
         ),
         (shard_id, first, first + SCAN_SLOTS),
@@ -126,7 +126,7 @@ async def read_contents(
 ) -> Sequence[Content]:
     found = await connection.execute(
         sql.SQL(
-            f"SELECT content_id, title, content_type, genres, year, {dialect.one}"  # type: ignore[arg-type]  # noqa: S608 - of our own
+            f"SELECT content_id, title, content_type, genres, year, {dialect.one}"  # noqa: S608 - of our own
             " FROM constellation.content WHERE shard_id = %s AND content_id > %s"
             " ORDER BY content_id LIMIT %s"
         ),
@@ -141,7 +141,7 @@ async def read_content(
 ) -> Content | None:
     found = await connection.execute(
         sql.SQL(
-            f"SELECT content_id, title, content_type, genres, year, {dialect.one}"  # type: ignore[arg-type]  # noqa: S608 - of our own
+            f"SELECT content_id, title, content_type, genres, year, {dialect.one}"  # noqa: S608 - of our own
             " FROM constellation.content WHERE shard_id = %s AND content_id = %s"
         ),
         (shard_id, content_id),

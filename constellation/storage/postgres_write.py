@@ -66,7 +66,7 @@ class Statements:
             f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_excluded(DEVICE_COLUMNS)}"
         )
         self.put_content = _sql(
-            "INSERT INTO constellation.content"
+            "INSERT INTO constellation.content"  # noqa: S608 - a type of ours
             " (shard_id, content_id, title, content_type, genres, year, embedding)"
             f" VALUES (%s, %s, %s, %s, %s, %s, %s::text::{dialect.vector})"
             " ON CONFLICT (shard_id, content_id) DO UPDATE SET title = excluded.title,"
@@ -264,9 +264,7 @@ async def _free(
         )
 
 
-async def _write_words(
-    connection: AsyncConnection, shard_id: int, words: Sequence[Word]
-) -> None:
+async def _write_words(connection: AsyncConnection, shard_id: int, words: Sequence[Word]) -> None:
     if words:
         await connection.execute(  # each word comes once in the life of a shard
             "INSERT INTO constellation.word (shard_id, kind, number, text)"
@@ -309,7 +307,7 @@ def _excluded(columns: tuple[Column, ...]) -> str:
 
 
 def _sql(text: str) -> sql.SQL:
-    return sql.SQL(text)  # type: ignore[arg-type]  # put together from names of ours
+    return sql.SQL(text)
 
 
 def _signed(digest: int) -> int:

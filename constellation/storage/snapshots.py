@@ -70,6 +70,11 @@ class Snapshots:
         """
         return next((lsn for lsn, _ in self._newest_first()), None)
 
+    def discard(self) -> None:
+        """Delete every snapshot, finished or not."""
+        for file in self._directory.glob(f"{_PREFIX}*"):
+            file.unlink()
+
     def _newest_first(self) -> Iterator[tuple[int, Path]]:
         named = (
             (path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX), path)

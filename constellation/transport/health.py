@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as grpc_health
 
-from constellation.core.errors import ConstellationError
+from constellation.core.errors import ConstellationError, NotReadyError
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
 
 if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
+    from constellation.core.store import PatternStore
+
+log = structlog.get_logger(__name__)
+
+PROBE_SECONDS: Final = 1.0
+"""Between two looks at the store."""
 
 Probe = Callable[[], Awaitable[str]]
 """Returns what an operator wants to read; raises ConstellationError when the part is not well."""
@@ -29,23 +37,44 @@ class Health:
 
     def __init__(self, services: Sequence[str]) -> None:
         self.servicer = grpc_health.HealthServicer()
-        self.reason = "starting"
-        """Empty when ready."""
         self.started = time.monotonic()
+        self._process = "starting"
+        self._store = ""
         self._services = ("", *services)
 
+    @property
+    def reason(self) -> str:
+        """Why there should be no traffic; empty when there should."""
+        return "; ".join(filter(None, (self._process, self._store)))
+
     async def ready(self) -> None:
-        """Send traffic."""
-        await self._become("", _SERVING)
+        """Send traffic, as far as the process itself goes."""
+        self._process = ""
+        await self._tell()
 
     async def not_ready(self, reason: str) -> None:
         """Send no more traffic."""
-        await self._become(reason, _NOT_SERVING)
+        self._process = reason
+        await self._tell()
 
-    async def _become(self, reason: str, status: int) -> None:
-        self.reason = reason
+    async def watch_forever(self, store: PatternStore) -> None:
+        """Send no traffic while the store is away. Runs until cancelled."""
+        while True:
+            problem = ""
+            try:
+                await store.probe()
+            except NotReadyError as error:
+                problem = f"store: {error}"
+            changed = bool(problem) != bool(self._store)
+            self._store = problem
+            if changed:
+                await self._tell()
+                log.warning("store_away", problem=problem) if problem else log.info("store_back")
+            await asyncio.sleep(PROBE_SECONDS)
+
+    async def _tell(self) -> None:
         for service in self._services:
-            await self.servicer.set(service, status)
+            await self.servicer.set(service, _NOT_SERVING if self.reason else _SERVING)
 
 
 class HealthServicer(health_pb2_grpc.HealthServiceServicer):

@@ -125,7 +125,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 "contents", f"must be from 1 to {_MAX_CONTENTS}, got {len(request.contents)}"
             )
         contents = [to_content(content, place) for place, content in enumerate(request.contents)]
-        added, replaced = await self._shard.add_contents(contents)
+        added, replaced = await self._shard.committer.add_contents(contents)
         return pb.AddContentResponse(added_count=added, replaced_count=replaced)
 
     async def GetContent(

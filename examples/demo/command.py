@@ -14,6 +14,7 @@ from constellation_settop import SettopError
 from examples.demo.run import run
 from examples.demo.screen import Screen
 from examples.demo.shard_process import DemoError
+from examples.demo.stores import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--households", type=int, default=HOUSEHOLDS, help="default: %(default)s")
     parser.add_argument(
+        "--store",
+        choices=KINDS,
+        default="sqlite",
+        help="postgres starts a server of its own, unless POSTGRES_URL names a database that holds "
+        "no shard yet; default: %(default)s",
+    )
+    parser.add_argument(
         "--into",
         type=Path,
         default=Path("build"),
@@ -37,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--households must be at least 1")
     screen = Screen()
     try:
-        holds = uvloop.run(_until_told(screen, arguments.into, arguments.households))
+        holds = uvloop.run(_until_told(screen, arguments))
     except (DemoError, SettopError, TimeoutError) as error:
         screen.say(f"[bold red]Failed:[/] {str(error) or 'it takes too long'}")
         return FAILED
@@ -49,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return HOLDS if holds else FAILED
 
 
-async def _until_told(screen: Screen, into: Path, households: int) -> bool:
+async def _until_told(screen: Screen, arguments: argparse.Namespace) -> bool:
     """Run the demo; SIGTERM ends it in order, as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(screen, into, households)
+    return await run(screen, arguments.into, arguments.households, arguments.store)

@@ -19,6 +19,7 @@ from examples.demo.operator import Operator
 from examples.demo.report import Printer, Report, check_lines, share, trend_lines, write
 from examples.demo.screen import keep_telling
 from examples.demo.shard_process import LOWERED, DemoError, ShardProcess
+from examples.demo.stores import demo_store
 from examples.demo.taste import choose, hit_rate_of_popular, tell_stories, top_trends
 from examples.demo.verify import (
     SECONDS_PER_HOUR,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from examples.demo.households import Acks, Household
     from examples.demo.screen import Screen
     from examples.demo.taste import Story
-    from examples.demo.verify import Verdict
+    from examples.demo.verify import Stored, Verdict
     from examples.demo.viewings import Viewings
 
 QUIET_AT: Final = 0.45
@@ -81,8 +82,7 @@ class Material:
 class Killed:
     """What a killed process left, and how it went on."""
 
-    copy: Path
-    """Of its data directory."""
+    left: Stored
     acked: int
     """Deltas that devices had acks for."""
     recovery_seconds: float
@@ -106,7 +106,7 @@ class Replayed:
     recovery_seconds: float
 
 
-async def run(screen: Screen, into: Path, households: int) -> bool:
+async def run(screen: Screen, into: Path, households: int, store_kind: str) -> bool:
     """Run the demo; return whether everything that was checked holds."""
     folder = into / "demo"
     shutil.rmtree(folder, ignore_errors=True)
@@ -117,9 +117,12 @@ async def run(screen: Screen, into: Path, households: int) -> bool:
             f"{len(material.watched):,} real viewings of {households} MovieLens households; the "
             f"{len(material.held_out):,} films they liked last are held out"
         )
-        shard = await stack.enter_async_context(ShardProcess.open(folder))
+        store = stack.enter_context(demo_store(store_kind, folder))
+        shard = await stack.enter_async_context(ShardProcess.open(folder, store))
         lowered = ", ".join(f"{name}={value}" for name, value in LOWERED.items())
-        screen.say(f"One shard on SQLite, pid {shard.pid}, {shard.address}. Lowered: {lowered}")
+        screen.say(
+            f"One shard on {store.kind}, pid {shard.pid}, {shard.address}. Lowered: {lowered}"
+        )
         operator = await stack.enter_async_context(Operator.open(shard.address))
         await _load(screen, operator, material.films)
         opening = open_households(
@@ -232,7 +235,7 @@ class Demo:
                 await replay.flush()
         seconds, acked = time.monotonic() - started, replay.acked
         self._screen.say(f"All watched and all acked: {acked:,} deltas in {seconds:.1f} s")
-        left = await read_store(killed.copy)
+        left = killed.left
         return Replayed(
             seconds,
             acked,
@@ -245,7 +248,7 @@ class Demo:
 
     async def _kill(self, folder: Path) -> Killed:
         """Kill the shard with deltas on their way, start it again while people go on watching."""
-        replay, left = self._replay, folder / "shard-when-killed"
+        replay = self._replay
         replay.burst(min(BURST, len(replay) // 20))
         goal = replay.acked + BURST_ACKS
         with contextlib.suppress(TimeoutError):
@@ -256,13 +259,14 @@ class Demo:
         replay.away = True
         await self._shard.kill()
         self._screen.say(f"[bold red]SIGKILL[/]: the shard is gone, {waiting} deltas wait for acks")
-        async with running(replay.until(len(replay))):
-            shutil.copytree(self._shard.data_dir, left)
-            acked = replay.acked
-            await self._shard.start()
-            self._screen.say(f"Started again, pid {self._shard.pid}, on the same port and data")
-            await self._acks.next()
-            seconds = time.monotonic() - killed_at
+        async with self._shard.store.frozen(folder / "shard-when-killed") as reader:
+            async with running(replay.until(len(replay))):
+                acked = replay.acked
+                await self._shard.start()
+                self._screen.say(f"Started again, pid {self._shard.pid}, on the same port and data")
+                await self._acks.next()
+                seconds = time.monotonic() - killed_at
+            left = await read_store(reader)
         replay.away = False
         self._screen.say(
             f"[bold green]Recovered[/]: the next ack came {seconds:.2f} s after the kill; "
@@ -292,8 +296,9 @@ class Demo:
         """Stop the shard, and compare its files with the devices' journals."""
         status = await self._shard.stop()
         check_status, answer = await self._shard.check()
-        stored = await read_store(self._shard.data_dir)
-        self._screen.say("The shard has drained; its files are compared with the devices' journals")
+        async with self._shard.store.read() as reader:
+            stored = await read_store(reader)
+        self._screen.say("The shard has drained; its store is compared with the devices' journals")
         oldest_hour = int(time.time()) // SECONDS_PER_HOUR - WINDOW_HOURS + 1
         expected = signals_of(self._material.watched, self._material.times)
         verdict = judge(

@@ -16,6 +16,9 @@ from constellation.config import ShardConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from examples.demo.stores import DemoStore
 
 LOWERED: Final = {
     "GLOBAL_INTERVAL_SECONDS": "2",
@@ -46,10 +49,10 @@ class _Life:
 
 
 class ShardProcess:
-    """One data directory and one port, served by one process at a time."""
+    """One store and one port, served by one process at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.data_dir = folder / "shard"
+    def __init__(self, folder: Path, store: DemoStore) -> None:
+        self.store = store
         self.port = 0
         self.kills = 0
         self._log_file = folder / "shard.log"
@@ -57,9 +60,9 @@ class ShardProcess:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, folder: Path) -> AsyncIterator[ShardProcess]:
+    async def open(cls, folder: Path, store: DemoStore) -> AsyncIterator[ShardProcess]:
         """Start a shard; whatever runs when the block is left is ended."""
-        shard = cls(folder)
+        shard = cls(folder, store)
         try:
             await shard.start()
             yield shard
@@ -148,4 +151,4 @@ class ShardProcess:
         """Return our own environment, with every setting of a shard but this one left alone."""
         settings = {setting.name.upper() for setting in fields(ShardConfig)}
         kept = {name: value for name, value in os.environ.items() if name not in settings}
-        return kept | {"DATA_DIR": str(self.data_dir)}
+        return {**kept, **self.store.environment}

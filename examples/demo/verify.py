@@ -25,18 +25,17 @@ from constellation.config import ShardConfig
 from constellation.core.patterns import WordKind
 from constellation.core.recovery import recover
 from constellation.server import rules_of
-from constellation.storage.sqlite import open_sqlite
 from constellation_settop import SharedValue, replay
 from constellation_settop.brain import SIGNALS_PER_HOUR
 from constellation_settop.learning import SUCCESS, reward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from constellation.core.recovery import Recovered
+    from constellation.core.store import StoreReader
     from constellation_settop import AckedDelta
     from examples.demo.households import Household
     from examples.demo.viewings import Viewings
@@ -88,12 +87,11 @@ class Check:
     found: str
 
 
-async def read_store(data_dir: Path) -> Stored:
-    """Read the store of a shard that does not run."""
-    config = ShardConfig(data_dir=data_dir)
-    async with open_sqlite(data_dir) as store:
-        recovered = await recover(store, rules_of(config), None, exact_limit=config.exact_limit)
-        counts = await store.counts()
+async def read_store(reader: StoreReader) -> Stored:
+    """Read what a shard has stored."""
+    config = ShardConfig()
+    recovered = await recover(reader, rules_of(config), None, exact_limit=config.exact_limit)
+    counts = await reader.counts()
     words = recovered.table.words
     signals = Counter(
         {

@@ -13,7 +13,8 @@ import pytest
 from constellation.core.errors import StoreFailedError
 from constellation.core.patterns import WordKind
 from constellation.core.signals import HOURS
-from constellation.server import RunningShard, open_store, serve
+from constellation.server import RunningShard, serve
+from constellation.stores import open_store
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc
 from tests.batches import Pattern
@@ -41,7 +42,7 @@ async def test_a_cancelled_add_content_leaves_the_words_in_order(
     manager = durable_shard.manager
     async with grpc.aio.insecure_channel(f"127.0.0.1:{durable_shard.port}") as channel:
         stub = shard_pb2_grpc.ShardServiceStub(channel)
-        async with manager.writing:
+        async with manager.committer.writing:
             request = shard_pb2.AddContentRequest(contents=[_content("f", "War")])
             call = stub.AddContent(request, timeout=0.3)
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED

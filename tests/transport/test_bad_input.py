@@ -232,7 +232,7 @@ async def test_more_deltas_in_flight_than_allowed_end_the_stream() -> None:
         stream(channel) as device,
     ):
         await device.open()
-        async with shard.manager.writing:
+        async with shard.manager.committer.writing:
             for seq in (1, 2, 3):
                 await device.send(delta=to_message(seq))
 

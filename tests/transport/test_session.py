@@ -46,7 +46,7 @@ async def opened_manager() -> AsyncIterator[ShardManager]:
     manager = ShardManager(Identity(), rules, store, recovered, epoch=epoch, secret=secret)
     async with asyncio.TaskGroup() as tasks:
         forever = (
-            manager.commit_forever(),
+            manager.committer.commit_forever(),
             manager.feeder.feed_forever(),
             manager.similar.search_forever(),
         )

@@ -121,7 +121,7 @@ async def test_bye_waits_for_the_acks_of_what_was_sent(
 ) -> None:
     async with stream(channel) as device:
         await device.open()
-        async with shard.manager.writing:
+        async with shard.manager.committer.writing:
             await device.send(delta=to_message(1, [Pattern(1)]))
             await device.send(bye=pb.Bye())
 
@@ -261,7 +261,7 @@ async def test_many_deltas_in_flight_share_commits(
     async with stream(channel) as device:
         await device.open()
 
-        async with shard.manager.writing:
+        async with shard.manager.committer.writing:
             for seq in range(1, 31):
                 await device.send(delta=to_message(seq, [Pattern(seq % 5, direction=seq)]))
         through = 0

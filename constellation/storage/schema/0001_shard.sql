@@ -1,4 +1,4 @@
--- What one or several shards store. {vector} is the vector extension's type.
+-- What one or several shards store. The type of embeddings is the vector extension's.
 
 CREATE TABLE constellation.shard (
   shard_id integer PRIMARY KEY,

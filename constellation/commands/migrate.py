@@ -1,0 +1,49 @@
+"""`constellation migrate`: the schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from constellation.commands.status import DONE
+from constellation.core.errors import ConfigError
+from constellation.storage import migrations
+from constellation.stores import place_of, postgres_settings
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from constellation.config import ShardConfig
+    from constellation.storage.postgres_pool import PostgresSettings
+
+
+async def run_migrate(config: ShardConfig, options: Namespace) -> int:
+    """Bring the schema up to date, or say what that would do."""
+    if config.postgres_url is None:
+        raise ConfigError("POSTGRES_URL is required: it names the database to migrate")
+    settings = postgres_settings(config, owner="")
+    if options.status:
+        await _print_status(config, settings)
+    elif options.dry_run:
+        await _print_missing(config, settings)
+    else:
+        for migration in await migrations.migrate(settings.url, settings.dialect):
+            print(f"applied {migration.name}")
+        print(f"schema {len(migrations.known())} is current")
+    return DONE
+
+
+async def _print_status(config: ShardConfig, settings: PostgresSettings) -> None:
+    found = await migrations.status(settings.url)
+    for each in found:
+        print(f"{each.version:4}  {each.name:24} applied {each.at}")
+    for migration in migrations.missing_of(place_of(config), found):
+        print(f"{migration.version:4}  {migration.name:24} missing")
+
+
+async def _print_missing(config: ShardConfig, settings: PostgresSettings) -> None:
+    found = await migrations.status(settings.url)
+    missing = migrations.missing_of(place_of(config), found)
+    for migration in missing:
+        print(f"-- {migration.name}\n{migrations.text_of(migration, settings.dialect)}")
+    if not missing:
+        print(f"-- nothing to do: schema {len(found)} is current")

@@ -1,0 +1,9 @@
+"""Exit statuses of every command."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DONE: Final = 0
+FAILED: Final = 1
+ASKED_WRONGLY: Final = 2

@@ -1,0 +1,199 @@
+"""`constellation export` and `import`: a shard as a file, and a file as a shard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from constellation import archive
+from constellation.archive import Numbered, Prepared, Tally
+from constellation.commands.status import DONE, FAILED
+from constellation.core.errors import ConfigError, InvalidInputError
+from constellation.core.recovery import load
+from constellation.core.store import Changes, Totals
+from constellation.server import rules_of
+from constellation.stores import open_reader, open_store, place_of
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    from constellation.config import ShardConfig
+    from constellation.core.recovery import Loaded
+    from constellation.core.store import PatternStore, StoreReader
+
+_PAGE: Final = 1000
+_AT_ONCE: Final = 512
+"""Lines of one commit."""
+
+
+async def run_export(config: ShardConfig, options: Namespace) -> int:
+    """Write everything that a shard has stored, as JSON Lines."""
+    async with open_reader(config) as reader:
+        loaded = await load(reader, rules_of(config))
+        if loaded.problems:
+            print(f"constellation: {'; '.join(loaded.problems)}", file=sys.stderr)
+            return FAILED
+        tally = Tally()
+        contents = await reader.count_contents()
+        with (
+            _written(options.file) as file,
+            _bar("Exporting", contents + loaded.table.totals.devices) as advance,
+        ):
+            file.write(_encoded(archive.HEAD))
+            async for kind, line in _lines(reader, loaded):
+                file.write(_encoded({kind: line}))
+                tally = tally.plus(kind, line)
+                advance(kind != "count")
+            file.write(_encoded({"end": asdict(tally)}))
+    _tell("exported", tally)
+    return DONE
+
+
+async def run_import(config: ShardConfig, options: Namespace) -> int:
+    """Fill an empty store from an export; all of it is checked before anything is written."""
+    if config.postgres_url is None and config.data_dir is None:
+        raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the store to fill")
+    path = Path(options.file)
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    size = path.stat().st_size
+    with path.open("rb") as file, _bar("Checking", size) as advance:
+        tally = await _fill(file, _discard, advance)
+    _require_room(config, tally)
+    async with open_store(config) as store:
+        epoch = await store.take_epoch()
+        if await store.totals() != Totals() or await store.count_contents():
+            raise ConfigError(f"{place_of(config)} is not empty: an import needs an empty store")
+        with path.open("rb") as file, _bar("Importing", size) as advance:
+            await _fill(file, _writing(store, epoch), advance)
+    _tell("imported", tally)
+    return DONE
+
+
+async def _lines(reader: StoreReader, loaded: Loaded) -> AsyncIterator[tuple[str, archive.Line]]:
+    after = ""
+    while page := await reader.list_contents(after, _PAGE):
+        for content in page:
+            yield "content", archive.content_line(content)
+        after = page[-1].content_id
+    for line in archive.device_lines(loaded):
+        yield "device", line
+    for line in archive.count_lines(loaded):
+        yield "count", line
+
+
+async def _fill(
+    file: BinaryIO, write: Callable[[Prepared], Awaitable[None]], advance: Callable[[int], None]
+) -> Tally:
+    """Read an archive to its end, and hand on what a store has to write."""
+    writer, tally = archive.Writer(), Tally()
+    parsed = _parsed(file, advance)
+    head = next(parsed, None)
+    if head is None or head[0] != "head" or head[1].found != archive.HEAD:
+        raise InvalidInputError("line 1", f"must be {json.dumps(archive.HEAD)}")
+    for kind, group in groupby(parsed, key=lambda each: each[0]):
+        lines = [line for _, line in group] if kind == "end" else None
+        if lines is not None:
+            _require_end(lines, tally, file)
+            return tally
+        for batch in _batches(line for _, line in group):
+            for line in batch:
+                tally = tally.plus(kind, line.found)
+            await write(writer.prepare(kind, batch))
+    raise InvalidInputError(file.name, "is cut short: its last line is missing")
+
+
+async def _discard(_: Prepared) -> None:
+    """Only check."""
+
+
+def _writing(store: PatternStore, epoch: int) -> Callable[[Prepared], Awaitable[None]]:
+    async def write(prepared: Prepared) -> None:
+        if isinstance(prepared, Changes):
+            await store.commit(epoch, prepared)
+        else:
+            await store.put_contents(epoch, prepared.contents, prepared.words)
+
+    return write
+
+
+def _parsed(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[tuple[str, Numbered]]:
+    for number, text in enumerate(file, 1):
+        yield archive.parse(text, number)
+        advance(len(text))
+
+
+def _batches(lines: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+    while batch := list(islice(lines, _AT_ONCE)):
+        yield batch
+
+
+def _require_end(lines: Sequence[Numbered], tally: Tally, file: BinaryIO) -> None:
+    if len(lines) != 1 or lines[0].found != asdict(tally):
+        raise InvalidInputError(
+            file.name, f"holds {asdict(tally)}, but its last line says {lines[0].found}"
+        )
+    if file.readline():
+        raise InvalidInputError(file.name, "goes on after its last line")
+
+
+def _require_room(config: ShardConfig, tally: Tally) -> None:
+    for name, found, limit in (
+        ("devices", tally.devices, config.max_devices),
+        ("patterns", tally.patterns, config.max_patterns),
+    ):
+        if found > limit:
+            raise ConfigError(
+                f"the export has {found} {name}, but MAX_{name.upper()} is {limit}: raise it"
+            )
+
+
+@contextmanager
+def _written(name: str) -> Iterator[BinaryIO]:
+    """Open a file that only appears once it is whole; "-" is standard output."""
+    if name == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(name)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        unfinished.rename(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far something is, on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    )
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def _encoded(line: object) -> bytes:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _tell(what: str, tally: Tally) -> None:
+    told = ", ".join(f"{count:,} {name}" for name, count in asdict(tally).items())
+    print(f"{what} {told}", file=sys.stderr)

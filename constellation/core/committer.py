@@ -1,0 +1,216 @@
+"""Committer: group commits in order, and what follows each: memory, index, acks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from constellation.core.errors import (
+    ConstellationError,
+    FencedError,
+    NotReadyError,
+    OutcomeUnknownError,
+    StoreFailedError,
+)
+from constellation.core.planning import Plan, apply, plan, plan_expiry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from constellation.core.catalogue import Catalogue, ContentPlan
+    from constellation.core.feeder import IndexFeeder
+    from constellation.core.inbox import Entry, Inbox
+    from constellation.core.rules import Rules
+    from constellation.core.signals import HourlyRing
+    from constellation.core.stats import Stats
+    from constellation.core.store import Content, PatternStore
+    from constellation.core.table import Table
+
+log = structlog.get_logger(__name__)
+
+COMMIT_SECONDS: Final = 0.01
+"""Commits begin at least so far apart while fewer deltas wait than one commit takes: what a commit
+costs beside its rows is shared by more of them, and a delta that comes alone does not wait."""
+_EXPIRY_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """What deltas come from, and what hears of commits beside the table."""
+
+    catalogue: Catalogue
+    feeder: IndexFeeder
+    inbox: Inbox
+    stats: Stats
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsettled:
+    """A write of which nobody knows whether it is durable."""
+
+    is_stored: Callable[[], Awaitable[bool]]
+    learn: Callable[[], Awaitable[None]]
+    """Brings memory to the state after it."""
+
+
+class Committer:
+    """The one writer of a shard's store. What it has not written, memory does not know."""
+
+    def __init__(
+        self,
+        table: Table,
+        ring: HourlyRing,
+        rules: Rules,
+        store: PatternStore,
+        followers: Followers,
+        *,
+        epoch: int,
+    ) -> None:
+        self.epoch = epoch
+        self.writing = asyncio.Lock()
+        """Held by whoever changes the store."""
+        self.on_taste_moved: Callable[[Sequence[bytes]], None] = lambda _: None
+        self._table = table
+        self._ring = ring
+        self._rules = rules
+        self._store = store
+        self._followers = followers
+        self._stats = followers.stats
+        self._last_commit = float("-inf")
+        self._unsettled: _Unsettled | None = None
+
+    async def commit_forever(self) -> None:
+        """Commit whatever waits; then tell index, sums and senders. Runs until cancelled."""
+        loop, inbox = asyncio.get_running_loop(), self._followers.inbox
+        while True:
+            await inbox.has_any()
+            if not inbox.has_group:
+                await asyncio.sleep(self._last_commit + COMMIT_SECONDS - loop.time())
+            self._last_commit = loop.time()
+            async with self.writing:
+                await self._commit(inbox.take())
+
+    async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
+        """Store contents durably; return how many were new and how many replaced."""
+        adding = asyncio.create_task(self._add_contents(contents), name="add_contents")
+        return await asyncio.shield(adding)  # its caller may be cancelled, a write may not
+
+    async def expire(self, before: float) -> int:
+        """Delete some devices that last synced before this time; return how many, 0 at the end."""
+        async with self.writing:
+            await self._settle()
+            rows = self._table.devices[: self._table.free_devices.used]
+            silent = (rows["incarnation"] > 0) & (rows["synced_at"] < before)
+            devices = np.flatnonzero(silent)[:_EXPIRY_BATCH]
+            if len(devices):
+                await self._write(plan_expiry(self._table, devices, self._rules))
+        return len(devices)
+
+    async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
+        catalogue = self._followers.catalogue
+        async with self.writing:
+            await self._settle()
+            planned = await catalogue.plan(contents)
+            with self._unsettled_if_lost(
+                _Unsettled(
+                    partial(catalogue.is_stored, planned), partial(self._learn_contents, planned)
+                )
+            ):
+                await catalogue.write(self.epoch, planned)
+            await self._learn_contents(planned)
+        return planned.added, planned.replaced
+
+    async def _commit(self, entries: Sequence[Entry]) -> None:
+        deltas = [entry.delta for entry in entries]
+        try:
+            await self._settle()
+            planned = plan(self._table, self._ring, self._rules, deltas, time.time())
+            await self._write(planned)
+        except ConstellationError as error:
+            for entry in entries:  # none was acked: their devices send again, here or elsewhere
+                entry.sender.fail(error)
+            if not isinstance(error, NotReadyError):
+                raise
+            return
+        now = asyncio.get_running_loop().time()
+        self._stats.record([entry.arrived for entry in entries], now)
+        for entry, receipt in zip(entries, planned.receipts, strict=True):
+            entry.sender.settle(receipt)
+        self._tell_moved(planned)
+
+    async def _write(self, planned: Plan) -> None:
+        """Make a plan durable, then bring memory to the same state.
+
+        A NotReadyError may mean that the outcome is unknown: `_settle` comes before the next plan.
+        """
+        if planned.is_empty:
+            self._stats.count(planned.receipts)
+            return
+        with self._unsettled_if_lost(
+            _Unsettled(partial(self._is_stored, planned), partial(self._learn, planned))
+        ):
+            await self._store.commit(self.epoch, planned.changes)
+        await self._learn(planned)
+
+    @contextmanager
+    def _unsettled_if_lost(self, unsettled: _Unsettled) -> Iterator[None]:
+        """Remember a write whose answer is lost, and raise NotReadyError for it."""
+        try:
+            yield
+        except OutcomeUnknownError as error:
+            log.warning("outcome_unknown", epoch=self.epoch, lsn=self._table.totals.lsn + 1)
+            self._stats.unknown_commits += 1
+            self._unsettled = unsettled
+            raise NotReadyError(str(error)) from error
+        except (FencedError, StoreFailedError) as error:
+            event = "fenced" if isinstance(error, FencedError) else "store_failed"
+            log.error(event, epoch=self.epoch, problem=str(error))  # noqa: TRY400 - no traceback: told whole
+            raise
+
+    async def _settle(self) -> None:
+        """Find out what became of a write whose answer was lost, and follow it.
+
+        The new epoch makes sure that the write is over: it waits for what is under way in the
+        store, and fences what has not arrived there yet. Raises NotReadyError while the store is
+        away, FencedError when another process has written meanwhile.
+        """
+        unsettled = self._unsettled
+        if unsettled is None:
+            return
+        self.epoch = await self._store.take_epoch()
+        is_stored = await unsettled.is_stored()
+        if is_stored:
+            await unsettled.learn()
+        self._unsettled = None
+        log.info("outcome_settled", written=is_stored, epoch=self.epoch)
+
+    async def _is_stored(self, planned: Plan) -> bool:
+        """Say whether a plan is in the store, which holds either it or nothing of it."""
+        totals = await self._store.totals()
+        if totals not in (planned.changes.totals, self._table.totals):
+            raise FencedError(
+                f"the store is at commit {totals.lsn}, which this process did not write"
+            )
+        return totals == planned.changes.totals
+
+    async def _learn(self, planned: Plan) -> None:
+        """Bring memory to what has become durable."""
+        apply(self._table, self._ring, planned)
+        self._stats.commits += 1
+        self._stats.count(planned.receipts)
+        await self._followers.feeder.add(planned.patterns, planned.changes.totals.lsn)
+
+    async def _learn_contents(self, planned: ContentPlan) -> None:
+        self._followers.catalogue.apply(planned)
+
+    def _tell_moved(self, planned: Plan) -> None:
+        moved = self._table.devices["device_id"][planned.patterns.moved]
+        if len(moved):
+            self.on_taste_moved([device_id.tobytes() for device_id in moved])

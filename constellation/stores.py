@@ -1,0 +1,95 @@
+"""Which store the settings name, and how it is opened: to be written, or only to be read."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from constellation.core.errors import ConfigError
+from constellation.storage.data_dir import held, new_owner, owner_in
+from constellation.storage.dialect import DIALECTS
+from constellation.storage.memory import MemoryPatternStore
+from constellation.storage.migrations import migrate
+from constellation.storage.postgres import open_postgres, open_snapshot
+from constellation.storage.postgres_errors import place_of as postgres_place
+from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.snapshots import Snapshots
+from constellation.storage.sqlite import open_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.config import ShardConfig
+    from constellation.core.recovery import SnapshotFiles
+    from constellation.core.store import PatternStore, StoreReader
+
+
+@asynccontextmanager
+async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
+    """Open the store that the settings name, to write it."""
+    if config.postgres_url is not None:
+        async with _open_postgres(config) as store:
+            yield store
+    elif config.data_dir is not None:
+        async with open_sqlite(config.data_dir) as store:
+            yield store
+    else:
+        yield MemoryPatternStore()
+
+
+@asynccontextmanager
+async def open_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
+    """Open what a shard has stored, to read it. Only PostgreSQL can be read while it serves.
+
+    Raises ConfigError when there is nothing to read.
+    """
+    if config.postgres_url is not None:
+        async with open_snapshot(postgres_settings(config, owner="")) as reader:
+            yield reader
+        return
+    if config.data_dir is None:
+        raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the shard's store")
+    if not (config.data_dir / "shard.db").is_file():
+        raise ConfigError(f"DATA_DIR: there is no shard in {config.data_dir}")
+    async with open_sqlite(config.data_dir) as store:
+        yield store
+
+
+def place_of(config: ShardConfig) -> str:
+    """Return where the shard is stored, for people."""
+    if config.postgres_url is not None:
+        return f"{postgres_place(config.postgres_url)}, shard {config.shard_id}"
+    return str(config.data_dir or "memory")
+
+
+def snapshot_files(config: ShardConfig) -> SnapshotFiles | None:
+    """Return where index snapshots are kept; None without a data directory."""
+    return Snapshots(config.data_dir) if config.data_dir else None
+
+
+def postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:
+    """Return the settings that concern PostgreSQL; POSTGRES_URL must be set."""
+    assert config.postgres_url is not None
+    return PostgresSettings(
+        url=config.postgres_url,
+        shard_id=config.shard_id,
+        owner=owner,
+        dialect=DIALECTS[config.vector_extension],
+        lease_seconds=config.lease_seconds,
+        timeout_seconds=config.postgres_timeout_seconds,
+        pool_size=config.postgres_pool_size,
+    )
+
+
+@asynccontextmanager
+async def _open_postgres(config: ShardConfig) -> AsyncIterator[PatternStore]:
+    with ExitStack() as stack:
+        owner = new_owner()
+        if config.data_dir is not None:
+            stack.enter_context(held(config.data_dir))
+            owner = owner_in(config.data_dir)
+        settings = postgres_settings(config, owner=owner)
+        if config.migrate_on_start:
+            await migrate(settings.url, settings.dialect)
+        async with open_postgres(settings) as store:
+            yield store
