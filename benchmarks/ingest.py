@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import statistics
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.load import Result
 from benchmarks.report import Measurement
+from benchmarks.shards import folder, shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from examples.demo.postgres import PostgresServer
+
 _DEVICES: Final = 1024
 _DELTAS: Final = 30
 _ROUNDS: Final = 3
+_SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": _DELTAS}
 
 
-def measure() -> list[Measurement]:
-    """Take echoes and shard in turns, so that all meet the same machine; compare the medians."""
-    bare, fast, shard = [], [], []
-    for _ in range(_ROUNDS):
+def measure(server: PostgresServer) -> list[Measurement]:
+    """Take echoes and shards in turns, so that all meet the same machine; compare the medians."""
+    bare, fast, sqlite, postgres = [], [], [], []
+    for round_ in range(_ROUNDS):
         with _echo() as port:
             bare.append(_load(port))
         with _echo("uvloop") as port:
             fast.append(_load(port))
-        with _shard() as port:
-            shard.append(_load(port))
-    rate = _median(shard, "syncs_per_second")
-    p99 = _median(shard, "p99_ms")
-    echo, fast_echo = _median(bare, "syncs_per_second"), _median(fast, "syncs_per_second")
-    echo_p99 = _median(bare, "p99_ms")
+        with folder() as data_dir, shard(data_dir=data_dir, **_SETTINGS) as started:
+            sqlite.append(_load(started.port))
+        url = server.create(f"ingest_{round_}")
+        with shard(postgres_url=url, migrate_on_start=1, **_SETTINGS) as started:
+            postgres.append(_load(started.port))
+        server.drop(f"ingest_{round_}")
+    figures = [_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)]
+    echo, fast_echo, rate, postgres_rate = figures
+    p99, echo_p99 = _median(sqlite, "p99_ms"), _median(bare, "p99_ms")
     return [
         Measurement("ingest_vs_echo", rate, "syncs/s", "bare grpcio echo", echo, rate / echo),
         Measurement(
@@ -48,6 +52,14 @@ def measure() -> list[Measurement]:
             rate / fast_echo,
         ),
         Measurement("ingest_p99", p99, "ms", "bare grpcio echo", echo_p99, p99 / echo_p99),
+        Measurement(
+            "ingest_postgres_vs_sqlite",
+            postgres_rate,
+            "syncs/s",
+            "the same on SQLite",
+            rate,
+            postgres_rate / rate,
+        ),
     ]
 
 
@@ -78,30 +90,3 @@ def _echo(*arguments: str) -> Iterator[int]:
             process.terminate()
 
 
-@contextmanager
-def _shard() -> Iterator[int]:
-    with tempfile.TemporaryDirectory(dir=".", prefix="build-bench-") as data_dir:
-        settings = {
-            "DATA_DIR": data_dir,
-            "GRPC_ADDR": "127.0.0.1:0",
-            "DRAIN_SECONDS": "0",
-            "MAX_PATTERNS_PER_DEVICE": str(_DELTAS),
-        }
-        with subprocess.Popen(
-            [sys.executable, "-m", "constellation", "serve"],
-            env={**os.environ, **settings},
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                yield _port_of(process)
-            finally:
-                process.terminate()
-
-
-def _port_of(process: subprocess.Popen[str]) -> int:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if match := re.search(r'"port": (\d+)', line):
-            return int(match[1])
-    raise RuntimeError("the shard ended before it served")

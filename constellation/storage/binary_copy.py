@@ -7,6 +7,7 @@ Formats: PostgreSQL's documentation of COPY, and `record_send` in its rowtypes.c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -158,6 +159,7 @@ def _read(
     return values
 
 
+@cache
 def _framed(
     columns: tuple[Column, ...], count: str, count_kind: str, *, with_types: bool
 ) -> np.dtype[np.void]:

@@ -64,7 +64,7 @@ _MEANINGS: Final[
         "{place} does not answer: {said}",
     ),
 )
-"""What an error of psycopg means for us: the first kind that fits. The rest are mistakes of ours."""
+"""What an error of psycopg means: the first kind that fits. The rest are mistakes of ours."""
 _REFUSED: Final = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,

@@ -16,7 +16,6 @@ from constellation.config import ShardConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from examples.demo.stores import DemoStore
 

@@ -1,0 +1,70 @@
+"""Shards to measure: `constellation serve` as a process of its own, on either store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from constellation.config import ShardConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+BUILD = Path("build")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a shard said when it began to serve."""
+
+    process: subprocess.Popen[str]
+    event: Mapping[str, Any]
+
+    @property
+    def port(self) -> int:
+        return int(self.event["port"])
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Make a directory for one measurement, on the disk of the project."""
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="bench-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def shard(**settings: object) -> Iterator[Started]:
+    """Serve with these settings and no others, until the block is left."""
+    known = {setting.name.upper() for setting in fields(ShardConfig)}
+    inherited = {name: value for name, value in os.environ.items() if name not in known}
+    chosen = {"grpc_addr": "127.0.0.1:0", "drain_seconds": 0, **settings}
+    with subprocess.Popen(
+        [sys.executable, "-m", "constellation", "serve"],
+        env={**inherited, **{name.upper(): str(value) for name, value in chosen.items()}},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Started(process, _started(process))
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def _started(process: subprocess.Popen[str]) -> Mapping[str, Any]:
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if '"shard_started"' in line:
+            event: Mapping[str, Any] = json.loads(line)
+            return event
+    raise RuntimeError(f"the shard ended before it served: {''.join(said)}")
