@@ -10,6 +10,7 @@ import structlog
 
 def set_up_logs(level: str, **always: object) -> None:
     """Log to stderr: for people on a terminal, as JSON elsewhere; `always` is on every line."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of, the store says as well
     on_terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()

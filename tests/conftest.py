@@ -11,6 +11,7 @@ import pytest
 from constellation.config import Address, Count, Seconds, ShardConfig
 from constellation.server import RunningShard, serve
 from constellation.stores import open_store
+from examples.demo.postgres import PostgresServer
 from tests.databases import Databases
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ def postgres_url(databases: Databases) -> Iterator[str]:
     """A database with the schema, and no shard in it."""
     with databases.one() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a test may stop, crash and misconfigure; its templates are ready."""
+    with PostgresServer.open() as server:
+        server.run("CREATE EXTENSION vector", "template1")
+        yield server
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool
+from psycopg.pq import TransactionStatus
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from constellation.core.errors import NotReadyError
 from constellation.storage.dialect import PGVECTOR, Dialect
@@ -25,6 +26,10 @@ _MAX_WAITING: Final = 64
 """Calls that may wait for a connection; one more is refused."""
 _CUT_AFTER: Final = 1.2
 """Times the statement's own time-out: a server that does not even keep that is cut off."""
+_WAIT_SECONDS: Final = 2.0
+"""For a connection to come free, or to be made."""
+_GIVE_UP_SECONDS: Final = 1.0
+"""The pool tries to connect for so long, and again when somebody asks: not minutes later."""
 _SHUN_SECONDS: Final = 0.5
 """After the server was found away, calls are refused at once for so long: none of them waits."""
 _CONNECTION: Final[dict[str, Any]] = {
@@ -59,11 +64,11 @@ class Connections:
     """A pool. Every error of psycopg leaves it as one of ours."""
 
     def __init__(
-        self, pool: AsyncConnectionPool[AsyncConnection], place: str, timeout_seconds: float
+        self, pool: AsyncConnectionPool[AsyncConnection], settings: PostgresSettings, place: str
     ) -> None:
         self._pool = pool
         self._place = place
-        self._timeout_seconds = timeout_seconds
+        self._settings = settings
         self._shunned_until = float("-inf")
         self._problem = ""
 
@@ -79,12 +84,12 @@ class Connections:
             min_size=1,
             max_size=size,
             max_waiting=_MAX_WAITING,
-            timeout=settings.timeout_seconds,
-            check=_require_alive,
+            timeout=min(_WAIT_SECONDS, settings.timeout_seconds),
+            reconnect_timeout=_GIVE_UP_SECONDS,
             open=False,
         )
         async with pool:
-            yield cls(pool, place, settings.timeout_seconds)
+            yield cls(pool, settings, place)
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[AsyncConnection]:
@@ -97,17 +102,32 @@ class Connections:
             raise NotReadyError(self._problem)
         try:
             with explained(self._place):
-                async with self._pool.connection() as connection:
-                    late = loop.call_later(_CUT_AFTER * self._timeout_seconds, cut, connection)
-                    try:
-                        yield connection
-                    finally:
-                        late.cancel()
-                        await _left_clean(connection)
+                connection = await self._take()
+                seconds = _CUT_AFTER * self._settings.timeout_seconds
+                late = loop.call_later(seconds, cut, connection)
+                try:
+                    yield connection
+                finally:
+                    late.cancel()
+                    await _roll_back(connection)
+                    await self._pool.putconn(connection)
         except NotReadyError as error:
             self._problem = str(error)
             self._shunned_until = loop.time() + _SHUN_SECONDS
             raise
+
+    async def _take(self) -> AsyncConnection:
+        """Take a connection that lives, or say why there is none."""
+        while True:
+            try:
+                connection = await self._pool.getconn()
+            except (PoolTimeout, TooManyRequests):
+                async with await connected(self._settings.url, self._place):
+                    raise  # the server is there, and the pool is what is too small
+            if not _is_gone(connection):
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)  # which makes another
 
 
 async def connected(url: str, place: str) -> AsyncConnection:
@@ -129,21 +149,17 @@ def cut(connection: AsyncConnection) -> None:
             wire.detach()  # it is libpq's
 
 
-async def _require_alive(connection: AsyncConnection) -> None:
-    """Raise when a connection has something to say while idle: that is the server's goodbye."""
+def _is_gone(connection: AsyncConnection) -> bool:
+    """Say whether an idle connection has something to say: that is the server's goodbye."""
     readable, _, _ = select.select([connection.pgconn.socket], [], [], 0)
-    if readable:
-        raise psycopg.OperationalError("the server closed the connection")
+    return bool(readable)
 
 
-async def _left_clean(connection: AsyncConnection) -> None:
-    """Roll back what an error left open."""
-    if connection.closed or connection.pgconn.transaction_status == _IDLE:
+async def _roll_back(connection: AsyncConnection) -> None:
+    """End a transaction that an error left open."""
+    if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
         return
     try:
         await connection.rollback()
     except psycopg.Error:
         await connection.close()  # the server rolls back by itself
-
-
-_IDLE: Final = psycopg.pq.TransactionStatus.IDLE

@@ -193,6 +193,8 @@ def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:
             raise InvalidInputError(
                 field, f"must be from 1 to {WORD_BYTES} bytes each, got {len(text.encode())}"
             )
+        if "\0" in text:  # PostgreSQL stores every character but this one
+            raise InvalidInputError(field, f"must not hold NUL, got {text!r}")
     return texts
 
 
@@ -301,6 +303,8 @@ def to_content(content: shard_pb2.Content, place: int) -> Content:
     _to_texts([content.content_id], f"{field}.content_id")
     if len(content.title.encode()) > _TITLE_BYTES:
         raise InvalidInputError(f"{field}.title", f"must be at most {_TITLE_BYTES} bytes")
+    if "\0" in content.title:
+        raise InvalidInputError(f"{field}.title", "must not hold NUL")
     if content.content_type not in _CONTENT_TYPES:
         raise InvalidInputError(
             f"{field}.content_type", f"must be from 1 to 4, got {content.content_type}"

@@ -52,6 +52,11 @@ def _signal_without_hour(delta: patterns.Delta) -> None:
     delta.signals.content_ids.append("x")
 
 
+def _nul(delta: patterns.Delta) -> None:
+    delta.signals.content_ids.append("a\0film")
+    delta.signals.hours.append(490_000)
+
+
 def _no_seq(delta: patterns.Delta) -> None:
     delta.seq = 0
 
@@ -68,6 +73,7 @@ MALFORMED: dict[str, tuple[Break, str]] = {
     "half an id": (_half_an_id, "removed_ids must be 16 bytes each"),
     "oversize content id": (_long_content_id, "content_ids must be from 1 to 64 bytes"),
     "signal without hour": (_signal_without_hour, "signals.hours must be one for each"),
+    "a NUL": (_nul, "signals.content_ids must not hold NUL"),
     "no seq": (_no_seq, "seq must be from 1"),
     "too many patterns": (_too_many, "must be at most 64 together, got 66"),
 }
@@ -258,6 +264,7 @@ async def test_a_message_over_the_limit_ends_its_stream_only(channel: grpc.aio.C
         ({"content_type": 0}, "contents[0].content_type must be from 1 to 4, got 0"),
         ({"content_type": 77}, "contents[0].content_type must be from 1 to 4, got 77"),
         ({"title": "x" * 257}, "contents[0].title must be at most 256 bytes"),
+        ({"title": "a\0film"}, "contents[0].title must not hold NUL"),
         ({"genres": ["x"] * 9}, "contents[0].genres must be at most 8, got 9"),
         ({"embedding": b"short"}, "contents[0].embedding must be 1536 bytes each"),
         ({"embedding": np.zeros(384, "<f4").tobytes()}, "must have a norm from 1e-6 to 1e3"),
