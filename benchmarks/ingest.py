@@ -88,5 +88,3 @@ def _echo(*arguments: str) -> Iterator[int]:
             yield int(process.stdout.readline())
         finally:
             process.terminate()
-
-

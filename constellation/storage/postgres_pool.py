@@ -151,8 +151,9 @@ def cut(connection: AsyncConnection) -> None:
 
 def _is_gone(connection: AsyncConnection) -> bool:
     """Say whether an idle connection has something to say: that is the server's goodbye."""
-    readable, _, _ = select.select([connection.pgconn.socket], [], [], 0)
-    return bool(readable)
+    poll = select.poll()  # select() takes no descriptor above 1023, and streams use those up
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _roll_back(connection: AsyncConnection) -> None:

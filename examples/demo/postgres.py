@@ -33,7 +33,7 @@ _TRAVERSABLE: Final = 0o005
 
 
 class PostgresServer:
-    """One server process on loopback, with a password, that ends when its parent does."""
+    """One server process on loopback, with a password, that ends when who started it does."""
 
     def __init__(self, folder: Path, programs: Path, settings: tuple[str, ...]) -> None:
         self._folder = folder
@@ -83,7 +83,10 @@ class PostgresServer:
         self.run(statement.as_string())
 
     def start(self) -> None:
-        """Return once it takes connections."""
+        """Return once it takes connections.
+
+        It ends with the thread that calls this; which is the main one, or lives as long.
+        """
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [

@@ -9,7 +9,7 @@ import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from constellation.config import ShardConfig
 
@@ -53,7 +53,8 @@ def environment(**settings: object) -> dict[str, str]:
     """Return this process's environment with these settings of a shard and no others."""
     known = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in known}
-    return {**inherited, **{name.upper(): str(value) for name, value in settings.items()}}
+    chosen = {name.upper(): str(value) for name, value in settings.items() if value is not None}
+    return {**inherited, **chosen}
 
 
 async def start(*arguments: str, **settings: object) -> asyncio.subprocess.Process:
@@ -77,29 +78,37 @@ async def run(*arguments: str, **settings: object) -> Finished:
 
 
 @asynccontextmanager
-async def serving(data_dir: Path, **settings: object) -> AsyncIterator[Serving]:
-    """Serve this directory on a port of its own; whatever still runs at the end is killed."""
-    process = await start(
-        "serve",
-        **{"data_dir": data_dir, "grpc_addr": "127.0.0.1:0", "drain_seconds": 0, **settings},
-    )
+async def serving(data_dir: Path | None = None, **settings: object) -> AsyncIterator[Serving]:
+    """Serve on a port of its own; whatever still runs at the end is killed."""
+    process = await start_serving(data_dir=data_dir, **settings)
     try:
-        yield Serving(process, await _port(process))
+        yield Serving(process, await port_of(process))
     finally:
         _kill(process)
         await process.communicate()
 
 
-async def _port(process: asyncio.subprocess.Process) -> int:
+async def start_serving(**settings: object) -> asyncio.subprocess.Process:
+    """Start a shard that may take its time."""
+    return await start("serve", **{"grpc_addr": "127.0.0.1:0", "drain_seconds": 0, **settings})
+
+
+async def port_of(process: asyncio.subprocess.Process) -> int:
     """Read the log until it tells the port."""
+    return int((await logged(process, "shard_started"))["port"])
+
+
+async def logged(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
+    """Read the log until it tells an event, and return that line."""
     assert process.stderr is not None
     read = b""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while line := await process.stderr.readline():
             read += line
-            if b'"shard_started"' in line:
-                return int(json.loads(line)["port"])
-    raise AssertionError(f"the shard did not start: {read.decode()}")
+            if f'"{event}"'.encode() in line:
+                found: dict[str, Any] = json.loads(line)
+                return found
+    raise AssertionError(f"the shard did not say {event}: {read.decode()}")
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import Changes, Content, PatternStore, Totals
+from constellation.core.store import Changes, Content, StoreReader, Totals
 
 
 def pattern_rows(count: int, seed: int = 1) -> PatternRows:
@@ -35,14 +35,14 @@ def content(content_id: str) -> Content:
     )
 
 
-async def patterns_in(store: PatternStore) -> dict[int, bytes]:
+async def patterns_in(store: StoreReader) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     async for block, rows in store.scan_patterns():
         found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))
     return found
 
 
-async def devices_in(store: PatternStore) -> dict[int, bytes]:
+async def devices_in(store: StoreReader) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     async for block, rows in store.scan_devices():
         found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,11 +27,19 @@ from constellation.storage import migrations
 from constellation.storage.dialect import PGVECTOR
 from constellation.storage.postgres import PostgresPatternStore, open_postgres, open_snapshot
 from constellation.storage.postgres_pool import PostgresSettings
+from tests.eventually import eventually, once_ready
 from tests.proxy import Proxy
-from tests.storage.samples import content, device_rows, pattern_rows, patterns_at, patterns_in, slots
+from tests.storage.samples import (
+    content,
+    device_rows,
+    pattern_rows,
+    patterns_at,
+    patterns_in,
+    slots,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from examples.demo.postgres import PostgresServer
     from tests.databases import Databases
@@ -56,18 +65,6 @@ def run(url: str, statement: str) -> list[tuple[object, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-async def until(succeeds: Callable[[], object], *, seconds: float = 10) -> None:
-    """Try again while the store is away."""
-    async with asyncio.timeout(seconds):
-        while True:
-            try:
-                await succeeds()  # type: ignore[misc]
-            except NotReadyError:
-                await asyncio.sleep(0.05)
-            else:
-                return
-
-
 async def test_two_shards_share_a_database(postgres_url: str) -> None:
     async with (
         open_postgres(settings(postgres_url)) as zero,
@@ -89,8 +86,7 @@ async def test_a_lease_is_waited_for_and_given_up_at_the_end(postgres_url: str) 
             await first.take_epoch()
             with capture_logs() as logs:
                 waiting = asyncio.create_task(second.take_epoch())
-                while not logs:
-                    await asyncio.sleep(0.01)
+                await eventually(lambda: asyncio.sleep(0, bool(logs)))
             assert logs[0]["event"] == "lease_awaited"
             assert logs[0]["owner"] == "first (epoch 1)"
             assert not waiting.done()
@@ -157,16 +153,18 @@ async def test_a_takeover_waits_for_the_commit_that_is_under_way(postgres_url: s
         assert (await second.totals()).lsn == 1
 
 
-async def _until_waiting(url: str, what: str) -> None:
+async def _until_waiting(url: str, table: str) -> None:
     """Return once a statement about a table waits for a lock."""
-    async with asyncio.timeout(5):
-        while not await asyncio.to_thread(
-            run,
-            url,
-            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            f" AND query LIKE '%constellation.{what}%'",  # noqa: S608 - of this test
-        ):
-            await asyncio.sleep(0.01)
+    statement = (
+        "SELECT query FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    async def waits() -> bool:
+        waiting = await asyncio.to_thread(run, url, statement)
+        return any(f"constellation.{table}" in str(query) for (query,) in waiting)
+
+    await eventually(waits)
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -185,7 +183,7 @@ async def test_a_lost_answer_to_commit_is_unknown_until_it_is_read(
 
         proxy.cut_answers = proxy.cut_requests = lambda _: False
         assert proxy.cuts == 1
-        await until(store.take_epoch)
+        await once_ready(store.take_epoch)
         assert await store.totals() == Totals(1 if answered else 0)
 
 
@@ -198,7 +196,7 @@ async def test_a_connection_cut_before_commit_wrote_nothing(postgres_url: str) -
             await store.commit(epoch, patterns_at(1, slots(1)))
 
         proxy.cut_requests = lambda _: False
-        await until(lambda: store.commit(epoch, patterns_at(1, slots(2))))
+        await once_ready(lambda: store.commit(epoch, patterns_at(1, slots(2))))
         assert list(await patterns_in(store)) == [2]
 
 
@@ -212,7 +210,7 @@ async def test_a_server_that_hangs_is_given_up(postgres_url: str) -> None:
                 await store.commit(epoch, patterns_at(1, slots(1)))
 
         proxy.resume()
-        await until(lambda: store.commit(epoch, patterns_at(1, slots(1))))
+        await once_ready(lambda: store.commit(epoch, patterns_at(1, slots(1))))
 
 
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_url: str) -> None:
@@ -223,16 +221,14 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_u
         epoch = await store.take_epoch()
         await blocker.execute("LOCK TABLE constellation.device IN ACCESS EXCLUSIVE MODE")
         change = patterns_at(1, slots(1))
-        with_device = replace(
-            change, device_slots=slots(0), device_rows=device_rows(1)
-        )
+        with_device = replace(change, device_slots=slots(0), device_rows=device_rows(1))
 
         with pytest.raises(NotReadyError, match="statement timeout"):
             await store.commit(epoch, with_device)
 
         await blocker.rollback()
         assert await store.totals() == Totals()
-        await until(lambda: store.commit(epoch, with_device))
+        await once_ready(lambda: store.commit(epoch, with_device))
 
 
 async def test_reads_beyond_the_pool_are_refused_and_commits_are_not(postgres_url: str) -> None:
@@ -261,20 +257,16 @@ async def test_a_server_that_crashes_loses_nothing_that_was_committed(
         await store.commit(epoch, patterns_at(1, np.arange(500)))
         before = await patterns_in(store)
 
-        await asyncio.to_thread(_crash, postgres_server)
+        postgres_server.stop(signal.SIGQUIT)
         with pytest.raises(NotReadyError):
             await store.commit(epoch, patterns_at(2, slots(1)))
         with pytest.raises(NotReadyError):
             await store.probe()
-        await asyncio.to_thread(postgres_server.start)
+        postgres_server.start()
 
-        await until(store.probe)
+        await once_ready(store.probe)
         assert await patterns_in(store) == before
         await store.commit(epoch, patterns_at(2, slots(1)))
-
-
-def _crash(server: PostgresServer) -> None:
-    server.stop(signal.SIGQUIT)
 
 
 async def test_backends_that_are_killed_are_replaced(postgres_url: str) -> None:
@@ -287,7 +279,7 @@ async def test_backends_that_are_killed_are_replaced(postgres_url: str) -> None:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'constellation'",
             )
-            await until(lambda lsn=lsn: store.commit(epoch, patterns_at(lsn, slots(lsn))))
+            await once_ready(partial(store.commit, epoch, patterns_at(lsn, slots(lsn))))
 
         assert list(await patterns_in(store)) == [1, 2, 3, 4, 5]
 
@@ -320,7 +312,9 @@ async def test_an_embedding_is_one_that_sql_can_compare(postgres_url: str) -> No
     async with open_postgres(settings(postgres_url)) as store:
         rows = pattern_rows(2)
         rows["codes"][1] = np.clip(rows["codes"][0].astype(int) // 2, -127, 127)
-        await store.commit(await store.take_epoch(), Changes(Totals(1), slots=slots(0, 1), rows=rows))
+        await store.commit(
+            await store.take_epoch(), Changes(Totals(1), slots=slots(0, 1), rows=rows)
+        )
 
     ((distance,),) = run(
         postgres_url,
@@ -342,8 +336,10 @@ async def test_an_embedding_is_one_that_sql_can_compare(postgres_url: str) -> No
             "has schema 7, this program knows 1: start the newer version",
         ),
         (
-            "DROP VIEW constellation.readable_pattern;"
-            "ALTER TABLE constellation.pattern ALTER embedding TYPE halfvec(128)",
+            (
+                "DROP VIEW constellation.readable_pattern;"
+                "ALTER TABLE constellation.pattern ALTER embedding TYPE halfvec(128)"
+            ),
             r"stores embeddings as halfvec\(128\), this program needs halfvec\(384\)",
         ),
         ("DROP SCHEMA constellation CASCADE", "has schema 0, this program needs 1"),
@@ -358,7 +354,7 @@ async def test_another_schema_is_refused(postgres_url: str, statement: str, mess
 
 
 async def test_a_user_without_privileges_is_told(postgres_url: str) -> None:
-    user = psycopg.conninfo.make_conninfo(postgres_url, user="guest", password="guest")
+    user = psycopg.conninfo.make_conninfo(postgres_url, user="guest", password="guest")  # noqa: S106
     run(postgres_url, "DROP ROLE IF EXISTS guest")
     run(postgres_url, "CREATE ROLE guest LOGIN PASSWORD 'guest'")
 

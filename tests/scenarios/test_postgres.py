@@ -1,0 +1,393 @@
+"""Shards on PostgreSQL: the server crashes, owners are replaced, and no ack was a lie."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+import psycopg
+import pytest
+
+from constellation.storage import migrations
+from constellation.storage.dialect import PGVECTOR
+from constellation.v1 import health_pb2 as health
+from constellation.v1 import health_pb2_grpc, shard_pb2, shard_pb2_grpc
+from tests.batches import Pattern, embedding
+from tests.conftest import running
+from tests.devices import reason_of, stream, to_message
+from tests.eventually import eventually
+from tests.proxy import Proxy
+from tests.scenarios.processes import Serving, logged, port_of, run, serving, start_serving
+from tests.scenarios.pushing import Device, Stored, pushing, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from constellation.server import RunningShard
+    from examples.demo.postgres import PostgresServer
+
+DEVICES = 24
+CRASHES = 3
+
+
+@pytest.fixture
+async def own_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """A migrated database on a server that a test may crash."""
+    url = postgres_server.create(f"own_{abs(hash(request.node.name))}")
+    await migrations.migrate(url, PGVECTOR)
+    return url
+
+
+async def push_through(
+    devices: list[Device], shard: Serving, acks: asyncio.Queue[None], end: int
+) -> None:
+    """Push to the end, however often the shard refuses."""
+    async with asyncio.timeout(40):
+        while min(device.acked for device in devices) < end:
+            await pushing(devices, shard, lambda: acks.put_nowait(None), end)
+
+
+async def test_a_database_that_crashes_under_load_loses_no_acked_delta(
+    postgres_server: PostgresServer, own_url: str
+) -> None:
+    devices = [Device(number) for number in range(DEVICES)]
+    acks: asyncio.Queue[None] = asyncio.Queue()
+    async with serving(postgres_url=own_url) as shard:
+        load = asyncio.create_task(push_through(devices, shard, acks, 120))
+        for _ in range(CRASHES):
+            for _ in range(300):
+                await acks.get()
+            postgres_server.stop(signal.SIGQUIT)
+            postgres_server.start()
+        await load
+        shard.process.terminate()
+        finished = await shard.ended()
+
+    assert finished.status == 0
+    assert '"store_away"' in finished.err or '"outcome_unknown"' in finished.err
+    checked = await run("check", postgres_url=own_url)
+    assert (checked.status, checked.out[:3]) == (0, "ok:")
+    expected = [Stored(device.number, 120, device.patterns()) for device in devices]
+    assert await stored(DEVICES, postgres_url=own_url) == expected
+
+
+async def test_backends_killed_under_load_lose_no_acked_delta(postgres_url: str) -> None:
+    devices = [Device(number) for number in range(DEVICES)]
+    acks: asyncio.Queue[None] = asyncio.Queue()
+    async with serving(postgres_url=postgres_url) as shard:
+        load = asyncio.create_task(push_through(devices, shard, acks, 100))
+        for _ in range(5):
+            for _ in range(150):
+                await acks.get()
+            await asyncio.to_thread(_kill_backends, postgres_url)
+        await load
+        shard.process.terminate()
+        assert (await shard.ended()).status == 0
+
+    expected = [Stored(device.number, 100, device.patterns()) for device in devices]
+    assert await stored(DEVICES, postgres_url=postgres_url) == expected
+
+
+def _kill_backends(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'constellation' AND datname = current_database()"
+        )
+
+
+async def test_of_two_processes_with_one_shard_id_one_serves_and_one_waits(
+    postgres_url: str,
+) -> None:
+    async with serving(postgres_url=postgres_url) as first:
+        second = await start_serving(postgres_url=postgres_url)
+        try:
+            waited = await logged(second, "lease_awaited")
+            assert waited["owner"].endswith("(epoch 1)")
+            device = Device(0)
+            await device.push(first, lambda: None, 5)
+            assert device.acked == 5
+
+            first.process.terminate()
+
+            assert (await first.ended()).status == 0
+            shard = Serving(second, await port_of(second))
+            await device.push(shard, lambda: None, 9)
+            assert device.acked == 9
+            second.terminate()
+            assert (await shard.ended()).status == 0
+        finally:
+            if second.returncode is None:
+                second.kill()
+                await second.communicate()
+
+
+async def test_an_owner_that_slept_past_its_lease_writes_nothing_and_ends(
+    postgres_url: str,
+) -> None:
+    device, other = Device(0), Device(1)
+    async with (
+        serving(postgres_url=postgres_url, lease_seconds=1) as stale,
+        grpc.aio.insecure_channel(stale.address) as channel,
+        stream(channel) as open_,
+    ):
+        await open_.open(device=5)
+        assert (await open_.push(1, [Pattern(1)])).through_seq == 1
+        await device.push(stale, lambda: None, 5)
+        stale.process.send_signal(signal.SIGSTOP)
+        async with serving(postgres_url=postgres_url, lease_seconds=1) as owner:
+            await device.push(owner, lambda: None, 20)
+            await other.push(owner, lambda: None, 7)
+            await open_.send(delta=to_message(2, [Pattern(2)]))  # it lies in the sleeper's socket
+
+            stale.process.send_signal(signal.SIGCONT)
+
+            status = await open_.status()
+            assert status is grpc.StatusCode.UNAVAILABLE
+            finished = await stale.ended()
+            owner.process.terminate()
+            assert (await owner.ended()).status == 0
+
+    assert finished.status == 1
+    assert "epoch 1 was taken over by" in finished.err
+    assert '"fenced"' in finished.err
+    assert "Traceback" not in finished.err
+    found = await stored(6, postgres_url=postgres_url)
+    assert found == [
+        Stored(0, 20, device.patterns()),
+        Stored(1, 7, other.patterns()),
+        Stored(5, 1, {Pattern(1).pattern_id: 3}),
+    ]
+
+
+async def test_a_killed_process_is_followed_at_once_on_its_own_data_directory(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "lease_seconds": 600}
+    async with serving(**settings) as shard:  # type: ignore[arg-type]
+        shard.process.kill()
+        await shard.ended()
+
+    async with serving(**settings) as shard:  # type: ignore[arg-type]
+        shard.process.terminate()
+        assert (await shard.ended()).status == 0
+
+    assert not (tmp_path / "shard.db").exists()
+
+
+async def test_while_the_database_is_away_the_shard_reads_and_refuses_writes(
+    postgres_server: PostgresServer, own_url: str
+) -> None:
+    async with (
+        running(postgres_url=own_url) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        probe = health_pb2_grpc.HealthServiceStub(channel)
+        async with stream(channel) as open_:
+            await open_.open()
+            await open_.push(1, [Pattern(1, direction=1)])
+        postgres_server.stop(signal.SIGQUIT)
+        await eventually(lambda: _is_ready(probe, ready=False))
+
+        ready = await probe.GetReadiness(health.GetReadinessRequest())
+        assert "store: PostgreSQL at 127.0.0.1" in ready.reason
+        assert "does not answer" in ready.reason
+        found = await shard_pb2_grpc.ShardServiceStub(channel).SearchPatterns(
+            shard_pb2.SearchPatternsRequest(
+                embeddings=embedding(1).astype("<f4").tobytes(),
+                encoding=1,  # type: ignore[arg-type]  # enums are ints
+                limit=1,
+            )
+        )
+        assert found.similarities[0] > 0.99
+        async with stream(channel) as open_:
+            assert not (await open_.open(device=1)).resync_full
+            await open_.send(delta=to_message(1, [Pattern(2)]))
+            assert await open_.status() is grpc.StatusCode.UNAVAILABLE
+            assert await reason_of(open_.call) == "NOT_READY"
+
+        postgres_server.start()
+
+        await eventually(lambda: _is_ready(probe, ready=True))
+        async with stream(channel) as open_:
+            assert (await open_.open(device=1)).expected_seq == 1
+            assert (await open_.push(1, [Pattern(2)])).through_seq == 1
+
+
+async def _is_ready(probe: health_pb2_grpc.HealthServiceAsyncStub, *, ready: bool) -> bool:
+    return (await probe.GetReadiness(health.GetReadinessRequest())).ready == ready
+
+
+@asynccontextmanager
+async def shard_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, RunningShard]]:
+    parts = psycopg.conninfo.conninfo_to_dict(url)
+    async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
+        through = psycopg.conninfo.make_conninfo(url, port=proxy.port, sslmode="disable")
+        async with running(postgres_url=through, postgres_timeout_seconds=2) as shard:
+            yield proxy, shard
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
+    postgres_url: str, *, written: bool
+) -> None:
+    async with (
+        shard_behind_proxy(postgres_url) as (proxy, shard),
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        async with stream(channel) as open_:
+            await open_.open()
+            await open_.push(1, [Pattern(1)])
+            watch = _once(b"COMMIT\0")
+            if written:
+                proxy.cut_answers = watch
+            else:
+                proxy.cut_requests = watch
+            await open_.send(delta=to_message(2, [Pattern(2)], signals=[("film", _hour())]))
+            assert await open_.status() is grpc.StatusCode.UNAVAILABLE
+        assert proxy.cuts == 1
+
+        async with stream(channel) as open_:
+            await open_.open(last_acked_seq=1)
+            resent = await open_.push(2, [Pattern(2)], signals=[("film", _hour())])
+
+        assert resent.through_seq == 2
+        stats = shard.manager.stats
+        assert (stats.deltas_applied, stats.deltas_duplicate) == (2, int(written))
+        assert stats.unknown_commits == 1
+        assert shard.manager.table.totals.patterns == 2
+        assert shard.manager.ring.count(_hour(), 1) == 1
+        assert shard.manager.epoch == 2
+    assert [device.seq for device in await stored(1, postgres_url=postgres_url)] == [2]
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_contents_whose_commit_lost_its_answer_are_settled_before_the_next_write(
+    postgres_url: str, *, written: bool
+) -> None:
+    async with (
+        shard_behind_proxy(postgres_url) as (proxy, shard),
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        operator = shard_pb2_grpc.ShardServiceStub(channel)
+        request = shard_pb2.AddContentRequest(contents=[a_film("film:1", "noir")])
+        watch = _once(b"COMMIT\0")
+        if written:
+            proxy.cut_answers = watch
+        else:
+            proxy.cut_requests = watch
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await operator.AddContent(request)
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+        async with stream(channel) as open_:  # numbers words of its own
+            await open_.open()
+            await open_.push(1, [Pattern(1, genres=("drama",), contents=("film:2",))])
+
+        again = await operator.AddContent(request)
+        assert (again.added_count, again.replaced_count) == (int(not written), int(written))
+        assert shard.manager.catalogue.count == 1
+    checked = await run("check", postgres_url=postgres_url)
+    assert checked.status == 0, checked.out
+
+
+def a_film(content_id: str, genre: str) -> shard_pb2.Content:
+    return shard_pb2.Content(
+        content_id=content_id,
+        title="A film",
+        content_type=1,  # type: ignore[arg-type]  # enums are ints
+        genres=[genre],
+        encoding=1,  # type: ignore[arg-type]  # enums are ints
+        embedding=embedding(1).astype("<f4").tobytes(),
+    )
+
+
+def _once(text: bytes) -> Callable[[bytes], bool]:
+    """Return what is true for the first data that holds a text, and never again."""
+    left = [text]
+
+    def found(data: bytes) -> bool:
+        return bool(left) and left[0] in data and bool(left.pop())
+
+    return found
+
+
+def _hour() -> int:
+    return int(time.time()) // 3600
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "message"),
+    [
+        ("nonsense", 2, "POSTGRES_URL is not a PostgreSQL connection string, such as"),
+        ("postgresql://u:Sesame@h/d?x=1", 2, "POSTGRES_URL is not a PostgreSQL connection string"),
+        (
+            "postgresql://u:Sesame@127.0.0.1:1/d",
+            1,
+            "PostgreSQL at 127.0.0.1:1, database d, user u does not answer: ",
+        ),
+    ],
+)
+async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    url: str, status: int, message: str
+) -> None:
+    for command in ("serve", "migrate", "check"):
+        finished = await run(command, postgres_url=url)
+
+        assert finished.status == status
+        assert message in finished.err
+        assert "Sesame" not in finished.err
+        assert "Traceback" not in finished.err
+
+
+async def test_a_wrong_password_is_asked_wrongly_and_not_repeated(
+    postgres_server: PostgresServer,
+) -> None:
+    finished = await run("serve", postgres_url=postgres_server.url(password="Sesame"))  # noqa: S106
+
+    assert finished.status == 2
+    assert "refused the login: " in finished.err
+    assert "password authentication failed" in finished.err
+    assert "Mend POSTGRES_URL" in finished.err
+    assert "Sesame" not in finished.err
+
+
+async def test_migrate_says_what_it_would_do_and_does_it_once(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.create("to_migrate")
+
+    plan = await run("migrate", "--dry-run", postgres_url=url)
+    before = await run("migrate", "--status", postgres_url=url)
+    refused = await run("serve", postgres_url=url)
+    done = await run("migrate", postgres_url=url)
+    after_ = await run("migrate", "--status", postgres_url=url)
+    again = await run("migrate", postgres_url=url)
+
+    assert "CREATE TABLE constellation.pattern" in plan.out
+    assert before.out == "   1  0001_shard.sql           missing\n"
+    assert (refused.status, "run `constellation migrate`" in refused.err) == (2, True)
+    assert done.out == "applied 0001_shard.sql\nschema 1 is current\n"
+    assert after_.out.startswith("   1  0001_shard.sql           applied 20")
+    assert again.out == "schema 1 is current\n"
+
+
+async def test_a_missing_extension_is_named(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create("without_extension")
+    postgres_server.run("DROP EXTENSION vector", "without_extension")
+    postgres_server.run("DROP ROLE IF EXISTS plain")
+    postgres_server.run("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    plain = postgres_server.url("without_extension", user="plain", password="plain")  # noqa: S106
+
+    not_offered = await run("migrate", postgres_url=url, vector_extension="ruvector")
+    not_allowed = await run("migrate", postgres_url=plain)
+
+    assert not_offered.status == not_allowed.status == 2
+    assert "does not offer the extension ruvector: install it" in not_offered.err
+    assert "may not create the extension vector: have a superuser run" in not_allowed.err
+    assert "CREATE EXTENSION vector" in not_allowed.err
