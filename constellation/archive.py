@@ -77,7 +77,7 @@ class Tally:
             case "content":
                 return replace(self, contents=self.contents + 1)
             case "device":
-                patterns = self.patterns + len(line["patterns"])
+                patterns = self.patterns + len(line.get("patterns", ()))
                 return replace(self, devices=self.devices + 1, patterns=patterns)
             case _:
                 return replace(self, counts=self.counts + 1)
@@ -86,14 +86,12 @@ class Tally:
 def content_line(content: Content) -> Line:
     """Return one content as a line has it."""
     return {
-        "content": {
-            "content_id": content.content_id,
-            "title": content.title,
-            "content_type": content.content_type,
-            "genres": list(content.genres),
-            "year": content.year,
-            "embedding": base64.b64encode(content.codes).decode(),
-        }
+        "content_id": content.content_id,
+        "title": content.title,
+        "content_type": content.content_type,
+        "genres": list(content.genres),
+        "year": content.year,
+        "embedding": base64.b64encode(content.codes).decode(),
     }
 
 
@@ -113,7 +111,7 @@ def device_lines(loaded: Loaded) -> Iterator[Line]:
         ends = np.searchsorted(holding.owners[order], np.arange(len(block)), side="right").tolist()
         begin = 0
         for row, end in zip(table.devices[block], ends, strict=True):
-            yield {"device": _device(row, table.words) | {"patterns": patterns[begin:end]}}
+            yield _device(row, table.words) | {"patterns": patterns[begin:end]}
             begin = end
 
 
@@ -126,7 +124,7 @@ def count_lines(loaded: Loaded) -> Iterator[Line]:
     )
     named = sorted((hour, words.text(WordKind.CONTENT, number), n) for hour, number, n in found)
     for hour, content_id, devices in named:
-        yield {"count": {"hour": hour, "content_id": content_id, "devices": devices}}
+        yield {"hour": hour, "content_id": content_id, "devices": devices}
 
 
 def _sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:

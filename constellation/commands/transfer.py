@@ -24,7 +24,7 @@ from constellation.stores import open_reader, open_store, place_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from typing import BinaryIO
 
     from constellation.config import ShardConfig
@@ -101,16 +101,18 @@ async def _fill(
     head = next(parsed, None)
     if head is None or head[0] != "head" or head[1].found != archive.HEAD:
         raise InvalidInputError("line 1", f"must be {json.dumps(archive.HEAD)}")
-    for kind, group in groupby(parsed, key=lambda each: each[0]):
-        lines = [line for _, line in group] if kind == "end" else None
-        if lines is not None:
-            _require_end(lines, tally, file)
-            return tally
-        for batch in _batches(line for _, line in group):
-            for line in batch:
-                tally = tally.plus(kind, line.found)
-            await write(writer.prepare(kind, batch))
-    raise InvalidInputError(file.name, "is cut short: its last line is missing")
+    end = None
+    for kind, batch in _batches(parsed):
+        if end is not None or (kind == "end" and len(batch) > 1):
+            raise InvalidInputError(file.name, "goes on after its last line")
+        if kind == "end":
+            end = batch[0].found
+            continue
+        for line in batch:
+            tally = tally.plus(kind, line.found)
+        await write(writer.prepare(kind, batch))
+    _require_end(file.name, end, tally)
+    return tally
 
 
 async def _discard(_: Prepared) -> None:
@@ -133,18 +135,18 @@ def _parsed(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[tuple[st
         advance(len(text))
 
 
-def _batches(lines: Iterator[Numbered]) -> Iterator[list[Numbered]]:
-    while batch := list(islice(lines, _AT_ONCE)):
-        yield batch
+def _batches(parsed: Iterator[tuple[str, Numbered]]) -> Iterator[tuple[str, list[Numbered]]]:
+    """Yield neighbours of one kind together, up to _AT_ONCE."""
+    for kind, group in groupby(parsed, key=lambda each: each[0]):
+        while batch := [line for _, line in islice(group, _AT_ONCE)]:
+            yield kind, batch
 
 
-def _require_end(lines: Sequence[Numbered], tally: Tally, file: BinaryIO) -> None:
-    if len(lines) != 1 or lines[0].found != asdict(tally):
-        raise InvalidInputError(
-            file.name, f"holds {asdict(tally)}, but its last line says {lines[0].found}"
-        )
-    if file.readline():
-        raise InvalidInputError(file.name, "goes on after its last line")
+def _require_end(name: str, end: archive.Line | None, tally: Tally) -> None:
+    if end is None:
+        raise InvalidInputError(name, "is cut short: its last line is missing")
+    if end != asdict(tally):
+        raise InvalidInputError(name, f"holds {asdict(tally)}, but its last line says {end}")
 
 
 def _require_room(config: ShardConfig, tally: Tally) -> None:

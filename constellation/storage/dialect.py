@@ -91,15 +91,12 @@ def _to_texts(codes: Codes) -> NDArray[np.void]:
 
 
 def _from_texts(texts: str | Sequence[str]) -> Codes:
-    """Read text literals, one embedding at a time: RuVector has no binary form that is stable."""
+    """Read text literals: RuVector has no binary form that is stable."""
     several = [texts] if isinstance(texts, str) else texts
-    codes = np.empty((len(several), DIMENSION), np.int8)
-    for row, text in enumerate(several):
-        numbers = np.array(text.strip("[]").split(","), np.float64)
-        if len(numbers) != DIMENSION:
-            raise ValueError(f"an embedding has {len(numbers)} numbers, not {DIMENSION}")
-        codes[row] = numbers
-    return codes
+    numbers = np.fromstring(",".join(text.strip("[]") for text in several), np.float32, sep=",")
+    if len(numbers) != len(several) * DIMENSION:
+        raise ValueError(f"an embedding does not have {DIMENSION} numbers")
+    return numbers.reshape(-1, DIMENSION).astype(np.int8)
 
 
 PGVECTOR: Final = Dialect(

@@ -35,9 +35,11 @@ async def push(
     seq: int,
     upserts: Sequence[Pattern] = (),
     removed: Sequence[int] = (),
+    signals: Sequence[tuple[str, int]] = (),
 ) -> Receipt:
     """Return what became of one delta, once it is durable."""
     waiting = Waiting()
     arrived = asyncio.get_running_loop().time()
-    manager.inbox.put(Entry(delta(device, seq, upserts, removed), waiting, arrived))
+    sent = delta(device, seq, upserts, removed, signals=signals)
+    manager.inbox.put(Entry(sent, waiting, arrived))
     return await waiting.receipt
