@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from benchmarks import ingest, search
-from benchmarks.report import REPORT, table, write
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from benchmarks import ingest, restart, search, sync
+from benchmarks.report import REPORT, Measurement, table, write
+from examples.demo.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
+    "ingest": ingest.measure,
+    "sync": sync.measure,
+    "restart": restart.measure,
+    "search": lambda _: search.measure(),
+}
 
 
 def main() -> None:
-    """Run every benchmark, one after the other."""
-    measurements = [*ingest.measure(), *search.measure()]
+    """Run every benchmark, one after the other, or those that are named; keep the other figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], help="default: all")
+    chosen = parser.parse_args().groups or list(GROUPS)
+    with PostgresServer.open() as server:
+        server.run("CREATE EXTENSION vector", "template1")
+        measurements = [line for group in chosen for line in GROUPS[group](server)]
     write(measurements)
     print(table(measurements))
     print(f"written to {REPORT}")

@@ -29,14 +29,14 @@ def measure(server: PostgresServer) -> list[Measurement]:
     bare, fast, sqlite, postgres = [], [], [], []
     for round_ in range(_ROUNDS):
         with _echo() as port:
-            bare.append(_load(port))
+            bare.append(load(port))
         with _echo("uvloop") as port:
-            fast.append(_load(port))
+            fast.append(load(port))
         with folder() as data_dir, shard(data_dir=data_dir, **_SETTINGS) as started:
-            sqlite.append(_load(started.port))
+            sqlite.append(load(started.port))
         url = server.create(f"ingest_{round_}")
         with shard(postgres_url=url, migrate_on_start=1, **_SETTINGS) as started:
-            postgres.append(_load(started.port))
+            postgres.append(load(started.port))
         server.drop(f"ingest_{round_}")
     figures = [_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)]
     echo, fast_echo, rate, postgres_rate = figures
@@ -68,7 +68,8 @@ def _median(results: Sequence[Result], figure: str) -> float:
     return statistics.median(figures)
 
 
-def _load(port: int) -> Result:
+def load(port: int) -> Result:
+    """Let devices push deltas as fast as a server answers."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", str(port), str(_DEVICES), str(_DELTAS)],
         check=True,

@@ -26,9 +26,13 @@ class Measurement:
 
 
 def write(measurements: Sequence[Measurement]) -> None:
-    """Write the report, replacing the one before."""
+    """Write the report; of the one before stays what was not measured again."""
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps([asdict(line) for line in measurements], indent=2) + "\n")
+    before = json.loads(REPORT.read_text()) if REPORT.exists() else []
+    names = {line.name for line in measurements}
+    kept = [line for line in before if line["name"] not in names]
+    lines = [*kept, *(asdict(line) for line in measurements)]
+    REPORT.write_text(json.dumps(lines, indent=2) + "\n")
 
 
 def table(measurements: Sequence[Measurement]) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.recovery import Loaded
+    from constellation.core.loading import Loaded
 
 HEAD: Final = {"format": "constellation", "version": 1}
 KINDS: Final = frozenset({"head", "content", "device", "count", "end"})

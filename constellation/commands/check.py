@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from constellation.commands.status import DONE, FAILED
-from constellation.core.recovery import load, recover
+from constellation.core.loading import load
+from constellation.core.recovery import recover
 from constellation.server import rules_of
 from constellation.stores import open_reader, snapshot_files
 

@@ -17,7 +17,7 @@ from constellation import archive
 from constellation.archive import Numbered, Prepared, Tally
 from constellation.commands.status import DONE, FAILED
 from constellation.core.errors import ConfigError, InvalidInputError
-from constellation.core.recovery import load
+from constellation.core.loading import load
 from constellation.core.store import Changes, Totals
 from constellation.server import rules_of
 from constellation.stores import open_reader, open_store, place_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from constellation.config import ShardConfig
-    from constellation.core.recovery import Loaded
+    from constellation.core.loading import Loaded
     from constellation.core.store import PatternStore, StoreReader
 
 _PAGE: Final = 1000

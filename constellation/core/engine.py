@@ -30,5 +30,5 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import faiss  # noqa: E402 - after its environment
 
-faiss.cvar.distance_compute_blas_threshold = DIMENSION * 8  # BLAS from 8 queries on, not from 334
+faiss.cvar.distance_compute_blas_threshold = DIMENSION * 4  # BLAS from 4 queries on, not from 334
 faiss.omp_set_num_threads(1)

@@ -12,19 +12,19 @@ import structlog
 from constellation.core.changes import is_shared
 from constellation.core.errors import DamagedStoreError
 from constellation.core.index.pattern import PatternIndex
-from constellation.core.patterns import Slots, digest
-from constellation.core.signals import HourlyRing
-from constellation.core.store import StoreReader, Totals
-from constellation.core.table import FreeSlots, Holding, Table, device_keys, pattern_keys
+from constellation.core.loading import load
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from constellation.core.patterns import Slots
     from constellation.core.rules import Rules
+    from constellation.core.signals import HourlyRing
+    from constellation.core.store import StoreReader, Totals
+    from constellation.core.table import Table
 
 log = structlog.get_logger(__name__)
 
-_MODULUS = 2**64
 _BLOCK = 65_536
 
 
@@ -46,16 +46,6 @@ class SnapshotFiles(Protocol):
     def discard(self) -> None:
         """Delete every snapshot."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
-    """What a shard has stored, in memory."""
-
-    table: Table
-    ring: HourlyRing
-    problems: list[str]
-    """How rows and totals differ; empty when all is well."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,17 +90,6 @@ async def recover(
     return Recovered(table, loaded.ring, index, problems)
 
 
-async def load(store: StoreReader, rules: Rules) -> Loaded:
-    """Load a shard's rows, and compare them with its totals; without an index."""
-    stored = await store.totals()
-    table, ring = Table(rules), HourlyRing()
-    table.words.add(await store.words())
-    problems = _differences(stored, await _load(store, table))
-    table.totals = stored
-    ring.put(await store.counts())
-    return Loaded(table, ring, problems)
-
-
 def require_sound(recovered: Recovered, place: str) -> None:
     """Raise DamagedStoreError when what was recovered does not agree."""
     if recovered.problems:
@@ -143,85 +122,6 @@ def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> str:
         f"the database ends at commit {stored.lsn}, an index snapshot was taken at {newest}: "
         "commits were lost"
     )
-
-
-def _differences(stored: Totals, loaded: Totals) -> list[str]:
-    pairs = (
-        ("patterns", stored.patterns, loaded.patterns),
-        ("devices", stored.devices, loaded.devices),
-        ("pattern digest", stored.pattern_digest, loaded.pattern_digest),
-        ("device digest", stored.device_digest, loaded.device_digest),
-    )
-    return [
-        f"{name}: the last commit says {expected}, the rows say {found}"
-        for name, expected, found in pairs
-        if expected != found
-    ]
-
-
-async def _load(store: StoreReader, table: Table) -> Totals:
-    """Fill the table's rows, directories, lists and support; return what the rows add up to."""
-    device_slots, device_digest = await _load_devices(store, table)
-    pattern_slots, pattern_digest = await _load_patterns(store, table)
-    _free(table.free_devices, device_slots)
-    _free(table.free_patterns, pattern_slots)
-    _link(table, device_slots, pattern_slots)
-    return Totals(
-        0,
-        len(pattern_slots),
-        len(device_slots),
-        pattern_digest % _MODULUS,
-        device_digest % _MODULUS,
-    )
-
-
-async def _load_devices(store: StoreReader, table: Table) -> tuple[Slots, int]:
-    parts, total = [np.empty(0, np.int64)], 0
-    async for slots, rows in store.scan_devices():
-        _fits(slots, len(table.devices), "MAX_DEVICES")
-        table.devices[slots] = rows
-        table.device_directory.put(device_keys(rows["device_id"].tobytes()), slots)
-        parts.append(slots)
-        total += digest(slots, rows)
-    return np.concatenate(parts), total
-
-
-async def _load_patterns(store: StoreReader, table: Table) -> tuple[Slots, int]:
-    parts, total = [np.empty(0, np.int64)], 0
-    async for slots, rows in store.scan_patterns():
-        _fits(slots, len(table.patterns), "MAX_PATTERNS")
-        table.patterns[slots] = rows
-        ids = np.frombuffer(rows["pattern_id"].tobytes(), "<u8").reshape(-1, 2)
-        keys = pattern_keys(ids, rows["device"].astype(np.int64))
-        table.pattern_directory.put(keys, slots)
-        parts.append(slots)
-        total += digest(slots, rows)
-    return np.concatenate(parts), total
-
-
-def _fits(slots: Slots, capacity: int, variable: str) -> None:
-    if len(slots) and slots[-1] >= capacity:
-        raise DamagedStoreError(
-            f"a stored row has number {slots[-1]}, but {variable} is {capacity}: raise {variable}"
-        )
-
-
-def _free(free: FreeSlots, slots: Slots) -> None:
-    free.used = int(slots[-1]) + 1 if len(slots) else 0
-    unused = np.ones(free.used, bool)
-    unused[slots] = False
-    free.freed = np.flatnonzero(unused).tolist()
-
-
-def _link(table: Table, devices: Slots, patterns: Slots) -> None:
-    rows = table.patterns[patterns]
-    owners = rows["device"].astype(np.int64)
-    order = np.argsort(owners, kind="stable")
-    places = np.searchsorted(devices, owners[order])
-    table.link(devices, Holding(places, patterns[order]))
-    pairs = (owners.astype(np.uint64) << np.uint64(32))[:, None] | rows["contents"]
-    supported = np.unique(pairs[rows["contents"] > 0]) & np.uint64(0xFFFFFFFF)
-    np.add.at(table.support, supported.astype(np.int64), np.uint32(1))
 
 
 async def _fill(

@@ -88,10 +88,17 @@ class SimilarSearch:
         scores, slots = await request.answer
 
         slots, scores = _best_of(slots, scores)
+        enough = limit + own  # copying whole rows costs more than finding them
+        chosen = self._usable(slots[:enough], lsn, without_device)
+        if len(chosen) < limit:  # some changed meanwhile
+            chosen = self._usable(slots, lsn, without_device)
+        return self._found(slots[chosen[:limit]], scores[chosen[:limit]])
+
+    def _usable(self, slots: Slots, lsn: int, without_device: int) -> NDArray[np.int64]:
+        """Return which slots still hold what was found there, and may be shown to a device."""
         rows = self._table.patterns[slots]
-        usable = is_shared(rows, self._rules) & (rows["lsn"] <= lsn)  # not changed meanwhile
-        usable &= rows["device"] != without_device
-        return self._found(slots[usable][:limit], scores[usable][:limit])
+        usable = is_shared(rows, self._rules) & (rows["lsn"] <= lsn)
+        return np.flatnonzero(usable & (rows["device"] != without_device))
 
     async def search_forever(self) -> None:
         """Answer what waits, a micro-batch at a time. Runs until cancelled."""

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from constellation.config import ShardConfig
-from constellation.core.recovery import load
+from constellation.core.loading import load
 from constellation.server import rules_of
 from constellation.stores import open_reader
 from tests.batches import Pattern, device_id

@@ -1,0 +1,129 @@
+"""The peer: a sync done in SQL, as the system that this one replaces does it.
+
+One INSERT … ON CONFLICT for each pattern into a table with an HNSW index, the device's average
+embedding, the nearest patterns of other devices, and trends by GROUP BY; four connections.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import psycopg
+
+from benchmarks.patterns import real_patterns
+from constellation.encoding import unit
+
+if TYPE_CHECKING:
+    from constellation.encoding import Codes
+
+CONNECTIONS: Final = 4
+_GENRES: Final = ("drama", "comedy", "action", "noir", "family", "documentary", "horror", "sport")
+_SCHEMA: Final = """
+CREATE TABLE patterns (
+  device_id uuid NOT NULL, pattern_id uuid NOT NULL, embedding vector(384) NOT NULL,
+  success_rate real NOT NULL, sample_count integer NOT NULL, genre text NOT NULL,
+  updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (device_id, pattern_id)
+)
+"""
+_INDEX: Final = """
+CREATE INDEX ON patterns USING hnsw (embedding vector_cosine_ops)
+  WITH (m = 32, ef_construction = 100)
+"""
+_INSERT: Final = """
+INSERT INTO patterns (device_id, pattern_id, embedding, success_rate, sample_count, genre)
+VALUES (%s, %s, %s::vector, %s, %s, %s)
+ON CONFLICT (device_id, pattern_id) DO UPDATE SET embedding = excluded.embedding,
+  success_rate = excluded.success_rate, sample_count = excluded.sample_count, updated_at = now()
+"""
+_AVERAGE: Final = "SELECT AVG(embedding)::text FROM patterns WHERE device_id = %s"
+_SIMILAR: Final = """
+SELECT device_id, pattern_id, embedding::text, success_rate, sample_count, genre FROM patterns
+WHERE success_rate >= 0.8 AND device_id <> %s ORDER BY embedding <=> %s::vector LIMIT 100
+"""
+_TRENDS: Final = """
+SELECT genre, count(*), avg(success_rate) FROM patterns
+WHERE updated_at > now() - interval '7 days' GROUP BY genre ORDER BY count(*) DESC LIMIT 50
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the connections saw."""
+
+    syncs_per_second: float
+    inserts_per_second: float
+    """The first of the four statements alone."""
+    similar: float
+
+
+def prepare(url: str, patterns: int) -> None:
+    """Fill the table, ten patterns for each device, and build the index."""
+    codes = real_patterns(patterns, seed=3)
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(_SCHEMA)
+        rows = [_row(codes[row], _device(row // 10), row) for row in range(patterns)]
+        connection.cursor().executemany(_INSERT, rows)
+        connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
+        connection.execute(_INDEX)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE patterns")
+
+
+def measure(url: str, seconds: float) -> Result:
+    """Sync on each connection until the time is up; then insert only."""
+    syncs, similar = _counted(url, seconds, whole=True)
+    inserts, _ = _counted(url, seconds, whole=False)
+    return Result(syncs / seconds, inserts / seconds, similar)
+
+
+def _counted(url: str, seconds: float, *, whole: bool) -> tuple[int, float]:
+    done: list[int] = []
+    found: list[int] = []
+
+    def work(number: int) -> None:
+        codes = real_patterns(4096, seed=100 + number)
+        with psycopg.connect(url, autocommit=True) as connection:
+            ready.wait()
+            end, count = time.perf_counter() + seconds, 0
+            while time.perf_counter() < end:
+                row = _row(codes[count % len(codes)], uuid.uuid4(), count)
+                connection.execute(_INSERT, row)
+                if whole:
+                    found.append(_rest(connection, row[0]))
+                count += 1
+            done.append(count)
+
+    ready = threading.Barrier(CONNECTIONS)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done), float(np.mean(found)) if found else 0.0
+
+
+def _rest(connection: psycopg.Connection, device_id: uuid.UUID) -> int:
+    average = connection.execute(_AVERAGE, (device_id,)).fetchone()
+    assert average is not None
+    similar = connection.execute(_SIMILAR, (device_id, average[0])).fetchall()
+    connection.execute(_TRENDS).fetchall()
+    return len(similar)
+
+
+def _row(
+    codes: Codes, device_id: uuid.UUID, number: int
+) -> tuple[uuid.UUID, uuid.UUID, str, float, int, str]:
+    (embedding,) = unit(codes[None, :])
+    rate = 0.9 if number % 10 < 7 else 0.75
+    text = str(embedding.tolist())
+    return device_id, uuid.uuid4(), text, rate, 3, _GENRES[number % len(_GENRES)]
+
+
+def _device(number: int) -> uuid.UUID:
+    return uuid.UUID(int=number + 1)

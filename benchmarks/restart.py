@@ -1,0 +1,80 @@
+"""From starting a process on a million stored patterns to its first search, on either store."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from benchmarks.patterns import real_patterns
+from benchmarks.report import Measurement
+from benchmarks.shards import folder, shard
+from benchmarks.stored import fill
+from constellation.encoding import unit
+from constellation.storage.migrations import migrate
+from constellation.storage.postgres import open_postgres
+from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.sqlite import open_sqlite
+from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from constellation.encoding import Codes
+    from examples.demo.postgres import PostgresServer
+
+_PATTERNS: Final = 1_000_000
+_PER_DEVICE: Final = 8
+_STARTS: Final = 3
+
+
+def measure(server: PostgresServer) -> list[Measurement]:
+    """Start each store once without an index snapshot, then with the one that this left."""
+    codes = real_patterns(_PATTERNS)
+    with folder() as sqlite, folder() as cache:
+        url = server.create("restart")
+        asyncio.run(_fill(codes, sqlite, url))
+        found = [
+            _measured("restart_1m_seconds_sqlite", codes, data_dir=sqlite),
+            _measured("restart_1m_seconds_postgres", codes, data_dir=cache, postgres_url=url),
+        ]
+        server.drop("restart")
+    return found
+
+
+async def _fill(codes: Codes, data_dir: Path, url: str) -> None:
+    async with open_sqlite(data_dir) as store:
+        await fill(store, codes, per_device=_PER_DEVICE)
+    settings = PostgresSettings(url=url, owner="benchmark", timeout_seconds=120)
+    await migrate(url, settings.dialect)
+    async with open_postgres(settings) as postgres:
+        await fill(postgres, codes, per_device=_PER_DEVICE)
+
+
+def _measured(name: str, codes: Codes, **settings: object) -> Measurement:
+    first, *later = [_seconds_to_search(codes, **settings) for _ in range(1 + _STARTS)]
+    seconds = statistics.median(later)
+    return Measurement(name, seconds, "s", "without a snapshot", first, seconds / first)
+
+
+def _seconds_to_search(codes: Codes, **settings: object) -> float:
+    started = time.perf_counter()
+    with shard(**settings) as serving:
+        _search(serving.port, codes)
+        return time.perf_counter() - started
+
+
+def _search(port: int, codes: Codes) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = shard_pb2_grpc.ShardServiceStub(channel)
+        found = stub.SearchPatterns(
+            shard_pb2.SearchPatternsRequest(
+                embeddings=unit(codes[:1]).tobytes(),
+                encoding=patterns_pb2.ENCODING_FLOAT32,
+                limit=100,
+            )
+        )
+    assert len(found.similarities) == 100

@@ -1,0 +1,74 @@
+"""Whole syncs on PostgreSQL, against the same in SQL on the same server and patterns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from benchmarks import reference_sql
+from benchmarks.ingest import load
+from benchmarks.patterns import real_patterns
+from benchmarks.report import Measurement
+from benchmarks.shards import shard
+from benchmarks.stored import fill
+from benchmarks.sync_load import Result
+from constellation.storage.migrations import migrate
+from constellation.storage.postgres import open_postgres
+from constellation.storage.postgres_pool import PostgresSettings
+
+if TYPE_CHECKING:
+    from examples.demo.postgres import PostgresServer
+
+_PATTERNS: Final = 20_000
+_DEVICES: Final = 512
+_SYNCS: Final = 5
+_ROUNDS: Final = 3
+_SQL_SECONDS: Final = 8.0
+_SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": 64}
+
+
+def measure(server: PostgresServer) -> list[Measurement]:
+    """Take both in turns, so that they meet the same machine; compare the medians."""
+    peer_url, url = server.create("reference"), server.create("whole_sync")
+    reference_sql.prepare(peer_url, _PATTERNS)
+    asyncio.run(_fill(url))
+    peers, syncs, deltas = [], [], []
+    for _ in range(_ROUNDS):
+        peers.append(reference_sql.measure(peer_url, _SQL_SECONDS))
+        with shard(postgres_url=url, **_SETTINGS) as started:
+            syncs.append(_load(started.port))
+            deltas.append(load(started.port).syncs_per_second)
+    peer = statistics.median(each.syncs_per_second for each in peers)
+    inserts = statistics.median(each.inserts_per_second for each in peers)
+    whole = statistics.median(each.syncs_per_second for each in syncs)
+    delta = statistics.median(deltas)
+    similar = round(statistics.mean(each.similar for each in syncs))
+    told = f"the same in SQL, {round(peers[0].similar)} similar (ours: {similar})"
+    return [
+        Measurement("sync_vs_reference_sql", whole, "syncs/s", told, peer, whole / peer),
+        Measurement("delta_vs_reference_sql", delta, "syncs/s", told, peer, delta / peer),
+        Measurement(
+            "delta_vs_hnsw_insert", delta, "syncs/s", "its INSERT alone", inserts, delta / inserts
+        ),
+    ]
+
+
+async def _fill(url: str) -> None:
+    settings = PostgresSettings(url=url, owner="benchmark")
+    await migrate(url, settings.dialect)
+    async with open_postgres(settings) as store:
+        await fill(store, real_patterns(_PATTERNS, seed=3), per_device=10)
+
+
+def _load(port: int) -> Result:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.sync_load", str(port), str(_DEVICES), str(_SYNCS)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Result(**json.loads(done.stdout))

@@ -1,0 +1,95 @@
+"""A load of whole syncs: push a delta of one new pattern, then pull 100 similar ones and trends.
+
+Runs in a process of its own. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import numpy as np
+import uvloop
+
+from benchmarks.messages import delta
+from benchmarks.patterns import real_patterns
+from constellation.v1 import patterns_pb2, sync_pb2
+
+if TYPE_CHECKING:
+    from constellation.encoding import Codes
+
+_CONNECTIONS: Final = 4
+_SERVICE: Final = "/constellation.v1.SyncService"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the devices saw."""
+
+    syncs_per_second: float
+    p99_ms: float
+    similar: float
+    """Similar patterns in an answer, on average."""
+    trends: float
+
+
+async def run(port: int, devices: int, syncs: int) -> Result:
+    """Let devices sync again and again, each waiting for its answers."""
+    codes = real_patterns(devices * syncs, seed=11)
+    channels = [
+        grpc.aio.insecure_channel(
+            f"127.0.0.1:{port}", options=(("grpc.use_local_subchannel_pool", 1),)
+        )
+        for _ in range(_CONNECTIONS)
+    ]
+    started = time.perf_counter()
+    found = await asyncio.gather(
+        *(
+            _sync(channels[number % _CONNECTIONS], codes[number * syncs : (number + 1) * syncs])
+            for number in range(devices)
+        )
+    )
+    seconds = time.perf_counter() - started
+    for channel in channels:
+        await channel.close()
+    last = [sync_pb2.PullPatternsResponse.FromString(answer).update for _, answer in found]
+    waits = np.concatenate([waits for waits, _ in found]) * 1000
+    return Result(
+        devices * syncs / seconds,
+        float(np.percentile(waits, 99)),
+        float(np.mean([update.similar_count for update in last])),
+        float(np.mean([update.trend_count for update in last])),
+    )
+
+
+async def _sync(channel: grpc.aio.Channel, codes: Codes) -> tuple[list[float], bytes]:
+    """Sync once for each row; return how long each took, and the last answer as bytes."""
+    push: Any = channel.unary_unary(f"{_SERVICE}/PushPatterns")
+    pull: Any = channel.unary_unary(f"{_SERVICE}/PullPatterns")
+    device_id = uuid.uuid4().bytes
+    requests = [
+        sync_pb2.PushPatternsRequest(
+            device_id=device_id, incarnation=1, delta=delta(row + 1, codes[row : row + 1])
+        ).SerializeToString()
+        for row in range(len(codes))
+    ]
+    asked = sync_pb2.PullPatternsRequest(
+        device_id=device_id, encodings=[patterns_pb2.ENCODING_INT8]
+    ).SerializeToString()
+    waits, answer = [], b""
+    for request in requests:
+        started = time.perf_counter()
+        await push(request)
+        answer = await pull(asked)
+        waits.append(time.perf_counter() - started)
+    return waits, answer
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(run(*map(int, sys.argv[1:]))))))

@@ -1,0 +1,156 @@
+"""Loading: the rows of a store into a table, and the proof that they add up to its totals."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+
+from constellation.core.errors import DamagedStoreError
+from constellation.core.patterns import DeviceRows, PatternRows, Slots, digest
+from constellation.core.signals import HourlyRing
+from constellation.core.store import StoreReader, Totals
+from constellation.core.table import FreeSlots, Holding, Table, device_keys, pattern_keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from numpy.typing import NDArray
+
+    from constellation.core.rules import Rules
+
+_MODULUS: Final = 2**64
+_BLOCK: Final = 65_536
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """What a shard has stored, in memory."""
+
+    table: Table
+    ring: HourlyRing
+    problems: list[str]
+    """How rows and totals differ; empty when all is well."""
+
+
+async def load(store: StoreReader, rules: Rules) -> Loaded:
+    """Load a shard's rows, and compare them with its totals; without an index."""
+    stored = await store.totals()
+    table, ring = Table(rules), HourlyRing()
+    table.words.add(await store.words())
+    table.device_directory.grow(stored.devices)
+    table.pattern_directory.grow(stored.patterns)
+    problems = _differences(stored, await _load(store, table))
+    table.totals = stored
+    ring.put(await store.counts())
+    return Loaded(table, ring, problems)
+
+
+def _differences(stored: Totals, loaded: Totals) -> list[str]:
+    pairs = (
+        ("patterns", stored.patterns, loaded.patterns),
+        ("devices", stored.devices, loaded.devices),
+        ("pattern digest", stored.pattern_digest, loaded.pattern_digest),
+        ("device digest", stored.device_digest, loaded.device_digest),
+    )
+    return [
+        f"{name}: the last commit says {expected}, the rows say {found}"
+        for name, expected, found in pairs
+        if expected != found
+    ]
+
+
+class _Sum:
+    """Rows of one kind, as they come: which slots, and their digest."""
+
+    def __init__(self) -> None:
+        self._parts = [np.empty(0, np.int64)]
+        self.digest = 0
+
+    def add(self, slots: Slots, rows: NDArray[np.void]) -> None:
+        self._parts.append(slots)
+        self.digest = (self.digest + digest(slots, rows)) % _MODULUS
+
+    def slots(self) -> Slots:
+        """Return all slots, ascending."""
+        return np.concatenate(self._parts)
+
+
+async def _load(store: StoreReader, table: Table) -> Totals:
+    """Fill the table's rows, directories, lists and support; return what the rows add up to."""
+    devices, patterns = _Sum(), _Sum()
+    async for device_slots, device_rows in _ahead(store.scan_devices()):
+        await asyncio.to_thread(_take_devices, table, device_slots, device_rows, devices)
+    async for slots, rows in _ahead(store.scan_patterns()):
+        await asyncio.to_thread(_take_patterns, table, slots, rows, patterns)
+    await asyncio.to_thread(_link, table, devices.slots(), patterns.slots())
+    return Totals(0, len(patterns.slots()), len(devices.slots()), patterns.digest, devices.digest)
+
+
+async def _ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
+    """Yield every block, reading the next one while the last is being used."""
+    reading = asyncio.ensure_future(anext(blocks, None))
+    try:
+        while (block := await reading) is not None:
+            reading = asyncio.ensure_future(anext(blocks, None))
+            yield block
+    finally:
+        reading.cancel()
+
+
+def _take_devices(table: Table, slots: Slots, rows: DeviceRows, total: _Sum) -> None:
+    _fits(slots, len(table.devices), "MAX_DEVICES")
+    table.devices[slots] = rows
+    table.device_directory.put(device_keys(rows["device_id"].tobytes()), slots)
+    total.add(slots, rows)
+
+
+def _take_patterns(table: Table, slots: Slots, rows: PatternRows, total: _Sum) -> None:
+    _fits(slots, len(table.patterns), "MAX_PATTERNS")
+    table.patterns[slots] = rows
+    ids = np.frombuffer(rows["pattern_id"].tobytes(), "<u8").reshape(-1, 2)
+    keys = pattern_keys(ids, rows["device"].astype(np.int64))
+    table.pattern_directory.put(keys, slots)
+    total.add(slots, rows)
+
+
+def _fits(slots: Slots, capacity: int, variable: str) -> None:
+    if len(slots) and slots[-1] >= capacity:
+        raise DamagedStoreError(
+            f"a stored row has number {slots[-1]}, but {variable} is {capacity}: raise {variable}"
+        )
+
+
+def _link(table: Table, devices: Slots, patterns: Slots) -> None:
+    """Work out what follows from the rows: free slots, lists, support."""
+    _free(table.free_devices, devices)
+    _free(table.free_patterns, patterns)
+    owners = table.patterns["device"][patterns]
+    order = np.argsort(owners, kind="stable")
+    owners, patterns = owners[order], patterns[order]
+    table.link(devices, Holding(np.searchsorted(devices, owners), patterns))
+    starts = np.flatnonzero(np.diff(owners.astype(np.int64), prepend=-1))
+    cuts = np.searchsorted(starts, np.arange(0, len(patterns), _BLOCK))
+    bounds = [*starts[cuts[cuts < len(starts)]].tolist(), len(patterns)]
+    for start, end in pairwise(bounds):  # whole devices: none counts twice
+        _support(table, owners[start:end], patterns[start:end])
+
+
+def _free(free: FreeSlots, slots: Slots) -> None:
+    free.used = int(slots[-1]) + 1 if len(slots) else 0
+    unused = np.ones(free.used, bool)
+    unused[slots] = False
+    free.freed = np.flatnonzero(unused).tolist()
+
+
+def _support(table: Table, owners: NDArray[np.uint32], patterns: Slots) -> None:
+    """Count each device once for each content that its patterns name."""
+    contents = table.patterns["contents"][patterns]
+    pairs = (owners.astype(np.uint64) << np.uint64(32))[:, None] | contents
+    supported = np.unique(pairs[contents > 0]) & np.uint64(0xFFFFFFFF)
+    np.add.at(table.support, supported.astype(np.int64), np.uint32(1))
