@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import ingest, restart, search, sync
+from benchmarks import bloat, ingest, restart, search, sync
 from benchmarks.report import REPORT, Measurement, table, write
 from examples.demo.postgres import PostgresServer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "ingest": ingest.measure,
     "sync": sync.measure,
+    "bloat": bloat.measure,
     "restart": restart.measure,
     "search": lambda _: search.measure(),
 }

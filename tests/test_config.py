@@ -89,4 +89,6 @@ def test_every_default_but_the_unset_ones_can_be_written_out() -> None:
 
 def shown(default: object) -> str:
     """Return a default as the table writes it."""
-    return "unset" if default in (None, {}) else f"`{default}`"
+    if default in (None, {}):
+        return "unset"
+    return f"`{int(default) if isinstance(default, bool) else default}`"

@@ -57,7 +57,8 @@ CREATE TABLE constellation.device (
 COMMENT ON TABLE constellation.device IS
   'Devices and their cursors (incarnation, seq), by row number (slot).';
 
--- Room on each page lets an update stay there and touch no index (HOT); early, frequent vacuums keep
+-- Room on each page (for one pattern, for many devices) lets an update stay there and touch no index
+-- (HOT); early, frequent vacuums keep
 -- the tables their size. Eight partitions let eight of them run at once, each over an eighth.
 DO $$
 BEGIN
@@ -65,7 +66,7 @@ BEGIN
     EXECUTE format(
       'CREATE TABLE constellation.pattern_%1$s PARTITION OF constellation.pattern
          FOR VALUES WITH (MODULUS 8, REMAINDER %1$s)
-         WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,
+         WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02,
                autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.1)',
       part);
     EXECUTE format('ALTER TABLE constellation.pattern_%s ALTER embedding SET STORAGE PLAIN', part);

@@ -1,0 +1,111 @@
+"""What steady updates do to the tables in PostgreSQL: their size, and how many touch no index."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import psycopg
+
+from benchmarks.patterns import real_patterns
+from benchmarks.report import Measurement
+from benchmarks.stored import fill
+from constellation.core.patterns import DEVICE, PATTERN
+from constellation.core.store import Changes
+from constellation.storage.migrations import migrate
+from constellation.storage.postgres import open_postgres
+from constellation.storage.postgres_pool import PostgresSettings
+
+if TYPE_CHECKING:
+    from constellation.storage.postgres import PostgresPatternStore
+    from examples.demo.postgres import PostgresServer
+
+_PATTERNS: Final = 40_000
+_PER_DEVICE: Final = 8
+_COMMITS: Final = 480
+_ROWS: Final = 250
+"""Patterns and devices that each commit replaces: three rounds over all patterns in the end."""
+_VACUUM_COMMITS: Final = 8
+"""After so many, as autovacuum would at its scale factors here."""
+_SIZE: Final = (
+    "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
+    " WHERE relkind = 'r' AND relnamespace = 'constellation'::regnamespace AND relname ~ %s"
+)
+_HOT: Final = (
+    "SELECT sum(n_tup_hot_upd)::float8 / sum(n_tup_upd) FROM pg_stat_user_tables WHERE relname ~ %s"
+)
+
+
+def measure(server: PostgresServer) -> list[Measurement]:
+    """Fill, update three times over, and compare sizes."""
+    url = server.create("bloat")
+    before, after, hot, hot_devices = asyncio.run(_updated(url))
+    server.drop("bloat")
+    bytes_each = before / _PATTERNS
+    return [
+        Measurement(
+            "postgres_bytes_per_pattern",
+            bytes_each,
+            "bytes",
+            "a row in memory",
+            PATTERN.itemsize,
+            bytes_each / PATTERN.itemsize,
+        ),
+        Measurement(
+            "postgres_size_after_updates",
+            after / 1e6,
+            "MB",
+            "before three rounds of updates",
+            before / 1e6,
+            after / before,
+        ),
+        Measurement("postgres_hot_pattern_updates", hot, "", "all updates", 1.0, hot),
+        Measurement(
+            "postgres_hot_device_updates", hot_devices, "", "all updates", 1.0, hot_devices
+        ),
+    ]
+
+
+async def _updated(url: str) -> tuple[int, int, float, float]:
+    settings = PostgresSettings(url=url, owner="benchmark")
+    await migrate(url, settings.dialect)
+    async with open_postgres(settings) as store:
+        await fill(store, real_patterns(_PATTERNS), per_device=_PER_DEVICE)
+        await asyncio.to_thread(_vacuum, url)
+        before = await asyncio.to_thread(_asked, url, _SIZE, "^pattern_")
+        await _update(store, url)
+    after = await asyncio.to_thread(_asked, url, _SIZE, "^pattern_")
+    hot = await asyncio.to_thread(_asked, url, _HOT, "^pattern_")
+    hot_devices = await asyncio.to_thread(_asked, url, _HOT, "^device_")
+    return int(before), int(after), hot, hot_devices
+
+
+async def _update(store: PostgresPatternStore, url: str) -> None:
+    epoch, totals, random = await store.take_epoch(), await store.totals(), np.random.default_rng(5)
+    for commit in range(_COMMITS):
+        totals = replace(totals, lsn=totals.lsn + 1)
+        slots = random.choice(_PATTERNS, _ROWS, replace=False)
+        devices = random.choice(_PATTERNS // _PER_DEVICE, _ROWS, replace=False)
+        rows, device_rows = np.zeros(_ROWS, PATTERN), np.zeros(_ROWS, DEVICE)
+        rows["lsn"], device_rows["seq"] = totals.lsn, totals.lsn
+        rows["codes"] = random.integers(-127, 127, rows["codes"].shape)
+        change = Changes(
+            totals, slots=slots, rows=rows, device_slots=devices, device_rows=device_rows
+        )
+        await store.commit(epoch, change)
+        if commit % _VACUUM_COMMITS == _VACUUM_COMMITS - 1:
+            await asyncio.to_thread(_vacuum, url)
+
+
+def _vacuum(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM constellation.pattern, constellation.device")
+
+
+def _asked(url: str, query: str, tables: str) -> float:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query.encode(), (tables,)).fetchone()
+    assert row is not None
+    return float(row[0])
