@@ -33,6 +33,7 @@ _SIZE: Final = (
     "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = 'constellation'::regnamespace AND relname ~ %s"
 )
+_WAL: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 _HOT: Final = (
     "SELECT sum(n_tup_hot_upd)::float8 / sum(n_tup_upd) FROM pg_stat_user_tables WHERE relname ~ %s"
 )
@@ -41,10 +42,18 @@ _HOT: Final = (
 def measure(server: PostgresServer) -> list[Measurement]:
     """Fill, update three times over, and compare sizes."""
     url = server.create("bloat")
-    before, after, hot, hot_devices = asyncio.run(_updated(url))
+    before, after, hot, hot_devices, wal = asyncio.run(_updated(url))
     server.drop("bloat")
-    bytes_each = before / _PATTERNS
+    bytes_each, wal_each = before / _PATTERNS, wal / (_COMMITS * _ROWS)
     return [
+        Measurement(
+            "postgres_wal_bytes_per_delta",
+            wal_each,
+            "bytes",
+            "a row in memory",
+            PATTERN.itemsize,
+            wal_each / PATTERN.itemsize,
+        ),
         Measurement(
             "postgres_bytes_per_pattern",
             bytes_each,
@@ -68,18 +77,20 @@ def measure(server: PostgresServer) -> list[Measurement]:
     ]
 
 
-async def _updated(url: str) -> tuple[int, int, float, float]:
+async def _updated(url: str) -> tuple[float, float, float, float, float]:
     settings = PostgresSettings(url=url, owner="benchmark")
     await migrate(url, settings.dialect)
     async with open_postgres(settings) as store:
         await fill(store, real_patterns(_PATTERNS), per_device=_PER_DEVICE)
         await asyncio.to_thread(_vacuum, url)
         before = await asyncio.to_thread(_asked, url, _SIZE, "^pattern_")
+        wal = await asyncio.to_thread(_asked, url, _WAL)
         await _update(store, url)
+    wal = await asyncio.to_thread(_asked, url, _WAL) - wal
     after = await asyncio.to_thread(_asked, url, _SIZE, "^pattern_")
     hot = await asyncio.to_thread(_asked, url, _HOT, "^pattern_")
     hot_devices = await asyncio.to_thread(_asked, url, _HOT, "^device_")
-    return int(before), int(after), hot, hot_devices
+    return before, after, hot, hot_devices, wal
 
 
 async def _update(store: PostgresPatternStore, url: str) -> None:
@@ -104,8 +115,8 @@ def _vacuum(url: str) -> None:
         connection.execute("VACUUM constellation.pattern, constellation.device")
 
 
-def _asked(url: str, query: str, tables: str) -> float:
+def _asked(url: str, query: str, *parameters: str) -> float:
     with psycopg.connect(url) as connection:
-        row = connection.execute(query.encode(), (tables,)).fetchone()
+        row = connection.execute(query.encode(), parameters or None).fetchone()
     assert row is not None
     return float(row[0])

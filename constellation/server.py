@@ -118,37 +118,16 @@ def limits_of(config: ShardConfig) -> Limits:
 @asynccontextmanager
 async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[RunningShard]:
     """Run one shard: serving once entered, drained once left. A failed task fails the block."""
-    health = Health(SERVICES)
+    health, drain = Health(SERVICES), _Drain()
     files = snapshot_files(config)
-    manager = await _recovered(config, store, files)
-    limits = limits_of(config)
-    streams = OpenStreams(manager, limits)
-    manager.committer.on_taste_moved = streams.taste_moved
-    manager.on_published = streams.published
-    drain = _Drain()
-
     async with asyncio.TaskGroup() as tasks:
-        background = [
-            tasks.create_task(manager.committer.commit_forever(), name="committer"),
-            tasks.create_task(manager.feeder.feed_forever(), name="index_feeder"),
-            tasks.create_task(
-                manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS), name="index_rebuild"
-            ),
-            tasks.create_task(manager.similar.search_forever(), name="similar_search"),
-            tasks.create_task(
-                manager.publish_forever(config.global_interval_seconds), name="trends"
-            ),
-            tasks.create_task(
-                manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY), name="expiry"
-            ),
-            tasks.create_task(streams.feed_forever(), name="global_feed"),
-            tasks.create_task(streams.sweep_forever(), name="sweeper"),
-            tasks.create_task(store.hold_forever(), name="lease"),
-            tasks.create_task(health.watch_forever(store), name="store_watch"),
-        ]
-        if files is not None:
-            keeping = manager.snapshot_forever(files, config.snapshot_seconds)
-            background.append(tasks.create_task(keeping, name="snapshots"))
+        started = time.monotonic()
+        epoch = await store.take_epoch()
+        lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
+        manager = await _recovered(config, store, files, epoch)
+        manager.stats.recovery_seconds = time.monotonic() - started
+        streams = OpenStreams(manager, limits_of(config))
+        background = [lease, *_start_background(tasks, config, manager, streams, health)]
         server, port = await _start(config, manager, streams, health, drain)
         log.info(
             "shard_started",
@@ -166,11 +145,37 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
             await _stop(server, manager, streams, health, 0 if failed else seconds)
             if not failed:  # a feeder that is gone would never catch up
                 await manager.feeder.caught_up()
+                if files is not None:
+                    await manager.snapshot(files)
             for task in background:
                 task.cancel()
-    if files is not None:
-        await manager.snapshot(files)
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
+
+
+def _start_background(
+    tasks: asyncio.TaskGroup,
+    config: ShardConfig,
+    manager: ShardManager,
+    streams: OpenStreams,
+    health: Health,
+) -> list[asyncio.Task[None]]:
+    """Start what runs as long as the shard does; a task that ends before has failed."""
+    manager.committer.on_taste_moved = streams.taste_moved
+    manager.on_published = streams.published
+    work = {
+        "committer": manager.committer.commit_forever(),
+        "index_feeder": manager.feeder.feed_forever(),
+        "index_rebuild": manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS),
+        "similar_search": manager.similar.search_forever(),
+        "trends": manager.publish_forever(config.global_interval_seconds),
+        "expiry": manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY),
+        "global_feed": streams.feed_forever(),
+        "sweeper": streams.sweep_forever(),
+        "store_watch": health.watch_forever(manager.store),
+    }
+    if (files := snapshot_files(config)) is not None:
+        work["snapshots"] = manager.snapshot_forever(files, config.snapshot_seconds)
+    return [tasks.create_task(each, name=name) for name, each in work.items()]
 
 
 class _Drain:
@@ -186,10 +191,8 @@ class _Drain:
 
 
 async def _recovered(
-    config: ShardConfig, store: PatternStore, files: SnapshotFiles | None
+    config: ShardConfig, store: PatternStore, files: SnapshotFiles | None, epoch: int
 ) -> ShardManager:
-    started = time.monotonic()
-    epoch = await store.take_epoch()
     rules = rules_of(config)
     recovered = await recover(
         store,
@@ -208,7 +211,6 @@ async def _recovered(
         identity, rules, store, recovered, epoch=epoch, secret=await store.secret()
     )
     await manager.catalogue.load()
-    manager.stats.recovery_seconds = time.monotonic() - started
     return manager
 
 

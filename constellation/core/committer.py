@@ -102,6 +102,12 @@ class Committer:
         adding = asyncio.create_task(self._add_contents(contents), name="add_contents")
         return await asyncio.shield(adding)  # its caller may be cancelled, a write may not
 
+    async def forget_changes(self, through_lsn: int) -> None:
+        """Drop the log of changed slots that an index snapshot makes needless."""
+        async with self.writing:
+            await self._settle()
+            await self._store.forget_changes(self.epoch, through_lsn)
+
     async def expire(self, before: float) -> int:
         """Delete some devices that last synced before this time; return how many, 0 at the end."""
         async with self.writing:

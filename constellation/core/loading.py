@@ -101,6 +101,7 @@ async def _ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
             yield block
     finally:
         reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def _take_devices(table: Table, slots: Slots, rows: DeviceRows, total: _Sum) -> None:

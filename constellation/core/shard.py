@@ -161,7 +161,7 @@ class ShardManager:
         try:
             if payload is not None:
                 await asyncio.to_thread(files.write, lsn, payload)
-            await self.store.forget_changes(self.epoch, lsn)
+            await self.committer.forget_changes(lsn)
         except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
             log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return

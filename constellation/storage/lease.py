@@ -38,27 +38,40 @@ class Lease:
         self._connections = connections
         self._shard_id = shard_id
         self._owner = owner
+        self._changing = asyncio.Lock()
 
     async def take(self) -> int:
         """Raise the epoch and return it; waits for as long as another process holds the shard.
 
         Raises FencedError instead of waiting when this one held it before.
         """
-        waited = False
+        awaited = False
         while True:
-            async with self._connections.lend() as connection:
-                epoch = await self._raise(connection)
-                owner, left = await self._holder(connection)
-            if epoch is not None:
-                self.epoch = epoch
-                return epoch
-            if self.epoch:
-                raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
-            if not waited:
+            try:
+                owner, left = await self._try()
+            except NotReadyError:
+                if not awaited:
+                    raise
+                owner, left = "nobody who answers", _LOOK_SECONDS
+            if owner == self._owner:
+                return self.epoch
+            if not awaited:
                 log.warning("lease_awaited", owner=owner, seconds_left=round(left, 1))
-                waited = True
+                awaited = True
             jitter = random.uniform(0, 0.1)  # noqa: S311 - not a secret
             await asyncio.sleep(min(max(left, 0), _LOOK_SECONDS) + jitter)
+
+    async def _try(self) -> tuple[str, float]:
+        """Raise the epoch if that is allowed; return who holds the shard, and for how long."""
+        async with self._changing, self._connections.lend() as connection:
+            epoch = await self._raise(connection)
+            if epoch is not None:
+                self.epoch = epoch
+                return self._owner, self.seconds
+            owner, left = await self._holder(connection)
+            if self.epoch:
+                raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
+            return owner, left
 
     async def hold_forever(self) -> None:
         """Renew the lease in good time. Raises FencedError after a takeover."""
@@ -75,13 +88,16 @@ class Lease:
                 away = False
 
     async def renew(self) -> None:
-        """Renew the lease. Raises FencedError when it is another's by now."""
-        async with self._connections.lend() as connection:
+        """Renew the lease. Raises FencedError when it is another's by now.
+
+        It goes by the owner: when the answer to the last `take` was lost, the epoch is a later one.
+        """
+        async with self._changing, self._connections.lend() as connection:
             done = await connection.execute(
                 "UPDATE constellation.shard"
                 " SET lease_until = clock_timestamp() + make_interval(secs => %s)"
-                " WHERE shard_id = %s AND epoch = %s",
-                (self.seconds, self._shard_id, self.epoch),
+                " WHERE shard_id = %s AND owner = %s",
+                (self.seconds, self._shard_id, self._owner),
             )
             if done.rowcount != 1:
                 owner, _ = await self._holder(connection)
@@ -92,8 +108,8 @@ class Lease:
         async with self._connections.lend() as connection:
             await connection.execute(
                 "UPDATE constellation.shard SET lease_until = clock_timestamp()"
-                " WHERE shard_id = %s AND epoch = %s",
-                (self._shard_id, self.epoch),
+                " WHERE shard_id = %s AND owner = %s",
+                (self._shard_id, self._owner),
             )
 
     async def _raise(self, connection: AsyncConnection) -> int | None:

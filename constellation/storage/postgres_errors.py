@@ -44,6 +44,11 @@ _MEANINGS: Final[
         "{place} is damaged: {said}. Restore a backup",
     ),
     (
+        (errors.DiskFull,),
+        NotReadyError,
+        "{place} has no space left: {said}. Free some",
+    ),
+    (
         (errors.ReadOnlySqlTransaction,),
         NotReadyError,
         "{place} takes no writes: {said}. It may be a standby: POSTGRES_URL must lead to a primary",
@@ -82,6 +87,8 @@ _REFUSED_WORDS: Final = (
     "root certificate file",
     "SSL",
 )
+
+_FULL_WORDS: Final = ("too many clients", "remaining connection slots", "too many connections")
 
 
 def place_of(url: str) -> str:
@@ -127,6 +134,11 @@ def login_problem(place: str, error: psycopg.Error) -> ConstellationError:
     said = _said(error)
     if isinstance(error, _REFUSED) or any(words in said for words in _REFUSED_WORDS):
         return ConfigError(f"{place} refused the login: {said}. Mend POSTGRES_URL")
+    if any(words in said for words in _FULL_WORDS):
+        return NotReadyError(
+            f"{place} takes no more connections: {said}. "
+            "Raise its max_connections, or put PgBouncer in front"
+        )
     return NotReadyError(
         f"{place} does not answer: {said}. Start it, or mend the host and port in POSTGRES_URL"
     )

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from constellation.core.errors import NotReadyError
+from constellation.core.errors import ConfigError, NotReadyError
 from constellation.storage.dialect import PGVECTOR, Dialect
 from constellation.storage.postgres_errors import explained, login_problem
 
@@ -108,13 +108,13 @@ class Connections:
                 try:
                     yield connection
                 finally:
-                    late.cancel()
                     await _roll_back(connection)
+                    late.cancel()
                     await self._pool.putconn(connection)
-        except NotReadyError as error:
+        except (ConfigError, NotReadyError) as error:  # what was right at the start may be again
             self._problem = str(error)
             self._shunned_until = loop.time() + _SHUN_SECONDS
-            raise
+            raise NotReadyError(self._problem) from error
 
     async def _take(self) -> AsyncConnection:
         """Take a connection that lives, or say why there is none."""

@@ -114,6 +114,10 @@ class PostgresServer:
             process.send_signal(how)
             process.wait(_START_SECONDS)
 
+    def program(self, name: str) -> str:
+        """Return the path of one of PostgreSQL's own programs."""
+        return str(self._programs / name)
+
     def log(self) -> str:
         """Return what it has logged."""
         return (self._folder / "log").read_text(errors="replace")

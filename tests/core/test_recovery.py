@@ -92,6 +92,6 @@ async def test_a_database_behind_its_snapshot_is_refused(tmp_path: Path) -> None
         await _fill(shard, 1)
     Snapshots(tmp_path / "shard").write(10_000, b"later")
 
-    with pytest.raises(DamagedStoreError, match="was taken at 10000"):
+    with pytest.RaisesGroup(pytest.RaisesExc(DamagedStoreError, match="was taken at 10000")):
         async with running(**_settings(tmp_path)):
             pass

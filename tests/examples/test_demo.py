@@ -46,9 +46,14 @@ def acked(
 
 
 @pytest.mark.timeout(120)
-def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: str) -> None:
     run = subprocess.run(
-        demo_command(tmp_path, 24), cwd=ROOT, capture_output=True, text=True, check=False
+        [*demo_command(tmp_path, 24), "--store", store],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert run.returncode == 0, run.stdout + run.stderr

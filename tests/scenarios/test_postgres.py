@@ -23,6 +23,7 @@ from tests.eventually import eventually
 from tests.proxy import Proxy
 from tests.scenarios.processes import Serving, logged, port_of, run, serving, start_serving
 from tests.scenarios.pushing import Device, Stored, pushing, stored
+from tests.transport.pushing import push
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -125,6 +126,16 @@ async def test_of_two_processes_with_one_shard_id_one_serves_and_one_waits(
             if second.returncode is None:
                 second.kill()
                 await second.communicate()
+
+
+async def test_a_process_that_waits_for_its_shard_can_be_ended(postgres_url: str) -> None:
+    async with serving(postgres_url=postgres_url):
+        second = await start_serving(postgres_url=postgres_url)
+        await logged(second, "lease_awaited")
+
+        second.terminate()
+
+        assert (await Serving(second, 0).ended()).status == 0
 
 
 async def test_an_owner_that_slept_past_its_lease_writes_nothing_and_ends(
@@ -391,3 +402,76 @@ async def test_a_missing_extension_is_named(postgres_server: PostgresServer) -> 
     assert "does not offer the extension ruvector: install it" in not_offered.err
     assert "may not create the extension vector: have a superuser run" in not_allowed.err
     assert "CREATE EXTENSION vector" in not_allowed.err
+
+
+async def test_a_dump_restored_elsewhere_is_the_same_shard(
+    postgres_server: PostgresServer, own_url: str, tmp_path: Path
+) -> None:
+    """The restore drill of docs/operations.md, with the shard serving meanwhile."""
+    device, dump = Device(0), str(tmp_path / "shards.dump")
+    postgres_server.run("CREATE DATABASE drill TEMPLATE template1")
+    drill = postgres_server.url("drill")
+    async with serving(postgres_url=own_url) as shard:
+        await device.push(shard, lambda: None, 30)
+        for command in (
+            ("pg_dump", "--format=custom", "--schema=constellation", f"--file={dump}", own_url),
+            ("pg_restore", "--no-owner", f"--dbname={drill}", dump),
+        ):
+            done = await asyncio.create_subprocess_exec(
+                postgres_server.program(command[0]), *command[1:]
+            )
+            assert await done.wait() == 0
+
+    checked = await run("check", postgres_url=drill)
+    for url, file in ((own_url, "first"), (drill, "second")):
+        assert (await run("export", str(tmp_path / file), postgres_url=url)).status == 0
+
+    assert (checked.status, checked.out[:26]) == (0, "ok: 1 devices, 4 patterns,")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+async def test_an_index_snapshot_newer_than_the_database_is_discarded(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """A database that was restored, or failed over, knows less than the cache beside it."""
+    settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "exact_limit": 100}
+    async with running(**settings) as shard:
+        for number in range(60):
+            await push(shard.manager, number, 1, [Pattern(n, direction=n) for n in range(4)])
+        await shard.manager.feeder.caught_up()
+        await asyncio.to_thread(shard.manager.index.rebuild)
+    (snapshot,) = snapshots_in(tmp_path)
+    snapshot.rename(tmp_path / "index-100000.snapshot")
+
+    async with running(**settings) as shard:
+        assert len(shard.manager.index) == 240
+        assert snapshots_in(tmp_path) == []
+
+
+def snapshots_in(folder: Path) -> list[Path]:
+    return list(folder.glob("index-*"))
+
+
+async def test_people_can_read_patterns_in_sql(postgres_url: str) -> None:
+    async with running(postgres_url=postgres_url) as shard:
+        patterns = [Pattern(1, genres=("noir", "drama"), contents=("film:1",), success_rate=0.75)]
+        await push(shard.manager, 0, 1, patterns)
+
+    with psycopg.connect(postgres_url) as connection:
+        found = connection.execute(
+            "SELECT device_id::text, success_rate, time_of_day, day_type, content_type, genres,"
+            " content_ids, updated_at::text FROM constellation.readable_pattern WHERE shard_id = 0"
+        ).fetchall()
+
+    assert found == [
+        (
+            "01000000-0000-0000-0000-000000000000",
+            0.75,
+            "evening",
+            "weekday",
+            "movie",
+            ["drama", "noir"],
+            ["film:1"],
+            "2023-11-14 22:13:21+00",
+        )
+    ]

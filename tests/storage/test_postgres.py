@@ -131,6 +131,29 @@ async def test_an_owner_that_slept_past_its_lease_writes_nothing(postgres_url: s
         assert list(await patterns_in(second)) == [1]
 
 
+async def test_a_take_whose_answer_was_lost_leaves_the_owner_in_place(postgres_url: str) -> None:
+    async with behind_proxy(postgres_url) as (proxy, store):
+        epoch = await store.take_epoch()
+        proxy.cut_answers = lambda data: b"UPDATE 1" in data
+        with pytest.raises(NotReadyError):
+            await store.take_epoch()  # done, but nobody heard
+
+        proxy.cut_answers = lambda _: False
+        await once_ready(store._lease.renew)
+        assert await once_ready(store.take_epoch) == epoch + 2
+
+
+async def test_an_owner_keeps_its_lease_while_it_takes_a_new_epoch(postgres_url: str) -> None:
+    async with open_postgres(settings(postgres_url)) as store:
+        await store.take_epoch()
+        renewals = [store._lease.renew() for _ in range(20)]
+        takes = [store.take_epoch() for _ in range(20)]
+
+        await asyncio.gather(*(call for pair in zip(renewals, takes, strict=True) for call in pair))
+
+        assert await store.take_epoch() == 22
+
+
 async def test_a_takeover_waits_for_the_commit_that_is_under_way(postgres_url: str) -> None:
     """A row lock of the commit, not the lease, is what makes it wait."""
     async with (
