@@ -15,7 +15,7 @@ from constellation.commands.serve import run_serve
 from constellation.commands.status import ASKED_WRONGLY, FAILED
 from constellation.commands.transfer import run_export, run_import
 from constellation.config import ShardConfig, load
-from constellation.core.errors import ConfigError, ConstellationError
+from constellation.core.errors import ConfigError, ConstellationError, FencedError
 from constellation.telemetry import set_up_logs
 from constellation.transport.status import cause_of
 
@@ -71,6 +71,9 @@ def _run(run: Run, options: argparse.Namespace) -> int:
     except* ConfigError as group:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
         status = ASKED_WRONGLY
+    except* FencedError as group:
+        print(f"constellation: FENCED: {cause_of(group)}", file=sys.stderr)
+        status = FAILED
     except* ConstellationError as group:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
         status = FAILED

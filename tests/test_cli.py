@@ -71,7 +71,7 @@ async def test_check_asks_for_a_data_directory() -> None:
     finished = await run("check")
 
     assert finished.status == 2
-    assert "DATA_DIR is required" in finished.err
+    assert "DATA_DIR or POSTGRES_URL is required" in finished.err
 
 
 async def test_check_makes_nothing_where_there_is_no_shard(tmp_path: Path) -> None:

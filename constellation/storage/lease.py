@@ -101,6 +101,7 @@ class Lease:
             )
             if done.rowcount != 1:
                 owner, _ = await self._holder(connection)
+                log.error("fenced", epoch=self.epoch, owner=owner)
                 raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
 
     async def release(self) -> None:

@@ -8,11 +8,12 @@ make a takeover wait for the transaction, and a transaction that comes later see
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from constellation.core.errors import FencedError, OutcomeUnknownError, StoreFailedError
 from constellation.storage.binary_copy import (
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from constellation.core.patterns import Slots
     from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
     from constellation.storage.dialect import Dialect
-
-_SHUTDOWNS: Final = (errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow)
 
 
 class Statements:
@@ -230,18 +229,19 @@ async def _open_fenced(
 async def _committing(connection: AsyncConnection) -> AsyncIterator[None]:
     """Send what is done inside and COMMIT together.
 
-    Raises OutcomeUnknownError when the connection was lost before the answer came.
+    Raises OutcomeUnknownError unless the server itself says that the transaction has failed:
+    whatever else goes wrong may have gone wrong after COMMIT was done.
     """
     try:
         async with connection.pipeline():
             yield
             await connection.execute("COMMIT")
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        if connection.closed or isinstance(error, _SHUTDOWNS):
-            raise OutcomeUnknownError(
-                "PostgreSQL was lost during a commit; what became of it is settled once it is back"
-            ) from error
-        raise
+    except psycopg.Error as error:
+        if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+            raise
+        raise OutcomeUnknownError(
+            "PostgreSQL was lost during a commit; what became of it is settled once it is back"
+        ) from error
 
 
 async def _copy(connection: AsyncConnection, statement: sql.SQL, rows: bytes) -> None:

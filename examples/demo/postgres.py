@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -28,7 +28,6 @@ _TREE: Final = "pginstall18"
 _PORTER: Final = "nobody"
 """PostgreSQL refuses to run as root; as root, this user runs it."""
 _START_SECONDS: Final = 30.0
-_PR_SET_PDEATHSIG: Final = 1
 _TRAVERSABLE: Final = 0o005
 
 
@@ -90,6 +89,7 @@ class PostgresServer:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *_as_porter("--pdeathsig=QUIT"),
                     *(self._programs / "postgres", "-D", self._folder / "data"),
                     *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
                     *(word for setting in self._settings for word in ("-c", setting)),
@@ -98,8 +98,6 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is ours; we end it
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no lock
-                **_unprivileged(),
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
@@ -124,14 +122,14 @@ class PostgresServer:
 
     def _make(self) -> None:
         """Make the cluster; superuser `postgres` with a password."""
-        user = _unprivileged()
-        if user:
+        if _is_root():
             shutil.chown(self._folder, _PORTER)
         password_file = self._folder / "password"
         password_file.write_text(self._password)
         password_file.chmod(0o644)  # inside a folder that only that user enters
         done = subprocess.run(
             [
+                *_as_porter(),
                 *(self._programs / "initdb", "-D", self._folder / "data", "-U", USER),
                 *("--pwfile", password_file, "--auth=scram-sha-256", "--encoding=UTF8"),
                 *("--locale=C", "--no-sync"),
@@ -140,7 +138,6 @@ class PostgresServer:
             text=True,
             check=False,
             cwd=self._folder,
-            **user,
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stderr}")
@@ -160,7 +157,7 @@ def _programs(folder: Path) -> Path:
     assert spec.submodule_search_locations is not None
     package = Path(next(iter(spec.submodule_search_locations)))
     programs = package / _TREE / "bin"
-    if not _unprivileged() or _is_open(programs):
+    if not _is_root() or _is_open(programs):
         return programs
     folder.chmod(0o755)
     site = folder / "site"  # the programs look for libraries beside the package
@@ -174,13 +171,20 @@ def _is_open(folder: Path) -> bool:
     return all(part.stat().st_mode & _TRAVERSABLE == _TRAVERSABLE for part in parents)
 
 
-def _unprivileged() -> dict[str, Any]:
-    """Return how to start a process that is not root's."""
-    return {"user": _PORTER, "extra_groups": []} if os.geteuid() == 0 else {}
+def _as_porter(*options: str) -> list[str]:
+    """Return what runs a program as a user that is not root.
+
+    util-linux's setpriv, since to fork this process, with gRPC's threads in it, is not safe.
+    """
+    if not _is_root():
+        return ["setpriv", *options, "--"] if options else []
+    porter = pwd.getpwnam(_PORTER)
+    user = (f"--reuid={porter.pw_uid}", f"--regid={porter.pw_gid}", "--clear-groups")
+    return ["setpriv", *user, *options, "--"]
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def _free_port() -> int:

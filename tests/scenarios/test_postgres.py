@@ -59,13 +59,13 @@ async def test_a_database_that_crashes_under_load_loses_no_acked_delta(
     devices = [Device(number) for number in range(DEVICES)]
     acks: asyncio.Queue[None] = asyncio.Queue()
     async with serving(postgres_url=own_url) as shard:
-        load = asyncio.create_task(push_through(devices, shard, acks, 120))
-        for _ in range(CRASHES):
-            for _ in range(300):
-                await acks.get()
-            postgres_server.stop(signal.SIGQUIT)
-            postgres_server.start()
-        await load
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(push_through(devices, shard, acks, 120))
+            for _ in range(CRASHES):
+                for _ in range(300):
+                    await acks.get()
+                postgres_server.stop(signal.SIGQUIT)
+                postgres_server.start()
         shard.process.terminate()
         finished = await shard.ended()
 
@@ -81,12 +81,12 @@ async def test_backends_killed_under_load_lose_no_acked_delta(postgres_url: str)
     devices = [Device(number) for number in range(DEVICES)]
     acks: asyncio.Queue[None] = asyncio.Queue()
     async with serving(postgres_url=postgres_url) as shard:
-        load = asyncio.create_task(push_through(devices, shard, acks, 100))
-        for _ in range(5):
-            for _ in range(150):
-                await acks.get()
-            await asyncio.to_thread(_kill_backends, postgres_url)
-        await load
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(push_through(devices, shard, acks, 100))
+            for _ in range(5):
+                for _ in range(150):
+                    await acks.get()
+                await asyncio.to_thread(_kill_backends, postgres_url)
         shard.process.terminate()
         assert (await shard.ended()).status == 0
 
@@ -165,7 +165,7 @@ async def test_an_owner_that_slept_past_its_lease_writes_nothing_and_ends(
             assert (await owner.ended()).status == 0
 
     assert finished.status == 1
-    assert "epoch 1 was taken over by" in finished.err
+    assert "constellation: FENCED: epoch 1 was taken over by" in finished.err
     assert '"fenced"' in finished.err
     assert "Traceback" not in finished.err
     found = await stored(6, postgres_url=postgres_url)
