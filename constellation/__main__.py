@@ -7,6 +7,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
+import structlog
 import uvloop
 
 from constellation.commands.check import run_check
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     Run = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
+
+log = structlog.get_logger(__name__)
 
 _EPILOG = """\
 Every setting is an environment variable: docs/operations.md lists them.
@@ -72,6 +75,7 @@ def _run(run: Run, options: argparse.Namespace) -> int:
         print(f"constellation: {cause_of(group)}", file=sys.stderr)
         status = ASKED_WRONGLY
     except* FencedError as group:
+        log.error("fenced", problem=str(cause_of(group)))  # noqa: TRY400 - no traceback: told whole
         print(f"constellation: FENCED: {cause_of(group)}", file=sys.stderr)
         status = FAILED
     except* ConstellationError as group:

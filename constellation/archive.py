@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,7 +34,7 @@ from constellation.core.patterns import (
     digest,
 )
 from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
-from constellation.core.words import NewWords, Words
+from constellation.core.words import NewWords, Words, check_word
 from constellation.encoding import DIMENSION, ID_BYTES
 
 if TYPE_CHECKING:
@@ -47,16 +48,17 @@ HEAD: Final = {"format": "constellation", "version": 1}
 KINDS: Final = frozenset({"head", "content", "device", "count", "end"})
 _DEVICES_AT_ONCE: Final = 512
 _MODULUS: Final = 2**64
+_UINT32: Final = 2**32 - 1
 _PATTERN_NUMBERS: Final = (
-    "sample_count",
-    "created_at",
-    "updated_at",
-    "time_of_day",
-    "day_type",
-    "content_type",
+    ("sample_count", 1, MAX_SAMPLE_COUNT),
+    ("created_at", 0, _UINT32),
+    ("updated_at", 0, _UINT32),
+    ("time_of_day", 0, LAST_TIME_OF_DAY),
+    ("day_type", 0, LAST_DAY_TYPE),
+    ("content_type", 0, LAST_CONTENT_TYPE),
 )
-
-_COUNT: Final = np.dtype([("hour", "<u4"), ("content", "<u4"), ("devices", "<u4")])
+"""Columns of a pattern that are numbers, in the order of its row, and what they may be."""
+_ID: Final = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 
 Line = Mapping[str, Any]
 T = TypeVar("T")
@@ -77,7 +79,7 @@ class Tally:
             case "content":
                 return replace(self, contents=self.contents + 1)
             case "device":
-                patterns = self.patterns + len(line.get("patterns", ()))
+                patterns = self.patterns + len(line["patterns"])
                 return replace(self, devices=self.devices + 1, patterns=patterns)
             case _:
                 return replace(self, counts=self.counts + 1)
@@ -146,13 +148,14 @@ def _device(row: np.void, words: Words) -> dict[str, Any]:
 
 def _patterns(rows: PatternRows, words: Words) -> list[dict[str, Any]]:
     rates = rows["success_rate"].astype("U32").astype(float).tolist()  # the shortest that is exact
-    numbers = [rows[name].tolist() for name in _PATTERN_NUMBERS]
+    names = [name for name, _, _ in _PATTERN_NUMBERS]
+    numbers = [rows[name].tolist() for name in names]
     genres, contents = rows["genres"].tolist(), rows["contents"].tolist()
     return [
         {
             "pattern_id": row["pattern_id"].tobytes().hex(),
             "success_rate": rates[at],
-            **{name: column[at] for name, column in zip(_PATTERN_NUMBERS, numbers, strict=True)},
+            **{name: column[at] for name, column in zip(names, numbers, strict=True)},
             "genres": [words.text(WordKind.GENRE, number) for number in genres[at] if number],
             "content_ids": [
                 words.text(WordKind.CONTENT, number) for number in contents[at] if number
@@ -197,64 +200,67 @@ def parse(text: bytes, number: int) -> tuple[str, Numbered]:
 class Writer:
     """Turns lines into what a store has to write: an empty one, commit by commit.
 
-    Every method raises InvalidInputError for a line that is wrong.
+    Each commit states the totals of the whole archive, where these are known: a store that got only
+    a part of it does not add up, and is never served. Every method raises InvalidInputError for a
+    line that is wrong.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Totals | None = None) -> None:
+        self.totals = Totals()
+        """Of what was prepared so far."""
+        self._whole = whole
         self._words = Words()
-        self._totals = Totals()
-        self._last_device = ""
+        self._last: dict[str, tuple[int, str]] = {}
+
+    def begin(self) -> Changes:
+        """Return the first commit, which makes the store one that does not add up yet."""
+        return Changes(self._next())
 
     def prepare(self, kind: str, lines: Sequence[Numbered]) -> Prepared:
         """Return what some lines of one kind make a store write."""
         match kind:
             case "content":
-                return self.contents(lines)
+                return self._contents(lines)
             case "device":
-                return self.devices(lines)
+                return self._devices(lines)
             case "count":
-                return self.counts(lines)
+                return self._counts(lines)
             case _:
                 raise InvalidInputError(f"line {lines[0].number}", f"must not be a {kind}")
 
-    def contents(self, lines: Sequence[Numbered]) -> ContentBatch:
-        """Return contents and the words they bring."""
+    def _contents(self, lines: Sequence[Numbered]) -> ContentBatch:
         words = NewWords(self._words)
         contents = [_converted(line, _to_content) for line in lines]
+        for line, content in zip(lines, contents, strict=True):
+            self._require_order(line, "content", (0, content.content_id))
         words.numbers(WordKind.CONTENT, [content.content_id for content in contents])
         for content in contents:
             words.numbers(WordKind.GENRE, content.genres)
         self._words.add(words.words())
         return ContentBatch(contents, words.words())
 
-    def devices(self, lines: Sequence[Numbered]) -> Changes:
-        """Return the commit that stores some devices with their patterns."""
-        words = NewWords(self._words)
-        first = self._totals.devices
-        found = [_converted(line, partial(_to_device, words=words)) for line in lines]
-        patterns = [
-            pattern
-            for place, line in enumerate(lines)
-            for pattern in _converted(
-                line, partial(_to_patterns, device=first + place, words=words)
-            )
-        ]
-        self._require_order(lines)
-        devices, rows = _array(found, DEVICE, lines), _array(patterns, PATTERN, lines)
-        _require_valid(rows, lines)
-        rows["lsn"] = self._totals.lsn + 1
+    def _devices(self, lines: Sequence[Numbered]) -> Changes:
+        words, first = NewWords(self._words), self.totals.devices
+        found, patterns = [], []
+        for place, line in enumerate(lines):
+            found.append(_converted(line, partial(_to_device, words=words)))
+            self._require_order(line, "device", (0, line.found["device_id"]))
+            convert = partial(_to_patterns, device=first + place, words=words)
+            patterns += _converted(line, convert)
+        devices, rows = np.array(found, DEVICE), np.array(patterns, PATTERN)
+        rows["lsn"] = self.totals.lsn + 1
         device_slots = np.arange(first, first + len(devices))
-        slots = np.arange(self._totals.patterns, self._totals.patterns + len(rows))
+        slots = np.arange(self.totals.patterns, self.totals.patterns + len(rows))
         self._words.add(words.words())
-        self._totals = Totals(
-            self._totals.lsn + 1,
-            self._totals.patterns + len(rows),
-            first + len(devices),
-            (self._totals.pattern_digest + digest(slots, rows)) % _MODULUS,
-            (self._totals.device_digest + digest(device_slots, devices)) % _MODULUS,
+        self.totals = replace(
+            self.totals,
+            patterns=self.totals.patterns + len(rows),
+            devices=first + len(devices),
+            pattern_digest=(self.totals.pattern_digest + digest(slots, rows)) % _MODULUS,
+            device_digest=(self.totals.device_digest + digest(device_slots, devices)) % _MODULUS,
         )
         return Changes(
-            self._totals,
+            self._next(),
             slots=slots,
             rows=rows,
             device_slots=device_slots,
@@ -262,24 +268,28 @@ class Writer:
             words=words.words(),
         )
 
-    def counts(self, lines: Sequence[Numbered]) -> Changes:
-        """Return the commit that stores some hourly counts."""
+    def _counts(self, lines: Sequence[Numbered]) -> Changes:
         words = NewWords(self._words)
         found = [_converted(line, partial(_to_count, words=words)) for line in lines]
-        hours, contents, devices = _array(found, _COUNT, lines).view("<u4").reshape(-1, 3).T
-        self._words.add(words.words())
-        self._totals = replace(self._totals, lsn=self._totals.lsn + 1)
-        counts = HourlyCounts(hours.copy(), contents.copy(), devices.copy())
-        return Changes(self._totals, words=words.words(), counts=counts)
-
-    def _require_order(self, lines: Sequence[Numbered]) -> None:
         for line in lines:
-            device_id = line.found["device_id"]
-            if device_id <= self._last_device:
-                raise InvalidInputError(
-                    f"line {line.number}", f"device {device_id} comes twice, or out of order"
-                )
-            self._last_device = device_id
+            self._require_order(line, "count", (line.found["hour"], line.found["content_id"]))
+        hours, contents, devices = np.array(found, np.uint32).T
+        self._words.add(words.words())
+        return Changes(
+            self._next(), words=words.words(), counts=HourlyCounts(hours, contents, devices)
+        )
+
+    def _next(self) -> Totals:
+        """Return the totals of the next commit."""
+        self.totals = replace(self.totals, lsn=self.totals.lsn + 1)
+        return replace(self._whole or self.totals, lsn=self.totals.lsn)
+
+    def _require_order(self, line: Numbered, kind: str, key: tuple[int, str]) -> None:
+        if kind in self._last and key <= self._last[kind]:
+            raise InvalidInputError(
+                f"line {line.number}", f"{kind} {key[1]} comes twice, or out of order"
+            )
+        self._last[kind] = key
 
 
 def _converted(line: Numbered, convert: Callable[[Line], T]) -> T:
@@ -291,91 +301,93 @@ def _converted(line: Numbered, convert: Callable[[Line], T]) -> T:
         raise InvalidInputError(f"line {line.number}", f"is wrong: {error}") from error
 
 
-def _array(
-    rows: Sequence[tuple[Any, ...]], dtype: np.dtype[np.void], lines: Sequence[Numbered]
-) -> NDArray[np.void]:
-    try:
-        return np.array(rows, dtype)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(_where(lines), f"hold a wrong number: {error}") from error
-
-
-def _require_valid(rows: PatternRows, lines: Sequence[Numbered]) -> None:
-    rates, counts = rows["success_rate"], rows["sample_count"]
-    for name, valid in (
-        ("success_rate", (rates >= 0) & (rates <= 1)),
-        ("sample_count", (counts >= 1) & (counts <= MAX_SAMPLE_COUNT)),
-        ("time_of_day", rows["time_of_day"] <= LAST_TIME_OF_DAY),
-        ("day_type", rows["day_type"] <= LAST_DAY_TYPE),
-        ("content_type", rows["content_type"] <= LAST_CONTENT_TYPE),
-    ):
-        if not valid.all():
-            raise InvalidInputError(_where(lines), f"hold a wrong {name}: {rows[name][~valid][0]}")
-
-
-def _where(lines: Sequence[Numbered]) -> str:
-    return f"lines {lines[0].number} to {lines[-1].number}"
-
-
 def _to_content(line: Line) -> Content:
+    genres = [check_word(_text(genre)) for genre in _list(line["genres"])]
+    title = _text(line["title"])
+    if "\0" in title or len(genres) > GENRES:
+        raise ValueError(f"a title must not hold NUL, and genres be at most {GENRES}")
     return Content(
-        line["content_id"],
-        line["title"],
-        line["content_type"],
-        tuple(line["genres"]),
-        line["year"],
+        check_word(_text(line["content_id"])),
+        title,
+        _integer(line["content_type"], 1, LAST_CONTENT_TYPE),
+        tuple(genres),
+        _integer(line["year"], 0, _UINT32),
         _codes(line),
     )
 
 
 def _to_device(line: Line, words: NewWords) -> tuple[Any, ...]:
-    signals = words.numbers(WordKind.CONTENT, line["signal_content_ids"])
     return (
         _id(line["device_id"]),
-        line["incarnation"],
-        line["seq"],
-        line["synced_at"],
-        line["signal_hour"],
-        _padded(signals, SIGNALS_PER_HOUR),
+        _integer(line["incarnation"], 1, 2**64 - 1),
+        _integer(line["seq"], 0, 2**63 - 1),
+        _integer(line["synced_at"], 0, _UINT32),
+        _integer(line["signal_hour"], 0, _UINT32),
+        _numbers(line["signal_content_ids"], WordKind.CONTENT, SIGNALS_PER_HOUR, words),
     )
 
 
 def _to_patterns(line: Line, device: int, words: NewWords) -> list[tuple[Any, ...]]:
-    ids = [pattern["pattern_id"] for pattern in line["patterns"]]
+    patterns = _list(line["patterns"])
+    ids = [pattern["pattern_id"] for pattern in patterns]
     if sorted(set(ids)) != ids:
         raise ValueError("a pattern comes twice, or out of order")
-    return [_to_pattern(pattern, device, words) for pattern in line["patterns"]]
+    return [_to_pattern(pattern, device, words) for pattern in patterns]
 
 
 def _to_count(line: Line, words: NewWords) -> tuple[int, ...]:
-    (number,) = words.numbers(WordKind.CONTENT, [line["content_id"]])
-    return (line["hour"], number, line["devices"])
+    (number,) = _numbers([line["content_id"]], WordKind.CONTENT, 1, words)
+    return (_integer(line["hour"], 0, _UINT32), number, _integer(line["devices"], 0, _UINT32))
 
 
 def _to_pattern(line: Line, device: int, words: NewWords) -> tuple[Any, ...]:
     return (
         0,  # its commit, once that is known
         device,
-        line["success_rate"],
-        *(line[name] for name in _PATTERN_NUMBERS),
+        _rate(line["success_rate"]),
+        *(_integer(line[name], low, high) for name, low, high in _PATTERN_NUMBERS),
         0,
         _id(line["pattern_id"]),
-        _padded(words.numbers(WordKind.GENRE, line["genres"]), GENRES),
-        _padded(words.numbers(WordKind.CONTENT, line["content_ids"]), CONTENTS),
+        _numbers(line["genres"], WordKind.GENRE, GENRES, words),
+        _numbers(line["content_ids"], WordKind.CONTENT, CONTENTS, words),
         np.frombuffer(_codes(line), np.int8),
     )
 
 
-def _id(text: str) -> bytes:
-    found = bytes.fromhex(text)
-    if len(found) != ID_BYTES:
-        raise ValueError(f"an id must be {ID_BYTES} bytes, got {text!r}")
-    return found
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be text, got {value!r}")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"must be a list, got {value!r}")
+    return value
+
+
+def _integer(value: object, low: int, high: int) -> int:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"a number must be from {low} to {high}, got {value!r}")
+    return value
+
+
+def _rate(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"a success_rate must be from 0 to 1, got {value!r}")
+    return value
+
+
+def _id(text: object) -> bytes:
+    """Read an id; one text for each, so that their order is that of the bytes."""
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise ValueError(f"an id must be {2 * ID_BYTES} digits of lower-case hex, got {text!r}")
+    return bytes.fromhex(text)
 
 
 def _codes(line: Line) -> bytes:
     try:
-        codes = base64.b64decode(line["embedding"], validate=True)
+        codes = base64.b64decode(_text(line["embedding"]), validate=True)
     except binascii.Error as error:
         raise ValueError(f"an embedding is not base64: {error}") from error
     if len(codes) != DIMENSION or not any(codes):
@@ -383,7 +395,9 @@ def _codes(line: Line) -> bytes:
     return codes
 
 
-def _padded(numbers: Sequence[int], width: int) -> tuple[int, ...]:
+def _numbers(texts: object, kind: WordKind, width: int, words: NewWords) -> tuple[int, ...]:
+    """Return the numbers of some words, 0 for none, as many as a row has."""
+    numbers = words.numbers(kind, [check_word(_text(text)) for text in _list(texts)])
     if len(numbers) > width or 0 in numbers:
         raise ValueError(f"at most {width} words, and no more than a shard can number")
     return (*numbers, *(0,) * (width - len(numbers)))

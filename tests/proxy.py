@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-Watch = "Callable[[bytes], bool]"
+
+@dataclass
+class LostCommit:
+    """A transaction of PostgreSQL whose COMMIT, or its answer, gets lost."""
+
+    holding: bytes
+    """Text in one of its requests, which no other transaction has."""
+    answered: bool
+    """The server does it, and nobody hears; else it never gets there."""
+    armed: bool = False
 
 
 class Proxy:
@@ -26,8 +36,9 @@ class Proxy:
         """Loses the connection instead of handing on a request of which this is true."""
         self.cut_answers: Callable[[bytes], bool] = lambda _: False
         """The same for answers: the server has done it, and nobody hears."""
+        self.lost_commit: LostCommit | None = None
+        """Happens once, then is None."""
         self.cuts = 0
-        self.refusing = False
 
     @classmethod
     @asynccontextmanager
@@ -55,9 +66,6 @@ class Proxy:
         self._answering.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refusing:
-            writer.transport.abort()
-            return
         far_reader, far_writer = await asyncio.open_connection(self._host, self._target_port)
         self._streams |= {writer, far_writer}
         try:
@@ -77,9 +85,20 @@ class Proxy:
         while data := await reader.read(65_536):
             if watch == "cut_answers":
                 await self._answering.wait()
-            if getattr(self, watch)(data):
+            if getattr(self, watch)(data) or self._loses(data, watch == "cut_answers"):
                 self.cuts += 1
                 break
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError
+
+    def _loses(self, data: bytes, is_answer: bool) -> bool:  # noqa: FBT001 - private
+        lost = self.lost_commit
+        if lost is None:
+            return False
+        if not is_answer:
+            lost.armed |= lost.holding in data
+        if not (lost.armed and is_answer == lost.answered and b"COMMIT\0" in data):
+            return False
+        self.lost_commit = None
+        return True

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from constellation.archive import Writer, parse
 from constellation.commands.transfer import run_import
 from constellation.config import ShardConfig
 from constellation.core.errors import InvalidInputError
-from constellation.core.store import Content
+from constellation.core.store import Changes, Content
+from constellation.storage.sqlite import open_sqlite
 from tests.batches import Pattern
 from tests.conftest import running
 from tests.scenarios.processes import Finished, run
@@ -45,6 +47,21 @@ async def fill(shard: RunningShard) -> None:
         await push(manager, device, 1, patterns)
         signals = [("film:1", hour), (f"film:{device % 3}", hour)]
         await push(manager, device, 2, [Pattern(2, direction=device)], [1, 3], signals)
+
+
+ID_ONLY = json.dumps(
+    {
+        "device_id": "01" * 16,
+        "incarnation": 1,
+        "seq": 1,
+        "synced_at": 1,
+        "signal_hour": 0,
+        "signal_content_ids": [],
+    }
+)
+A_CONTENT = json.dumps(
+    {"content": {"content_id": "a", "title": "", "content_type": 0, "genres": [], "year": 1}}
+)
 
 
 def place(kind: str, tmp_path: Path, url: str) -> dict[str, Any]:
@@ -127,7 +144,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
         "line 1 must be": [first, second, end],
         "line 2 is not a JSON object": [head, first[:-9], second, end],
         "comes twice, or out of order": [head, second, first, end],
-        "lines 2 to 3 hold a wrong success_rate: 1.5": [
+        "line 2 is wrong: a success_rate must be from 0 to 1, got 1.5": [
             head,
             broken(first, success_rate=1.5),
             second,
@@ -139,13 +156,33 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: an id must be 16 bytes": [
+        "line 2 is wrong: an id must be 32 digits of lower-case hex": [
             head,
             broken(first, pattern_id="00"),
             second,
             end,
         ],
-        "lines 2 to 3 hold a wrong number": [head, broken(first, sample_count=-1), second, end],
+        "line 2 is wrong: a number must be from 1 to 1000000000, got -1": [
+            head,
+            broken(first, sample_count=-1),
+            second,
+            end,
+        ],
+        "line 2 is wrong: must be a list, got 'noir'": [
+            head,
+            broken(first, genres="noir"),
+            second,
+            end,
+        ],
+        "line 2 is wrong: must not hold NUL": [head, broken(first, genres=["a\0"]), second, end],
+        "line 2 is wrong: at most 8 words": [
+            head,
+            broken(first, genres=list("abcdefghi")),
+            second,
+            end,
+        ],
+        "line 2 lacks 'patterns'": [head, '{"device": {}}'.replace("{}", ID_ONLY), second, end],
+        "line 2 is wrong: a number must be from 1 to 4, got 0": [head, A_CONTENT, first, end],
         "line 3 is of an unknown kind, 'surprise'": [head, first, '{"surprise": {}}', end],
         "goes on after its last line": [head, first, second, end, first],
     }
@@ -172,13 +209,36 @@ async def test_an_import_needs_an_empty_store_and_enough_room(tmp_path: Path) ->
     nowhere = await run("import", file)
     nothing = await run("export", str(tmp_path / "out"))
 
-    assert {each.status for each in (full, small, missing, nowhere, nothing)} == {2}
+    assert [each.status for each in (full, small, missing, nowhere, nothing)] == [2] * 5
     assert "is not empty: an import needs an empty store" in full.err
     assert "the export has 2 devices, but MAX_DEVICES is 1: raise it" in small.err
     assert f"there is no file {tmp_path / 'none'}" in missing.err
     assert "DATA_DIR or POSTGRES_URL is required" in nowhere.err
     assert "DATA_DIR or POSTGRES_URL is required" in nothing.err
     assert not (tmp_path / "out").exists()
+
+
+async def test_an_import_that_did_not_finish_is_never_served(tmp_path: Path) -> None:
+    lines = [line.encode() for line in await exported(tmp_path)]
+    checked = Writer()
+    checked.begin()
+    parsed = [parse(line, number) for number, line in enumerate(lines, 1)]
+    for kind, line in parsed[1:-1]:
+        checked.prepare(kind, [line])
+    writer = Writer(checked.totals)
+    async with open_sqlite(tmp_path / "half") as store:
+        epoch = await store.take_epoch()
+        await store.commit(epoch, writer.begin())
+        first = writer.prepare("device", [parsed[1][1]])
+        assert isinstance(first, Changes)
+        await store.commit(epoch, first)
+
+    again = await run("import", str(tmp_path / "good.jsonl"), data_dir=tmp_path / "half")
+    served = await run("serve", data_dir=tmp_path / "half", grpc_addr="127.0.0.1:0")
+
+    assert "is not empty: an import needs an empty store. How to empty one" in again.err
+    assert served.status == 1
+    assert "patterns: the last commit says 2, the rows say 1" in served.err
 
 
 async def test_an_export_can_be_piped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from contextlib import contextmanager
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 _PAGE: Final = 1000
 _AT_ONCE: Final = 512
 """Lines of one commit."""
+_EMPTY_IT: Final = (
+    "an import needs an empty store. How to empty one, after an import that did not finish, is in "
+    "docs/operations.md, Export and import"
+)
 
 
 async def run_export(config: ShardConfig, options: Namespace) -> int:
@@ -68,14 +73,18 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
         raise ConfigError(f"there is no file {path}")
     size = path.stat().st_size
     with path.open("rb") as file, _bar("Checking", size) as advance:
-        tally = await _fill(file, _discard, advance)
+        checked = archive.Writer()
+        tally = await _fill(file, checked, _discard, advance)
     _require_room(config, tally)
-    async with open_store(config) as store:
+    async with open_store(config) as store, asyncio.TaskGroup() as tasks:
         epoch = await store.take_epoch()
         if await store.totals() != Totals() or await store.count_contents():
-            raise ConfigError(f"{place_of(config)} is not empty: an import needs an empty store")
+            raise ConfigError(f"{place_of(config)} is not empty: {_EMPTY_IT}")
+        lease = tasks.create_task(store.hold_forever(), name="lease")
         with path.open("rb") as file, _bar("Importing", size) as advance:
-            await _fill(file, _writing(store, epoch), advance)
+            writer, write = archive.Writer(checked.totals), _writing(store, epoch)
+            await _fill(file, writer, write, advance)
+        lease.cancel()
     _tell("imported", tally)
     return DONE
 
@@ -93,14 +102,18 @@ async def _lines(reader: StoreReader, loaded: Loaded) -> AsyncIterator[tuple[str
 
 
 async def _fill(
-    file: BinaryIO, write: Callable[[Prepared], Awaitable[None]], advance: Callable[[int], None]
+    file: BinaryIO,
+    writer: archive.Writer,
+    write: Callable[[Prepared], Awaitable[None]],
+    advance: Callable[[int], None],
 ) -> Tally:
     """Read an archive to its end, and hand on what a store has to write."""
-    writer, tally = archive.Writer(), Tally()
+    tally = Tally()
     parsed = _parsed(file, advance)
     head = next(parsed, None)
     if head is None or head[0] != "head" or head[1].found != archive.HEAD:
         raise InvalidInputError("line 1", f"must be {json.dumps(archive.HEAD)}")
+    await write(writer.begin())
     end = None
     for kind, batch in _batches(parsed):
         if end is not None or (kind == "end" and len(batch) > 1):
@@ -108,9 +121,10 @@ async def _fill(
         if kind == "end":
             end = batch[0].found
             continue
+        prepared = writer.prepare(kind, batch)
         for line in batch:
             tally = tally.plus(kind, line.found)
-        await write(writer.prepare(kind, batch))
+        await write(prepared)
     _require_end(file.name, end, tally)
     return tally
 

@@ -17,7 +17,6 @@ from constellation.core.errors import (
     FencedError,
     NotReadyError,
     OutcomeUnknownError,
-    StoreFailedError,
 )
 from constellation.core.planning import Plan, apply, plan, plan_expiry
 
@@ -175,10 +174,6 @@ class Committer:
             self._stats.unknown_commits += 1
             self._unsettled = unsettled
             raise NotReadyError(str(error)) from error
-        except (FencedError, StoreFailedError) as error:
-            event = "fenced" if isinstance(error, FencedError) else "store_failed"
-            log.error(event, epoch=self.epoch, problem=str(error))  # noqa: TRY400 - no traceback: told whole
-            raise
 
     async def _settle(self) -> None:
         """Find out what became of a write whose answer was lost, and follow it.

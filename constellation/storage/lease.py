@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from constellation.core.errors import FencedError, NotReadyError
+from constellation.core.errors import FencedError, NotReadyError, StoreFailedError
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -37,7 +37,7 @@ class Lease:
         """0 before it was taken for the first time."""
         self._connections = connections
         self._shard_id = shard_id
-        self._owner = owner
+        self.owner = owner
         self._changing = asyncio.Lock()
 
     async def take(self) -> int:
@@ -52,8 +52,9 @@ class Lease:
             except NotReadyError:
                 if not awaited:
                     raise
-                owner, left = "nobody who answers", _LOOK_SECONDS
-            if owner == self._owner:
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
+            if owner == self.owner:
                 return self.epoch
             if not awaited:
                 log.warning("lease_awaited", owner=owner, seconds_left=round(left, 1))
@@ -63,11 +64,11 @@ class Lease:
 
     async def _try(self) -> tuple[str, float]:
         """Raise the epoch if that is allowed; return who holds the shard, and for how long."""
-        async with self._changing, self._connections.lend() as connection:
+        async with self._changing, self._connections.transact() as connection:
             epoch = await self._raise(connection)
             if epoch is not None:
                 self.epoch = epoch
-                return self._owner, self.seconds
+                return self.owner, self.seconds
             owner, left = await self._holder(connection)
             if self.epoch:
                 raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
@@ -92,25 +93,24 @@ class Lease:
 
         It goes by the owner: when the answer to the last `take` was lost, the epoch is a later one.
         """
-        async with self._changing, self._connections.lend() as connection:
+        async with self._changing, self._connections.transact() as connection:
             done = await connection.execute(
                 "UPDATE constellation.shard"
                 " SET lease_until = clock_timestamp() + make_interval(secs => %s)"
                 " WHERE shard_id = %s AND owner = %s",
-                (self.seconds, self._shard_id, self._owner),
+                (self.seconds, self._shard_id, self.owner),
             )
             if done.rowcount != 1:
                 owner, _ = await self._holder(connection)
-                log.error("fenced", epoch=self.epoch, owner=owner)
                 raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
 
     async def release(self) -> None:
         """Let the next process take the shard at once."""
-        async with self._connections.lend() as connection:
+        async with self._connections.transact() as connection:
             await connection.execute(
                 "UPDATE constellation.shard SET lease_until = clock_timestamp()"
                 " WHERE shard_id = %s AND owner = %s",
-                (self._shard_id, self._owner),
+                (self._shard_id, self.owner),
             )
 
     async def _raise(self, connection: AsyncConnection) -> int | None:
@@ -119,7 +119,7 @@ class Lease:
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
             " WHERE shard_id = %s AND (lease_until <= clock_timestamp() OR owner = %s)"
             " RETURNING epoch",
-            (self._owner, self.seconds, self._shard_id, self._owner),
+            (self.owner, self.seconds, self._shard_id, self.owner),
         )
         row = await cursor.fetchone()
         return None if row is None else int(row[0])
@@ -132,6 +132,9 @@ class Lease:
             (self._shard_id,),
         )
         row = await cursor.fetchone()
-        assert row is not None
+        if row is None:
+            raise StoreFailedError(
+                f"the row of shard {self._shard_id} is gone: restore the database"
+            )
         owner, epoch, left = row
         return f"{owner} (epoch {epoch})", float(left)

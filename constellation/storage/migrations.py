@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-import psycopg
 import structlog
 from psycopg import errors, sql
 
 from constellation.core.errors import ConfigError
-from constellation.storage.postgres_errors import explained, login_problem, place_of
+from constellation.storage.postgres_errors import explained, place_of
+from constellation.storage.postgres_pool import connected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
+
+    import psycopg
 
     from constellation.storage.dialect import Dialect
 
@@ -23,7 +24,6 @@ log = structlog.get_logger(__name__)
 
 _LOCK: Final = 0x434F4E5354454C4C
 """Key of the advisory lock: whoever migrates holds it."""
-_CONNECT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,11 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
     or when a privilege is; NotReadyError when the database does not answer.
     """
     place = place_of(url)
-    async with await _connect(url, place) as connection:
+    async with await connected(url, place) as connection:
         with explained(place):
+            await connection.execute("BEGIN")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            await _require_utf8(connection, place)
             await _make_extension(connection, place, dialect)
             missing = missing_of(place, await applied(connection))
             await connection.execute("CREATE SCHEMA IF NOT EXISTS constellation")
@@ -83,7 +85,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
                     "INSERT INTO constellation.migration (version, name) VALUES (%s, %s)",
                     (migration.version, migration.name),
                 )
-            await connection.commit()
+            await connection.execute("COMMIT")
     for migration in missing:
         log.info("migration_applied", version=migration.version, name=migration.name)
     return missing
@@ -92,7 +94,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
 async def status(url: str) -> Sequence[Applied]:
     """Return the migrations that the database has, in order."""
     place = place_of(url)
-    async with await _connect(url, place) as connection:
+    async with await connected(url, place) as connection:
         with explained(place):
             return await applied(connection)
 
@@ -130,6 +132,7 @@ async def require_current(
     connection: psycopg.AsyncConnection, place: str, dialect: Dialect
 ) -> None:
     """Raise ConfigError when the database's schema is not the one this program works with."""
+    await _require_utf8(connection, place)
     missing = missing_of(place, await applied(connection))
     if missing:
         raise ConfigError(
@@ -146,6 +149,17 @@ async def require_current(
         raise ConfigError(
             f"{place} stores embeddings as {found}, this program needs {dialect.vector}: "
             "check VECTOR_EXTENSION, and that this is the right database"
+        )
+
+
+async def _require_utf8(connection: psycopg.AsyncConnection, place: str) -> None:
+    cursor = await connection.execute("SHOW server_encoding")
+    row = await cursor.fetchone()
+    if row != ("UTF8",):
+        found = row[0] if row else "unknown"
+        raise ConfigError(
+            f"{place} has the encoding {found}, which lacks most of the world's letters: "
+            "create a database with ENCODING 'UTF8' TEMPLATE template0"
         )
 
 
@@ -187,10 +201,3 @@ async def _create(connection: psycopg.AsyncConnection, place: str, extension: st
             f"{place} may not create the extension {extension}: have a superuser run "
             f"CREATE EXTENSION {extension} in that database, once"
         ) from None
-
-
-async def _connect(url: str, place: str) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
-    try:
-        return await psycopg.AsyncConnection.connect(url, connect_timeout=_CONNECT_SECONDS)
-    except psycopg.Error as error:
-        raise login_problem(place, error) from None

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Lend = "Callable[[], AbstractAsyncContextManager[AsyncConnection]]"
 
 _OWNER_CONNECTIONS: Final = 2
 """Connections that reads of the catalogue cannot take: for commits, and for the lease."""
@@ -62,7 +61,7 @@ async def open_postgres(settings: PostgresSettings) -> AsyncIterator[PostgresPat
         Connections.open(settings, place, settings.pool_size) as readers,
     ):
         lease = Lease(own, settings.shard_id, settings.owner, seconds=settings.lease_seconds)
-        store = PostgresPatternStore(settings, place, readers.lend, own, lease)
+        store = PostgresPatternStore(settings, place, readers.transact, own, lease)
         try:
             yield store
         finally:
@@ -231,8 +230,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
         async with self._own.lend() as connection:
             await write.write_changes(
                 connection,
-                self._shard_id,
-                epoch,
+                self._fence(epoch),
                 changes,
                 self._statements,
                 lease_seconds=self._lease.seconds,
@@ -242,7 +240,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
         try:
             async with self._own.lend() as connection:
                 await write.forget_changes(
-                    connection, self._shard_id, epoch, through_lsn, self._statements
+                    connection, self._fence(epoch), through_lsn, self._statements
                 )
         except OutcomeUnknownError as error:
             raise NotReadyError(str(error)) from error  # forgetting twice is harmless
@@ -252,18 +250,21 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
     ) -> None:
         async with self._own.lend() as connection:
             await write.write_contents(
-                connection, self._shard_id, epoch, contents, words, self._statements
+                connection, self._fence(epoch), contents, words, self._statements
             )
 
     async def probe(self) -> None:
         """Return when the store answers, and takes writes: a standby does not."""
-        async with self._own.lend() as connection:
+        async with self._own.transact() as connection:
             await read.read_totals(connection, self._shard_id)
             if await read.is_standby(connection):
                 raise NotReadyError(
                     f"{self._place} is a standby, which takes no writes: promote it, or add "
                     "target_session_attrs=read-write and the primary's host to POSTGRES_URL"
                 )
+
+    def _fence(self, epoch: int) -> write.Fence:
+        return write.Fence(self._shard_id, epoch, self._lease.owner)
 
 
 async def _release(lease: Lease) -> None:

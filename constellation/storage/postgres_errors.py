@@ -36,7 +36,7 @@ _MEANINGS: Final[
     (
         (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
         StoreFailedError,
-        "{place} lost a part of its schema: {said}. Restore it, or run `constellation migrate`",
+        "{place} lost a part of its schema: {said}. Restore it from a backup",
     ),
     (
         (errors.DataCorrupted, errors.IndexCorrupted),
@@ -64,9 +64,19 @@ _MEANINGS: Final[
         "{place} did not do it: {said}",
     ),
     (
-        (psycopg.OperationalError, psycopg.InterfaceError),
+        (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            errors.IdleInTransactionSessionTimeout,
+            errors.TransactionTimeout,
+        ),
         NotReadyError,
         "{place} does not answer: {said}",
+    ),
+    (
+        (psycopg.InternalError,),
+        StoreFailedError,
+        "{place} failed inside: {said}. See its log",
     ),
 )
 """What an error of psycopg means: the first kind that fits. The rest are mistakes of ours."""
@@ -83,7 +93,7 @@ _REFUSED_WORDS: Final = (
     "no pg_hba.conf entry",
     "authentication failed",
     "is not permitted to log in",
-    "could not translate host name",
+    "failed to resolve host",
     "root certificate file",
     "SSL",
 )
@@ -103,8 +113,8 @@ def place_of(url: str) -> str:
             "POSTGRES_URL is not a PostgreSQL connection string, "
             "such as postgresql://user@host:5432/database"
         ) from None  # its message may repeat the password
-    host, user = parts.get("host", "localhost"), parts.get("user", "")
-    where = f"{host}:{parts.get('port', 5432)}"
+    host, user = parts.get("host") or parts.get("hostaddr"), parts.get("user", "")
+    where = f"{host}:{parts.get('port', 5432)}" if host else "the default host"
     return f"PostgreSQL at {where}, database {parts.get('dbname', user)}, user {user or 'unnamed'}"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -30,6 +32,7 @@ _WAIT_SECONDS: Final = 2.0
 """For a connection to come free, or to be made."""
 _GIVE_UP_SECONDS: Final = 1.0
 """The pool tries to connect for so long, and again when somebody asks: not minutes later."""
+_BUSY: Final = (PoolTimeout, TooManyRequests)
 _SHUN_SECONDS: Final = 0.5
 """After the server was found away, calls are refused at once for so long: none of them waits."""
 _CONNECTION: Final[dict[str, Any]] = {
@@ -39,11 +42,19 @@ _CONNECTION: Final[dict[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
     "application_name": "constellation",
+    "client_encoding": "utf8",
 }
+"""What a connection string that says nothing else gets."""
 _SESSION: Final[dict[str, Any]] = {
     "autocommit": True,  # `postgres_write` opens its transactions in pipelines of its own
     "prepare_threshold": None,  # PgBouncer before 1.21 loses prepared statements
 }
+_LIMITS: Final = (
+    "SELECT set_config('statement_timeout', %s, true),"
+    " set_config('idle_in_transaction_session_timeout', %s, true)"
+)
+"""Ends on the server what is taking too long there, before the connection is cut: a statement that
+went on after that would do its work when nobody expects it, and keep its locks until then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +82,7 @@ class Connections:
         self._settings = settings
         self._shunned_until = float("-inf")
         self._problem = ""
+        self._asking = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -79,8 +91,7 @@ class Connections:
     ) -> AsyncIterator[Connections]:
         """Open a pool of at most `size` connections; they come as they are needed."""
         pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
-            settings.url,
-            kwargs={**_CONNECTION, **_SESSION},
+            kwargs={**_parameters(settings.url), **_SESSION},
             min_size=1,
             max_size=size,
             max_waiting=_MAX_WAITING,
@@ -112,30 +123,59 @@ class Connections:
                     late.cancel()
                     await self._pool.putconn(connection)
         except (ConfigError, NotReadyError) as error:  # what was right at the start may be again
-            self._problem = str(error)
-            self._shunned_until = loop.time() + _SHUN_SECONDS
-            raise NotReadyError(self._problem) from error
+            if not isinstance(error.__cause__, _BUSY):
+                self._problem = str(error)
+                self._shunned_until = loop.time() + _SHUN_SECONDS
+            raise NotReadyError(str(error)) from error
+
+    @asynccontextmanager
+    async def transact(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection for one short transaction, which the server ends when it is slow."""
+        async with self.lend() as connection:
+            async with connection.pipeline():
+                await connection.execute("BEGIN")
+                await limit(connection, self._settings.timeout_seconds)
+            yield connection
+            await connection.execute("COMMIT")
 
     async def _take(self) -> AsyncConnection:
         """Take a connection that lives, or say why there is none."""
         while True:
             try:
                 connection = await self._pool.getconn()
-            except (PoolTimeout, TooManyRequests):
-                async with await connected(self._settings.url, self._place):
-                    raise  # the server is there, and the pool is what is too small
+            except PoolTimeout:
+                await self._ask()
+                raise  # the server is there, and the pool is what is too small
             if not _is_gone(connection):
                 return connection
             await connection.close()
             await self._pool.putconn(connection)  # which makes another
 
+    async def _ask(self) -> None:
+        """Raise why the server cannot be reached; one asks, and those who wait hear the same."""
+        async with self._asking:
+            if asyncio.get_running_loop().time() < self._shunned_until:
+                raise NotReadyError(self._problem)
+            async with await connected(self._settings.url, self._place):
+                return
+
 
 async def connected(url: str, place: str) -> AsyncConnection:
     """Return one connection of its own. Raises ConfigError or NotReadyError, with what to do."""
     try:
-        return await psycopg.AsyncConnection.connect(url, **_CONNECTION, **_SESSION)
+        return await psycopg.AsyncConnection.connect(**_parameters(url), **_SESSION)
     except psycopg.Error as error:
         raise login_problem(place, error) from None
+
+
+async def limit(connection: AsyncConnection, timeout_seconds: float) -> None:
+    """Let the server end what takes too long, for the rest of the transaction."""
+    milliseconds = str(round(timeout_seconds * 1000))
+    await connection.execute(_LIMITS, (milliseconds, milliseconds))
+
+
+def _parameters(url: str) -> dict[str, Any]:
+    return {**_CONNECTION, **conninfo_to_dict(url)}
 
 
 def cut(connection: AsyncConnection) -> None:
@@ -143,10 +183,11 @@ def cut(connection: AsyncConnection) -> None:
 
     Cancelling the task instead would wait for the server, which is what does not answer.
     """
-    if not connection.closed:
-        with socket.socket(fileno=connection.pgconn.socket) as wire:
-            wire.shutdown(socket.SHUT_RDWR)
-            wire.detach()  # it is libpq's
+    if connection.closed:
+        return
+    own = os.dup(connection.pgconn.socket)  # closing libpq's would close whatever gets its number
+    with socket.socket(fileno=own) as wire, suppress(OSError):  # the other side may be gone
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def _is_gone(connection: AsyncConnection) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from psycopg import sql
 
+from constellation.core.errors import StoreFailedError
 from constellation.core.patterns import Slots, WordKind
 from constellation.core.store import Content, HourlyCounts, Totals, Word
 from constellation.storage.binary_copy import DEVICE_COLUMNS, PATTERN_COLUMNS, names
@@ -177,7 +178,8 @@ async def _one(
     """Return the one row that a query has."""
     found = await connection.execute(query, parameters, binary=True)
     row = await found.fetchone()
-    assert row is not None
+    if row is None:
+        raise StoreFailedError("the row of this shard is gone: restore the database")
     return tuple(row)
 
 

@@ -8,7 +8,8 @@ make a takeover wait for the transaction, and a transaction that comes later see
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
@@ -24,6 +25,7 @@ from constellation.storage.binary_copy import (
     names,
     pattern_copy,
 )
+from constellation.storage.postgres_pool import limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -35,12 +37,25 @@ if TYPE_CHECKING:
     from constellation.storage.dialect import Dialect
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who writes which shard.
+
+    An epoch alone would not do: a failover may lose one, and the next takeover give its number to
+    another process.
+    """
+
+    shard_id: int
+    epoch: int
+    owner: str
+
+
 class Statements:
     """The statements that depend on the dialect, put together once."""
 
     def __init__(self, dialect: Dialect, timeout_seconds: float) -> None:
         self.dialect = dialect
-        self.limit = _sql(f"SET LOCAL statement_timeout = {round(timeout_seconds * 1000)}")
+        self.timeout_seconds = timeout_seconds
         patterns, devices = names(PATTERN_COLUMNS), names(DEVICE_COLUMNS)
         staged = Column("embedding", dialect.staged, dialect.wire)
         self.stages = (
@@ -76,15 +91,15 @@ class Statements:
 
 async def write_changes(
     connection: AsyncConnection,
-    shard_id: int,
-    epoch: int,
+    fence: Fence,
     changes: Changes,
     statements: Statements,
     *,
     lease_seconds: float,
 ) -> None:
     """Commit the changes. The usual commit has patterns and devices only."""
-    await _open_commit(connection, shard_id, epoch, changes.totals, statements, lease_seconds)
+    shard_id = fence.shard_id
+    await _open_commit(connection, fence, changes.totals, statements, lease_seconds)
     if len(changes.slots):
         rows = pattern_copy(changes.slots, changes.rows, statements.dialect)
         await _copy(connection, statements.copy_patterns, rows)
@@ -108,16 +123,15 @@ async def write_changes(
 
 async def write_contents(
     connection: AsyncConnection,
-    shard_id: int,
-    epoch: int,
+    fence: Fence,
     contents: Sequence[Content],
     words: Sequence[Word],
     statements: Statements,
 ) -> None:
-    await _open_fenced(connection, shard_id, epoch, statements)
+    await _open_fenced(connection, fence, statements)
     rows = [
         (
-            shard_id,
+            fence.shard_id,
             content.content_id,
             content.title,
             content.content_type,
@@ -130,21 +144,17 @@ async def write_contents(
     async with _committing(connection):
         if rows:
             await connection.cursor().executemany(statements.put_content, rows)
-        await _write_words(connection, shard_id, words)
+        await _write_words(connection, fence.shard_id, words)
 
 
 async def forget_changes(
-    connection: AsyncConnection,
-    shard_id: int,
-    epoch: int,
-    through_lsn: int,
-    statements: Statements,
+    connection: AsyncConnection, fence: Fence, through_lsn: int, statements: Statements
 ) -> None:
-    await _open_fenced(connection, shard_id, epoch, statements)
+    await _open_fenced(connection, fence, statements)
     async with _committing(connection):
         await connection.execute(
             "DELETE FROM constellation.change WHERE shard_id = %s AND lsn <= %s",
-            (shard_id, through_lsn),
+            (fence.shard_id, through_lsn),
         )
 
 
@@ -159,8 +169,7 @@ async def make_shard(connection: AsyncConnection, shard_id: int, secret: bytes) 
 
 async def _open_commit(
     connection: AsyncConnection,
-    shard_id: int,
-    epoch: int,
+    fence: Fence,
     totals: Totals,
     statements: Statements,
     lease_seconds: float,
@@ -168,12 +177,12 @@ async def _open_commit(
     """Begin, and write the totals, which is the fence as well: one statement for both."""
     async with connection.pipeline():
         await connection.execute("BEGIN")
-        await connection.execute(statements.limit)
+        await limit(connection, statements.timeout_seconds)
         written = await connection.execute(
             "UPDATE constellation.shard SET lsn = %s, patterns = %s, devices = %s,"
             " pattern_digest = %s, device_digest = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
-            " WHERE shard_id = %s AND epoch = %s AND lsn = %s"
+            " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
             " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL",
             (
                 totals.lsn,
@@ -182,47 +191,54 @@ async def _open_commit(
                 _signed(totals.pattern_digest),
                 _signed(totals.device_digest),
                 lease_seconds,
-                shard_id,
-                epoch,
+                fence.shard_id,
+                fence.epoch,
+                fence.owner,
                 totals.lsn - 1,
             ),
         )
     row = await written.fetchone()
     if row is None:
-        await _refuse(connection, shard_id, epoch, totals.lsn)
+        await _refuse(connection, fence, totals.lsn)
     elif row != (True,):  # a connection that has not committed before
         for stage in statements.stages:
             await connection.execute(stage)
 
 
-async def _refuse(connection: AsyncConnection, shard_id: int, epoch: int, lsn: int) -> None:
+async def _refuse(connection: AsyncConnection, fence: Fence, lsn: int) -> None:
     """Raise why the totals could not be written."""
     cursor = await connection.execute(
-        "SELECT epoch, lsn FROM constellation.shard WHERE shard_id = %s", (shard_id,)
+        "SELECT epoch, owner, lsn FROM constellation.shard WHERE shard_id = %s", (fence.shard_id,)
     )
-    row = await cursor.fetchone()
-    if row is None:
-        raise StoreFailedError(f"the row of shard {shard_id} is gone: restore the database")
-    newest, stored = row
-    if newest != epoch:
-        raise FencedError(f"epoch {epoch} was taken over by epoch {newest}")
-    raise StoreFailedError(f"lsn must be {stored + 1}, got {lsn}: the store is not what it was")
+    row = _require_shard(await cursor.fetchone(), fence.shard_id)
+    _require_holder(fence, row[0], row[1])
+    raise StoreFailedError(f"lsn must be {row[2] + 1}, got {lsn}: the store is not what it was")
 
 
-async def _open_fenced(
-    connection: AsyncConnection, shard_id: int, epoch: int, statements: Statements
-) -> None:
+async def _open_fenced(connection: AsyncConnection, fence: Fence, statements: Statements) -> None:
     """Begin, and keep others from taking the shard over until the end. Raises FencedError."""
     async with connection.pipeline():
         await connection.execute("BEGIN")
-        await connection.execute(statements.limit)
+        await limit(connection, statements.timeout_seconds)
         found = await connection.execute(
-            "SELECT epoch FROM constellation.shard WHERE shard_id = %s FOR SHARE", (shard_id,)
+            "SELECT epoch, owner FROM constellation.shard WHERE shard_id = %s FOR SHARE",
+            (fence.shard_id,),
         )
-    row = await found.fetchone()
-    newest = row[0] if row else "none"
-    if newest != epoch:
-        raise FencedError(f"epoch {epoch} was taken over by epoch {newest}")
+    epoch, owner = _require_shard(await found.fetchone(), fence.shard_id)
+    _require_holder(fence, epoch, owner)
+
+
+def _require_holder(fence: Fence, epoch: int, owner: str) -> None:
+    if epoch != fence.epoch:
+        raise FencedError(f"epoch {fence.epoch} was taken over by epoch {epoch}, of {owner}")
+    if owner != fence.owner:
+        raise FencedError(f"epoch {fence.epoch} is also one of {owner}: the database went back")
+
+
+def _require_shard(row: tuple[Any, ...] | None, shard_id: int) -> tuple[Any, ...]:
+    if row is None:
+        raise StoreFailedError(f"the row of shard {shard_id} is gone: restore the database")
+    return row
 
 
 @asynccontextmanager
@@ -232,12 +248,14 @@ async def _committing(connection: AsyncConnection) -> AsyncIterator[None]:
     Raises OutcomeUnknownError unless the server itself says that the transaction has failed:
     whatever else goes wrong may have gone wrong after COMMIT was done.
     """
+    sent = False
     try:
         async with connection.pipeline():
             yield
+            sent = True
             await connection.execute("COMMIT")
     except psycopg.Error as error:
-        if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+        if not sent or connection.pgconn.transaction_status == TransactionStatus.INERROR:
             raise
         raise OutcomeUnknownError(
             "PostgreSQL was lost during a commit; what became of it is settled once it is back"

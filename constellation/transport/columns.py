@@ -10,9 +10,10 @@ from constellation.core.deltas import Delta, PatternColumns, Receipt, Rejected, 
 from constellation.core.errors import InvalidInputError
 from constellation.core.gather import MAX_NORM, MIN_NORM
 from constellation.core.global_state import Version
-from constellation.core.patterns import GENRES, SIGNALS_PER_HOUR, WORD_BYTES, PatternRows, WordKind
+from constellation.core.patterns import GENRES, SIGNALS_PER_HOUR, PatternRows, WordKind
 from constellation.core.signals import HOURS
 from constellation.core.store import Content
+from constellation.core.words import check_word
 from constellation.encoding import (
     ID_BYTES,
     ROW_BYTES,
@@ -188,14 +189,18 @@ def _require_used(field: str, words: Sequence[str], indexes: Sequence[int]) -> N
 
 
 def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:
-    for text in texts:
-        if not 0 < len(text) <= WORD_BYTES or len(text.encode()) > WORD_BYTES:
-            raise InvalidInputError(
-                field, f"must be from 1 to {WORD_BYTES} bytes each, got {len(text.encode())}"
-            )
-        if "\0" in text:  # PostgreSQL stores every character but this one
-            raise InvalidInputError(field, f"must not hold NUL, got {text!r}")
+    try:
+        for text in texts:
+            check_word(text)
+    except ValueError as error:
+        raise InvalidInputError(field, str(error)) from None
     return texts
+
+
+def to_content_id(content_id: str, field: str = "content_id") -> str:
+    """Check the id of one content."""
+    _to_texts([content_id], field)
+    return content_id
 
 
 def from_receipt(receipt: Receipt) -> pb.DeltaAck:
@@ -300,7 +305,7 @@ def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:
 def to_content(content: shard_pb2.Content, place: int) -> Content:
     """Return one content; errors name its place in the request."""
     field = f"contents[{place}]"
-    _to_texts([content.content_id], f"{field}.content_id")
+    to_content_id(content.content_id, f"{field}.content_id")
     if len(content.title.encode()) > _TITLE_BYTES:
         raise InvalidInputError(f"{field}.title", f"must be at most {_TITLE_BYTES} bytes")
     if "\0" in content.title:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -12,11 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as grpc_health
 
-from constellation.core.errors import ConstellationError, NotReadyError
+from constellation.core.errors import NotReadyError
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from constellation.core.shard import ShardManager
     from constellation.core.store import PatternStore
 
@@ -24,9 +25,6 @@ log = structlog.get_logger(__name__)
 
 PROBE_SECONDS: Final = 1.0
 """Between two looks at the store."""
-
-Probe = Callable[[], Awaitable[str]]
-"""Returns what an operator wants to read; raises ConstellationError when the part is not well."""
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -38,6 +36,8 @@ class Health:
     def __init__(self, services: Sequence[str]) -> None:
         self.servicer = grpc_health.HealthServicer()
         self.started = time.monotonic()
+        self.store_latency = 0.0
+        """Seconds of the last look at the store."""
         self._process = "starting"
         self._store = ""
         self._services = ("", *services)
@@ -46,6 +46,11 @@ class Health:
     def reason(self) -> str:
         """Why there should be no traffic; empty when there should."""
         return "; ".join(filter(None, (self._process, self._store)))
+
+    @property
+    def store_problem(self) -> str:
+        """What the last look at the store found; empty when it answered."""
+        return self._store.removeprefix("store: ")
 
     async def ready(self) -> None:
         """Send traffic, as far as the process itself goes."""
@@ -60,11 +65,12 @@ class Health:
     async def watch_forever(self, store: PatternStore) -> None:
         """Send no traffic while the store is away. Runs until cancelled."""
         while True:
-            problem = ""
+            problem, started = "", time.monotonic()
             try:
                 await store.probe()
             except NotReadyError as error:
                 problem = f"store: {error}"
+            self.store_latency = time.monotonic() - started
             changed = bool(problem) != bool(self._store)
             self._store = problem
             if changed:
@@ -86,7 +92,7 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
         self._streams = streams
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
-        parts = await self._parts()
+        parts = self._parts()
         worst = max(parts, key=lambda part: part.status)
         return pb.GetHealthResponse(status=worst.status, message=f"{worst.name}: {worst.message}")
 
@@ -104,22 +110,24 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
     async def GetDetailedHealth(
         self, request: pb.GetDetailedHealthRequest, context: Any
     ) -> pb.GetDetailedHealthResponse:
-        parts = await self._parts()
+        parts = self._parts()
         return pb.GetDetailedHealthResponse(
             status=max(part.status for part in parts), components=parts
         )
 
-    async def _parts(self) -> list[pb.ComponentHealth]:
-        return [
-            await _probed("store", self._store),
-            self._index(),
-            self._traffic(),
-        ]
+    def _parts(self) -> list[pb.ComponentHealth]:
+        return [self._store(), self._index(), self._traffic()]
 
-    async def _store(self) -> str:
-        await self._shard.store.probe()
-        totals = self._shard.table.totals
-        return f"{self._shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
+    def _store(self) -> pb.ComponentHealth:
+        """Tell what the last look found: one for each call would be a load of its own."""
+        problem, totals = self._health.store_problem, self._shard.table.totals
+        well = f"{self._shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
+        return pb.ComponentHealth(
+            name="store",
+            status=pb.HEALTH_STATUS_UNHEALTHY if problem else pb.HEALTH_STATUS_HEALTHY,
+            message=problem or well,
+            latency=_duration(self._health.store_latency),
+        )
 
     def _index(self) -> pb.ComponentHealth:
         behind = self._shard.table.totals.lsn - self._shard.feeder.lsn
@@ -137,17 +145,6 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
             status=pb.HEALTH_STATUS_DEGRADED if reason else pb.HEALTH_STATUS_HEALTHY,
             message=reason or f"{self._streams()} open",
         )
-
-
-async def _probed(name: str, probe: Probe) -> pb.ComponentHealth:
-    started = time.monotonic()
-    try:
-        message, status = await probe(), pb.HEALTH_STATUS_HEALTHY
-    except ConstellationError as error:
-        message, status = str(error), pb.HEALTH_STATUS_UNHEALTHY
-    return pb.ComponentHealth(
-        name=name, status=status, message=message, latency=_duration(time.monotonic() - started)
-    )
 
 
 def _duration(seconds: float) -> Duration:

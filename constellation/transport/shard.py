@@ -20,6 +20,7 @@ from constellation.transport.columns import (
     from_found,
     from_version,
     to_content,
+    to_content_id,
     to_device_id,
     to_queries,
 )
@@ -131,14 +132,15 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def GetContent(
         self, request: pb.GetContentRequest, context: Any
     ) -> pb.GetContentResponse:
-        content = await self._shard.catalogue.get(request.content_id)
+        content = await self._shard.catalogue.get(to_content_id(request.content_id))
         return pb.GetContentResponse(content=from_content(content))
 
     async def ListContent(
         self, request: pb.ListContentRequest, context: Any
     ) -> pb.ListContentResponse:
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
-        page = await self._shard.catalogue.page(request.page_token, size)
+        after = request.page_token and to_content_id(request.page_token, "page_token")
+        page = await self._shard.catalogue.page(after, size)
         return pb.ListContentResponse(
             contents=[from_content(c, with_embedding=not request.omit_embeddings) for c in page],
             next_page_token=page[-1].content_id if len(page) == size else "",
@@ -178,7 +180,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                     )
                 return await similar.near(queries, limit)
             case "content_id":
-                content = await self._shard.catalogue.get(request.content_id)
+                content = await self._shard.catalogue.get(to_content_id(request.content_id))
                 codes = np.frombuffer(content.codes, np.int8).reshape(1, DIMENSION)
                 return await similar.near(unit(codes), limit)
             case "device_id":

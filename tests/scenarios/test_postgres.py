@@ -20,13 +20,13 @@ from tests.batches import Pattern, embedding
 from tests.conftest import running
 from tests.devices import reason_of, stream, to_message
 from tests.eventually import eventually
-from tests.proxy import Proxy
+from tests.proxy import LostCommit, Proxy
 from tests.scenarios.processes import Serving, logged, port_of, run, serving, start_serving
 from tests.scenarios.pushing import Device, Stored, pushing, stored
 from tests.transport.pushing import push
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from constellation.server import RunningShard
@@ -254,11 +254,7 @@ async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
         async with stream(channel) as open_:
             await open_.open()
             await open_.push(1, [Pattern(1)])
-            watch = _once(b"COMMIT\0")
-            if written:
-                proxy.cut_answers = watch
-            else:
-                proxy.cut_requests = watch
+            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=written)
             await open_.send(delta=to_message(2, [Pattern(2)], signals=[("film", _hour())]))
             assert await open_.status() is grpc.StatusCode.UNAVAILABLE
         assert proxy.cuts == 1
@@ -287,11 +283,7 @@ async def test_contents_whose_commit_lost_its_answer_are_settled_before_the_next
     ):
         operator = shard_pb2_grpc.ShardServiceStub(channel)
         request = shard_pb2.AddContentRequest(contents=[a_film("film:1", "noir")])
-        watch = _once(b"COMMIT\0")
-        if written:
-            proxy.cut_answers = watch
-        else:
-            proxy.cut_requests = watch
+        proxy.lost_commit = LostCommit(b"INTO constellation.content", answered=written)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await operator.AddContent(request)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -316,16 +308,6 @@ def a_film(content_id: str, genre: str) -> shard_pb2.Content:
         encoding=1,  # type: ignore[arg-type]  # enums are ints
         embedding=embedding(1).astype("<f4").tobytes(),
     )
-
-
-def _once(text: bytes) -> Callable[[bytes], bool]:
-    """Return what is true for the first data that holds a text, and never again."""
-    left = [text]
-
-    def found(data: bytes) -> bool:
-        return bool(left) and left[0] in data and bool(left.pop())
-
-    return found
 
 
 def _hour() -> int:

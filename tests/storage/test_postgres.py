@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,9 +28,9 @@ from constellation.core.store import Changes, Totals
 from constellation.storage import migrations
 from constellation.storage.dialect import PGVECTOR
 from constellation.storage.postgres import PostgresPatternStore, open_postgres, open_snapshot
-from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.postgres_pool import PostgresSettings, cut
 from tests.eventually import eventually, once_ready
-from tests.proxy import Proxy
+from tests.proxy import LostCommit, Proxy
 from tests.storage.samples import (
     content,
     device_rows,
@@ -134,11 +136,11 @@ async def test_an_owner_that_slept_past_its_lease_writes_nothing(postgres_url: s
 async def test_a_take_whose_answer_was_lost_leaves_the_owner_in_place(postgres_url: str) -> None:
     async with behind_proxy(postgres_url) as (proxy, store):
         epoch = await store.take_epoch()
-        proxy.cut_answers = lambda data: b"UPDATE 1" in data
-        with pytest.raises(NotReadyError):
-            await store.take_epoch()  # done, but nobody heard
+        proxy.lost_commit = LostCommit(b"epoch = epoch + 1", answered=True)
 
-        proxy.cut_answers = lambda _: False
+        with pytest.raises(NotReadyError):
+            await store.take_epoch()
+
         await once_ready(store._lease.renew)
         assert await once_ready(store.take_epoch) == epoch + 2
 
@@ -152,6 +154,112 @@ async def test_an_owner_keeps_its_lease_while_it_takes_a_new_epoch(postgres_url:
         await asyncio.gather(*(call for pair in zip(renewals, takes, strict=True) for call in pair))
 
         assert await store.take_epoch() == 22
+
+
+async def test_an_epoch_that_was_given_twice_fences_who_lost_it(postgres_url: str) -> None:
+    """A failover lost the takeover of one process, and the next one got the same epoch."""
+    async with (
+        open_postgres(settings(postgres_url)) as lost,
+        open_postgres(settings(postgres_url, "second")) as owner,
+    ):
+        epoch = await lost.take_epoch()
+        run(postgres_url, "UPDATE constellation.shard SET epoch = 0, lease_until = '-infinity'")
+        assert await owner.take_epoch() == epoch
+
+        with pytest.raises(FencedError, match="epoch 1 is also one of second: the database went"):
+            await lost.commit(epoch, patterns_at(1, slots(1)))
+        with pytest.raises(FencedError):
+            await lost.forget_changes(epoch, 0)
+        await owner.commit(epoch, patterns_at(1, slots(2)))
+
+        assert list(await patterns_in(owner)) == [2]
+
+
+async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
+    async with open_postgres(settings(postgres_url)) as store:
+        epoch = await store.take_epoch()
+        run(postgres_url, "DELETE FROM constellation.shard")
+
+        for call in (
+            store.probe(),
+            store.commit(epoch, patterns_at(1, slots(1))),
+            store.forget_changes(epoch, 1),
+            store.take_epoch(),
+        ):
+            with pytest.raises(StoreFailedError, match="is gone: restore the database"):
+                await call
+
+
+async def test_the_server_ends_what_an_owner_left_open(postgres_url: str) -> None:
+    """An owner that is cut off in the middle of a commit must not keep its row for hours."""
+    async with (
+        open_postgres(settings(postgres_url, timeout_seconds=0.5, lease_seconds=0.1)) as first,
+        open_postgres(settings(postgres_url, "second")) as second,
+    ):
+        await first.take_epoch()
+
+        async def leave_open() -> None:
+            async with first._own.transact() as connection:
+                await connection.execute("UPDATE constellation.shard SET lsn = lsn")
+                async with asyncio.timeout(5):
+                    assert await second.take_epoch() == 2
+
+        with pytest.raises(NotReadyError, match="idle-in-transaction timeout"):
+            await leave_open()
+
+
+async def test_a_burst_of_reads_opens_no_more_connections_than_the_pool_has(
+    postgres_url: str,
+) -> None:
+    async with (
+        open_postgres(settings(postgres_url, pool_size=2, timeout_seconds=0.5)) as store,
+        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
+    ):
+        await blocker.execute("LOCK TABLE constellation.content IN ACCESS EXCLUSIVE MODE")
+        reads = [asyncio.create_task(store.get_content("a")) for _ in range(100)]
+        await _until_waiting(postgres_url, "content")
+
+        ((count,),) = await asyncio.to_thread(
+            run,
+            postgres_url,
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'constellation'"
+            " AND datname = current_database()",
+        )
+
+        assert int(str(count)) <= 2 + 2 + 1  # one that asks whether the server is there
+        await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_cutting_a_dead_connection_harms_no_other_socket(postgres_url: str) -> None:
+    async with behind_proxy(postgres_url) as (proxy, store), store._own.lend() as connection:
+        descriptor = connection.pgconn.socket
+        proxy.cut()
+        cut(connection)
+        cut(connection)
+
+        with socket.socket() as other:
+            assert other.fileno() != descriptor
+        with pytest.raises(psycopg.OperationalError):
+            await connection.execute("SELECT 1")
+
+
+async def test_a_database_that_is_not_utf8_is_refused(databases: Databases) -> None:
+    name = f"latin_{uuid.uuid4().hex}"
+    admin = databases.url("postgres")
+    run(admin, f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(ConfigError, match="has the encoding LATIN1"):
+            await migrations.migrate(databases.url(name), PGVECTOR)
+    finally:
+        databases.drop(name)
+
+
+async def test_what_the_url_says_of_a_connection_holds(postgres_url: str) -> None:
+    url = psycopg.conninfo.make_conninfo(postgres_url, application_name="television")
+    async with open_postgres(settings(url)) as store, store._own.lend() as connection:
+        found = await (await connection.execute("SHOW application_name")).fetchone()
+
+        assert found == ("television",)
 
 
 async def test_a_takeover_waits_for_the_commit_that_is_under_way(postgres_url: str) -> None:
@@ -196,15 +304,11 @@ async def test_a_lost_answer_to_commit_is_unknown_until_it_is_read(
 ) -> None:
     async with behind_proxy(postgres_url) as (proxy, store):
         epoch = await store.take_epoch()
-        if answered:  # it is done, and the answer is lost
-            proxy.cut_answers = lambda data: b"COMMIT\0" in data
-        else:
-            proxy.cut_requests = lambda data: b"COMMIT\0" in data
+        proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=answered)
 
         with pytest.raises(OutcomeUnknownError):
             await store.commit(epoch, patterns_at(1, slots(1)))
 
-        proxy.cut_answers = proxy.cut_requests = lambda _: False
         assert proxy.cuts == 1
         await once_ready(store.take_epoch)
         assert await store.totals() == Totals(1 if answered else 0)

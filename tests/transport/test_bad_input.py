@@ -290,3 +290,19 @@ async def test_bad_content_is_refused_and_named(
 
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert message in str(raised.value.details())
+
+
+async def test_an_id_that_no_store_can_hold_is_refused_where_it_is_asked_for(
+    channel: grpc.aio.Channel,
+) -> None:
+    operator = shard_pb2_grpc.ShardServiceStub(channel)
+
+    for call, field in (
+        (operator.GetContent(shard_pb2.GetContentRequest(content_id="a\0")), "content_id"),
+        (operator.ListContent(shard_pb2.ListContentRequest(page_token="a\0")), "page_token"),
+        (operator.SearchPatterns(shard_pb2.SearchPatternsRequest(content_id="a\0")), "content_id"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert raised.value.details() == f"{field} must not hold NUL, got 'a\\x00'"
