@@ -299,7 +299,7 @@ async def test_an_id_that_no_store_can_hold_is_refused_where_it_is_asked_for(
 
     for call, field in (
         (operator.GetContent(shard_pb2.GetContentRequest(content_id="a\0")), "content_id"),
-        (operator.ListContent(shard_pb2.ListContentRequest(page_token="a\0")), "page_token"),
+        (operator.ListContent(shard_pb2.ListContentRequest(page_token="a\0")), "page_token"),  # noqa: S106
         (operator.SearchPatterns(shard_pb2.SearchPatternsRequest(content_id="a\0")), "content_id"),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
