@@ -93,10 +93,12 @@ class Stream:
         return None if frame is grpc.aio.EOF else frame
 
     async def expect(self, kind: str) -> Any:
-        """Return the next frame of a kind, passing over others."""
+        """Return the next frame of a kind, passing over others; updates among them are answered."""
         while (frame := await self.receive()) is not None:
             if frame.WhichOneof("frame") == kind:
                 return getattr(frame, kind)
+            if frame.HasField("global_update"):
+                await self.acknowledge(frame.global_update)
         raise AssertionError(f"the stream ended without {kind}: {await self.call.code()}")
 
     async def expect_similar(self) -> patterns.GlobalUpdate:
@@ -105,6 +107,11 @@ class Stream:
             update: patterns.GlobalUpdate = await self.expect("global_update")
             if update.similar.ids:
                 return update
+            await self.acknowledge(update)
+
+    async def acknowledge(self, update: patterns.GlobalUpdate) -> None:
+        """Say that an update was applied; the next one comes only then."""
+        await self.send(global_ack=pb.GlobalAck(nonce=update.nonce, version=update.version))
 
     async def open(self, device: int = 0, **more: Any) -> pb.Welcome:
         await self.send(hello=hello(device, **more))

@@ -59,9 +59,8 @@ class Catalogue:
 
     async def plan(self, contents: Sequence[Content]) -> ContentPlan:
         """Work out what storing contents changes. Nothing may number words until it is done."""
-        known = [await self._store.get_content(content.content_id) for content in contents]
-        replaced = {content.content_id for content in known if content is not None}
         distinct = {content.content_id: content for content in contents}
+        replaced = await self._store.stored_of(list(distinct))
         words = NewWords(self._table.words)
         words.numbers(WordKind.CONTENT, list(distinct))
         for content in distinct.values():

@@ -158,6 +158,10 @@ class StoreReader(Protocol):
         """Return one content, or None."""
         ...
 
+    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+        """Return which of these contents the catalogue holds."""
+        ...
+
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         """Return up to `limit` contents whose content_id sorts after `after`, by UTF-8 bytes."""
         ...

@@ -98,6 +98,9 @@ class MemoryPatternStore:
     async def get_content(self, content_id: str) -> Content | None:
         return self._contents.get(content_id)
 
+    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+        return self._contents.keys() & set(content_ids)
+
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         later = (content_id for content_id in self._contents if content_id > after)
         # Python orders text by code points, and UTF-8 was made to order its bytes the same way.

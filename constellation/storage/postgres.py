@@ -132,6 +132,10 @@ class PostgresReader:
         async with self._lend() as connection:
             return await read.read_content(connection, self._shard_id, content_id, self._dialect)
 
+    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+        async with self._lend() as connection:
+            return await read.read_stored(connection, self._shard_id, content_ids)
+
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         async with self._lend() as connection:
             return await read.read_contents(connection, self._shard_id, after, limit, self._dialect)

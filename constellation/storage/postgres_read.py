@@ -122,6 +122,17 @@ async def read_devices(connection: AsyncConnection, shard_id: int, first: int) -
     return None if records is None else bytes(records)
 
 
+async def read_stored(
+    connection: AsyncConnection, shard_id: int, content_ids: Sequence[str]
+) -> set[str]:
+    found = await connection.execute(
+        "SELECT content_id FROM constellation.content"
+        " WHERE shard_id = %s AND content_id = ANY (%s::text[])",
+        (shard_id, list(content_ids)),
+    )
+    return {content_id for (content_id,) in await found.fetchall()}
+
+
 async def read_contents(
     connection: AsyncConnection, shard_id: int, after: str, limit: int, dialect: Dialect
 ) -> Sequence[Content]:

@@ -126,6 +126,9 @@ class SqlitePatternStore:
     async def get_content(self, content_id: str) -> Content | None:
         return await self._read(partial(read.read_content, content_id=content_id))
 
+    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+        return await self._read(partial(read.read_stored, content_ids=content_ids))
+
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         return await self._read(partial(read.read_contents, after=after, limit=limit))
 

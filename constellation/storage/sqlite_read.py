@@ -78,6 +78,14 @@ def read_content(connection: sqlite3.Connection, content_id: str) -> Content | N
     return _content(found) if found else None
 
 
+def read_stored(connection: sqlite3.Connection, content_ids: Sequence[str]) -> set[str]:
+    found = connection.execute(
+        "SELECT content_id FROM content WHERE content_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(content_ids)),),
+    )
+    return {content_id for (content_id,) in found.fetchall()}
+
+
 def read_contents(connection: sqlite3.Connection, after: str, limit: int) -> Sequence[Content]:
     found = connection.execute(
         "SELECT content_id, title, content_type, genres, year, codes"

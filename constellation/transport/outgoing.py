@@ -42,6 +42,11 @@ class Outgoing:
         self._last: pb.SyncResponse | None = None
         self._closed = False
 
+    @property
+    def update_waits(self) -> bool:
+        """Say whether the last update has not been written yet: another may take its place."""
+        return self._update is not None
+
     def control(self, frame: pb.SyncResponse) -> None:
         """Send a welcome, throttle, redirect or drain."""
         self._control.append(frame)

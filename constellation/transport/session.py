@@ -97,6 +97,7 @@ class Session:
         self._nonce = 0
         self._offered: tuple[Version, frozenset[bytes]] | None = None
         self._refused: Version | None = None
+        self._withheld = False
 
     def receive(self, frame: pb.SyncRequest, now: float) -> None:  # noqa: C901 - a case a frame
         """Handle one frame. A delta is not durable when this returns; its ack will say so.
@@ -163,7 +164,14 @@ class Session:
         self.outgoing.update(update)
 
     def accepts(self, version: Version) -> bool:
-        """Say whether a version may be sent: the device did not refuse it."""
+        """Say whether an update to a version may be sent now.
+
+        Not one that the device refused, and none while it has not answered the last: what it holds
+        is not known until then. Its answer asks for the one that was withheld.
+        """
+        if self._offered is not None and not self.outgoing.update_waits:
+            self._withheld = True
+            return False
         return not self.ended and version != self._refused
 
     def drain(self, deadline: float, delay_min: float, delay_max: float) -> None:
@@ -261,6 +269,9 @@ class Session:
             return  # of an older update, or an older stream
         version, held = self._offered
         self._offered = None
+        if self._withheld:
+            self._withheld = False
+            self._streams.wants_update(self)
         if ack.HasField("error"):
             self._refused = version
             return

@@ -209,6 +209,8 @@ async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> 
     assert await store.get_content("film:1") == new
     assert await store.get_content("фильм:2") == content("фильм:2")
     assert await store.get_content("FILM:1") is None
+    assert await store.stored_of(["FILM:1", "film:1", "фильм:2"]) == {"film:1", "фильм:2"}
+    assert await store.stored_of([]) == set()
     assert await store.count_contents() == 2
 
 

@@ -190,6 +190,32 @@ async def test_updates_are_changes_and_removals_are_explicit(
         assert update.similar_count == 1
 
 
+async def test_an_update_waits_until_the_last_one_is_answered(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    """What a device holds is not known until then: a change would be worked out from too little."""
+    async with stream(channel) as first, stream(channel) as second:
+        await first.open(0)
+        await first.push(1, [Pattern(1, direction=7)])
+        await shard.manager.feeder.caught_up()
+        await second.open(1)
+        await second.push(1, [Pattern(1, direction=7)])
+        shown = await second.expect_similar()
+        await first.push(2, [Pattern(2, direction=7)])
+        await shard.manager.feeder.caught_up()
+        await second.push(2, [Pattern(3, direction=9)])
+        await second.send(heartbeat=pb.Heartbeat())
+        frame = await second.receive()
+        assert frame is not None
+        assert frame.HasField("heartbeat")  # no update, although there is news
+
+        await second.acknowledge(shown)
+
+        update = await second.expect_similar()
+        assert shown.similar.ids not in update.similar.ids
+        assert update.similar_count == 2
+
+
 async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
@@ -311,6 +337,7 @@ async def test_trends_reach_devices_that_are_connected(
         await shard.manager.publish(time.time())
         update = await watcher.expect("global_update")
         while not update.trends:  # the empty state came first
+            await watcher.acknowledge(update)
             update = await watcher.expect("global_update")
 
         assert [trend.content_id for trend in update.trends] == ["film"]
