@@ -57,7 +57,7 @@ class Dialect:
     many: str
     """... and the aggregate that collects it from several rows."""
     decode: Callable[[Any], Codes]
-    """Codes of one or several embeddings. Raises ValueError for what is none."""
+    """Codes of what `many` collected, or of several of `one`. Raises ValueError for others."""
     oldest: tuple[int, ...] = ()
     """The first version that works; () when any may."""
 
@@ -73,8 +73,8 @@ def _to_halves(codes: Codes) -> NDArray[np.void]:
     return wire
 
 
-def _from_halves(data: bytes) -> Codes:
-    wire = np.frombuffer(data, _HALF_VECTOR)
+def _from_halves(data: bytes | Sequence[bytes]) -> Codes:
+    wire = np.frombuffer(data if isinstance(data, bytes) else b"".join(data), _HALF_VECTOR)
     if (wire["dimension"] != DIMENSION).any():
         raise ValueError(f"an embedding does not have {DIMENSION} numbers")
     codes: Codes = _FROM_HALF[wire["values"]]
@@ -90,11 +90,10 @@ def _to_texts(codes: Codes) -> NDArray[np.void]:
     return wire
 
 
-def _from_texts(texts: str | Sequence[str]) -> Codes:
+def _from_texts(texts: Sequence[str]) -> Codes:
     """Read text literals: RuVector has no binary form that is stable."""
-    several = [texts] if isinstance(texts, str) else texts
-    numbers = np.fromstring(",".join(text.strip("[]") for text in several), np.float32, sep=",")
-    if len(numbers) != len(several) * DIMENSION:
+    numbers = np.fromstring(",".join(text.strip("[]") for text in texts), np.float32, sep=",")
+    if len(numbers) != len(texts) * DIMENSION:
         raise ValueError(f"an embedding does not have {DIMENSION} numbers")
     return numbers.reshape(-1, DIMENSION).astype(np.int8)
 

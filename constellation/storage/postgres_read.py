@@ -145,7 +145,7 @@ async def read_contents(
         (shard_id, after, limit),
         binary=True,
     )
-    return [_content(row, dialect) for row in await found.fetchall()]
+    return _contents(await found.fetchall(), dialect)
 
 
 async def read_content(
@@ -159,8 +159,8 @@ async def read_content(
         (shard_id, content_id),
         binary=True,
     )
-    row = await found.fetchone()
-    return None if row is None else _content(row, dialect)
+    contents = _contents(await found.fetchall(), dialect)
+    return contents[0] if contents else None
 
 
 async def count_contents(connection: AsyncConnection, shard_id: int) -> int:
@@ -194,7 +194,11 @@ async def _one(
     return tuple(row)
 
 
-def _content(row: tuple[Any, ...], dialect: Dialect) -> Content:
-    content_id, title, content_type, genres, year, embedding = row
-    (codes,) = dialect.decode(embedding)
-    return Content(content_id, title, content_type, tuple(genres), year, codes.tobytes())
+def _contents(rows: Sequence[tuple[Any, ...]], dialect: Dialect) -> list[Content]:
+    codes = dialect.decode([row[5] for row in rows]) if rows else ()
+    return [
+        Content(content_id, title, content_type, tuple(genres), year, each.tobytes())
+        for (content_id, title, content_type, genres, year, _), each in zip(
+            rows, codes, strict=True
+        )
+    ]
