@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from constellation.archive import Writer, parse
+from constellation.archive.form import parse
+from constellation.archive.importing import Writer
 from constellation.commands.transfer import run_import
 from constellation.config import ShardConfig
 from constellation.core.errors import InvalidInputError

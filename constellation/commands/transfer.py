@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from constellation import archive
-from constellation.archive import Numbered, Prepared, Tally
+from constellation.archive.exporting import content_line, count_lines, device_lines
+from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
+from constellation.archive.importing import Prepared, Writer
 from constellation.commands.status import DONE, FAILED
 from constellation.core.errors import ConfigError, InvalidInputError
 from constellation.core.loading import load
@@ -54,7 +55,7 @@ async def run_export(config: ShardConfig, options: Namespace) -> int:
             _written(options.file) as file,
             _bar("Exporting", contents + loaded.table.totals.devices) as advance,
         ):
-            file.write(_encoded(archive.HEAD))
+            file.write(_encoded(HEAD))
             async for kind, line in _lines(reader, loaded):
                 file.write(_encoded({kind: line}))
                 tally = tally.plus(kind, line)
@@ -73,7 +74,7 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
         raise ConfigError(f"there is no file {path}")
     size = path.stat().st_size
     with path.open("rb") as file, _bar("Checking", size) as advance:
-        checked = archive.Writer()
+        checked = Writer()
         tally = await _fill(file, checked, _discard, advance)
     _require_room(config, tally)
     async with open_store(config) as store, asyncio.TaskGroup() as tasks:
@@ -82,28 +83,28 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
             raise ConfigError(f"{place_of(config)} is not empty: {_EMPTY_IT}")
         lease = tasks.create_task(store.hold_forever(), name="lease")
         with path.open("rb") as file, _bar("Importing", size) as advance:
-            writer, write = archive.Writer(checked.totals), _writing(store, epoch)
+            writer, write = Writer(checked.totals), _writing(store, epoch)
             await _fill(file, writer, write, advance)
         lease.cancel()
     _tell("imported", tally)
     return DONE
 
 
-async def _lines(reader: StoreReader, loaded: Loaded) -> AsyncIterator[tuple[str, archive.Line]]:
+async def _lines(reader: StoreReader, loaded: Loaded) -> AsyncIterator[tuple[str, Line]]:
     after = ""
     while page := await reader.list_contents(after, _PAGE):
         for content in page:
-            yield "content", archive.content_line(content)
+            yield "content", content_line(content)
         after = page[-1].content_id
-    for line in archive.device_lines(loaded):
+    for line in device_lines(loaded):
         yield "device", line
-    for line in archive.count_lines(loaded):
+    for line in count_lines(loaded):
         yield "count", line
 
 
 async def _fill(
     file: BinaryIO,
-    writer: archive.Writer,
+    writer: Writer,
     write: Callable[[Prepared], Awaitable[None]],
     advance: Callable[[int], None],
 ) -> Tally:
@@ -111,8 +112,8 @@ async def _fill(
     tally = Tally()
     parsed = _parsed(file, advance)
     head = next(parsed, None)
-    if head is None or head[0] != "head" or head[1].found != archive.HEAD:
-        raise InvalidInputError("line 1", f"must be {json.dumps(archive.HEAD)}")
+    if head is None or head[0] != "head" or head[1].found != HEAD:
+        raise InvalidInputError("line 1", f"must be {json.dumps(HEAD)}")
     await write(writer.begin())
     end = None
     for kind, batch in _batches(parsed):
@@ -145,7 +146,7 @@ def _writing(store: PatternStore, epoch: int) -> Callable[[Prepared], Awaitable[
 
 def _parsed(file: BinaryIO, advance: Callable[[int], None]) -> Iterator[tuple[str, Numbered]]:
     for number, text in enumerate(file, 1):
-        yield archive.parse(text, number)
+        yield parse(text, number)
         advance(len(text))
 
 
@@ -156,7 +157,7 @@ def _batches(parsed: Iterator[tuple[str, Numbered]]) -> Iterator[tuple[str, list
             yield kind, batch
 
 
-def _require_end(name: str, end: archive.Line | None, tally: Tally) -> None:
+def _require_end(name: str, end: Line | None, tally: Tally) -> None:
     if end is None:
         raise InvalidInputError(name, "is cut short: its last line is missing")
     if end != asdict(tally):

@@ -1,17 +1,10 @@
-"""Archives: a shard as JSON Lines, the same text whatever store it came from.
-
-One line for each content, then for each device with its patterns, then for each hourly count, each
-kind in ascending order; a first line names the format, a last one says how many there were. Slots,
-commits, the epoch and the key of the pseudonyms belong to a store and are not in it.
-"""
+"""Lines of an archive as what a store has to write, each value checked."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -29,7 +22,6 @@ from constellation.core.patterns import (
     MAX_SAMPLE_COUNT,
     PATTERN,
     SIGNALS_PER_HOUR,
-    PatternRows,
     WordKind,
     digest,
 )
@@ -38,18 +30,14 @@ from constellation.core.words import NewWords, Words, check_word
 from constellation.encoding import DIMENSION, ID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
+    from constellation.archive.form import Line, Numbered
 
-    from constellation.core.loading import Loaded
 
-HEAD: Final = {"format": "constellation", "version": 1}
-KINDS: Final = frozenset({"head", "content", "device", "count", "end"})
-_DEVICES_AT_ONCE: Final = 512
 _MODULUS: Final = 2**64
 _UINT32: Final = 2**32 - 1
-_PATTERN_NUMBERS: Final = (
+PATTERN_NUMBERS: Final = (
     ("sample_count", 1, MAX_SAMPLE_COUNT),
     ("created_at", 0, _UINT32),
     ("updated_at", 0, _UINT32),
@@ -60,118 +48,7 @@ _PATTERN_NUMBERS: Final = (
 """Columns of a pattern that are numbers, in the order of its row, and what they may be."""
 _ID: Final = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 
-Line = Mapping[str, Any]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What an archive holds."""
-
-    contents: int = 0
-    devices: int = 0
-    patterns: int = 0
-    counts: int = 0
-
-    def plus(self, kind: str, line: Line) -> Tally:
-        """Return the tally after one more line of a kind."""
-        match kind:
-            case "content":
-                return replace(self, contents=self.contents + 1)
-            case "device":
-                patterns = self.patterns + len(line["patterns"])
-                return replace(self, devices=self.devices + 1, patterns=patterns)
-            case _:
-                return replace(self, counts=self.counts + 1)
-
-
-def content_line(content: Content) -> Line:
-    """Return one content as a line has it."""
-    return {
-        "content_id": content.content_id,
-        "title": content.title,
-        "content_type": content.content_type,
-        "genres": list(content.genres),
-        "year": content.year,
-        "embedding": base64.b64encode(content.codes).decode(),
-    }
-
-
-def device_lines(loaded: Loaded) -> Iterator[Line]:
-    """Yield every device with its patterns, by device id and pattern id."""
-    table = loaded.table
-    used = np.ones(table.free_devices.used, bool)
-    used[table.free_devices.freed] = False
-    slots = np.flatnonzero(used)
-    slots = slots[np.argsort(_sortable(table.devices["device_id"][slots]))]
-    for start in range(0, len(slots), _DEVICES_AT_ONCE):
-        block = slots[start : start + _DEVICES_AT_ONCE]
-        holding = table.holding(block)
-        rows = table.patterns[holding.slots]
-        order = np.lexsort((_sortable(rows["pattern_id"]), holding.owners))
-        patterns = _patterns(rows[order], table.words)
-        ends = np.searchsorted(holding.owners[order], np.arange(len(block)), side="right").tolist()
-        begin = 0
-        for row, end in zip(table.devices[block], ends, strict=True):
-            yield _device(row, table.words) | {"patterns": patterns[begin:end]}
-            begin = end
-
-
-def count_lines(loaded: Loaded) -> Iterator[Line]:
-    """Yield every hourly count, by hour and content id."""
-    counts = loaded.ring.counts()
-    words = loaded.table.words
-    found = zip(
-        counts.hours.tolist(), counts.contents.tolist(), counts.devices.tolist(), strict=True
-    )
-    named = sorted((hour, words.text(WordKind.CONTENT, number), n) for hour, number, n in found)
-    for hour, content_id, devices in named:
-        yield {"hour": hour, "content_id": content_id, "devices": devices}
-
-
-def _sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:
-    """Return 16-byte ids as text of one length, whose order is that of their bytes."""
-    return np.array([each.hex() for each in ids.tolist()], f"S{2 * ID_BYTES}")
-
-
-def _device(row: np.void, words: Words) -> dict[str, Any]:
-    signals = [int(number) for number in row["signal_contents"] if number]
-    return {
-        "device_id": row["device_id"].tobytes().hex(),
-        "incarnation": int(row["incarnation"]),
-        "seq": int(row["seq"]),
-        "synced_at": int(row["synced_at"]),
-        "signal_hour": int(row["signal_hour"]),
-        "signal_content_ids": [words.text(WordKind.CONTENT, number) for number in signals],
-    }
-
-
-def _patterns(rows: PatternRows, words: Words) -> list[dict[str, Any]]:
-    rates = rows["success_rate"].astype("U32").astype(float).tolist()  # the shortest that is exact
-    names = [name for name, _, _ in _PATTERN_NUMBERS]
-    numbers = [rows[name].tolist() for name in names]
-    genres, contents = rows["genres"].tolist(), rows["contents"].tolist()
-    return [
-        {
-            "pattern_id": row["pattern_id"].tobytes().hex(),
-            "success_rate": rates[at],
-            **{name: column[at] for name, column in zip(names, numbers, strict=True)},
-            "genres": [words.text(WordKind.GENRE, number) for number in genres[at] if number],
-            "content_ids": [
-                words.text(WordKind.CONTENT, number) for number in contents[at] if number
-            ],
-            "embedding": base64.b64encode(row["codes"].tobytes()).decode(),
-        }
-        for at, row in enumerate(rows)
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Numbered:
-    """One line of an archive, and its number there."""
-
-    number: int
-    found: Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +60,6 @@ class ContentBatch:
 
 
 Prepared = ContentBatch | Changes
-
-
-def parse(text: bytes, number: int) -> tuple[str, Numbered]:
-    """Return the kind of one line, and what it holds. Raises InvalidInputError when it is none."""
-    try:
-        line = json.loads(text)
-        ((kind, found),) = line.items() if len(line) == 1 else [("head", line)]
-    except (ValueError, AttributeError, TypeError):
-        raise InvalidInputError(f"line {number}", "is not a JSON object") from None
-    if kind not in KINDS or not isinstance(found, dict):
-        raise InvalidInputError(f"line {number}", f"is of an unknown kind, {kind!r}")
-    return kind, Numbered(number, found)
 
 
 class Writer:
@@ -345,7 +210,7 @@ def _to_pattern(line: Line, device: int, words: NewWords) -> tuple[Any, ...]:
         0,  # its commit, once that is known
         device,
         _rate(line["success_rate"]),
-        *(_integer(line[name], low, high) for name, low, high in _PATTERN_NUMBERS),
+        *(_integer(line[name], low, high) for name, low, high in PATTERN_NUMBERS),
         0,
         _id(line["pattern_id"]),
         _numbers(line["genres"], WordKind.GENRE, GENRES, words),

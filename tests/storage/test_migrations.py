@@ -1,0 +1,91 @@
+"""Databases that have another schema, or none, or are of the wrong kind."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from constellation.core.errors import (
+    ConfigError,
+    ConstellationError,
+)
+from constellation.storage import migrations
+from constellation.storage.dialect import PGVECTOR
+from constellation.storage.postgres import open_postgres
+from tests.storage.postgres import run, settings
+
+if TYPE_CHECKING:
+    from tests.databases import Databases
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DELETE FROM constellation.migration", "has schema 0, this program needs 1: run"),
+        (
+            "INSERT INTO constellation.migration VALUES (7, '0007_later.sql')",
+            "has schema 7, this program knows 1: start the newer version",
+        ),
+        (
+            (
+                "DROP VIEW constellation.readable_pattern;"
+                "ALTER TABLE constellation.pattern ALTER embedding TYPE halfvec(128)"
+            ),
+            r"stores embeddings as halfvec\(128\), this program needs halfvec\(384\)",
+        ),
+        ("DROP SCHEMA constellation CASCADE", "has schema 0, this program needs 1"),
+    ],
+)
+async def test_another_schema_is_refused(postgres_url: str, statement: str, message: str) -> None:
+    run(postgres_url, statement)
+
+    with pytest.raises(ConfigError, match=message):
+        async with open_postgres(settings(postgres_url)):
+            pass
+
+
+async def test_a_user_without_privileges_is_told(postgres_url: str) -> None:
+    user = psycopg.conninfo.make_conninfo(postgres_url, user="guest", password="guest")  # noqa: S106
+    run(postgres_url, "DROP ROLE IF EXISTS guest")
+    run(postgres_url, "CREATE ROLE guest LOGIN PASSWORD 'guest'")
+
+    with pytest.raises(ConfigError, match=r"refused: permission denied .*Grant this user"):
+        async with open_postgres(settings(user)):
+            pass
+
+
+async def test_a_database_that_is_not_utf8_is_refused(databases: Databases) -> None:
+    name = f"latin_{uuid.uuid4().hex}"
+    admin = databases.url("postgres")
+    run(admin, f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(ConfigError, match="has the encoding LATIN1"):
+            await migrations.migrate(databases.url(name), PGVECTOR)
+    finally:
+        databases.drop(name)
+
+
+async def test_migrating_at_once_from_two_places_applies_each_file_once(
+    databases: Databases,
+) -> None:
+    with databases.one(template="template1") as url:
+        done = await asyncio.gather(*(migrations.migrate(url, PGVECTOR) for _ in range(2)))
+
+        assert sorted(len(each) for each in done) == [0, len(migrations.known())]
+        assert [each.version for each in await migrations.status(url)] == [1]
+
+
+async def test_a_migration_that_fails_leaves_nothing(databases: Databases) -> None:
+    with databases.one(template="template1") as url:
+        run(url, "CREATE SCHEMA constellation")
+        run(url, "CREATE TABLE constellation.change (something integer)")
+
+        with pytest.raises((psycopg.Error, ConstellationError)):
+            await migrations.migrate(url, PGVECTOR)
+
+        assert list(await migrations.status(url)) == []
+        assert run(url, "SELECT count(*) FROM pg_class WHERE relname = 'shard'") == [(0,)]
