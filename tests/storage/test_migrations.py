@@ -49,13 +49,15 @@ async def test_another_schema_is_refused(postgres_url: str, statement: str, mess
 
 
 async def test_a_user_without_privileges_is_told(postgres_url: str) -> None:
-    user = psycopg.conninfo.make_conninfo(postgres_url, user="guest", password="guest")  # noqa: S106
-    run(postgres_url, "DROP ROLE IF EXISTS guest")
-    run(postgres_url, "CREATE ROLE guest LOGIN PASSWORD 'guest'")
-
-    with pytest.raises(ConfigError, match=r"refused: permission denied .*Grant this user"):
-        async with open_postgres(settings(user)):
-            pass
+    name = f"guest_{uuid.uuid4().hex}"
+    user = psycopg.conninfo.make_conninfo(postgres_url, user=name, password="guest")  # noqa: S106
+    run(postgres_url, f"CREATE ROLE {name} LOGIN PASSWORD 'guest'")
+    try:
+        with pytest.raises(ConfigError, match=r"refused: permission denied .*Grant this user"):
+            async with open_postgres(settings(user)):
+                pass
+    finally:
+        run(postgres_url, f"DROP ROLE {name}")
 
 
 async def test_a_database_that_is_not_utf8_is_refused(databases: Databases) -> None:
