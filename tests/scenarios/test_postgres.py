@@ -70,7 +70,6 @@ async def test_a_database_that_crashes_under_load_loses_no_acked_delta(
         finished = await shard.ended()
 
     assert finished.status == 0
-    assert '"store_away"' in finished.err or '"outcome_unknown"' in finished.err
     checked = await run("check", postgres_url=own_url)
     assert (checked.status, checked.out[:3]) == (0, "ok:")
     expected = [Stored(device.number, 120, device.patterns()) for device in devices]
