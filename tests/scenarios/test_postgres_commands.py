@@ -1,0 +1,159 @@
+"""What an operator of PostgreSQL sees: messages, migrations, dumps, SQL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from constellation.storage import migrations
+from constellation.storage.dialect import PGVECTOR
+from tests.batches import Pattern
+from tests.conftest import running
+from tests.scenarios.processes import run, serving
+from tests.scenarios.pushing import Device
+from tests.transport.pushing import push
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from examples.demo.postgres import PostgresServer
+
+
+@pytest.fixture
+async def migrated_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """A migrated database on a server whose programs are at hand."""
+    url = postgres_server.create(f"dumped_{abs(hash(request.node.name))}")
+    await migrations.migrate(url, PGVECTOR)
+    return url
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "message"),
+    [
+        ("nonsense", 2, "POSTGRES_URL is not a PostgreSQL connection string, such as"),
+        ("postgresql://u:Sesame@h/d?x=1", 2, "POSTGRES_URL is not a PostgreSQL connection string"),
+        (
+            "postgresql://u:Sesame@127.0.0.1:1/d",
+            1,
+            "PostgreSQL at 127.0.0.1:1, database d, user u does not answer: ",
+        ),
+    ],
+)
+async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    url: str, status: int, message: str
+) -> None:
+    for command in ("serve", "migrate", "check"):
+        finished = await run(command, postgres_url=url)
+
+        assert finished.status == status
+        assert message in finished.err
+        assert "Sesame" not in finished.err
+        assert "Traceback" not in finished.err
+
+
+async def test_a_wrong_password_is_asked_wrongly_and_not_repeated(
+    postgres_server: PostgresServer,
+) -> None:
+    finished = await run("serve", postgres_url=postgres_server.url(password="Sesame"))  # noqa: S106
+
+    assert finished.status == 2
+    assert "refused the login: " in finished.err
+    assert "password authentication failed" in finished.err
+    assert "Mend POSTGRES_URL" in finished.err
+    assert "Sesame" not in finished.err
+
+
+async def test_migrate_says_what_it_would_do_and_does_it_once(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.create("to_migrate")
+
+    plan = await run("migrate", "--dry-run", postgres_url=url)
+    before = await run("migrate", "--status", postgres_url=url)
+    refused = await run("serve", postgres_url=url)
+    done = await run("migrate", postgres_url=url)
+    after_ = await run("migrate", "--status", postgres_url=url)
+    again = await run("migrate", postgres_url=url)
+
+    assert "CREATE TABLE constellation.pattern" in plan.out
+    assert before.out == "   1  0001_shard.sql           missing\n"
+    assert (refused.status, "run `constellation migrate`" in refused.err) == (2, True)
+    assert done.out == "applied 0001_shard.sql\nschema 1 is current\n"
+    assert after_.out.startswith("   1  0001_shard.sql           applied 20")
+    assert again.out == "schema 1 is current\n"
+
+
+async def test_a_missing_extension_is_named(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create("without_extension")
+    postgres_server.run("DROP EXTENSION vector", "without_extension")
+    postgres_server.run("DROP ROLE IF EXISTS plain")
+    postgres_server.run("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    plain = postgres_server.url("without_extension", user="plain", password="plain")  # noqa: S106
+
+    not_offered = await run("migrate", postgres_url=url, vector_extension="ruvector")
+    not_allowed = await run("migrate", postgres_url=plain)
+
+    assert not_offered.status == not_allowed.status == 2
+    assert "does not offer the extension ruvector: install it" in not_offered.err
+    assert "may not create the extension vector: have a superuser run" in not_allowed.err
+    assert "CREATE EXTENSION vector" in not_allowed.err
+
+
+async def test_a_dump_restored_elsewhere_is_the_same_shard(
+    postgres_server: PostgresServer, migrated_url: str, tmp_path: Path
+) -> None:
+    """The restore drill of docs/operations.md, with the shard serving meanwhile."""
+    device, dump = Device(0), str(tmp_path / "shards.dump")
+    postgres_server.run("CREATE DATABASE drill TEMPLATE template1")
+    drill = postgres_server.url("drill")
+    async with serving(postgres_url=migrated_url) as shard:
+        await device.push(shard, lambda: None, 30)
+        for command in (
+            (
+                "pg_dump",
+                "--format=custom",
+                "--schema=constellation",
+                f"--file={dump}",
+                migrated_url,
+            ),
+            ("pg_restore", "--no-owner", f"--dbname={drill}", dump),
+        ):
+            done = await asyncio.create_subprocess_exec(
+                postgres_server.program(command[0]), *command[1:]
+            )
+            assert await done.wait() == 0
+
+    checked = await run("check", postgres_url=drill)
+    for url, file in ((migrated_url, "first"), (drill, "second")):
+        assert (await run("export", str(tmp_path / file), postgres_url=url)).status == 0
+
+    assert (checked.status, checked.out[:26]) == (0, "ok: 1 devices, 4 patterns,")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+async def test_people_can_read_patterns_in_sql(postgres_url: str) -> None:
+    async with running(postgres_url=postgres_url) as shard:
+        patterns = [Pattern(1, genres=("noir", "drama"), contents=("film:1",), success_rate=0.75)]
+        await push(shard.manager, 0, 1, patterns)
+
+    with psycopg.connect(postgres_url) as connection:
+        found = connection.execute(
+            "SELECT device_id::text, success_rate, time_of_day, day_type, content_type, genres,"
+            " content_ids, updated_at::text FROM constellation.readable_pattern WHERE shard_id = 0"
+        ).fetchall()
+
+    assert found == [
+        (
+            "01000000-0000-0000-0000-000000000000",
+            0.75,
+            "evening",
+            "weekday",
+            "movie",
+            ["drama", "noir"],
+            ["film:1"],
+            "2023-11-14 22:13:21+00",
+        )
+    ]
