@@ -586,6 +586,9 @@ class GlobalUpdate(_message.Message):
     REMOVED_TREND_GENRES_FIELD_NUMBER: _builtins.int
     SIMILAR_COUNT_FIELD_NUMBER: _builtins.int
     TREND_COUNT_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    REMOVED_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
+    CLUSTER_COUNT_FIELD_NUMBER: _builtins.int
     nonce: _builtins.int
     """Names this update on this stream; the device answers with it."""
     reset: _builtins.bool
@@ -598,6 +601,10 @@ class GlobalUpdate(_message.Message):
     """How many similar patterns the device holds after this update: a check against missed removals."""
     trend_count: _builtins.int
     """How many trends the device holds after this update."""
+    removed_cluster_ids: _builtins.bytes
+    """16 bytes for each cluster to forget."""
+    cluster_count: _builtins.int
+    """How many clusters the device holds after this update."""
     @_builtins.property
     def version(self) -> Global___GlobalVersion:
         """The state the device has after applying this update."""
@@ -624,6 +631,13 @@ class GlobalUpdate(_message.Message):
     def removed_trend_genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Genres whose trend is over."""
 
+    @_builtins.property
+    def clusters(self) -> Global___PatternColumns:
+        """Clusters of patterns that many devices of several shards share: those nearest to this device's
+        taste, or the strongest when it has none yet. `ids` name one revision of one cluster,
+        sample_counts are its devices.
+        """
+
     def __init__(
         self,
         *,
@@ -638,10 +652,13 @@ class GlobalUpdate(_message.Message):
         removed_trend_genres: _abc.Iterable[_builtins.str] | None = ...,
         similar_count: _builtins.int = ...,
         trend_count: _builtins.int = ...,
+        clusters: Global___PatternColumns | None = ...,
+        removed_cluster_ids: _builtins.bytes = ...,
+        cluster_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["similar", b"similar", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "similar", b"similar", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "removed_similar_ids", b"removed_similar_ids", "removed_trend_content_ids", b"removed_trend_content_ids", "removed_trend_genres", b"removed_trend_genres", "reset", b"reset", "similar", b"similar", "similar_count", b"similar_count", "similarities", b"similarities", "trend_count", b"trend_count", "trends", b"trends", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_count", b"cluster_count", "clusters", b"clusters", "nonce", b"nonce", "removed_cluster_ids", b"removed_cluster_ids", "removed_similar_ids", b"removed_similar_ids", "removed_trend_content_ids", b"removed_trend_content_ids", "removed_trend_genres", b"removed_trend_genres", "reset", b"reset", "similar", b"similar", "similar_count", b"similar_count", "similarities", b"similarities", "trend_count", b"trend_count", "trends", b"trends", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -144,6 +144,9 @@ class GetStatsResponse(_message.Message):
     GLOBAL_FIELD_NUMBER: _builtins.int
     LSN_FIELD_NUMBER: _builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    CODEBOOK_VERSION_FIELD_NUMBER: _builtins.int
     total_devices: _builtins.int
     """Devices with a cursor."""
     active_devices: _builtins.int
@@ -180,6 +183,14 @@ class GetStatsResponse(_message.Message):
     """Log sequence number of the last commit."""
     resident_bytes: _builtins.int
     """Resident memory of the process."""
+    round_id: _builtins.int
+    """The federation round whose global this shard serves; 0 before the first."""
+    clusters: _builtins.int
+    """Clusters of that global."""
+    codebook_version: _builtins.int
+    """The codebook that the aggregates are of; 0 before the first. Behind the global's while patterns are
+    being assigned anew.
+    """
     def __init__(
         self,
         *,
@@ -201,10 +212,13 @@ class GetStatsResponse(_message.Message):
         index_kind: _builtins.str = ...,
         lsn: _builtins.int = ...,
         resident_bytes: _builtins.int = ...,
+        round_id: _builtins.int = ...,
+        clusters: _builtins.int = ...,
+        codebook_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "deltas_per_commit", b"deltas_per_commit", "global", b"global", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "active_devices", b"active_devices", "commits", b"commits", "contents", b"contents", "deltas_applied", b"deltas_applied", "deltas_duplicate", b"deltas_duplicate", "deltas_per_commit", b"deltas_per_commit", "global", b"global", "index_kind", b"index_kind", "index_patterns", b"index_patterns", "lsn", b"lsn", "patterns", b"patterns", "patterns_rejected", b"patterns_rejected", "recovery_seconds", b"recovery_seconds", "resident_bytes", b"resident_bytes", "streams", b"streams", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds", "syncs_per_minute", b"syncs_per_minute", "total_devices", b"total_devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "active_devices", b"active_devices", "clusters", b"clusters", "codebook_version", b"codebook_version", "commits", b"commits", "contents", b"contents", "deltas_applied", b"deltas_applied", "deltas_duplicate", b"deltas_duplicate", "deltas_per_commit", b"deltas_per_commit", "global", b"global", "index_kind", b"index_kind", "index_patterns", b"index_patterns", "lsn", b"lsn", "patterns", b"patterns", "patterns_rejected", b"patterns_rejected", "recovery_seconds", b"recovery_seconds", "resident_bytes", b"resident_bytes", "round_id", b"round_id", "streams", b"streams", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds", "syncs_per_minute", b"syncs_per_minute", "total_devices", b"total_devices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deltas_per_commit: _TypeAlias = _typing.Literal["deltas_per_commit"]  # noqa: Y015
     _WhichOneofArgType__deltas_per_commit: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit"]  # noqa: Y015

@@ -178,6 +178,7 @@ class Hello(_message.Message):
     ENCODINGS_FIELD_NUMBER: _builtins.int
     SDK_VERSION_FIELD_NUMBER: _builtins.int
     PATTERN_CAPACITY_FIELD_NUMBER: _builtins.int
+    HELD_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.bytes
     """16 bytes: the UUID of the set-top box."""
     incarnation: _builtins.int
@@ -190,6 +191,8 @@ class Hello(_message.Message):
     """Version of the SDK, for instance "0.1.0"; at most 64 bytes."""
     pattern_capacity: _builtins.int
     """How many similar patterns the device can keep; 0 means the shard's default."""
+    held_cluster_ids: _builtins.bytes
+    """16 bytes for each cluster the device holds."""
     @_builtins.property
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_patterns_pb2.Encoding.ValueType]:
         """Encodings the device can read. Empty means INT8."""
@@ -204,10 +207,11 @@ class Hello(_message.Message):
         encodings: _abc.Iterable[_patterns_pb2.Encoding.ValueType] | None = ...,
         sdk_version: _builtins.str = ...,
         pattern_capacity: _builtins.int = ...,
+        held_cluster_ids: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["global", b"global"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global", b"global", "held_similar_ids", b"held_similar_ids", "incarnation", b"incarnation", "last_acked_seq", b"last_acked_seq", "pattern_capacity", b"pattern_capacity", "sdk_version", b"sdk_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global", b"global", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "incarnation", b"incarnation", "last_acked_seq", b"last_acked_seq", "pattern_capacity", b"pattern_capacity", "sdk_version", b"sdk_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,12 +578,15 @@ class PullPatternsRequest(_message.Message):
     HELD_SIMILAR_IDS_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
     PATTERN_CAPACITY_FIELD_NUMBER: _builtins.int
+    HELD_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.bytes
     """16 bytes: the UUID of the set-top box."""
     held_similar_ids: _builtins.bytes
     """16 bytes for each similar pattern the device holds."""
     pattern_capacity: _builtins.int
     """How many similar patterns the device can keep; 0 means the shard's default."""
+    held_cluster_ids: _builtins.bytes
+    """16 bytes for each cluster the device holds."""
     @_builtins.property
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_patterns_pb2.Encoding.ValueType]:
         """Encodings the device can read. Empty means INT8."""
@@ -591,10 +598,11 @@ class PullPatternsRequest(_message.Message):
         held_similar_ids: _builtins.bytes = ...,
         encodings: _abc.Iterable[_patterns_pb2.Encoding.ValueType] | None = ...,
         pattern_capacity: _builtins.int = ...,
+        held_cluster_ids: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["global", b"global"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global", b"global", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global", b"global", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
