@@ -1,0 +1,108 @@
+"""Sums over patterns in fixed point: integers, so that any order of adding gives the same bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constellation.encoding import DIMENSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.encoding import Embeddings
+
+WEIGHT_ONE: Final = 2**20
+"""A weight of 1: the most that one device can have in all clusters together."""
+SUM_ONE: Final = 2**30
+"""One coordinate of 1 with a weight of 1. 400 million devices reach 5 % of an int64."""
+TIMES_OF_DAY: Final = 5
+DAY_TYPES: Final = 3
+CONTENT_TYPES: Final = 5
+CONTEXTS: Final = TIMES_OF_DAY + DAY_TYPES + CONTENT_TYPES
+"""Columns of `ClusterSums.contexts`: times of day, day types, content types, each from 0, any."""
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterSums:
+    """Spherical cluster features, a row for each of n clusters. Owns its arrays.
+
+    Additive, after BIRCH's cluster features (Zhang, Ramakrishnan, Livny, SIGMOD 1996), for unit
+    vectors.
+    """
+
+    devices: Integers
+    """Shape (n,): distinct devices."""
+    weights: Integers
+    """Shape (n,): sum of w, in units of 1 / WEIGHT_ONE."""
+    successes: Integers
+    """Shape (n,): sum of w x success_rate, likewise."""
+    sums: Integers
+    """Shape (n, DIMENSION): sum of w x embedding, in units of 1 / SUM_ONE."""
+    contexts: Integers
+    """Shape (n, CONTEXTS): sum of w by context, in units of 1 / WEIGHT_ONE."""
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> ClusterSums:
+        """Return some rows."""
+        return ClusterSums(
+            self.devices[chosen],
+            self.weights[chosen],
+            self.successes[chosen],
+            self.sums[chosen],
+            self.contexts[chosen],
+        )
+
+    def add_at(self, rows: Integers, more: ClusterSums) -> None:
+        """Add each row of `more` to one of these, in place; `rows` are distinct."""
+        self.devices[rows] += more.devices
+        self.weights[rows] += more.weights
+        self.successes[rows] += more.successes
+        self.sums[rows] += more.sums
+        self.contexts[rows] += more.contexts
+
+
+def no_sums(count: int) -> ClusterSums:
+    """Return `count` rows of zeros."""
+    return ClusterSums(
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.zeros(count, np.int64),
+        np.zeros((count, DIMENSION), np.int64),
+        np.zeros((count, CONTEXTS), np.int64),
+    )
+
+
+def joined(parts: Sequence[ClusterSums]) -> ClusterSums:
+    """Return the rows of all parts, one part after the other."""
+    if not parts:
+        return no_sums(0)
+    return ClusterSums(
+        np.concatenate([part.devices for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.successes for part in parts]),
+        np.concatenate([part.sums for part in parts]),
+        np.concatenate([part.contexts for part in parts]),
+    )
+
+
+def centroids(sums: Integers) -> Embeddings:
+    """Return the unit-length direction of each row, shape (n, DIMENSION); zeros stay zeros."""
+    values = sums.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values))
+    directions: Embeddings = (values / np.maximum(norms, 1)[:, None]).astype(np.float32)
+    return directions
+
+
+def concentrations(features: ClusterSums) -> NDArray[np.float64]:
+    """Return the mean resultant length of each row, from 0 (spread out) to 1 (one point)."""
+    values = features.sums.astype(np.float64) / SUM_ONE
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values))
+    return norms / np.maximum(features.weights / WEIGHT_ONE, 1 / WEIGHT_ONE)
