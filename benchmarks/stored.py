@@ -57,6 +57,7 @@ def _signals(totals: Totals, now_hour: int) -> Changes:
     hours = np.arange(now_hour - _HOURS + 1, now_hour + 1, dtype=np.uint32)
     counts = HourlyCounts(
         np.repeat(hours, _TRENDING),
+        np.full(_HOURS * _TRENDING, WordKind.CONTENT, np.uint8),
         np.tile(contents, _HOURS),
         np.random.default_rng(2).poisson(20, _HOURS * _TRENDING).astype(np.uint32) + 5,
     )

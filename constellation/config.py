@@ -17,13 +17,17 @@ Seconds = NewType("Seconds", float)
 Interval = NewType("Interval", float)
 Count = NewType("Count", int)
 Address = NewType("Address", str)
+Addresses = NewType("Addresses", tuple[str, ...])
+Floor = NewType("Floor", float)
 ShardMap = NewType("ShardMap", dict[int, str])
 LogLevel = NewType("LogLevel", str)
 Secret = NewType("Secret", str)
 VectorExtension = NewType("VectorExtension", str)
+RobustMerge = NewType("RobustMerge", str)
 
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _VECTOR_EXTENSIONS: Final = ("pgvector", "ruvector")
+_ROBUST_MERGES: Final = ("mean", "geometric_median")
 _MAX_PORT: Final = 65535
 
 
@@ -164,6 +168,21 @@ def _address(text: str) -> str:
     return text
 
 
+def _addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(_address(part.strip()) for part in text.split(",") if part.strip())
+    if not addresses:
+        raise ValueError(f"must be host:port, separated by commas, got {text!r}")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError(f"must name each address once, got {text!r}")
+    return addresses
+
+
+def _floor(text: str) -> float:
+    if not 0 <= (value := _number(text)) < float("inf"):
+        raise ValueError(f"must be from 0 on, got {text}")
+    return value
+
+
 def _flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise ValueError(f"must be 0 or 1, got {text!r}")
@@ -188,9 +207,12 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     Interval: _interval,
     Count: _count,
     Address: _address,
+    Addresses: _addresses,
+    Floor: _floor,
     ShardMap: parse_map,
     LogLevel: _one_of(*_LEVELS),
     VectorExtension: _one_of(*_VECTOR_EXTENSIONS),
+    RobustMerge: _one_of(*_ROBUST_MERGES),
     Secret | None: str,
     bool: _flag,
 }

@@ -8,6 +8,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,6 +18,7 @@ DEVICE_ID_BYTES: Final = 16
 MAX_SHARD_ID: Final = 2**32 - 1
 """Shard numbers are uint32 on the wire."""
 _MAX_PORT: Final = 65535
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def owner(device_id: bytes, shards: Mapping[int, str]) -> int:
@@ -23,15 +27,34 @@ def owner(device_id: bytes, shards: Mapping[int, str]) -> int:
     Only the numbers count, so a shard may change its address and keep its devices. Raises
     ValueError for an empty map or a device_id that is not DEVICE_ID_BYTES long.
     """
-    if not shards:
-        raise ValueError("the shard map is empty")
     if len(device_id) != DEVICE_ID_BYTES:
         raise ValueError(f"device_id must be {DEVICE_ID_BYTES} bytes, got {len(device_id)}")
-    return max(shards, key=lambda shard_id: (_weight(device_id, shard_id), shard_id))
+    return int(owners(device_id, shards)[0])
 
 
-def _weight(device_id: bytes, shard_id: int) -> bytes:
-    return blake2b(device_id + shard_id.to_bytes(8, "little"), digest_size=8).digest()
+def owners(device_ids: bytes, shards: Mapping[int, str]) -> NDArray[np.int64]:
+    """Return the owner of each 16-byte device id, shape (n,).
+
+    A weight is SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014) over the two halves of the
+    id, little-endian, and the shard's number; of equal weights the higher number wins.
+    """
+    if not shards:
+        raise ValueError("the shard map is empty")
+    halves = np.frombuffer(device_ids, "<u8").reshape(-1, 2)
+    best = np.zeros(len(halves), np.uint64)
+    chosen = np.full(len(halves), -1, np.int64)
+    for shard_id in sorted(shards):
+        key = _mixed(np.array([shard_id + 1], np.uint64) * _GOLDEN)
+        weights = _mixed(_mixed(halves[:, 0] ^ key) ^ halves[:, 1])
+        higher = (weights >= best) | (chosen < 0)
+        best[higher], chosen[higher] = weights[higher], shard_id
+    return chosen
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def parse_map(text: str) -> dict[int, str]:

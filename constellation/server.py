@@ -6,23 +6,24 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from constellation.core.errors import ConfigError
+from constellation.core.identity import Identity
 from constellation.core.recovery import recover, require_sound
 from constellation.core.rules import Rules
-from constellation.core.shard import Identity, ShardManager
+from constellation.core.shard import ShardManager
 from constellation.stores import place_of, snapshot_files
-from constellation.transport.health import Health, HealthServicer
+from constellation.transport.aggregates import AggregateServicer
+from constellation.transport.globals import to_global
+from constellation.transport.health import Health, HealthServicer, shard_parts
 from constellation.transport.limits import Limits
+from constellation.transport.listener import bind, make_server, serve_standard
 from constellation.transport.shard import Process, ShardServicer
-from constellation.transport.status import StatusInterceptor
 from constellation.transport.streams import OpenStreams
 from constellation.transport.sync import SyncServicer
 from constellation.v1 import (
@@ -32,6 +33,8 @@ from constellation.v1 import (
     health_pb2_grpc as constellation_health_pb2_grpc,
 )
 from constellation.v1 import (
+    aggregates_pb2,
+    aggregates_pb2_grpc,
     shard_pb2,
     shard_pb2_grpc,
     sync_pb2,
@@ -40,6 +43,8 @@ from constellation.v1 import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import grpc
 
     from constellation.config import ShardConfig
     from constellation.core.recovery import SnapshotFiles
@@ -50,24 +55,9 @@ log = structlog.get_logger(__name__)
 SERVICES: Final = (
     sync_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name,
     shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
+    aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
     constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
 )
-OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # or two servers share a port without an error
-    ("grpc.max_receive_message_length", 1 << 20),
-    ("grpc.max_metadata_size", 8192),
-    ("grpc.absolute_max_metadata_size", 16384),
-    ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.keepalive_time_ms", 120_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
-    ("grpc.max_connection_idle_ms", 300_000),
-    ("grpc.http2.bdp_probe", 0),  # 4 MB of read-ahead for each stream becomes 16 KB ...
-    ("grpc.http2.lookahead_bytes", 16_384),
-)
-"""shared by every listener; the values and their reasons are in docs/protocol.md."""
 
 _STREAM_MARGIN: Final = 256
 """Calls beside the streams."""
@@ -100,6 +90,15 @@ def rules_of(config: ShardConfig) -> Rules:
         trend_decay_rate=config.trend_decay_rate,
         active_window_seconds=config.active_window_seconds,
     )
+
+
+def identity_of(config: ShardConfig) -> Identity:
+    """Return which shard the settings make this; raise ConfigError when they contradict."""
+    if config.shard_map and config.shard_id not in config.shard_map:
+        raise ConfigError(
+            f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"
+        )
+    return Identity(config.shard_id, config.region, config.shard_map)
 
 
 def limits_of(config: ShardConfig) -> Limits:
@@ -167,6 +166,7 @@ def _start_background(
         "index_feeder": manager.feeder.feed_forever(),
         "index_rebuild": manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS),
         "similar_search": manager.similar.search_forever(),
+        "aggregates": manager.aggregates.build_forever(manager.committer.still),
         "trends": manager.publish_forever(config.global_interval_seconds),
         "expiry": manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY),
         "global_feed": streams.feed_forever(),
@@ -193,35 +193,29 @@ class _Drain:
 async def _recovered(
     config: ShardConfig, store: PatternStore, files: SnapshotFiles | None, epoch: int
 ) -> ShardManager:
-    rules = rules_of(config)
+    rules, identity = rules_of(config), identity_of(config)
     recovered = await recover(
         store,
         rules,
         files,
         exact_limit=config.exact_limit,
         may_be_behind=config.postgres_url is not None,
+        identity=identity,
     )
     require_sound(recovered, place_of(config))
-    identity = Identity(config.shard_id, config.region, config.shard_map)
-    if identity.shards and config.shard_id not in identity.shards:
-        raise ConfigError(
-            f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(identity.shards)}"
-        )
     manager = ShardManager(
         identity, rules, store, recovered, epoch=epoch, secret=await store.secret()
     )
     await manager.catalogue.load()
+    if (stored := await store.stored_global()) is not None:
+        manager.resume(to_global(stored.payload))
     return manager
 
 
 async def _start(
     config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health, drain: _Drain
 ) -> tuple[grpc.aio.Server, int]:
-    server = grpc.aio.server(
-        interceptors=[StatusInterceptor()],
-        options=OPTIONS,
-        maximum_concurrent_rpcs=config.max_streams + _STREAM_MARGIN,
-    )
+    server = make_server(config.max_streams + _STREAM_MARGIN)
     process = Process(version("constellation-tv"), time.time(), drain.request)
     sync_pb2_grpc.add_SyncServiceServicer_to_server(
         SyncServicer(manager, limits_of(config), streams), server
@@ -229,19 +223,12 @@ async def _start(
     shard_pb2_grpc.add_ShardServiceServicer_to_server(
         ShardServicer(manager, streams, process), server
     )
+    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateServicer(manager), server)
     constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
-        HealthServicer(health, manager, streams.__len__), server
+        HealthServicer(health, partial(shard_parts, health, manager, streams.__len__)), server
     )
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection((*SERVICES, own, reflection.SERVICE_NAME), server)
-    try:
-        port = server.add_insecure_port(config.grpc_addr)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"GRPC_ADDR: cannot listen on {config.grpc_addr}: the port is in use, or the address "
-            "is not this machine's"
-        ) from error
+    serve_standard(server, health.servicer, SERVICES)
+    port = bind(server, config.grpc_addr)
     await server.start()
     await health.ready()
     return server, port

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from constellation.archive.form import parse
+from constellation.archive.form import HEAD, parse
 from constellation.archive.importing import Writer
 from constellation.commands.transfer import run_import
 from constellation.config import ShardConfig
@@ -60,6 +60,7 @@ ID_ONLY = json.dumps(
         "signal_content_ids": [],
     }
 )
+A_COUNT = json.dumps({"count": {"hour": 500_000, "genre": "drama", "devices": 1}})
 A_CONTENT = json.dumps(
     {"content": {"content_id": "a", "title": "", "content_type": 0, "genres": [], "year": 1}}
 )
@@ -91,8 +92,8 @@ async def test_an_import_exports_the_same_bytes(
     checked = await run("check", **place(target, tmp_path, postgres_url))
     await export(second, **place(target, tmp_path, postgres_url))
 
-    assert told.err == "exported 1 contents, 40 devices, 160 patterns, 3 counts\n"
-    assert imported.err.endswith("imported 1 contents, 40 devices, 160 patterns, 3 counts\n")
+    assert told.err == "exported 1 contents, 40 devices, 160 patterns, 5 counts\n"
+    assert imported.err.endswith("imported 1 contents, 40 devices, 160 patterns, 5 counts\n")
     assert (checked.status, checked.out[:29]) == (0, "ok: 40 devices, 160 patterns,")
     assert second.read_bytes() == first.read_bytes()
     if source == "postgres":
@@ -119,7 +120,33 @@ async def test_an_export_is_readable(tmp_path: Path) -> None:
     assert pattern["pattern_id"] == "00" * 15 + "05"
     assert (pattern["success_rate"], pattern["sample_count"]) == (0.74, 3)
     assert (pattern["genres"], pattern["content_ids"]) == (["drama"], ["film:1"])
-    assert lines[-1] == {"end": {"contents": 1, "devices": 40, "patterns": 160, "counts": 3}}
+    hour = lines[-2]["count"]["hour"]
+    assert [line["count"] for line in lines[-6:-1]] == [
+        {"hour": hour, "genre": "drama", "devices": 40},
+        {"hour": hour, "genre": "科幻", "devices": 40},
+        {"hour": hour, "content_id": "film:0", "devices": 14},
+        {"hour": hour, "content_id": "film:1", "devices": 40},
+        {"hour": hour, "content_id": "film:2", "devices": 13},
+    ]
+    assert lines[-1] == {"end": {"contents": 1, "devices": 40, "patterns": 160, "counts": 5}}
+
+
+async def test_an_export_without_counts_of_genres_is_imported(tmp_path: Path) -> None:
+    counts = [
+        {"hour": 500_000, "content_id": "film:1", "devices": 3},
+        {"hour": 500_000, "content_id": "film:2", "devices": 1},
+        {"hour": 500_001, "content_id": "film:1", "devices": 2},
+    ]
+    end = {"contents": 0, "devices": 0, "patterns": 0, "counts": 3}
+    lines = [HEAD, *({"count": count} for count in counts), {"end": end}]
+    file = tmp_path / "earlier.jsonl"
+    file.write_text("".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines))
+
+    imported = await run("import", str(file), data_dir=tmp_path / "sqlite")
+    await export(tmp_path / "again.jsonl", data_dir=tmp_path / "sqlite")
+
+    assert imported.status == 0, imported.err
+    assert (tmp_path / "again.jsonl").read_bytes() == file.read_bytes()
 
 
 async def exported(tmp_path: Path) -> list[str]:
@@ -185,6 +212,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
         "line 2 lacks 'patterns'": [head, '{"device": {}}'.replace("{}", ID_ONLY), second, end],
         "line 2 is wrong: a number must be from 1 to 4, got 0": [head, A_CONTENT, first, end],
         "line 3 is of an unknown kind, 'surprise'": [head, first, '{"surprise": {}}', end],
+        "line 3 count drama comes twice, or out of order": [head, A_COUNT, A_COUNT, end],
         "goes on after its last line": [head, first, second, end, first],
     }
 

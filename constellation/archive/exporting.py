@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from constellation.archive.importing import PATTERN_NUMBERS
+from constellation.archive.importing import PATTERN_NUMBERS, SUBJECTS
 from constellation.core.patterns import PatternRows, WordKind
 from constellation.encoding import ID_BYTES
 
@@ -58,15 +58,15 @@ def device_lines(loaded: Loaded) -> Iterator[Line]:
 
 
 def count_lines(loaded: Loaded) -> Iterator[Line]:
-    """Yield every hourly count, by hour and content id."""
+    """Yield every hourly count: by hour, genres first, by their text."""
     counts = loaded.ring.counts()
     words = loaded.table.words
-    found = zip(
-        counts.hours.tolist(), counts.contents.tolist(), counts.devices.tolist(), strict=True
-    )
-    named = sorted((hour, words.text(WordKind.CONTENT, number), n) for hour, number, n in found)
-    for hour, content_id, devices in named:
-        yield {"hour": hour, "content_id": content_id, "devices": devices}
+    kinds = [WordKind(kind) for kind in counts.kinds.tolist()]
+    texts = map(words.text, kinds, counts.numbers.tolist())
+    for hour, kind, text, devices in sorted(
+        zip(counts.hours.tolist(), kinds, texts, counts.devices.tolist(), strict=True)
+    ):
+        yield {"hour": hour, SUBJECTS[kind]: text, "devices": devices}
 
 
 def _sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:

@@ -46,6 +46,8 @@ PATTERN_NUMBERS: Final = (
     ("content_type", 0, LAST_CONTENT_TYPE),
 )
 """Columns of a pattern that are numbers, in the order of its row, and what they may be."""
+SUBJECTS: Final = {WordKind.GENRE: "genre", WordKind.CONTENT: "content_id"}
+"""By kind of word: the field of a count that names it."""
 _ID: Final = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ class Writer:
         """Of what was prepared so far."""
         self._whole = whole
         self._words = Words()
-        self._last: dict[str, tuple[int, str]] = {}
+        self._last: dict[str, tuple[int, int, str]] = {}
 
     def begin(self) -> Changes:
         """Return the first commit, which makes the store one that does not add up yet."""
@@ -97,7 +99,7 @@ class Writer:
         words = NewWords(self._words)
         contents = [_converted(line, _to_content) for line in lines]
         for line, content in zip(lines, contents, strict=True):
-            self._require_order(line, "content", (0, content.content_id))
+            self._require_order(line, "content", (0, 0, content.content_id))
         words.numbers(WordKind.CONTENT, [content.content_id for content in contents])
         for content in contents:
             words.numbers(WordKind.GENRE, content.genres)
@@ -109,7 +111,7 @@ class Writer:
         found, patterns = [], []
         for place, line in enumerate(lines):
             found.append(_converted(line, partial(_to_device, words=words)))
-            self._require_order(line, "device", (0, line.found["device_id"]))
+            self._require_order(line, "device", (0, 0, line.found["device_id"]))
             convert = partial(_to_patterns, device=first + place, words=words)
             patterns += _converted(line, convert)
         devices, rows = np.array(found, DEVICE), np.array(patterns, PATTERN)
@@ -137,22 +139,23 @@ class Writer:
         words = NewWords(self._words)
         found = [_converted(line, partial(_to_count, words=words)) for line in lines]
         for line in lines:
-            self._require_order(line, "count", (line.found["hour"], line.found["content_id"]))
-        hours, contents, devices = np.array(found, np.uint32).T
+            kind = _subject(line.found)
+            key = (line.found["hour"], kind, line.found[SUBJECTS[kind]])
+            self._require_order(line, "count", key)
+        hours, kinds, numbers, devices = np.array(found, np.uint32).T
         self._words.add(words.words())
-        return Changes(
-            self._next(), words=words.words(), counts=HourlyCounts(hours, contents, devices)
-        )
+        counts = HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
+        return Changes(self._next(), words=words.words(), counts=counts)
 
     def _next(self) -> Totals:
         """Return the totals of the next commit."""
         self.totals = replace(self.totals, lsn=self.totals.lsn + 1)
         return replace(self._whole or self.totals, lsn=self.totals.lsn)
 
-    def _require_order(self, line: Numbered, kind: str, key: tuple[int, str]) -> None:
+    def _require_order(self, line: Numbered, kind: str, key: tuple[int, int, str]) -> None:
         if kind in self._last and key <= self._last[kind]:
             raise InvalidInputError(
-                f"line {line.number}", f"{kind} {key[1]} comes twice, or out of order"
+                f"line {line.number}", f"{kind} {key[2]} comes twice, or out of order"
             )
         self._last[kind] = key
 
@@ -201,8 +204,14 @@ def _to_patterns(line: Line, device: int, words: NewWords) -> list[tuple[Any, ..
 
 
 def _to_count(line: Line, words: NewWords) -> tuple[int, ...]:
-    (number,) = _numbers([line["content_id"]], WordKind.CONTENT, 1, words)
-    return (_integer(line["hour"], 0, _UINT32), number, _integer(line["devices"], 0, _UINT32))
+    kind = _subject(line)
+    (number,) = _numbers([line[SUBJECTS[kind]]], kind, 1, words)
+    return (_integer(line["hour"], 0, _UINT32), kind, number, _integer(line["devices"], 0, _UINT32))
+
+
+def _subject(line: Line) -> WordKind:
+    """Return what a count is of; exports of earlier versions have none of genres."""
+    return WordKind.GENRE if SUBJECTS[WordKind.GENRE] in line else WordKind.CONTENT
 
 
 def _to_pattern(line: Line, device: int, words: NewWords) -> tuple[Any, ...]:

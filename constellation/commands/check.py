@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from constellation.commands.status import DONE, FAILED
 from constellation.core.loading import load
 from constellation.core.recovery import recover
-from constellation.server import rules_of
+from constellation.server import identity_of, rules_of
 from constellation.stores import open_reader, snapshot_files
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ async def run_check(config: ShardConfig, _: Namespace) -> int:
         problems = list(await reader.verify())
         if config.postgres_url is None:
             recovered = await recover(
-                reader, rules_of(config), snapshot_files(config), exact_limit=config.exact_limit
+                reader,
+                rules_of(config),
+                snapshot_files(config),
+                exact_limit=config.exact_limit,
+                identity=identity_of(config),
             )
             table, more = recovered.table, recovered.problems
             index = f", {len(recovered.index)} in the index"

@@ -1,20 +1,16 @@
-"""Catalogue: content with embeddings, and each content's genres by number."""
+"""Catalogue: content with embeddings; the table learns each content's genres from it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from constellation.core.errors import NotFoundError
-from constellation.core.patterns import GENRES, WordKind, reserve
-from constellation.core.words import LIMITS, NewWords
+from constellation.core.patterns import WordKind
+from constellation.core.words import NewWords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from constellation.core.store import Content, PatternStore, Word
     from constellation.core.table import Table
@@ -37,14 +33,10 @@ class ContentPlan:
 
 
 class Catalogue:
-    """The contents themselves stay in the store; only their genres are kept in memory."""
+    """The contents themselves stay in the store; only the table keeps their genres in memory."""
 
     def __init__(self, store: PatternStore, table: Table) -> None:
         self.count = 0
-        self.genres: NDArray[np.uint16] = reserve(
-            (LIMITS[WordKind.CONTENT] + 1) * GENRES, np.dtype("<u2")
-        ).reshape(-1, GENRES)
-        """By content number: the numbers of its genres, 0 for none."""
         self._store = store
         self._table = table
 
@@ -97,6 +89,7 @@ class Catalogue:
         words = self._table.words
         number = words.number(WordKind.CONTENT, content.content_id)
         genres = [words.number(WordKind.GENRE, genre) for genre in content.genres]
-        self.genres[number] = 0
-        self.genres[number, : len(genres)] = genres
+        if number:
+            self._table.content_genres[number] = 0
+            self._table.content_genres[number, : len(genres)] = genres
         self._table.public_genres[[genre for genre in genres if genre]] = True

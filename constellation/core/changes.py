@@ -271,7 +271,8 @@ def _index_change(
     was = is_shared(table.patterns[slots], rules)
     now = is_shared(rows, rules)
     same = was & now & (table.patterns["codes"][slots] == rows["codes"]).all(axis=1)
-    left = freed[is_shared(table.patterns[freed], rules)]
+    gone = table.patterns[freed]
+    left = freed[is_shared(gone, rules) & ~table.away[gone["device"]]]
     return np.concatenate([left, slots[was & ~same]]), now & ~same
 
 

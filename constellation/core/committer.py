@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import structlog
@@ -23,16 +23,19 @@ from constellation.core.planning import Plan, apply, plan, plan_expiry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+    from constellation.core.aggregates import Aggregates
     from constellation.core.catalogue import Catalogue, ContentPlan
     from constellation.core.feeder import IndexFeeder
     from constellation.core.inbox import Entry, Inbox
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
     from constellation.core.stats import Stats
-    from constellation.core.store import Content, PatternStore
+    from constellation.core.store import Content, PatternStore, StoredGlobal
     from constellation.core.table import Table
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 COMMIT_SECONDS: Final = 0.01
 """Commits begin at least so far apart while fewer deltas wait than one commit takes: what a commit
@@ -46,6 +49,7 @@ class Followers:
 
     catalogue: Catalogue
     feeder: IndexFeeder
+    aggregates: Aggregates
     inbox: Inbox
     stats: Stats
 
@@ -95,6 +99,19 @@ class Committer:
             self._last_commit = loop.time()
             async with self.writing:
                 await self._commit(inbox.take())
+                if self._followers.aggregates.is_due:
+                    await asyncio.to_thread(self._followers.aggregates.fold)
+
+    async def still(self, work: Callable[[], T]) -> T:
+        """Run something in a thread while nothing is committed; return what it returns."""
+        async with self.writing:
+            return await asyncio.to_thread(work)
+
+    async def put_global(self, stored: StoredGlobal) -> None:
+        """Store the federation's global durably."""
+        async with self.writing:
+            await self._settle()
+            await self._store.put_global(self.epoch, stored)
 
     async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         """Store contents durably; return how many were new and how many replaced."""
@@ -203,6 +220,7 @@ class Committer:
 
     async def _learn(self, planned: Plan) -> None:
         """Bring memory to what has become durable."""
+        self._followers.aggregates.note(planned.patterns)
         apply(self._table, self._ring, planned)
         self._stats.commits += 1
         self._stats.count(planned.receipts)

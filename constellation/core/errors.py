@@ -57,6 +57,10 @@ class HelloTimeoutError(ConstellationError):
     """No Hello came in time."""
 
 
+class QuorumError(ConstellationError):
+    """Too few shards were heard for a round."""
+
+
 class NotReadyError(ConstellationError):
     """The shard cannot serve this now: starting, draining, or its store is away."""
 

@@ -41,14 +41,13 @@ class Loaded:
 async def load(store: StoreReader, rules: Rules) -> Loaded:
     """Load a shard's rows, and compare them with its totals; without an index."""
     stored = await store.totals()
-    table, ring = Table(rules), HourlyRing()
+    table = Table(rules)
     table.words.add(await store.words())
     table.device_directory.grow(stored.devices)
     table.pattern_directory.grow(stored.patterns)
     problems = _differences(stored, await _load(store, table))
     table.totals = stored
-    ring.put(await store.counts())
-    return Loaded(table, ring, problems)
+    return Loaded(table, HourlyRing(await store.counts()), problems)
 
 
 def _differences(stored: Totals, loaded: Totals) -> list[str]:

@@ -55,7 +55,7 @@ def plan(table: Table, ring: HourlyRing, rules: Rules, deltas: Sequence[Delta], 
     verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
     applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
     words = NewWords(table.words)
-    tally = SignalTally(ring, int(now) // _SECONDS_PER_HOUR)
+    tally = SignalTally(ring, table.content_genres, int(now) // _SECONDS_PER_HOUR)
     dropped = {index: devices.signals(index, deltas[index], tally, words) for index in applied}
 
     upserts, senders = _gathered(deltas, applied, words, rules)
@@ -109,6 +109,8 @@ def apply(table: Table, ring: HourlyRing, planned: Plan) -> None:
         ids = table.devices["device_id"][changes.freed_devices].tobytes()
         table.device_directory.remove(device_keys(ids))
         table.devices[changes.freed_devices] = np.zeros(1, DEVICE)
+        table.devices_away -= int(np.count_nonzero(table.away[changes.freed_devices]))
+        table.away[changes.freed_devices] = False
         table.free_devices.free(changes.freed_devices)
     table.words.add(changes.words)
     ring.put(changes.counts)

@@ -17,6 +17,7 @@ from constellation.core.loading import load
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from constellation.core.identity import Identity
     from constellation.core.patterns import Slots
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
@@ -66,14 +67,18 @@ async def recover(
     *,
     exact_limit: int,
     may_be_behind: bool = False,
+    identity: Identity | None = None,
 ) -> Recovered:
     """Load a shard. Problems are listed, not raised, so that a check can show all of them.
 
     A store behind its snapshots has lost commits. Where that `may_be`, because the database is kept
     elsewhere and was restored or failed over, devices notice by their acks; snapshots go instead.
+    Without an `identity` every device is this shard's.
     """
     loaded = await load(store, rules)
     table, problems = loaded.table, loaded.problems
+    if identity is not None:
+        await asyncio.to_thread(identity.mark_away, table)
     if ahead := _behind(table.totals, snapshots):
         if may_be_behind and snapshots is not None:
             log.warning("snapshots_discarded", reason=ahead)
@@ -101,8 +106,7 @@ def require_sound(recovered: Recovered, place: str) -> None:
 
 def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     """Return how the index differs from the shareable patterns of the table."""
-    used = table.free_patterns.used
-    shared = np.flatnonzero(is_shared(table.patterns[:used], rules))
+    shared = np.flatnonzero(_indexed(table, rules))
     missing = np.setdiff1d(shared, index.slots(), assume_unique=True)
     surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
     problems = []
@@ -111,6 +115,13 @@ def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     if len(surplus):
         problems.append(f"the index holds {len(surplus)} others, slot {surplus[0]} first")
     return problems
+
+
+def _indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
+    """Say which patterns belong into the index: shared ones, of devices that this shard owns."""
+    rows = table.patterns[: table.free_patterns.used]
+    indexed: NDArray[np.bool_] = is_shared(rows, rules) & ~table.away[rows["device"]]
+    return indexed
 
 
 def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> str:
@@ -133,7 +144,7 @@ async def _fill(
 ) -> None:
     """Fill the index from its newest snapshot and what changed since, or from the table."""
     changed = await _restored(index, store, snapshots)
-    shared = is_shared(table.patterns[: table.free_patterns.used], rules)
+    shared = _indexed(table, rules)
     if changed is None:
         added = np.flatnonzero(shared)
     else:

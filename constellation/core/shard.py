@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
+from constellation.core.aggregate import AggregateVersion
+from constellation.core.aggregates import Aggregates
 from constellation.core.catalogue import Catalogue
 from constellation.core.committer import Committer, Followers
 from constellation.core.cursors import Cursor, Expectation, expectation
@@ -20,30 +22,23 @@ from constellation.core.inbox import Inbox
 from constellation.core.patterns import WordKind
 from constellation.core.similar import SimilarSearch
 from constellation.core.stats import Stats
-from constellation.core.trends import Trend, genre_counts, trending
+from constellation.core.trends import Trend, trending
 from constellation.encoding import ID_BYTES
 from constellation.placement import owner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
+    from constellation.core.aggregate import AggregateUpdate
+    from constellation.core.identity import Identity
+    from constellation.core.published import Published
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
-    from constellation.core.store import PatternStore
+    from constellation.core.store import PatternStore, StoredGlobal
     from constellation.core.table import Table
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which shard this is, and which others there are."""
-
-    shard_id: int = 0
-    region: str = "default"
-    shards: Mapping[int, str] = field(default_factory=dict)
-    """The shard map: addresses by shard_id. Empty: this shard owns every device."""
 
 
 class ShardManager:
@@ -68,7 +63,10 @@ class ShardManager:
         self.catalogue = Catalogue(store, self.table)
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, secret)
-        self.globals = GlobalState(generation=time.time_ns() // 1_000_000)
+        self.aggregates = Aggregates(self.table, self.ring, rules)
+        self.globals = GlobalState(
+            time.time_ns() // 1_000_000, identity.region, rules.trend_limit
+        )
         self.inbox = Inbox()
         self.stats = Stats()
         self.draining = False
@@ -77,10 +75,11 @@ class ShardManager:
             self.ring,
             rules,
             store,
-            Followers(self.catalogue, self.feeder, self.inbox, self.stats),
+            Followers(self.catalogue, self.feeder, self.aggregates, self.inbox, self.stats),
             epoch=epoch,
         )
         self.on_published: Callable[[], None] = lambda: None
+        self._adopting = asyncio.Lock()
 
     @property
     def epoch(self) -> int:
@@ -151,6 +150,51 @@ class ShardManager:
             log.info("global_published", version=self.globals.version.version, trends=len(trends))
             self.on_published()
 
+    def resume(self, published: Published) -> None:
+        """Go on with the global that was stored before the start."""
+        self.globals.adopt(published)
+        self.aggregates.use(published.anchors)
+
+    async def adopt(self, stored: StoredGlobal, published: Published) -> bool:
+        """Take the global of a later round: durably, then for the streams and the aggregates.
+
+        Returns False for a round that is not later than the one held.
+        """
+        adopting = asyncio.create_task(self._adopt(stored, published), name="adopt_global")
+        return await asyncio.shield(adopting)  # its caller may be cancelled, a write may not
+
+    async def _adopt(self, stored: StoredGlobal, published: Published) -> bool:
+        async with self._adopting:
+            if published.round <= self.globals.round:
+                return False
+            await self.committer.put_global(stored)
+            if self.globals.adopt(published):
+                self.on_published()
+            self.aggregates.use(published.anchors)
+        log.info(
+            "global_adopted",
+            generation=stored.generation,
+            round_id=stored.round_id,
+            clusters=len(published.clusters),
+            trends=len(published.trends),
+            codebook_version=published.anchors.version,
+        )
+        return True
+
+    async def aggregate(self, base: int, candidate_limit: int) -> AggregateUpdate:
+        """Return what changed in the aggregates after a version of this epoch.
+
+        Local clusters are among it when `candidate_limit` is not 0.
+        """
+        aggregates, still = self.aggregates, self.committer.still
+        of = AggregateVersion(self.identity.shard_id, self.epoch, 0)
+        update = await still(lambda: aggregates.since(of, base, self.identity.region))
+        if not candidate_limit:
+            return update
+        sample = await still(aggregates.sample)
+        candidates = await asyncio.to_thread(aggregates.candidates, sample, candidate_limit)
+        return replace(update, candidates=candidates)
+
     async def snapshot(self, files: SnapshotFiles) -> None:
         """Keep the index as it is, so that the next start need not build it.
 
@@ -187,24 +231,27 @@ class ShardManager:
     def _trends(self, now_hour: int) -> list[Trend]:
         """Return the strongest contents and genres. Runs in a thread."""
         rules, words = self.rules, self.table.words
-        contents, counts = self.ring.window(now_hour, words.count(WordKind.CONTENT))
+        contents, counts = self.ring.window(
+            WordKind.CONTENT, now_hour, words.count(WordKind.CONTENT)
+        )
+        genres, genre_counts = self.ring.window(
+            WordKind.GENRE, now_hour, words.count(WordKind.GENRE)
+        )
         if not len(contents):
             return []
         shared = np.zeros(len(contents), bool)
         for devices in (counts.max(axis=0), self.table.support[contents]):
             shared[devices >= rules.k_anonymity] = True
-        genres = genre_counts(
-            counts[:, shared], self.catalogue.genres[contents[shared]], words.count(WordKind.GENRE)
-        )
+        shared_genres = genre_counts.max(axis=0) >= rules.k_anonymity
         limit = rules.trend_limit
         by_content = trending(counts, shared, rules.trend_decay_rate, rules.k_anonymity, limit)
         by_genre = trending(
-            genres, genres.max(axis=0) > 0, rules.trend_decay_rate, rules.k_anonymity, limit // 5
+            genre_counts, shared_genres, rules.trend_decay_rate, rules.k_anonymity, limit // 5
         )
         return [
             Trend(words.text(WordKind.CONTENT, int(contents[i])), "", score, direction, popularity)
             for i, score, direction, popularity in by_content[: limit - len(by_genre)]
         ] + [
-            Trend("", words.text(WordKind.GENRE, i), score, direction, popularity)
+            Trend("", words.text(WordKind.GENRE, int(genres[i])), score, direction, popularity)
             for i, score, direction, popularity in by_genre
         ]

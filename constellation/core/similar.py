@@ -68,13 +68,20 @@ class SimilarSearch:
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
 
-    async def near_device(self, device: int, limit: int) -> Found:
-        """Return shared patterns of other devices near a device's own; none when it has none."""
-        own = self._table.holding(np.array([device], np.int64)).slots
-        taste = self._taste(own)
+    def taste(self, device: int) -> Embeddings:
+        """Return a device's strongest patterns: success times evidence, evidence capped."""
+        rows = self._table.patterns[self._own(device)]
+        weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
+        strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
+        return unit(rows["codes"][strongest])
+
+    async def near_device(self, device: int, taste: Embeddings, limit: int) -> Found:
+        """Return shared patterns of other devices near a device's taste; none when it has none."""
         if not len(taste):
             return self._found(np.empty(0, np.int64), np.empty(0, np.float32))
-        return await self.near(taste, limit, without_device=device, own=len(own))
+        return await self.near(
+            taste, limit, without_device=device, own=int(self._table.pattern_counts[device])
+        )
 
     async def near(
         self, queries: Embeddings, limit: int, *, without_device: int = -1, own: int = 0
@@ -127,12 +134,8 @@ class SimilarSearch:
                 request.answer.set_result((scores[start:end], slots[start:end]))
             start = end
 
-    def _taste(self, own: Slots) -> Embeddings:
-        """Return a device's strongest patterns: success times evidence, evidence capped."""
-        rows = self._table.patterns[own]
-        weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
-        strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
-        return unit(rows["codes"][strongest])
+    def _own(self, device: int) -> Slots:
+        return self._table.holding(np.array([device], np.int64)).slots
 
     def _found(self, slots: Slots, similarities: NDArray[np.float32]) -> Found:
         rows = self._table.patterns[slots]

@@ -55,11 +55,13 @@ class Content:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyCounts:
-    """Distinct devices for each (hour, content): absolute values, column by column."""
+    """Distinct devices for each (hour, genre or content): absolute values, column by column."""
 
     hours: NDArray[np.uint32]
-    contents: NDArray[np.uint32]
-    """Numbers of words."""
+    kinds: NDArray[np.uint8]
+    """WordKind of each."""
+    numbers: NDArray[np.uint32]
+    """Numbers of words of that kind."""
     devices: NDArray[np.uint32]
 
 
@@ -69,7 +71,7 @@ def no_slots() -> Slots:
 
 def no_counts() -> HourlyCounts:
     empty = np.empty(0, np.uint32)
-    return HourlyCounts(empty, empty, empty)
+    return HourlyCounts(empty, np.empty(0, np.uint8), empty, empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,19 @@ class Changes:
     """Counts of earlier hours are deleted."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredGlobal:
+    """A global as the federation published it."""
+
+    generation: int
+    """0 to 2**63 - 1, as is the next."""
+    round_id: int
+    payload: bytes
+    """At most 16 MiB, into which a store never looks."""
+
+
 class StoreReader(Protocol):
-    """Patterns, devices, words, hourly counts and the catalogue of one shard, to be read.
+    """What one shard has stored, to be read.
 
     Every method may raise NotReadyError while the store is away.
     """
@@ -170,6 +183,10 @@ class StoreReader(Protocol):
         """Return how many contents the catalogue holds."""
         ...
 
+    async def stored_global(self) -> StoredGlobal | None:
+        """Return the last global that was published to this shard, None before the first."""
+        ...
+
     async def verify(self) -> Sequence[str]:
         """Read everything once; return what is damaged, nothing when all is well."""
         ...
@@ -216,6 +233,10 @@ class PatternStore(StoreReader, Protocol):
         self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
     ) -> None:
         """Insert or replace contents, and insert new words, durably, all or nothing."""
+        ...
+
+    async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
+        """Replace the stored global durably, all or nothing."""
         ...
 
     async def probe(self) -> None:

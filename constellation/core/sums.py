@@ -105,4 +105,6 @@ def concentrations(features: ClusterSums) -> NDArray[np.float64]:
     """Return the mean resultant length of each row, from 0 (spread out) to 1 (one point)."""
     values = features.sums.astype(np.float64) / SUM_ONE
     norms = np.sqrt(np.einsum("ij,ij->i", values, values))
-    return norms / np.maximum(features.weights / WEIGHT_ONE, 1 / WEIGHT_ONE)
+    weights = np.maximum(features.weights / WEIGHT_ONE, 1 / WEIGHT_ONE)
+    lengths: NDArray[np.float64] = norms / weights
+    return lengths

@@ -10,6 +10,7 @@ import numpy as np
 from constellation.core.directory import Directory, Keys
 from constellation.core.patterns import (
     DEVICE,
+    GENRES,
     PATTERN,
     DeviceRows,
     PatternRows,
@@ -77,8 +78,15 @@ class Table:
         """By content number: distinct devices with a pattern that names it."""
         self.public_genres: NDArray[np.bool_] = np.zeros(LIMITS[WordKind.GENRE] + 1, bool)
         """By genre number: the catalogue has it, so it may be shown; others are a device's text."""
+        self.content_genres: NDArray[np.uint16] = reserve(
+            (LIMITS[WordKind.CONTENT] + 1) * GENRES, np.dtype("<u2")
+        ).reshape(-1, GENRES)
+        """By content number: the numbers of its genres in the catalogue, 0 for none."""
         self.pattern_counts: NDArray[np.uint16] = reserve(rules.max_devices, np.dtype("<u2"))
         """By device: patterns stored."""
+        self.away: NDArray[np.bool_] = reserve(rules.max_devices, np.dtype("?"))
+        """By device: the shard map gave it to another shard, so it is not shown and not counted."""
+        self.devices_away = 0
         self.words = Words()
         self.totals = Totals()
         self.free_patterns = FreeSlots(rules.max_patterns)

@@ -37,6 +37,10 @@ class Trend:
     score: float
     direction: Direction
     popularity: float
+    region: str = ""
+    """Where it holds; empty for the shard's own region."""
+    is_global: bool = False
+    """Several shards see it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,15 @@ import numpy as np
 
 from constellation.core.errors import FencedError, StoreFailedError
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import SECRET_BYTES, Changes, Content, HourlyCounts, Totals, Word
+from constellation.core.store import (
+    SECRET_BYTES,
+    Changes,
+    Content,
+    HourlyCounts,
+    StoredGlobal,
+    Totals,
+    Word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,9 +41,10 @@ class MemoryPatternStore:
         self._patterns = _Table(PATTERN)
         self._devices = _Table(DEVICE)
         self._words: list[Word] = []
-        self._counts: dict[tuple[int, int], int] = {}
+        self._counts: dict[tuple[int, int, int], int] = {}
         self._changed: dict[int, Slots] = {}
         self._contents: dict[str, Content] = {}
+        self._global: StoredGlobal | None = None
 
     async def take_epoch(self) -> int:
         self._epoch += 1
@@ -75,8 +84,9 @@ class MemoryPatternStore:
         return sorted(self._words, key=lambda word: (word.kind, word.number))
 
     async def counts(self) -> HourlyCounts:
-        hours, contents = np.array(list(self._counts), np.uint32).reshape(-1, 2).T
-        return HourlyCounts(hours, contents, np.array(list(self._counts.values()), np.uint32))
+        hours, kinds, numbers = np.array(list(self._counts), np.uint32).reshape(-1, 3).T
+        devices = np.array(list(self._counts.values()), np.uint32)
+        return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
     async def changed_since(self, lsn: int) -> Slots | None:
         later = [slots for at, slots in self._changed.items() if at > lsn]
@@ -109,6 +119,13 @@ class MemoryPatternStore:
     async def count_contents(self) -> int:
         return len(self._contents)
 
+    async def stored_global(self) -> StoredGlobal | None:
+        return self._global
+
+    async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
+        self._check(epoch)
+        self._global = stored
+
     async def verify(self) -> Sequence[str]:
         return ()
 
@@ -123,7 +140,8 @@ class MemoryPatternStore:
             raise FencedError(f"epoch {epoch} was taken over by epoch {self._epoch}")
 
     def _count(self, counts: HourlyCounts, oldest_hour: int) -> None:
-        keys = zip(counts.hours.tolist(), counts.contents.tolist(), strict=True)
+        columns = (counts.hours.tolist(), counts.kinds.tolist(), counts.numbers.tolist())
+        keys = zip(*columns, strict=True)
         self._counts.update(zip(keys, counts.devices.tolist(), strict=True))
         old = [key for key in self._counts if key[0] < oldest_hour]
         for key in old:

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.patterns import DeviceRows, PatternRows, Slots
-    from constellation.core.store import Changes, Content, HourlyCounts, StoreReader, Totals, Word
+    from constellation.core.store import (
+        Changes,
+        Content,
+        HourlyCounts,
+        StoredGlobal,
+        StoreReader,
+        Totals,
+        Word,
+    )
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +151,10 @@ class PostgresReader:
     async def count_contents(self) -> int:
         async with self._lend() as connection:
             return await read.count_contents(connection, self._shard_id)
+
+    async def stored_global(self) -> StoredGlobal | None:
+        async with self._lend() as connection:
+            return await read.read_global(connection, self._shard_id)
 
     async def size_bytes(self) -> int:
         """Return the bytes of every shard in the database: partitions are shared."""
@@ -256,6 +268,13 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
             await write.write_contents(
                 connection, self._fence(epoch), contents, words, self._statements
             )
+
+    async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
+        try:
+            async with self._own.lend() as connection:
+                await write.write_global(connection, self._fence(epoch), stored, self._statements)
+        except OutcomeUnknownError as error:
+            raise NotReadyError(str(error)) from error  # putting it twice is harmless
 
     async def probe(self) -> None:
         """Return when the store answers, and takes writes: a standby does not."""

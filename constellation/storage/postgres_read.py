@@ -9,7 +9,7 @@ from psycopg import sql
 
 from constellation.core.errors import StoreFailedError
 from constellation.core.patterns import Slots, WordKind
-from constellation.core.store import Content, HourlyCounts, Totals, Word
+from constellation.core.store import Content, HourlyCounts, StoredGlobal, Totals, Word
 from constellation.storage.binary_copy import DEVICE_COLUMNS, PATTERN_COLUMNS, names
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ async def read_words(connection: AsyncConnection, shard_id: int) -> Sequence[Wor
 
 async def read_counts(connection: AsyncConnection, shard_id: int) -> HourlyCounts:
     found = await connection.execute(
-        "SELECT hour, content, devices FROM constellation.hourly_count WHERE shard_id = %s",
+        "SELECT hour, kind, number, devices FROM constellation.hourly_count WHERE shard_id = %s",
         (shard_id,),
     )
-    hours, contents, devices = np.array(await found.fetchall(), np.uint32).reshape(-1, 3).T
-    return HourlyCounts(hours, contents, devices)
+    hours, kinds, numbers, devices = np.array(await found.fetchall(), np.uint32).reshape(-1, 4).T
+    return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
 async def read_changed(connection: AsyncConnection, shard_id: int, lsn: int) -> Slots | None:
@@ -170,6 +170,16 @@ async def count_contents(connection: AsyncConnection, shard_id: int) -> int:
         (shard_id,),
     )
     return int(count)
+
+
+async def read_global(connection: AsyncConnection, shard_id: int) -> StoredGlobal | None:
+    found = await connection.execute(
+        "SELECT generation, round_id, payload FROM constellation.global WHERE shard_id = %s",
+        (shard_id,),
+        binary=True,
+    )
+    row = await found.fetchone()
+    return StoredGlobal(row[0], row[1], bytes(row[2])) if row else None
 
 
 async def read_size(connection: AsyncConnection) -> int:

@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.patterns import Slots
-    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.core.store import (
+        Changes,
+        Content,
+        HourlyCounts,
+        StoredGlobal,
+        Totals,
+        Word,
+    )
     from constellation.storage.dialect import Dialect
 
 
@@ -155,6 +162,20 @@ async def forget_changes(
         await connection.execute(
             "DELETE FROM constellation.change WHERE shard_id = %s AND lsn <= %s",
             (fence.shard_id, through_lsn),
+        )
+
+
+async def write_global(
+    connection: AsyncConnection, fence: Fence, stored: StoredGlobal, statements: Statements
+) -> None:
+    await _open_fenced(connection, fence, statements)
+    async with _committing(connection):
+        await connection.execute(
+            "INSERT INTO constellation.global (shard_id, generation, round_id, payload)"
+            " VALUES (%s, %s, %s, %s) ON CONFLICT (shard_id) DO UPDATE SET"
+            " generation = excluded.generation, round_id = excluded.round_id,"
+            " payload = excluded.payload",
+            (fence.shard_id, stored.generation, stored.round_id, stored.payload),
         )
 
 
@@ -301,10 +322,16 @@ async def _write_counts(
 ) -> None:
     if len(counts.hours):
         await connection.execute(
-            "INSERT INTO constellation.hourly_count (shard_id, hour, content, devices)"
-            " SELECT %s, * FROM unnest(%s::bigint[], %s::integer[], %s::bigint[])"
-            " ON CONFLICT (shard_id, hour, content) DO UPDATE SET devices = excluded.devices",
-            (shard_id, counts.hours.tolist(), counts.contents.tolist(), counts.devices.tolist()),
+            "INSERT INTO constellation.hourly_count (shard_id, hour, kind, number, devices)"
+            " SELECT %s, * FROM unnest(%s::bigint[], %s::smallint[], %s::integer[], %s::bigint[])"
+            " ON CONFLICT (shard_id, hour, kind, number) DO UPDATE SET devices = excluded.devices",
+            (
+                shard_id,
+                counts.hours.tolist(),
+                counts.kinds.tolist(),
+                counts.numbers.tolist(),
+                counts.devices.tolist(),
+            ),
         )
     if oldest_hour:
         await connection.execute(

@@ -22,7 +22,7 @@ from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows
 from constellation.storage import sqlite_read as read
 from constellation.storage import sqlite_write as write
 from constellation.storage.data_dir import held
-from constellation.storage.sqlite_schema import connect, damaged, write_ahead_log
+from constellation.storage.sqlite_schema import PAGE_SIZE, connect, damaged, write_ahead_log
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.core.store import (
+        Changes,
+        Content,
+        HourlyCounts,
+        StoredGlobal,
+        Totals,
+        Word,
+    )
 
 log = structlog.get_logger(__name__)
 
@@ -134,6 +141,13 @@ class SqlitePatternStore:
 
     async def count_contents(self) -> int:
         return await self._read(read.count_contents)
+
+    async def stored_global(self) -> StoredGlobal | None:
+        return await self._read(read.read_global)
+
+    async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
+        await self._write(partial(write.write_global, epoch=epoch, stored=stored))
+        self._writer.submit(self._checkpoint, len(stored.payload) // PAGE_SIZE)
 
     async def probe(self) -> None:
         """Return when the store answers. Once the disk was full, only a write that fits tells."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.patterns import Slots, WordKind
-from constellation.core.store import Content, HourlyCounts, Totals, Word
+from constellation.core.store import Content, HourlyCounts, StoredGlobal, Totals, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,9 +56,9 @@ def read_words(connection: sqlite3.Connection) -> Sequence[Word]:
 
 
 def read_counts(connection: sqlite3.Connection) -> HourlyCounts:
-    found = connection.execute("SELECT hour, content, devices FROM hourly_count").fetchall()
-    hours, contents, devices = np.array(found, np.uint32).reshape(-1, 3).T
-    return HourlyCounts(hours, contents, devices)
+    found = connection.execute("SELECT hour, kind, number, devices FROM hourly_count").fetchall()
+    hours, kinds, numbers, devices = np.array(found, np.uint32).reshape(-1, 4).T
+    return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
 def read_changed(connection: sqlite3.Connection, lsn: int) -> Slots | None:
@@ -97,6 +97,11 @@ def read_contents(connection: sqlite3.Connection, after: str, limit: int) -> Seq
 
 def count_contents(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM content").fetchone()[0])
+
+
+def read_global(connection: sqlite3.Connection) -> StoredGlobal | None:
+    found = connection.execute("SELECT generation, round_id, payload FROM global").fetchone()
+    return StoredGlobal(*found) if found else None
 
 
 def find_problems(connection: sqlite3.Connection) -> Sequence[str]:

@@ -13,7 +13,7 @@ from constellation.storage.wal import REMEDY, check_wal
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PAGE_SIZE: Final = 4096
 """Seven rows a page. A commit of 100 rows at random among 200,000 took 1.0 ms; with 16 KiB, 2.2."""
 
@@ -33,15 +33,19 @@ _SETTINGS: Final = (
     "PRAGMA cache_size = -65536",  # KiB, negated
     "PRAGMA temp_store = MEMORY",
 )
+_HOURLY_COUNT: Final = """CREATE TABLE hourly_count (
+         hour INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,
+         devices INTEGER NOT NULL, PRIMARY KEY (hour, kind, number)) STRICT, WITHOUT ROWID"""
+_GLOBAL: Final = """CREATE TABLE global (
+         only INTEGER PRIMARY KEY CHECK (only = 1), generation INTEGER NOT NULL,
+         round_id INTEGER NOT NULL, payload BLOB NOT NULL) STRICT"""
 _SCHEMA: Final = (
     "CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     "CREATE TABLE device (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     """CREATE TABLE word (
          kind INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL,
          PRIMARY KEY (kind, number)) STRICT, WITHOUT ROWID""",
-    """CREATE TABLE hourly_count (
-         hour INTEGER NOT NULL, content INTEGER NOT NULL, devices INTEGER NOT NULL,
-         PRIMARY KEY (hour, content)) STRICT, WITHOUT ROWID""",
+    _HOURLY_COUNT,
     """CREATE TABLE content (
          content_id TEXT NOT NULL PRIMARY KEY COLLATE BINARY, title TEXT NOT NULL,
          content_type INTEGER NOT NULL, genres TEXT NOT NULL, year INTEGER NOT NULL,
@@ -52,7 +56,19 @@ _SCHEMA: Final = (
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
          pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
          secret BLOB NOT NULL) STRICT""",
+    _GLOBAL,
 )
+_UPGRADES: Final = {
+    1: (  # counts had no kind: all were of contents, which are kind 2
+        "ALTER TABLE hourly_count RENAME TO earlier_count",
+        _HOURLY_COUNT,
+        "INSERT INTO hourly_count SELECT hour, 2, content, devices FROM earlier_count",
+        "DROP TABLE earlier_count",
+        _GLOBAL,
+        "UPDATE shard SET schema_version = 2",
+    ),
+}
+"""By schema version: what brings a database to the next one."""
 
 
 def connect(database: Path) -> sqlite3.Connection:
@@ -67,7 +83,7 @@ def connect(database: Path) -> sqlite3.Connection:
     try:
         for setting in _SETTINGS:
             connection.execute(setting).fetchall()
-        _create_or_check(connection, database)
+        _create_or_upgrade(connection, database)
         # What a crash left behind the last commit must not be there when the next crash is judged.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except BaseException:
@@ -97,7 +113,8 @@ def _check_files(database: Path) -> None:
         raise damaged(database, "it is empty, but its write-ahead log is not")
 
 
-def _create_or_check(connection: sqlite3.Connection, database: Path) -> None:
+def _create_or_upgrade(connection: sqlite3.Connection, database: Path) -> None:
+    """Bring the schema to this program's version, all or nothing; refuse a later one."""
     connection.execute("BEGIN IMMEDIATE")
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
         for statement in _SCHEMA:
@@ -107,11 +124,15 @@ def _create_or_check(connection: sqlite3.Connection, database: Path) -> None:
             (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()
-    connection.execute("COMMIT")
     if len(versions) != 1:
         raise damaged(database, f"{len(versions)} rows of totals instead of one")
-    if versions[0] != (SCHEMA_VERSION,):
+    version = versions[0][0]
+    if version != SCHEMA_VERSION and version not in _UPGRADES:
         raise ConfigError(
-            f"{database} has schema version {versions[0][0]}, this program knows "
+            f"{database} has schema version {version}, this program knows "
             f"{SCHEMA_VERSION}: start the version that wrote it"
         )
+    for earlier in range(version, SCHEMA_VERSION):
+        for statement in _UPGRADES[earlier]:
+            connection.execute(statement)
+    connection.execute("COMMIT")

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from constellation.core.patterns import Slots
-    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.core.store import (
+        Changes,
+        Content,
+        HourlyCounts,
+        StoredGlobal,
+        Totals,
+        Word,
+    )
 
 
 @contextmanager
@@ -100,6 +107,16 @@ def write_contents(
         _write_words(connection, words)
 
 
+def write_global(connection: sqlite3.Connection, epoch: int, stored: StoredGlobal) -> None:
+    with transaction(connection):
+        _check(connection, epoch)
+        connection.execute(
+            "INSERT OR REPLACE INTO global (only, generation, round_id, payload)"
+            " VALUES (1, ?, ?, ?)",
+            (stored.generation, stored.round_id, stored.payload),
+        )
+
+
 def write_nothing(connection: sqlite3.Connection) -> None:
     """Commit one page as it is, to learn whether the disk takes it."""
     with transaction(connection):
@@ -155,11 +172,11 @@ def _write_words(connection: sqlite3.Connection, words: Sequence[Word]) -> None:
 
 def _write_counts(connection: sqlite3.Connection, counts: HourlyCounts, oldest_hour: int) -> None:
     if len(counts.hours):
-        table = np.column_stack((counts.hours, counts.contents, counts.devices))
+        table = np.column_stack((counts.hours, counts.kinds, counts.numbers, counts.devices))
         connection.execute(
-            "INSERT OR REPLACE INTO hourly_count (hour, content, devices)"
+            "INSERT OR REPLACE INTO hourly_count (hour, kind, number, devices)"
             " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-            " json_extract(value, '$[2]') FROM json_each(?)",
+            " json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)",
             (str(table.tolist()),),
         )
     if oldest_hour:

@@ -30,12 +30,11 @@ from constellation.v1 import patterns_pb2 as pb
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from constellation.core.similar import Found
-    from constellation.core.trends import Trend
     from constellation.core.words import Words
 
 _ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
@@ -266,22 +265,6 @@ def _dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes,
     present = numbers > 0
     distinct, indexes = np.unique(numbers[present], return_inverse=True)
     return distinct.tolist(), present.sum(axis=1).astype(np.uint8).tobytes(), indexes.tolist()
-
-
-def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
-    """Return trends of one region."""
-    return [
-        pb.Trend(
-            content_id=trend.content_id or None,  # type: ignore[arg-type]  # None leaves it unset
-            genre=trend.genre or None,  # type: ignore[arg-type]  # None leaves it unset
-            score=trend.score,
-            region=region,
-            scope=pb.TREND_SCOPE_REGIONAL,
-            direction=int(trend.direction),  # type: ignore[arg-type]  # enums are ints
-            popularity=trend.popularity,
-        )
-        for trend in trends
-    ]
 
 
 def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:

@@ -86,10 +86,9 @@ class Health:
 class HealthServicer(health_pb2_grpc.HealthServiceServicer):
     """Serves REST probes and operators."""
 
-    def __init__(self, health: Health, shard: ShardManager, streams: Callable[[], int]) -> None:
+    def __init__(self, health: Health, parts: Callable[[], list[pb.ComponentHealth]]) -> None:
         self._health = health
-        self._shard = shard
-        self._streams = streams
+        self._parts = parts
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
         parts = self._parts()
@@ -115,36 +114,43 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
             status=max(part.status for part in parts), components=parts
         )
 
-    def _parts(self) -> list[pb.ComponentHealth]:
-        return [self._store(), self._index(), self._traffic()]
 
-    def _store(self) -> pb.ComponentHealth:
-        """Tell what the last look found: one for each call would be a load of its own."""
-        problem, totals = self._health.store_problem, self._shard.table.totals
-        well = f"{self._shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
-        return pb.ComponentHealth(
-            name="store",
-            status=pb.HEALTH_STATUS_UNHEALTHY if problem else pb.HEALTH_STATUS_HEALTHY,
-            message=problem or well,
-            latency=_duration(self._health.store_latency),
-        )
+def shard_parts(
+    health: Health, shard: ShardManager, streams: Callable[[], int]
+) -> list[pb.ComponentHealth]:
+    """Return how each part of a shard is."""
+    return [_store(health, shard), _index(shard), traffic(health, f"{streams()} open")]
 
-    def _index(self) -> pb.ComponentHealth:
-        behind = self._shard.table.totals.lsn - self._shard.feeder.lsn
-        return pb.ComponentHealth(
-            name="index",
-            status=pb.HEALTH_STATUS_HEALTHY,
-            message=f"{self._shard.index.kind}, {len(self._shard.index)} patterns, "
-            f"{behind} commits behind the store",
-        )
 
-    def _traffic(self) -> pb.ComponentHealth:
-        reason = self._health.reason
-        return pb.ComponentHealth(
-            name="streams",
-            status=pb.HEALTH_STATUS_DEGRADED if reason else pb.HEALTH_STATUS_HEALTHY,
-            message=reason or f"{self._streams()} open",
-        )
+def traffic(health: Health, well: str) -> pb.ComponentHealth:
+    """Return whether the process takes traffic, as a part of it."""
+    return pb.ComponentHealth(
+        name="streams",
+        status=pb.HEALTH_STATUS_DEGRADED if health.reason else pb.HEALTH_STATUS_HEALTHY,
+        message=health.reason or well,
+    )
+
+
+def _store(health: Health, shard: ShardManager) -> pb.ComponentHealth:
+    """Tell what the last look found: one for each call would be a load of its own."""
+    problem, totals = health.store_problem, shard.table.totals
+    well = f"{shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
+    return pb.ComponentHealth(
+        name="store",
+        status=pb.HEALTH_STATUS_UNHEALTHY if problem else pb.HEALTH_STATUS_HEALTHY,
+        message=problem or well,
+        latency=_duration(health.store_latency),
+    )
+
+
+def _index(shard: ShardManager) -> pb.ComponentHealth:
+    behind = shard.table.totals.lsn - shard.feeder.lsn
+    return pb.ComponentHealth(
+        name="index",
+        status=pb.HEALTH_STATUS_HEALTHY,
+        message=f"{shard.index.kind}, {len(shard.index)} patterns, "
+        f"{behind} commits behind the store",
+    )
 
 
 def _duration(seconds: float) -> Duration:

@@ -9,7 +9,7 @@ HELLO_SECONDS: Final = 10.0
 """A stream without Hello for longer is ended."""
 SDK_VERSION_BYTES: Final = 64
 MAX_HELD: Final = 1000
-"""Similar patterns a device may hold."""
+"""Similar patterns a device may hold; and clusters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

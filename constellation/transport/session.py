@@ -37,6 +37,7 @@ from constellation.transport.limits import (
     SDK_VERSION_BYTES,
     Limits,
 )
+from constellation.transport.updates import Held
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
@@ -79,8 +80,7 @@ class Session:
         self.last_heard = now
         self.updated_at = float("-inf")
         """When the last update was offered, or a device said Hello that lacked nothing."""
-        self.held_version = Version()
-        self.held_similar: frozenset[bytes] = frozenset()
+        self.held = Held()
         self.capacity = 0
         self.encoding = Encoding.INT8
         self._shard = shard
@@ -95,7 +95,7 @@ class Session:
         self._leaving: pb.ByeReason.ValueType | None = None
         """Bye waits for the acks of what is in flight."""
         self._nonce = 0
-        self._offered: tuple[Version, frozenset[bytes]] | None = None
+        self._offered: Held | None = None
         self._refused: Version | None = None
         self._withheld = False
 
@@ -155,11 +155,11 @@ class Session:
         self.ended = True
         self.outgoing.fail(error)
 
-    def offer(self, update: patterns.GlobalUpdate, held: frozenset[bytes], now: float) -> None:
-        """Send an update, after which the device holds these similar patterns."""
+    def offer(self, update: patterns.GlobalUpdate, held: Held, now: float) -> None:
+        """Send an update, and remember what the device holds after it."""
         self._nonce += 1
         update.nonce = self._nonce
-        self._offered = (to_version(update.version), held)
+        self._offered = held
         self.updated_at = now
         self.outgoing.update(update)
 
@@ -211,8 +211,7 @@ class Session:
         device_id = to_device_id(hello.device_id)
         incarnation = to_incarnation(hello.incarnation)
         self.encoding, self.capacity = to_reader(hello, self._shard.rules.similar_limit)
-        self.held_version = to_version(getattr(hello, "global"))
-        self.held_similar = to_held(hello.held_similar_ids)
+        self.held = to_held(hello)
         try:
             self._shard.admit(device_id)
         except NotOwnerError as error:
@@ -227,7 +226,7 @@ class Session:
         self._through_seq = welcome.expected_seq - 1
         self.outgoing.control(pb.SyncResponse(welcome=welcome))
         self._streams.opened(self)
-        if self.held_version == self._shard.globals.version:
+        if self.held.version == self._shard.globals.version:
             self.updated_at = self.last_heard
         else:
             self._streams.wants_update(self)
@@ -267,15 +266,14 @@ class Session:
     def _global_ack(self, ack: pb.GlobalAck) -> None:
         if self._offered is None or ack.nonce != self._nonce:
             return  # of an older update, or an older stream
-        version, held = self._offered
-        self._offered = None
+        held, self._offered = self._offered, None
         if self._withheld:
             self._withheld = False
             self._streams.wants_update(self)
         if ack.HasField("error"):
-            self._refused = version
+            self._refused = held.version
             return
-        self.held_version, self.held_similar = version, held
+        self.held = held
 
     def _redirect(self, error: NotOwnerError) -> None:
         self.ended = True
@@ -310,12 +308,20 @@ def to_reader(hello: pb.Hello | pb.PullPatternsRequest, default: int) -> tuple[E
     return (known or [Encoding.INT8])[0], min(hello.pattern_capacity or default, default)
 
 
-def to_held(ids: bytes) -> frozenset[bytes]:
-    """Return the similar patterns that a device declares to hold."""
-    to_ids(ids, "held_similar_ids")
+def to_held(declared: pb.Hello | pb.PullPatternsRequest) -> Held:
+    """Return what a device declares to hold."""
+    return Held(
+        to_version(getattr(declared, "global")),
+        _to_held_ids(declared.held_similar_ids, "held_similar_ids"),
+        _to_held_ids(declared.held_cluster_ids, "held_cluster_ids"),
+    )
+
+
+def _to_held_ids(ids: bytes, field: str) -> frozenset[bytes]:
+    to_ids(ids, field)
     if len(ids) > MAX_HELD * ID_BYTES:
         raise InvalidInputError(
-            "held_similar_ids", f"must be at most {MAX_HELD} ids, got {len(ids) // ID_BYTES}"
+            field, f"must be at most {MAX_HELD} ids, got {len(ids) // ID_BYTES}"
         )
     return frozenset(ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
 

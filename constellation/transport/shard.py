@@ -105,6 +105,9 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             index_kind=shard.index.kind,
             lsn=shard.table.totals.lsn,
             resident_bytes=_resident_bytes(),
+            round_id=shard.globals.round.round_id,
+            clusters=len(shard.globals.published.clusters) if shard.globals.published else 0,
+            codebook_version=shard.aggregates.codebook_version,
         )
         getattr(response, "global").CopyFrom(from_version(shard.globals.version))
         return response
@@ -187,7 +190,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 device = self._shard.table.find_device(to_device_id(request.device_id))
                 if device < 0:
                     raise NotFoundError(f"no device {request.device_id.hex()} has synced here")
-                return await similar.near_device(device, limit)
+                return await similar.near_device(device, similar.taste(device), limit)
             case _:
                 raise InvalidInputError("query", "must be one of embeddings, content_id, device_id")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -38,6 +39,7 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
     errors.TooManyInflightError: (_Code.RESOURCE_EXHAUSTED, "TOO_MANY_INFLIGHT"),
     errors.SlowReaderError: (_Code.RESOURCE_EXHAUSTED, "SLOW_READER"),
     errors.HelloTimeoutError: (_Code.DEADLINE_EXCEEDED, "HELLO_TIMEOUT"),
+    errors.QuorumError: (_Code.FAILED_PRECONDITION, "NO_QUORUM"),
     errors.NotReadyError: (_Code.UNAVAILABLE, "NOT_READY"),
     errors.FencedError: (_Code.UNAVAILABLE, "FENCED"),
     errors.StoreFailedError: (_Code.UNAVAILABLE, "STORE_FAILED"),
@@ -104,19 +106,39 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith("/constellation."):
             return handler
-        behaviour = handler.unary_unary or handler.stream_stream
+        behaviour, wrap = _parts(handler)
         method = handler_call_details.method
-
-        async def guarded(request: Any, context: ServicerContext[Any, Any]) -> Any:
-            async with status_on_error(method, context):
-                return await behaviour(request, context)
-
-        wrap = (
-            grpc.unary_unary_rpc_method_handler
-            if handler.unary_unary
-            else grpc.stream_stream_rpc_method_handler
-        )
+        guard = _guarded_stream if isasyncgenfunction(behaviour) else _guarded
+        guarded = guard(method, behaviour)
         return wrap(guarded, handler.request_deserializer, handler.response_serializer)
+
+
+def _parts(handler: Any) -> tuple[Any, Any]:
+    """Return a handler's method, and what makes a handler of another one like it."""
+    kinds = (
+        (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+        (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+        (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
+        (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+    )
+    return next((behaviour, wrap) for behaviour, wrap in kinds if behaviour is not None)
+
+
+def _guarded(method: str, behaviour: Any) -> Any:
+    async def guarded(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        async with status_on_error(method, context):
+            return await behaviour(request, context)
+
+    return guarded
+
+
+def _guarded_stream(method: str, behaviour: Any) -> Any:
+    async def guarded(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        async with status_on_error(method, context):
+            async for response in behaviour(request, context):
+                yield response
+
+    return guarded
 
 
 async def _abort(context: ServicerContext[Any, Any], error: ConstellationError) -> None:

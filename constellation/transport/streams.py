@@ -8,15 +8,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from constellation.core.errors import ShardFullError, SupersededError
-from constellation.transport.columns import from_found, from_trends, from_version
-from constellation.v1 import patterns_pb2 as pb
+from constellation.transport.updates import is_nothing, to_update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.core.global_state import Version
     from constellation.core.shard import ShardManager
-    from constellation.encoding import Encoding
     from constellation.transport.limits import Limits
     from constellation.transport.session import Session
 
@@ -149,52 +146,9 @@ class OpenStreams:
         update, held = await to_update(
             self._shard,
             session.device_id,
-            session.held_version,
-            session.held_similar,
+            session.held,
             session.capacity,
             session.encoding,
         )
-        if session.accepts(self._shard.globals.version) and not _is_nothing(
-            update, session.held_version
-        ):
+        if session.accepts(self._shard.globals.version) and not is_nothing(update, session.held):
             session.offer(update, held, asyncio.get_running_loop().time())
-
-
-async def to_update(
-    shard: ShardManager,
-    device_id: bytes,
-    held_version: Version,
-    held_similar: frozenset[bytes],
-    capacity: int,
-    encoding: Encoding,
-) -> tuple[pb.GlobalUpdate, frozenset[bytes]]:
-    """Return what a device lacks, and the similar patterns it holds after applying it."""
-    device = shard.table.find_device(device_id)
-    found = await shard.similar.near_device(device, capacity)
-    change = shard.globals.change_since(held_version)
-    new = [
-        place for place, pseudonym in enumerate(found.pseudonyms) if pseudonym not in held_similar
-    ]
-    now_held = frozenset(found.pseudonyms)
-    update = pb.GlobalUpdate(
-        version=from_version(change.version),
-        reset=change.reset,
-        similar=from_found(found.only(new), shard.table.words, encoding),
-        similarities=found.similarities[new].tolist(),
-        removed_similar_ids=b"".join(held_similar - now_held),
-        trends=from_trends(change.upserts, shard.identity.region),
-        removed_trend_content_ids=[content for content, _ in change.removed if content],
-        removed_trend_genres=[genre for _, genre in change.removed if genre],
-        similar_count=len(now_held),
-        trend_count=change.count,
-    )
-    return update, now_held
-
-
-def _is_nothing(update: pb.GlobalUpdate, held: Version) -> bool:
-    return (
-        not update.similar.ids
-        and not update.removed_similar_ids
-        and update.version.generation == held.generation
-        and update.version.version == held.version
-    )

@@ -21,11 +21,11 @@ from constellation.transport.columns import (
     to_delta,
     to_device_id,
     to_incarnation,
-    to_version,
 )
 from constellation.transport.outgoing import Outgoing
 from constellation.transport.session import Session, to_held, to_reader, to_welcome
-from constellation.transport.streams import OpenStreams, to_update
+from constellation.transport.streams import OpenStreams
+from constellation.transport.updates import to_update
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 
@@ -106,8 +106,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         update, _ = await to_update(
             self._shard,
             device_id,
-            to_version(getattr(request, "global")),
-            to_held(request.held_similar_ids),
+            to_held(request),
             capacity,
             encoding,
         )

@@ -95,13 +95,15 @@ async def read_store(reader: StoreReader) -> Stored:
     words = recovered.table.words
     signals = Counter(
         {
-            (hour, words.text(WordKind.CONTENT, content)): devices
-            for hour, content, devices in zip(
+            (hour, words.text(WordKind.CONTENT, number)): devices
+            for hour, kind, number, devices in zip(
                 counts.hours.tolist(),
-                counts.contents.tolist(),
+                counts.kinds.tolist(),
+                counts.numbers.tolist(),
                 counts.devices.tolist(),
                 strict=True,
             )
+            if kind == WordKind.CONTENT
         }
     )
     return Stored(_devices(recovered), signals, recovered.problems)

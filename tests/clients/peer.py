@@ -28,6 +28,9 @@ class Peer(sync_pb2_grpc.SyncServiceServicer):
         self.unary_calls = 0
         self.shards = {0: "here:1"}
         self.byes = 0
+        self.clusters: patterns_pb2.GlobalUpdate | None = None
+        """What a pull answers instead of a similar pattern."""
+        self.held_cluster_ids = b""
         self.opened: asyncio.Queue[str] = asyncio.Queue()
         self.taken: asyncio.Queue[patterns_pb2.Delta] = asyncio.Queue()
 
@@ -63,6 +66,9 @@ class Peer(sync_pb2_grpc.SyncServiceServicer):
 
     async def PullPatterns(self, request: Any, context: Any) -> pb.PullPatternsResponse:  # noqa: ARG002, N802
         self.unary_calls += 1
+        self.held_cluster_ids = request.held_cluster_ids
+        if self.clusters is not None:
+            return pb.PullPatternsResponse(update=self.clusters)
         if request.held_similar_ids:
             version = getattr(request, "global")
             kept = patterns_pb2.GlobalUpdate(version=version, similar_count=1)

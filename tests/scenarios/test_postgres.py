@@ -12,6 +12,7 @@ import grpc
 import psycopg
 import pytest
 
+from constellation.core.patterns import WordKind
 from constellation.storage import migrations
 from constellation.storage.dialect import PGVECTOR
 from constellation.v1 import health_pb2 as health
@@ -267,7 +268,7 @@ async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
         assert (stats.deltas_applied, stats.deltas_duplicate) == (2, int(written))
         assert stats.unknown_commits == 1
         assert shard.manager.table.totals.patterns == 2
-        assert shard.manager.ring.count(_hour(), 1) == 1
+        assert shard.manager.ring.count(WordKind.CONTENT, _hour(), 1) == 1
         assert shard.manager.epoch == 2
     assert [device.seq for device in await stored(1, postgres_url=postgres_url)] == [2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import Changes, Content, StoreReader, Totals
+from constellation.core.store import Changes, Content, HourlyCounts, StoreReader, Totals
 
 
 def pattern_rows(count: int, seed: int = 1) -> PatternRows:
@@ -27,6 +27,12 @@ def slots(*numbers: int) -> Slots:
 def patterns_at(lsn: int, where: Slots) -> Changes:
     """Return a commit that writes one pattern at each slot; its rows follow from the lsn."""
     return Changes(Totals(lsn), slots=where, rows=pattern_rows(len(where), seed=lsn))
+
+
+def hourly(*counts: tuple[int, int, int, int]) -> HourlyCounts:
+    """Return counts from (hour, kind, number, devices)."""
+    hours, kinds, numbers, devices = np.array(counts, np.uint32).reshape(-1, 4).T
+    return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
 def content(content_id: str) -> Content:

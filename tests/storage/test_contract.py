@@ -1,31 +1,46 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 
 from constellation.core.errors import FencedError, StoreFailedError
 from constellation.core.patterns import WordKind
-from constellation.core.store import Changes, HourlyCounts, PatternStore, Totals, Word
+from constellation.core.store import (
+    Changes,
+    HourlyCounts,
+    PatternStore,
+    StoredGlobal,
+    Totals,
+    Word,
+)
 from tests.storage.samples import (
     content,
     device_rows,
     devices_in,
+    hourly,
     pattern_rows,
     patterns_at,
     patterns_in,
     slots,
 )
 
-
-def hourly(*counts: tuple[int, int, int]) -> HourlyCounts:
-    hours, contents, devices = np.array(counts, np.uint32).reshape(-1, 3).T
-    return HourlyCounts(hours, contents, devices)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-async def counts_in(store: PatternStore) -> set[tuple[int, int, int]]:
+GENRE, CONTENT = WordKind.GENRE, WordKind.CONTENT
+
+
+async def counts_in(store: PatternStore) -> set[tuple[int, int, int, int]]:
     found = await store.counts()
-    columns = (found.hours.tolist(), found.contents.tolist(), found.devices.tolist())
-    return set(zip(*columns, strict=True))
+    assert [column.dtype for column in columns_of(found)] == [np.uint32, np.uint8, *[np.uint32] * 2]
+    return set(zip(*(column.tolist() for column in columns_of(found)), strict=True))
+
+
+def columns_of(counts: HourlyCounts) -> tuple[NDArray[Any], ...]:
+    return counts.hours, counts.kinds, counts.numbers, counts.devices
 
 
 async def test_an_empty_store_holds_nothing(store: PatternStore) -> None:
@@ -35,6 +50,7 @@ async def test_an_empty_store_holds_nothing(store: PatternStore) -> None:
     assert list(await store.words()) == []
     assert await counts_in(store) == set()
     assert await store.count_contents() == 0
+    assert await store.stored_global() is None
     await store.probe()
 
 
@@ -127,11 +143,14 @@ async def test_a_stale_epoch_is_fenced_and_changes_nothing(store: PatternStore) 
         await store.put_contents(stale, [content("a")], [])
     with pytest.raises(FencedError):
         await store.forget_changes(stale, 1)
+    with pytest.raises(FencedError):
+        await store.put_global(stale, StoredGlobal(1, 1, b"late"))
 
     assert epoch == stale + 1
     assert list(await patterns_in(store)) == [1]
     assert await store.count_contents() == 0
     assert await store.changed_since(0) is not None
+    assert await store.stored_global() is None
     await store.commit(epoch, patterns_at(2, slots(2)))
 
 
@@ -158,13 +177,59 @@ async def test_words_come_back_in_the_order_of_their_numbers(store: PatternStore
 
 async def test_counts_are_replaced_and_old_hours_pruned(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    first = hourly((10, 1, 5), (11, 1, 6), (11, 2, 2**32 - 1))
+    first = hourly((10, CONTENT, 1, 5), (11, CONTENT, 1, 6), (11, CONTENT, 2, 2**32 - 1))
     await store.commit(epoch, Changes(Totals(1), counts=first))
 
-    second = hourly((11, 1, 7), (12, 1, 1), (9, 1, 1))
+    second = hourly((11, CONTENT, 1, 7), (12, CONTENT, 1, 1), (9, CONTENT, 1, 1))
     await store.commit(epoch, Changes(Totals(2), counts=second, oldest_hour=11))
 
-    assert await counts_in(store) == {(11, 1, 7), (11, 2, 2**32 - 1), (12, 1, 1)}
+    assert await counts_in(store) == {
+        (11, CONTENT, 1, 7),
+        (11, CONTENT, 2, 2**32 - 1),
+        (12, CONTENT, 1, 1),
+    }
+
+
+async def test_counts_of_a_genre_and_a_content_of_one_number_differ(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    first = hourly((10, GENRE, 1, 4), (11, GENRE, 1, 5), (11, CONTENT, 1, 6))
+    await store.commit(epoch, Changes(Totals(1), counts=first))
+
+    second = hourly((11, GENRE, 1, 7), (11, GENRE, 2**16 - 1, 1))
+    await store.commit(epoch, Changes(Totals(2), counts=second, oldest_hour=11))
+
+    assert await counts_in(store) == {
+        (11, GENRE, 1, 7),
+        (11, CONTENT, 1, 6),
+        (11, GENRE, 2**16 - 1, 1),
+    }
+
+
+async def test_the_last_global_replaces_the_one_before(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    first = StoredGlobal(1_700_000_000_000, 2**63 - 1, bytes(range(256)) * 2**16)  # 16 MiB
+    await store.put_global(epoch, first)
+    assert await store.stored_global() == first
+
+    second = StoredGlobal(2**63 - 1, 0, b"")  # any may follow: a store does not judge
+    await store.put_global(epoch, second)
+
+    assert await store.stored_global() == second
+    assert await store.totals() == Totals()
+    await store.commit(epoch, patterns_at(1, slots(1)))
+    assert await store.stored_global() == second
+
+
+async def test_a_stale_epoch_does_not_replace_the_global(store: PatternStore) -> None:
+    stale = await store.take_epoch()
+    kept = StoredGlobal(1, 1, b"kept")
+    await store.put_global(stale, kept)
+    epoch = await store.take_epoch()
+
+    with pytest.raises(FencedError, match=f"epoch {stale} was taken over by epoch {epoch}"):
+        await store.put_global(stale, StoredGlobal(1, 2, b"late"))
+
+    assert await store.stored_global() == kept
 
 
 async def test_changed_since_names_what_was_written_or_freed_later(store: PatternStore) -> None:

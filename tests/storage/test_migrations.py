@@ -13,22 +13,27 @@ from constellation.core.errors import (
     ConfigError,
     ConstellationError,
 )
+from constellation.core.patterns import WordKind
+from constellation.core.store import Changes, Totals
 from constellation.storage import migrations
 from constellation.storage.dialect import PGVECTOR
 from constellation.storage.postgres import open_postgres
 from tests.storage.postgres import run, settings
+from tests.storage.samples import hourly
 
 if TYPE_CHECKING:
     from tests.databases import Databases
+
+NEWEST = len(migrations.known())
 
 
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("DELETE FROM constellation.migration", "has schema 0, this program needs 1: run"),
+        ("DELETE FROM constellation.migration", f"has schema 0, this program needs {NEWEST}: run"),
         (
-            "INSERT INTO constellation.migration VALUES (7, '0007_later.sql')",
-            "has schema 7, this program knows 1: start the newer version",
+            "INSERT INTO constellation.migration VALUES (77, '0077_later.sql')",
+            f"has schema 77, this program knows {NEWEST}: start the newer version",
         ),
         (
             (
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
             ),
             r"stores embeddings as halfvec\(128\), this program needs halfvec\(384\)",
         ),
-        ("DROP SCHEMA constellation CASCADE", "has schema 0, this program needs 1"),
+        ("DROP SCHEMA constellation CASCADE", f"has schema 0, this program needs {NEWEST}"),
     ],
 )
 async def test_another_schema_is_refused(postgres_url: str, statement: str, message: str) -> None:
@@ -78,7 +83,7 @@ async def test_migrating_at_once_from_two_places_applies_each_file_once(
         done = await asyncio.gather(*(migrations.migrate(url, PGVECTOR) for _ in range(2)))
 
         assert sorted(len(each) for each in done) == [0, len(migrations.known())]
-        assert [each.version for each in await migrations.status(url)] == [1]
+        assert [each.version for each in await migrations.status(url)] == list(range(1, NEWEST + 1))
 
 
 async def test_a_migration_that_fails_leaves_nothing(databases: Databases) -> None:
@@ -91,3 +96,36 @@ async def test_a_migration_that_fails_leaves_nothing(databases: Databases) -> No
 
         assert list(await migrations.status(url)) == []
         assert run(url, "SELECT count(*) FROM pg_class WHERE relname = 'shard'") == [(0,)]
+
+
+async def test_counts_of_the_first_schema_become_counts_of_contents(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = migrations.known()
+    with databases.one(template="template1") as url:
+        with monkeypatch.context() as patched:
+            patched.setattr(migrations, "known", lambda: known[:1])
+            await migrations.migrate(url, PGVECTOR)
+        run(
+            url,
+            "INSERT INTO constellation.hourly_count (shard_id, hour, content, devices)"
+            " VALUES (0, 10, 1, 5), (0, 11, 2, 6), (7, 10, 1, 9)",
+        )
+
+        applied = await migrations.migrate(url, PGVECTOR)
+
+        assert [each.version for each in applied] == list(range(2, NEWEST + 1))
+        async with open_postgres(settings(url)) as store:
+            found = await store.counts()
+            epoch = await store.take_epoch()
+            counts = hourly((10, WordKind.GENRE, 1, 3), (11, WordKind.CONTENT, 2, 8))
+            await store.commit(epoch, Changes(Totals(1), counts=counts))
+        assert sorted(
+            zip(found.hours.tolist(), found.kinds.tolist(), found.numbers.tolist(), strict=True)
+        ) == [(10, 2, 1), (11, 2, 2)]
+        kept = "SELECT hour, kind, number, devices FROM constellation.hourly_count"
+        assert run(url, f"{kept} WHERE shard_id = 0 ORDER BY 1, 2") == [
+            (10, 1, 1, 3),
+            (10, 2, 1, 5),
+            (11, 2, 2, 8),
+        ]

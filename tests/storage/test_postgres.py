@@ -18,7 +18,7 @@ from constellation.core.errors import (
     OutcomeUnknownError,
     StoreFailedError,
 )
-from constellation.core.store import Changes, Totals
+from constellation.core.store import Changes, StoredGlobal, Totals
 from constellation.storage import migrations
 from constellation.storage.dialect import PGVECTOR
 from constellation.storage.postgres import open_postgres, open_snapshot
@@ -47,11 +47,14 @@ async def test_two_shards_share_a_database(postgres_url: str) -> None:
         await zero.commit(await zero.take_epoch(), patterns_at(1, slots(3)))
         await one.commit(await one.take_epoch(), patterns_at(1, slots(3, 4)))
         await one.put_contents(1, [content("a")], [])
+        await one.put_global(1, StoredGlobal(1, 1, b"of one"))
 
         assert list(await patterns_in(zero)) == [3]
         assert list(await patterns_in(one)) == [3, 4]
         assert await zero.count_contents() == 0
         assert await zero.secret() != await one.secret()
+        assert await zero.stored_global() is None
+        assert await one.stored_global() == StoredGlobal(1, 1, b"of one")
 
 
 async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
@@ -63,6 +66,7 @@ async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
             store.probe(),
             store.commit(epoch, patterns_at(1, slots(1))),
             store.forget_changes(epoch, 1),
+            store.put_global(epoch, StoredGlobal(1, 1, b"")),
             store.take_epoch(),
         ):
             with pytest.raises(StoreFailedError, match="is gone: restore the database"):
@@ -266,3 +270,35 @@ async def test_an_embedding_is_one_that_sql_can_compare(postgres_url: str) -> No
     first, second = rows["codes"].astype(np.float64)
     cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
     assert distance == pytest.approx(1 - cosine, abs=1e-6)
+
+
+async def test_the_last_global_outlives_its_process(postgres_url: str) -> None:
+    first, second = StoredGlobal(1, 1, b"first"), StoredGlobal(1, 2, b"second")
+    async with open_postgres(settings(postgres_url)) as store:
+        await store.put_global(await store.take_epoch(), first)
+
+    async with (
+        open_postgres(settings(postgres_url, "second")) as store,
+        open_snapshot(settings(postgres_url)) as reader,
+    ):
+        assert await reader.stored_global() == first
+        await store.put_global(await store.take_epoch(), second)
+        assert await store.stored_global() == second
+        assert await reader.stored_global() == first
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_lost_answer_to_a_global_asks_to_put_it_again(
+    postgres_url: str, *, answered: bool
+) -> None:
+    stored = StoredGlobal(1, 1, bytes(300_000))
+    async with behind_proxy(postgres_url) as (proxy, store):
+        epoch = await store.take_epoch()
+        proxy.lost_commit = LostCommit(b"INTO constellation.global", answered=answered)
+        with pytest.raises(NotReadyError):
+            await store.put_global(epoch, stored)
+
+        assert proxy.cuts == 1
+        await once_ready(partial(store.put_global, epoch, stored))
+
+        assert await store.stored_global() == stored

@@ -18,9 +18,10 @@ from constellation.core.errors import (
     StoreFailedError,
     StoreInUseError,
 )
-from constellation.core.store import Totals
+from constellation.core.patterns import WordKind
+from constellation.core.store import Changes, StoredGlobal, Totals
 from constellation.storage.sqlite import SqlitePatternStore, open_sqlite
-from tests.storage.samples import content, patterns_at, patterns_in, slots
+from tests.storage.samples import content, hourly, patterns_at, patterns_in, slots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,41 @@ async def main():
 asyncio.run(main())
 """
 
+FIRST_SCHEMA = """
+PRAGMA page_size = 4096;
+PRAGMA journal_mode = WAL;
+CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+CREATE TABLE device (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
+CREATE TABLE word (
+  kind INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (kind, number)) STRICT, WITHOUT ROWID;
+CREATE TABLE hourly_count (
+  hour INTEGER NOT NULL, content INTEGER NOT NULL, devices INTEGER NOT NULL,
+  PRIMARY KEY (hour, content)) STRICT, WITHOUT ROWID;
+CREATE TABLE content (
+  content_id TEXT NOT NULL PRIMARY KEY COLLATE BINARY, title TEXT NOT NULL,
+  content_type INTEGER NOT NULL, genres TEXT NOT NULL, year INTEGER NOT NULL,
+  codes BLOB NOT NULL) STRICT;
+CREATE TABLE change (lsn INTEGER PRIMARY KEY, slots BLOB NOT NULL) STRICT;
+CREATE TABLE shard (
+  schema_version INTEGER NOT NULL, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL,
+  patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
+  pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
+  secret BLOB NOT NULL) STRICT;
+INSERT INTO shard VALUES (1, 3, 1, 0, 0, 0, 0, zeroblob(32));
+INSERT INTO change VALUES (1, x'');
+INSERT INTO word VALUES (2, 1, 'film:1'), (2, 2, 'film:2');
+INSERT INTO hourly_count VALUES (10, 1, 5), (10, 2, 6), (11, 1, 7);
+"""
+
+
+def first_schema(data_dir: Path) -> sqlite3.Connection:
+    """Make the database that the first version of the program would leave."""
+    data_dir.mkdir()
+    connection = sqlite3.connect(data_dir / "shard.db", isolation_level=None)
+    connection.executescript(FIRST_SCHEMA)
+    return connection
+
 
 async def crashed(tmp_path: Path, commits: int) -> tuple[Path, list[int]]:
     """Return the files of a store that was never closed, and its log's length after each commit."""
@@ -86,9 +122,11 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         secret, epoch = await store.secret(), await store.take_epoch()
         await store.commit(epoch, patterns_at(1, slots(3, 1)))
         await store.put_contents(epoch, [content("a")], [])
+        await store.put_global(epoch, StoredGlobal(5, 6, b"global"))
         before = await patterns_in(store)
 
     async with open_sqlite(tmp_path / "new" / "data") as store:
+        assert await store.stored_global() == StoredGlobal(5, 6, b"global")
         assert await patterns_in(store) == before
         assert await store.get_content("a") == content("a")
         assert await store.secret() == secret
@@ -213,3 +251,60 @@ async def test_no_write_is_tried_after_one_failed(sqlite: SqlitePatternStore) ->
         await sqlite.commit(epoch, patterns_at(1, slots(1)))
     with pytest.raises(StoreFailedError):
         await sqlite.probe()
+
+
+async def test_a_database_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
+    first_schema(tmp_path / "data").close()
+
+    for _ in range(2):  # the second time there is nothing left to do
+        async with open_sqlite(tmp_path / "data") as store:
+            counts = await store.counts()
+            assert counts.hours.tolist() == [10, 10, 11]
+            assert counts.kinds.tolist() == [WordKind.CONTENT] * 3
+            assert counts.numbers.tolist() == [1, 2, 1]
+            assert counts.devices.tolist() == [5, 6, 7]
+            assert [word.text for word in await store.words()] == ["film:1", "film:2"]
+            assert await store.totals() == Totals(1)
+            assert await store.stored_global() is None
+            assert await store.verify() == []
+    async with open_sqlite(tmp_path / "data") as store:
+        assert await store.take_epoch() == 4
+        await store.commit(4, Changes(Totals(2), counts=hourly((11, WordKind.GENRE, 1, 2))))
+        assert sorted((await store.counts()).devices.tolist()) == [2, 5, 6, 7]
+
+
+async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
+    connection = first_schema(tmp_path / "data")
+    connection.execute("CREATE TABLE global (something INTEGER)")
+    connection.close()
+
+    with pytest.raises(StoreFailedError, match="global already exists"):
+        async with open_sqlite(tmp_path / "data"):
+            pass
+
+    connection = sqlite3.connect(tmp_path / "data" / "shard.db")
+    assert connection.execute("SELECT content FROM hourly_count").fetchall() == [(1,), (2,), (1,)]
+    assert connection.execute("SELECT schema_version FROM shard").fetchall() == [(1,)]
+    connection.close()
+
+
+async def test_a_database_of_a_later_schema_is_refused(tmp_path: Path) -> None:
+    connection = first_schema(tmp_path / "data")
+    connection.execute("UPDATE shard SET schema_version = 77")
+    connection.close()
+
+    with pytest.raises(ConfigError, match="has schema version 77, this program knows"):
+        async with open_sqlite(tmp_path / "data"):
+            pass
+
+
+async def test_a_global_moves_into_the_database_at_once(
+    sqlite: SqlitePatternStore, tmp_path: Path
+) -> None:
+    epoch = await sqlite.take_epoch()
+    for round_id in range(6):
+        await sqlite.put_global(epoch, StoredGlobal(1, round_id, bytes(9 * 2**20)))
+
+    log = tmp_path / "data" / "shard.db-wal"
+    assert (await sqlite.stored_global() or StoredGlobal(0, 0, b"")).round_id == 5
+    assert log.stat().st_size < 2 * 10 * 2**20

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from constellation.core.cursors import Cursor
 from constellation.core.recovery import recover
 from constellation.core.rules import Rules
-from constellation.core.shard import Identity, ShardManager
+from constellation.core.identity import Identity
+from constellation.core.shard import ShardManager
 from constellation.storage.memory import MemoryPatternStore
 from constellation.transport.limits import Limits
 from constellation.transport.outgoing import Outgoing

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2
 
 from constellation.core import errors
 from constellation.core.errors import ConstellationError, InvalidInputError, NotOwnerError
-from constellation.server import OPTIONS
+from constellation.transport.listener import OPTIONS
 from constellation.transport.status import STATUSES, StatusInterceptor, cause_of, details_of
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc

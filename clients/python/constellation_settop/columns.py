@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from constellation.encoding import ID_BYTES, Encoding, decode, encode
 from constellation.v1 import patterns_pb2 as pb
 from constellation_settop.state import (
+    Cluster,
     ContentType,
     DayType,
     Direction,
@@ -26,6 +27,10 @@ from constellation_settop.state import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+MAX_CLUSTERS: Final = 256
+"""Clusters a device keeps at most; an update that would leave it more is refused."""
 
 
 class MalformedUpdateError(ValueError):
@@ -159,18 +164,20 @@ def apply_update(held: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
     try:
         similar = _similar_after(held, update)
         trends = _trends_after(held, update)
+        clusters = _clusters_after(held, update)
     except ValueError as error:
         raise MalformedUpdateError(str(error)) from error
     _check_count("similar patterns", len(similar), update.similar_count)
     _check_count("trends", len(trends), update.trend_count)
-    return GlobalState(to_version(update.version), similar, trends)
+    _check_count("clusters", len(clusters), update.cluster_count)
+    return GlobalState(to_version(update.version), similar, trends, clusters)
 
 
 def _similar_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Similar]:
     similar = dict(held.similar)
     for pseudonym in split_ids(update.removed_similar_ids):
         similar.pop(pseudonym, None)
-    for pattern, cosine in zip(to_patterns(update.similar), update.similarities, strict=True):
+    for pattern, cosine in zip(_of_others(update.similar), update.similarities, strict=True):
         if not math.isfinite(cosine):
             raise ValueError("a similarity is not finite")
         similar[pattern.pattern_id] = Similar(pattern, cosine)
@@ -186,6 +193,26 @@ def _trends_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, T
     for trend in map(to_trend, update.trends):
         trends[trend.subject] = trend
     return trends
+
+
+def _clusters_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Cluster]:
+    removed = split_ids(update.removed_cluster_ids)
+    new = [Cluster(pattern, pattern.sample_count) for pattern in _of_others(update.clusters)]
+    if not new and not update.cluster_count:  # a shard that knows no clusters names none to forget
+        return {}
+    clusters = dict(held.clusters)
+    for cluster_id in removed:
+        clusters.pop(cluster_id, None)
+    clusters |= {cluster.pattern.pattern_id: cluster for cluster in new}
+    if len(clusters) > MAX_CLUSTERS:
+        raise ValueError(f"at most {MAX_CLUSTERS} clusters can be kept, got {len(clusters)}")
+    return clusters
+
+
+def _of_others(columns: pb.PatternColumns) -> list[Pattern]:
+    if not all(0 <= rate < math.inf for rate in columns.success_rates):
+        raise ValueError("a success rate is negative or not finite")
+    return to_patterns(columns)
 
 
 def _check_count(what: str, count: int, expected: int) -> None:

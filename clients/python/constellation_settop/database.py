@@ -32,10 +32,15 @@ CREATE TABLE IF NOT EXISTS similar(
 CREATE TABLE IF NOT EXISTS trends(
   name TEXT, is_genre INTEGER, message BLOB NOT NULL, PRIMARY KEY(name, is_genre)
 );
+CREATE TABLE IF NOT EXISTS clusters(
+  cluster_id BLOB PRIMARY KEY, devices INTEGER NOT NULL, columns BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS acked(
   seq INTEGER PRIMARY KEY, message BLOB NOT NULL, rejected_ids BLOB NOT NULL, acked_at REAL NOT NULL
 );
 """
+"""A later form may add tables: a file that lacks some gets them when it is opened."""
+_TABLES: Final = SCHEMA.count("CREATE TABLE")
 _CACHE_KIB: Final = 256
 
 
@@ -74,7 +79,8 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one owner, and no -shm file
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        tables = "SELECT count(*) FROM sqlite_schema WHERE type='table'"
+        if connection.execute(tables).fetchone()[0] < _TABLES:
             connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
     except sqlite3.DatabaseError:
         connection.close()

@@ -36,6 +36,7 @@ def pull_of(outbox: Outbox) -> pb.PullPatternsRequest:
 def _declare_held(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
     held = outbox.global_state
     message.held_similar_ids = b"".join(held.similar)
+    message.held_cluster_ids = b"".join(held.clusters)
     message.encodings.append(patterns_pb2.ENCODING_INT8)
     if held.version.generation or held.version.version:
         getattr(message, "global").CopyFrom(from_version(held.version))  # a word of Python's

@@ -14,6 +14,7 @@ from constellation_settop.columns import (
 )
 from constellation_settop.state import (
     Changes,
+    Cluster,
     GlobalState,
     Learned,
     Pattern,
@@ -91,11 +92,21 @@ def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState
     for (message,) in connection.execute("SELECT message FROM trends"):
         trend = to_trend(pb.Trend.FromString(message))
         trends[trend.subject] = trend
-    return GlobalState(version, similar, trends)
+    clusters = {}
+    for columns, devices in connection.execute("SELECT columns, devices FROM clusters"):
+        pattern = _to_pattern(columns)
+        clusters[pattern.pattern_id] = Cluster(pattern, devices)
+    return GlobalState(version, similar, trends, clusters)
 
 
 def write_global(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
     """Write what differs between two states; call it inside a transaction."""
+    _write_similar(connection, before, after)
+    _write_trends(connection, before, after)
+    _write_clusters(connection, before, after)
+
+
+def _write_similar(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
     connection.executemany(
         "DELETE FROM similar WHERE pattern_id=?",
         [(pattern_id,) for pattern_id in before.similar if pattern_id not in after.similar],
@@ -108,6 +119,9 @@ def write_global(connection: sqlite3.Connection, before: GlobalState, after: Glo
             if before.similar.get(key) is not similar
         ],
     )
+
+
+def _write_trends(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
     connection.executemany(
         "DELETE FROM trends WHERE name=? AND is_genre=?",
         [_key(subject) for subject in before.trends if subject not in after.trends],
@@ -118,6 +132,23 @@ def write_global(connection: sqlite3.Connection, before: GlobalState, after: Glo
             (*_key(subject), from_trend(trend).SerializeToString())
             for subject, trend in after.trends.items()
             if before.trends.get(subject) is not trend
+        ],
+    )
+
+
+def _write_clusters(
+    connection: sqlite3.Connection, before: GlobalState, after: GlobalState
+) -> None:
+    connection.executemany(
+        "DELETE FROM clusters WHERE cluster_id=?",
+        [(cluster_id,) for cluster_id in before.clusters if cluster_id not in after.clusters],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO clusters VALUES(?,?,?)",
+        [
+            (key, cluster.devices, from_patterns([cluster.pattern]).SerializeToString())
+            for key, cluster in after.clusters.items()
+            if before.clusters.get(key) is not cluster
         ],
     )
 

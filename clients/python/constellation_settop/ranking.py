@@ -1,4 +1,4 @@
-"""Own patterns, similar patterns and trends to content, each with its reason."""
+"""Own patterns, similar patterns, clusters and trends to content, each with its reason."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION
+from constellation_settop.clusters import ClusterTaste, cluster_taste
+from constellation_settop.scores import Nearness, Scores, nearness, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from constellation_settop.catalogue import Catalogue, Rows
-    from constellation_settop.state import Context, DayType, GlobalState, Pattern, TimeOfDay, Trend
+    from numpy.typing import NDArray
 
-Scores = NDArray[np.float32]
-"""Shape (contents,): from 0 to 1."""
+    from constellation_settop.catalogue import Catalogue, Rows
+    from constellation_settop.state import (
+        Cluster,
+        Context,
+        DayType,
+        GlobalState,
+        Pattern,
+        TimeOfDay,
+        Trend,
+    )
 
 MAX_TASTES: Final = 16
 """Own patterns that count at once: those that matter most in the context."""
@@ -37,6 +45,10 @@ class Weights:
     near_similar: float = 0.1
     """Contents near similar patterns of other devices."""
     trend: float = 0.3
+    clustered: float = 0.4
+    """Contents that clusters were learned from."""
+    near_cluster: float = 0.05
+    """Contents near the centroids of clusters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ class SharedTaste:
     trend: Scores
     trend_of: dict[int, Trend]
     """The strongest trend of a row."""
+    clusters: ClusterTaste
 
 
 def own_taste(catalogue: Catalogue, patterns: Sequence[Pattern]) -> OwnTaste:
@@ -93,7 +106,8 @@ def shared_taste(catalogue: Catalogue, held: GlobalState) -> SharedTaste:
         norm = max(float(np.linalg.norm(direction)), 1e-6)
         direction = catalogue.centre(direction[None, :] / np.float32(norm))[0]
     trend, trend_of = _trend_scores(catalogue, held.trends.values())
-    return SharedTaste(_scaled(supported), direction, trend, trend_of)
+    clusters = cluster_taste(catalogue, held.clusters.values())
+    return SharedTaste(scaled(supported), direction, trend, trend_of, clusters)
 
 
 def _trend_scores(catalogue: Catalogue, trends: Iterable[Trend]) -> tuple[Scores, dict[int, Trend]]:
@@ -106,16 +120,27 @@ def _trend_scores(catalogue: Catalogue, trends: Iterable[Trend]) -> tuple[Scores
         elif (row := catalogue.row(trend.subject.name)) is not None:
             scores[row] = max(0.0, trend.score)
             trend_of[row] = trend
-    return _scaled(scores) + np.float32(0.1) * _scaled(genres), trend_of
+    return scaled(scores) + np.float32(0.1) * scaled(genres), trend_of
 
 
 def _genre_rows(catalogue: Catalogue, genre: str) -> Rows:
     return catalogue.rows_by_genre.get(genre, np.empty(0, np.int64))
 
 
-def _scaled(scores: Scores) -> Scores:
-    peak = scores.max(initial=0.0)
-    return scores / peak if peak > 0 else scores
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Judged:
+    """What is said of each content, and by what."""
+
+    sources: NDArray[np.float32]
+    """Shape (6, contents): what each source adds, in the order of `Weights`."""
+    tastes: NDArray[np.int64]
+    """The own patterns that count; `own` is the nearness to them."""
+    own: Nearness
+    cluster_weights: Scores
+    """Shape (clusters,)."""
+    centroids: NDArray[np.int64]
+    """The clusters whose centroids count; `near_cluster` is the nearness to them."""
+    near_cluster: Nearness
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +157,8 @@ class Ranking:
         limit = min(limit, len(self.catalogue) - len(exclude))
         if limit <= 0:
             return []
-        sources, nearest = self._sources(context)
-        scores = sources.sum(axis=0)
+        judged = self._judge(context)
+        scores = judged.sources.sum(axis=0)
         scores[exclude] = -np.inf
         top = np.argpartition(-scores, limit - 1)[:limit]
         top = top[np.argsort(-scores[top], kind="stable")]
@@ -141,49 +166,66 @@ class Ranking:
             Choice(
                 self.catalogue.content_ids[row],
                 float(scores[row]),
-                self._reason(int(row), sources[:, row], int(nearest[row])),
+                self._reason(int(row), judged),
             )
             for row in top
         ]
 
-    def _sources(self, context: Context) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return what each source adds, shape (4, contents), and each content's own pattern."""
+    def _judge(self, context: Context) -> _Judged:
         strengths = self.own.strengths * _fit(self.own.patterns, context)
-        chosen = np.argsort(-strengths)[:MAX_TASTES]
-        directions = np.vstack([self.own.centred[chosen], self.shared.direction[None, :]])
-        cosines = self.catalogue.centred @ directions.T  # this way round is three times as fast
-        own = np.zeros(len(self.catalogue), np.float32)
-        nearest = np.full(len(self.catalogue), -1, np.int64)
-        if len(chosen):
-            weighted = cosines[:, :-1] * _scaled(strengths[chosen])
-            columns = weighted.argmax(axis=1)
-            own = np.maximum(weighted[np.arange(len(columns)), columns], 0)
-            nearest = chosen[columns]
+        tastes = np.argsort(-strengths)[:MAX_TASTES]
+        clusters = self.shared.clusters
+        cluster_weights = clusters.weigh(self.own.centred[tastes])
+        centroids = clusters.heaviest(cluster_weights)
+        to_own, to_similar, to_clusters = self._cosines(tastes, centroids)
+        own = nearness(to_own, scaled(strengths[tastes]))
+        peak = cluster_weights.max(initial=0.0)
+        near_cluster = nearness(to_clusters, cluster_weights[centroids], peak)
         weights = self.weights
-        sources = np.stack(
-            [
-                weights.supported * self.shared.supported,
-                weights.own * _scaled(own),
-                weights.near_similar * _scaled(np.maximum(cosines[:, -1], 0)),
-                weights.trend * self.shared.trend,
-            ]
+        sources = [
+            weights.supported * self.shared.supported,
+            weights.own * own.scores,
+            weights.near_similar * scaled(np.maximum(to_similar[:, 0], 0)),
+            weights.trend * self.shared.trend,
+            weights.clustered * clusters.supported(cluster_weights, len(self.catalogue)),
+            weights.near_cluster * near_cluster.scores,
+        ]
+        return _Judged(
+            sources=np.stack(sources).astype(np.float32),
+            tastes=tastes,
+            own=own,
+            cluster_weights=cluster_weights,
+            centroids=centroids,
+            near_cluster=near_cluster,
         )
-        return sources.astype(np.float32), nearest
 
-    def _reason(self, row: int, sources: NDArray[np.float32], nearest: int) -> str:
+    def _cosines(
+        self, tastes: NDArray[np.int64], centroids: NDArray[np.int64]
+    ) -> list[NDArray[np.float32]]:
+        """Return those of contents with own patterns, with similar ones on the whole, with clusters."""
+        directions = [
+            self.own.centred[tastes],
+            self.shared.direction[None, :],
+            self.shared.clusters.centred[centroids],
+        ]
+        # This way round is three times as fast.
+        cosines = self.catalogue.centred @ np.vstack(directions).T
+        return np.split(cosines, [len(tastes), len(tastes) + 1], axis=1)
+
+    def _reason(self, row: int, judged: _Judged) -> str:
+        sources = judged.sources[:, row]
         if not sources.any():
             return "New to you"
         match int(sources.argmax()):
             case 0:
                 return "Watched by households with your taste"
             case 1:
-                return self._own_reason(self.own.patterns[nearest])
+                return self._own_reason(self.own.patterns[judged.tastes[judged.own.nearest(row)]])
             case 2:
                 return "Close to what households with your taste enjoy"
-        trend = self.shared.trend_of.get(row)
-        if trend is None:
-            return "In a genre many are watching now"
-        return f"Trending in {trend.region}" if trend.region else "Trending now"
+            case 3:
+                return self._trend_reason(row)
+        return self._cluster_reason(row, judged)
 
     def _own_reason(self, pattern: Pattern) -> str:
         """Name the newest content the pattern was learned from, if it has a title."""
@@ -191,6 +233,27 @@ class Ranking:
             if title := self.catalogue.title(int(row)):
                 return f"Because you watched {title}"
         return "Close to what you like to watch"
+
+    def _trend_reason(self, row: int) -> str:
+        trend = self.shared.trend_of.get(row)
+        if trend is None:
+            return "In a genre many are watching now"
+        return f"Trending in {trend.region}" if trend.region else "Trending now"
+
+    def _cluster_reason(self, row: int, judged: _Judged) -> str:
+        supported, near = judged.sources[4:, row]
+        clusters = self.shared.clusters
+        if supported >= near:
+            supporter = clusters.main_supporter(row, judged.cluster_weights)
+            return f"Popular with {_households(clusters.clusters[supporter])}"
+        nearest = clusters.clusters[judged.centroids[judged.near_cluster.nearest(row)]]
+        return f"Close to what {_households(nearest)} enjoy"
+
+
+def _households(cluster: Cluster) -> str:
+    """Name the households of a cluster by its first genre, if it has one."""
+    genres = cluster.pattern.genres
+    return f"households that like {genres[0]}" if genres else "many households"
 
 
 def _fit(patterns: Sequence[Pattern], context: Context) -> NDArray[np.float32]:

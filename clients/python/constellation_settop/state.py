@@ -155,6 +155,17 @@ class Similar:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """A taste that many devices of several shards share, as a federation published it."""
+
+    pattern: Pattern
+    """The centroid, and the contents and genres that its devices' patterns name most; the id names
+    one revision of the cluster."""
+    devices: int
+    """Distinct devices behind it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """What a trend is about: a content, or else a genre."""
 
@@ -208,6 +219,8 @@ class GlobalState:
     similar: Mapping[bytes, Similar] = field(default_factory=dict)
     """By pseudonym."""
     trends: Mapping[Subject, Trend] = field(default_factory=dict)
+    clusters: Mapping[bytes, Cluster] = field(default_factory=dict)
+    """By id."""
 
 
 def moment_of(at: datetime | float | None, now: float) -> datetime:

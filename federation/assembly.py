@@ -1,0 +1,176 @@
+"""Assembly: the chunks of one pull, in any order and repeated, to the updates they make up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.aggregate import AggregateUpdate, AggregateVersion, SubjectCounts
+from constellation.core.errors import InvalidInputError
+from constellation.core.sums import CONTEXTS, DAY_TYPES, SUM_ONE, TIMES_OF_DAY, WEIGHT_ONE
+from constellation.transport.aggregate_columns import (
+    to_aggregate_version,
+    to_clusters,
+    to_facts,
+    to_subjects,
+)
+from federation.merge import concatenated
+from federation.names import Names, interned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.aggregate import ClusterRows
+    from constellation.core.sums import ClusterSums
+    from constellation.v1 import aggregates_pb2 as pb
+
+_AHEAD_HOURS: Final = 2
+"""A shard's clock may be ahead so far."""
+_ROUNDING: Final = 2**22
+"""What rounding may add to the sums of one device: half a unit in each coordinate's factor, for
+each of its patterns."""
+
+
+class Assembly:
+    """What one address sent in answer to one pull."""
+
+    def __init__(self, now_hour: int) -> None:
+        self.size_bytes = 0
+        self._latest_hour = now_hour + _AHEAD_HOURS
+        self._shards: dict[AggregateVersion, _Shard] = {}
+
+    def add(self, chunk: pb.PullAggregateResponse) -> None:
+        """Take one chunk. Raises InvalidInputError for one that no shard can have made."""
+        self.size_bytes += chunk.ByteSize()
+        version = to_aggregate_version(chunk.version)
+        shard = self._shards.setdefault(version, _Shard(version))
+        kind = chunk.WhichOneof("chunk")
+        match kind:
+            case "header":
+                shard.header = chunk.header
+                to_facts(chunk.header)
+            case "clusters":
+                shard.clusters.append(_sound(to_clusters(chunk.clusters, "clusters")))
+            case "candidates":
+                shard.candidates.append(_sound(to_clusters(chunk.candidates, "candidates")))
+            case "hours":
+                shard.hours.append(self._sound_hours(to_subjects(chunk.hours)))
+            case None:
+                raise InvalidInputError(
+                    "chunk", "must be one of header, clusters, hours, candidates"
+                )
+
+    def updates(self) -> list[tuple[AggregateUpdate, int]]:
+        """Return each shard's update and its age in seconds, by shard.
+
+        Raises InvalidInputError unless every chunk has come.
+        """
+        return [self._shards[version].update() for version in sorted(self._shards)]
+
+    def _sound_hours(self, counts: SubjectCounts) -> SubjectCounts:
+        latest = int(counts.hours.max(initial=0))
+        if latest > self._latest_hour:
+            raise InvalidInputError(
+                "hours.hours",
+                f"must be at most {self._latest_hour}, got {latest}: is the shard's clock ahead?",
+            )
+        return counts
+
+
+class _Shard:
+    def __init__(self, version: AggregateVersion) -> None:
+        self.header: pb.AggregateHeader | None = None
+        self.clusters: list[ClusterRows] = []
+        self.candidates: list[ClusterRows] = []
+        self.hours: list[SubjectCounts] = []
+        self._version = version
+
+    def update(self) -> tuple[AggregateUpdate, int]:
+        header, shard_id = self.header, self._version.shard_id
+        if header is None:
+            raise InvalidInputError("header", f"of shard {shard_id} is missing")
+        clusters, candidates = _distinct(self.clusters), _distinct(self.candidates)
+        hours = _united(self.hours)
+        for field, found, expected in (
+            ("clusters", len(clusters), header.cluster_count),
+            ("candidates", len(candidates), header.candidate_count),
+            ("hours", len(hours.hours), header.hour_count),
+        ):
+            if found != expected:
+                raise InvalidInputError(
+                    field, f"of shard {shard_id} must be {expected} rows, got {found}"
+                )
+        update = AggregateUpdate(
+            self._version, to_facts(header), header.base_version, clusters, hours, candidates
+        )
+        return update, header.age_seconds
+
+
+def _sound(rows: ClusterRows) -> ClusterRows:
+    """Return clusters whose sums agree with each other; raise InvalidInputError for others."""
+    features = rows.features
+    problem = _problem(features)
+    if problem is not None:
+        field, row = problem
+        raise InvalidInputError(
+            f"clusters.{field}", f"of cluster {rows.cluster_ids[row]} contradicts its weight"
+        )
+    for words in (rows.genres, rows.contents):
+        if (words.devices > features.devices[words.rows]).any():
+            raise InvalidInputError("clusters", "name a word with more devices than the cluster")
+    return rows
+
+
+def _problem(features: ClusterSums) -> tuple[str, int] | None:
+    """Return a column that cannot be, and where.
+
+    Every weight is at most 1 for a device, every success at most the weight, and a sum of weighted
+    unit vectors no longer than the weights.
+    """
+    weights = features.weights
+    norms = np.linalg.norm(features.sums.astype(np.float64), axis=1)
+    longest = weights * (SUM_ONE / WEIGHT_ONE) + features.devices * float(_ROUNDING)
+    claims: list[tuple[str, NDArray[np.bool_]]] = [
+        ("weights", weights > features.devices.astype(np.float64) * WEIGHT_ONE),
+        ("successes", features.successes > weights),
+        ("sums", norms > longest),
+        ("contexts", (features.contexts < 0).any(axis=1)),
+    ]
+    parts = ((0, TIMES_OF_DAY), (TIMES_OF_DAY, TIMES_OF_DAY + DAY_TYPES))
+    for start, end in (*parts, (TIMES_OF_DAY + DAY_TYPES, CONTEXTS)):
+        claims.append(("contexts", features.contexts[:, start:end].sum(axis=1) != weights))
+    for field, wrong in claims:
+        if wrong.any():
+            return field, int(np.argmax(wrong))
+    return None
+
+
+def _distinct(parts: Sequence[ClusterRows]) -> ClusterRows:
+    """Return the rows of all chunks, each once, by cluster_id: a repeated chunk says the same."""
+    contents, genres = Names(), Names()
+    rows = concatenated([interned(part, contents, genres) for part in parts])
+    _, first = np.unique(rows.cluster_ids, return_index=True)
+    return rows.rows(first)
+
+
+def _united(parts: Sequence[SubjectCounts]) -> SubjectCounts:
+    """Return the counts of all chunks, each (subject, hour) once."""
+    contents, genres = Names(), Names()
+    numbers, is_genre = [np.empty(0, np.int64)], [np.empty(0, bool)]
+    for part in parts:
+        known = np.concatenate([contents.numbers(part.content_ids), genres.numbers(part.genres)])
+        numbers.append(known[part.subjects] if len(known) else known)
+        is_genre.append(part.subjects >= len(part.content_ids))
+    number, genre = np.concatenate(numbers), np.concatenate(is_genre)
+    subjects = (number + genre * len(contents.texts)).astype(np.uint32)
+    empty = np.empty(0, np.uint32)
+    hours = np.concatenate([empty, *(part.hours for part in parts)])
+    devices = np.concatenate([empty, *(part.devices for part in parts)])
+    keys = subjects.astype(np.int64) << 32 | hours
+    _, first = np.unique(keys, return_index=True)
+    return SubjectCounts(
+        contents.texts, genres.texts, subjects[first], hours[first], devices[first]
+    )

@@ -1,0 +1,72 @@
+"""What the `federation` command does."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from rich.console import Console
+
+from constellation.commands.signals import Signals
+from constellation.commands.status import DONE
+from constellation.core.errors import StoreInUseError
+from constellation.v1 import federation_pb2
+from constellation.v1.federation_pb2_grpc import FederationServiceStub
+from federation.printing import print_round
+from federation.server import open_rounds, serve
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
+    from federation.config import FederationConfig
+
+_TURN_SECONDS: Final = 5.0
+"""How long a single round waits for its turn."""
+_ASK_SECONDS: Final = 10.0
+_WIDTH: Final = 120
+"""Of a table that is not printed on a terminal."""
+
+
+async def run_forever(config: FederationConfig, _: Namespace) -> int:
+    """Run rounds until told to stop. A second signal ends the process at once."""
+    stop = asyncio.Event()
+    Signals(stop.set)
+    async with serve(config) as federation:
+        if sys.stderr.isatty():
+            print(f"federation: serving on port {federation.port}; Ctrl-C stops", file=sys.stderr)
+        await stop.wait()
+    return DONE
+
+
+async def run_round(config: FederationConfig, options: Namespace) -> int:
+    """Run one round here, or ask the federation that runs for its newest; print it."""
+    told = await (_run_once(config) if options.once else _ask(config))
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    print_round(console, told)
+    return DONE
+
+
+async def _run_once(config: FederationConfig) -> federation_pb2.Round:
+    async with open_rounds(config) as (rounds, _):
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await rounds.resume()
+        except TimeoutError:
+            raise StoreInUseError(
+                "another federation is the active one: `federation round` shows its newest round, "
+                "RunRound of its FederationService runs one"
+            ) from None
+        return await rounds.run()
+
+
+async def _ask(config: FederationConfig) -> federation_pb2.Round:
+    host, _, port = config.grpc_addr.rpartition(":")
+    address = f"{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - asked, not bound
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: FederationServiceAsyncStub = FederationServiceStub(channel)
+        answer = await stub.GetRound(federation_pb2.GetRoundRequest(), timeout=_ASK_SECONDS)
+    return answer.round
+

@@ -1,0 +1,141 @@
+"""Fleet: every shard a federation knows, its newest aggregate, and where it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from federation.merge import RefusedError, ShardAggregate, join
+from federation.messages import from_aggregate, to_aggregate
+from federation.names import Names, interned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from constellation.core.aggregate import AggregateUpdate, ClusterRows
+    from federation.shards import Pulled, ShardClient
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What became of asking one address, once its updates were joined."""
+
+    pulled: Pulled
+    problem: str
+    """"" when all it sent was taken."""
+    refused: bool
+    shard_ids: Sequence[int] = ()
+    """The shards that were heard there, or through it."""
+
+
+@dataclass(slots=True, eq=False)
+class Heard:
+    """One sweep over all addresses."""
+
+    answers: list[Answer] = field(default_factory=list)
+    """In the order of their addresses."""
+    candidates: dict[int, ClusterRows] = field(default_factory=dict)
+    fresh: set[int] = field(default_factory=set)
+    """Shards that answered now, themselves."""
+    restarted: set[int] = field(default_factory=set)
+    """Shards that another process writes now than when they were heard last."""
+
+
+class Fleet:
+    """What is known of the shards. One sweep at a time."""
+
+    def __init__(self, clients: Sequence[ShardClient]) -> None:
+        self.clients = sorted(clients, key=lambda client: client.address)
+        self.aggregates: dict[int, ShardAggregate] = {}
+        self.contents = Names()
+        self.genres = Names()
+        self._changed: set[int] = set()
+        """Shards whose aggregate is not in the journal as it is here."""
+
+    def restore(self, stored: Mapping[int, bytes]) -> list[int]:
+        """Take what the journal has; return the shards whose address is no longer configured."""
+        addresses = {client.address for client in self.clients}
+        for shard_id, payload in stored.items():
+            aggregate = to_aggregate(payload, self.contents, self.genres)
+            if aggregate.address in addresses:
+                self.aggregates[shard_id] = aggregate
+        return sorted(stored.keys() - self.aggregates.keys())
+
+    async def sweep(self, max_candidates: int, timeout_seconds: float) -> Heard:
+        """Ask every address for what changed, all at once, and join it."""
+        held = [aggregate.of for aggregate in self.aggregates.values()]
+        pulls = [client.pull(held, max_candidates, timeout_seconds) for client in self.clients]
+        pulled = await asyncio.gather(*pulls)
+        heard, now = Heard(), time.time()
+        for each in pulled:
+            answer = await asyncio.to_thread(self._take, each, heard, now)
+            heard.answers.append(answer)
+            if answer.problem:
+                log.warning(
+                    "aggregate_refused" if answer.refused else "shard_away",
+                    address=each.address,
+                    problem=answer.problem,
+                )
+        return heard
+
+    def usable(self, now: float, max_age_seconds: float) -> list[ShardAggregate]:
+        """Return the aggregates that are not too old, in the order of shard_id."""
+        return [
+            self.aggregates[shard_id]
+            for shard_id in sorted(self.aggregates)
+            if now - self.aggregates[shard_id].heard_at <= max_age_seconds
+        ]
+
+    def take_changed(self) -> dict[int, bytes]:
+        """Return what the journal lacks, by shard."""
+        changed, self._changed = self._changed, set()
+        return {
+            shard_id: from_aggregate(self.aggregates[shard_id], self.contents, self.genres)
+            for shard_id in sorted(changed)
+        }
+
+    def put_back(self, shard_ids: Sequence[int]) -> None:
+        """Count aggregates that could not be stored as not taken."""
+        self._changed |= set(shard_ids)
+
+    def _take(self, pulled: Pulled, heard: Heard, now: float) -> Answer:
+        if pulled.problem:
+            return Answer(pulled, pulled.problem, pulled.refused)
+        problems, shard_ids = [], []
+        for update, age_seconds in pulled.updates:
+            try:
+                self._join(update, age_seconds, pulled.address, heard, now)
+            except RefusedError as error:
+                problems.append(f"shard {update.of.shard_id} {error}")
+            else:
+                shard_ids.append(update.of.shard_id)
+        return Answer(pulled, "; ".join(problems), bool(problems), shard_ids)
+
+    def _join(
+        self, update: AggregateUpdate, age_seconds: int, address: str, heard: Heard, now: float
+    ) -> None:
+        shard_id = update.of.shard_id
+        held = self.aggregates.get(shard_id)
+        if held is not None and update.of.epoch < held.of.epoch:
+            raise RefusedError(
+                f"is of epoch {update.of.epoch}, but epoch {held.of.epoch} was heard before: "
+                f"two processes may have SHARD_ID={shard_id}"
+            )
+        if shard_id in heard.fresh and not age_seconds:
+            other = self.aggregates[shard_id].address
+            raise RefusedError(f"answers at {other}, too: give each shard a SHARD_ID of its own")
+        if held is not None and update.of.epoch > held.of.epoch:
+            heard.restarted.add(shard_id)
+        joined = join(held, update, self.contents, self.genres, (now - age_seconds, address))
+        self.aggregates[shard_id] = joined
+        self._changed.add(shard_id)
+        if not age_seconds:
+            heard.fresh.add(shard_id)
+        if len(update.candidates):
+            heard.candidates[shard_id] = interned(update.candidates, self.contents, self.genres)

@@ -1,0 +1,230 @@
+"""Merge: each shard's newest aggregate, and the integer sums over all of them. Pure.
+
+The state is a map from shard to aggregate, joined by the highest (epoch, version): associative,
+commutative and idempotent, as delta-state CRDTs are (Almeida, Shoker, Baquero, arXiv 1603.01529).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.aggregate import (
+    AggregateUpdate,
+    AggregateVersion,
+    ClusterRows,
+    ShardFacts,
+    WordCounts,
+    no_clusters,
+)
+from constellation.core.sums import ClusterSums, Integers, joined, no_sums
+from federation.hours import Cells, Hours
+from federation.names import interned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from federation.names import Names
+
+CAP: Final = 4.0
+"""A shard weighs at most so many times the median of all shards ..."""
+CAPPED_FROM: Final = 3
+"""... where there are as many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardAggregate:
+    """What one shard has summed up, as far as it is known. Never changed: a join makes a new one."""
+
+    of: AggregateVersion
+    facts: ShardFacts
+    clusters: ClusterRows
+    """By ascending cluster_id; their words are numbers of `Names`."""
+    hours: Hours
+    """Genres are numbered after contents: -1 - number of the genre."""
+    heard_at: float
+    """Seconds since 1970."""
+    address: str
+    """Where."""
+
+
+class RefusedError(ValueError):
+    """An aggregate that cannot be what a shard has summed up."""
+
+
+def join(
+    held: ShardAggregate | None,
+    update: AggregateUpdate,
+    contents: Names,
+    genres: Names,
+    heard: tuple[float, str],
+) -> ShardAggregate:
+    """Return what is known of a shard after an update. The order of updates does not matter.
+
+    `heard` is when and where it was heard.
+    Raises RefusedError for an update that leaves out what is not held.
+    """
+    same_epoch = held is not None and held.of.epoch == update.of.epoch
+    if held is not None and update.of.epoch < held.of.epoch:
+        return held
+    if update.base_version and not (same_epoch and held and held.of.version >= update.base_version):
+        raise RefusedError(f"goes on from version {update.base_version}, which is not held")
+    before = held if same_epoch else None
+    newer = before is None or update.of.version >= before.of.version
+    facts = update.facts if newer or before is None else before.facts
+    since = max(update.facts.codebook_since, before.facts.codebook_since if before else 0)
+    sent = interned(update.clusters, contents, genres)
+    clusters = _newest([before.clusters, sent] if before else [sent], since)
+    hours = before.hours if before else Hours()
+    return ShardAggregate(
+        of=max(update.of, before.of) if before else update.of,
+        facts=facts,
+        clusters=clusters,
+        hours=hours.joined(_cells(update, contents, genres), update.of.version),
+        heard_at=max(heard[0], before.heard_at) if before else heard[0],
+        address=heard[1] if newer or before is None else before.address,
+    )
+
+
+def subject_of_genre(numbers: Integers) -> Integers:
+    """Return the subjects of genres, by their numbers; those of contents are the numbers."""
+    return -1 - numbers
+
+
+def since(held: ShardAggregate, base: int) -> tuple[ClusterRows, Cells, int]:
+    """Return what changed after a version of the held epoch, and from which it really goes on."""
+    cells = held.hours.changed_since(base) if base else None
+    if cells is None:
+        return held.clusters, held.hours.cells(), 0
+    return held.clusters.rows(np.flatnonzero(held.clusters.versions > base)), cells, base
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Merged:
+    """Sums over shards, a row for each cluster of a codebook."""
+
+    features: ClusterSums
+    shards: Integers
+    """Shape (k,): shards with a device in the cluster."""
+    genres: WordCounts
+    contents: WordCounts
+
+
+def merge(aggregates: Sequence[ShardAggregate], cluster_ids: NDArray[np.uint32]) -> Merged:
+    """Return the sums over all shards for some clusters; an id that is not among them is left out.
+
+    A shard that weighs more than CAP times the median is scaled down to that, before it is added.
+    """
+    total = no_sums(len(cluster_ids))
+    shards = np.zeros(len(cluster_ids), np.int64)
+    factors = capped([int(each.clusters.features.weights.sum()) for each in aggregates])
+    genres, contents = [], []
+    for aggregate, factor in zip(aggregates, factors, strict=True):
+        place = places(aggregate.clusters.cluster_ids, cluster_ids)
+        chosen = np.flatnonzero(place >= 0)
+        features = aggregate.clusters.features
+        if len(chosen) < len(place):
+            features = features.rows(chosen)
+        total.add_at(place[chosen], scaled(features, factor))
+        shards[place[chosen]] += features.devices > 0
+        genres.append(aggregate.clusters.genres.moved(place))
+        contents.append(aggregate.clusters.contents.moved(place))
+    return Merged(total, shards, added(genres), added(contents))
+
+
+def capped(weights: Sequence[int]) -> list[float]:
+    """Return what each shard's sums are multiplied by: 1, or less for one that weighs too much."""
+    present = [weight for weight in weights if weight]
+    if len(present) < CAPPED_FROM:
+        return [1.0] * len(weights)
+    most = CAP * float(np.median(present))
+    return [min(1.0, most / weight) if weight else 1.0 for weight in weights]
+
+
+def scaled(features: ClusterSums, factor: float) -> ClusterSums:
+    """Return sums scaled down, in whole numbers again; how many devices there are stays true."""
+    if factor == 1:
+        return features
+
+    def part(values: Integers) -> Integers:
+        return np.rint(values * factor).astype(np.int64)
+
+    return replace(
+        features,
+        weights=part(features.weights),
+        successes=part(features.successes),
+        sums=part(features.sums),
+        contexts=part(features.contexts),
+    )
+
+
+def places(ids: NDArray[np.uint32], among: NDArray[np.uint32]) -> Integers:
+    """Return the place of each id among ascending ones, -1 where it is not."""
+    if not len(among):
+        return np.full(len(ids), -1, np.int64)
+    place = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    found: Integers = np.where(among[place] == ids, place, -1)
+    return found
+
+
+def added(parts: Sequence[WordCounts]) -> WordCounts:
+    """Return the devices of all parts, added for each (row, word); all have the same texts."""
+    filled = [part for part in parts if len(part.rows)]
+    if not filled:
+        return WordCounts(*(np.empty(0, np.int64),) * 3, ())
+    texts = filled[0].texts
+    keys = np.concatenate([part.rows * len(texts) + part.words for part in filled])
+    distinct, which = np.unique(keys, return_inverse=True)
+    devices = np.zeros(len(distinct), np.int64)
+    np.add.at(devices, which, np.concatenate([part.devices for part in filled]))
+    rows, words = np.divmod(distinct, len(texts))
+    return WordCounts(rows, words, devices, texts)
+
+
+def concatenated(parts: Sequence[ClusterRows]) -> ClusterRows:
+    """Return the rows of all parts, one part after the other; all have the same texts."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return no_clusters()
+    starts = np.cumsum([0, *(len(part) for part in filled)])
+    return ClusterRows(
+        np.concatenate([part.cluster_ids for part in filled]),
+        np.concatenate([part.versions for part in filled]),
+        joined([part.features for part in filled]),
+        _shifted([part.genres for part in filled], starts),
+        _shifted([part.contents for part in filled], starts),
+    )
+
+
+def _newest(parts: Sequence[ClusterRows], codebook_since: int) -> ClusterRows:
+    """Return the newest row of each cluster, without those of an earlier codebook."""
+    rows = concatenated(parts)
+    order = np.lexsort((rows.versions, rows.cluster_ids))
+    ids = rows.cluster_ids[order]
+    last = np.ones(len(ids), bool)
+    last[:-1] = ids[1:] != ids[:-1]
+    chosen = order[last]
+    return rows.rows(chosen[rows.versions[chosen] >= codebook_since])
+
+
+def _shifted(parts: Sequence[WordCounts], starts: Integers) -> WordCounts:
+    texts: Sequence[str] = next((part.texts for part in parts if len(part.rows)), ())
+    return WordCounts(
+        np.concatenate([part.rows + start for part, start in zip(parts, starts, strict=False)]),
+        np.concatenate([part.words for part in parts]),
+        np.concatenate([part.devices for part in parts]),
+        texts,
+    )
+
+
+def _cells(update: AggregateUpdate, contents: Names, genres: Names) -> Cells:
+    sent = update.hours
+    subjects = np.concatenate(
+        [contents.numbers(sent.content_ids), subject_of_genre(genres.numbers(sent.genres))]
+    )
+    numbers = subjects[sent.subjects] if len(sent.subjects) else np.empty(0, np.int64)
+    return Cells(numbers, sent.hours.astype(np.int64), sent.devices.astype(np.int64))

@@ -1,0 +1,115 @@
+"""FederationService for operators, and AggregateService for a federation above."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from constellation.core.errors import ConfigError, InvalidInputError, NotFoundError
+from constellation.transport.aggregate_columns import to_aggregate_version
+from constellation.transport.aggregates import to_candidate_limit, to_stored_global
+from constellation.transport.globals import to_global
+from constellation.v1 import aggregates_pb2 as aggregates
+from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
+from constellation.v1 import federation_pb2 as pb
+from federation.messages import chunks_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from federation.rounds import Rounds
+
+_PAGE_SIZE: Final = 20
+_MAX_PAGE_SIZE: Final = 100
+
+
+class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
+    """Serves operators."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+
+    async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:
+        found = await self._rounds.get(_round_id(request.round_id))
+        if found is None:
+            raise NotFoundError(
+                f"the journal has no round {request.round_id}"
+                if request.round_id
+                else "no round has been run yet"
+            )
+        return pb.GetRoundResponse(round=found)
+
+    async def ListRounds(
+        self, request: pb.ListRoundsRequest, context: Any
+    ) -> pb.ListRoundsResponse:
+        size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
+        before = _before(request.page_token)
+        page = await self._rounds.page(before, size)
+        return pb.ListRoundsResponse(
+            rounds=page, next_page_token=str(page[-1].round_id) if len(page) == size else ""
+        )
+
+    async def RunRound(self, request: pb.RunRoundRequest, context: Any) -> pb.RunRoundResponse:
+        running = asyncio.create_task(self._rounds.run(), name="round")
+        return pb.RunRoundResponse(round=await asyncio.shield(running))
+
+
+class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
+    """Relays: what the shards below have summed up goes up, the global from above goes down."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+
+    async def PullAggregate(
+        self, request: aggregates.PullAggregateRequest, context: Any
+    ) -> AsyncIterator[aggregates.PullAggregateResponse]:
+        """Answer for every shard below, each by itself: so stacking changes no bit of a result."""
+        rounds = self._rounds
+        rounds.require_active()
+        if not rounds.pace.relay:
+            raise ConfigError("RELAY is 0: this federation runs its own rounds")
+        limit = to_candidate_limit(request.max_candidates)
+        held = [to_aggregate_version(each) for each in request.held]
+        bases = {(each.shard_id, each.epoch): each.version for each in held}
+        heard = await rounds.sweep(limit)
+        fleet, now = rounds.fleet, time.time()
+        for aggregate in fleet.usable(now, rounds.pace.max_age_seconds):
+            base = bases.get((aggregate.of.shard_id, aggregate.of.epoch), 0)
+            age = 0 if aggregate.of.shard_id in heard.fresh else now - aggregate.heard_at
+            chunks = chunks_of(
+                aggregate,
+                base,
+                (fleet.contents, fleet.genres),
+                int(age),
+                heard.candidates.get(aggregate.of.shard_id),
+            )
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield chunk
+
+    async def PublishGlobal(
+        self, request_iterator: AsyncIterator[aggregates.PublishGlobalRequest], context: Any
+    ) -> aggregates.PublishGlobalResponse:
+        stored = await to_stored_global(request_iterator)
+        to_global(stored.payload)  # what a shard would refuse is not taken in
+        relaying = asyncio.create_task(self._rounds.relay(stored), name="relay")
+        applied = await asyncio.shield(relaying)
+        held = self._rounds.last
+        assert held is not None
+        return aggregates.PublishGlobalResponse(
+            generation=held.generation, round_id=held.round_id, applied=applied
+        )
+
+
+def _round_id(round_id: int) -> int:
+    if round_id >= 2**63:
+        raise InvalidInputError("round_id", f"must be below 2**63, got {round_id}")
+    return round_id
+
+
+def _before(page_token: str) -> int | None:
+    if not page_token:
+        return None
+    if not page_token.isascii() or not page_token.isdigit() or int(page_token) >= 2**63:
+        raise InvalidInputError("page_token", f"must be a next_page_token, got {page_token!r}")
+    return int(page_token)

@@ -1,0 +1,144 @@
+"""Clients to shards, and to federations that relay others: pull aggregates, publish globals."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from constellation.core.aggregate import AggregateVersion
+from constellation.core.errors import InvalidInputError
+from constellation.transport.aggregate_columns import from_version
+from constellation.v1 import aggregates_pb2 as pb
+from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
+from federation.assembly import Assembly
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from constellation.core.aggregate import AggregateUpdate
+    from constellation.core.store import StoredGlobal
+    from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
+
+ATTEMPTS: Final = 3
+CHUNK_BYTES: Final = 512 * 1024
+_BACKOFF_SECONDS: Final = 0.2
+_SECONDS_PER_HOUR: Final = 3600
+_CHANNEL: Final = (
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+)
+_TRANSIENT: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pulled:
+    """What came of asking one address."""
+
+    address: str
+    updates: Sequence[tuple[AggregateUpdate, int]] = ()
+    """Each shard's update, and its age in seconds."""
+    problem: str = ""
+    """Why there is none."""
+    refused: bool = False
+    """It answered, and the answer cannot be."""
+    seconds: float = 0.0
+    size_bytes: int = 0
+
+
+class ShardClient:
+    """One shard, or one relay."""
+
+    def __init__(self, address: str, stub: AggregateServiceAsyncStub) -> None:
+        self.address = address
+        self._stub = stub
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, address: str) -> AsyncIterator[ShardClient]:
+        async with grpc.aio.insecure_channel(address, options=_CHANNEL) as channel:
+            yield cls(address, AggregateServiceStub(channel))
+
+    async def pull(
+        self, held: Sequence[AggregateVersion], max_candidates: int, timeout_seconds: float
+    ) -> Pulled:
+        """Ask for what changed; ask again while the shard is away and there is time.
+
+        Never raises: a shard that is away, or sends nonsense, is part of a round.
+        """
+        started = time.monotonic()
+        request = pb.PullAggregateRequest(
+            held=[from_version(each) for each in held], max_candidates=max_candidates
+        )
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            left = timeout_seconds - (time.monotonic() - started)
+            try:
+                assembly = await self._pull_once(request, left)
+                updates = await asyncio.to_thread(assembly.updates)
+            except InvalidInputError as error:
+                return self._not_pulled(started, str(error), refused=True)
+            except grpc.aio.AioRpcError as error:
+                problem = f"{error.code().name}: {error.details()}"
+                if error.code() not in _TRANSIENT:
+                    break
+            else:
+                seconds = time.monotonic() - started
+                return Pulled(
+                    self.address, updates, seconds=seconds, size_bytes=assembly.size_bytes
+                )
+            pause = random.uniform(0, _BACKOFF_SECONDS * 2**attempt)  # noqa: S311 - not a secret
+            if pause > left or attempt == ATTEMPTS - 1:
+                break
+            await asyncio.sleep(pause)
+        return self._not_pulled(started, problem)
+
+    async def publish(self, stored: StoredGlobal, timeout_seconds: float) -> str:
+        """Give the shard a global; return "" once it holds it durably, else why it does not."""
+        try:
+            answer = await self._stub.PublishGlobal(_frames(stored), timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        held, wanted = (answer.generation, answer.round_id), (stored.generation, stored.round_id)
+        if held > wanted:
+            return (
+                f"it holds round {answer.round_id} of generation {answer.generation}, which is "
+                "later: does another federation publish to it?"
+            )
+        return ""
+
+    async def _pull_once(self, request: pb.PullAggregateRequest, seconds: float) -> Assembly:
+        assembly = Assembly(int(time.time()) // _SECONDS_PER_HOUR)
+        async for chunk in self._stub.PullAggregate(request, timeout=max(seconds, 0.001)):
+            await asyncio.to_thread(assembly.add, chunk)
+        return assembly
+
+    def _not_pulled(self, started: float, problem: str, *, refused: bool = False) -> Pulled:
+        return Pulled(
+            self.address, problem=problem, refused=refused, seconds=time.monotonic() - started
+        )
+
+
+def _frames(stored: StoredGlobal) -> Iterator[pb.PublishGlobalRequest]:
+    payload = stored.payload
+    yield pb.PublishGlobalRequest(
+        header=pb.GlobalHeader(
+            generation=stored.generation,
+            round_id=stored.round_id,
+            size_bytes=len(payload),
+            sha256=sha256(payload).digest(),
+        )
+    )
+    for start in range(0, len(payload), CHUNK_BYTES):
+        yield pb.PublishGlobalRequest(chunk=payload[start : start + CHUNK_BYTES])
