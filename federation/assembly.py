@@ -137,7 +137,7 @@ def _problem(features: ClusterSums) -> tuple[str, int] | None:
         ("weights", weights > features.devices.astype(np.float64) * WEIGHT_ONE),
         ("successes", features.successes > weights),
         ("sums", norms > longest),
-        ("contexts", (features.contexts < 0).any(axis=1)),
+        ("contexts", features.contexts.min(axis=1, initial=0) < 0),
     ]
     parts = ((0, TIMES_OF_DAY), (TIMES_OF_DAY, TIMES_OF_DAY + DAY_TYPES))
     for start, end in (*parts, (TIMES_OF_DAY + DAY_TYPES, CONTEXTS)):

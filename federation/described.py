@@ -119,10 +119,12 @@ def described(
             int(merged.shards[row]),
             float(np.float32(success[row])),
             codes[place].tobytes(),
-            *contexts[place].tolist(),
-            genres=genres[place],
-            content_ids=contents[place],
-            changed_at=moment[1],
+            int(contexts[place, 0]),
+            int(contexts[place, 1]),
+            int(contexts[place, 2]),
+            genres[place],
+            contents[place],
+            moment[1],
         )
         for place, row in enumerate(chosen.tolist())
     ]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from federation.merge import RefusedError, ShardAggregate, join
-from federation.messages import from_aggregate, to_aggregate
 from federation.names import Names, interned
+from federation.passing import from_aggregate, to_aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

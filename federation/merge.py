@@ -151,7 +151,8 @@ def scaled(features: ClusterSums, factor: float) -> ClusterSums:
         return features
 
     def part(values: Integers) -> Integers:
-        return np.rint(values * factor).astype(np.int64)
+        whole: Integers = np.rint(values * factor).astype(np.int64)
+        return whole
 
     return replace(
         features,

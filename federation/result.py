@@ -226,7 +226,8 @@ def _trends(inputs: Inputs, rules: TrendRules) -> list[FederatedTrend]:
         )
     return [
         FederatedTrend(
-            *texts[order[found.subject]],
+            texts[order[found.subject]][0],
+            texts[order[found.subject]][1],
             round(found.score, 2),
             found.region,
             found.is_global,

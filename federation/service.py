@@ -13,7 +13,7 @@ from constellation.transport.globals import to_global
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
-from federation.messages import chunks_of
+from federation.passing import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -202,7 +202,7 @@ class Ranking:
     def _cosines(
         self, tastes: NDArray[np.int64], centroids: NDArray[np.int64]
     ) -> list[NDArray[np.float32]]:
-        """Return those of contents with own patterns, with similar ones on the whole, with clusters."""
+        """Return those of contents with own patterns, the similar ones on the whole, clusters."""
         directions = [
             self.own.centred[tastes],
             self.shared.direction[None, :],

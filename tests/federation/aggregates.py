@@ -1,0 +1,110 @@
+"""Aggregates for tests, made of patterns as a shard makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.aggregate import (
+    AggregateUpdate,
+    AggregateVersion,
+    ClusterRows,
+    ShardFacts,
+    SubjectCounts,
+    WordCounts,
+)
+from constellation.core.sums import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+
+def embedding(direction: int) -> NDArray[np.float64]:
+    vector = np.random.default_rng(direction).standard_normal(384)
+    unit: NDArray[np.float64] = vector / np.linalg.norm(vector)
+    return unit
+
+
+def features(
+    directions: Sequence[int], devices: Sequence[int], success: float = 0.9
+) -> ClusterSums:
+    """Return one row for each direction: so many devices of weight 1 that agree."""
+    counts = np.array(devices, np.int64)
+    weights = counts * WEIGHT_ONE
+    vectors = np.stack([embedding(direction) for direction in directions])
+    contexts = np.zeros((len(counts), CONTEXTS), np.int64)
+    contexts[:, [3, 6, 9]] = weights[:, None]
+    return ClusterSums(
+        counts,
+        weights,
+        np.rint(weights * success).astype(np.int64),
+        np.rint(vectors * SUM_ONE).astype(np.int64) * counts[:, None],
+        contexts,
+    )
+
+
+def words(rows: Sequence[Mapping[str, int]]) -> WordCounts:
+    """Return devices by row and text."""
+    texts = sorted({text for row in rows for text in row})
+    flat = [
+        (number, texts.index(text), count)
+        for number, row in enumerate(rows)
+        for text, count in sorted(row.items(), key=lambda each: -each[1])
+    ]
+    columns = np.array(flat, np.int64).reshape(-1, 3).T
+    return WordCounts(columns[0], columns[1], columns[2], texts)
+
+
+def clusters(
+    ids: Sequence[int],
+    devices: Sequence[int],
+    contents: Sequence[Mapping[str, int]] | None = None,
+    *,
+    version: int = 1,
+    directions: Sequence[int] | None = None,
+) -> ClusterRows:
+    """Return clusters whose direction is their id, unless told otherwise."""
+    return ClusterRows(
+        np.array(ids, np.uint32),
+        np.full(len(ids), version, np.int64),
+        features(directions or ids, devices),
+        words([{"Drama": count} for count in devices]),
+        words(contents or [{} for _ in ids]),
+    )
+
+
+def hours(counts: Mapping[tuple[str, int], int]) -> SubjectCounts:
+    """Return hourly counts of contents."""
+    texts = sorted({text for text, _ in counts})
+    return SubjectCounts(
+        texts,
+        [],
+        np.array([texts.index(text) for text, _ in counts], np.uint32),
+        np.array([hour for _, hour in counts], np.uint32),
+        np.array(list(counts.values()), np.uint32),
+    )
+
+
+def update(  # noqa: PLR0913 - an aggregate has as many parts
+    shard_id: int,
+    rows: ClusterRows,
+    counts: Mapping[tuple[str, int], int] | None = None,
+    *,
+    epoch: int = 1,
+    version: int = 1,
+    base_version: int = 0,
+    region: str = "north",
+    devices: int = 100,
+    codebook_version: int = 1,
+    codebook_since: int = 0,
+) -> AggregateUpdate:
+    return AggregateUpdate(
+        AggregateVersion(shard_id, epoch, version),
+        ShardFacts(region, codebook_version, codebook_since, devices),
+        base_version,
+        rows,
+        hours(counts or {}),
+    )
