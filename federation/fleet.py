@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from constellation.core.aggregate import AggregateUpdate, ClusterRows
-    from federation.shards import Pulled, ShardClient
+    from federation.shards import Pulled, ShardClient, Wanted
 
 log = structlog.get_logger(__name__)
 
@@ -67,10 +67,10 @@ class Fleet:
                 self.aggregates[shard_id] = aggregate
         return sorted(stored.keys() - self.aggregates.keys())
 
-    async def sweep(self, max_candidates: int, timeout_seconds: float) -> Heard:
+    async def sweep(self, wanted: Wanted, timeout_seconds: float) -> Heard:
         """Ask every address for what changed, all at once, and join it."""
         held = [aggregate.of for aggregate in self.aggregates.values()]
-        pulls = [client.pull(held, max_candidates, timeout_seconds) for client in self.clients]
+        pulls = [client.pull(held, wanted, timeout_seconds) for client in self.clients]
         pulled = await asyncio.gather(*pulls)
         heard, now = Heard(), time.time()
         for each in pulled:

@@ -17,9 +17,11 @@ from constellation.core.errors import (
 )
 from constellation.core.store import StoredGlobal
 from constellation.v1 import aggregates_pb2, federation_pb2
+from federation.clusters import residual_cosine
 from federation.journal.record import Outcome, RoundRecord, RoundState
 from federation.messages import from_memory, from_result, to_memory
 from federation.result import Inputs, Memory, RoundRules, work_out
+from federation.shards import Wanted
 from federation.summary import describe, duration, lacks_quorum, moment, summarise
 
 if TYPE_CHECKING:
@@ -122,9 +124,9 @@ class Rounds:
         async with self._running:
             return await self._run(await self._begin())
 
-    async def sweep(self, max_candidates: int) -> Heard:
+    async def sweep(self, wanted: Wanted) -> Heard:
         """Ask every shard for what changed."""
-        heard = await self.fleet.sweep(max_candidates, self.pace.pull_timeout_seconds)
+        heard = await self.fleet.sweep(wanted, self.pace.pull_timeout_seconds)
         self.counts.refused += sum(answer.refused for answer in heard.answers)
         self.counts.away += sum(
             bool(answer.problem) and not answer.refused for answer in heard.answers
@@ -190,8 +192,7 @@ class Rounds:
 
     async def _run(self, told: federation_pb2.Round) -> federation_pb2.Round:
         started = time.monotonic()
-        wanted = self._memory.needs_candidates(time.time(), self._rules.reanchor_hours)
-        heard = await self.sweep(self.pace.max_candidates if wanted else 0)
+        heard = await self.sweep(self._wanted())
         told.closed_at.CopyFrom(moment(time.time()))
         told.pull_time.CopyFrom(duration(time.monotonic() - started))
         usable = self.fleet.usable(told.closed_at.seconds, self.pace.max_age_seconds)
@@ -216,6 +217,12 @@ class Rounds:
         await self._publish(told)
         self._count(RoundState.PUBLISHED, time.monotonic() - started)
         return told
+
+    def _wanted(self) -> Wanted:
+        """Return which local clusters this round asks for: none, but at first and once a day."""
+        if not self._memory.needs_candidates(time.time(), self._rules.reanchor_hours):
+            return Wanted()
+        return Wanted(self.pace.max_candidates, residual_cosine(self._memory.codebook))
 
     def _work_out(self, told: federation_pb2.Round, inputs: Inputs) -> tuple[bytes, bytes]:
         """Return what the round publishes, and what the next one builds on. Runs in a thread."""

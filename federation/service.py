@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from constellation.core.errors import ConfigError, InvalidInputError, NotFoundError
 from constellation.transport.aggregate_columns import to_aggregate_version
-from constellation.transport.aggregates import to_candidate_limit, to_stored_global
+from constellation.transport.aggregates import to_candidate_limits, to_stored_global
 from constellation.transport.globals import to_global
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
 from federation.passing import chunks_of
+from federation.shards import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,10 +70,10 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         rounds.require_active()
         if not rounds.pace.relay:
             raise ConfigError("RELAY is 0: this federation runs its own rounds")
-        limit = to_candidate_limit(request.max_candidates)
+        wanted = Wanted(*to_candidate_limits(request))
         held = [to_aggregate_version(each) for each in request.held]
         bases = {(each.shard_id, each.epoch): each.version for each in held}
-        heard = await rounds.sweep(limit)
+        heard = await rounds.sweep(wanted)
         fleet, now = rounds.fleet, time.time()
         for aggregate in fleet.usable(now, rounds.pace.max_age_seconds):
             base = bases.get((aggregate.of.shard_id, aggregate.of.epoch), 0)

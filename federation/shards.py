@@ -57,6 +57,14 @@ class Pulled:
     size_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which local clusters are asked for."""
+
+    limit: int = 0
+    residual_cosine: float = 0.0
+
+
 class ShardClient:
     """One shard, or one relay."""
 
@@ -71,7 +79,7 @@ class ShardClient:
             yield cls(address, AggregateServiceStub(channel))
 
     async def pull(
-        self, held: Sequence[AggregateVersion], max_candidates: int, timeout_seconds: float
+        self, held: Sequence[AggregateVersion], wanted: Wanted, timeout_seconds: float
     ) -> Pulled:
         """Ask for what changed; ask again while the shard is away and there is time.
 
@@ -79,7 +87,9 @@ class ShardClient:
         """
         started = time.monotonic()
         request = pb.PullAggregateRequest(
-            held=[from_version(each) for each in held], max_candidates=max_candidates
+            held=[from_version(each) for each in held],
+            max_candidates=wanted.limit,
+            residual_cosine=wanted.residual_cosine,
         )
         problem = ""
         for attempt in range(ATTEMPTS):

@@ -182,8 +182,8 @@ class Aggregates:
             hours=self._hours_since(base),
         )
 
-    def sample(self) -> Sample:
-        """Return patterns that no anchor is near, with their weights, of evenly chosen devices.
+    def sample(self, residual_cosine: float) -> Sample:
+        """Return patterns whose nearest anchor is further away, of evenly chosen devices.
 
         Runs in a thread while nothing is committed.
         """
@@ -192,7 +192,7 @@ class Aggregates:
         devices = self._counted_devices()
         patterns = int(table.pattern_counts[devices].sum())
         devices = devices[:: max(1, -(-patterns // _SAMPLE_PATTERNS))]
-        return Sample.of(table, devices, self._current)
+        return Sample.of(table, devices, self._current, residual_cosine)
 
     def candidates(self, sample: Sample, limit: int) -> ClusterRows:
         """Return local clusters of a sample, at most `limit`. Runs in a thread."""

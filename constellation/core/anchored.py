@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from constellation.core.aggregate import Anchors
     from constellation.core.patterns import PatternRows, Slots
     from constellation.core.table import Table
-
-RESIDUAL_COSINE: Final = 0.6
-"""A pattern whose nearest anchor is further away than this belongs to no cluster yet."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Touched:
@@ -126,9 +122,9 @@ class AnchoredSums:
         self._weights[slots] = weights
         self.changed_at[clusters] = version
 
-    def residual(self, slots: Slots) -> Slots:
-        """Return those of the counted slots that no anchor is near."""
-        far = self._cosines[slots] < RESIDUAL_COSINE
+    def residual(self, slots: Slots, cosine: float) -> Slots:
+        """Return those of the counted slots whose nearest anchor is further away than this."""
+        far = self._cosines[slots] < cosine
         return slots[far & (self._weights[slots] > 0)]
 
     def _bounded(self, slots: Slots, owners: Integers, devices: int) -> Integers:

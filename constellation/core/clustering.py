@@ -1,24 +1,106 @@
-"""Clustering."""
+"""Clustering of unit vectors, for a shard's local clusters and a federation's codebook alike."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 import numpy as np
-from numpy.typing import NDArray
 
-from constellation.encoding import Embeddings
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.encoding import Embeddings
+
+_BLOCK: Final = 8192
+_TRAINED_WITH: Final = 20_000
+"""Points that local clusters are trained with; the others are only assigned."""
+_ITERATIONS: Final = 10
+_POINTS_PER_CLUSTER: Final = 16
+"""Fewer clusters than this would mix tastes, more would have too few devices to leave a shard."""
 
 
-def nearest(points: Embeddings, anchors: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the nearest anchor of each point, and its cosine."""
-    cosines = points @ anchors.T
-    best = cosines.argmax(axis=1)
-    return best, cosines[np.arange(len(points)), best]
+def nearest(
+    points: Embeddings, anchors: Embeddings
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the row of the nearest anchor of each unit-length point, and the cosine.
+
+    Of equally near anchors the first. There must be an anchor.
+    """
+    rows = np.empty(len(points), np.int64)
+    cosines = np.empty(len(points), np.float32)
+    for start in range(0, len(points), _BLOCK):
+        scores = points[start : start + _BLOCK] @ anchors.T
+        best = scores.argmax(axis=1)
+        rows[start : start + _BLOCK] = best
+        cosines[start : start + _BLOCK] = scores[np.arange(len(best)), best]
+    return rows, cosines
+
+
+def lloyd(
+    points: Embeddings, weights: NDArray[np.float64], centres: Embeddings, iterations: int
+) -> Embeddings:
+    """Return centres after weighted spherical k-means; one that gets no points stays.
+
+    Dhillon and Modha, "Concept decompositions for large sparse text data using clustering",
+    Machine Learning 42, 2001.
+    """
+    for _ in range(iterations):
+        rows, _ = nearest(points, centres)
+        moved = directions(_sums(points, weights, rows, len(centres)), centres)
+        if (moved == centres).all():
+            break
+        centres = moved
+    return centres
+
+
+def directions(sums: NDArray[np.float64], otherwise: Embeddings) -> Embeddings:
+    """Return the unit-length direction of each row of sums; of a row of zeros, the other's."""
+    norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+    found = (sums / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+    chosen: Embeddings = np.where((norms > 0)[:, None], found, otherwise)
+    return chosen
 
 
 def local_clusters(
     points: Embeddings, weights: NDArray[np.float64], limit: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return labels."""
-    random = np.random.default_rng(seed)
-    centres = points[random.choice(len(points), min(limit, len(points)), replace=False)]
-    return nearest(points, centres)[0]
+    """Return a cluster for each point, shape (n,), below `limit`; not every number is used.
+
+    Weighted spherical k-means, seeded as k-means++ (Arthur and Vassilvitskii, SODA 2007). The same
+    points in the same order give the same clusters.
+    """
+    trained = points[:: max(1, -(-len(points) // _TRAINED_WITH))]
+    heavy = weights[:: max(1, -(-len(points) // _TRAINED_WITH))]
+    count = min(limit, max(1, len(trained) // _POINTS_PER_CLUSTER))
+    centres = _seeds(trained, heavy, count, np.random.default_rng(seed))
+    return nearest(points, lloyd(trained, heavy, centres, _ITERATIONS))[0]
+
+
+def _seeds(
+    points: Embeddings, weights: NDArray[np.float64], count: int, random: np.random.Generator
+) -> Embeddings:
+    """Return points drawn one after the other, by their distance from those drawn before."""
+    chosen: list[int] = []
+    distances = np.ones(len(points))
+    for _ in range(count):
+        mass = np.cumsum(weights * distances)
+        if mass[-1] <= 0:  # every point is a seed already
+            break
+        chosen.append(int(np.searchsorted(mass, random.random() * mass[-1], side="right")))
+        cosines = points @ points[chosen[-1]]
+        distances = np.minimum(distances, np.maximum(1 - cosines.astype(np.float64), 0))
+        distances[chosen[-1]] = 0
+    return points[chosen]
+
+
+def _sums(
+    points: Embeddings, weights: NDArray[np.float64], rows: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Return the weighted sum of the points of each centre, shape (count, DIMENSION)."""
+    order = np.argsort(rows, kind="stable")
+    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    sums = np.zeros((count, points.shape[1]))
+    if len(order):
+        weighted = points[order].astype(np.float64) * weights[order, None]
+        sums[rows[order][starts]] = np.add.reduceat(weighted, starts, axis=0)
+    return sums

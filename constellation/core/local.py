@@ -45,7 +45,9 @@ class Sample:
     """In units of 1 / WEIGHT_ONE."""
 
     @classmethod
-    def of(cls, table: Table, devices: Slots, sums: AnchoredSums | None) -> Sample:
+    def of(
+        cls, table: Table, devices: Slots, sums: AnchoredSums | None, residual_cosine: float
+    ) -> Sample:
         """Return the patterns of devices that no anchor is near; all without a codebook."""
         holding = table.holding(devices)
         rows = table.patterns[holding.slots]
@@ -53,7 +55,7 @@ class Sample:
         weights = bounded(claimed, holding.owners, len(devices))
         if sums is None:
             return cls(rows, weights)
-        far = np.isin(holding.slots, sums.residual(holding.slots))
+        far = np.isin(holding.slots, sums.residual(holding.slots, residual_cosine))
         return cls(rows[far], weights[far])
 
 

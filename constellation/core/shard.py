@@ -181,17 +181,20 @@ class ShardManager:
         )
         return True
 
-    async def aggregate(self, base: int, candidate_limit: int) -> AggregateUpdate:
+    async def aggregate(
+        self, base: int, candidate_limit: int, residual_cosine: float
+    ) -> AggregateUpdate:
         """Return what changed in the aggregates after a version of this epoch.
 
-        Local clusters are among it when `candidate_limit` is not 0.
+        When `candidate_limit` is not 0, local clusters are among it, of patterns whose nearest
+        anchor is further away than `residual_cosine`.
         """
         aggregates, still = self.aggregates, self.committer.still
         of = AggregateVersion(self.identity.shard_id, self.epoch, 0)
         update = await still(lambda: aggregates.since(of, base, self.identity.region))
         if not candidate_limit:
             return update
-        sample = await still(aggregates.sample)
+        sample = await still(lambda: aggregates.sample(residual_cosine))
         candidates = await asyncio.to_thread(aggregates.candidates, sample, candidate_limit)
         return replace(update, candidates=candidates)
 

@@ -19,7 +19,6 @@ from constellation.v1 import aggregates_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from constellation.core.aggregate import AggregateUpdate
     from constellation.core.shard import ShardManager
 
 log = structlog.get_logger(__name__)
@@ -37,9 +36,9 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     async def PullAggregate(
         self, request: pb.PullAggregateRequest, context: Any
     ) -> AsyncIterator[pb.PullAggregateResponse]:
-        limit = to_candidate_limit(request.max_candidates)
+        limit, residual = to_candidate_limits(request)
         held = [to_aggregate_version(each) for each in request.held]
-        update = await self._shard.aggregate(self._base(held), limit)
+        update = await self._shard.aggregate(self._base(held), limit, residual)
         chunks = from_update(update)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
@@ -62,13 +61,17 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         )
 
 
-def to_candidate_limit(max_candidates: int) -> int:
-    """Check how many local clusters are asked for."""
-    if max_candidates > _MAX_CANDIDATES:
+def to_candidate_limits(request: pb.PullAggregateRequest) -> tuple[int, float]:
+    """Return how many local clusters are asked for, and of patterns how far from any anchor."""
+    if request.max_candidates > _MAX_CANDIDATES:
         raise InvalidInputError(
-            "max_candidates", f"must be at most {_MAX_CANDIDATES}, got {max_candidates}"
+            "max_candidates", f"must be at most {_MAX_CANDIDATES}, got {request.max_candidates}"
         )
-    return max_candidates
+    if not 0 <= request.residual_cosine <= 1:
+        raise InvalidInputError(
+            "residual_cosine", f"must be from 0 to 1, got {request.residual_cosine:g}"
+        )
+    return request.max_candidates, request.residual_cosine
 
 
 async def to_stored_global(frames: AsyncIterator[pb.PublishGlobalRequest]) -> StoredGlobal:

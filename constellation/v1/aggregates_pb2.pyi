@@ -57,9 +57,14 @@ class PullAggregateRequest(_message.Message):
 
     HELD_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
+    RESIDUAL_COSINE_FIELD_NUMBER: _builtins.int
     max_candidates: _builtins.int
     """Send local clusters, too, at most so many, of the patterns that no anchor is near: what a
     codebook is made from. 0 asks for none.
+    """
+    residual_cosine: _builtins.float
+    """An anchor is near when its cosine with the pattern is at least this, from 0 to 1. Without a
+    codebook no pattern has one.
     """
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateVersion]:
@@ -72,10 +77,11 @@ class PullAggregateRequest(_message.Message):
         *,
         held: _abc.Iterable[Global___AggregateVersion] | None = ...,
         max_candidates: _builtins.int = ...,
+        residual_cosine: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "max_candidates", b"max_candidates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "max_candidates", b"max_candidates", "residual_cosine", b"residual_cosine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

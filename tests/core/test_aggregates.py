@@ -370,7 +370,7 @@ def test_local_clusters_are_of_enough_devices() -> None:
     for device in range(3):
         shard.commit(delta(device, 1, [Pattern(1, 0), Pattern(2, 10 + device)]))
 
-    candidates = shard.aggregates.candidates(shard.aggregates.sample(), 16)
+    candidates = shard.aggregates.candidates(shard.aggregates.sample(0.6), 16)
 
     assert candidates.features.devices.min() >= 2
     assert candidates.features.devices.max() == 3
@@ -382,7 +382,7 @@ def test_patterns_near_an_anchor_are_no_candidates() -> None:
     for device in range(3):
         shard.commit(delta(device, 1, [Pattern(1, 0), Pattern(2, 50)]))
 
-    sample = shard.aggregates.sample()
+    sample = shard.aggregates.sample(0.6)
 
     assert len(sample.rows) == 3
     assert (sample.rows["pattern_id"] == np.void(Pattern(2).pattern_id)).all()

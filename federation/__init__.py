@@ -1,0 +1,1 @@
+"""Federation: learns from many shards what no single one can see."""

@@ -1,0 +1,1 @@
+"""The journal: what each round did, what the next one builds on, and who may run one."""

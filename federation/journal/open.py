@@ -1,0 +1,36 @@
+"""Opens the journal that the settings name."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from constellation.storage.dialect import PGVECTOR, Dialect
+from federation.journal.memory import MemoryJournal
+from federation.journal.postgres import open_postgres
+from federation.journal.sqlite import open_sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from federation.journal.record import Journal
+
+
+@asynccontextmanager
+async def open_journal(
+    data_dir: Path | None, postgres_url: str | None, dialect: Dialect = PGVECTOR
+) -> AsyncIterator[Journal]:
+    """Open the journal in that database, else in that directory, else in memory.
+
+    Leaving it lets the next federation in at once. Raises ConfigError or NotReadyError, each with
+    what to do about it.
+    """
+    if postgres_url is not None:
+        async with open_postgres(postgres_url, dialect) as journal:
+            yield journal
+    elif data_dir is not None:
+        async with open_sqlite(data_dir) as embedded:
+            yield embedded
+    else:
+        yield MemoryJournal()

@@ -1,0 +1,182 @@
+"""What a SQLite journal keeps when its process dies, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation.core.errors import (
+    ConfigError,
+    DamagedStoreError,
+    NotReadyError,
+    StoreFailedError,
+)
+from federation.journal import sqlite_file
+from federation.journal.open import open_journal
+from tests.federation.journal.samples import (
+    holds,
+    outcome,
+    published,
+    publishing,
+    pulling,
+    run_round,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTLE_FOREVER = """
+import asyncio, sys
+from pathlib import Path
+from federation.journal.open import open_journal
+from tests.federation.journal.samples import outcome, publishing, pulling
+async def main():
+    async with open_journal(Path(sys.argv[1]), None) as journal:
+        await journal.take()
+        newest = await journal.newest()
+        round_id = newest.round_id + 1 if newest else 1
+        while True:
+            await journal.begin(pulling(round_id))
+            made = outcome(round_id, *range(20), size_bytes=50_000)
+            await journal.settle(publishing(round_id), made)
+            print(round_id, flush=True)
+            round_id += 1
+asyncio.run(main())
+"""
+LOG = "federation.db-wal"
+
+
+async def test_a_torn_settle_is_whole_or_nothing(tmp_path: Path) -> None:
+    """Every length that the log can have had when the power failed."""
+    log = tmp_path / "data" / LOG
+    async with open_journal(tmp_path / "data", None) as journal:
+        await journal.take()
+        await run_round(journal, 1, 7, 8)
+        await journal.begin(pulling(2))
+        before = log.stat().st_size
+        await journal.settle(publishing(2), outcome(2, 7, 8, size_bytes=9000))
+        after = log.stat().st_size
+        shutil.copytree(tmp_path / "data", tmp_path / "crashed")
+    step = (after - before) // 20 | 1
+
+    found = []
+    for length in [*range(before, after, step), after]:
+        copy = tmp_path / f"copy{length}"
+        shutil.copytree(tmp_path / "crashed", copy)
+        with (copy / LOG).open("r+b") as file:
+            file.truncate(length)
+        async with open_journal(copy, None) as journal:
+            await journal.take()
+            settled = await holds(journal, outcome(2, 7, 8, size_bytes=9000))
+            assert settled or await holds(journal, outcome(1, 7, 8))
+            assert await journal.newest() == (publishing(2) if settled else pulling(2))
+            found.append(settled)
+
+    assert found[-1]
+    assert not any(found[:-1])
+
+
+def settled_before_kill(data_dir: Path, rounds: int) -> int:
+    """Kill a process that settles rounds after so many; return the last that it said it settled."""
+    command = [sys.executable, "-c", SETTLE_FOREVER, str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(rounds)]
+        process.kill()
+        told += [line for line in process.stdout if line.endswith("\n")]
+    return int(told[-1])
+
+
+async def test_a_killed_process_keeps_what_it_said_it_settled(tmp_path: Path) -> None:
+    for rounds in (1, 4, 9):
+        told = await asyncio.to_thread(settled_before_kill, tmp_path, rounds)
+
+        async with open_journal(tmp_path, None) as journal:
+            await journal.take()
+            settled, _ = await journal.result() or (0, b"")
+            assert settled >= told
+            assert await holds(journal, outcome(settled, *range(20), size_bytes=50_000))
+            newest = await journal.newest()
+            assert newest in {publishing(settled), pulling(settled + 1)}
+
+
+async def test_a_large_outcome_does_not_stay_in_the_log(tmp_path: Path) -> None:
+    async with open_journal(tmp_path, None) as journal:
+        await journal.take()
+        await journal.begin(pulling(1))
+        made = outcome(1, *range(30), size_bytes=2**20)
+
+        await journal.settle(publishing(1), made)
+        await journal.close(published(1))
+
+        assert (tmp_path / LOG).stat().st_size < 2**20
+        assert await holds(journal, made)
+
+
+async def test_lost_commits_are_noticed(tmp_path: Path) -> None:
+    async with open_journal(tmp_path / "data", None) as journal:
+        await journal.take()
+        for round_id in range(1, 5):
+            await run_round(journal, round_id, 7)
+        shutil.copytree(tmp_path / "data", tmp_path / "crashed")
+    with (tmp_path / "crashed" / LOG).open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 50)
+
+    async with open_journal(tmp_path / "crashed", None) as journal:
+        with pytest.raises(DamagedStoreError, match=r"commits would be lost; .* a new journal"):
+            await journal.take()
+
+
+async def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    async with open_journal(tmp_path, None) as journal:
+        await journal.take()
+    with closing(sqlite3.connect(tmp_path / "federation.db")) as connection, connection:
+        connection.execute("UPDATE federation SET schema_version = 9")
+
+    async with open_journal(tmp_path, None) as journal:
+        with pytest.raises(ConfigError, match=r"schema version 9, this program knows 1"):
+            await journal.take()
+
+
+async def test_a_full_disk_changes_nothing_and_may_be_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*sqlite_file._SETTINGS, "PRAGMA max_page_count = 40")
+    monkeypatch.setattr(sqlite_file, "_SETTINGS", settings)
+    async with open_journal(tmp_path, None) as journal:
+        await journal.take()
+        await run_round(journal, 1, 7)
+        await journal.begin(pulling(2))
+
+        with pytest.raises(NotReadyError, match="disk full"):
+            await journal.settle(publishing(2), outcome(2, 7, 8, size_bytes=2**20))
+
+        assert await journal.newest() == pulling(2)
+        assert await holds(journal, outcome(1, 7))
+        await journal.settle(publishing(2), outcome(2, 7))
+        assert await holds(journal, outcome(2, 7))
+
+
+async def test_after_a_failed_write_nothing_is_trusted(tmp_path: Path) -> None:
+    async with open_journal(tmp_path, None) as journal:
+        await journal.take()
+
+        def fail(_: sqlite3.Connection) -> None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+            raise error
+
+        file = journal._file  # type: ignore[attr-defined]  # this kind has one
+        with pytest.raises(StoreFailedError, match="SQLITE_IOERR"):
+            await journal._run(lambda: file.write(fail))  # type: ignore[attr-defined]  # likewise
+
+        with pytest.raises(StoreFailedError, match="restart once the disk is sound"):
+            await journal.begin(pulling(1))

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from constellation.core.clustering import nearest
+from constellation.core.sums import SUM_ONE, WEIGHT_ONE, joined, no_sums
+from federation.clusters import (
+    Candidates,
+    ClusterRules,
+    Codebook,
+    assigned,
+    bootstrap,
+    reanchor,
+    robust_anchors,
+    step,
+)
+from tests.federation.aggregates import embedding, features
+from tests.federation.quality import (
+    SHARDS,
+    adjusted_rand_index,
+    bucketed,
+    centralised,
+    fleet,
+    offered,
+    sums_of,
+)
+
+RULES = ClusterRules()
+
+
+def codebook(directions: list[int], first_id: int = 1) -> Codebook:
+    anchors = np.stack([embedding(direction) for direction in directions]).astype(np.float32)
+    ids = np.arange(first_id, first_id + len(directions), dtype=np.uint32)
+    return Codebook(1, ids, anchors, first_id + len(directions))
+
+
+def candidates(rows: list[tuple[int, int, int]]) -> Candidates:
+    """Return candidates of (shard, direction, devices)."""
+    if not rows:
+        return Candidates(np.empty(0, np.int64), no_sums(0))
+    return Candidates(
+        np.array([shard for shard, _, _ in rows], np.int64),
+        features([direction for _, direction, _ in rows], [count for *_, count in rows]),
+    )
+
+
+@pytest.mark.parametrize(("noise", "skew"), [(1.0, 0.2), (1.5, 0.2)])
+def test_clusters_of_shards_with_tastes_of_their_own_are_those_of_one_process(
+    noise: float, skew: float
+) -> None:
+    data = fleet(noise, skew, seed=7)
+
+    found = bootstrap(offered(data), RULES)
+    for _ in range(3):  # rounds
+        rows, _ = nearest(data.points, found.anchors)
+        found = step(found, sums_of(data.points, rows, len(found.anchors)), RULES)
+
+    rows, cosines = nearest(data.points, found.anchors)
+    best = centralised(data, seed=1)
+    best_rows, best_cosines = nearest(data.points, best)
+    index = adjusted_rand_index(data.truth, rows)
+    reference = adjusted_rand_index(data.truth, bucketed(data.points))
+    print(  # noqa: T201 - shown by pytest -s
+        f"ARI {index:.3f} with {len(found.anchors)} anchors; centralised "
+        f"{adjusted_rand_index(data.truth, best_rows):.3f}; reference's buckets {reference:.3f}; "
+        f"cosine {cosines.mean() / best_cosines.mean():.4f} of centralised"
+    )
+    assert index >= 0.95
+    assert cosines.mean() >= 0.99 * best_cosines.mean()
+    assert reference < index
+
+
+def test_a_step_over_shards_is_a_step_over_their_union() -> None:
+    data = fleet(1.0, 0.2, seed=3)
+    before = bootstrap(offered(data), RULES)
+    rows, _ = nearest(data.points, before.anchors)
+    count = len(before.anchors)
+    total = no_sums(count)
+    for shard in range(SHARDS):
+        mine = data.shards == shard
+        total.add_at(np.arange(count), sums_of(data.points[mine], rows[mine], count))
+
+    union = sums_of(data.points, rows, count)
+
+    assert (total.sums == union.sums).all()
+    assert (total.devices == union.devices).all()
+    assert step(before, total, RULES).anchors.tobytes() == step(before, union, RULES).anchors.tobytes()
+
+
+def test_the_first_codebook_has_the_same_bytes_for_any_order() -> None:
+    found = offered(fleet(1.0, 0.2, seed=5))
+    order = np.random.default_rng(0).permutation(len(found.shard_ids))
+    shuffled = Candidates(found.shard_ids[order], found.features.rows(order))
+
+    first, second = bootstrap(found, RULES), bootstrap(shuffled, RULES)
+
+    assert first.anchors.tobytes() == second.anchors.tobytes()
+
+
+def test_an_anchor_that_hardly_turns_stays_bit_for_bit() -> None:
+    before = codebook([1, 2])
+    rows = features([1, 2], [10, 10])
+
+    assert step(before, rows, RULES) is before
+
+
+def test_an_anchor_without_devices_stays() -> None:
+    before = codebook([1, 2])
+    moved = features([1, 3], [10, 10])
+    moved.weights[0], moved.sums[0] = 0, 0
+
+    after = step(before, moved, RULES)
+
+    assert after.version == 2
+    assert (after.anchors[0] == before.anchors[0]).all()
+    assert float(after.anchors[1] @ embedding(3)) > 0.999
+
+
+def test_an_outlier_of_one_shard_is_no_anchor() -> None:
+    rows = [(shard, 1, 20) for shard in range(4)] + [(0, 2, 500)]
+
+    found = bootstrap(candidates(rows), RULES)
+
+    assert (found.anchors @ embedding(2) < 0.5).all()
+    assert len(found.anchors) == 1
+
+
+def test_candidates_of_few_devices_are_no_anchors() -> None:
+    rows = [(shard, direction, 20 if direction == 1 else 4) for shard in range(4) for direction in (1, 2)]
+
+    assert len(bootstrap(candidates(rows), RULES).anchors) == 1
+
+
+def test_nothing_good_enough_is_no_codebook() -> None:
+    assert bootstrap(candidates([(0, 1, 2)]), RULES).version == 0
+
+
+def test_ids_go_on_when_clusters_drift_appear_and_die() -> None:
+    before = codebook([1, 2, 3])
+    drifted = 0.97 * embedding(1) + 0.25 * embedding(9)
+    rows = features([1, 2, 3], [50, 50, 0])
+    rows.sums[0] = np.rint(drifted / np.linalg.norm(drifted) * SUM_ONE * 50)
+    rows.weights[2], rows.sums[2] = 0, 0
+    appeared = candidates([(shard, 4, 20) for shard in range(3)])
+
+    after, retired = reanchor(before, rows, appeared, RULES)
+
+    assert after.cluster_ids.tolist() == [1, 2, 4]
+    assert float(after.anchors[0] @ drifted / np.linalg.norm(drifted)) > 0.999
+    assert float(after.anchors[2] @ embedding(4)) > 0.999
+    assert after.next_id == 5
+    assert retired.keys() == {3}
+
+
+def test_anchors_that_came_together_become_one() -> None:
+    before = codebook([1, 2])
+    twin = embedding(1) + 0.1 * embedding(2)
+    rows = features([1, 2], [50, 60])
+    rows.sums[1] = np.rint(twin / np.linalg.norm(twin) * SUM_ONE * 60)
+
+    after, retired = reanchor(before, rows, candidates([]), RULES)
+
+    assert len(after.anchors) == 1
+    assert sum(rows.devices) == 110
+    assert len(retired) == 1
+
+
+def test_an_overhaul_has_the_same_bytes_for_any_order() -> None:
+    data = offered(fleet(1.0, 0.2, seed=5))
+    before, rows = codebook([1, 2]), features([1, 2], [50, 60])
+    order = np.random.default_rng(0).permutation(len(data.shard_ids))
+    shuffled = Candidates(data.shard_ids[order], data.features.rows(order))
+
+    first, second = (reanchor(before, rows, each, RULES)[0] for each in (data, shuffled))
+
+    assert first.anchors.tobytes() == second.anchors.tobytes()
+    assert first.cluster_ids.tolist() == second.cluster_ids.tolist()
+
+
+def test_no_more_anchors_than_allowed() -> None:
+    rules = replace(RULES, limit=2)
+    rows = [(shard, direction, 20) for shard in range(3) for direction in (1, 2, 3, 4)]
+
+    assert len(bootstrap(candidates(rows), rules).anchors) == 2
+
+
+def test_a_device_in_two_candidates_of_its_shard_is_not_counted_twice() -> None:
+    rows = candidates([(0, 1, 20), (0, 1, 15), (1, 1, 10)])
+
+    total, shards = assigned(rows, codebook([1]))
+
+    assert total.devices.tolist() == [30]
+    assert total.weights.tolist() == [45 * WEIGHT_ONE]
+    assert shards.tolist() == [2]
+
+
+def test_the_geometric_median_resists_two_of_seven_liars() -> None:
+    truth, lie = embedding(1), -embedding(1)
+    vectors = np.stack([truth] * 5 + [lie] * 2)
+    sums = np.rint(vectors * SUM_ONE).astype(np.int64)[:, None, :] * np.array(
+        [1, 1, 1, 1, 1, 2, 2]
+    ).reshape(-1, 1, 1)
+    weights = np.array([[1], [1], [1], [1], [1], [2], [2]]) * WEIGHT_ONE
+
+    median = robust_anchors(sums, weights)[0]
+
+    mean = sums.sum(axis=0)[0].astype(float)
+    assert float(median @ truth) > 0.99
+    assert np.linalg.norm(mean) / SUM_ONE < 1.1  # four of nine votes cancel
+
+
+def test_features_join_in_order() -> None:
+    assert joined([features([1], [2]), features([2], [3])]).devices.tolist() == [2, 3]
