@@ -73,7 +73,7 @@ class Rounds:
         self.counts = Counts()
         self.fleet = fleet
         self.pace = pace
-        self.active = False
+        self.became_active = asyncio.Event()
         self._journal = journal
         self._publisher = publisher
         self._rules = rules
@@ -91,7 +91,7 @@ class Rounds:
             await self._journal.forget_aggregates(gone)
         if (result := await self._journal.result()) is not None:
             self._remember(await self._journal.memory(), result[1])
-        self.active = True
+        self.became_active.set()
         newest = await self._journal.newest()
         if newest is not None and newest.state is RoundState.PUBLISHING:
             log.info("round_resumed", round_id=newest.round_id)
@@ -175,7 +175,7 @@ class Rounds:
 
     def require_active(self) -> None:
         """Raise NotReadyError while another federation runs the rounds."""
-        if not self.active:
+        if not self.became_active.is_set():
             raise NotReadyError("another federation is the active one: ask that, or stop it")
 
     async def _begin(self) -> federation_pb2.Round:

@@ -167,7 +167,7 @@ def _parts(health: Health, rounds: Rounds) -> list[health_pb2.ComponentHealth]:
         health_pb2.ComponentHealth(
             name="shards",
             status=health_pb2.HEALTH_STATUS_HEALTHY
-            if known or rounds.active
+            if known or rounds.became_active.is_set()
             else health_pb2.HEALTH_STATUS_DEGRADED,
             message=f"{known} known behind {len(rounds.fleet.clients)} addresses",
         ),
