@@ -7,11 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import grpc
+import structlog
 from rich.console import Console
 
 from constellation.commands.signals import Signals
-from constellation.commands.status import DONE
-from constellation.core.errors import StoreInUseError
+from constellation.commands.status import DONE, FAILED
+from constellation.core.errors import NotReadyError, QuorumError, StoreInUseError
 from constellation.v1 import federation_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from federation.printing import print_round
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
     from federation.config import FederationConfig
+
+log = structlog.get_logger(__name__)
 
 _TURN_SECONDS: Final = 5.0
 """How long a single round waits for its turn."""
@@ -46,10 +49,11 @@ async def run_round(config: FederationConfig, options: Namespace) -> int:
     told = await (_run_once(config) if options.once else _ask(config))
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     print_round(console, told)
-    return DONE
+    return DONE if told.state == federation_pb2.ROUND_STATE_PUBLISHED else FAILED
 
 
 async def _run_once(config: FederationConfig) -> federation_pb2.Round:
+    """Run one round; return it, also when it lacked a quorum."""
     async with open_rounds(config) as (rounds, _):
         try:
             async with asyncio.timeout(_TURN_SECONDS):
@@ -59,7 +63,13 @@ async def _run_once(config: FederationConfig) -> federation_pb2.Round:
                 "another federation is the active one: `federation round` shows its newest round, "
                 "RunRound of its FederationService runs one"
             ) from None
-        return await rounds.run()
+        try:
+            return await rounds.run()
+        except QuorumError as error:
+            log.error("round_failed", problem=str(error))  # noqa: TRY400 - no traceback: told whole
+            told = await rounds.get(0)
+            assert told is not None
+            return told
 
 
 async def _ask(config: FederationConfig) -> federation_pb2.Round:
@@ -67,6 +77,14 @@ async def _ask(config: FederationConfig) -> federation_pb2.Round:
     address = f"{'127.0.0.1' if host in {'0.0.0.0', '[::]'} else host}:{port}"  # noqa: S104 - asked, not bound
     async with grpc.aio.insecure_channel(address) as channel:
         stub: FederationServiceAsyncStub = FederationServiceStub(channel)
-        answer = await stub.GetRound(federation_pb2.GetRoundRequest(), timeout=_ASK_SECONDS)
+        try:
+            answer = await stub.GetRound(federation_pb2.GetRoundRequest(), timeout=_ASK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            raise NotReadyError(
+                f"no federation answers at GRPC_ADDR={config.grpc_addr}, or it waits for its turn: "
+                f"start `federation run`, or run a round here with --once ({error.details()})"
+            ) from None
     return answer.round
 

@@ -14,6 +14,7 @@ from constellation.config import (
     LogLevel,
     Ratio,
     RobustMerge,
+    Seconds,
     Secret,
 )
 
@@ -34,8 +35,8 @@ class FederationConfig:
     """Where the journal lives. Unset: rounds are forgotten at the end."""
     postgres_url: Secret | None = field(default=None, repr=False)  # may hold a password
     """The PostgreSQL database that holds the journal, in place of DATA_DIR."""
-    federation_interval_secs: Interval = Interval(3600)
-    """A round begins this often."""
+    federation_interval_secs: Seconds = Seconds(3600)
+    """A round begins at every full interval. 0: only when RunRound asks for one."""
     pull_timeout_seconds: Interval = Interval(60)
     """A shard that takes longer counts as away in this round."""
     publish_timeout_seconds: Interval = Interval(30)

@@ -103,14 +103,17 @@ class Rounds:
         await self._journal.hold_forever()
 
     async def run_forever(self) -> None:
-        """Run a round at every full interval. Runs until cancelled."""
+        """Run a round at every full interval, now if one is overdue. Runs until cancelled."""
         interval = self.pace.interval_seconds
+        newest = await self._journal.newest()
+        due = newest.started_at // interval * interval + interval if newest else 0.0
         while True:
+            await asyncio.sleep(max(0.0, due - time.time()))
             try:
                 await self.run()
             except (QuorumError, NotReadyError) as error:
                 log.warning("round_failed", problem=str(error))
-            await asyncio.sleep(interval - time.time() % interval)
+            due = time.time() // interval * interval + interval
 
     async def run(self) -> federation_pb2.Round:
         """Run one round; return what became of it.
@@ -193,9 +196,10 @@ class Rounds:
     async def _run(self, told: federation_pb2.Round) -> federation_pb2.Round:
         started = time.monotonic()
         heard = await self.sweep(self._wanted())
-        told.closed_at.CopyFrom(moment(time.time()))
+        closed = time.time()
+        told.closed_at.CopyFrom(moment(closed))
         told.pull_time.CopyFrom(duration(time.monotonic() - started))
-        usable = self.fleet.usable(told.closed_at.seconds, self.pace.max_age_seconds)
+        usable = self.fleet.usable(closed, self.pace.max_age_seconds)
         describe(told, self.fleet, heard, usable)
         problem = lacks_quorum(told.coverage, self.pace.min_shards, self.pace.min_coverage)
         if problem is not None:

@@ -54,6 +54,7 @@ class RunningFederation:
 
     port: int
     rounds: Rounds
+    publisher: Publisher
     health: Health
 
 
@@ -123,7 +124,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         active = _be_active(config, rounds, publisher, health)
         working = tasks.create_task(active, name="active")
         try:
-            yield RunningFederation(port, rounds, health)
+            yield RunningFederation(port, rounds, publisher, health)
         finally:
             await health.not_ready("stopping")
             working.cancel()
@@ -141,7 +142,7 @@ async def _be_active(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(rounds.hold_forever(), name="hold")
         tasks.create_task(publisher.catch_up_forever(config.catch_up_seconds), name="catch_up")
-        if not config.relay:
+        if config.federation_interval_secs and not config.relay:
             tasks.create_task(rounds.run_forever(), name="rounds")
 
 

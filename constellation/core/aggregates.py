@@ -60,6 +60,8 @@ _LOOKED_UP: Final = 4096
 _COUNTED: Final = 32
 """... and devices that are counted at once, between two of them: about 10 ms."""
 _SAMPLE_PATTERNS: Final = 50_000
+_PATIENCE_SECONDS: Final = 2.0
+"""A pull waits so long for the first sums: a small shard has them within it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +93,8 @@ class Aggregates:
         self._rules = rules
         self._wanted: Anchors | None = None
         self._wanted_changed = asyncio.Event()
+        self._summed_up = asyncio.Event()
+        self._summed_up.set()
         self._current: AnchoredSums | None = None
         self._next: AnchoredSums | None = None
         self._noted = _Noted([], [], [])
@@ -134,6 +138,19 @@ class Aggregates:
         if self._wanted is None or self._wanted.version != anchors.version:
             self._wanted = anchors
             self._wanted_changed.set()
+            if self._current is None:
+                self._summed_up.clear()
+
+    async def summed_up(self) -> None:
+        """Return once there are sums over a codebook, or nobody has asked for any.
+
+        Raises NotReadyError when that takes long.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._summed_up.wait()
+        except TimeoutError:
+            raise NotReadyError("this shard is summing up what it has stored") from None
 
     def fold(self) -> None:
         """Count what was noted. Runs in a thread while nothing is committed."""
@@ -150,6 +167,7 @@ class Aggregates:
             assert self._wanted is not None
             started = asyncio.get_running_loop().time()
             await self._build(self._wanted, still)
+            self._summed_up.set()
             log.info(
                 "codebook_switched",
                 codebook_version=self.codebook_version,
@@ -160,11 +178,8 @@ class Aggregates:
     def since(self, of: AggregateVersion, base: int, region: str) -> AggregateUpdate:
         """Return all that changed after version `base`, or everything where that is not known.
 
-        `of.version` is ignored. Runs in a thread while nothing is committed. Raises NotReadyError
-        while the first codebook since the start is being summed up.
+        `of.version` is ignored. Runs in a thread while nothing is committed.
         """
-        if self._current is None and self._wanted is not None:
-            raise NotReadyError("this shard is summing up what it has stored")
         self.fold()
         self._advance()
         base = base if base in self._ring_versions else 0

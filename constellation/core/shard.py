@@ -190,6 +190,7 @@ class ShardManager:
         anchor is further away than `residual_cosine`.
         """
         aggregates, still = self.aggregates, self.committer.still
+        await aggregates.summed_up()
         of = AggregateVersion(self.identity.shard_id, self.epoch, 0)
         update = await still(lambda: aggregates.since(of, base, self.identity.region))
         if not candidate_limit:

@@ -34,7 +34,7 @@ PAGE_SIZE: Final = 16_384
 CHECKPOINT_BYTES: Final = 32 * 2**20
 """Of write-ahead log, before it moves to the database."""
 REMEDY: Final = (
-    "restore it from a backup, or delete the data directory: the next round begins a new journal"
+    "restore it from a backup, or delete the data directory: the federation begins a new journal"
 )
 
 _OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables

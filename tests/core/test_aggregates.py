@@ -316,12 +316,15 @@ def test_what_is_new_to_travel_brings_its_past() -> None:
     ]
 
 
-def test_a_shard_that_sums_up_anew_says_so() -> None:
+async def test_a_shard_that_sums_up_anew_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("constellation.core.aggregates._PATIENCE_SECONDS", 0.01)
     shard = Summed()
+    await shard.aggregates.summed_up()  # nobody has asked for sums
+
     shard.aggregates.use(anchors())
 
     with pytest.raises(NotReadyError, match="summing up"):
-        shard.since()
+        await shard.aggregates.summed_up()
 
 
 def test_commits_during_a_switch_are_counted_once() -> None:

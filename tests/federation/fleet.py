@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from constellation.config import Address, Addresses, Count, Floor, Interval
+from constellation.config import Address, Addresses, Count, Floor, Interval, Seconds
 from constellation.v1 import federation_pb2, sync_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
@@ -38,7 +38,7 @@ def federation_config(addresses: Sequence[str], **settings: Any) -> FederationCo
     defaults: dict[str, Any] = {
         "shard_addrs": Addresses(tuple(addresses)),
         "grpc_addr": Address("127.0.0.1:0"),
-        "federation_interval_secs": Interval(1e9),
+        "federation_interval_secs": Seconds(0),
         "catch_up_seconds": Interval(1e9),
         "pull_timeout_seconds": Interval(10),
         "min_shards": Count(2),

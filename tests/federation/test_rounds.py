@@ -1,14 +1,29 @@
+"""Rounds over real gRPC, with real shards: who is heard, who is not, and what comes back."""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 
+from constellation.config import Address, Count, Interval, RobustMerge, ShardMap
+from constellation.placement import owner
+from constellation.transport.aggregate_columns import from_update
+from constellation.v1 import aggregates_pb2, aggregates_pb2_grpc, federation_pb2_grpc, sync_pb2
 from constellation.v1 import federation_pb2 as pb
-from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from tests.batches import device_id
+from tests.batches import Pattern, device_id
+from tests.conftest import running
+from tests.devices import Stream, reason_of, stream
+from tests.eventually import eventually
+from tests.federation.aggregates import clusters, update
 from tests.federation.fleet import (
+    HOUR,
+    Household,
     address_of,
     drama,
     federating,
@@ -18,8 +33,17 @@ from tests.federation.fleet import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from constellation.core.aggregate import AggregateUpdate
+
     from constellation.server import RunningShard
     from constellation.v1 import patterns_pb2
+    from federation.server import RunningFederation
+
+NORTH = [drama(number) for number in range(6)]
+SOUTH = [drama(number) for number in range(10, 16)]
 
 
 async def cold_start(shard: RunningShard) -> patterns_pb2.GlobalUpdate:
@@ -29,20 +53,355 @@ async def cold_start(shard: RunningShard) -> patterns_pb2.GlobalUpdate:
         return (await SyncServiceStub(channel).PullPatterns(request)).update
 
 
-async def test_three_rounds_bring_one_shards_tastes_to_the_other() -> None:
+async def test_rounds_bring_every_shards_taste_to_a_box_that_has_none() -> None:
     async with shards(2) as (north, south):
-        await push(north, [drama(number) for number in range(6)])
-        await push(south, [drama(number) for number in range(10, 16)])
+        await push(north, NORTH)
+        await push(south, SOUTH)
+
         async with federating([address_of(north), address_of(south)]) as federation:
             told = [await run_round(federation) for _ in range(3)]
 
         assert [each.state for each in told] == [pb.ROUND_STATE_PUBLISHED] * 3
-        assert told[-1].coverage.shards_heard == 2
-        assert told[-1].coverage.devices_heard == 12
-        assert told[-1].cluster_count == 1
+        assert [each.round_id for each in told] == [1, 2, 3]
+        assert told[-1].coverage.shards_heard == told[-1].coverage.shards_known == 2
+        assert told[-1].coverage.devices_heard == told[-1].coverage.devices_known == 12
         for shard in (north, south):
-            update = await cold_start(shard)
-            assert update.cluster_count == 1
-            assert list(update.clusters.content_ids) == ["film:1", "film:1b"]
-            assert update.clusters.sample_counts == [12]
-            assert not update.similar.ids
+            given = await cold_start(shard)
+            assert list(given.clusters.content_ids) == ["film:1", "film:1b"]
+            assert given.clusters.sample_counts == [12]
+            assert list(given.clusters.genres) == []  # no catalogue knows them
+            assert not given.similar.ids
+            assert [trend.content_id for trend in given.trends] == ["film:1"]
+            assert given.trends[0].scope == 2
+
+
+async def test_a_box_that_watches_gets_the_increment() -> None:
+    async with shards(2) as (north, south):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        async with (
+            federating([address_of(north), address_of(south)]) as federation,
+            grpc.aio.insecure_channel(address_of(north)) as channel,
+            stream(channel) as box,
+        ):
+            await box.open(50)
+            await run_round(federation)
+            first = await update_with(box, clusters=1)
+            await push(south, [drama(number, 2) for number in range(20, 26)])
+            await push(north, [drama(number, 2) for number in range(30, 36)])
+            overhaul_is_due(federation)
+            await run_round(federation)  # makes an anchor of what no anchor was near
+            await summed_up(2, north, south)
+            await run_round(federation)
+            second = await update_with(box, clusters=2)
+
+        assert list(first.clusters.content_ids) == ["film:1", "film:1b"]
+        assert {"film:2", "film:2b"} <= set(second.clusters.content_ids)
+
+
+async def summed_up(codebook_version: int, *fleet: RunningShard) -> None:
+    """Return once shards have sums over a codebook."""
+
+    async def holds() -> bool:
+        return all(
+            each.manager.aggregates.codebook_version == codebook_version for each in fleet
+        )
+
+    await eventually(holds)
+
+
+def overhaul_is_due(federation: RunningFederation) -> None:
+    """Let the last overhaul of the codebook be long ago."""
+    memory = federation.rounds._memory
+    federation.rounds._memory = replace(memory, reanchored_at=0.0)
+
+
+async def update_with(box: Stream, clusters: int) -> patterns_pb2.GlobalUpdate:
+    """Answer updates until one leaves the box with so many clusters."""
+    while True:
+        given: patterns_pb2.GlobalUpdate = await box.expect("global_update")
+        await box.acknowledge(given)
+        if given.cluster_count == clusters:
+            return given
+
+
+async def test_a_shard_that_is_away_counts_by_its_last_aggregate_and_catches_up(
+    tmp_path: Path,
+) -> None:
+    async with shards(2) as (north, south):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        async with running(shard_id=2, data_dir=tmp_path) as west:
+            await push(west, [drama(number) for number in range(40, 46)])
+            home = address_of(west)
+            opening = federating(
+                [address_of(north), address_of(south), home], pull_timeout_seconds=Interval(2)
+            )
+            federation = await opening.__aenter__()
+            await run_round(federation)
+            await run_round(federation)
+        away = await run_round(federation)
+        given = await cold_start(north)
+        async with running(shard_id=2, data_dir=tmp_path, grpc_addr=Address(home)) as west:
+            before = west.manager.globals.round.round_id
+            await eventually(partial(caught_up, federation, west))
+            after = west.manager.globals.round.round_id
+            await opening.__aexit__(None, None, None)
+
+    outcomes = {shard.address: shard for shard in away.shards}
+    assert outcomes[home].outcome == pb.SHARD_OUTCOME_AGED
+    assert outcomes[home].devices == 6
+    assert not outcomes[home].published
+    assert (away.coverage.shards_heard, away.coverage.shards_aged) == (2, 1)
+    assert (away.coverage.devices_heard, away.coverage.devices_known) == (12, 18)
+    assert given.clusters.sample_counts == [18]
+    assert (before, after) == (2, 3)
+
+
+async def caught_up(federation: RunningFederation, shard: RunningShard) -> bool:
+    await federation.publisher.offer()  # as every CATCH_UP_SECONDS; its channel backs off a while
+    last = federation.publisher.last
+    return last is not None and shard.manager.globals.round.round_id == last.round_id
+
+
+async def test_an_aggregate_that_is_too_old_does_not_count() -> None:
+    async with shards(2) as (north, south):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        async with running(shard_id=2) as west:
+            await push(west, [drama(number) for number in range(40, 46)])
+            opening = federating(
+                [address_of(north), address_of(south), address_of(west)],
+                pull_timeout_seconds=Interval(1),
+                max_age_seconds=Interval(0.01),
+            )
+            federation = await opening.__aenter__()
+            await run_round(federation)
+            await run_round(federation)
+        away = await run_round(federation)
+        await opening.__aexit__(None, None, None)
+
+    assert away.coverage.shards_aged == 0
+    assert {shard.outcome for shard in away.shards} == {
+        pb.SHARD_OUTCOME_HEARD,
+        pb.SHARD_OUTCOME_MISSING,
+    }
+
+
+async def test_too_few_shards_publish_nothing() -> None:
+    async with shards(1) as (north,):
+        await push(north, NORTH)
+        async with federating(
+            [address_of(north), "127.0.0.1:1"], pull_timeout_seconds=Interval(1)
+        ) as federation:
+            async with grpc.aio.insecure_channel(address_of(federation)) as channel:
+                stub = federation_pb2_grpc.FederationServiceStub(channel)
+                call = stub.RunRound(pb.RunRoundRequest())
+                with pytest.raises(grpc.aio.AioRpcError, match="1 of 2 shards were heard"):
+                    await call
+                reason = await reason_of(call)
+            told = await newest(federation.port)
+
+        assert reason == "NO_QUORUM"
+        assert told.state == pb.ROUND_STATE_NO_QUORUM
+        assert [shard.outcome for shard in told.shards] == [
+            pb.SHARD_OUTCOME_MISSING,
+            pb.SHARD_OUTCOME_HEARD,
+        ]
+        assert north.manager.globals.published is None
+
+
+async def test_too_few_devices_publish_nothing() -> None:
+    async with shards(3) as (north, south, west):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        await push(west, [drama(number) for number in range(40, 80)])
+        addresses = [address_of(each) for each in (north, south, west)]
+        async with federating(addresses) as federation:
+            await run_round(federation)
+            known = federation.rounds.fleet.clients
+            federation.rounds.fleet.clients = [c for c in known if c.address != addresses[2]]
+            with pytest.raises(grpc.aio.AioRpcError, match="12 of 52 devices, and MIN_COVERAGE"):
+                await run_round(federation)
+
+
+async def newest(port: int) -> pb.Round:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = federation_pb2_grpc.FederationServiceStub(channel)
+        answer: pb.GetRoundResponse = await stub.GetRound(pb.GetRoundRequest())
+        return answer.round
+
+
+class Lying(aggregates_pb2_grpc.AggregateServiceServicer):
+    """Answers every pull with the same chunks, and takes every global."""
+
+    def __init__(self, sent: AggregateUpdate, spoil: Any) -> None:
+        self._chunks = list(from_update(sent))
+        spoil(self._chunks)
+
+    async def PullAggregate(  # noqa: N802
+        self,
+        request: Any,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> AsyncIterator[aggregates_pb2.PullAggregateResponse]:
+        for chunk in self._chunks:
+            yield chunk
+
+
+@asynccontextmanager
+async def lying(sent: AggregateUpdate, spoil: Any) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    servicer = Lying(sent, spoil)  # type: ignore[abstract]  # it takes no global
+    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def shorten(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
+    chunks[1].clusters.sums = chunks[1].clusters.sums[:-8]
+
+
+def leave_out(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
+    del chunks[1]
+
+
+def exaggerate(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
+    chunks[1].clusters.weights[0] *= 100
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (shorten, "clusters.sums must be 384 x 8 bytes"),
+        (leave_out, "clusters of shard 9 must be 1 rows, got 0"),
+        (exaggerate, "clusters.weights of cluster 1 contradicts its weight"),
+    ],
+)
+async def test_an_aggregate_that_cannot_be_is_named_and_left_out(spoil: Any, problem: str) -> None:
+    async with shards(2) as (north, south), lying(update(9, clusters([1], [5])), spoil) as liar:
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        async with federating([address_of(north), address_of(south), liar]) as federation:
+            told = await run_round(federation)
+
+            stored = await newest(federation.port)
+            refused = federation.rounds.counts.refused
+
+    outcomes = {shard.address: shard for shard in told.shards}
+    assert told.state == pb.ROUND_STATE_PUBLISHED
+    assert told.coverage.devices_heard == 12
+    assert outcomes[liar].outcome == pb.SHARD_OUTCOME_REFUSED
+    assert problem in outcomes[liar].problem
+    assert problem in str(stored)
+    assert refused == 1
+
+
+async def test_an_older_epoch_is_named_and_left_out(tmp_path: Path) -> None:
+    async with running(data_dir=tmp_path) as first:
+        await push(first, NORTH)
+    old = update(0, clusters([1], [50]), epoch=1)
+    async with running(data_dir=tmp_path) as north, lying(old, list) as liar:
+        async with federating([address_of(north), liar], min_shards=Count(1)) as federation:
+            federation.rounds.fleet.clients.sort(key=lambda client: client.address == liar)
+            told = await run_round(federation)
+
+    assert north.manager.epoch == 2
+    assert told.coverage.devices_heard == 6
+    assert [shard.outcome for shard in told.shards] == [
+        pb.SHARD_OUTCOME_HEARD,
+        pb.SHARD_OUTCOME_REFUSED,
+    ]
+    assert "epoch 1, but epoch 2 was heard" in told.shards[1].problem
+
+
+async def test_a_device_that_moved_to_another_shard_is_counted_once(tmp_path: Path) -> None:
+    everybody = [drama(number) for number in range(12)]
+    async with running(shard_id=0, data_dir=tmp_path) as alone:
+        await push(alone, everybody)
+    shard_map = ShardMap({0: "127.0.0.1:1", 1: "127.0.0.1:2"})
+    moved = [each for each in everybody if owner(device_id(each.number), shard_map) == 1]
+    async with (
+        running(shard_id=0, data_dir=tmp_path, shard_map=shard_map) as old,
+        running(shard_id=1, shard_map=shard_map) as new,
+    ):
+        await push(new, moved)
+        async with federating([address_of(old), address_of(new)]) as federation:
+            await run_round(federation)
+            told = await run_round(federation)
+            given = await cold_start(old if owner(device_id(999), shard_map) == 0 else new)
+
+        assert 0 < len(moved) < 12
+        assert told.coverage.devices_heard == 12
+        assert given.clusters.sample_counts == [12]
+        assert len(old.manager.index) == 12 - len(moved)
+
+
+async def test_five_shards_may_be_merged_by_the_geometric_median() -> None:
+    async with shards(5) as fleet:
+        for place, shard in enumerate(fleet):
+            direction = 1 if place else 2  # one shard says something else of the same cluster
+            households = [drama(100 * place + number, direction) for number in range(6)]
+            await push(shard, households)
+        async with federating(
+            [address_of(each) for each in fleet],
+            robust_merge=RobustMerge("geometric_median"),
+            min_shards=Count(1),
+        ) as federation:
+            told = [await run_round(federation) for _ in range(3)]
+
+    assert told[-1].state == pb.ROUND_STATE_PUBLISHED
+    assert told[-1].cluster_count == 2
+
+
+async def test_rounds_are_listed_newest_first() -> None:
+    async with shards(2) as (north, south):
+        async with federating([address_of(north), address_of(south)]) as federation:
+            for _ in range(3):
+                await run_round(federation)
+            async with grpc.aio.insecure_channel(address_of(federation)) as channel:
+                stub = federation_pb2_grpc.FederationServiceStub(channel)
+                first = await stub.ListRounds(pb.ListRoundsRequest(page_size=2))
+                token = first.next_page_token
+                second = await stub.ListRounds(pb.ListRoundsRequest(page_size=2, page_token=token))
+                with pytest.raises(grpc.aio.AioRpcError, match="no round 9"):
+                    await stub.GetRound(pb.GetRoundRequest(round_id=9))
+                with pytest.raises(grpc.aio.AioRpcError, match="page_token must be"):
+                    await stub.ListRounds(pb.ListRoundsRequest(page_token="x"))
+
+    assert [each.round_id for each in first.rounds] == [3, 2]
+    assert [each.round_id for each in second.rounds] == [1]
+
+
+async def test_a_content_that_few_support_is_not_published() -> None:
+    rare = Household(
+        5, [Pattern(0, 1, 0.95, 16, contents=("film:1", "film:rare"))], [("film:1", HOUR - 1)]
+    )
+    async with shards(2) as (north, south):
+        await push(north, [*NORTH[:5], rare])
+        await push(south, SOUTH)
+        async with federating([address_of(north), address_of(south)]) as federation:
+            await run_round(federation)
+            await run_round(federation)
+
+        given = await cold_start(south)
+        assert "film:rare" not in given.clusters.content_ids
+        assert "film:1" in given.clusters.content_ids
+
+
+async def test_publishing_a_round_again_changes_nothing() -> None:
+    async with shards(2) as (north, south):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        async with federating([address_of(north), address_of(south)]) as federation:
+            await run_round(federation)
+            before = north.manager.globals.version
+            federation.publisher.forget(address_of(north))
+
+            problems = await federation.publisher.offer()
+
+            assert problems == {}
+            assert north.manager.globals.version == before

@@ -34,6 +34,7 @@ from tests.federation.journal.samples import (
 )
 from tests.proxy import LostCommit, Proxy
 from tests.storage.postgres import run, until_waiting
+from tests.storage.test_pgbouncer import PROGRAM, pooled_url  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -272,6 +273,31 @@ async def test_a_lost_schema_is_reported_before_anything_is_done(postgres_url: s
     with pytest.raises(ConfigError, match="run `constellation migrate`"):
         async with open_journal(None, postgres_url):
             pass
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
+async def test_a_pooler_is_refused(request: pytest.FixtureRequest) -> None:
+    """It would hand the session that has the lock to somebody else."""
+    url = request.getfixturevalue("pooled_url")
+
+    async def refused() -> bool:
+        try:
+            async with open_journal(None, url):
+                return False
+        except NotReadyError:  # it has not started yet
+            return False
+
+    with pytest.raises(ConfigError, match=r"is a connection pooler, .* PostgreSQL itself"):
+        await eventually(refused)
+
+
+async def test_the_server_finds_out_soon_that_a_machine_is_gone(postgres_url: str) -> None:
+    async with open_postgres(postgres_url) as journal:
+        await journal.take()
+        async with journal._session.read():
+            rows = await journal._session.rows("SHOW tcp_keepalives_idle")
+
+    assert rows in ([("10",)], [("0",)])  # 0 where the server is reached by a socket in a file
 
 
 async def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

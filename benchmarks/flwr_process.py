@@ -1,0 +1,66 @@
+"""Flower as a peer: installed on demand into build/, never a dependency of the project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from benchmarks.shards import BUILD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VERSION: Final = "1.41.0"
+_ENVIRONMENT: Final = BUILD / f"flwr-{VERSION}"
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@contextmanager
+def flwr() -> Iterator[Callable[[], float] | None]:
+    """Serve a call that takes one weighted average and returns its seconds; None without flwr."""
+    python = _installed()
+    if python is None:
+        yield None
+        return
+    with subprocess.Popen(
+        [python, "-m", "benchmarks.flwr_peer"],
+        env={**os.environ, **_ONE_THREAD},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+
+        def seconds() -> float:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return float(process.stdout.readline())
+
+        yield seconds
+
+
+def _installed() -> Path | None:
+    """Return the interpreter that has flwr and the numpy of this one; say why there is none."""
+    python = _ENVIRONMENT / "bin" / "python"
+    uv = Path(sys.executable).with_name("uv")
+    wanted = [f"flwr=={VERSION}", f"numpy=={np.__version__}"]
+    try:
+        if not python.exists():
+            _run(uv, "venv", "--python", sys.executable, _ENVIRONMENT)
+        _run(uv, "pip", "install", "--python", python, *wanted)
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        print(f"flwr {VERSION} is not measured, it could not be installed: {said}", file=sys.stderr)
+        return None
+    return python
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)

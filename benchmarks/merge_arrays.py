@@ -1,0 +1,30 @@
+"""What every merge is measured on: the means and weights of 100 shards. Needs nothing but numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHARDS: Final = 100
+CLUSTERS: Final = 512
+_DIMENSION: Final = 384
+_LEAST, _MOST = 50, 150
+"""Devices of a shard."""
+
+
+def shard_means(seed: int = 7) -> list[NDArray[np.float32]]:
+    """Return the centroids of each shard, shape (CLUSTERS, 384); a seed always gives the same."""
+    random = np.random.default_rng(seed)
+    shape = (CLUSTERS, _DIMENSION)
+    means = [random.standard_normal(shape, np.float32) for _ in range(SHARDS)]
+    return [each / np.linalg.norm(each, axis=1, keepdims=True) for each in means]
+
+
+def shard_weights(seed: int = 11) -> list[int]:
+    """Return how much each shard weighs."""
+    weights: list[int] = np.random.default_rng(seed).integers(_LEAST, _MOST, SHARDS).tolist()
+    return weights

@@ -1,0 +1,107 @@
+"""The sum over 100 shards, as a round merges them, against numpy and Flower on the same arrays."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from benchmarks.flwr_process import VERSION, flwr
+from benchmarks.merge_arrays import CLUSTERS, shard_means, shard_weights
+from benchmarks.report import Measurement
+from constellation.core.aggregate import AggregateVersion, ClusterRows, ShardFacts, no_words
+from constellation.core.sums import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
+from federation.hours import Hours
+from federation.merge import ShardAggregate, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.sums import Integers
+
+_ROUNDS: Final = 15
+_IDS: Final = np.arange(1, CLUSTERS + 1, dtype=np.uint32)
+_SUCCESS: Final = 0.9
+
+
+def measure() -> list[Measurement]:
+    """Take all in turns, so that they meet the same machine; compare the medians."""
+    means, weights = shard_means(), shard_weights()
+    aggregates = [
+        _aggregate(shard_id, each, weight)
+        for shard_id, (each, weight) in enumerate(zip(means, weights, strict=True))
+    ]
+    _check_same(aggregates, means, weights)
+    ours, streamed, peer = [], [], []
+    with flwr() as flwr_seconds:
+        for _ in range(_ROUNDS):
+            started = time.perf_counter()
+            merge(aggregates, _IDS)
+            ours.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            _weighted_sum(means, weights)
+            streamed.append(time.perf_counter() - started)
+            if flwr_seconds is not None:
+                peer.append(flwr_seconds())
+    merged = statistics.median(ours) * 1000
+    peers = {"federation_merge_vs_numpy": ("numpy float32, streaming", streamed)}
+    if peer:
+        peers["federation_merge_vs_flwr"] = (f"flwr {VERSION} aggregate", peer)
+    return [_measurement(name, merged, *each) for name, each in peers.items()]
+
+
+def _measurement(name: str, merged: float, told: str, seconds: Sequence[float]) -> Measurement:
+    baseline = statistics.median(seconds) * 1000
+    return Measurement(name, merged, "ms", told, baseline, baseline / merged)
+
+
+def _weighted_sum(
+    means: Sequence[NDArray[np.float32]], weights: Sequence[int]
+) -> NDArray[np.float32]:
+    """Return the sum of the shards' means, each times its weight, as numpy is fastest at it."""
+    total, scratch = np.zeros_like(means[0]), np.empty_like(means[0])
+    for each, weight in zip(means, weights, strict=True):
+        np.multiply(each, np.float32(weight), out=scratch)
+        np.add(total, scratch, out=total)
+    return total
+
+
+def _aggregate(shard_id: int, means: NDArray[np.float32], weight: int) -> ShardAggregate:
+    """Return what a shard has summed up whose devices have these means in every cluster."""
+    devices = np.full(CLUSTERS, weight, np.int64)
+    features = ClusterSums(
+        devices,
+        devices * WEIGHT_ONE,
+        np.rint(devices * WEIGHT_ONE * _SUCCESS).astype(np.int64),
+        np.rint(means.astype(np.float64) * (weight * SUM_ONE)).astype(np.int64),
+        _contexts(devices * WEIGHT_ONE),
+    )
+    versions = np.ones(CLUSTERS, np.int64)
+    return ShardAggregate(
+        AggregateVersion(shard_id, 1, 1),
+        ShardFacts("north", 1, 1, weight),
+        ClusterRows(_IDS, versions, features, no_words(), no_words()),
+        Hours(),
+        0.0,
+        f"shard-{shard_id}",
+    )
+
+
+def _contexts(weights: Integers) -> Integers:
+    contexts = np.zeros((len(weights), CONTEXTS), np.int64)
+    contexts[:, [3, 6, 9]] = weights[:, None]
+    return contexts
+
+
+def _check_same(
+    aggregates: Sequence[ShardAggregate],
+    means: Sequence[NDArray[np.float32]],
+    weights: Sequence[int],
+) -> None:
+    """Fail unless both come to the same sum, as far as a float32 can tell."""
+    ours = merge(aggregates, _IDS).features.sums / SUM_ONE
+    assert np.allclose(ours, _weighted_sum(means, weights), atol=1e-3)
