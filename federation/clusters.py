@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -168,16 +168,17 @@ def reanchor(
     no anchor is near become new ones. An id goes on with the centre that is nearest to its anchor.
     """
     scale = Scale.of(codebook.anchors)
-    kept = _kept(codebook, features, rules, scale)
     sorted_ = candidates.canonical()
     points = centroids(sorted_.features.sums)
-    old = step(codebook, features, rules).anchors[kept]
+    rest = _without(features, codebook, sorted_, points)
+    kept = _kept(codebook, rest, rules, scale)
+    old = step(codebook, rest, rules).anchors[kept]
     new = _farthest_first(sorted_, points, old, rules, scale)
     centres = np.concatenate([old, new])
     if not len(centres):
         return codebook, {}
     near = nearest(points, centres)[1] >= scale.cosine(_NEAR)
-    every = joined([features.rows(kept), sorted_.features.rows(near)])
+    every = joined([rest.rows(kept), sorted_.features.rows(near)])
     centres = lloyd(centroids(every.sums), every.weights / WEIGHT_ONE, centres, _ITERATIONS)
     ids = _matched(codebook, centres, scale.cosine(_SAME))
     fresh = np.flatnonzero(ids == 0)
@@ -274,6 +275,21 @@ def _next(best: NDArray[np.float32], weights: Integers, usable: NDArray[np.bool_
     if best.max() <= -1:
         return int(np.argmax(np.where(usable, weights, -1)))
     return int(np.argmin(np.where(usable, best, np.float32(2))))
+
+
+def _without(
+    features: ClusterSums, codebook: Codebook, candidates: Candidates, points: Embeddings
+) -> ClusterSums:
+    """Return sums without those of the candidates, which are counted with their nearest anchors."""
+    weights, sums = features.weights.copy(), features.sums.copy()
+    if len(points):
+        rows, _ = nearest(points, codebook.anchors)
+        np.subtract.at(weights, rows, candidates.features.weights)
+        np.subtract.at(sums, rows, candidates.features.sums)
+    emptied = weights <= 0
+    weights[emptied], sums[emptied] = 0, 0
+    devices = np.where(emptied, 0, features.devices)
+    return replace(features, devices=devices, weights=weights, sums=sums)
 
 
 def _kept(

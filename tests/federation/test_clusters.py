@@ -145,6 +145,9 @@ def test_ids_go_on_when_clusters_drift_appear_and_die() -> None:
     rows.sums[0] = np.rint(drifted / np.linalg.norm(drifted) * SUM_ONE * 50)
     rows.weights[2], rows.sums[2] = 0, 0
     appeared = candidates([(shard, 4, 20) for shard in range(3)])
+    near = int((before.anchors @ embedding(4)).argmax())  # they are counted there, so far
+    rows.weights[near] += 60 * WEIGHT_ONE
+    rows.sums[near] += np.rint(embedding(4) * SUM_ONE).astype(np.int64) * 60
 
     after, retired = reanchor(before, rows, appeared, RULES)
 
