@@ -16,6 +16,7 @@ from constellation.config import (
     RobustMerge,
     Seconds,
     Secret,
+    VectorExtension,
 )
 
 
@@ -35,6 +36,8 @@ class FederationConfig:
     """Where the journal lives. Unset: rounds are forgotten at the end."""
     postgres_url: Secret | None = field(default=None, repr=False)  # may hold a password
     """The PostgreSQL database that holds the journal, in place of DATA_DIR."""
+    vector_extension: VectorExtension = VectorExtension("pgvector")
+    """The extension that the schema of that database was made with: pgvector or ruvector."""
     federation_interval_secs: Seconds = Seconds(3600)
     """A round begins at every full interval. 0: only when RunRound asks for one."""
     pull_timeout_seconds: Interval = Interval(60)

@@ -91,12 +91,12 @@ class Rounds:
             await self._journal.forget_aggregates(gone)
         if (result := await self._journal.result()) is not None:
             self._remember(await self._journal.memory(), result[1])
-        self.became_active.set()
         newest = await self._journal.newest()
         if newest is not None and newest.state is RoundState.PUBLISHING:
             log.info("round_resumed", round_id=newest.round_id)
             async with self._running:
                 await self._publish(_told(newest))
+        self.became_active.set()
 
     async def hold_forever(self) -> None:
         """Stay the active federation. Raises FencedError when another has taken over."""

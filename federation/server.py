@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from constellation.storage.dialect import DIALECTS
 from constellation.transport.health import Health, HealthServicer, traffic
 from constellation.transport.listener import bind, make_server, serve_standard
 from constellation.v1 import (
@@ -102,7 +103,9 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
     """Open the journal, and clients to every shard; nothing is asked of them yet."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
-            open_journal(config.data_dir, config.postgres_url)
+            open_journal(
+                config.data_dir, config.postgres_url, DIALECTS[config.vector_extension]
+            )
         )
         clients = [
             await stack.enter_async_context(ShardClient.open(address))

@@ -77,12 +77,13 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         fleet, now = rounds.fleet, time.time()
         for aggregate in fleet.usable(now, rounds.pace.max_age_seconds):
             base = bases.get((aggregate.of.shard_id, aggregate.of.epoch), 0)
-            age = 0 if aggregate.of.shard_id in heard.fresh else now - aggregate.heard_at
+            fresh = aggregate.of.shard_id in heard.fresh
+            age = 0 if fresh else max(1, round(now - aggregate.heard_at))
             chunks = chunks_of(
                 aggregate,
                 base,
                 (fleet.contents, fleet.genres),
-                int(age),
+                age,
                 heard.candidates.get(aggregate.of.shard_id),
             )
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:

@@ -16,7 +16,10 @@ _TRAINED_WITH: Final = 20_000
 """Points that local clusters are trained with; the others are only assigned."""
 _ITERATIONS: Final = 10
 _POINTS_PER_CLUSTER: Final = 16
-"""Fewer clusters than this would mix tastes, more would have too few devices to leave a shard."""
+"""With more points to a cluster it would mix tastes, with fewer it had too few devices to leave a
+shard."""
+_FEW_CLUSTERS: Final = 16
+"""Up to so many clusters, a quarter of these points will do."""
 
 
 def nearest(
@@ -71,7 +74,8 @@ def local_clusters(
     """
     trained = points[:: max(1, -(-len(points) // _TRAINED_WITH))]
     heavy = weights[:: max(1, -(-len(points) // _TRAINED_WITH))]
-    count = min(limit, max(1, len(trained) // _POINTS_PER_CLUSTER))
+    few = min(_FEW_CLUSTERS, len(trained) * 4 // _POINTS_PER_CLUSTER)
+    count = min(limit, max(1, few, len(trained) // _POINTS_PER_CLUSTER))
     centres = _seeds(trained, heavy, count, np.random.default_rng(seed))
     return nearest(points, lloyd(trained, heavy, centres, _ITERATIONS))[0]
 

@@ -1,4 +1,8 @@
-"""Trends of one shard: what more devices watch than this hour of the day usually sees."""
+"""Trends: what more devices watch than this hour of the day usually sees.
+
+One arithmetic for a shard and for a federation. It keeps nothing: what is usual is worked out anew
+from the 168 hours at hand, so a count that arrives late is as good as one that was in time.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.float64]
-"""Shape (hours, subjects): distinct devices, oldest hour first."""
+"""Shape (hours, subjects): distinct devices, oldest hour first; hours are whole days."""
 
-_DAY: Final = 24
-_LOOK_BACK_HOURS: Final = 6
-"""A direction compares the popularity of now with that of so many hours ago."""
-_STEADY: Final = 0.1
-"""Within this share of the earlier popularity, a trend is at its peak."""
+DAY: Final = 24
+"""Hours that a trend is looked for in: each has a surprise."""
+_SMOOTHING: Final = 0.35
+"""Share of a day's count in what is usual for its hour."""
+_WARM_UP: Final = 3
+"""Counts of an hour of the day before which nothing there is a surprise."""
+_OVER: Final = 2.0
+"""A trend is over when its surprise stays below this ..."""
+_OVER_HOURS: Final = 3
+"""... for so many hours."""
+_AVERAGED_HOURS: Final = 3
+"""A direction compares averages of so many hours."""
+_RISE: Final = 1.15
+"""A trend that gained so much within three to four hours is rising."""
+_FALL: Final = 0.75
+"""A trend below this share of its highest within a day is falling."""
 
 
 class Direction(IntEnum):
@@ -45,41 +60,146 @@ class Trend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strength:
-    """How strongly each subject trends, shape (subjects,) each."""
+    """How strongly each subject trends."""
 
+    surprise: NDArray[np.float64]
+    """Shape (DAY, subjects): z of each of the last 24 hours."""
     scores: NDArray[np.float64]
+    """Shape (subjects,), like what follows."""
     popularity: NDArray[np.float64]
     directions: NDArray[np.int64]
 
 
-def strength(counts: Counts, decay_rate: float, floor: int) -> Strength:
-    """Return log1p(P) x (1 + log1p(max(z, 0))) for each subject, 0 where nothing happened.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Usual:
+    """What the last 24 hours were expected to see, from the same hours of the days before."""
 
-    P is the decayed popularity, z the surprise of the current hour against the same hour of the
-    days before: z = (x - max(m, floor)) / sqrt(v + m + floor). The floor keeps a content that is
-    new from being infinitely surprising (SigniTrend, Schubert, Weiler and Kriegel, KDD 2014).
+    mean: NDArray[np.float64]
+    """Shape (DAY, subjects), like `variance`."""
+    variance: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    """Shape (DAY,): the hours of the day that were counted often enough."""
+
+
+def strength(
+    counts: Counts, decay_rate: float, floor: float, *, first_hour: int | None = None
+) -> Strength:
+    """Return log1p(P) x (1 + log1p(max(z, 0))) and the like, 0 where nothing happened.
+
+    P is the popularity. z is the surprise of the newest hour or of the one before, whichever is
+    higher, because a shard's newest hour is still being counted.
     """
-    hours = len(counts)
-    weights = decay_rate ** np.arange(hours - 1, -1, -1)
-    popularity = weights @ counts
-    earlier = weights[_LOOK_BACK_HOURS:] @ counts[:-_LOOK_BACK_HOURS]
-    usual = counts[hours - 1 - _DAY :: -_DAY]
-    mean, variance = usual.mean(axis=0), usual.var(axis=0)
-    surprise = (counts[-1] - np.maximum(mean, floor)) / np.sqrt(variance + mean + floor)
-    scores = np.log1p(popularity) * (1 + np.log1p(np.maximum(surprise, 0)))
-    directions = np.full(len(scores), int(Direction.PEAKING))
-    directions[popularity > earlier * (1 + _STEADY)] = Direction.RISING
-    directions[popularity < earlier * (1 - _STEADY)] = Direction.FALLING
-    return Strength(scores, popularity, directions)
+    usual = _usual(counts, first_counted(counts) if first_hour is None else first_hour)
+    surprise = _surprise(counts, usual, floor)
+    popular = popularity(counts, decay_rate)
+    return Strength(
+        surprise,
+        np.log1p(popular) * (1 + np.log1p(np.maximum(surprise[-2:].max(axis=0), 0))),
+        popular,
+        _directions(counts, usual, floor),
+    )
+
+
+def first_counted(counts: Counts) -> int:
+    """Return the first hour in which anything was counted; the hours before it say nothing."""
+    counted = counts.any(axis=1)
+    return int(counted.argmax()) if counted.any() else len(counts)
+
+
+def popularity(counts: Counts, decay_rate: float) -> NDArray[np.float64]:
+    """Return each subject's sum of counts, each decayed once for every hour since."""
+    popular: NDArray[np.float64] = decay_rate ** np.arange(len(counts) - 1, -1, -1) @ counts
+    return popular
+
+
+def _usual(counts: Counts, first_hour: int) -> _Usual:
+    """Return exponentially weighted means and variances by hour of the day, but for the last day.
+
+    The first count of an hour of the day is its mean, with no variance: its share is 1.
+    """
+    days = counts.reshape(-1, DAY, counts.shape[1])
+    counted = np.arange(len(counts)).reshape(-1, DAY) >= first_hour
+    mean, variance = np.zeros(days.shape[1:]), np.zeros(days.shape[1:])
+    seen = np.zeros(DAY, np.int64)
+    for day, counts_here in zip(days[:-1], counted[:-1], strict=True):
+        share = np.where(counts_here, np.where(seen > 0, _SMOOTHING, 1.0), 0.0)[:, None]
+        difference = day - mean
+        mean += share * difference
+        variance = (1 - share) * (variance + share * difference**2)
+        seen += counts_here
+    return _Usual(mean, variance, seen >= _WARM_UP)
+
+
+def _surprise(counts: Counts, usual: _Usual, floor: float) -> NDArray[np.float64]:
+    """Return z = (x - max(m, floor)) / sqrt(v + m + floor), shape (DAY, subjects).
+
+    The floor keeps a content that is new from being infinitely surprising (SigniTrend, Schubert,
+    Weiler and Kriegel, KDD 2014).
+    """
+    excess = counts[-DAY:] - np.maximum(usual.mean, floor)
+    surprise: NDArray[np.float64] = excess / np.sqrt(usual.variance + usual.mean + floor)
+    surprise[~usual.known] = 0
+    return surprise
+
+
+def _directions(counts: Counts, usual: _Usual, floor: float) -> NDArray[np.int64]:
+    """Return where each subject is going, by its lift: how much more than usual it is watched.
+
+    A lift is a ratio, so it stays the same while the whole audience comes and goes with the day;
+    popularity and surprise do not, and would rise each evening. It is taken of averages, for a
+    count is noisy, and now is the better of the last two, for a shard's newest hour is incomplete.
+    """
+    expected = usual.mean if usual.known.all() else np.zeros_like(usual.mean)
+    lifts = (_averages(counts[-DAY:]) + floor) / (_averages(expected) + floor)
+    now = lifts[-2:].max(axis=0)
+    unwatched = ~counts[-_AVERAGED_HOURS:].any(axis=0)
+    directions = np.full(counts.shape[1], int(Direction.PEAKING))
+    directions[(now < lifts.max(axis=0) * _FALL) | unwatched] = Direction.FALLING
+    directions[now > lifts[-2 - _AVERAGED_HOURS] * _RISE] = Direction.RISING
+    return directions
+
+
+def _averages(hourly: Counts) -> Counts:
+    """Return the average of each hour and those just before it, as long as there are enough."""
+    ends = len(hourly) - _AVERAGED_HOURS + 1
+    averages: Counts = (
+        sum((hourly[back : back + ends] for back in range(_AVERAGED_HOURS)), np.zeros(1))
+        / _AVERAGED_HOURS
+    )
+    return averages
+
+
+def is_trending(surprise: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Say of each subject whether it trends, given the surprise of the last 24 hours.
+
+    A trend begins with a surprise at the threshold; it is over after three hours below 2. With no
+    threshold (0 or less) everything trends: what is popular in a small fleet surprises nobody.
+    """
+    trends: NDArray[np.bool_] = trending_since(surprise, threshold) < len(surprise)
+    return trends
+
+
+def trending_since(surprise: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
+    """Return the hour, as a row of `surprise`, in which each trend began; past the end for none."""
+    hours, subjects = surprise.shape
+    if threshold <= 0:
+        return np.zeros(subjects, np.int64)
+    since = np.full(subjects, hours)
+    quiet = np.zeros(subjects, np.int64)
+    for hour, now in enumerate(surprise):
+        begins = now >= threshold
+        quiet = np.where(begins | (now >= _OVER), 0, quiet + 1)
+        since[quiet >= _OVER_HOURS] = hours
+        since[begins & (since == hours)] = hour
+    return since
 
 
 def trending(
-    counts: Counts, eligible: NDArray[np.bool_], decay_rate: float, floor: int, limit: int
+    counts: Counts, eligible: NDArray[np.bool_], decay_rate: float, floor: float, limit: int
 ) -> list[tuple[int, float, Direction, float]]:
     """Return (subject, score, direction, popularity) of the strongest subjects, best first."""
     found = strength(counts, decay_rate, floor)
     chosen = np.flatnonzero(eligible & (found.scores > 0))
-    order = chosen[np.lexsort((chosen, -found.scores[chosen]))][:limit]
     return [
         (
             int(subject),
@@ -87,18 +207,10 @@ def trending(
             Direction(int(found.directions[subject])),
             round(float(found.popularity[subject]), 1),
         )
-        for subject in order
+        for subject in best(chosen, found.scores[chosen], limit)
     ]
 
 
-def genre_counts(counts: Counts, genres: NDArray[np.uint16], genre_total: int) -> Counts:
-    """Return counts (hours, genre_total + 1) of genres from those of contents.
-
-    `genres` is shape (contents, GENRES): each content's genre numbers, 0 for none.
-    """
-    contents = np.arange(len(genres))
-    has_genre = np.zeros((len(genres), genre_total + 1))
-    has_genre[contents[:, None], genres] = 1
-    has_genre[:, 0] = 0
-    summed: Counts = counts @ has_genre
-    return summed
+def best(subjects: NDArray[np.int64], scores: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
+    """Return the subjects with the highest scores, best first; of equals the lower number."""
+    return subjects[np.lexsort((subjects, -scores))][:limit]

@@ -89,7 +89,7 @@ class PostgresJournal:
     async def hold_forever(self) -> None:
         """Look after the connection. Raises FencedError when it is gone."""
         while True:
-            await self.generation()
+            await self._session.probe()
             await asyncio.sleep(_PROBE_SECONDS)
 
     async def generation(self) -> int:

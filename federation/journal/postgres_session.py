@@ -79,6 +79,11 @@ class Session:
         async with self._use():
             yield
 
+    async def probe(self) -> None:
+        """Return when the connection is there: no table is read, for one may be locked."""
+        async with self.read():
+            await self.rows("SELECT 1")
+
     @asynccontextmanager
     async def transact(self) -> AsyncIterator[None]:
         """Do what is inside in one transaction: durable at the end, or undone."""

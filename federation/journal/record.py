@@ -64,7 +64,7 @@ class Journal(Protocol):
       may have been done or not, never a part of it; later ones are not done;
     - StoreFailedError or DamagedStoreError when the store cannot be trusted any more: the process
       must end;
-    - ValueError when it comes in the wrong order: a mistake of the caller.
+    - AssertionError when it comes in the wrong order: a mistake of the caller.
 
     Every write may be repeated with the same arguments, until the next one: that changes nothing.
     """
@@ -145,24 +145,24 @@ _BEFORE: Final = {
 
 
 def check_begin(newest: RoundRecord | None, record: RoundRecord) -> None:
-    """Raise ValueError unless this round may begin after the newest."""
+    """Raise AssertionError unless this round may begin after the newest."""
     number = 0 if newest is None else newest.round_id
     again = newest is not None and newest.state is RoundState.PULLING and record.round_id == number
     if record.state is not RoundState.PULLING or not (again or record.round_id == number + 1):
-        raise ValueError(f"{_name(record)} cannot begin after {_name(newest)}")
+        raise AssertionError(f"{_name(record)} cannot begin after {_name(newest)}")
 
 
 def check_settle(newest: RoundRecord | None, record: RoundRecord) -> None:
-    """Raise ValueError unless this is how the newest round may be settled."""
+    """Raise AssertionError unless this is how the newest round may be settled."""
     before = (RoundState.PULLING, RoundState.PUBLISHING)
     if record.state is not RoundState.PUBLISHING or not _follows(newest, record, before):
-        raise ValueError(f"{_name(record)} cannot be settled after {_name(newest)}")
+        raise AssertionError(f"{_name(record)} cannot be settled after {_name(newest)}")
 
 
 def check_close(newest: RoundRecord | None, record: RoundRecord) -> None:
-    """Raise ValueError unless this is how the newest round may be closed."""
+    """Raise AssertionError unless this is how the newest round may be closed."""
     if not _follows(newest, record, _BEFORE.get(record.state, ())):
-        raise ValueError(f"{_name(record)} cannot be closed after {_name(newest)}")
+        raise AssertionError(f"{_name(record)} cannot be closed after {_name(newest)}")
 
 
 def _follows(

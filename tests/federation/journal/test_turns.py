@@ -169,6 +169,26 @@ async def test_a_cut_connection_is_found_out_without_a_write(postgres_url: str) 
                 await holding
 
 
+async def test_a_locked_table_does_not_end_the_turn(postgres_url: str) -> None:
+    probed = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state = 'idle' AND query = 'SELECT 1'"
+    )
+    async with (
+        open_journal(None, postgres_url) as journal,
+        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
+    ):
+        await journal.take()
+        await blocker.execute("LOCK TABLE constellation.federation")
+        holding = asyncio.create_task(journal.hold_forever())
+
+        await eventually(lambda: asyncio.to_thread(run, postgres_url, probed))
+
+        assert not holding.done()
+        await journal.begin(pulling(1))
+        holding.cancel()
+
+
 async def test_a_federation_that_waits_ends_with_its_connection(postgres_url: str) -> None:
     async with open_journal(None, postgres_url) as journal:
         run(

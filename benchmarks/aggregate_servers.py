@@ -1,0 +1,78 @@
+"""Many shards' AggregateServices in one process, each on a port of its own, with made aggregates.
+
+`python -m benchmarks.aggregate_servers FIRST COUNT` prints the ports, then serves until terminated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from benchmarks.made_aggregates import codebook, first, following
+from constellation.transport.aggregate_columns import from_update
+from constellation.transport.aggregates import to_stored_global
+from constellation.transport.globals import to_global
+from constellation.transport.listener import bind, make_server
+from constellation.v1 import aggregates_pb2 as pb
+from constellation.v1 import aggregates_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc
+
+    from constellation.core.aggregate import AggregateUpdate
+
+_MAX_CALLS = 64
+
+
+class MadeServicer(aggregates_pb2_grpc.AggregateServiceServicer):
+    """Serves one shard's aggregate: all of it, then what changed. Holds no global durably."""
+
+    def __init__(self, update: AggregateUpdate) -> None:
+        self._update = update
+        self._following = following(update)
+
+    async def PullAggregate(  # noqa: N802 - gRPC says so
+        self, request: pb.PullAggregateRequest, _: Any
+    ) -> AsyncIterator[pb.PullAggregateResponse]:
+        holds = any(each.shard_id == self._update.of.shard_id for each in request.held)
+        chunks = from_update(self._following if holds else self._update)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield chunk
+
+    async def PublishGlobal(  # noqa: N802 - gRPC says so
+        self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], _: Any
+    ) -> pb.PublishGlobalResponse:
+        stored = await to_stored_global(request_iterator)
+        named = to_global(stored.payload).round
+        return pb.PublishGlobalResponse(
+            generation=named.generation, round_id=named.round_id, applied=True
+        )
+
+
+async def _serve(first_id: int, count: int) -> None:
+    anchors = codebook().anchors
+    servers, ports = [], []
+    for shard_id in range(first_id, first_id + count):
+        server, port = await _started(MadeServicer(first(shard_id, anchors)))
+        servers.append(server)
+        ports.append(port)
+    print(json.dumps(ports), flush=True)
+    await asyncio.gather(*(server.wait_for_termination() for server in servers))
+
+
+async def _started(servicer: MadeServicer) -> tuple[grpc.aio.Server, int]:
+    server = make_server(_MAX_CALLS)
+    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
+    port = bind(server, "127.0.0.1:0")
+    await server.start()
+    return server, port
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(*map(int, sys.argv[1:])))

@@ -1,0 +1,181 @@
+"""A federation that crashes, and two that compete: real processes, real shards, real journals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from federation.journal.open import open_journal
+from federation.journal.record import RoundState
+from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
+from tests.scenarios.dying_federation import POINTS
+from tests.scenarios.processes import COMMANDS, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from constellation.server import RunningShard
+
+ROOT = Path(__file__).parents[2]
+SETTLED = POINTS[2:]
+"""Points from which on the result must not change any more."""
+
+
+def settings(fleet: list[RunningShard], place: Mapping[str, object]) -> dict[str, str]:
+    return environment(
+        shard_addrs=",".join(address_of(each) for each in fleet),
+        min_shards=2,
+        global_k_anonymity=4,
+        candidate_devices=2,
+        trend_floor=1,
+        trend_surprise=0,
+        federation_interval_secs=0,
+        **place,
+    )
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
+    """Return where the journal is, for each kind of journal that survives."""
+    if request.param == "sqlite":
+        return {"data_dir": tmp_path / "federation"}
+    return {"postgres_url": request.getfixturevalue("postgres_url")}
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_round_is_published_exactly_once_whenever_its_federation_dies(
+    point: str, place: dict[str, object]
+) -> None:
+    async with shards(2) as fleet:
+        for number, shard in enumerate(fleet):
+            await push(shard, [drama(100 * number + each) for each in range(6)])
+
+        assert await died(point, fleet, place) == -signal.SIGKILL
+
+        async with open_journal(place.get("data_dir"), place.get("postgres_url")) as journal:  # type: ignore[arg-type]
+            await journal.take()
+            left, newest = await journal.result(), await journal.newest()
+        async with federating([address_of(each) for each in fleet], **place) as federation:
+            held = [each.manager.globals.round.round_id for each in fleet]
+            stored = [await each.manager.store.stored_global() for each in fleet]
+            told = await run_round(federation)
+
+        assert newest is not None
+        assert (left is not None) == (point in SETTLED)
+        if point in SETTLED:
+            assert left is not None
+            assert held == [1, 1]
+            assert [each.payload for each in stored if each] == [left[1]] * 2
+            assert told.round_id == 2
+        else:
+            assert newest.state is RoundState.PULLING
+            assert held == [0, 0]
+            assert told.round_id == 1
+        adopted = [each.manager.globals.version.version for each in fleet]
+        assert adopted == [told.round_id] * 2  # a version for each round, none twice
+
+
+async def died(point: str, fleet: list[RunningShard], place: dict[str, object]) -> int:
+    """Run a round that is killed at some point; return the process's status."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.scenarios.dying_federation",
+        point,
+        cwd=ROOT,
+        env=settings(fleet, place),
+        stderr=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(30):
+        return await process.wait()
+
+
+async def test_one_round_from_the_command_line_tells_its_coverage(tmp_path: Path) -> None:
+    async with shards(2) as fleet:
+        for number, shard in enumerate(fleet):
+            await push(shard, [drama(100 * number + each) for each in range(6)])
+
+        status, out, _ = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+        again, more, _ = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+
+    assert status == again == 0
+    assert "Round 1" in out
+    assert "Round 2" in more
+    assert "2 of 2 shards heard; 12 of 12 devices (100%)" in out
+    assert "1 clusters of 1 anchors" in more
+
+
+async def test_one_round_without_a_quorum_tells_who_was_missing(tmp_path: Path) -> None:
+    async with shards(1) as fleet:
+        env = settings(fleet, {"data_dir": tmp_path})
+        env["SHARD_ADDRS"] += ",127.0.0.1:1"
+        env["PULL_TIMEOUT_SECONDS"] = "1"
+
+        status, out, err = await command(env, "round", "--once")
+
+    assert status == 1
+    assert "1 of 2 shards heard" in out
+    assert "missing" in out
+    assert "not published: too few shards were heard" in out
+    assert "MIN_SHARDS is 2" in err
+
+
+async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
+    async with shards(2) as fleet:
+        addresses = [address_of(each) for each in fleet]
+        async with federating(addresses, data_dir=tmp_path):
+            status, _, err = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+
+        after, out, why = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+
+    assert status == 1
+    assert "another federation is the active one" in err
+    assert after == 0, why
+    assert "Round 1" in out
+
+
+async def test_bad_settings_are_told_together() -> None:
+    env = environment(min_coverage=3, robust_merge="median")
+    env.pop("SHARD_ADDRS", None)
+
+    status, _, err = await command(env, "run")
+
+    assert status == 2
+    for part in ("SHARD_ADDRS is required", "MIN_COVERAGE", "ROBUST_MERGE"):
+        assert part in err
+
+
+async def test_a_federation_that_does_not_run_is_not_asked_in_vain() -> None:
+    env = environment(shard_addrs="127.0.0.1:1", grpc_addr="127.0.0.1:1")
+
+    status, _, err = await command(env, "round")
+
+    assert status == 1
+    assert "no federation answers at GRPC_ADDR=127.0.0.1:1" in err
+
+
+async def commanded(
+    fleet: list[RunningShard], place: Mapping[str, object], *arguments: str
+) -> tuple[int, str, str]:
+    return await command(settings(fleet, place), *arguments)
+
+
+async def command(env: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+    """Run the `federation` command; return its status and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        COMMANDS / "federation",
+        *arguments,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
