@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from constellation.core.trends import (
     DAY,
@@ -27,6 +26,8 @@ from federation.hours import HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 _CAP: Final = 4
 """Times the median of the shards' rates that one shard may count for."""
@@ -202,7 +203,7 @@ def winsorised(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArr
     """Return counts (shards, hours, subjects) with none above 4 x the median of the shards' rates.
 
     A rate is a count by the devices of its shard, the median that of the rates above 0 of one hour
-    and subject. Caps are rounded up to whole devices, which keeps sums exact.
+    and subject. Caps are whole devices, at least one, which keeps sums exact.
     """
     sizes = devices[:, None, None]
     rates = np.sort(counts / sizes, axis=0)
@@ -211,7 +212,7 @@ def winsorised(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArr
     middle = [np.minimum(zeros + half, len(devices) - 1) for half in ((above - 1) // 2, above // 2)]
     low, high = (np.take_along_axis(rates, place[None], axis=0) for place in middle)
     caps = np.where(above >= _CAPPED_FROM, _CAP * (low + high) / 2, np.inf)
-    return np.minimum(counts, np.ceil(caps * sizes))
+    return np.minimum(counts, np.maximum(np.rint(caps * sizes), 1))
 
 
 def _breadth(

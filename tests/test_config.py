@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from constellation.config import ShardConfig, load
+from constellation.config import Addresses, ShardConfig, load
 from constellation.core.errors import ConfigError
+from federation.config import FederationConfig
 from tests.scenarios.processes import run
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
@@ -69,11 +70,25 @@ def test_a_malformed_shard_map_is_refused(text: str) -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", OPERATIONS.read_text(), re.MULTILINE)
 
-    defaults = ShardConfig()
+    of_a_federation = FederationConfig(shard_addrs=Addresses(()))
     assert rows == [
         (setting.name.upper(), shown(getattr(defaults, setting.name)))
-        for setting in fields(ShardConfig)
+        for defaults in (ShardConfig(), of_a_federation)
+        for setting in fields(defaults)
     ]
+
+
+@pytest.mark.parametrize("text", ["", ",", "nowhere", "a:1,a:1", "a:1,b"])
+def test_malformed_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="SHARD_ADDRS"):
+        load(FederationConfig, {"SHARD_ADDRS": text})
+
+
+def test_addresses_are_read_in_order() -> None:
+    config = load(FederationConfig, {"SHARD_ADDRS": " b:2, a:1 ", "TREND_SURPRISE": "0"})
+
+    assert config.shard_addrs == ("b:2", "a:1")
+    assert config.trend_surprise == 0
 
 
 def test_every_default_but_the_unset_ones_can_be_written_out() -> None:
@@ -91,4 +106,6 @@ def shown(default: object) -> str:
     """Return a default as the table writes it."""
     if default in (None, {}):
         return "unset"
+    if default == ():
+        return "required"
     return f"`{int(default) if isinstance(default, bool) else default}`"

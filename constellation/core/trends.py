@@ -117,16 +117,16 @@ def _usual(counts: Counts, first_hour: int) -> _Usual:
 
     The first count of an hour of the day is its mean, with no variance: its share is 1.
     """
-    days = counts.reshape(-1, DAY, counts.shape[1])
+    days = counts.reshape(len(counts) // DAY, DAY, counts.shape[1])
     counted = np.arange(len(counts)).reshape(-1, DAY) >= first_hour
     mean, variance = np.zeros(days.shape[1:]), np.zeros(days.shape[1:])
     seen = np.zeros(DAY, np.int64)
-    for day, counts_here in zip(days[:-1], counted[:-1], strict=True):
-        share = np.where(counts_here, np.where(seen > 0, _SMOOTHING, 1.0), 0.0)[:, None]
+    for day, is_counted in zip(days[:-1], counted[:-1], strict=True):
+        share = np.where(is_counted, np.where(seen > 0, _SMOOTHING, 1.0), 0.0)[:, None]
         difference = day - mean
         mean += share * difference
         variance = (1 - share) * (variance + share * difference**2)
-        seen += counts_here
+        seen += is_counted
     return _Usual(mean, variance, seen >= _WARM_UP)
 
 
