@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import bloat, ingest, restart, search, sync
+from benchmarks import bloat, federation, ingest, restart, search, sync
 from benchmarks.report import REPORT, Measurement, table, write
 from examples.demo.postgres import PostgresServer
 
@@ -18,6 +18,7 @@ GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "bloat": bloat.measure,
     "restart": restart.measure,
     "search": lambda _: search.measure(),
+    "federation": lambda _: federation.measure(),
 }
 
 

@@ -17,7 +17,9 @@ from benchmarks.merge_arrays import shard_means, shard_weights
 
 def main() -> None:
     """Answer until there are no more lines."""
-    results = [([means], weight) for means, weight in zip(shard_means(), shard_weights(), strict=True)]
+    results = [
+        ([means], weight) for means, weight in zip(shard_means(), shard_weights(), strict=True)
+    ]
     aggregate(results)
     for _ in sys.stdin:
         started = time.perf_counter()

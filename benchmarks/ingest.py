@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DEVICES: Final = 1024
 _DELTAS: Final = 30
 _ROUNDS: Final = 3
-_SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": _DELTAS}
+SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": _DELTAS}
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
@@ -32,10 +32,10 @@ def measure(server: PostgresServer) -> list[Measurement]:
             bare.append(load(port))
         with _echo("uvloop") as port:
             fast.append(load(port))
-        with folder() as data_dir, shard(data_dir=data_dir, **_SETTINGS) as started:
+        with folder() as data_dir, shard(data_dir=data_dir, **SETTINGS) as started:
             sqlite.append(load(started.port))
         url = server.create(f"ingest_{round_}")
-        with shard(postgres_url=url, migrate_on_start=1, **_SETTINGS) as started:
+        with shard(postgres_url=url, migrate_on_start=1, **SETTINGS) as started:
             postgres.append(load(started.port))
         server.drop(f"ingest_{round_}")
     figures = [_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)]

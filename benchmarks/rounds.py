@@ -147,21 +147,15 @@ async def _leave_codebook(data_dir: Path) -> None:
     """Leave the journal of a federation that has published its first codebook."""
     anchors, now = codebook(), time.time()
     memory = Memory(anchors, now)
+    result = Result(anchors, {}, (), (), memory)
     async with open_journal(data_dir, None) as journal:
         await journal.take()
         moment = (await journal.generation(), 1, int(now))
-        payload = from_result(
-            Result(anchors, {}, (), (), memory), moment, aggregates_pb2.Coverage()
-        )
-        for state in (RoundState.PULLING, RoundState.PUBLISHING, RoundState.PUBLISHED):
-            told = federation_pb2.Round(round_id=1, generation=moment[0], state=int(state))  # type: ignore[arg-type]  # enums are ints
-            record = RoundRecord(1, state, now, told.SerializeToString())
-            if state is RoundState.PULLING:
-                await journal.begin(record)
-            elif state is RoundState.PUBLISHING:
-                await journal.settle(record, Outcome(payload, from_memory(memory), {}))
-            else:
-                await journal.close(record)
+        payload = from_result(result, moment, aggregates_pb2.Coverage())
+        outcome = Outcome(payload, from_memory(memory), {})
+        await journal.begin(RoundRecord(1, RoundState.PULLING, now, b""))
+        await journal.settle(RoundRecord(1, RoundState.PUBLISHING, now, b""), outcome)
+        await journal.close(RoundRecord(1, RoundState.PUBLISHED, now, b""))
 
 
 def _timed(told: federation_pb2.Round, seconds: float) -> Timed:

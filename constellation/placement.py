@@ -9,10 +9,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 DEVICE_ID_BYTES: Final = 16
 MAX_SHARD_ID: Final = 2**32 - 1

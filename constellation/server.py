@@ -27,18 +27,18 @@ from constellation.transport.shard import Process, ShardServicer
 from constellation.transport.streams import OpenStreams
 from constellation.transport.sync import SyncServicer
 from constellation.v1 import (
-    health_pb2 as constellation_health_pb2,
-)
-from constellation.v1 import (
-    health_pb2_grpc as constellation_health_pb2_grpc,
-)
-from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
     shard_pb2,
     shard_pb2_grpc,
     sync_pb2,
     sync_pb2_grpc,
+)
+from constellation.v1 import (
+    health_pb2 as constellation_health_pb2,
+)
+from constellation.v1 import (
+    health_pb2_grpc as constellation_health_pb2_grpc,
 )
 
 if TYPE_CHECKING:

@@ -74,9 +74,9 @@ class Candidates:
 class Scale:
     """Nearness from 0, as any two directions are, to 1, the same direction.
 
-    Embeddings of one kind of thing all point roughly the same way: films of MiniLM have a cosine of
-    about .3 with each other, household tastes .65, the means of many tastes .77. What counts as near
-    is therefore measured against what is usual, not set.
+    Embeddings of one kind of thing all point roughly the same way: household tastes have a cosine
+    of about .65 with each other, the means of many tastes .78. What counts as near is therefore
+    measured against what is usual, not set.
     """
 
     unrelated: float
@@ -116,10 +116,10 @@ def residual_cosine(codebook: Codebook | None) -> float:
 def bootstrap(candidates: Candidates, rules: ClusterRules) -> Codebook:
     """Return the first codebook, of what shards clustered by themselves; the second step of k-FED.
 
-    Centres by farthest-first traversal, then weighted spherical k-means over all candidates (Dennis,
-    Li and Smith, "Heterogeneity for the win", arXiv 2103.00697). Farthest-first likes outliers, so
-    a centre needs devices, and other shards that have a candidate near it. The result has the same
-    bits for any order of the candidates. Version 0, without anchors, when none is good enough.
+    Centres by farthest-first traversal, then weighted spherical k-means over the candidates
+    (Dennis, Li and Smith, "Heterogeneity for the win", arXiv 2103.00697). Farthest-first likes
+    outliers, so a centre needs devices, and other shards that have a candidate near it. The result
+    has the same bits for any order of the candidates. Version 0, without anchors, when none is good enough.
     """
     sorted_ = candidates.canonical()
     points = centroids(sorted_.features.sums)
@@ -192,16 +192,14 @@ def reanchor(
     )
     gone = np.flatnonzero(~np.isin(codebook.cluster_ids, found.cluster_ids))
     successors = found.cluster_ids[nearest(codebook.anchors[gone], found.anchors)[0]]
-    return found, dict(
-        zip(codebook.cluster_ids[gone].tolist(), successors.tolist(), strict=True)
-    )
+    return found, dict(zip(codebook.cluster_ids[gone].tolist(), successors.tolist(), strict=True))
 
 
 def assigned(candidates: Candidates, codebook: Codebook) -> tuple[ClusterSums, Integers]:
     """Return candidates added up by their nearest anchor, and how many shards each anchor has.
 
-    `devices` are the most of a shard's candidates, added over the shards: a device may be in several
-    candidates of its shard, so this never says too many.
+    `devices` are the most of a shard's candidates, added over the shards: a device may be in
+    several candidates of its shard, so this never says too many.
     """
     total = no_sums(len(codebook.cluster_ids))
     shards = np.zeros(len(codebook.cluster_ids), np.int64)
@@ -292,9 +290,7 @@ def _without(
     return replace(features, devices=devices, weights=weights, sums=sums)
 
 
-def _kept(
-    codebook: Codebook, features: ClusterSums, rules: ClusterRules, scale: Scale
-) -> Integers:
+def _kept(codebook: Codebook, features: ClusterSums, rules: ClusterRules, scale: Scale) -> Integers:
     """Return the rows of the anchors that stay: of enough devices, and the heavier of two twins."""
     moved = step(codebook, features, rules).anchors
     strong = np.flatnonzero(features.devices >= rules.min_devices)

@@ -87,4 +87,3 @@ async def _ask(config: FederationConfig) -> federation_pb2.Round:
                 f"start `federation run`, or run a round here with --once ({error.details()})"
             ) from None
     return answer.round
-

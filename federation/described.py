@@ -71,8 +71,7 @@ class Description:
         return (
             float(first @ second) >= _SAME_COSINE
             and abs(self.success_rate - other.success_rate) <= _SAME_SUCCESS
-            and max(self.devices, other.devices)
-            <= _SAME_DEVICES * min(self.devices, other.devices)
+            and max(self.devices, other.devices) <= _SAME_DEVICES * min(self.devices, other.devices)
             and self.context == other.context
             and set(self.genres) == set(other.genres)
             and set(self.content_ids) == set(other.content_ids)

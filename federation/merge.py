@@ -38,7 +38,7 @@ CAPPED_FROM: Final = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardAggregate:
-    """What one shard has summed up, as far as it is known. Never changed: a join makes a new one."""
+    """What one shard has summed up, as far as is known. Never changed: a join makes a new one."""
 
     of: AggregateVersion
     facts: ShardFacts

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from federation.result import FederatedTrend, Result
 
+
 def from_result(result: Result, moment: tuple[int, int, int], coverage: pb.Coverage) -> bytes:
     """Return the serialised Global; `moment` is generation, round and when it closed."""
     generation, round_id, closed_at = moment

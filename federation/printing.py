@@ -48,8 +48,8 @@ def print_round(console: Console, told: pb.Round) -> None:
         f"{told.codebook_version}), {told.trend_count} trends, {told.result_bytes / 1e3:,.0f} kB"
     )
     console.print(
-        f"  took       {_seconds(told.pull_time):.2f} s to pull, "
-        f"{_seconds(told.merge_time):.2f} s to merge, {_seconds(told.publish_time):.2f} s to publish"
+        f"  took       {_seconds(told.pull_time):.2f} s to pull, {_seconds(told.merge_time):.2f} s "
+        f"to merge, {_seconds(told.publish_time):.2f} s to publish"
     )
     console.print(_shards(told))
     for trend in told.trends[:_TRENDS]:

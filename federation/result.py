@@ -23,7 +23,6 @@ from federation.clusters import (
 from federation.described import Description, Gates, described, settled
 from federation.hours import HOURS
 from federation.merge import Merged, added, concatenated, merge, places
-from federation.names import Names
 from federation.trends import ShardCounts, TrendRules, federated_trends
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from constellation.core.aggregate import ClusterRows, WordCounts
     from constellation.core.trends import Direction
     from federation.merge import ShardAggregate
+    from federation.names import Names
 
 ROBUST_FROM: Final = 5
 """Shards that a geometric median needs."""

@@ -103,9 +103,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
     """Open the journal, and clients to every shard; nothing is asked of them yet."""
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
-            open_journal(
-                config.data_dir, config.postgres_url, DIALECTS[config.vector_extension]
-            )
+            open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])
         )
         clients = [
             await stack.enter_async_context(ShardClient.open(address))

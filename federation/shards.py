@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from constellation.core.aggregate import AggregateVersion
 from constellation.core.errors import InvalidInputError
 from constellation.transport.aggregate_columns import from_version
 from constellation.v1 import aggregates_pb2 as pb
@@ -22,7 +21,7 @@ from federation.assembly import Assembly
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from constellation.core.aggregate import AggregateUpdate
+    from constellation.core.aggregate import AggregateUpdate, AggregateVersion
     from constellation.core.store import StoredGlobal
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
 

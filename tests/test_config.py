@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation.config import Addresses, ShardConfig, load
+from constellation.config import Addresses, Floor, ShardConfig, load
 from constellation.core.errors import ConfigError
 from federation.config import FederationConfig
 from tests.scenarios.processes import run
@@ -88,7 +88,7 @@ def test_addresses_are_read_in_order() -> None:
     config = load(FederationConfig, {"SHARD_ADDRS": " b:2, a:1 ", "TREND_SURPRISE": "0"})
 
     assert config.shard_addrs == ("b:2", "a:1")
-    assert config.trend_surprise == 0
+    assert config.trend_surprise == Floor(0)
 
 
 def test_every_default_but_the_unset_ones_can_be_written_out() -> None:

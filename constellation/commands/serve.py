@@ -14,6 +14,7 @@ from constellation.stores import open_store
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
     from constellation.config import ShardConfig
 
 _GC_THRESHOLDS: Final = (50_000, 20, 100)

@@ -31,7 +31,6 @@ from constellation.core.anchored import AnchoredSums, Touched
 from constellation.core.errors import NotReadyError
 from constellation.core.local import Sample, candidates_of
 from constellation.core.patterns import PATTERN, PatternRows, Slots, WordKind, reserve
-from constellation.core.sums import Integers
 from constellation.core.words import LIMITS
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
     from constellation.core.store import HourlyCounts
+    from constellation.core.sums import Integers
     from constellation.core.table import Table
 
     Still = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from constellation.core.patterns import PatternRows, Slots
     from constellation.core.table import Table
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Touched:
     """What commits did to patterns since the last fold."""
@@ -143,9 +144,7 @@ class AnchoredSums:
         self._clusters[unknown] = clusters
         self._cosines[unknown] = cosines
 
-    def _count_devices(
-        self, pairs: Keys, old_pairs: Keys, fresh_pairs: Keys
-    ) -> None:
+    def _count_devices(self, pairs: Keys, old_pairs: Keys, fresh_pairs: Keys) -> None:
         """Count each device once for each cluster that it has a pattern in."""
         before = np.setdiff1d(old_pairs, pairs)
         after = np.setdiff1d(fresh_pairs, pairs)
@@ -166,9 +165,7 @@ class AnchoredSums:
         """Count each device once for each word of a cluster that its patterns there name."""
         (old_pairs, old_rows), (fresh_pairs, fresh_rows) = old, fresh
         beside = np.isin(pairs, np.concatenate([old_pairs, fresh_pairs]))
-        kept_rows = (
-            self._table.patterns[kept[beside]] if beside.any() else np.empty(0, PATTERN)
-        )
+        kept_rows = self._table.patterns[kept[beside]] if beside.any() else np.empty(0, PATTERN)
         steady = word_keys(pairs[beside], kept_rows)
         before = np.setdiff1d(word_keys(old_pairs, old_rows), steady, assume_unique=True)
         after = np.setdiff1d(word_keys(fresh_pairs, fresh_rows), steady, assume_unique=True)

@@ -64,9 +64,7 @@ class ShardManager:
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, secret)
         self.aggregates = Aggregates(self.table, self.ring, rules)
-        self.globals = GlobalState(
-            time.time_ns() // 1_000_000, identity.region, rules.trend_limit
-        )
+        self.globals = GlobalState(time.time_ns() // 1_000_000, identity.region, rules.trend_limit)
         self.inbox = Inbox()
         self.stats = Stats()
         self.draining = False

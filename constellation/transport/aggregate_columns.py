@@ -53,7 +53,9 @@ def to_aggregate_version(sent: pb.AggregateVersion) -> AggregateVersion:
     return AggregateVersion(sent.shard_id, sent.epoch, sent.version)
 
 
-def from_update(update: AggregateUpdate, age_seconds: int = 0) -> Iterator[pb.PullAggregateResponse]:
+def from_update(
+    update: AggregateUpdate, age_seconds: int = 0
+) -> Iterator[pb.PullAggregateResponse]:
     """Yield one shard's answer: its header, then its rows."""
     version = from_version(update.of)
     facts = update.facts
@@ -84,9 +86,7 @@ def to_facts(header: pb.AggregateHeader) -> ShardFacts:
     check_text(header.region, "header.region")
     if max(header.devices, header.base_version, header.codebook_since) >= _LARGEST:
         raise InvalidInputError("header", "has a count beyond 2**62")
-    return ShardFacts(
-        header.region, header.codebook_version, header.codebook_since, header.devices
-    )
+    return ShardFacts(header.region, header.codebook_version, header.codebook_since, header.devices)
 
 
 def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
@@ -194,7 +194,8 @@ def _to_words(
         raise InvalidInputError(field, f"must have counts up to {limit} for each of {rows} rows")
     if not counted.sum() == len(words) == len(numbers):
         raise InvalidInputError(
-            field, f"must have {counted.sum()} indexes and devices, got {len(words)}, {len(numbers)}"
+            field,
+            f"must have {counted.sum()} indexes and devices, got {len(words)}, {len(numbers)}",
         )
     if words.max(initial=-1) >= len(texts):
         raise InvalidInputError(field, f"has index {words.max()}, but only {len(texts)} texts")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from constellation.core.aggregate import AggregateVersion
 from constellation.core.errors import InvalidInputError
 from constellation.core.store import StoredGlobal
 from constellation.transport.aggregate_columns import from_update, to_aggregate_version
@@ -19,6 +18,7 @@ from constellation.v1 import aggregates_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from constellation.core.aggregate import AggregateVersion
     from constellation.core.shard import ShardManager
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,6 @@ from constellation.core.errors import (
     SlowReaderError,
     TooManyInflightError,
 )
-from constellation.core.global_state import Version
 from constellation.core.inbox import Entry
 from constellation.encoding import ID_BYTES, Encoding
 from constellation.transport.columns import (
@@ -42,6 +41,7 @@ from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
 if TYPE_CHECKING:
+    from constellation.core.global_state import Version
     from constellation.core.shard import ShardManager
     from constellation.transport.outgoing import Outgoing
 

@@ -24,7 +24,6 @@ from constellation.transport.columns import (
 )
 from constellation.transport.outgoing import Outgoing
 from constellation.transport.session import Session, to_held, to_reader, to_welcome
-from constellation.transport.streams import OpenStreams
 from constellation.transport.updates import to_update
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from constellation.core.shard import ShardManager
     from constellation.transport.limits import Limits
+    from constellation.transport.streams import OpenStreams
 
 SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
 

@@ -111,7 +111,9 @@ def by_hand(shard: Summed, used: Anchors) -> dict[int, dict[str, Any]]:
 
 def require_same(update: AggregateUpdate, expected: dict[int, dict[str, Any]]) -> None:
     rows = update.clusters
-    filled = {int(cid): row for row, cid in enumerate(rows.cluster_ids) if rows.features.devices[row]}
+    filled = {
+        int(cid): row for row, cid in enumerate(rows.cluster_ids) if rows.features.devices[row]
+    }
     assert filled.keys() == expected.keys()
     for cluster_id, row in filled.items():
         cluster = expected[cluster_id]
@@ -207,8 +209,12 @@ def test_an_increment_brings_a_holder_to_the_whole(steps: list[Any], at: int) ->
     more, whole = shard.since(held.of.version), shard.since()
 
     rows = {int(i): held.clusters.features.sums[r] for r, i in enumerate(held.clusters.cluster_ids)}
-    rows |= {int(i): more.clusters.features.sums[r] for r, i in enumerate(more.clusters.cluster_ids)}
-    full = {int(i): whole.clusters.features.sums[r] for r, i in enumerate(whole.clusters.cluster_ids)}
+    rows |= {
+        int(i): more.clusters.features.sums[r] for r, i in enumerate(more.clusters.cluster_ids)
+    }
+    full = {
+        int(i): whole.clusters.features.sums[r] for r, i in enumerate(whole.clusters.cluster_ids)
+    }
     assert more.base_version == held.of.version
     assert {i: row.tolist() for i, row in rows.items()} == {i: r.tolist() for i, r in full.items()}
 
@@ -263,10 +269,10 @@ def test_no_device_weighs_more_than_one_whatever_it_claims() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 4), st.floats(0.01, 1), st.integers(1, 100)), min_size=1)
-)
-def test_a_devices_weights_are_halved_until_they_fit(patterns: list[tuple[int, float, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(0.01, 1), st.integers(1, 100)), min_size=1))
+def test_a_devices_weights_are_halved_until_they_fit(
+    patterns: list[tuple[int, float, int]],
+) -> None:
     owners = np.array([owner for owner, _, _ in patterns])
     claimed = claims(
         np.array([rate for _, rate, _ in patterns], np.float32),

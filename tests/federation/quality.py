@@ -86,9 +86,10 @@ def centralised(data: Fleet, seed: int) -> Embeddings:
 
 
 def bucketed(points: Embeddings) -> Integers:
-    """Return clusters as the reference makes them: the first 8 numbers, rounded at x 10, are a key."""
+    """Return clusters as the reference makes them: 8 numbers, rounded at x 10, are a key."""
     _, labels = np.unique(np.rint(points[:, :8] * 10), axis=0, return_inverse=True)
-    return labels.ravel()
+    flat: Integers = labels.ravel()
+    return flat
 
 
 def adjusted_rand_index(first: Integers, second: Integers) -> float:
@@ -108,4 +109,5 @@ def adjusted_rand_index(first: Integers, second: Integers) -> float:
 
 
 def _unit(vectors: NDArray[np.float64]) -> Embeddings:
-    return (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype(np.float32)
+    unit: Embeddings = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype(np.float32)
+    return unit

@@ -87,7 +87,9 @@ def test_a_step_over_shards_is_a_step_over_their_union() -> None:
 
     assert (total.sums == union.sums).all()
     assert (total.devices == union.devices).all()
-    assert step(before, total, RULES).anchors.tobytes() == step(before, union, RULES).anchors.tobytes()
+    assert (
+        step(before, total, RULES).anchors.tobytes() == step(before, union, RULES).anchors.tobytes()
+    )
 
 
 def test_the_first_codebook_has_the_same_bytes_for_any_order() -> None:
@@ -129,7 +131,11 @@ def test_an_outlier_of_one_shard_is_no_anchor() -> None:
 
 
 def test_candidates_of_few_devices_are_no_anchors() -> None:
-    rows = [(shard, direction, 20 if direction == 1 else 4) for shard in range(4) for direction in (1, 2)]
+    rows = [
+        (shard, direction, 20 if direction == 1 else 4)
+        for shard in range(4)
+        for direction in (1, 2)
+    ]
 
     assert len(bootstrap(candidates(rows), RULES).anchors) == 1
 

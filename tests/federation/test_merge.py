@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from federation.passing import chunks_of, from_aggregate, to_aggregate
 from tests.federation.aggregates import clusters, features, update
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Sequence
 
     from constellation.core.aggregate import AggregateUpdate
@@ -37,9 +37,7 @@ class Joined:
 
     def take(self, sent: AggregateUpdate) -> None:
         held = self.shards.get(sent.of.shard_id)
-        self.shards[sent.of.shard_id] = join(
-            held, sent, self.contents, self.genres, (1.0, "a:1")
-        )
+        self.shards[sent.of.shard_id] = join(held, sent, self.contents, self.genres, (1.0, "a:1"))
 
     def told(self, cluster_ids: Sequence[int]) -> tuple[Any, ...]:
         """Return the sums over all shards, as bytes and texts."""
@@ -101,9 +99,7 @@ def histories(draw: st.DrawFn) -> list[AggregateUpdate]:
             rows = clusters(ids, devices, contents, version=version)
             base = 0 if whole else version - 1
             sent.append(
-                update(
-                    shard_id, rows, dict(seen), epoch=epoch, version=version, base_version=base
-                )
+                update(shard_id, rows, dict(seen), epoch=epoch, version=version, base_version=base)
             )
     return sent
 
@@ -127,7 +123,7 @@ def test_the_sums_have_the_same_bytes_for_any_order_repetition_loss_and_split(
             chunks = list(from_update(each))
             arrived = shuffle.sample(chunks, shuffle.randint(0, len(chunks) - 1))
             if arrived:  # a broken pull changes nothing ...
-                with pytest.raises(InvalidInputError, match="missing|must be"):
+                with pytest.raises(InvalidInputError, match=r"missing|must be"):
                     assembled(arrived)
             repeated = chunks + shuffle.choices(chunks, k=shuffle.randint(0, 3))
             shuffle.shuffle(repeated)

@@ -33,11 +33,10 @@ from tests.federation.fleet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from constellation.core.aggregate import AggregateUpdate
-
     from constellation.server import RunningShard
     from constellation.v1 import patterns_pb2
     from federation.server import RunningFederation
@@ -103,9 +102,7 @@ async def summed_up(codebook_version: int, *fleet: RunningShard) -> None:
     """Return once shards have sums over a codebook."""
 
     async def holds() -> bool:
-        return all(
-            each.manager.aggregates.codebook_version == codebook_version for each in fleet
-        )
+        return all(each.manager.aggregates.codebook_version == codebook_version for each in fleet)
 
     await eventually(holds)
 
@@ -304,10 +301,13 @@ async def test_an_older_epoch_is_named_and_left_out(tmp_path: Path) -> None:
     async with running(data_dir=tmp_path) as first:
         await push(first, NORTH)
     old = update(0, clusters([1], [50]), epoch=1)
-    async with running(data_dir=tmp_path) as north, lying(old, list) as liar:
-        async with federating([address_of(north), liar], min_shards=Count(1)) as federation:
-            federation.rounds.fleet.clients.sort(key=lambda client: client.address == liar)
-            told = await run_round(federation)
+    async with (
+        running(data_dir=tmp_path) as north,
+        lying(old, list) as liar,
+        federating([address_of(north), liar], min_shards=Count(1)) as federation,
+    ):
+        federation.rounds.fleet.clients.sort(key=lambda client: client.address == liar)
+        told = await run_round(federation)
 
     assert north.manager.epoch == 2
     assert told.coverage.devices_heard == 6
@@ -358,19 +358,21 @@ async def test_five_shards_may_be_merged_by_the_geometric_median() -> None:
 
 
 async def test_rounds_are_listed_newest_first() -> None:
-    async with shards(2) as (north, south):
-        async with federating([address_of(north), address_of(south)]) as federation:
-            for _ in range(3):
-                await run_round(federation)
-            async with grpc.aio.insecure_channel(address_of(federation)) as channel:
-                stub = federation_pb2_grpc.FederationServiceStub(channel)
-                first = await stub.ListRounds(pb.ListRoundsRequest(page_size=2))
-                token = first.next_page_token
-                second = await stub.ListRounds(pb.ListRoundsRequest(page_size=2, page_token=token))
-                with pytest.raises(grpc.aio.AioRpcError, match="no round 9"):
-                    await stub.GetRound(pb.GetRoundRequest(round_id=9))
-                with pytest.raises(grpc.aio.AioRpcError, match="page_token must be"):
-                    await stub.ListRounds(pb.ListRoundsRequest(page_token="x"))
+    async with (
+        shards(2) as (north, south),
+        federating([address_of(north), address_of(south)]) as federation,
+        grpc.aio.insecure_channel(address_of(federation)) as channel,
+    ):
+        stub = federation_pb2_grpc.FederationServiceStub(channel)
+        for _ in range(3):
+            await run_round(federation)
+        first = await stub.ListRounds(pb.ListRoundsRequest(page_size=2))
+        token = first.next_page_token
+        second = await stub.ListRounds(pb.ListRoundsRequest(page_size=2, page_token=token))
+        with pytest.raises(grpc.aio.AioRpcError, match="no round 9"):
+            await stub.GetRound(pb.GetRoundRequest(round_id=9))
+        with pytest.raises(grpc.aio.AioRpcError, match="page_token must be"):
+            await stub.ListRounds(pb.ListRoundsRequest(page_token="x"))  # noqa: S106
 
     assert [each.round_id for each in first.rounds] == [3, 2]
     assert [each.round_id for each in second.rounds] == [1]

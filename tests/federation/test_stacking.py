@@ -51,9 +51,7 @@ async def world(
             )
             for number, half in enumerate((fleet[:2], fleet[2:]))
         ]
-        above = await stack.enter_async_context(
-            federating([address_of(each) for each in relays])
-        )
+        above = await stack.enter_async_context(federating([address_of(each) for each in relays]))
         yield above, relays
 
 

@@ -29,9 +29,9 @@ DAYS = 14
 RAMPS = 40
 RAMP_HOURS = 8
 RAMP = np.array([1.3] + [1.6] * (RAMP_HOURS - 1))
-STARTS = (245, 278, 312)
+STARTS = (245, 282, 312)
 """Hours in which ramps begin: twice while many watch, once while nearly nobody does."""
-CALM = (190, 201, 213, 235)
+CALM = (195, 235)
 """Hours before the first of them."""
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from constellation.config import Address
 from constellation.v1 import aggregates_pb2 as pb
-from constellation.v1 import shard_pb2
+from constellation.v1 import patterns_pb2, shard_pb2
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from tests.batches import Pattern, embedding
@@ -36,7 +36,7 @@ def codebook(version: int = 1, directions: int = 2) -> pb.Codebook:
 
 def global_(round_id: int = 1, generation: int = 5, **parts: Any) -> pb.Global:
     clusters = pb.GlobalClusters()
-    clusters.patterns.encoding = 3
+    clusters.patterns.encoding = patterns_pb2.ENCODING_INT8
     return pb.Global(
         generation=generation,
         round_id=round_id,
@@ -178,11 +178,14 @@ async def test_a_global_survives_a_restart_and_patterns_are_summed_up_again(
         async with grpc.aio.insecure_channel(address) as channel:
             await publish(channel, frames(global_(7)))
             before = await pull(channel)
-    async with running(data_dir=tmp_path) as shard:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
-            again = await publish(channel, frames(global_(7)))
-            after = await pull(channel, held=[before[0].version])
-            stats = await ShardServiceStub(channel).GetStats(shard_pb2.GetStatsRequest())
+    async with (
+        running(data_dir=tmp_path) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        again = await publish(channel, frames(global_(7)))
+        after = await pull(channel, held=[before[0].version])
+        stub: Any = ShardServiceStub(channel)
+        stats = await stub.GetStats(shard_pb2.GetStatsRequest())
 
     assert not again.applied
     assert (stats.round_id, stats.codebook_version) == (7, 1)

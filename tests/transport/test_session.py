@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.cursors import Cursor
+from constellation.core.identity import Identity
 from constellation.core.recovery import recover
 from constellation.core.rules import Rules
-from constellation.core.identity import Identity
 from constellation.core.shard import ShardManager
 from constellation.storage.memory import MemoryPatternStore
 from constellation.transport.limits import Limits

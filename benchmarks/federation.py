@@ -1,0 +1,15 @@
+"""What a federation costs: its merge, its rounds, and what shards pay for summing up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import ingest_aggregates, merging, rounds
+
+if TYPE_CHECKING:
+    from benchmarks.report import Measurement
+
+
+def measure() -> list[Measurement]:
+    """Measure all three, one after the other."""
+    return [*merging.measure(), *rounds.measure(), *ingest_aggregates.measure()]

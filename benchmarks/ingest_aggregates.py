@@ -1,0 +1,96 @@
+"""Durable syncs a second of a shard that sums up for a federation, against one that does not."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import numpy as np
+
+from benchmarks.ingest import SETTINGS, load
+from benchmarks.patterns import real_patterns
+from benchmarks.report import Measurement
+from benchmarks.shards import folder, shard
+from constellation.encoding import unit
+from constellation.v1 import (
+    aggregates_pb2,
+    aggregates_pb2_grpc,
+    patterns_pb2,
+    shard_pb2,
+    shard_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ANCHORS: Final = 512
+_ROUNDS: Final = 3
+_PATIENCE_SECONDS: Final = 10.0
+
+
+def measure() -> list[Measurement]:
+    """Load both in turns, so that they meet the same machine; compare the medians."""
+    summing, plain = [], []
+    for _ in range(_ROUNDS):
+        plain.append(_syncs_per_second(0))
+        summing.append(_syncs_per_second(_ANCHORS))
+    rate, baseline = statistics.median(summing), statistics.median(plain)
+    return [
+        Measurement(
+            "ingest_with_aggregates_vs_without",
+            rate,
+            "syncs/s",
+            "the same without a codebook",
+            baseline,
+            rate / baseline,
+        )
+    ]
+
+
+def _syncs_per_second(anchors: int) -> float:
+    with folder() as data_dir, shard(data_dir=data_dir, **SETTINGS) as started:
+        if anchors:
+            _give_codebook(started.port, anchors)
+        return load(started.port).syncs_per_second
+
+
+def _give_codebook(port: int, anchors: int) -> None:
+    """Publish a global that is nothing but a codebook; return once it is in use."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        aggregates: Any = aggregates_pb2_grpc.AggregateServiceStub(channel)
+        stats: Any = shard_pb2_grpc.ShardServiceStub(channel)
+        assert aggregates.PublishGlobal(_frames(anchors)).applied
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while stats.GetStats(shard_pb2.GetStatsRequest()).codebook_version != 1:
+            assert time.monotonic() < until, "the shard does not use its codebook"
+            time.sleep(0.05)
+
+
+def _frames(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
+    payload = aggregates_pb2.Global(
+        generation=1,
+        round_id=1,
+        closed_at=int(time.time()),
+        codebook=aggregates_pb2.Codebook(
+            version=1,
+            cluster_ids=np.arange(1, anchors + 1).tolist(),
+            anchors=unit(real_patterns(anchors, seed=13)).astype("<f4").tobytes(),
+        ),
+        clusters=_no_clusters(),
+    ).SerializeToString()
+    header = aggregates_pb2.GlobalHeader(
+        generation=1, round_id=1, size_bytes=len(payload), sha256=sha256(payload).digest()
+    )
+    yield aggregates_pb2.PublishGlobalRequest(header=header)
+    half = len(payload) // 2  # a frame is at most 1 MiB
+    yield aggregates_pb2.PublishGlobalRequest(chunk=payload[:half])
+    yield aggregates_pb2.PublishGlobalRequest(chunk=payload[half:])
+
+
+def _no_clusters() -> aggregates_pb2.GlobalClusters:
+    columns = aggregates_pb2.GlobalClusters()
+    columns.patterns.encoding = patterns_pb2.ENCODING_INT8
+    return columns
