@@ -119,7 +119,8 @@ def bootstrap(candidates: Candidates, rules: ClusterRules) -> Codebook:
     Centres by farthest-first traversal, then weighted spherical k-means over the candidates
     (Dennis, Li and Smith, "Heterogeneity for the win", arXiv 2103.00697). Farthest-first likes
     outliers, so a centre needs devices, and other shards that have a candidate near it. The result
-    has the same bits for any order of the candidates. Version 0, without anchors, when none is good enough.
+    has the same bits for any order of the candidates. It is version 0, without anchors, when no
+    candidate is good enough.
     """
     sorted_ = candidates.canonical()
     points = centroids(sorted_.features.sums)

@@ -125,7 +125,7 @@ class _Trending:
 def federated_trends(
     shards: Sequence[ShardCounts], rules: TrendRules, subject_count: int
 ) -> list[FoundTrend]:
-    """Return the global trends, then those of each region that are not global, best first.
+    """Return the global trends, then those of regions that are not global; each best first.
 
     `subject_count` is above every subject's number.
     """
@@ -139,11 +139,12 @@ def federated_trends(
         total += summed
     everywhere = _trending(shards, total, rules)
     everywhere = everywhere.chosen(_breadth(shards, everywhere, rules) >= rules.min_shards)
-    found = everywhere.listed(rules.limit, is_global=True)
+    only_here: list[FoundTrend] = []
     for region, trends in regional.items():
-        only_here = ~np.isin(trends.subjects, everywhere.subjects)
-        found += trends.chosen(only_here).listed(rules.limit, region)
-    return found
+        is_global = np.isin(trends.subjects, everywhere.subjects)
+        only_here += trends.chosen(~is_global).listed(rules.limit, region)
+    only_here.sort(key=lambda trend: (-trend.score, trend.subject, trend.region))
+    return everywhere.listed(rules.limit, is_global=True) + only_here
 
 
 def _summed(shards: Sequence[ShardCounts], subject_count: int) -> Counts:

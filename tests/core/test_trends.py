@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from constellation.core.aggregate import Anchors
 from constellation.core.global_state import GlobalState, Version
+from constellation.core.published import Clusters, Published, Round
 from constellation.core.trends import (
     Counts,
     Direction,
@@ -17,6 +20,7 @@ from constellation.core.trends import (
     trending,
     trending_since,
 )
+from constellation.encoding import DIMENSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,3 +257,98 @@ def test_an_unknown_or_too_old_version_gets_the_full_state() -> None:
         change = state.change_since(held)
         assert change.reset
         assert len(change.upserts) == 1
+
+
+def _published(round_id: int, *trends: Trend) -> Published:
+    """Return what a federation that has only trends published in a round."""
+    rows = np.empty((0, DIMENSION), np.float32)
+    none = np.empty(0, np.uint8)
+    numbers = np.empty(0, np.uint32)
+    clusters = Clusters(
+        ids=[],
+        codes=np.empty((0, DIMENSION), np.int8),
+        success_rates=np.empty(0, np.float32),
+        devices=numbers,
+        times_of_day=none,
+        day_types=none,
+        content_types=none,
+        changed_at=numbers,
+        genres=[],
+        content_ids=[],
+    )
+    return Published(Round(1, round_id), Anchors(0, numbers, rows), clusters, trends)
+
+
+def _federated(content_id: str, score: float, region: str = "") -> Trend:
+    return replace(_trend(content_id, score), region=region, is_global=not region)
+
+
+def test_trends_of_everywhere_and_of_the_own_region_hold_and_those_of_another_do_not() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+
+    state.adopt(
+        _published(1, _federated("a", 3), _federated("b", 2, "south"), _federated("c", 1, "north"))
+    )
+
+    assert [trend.content_id for trend in state.trends()] == ["a", "c"]
+
+
+@pytest.mark.parametrize("local_first", [True, False])
+def test_the_federation_overrules_the_shard_on_what_both_know(*, local_first: bool) -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    seen_everywhere, seen_here = _federated("a", 5), [_trend("a", 9), _trend("own", 2)]
+
+    if local_first:
+        state.publish(seen_here)
+    state.adopt(_published(1, seen_everywhere))
+    if not local_first:
+        state.publish(seen_here)
+
+    assert state.trends() == [seen_everywhere, _trend("own", 2)]
+
+
+def test_a_genre_is_another_subject_than_a_content_of_its_name() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    genre = replace(_trend("", 1), genre="a")
+    state.publish([genre])
+
+    state.adopt(_published(1, _federated("a", 5)))
+
+    assert state.trends() == [_federated("a", 5), genre]
+
+
+def test_the_trends_of_a_shard_get_the_room_that_the_federation_leaves() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=3)
+    state.publish([_trend("a", 9), _trend("b", 8), _trend("c", 7)])
+
+    state.adopt(_published(1, _federated("x", 2), _federated("y", 1, "north")))
+    roomy = {trend.content_id for trend in state.trends()}
+    state.adopt(_published(2, *(_federated(content_id, 1) for content_id in "wxyz")))
+    full = {trend.content_id for trend in state.trends()}
+
+    assert roomy == {"x", "y", "a"}
+    assert full == {"w", "x", "y"}
+
+
+def test_what_a_shard_knows_itself_comes_back_when_the_federation_names_it_no_more() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    state.publish([_trend("a", 9)])
+    state.adopt(_published(1, _federated("a", 5), _federated("b", 4)))
+    held = state.version
+
+    state.adopt(_published(2))
+    change = state.change_since(held)
+
+    assert not change.reset
+    assert change.upserts == [_trend("a", 9)]
+    assert change.removed == [("b", "")]
+
+
+def test_a_later_global_with_the_same_trends_is_a_new_version_for_its_clusters() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    state.adopt(_published(1, _federated("a", 5)))
+    held = state.version
+
+    assert state.adopt(_published(2, _federated("a", 5)))
+    assert state.version > held
+    assert state.change_since(held).upserts == []

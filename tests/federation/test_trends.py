@@ -157,6 +157,25 @@ def test_a_trend_of_one_region_carries_its_name() -> None:
     assert found[0].popularity == pytest.approx(400 * weights[:2].sum() + usual)
 
 
+def test_trends_of_regions_follow_the_global_ones_best_first_whatever_the_region() -> None:
+    least, more, most = UP, [300.0, 300.0], [400.0, 400.0]
+    shards = [
+        _shard(0, "east", UP, least, [], most, []),
+        _shard(1, "north", UP, [], most, [], []),
+        _shard(2, "west", UP, [], [], [], more),
+    ]
+
+    found = federated_trends(shards, TrendRules(), 5)
+
+    assert [(trend.subject, trend.region) for trend in found] == [
+        (0, ""),
+        (2, "north"),
+        (3, "east"),
+        (4, "west"),
+        (1, "east"),
+    ]
+
+
 def test_a_trend_that_lasts_stays_global_though_shards_see_less_of_it_than_the_sum() -> None:
     rest = [15.0] * 12  # 6.3 deviations of the sum, 1.4 of a shard
 
