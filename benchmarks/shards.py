@@ -45,7 +45,8 @@ def shard(**settings: object) -> Iterator[Started]:
     """Serve with these settings and no others, until the block is left."""
     known = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in known}
-    chosen = {"grpc_addr": "127.0.0.1:0", "drain_seconds": 0, **settings}
+    local = "127.0.0.1:0"
+    chosen = {"grpc_addr": local, "metrics_addr": local, "drain_seconds": 0, **settings}
     with subprocess.Popen(
         [sys.executable, "-m", "constellation", "serve"],
         env={**inherited, **{name.upper(): str(value) for name, value in chosen.items()}},

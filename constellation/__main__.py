@@ -17,7 +17,7 @@ from constellation.commands.status import ASKED_WRONGLY, FAILED
 from constellation.commands.transfer import run_export, run_import
 from constellation.config import ShardConfig, load
 from constellation.core.errors import ConfigError, ConstellationError, FencedError
-from constellation.telemetry import set_up_logs
+from constellation.telemetry.logs import set_up_logs
 from constellation.transport.status import cause_of
 
 if TYPE_CHECKING:

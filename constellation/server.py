@@ -18,6 +18,8 @@ from constellation.core.recovery import recover, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.stores import place_of, snapshot_files
+from constellation.telemetry.metrics import metrics_served
+from constellation.telemetry.shard import shard_histograms, shard_metrics
 from constellation.transport.aggregates import AggregateServicer
 from constellation.transport.globals import to_global
 from constellation.transport.health import Health, HealthServicer, shard_parts
@@ -43,6 +45,7 @@ from constellation.v1 import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
 
     import grpc
 
@@ -72,6 +75,7 @@ class RunningShard:
     """A shard that serves."""
 
     port: int
+    metrics_port: int
     manager: ShardManager
     health: Health
     drain_requested: asyncio.Event
@@ -126,29 +130,39 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
         manager = await _recovered(config, store, files, epoch)
         manager.stats.recovery_seconds = time.monotonic() - started
         streams = OpenStreams(manager, limits_of(config))
-        background = [lease, *_start_background(tasks, config, manager, streams, health)]
-        server, port = await _start(config, manager, streams, health, drain)
-        log.info(
-            "shard_started",
-            epoch=manager.epoch,
-            port=port,
-            store=store.kind,
-            patterns=manager.table.totals.patterns,
-            devices=manager.table.totals.devices,
-        )
-        try:
-            yield RunningShard(port, manager, health, drain.requested)
-        finally:
-            seconds = config.drain_seconds if drain.seconds is None else drain.seconds
-            failed = any(task.done() for task in background)
-            await _stop(server, manager, streams, health, 0 if failed else seconds)
-            if not failed:  # a feeder that is gone would never catch up
-                await manager.feeder.caught_up()
-                if files is not None:
-                    await manager.snapshot(files)
-            for task in background:
-                task.cancel()
+        with _metrics(config, manager, streams, health) as metrics_port:
+            background = [lease, *_start_background(tasks, config, manager, streams, health)]
+            server, port = await _start(config, manager, streams, health, drain)
+            log.info(
+                "shard_started",
+                epoch=manager.epoch,
+                port=port,
+                metrics_port=metrics_port,
+                store=store.kind,
+                patterns=manager.table.totals.patterns,
+                devices=manager.table.totals.devices,
+            )
+            try:
+                yield RunningShard(port, metrics_port, manager, health, drain.requested)
+            finally:
+                seconds = config.drain_seconds if drain.seconds is None else drain.seconds
+                failed = any(task.done() for task in background)
+                await _stop(server, manager, streams, health, 0 if failed else seconds)
+                if not failed:  # a feeder that is gone would never catch up
+                    await manager.feeder.caught_up()
+                    if files is not None:
+                        await manager.snapshot(files)
+                for task in background:
+                    task.cancel()
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
+
+
+def _metrics(
+    config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health
+) -> AbstractContextManager[int]:
+    """Answer Prometheus until the block is left."""
+    metrics = shard_metrics(manager, streams.device_ids, lambda: not health.reason)
+    return metrics_served(config.metrics_addr, metrics, shard_histograms(manager))
 
 
 def _start_background(

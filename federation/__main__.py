@@ -13,7 +13,7 @@ import uvloop
 from constellation.commands.status import ASKED_WRONGLY, FAILED
 from constellation.config import load
 from constellation.core.errors import ConfigError, ConstellationError
-from constellation.telemetry import set_up_logs
+from constellation.telemetry.logs import set_up_logs
 from constellation.transport.status import cause_of
 from federation.commands import run_forever, run_round
 from federation.config import FederationConfig

@@ -43,6 +43,8 @@ class Heard:
     candidates: dict[int, ClusterRows] = field(default_factory=dict)
     fresh: set[int] = field(default_factory=set)
     """Shards that answered now, themselves."""
+    cluster_rows: int = 0
+    """Rows of clusters that were taken."""
     restarted: set[int] = field(default_factory=set)
     """Shards that another process writes now than when they were heard last."""
 
@@ -135,6 +137,7 @@ class Fleet:
         joined = join(held, update, self.contents, self.genres, (now - age_seconds, address))
         self.aggregates[shard_id] = joined
         self._changed.add(shard_id)
+        heard.cluster_rows += len(update.clusters)
         if not age_seconds:
             heard.fresh.add(shard_id)
         if len(update.candidates):

@@ -55,8 +55,17 @@ class Counts:
     """Aggregates that could not be."""
     away: int = 0
     """Pulls that got no answer."""
-    round_seconds: list[float] = field(default_factory=list)
-    """How long the rounds took that nobody has asked for yet."""
+    seconds: float = 0.0
+    """Spent in rounds."""
+    clusters_pulled: int = 0
+    trends: int = 0
+    """Published, in all rounds."""
+    clusters: int = 0
+    """Published in the last round ..."""
+    coverage: float = 0.0
+    """... which heard this share of the known devices ..."""
+    published_at: float = field(default_factory=time.time)
+    """... and was published then; seconds since 1970."""
 
 
 class Rounds:
@@ -134,6 +143,7 @@ class Rounds:
         self.counts.away += sum(
             bool(answer.problem) and not answer.refused for answer in heard.answers
         )
+        self.counts.clusters_pulled += heard.cluster_rows
         for shard_id in heard.restarted:
             self._publisher.forget(self.fleet.aggregates[shard_id].address)
         return heard
@@ -204,7 +214,7 @@ class Rounds:
         problem = lacks_quorum(told.coverage, self.pace.min_shards, self.pace.min_coverage)
         if problem is not None:
             await self._journal.close(_record(told, RoundState.NO_QUORUM))
-            self._count(RoundState.NO_QUORUM, time.monotonic() - started)
+            self._count(told, RoundState.NO_QUORUM, time.monotonic() - started)
             raise QuorumError(problem)
         merging = time.monotonic()
         inputs = Inputs(
@@ -219,7 +229,7 @@ class Rounds:
         told.merge_time.CopyFrom(duration(time.monotonic() - merging))
         await self._settle(told, payload, memory)
         await self._publish(told)
-        self._count(RoundState.PUBLISHED, time.monotonic() - started)
+        self._count(told, RoundState.PUBLISHED, time.monotonic() - started)
         return told
 
     def _wanted(self) -> Wanted:
@@ -275,9 +285,15 @@ class Rounds:
             away=sorted(problems),
         )
 
-    def _count(self, state: RoundState, seconds: float) -> None:
-        self.counts.rounds[state] = self.counts.rounds.get(state, 0) + 1
-        self.counts.round_seconds.append(seconds)
+    def _count(self, told: federation_pb2.Round, state: RoundState, seconds: float) -> None:
+        counts, coverage = self.counts, told.coverage
+        counts.rounds[state] = counts.rounds.get(state, 0) + 1
+        counts.seconds += seconds
+        counts.coverage = coverage.devices_heard / max(coverage.devices_known, 1)
+        if state is RoundState.PUBLISHED:
+            counts.trends += told.trend_count
+            counts.clusters = told.cluster_count
+            counts.published_at = time.time()
 
 
 def _record(told: federation_pb2.Round, state: RoundState) -> RoundRecord:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from constellation.storage.dialect import DIALECTS
+from constellation.telemetry.metrics import metrics_served
 from constellation.transport.health import Health, HealthServicer, traffic
 from constellation.transport.listener import bind, make_server, serve_standard
 from constellation.v1 import (
@@ -25,6 +26,7 @@ from federation.clusters import ClusterRules
 from federation.described import Gates
 from federation.fleet import Fleet
 from federation.journal.open import open_journal
+from federation.metrics import federation_metrics
 from federation.publisher import Publisher
 from federation.result import RoundRules
 from federation.rounds import Pace, Rounds
@@ -54,6 +56,7 @@ class RunningFederation:
     """A federation that serves; it may still wait to become the active one."""
 
     port: int
+    metrics_port: int
     rounds: Rounds
     publisher: Publisher
     health: Health
@@ -119,13 +122,23 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
     """Run one federation until the block is left. A failed task fails the block."""
     health = Health(SERVICES)
     await health.not_ready("waiting to become the active federation")
-    async with open_rounds(config) as (rounds, publisher), asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as stack:
+        rounds, publisher = await stack.enter_async_context(open_rounds(config))
+        metrics_port = stack.enter_context(
+            metrics_served(config.metrics_addr, federation_metrics(rounds, publisher))
+        )
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         server, port = await _start(config, rounds, health)
-        log.info("federation_started", port=port, shards=len(config.shard_addrs))
+        log.info(
+            "federation_started",
+            port=port,
+            metrics_port=metrics_port,
+            shards=len(config.shard_addrs),
+        )
         active = _be_active(config, rounds, publisher, health)
         working = tasks.create_task(active, name="active")
         try:
-            yield RunningFederation(port, rounds, publisher, health)
+            yield RunningFederation(port, metrics_port, rounds, publisher, health)
         finally:
             await health.not_ready("stopping")
             working.cancel()

@@ -156,6 +156,7 @@ class Committer:
             planned = plan(self._table, self._ring, self._rules, deltas, time.time())
             await self._write(planned)
         except ConstellationError as error:
+            self._stats.deltas_failed += len(entries)
             for entry in entries:  # none was acked: their devices send again, here or elsewhere
                 entry.sender.fail(error)
             if not isinstance(error, NotReadyError):
@@ -223,6 +224,7 @@ class Committer:
         self._followers.aggregates.note(planned.patterns)
         apply(self._table, self._ring, planned)
         self._stats.commits += 1
+        self._stats.patterns_accepted += len(planned.patterns.slots)
         self._stats.count(planned.receipts)
         await self._followers.feeder.add(planned.patterns, planned.changes.totals.lsn)
 

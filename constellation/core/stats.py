@@ -38,9 +38,15 @@ class Stats:
         self.unknown_commits = 0
         self.deltas_applied = 0
         self.deltas_duplicate = 0
+        self.deltas_failed = 0
+        self.patterns_accepted = 0
         self.patterns_rejected = 0
         self.signals_dropped = 0
         self.recovery_seconds = 0.0
+        self._buckets = np.zeros(len(_BOUNDS) + 1, np.int64)
+        """Since start: deltas by their latency; ..."""
+        self._total_seconds = 0.0
+        """... and the sum of it."""
         self._seconds: deque[tuple[int, np.ndarray[tuple[int], np.dtype[np.int64]], float]] = (
             deque()
         )
@@ -49,6 +55,8 @@ class Stats:
         """Count deltas that arrived at these loop times and are durable `now`."""
         waits = now - np.array(arrivals)
         buckets = np.bincount(np.searchsorted(_BOUNDS, waits), minlength=len(_BOUNDS) + 1)
+        self._buckets += buckets
+        self._total_seconds += float(waits.sum())
         second = math.floor(now)
         if self._seconds and self._seconds[-1][0] == second:
             _, counted, total = self._seconds.pop()
@@ -76,6 +84,11 @@ class Stats:
         p99 = float(_BOUNDS[min(rank, len(_BOUNDS) - 1)])
         total = sum(seconds for _, _, seconds in self._seconds)
         return Latency(count, total / count, p99)
+
+    def since_start(self) -> tuple[list[float], list[int], float]:
+        """Return every eighth bound, the deltas up to each and beyond, and the sum of latencies."""
+        coarse = np.add.reduceat(self._buckets, [0, *range(1, len(_BOUNDS), 8), len(_BOUNDS)])
+        return _BOUNDS[::8].tolist(), coarse.tolist(), self._total_seconds
 
     def _forget(self, now: float) -> None:
         while self._seconds and self._seconds[0][0] <= now - WINDOW_SECONDS - 1:

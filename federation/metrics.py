@@ -1,0 +1,59 @@
+"""The metrics of a federation."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from constellation.telemetry.metrics import Kind, Metric, one
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from constellation.telemetry.metrics import Values
+    from federation.publisher import Publisher
+    from federation.rounds import Counts, Rounds
+
+
+def federation_metrics(rounds: Rounds, publisher: Publisher) -> list[Metric]:
+    """Return what a federation tells of itself."""
+    counts, fleet = rounds.counts, rounds.fleet
+
+    def gauge(name: str, text: str, read: Callable[[], float]) -> Metric:
+        return Metric(f"constellation_federation_{name}", Kind.GAUGE, text, one(read))
+
+    def counter(name: str, text: str, read: Callable[[], Values]) -> Metric:
+        return Metric(f"constellation_federation_{name}", Kind.COUNTER, text, read)
+
+    return [
+        counter("rounds", "Rounds, by how they ended.", partial(_rounds, counts)),
+        counter(
+            "patterns_aggregated",
+            "Cluster rows that pulls brought.",
+            one(lambda: counts.clusters_pulled),
+        ),
+        counter("trends_detected", "Trends published.", one(lambda: counts.trends)),
+        counter("duration_seconds", "Time spent in rounds.", one(lambda: counts.seconds)),
+        counter("pulls_unanswered", "Shards that did not answer.", one(lambda: counts.away)),
+        counter("aggregates_refused", "Aggregates that could not be.", one(lambda: counts.refused)),
+        counter("globals_published", "Globals shards took.", one(lambda: publisher.published)),
+        gauge("active", "1 when it runs the rounds, else 0.", rounds.became_active.is_set),
+        gauge("shards_known", "Shards heard so far.", lambda: len(fleet.aggregates)),
+        gauge("coverage_ratio", "Known devices heard in the last round.", lambda: counts.coverage),
+        gauge("clusters", "Clusters the last round published.", lambda: counts.clusters),
+        gauge("round_id", "The newest global.", lambda: _round_id(rounds)),
+        gauge(
+            "round_age_seconds",
+            "Since the last round was published, or the process began.",
+            lambda: time.time() - counts.published_at,
+        ),
+    ]
+
+
+def _rounds(counts: Counts) -> Values:
+    return [(count, {"status": state.name.lower()}) for state, count in counts.rounds.items()]
+
+
+def _round_id(rounds: Rounds) -> int:
+    return rounds.last.round_id if rounds.last else 0
