@@ -44,8 +44,9 @@ fix: .venv/ready ## Format, and fix what can be fixed
 
 proto: .venv/ready ## Regenerate constellation/v1 from proto/
 	mkdir -p build
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=proto --proto_path=$(SITE) \
-		--python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. \
+	PATH="$(CURDIR)/$(BIN):$(CURDIR)/tools:$$PATH" $(BIN)/python -m grpc_tools.protoc \
+		--proto_path=proto --proto_path=$(SITE) \
+		--python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. --constellation-rest_out=. \
 		--include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 
 bench: .venv/ready ## Measure, as ratios inside one run

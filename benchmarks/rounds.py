@@ -17,7 +17,7 @@ from benchmarks.report import Measurement
 from benchmarks.shards import folder
 from constellation.config import Addresses, Count
 from constellation.encoding import DIMENSION
-from constellation.telemetry import set_up_logs
+from constellation.telemetry.logs import set_up_logs
 from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.config import FederationConfig
 from federation.journal.open import open_journal

@@ -41,6 +41,8 @@ class ShardConfig:
     """Told to devices with every trend."""
     grpc_addr: Address = Address("0.0.0.0:50051")
     """Where gRPC is served, host:port."""
+    rest_addr: Address = Address("0.0.0.0:8080")
+    """Where REST is served, host:port."""
     metrics_addr: Address = Address("0.0.0.0:9090")
     """Where Prometheus scrapes, host:port."""
     data_dir: Path | None = None

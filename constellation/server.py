@@ -24,7 +24,14 @@ from constellation.transport.aggregates import AggregateServicer
 from constellation.transport.globals import to_global
 from constellation.transport.health import Health, HealthServicer, shard_parts
 from constellation.transport.limits import Limits
-from constellation.transport.listener import bind, make_server, serve_standard
+from constellation.transport.listener import (
+    Ports,
+    bind,
+    local_address,
+    make_server,
+    serve_standard,
+)
+from constellation.transport.rest_listener import rest_served
 from constellation.transport.shard import Process, ShardServicer
 from constellation.transport.streams import OpenStreams
 from constellation.transport.sync import SyncServicer
@@ -74,12 +81,15 @@ _SECONDS_PER_DAY: Final = 86_400
 class RunningShard:
     """A shard that serves."""
 
-    port: int
-    metrics_port: int
+    ports: Ports
     manager: ShardManager
     health: Health
     drain_requested: asyncio.Event
     """Set once somebody asked this shard to go away."""
+
+    @property
+    def port(self) -> int:
+        return self.ports.grpc
 
 
 def rules_of(config: ShardConfig) -> Rules:
@@ -133,17 +143,21 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
         with _metrics(config, manager, streams, health) as metrics_port:
             background = [lease, *_start_background(tasks, config, manager, streams, health)]
             server, port = await _start(config, manager, streams, health, drain)
-            log.info(
-                "shard_started",
-                epoch=manager.epoch,
-                port=port,
-                metrics_port=metrics_port,
-                store=store.kind,
-                patterns=manager.table.totals.patterns,
-                devices=manager.table.totals.devices,
-            )
             try:
-                yield RunningShard(port, metrics_port, manager, health, drain.requested)
+                local = local_address(config.grpc_addr, port)
+                async with rest_served(config.rest_addr, local, SERVICES) as rest_port:
+                    log.info(
+                        "shard_started",
+                        epoch=manager.epoch,
+                        port=port,
+                        rest_port=rest_port,
+                        metrics_port=metrics_port,
+                        store=store.kind,
+                        patterns=manager.table.totals.patterns,
+                        devices=manager.table.totals.devices,
+                    )
+                    ports = Ports(port, rest_port, metrics_port)
+                    yield RunningShard(ports, manager, health, drain.requested)
             finally:
                 seconds = config.drain_seconds if drain.seconds is None else drain.seconds
                 failed = any(task.done() for task in background)

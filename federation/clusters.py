@@ -37,6 +37,8 @@ _MEASURED: Final = 512
 _MOST_UNRELATED: Final = 0.95
 _LOOKED_AT: Final = 8
 """Candidates that are looked at for each centre that may be chosen."""
+_AHEAD: Final = 64
+"""Candidates at most whose cosines are worked out together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +65,12 @@ class Candidates:
 
     def canonical(self) -> Candidates:
         """Return the same, in an order that depends on nothing but the values."""
-        names = [blake2b(row.tobytes(), digest_size=16).digest() for row in self.features.sums]
+        each = self.features
+        scalars = np.column_stack([each.devices, each.weights, each.successes, each.contexts])
+        names = [
+            blake2b(row.tobytes() + few.tobytes(), digest_size=16).digest()
+            for row, few in zip(each.sums, scalars, strict=True)
+        ]
         shard_ids = self.shard_ids.tolist()
         order = sorted(range(len(names)), key=lambda row: (shard_ids[row], names[row]))
         chosen = np.array(order, np.int64)
@@ -124,6 +131,8 @@ def bootstrap(candidates: Candidates, rules: ClusterRules) -> Codebook:
     """
     sorted_ = candidates.canonical()
     points = centroids(sorted_.features.sums)
+    present = len(np.unique(sorted_.shard_ids))
+    rules = replace(rules, min_shards=min(rules.min_shards, present))
     no_centres, scale = points[:0], Scale.of(points)
     centres = _farthest_first(sorted_, points, no_centres, rules, scale)
     if not len(centres):
@@ -131,6 +140,7 @@ def bootstrap(candidates: Candidates, rules: ClusterRules) -> Codebook:
     near = nearest(points, centres)[1] >= scale.cosine(_NEAR)
     weights = sorted_.features.weights[near] / WEIGHT_ONE
     centres = lloyd(points[near], weights, centres, _ITERATIONS)
+    centres = centres[np.unique(nearest(points[near], centres)[0])]  # without empty ones
     ids = np.arange(1, len(centres) + 1, dtype=np.uint32)
     return Codebook(1, ids, centres, len(centres) + 1)
 
@@ -149,7 +159,8 @@ def step(
     """
     moved = centroids(features.sums) if anchors is None else anchors
     cosines = np.einsum("ij,ij->i", moved, codebook.anchors, dtype=np.float64)
-    turned = (features.weights > 0) & (cosines < rules.still)
+    pointing = moved.any(axis=1)  # sums that cancel each other out have no direction
+    turned = (features.weights > 0) & pointing & (cosines < rules.still)
     if not turned.any():
         return codebook
     return Codebook(
@@ -166,7 +177,9 @@ def reanchor(
     """Return the codebook after its overhaul, and for each id that went, the one that took over.
 
     Anchors of too few devices go, those that came close to each other become one, candidates that
-    no anchor is near become new ones. An id goes on with the centre that is nearest to its anchor.
+    no anchor is near become new ones, where `rules.min_shards` shards have some: most shards may
+    have none, so that one which makes them up is alone. An id goes on with the centre that is
+    nearest to its anchor. The same object comes back when no anchor changed.
     """
     scale = Scale.of(codebook.anchors)
     sorted_ = candidates.canonical()
@@ -191,6 +204,9 @@ def reanchor(
         centres[order],
         codebook.next_id + len(fresh),
     )
+    _hold_still(found, codebook, rules)
+    if _same(found, codebook):
+        return codebook, {}
     gone = np.flatnonzero(~np.isin(codebook.cluster_ids, found.cluster_ids))
     successors = found.cluster_ids[nearest(codebook.anchors[gone], found.anchors)[0]]
     return found, dict(zip(codebook.cluster_ids[gone].tolist(), successors.tolist(), strict=True))
@@ -249,31 +265,39 @@ def _farthest_first(
 ) -> Embeddings:
     """Return new centres among the candidates, far from each other and from the present ones."""
     features, shard_ids = candidates.features, candidates.shard_ids
-    needed = min(rules.min_shards, len(np.unique(shard_ids)))
     usable, spread = features.devices >= rules.min_devices, scale.cosine(_SPREAD)
     best = np.full(len(points), -1.0, np.float32)
     if len(centres):
         best = nearest(points, centres)[1]
     chosen: list[int] = []
+    ahead: dict[int, NDArray[np.float32]] = {}
+    count = 1  # whoever is turned down changes no turn: the next ones are known
     for _ in range(_LOOKED_AT * rules.limit):
         if len(centres) + len(chosen) >= rules.limit or not usable.any():
             break
-        row = _next(best, features.weights, usable)
+        turns = _turns(best, features.weights, usable)
+        row = int(np.argmin(turns))
         if best[row] >= spread:
             break
-        cosines = points @ points[row]
+        if row not in ahead:
+            rows = np.argsort(turns, kind="stable")[:count] if count > 1 else np.array([row])
+            ahead = dict(zip(rows.tolist(), points[rows] @ points.T, strict=True))
+        cosines = ahead[row]
         usable[row] = False
-        if len(np.unique(shard_ids[cosines >= spread])) >= needed:
+        count = min(2 * count, _AHEAD)
+        if len(np.unique(shard_ids[cosines >= spread])) >= rules.min_shards:
             chosen.append(row)
             best = np.maximum(best, cosines)
+            count = 1
     return points[chosen]
 
 
-def _next(best: NDArray[np.float32], weights: Integers, usable: NDArray[np.bool_]) -> int:
-    """Return the usable candidate that is farthest from every centre; at first, the heaviest."""
-    if best.max() <= -1:
-        return int(np.argmax(np.where(usable, weights, -1)))
-    return int(np.argmin(np.where(usable, best, np.float32(2))))
+def _turns(
+    best: NDArray[np.float32], weights: Integers, usable: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return what is least for the candidate farthest from every centre; at first, the heaviest."""
+    keys = -weights if best.max() <= -1 else best
+    return np.where(usable, keys.astype(np.float64), np.inf)
 
 
 def _without(
@@ -292,15 +316,16 @@ def _without(
 
 
 def _kept(codebook: Codebook, features: ClusterSums, rules: ClusterRules, scale: Scale) -> Integers:
-    """Return the rows of the anchors that stay: of enough devices, and the heavier of two twins."""
+    """Return the rows of the anchors that stay: the heavier of two twins, those of most devices."""
     moved = step(codebook, features, rules).anchors
     strong = np.flatnonzero(features.devices >= rules.min_devices)
-    order = strong[np.lexsort((strong, -features.weights[strong]))][: rules.limit]
+    order = strong[np.lexsort((strong, -features.weights[strong]))]
     kept: list[int] = []
     for row in order.tolist():
         if not kept or float((moved[kept] @ moved[row]).max()) < scale.cosine(_MERGED):
             kept.append(row)
-    return np.array(sorted(kept), np.int64)
+    kept.sort(key=lambda row: -features.devices[row])
+    return np.array(sorted(kept[: rules.limit]), np.int64)
 
 
 def _matched(codebook: Codebook, centres: Embeddings, same: float) -> Integers:
@@ -315,3 +340,17 @@ def _matched(codebook: Codebook, centres: Embeddings, same: float) -> Integers:
             taken.add(anchor)
             ids[centre] = int(codebook.cluster_ids[anchor])
     return ids
+
+
+def _hold_still(found: Codebook, before: Codebook, rules: ClusterRules) -> None:
+    """Put anchors that hardly turned back to where they were, in place."""
+    _, new, old = np.intersect1d(found.cluster_ids, before.cluster_ids, return_indices=True)
+    cosines = np.einsum("ij,ij->i", found.anchors[new], before.anchors[old], dtype=np.float64)
+    still = cosines >= rules.still
+    found.anchors[new[still]] = before.anchors[old[still]]
+
+
+def _same(first: Codebook, second: Codebook) -> bool:
+    return np.array_equal(first.cluster_ids, second.cluster_ids) and np.array_equal(
+        first.anchors, second.anchors
+    )

@@ -32,6 +32,8 @@ class FederationConfig:
     """1: run no rounds, but pass aggregates up to a federation above, and its globals down."""
     grpc_addr: Address = Address("0.0.0.0:50052")
     """Where gRPC is served, host:port."""
+    rest_addr: Address = Address("0.0.0.0:8081")
+    """Where REST is served, host:port."""
     metrics_addr: Address = Address("0.0.0.0:9091")
     """Where Prometheus scrapes, host:port."""
     data_dir: Path | None = None

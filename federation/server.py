@@ -13,7 +13,14 @@ import structlog
 from constellation.storage.dialect import DIALECTS
 from constellation.telemetry.metrics import metrics_served
 from constellation.transport.health import Health, HealthServicer, traffic
-from constellation.transport.listener import bind, make_server, serve_standard
+from constellation.transport.listener import (
+    Ports,
+    bind,
+    local_address,
+    make_server,
+    serve_standard,
+)
+from constellation.transport.rest_listener import rest_served
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
@@ -55,11 +62,14 @@ _MAX_CALLS: Final = 64
 class RunningFederation:
     """A federation that serves; it may still wait to become the active one."""
 
-    port: int
-    metrics_port: int
+    ports: Ports
     rounds: Rounds
     publisher: Publisher
     health: Health
+
+    @property
+    def port(self) -> int:
+        return self.ports.grpc
 
 
 def rules_of(config: FederationConfig) -> RoundRules:
@@ -127,18 +137,23 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         metrics_port = stack.enter_context(
             metrics_served(config.metrics_addr, federation_metrics(rounds, publisher))
         )
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         server, port = await _start(config, rounds, health)
+        rest_port = await stack.enter_async_context(
+            rest_served(config.rest_addr, local_address(config.grpc_addr, port), SERVICES)
+        )
+        ports = Ports(port, rest_port, metrics_port)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         log.info(
             "federation_started",
-            port=port,
-            metrics_port=metrics_port,
+            port=ports.grpc,
+            rest_port=ports.rest,
+            metrics_port=ports.metrics,
             shards=len(config.shard_addrs),
         )
         active = _be_active(config, rounds, publisher, health)
         working = tasks.create_task(active, name="active")
         try:
-            yield RunningFederation(port, metrics_port, rounds, publisher, health)
+            yield RunningFederation(ports, rounds, publisher, health)
         finally:
             await health.not_ready("stopping")
             working.cancel()

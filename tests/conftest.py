@@ -23,6 +23,7 @@ def shard_config(**settings: Any) -> ShardConfig:
     """Return settings for a test: a free port, everything at once, little shared by few."""
     defaults: dict[str, Any] = {
         "grpc_addr": Address("127.0.0.1:0"),
+        "rest_addr": Address("127.0.0.1:0"),
         "metrics_addr": Address("127.0.0.1:0"),
         "drain_seconds": Seconds(0),
         "global_min_interval_seconds": Seconds(0),

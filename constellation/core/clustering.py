@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 _BLOCK: Final = 8192
+_EQUAL: Final = np.float32(1e-6)
+"""Cosines that differ by less are equal: a BLAS rounds the same product in more than one way."""
 _TRAINED_WITH: Final = 20_000
 """Points that local clusters are trained with; the others are only assigned."""
 _ITERATIONS: Final = 10
@@ -33,7 +35,8 @@ def nearest(
     cosines = np.empty(len(points), np.float32)
     for start in range(0, len(points), _BLOCK):
         scores = points[start : start + _BLOCK] @ anchors.T
-        best = scores.argmax(axis=1)
+        enough = scores.max(axis=1) - _EQUAL
+        best = (scores >= enough[:, None]).argmax(axis=1)
         rows[start : start + _BLOCK] = best
         cosines[start : start + _BLOCK] = scores[np.arange(len(best)), best]
     return rows, cosines
@@ -72,6 +75,8 @@ def local_clusters(
     Weighted spherical k-means, seeded as k-means++ (Arthur and Vassilvitskii, SODA 2007). The same
     points in the same order give the same clusters.
     """
+    if not len(points):
+        return np.empty(0, np.int64)
     trained = points[:: max(1, -(-len(points) // _TRAINED_WITH))]
     heavy = weights[:: max(1, -(-len(points) // _TRAINED_WITH))]
     few = min(_FEW_CLUSTERS, len(trained) * 4 // _POINTS_PER_CLUSTER)
@@ -83,7 +88,10 @@ def local_clusters(
 def _seeds(
     points: Embeddings, weights: NDArray[np.float64], count: int, random: np.random.Generator
 ) -> Embeddings:
-    """Return points drawn one after the other, by their distance from those drawn before."""
+    """Return points drawn one after the other, by their distance from those drawn before.
+
+    At least one, also when no point has weight.
+    """
     chosen: list[int] = []
     distances = np.ones(len(points))
     for _ in range(count):
@@ -94,7 +102,7 @@ def _seeds(
         cosines = points @ points[chosen[-1]]
         distances = np.minimum(distances, np.maximum(1 - cosines.astype(np.float64), 0))
         distances[chosen[-1]] = 0
-    return points[chosen]
+    return points[chosen or [0]]
 
 
 def _sums(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -31,6 +32,17 @@ OPTIONS: Final = (
 )
 """shared by every listener; the values and their reasons are in docs/protocol.md."""
 
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is bound, not bound to
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a process listens."""
+
+    grpc: int
+    rest: int
+    metrics: int
+
 
 def make_server(max_calls: int) -> grpc.aio.Server:
     """Return a server that answers at most so many calls at once, errors as statuses."""
@@ -44,6 +56,12 @@ def serve_standard(server: grpc.aio.Server, health: Any, services: Sequence[str]
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection((*services, own, reflection.SERVICE_NAME), server)
+
+
+def local_address(address: str, port: int) -> str:
+    """Return where a process reaches its own listener at `address`, bound to a port."""
+    host = address.rpartition(":")[0]
+    return f"{_WILDCARDS.get(host, host)}:{port}"
 
 
 def bind(server: grpc.aio.Server, address: str) -> int:

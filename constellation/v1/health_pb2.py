@@ -22,36 +22,46 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from constellation.v1 import options_pb2 as constellation_dot_v1_dot_options__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/health.proto\x12\x10\x63onstellation.v1\x1a\x1egoogle/protobuf/duration.proto\"\x12\n\x10GetHealthRequest\"T\n\x11GetHealthResponse\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.constellation.v1.HealthStatus\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x15\n\x13GetReadinessRequest\"5\n\x14GetReadinessResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x14\n\x12GetLivenessRequest\"N\n\x13GetLivenessResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1a\n\x18GetDetailedHealthRequest\"\x8c\x01\n\x0f\x43omponentHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.constellation.v1.HealthStatus\x12\x0f\n\x07message\x18\x03 \x01(\t\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x01\n\x19GetDetailedHealthResponse\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.constellation.v1.HealthStatus\x12\x35\n\ncomponents\x18\x02 \x03(\x0b\x32!.constellation.v1.ComponentHealth*\x81\x01\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17HEALTH_STATUS_UNHEALTHY\x10\x03\x32\x8e\x03\n\rHealthService\x12T\n\tGetHealth\x12\".constellation.v1.GetHealthRequest\x1a#.constellation.v1.GetHealthResponse\x12]\n\x0cGetReadiness\x12%.constellation.v1.GetReadinessRequest\x1a&.constellation.v1.GetReadinessResponse\x12Z\n\x0bGetLiveness\x12$.constellation.v1.GetLivenessRequest\x1a%.constellation.v1.GetLivenessResponse\x12l\n\x11GetDetailedHealth\x12*.constellation.v1.GetDetailedHealthRequest\x1a+.constellation.v1.GetDetailedHealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onstellation/v1/health.proto\x12\x10\x63onstellation.v1\x1a\x1e\x63onstellation/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\"\x12\n\x10GetHealthRequest\"T\n\x11GetHealthResponse\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.constellation.v1.HealthStatus\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x15\n\x13GetReadinessRequest\"5\n\x14GetReadinessResponse\x12\r\n\x05ready\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x14\n\x12GetLivenessRequest\"N\n\x13GetLivenessResponse\x12\x0c\n\x04live\x18\x01 \x01(\x08\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1a\n\x18GetDetailedHealthRequest\"\x8c\x01\n\x0f\x43omponentHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x06status\x18\x02 \x01(\x0e\x32\x1e.constellation.v1.HealthStatus\x12\x0f\n\x07message\x18\x03 \x01(\t\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x01\n\x19GetDetailedHealthResponse\x12.\n\x06status\x18\x01 \x01(\x0e\x32\x1e.constellation.v1.HealthStatus\x12\x35\n\ncomponents\x18\x02 \x03(\x0b\x32!.constellation.v1.ComponentHealth*\x81\x01\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17HEALTH_STATUS_UNHEALTHY\x10\x03\x32\xbc\x04\n\rHealthService\x12\x87\x01\n\tGetHealth\x12\".constellation.v1.GetHealthRequest\x1a#.constellation.v1.GetHealthResponse\"1\x8a\xc1\x18\x1estatus=HEALTH_STATUS_UNHEALTHY\x82\xd3\xe4\x93\x02\t\x12\x07/health\x12\x83\x01\n\x0cGetReadiness\x12%.constellation.v1.GetReadinessRequest\x1a&.constellation.v1.GetReadinessResponse\"$\x8a\xc1\x18\x0bready=false\x82\xd3\xe4\x93\x02\x0f\x12\r/health/ready\x12p\n\x0bGetLiveness\x12$.constellation.v1.GetLivenessRequest\x1a%.constellation.v1.GetLivenessResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/health/live\x12\xa8\x01\n\x11GetDetailedHealth\x12*.constellation.v1.GetDetailedHealthRequest\x1a+.constellation.v1.GetDetailedHealthResponse\":\x8a\xc1\x18\x1estatus=HEALTH_STATUS_UNHEALTHY\x82\xd3\xe4\x93\x02\x12\x12\x10/health/detailedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'constellation.v1.health_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTHSTATUS']._serialized_start=674
-  _globals['_HEALTHSTATUS']._serialized_end=803
-  _globals['_GETHEALTHREQUEST']._serialized_start=83
-  _globals['_GETHEALTHREQUEST']._serialized_end=101
-  _globals['_GETHEALTHRESPONSE']._serialized_start=103
-  _globals['_GETHEALTHRESPONSE']._serialized_end=187
-  _globals['_GETREADINESSREQUEST']._serialized_start=189
-  _globals['_GETREADINESSREQUEST']._serialized_end=210
-  _globals['_GETREADINESSRESPONSE']._serialized_start=212
-  _globals['_GETREADINESSRESPONSE']._serialized_end=265
-  _globals['_GETLIVENESSREQUEST']._serialized_start=267
-  _globals['_GETLIVENESSREQUEST']._serialized_end=287
-  _globals['_GETLIVENESSRESPONSE']._serialized_start=289
-  _globals['_GETLIVENESSRESPONSE']._serialized_end=367
-  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_start=369
-  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_end=395
-  _globals['_COMPONENTHEALTH']._serialized_start=398
-  _globals['_COMPONENTHEALTH']._serialized_end=538
-  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_start=541
-  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_end=671
-  _globals['_HEALTHSERVICE']._serialized_start=806
-  _globals['_HEALTHSERVICE']._serialized_end=1204
+  _globals['_HEALTHSERVICE'].methods_by_name['GetHealth']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['GetHealth']._serialized_options = b'\212\301\030\036status=HEALTH_STATUS_UNHEALTHY\202\323\344\223\002\t\022\007/health'
+  _globals['_HEALTHSERVICE'].methods_by_name['GetReadiness']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['GetReadiness']._serialized_options = b'\212\301\030\013ready=false\202\323\344\223\002\017\022\r/health/ready'
+  _globals['_HEALTHSERVICE'].methods_by_name['GetLiveness']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['GetLiveness']._serialized_options = b'\202\323\344\223\002\016\022\014/health/live'
+  _globals['_HEALTHSERVICE'].methods_by_name['GetDetailedHealth']._loaded_options = None
+  _globals['_HEALTHSERVICE'].methods_by_name['GetDetailedHealth']._serialized_options = b'\212\301\030\036status=HEALTH_STATUS_UNHEALTHY\202\323\344\223\002\022\022\020/health/detailed'
+  _globals['_HEALTHSTATUS']._serialized_start=736
+  _globals['_HEALTHSTATUS']._serialized_end=865
+  _globals['_GETHEALTHREQUEST']._serialized_start=145
+  _globals['_GETHEALTHREQUEST']._serialized_end=163
+  _globals['_GETHEALTHRESPONSE']._serialized_start=165
+  _globals['_GETHEALTHRESPONSE']._serialized_end=249
+  _globals['_GETREADINESSREQUEST']._serialized_start=251
+  _globals['_GETREADINESSREQUEST']._serialized_end=272
+  _globals['_GETREADINESSRESPONSE']._serialized_start=274
+  _globals['_GETREADINESSRESPONSE']._serialized_end=327
+  _globals['_GETLIVENESSREQUEST']._serialized_start=329
+  _globals['_GETLIVENESSREQUEST']._serialized_end=349
+  _globals['_GETLIVENESSRESPONSE']._serialized_start=351
+  _globals['_GETLIVENESSRESPONSE']._serialized_end=429
+  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_start=431
+  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_end=457
+  _globals['_COMPONENTHEALTH']._serialized_start=460
+  _globals['_COMPONENTHEALTH']._serialized_end=600
+  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_start=603
+  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_end=733
+  _globals['_HEALTHSERVICE']._serialized_start=868
+  _globals['_HEALTHSERVICE']._serialized_end=1440
 # @@protoc_insertion_point(module_scope)

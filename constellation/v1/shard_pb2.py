@@ -23,53 +23,64 @@ _sym_db = _symbol_database.Default()
 
 
 from constellation.v1 import patterns_pb2 as constellation_dot_v1_dot_patterns__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63onstellation/v1/shard.proto\x12\x10\x63onstellation.v1\x1a\x1f\x63onstellation/v1/patterns.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eGetInfoRequest\"\x83\x02\n\x0fGetInfoResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05store\x18\x05 \x01(\t\x12\x11\n\tdimension\x18\x06 \x01(\r\x12\x13\n\x0bmax_devices\x18\x07 \x01(\x04\x12\x19\n\x11quality_threshold\x18\x08 \x01(\x02\x12\x17\n\x0fshare_threshold\x18\t \x01(\x02\x12\x13\n\x0bk_anonymity\x18\n \x01(\r\x12.\n\nstarted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0fGetStatsRequest\"\x88\x05\n\x10GetStatsResponse\x12\x15\n\rtotal_devices\x18\x01 \x01(\x04\x12\x16\n\x0e\x61\x63tive_devices\x18\x02 \x01(\x04\x12\x0f\n\x07streams\x18\x03 \x01(\x04\x12\x10\n\x08patterns\x18\x04 \x01(\x04\x12\x16\n\x0eindex_patterns\x18\x05 \x01(\x04\x12\x10\n\x08\x63ontents\x18\x06 \x01(\x04\x12\x18\n\x10syncs_per_minute\x18\x07 \x01(\x04\x12&\n\x19sync_latency_mean_seconds\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12%\n\x18sync_latency_p99_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63ommits\x18\n \x01(\x04\x12\x1e\n\x11\x64\x65ltas_per_commit\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x16\n\x0e\x64\x65ltas_applied\x18\x0c \x01(\x04\x12\x18\n\x10\x64\x65ltas_duplicate\x18\r \x01(\x04\x12\x19\n\x11patterns_rejected\x18\x0e \x01(\x04\x12\x18\n\x10recovery_seconds\x18\x0f \x01(\x01\x12\x12\n\nindex_kind\x18\x10 \x01(\t\x12/\n\x06global\x18\x11 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\x0b\n\x03lsn\x18\x12 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x13 \x01(\x04\x12\x10\n\x08round_id\x18\x14 \x01(\x04\x12\x10\n\x08\x63lusters\x18\x15 \x01(\r\x12\x18\n\x10\x63odebook_version\x18\x16 \x01(\x04\x42\x1c\n\x1a_sync_latency_mean_secondsB\x1b\n\x19_sync_latency_p99_secondsB\x14\n\x12_deltas_per_commit\"\x13\n\x11ListShardsRequest\"*\n\x05Shard\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"R\n\x12ListShardsResponse\x12\x13\n\x0bmap_version\x18\x01 \x01(\x04\x12\'\n\x06shards\x18\x02 \x03(\x0b\x32\x17.constellation.v1.Shard\"\xc0\x01\n\x07\x43ontent\x12\x12\n\ncontent_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x33\n\x0c\x63ontent_type\x18\x03 \x01(\x0e\x32\x1d.constellation.v1.ContentType\x12\x0e\n\x06genres\x18\x04 \x03(\t\x12\x0c\n\x04year\x18\x05 \x01(\r\x12,\n\x08\x65ncoding\x18\x06 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\x11\n\tembedding\x18\x07 \x01(\x0c\"@\n\x11\x41\x64\x64\x43ontentRequest\x12+\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x19.constellation.v1.Content\"A\n\x12\x41\x64\x64\x43ontentResponse\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x01 \x01(\r\x12\x16\n\x0ereplaced_count\x18\x02 \x01(\r\"\'\n\x11GetContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\t\"@\n\x12GetContentResponse\x12*\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x19.constellation.v1.Content\"T\n\x12ListContentRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x17\n\x0fomit_embeddings\x18\x03 \x01(\x08\"[\n\x13ListContentResponse\x12+\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x19.constellation.v1.Content\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9e\x01\n\x15SearchPatternsRequest\x12\x14\n\nembeddings\x18\x01 \x01(\x0cH\x00\x12\x14\n\ncontent_id\x18\x02 \x01(\tH\x00\x12\x13\n\tdevice_id\x18\x03 \x01(\x0cH\x00\x12,\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\r\n\x05limit\x18\x05 \x01(\rB\x07\n\x05query\"b\n\x16SearchPatternsResponse\x12\x32\n\x08patterns\x18\x01 \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x14\n\x0csimilarities\x18\x02 \x03(\x02\"9\n\x0c\x44rainRequest\x12)\n\x06spread\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\" \n\rDrainResponse\x12\x0f\n\x07streams\x18\x01 \x01(\r2\xc7\x05\n\x0cShardService\x12N\n\x07GetInfo\x12 .constellation.v1.GetInfoRequest\x1a!.constellation.v1.GetInfoResponse\x12Q\n\x08GetStats\x12!.constellation.v1.GetStatsRequest\x1a\".constellation.v1.GetStatsResponse\x12W\n\nListShards\x12#.constellation.v1.ListShardsRequest\x1a$.constellation.v1.ListShardsResponse\x12W\n\nAddContent\x12#.constellation.v1.AddContentRequest\x1a$.constellation.v1.AddContentResponse\x12W\n\nGetContent\x12#.constellation.v1.GetContentRequest\x1a$.constellation.v1.GetContentResponse\x12Z\n\x0bListContent\x12$.constellation.v1.ListContentRequest\x1a%.constellation.v1.ListContentResponse\x12\x63\n\x0eSearchPatterns\x12\'.constellation.v1.SearchPatternsRequest\x1a(.constellation.v1.SearchPatternsResponse\x12H\n\x05\x44rain\x12\x1e.constellation.v1.DrainRequest\x1a\x1f.constellation.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63onstellation/v1/shard.proto\x12\x10\x63onstellation.v1\x1a\x1f\x63onstellation/v1/patterns.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eGetInfoRequest\"\x83\x02\n\x0fGetInfoResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05store\x18\x05 \x01(\t\x12\x11\n\tdimension\x18\x06 \x01(\r\x12\x13\n\x0bmax_devices\x18\x07 \x01(\x04\x12\x19\n\x11quality_threshold\x18\x08 \x01(\x02\x12\x17\n\x0fshare_threshold\x18\t \x01(\x02\x12\x13\n\x0bk_anonymity\x18\n \x01(\r\x12.\n\nstarted_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x11\n\x0fGetStatsRequest\"\x88\x05\n\x10GetStatsResponse\x12\x15\n\rtotal_devices\x18\x01 \x01(\x04\x12\x16\n\x0e\x61\x63tive_devices\x18\x02 \x01(\x04\x12\x0f\n\x07streams\x18\x03 \x01(\x04\x12\x10\n\x08patterns\x18\x04 \x01(\x04\x12\x16\n\x0eindex_patterns\x18\x05 \x01(\x04\x12\x10\n\x08\x63ontents\x18\x06 \x01(\x04\x12\x18\n\x10syncs_per_minute\x18\x07 \x01(\x04\x12&\n\x19sync_latency_mean_seconds\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12%\n\x18sync_latency_p99_seconds\x18\t \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x63ommits\x18\n \x01(\x04\x12\x1e\n\x11\x64\x65ltas_per_commit\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x16\n\x0e\x64\x65ltas_applied\x18\x0c \x01(\x04\x12\x18\n\x10\x64\x65ltas_duplicate\x18\r \x01(\x04\x12\x19\n\x11patterns_rejected\x18\x0e \x01(\x04\x12\x18\n\x10recovery_seconds\x18\x0f \x01(\x01\x12\x12\n\nindex_kind\x18\x10 \x01(\t\x12/\n\x06global\x18\x11 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\x0b\n\x03lsn\x18\x12 \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x13 \x01(\x04\x12\x10\n\x08round_id\x18\x14 \x01(\x04\x12\x10\n\x08\x63lusters\x18\x15 \x01(\r\x12\x18\n\x10\x63odebook_version\x18\x16 \x01(\x04\x42\x1c\n\x1a_sync_latency_mean_secondsB\x1b\n\x19_sync_latency_p99_secondsB\x14\n\x12_deltas_per_commit\"\x13\n\x11ListShardsRequest\"*\n\x05Shard\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"R\n\x12ListShardsResponse\x12\x13\n\x0bmap_version\x18\x01 \x01(\x04\x12\'\n\x06shards\x18\x02 \x03(\x0b\x32\x17.constellation.v1.Shard\"\xc0\x01\n\x07\x43ontent\x12\x12\n\ncontent_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x33\n\x0c\x63ontent_type\x18\x03 \x01(\x0e\x32\x1d.constellation.v1.ContentType\x12\x0e\n\x06genres\x18\x04 \x03(\t\x12\x0c\n\x04year\x18\x05 \x01(\r\x12,\n\x08\x65ncoding\x18\x06 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\x11\n\tembedding\x18\x07 \x01(\x0c\"@\n\x11\x41\x64\x64\x43ontentRequest\x12+\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x19.constellation.v1.Content\"A\n\x12\x41\x64\x64\x43ontentResponse\x12\x13\n\x0b\x61\x64\x64\x65\x64_count\x18\x01 \x01(\r\x12\x16\n\x0ereplaced_count\x18\x02 \x01(\r\"\'\n\x11GetContentRequest\x12\x12\n\ncontent_id\x18\x01 \x01(\t\"@\n\x12GetContentResponse\x12*\n\x07\x63ontent\x18\x01 \x01(\x0b\x32\x19.constellation.v1.Content\"T\n\x12ListContentRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x17\n\x0fomit_embeddings\x18\x03 \x01(\x08\"[\n\x13ListContentResponse\x12+\n\x08\x63ontents\x18\x01 \x03(\x0b\x32\x19.constellation.v1.Content\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9e\x01\n\x15SearchPatternsRequest\x12\x14\n\nembeddings\x18\x01 \x01(\x0cH\x00\x12\x14\n\ncontent_id\x18\x02 \x01(\tH\x00\x12\x13\n\tdevice_id\x18\x03 \x01(\x0cH\x00\x12,\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\r\n\x05limit\x18\x05 \x01(\rB\x07\n\x05query\"b\n\x16SearchPatternsResponse\x12\x32\n\x08patterns\x18\x01 \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x14\n\x0csimilarities\x18\x02 \x03(\x02\"9\n\x0c\x44rainRequest\x12)\n\x06spread\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\" \n\rDrainResponse\x12\x0f\n\x07streams\x18\x01 \x01(\r2\xce\x06\n\x0cShardService\x12\x64\n\x07GetInfo\x12 .constellation.v1.GetInfoRequest\x1a!.constellation.v1.GetInfoResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/info\x12h\n\x08GetStats\x12!.constellation.v1.GetStatsRequest\x1a\".constellation.v1.GetStatsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/stats\x12o\n\nListShards\x12#.constellation.v1.ListShardsRequest\x1a$.constellation.v1.ListShardsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/shards\x12s\n\nAddContent\x12#.constellation.v1.AddContentRequest\x1a$.constellation.v1.AddContentResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/content:\x01*\x12}\n\nGetContent\x12#.constellation.v1.GetContentRequest\x1a$.constellation.v1.GetContentResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/content/{content_id}\x12Z\n\x0bListContent\x12$.constellation.v1.ListContentRequest\x1a%.constellation.v1.ListContentResponse\x12\x63\n\x0eSearchPatterns\x12\'.constellation.v1.SearchPatternsRequest\x1a(.constellation.v1.SearchPatternsResponse\x12H\n\x05\x44rain\x12\x1e.constellation.v1.DrainRequest\x1a\x1f.constellation.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'constellation.v1.shard_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETINFOREQUEST']._serialized_start=148
-  _globals['_GETINFOREQUEST']._serialized_end=164
-  _globals['_GETINFORESPONSE']._serialized_start=167
-  _globals['_GETINFORESPONSE']._serialized_end=426
-  _globals['_GETSTATSREQUEST']._serialized_start=428
-  _globals['_GETSTATSREQUEST']._serialized_end=445
-  _globals['_GETSTATSRESPONSE']._serialized_start=448
-  _globals['_GETSTATSRESPONSE']._serialized_end=1096
-  _globals['_LISTSHARDSREQUEST']._serialized_start=1098
-  _globals['_LISTSHARDSREQUEST']._serialized_end=1117
-  _globals['_SHARD']._serialized_start=1119
-  _globals['_SHARD']._serialized_end=1161
-  _globals['_LISTSHARDSRESPONSE']._serialized_start=1163
-  _globals['_LISTSHARDSRESPONSE']._serialized_end=1245
-  _globals['_CONTENT']._serialized_start=1248
-  _globals['_CONTENT']._serialized_end=1440
-  _globals['_ADDCONTENTREQUEST']._serialized_start=1442
-  _globals['_ADDCONTENTREQUEST']._serialized_end=1506
-  _globals['_ADDCONTENTRESPONSE']._serialized_start=1508
-  _globals['_ADDCONTENTRESPONSE']._serialized_end=1573
-  _globals['_GETCONTENTREQUEST']._serialized_start=1575
-  _globals['_GETCONTENTREQUEST']._serialized_end=1614
-  _globals['_GETCONTENTRESPONSE']._serialized_start=1616
-  _globals['_GETCONTENTRESPONSE']._serialized_end=1680
-  _globals['_LISTCONTENTREQUEST']._serialized_start=1682
-  _globals['_LISTCONTENTREQUEST']._serialized_end=1766
-  _globals['_LISTCONTENTRESPONSE']._serialized_start=1768
-  _globals['_LISTCONTENTRESPONSE']._serialized_end=1859
-  _globals['_SEARCHPATTERNSREQUEST']._serialized_start=1862
-  _globals['_SEARCHPATTERNSREQUEST']._serialized_end=2020
-  _globals['_SEARCHPATTERNSRESPONSE']._serialized_start=2022
-  _globals['_SEARCHPATTERNSRESPONSE']._serialized_end=2120
-  _globals['_DRAINREQUEST']._serialized_start=2122
-  _globals['_DRAINREQUEST']._serialized_end=2179
-  _globals['_DRAINRESPONSE']._serialized_start=2181
-  _globals['_DRAINRESPONSE']._serialized_end=2213
-  _globals['_SHARDSERVICE']._serialized_start=2216
-  _globals['_SHARDSERVICE']._serialized_end=2927
+  _globals['_SHARDSERVICE'].methods_by_name['GetInfo']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['GetInfo']._serialized_options = b'\202\323\344\223\002\016\022\014/api/v1/info'
+  _globals['_SHARDSERVICE'].methods_by_name['GetStats']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['GetStats']._serialized_options = b'\202\323\344\223\002\017\022\r/api/v1/stats'
+  _globals['_SHARDSERVICE'].methods_by_name['ListShards']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['ListShards']._serialized_options = b'\202\323\344\223\002\020\022\016/api/v1/shards'
+  _globals['_SHARDSERVICE'].methods_by_name['AddContent']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['AddContent']._serialized_options = b'\202\323\344\223\002\024\"\017/api/v1/content:\001*'
+  _globals['_SHARDSERVICE'].methods_by_name['GetContent']._loaded_options = None
+  _globals['_SHARDSERVICE'].methods_by_name['GetContent']._serialized_options = b'\202\323\344\223\002\036\022\034/api/v1/content/{content_id}'
+  _globals['_GETINFOREQUEST']._serialized_start=178
+  _globals['_GETINFOREQUEST']._serialized_end=194
+  _globals['_GETINFORESPONSE']._serialized_start=197
+  _globals['_GETINFORESPONSE']._serialized_end=456
+  _globals['_GETSTATSREQUEST']._serialized_start=458
+  _globals['_GETSTATSREQUEST']._serialized_end=475
+  _globals['_GETSTATSRESPONSE']._serialized_start=478
+  _globals['_GETSTATSRESPONSE']._serialized_end=1126
+  _globals['_LISTSHARDSREQUEST']._serialized_start=1128
+  _globals['_LISTSHARDSREQUEST']._serialized_end=1147
+  _globals['_SHARD']._serialized_start=1149
+  _globals['_SHARD']._serialized_end=1191
+  _globals['_LISTSHARDSRESPONSE']._serialized_start=1193
+  _globals['_LISTSHARDSRESPONSE']._serialized_end=1275
+  _globals['_CONTENT']._serialized_start=1278
+  _globals['_CONTENT']._serialized_end=1470
+  _globals['_ADDCONTENTREQUEST']._serialized_start=1472
+  _globals['_ADDCONTENTREQUEST']._serialized_end=1536
+  _globals['_ADDCONTENTRESPONSE']._serialized_start=1538
+  _globals['_ADDCONTENTRESPONSE']._serialized_end=1603
+  _globals['_GETCONTENTREQUEST']._serialized_start=1605
+  _globals['_GETCONTENTREQUEST']._serialized_end=1644
+  _globals['_GETCONTENTRESPONSE']._serialized_start=1646
+  _globals['_GETCONTENTRESPONSE']._serialized_end=1710
+  _globals['_LISTCONTENTREQUEST']._serialized_start=1712
+  _globals['_LISTCONTENTREQUEST']._serialized_end=1796
+  _globals['_LISTCONTENTRESPONSE']._serialized_start=1798
+  _globals['_LISTCONTENTRESPONSE']._serialized_end=1889
+  _globals['_SEARCHPATTERNSREQUEST']._serialized_start=1892
+  _globals['_SEARCHPATTERNSREQUEST']._serialized_end=2050
+  _globals['_SEARCHPATTERNSRESPONSE']._serialized_start=2052
+  _globals['_SEARCHPATTERNSRESPONSE']._serialized_end=2150
+  _globals['_DRAINREQUEST']._serialized_start=2152
+  _globals['_DRAINREQUEST']._serialized_end=2209
+  _globals['_DRAINRESPONSE']._serialized_start=2211
+  _globals['_DRAINRESPONSE']._serialized_end=2243
+  _globals['_SHARDSERVICE']._serialized_start=2246
+  _globals['_SHARDSERVICE']._serialized_end=3092
 # @@protoc_insertion_point(module_scope)

@@ -23,55 +23,60 @@ _sym_db = _symbol_database.Default()
 
 
 from constellation.v1 import patterns_pb2 as constellation_dot_v1_dot_patterns__pb2
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63onstellation/v1/sync.proto\x12\x10\x63onstellation.v1\x1a\x1f\x63onstellation/v1/patterns.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xf5\x01\n\x0bSyncRequest\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.constellation.v1.HelloH\x00\x12(\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x17.constellation.v1.DeltaH\x00\x12\x31\n\nglobal_ack\x18\x03 \x01(\x0b\x32\x1b.constellation.v1.GlobalAckH\x00\x12\x30\n\theartbeat\x18\x04 \x01(\x0b\x32\x1b.constellation.v1.HeartbeatH\x00\x12$\n\x03\x62ye\x18\x05 \x01(\x0b\x32\x15.constellation.v1.ByeH\x00\x42\x07\n\x05\x66rame\"\x91\x03\n\x0cSyncResponse\x12,\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.constellation.v1.WelcomeH\x00\x12/\n\tdelta_ack\x18\x02 \x01(\x0b\x32\x1a.constellation.v1.DeltaAckH\x00\x12\x37\n\rglobal_update\x18\x03 \x01(\x0b\x32\x1e.constellation.v1.GlobalUpdateH\x00\x12.\n\x08throttle\x18\x04 \x01(\x0b\x32\x1a.constellation.v1.ThrottleH\x00\x12.\n\x08redirect\x18\x05 \x01(\x0b\x32\x1a.constellation.v1.RedirectH\x00\x12(\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x17.constellation.v1.DrainH\x00\x12\x30\n\theartbeat\x18\x07 \x01(\x0b\x32\x1b.constellation.v1.HeartbeatH\x00\x12$\n\x03\x62ye\x18\x08 \x01(\x0b\x32\x15.constellation.v1.ByeH\x00\x42\x07\n\x05\x66rame\"\x8a\x02\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x16\n\x0elast_acked_seq\x18\x03 \x01(\x04\x12/\n\x06global\x18\x04 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\x18\n\x10held_similar_ids\x18\x05 \x01(\x0c\x12-\n\tencodings\x18\x06 \x03(\x0e\x32\x1a.constellation.v1.Encoding\x12\x13\n\x0bsdk_version\x18\x07 \x01(\t\x12\x18\n\x10pattern_capacity\x18\x08 \x01(\r\x12\x18\n\x10held_cluster_ids\x18\t \x01(\x0c\"\xa9\x03\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x14\n\x0c\x65xpected_seq\x18\x02 \x01(\x04\x12\x13\n\x0bresync_full\x18\x03 \x01(\x08\x12,\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\x1b\n\x13max_inflight_deltas\x18\x05 \x01(\r\x12\x1e\n\x16max_patterns_per_delta\x18\x06 \x01(\r\x12\x14\n\x0cmax_patterns\x18\x07 \x01(\r\x12\x35\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rsync_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsync_jitter\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11quality_threshold\x18\x0b \x01(\x02\x12/\n\x06global\x18\x0c \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\"o\n\tGlobalAck\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x30\n\x07version\x18\x02 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\x0b\n\tHeartbeat\"2\n\x03\x42ye\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.constellation.v1.ByeReason\"f\n\x08Throttle\x12,\n\tdelay_min\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_max\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x01\n\x08Redirect\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12,\n\tdelay_min\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_max\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x90\x01\n\x05\x44rain\x12+\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_min\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_max\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"?\n\x15RegisterDeviceRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Hello\"D\n\x16RegisterDeviceResponse\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.constellation.v1.Welcome\"e\n\x13PushPatternsRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12&\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x17.constellation.v1.Delta\"?\n\x14PushPatternsResponse\x12\'\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x1a.constellation.v1.DeltaAck\"\xd6\x01\n\x13PullPatternsRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12/\n\x06global\x18\x02 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\x18\n\x10held_similar_ids\x18\x03 \x01(\x0c\x12-\n\tencodings\x18\x04 \x03(\x0e\x32\x1a.constellation.v1.Encoding\x12\x18\n\x10pattern_capacity\x18\x05 \x01(\r\x12\x18\n\x10held_cluster_ids\x18\x06 \x01(\x0c\"F\n\x14PullPatternsResponse\x12.\n\x06update\x18\x01 \x01(\x0b\x32\x1e.constellation.v1.GlobalUpdate\"*\n\x15GetSyncVersionRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\"s\n\x16GetSyncVersionResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x13\n\x0bthrough_seq\x18\x02 \x01(\x04\x12/\n\x06global\x18\x03 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion*U\n\tByeReason\x12\x1a\n\x16\x42YE_REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42YE_REASON_DONE\x10\x01\x12\x17\n\x13\x42YE_REASON_SHUTDOWN\x10\x02\x32\xe0\x03\n\x0bSyncService\x12\x63\n\x0eRegisterDevice\x12\'.constellation.v1.RegisterDeviceRequest\x1a(.constellation.v1.RegisterDeviceResponse\x12I\n\x04Sync\x12\x1d.constellation.v1.SyncRequest\x1a\x1e.constellation.v1.SyncResponse(\x01\x30\x01\x12]\n\x0cPushPatterns\x12%.constellation.v1.PushPatternsRequest\x1a&.constellation.v1.PushPatternsResponse\x12]\n\x0cPullPatterns\x12%.constellation.v1.PullPatternsRequest\x1a&.constellation.v1.PullPatternsResponse\x12\x63\n\x0eGetSyncVersion\x12\'.constellation.v1.GetSyncVersionRequest\x1a(.constellation.v1.GetSyncVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63onstellation/v1/sync.proto\x12\x10\x63onstellation.v1\x1a\x1f\x63onstellation/v1/patterns.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xf5\x01\n\x0bSyncRequest\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.constellation.v1.HelloH\x00\x12(\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x17.constellation.v1.DeltaH\x00\x12\x31\n\nglobal_ack\x18\x03 \x01(\x0b\x32\x1b.constellation.v1.GlobalAckH\x00\x12\x30\n\theartbeat\x18\x04 \x01(\x0b\x32\x1b.constellation.v1.HeartbeatH\x00\x12$\n\x03\x62ye\x18\x05 \x01(\x0b\x32\x15.constellation.v1.ByeH\x00\x42\x07\n\x05\x66rame\"\x91\x03\n\x0cSyncResponse\x12,\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.constellation.v1.WelcomeH\x00\x12/\n\tdelta_ack\x18\x02 \x01(\x0b\x32\x1a.constellation.v1.DeltaAckH\x00\x12\x37\n\rglobal_update\x18\x03 \x01(\x0b\x32\x1e.constellation.v1.GlobalUpdateH\x00\x12.\n\x08throttle\x18\x04 \x01(\x0b\x32\x1a.constellation.v1.ThrottleH\x00\x12.\n\x08redirect\x18\x05 \x01(\x0b\x32\x1a.constellation.v1.RedirectH\x00\x12(\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x17.constellation.v1.DrainH\x00\x12\x30\n\theartbeat\x18\x07 \x01(\x0b\x32\x1b.constellation.v1.HeartbeatH\x00\x12$\n\x03\x62ye\x18\x08 \x01(\x0b\x32\x15.constellation.v1.ByeH\x00\x42\x07\n\x05\x66rame\"\x8a\x02\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12\x16\n\x0elast_acked_seq\x18\x03 \x01(\x04\x12/\n\x06global\x18\x04 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\x18\n\x10held_similar_ids\x18\x05 \x01(\x0c\x12-\n\tencodings\x18\x06 \x03(\x0e\x32\x1a.constellation.v1.Encoding\x12\x13\n\x0bsdk_version\x18\x07 \x01(\t\x12\x18\n\x10pattern_capacity\x18\x08 \x01(\r\x12\x18\n\x10held_cluster_ids\x18\t \x01(\x0c\"\xa9\x03\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x14\n\x0c\x65xpected_seq\x18\x02 \x01(\x04\x12\x13\n\x0bresync_full\x18\x03 \x01(\x08\x12,\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\x1b\n\x13max_inflight_deltas\x18\x05 \x01(\r\x12\x1e\n\x16max_patterns_per_delta\x18\x06 \x01(\r\x12\x14\n\x0cmax_patterns\x18\x07 \x01(\r\x12\x35\n\x12heartbeat_interval\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rsync_interval\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsync_jitter\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11quality_threshold\x18\x0b \x01(\x02\x12/\n\x06global\x18\x0c \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\"o\n\tGlobalAck\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x30\n\x07version\x18\x02 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\"\x0b\n\tHeartbeat\"2\n\x03\x42ye\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.constellation.v1.ByeReason\"f\n\x08Throttle\x12,\n\tdelay_min\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_max\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x89\x01\n\x08Redirect\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12,\n\tdelay_min\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_max\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x90\x01\n\x05\x44rain\x12+\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_min\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tdelay_max\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"?\n\x15RegisterDeviceRequest\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Hello\"D\n\x16RegisterDeviceResponse\x12*\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.constellation.v1.Welcome\"e\n\x13PushPatternsRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\x13\n\x0bincarnation\x18\x02 \x01(\x04\x12&\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x17.constellation.v1.Delta\"?\n\x14PushPatternsResponse\x12\'\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x1a.constellation.v1.DeltaAck\"\xd6\x01\n\x13PullPatternsRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12/\n\x06global\x18\x02 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\x18\n\x10held_similar_ids\x18\x03 \x01(\x0c\x12-\n\tencodings\x18\x04 \x03(\x0e\x32\x1a.constellation.v1.Encoding\x12\x18\n\x10pattern_capacity\x18\x05 \x01(\r\x12\x18\n\x10held_cluster_ids\x18\x06 \x01(\x0c\"F\n\x14PullPatternsResponse\x12.\n\x06update\x18\x01 \x01(\x0b\x32\x1e.constellation.v1.GlobalUpdate\"*\n\x15GetSyncVersionRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\"s\n\x16GetSyncVersionResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x13\n\x0bthrough_seq\x18\x02 \x01(\x04\x12/\n\x06global\x18\x03 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion*U\n\tByeReason\x12\x1a\n\x16\x42YE_REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42YE_REASON_DONE\x10\x01\x12\x17\n\x13\x42YE_REASON_SHUTDOWN\x10\x02\x32\x98\x04\n\x0bSyncService\x12\x63\n\x0eRegisterDevice\x12\'.constellation.v1.RegisterDeviceRequest\x1a(.constellation.v1.RegisterDeviceResponse\x12I\n\x04Sync\x12\x1d.constellation.v1.SyncRequest\x1a\x1e.constellation.v1.SyncResponse(\x01\x30\x01\x12v\n\x0cPushPatterns\x12%.constellation.v1.PushPatternsRequest\x1a&.constellation.v1.PushPatternsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/sync:\x01*\x12]\n\x0cPullPatterns\x12%.constellation.v1.PullPatternsRequest\x1a&.constellation.v1.PullPatternsResponse\x12\x81\x01\n\x0eGetSyncVersion\x12\'.constellation.v1.GetSyncVersionRequest\x1a(.constellation.v1.GetSyncVersionResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/sync/versionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'constellation.v1.sync_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BYEREASON']._serialized_start=2810
-  _globals['_BYEREASON']._serialized_end=2895
-  _globals['_SYNCREQUEST']._serialized_start=140
-  _globals['_SYNCREQUEST']._serialized_end=385
-  _globals['_SYNCRESPONSE']._serialized_start=388
-  _globals['_SYNCRESPONSE']._serialized_end=789
-  _globals['_HELLO']._serialized_start=792
-  _globals['_HELLO']._serialized_end=1058
-  _globals['_WELCOME']._serialized_start=1061
-  _globals['_WELCOME']._serialized_end=1486
-  _globals['_GLOBALACK']._serialized_start=1488
-  _globals['_GLOBALACK']._serialized_end=1599
-  _globals['_HEARTBEAT']._serialized_start=1601
-  _globals['_HEARTBEAT']._serialized_end=1612
-  _globals['_BYE']._serialized_start=1614
-  _globals['_BYE']._serialized_end=1664
-  _globals['_THROTTLE']._serialized_start=1666
-  _globals['_THROTTLE']._serialized_end=1768
-  _globals['_REDIRECT']._serialized_start=1771
-  _globals['_REDIRECT']._serialized_end=1908
-  _globals['_DRAIN']._serialized_start=1911
-  _globals['_DRAIN']._serialized_end=2055
-  _globals['_REGISTERDEVICEREQUEST']._serialized_start=2057
-  _globals['_REGISTERDEVICEREQUEST']._serialized_end=2120
-  _globals['_REGISTERDEVICERESPONSE']._serialized_start=2122
-  _globals['_REGISTERDEVICERESPONSE']._serialized_end=2190
-  _globals['_PUSHPATTERNSREQUEST']._serialized_start=2192
-  _globals['_PUSHPATTERNSREQUEST']._serialized_end=2293
-  _globals['_PUSHPATTERNSRESPONSE']._serialized_start=2295
-  _globals['_PUSHPATTERNSRESPONSE']._serialized_end=2358
-  _globals['_PULLPATTERNSREQUEST']._serialized_start=2361
-  _globals['_PULLPATTERNSREQUEST']._serialized_end=2575
-  _globals['_PULLPATTERNSRESPONSE']._serialized_start=2577
-  _globals['_PULLPATTERNSRESPONSE']._serialized_end=2647
-  _globals['_GETSYNCVERSIONREQUEST']._serialized_start=2649
-  _globals['_GETSYNCVERSIONREQUEST']._serialized_end=2691
-  _globals['_GETSYNCVERSIONRESPONSE']._serialized_start=2693
-  _globals['_GETSYNCVERSIONRESPONSE']._serialized_end=2808
-  _globals['_SYNCSERVICE']._serialized_start=2898
-  _globals['_SYNCSERVICE']._serialized_end=3378
+  _globals['_SYNCSERVICE'].methods_by_name['PushPatterns']._loaded_options = None
+  _globals['_SYNCSERVICE'].methods_by_name['PushPatterns']._serialized_options = b'\202\323\344\223\002\021\"\014/api/v1/sync:\001*'
+  _globals['_SYNCSERVICE'].methods_by_name['GetSyncVersion']._loaded_options = None
+  _globals['_SYNCSERVICE'].methods_by_name['GetSyncVersion']._serialized_options = b'\202\323\344\223\002\026\022\024/api/v1/sync/version'
+  _globals['_BYEREASON']._serialized_start=2840
+  _globals['_BYEREASON']._serialized_end=2925
+  _globals['_SYNCREQUEST']._serialized_start=170
+  _globals['_SYNCREQUEST']._serialized_end=415
+  _globals['_SYNCRESPONSE']._serialized_start=418
+  _globals['_SYNCRESPONSE']._serialized_end=819
+  _globals['_HELLO']._serialized_start=822
+  _globals['_HELLO']._serialized_end=1088
+  _globals['_WELCOME']._serialized_start=1091
+  _globals['_WELCOME']._serialized_end=1516
+  _globals['_GLOBALACK']._serialized_start=1518
+  _globals['_GLOBALACK']._serialized_end=1629
+  _globals['_HEARTBEAT']._serialized_start=1631
+  _globals['_HEARTBEAT']._serialized_end=1642
+  _globals['_BYE']._serialized_start=1644
+  _globals['_BYE']._serialized_end=1694
+  _globals['_THROTTLE']._serialized_start=1696
+  _globals['_THROTTLE']._serialized_end=1798
+  _globals['_REDIRECT']._serialized_start=1801
+  _globals['_REDIRECT']._serialized_end=1938
+  _globals['_DRAIN']._serialized_start=1941
+  _globals['_DRAIN']._serialized_end=2085
+  _globals['_REGISTERDEVICEREQUEST']._serialized_start=2087
+  _globals['_REGISTERDEVICEREQUEST']._serialized_end=2150
+  _globals['_REGISTERDEVICERESPONSE']._serialized_start=2152
+  _globals['_REGISTERDEVICERESPONSE']._serialized_end=2220
+  _globals['_PUSHPATTERNSREQUEST']._serialized_start=2222
+  _globals['_PUSHPATTERNSREQUEST']._serialized_end=2323
+  _globals['_PUSHPATTERNSRESPONSE']._serialized_start=2325
+  _globals['_PUSHPATTERNSRESPONSE']._serialized_end=2388
+  _globals['_PULLPATTERNSREQUEST']._serialized_start=2391
+  _globals['_PULLPATTERNSREQUEST']._serialized_end=2605
+  _globals['_PULLPATTERNSRESPONSE']._serialized_start=2607
+  _globals['_PULLPATTERNSRESPONSE']._serialized_end=2677
+  _globals['_GETSYNCVERSIONREQUEST']._serialized_start=2679
+  _globals['_GETSYNCVERSIONREQUEST']._serialized_end=2721
+  _globals['_GETSYNCVERSIONRESPONSE']._serialized_start=2723
+  _globals['_GETSYNCVERSIONRESPONSE']._serialized_end=2838
+  _globals['_SYNCSERVICE']._serialized_start=2928
+  _globals['_SYNCSERVICE']._serialized_end=3464
 # @@protoc_insertion_point(module_scope)

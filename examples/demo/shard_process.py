@@ -88,7 +88,7 @@ class ShardProcess:
         process = await asyncio.create_subprocess_exec(
             COMMAND,
             "serve",
-            env=self._environment() | REGION | LOWERED | {"GRPC_ADDR": self.address, "METRICS_ADDR": "127.0.0.1:0"},
+            env=self._environment() | REGION | LOWERED | {"GRPC_ADDR": self.address, "METRICS_ADDR": "127.0.0.1:0", "REST_ADDR": "127.0.0.1:0"},
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is ours; we end the shard

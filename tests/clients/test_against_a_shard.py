@@ -46,7 +46,7 @@ def free_address() -> str:
 async def serve_process(address: str, data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `constellation serve`; killed, not stopped, in the end."""
     environment = {**os.environ, "GRPC_ADDR": address, "DATA_DIR": str(data_dir)}
-    environment["METRICS_ADDR"] = "127.0.0.1:0"
+    environment |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "constellation", "serve",
         env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,

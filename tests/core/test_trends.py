@@ -199,7 +199,7 @@ def test_a_trend_that_was_over_begins_anew() -> None:
 
 
 def test_below_two_the_threshold_itself_keeps_a_trend() -> None:
-    assert is_trending(_surprises([1.5] * 24), 1.5).tolist() == [True]
+    assert trending_since(_surprises([1.5] * 24), 1.5).tolist() == [0]
 
 
 def test_without_a_threshold_everything_trends() -> None:

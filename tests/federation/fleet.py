@@ -38,6 +38,7 @@ def federation_config(addresses: Sequence[str], **settings: Any) -> FederationCo
     defaults: dict[str, Any] = {
         "shard_addrs": Addresses(tuple(addresses)),
         "grpc_addr": Address("127.0.0.1:0"),
+        "rest_addr": Address("127.0.0.1:0"),
         "metrics_addr": Address("127.0.0.1:0"),
         "federation_interval_secs": Seconds(0),
         "catch_up_seconds": Interval(1e9),

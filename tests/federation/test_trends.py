@@ -188,6 +188,22 @@ def test_a_trend_that_lasts_stays_global_though_shards_see_less_of_it_than_the_s
     assert [trend.is_global for trend in never_seen] == [False]
 
 
+def test_a_shard_has_to_pass_its_share_of_the_floor() -> None:
+    shards = [_shard(n, "", [40.0, 40.0]) for n in range(20)]
+
+    found = federated_trends(shards, TrendRules(floor=50), 1)
+
+    assert [trend.is_global for trend in found] == [True]
+
+
+def test_one_device_surprises_no_shard_however_many_there_are() -> None:
+    shards = [_shard(n, "", [0.0] * 166 + [1.0, 1.0], []) for n in range(20)]
+
+    found = federated_trends(shards, TrendRules(floor=1, min_devices=20), 2)
+
+    assert [(trend.subject, trend.is_global) for trend in found] == [(0, False)]
+
+
 def test_a_trend_is_over_after_three_hours_as_usual() -> None:
     lists = [
         federated_trends([_shard(n, "", [*UP, *[10.0] * quiet]) for n in range(4)], TrendRules(), 1)
@@ -235,6 +251,14 @@ def test_rates_of_two_shards_are_no_median() -> None:
     assert capped[1].ravel().tolist() == [100, 4]
 
 
+def test_a_small_shard_may_count_for_one_device_always() -> None:
+    counts = np.array([1.0, 1.0, 2.0])[:, None, None]
+
+    capped = winsorised(counts, np.array([1000, 1000, 10]))
+
+    assert capped.ravel().tolist() == [1, 1, 1]
+
+
 def test_what_one_shard_exaggerates_is_capped_in_the_sum() -> None:
     honest = [_shard(n, "", UP) for n in range(5)]
     lying = [*honest[:4], _shard(4, "", [9000.0, 9000.0])]
@@ -250,6 +274,29 @@ def test_a_shard_that_raised_what_is_usual_does_not_hide_a_trend() -> None:
     found = federated_trends(shards, TrendRules(), 1)
 
     assert [trend.is_global for trend in found] == [True]
+
+
+def test_a_shard_that_pushes_other_subjects_does_not_crowd_a_trend_out() -> None:
+    liar, pushed = 5, [[90_000.0, 90_000.0]] * 10
+    shards = [_shard(n, "", [30.0, 30.0], *(pushed if n == liar else [[]] * 10)) for n in range(6)]
+    shards[liar].counts[:, 0] = 400.0  # the raw sum is 4.5 deviations above its usual, no 6
+
+    found = federated_trends(shards, TrendRules(limit=1), 11)
+
+    assert [(trend.subject, trend.is_global) for trend in found] == [(0, True)]
+
+
+def test_a_shard_adds_nothing_to_subjects_that_it_does_not_know() -> None:
+    three = [_shard(n, "", [], UP) for n in range(3)]
+    another = ShardCounts(3, "", 1000, np.array([2]), np.full((HOURS, 1), 9000.0))
+    nothing = ShardCounts(4, "", 0, np.empty(0, np.int64), np.zeros((HOURS, 0)))
+
+    found = federated_trends([*three, another, nothing], TrendRules(), 3)
+
+    alone = federated_trends(three, TrendRules(), 3)
+    assert [trend.subject for trend in found] == [trend.subject for trend in alone] == [1]
+    assert found[0].popularity == pytest.approx(alone[0].popularity)
+    assert found[0].score == pytest.approx(alone[0].score)
 
 
 def test_without_a_threshold_what_is_popular_in_enough_shards_is_global() -> None:

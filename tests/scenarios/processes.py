@@ -53,7 +53,7 @@ def environment(**settings: object) -> dict[str, str]:
     """Return this process's environment with these settings of a shard and no others."""
     known = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in known}
-    inherited["METRICS_ADDR"] = "127.0.0.1:0"
+    inherited |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
     chosen = {name.upper(): str(value) for name, value in settings.items() if value is not None}
     return {**inherited, **chosen}
 
