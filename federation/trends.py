@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 _CAP: Final = 4
 """Times the median of the shards' rates that one shard may count for."""
-_CAPPED_FROM: Final = 3
-"""Shards that must have counted something for their median to mean anything."""
 _OWN_SURPRISE: Final = 3.0
 """Standard deviations above its own usual at which a shard sees a trend for itself."""
 _CANDIDATES_PER_PLACE: Final = 10
@@ -204,7 +202,8 @@ def winsorised(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArr
     """Return counts (shards, hours, subjects) with none above 4 x the median of the shards' rates.
 
     A rate is a count by the devices of its shard, the median that of the rates above 0 of one hour
-    and subject. Caps are whole devices, at least one, which keeps sums exact.
+    and subject; that of one or two rates caps nothing, as both are below 4 x their mean. Caps are
+    whole devices, at least one, which keeps sums exact.
     """
     sizes = devices[:, None, None]
     rates = np.sort(counts / sizes, axis=0)
@@ -212,8 +211,8 @@ def winsorised(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArr
     zeros = len(devices) - above
     middle = [np.minimum(zeros + half, len(devices) - 1) for half in ((above - 1) // 2, above // 2)]
     low, high = (np.take_along_axis(rates, place[None], axis=0) for place in middle)
-    caps = np.where(above >= _CAPPED_FROM, _CAP * (low + high) / 2, np.inf)
-    return np.minimum(counts, np.maximum(np.rint(caps * sizes), 1))
+    caps = np.rint(_CAP * (low + high) / 2 * sizes)
+    return np.minimum(counts, np.maximum(caps, 1))
 
 
 def _breadth(

@@ -12,7 +12,15 @@ from constellation.core.clustering import nearest
 from constellation.core.contributions import Terms, add, bounded, claims
 from constellation.core.patterns import PATTERN, reserve
 from constellation.core.sums import Integers, no_sums
-from constellation.core.word_tally import MAX_CLUSTERS, Keys, WordTally, pair_keys, word_keys
+from constellation.core.word_tally import (
+    MAX_CLUSTERS,
+    Keys,
+    WordTally,
+    distinct,
+    pair_keys,
+    without,
+    word_keys,
+)
 from constellation.encoding import unit
 
 if TYPE_CHECKING:
@@ -111,17 +119,17 @@ class AnchoredSums:
         self._count_devices(pairs, old_pairs, fresh_pairs)
         self._count_words(kept, pairs, (old_pairs, old_rows), (fresh_pairs, fresh_rows))
 
-        rows = np.concatenate([old_rows, fresh_rows, rescaled_rows, rescaled_rows])
-        moved_clusters = kept_clusters[rescaled]
-        clusters = np.concatenate([old_clusters, fresh_clusters, moved_clusters, moved_clusters])
-        moved_weights = weights[~is_fresh][rescaled]
-        changed = np.concatenate([old_weights, fresh_weights, rescaled_old, moved_weights])
-        signs = np.repeat(
-            [-1, 1, -1, 1], [len(old_slots), len(fresh), len(rescaled), len(rescaled)]
+        terms = Terms(
+            np.concatenate([old_rows, fresh_rows, rescaled_rows]),
+            np.concatenate([old_clusters, fresh_clusters, kept_clusters[rescaled]]),
+            np.concatenate([old_weights, np.zeros_like(fresh_weights), rescaled_old]),
+            np.concatenate(
+                [np.zeros_like(old_weights), fresh_weights, weights[~is_fresh][rescaled]]
+            ),
         )
-        add(self.features, Terms(rows, clusters, changed, signs))
+        add(self.features, terms)
         self._weights[slots] = weights
-        self.changed_at[clusters] = version
+        self.changed_at[terms.clusters] = version
 
     def residual(self, slots: Slots, cosine: float) -> Slots:
         """Return those of the counted slots whose nearest anchor is further away than this."""
@@ -146,12 +154,9 @@ class AnchoredSums:
 
     def _count_devices(self, pairs: Keys, old_pairs: Keys, fresh_pairs: Keys) -> None:
         """Count each device once for each cluster that it has a pattern in."""
-        before = np.setdiff1d(old_pairs, pairs)
-        after = np.setdiff1d(fresh_pairs, pairs)
-        for keys, change in (
-            (np.setdiff1d(before, after, assume_unique=True), -1),
-            (np.setdiff1d(after, before, assume_unique=True), 1),
-        ):
+        kept = distinct(pairs)
+        before, after = without(distinct(old_pairs), kept), without(distinct(fresh_pairs), kept)
+        for keys, change in ((without(before, after), -1), (without(after, before), 1)):
             clusters = (keys >> np.uint64(22)) & np.uint64(0xFFFF)
             np.add.at(self.features.devices, clusters.astype(np.int64), change)
 
@@ -167,7 +172,7 @@ class AnchoredSums:
         beside = np.isin(pairs, np.concatenate([old_pairs, fresh_pairs]))
         kept_rows = self._table.patterns[kept[beside]] if beside.any() else np.empty(0, PATTERN)
         steady = word_keys(pairs[beside], kept_rows)
-        before = np.setdiff1d(word_keys(old_pairs, old_rows), steady, assume_unique=True)
-        after = np.setdiff1d(word_keys(fresh_pairs, fresh_rows), steady, assume_unique=True)
-        self.words.add(np.setdiff1d(before, after, assume_unique=True), -1)
-        self.words.add(np.setdiff1d(after, before, assume_unique=True), 1)
+        before = without(word_keys(old_pairs, old_rows), steady)
+        after = without(word_keys(fresh_pairs, fresh_rows), steady)
+        self.words.add(without(before, after), -1)
+        self.words.add(without(after, before), 1)

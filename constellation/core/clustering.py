@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+import constellation.core.engine  # noqa: F401 - one thread for each product
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.encoding import Embeddings
 
 _BLOCK: Final = 8192
+_SUMMED: Final = 1024
+"""Points that are added up together: they fit a cache in double precision."""
 _EQUAL: Final = np.float32(1e-6)
 """Cosines that differ by less are equal: a BLAS rounds the same product in more than one way."""
 _TRAINED_WITH: Final = 20_000
@@ -110,9 +114,10 @@ def _sums(
 ) -> NDArray[np.float64]:
     """Return the weighted sum of the points of each centre, shape (count, DIMENSION)."""
     order = np.argsort(rows, kind="stable")
-    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
     sums = np.zeros((count, points.shape[1]))
-    if len(order):
-        weighted = points[order].astype(np.float64) * weights[order, None]
-        sums[rows[order][starts]] = np.add.reduceat(weighted, starts, axis=0)
+    for start in range(0, len(order), _SUMMED):
+        some = order[start : start + _SUMMED]
+        starts = np.flatnonzero(np.diff(rows[some], prepend=-1))
+        weighted = points[some] * weights[some, None]
+        sums[rows[some][starts]] += np.add.reduceat(weighted, starts, axis=0)
     return sums

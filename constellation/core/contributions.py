@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,20 +28,20 @@ SAMPLE_CAP: Final = 16
 """Samples that count: what is beyond is a device's own claim."""
 _LIFT: Final = SUM_ONE // WEIGHT_ONE
 _BLOCK: Final = 4096
-"""Rows added together: their products take 12 MiB."""
+"""Rows added together: their sums stay below 2**50."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """What some patterns add (or take away, where the sign is -1), row by row."""
+    """How the weights of some patterns change, row by row."""
 
     rows: PatternRows
     clusters: Integers
-    """Which row of the sums each goes to."""
-    weights: Integers
-    """In units of 1 / WEIGHT_ONE."""
-    signs: Integers
-    """1 or -1."""
+    """Which row of the sums each belongs to."""
+    before: Integers
+    """In units of 1 / WEIGHT_ONE; 0 for a pattern that was not counted."""
+    after: Integers
+    """Likewise; 0 for one that is not counted any more."""
 
 
 def claims(success_rates: NDArray[np.float32], sample_counts: NDArray[np.uint32]) -> Integers:
@@ -63,30 +64,36 @@ def bounded(claimed: Integers, owners: Integers, devices: int) -> Integers:
     return weights
 
 
-def scaled(codes: Codes, weights: Integers) -> Integers:
+def norms_of(codes: Codes) -> NDArray[np.float64]:
+    """Return the norm of stored codes, shape (n,), at least 1; summed in integers."""
+    wide = codes.astype(np.int32)
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide).astype(np.float64))
+    return np.maximum(norms, 1)
+
+
+def scaled(weights: Integers, norms: NDArray[np.float64]) -> Integers:
     """Return what stored codes are multiplied by, so that weight x embedding is whole numbers.
 
-    Shape (n,). The norm is summed in integers, and each step is rounded as IEEE 754 says, so every
-    machine gets the same bits.
+    Shape (n,). Each step is rounded as IEEE 754 says, so every machine gets the same bits.
     """
-    wide = codes.astype(np.int32)
-    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide).astype(np.float64))
-    factors: Integers = np.rint(weights * _LIFT / np.maximum(norms, 1)).astype(np.int64)
+    factors: Integers = np.rint(weights * _LIFT / norms).astype(np.int64)
     return factors
 
 
 def add(features: ClusterSums, terms: Terms) -> None:
-    """Add terms to sums, in place; `devices` are the caller's business."""
+    """Bring sums from before to after, in place; `devices` are the caller's business."""
     rows, clusters = terms.rows, terms.clusters
-    signed = terms.weights * terms.signs
-    successes = np.rint(terms.weights * rows["success_rate"].astype(np.float64)).astype(np.int64)
-    np.add.at(features.weights, clusters, signed)
-    np.add.at(features.successes, clusters, successes * terms.signs)
+    change = terms.after - terms.before
+    rates = rows["success_rate"].astype(np.float64)
+    successes = np.rint(terms.after * rates) - np.rint(terms.before * rates)
+    np.add.at(features.weights, clusters, change)
+    np.add.at(features.successes, clusters, successes.astype(np.int64))
     day_types = rows["day_type"].astype(np.int64) + TIMES_OF_DAY
     content_types = rows["content_type"].astype(np.int64) + TIMES_OF_DAY + DAY_TYPES
     for columns in (rows["time_of_day"].astype(np.int64), day_types, content_types):
-        np.add.at(features.contexts, (clusters, columns), signed)
-    factors = scaled(rows["codes"], terms.weights) * terms.signs
+        np.add.at(features.contexts, (clusters, columns), change)
+    norms = norms_of(rows["codes"])
+    factors = scaled(terms.after, norms) - scaled(terms.before, norms)
     order = np.argsort(clusters, kind="stable")
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]
@@ -101,8 +108,14 @@ def summed(terms: Terms, count: int) -> ClusterSums:
 
 
 def _add_sums(sums: Integers, clusters: Integers, codes: Codes, factors: Integers) -> None:
-    """Add factor x codes to the rows of ascending clusters."""
+    """Add factor x codes to the rows of ascending clusters.
+
+    A product for each cluster: float64 is exact here, because no sum of a block reaches 2**53, and
+    BLAS takes a quarter of the time that np.add.reduceat takes.
+    """
     starts = np.flatnonzero(np.diff(clusters, prepend=-1))
-    products = codes.astype(np.int64)
-    products *= factors[:, None]
-    sums[clusters[starts]] += np.add.reduceat(products, starts, axis=0)
+    wide, weights = codes.astype(np.float64), factors.astype(np.float64)
+    totals = np.empty((len(starts), codes.shape[1]))
+    for row, (start, end) in enumerate(pairwise([*starts.tolist(), len(clusters)])):
+        np.dot(weights[start:end], wide[start:end], out=totals[row])
+    sums[clusters[starts]] += totals.astype(np.int64)

@@ -1,4 +1,4 @@
-"""FAISS, set up before it is imported; the only ``import faiss``.
+"""FAISS and BLAS, set up before and after they are imported; the only ``import faiss``.
 
 An import with a side effect, because OpenBLAS and OpenMP read the environment once, when loaded.
 """
@@ -29,6 +29,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import faiss  # noqa: E402 - after its environment
+from threadpoolctl import threadpool_limits  # noqa: E402 - after what it limits
+
+# numpy brings an OpenBLAS of its own. Two of its threads take twice as long as one for the products
+# here, because searches and streams want the other core.
+threadpool_limits(1, user_api="blas")
 
 faiss.cvar.distance_compute_blas_threshold = DIMENSION * 4  # BLAS from 4 queries on, not from 334
 faiss.omp_set_num_threads(1)

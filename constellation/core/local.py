@@ -71,7 +71,7 @@ def candidates_of(sample: Sample, limit: int, min_devices: int, named: Named) ->
     weights = sample.weights.astype(np.float64) / WEIGHT_ONE
     _, labels = np.unique(local_clusters(points, weights, limit, _SEED), return_inverse=True)
     count = int(labels.max()) + 1
-    features = summed(Terms(sample.rows, labels, sample.weights, np.ones_like(labels)), count)
+    features = summed(Terms(sample.rows, labels, np.zeros_like(labels), sample.weights), count)
     pairs = pair_keys(sample.rows["device"].astype(np.int64), labels)
     members = (np.unique(pairs) >> np.uint64(22)) & np.uint64(0xFFFF)
     features.devices[:] = np.bincount(members.astype(np.int64), minlength=count)

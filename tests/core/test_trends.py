@@ -122,13 +122,12 @@ def test_a_score_is_popularity_raised_by_surprise_and_nothing_for_nothing() -> N
 
 
 def test_an_hour_that_has_just_begun_does_not_end_a_surprise() -> None:
-    whole, begun = _counts([10.0] * 165 + [90.0] * 3), _counts([10.0] * 165 + [90.0, 90.0, 1.0])
+    whole, begun = _counts([10.0] * 158 + [90.0] * 10), _counts([10.0] * 158 + [90.0] * 9 + [1.0])
 
-    scores = [strength(counts, decay_rate=0.95, floor=5).scores[0] for counts in (whole, begun)]
-    directions = [strength(counts, 0.95, floor=5).directions[0] for counts in (whole, begun)]
+    at_its_end, at_its_start = (strength(each, decay_rate=0.95, floor=5) for each in (whole, begun))
 
-    assert scores[1] > 0.9 * scores[0]
-    assert directions == [Direction.RISING, Direction.RISING]
+    assert at_its_start.scores[0] > 0.9 * at_its_end.scores[0]
+    assert at_its_start.directions[0] == at_its_end.directions[0] == Direction.PEAKING
 
 
 def test_a_ramp_beats_a_steady_favourite_of_the_same_popularity() -> None:

@@ -52,7 +52,8 @@ def sums_of(points: Embeddings, rows: Integers, count: int) -> ClusterSums:
     """Return the sums of points of weight 1, each of a device of its own."""
     devices = np.bincount(rows, minlength=count)
     sums = np.zeros((count, 384), np.int64)
-    np.add.at(sums, rows, np.rint(points.astype(np.float64) * SUM_ONE).astype(np.int64))
+    for row in np.flatnonzero(devices):
+        sums[row] = np.rint(points[rows == row].astype(np.float64) * SUM_ONE).sum(axis=0)
     weights = devices * WEIGHT_ONE
     return ClusterSums(devices, weights, weights, sums, np.zeros((count, CONTEXTS), np.int64))
 

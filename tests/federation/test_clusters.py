@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from federation.clusters import (
 from tests.federation.aggregates import embedding, features
 from tests.federation.quality import (
     SHARDS,
+    Fleet,
     adjusted_rand_index,
     bucketed,
     centralised,
@@ -28,7 +30,25 @@ from tests.federation.quality import (
     sums_of,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 RULES = ClusterRules()
+
+
+@pytest.fixture(scope="module")
+def data() -> Fleet:
+    return fleet(1.0, 0.2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def offers(data: Fleet) -> Candidates:
+    return offered(data)
+
+
+def shuffled(rows: Candidates, seed: int = 0) -> Candidates:
+    order: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(rows.shard_ids))
+    return Candidates(rows.shard_ids[order], rows.features.rows(order))
 
 
 def codebook(directions: list[int], first_id: int = 1) -> Codebook:
@@ -73,9 +93,8 @@ def test_clusters_of_shards_with_tastes_of_their_own_are_those_of_one_process(
     assert reference < index
 
 
-def test_a_step_over_shards_is_a_step_over_their_union() -> None:
-    data = fleet(1.0, 0.2, seed=3)
-    before = bootstrap(offered(data), RULES)
+def test_a_step_over_shards_is_a_step_over_their_union(data: Fleet, offers: Candidates) -> None:
+    before = bootstrap(offers, RULES)
     rows, _ = nearest(data.points, before.anchors)
     count = len(before.anchors)
     total = no_sums(count)
@@ -92,14 +111,20 @@ def test_a_step_over_shards_is_a_step_over_their_union() -> None:
     )
 
 
-def test_the_first_codebook_has_the_same_bytes_for_any_order() -> None:
-    found = offered(fleet(1.0, 0.2, seed=5))
-    order = np.random.default_rng(0).permutation(len(found.shard_ids))
-    shuffled = Candidates(found.shard_ids[order], found.features.rows(order))
-
-    first, second = bootstrap(found, RULES), bootstrap(shuffled, RULES)
+def test_the_first_codebook_has_the_same_bytes_for_any_order(offers: Candidates) -> None:
+    first, second = bootstrap(offers, RULES), bootstrap(shuffled(offers), RULES)
 
     assert first.anchors.tobytes() == second.anchors.tobytes()
+
+
+def test_candidates_of_equal_sums_have_an_order_too() -> None:
+    rows = candidates([(0, 3, 20), (0, 3, 20), (0, 3, 20)])
+    rows.features.devices[:] = [4, 20, 90]
+    rows.features.weights[:] = np.array([7, 20, 31]) * WEIGHT_ONE
+
+    orders = [shuffled(rows, seed).canonical().features for seed in range(10)]
+
+    assert len({each.devices.tobytes() + each.weights.tobytes() for each in orders}) == 1
 
 
 def test_an_anchor_that_hardly_turns_stays_bit_for_bit() -> None:
@@ -121,6 +146,13 @@ def test_an_anchor_without_devices_stays() -> None:
     assert float(after.anchors[1] @ embedding(3)) > 0.999
 
 
+def test_an_anchor_whose_sums_cancel_out_stays() -> None:
+    before, cancelled = codebook([1, 2]), features([1, 2], [10, 10])
+    cancelled.sums[0] = 0
+
+    assert step(before, cancelled, RULES) is before
+
+
 def test_an_outlier_of_one_shard_is_no_anchor() -> None:
     rows = [(shard, 1, 20) for shard in range(4)] + [(0, 2, 500)]
 
@@ -128,6 +160,28 @@ def test_an_outlier_of_one_shard_is_no_anchor() -> None:
 
     assert (found.anchors @ embedding(2) < 0.5).all()
     assert len(found.anchors) == 1
+
+
+def test_many_outliers_of_one_shard_are_no_anchors() -> None:
+    rows = [(shard, 1, 20) for shard in range(4)] + [(0, 2, 500)] * 5
+
+    found = bootstrap(candidates(rows + [(0, lie, 500) for lie in range(100, 300)]), RULES)
+
+    assert len(found.anchors) == 1
+    assert float(found.anchors[0] @ embedding(1)) > 0.999
+
+
+@pytest.mark.parametrize("others", [[], [(1, 5, 20)]])
+def test_what_only_one_shard_has_left_over_is_no_anchor(others: list[tuple[int, int, int]]) -> None:
+    before, rows = codebook([1, 2, 3]), features([1, 2, 3], [50, 50, 50])
+    near = int((before.anchors @ embedding(4)).argmax())  # they are counted there, so far
+    rows.devices[near] += 500
+    rows.weights[near] += 500 * WEIGHT_ONE
+    rows.sums[near] += np.rint(embedding(4) * SUM_ONE).astype(np.int64) * 500
+
+    after, _ = reanchor(before, rows, candidates([(0, 4, 500), *others]), RULES)
+
+    assert (after.anchors @ embedding(4) < 0.9).all()
 
 
 def test_candidates_of_few_devices_are_no_anchors() -> None:
@@ -177,13 +231,29 @@ def test_anchors_that_came_together_become_one() -> None:
     assert len(retired) == 1
 
 
-def test_an_overhaul_has_the_same_bytes_for_any_order() -> None:
-    data = offered(fleet(1.0, 0.2, seed=5))
-    before, rows = codebook([1, 2]), features([1, 2], [50, 60])
-    order = np.random.default_rng(0).permutation(len(data.shard_ids))
-    shuffled = Candidates(data.shard_ids[order], data.features.rows(order))
+def test_an_overhaul_of_what_did_not_change_is_the_same_codebook() -> None:
+    before = codebook([1, 2, 3])
 
-    first, second = (reanchor(before, rows, each, RULES)[0] for each in (data, shuffled))
+    after, retired = reanchor(before, features([1, 2, 3], [50, 50, 50]), candidates([]), RULES)
+
+    assert after is before
+    assert not retired
+
+
+def test_an_overhaul_leaves_alone_what_hardly_turned() -> None:
+    before = codebook([1, 2, 3])
+
+    after, retired = reanchor(before, features([1, 2, 3], [50, 50, 1]), candidates([]), RULES)
+
+    assert after.version == 2
+    assert after.anchors.tobytes() == before.anchors[:2].tobytes()
+    assert retired.keys() == {3}
+
+
+def test_an_overhaul_has_the_same_bytes_for_any_order(offers: Candidates) -> None:
+    before, rows = codebook([1, 2]), features([1, 2], [50, 60])
+
+    first, second = (reanchor(before, rows, each, RULES)[0] for each in (offers, shuffled(offers)))
 
     assert first.anchors.tobytes() == second.anchors.tobytes()
     assert first.cluster_ids.tolist() == second.cluster_ids.tolist()
@@ -194,6 +264,25 @@ def test_no_more_anchors_than_allowed() -> None:
     rows = [(shard, direction, 20) for shard in range(3) for direction in (1, 2, 3, 4)]
 
     assert len(bootstrap(candidates(rows), rules).anchors) == 2
+
+
+def test_anchors_of_fewest_devices_go_first() -> None:
+    rows = features([1, 2, 3], [50, 20, 30])
+    rows.weights[1] = 90 * WEIGHT_ONE
+
+    after, retired = reanchor(codebook([1, 2, 3]), rows, candidates([]), replace(RULES, limit=2))
+
+    assert after.cluster_ids.tolist() == [1, 3]
+    assert retired.keys() == {2}
+
+
+def test_twins_take_one_place_among_those_allowed() -> None:
+    rows = features([1, 1, 3], [50, 49, 20])
+
+    after, _ = reanchor(codebook([1, 2, 3]), rows, candidates([]), replace(RULES, limit=2))
+
+    assert float((after.anchors @ embedding(1)).max()) > 0.999
+    assert float((after.anchors @ embedding(3)).max()) > 0.999
 
 
 def test_a_device_in_two_candidates_of_its_shard_is_not_counted_twice() -> None:
@@ -218,6 +307,7 @@ def test_the_geometric_median_resists_two_of_seven_liars() -> None:
 
     mean = sums.sum(axis=0)[0].astype(float)
     assert float(median @ truth) > 0.99
+    assert float(robust_anchors(sums, weights * 1000)[0] @ median) > 0.999999
     assert np.linalg.norm(mean) / SUM_ONE < 1.1  # four of nine votes cancel
 
 

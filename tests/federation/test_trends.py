@@ -243,12 +243,12 @@ def test_one_shard_counts_for_four_times_the_median_rate_at_most() -> None:
     assert capped.ravel().tolist() == [10, 21, 30, 0, 204]
 
 
-def test_rates_of_two_shards_are_no_median() -> None:
-    counts = np.array([[[1.0, 1.0]], [[100.0, 100.0]], [[0.0, 1.0]]])
+def test_it_takes_three_shards_to_cap_one() -> None:
+    counts = np.array([[[0.0, 1.0, 1.0]], [[100.0, 100.0, 100.0]], [[0.0, 0.0, 1.0]]])
 
     capped = winsorised(counts, np.full(3, 1000))
 
-    assert capped[1].ravel().tolist() == [100, 4]
+    assert capped[1].ravel().tolist() == [100, 100, 4]
 
 
 def test_a_small_shard_may_count_for_one_device_always() -> None:
@@ -265,6 +265,23 @@ def test_what_one_shard_exaggerates_is_capped_in_the_sum() -> None:
     capped = [*honest[:4], _shard(4, "", [800.0, 800.0])]
 
     assert federated_trends(lying, TrendRules(), 1) == federated_trends(capped, TrendRules(), 1)
+
+
+def test_what_one_shard_exaggerates_does_not_make_up_for_missing_devices() -> None:
+    shards = [_shard(n, "", [60.0, 60.0] if n < 4 else [9000.0, 9000.0]) for n in range(5)]
+
+    lists = [federated_trends(shards, TrendRules(min_devices=least), 1) for least in (480, 481)]
+
+    assert [len(found) for found in lists] == [1, 0]  # 4 x 60, and a cap of 240
+
+
+def test_a_shard_with_more_devices_may_count_for_more() -> None:
+    large = _shard(4, "", [1900.0, 1900.0], devices=10_000)
+    shards = [*(_shard(n, "", UP) for n in range(4)), large]
+
+    lists = [federated_trends(shards, TrendRules(min_devices=least), 1) for least in (2700, 2701)]
+
+    assert [len(found) for found in lists] == [1, 0]
 
 
 def test_a_shard_that_raised_what_is_usual_does_not_hide_a_trend() -> None:
