@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.aggregate import AggregateUpdate, AggregateVersion, SubjectCounts
 from constellation.core.errors import InvalidInputError
 from constellation.core.sums import CONTEXTS, DAY_TYPES, SUM_ONE, TIMES_OF_DAY, WEIGHT_ONE
 from constellation.transport.aggregate_columns import (
@@ -15,17 +14,19 @@ from constellation.transport.aggregate_columns import (
     to_facts,
     to_subjects,
 )
-from federation.merge import concatenated
-from federation.names import Names, interned
+from federation.hours import Cells
+from federation.merge import Sent, concatenated, subject_of_genre
+from federation.names import interned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from constellation.core.aggregate import ClusterRows
+    from constellation.core.aggregate import AggregateVersion, ClusterRows, SubjectCounts
     from constellation.core.sums import ClusterSums
     from constellation.v1 import aggregates_pb2 as pb
+    from federation.names import Names
 
 _AHEAD_HOURS: Final = 2
 """A shard's clock may be ahead so far."""
@@ -37,8 +38,10 @@ each of its patterns."""
 class Assembly:
     """What one address sent in answer to one pull."""
 
-    def __init__(self, now_hour: int) -> None:
+    def __init__(self, now_hour: int, contents: Names, genres: Names) -> None:
         self.size_bytes = 0
+        self._contents = contents
+        self._genres = genres
         self._latest_hour = now_hour + _AHEAD_HOURS
         self._shards: dict[AggregateVersion, _Shard] = {}
 
@@ -53,9 +56,9 @@ class Assembly:
                 shard.header = chunk.header
                 to_facts(chunk.header)
             case "clusters":
-                shard.clusters.append(_sound(to_clusters(chunk.clusters, "clusters")))
+                shard.clusters.append(self._sound(to_clusters(chunk.clusters, "clusters")))
             case "candidates":
-                shard.candidates.append(_sound(to_clusters(chunk.candidates, "candidates")))
+                shard.candidates.append(self._sound(to_clusters(chunk.candidates, "candidates")))
             case "hours":
                 shard.hours.append(self._sound_hours(to_subjects(chunk.hours)))
             case None:
@@ -63,21 +66,36 @@ class Assembly:
                     "chunk", "must be one of header, clusters, hours, candidates"
                 )
 
-    def updates(self) -> list[tuple[AggregateUpdate, int]]:
+    def updates(self) -> list[tuple[Sent, int]]:
         """Return each shard's update and its age in seconds, by shard.
 
         Raises InvalidInputError unless every chunk has come.
         """
         return [self._shards[version].update() for version in sorted(self._shards)]
 
-    def _sound_hours(self, counts: SubjectCounts) -> SubjectCounts:
+    def _sound(self, rows: ClusterRows) -> ClusterRows:
+        """Return clusters with words as numbers; raise InvalidInputError for what cannot be."""
+        require_sound(rows)
+        try:
+            return interned(rows, self._contents, self._genres)
+        except ValueError as error:
+            raise InvalidInputError("clusters", f"name a word that {error}") from None
+
+    def _sound_hours(self, counts: SubjectCounts) -> Cells:
         latest = int(counts.hours.max(initial=0))
         if latest > self._latest_hour:
             raise InvalidInputError(
                 "hours.hours",
                 f"must be at most {self._latest_hour}, got {latest}: is the shard's clock ahead?",
             )
-        return counts
+        try:
+            contents = self._contents.numbers(counts.content_ids)
+            genres = self._genres.numbers(counts.genres)
+        except ValueError as error:
+            raise InvalidInputError("hours", f"name a word that {error}") from None
+        subjects = np.concatenate([contents, subject_of_genre(genres)])
+        numbers = subjects[counts.subjects] if len(counts.subjects) else np.empty(0, np.int64)
+        return Cells(numbers, counts.hours.astype(np.int64), counts.devices.astype(np.int64))
 
 
 class _Shard:
@@ -85,10 +103,10 @@ class _Shard:
         self.header: pb.AggregateHeader | None = None
         self.clusters: list[ClusterRows] = []
         self.candidates: list[ClusterRows] = []
-        self.hours: list[SubjectCounts] = []
+        self.hours: list[Cells] = []
         self._version = version
 
-    def update(self) -> tuple[AggregateUpdate, int]:
+    def update(self) -> tuple[Sent, int]:
         header, shard_id = self.header, self._version.shard_id
         if header is None:
             raise InvalidInputError("header", f"of shard {shard_id} is missing")
@@ -103,14 +121,14 @@ class _Shard:
                 raise InvalidInputError(
                     field, f"of shard {shard_id} must be {expected} rows, got {found}"
                 )
-        update = AggregateUpdate(
+        update = Sent(
             self._version, to_facts(header), header.base_version, clusters, hours, candidates
         )
         return update, header.age_seconds
 
 
-def _sound(rows: ClusterRows) -> ClusterRows:
-    """Return clusters whose sums agree with each other; raise InvalidInputError for others."""
+def require_sound(rows: ClusterRows) -> None:
+    """Raise InvalidInputError unless the sums of clusters agree with each other."""
     features = rows.features
     problem = _problem(features)
     if problem is not None:
@@ -121,7 +139,6 @@ def _sound(rows: ClusterRows) -> ClusterRows:
     for words in (rows.genres, rows.contents):
         if (words.devices > features.devices[words.rows]).any():
             raise InvalidInputError("clusters", "name a word with more devices than the cluster")
-    return rows
 
 
 def _problem(features: ClusterSums) -> tuple[str, int] | None:
@@ -150,27 +167,16 @@ def _problem(features: ClusterSums) -> tuple[str, int] | None:
 
 def _distinct(parts: Sequence[ClusterRows]) -> ClusterRows:
     """Return the rows of all chunks, each once, by cluster_id: a repeated chunk says the same."""
-    contents, genres = Names(), Names()
-    rows = concatenated([interned(part, contents, genres) for part in parts])
-    _, first = np.unique(rows.cluster_ids, return_index=True)
-    return rows.rows(first)
+    rows = concatenated(parts)
+    distinct, first = np.unique(rows.cluster_ids, return_index=True)
+    return rows if np.array_equal(distinct, rows.cluster_ids) else rows.rows(first)
 
 
-def _united(parts: Sequence[SubjectCounts]) -> SubjectCounts:
+def _united(parts: Sequence[Cells]) -> Cells:
     """Return the counts of all chunks, each (subject, hour) once."""
-    contents, genres = Names(), Names()
-    numbers, is_genre = [np.empty(0, np.int64)], [np.empty(0, bool)]
-    for part in parts:
-        known = np.concatenate([contents.numbers(part.content_ids), genres.numbers(part.genres)])
-        numbers.append(known[part.subjects] if len(known) else known)
-        is_genre.append(part.subjects >= len(part.content_ids))
-    number, genre = np.concatenate(numbers), np.concatenate(is_genre)
-    subjects = (number + genre * len(contents.texts)).astype(np.uint32)
-    empty = np.empty(0, np.uint32)
+    empty = np.empty(0, np.int64)
+    subjects = np.concatenate([empty, *(part.subjects for part in parts)])
     hours = np.concatenate([empty, *(part.hours for part in parts)])
     devices = np.concatenate([empty, *(part.devices for part in parts)])
-    keys = subjects.astype(np.int64) << 32 | hours
-    _, first = np.unique(keys, return_index=True)
-    return SubjectCounts(
-        contents.texts, genres.texts, subjects[first], hours[first], devices[first]
-    )
+    _, first = np.unique((subjects << 32) + hours, return_index=True)
+    return Cells(subjects[first], hours[first], devices[first])

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from federation.merge import RefusedError, ShardAggregate, join
-from federation.names import Names, interned
+from federation.names import Names
 from federation.passing import from_aggregate, to_aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from constellation.core.aggregate import AggregateUpdate, ClusterRows
+    from constellation.core.aggregate import ClusterRows
+    from federation.merge import Sent
     from federation.shards import Pulled, ShardClient, Wanted
 
 log = structlog.get_logger(__name__)
@@ -72,7 +73,8 @@ class Fleet:
     async def sweep(self, wanted: Wanted, timeout_seconds: float) -> Heard:
         """Ask every address for what changed, all at once, and join it."""
         held = [aggregate.of for aggregate in self.aggregates.values()]
-        pulls = [client.pull(held, wanted, timeout_seconds) for client in self.clients]
+        names = (self.contents, self.genres)
+        pulls = [client.pull(held, wanted, names, timeout_seconds) for client in self.clients]
         pulled = await asyncio.gather(*pulls)
         heard, now = Heard(), time.time()
         for each in pulled:
@@ -110,35 +112,33 @@ class Fleet:
         if pulled.problem:
             return Answer(pulled, pulled.problem, pulled.refused)
         problems, shard_ids = [], []
-        for update, age_seconds in pulled.updates:
+        for sent, age_seconds in pulled.updates:
             try:
-                self._join(update, age_seconds, pulled.address, heard, now)
+                self._join(sent, age_seconds, pulled.address, heard, now)
             except RefusedError as error:
-                problems.append(f"shard {update.of.shard_id} {error}")
+                problems.append(f"shard {sent.of.shard_id} {error}")
             else:
-                shard_ids.append(update.of.shard_id)
+                shard_ids.append(sent.of.shard_id)
         return Answer(pulled, "; ".join(problems), bool(problems), shard_ids)
 
-    def _join(
-        self, update: AggregateUpdate, age_seconds: int, address: str, heard: Heard, now: float
-    ) -> None:
-        shard_id = update.of.shard_id
+    def _join(self, sent: Sent, age_seconds: int, address: str, heard: Heard, now: float) -> None:
+        shard_id = sent.of.shard_id
         held = self.aggregates.get(shard_id)
-        if held is not None and update.of.epoch < held.of.epoch:
+        if held is not None and sent.of.epoch < held.of.epoch:
             raise RefusedError(
-                f"is of epoch {update.of.epoch}, but epoch {held.of.epoch} was heard before: "
+                f"is of epoch {sent.of.epoch}, but epoch {held.of.epoch} was heard before: "
                 f"two processes may have SHARD_ID={shard_id}"
             )
         if shard_id in heard.fresh and not age_seconds:
             other = self.aggregates[shard_id].address
             raise RefusedError(f"answers at {other}, too: give each shard a SHARD_ID of its own")
-        if held is not None and update.of.epoch > held.of.epoch:
+        if held is not None and sent.of.epoch > held.of.epoch:
             heard.restarted.add(shard_id)
-        joined = join(held, update, self.contents, self.genres, (now - age_seconds, address))
+        joined = join(held, sent, (now - age_seconds, address))
         self.aggregates[shard_id] = joined
         self._changed.add(shard_id)
-        heard.cluster_rows += len(update.clusters)
+        heard.cluster_rows += len(sent.clusters)
         if not age_seconds:
             heard.fresh.add(shard_id)
-        if len(update.candidates):
-            heard.candidates[shard_id] = interned(update.candidates, self.contents, self.genres)
+        if len(sent.candidates):
+            heard.candidates[shard_id] = sent.candidates

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.aggregate import (
-    AggregateUpdate,
     AggregateVersion,
     ClusterRows,
     ShardFacts,
@@ -21,14 +20,11 @@ from constellation.core.aggregate import (
 )
 from constellation.core.sums import ClusterSums, Integers, joined, no_sums
 from federation.hours import Cells, Hours
-from federation.names import interned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from federation.names import Names
 
 CAP: Final = 4.0
 """A shard weighs at most so many times the median of all shards ..."""
@@ -52,39 +48,45 @@ class ShardAggregate:
     """Where."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sent:
+    """What one shard sent in answer to one pull, whole, with words as numbers of `Names`."""
+
+    of: AggregateVersion
+    facts: ShardFacts
+    base_version: int
+    """It goes on from this version; 0: it is everything."""
+    clusters: ClusterRows
+    hours: Cells
+    candidates: ClusterRows
+
+
 class RefusedError(ValueError):
     """An aggregate that cannot be what a shard has summed up."""
 
 
-def join(
-    held: ShardAggregate | None,
-    update: AggregateUpdate,
-    contents: Names,
-    genres: Names,
-    heard: tuple[float, str],
-) -> ShardAggregate:
-    """Return what is known of a shard after an update. The order of updates does not matter.
+def join(held: ShardAggregate | None, sent: Sent, heard: tuple[float, str]) -> ShardAggregate:
+    """Return what is known of a shard after an answer. The order of answers does not matter.
 
-    `heard` is when and where it was heard.
-    Raises RefusedError for an update that leaves out what is not held.
+    `heard` is when and where it came. Raises RefusedError for an answer that goes on from what is
+    not held.
     """
-    same_epoch = held is not None and held.of.epoch == update.of.epoch
-    if held is not None and update.of.epoch < held.of.epoch:
+    same_epoch = held is not None and held.of.epoch == sent.of.epoch
+    if held is not None and sent.of.epoch < held.of.epoch:
         return held
-    if update.base_version and not (same_epoch and held and held.of.version >= update.base_version):
-        raise RefusedError(f"goes on from version {update.base_version}, which is not held")
+    if sent.base_version and not (same_epoch and held and held.of.version >= sent.base_version):
+        raise RefusedError(f"goes on from version {sent.base_version}, which is not held")
     before = held if same_epoch else None
-    newer = before is None or update.of.version >= before.of.version
-    facts = update.facts if newer or before is None else before.facts
-    since = max(update.facts.codebook_since, before.facts.codebook_since if before else 0)
-    sent = interned(update.clusters, contents, genres)
-    clusters = _newest([before.clusters, sent] if before else [sent], since)
+    newer = before is None or sent.of.version >= before.of.version
+    facts = sent.facts if newer or before is None else before.facts
+    since = max(sent.facts.codebook_since, before.facts.codebook_since if before else 0)
+    clusters = _newest([before.clusters, sent.clusters] if before else [sent.clusters], since)
     hours = before.hours if before else Hours()
     return ShardAggregate(
-        of=max(update.of, before.of) if before else update.of,
+        of=max(sent.of, before.of) if before else sent.of,
         facts=facts,
         clusters=clusters,
-        hours=hours.joined(_cells(update, contents, genres), update.of.version),
+        hours=hours.joined(sent.hours, sent.of.version),
         heard_at=max(heard[0], before.heard_at) if before else heard[0],
         address=heard[1] if newer or before is None else before.address,
     )
@@ -189,8 +191,8 @@ def added(parts: Sequence[WordCounts]) -> WordCounts:
 def concatenated(parts: Sequence[ClusterRows]) -> ClusterRows:
     """Return the rows of all parts, one part after the other; all have the same texts."""
     filled = [part for part in parts if len(part)]
-    if not filled:
-        return no_clusters()
+    if len(filled) < 2:  # noqa: PLR2004 - nothing to put together
+        return filled[0] if filled else no_clusters()
     starts = np.cumsum([0, *(len(part) for part in filled)])
     return ClusterRows(
         np.concatenate([part.cluster_ids for part in filled]),
@@ -204,6 +206,10 @@ def concatenated(parts: Sequence[ClusterRows]) -> ClusterRows:
 def _newest(parts: Sequence[ClusterRows], codebook_since: int) -> ClusterRows:
     """Return the newest row of each cluster, without those of an earlier codebook."""
     rows = concatenated(parts)
+    if (np.diff(rows.cluster_ids.astype(np.int64)) > 0).all() and (
+        rows.versions >= codebook_since
+    ).all():
+        return rows  # as a first answer is
     order = np.lexsort((rows.versions, rows.cluster_ids))
     ids = rows.cluster_ids[order]
     last = np.ones(len(ids), bool)
@@ -220,12 +226,3 @@ def _shifted(parts: Sequence[WordCounts], starts: Integers) -> WordCounts:
         np.concatenate([part.devices for part in parts]),
         texts,
     )
-
-
-def _cells(update: AggregateUpdate, contents: Names, genres: Names) -> Cells:
-    sent = update.hours
-    subjects = np.concatenate(
-        [contents.numbers(sent.content_ids), subject_of_genre(genres.numbers(sent.genres))]
-    )
-    numbers = subjects[sent.subjects] if len(sent.subjects) else np.empty(0, np.int64)
-    return Cells(numbers, sent.hours.astype(np.int64), sent.devices.astype(np.int64))

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.words import check_word
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from constellation.core.aggregate import ClusterRows, WordCounts
     from constellation.core.sums import Integers
 
+MAX_NAMES: Final = 4_000_000
+"""Texts of one kind that a federation can know: twice what a shard can."""
+
 
 class Names:
-    """Texts of one kind, numbered as they are met. No result may depend on the numbers' order."""
+    """Texts of one kind, numbered as they are met. No result may depend on the numbers' order.
+
+    Several threads may number texts.
+    """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._adding = threading.Lock()
 
-    def numbers(self, texts: Iterable[str]) -> Integers:
-        """Return the number of each text, adding those that are new."""
-        return np.array([self._number(text) for text in texts], np.int64)
+    def numbers(self, texts: Sequence[str]) -> Integers:
+        """Return the number of each text, adding those that are new.
+
+        Raises ValueError for a text that is no genre or content id, or one too many.
+        """
+        numbers = [self._numbers.get(text, -1) for text in texts]
+        if -1 in numbers:
+            self._add([text for text, number in zip(texts, numbers, strict=True) if number < 0])
+            numbers = [self._numbers[text] for text in texts]
+        return np.array(numbers, np.int64)
 
     def interned(self, words: WordCounts) -> WordCounts:
-        """Return counts whose words are numbers of ours."""
+        """Return counts whose words are numbers of ours. Raises ValueError as `numbers` does."""
         numbers = self.numbers(words.texts)
         return replace(
             words, words=numbers[words.words] if len(numbers) else words.words, texts=self.texts
@@ -44,15 +61,19 @@ class Names:
     def of(self, numbers: Integers) -> Sequence[str]:
         return [self.texts[number] for number in numbers.tolist()]
 
-    def _number(self, text: str) -> int:
-        number = self._numbers.setdefault(text, len(self.texts))
-        if number == len(self.texts):
-            self.texts.append(text)
-        return number
+    def _add(self, texts: Sequence[str]) -> None:
+        with self._adding:
+            for text in texts:
+                if text in self._numbers:
+                    continue
+                if len(self.texts) == MAX_NAMES:
+                    raise ValueError(f"must be at most {MAX_NAMES} in all shards together")
+                self.texts.append(check_word(text))
+                self._numbers[text] = len(self.texts) - 1
 
 
 def interned(rows: ClusterRows, contents: Names, genres: Names) -> ClusterRows:
-    """Return clusters whose words are numbers of ours."""
+    """Return clusters whose words are numbers of ours. Raises ValueError as `numbers` does."""
     return replace(
         rows, genres=genres.interned(rows.genres), contents=contents.interned(rows.contents)
     )

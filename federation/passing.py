@@ -66,11 +66,11 @@ def to_aggregate(stored: bytes, contents: Names, genres: Names) -> ShardAggregat
     source = io.BytesIO(stored)
     heard_at, length = _HEARD.unpack(source.read(_HEARD.size))
     address = source.read(length).decode()
-    assembly = Assembly(_FOREVER)
+    assembly = Assembly(_FOREVER, contents, genres)
     while (chunk := parse_length_prefixed(pb.PullAggregateResponse, source)) is not None:
         assembly.add(chunk)
-    ((update, _),) = assembly.updates()
-    return join(None, update, contents, genres, (heard_at, address))
+    ((sent, _),) = assembly.updates()
+    return join(None, sent, (heard_at, address))
 
 
 def _from_cells(cells: Cells, contents: Names, genres: Names) -> SubjectCounts:

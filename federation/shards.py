@@ -21,9 +21,11 @@ from federation.assembly import Assembly
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from constellation.core.aggregate import AggregateUpdate, AggregateVersion
+    from constellation.core.aggregate import AggregateVersion
     from constellation.core.store import StoredGlobal
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
+    from federation.merge import Sent
+    from federation.names import Names
 
 ATTEMPTS: Final = 3
 CHUNK_BYTES: Final = 512 * 1024
@@ -46,7 +48,7 @@ class Pulled:
     """What came of asking one address."""
 
     address: str
-    updates: Sequence[tuple[AggregateUpdate, int]] = ()
+    updates: Sequence[tuple[Sent, int]] = ()
     """Each shard's update, and its age in seconds."""
     problem: str = ""
     """Why there is none."""
@@ -78,10 +80,15 @@ class ShardClient:
             yield cls(address, AggregateServiceStub(channel))
 
     async def pull(
-        self, held: Sequence[AggregateVersion], wanted: Wanted, timeout_seconds: float
+        self,
+        held: Sequence[AggregateVersion],
+        wanted: Wanted,
+        names: tuple[Names, Names],
+        timeout_seconds: float,
     ) -> Pulled:
         """Ask for what changed; ask again while the shard is away and there is time.
 
+        `names` are those of contents and of genres.
         Never raises: a shard that is away, or sends nonsense, is part of a round.
         """
         started = time.monotonic()
@@ -94,7 +101,8 @@ class ShardClient:
         for attempt in range(ATTEMPTS):
             left = timeout_seconds - (time.monotonic() - started)
             try:
-                assembly = await self._pull_once(request, left)
+                assembly = Assembly(int(time.time()) // _SECONDS_PER_HOUR, *names)
+                await self._pull_once(request, assembly, left)
                 updates = await asyncio.to_thread(assembly.updates)
             except InvalidInputError as error:
                 return self._not_pulled(started, str(error), refused=True)
@@ -127,11 +135,11 @@ class ShardClient:
             )
         return ""
 
-    async def _pull_once(self, request: pb.PullAggregateRequest, seconds: float) -> Assembly:
-        assembly = Assembly(int(time.time()) // _SECONDS_PER_HOUR)
+    async def _pull_once(
+        self, request: pb.PullAggregateRequest, assembly: Assembly, seconds: float
+    ) -> None:
         async for chunk in self._stub.PullAggregate(request, timeout=max(seconds, 0.001)):
             await asyncio.to_thread(assembly.add, chunk)
-        return assembly
 
     def _not_pulled(self, started: float, problem: str, *, refused: bool = False) -> Pulled:
         return Pulled(

@@ -90,7 +90,10 @@ def to_facts(header: pb.AggregateHeader) -> ShardFacts:
 
 
 def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
-    """Return clusters; every column is checked. Raises InvalidInputError, naming the column."""
+    """Return clusters; every column but the texts is checked.
+
+    Raises InvalidInputError, naming the column.
+    """
     count = len(columns.cluster_ids)
     ids = np.array(columns.cluster_ids, np.uint32)
     if len(np.unique(ids)) != count:
@@ -119,7 +122,10 @@ def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
 
 
 def to_subjects(columns: pb.HourlyColumns) -> SubjectCounts:
-    """Return hourly counts. Raises InvalidInputError, naming the column that is wrong."""
+    """Return hourly counts; every column but the texts is checked.
+
+    Raises InvalidInputError, naming the column that is wrong.
+    """
     subjects = _words_of(columns.subjects, "hours.subjects")
     hours = _words_of(columns.hours, "hours.hours")
     devices = _words_of(columns.devices, "hours.devices")
@@ -130,8 +136,6 @@ def to_subjects(columns: pb.HourlyColumns) -> SubjectCounts:
     names = len(columns.content_ids) + len(columns.genres)
     if len(subjects) and subjects.max() >= names:
         raise InvalidInputError("hours.subjects", f"must be below {names}, got {subjects.max()}")
-    for text in (*columns.content_ids, *columns.genres):
-        check_text(text, "hours")
     return SubjectCounts(columns.content_ids, columns.genres, subjects, hours, devices)
 
 
@@ -199,8 +203,6 @@ def _to_words(
         )
     if words.max(initial=-1) >= len(texts):
         raise InvalidInputError(field, f"has index {words.max()}, but only {len(texts)} texts")
-    for text in texts:
-        check_text(text, field)
     return WordCounts(np.repeat(np.arange(rows), counted), words, numbers, texts)
 
 

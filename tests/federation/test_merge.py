@@ -13,7 +13,7 @@ from constellation.core.sums import WEIGHT_ONE
 from constellation.transport.aggregate_columns import from_update
 from constellation.v1 import aggregates_pb2 as pb
 from federation.assembly import Assembly
-from federation.merge import RefusedError, ShardAggregate, capped, join, merge
+from federation.merge import RefusedError, Sent, ShardAggregate, capped, join, merge
 from federation.names import Names
 from federation.passing import chunks_of, from_aggregate, to_aggregate
 from tests.federation.aggregates import clusters, features, update
@@ -35,9 +35,20 @@ class Joined:
         self.genres = Names()
         self.shards: dict[int, ShardAggregate] = {}
 
-    def take(self, sent: AggregateUpdate) -> None:
+    def take(self, update_: AggregateUpdate) -> None:
+        for sent in self.assembled(list(from_update(update_))):
+            self.join(sent)
+
+    def join(self, sent: Sent) -> None:
         held = self.shards.get(sent.of.shard_id)
-        self.shards[sent.of.shard_id] = join(held, sent, self.contents, self.genres, (1.0, "a:1"))
+        self.shards[sent.of.shard_id] = join(held, sent, (1.0, "a:1"))
+
+    def assembled(self, chunks: Sequence[pb.PullAggregateResponse]) -> list[Sent]:
+        """Return what chunks make up that came over the wire."""
+        assembly = Assembly(HOUR, self.contents, self.genres)
+        for chunk in chunks:
+            assembly.add(pb.PullAggregateResponse.FromString(chunk.SerializeToString()))
+        return [found for found, _ in assembly.updates()]
 
     def told(self, cluster_ids: Sequence[int]) -> tuple[Any, ...]:
         """Return the sums over all shards, as bytes and texts."""
@@ -63,13 +74,6 @@ class Joined:
             )
         )
         return merged.features.sums.tobytes(), merged.shards.tobytes(), named, watched
-
-
-def assembled(chunks: Sequence[pb.PullAggregateResponse]) -> list[AggregateUpdate]:
-    assembly = Assembly(HOUR)
-    for chunk in chunks:
-        assembly.add(pb.PullAggregateResponse.FromString(chunk.SerializeToString()))
-    return [found for found, _ in assembly.updates()]
 
 
 COUNTS = st.dictionaries(
@@ -124,12 +128,12 @@ def test_the_sums_have_the_same_bytes_for_any_order_repetition_loss_and_split(
             arrived = shuffle.sample(chunks, shuffle.randint(0, len(chunks) - 1))
             if arrived:  # a broken pull changes nothing ...
                 with pytest.raises(InvalidInputError, match=r"missing|must be"):
-                    assembled(arrived)
+                    found.assembled(arrived)
             repeated = chunks + shuffle.choices(chunks, k=shuffle.randint(0, 3))
             shuffle.shuffle(repeated)
-            for retried in assembled(repeated):  # ... and its retry is taken
-                found.take(retried)
-                found.take(retried)
+            for retried in found.assembled(repeated):  # ... and its retry is taken
+                found.join(retried)
+                found.join(retried)
 
     assert found.told([1, 2, 3, 4]) == expected.told([1, 2, 3, 4])
 
@@ -139,18 +143,19 @@ def test_the_sums_have_the_same_bytes_for_any_order_repetition_loss_and_split(
 def test_whole_updates_may_come_in_any_order(
     sent: list[AggregateUpdate], shuffle: random.Random
 ) -> None:
-    whole: dict[tuple[int, int, int], AggregateUpdate] = {}
+    whole: dict[tuple[int, int, int], list[pb.PullAggregateResponse]] = {}
     known = Joined()
     for each in sent:  # what each shard would have sent to somebody who holds nothing
         known.take(each)
         held = known.shards[each.of.shard_id]
-        (full,) = assembled(list(chunks_of(held, 0, (known.contents, known.genres))))
-        whole[each.of.shard_id, each.of.epoch, each.of.version] = full
+        chunks = list(chunks_of(held, 0, (known.contents, known.genres)))
+        whole[each.of.shard_id, each.of.epoch, each.of.version] = chunks
     found, shuffled = Joined(), list(whole.values())
     shuffle.shuffle(shuffled)
 
-    for each in shuffled:
-        found.take(each)
+    for chunks in shuffled:
+        for full in found.assembled(chunks):
+            found.join(full)
 
     assert found.told([1, 2, 3, 4]) == known.told([1, 2, 3, 4])
 
@@ -264,7 +269,7 @@ def test_an_aggregate_that_cannot_be_is_refused_by_name(field: str) -> None:
     BAD[field](chunks[1])
 
     with pytest.raises(InvalidInputError, match=field.partition(".")[2]) as raised:
-        assembled(chunks)
+        Joined().assembled(chunks)
 
     assert raised.value.field == field
 
@@ -274,12 +279,12 @@ def test_a_sum_longer_than_its_weights_is_refused() -> None:
     longer = replace(rows.features, sums=rows.features.sums * 2)
 
     with pytest.raises(InvalidInputError, match=r"sums of cluster 1 contradicts"):
-        assembled(list(from_update(update(0, replace(rows, features=longer)))))
+        Joined().assembled(list(from_update(update(0, replace(rows, features=longer)))))
 
 
 def test_an_hour_ahead_of_the_clock_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="clock ahead"):
-        assembled(list(from_update(update(0, clusters([1], [5]), {("a", HOUR + 50): 1}))))
+        Joined().assembled(list(from_update(update(0, clusters([1], [5]), {("a", HOUR + 50): 1}))))
 
 
 def test_features_of_the_helper_are_sound() -> None:
