@@ -22,7 +22,7 @@ from federation.clusters import (
 )
 from federation.described import Description, Gates, described, settled
 from federation.hours import HOURS
-from federation.merge import Merged, added, concatenated, merge, places
+from federation.merge import Merged, added, capped, concatenated, merge, places, scaled
 from federation.trends import ShardCounts, TrendRules, federated_trends
 
 if TYPE_CHECKING:
@@ -154,10 +154,12 @@ def _stepped(
     shape = (len(contributing), len(codebook.cluster_ids))
     sums = np.zeros((*shape, codebook.anchors.shape[1]), np.int64)
     weights = np.zeros(shape, np.int64)
+    factors = capped([int(each.clusters.features.weights.sum()) for each in contributing])
     for row, aggregate in enumerate(contributing):
         place = places(aggregate.clusters.cluster_ids, codebook.cluster_ids)
-        sums[row, place[place >= 0]] = aggregate.clusters.features.sums[place >= 0]
-        weights[row, place[place >= 0]] = aggregate.clusters.features.weights[place >= 0]
+        features = scaled(aggregate.clusters.features, factors[row])
+        sums[row, place[place >= 0]] = features.sums[place >= 0]
+        weights[row, place[place >= 0]] = features.weights[place >= 0]
     return step(codebook, merged.features, rules.clusters, robust_anchors(sums, weights))
 
 

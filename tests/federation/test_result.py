@@ -1,0 +1,104 @@
+"""What a round makes of aggregates, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.aggregate import AggregateVersion, ShardFacts
+from constellation.v1 import aggregates_pb2
+from federation.clusters import Codebook
+from federation.described import Gates
+from federation.hours import Cells, Hours
+from federation.merge import ShardAggregate
+from federation.messages import from_result
+from federation.names import Names, interned
+from federation.result import Inputs, Memory, RoundRules, work_out
+from federation.trends import TrendRules
+from tests.federation.aggregates import clusters, embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.encoding import Embeddings
+    from federation.result import Result
+
+RULES = RoundRules(
+    gates=Gates(min_devices=5), trends=TrendRules(surprise=0, floor=1, min_devices=5)
+)
+CLOSED_AT = 1_800_000_000
+HOUR = CLOSED_AT // 3600 - 1
+CONTENTS = ("film:a", "film:b", "film:c")
+
+
+class Fleet:
+    """Aggregates of shards whose words were met in some order."""
+
+    def __init__(self, met: Sequence[str] = ()) -> None:
+        self.contents, self.genres = Names(), Names()
+        self.contents.numbers(met)
+        self.aggregates: list[ShardAggregate] = []
+
+    def add(self, devices: int, direction: int = 1) -> None:
+        """Add a shard whose devices all point one way, in cluster 1, and watch three films."""
+        shard_id = len(self.aggregates)
+        words = [dict.fromkeys(CONTENTS, devices)]
+        rows = clusters([1], [devices], words, directions=[direction])
+        subjects = self.contents.numbers(CONTENTS)
+        cells = Cells(subjects, np.full(3, HOUR), np.full(3, devices))
+        self.aggregates.append(
+            ShardAggregate(
+                AggregateVersion(shard_id, 1, 1),
+                ShardFacts("north", 1, 0, devices),
+                interned(rows, self.contents, self.genres),
+                Hours().joined(cells, 1),
+                float(CLOSED_AT),
+                f"shard-{shard_id}:1",
+            )
+        )
+
+    def round(self, rules: RoundRules = RULES) -> Result:
+        codebook = Codebook(1, np.array([1], np.uint32), embedding(1).astype(np.float32)[None], 2)
+        memory = Memory(codebook, float(CLOSED_AT))
+        inputs = Inputs(2, CLOSED_AT, self.aggregates, {}, self.contents, self.genres)
+        return work_out(inputs, memory, rules)
+
+    def anchor(self, rules: RoundRules = RULES) -> Embeddings:
+        return self.round(rules).codebook.anchors[0]
+
+
+def test_a_result_has_the_same_bytes_in_whatever_order_words_were_met() -> None:
+    payloads = []
+    for met in (CONTENTS, CONTENTS[::-1], ("film:z", *CONTENTS[1:])):
+        fleet = Fleet(met)
+        for devices in (10, 11, 12):
+            fleet.add(devices)
+        result = fleet.round()
+        payloads.append(from_result(result, (1, 2, CLOSED_AT), aggregates_pb2.Coverage()))
+
+    told = aggregates_pb2.Global.FromString(payloads[0])
+    assert payloads[0] == payloads[1] == payloads[2]
+    assert list(told.clusters.patterns.content_ids) == list(CONTENTS)
+    assert [trend.content_id for trend in told.trends] == list(CONTENTS)
+
+
+def test_a_lying_shard_does_not_move_an_anchor_when_the_merge_is_robust() -> None:
+    fleet = Fleet()
+    for _ in range(6):
+        fleet.add(20)
+    fleet.add(20_000, direction=2)  # it claims a thousand times their devices
+
+    mean, robust = fleet.anchor(), fleet.anchor(replace(RULES, robust=True))
+
+    assert float(robust @ embedding(1)) > 0.99
+    assert float(mean @ embedding(1)) < 0.9
+
+
+def test_fewer_than_five_shards_are_merged_by_the_mean() -> None:
+    fleet = Fleet()
+    for place in range(4):
+        fleet.add(20, direction=1 + place % 2)
+
+    assert (fleet.anchor(replace(RULES, robust=True)) == fleet.anchor()).all()
