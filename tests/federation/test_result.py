@@ -66,7 +66,8 @@ class Fleet:
         return work_out(inputs, memory, rules)
 
     def anchor(self, rules: RoundRules = RULES) -> Embeddings:
-        return self.round(rules).codebook.anchors[0]
+        anchor: Embeddings = self.round(rules).codebook.anchors[0]
+        return anchor
 
 
 def test_a_result_has_the_same_bytes_in_whatever_order_words_were_met() -> None:
