@@ -46,7 +46,13 @@ def shard(**settings: object) -> Iterator[Started]:
     known = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in known}
     local = "127.0.0.1:0"
-    chosen = {"grpc_addr": local, "rest_addr": local, "metrics_addr": local, "drain_seconds": 0, **settings}
+    chosen = {
+        "grpc_addr": local,
+        "rest_addr": local,
+        "metrics_addr": local,
+        "drain_seconds": 0,
+        **settings,
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "constellation", "serve"],
         env={**inherited, **{name.upper(): str(value) for name, value in chosen.items()}},
