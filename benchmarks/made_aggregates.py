@@ -65,7 +65,7 @@ def first(shard_id: int, anchors: Embeddings) -> AggregateUpdate:
     noise = random.standard_normal(anchors.shape, np.float32)
     return AggregateUpdate(
         AggregateVersion(shard_id, 1, 1),
-        ShardFacts(f"region-{shard_id % 4}", 1, 1, _DEVICES),
+        ShardFacts(f"region-{shard_id % 4}", 1, 1, 1, _DEVICES),
         0,
         ClusterRows(
             _IDS,

@@ -83,7 +83,7 @@ def _aggregate(shard_id: int, means: NDArray[np.float32], weight: int) -> ShardA
     versions = np.ones(CLUSTERS, np.int64)
     return ShardAggregate(
         AggregateVersion(shard_id, 1, 1),
-        ShardFacts("north", 1, 1, weight),
+        ShardFacts("north", 1, 1, 1, weight),
         ClusterRows(_IDS, versions, features, no_words(), no_words()),
         Hours(),
         0.0,

@@ -17,6 +17,7 @@ from constellation.core.identity import Identity
 from constellation.core.recovery import recover, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
+from constellation.core.words import check_word
 from constellation.stores import place_of, snapshot_files
 from constellation.telemetry.metrics import metrics_served
 from constellation.telemetry.shard import shard_histograms, shard_metrics
@@ -108,6 +109,10 @@ def rules_of(config: ShardConfig) -> Rules:
 
 def identity_of(config: ShardConfig) -> Identity:
     """Return which shard the settings make this; raise ConfigError when they contradict."""
+    try:
+        check_word(config.region)
+    except ValueError as error:
+        raise ConfigError(f"REGION: {error}") from None
     if config.shard_map and config.shard_id not in config.shard_map:
         raise ConfigError(
             f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"

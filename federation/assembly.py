@@ -16,7 +16,7 @@ from constellation.transport.aggregate_columns import (
 )
 from federation.hours import Cells
 from federation.merge import Sent, concatenated, subject_of_genre
-from federation.names import interned
+from federation.names import Names, interned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from constellation.core.aggregate import AggregateVersion, ClusterRows, SubjectCounts
     from constellation.core.sums import ClusterSums
     from constellation.v1 import aggregates_pb2 as pb
-    from federation.names import Names
 
 _AHEAD_HOURS: Final = 2
 """A shard's clock may be ahead so far."""
+MAX_BYTES: Final = 2**30
+"""Of one answer: 300 shards of 1,000 clusters behind one relay."""
+MAX_NAMES: Final = 2_000_000
+"""Texts of one kind in one answer: as many as a shard can know."""
 _ROUNDING: Final = 2**22
 """What rounding may add to the sums of one device: half a unit in each coordinate's factor, for
 each of its patterns."""
@@ -38,16 +41,23 @@ each of its patterns."""
 class Assembly:
     """What one address sent in answer to one pull."""
 
-    def __init__(self, now_hour: int, contents: Names, genres: Names) -> None:
+    def __init__(self, now_hour: int) -> None:
         self.size_bytes = 0
-        self._contents = contents
-        self._genres = genres
+        self._contents = Names(MAX_NAMES)
+        self._genres = Names(MAX_NAMES)
         self._latest_hour = now_hour + _AHEAD_HOURS
         self._shards: dict[AggregateVersion, _Shard] = {}
+
+    @property
+    def names(self) -> tuple[Names, Names]:
+        """Contents and genres, as they are numbered here."""
+        return self._contents, self._genres
 
     def add(self, chunk: pb.PullAggregateResponse) -> None:
         """Take one chunk. Raises InvalidInputError for one that no shard can have made."""
         self.size_bytes += chunk.ByteSize()
+        if self.size_bytes > MAX_BYTES:
+            raise InvalidInputError("chunk", f"must be at most {MAX_BYTES} bytes in all")
         version = to_aggregate_version(chunk.version)
         shard = self._shards.setdefault(version, _Shard(version))
         kind = chunk.WhichOneof("chunk")
@@ -67,7 +77,9 @@ class Assembly:
                 )
 
     def updates(self) -> list[tuple[Sent, int]]:
-        """Return each shard's update and its age in seconds, by shard.
+        """Return each shard's answer and its age in seconds, by shard.
+
+        Words are numbers of this assembly's `names`: what is refused is not remembered.
 
         Raises InvalidInputError unless every chunk has come.
         """
@@ -121,10 +133,14 @@ class _Shard:
                 raise InvalidInputError(
                     field, f"of shard {shard_id} must be {expected} rows, got {found}"
                 )
-        update = Sent(
+        if clusters.features.devices.max(initial=0) > header.devices:
+            raise InvalidInputError(
+                "clusters.devices", f"of shard {shard_id} must be at most {header.devices}"
+            )
+        sent = Sent(
             self._version, to_facts(header), header.base_version, clusters, hours, candidates
         )
-        return update, header.age_seconds
+        return sent, header.age_seconds
 
 
 def require_sound(rows: ClusterRows) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from constellation.commands.signals import Signals
 from constellation.commands.status import DONE, FAILED
-from constellation.core.errors import NotReadyError, QuorumError, StoreInUseError
+from constellation.core.errors import ConfigError, NotReadyError, QuorumError, StoreInUseError
 from constellation.v1 import federation_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from federation.printing import print_round
@@ -53,7 +53,16 @@ async def run_round(config: FederationConfig, options: Namespace) -> int:
 
 
 async def _run_once(config: FederationConfig) -> federation_pb2.Round:
-    """Run one round; return it, also when it lacked a quorum."""
+    """Run one round; return it, also when it lacked a quorum.
+
+    Raises ConfigError without a journal that lasts: a journal is a generation, and the newest one's
+    rounds replace those of every other.
+    """
+    if config.data_dir is None and config.postgres_url is None:
+        raise ConfigError(
+            "DATA_DIR or POSTGRES_URL is required: name the federation's journal, or a new "
+            "directory when these shards have no federation"
+        )
     async with open_rounds(config) as (rounds, _):
         try:
             async with asyncio.timeout(_TURN_SECONDS):

@@ -24,8 +24,10 @@ from constellation.config import (
 class FederationConfig:
     """One federation process. A field is the variable of the same name; its type parses it."""
 
-    shard_addrs: Addresses
-    """Shards, or federations that relay others: host:port, separated by commas."""
+    shard_addrs: Addresses = Addresses(())
+    """Shards: host:port, separated by commas. Each may answer for one shard."""
+    relay_addrs: Addresses = Addresses(())
+    """Federations with RELAY=1, likewise. Each answers for every shard below it."""
     region: str = "global"
     """In its logs."""
     relay: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.aggregate import WordCounts
     from constellation.core.sums import Integers
     from constellation.encoding import Codes
-    from federation.merge import Merged
+    from federation.merge import Merged, Shared
     from federation.names import Names
 
 CONTENTS: Final = 16
@@ -91,25 +91,26 @@ def described(
 ) -> list[Description]:
     """Return the clusters that pass the gates, strongest first.
 
-    `names` are those of genres and of contents, `moment` is the round and when it closed.
+    `names` are those of contents and of genres, `moment` is the round and when it closed.
     """
     features = merged.features
     success = features.successes / np.maximum(features.weights, 1)
     passing = (
         (features.weights > 0)
         & (success >= gates.min_success)
-        & (features.devices >= gates.min_devices)
+        & (merged.vouched >= gates.min_devices)
         & (merged.shards >= gates.min_shards)
     )
     chosen = np.flatnonzero(passing)
     chosen = chosen[np.lexsort((cluster_ids[chosen], -features.successes[chosen]))][: gates.limit]
     codes: Codes = quantise(centroids(features.sums[chosen]))[0]
     contexts = _contexts(features.contexts[chosen], features.weights[chosen])
-    genre_names, content_names = names
+    content_names, genre_names = names
     genre_floor = np.maximum(gates.min_devices, features.devices * _GENRE_SHARE)
     content_floor = np.full(len(cluster_ids), float(gates.min_devices))
-    genres = _strongest(merged.genres, chosen, genre_floor, GENRES, genre_names)
-    contents = _strongest(merged.contents, chosen, content_floor, CONTENTS, content_names)
+    shared = partial(_strongest, chosen=chosen, min_shards=gates.min_shards)
+    genres = shared(merged.genres, floors=genre_floor, limit=GENRES, names=genre_names)
+    contents = shared(merged.contents, floors=content_floor, limit=CONTENTS, names=content_names)
     return [
         Description(
             int(cluster_ids[row]),
@@ -150,12 +151,22 @@ def _contexts(sums: Integers, weights: Integers) -> Integers:
 
 
 def _strongest(
-    words: WordCounts, chosen: Integers, floors: NDArray[np.float64], limit: int, names: Names
+    shared: Shared,
+    chosen: Integers,
+    min_shards: int,
+    floors: NDArray[np.float64],
+    limit: int,
+    names: Names,
 ) -> list[tuple[str, ...]]:
-    """Return, for each chosen row, its words of most devices; those of too few are left out."""
+    """Return, for each chosen row, its words of most devices; those of too few are left out.
+
+    So are those of too few shards: one shard's word is not enough.
+    """
+    words = shared.counts
     place = np.full(len(floors), -1, np.int64)
     place[chosen] = np.arange(len(chosen))
-    kept = np.flatnonzero((place[words.rows] >= 0) & (words.devices >= floors[words.rows]))
+    enough = (words.devices >= floors[words.rows]) & (shared.shards >= min_shards)
+    kept = np.flatnonzero((place[words.rows] >= 0) & enough)
     rows, numbers, devices = place[words.rows[kept]], words.words[kept], words.devices[kept]
     order = np.lexsort((names.ranks(numbers), -devices, rows))
     starts = np.searchsorted(rows[order], np.arange(len(chosen) + 1))

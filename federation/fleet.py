@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from federation.merge import RefusedError, ShardAggregate, join
+from federation.merge import RefusedError, ShardAggregate, join, renumbered
 from federation.names import Names
 from federation.passing import from_aggregate, to_aggregate
 
@@ -39,6 +39,10 @@ class Answer:
 class Heard:
     """One sweep over all addresses."""
 
+    asked: bool = False
+    """Local clusters were asked for."""
+    answering: set[str] = field(default_factory=set)
+    """Addresses that sent something that can be."""
     answers: list[Answer] = field(default_factory=list)
     """In the order of their addresses."""
     candidates: dict[int, ClusterRows] = field(default_factory=dict)
@@ -56,6 +60,7 @@ class Fleet:
     def __init__(self, clients: Sequence[ShardClient]) -> None:
         self.clients = sorted(clients, key=lambda client: client.address)
         self.aggregates: dict[int, ShardAggregate] = {}
+        self._relays = {client.address for client in clients if client.is_relay}
         self.contents = Names()
         self.genres = Names()
         self._changed: set[int] = set()
@@ -73,10 +78,10 @@ class Fleet:
     async def sweep(self, wanted: Wanted, timeout_seconds: float) -> Heard:
         """Ask every address for what changed, all at once, and join it."""
         held = [aggregate.of for aggregate in self.aggregates.values()]
-        names = (self.contents, self.genres)
-        pulls = [client.pull(held, wanted, names, timeout_seconds) for client in self.clients]
+        pulls = [client.pull(held, wanted, timeout_seconds) for client in self.clients]
         pulled = await asyncio.gather(*pulls)
-        heard, now = Heard(), time.time()
+        heard, now = Heard(asked=wanted.limit > 0), time.time()
+        heard.answering = {each.address for each in pulled if not each.problem}
         for each in pulled:
             answer = await asyncio.to_thread(self._take, each, heard, now)
             heard.answers.append(answer)
@@ -111,34 +116,53 @@ class Fleet:
     def _take(self, pulled: Pulled, heard: Heard, now: float) -> Answer:
         if pulled.problem:
             return Answer(pulled, pulled.problem, pulled.refused)
+        if len(pulled.updates) > 1 and pulled.address not in self._relays:
+            named = sorted(sent.of.shard_id for sent, _ in pulled.updates)
+            problem = f"answers for shards {named}: name it in RELAY_ADDRS if it relays them"
+            return Answer(pulled, problem, refused=True)
         problems, shard_ids = [], []
         for sent, age_seconds in pulled.updates:
             try:
-                self._join(sent, age_seconds, pulled.address, heard, now)
+                self._join(sent, pulled, age_seconds, heard, now)
             except RefusedError as error:
                 problems.append(f"shard {sent.of.shard_id} {error}")
             else:
                 shard_ids.append(sent.of.shard_id)
         return Answer(pulled, "; ".join(problems), bool(problems), shard_ids)
 
-    def _join(self, sent: Sent, age_seconds: int, address: str, heard: Heard, now: float) -> None:
+    def _join(self, sent: Sent, pulled: Pulled, age_seconds: int, heard: Heard, now: float) -> None:
+        address, names = pulled.address, pulled.names
         shard_id = sent.of.shard_id
         held = self.aggregates.get(shard_id)
-        if held is not None and sent.of.epoch < held.of.epoch:
+        if held is not None and held.address != address and held.address in heard.answering:
             raise RefusedError(
-                f"is of epoch {sent.of.epoch}, but epoch {held.of.epoch} was heard before: "
-                f"two processes may have SHARD_ID={shard_id}"
+                f"answers at {held.address}, too: give each shard a SHARD_ID of its own"
             )
-        if shard_id in heard.fresh and not age_seconds:
-            other = self.aggregates[shard_id].address
-            raise RefusedError(f"answers at {other}, too: give each shard a SHARD_ID of its own")
-        if held is not None and sent.of.epoch > held.of.epoch:
+        if held is not None and sent.of < held.of and held.address != address:
+            raise RefusedError(
+                f"is of epoch {sent.of.epoch}, but epoch {held.of.epoch} was heard at "
+                f"{held.address}: two processes may have SHARD_ID={shard_id}"
+            )
+        if held is not None and not age_seconds and _began_anew(held, sent):
+            log.warning("shard_began_anew", shard_id=shard_id, address=address)
+            held = None
+        if held is None or sent.of.epoch > held.of.epoch:
             heard.restarted.add(shard_id)
-        joined = join(held, sent, (now - age_seconds, address))
-        self.aggregates[shard_id] = joined
+        assert names is not None
+        ours = renumbered(sent, names, (self.contents, self.genres))
+        self.aggregates[shard_id] = join(held, ours, (now - age_seconds, address))
         self._changed.add(shard_id)
         heard.cluster_rows += len(sent.clusters)
         if not age_seconds:
             heard.fresh.add(shard_id)
-        if len(sent.candidates):
-            heard.candidates[shard_id] = sent.candidates
+        if len(ours.candidates):
+            heard.candidates[shard_id] = ours.candidates
+
+
+def _began_anew(held: ShardAggregate, sent: Sent) -> bool:
+    """Say whether a shard's store was replaced by an older or an empty one.
+
+    It answers at the same address, where a process that was taken over would not. What it sends is
+    everything, and older than what it sent before.
+    """
+    return sent.base_version == 0 and sent.of < held.of

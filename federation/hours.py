@@ -28,6 +28,14 @@ class Cells:
     devices: Integers
     """Shape (m,)."""
 
+    def among(self, subjects: Integers) -> Cells:
+        """Return the cells of some subjects."""
+        chosen = np.isin(self.subjects, subjects)
+        return Cells(self.subjects[chosen], self.hours[chosen], self.devices[chosen])
+
+
+_NOTHING: Final = Cells(*(np.empty(0, np.int64),) * 3)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hours:
@@ -57,8 +65,10 @@ class Hours:
         inside = columns >= 0
         rows = np.searchsorted(subjects, cells.subjects[inside])
         np.maximum.at(counts, (rows, columns[inside]), cells.devices[inside].astype(np.uint32))
-        changes = (*self.changes, (version, cells))[-_KEPT_CHANGES:]
-        return Hours(subjects, counts, newest, changes)
+        seen = counts.any(axis=1)
+        change = (version, cells if self.newest else _NOTHING)  # before the first nobody held any
+        changes = (*self.changes, change)[-_KEPT_CHANGES:]
+        return Hours(subjects[seen], counts[seen], newest, changes)
 
     def cells(self) -> Cells:
         """Return every count that is not zero."""
@@ -71,6 +81,7 @@ class Hours:
         if version not in (at for at, _ in self.changes):
             return None
         later = [cells for at, cells in self.changes if at > version]
+        later = [each.among(self.subjects) for each in later]
         empty = np.empty(0, np.int64)
         subjects = np.concatenate([empty, *(cells.subjects for cells in later)])
         hours = np.concatenate([empty, *(cells.hours for cells in later)])

@@ -20,11 +20,14 @@ from constellation.core.aggregate import (
 )
 from constellation.core.sums import ClusterSums, Integers, joined, no_sums
 from federation.hours import Cells, Hours
+from federation.names import interned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from federation.names import Names
 
 CAP: Final = 4.0
 """A shard weighs at most so many times the median of all shards ..."""
@@ -59,6 +62,23 @@ class Sent:
     clusters: ClusterRows
     hours: Cells
     candidates: ClusterRows
+
+
+def renumbered(sent: Sent, theirs: tuple[Names, Names], ours: tuple[Names, Names]) -> Sent:
+    """Return an answer with words and subjects as numbers of `ours`: contents and genres."""
+    contents = ours[0].numbers(theirs[0].texts)
+    genres = ours[1].numbers(theirs[1].texts)
+    subjects = np.where(
+        sent.hours.subjects >= 0,
+        np.append(contents, 0)[np.maximum(sent.hours.subjects, 0)],
+        subject_of_genre(np.append(genres, 0)[np.maximum(-1 - sent.hours.subjects, 0)]),
+    )
+    return replace(
+        sent,
+        clusters=interned(sent.clusters, *ours),
+        candidates=interned(sent.candidates, *ours),
+        hours=replace(sent.hours, subjects=subjects),
+    )
 
 
 class RefusedError(ValueError):
@@ -106,14 +126,25 @@ def since(held: ShardAggregate, base: int) -> tuple[ClusterRows, Cells, int]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """Words of clusters, over all shards."""
+
+    counts: WordCounts
+    shards: Integers
+    """Shape (m,): for each count, the shards that it comes from."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Merged:
     """Sums over shards, a row for each cluster of a codebook."""
 
     features: ClusterSums
     shards: Integers
     """Shape (k,): shards with a device in the cluster."""
-    genres: WordCounts
-    contents: WordCounts
+    vouched: Integers
+    """Shape (k,): devices, of a shard that weighs too much as many less: for the gates."""
+    genres: Shared
+    contents: Shared
 
 
 def merge(aggregates: Sequence[ShardAggregate], cluster_ids: NDArray[np.uint32]) -> Merged:
@@ -123,6 +154,7 @@ def merge(aggregates: Sequence[ShardAggregate], cluster_ids: NDArray[np.uint32])
     """
     total = no_sums(len(cluster_ids))
     shards = np.zeros(len(cluster_ids), np.int64)
+    vouched = np.zeros(len(cluster_ids), np.int64)
     factors = capped([int(each.clusters.features.weights.sum()) for each in aggregates])
     genres, contents = [], []
     for aggregate, factor in zip(aggregates, factors, strict=True):
@@ -133,9 +165,10 @@ def merge(aggregates: Sequence[ShardAggregate], cluster_ids: NDArray[np.uint32])
             features = features.rows(chosen)
         total.add_at(place[chosen], scaled(features, factor))
         shards[place[chosen]] += features.devices > 0
+        vouched[place[chosen]] += np.floor(features.devices * factor).astype(np.int64)
         genres.append(aggregate.clusters.genres.moved(place))
         contents.append(aggregate.clusters.contents.moved(place))
-    return Merged(total, shards, added(genres), added(contents))
+    return Merged(total, shards, vouched, added(genres), added(contents))
 
 
 def capped(weights: Sequence[int]) -> list[float]:
@@ -174,18 +207,21 @@ def places(ids: NDArray[np.uint32], among: NDArray[np.uint32]) -> Integers:
     return found
 
 
-def added(parts: Sequence[WordCounts]) -> WordCounts:
-    """Return the devices of all parts, added for each (row, word); all have the same texts."""
+def added(parts: Sequence[WordCounts]) -> Shared:
+    """Return the devices of all parts, one a shard, for each (row, word); all have the same texts.
+
+    A (row, word) comes once in a part.
+    """
     filled = [part for part in parts if len(part.rows)]
     if not filled:
-        return WordCounts(*(np.empty(0, np.int64),) * 3, ())
+        return Shared(WordCounts(*(np.empty(0, np.int64),) * 3, ()), np.empty(0, np.int64))
     texts = filled[0].texts
     keys = np.concatenate([part.rows * len(texts) + part.words for part in filled])
-    distinct, which = np.unique(keys, return_inverse=True)
+    distinct, which, shards = np.unique(keys, return_inverse=True, return_counts=True)
     devices = np.zeros(len(distinct), np.int64)
     np.add.at(devices, which, np.concatenate([part.devices for part in filled]))
     rows, words = np.divmod(distinct, len(texts))
-    return WordCounts(rows, words, devices, texts)
+    return Shared(WordCounts(rows, words, devices, texts), shards)
 
 
 def concatenated(parts: Sequence[ClusterRows]) -> ClusterRows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from constellation.core.aggregate import ClusterRows, WordCounts
     from constellation.core.sums import Integers
 
-MAX_NAMES: Final = 4_000_000
-"""Texts of one kind that a federation can know: twice what a shard can."""
-
 
 class Names:
     """Texts of one kind, numbered as they are met. No result may depend on the numbers' order.
@@ -26,7 +23,8 @@ class Names:
     Several threads may number texts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
         self.texts: list[str] = []
         self._numbers: dict[str, int] = {}
         self._adding = threading.Lock()
@@ -66,8 +64,8 @@ class Names:
             for text in texts:
                 if text in self._numbers:
                     continue
-                if len(self.texts) == MAX_NAMES:
-                    raise ValueError(f"must be at most {MAX_NAMES} in all shards together")
+                if len(self.texts) == self._limit:
+                    raise ValueError(f"must be at most {self._limit} in one answer")
                 self.texts.append(check_word(text))
                 self._numbers[text] = len(self.texts) - 1
 

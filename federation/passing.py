@@ -13,7 +13,7 @@ from constellation.core.aggregate import AggregateUpdate, SubjectCounts, no_clus
 from constellation.transport.aggregate_columns import from_update
 from constellation.v1 import aggregates_pb2 as pb
 from federation.assembly import Assembly
-from federation.merge import ShardAggregate, join
+from federation.merge import ShardAggregate, join, renumbered
 from federation.merge import since as changed_since
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ def to_aggregate(stored: bytes, contents: Names, genres: Names) -> ShardAggregat
     source = io.BytesIO(stored)
     heard_at, length = _HEARD.unpack(source.read(_HEARD.size))
     address = source.read(length).decode()
-    assembly = Assembly(_FOREVER, contents, genres)
+    assembly = Assembly(_FOREVER)
     while (chunk := parse_length_prefixed(pb.PullAggregateResponse, source)) is not None:
         assembly.add(chunk)
     ((sent, _),) = assembly.updates()
-    return join(None, sent, (heard_at, address))
+    ours = renumbered(sent, assembly.names, (contents, genres))
+    return join(None, ours, (heard_at, address))
 
 
 def _from_cells(cells: Cells, contents: Names, genres: Names) -> SubjectCounts:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.aggregate import no_clusters
 from constellation.core.clustering import nearest
-from constellation.core.sums import Integers, centroids
+from constellation.core.sums import WEIGHT_ONE, Integers, centroids, joined
 from federation.clusters import (
     Candidates,
     ClusterRules,
@@ -22,7 +21,7 @@ from federation.clusters import (
 )
 from federation.described import Description, Gates, described, settled
 from federation.hours import HOURS
-from federation.merge import Merged, added, capped, concatenated, merge, places, scaled
+from federation.merge import Merged, Shared, added, capped, concatenated, merge, places, scaled
 from federation.trends import ShardCounts, TrendRules, federated_trends
 
 if TYPE_CHECKING:
@@ -99,10 +98,22 @@ class Inputs:
     """Seconds since 1970."""
     aggregates: Sequence[ShardAggregate]
     """In the order of shard_id."""
-    candidates: Mapping[int, ClusterRows]
-    """By shard_id; empty when none were asked for."""
-    contents: Names
-    genres: Names
+    candidates: Mapping[int, ClusterRows] | None
+    """By shard_id; None when none were asked for."""
+    names: tuple[Names, Names]
+    """Contents and genres."""
+    generation: int
+    """Sums over the codebook of another generation mean nothing here."""
+
+    def summed(self) -> list[ShardAggregate]:
+        """Return the aggregates with sums over a codebook of this generation."""
+        return [
+            each for each in self.aggregates if each.facts.codebook_generation == self.generation
+        ]
+
+    def offered(self) -> list[tuple[int, ClusterRows]]:
+        """Return the local clusters, in the order of shard_id."""
+        return sorted((self.candidates or {}).items())
 
 
 def work_out(inputs: Inputs, memory: Memory, rules: RoundRules) -> Result:
@@ -115,21 +126,21 @@ def work_out(inputs: Inputs, memory: Memory, rules: RoundRules) -> Result:
         merged = _of_candidates(candidates, inputs, codebook)
         reanchored_at = float(inputs.closed_at) if len(codebook.cluster_ids) else 0.0
     else:
-        merged = merge(inputs.aggregates, memory.codebook.cluster_ids)
-        if inputs.candidates:
-            codebook, retired = reanchor(
-                memory.codebook, merged.features, candidates, rules.clusters
-            )
-            merged = merge(inputs.aggregates, codebook.cluster_ids)
+        summed = inputs.summed()
+        merged = merge(summed, memory.codebook.cluster_ids)
+        if inputs.candidates is not None:
+            honest = _within_sums(inputs, summed, memory.codebook)
+            codebook, retired = reanchor(memory.codebook, merged.features, honest, rules.clusters)
+            merged = merge(summed, codebook.cluster_ids)
             reanchored_at = float(inputs.closed_at)
         else:
-            codebook = _stepped(memory.codebook, merged, inputs.aggregates, rules)
+            codebook = _stepped(memory.codebook, merged, summed, rules)
     clusters = settled(
         described(
             codebook.cluster_ids,
             merged,
             rules.gates,
-            (inputs.genres, inputs.contents),
+            inputs.names,
             (inputs.round_id, inputs.closed_at),
         ),
         memory.clusters,
@@ -147,45 +158,74 @@ def work_out(inputs: Inputs, memory: Memory, rules: RoundRules) -> Result:
 def _stepped(
     codebook: Codebook, merged: Merged, aggregates: Sequence[ShardAggregate], rules: RoundRules
 ) -> Codebook:
-    """Return the codebook after one Lloyd step: of the mean, or of the geometric median."""
+    """Return the codebook after one Lloyd step: of the mean, or of the geometric median.
+
+    In the latter each shard has one vote in each cluster, whatever weight it claims.
+    """
     contributing = [each for each in aggregates if len(each.clusters)]
     if not rules.robust or len(contributing) < ROBUST_FROM:
         return step(codebook, merged.features, rules.clusters)
     shape = (len(contributing), len(codebook.cluster_ids))
     sums = np.zeros((*shape, codebook.anchors.shape[1]), np.int64)
     weights = np.zeros(shape, np.int64)
-    factors = capped([int(each.clusters.features.weights.sum()) for each in contributing])
     for row, aggregate in enumerate(contributing):
         place = places(aggregate.clusters.cluster_ids, codebook.cluster_ids)
-        features = scaled(aggregate.clusters.features, factors[row])
+        features = aggregate.clusters.features
         sums[row, place[place >= 0]] = features.sums[place >= 0]
-        weights[row, place[place >= 0]] = features.weights[place >= 0]
+        weights[row, place[place >= 0]] = (features.weights[place >= 0] > 0) * WEIGHT_ONE
     return step(codebook, merged.features, rules.clusters, robust_anchors(sums, weights))
 
 
 def _candidates(inputs: Inputs) -> Candidates:
-    shard_ids = sorted(inputs.candidates)
-    rows = concatenated([inputs.candidates[shard_id] for shard_id in shard_ids])
-    counts = [len(inputs.candidates[shard_id]) for shard_id in shard_ids]
-    return Candidates(np.repeat(np.array(shard_ids, np.int64), counts), rows.features)
+    offered = inputs.offered()
+    rows = concatenated([rows for _, rows in offered])
+    shard_ids = [np.full(len(rows), shard_id) for shard_id, rows in offered]
+    return Candidates(np.concatenate([np.empty(0, np.int64), *shard_ids]), rows.features)
+
+
+def _within_sums(
+    inputs: Inputs, aggregates: Sequence[ShardAggregate], codebook: Codebook
+) -> Candidates:
+    """Return the local clusters that a shard's own sums bear out, scaled down as those are.
+
+    A shard that offers more than it has summed up at an anchor offers nothing there: else it could
+    take the sums of others away.
+    """
+    factors = capped([int(each.clusters.features.weights.sum()) for each in aggregates])
+    known = {each.of.shard_id: place for place, each in enumerate(aggregates)}
+    shard_ids, parts = [np.empty(0, np.int64)], []
+    for shard_id, rows in inputs.offered():
+        if (place := known.get(shard_id)) is None:
+            continue
+        clusters = aggregates[place].clusters
+        anchors, _ = nearest(centroids(rows.features.sums), codebook.anchors)
+        claimed = np.bincount(anchors, rows.features.weights, minlength=len(codebook.anchors))
+        summed = np.zeros(len(codebook.anchors))
+        at = places(clusters.cluster_ids, codebook.cluster_ids)
+        summed[at[at >= 0]] = clusters.features.weights[at >= 0]
+        chosen = np.flatnonzero(claimed[anchors] <= summed[anchors])
+        shard_ids.append(np.full(len(chosen), shard_id))
+        parts.append(scaled(rows.features.rows(chosen), factors[place]))
+    return Candidates(np.concatenate(shard_ids), joined(parts))
 
 
 def _of_candidates(candidates: Candidates, inputs: Inputs, codebook: Codebook) -> Merged:
     """Return the clusters of a first codebook: local clusters, added up by their nearest anchor."""
     features, shards = assigned(candidates, codebook)
-    rows = concatenated([inputs.candidates[shard_id] for shard_id in sorted(inputs.candidates)])
+    rows = concatenated([rows for _, rows in inputs.offered()])
     if not len(codebook.cluster_ids):
-        return Merged(features, shards, no_clusters().genres, no_clusters().contents)
+        return Merged(features, shards, features.devices, added([]), added([]))
     anchors, _ = nearest(centroids(candidates.features.sums), codebook.anchors)
     return Merged(
         features,
         shards,
+        features.devices,
         _most_then_added(rows.genres, candidates.shard_ids, anchors),
         _most_then_added(rows.contents, candidates.shard_ids, anchors),
     )
 
 
-def _most_then_added(words: WordCounts, shard_ids: Integers, anchors: Integers) -> WordCounts:
+def _most_then_added(words: WordCounts, shard_ids: Integers, anchors: Integers) -> Shared:
     """Return devices by (anchor, word): the most of a shard's local clusters, over all shards.
 
     A device may be in several local clusters of its shard: the sum would count it twice.
@@ -242,7 +282,7 @@ def _trends(inputs: Inputs, rules: TrendRules) -> list[FederatedTrend]:
 
 def _texts(subjects: Integers, inputs: Inputs) -> list[tuple[str, str]]:
     """Return the content id and the genre of each subject, one of them empty."""
-    contents, genres = inputs.contents.texts, inputs.genres.texts
+    contents, genres = (names.texts for names in inputs.names)
     return [
         (contents[number], "") if number >= 0 else ("", genres[-1 - number])
         for number in subjects.tolist()

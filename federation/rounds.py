@@ -89,6 +89,7 @@ class Rounds:
         self._memory = Memory()
         self._generation = 0
         self._running = asyncio.Lock()
+        self._sweeping = asyncio.Lock()
 
     async def resume(self) -> None:
         """Become the active federation, and go on where the journal ends. Waits for its turn."""
@@ -136,9 +137,11 @@ class Rounds:
         async with self._running:
             return await self._run(await self._begin())
 
-    async def sweep(self, wanted: Wanted) -> Heard:
-        """Ask every shard for what changed."""
-        heard = await self.fleet.sweep(wanted, self.pace.pull_timeout_seconds)
+    async def sweep(self, wanted: Wanted, timeout_seconds: float | None = None) -> Heard:
+        """Ask every shard for what changed, within PULL_TIMEOUT_SECONDS or less."""
+        limit = self.pace.pull_timeout_seconds
+        async with self._sweeping:
+            heard = await self.fleet.sweep(wanted, min(limit, timeout_seconds or limit))
         self.counts.refused += sum(answer.refused for answer in heard.answers)
         self.counts.away += sum(
             bool(answer.problem) and not answer.refused for answer in heard.answers
@@ -221,9 +224,9 @@ class Rounds:
             told.round_id,
             told.closed_at.seconds,
             usable,
-            heard.candidates,
-            self.fleet.contents,
-            self.fleet.genres,
+            heard.candidates if heard.asked else None,
+            (self.fleet.contents, self.fleet.genres),
+            self._generation,
         )
         payload, memory = await asyncio.to_thread(self._work_out, told, inputs)
         told.merge_time.CopyFrom(duration(time.monotonic() - merging))

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from constellation.core.errors import ConfigError
 from constellation.storage.dialect import DIALECTS
 from constellation.telemetry.metrics import metrics_served
+from constellation.transport.aggregates import MAX_CANDIDATES
 from constellation.transport.health import Health, HealthServicer, traffic
 from constellation.transport.listener import (
     Ports,
@@ -56,6 +58,8 @@ SERVICES: Final = (
     health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
 )
 _MAX_CALLS: Final = 64
+_ANCHORS: Final = 4096
+"""Clusters of which a global is about 8 MiB; a shard takes 16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,20 @@ class RunningFederation:
     @property
     def port(self) -> int:
         return self.ports.grpc
+
+
+def require_sound(config: FederationConfig) -> None:
+    """Raise ConfigError for settings that no round could go by."""
+    problems = []
+    if not config.shard_addrs and not config.relay_addrs:
+        problems.append("SHARD_ADDRS or RELAY_ADDRS is required")
+    if both := sorted(set(config.shard_addrs) & set(config.relay_addrs)):
+        problems.append(f"SHARD_ADDRS and RELAY_ADDRS both name {', '.join(both)}")
+    for name, most in (("candidates_per_shard", MAX_CANDIDATES), ("patterns_per_shard", _ANCHORS)):
+        if (value := getattr(config, name)) > most:
+            problems.append(f"{name.upper()}: must be at most {most}, got {value}")
+    if problems:
+        raise ConfigError("; ".join(problems))
 
 
 def rules_of(config: FederationConfig) -> RoundRules:
@@ -114,13 +132,15 @@ def pace_of(config: FederationConfig) -> Pace:
 @asynccontextmanager
 async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, Publisher]]:
     """Open the journal, and clients to every shard; nothing is asked of them yet."""
+    require_sound(config)
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
             open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])
         )
         clients = [
-            await stack.enter_async_context(ShardClient.open(address))
-            for address in config.shard_addrs
+            await stack.enter_async_context(ShardClient.open(address, is_relay=is_relay))
+            for addresses, is_relay in ((config.shard_addrs, False), (config.relay_addrs, True))
+            for address in addresses
         ]
         publisher = Publisher(clients, config.publish_timeout_seconds)
         rounds = Rounds(Fleet(clients), journal, publisher, rules_of(config), pace_of(config))
@@ -148,7 +168,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             port=ports.grpc,
             rest_port=ports.rest,
             metrics_port=ports.metrics,
-            shards=len(config.shard_addrs),
+            addresses=len(rounds.fleet.clients),
         )
         active = _be_active(config, rounds, publisher, health)
         working = tasks.create_task(active, name="active")

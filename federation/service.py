@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from constellation.core.errors import ConfigError, InvalidInputError, NotFoundError
 from constellation.transport.aggregate_columns import to_aggregate_version
-from constellation.transport.aggregates import to_candidate_limits, to_stored_global
-from constellation.transport.globals import to_global
+from constellation.transport.aggregates import (
+    to_candidate_limits,
+    to_published,
+    to_stored_global,
+)
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from federation.rounds import Rounds
 
+_SHARE_OF_TIME: Final = 0.6
+"""Of what a federation above waits: it is to get an answer when a shard below gives none."""
 _PAGE_SIZE: Final = 20
 _MAX_PAGE_SIZE: Final = 100
 
@@ -73,7 +78,8 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         wanted = Wanted(*to_candidate_limits(request))
         held = [to_aggregate_version(each) for each in request.held]
         bases = {(each.shard_id, each.epoch): each.version for each in held}
-        heard = await rounds.sweep(wanted)
+        left = context.time_remaining()
+        heard = await rounds.sweep(wanted, None if left is None else left * _SHARE_OF_TIME)
         fleet, now = rounds.fleet, time.time()
         for aggregate in fleet.usable(now, rounds.pace.max_age_seconds):
             base = bases.get((aggregate.of.shard_id, aggregate.of.epoch), 0)
@@ -93,7 +99,7 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self, request_iterator: AsyncIterator[aggregates.PublishGlobalRequest], context: Any
     ) -> aggregates.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
-        to_global(stored.payload)  # what a shard would refuse is not taken in
+        to_published(stored)  # what a shard would refuse is not taken in
         relaying = asyncio.create_task(self._rounds.relay(stored), name="relay")
         applied = await asyncio.shield(relaying)
         held = self._rounds.last

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import grpc
+import structlog
 
 from constellation.core.errors import InvalidInputError
 from constellation.transport.aggregate_columns import from_version
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
     from federation.merge import Sent
     from federation.names import Names
+
+log = structlog.get_logger(__name__)
 
 ATTEMPTS: Final = 3
 CHUNK_BYTES: Final = 512 * 1024
@@ -49,7 +52,9 @@ class Pulled:
 
     address: str
     updates: Sequence[tuple[Sent, int]] = ()
-    """Each shard's update, and its age in seconds."""
+    """Each shard's answer, and its age in seconds ..."""
+    names: tuple[Names, Names] | None = None
+    """... and the contents and genres that it names."""
     problem: str = ""
     """Why there is none."""
     refused: bool = False
@@ -69,26 +74,28 @@ class Wanted:
 class ShardClient:
     """One shard, or one relay."""
 
-    def __init__(self, address: str, stub: AggregateServiceAsyncStub) -> None:
+    def __init__(
+        self, address: str, stub: AggregateServiceAsyncStub, *, is_relay: bool = False
+    ) -> None:
         self.address = address
+        self.is_relay = is_relay
+        """It may answer for several shards."""
         self._stub = stub
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str) -> AsyncIterator[ShardClient]:
+    async def open(cls, address: str, *, is_relay: bool = False) -> AsyncIterator[ShardClient]:
         async with grpc.aio.insecure_channel(address, options=_CHANNEL) as channel:
-            yield cls(address, AggregateServiceStub(channel))
+            yield cls(address, AggregateServiceStub(channel), is_relay=is_relay)
 
     async def pull(
         self,
         held: Sequence[AggregateVersion],
         wanted: Wanted,
-        names: tuple[Names, Names],
         timeout_seconds: float,
     ) -> Pulled:
         """Ask for what changed; ask again while the shard is away and there is time.
 
-        `names` are those of contents and of genres.
         Never raises: a shard that is away, or sends nonsense, is part of a round.
         """
         started = time.monotonic()
@@ -101,19 +108,26 @@ class ShardClient:
         for attempt in range(ATTEMPTS):
             left = timeout_seconds - (time.monotonic() - started)
             try:
-                assembly = Assembly(int(time.time()) // _SECONDS_PER_HOUR, *names)
+                assembly = Assembly(int(time.time()) // _SECONDS_PER_HOUR)
                 await self._pull_once(request, assembly, left)
                 updates = await asyncio.to_thread(assembly.updates)
             except InvalidInputError as error:
                 return self._not_pulled(started, str(error), refused=True)
-            except grpc.aio.AioRpcError as error:
+            except Exception as error:
+                if not isinstance(error, grpc.aio.AioRpcError):
+                    log.exception("aggregate_crashed", address=self.address)
+                    return self._not_pulled(started, f"cannot be read: {error!r}", refused=True)
                 problem = f"{error.code().name}: {error.details()}"
                 if error.code() not in _TRANSIENT:
                     break
             else:
                 seconds = time.monotonic() - started
                 return Pulled(
-                    self.address, updates, seconds=seconds, size_bytes=assembly.size_bytes
+                    self.address,
+                    updates,
+                    assembly.names,
+                    seconds=seconds,
+                    size_bytes=assembly.size_bytes,
                 )
             pause = random.uniform(0, _BACKOFF_SECONDS * 2**attempt)  # noqa: S311 - not a secret
             if pause > left or attempt == ATTEMPTS - 1:
@@ -127,6 +141,8 @@ class ShardClient:
             answer = await self._stub.PublishGlobal(_frames(stored), timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
+        if answer is None:
+            return "its answer cannot be decoded"
         held, wanted = (answer.generation, answer.round_id), (stored.generation, stored.round_id)
         if held > wanted:
             return (
@@ -139,6 +155,8 @@ class ShardClient:
         self, request: pb.PullAggregateRequest, assembly: Assembly, seconds: float
     ) -> None:
         async for chunk in self._stub.PullAggregate(request, timeout=max(seconds, 0.001)):
+            if chunk is None:  # what grpc gives for bytes that are no message of this type
+                raise InvalidInputError("chunk", "cannot be decoded")
             await asyncio.to_thread(assembly.add, chunk)
 
     def _not_pulled(self, started: float, problem: str, *, refused: bool = False) -> Pulled:

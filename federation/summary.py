@@ -30,7 +30,7 @@ def describe(told: pb.Round, fleet: Fleet, heard: Heard, usable: Sequence[ShardA
     for answer in heard.answers:
         told.shards.append(_shard(answer, usable, closed))
     known = fleet.aggregates
-    devices = {shard_id: known[shard_id].facts.devices for shard_id in known}
+    devices = {each.of.shard_id: each.facts.devices for each in usable}
     addresses = {aggregate.address for aggregate in known.values()}
     unknown = sum(shard.address not in addresses for shard in told.shards)
     told.coverage.CopyFrom(
@@ -38,7 +38,7 @@ def describe(told: pb.Round, fleet: Fleet, heard: Heard, usable: Sequence[ShardA
             shards_heard=len(heard.fresh),
             shards_aged=sum(each.of.shard_id not in heard.fresh for each in usable),
             shards_known=len(known) + unknown,
-            devices_heard=sum(devices[shard_id] for shard_id in heard.fresh),
+            devices_heard=sum(devices.get(shard_id, 0) for shard_id in heard.fresh),
             devices_known=sum(devices.values()),
         )
     )

@@ -26,8 +26,10 @@ CONTENTS_PER_CLUSTER: Final = 32
 class Anchors:
     """A numbered codebook. What patterns are assigned to."""
 
+    generation: int
+    """The federation's journal that made it."""
     version: int
-    """0: there is none."""
+    """Grows with every change within a generation; 0: there is none."""
     cluster_ids: NDArray[np.uint32]
     """Shape (k,), ascending and distinct."""
     embeddings: Embeddings
@@ -111,6 +113,8 @@ class ShardFacts:
     """What a shard says of itself with its aggregate."""
 
     region: str
+    codebook_generation: int
+    """The journal that made the codebook; versions of two journals have nothing in common."""
     codebook_version: int
     codebook_since: int
     """The version at which the codebook took effect: rows with an earlier one are void."""

@@ -134,8 +134,15 @@ class Aggregates:
                 noted.count += len(slots) + len(change.slots)
 
     def use(self, anchors: Anchors) -> None:
-        """Sum up over these anchors from now on; `build_forever` brings it about."""
-        if self._wanted is None or self._wanted.version != anchors.version:
+        """Sum up over these anchors from now on; `build_forever` brings it about.
+
+        A codebook without anchors is none: a round that found no cluster publishes such a one.
+        """
+        if not len(anchors.cluster_ids):
+            return
+        wanted = self._wanted
+        named = (anchors.generation, anchors.version)
+        if wanted is None or (wanted.generation, wanted.version) != named:
             self._wanted = anchors
             self._wanted_changed.set()
             if self._current is None:
@@ -181,6 +188,7 @@ class Aggregates:
         `of.version` is ignored. Runs in a thread while nothing is committed.
         """
         self.fold()
+        self._admit()
         self._advance()
         base = base if base in self._ring_versions else 0
         sums = self._current
@@ -188,6 +196,7 @@ class Aggregates:
             of=AggregateVersion(of.shard_id, of.epoch, self.version),
             facts=ShardFacts(
                 region,
+                sums.anchors.generation if sums else 0,
                 sums.anchors.version if sums else 0,
                 sums.since if sums else 0,
                 self._table.totals.devices - self._table.devices_away,
@@ -225,12 +234,12 @@ class Aggregates:
 
     async def _build(self, anchors: Anchors, still: Still) -> None:
         fresh = AnchoredSums(self._table, anchors, 0)
-        self._noted_next = _Noted([], [], [])
-        self._next = fresh
         used = self._table.free_patterns.used  # later ones are noted
         for start in range(0, used, _LOOKED_UP):
             slots = np.arange(start, min(start + _LOOKED_UP, used))
             await asyncio.to_thread(fresh.look_up, slots)
+        self._noted_next = _Noted([], [], [])  # nothing is counted yet: what came before is looked
+        self._next = fresh  # up again
         devices = self._counted_devices()
         for start in range(0, len(devices), _COUNTED):
             block = devices[start : start + _COUNTED]
@@ -256,15 +265,19 @@ class Aggregates:
         return np.flatnonzero(present & ~self._table.away[:used])
 
     def _clusters_since(self, sums: AnchoredSums, base: int) -> ClusterRows:
-        changed = sums.changed_at > base
-        changed &= (sums.features.devices > 0) | (sums.changed_at > sums.since)  # else never filled
+        """Return the rows that changed; those of too few devices leave the shard as zeros."""
+        few = sums.features.devices < self._rules.k_anonymity
+        changed = (sums.changed_at > base) & (~few | (sums.changed_at > sums.since))
         chosen = np.flatnonzero(changed)
         place = np.full(len(changed), -1, np.int64)
         place[chosen] = np.arange(len(chosen))
+        features = sums.features.rows(chosen)
+        features.clear(few[chosen])
+        place[few] = -1
         return ClusterRows(
             sums.anchors.cluster_ids[chosen],
             sums.changed_at[chosen],
-            sums.features.rows(chosen),
+            features,
             self._words(sums, WordKind.GENRE, place, GENRES_PER_CLUSTER),
             self._words(sums, WordKind.CONTENT, place, CONTENTS_PER_CLUSTER),
         )
@@ -297,7 +310,6 @@ class Aggregates:
     def _hours_since(self, base: int) -> SubjectCounts:
         before = self._ring_versions.get(base, -1) if base else -1
         changed = self._ring.changed_since(before)
-        self._admit(changed)
         since = self._since_of(changed)
         travelling = (since > 0) & (since <= self.version)
         parts = [(changed, travelling & ((since <= base) | (before < 0)))]
@@ -309,8 +321,9 @@ class Aggregates:
             parts.append((everything, self._since_of(everything) > base))
         return self._subjects(parts)
 
-    def _admit(self, counts: HourlyCounts) -> None:
-        """Let the words travel that have become known to enough devices."""
+    def _admit(self) -> None:
+        """Let the words travel, from the next version on, that have become known to enough."""
+        counts = self._ring.changed_since(self._ring_versions.get(self.version, -1))
         for kind in WordKind:
             since = self._travels_since[kind][: self._table.words.count(kind) + 1]
             known = self._may_travel(kind, np.arange(len(since)))
@@ -318,7 +331,10 @@ class Aggregates:
             many = counts.devices[chosen] >= self._rules.k_anonymity
             if kind is WordKind.CONTENT:  # genres that are not the catalogue's are a device's text
                 known[counts.numbers[chosen][many]] = True
-            since[known & (since == 0)] = self.version
+            admitted = known & (since == 0)
+            since[admitted] = self.version + 1
+            if admitted[1:].any():  # 0 is no word
+                self._folded_at = self.version + 1
 
     def _since_of(self, counts: HourlyCounts) -> Integers:
         since = np.zeros(len(counts.hours), np.int64)

@@ -133,7 +133,7 @@ class AnchoredSums:
 
     def residual(self, slots: Slots, cosine: float) -> Slots:
         """Return those of the counted slots whose nearest anchor is further away than this."""
-        far = self._cosines[slots] < cosine
+        far = (self._cosines[slots] < cosine) | (cosine >= 1)  # whose rounding they may be above
         return slots[far & (self._weights[slots] > 0)]
 
     def _bounded(self, slots: Slots, owners: Integers, devices: int) -> Integers:

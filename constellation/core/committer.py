@@ -103,9 +103,11 @@ class Committer:
                     await asyncio.to_thread(self._followers.aggregates.fold)
 
     async def still(self, work: Callable[[], T]) -> T:
-        """Run something in a thread while nothing is committed; return what it returns."""
-        async with self.writing:
-            return await asyncio.to_thread(work)
+        """Run something in a thread while nothing is committed; return what it returns.
+
+        A caller that is cancelled leaves it running, and commits wait for it all the same.
+        """
+        return await asyncio.shield(asyncio.create_task(self._still(work), name="still"))
 
     async def put_global(self, stored: StoredGlobal) -> None:
         """Store the federation's global durably."""
@@ -134,6 +136,10 @@ class Committer:
             if len(devices):
                 await self._write(plan_expiry(self._table, devices, self._rules))
         return len(devices)
+
+    async def _still(self, work: Callable[[], T]) -> T:
+        async with self.writing:
+            return await asyncio.to_thread(work)
 
     async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         catalogue = self._followers.catalogue

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SAMPLE_CAP: Final = 16
 """Samples that count: what is beyond is a device's own claim."""
+_LEAST: Final = 2**10
+"""What every pattern claims, so that none weighs nothing, however often claims are halved."""
 _LIFT: Final = SUM_ONE // WEIGHT_ONE
 _BLOCK: Final = 4096
 """Rows added together: their sums stay below 2**50."""
@@ -45,9 +47,13 @@ class Terms:
 
 
 def claims(success_rates: NDArray[np.float32], sample_counts: NDArray[np.uint32]) -> Integers:
-    """Return success_rate x min(sample_count, SAMPLE_CAP) / SAMPLE_CAP, in 1 / WEIGHT_ONE."""
+    """Return success_rate x min(sample_count, SAMPLE_CAP) / SAMPLE_CAP, in 1 / WEIGHT_ONE.
+
+    It is at least _LEAST.
+    """
     evidence = np.minimum(sample_counts, SAMPLE_CAP) * (WEIGHT_ONE / SAMPLE_CAP)
-    return np.rint(success_rates.astype(np.float64) * evidence).astype(np.int64)
+    claimed = np.rint(success_rates.astype(np.float64) * evidence).astype(np.int64)
+    return np.maximum(claimed, _LEAST)
 
 
 def bounded(claimed: Integers, owners: Integers, devices: int) -> Integers:

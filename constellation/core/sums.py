@@ -70,6 +70,11 @@ class ClusterSums:
         self.sums[rows] += more.sums
         self.contexts[rows] += more.contexts
 
+    def clear(self, chosen: NDArray[np.bool_]) -> None:
+        """Make some rows zeros, in place."""
+        for column in (self.devices, self.weights, self.successes, self.sums, self.contexts):
+            column[chosen] = 0
+
 
 def no_sums(count: int) -> ClusterSums:
     """Return `count` rows of zeros."""
@@ -101,12 +106,3 @@ def centroids(sums: Integers) -> Embeddings:
     norms = np.sqrt(np.einsum("ij,ij->i", values, values))
     directions: Embeddings = (values / np.maximum(norms, 1)[:, None]).astype(np.float32)
     return directions
-
-
-def concentrations(features: ClusterSums) -> NDArray[np.float64]:
-    """Return the mean resultant length of each row, from 0 (spread out) to 1 (one point)."""
-    values = features.sums.astype(np.float64) / SUM_ONE
-    norms = np.sqrt(np.einsum("ij,ij->i", values, values))
-    weights = np.maximum(features.weights / WEIGHT_ONE, 1 / WEIGHT_ONE)
-    lengths: NDArray[np.float64] = norms / weights
-    return lengths

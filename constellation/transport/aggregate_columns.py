@@ -34,6 +34,8 @@ CLUSTERS_PER_CHUNK: Final = 128
 _HOURS_BYTES: Final = 900_000
 _COUNT_BYTES: Final = 12
 _TEXT_OVERHEAD: Final = 2
+MAX_DEVICES: Final = 2**26
+"""Devices of one shard: sums over 100 shards of as many stay in an int64."""
 _LARGEST: Final = 2**62
 """Sums beyond this come near the end of an int64: no fleet has as many devices."""
 
@@ -63,6 +65,7 @@ def from_update(
         version=version,
         header=pb.AggregateHeader(
             region=facts.region,
+            codebook_generation=facts.codebook_generation,
             codebook_version=facts.codebook_version,
             codebook_since=facts.codebook_since,
             devices=facts.devices,
@@ -84,9 +87,19 @@ def from_update(
 def to_facts(header: pb.AggregateHeader) -> ShardFacts:
     """Return what a shard says of itself. Raises InvalidInputError for what cannot be."""
     check_text(header.region, "header.region")
-    if max(header.devices, header.base_version, header.codebook_since) >= _LARGEST:
-        raise InvalidInputError("header", "has a count beyond 2**62")
-    return ShardFacts(header.region, header.codebook_version, header.codebook_since, header.devices)
+    if header.devices > MAX_DEVICES:
+        raise InvalidInputError(
+            "header.devices", f"must be at most {MAX_DEVICES}, got {header.devices}"
+        )
+    if max(header.base_version, header.codebook_since) >= _LARGEST:
+        raise InvalidInputError("header", "has a version beyond 2**62")
+    return ShardFacts(
+        header.region,
+        header.codebook_generation,
+        header.codebook_version,
+        header.codebook_since,
+        header.devices,
+    )
 
 
 def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:

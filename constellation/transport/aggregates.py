@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from constellation.core.errors import InvalidInputError
+from constellation.core.published import Published, Round
 from constellation.core.store import StoredGlobal
 from constellation.transport.aggregate_columns import from_update, to_aggregate_version
 from constellation.transport.globals import to_global
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_GLOBAL_BYTES: Final = 16 << 20
-_MAX_CANDIDATES: Final = 4096
+MAX_CANDIDATES: Final = 4096
 
 
 class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
@@ -47,7 +48,7 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], context: Any
     ) -> pb.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
-        applied = await self._shard.adopt(stored, to_global(stored.payload))
+        applied = await self._shard.adopt(stored, to_published(stored))
         held = self._shard.globals.round
         return pb.PublishGlobalResponse(
             generation=held.generation, round_id=held.round_id, applied=applied
@@ -63,9 +64,9 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
 
 def to_candidate_limits(request: pb.PullAggregateRequest) -> tuple[int, float]:
     """Return how many local clusters are asked for, and of patterns how far from any anchor."""
-    if request.max_candidates > _MAX_CANDIDATES:
+    if request.max_candidates > MAX_CANDIDATES:
         raise InvalidInputError(
-            "max_candidates", f"must be at most {_MAX_CANDIDATES}, got {request.max_candidates}"
+            "max_candidates", f"must be at most {MAX_CANDIDATES}, got {request.max_candidates}"
         )
     if not 0 <= request.residual_cosine <= 1:
         raise InvalidInputError(
@@ -99,6 +100,18 @@ async def to_stored_global(frames: AsyncIterator[pb.PublishGlobalRequest]) -> St
             f"got {len(payload)}",
         )
     return StoredGlobal(header.generation, header.round_id, bytes(payload))
+
+
+def to_published(stored: StoredGlobal) -> Published:
+    """Return a global as a shard serves it. Raises InvalidInputError for what cannot be one."""
+    published = to_global(stored.payload)
+    if published.round != Round(stored.generation, stored.round_id):
+        raise InvalidInputError(
+            "header",
+            f"names round {stored.round_id} of generation {stored.generation}, the chunks are of "
+            f"round {published.round.round_id} of {published.round.generation}",
+        )
+    return published
 
 
 def _checked(header: pb.GlobalHeader) -> pb.GlobalHeader:

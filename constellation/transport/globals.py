@@ -40,13 +40,13 @@ def to_global(payload: bytes) -> Published:
         raise InvalidInputError("chunk", f"must be a Global: {error}") from None
     return Published(
         Round(message.generation, message.round_id),
-        to_anchors(message.codebook),
+        to_anchors(message.generation, message.codebook),
         _to_clusters(message.clusters),
         [_to_trend(trend) for trend in message.trends],
     )
 
 
-def to_anchors(codebook: aggregates_pb2.Codebook) -> Anchors:
+def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
     """Return a codebook's anchors. Raises InvalidInputError for those that cannot be."""
     ids = np.array(codebook.cluster_ids, np.uint32)
     if len(codebook.anchors) != len(ids) * DIMENSION * 4:
@@ -59,7 +59,7 @@ def to_anchors(codebook: aggregates_pb2.Codebook) -> Anchors:
     norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     if not (np.abs(norms - 1) <= _UNIT_TOLERANCE).all():
         raise InvalidInputError("codebook.anchors", "must be of unit length")
-    return Anchors(codebook.version, ids, embeddings.astype(np.float32))
+    return Anchors(generation, codebook.version, ids, embeddings.astype(np.float32))
 
 
 def from_clusters(

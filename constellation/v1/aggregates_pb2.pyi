@@ -153,6 +153,7 @@ class AggregateHeader(_message.Message):
     HOUR_COUNT_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    CODEBOOK_GENERATION_FIELD_NUMBER: _builtins.int
     CODEBOOK_SINCE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The region it serves."""
@@ -170,6 +171,8 @@ class AggregateHeader(_message.Message):
     """... and in the `candidates` chunks."""
     age_seconds: _builtins.int
     """How long ago a federation between heard the shard; 0 from the shard itself."""
+    codebook_generation: _builtins.int
+    """The generation of the global that the codebook came with."""
     codebook_since: _builtins.int
     """The version at which the codebook took effect: rows with an earlier one are void."""
     def __init__(
@@ -183,11 +186,12 @@ class AggregateHeader(_message.Message):
         hour_count: _builtins.int = ...,
         candidate_count: _builtins.int = ...,
         age_seconds: _builtins.int = ...,
+        codebook_generation: _builtins.int = ...,
         codebook_since: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_since", b"codebook_since", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_generation", b"codebook_generation", "codebook_since", b"codebook_since", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

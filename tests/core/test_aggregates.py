@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from constellation.core.deltas import Delta
     from constellation.core.planning import Plan
 
-RULES = Rules(max_devices=8, max_patterns=64, max_patterns_per_device=6, k_anonymity=2)
+RULES = Rules(max_devices=8, max_patterns=64, max_patterns_per_device=6, k_anonymity=1)
+TWO = replace(RULES, k_anonymity=2)
 NOW = 1_800_000_000.0
 HOUR = int(NOW) // 3600
 DIRECTIONS = 4
@@ -41,7 +43,7 @@ def anchors(version: int = 1, first: int = 0) -> Anchors:
     """Return anchors at some of the directions that patterns have."""
     embeddings = np.stack([embedding(direction) for direction in range(first, DIRECTIONS)])
     ids = np.arange(first + 1, DIRECTIONS + 1, dtype=np.uint32)
-    return Anchors(version, ids, embeddings.astype(np.float32))
+    return Anchors(7, version, ids, embeddings.astype(np.float32))
 
 
 class Summed:
@@ -291,7 +293,7 @@ def test_a_devices_weights_are_halved_until_they_fit(
 
 
 def test_a_content_travels_once_enough_devices_support_or_watched_it() -> None:
-    shard = Summed()
+    shard = Summed(TWO)
     shard.use(anchors())
     alone = [Pattern(1, 0, contents=("secret", "shared"))]
     shard.commit(
@@ -307,7 +309,7 @@ def test_a_content_travels_once_enough_devices_support_or_watched_it() -> None:
 
 
 def test_what_is_new_to_travel_brings_its_past() -> None:
-    shard = Summed()
+    shard = Summed(TWO)
     shard.use(anchors())
     shard.commit(delta(0, 1, [Pattern(1)], signals=[("late", HOUR - 5), ("late", HOUR)]))
     first = shard.since()
@@ -374,8 +376,67 @@ def test_a_device_that_the_map_gives_away_is_not_counted() -> None:
     assert update.clusters.features.devices.tolist() == [mine]
 
 
-def test_local_clusters_are_of_enough_devices() -> None:
+def test_a_cluster_of_too_few_devices_leaves_the_shard_as_zeros() -> None:
+    shard = Summed(TWO)
+    shard.use(anchors())
+    shard.commit(delta(0, 1, [Pattern(1, 0, contents=("a",))]), delta(1, 1, [Pattern(1, 1)]))
+    shard.commit(delta(2, 1, [Pattern(1, 1, contents=("a",))]))
+    first = shard.since()
+    shard.commit(delta(2, 2, removed=[1]))
+
+    second = shard.since(first.of.version)
+
+    assert first.clusters.cluster_ids.tolist() == [2]
+    assert first.clusters.features.devices.tolist() == [2]
+    assert second.clusters.cluster_ids.tolist() == [2]
+    assert not second.clusters.features.sums.any()
+    assert not second.clusters.features.devices.any()
+
+
+def test_a_pattern_that_never_succeeded_counts_its_device_once() -> None:
+    shard = Summed(replace(RULES, quality_threshold=0.0))
+    shard.use(anchors())
+    for seq in range(1, 5):
+        shard.commit(delta(0, seq, [Pattern(1, 0, success_rate=0.0, sample_count=seq)]))
+        shard.aggregates.fold()
+
+    assert shard.since().clusters.features.devices.tolist() == [1]
+
+
+def test_a_codebook_without_anchors_is_none() -> None:
     shard = Summed()
+    shard.commit(delta(0, 1, [Pattern(1)]))
+
+    shard.aggregates.use(Anchors(7, 1, np.empty(0, np.uint32), np.empty((0, 384), np.float32)))
+
+    assert not shard.aggregates._wanted_changed.is_set()
+    assert shard.since().facts.codebook_version == 0
+
+
+def test_another_journals_codebook_is_another_one_whatever_its_version() -> None:
+    shard = Summed()
+    shard.use(anchors())
+
+    shard.aggregates.use(replace(anchors(), generation=8))
+
+    assert shard.aggregates._wanted_changed.is_set()
+
+
+def test_what_becomes_known_by_patterns_alone_travels_with_its_past() -> None:
+    shard = Summed(TWO)
+    shard.commit(delta(0, 1, [Pattern(1)], signals=[("late", HOUR - 5)]))
+    first = shard.since()
+    for device in (0, 1):
+        shard.commit(delta(device, 2 - device, [Pattern(2, contents=("late",))]))
+
+    second = shard.since(first.of.version)
+
+    assert second.of.version > first.of.version
+    assert second.hours.hours.tolist() == [HOUR - 5]
+
+
+def test_local_clusters_are_of_enough_devices() -> None:
+    shard = Summed(TWO)
     for device in range(3):
         shard.commit(delta(device, 1, [Pattern(1, 0), Pattern(2, 10 + device)]))
 

@@ -97,13 +97,13 @@ def update(  # noqa: PLR0913 - an aggregate has as many parts
     version: int = 1,
     base_version: int = 0,
     region: str = "north",
-    devices: int = 100,
+    devices: int = 10_000,
     codebook_version: int = 1,
     codebook_since: int = 0,
 ) -> AggregateUpdate:
     return AggregateUpdate(
         AggregateVersion(shard_id, epoch, version),
-        ShardFacts(region, codebook_version, codebook_since, devices),
+        ShardFacts(region, 1, codebook_version, codebook_since, devices),
         base_version,
         rows,
         hours(counts or {}),

@@ -49,6 +49,8 @@ def federation_config(addresses: Sequence[str], **settings: Any) -> FederationCo
         "trend_floor": Count(1),
         "trend_surprise": Floor(0),
     }
+    if relays := settings.pop("relay_addrs", ()):
+        defaults["relay_addrs"] = Addresses(tuple(relays))
     return FederationConfig(**{**defaults, **settings})
 
 

@@ -13,7 +13,15 @@ from constellation.core.sums import WEIGHT_ONE
 from constellation.transport.aggregate_columns import from_update
 from constellation.v1 import aggregates_pb2 as pb
 from federation.assembly import Assembly
-from federation.merge import RefusedError, Sent, ShardAggregate, capped, join, merge
+from federation.merge import (
+    RefusedError,
+    Sent,
+    ShardAggregate,
+    capped,
+    join,
+    merge,
+    renumbered,
+)
 from federation.names import Names
 from federation.passing import chunks_of, from_aggregate, to_aggregate
 from tests.federation.aggregates import clusters, features, update
@@ -45,10 +53,11 @@ class Joined:
 
     def assembled(self, chunks: Sequence[pb.PullAggregateResponse]) -> list[Sent]:
         """Return what chunks make up that came over the wire."""
-        assembly = Assembly(HOUR, self.contents, self.genres)
+        assembly = Assembly(HOUR)
         for chunk in chunks:
             assembly.add(pb.PullAggregateResponse.FromString(chunk.SerializeToString()))
-        return [found for found, _ in assembly.updates()]
+        ours = (self.contents, self.genres)
+        return [renumbered(found, assembly.names, ours) for found, _ in assembly.updates()]
 
     def told(self, cluster_ids: Sequence[int]) -> tuple[Any, ...]:
         """Return the sums over all shards, as bytes and texts."""
@@ -57,9 +66,9 @@ class Joined:
         named = sorted(
             (row, self.contents.texts[word], devices)
             for row, word, devices in zip(
-                merged.contents.rows.tolist(),
-                merged.contents.words.tolist(),
-                merged.contents.devices.tolist(),
+                merged.contents.counts.rows.tolist(),
+                merged.contents.counts.words.tolist(),
+                merged.contents.counts.devices.tolist(),
                 strict=True,
             )
         )

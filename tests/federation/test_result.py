@@ -22,6 +22,7 @@ from tests.federation.aggregates import clusters, embedding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from constellation.core.aggregate import ClusterRows
     from constellation.encoding import Embeddings
     from federation.result import Result
 
@@ -51,7 +52,7 @@ class Fleet:
         self.aggregates.append(
             ShardAggregate(
                 AggregateVersion(shard_id, 1, 1),
-                ShardFacts("north", 1, 0, devices),
+                ShardFacts("north", 1, 1, 0, devices),
                 interned(rows, self.contents, self.genres),
                 Hours().joined(cells, 1),
                 float(CLOSED_AT),
@@ -62,7 +63,8 @@ class Fleet:
     def round(self, rules: RoundRules = RULES) -> Result:
         codebook = Codebook(1, np.array([1], np.uint32), embedding(1).astype(np.float32)[None], 2)
         memory = Memory(codebook, float(CLOSED_AT))
-        inputs = Inputs(2, CLOSED_AT, self.aggregates, {}, self.contents, self.genres)
+        names = (self.contents, self.genres)
+        inputs = Inputs(2, CLOSED_AT, self.aggregates, None, names, 1)
         return work_out(inputs, memory, rules)
 
     def anchor(self, rules: RoundRules = RULES) -> Embeddings:
@@ -103,3 +105,85 @@ def test_fewer_than_five_shards_are_merged_by_the_mean() -> None:
         fleet.add(20, direction=1 + place % 2)
 
     assert (fleet.anchor(replace(RULES, robust=True)) == fleet.anchor()).all()
+
+
+def test_one_shards_word_for_a_content_is_not_enough() -> None:
+    fleet = Fleet()
+    for _ in range(5):
+        fleet.add(20)
+    liar = fleet.aggregates[-1].clusters.contents
+    numbers = fleet.contents.numbers(["film:evil"])
+    evil = replace(liar, rows=np.zeros(1, np.int64), words=numbers, devices=np.array([20]))
+    fleet.aggregates[-1] = replace(
+        fleet.aggregates[-1], clusters=replace(fleet.aggregates[-1].clusters, contents=evil)
+    )
+
+    (cluster,) = fleet.round().clusters
+
+    assert cluster.content_ids == CONTENTS
+
+
+def test_one_shards_devices_do_not_lift_a_cluster_over_the_gate() -> None:
+    fleet = Fleet()
+    for devices in (2, 2, 1_000_000):
+        fleet.add(devices)
+    gates = replace(RULES.gates, min_devices=50)
+
+    assert list(fleet.round(replace(RULES, gates=gates)).clusters) == []
+
+
+def test_sums_over_another_journals_codebook_do_not_count() -> None:
+    fleet = Fleet()
+    for _ in range(4):
+        fleet.add(20)
+    facts = replace(fleet.aggregates[0].facts, codebook_generation=9)
+    fleet.aggregates[0] = replace(fleet.aggregates[0], facts=facts)
+
+    (cluster,) = fleet.round().clusters
+
+    assert cluster.devices == 60
+    assert cluster.shards == 3
+
+
+def overhauled(fleet: Fleet, directions: list[int], offers: dict[int, ClusterRows]) -> Codebook:
+    """Return the codebook after an overhaul for which shards offered local clusters."""
+    anchors = np.stack([embedding(each) for each in directions]).astype(np.float32)
+    ids = np.arange(1, len(anchors) + 1, dtype=np.uint32)
+    memory = Memory(Codebook(1, ids, anchors, len(anchors) + 1), 0.0)
+    names = (fleet.contents, fleet.genres)
+    return work_out(
+        Inputs(2, CLOSED_AT, fleet.aggregates, offers, names, 1), memory, RULES
+    ).codebook
+
+
+def test_an_overhaul_happens_also_when_nobody_offers_anything() -> None:
+    fleet = Fleet()
+    for _ in range(3):
+        fleet.add(20)
+
+    after = overhauled(fleet, [1, 2], {})  # nobody is in the second cluster
+
+    assert after.cluster_ids.tolist() == [1]
+
+
+def test_a_shard_cannot_offer_the_sums_of_others_away() -> None:
+    fleet = Fleet()
+    for _ in range(4):
+        fleet.add(20)
+    lie = clusters([1], [10_000], directions=[1])
+
+    after = overhauled(fleet, [1], {3: interned(lie, fleet.contents, fleet.genres)})
+
+    assert after.cluster_ids.tolist() == [1]
+    assert float(after.anchors[0] @ embedding(1)) > 0.99
+
+
+def test_what_a_heavy_shard_offers_is_scaled_as_its_sums_are() -> None:
+    fleet = Fleet()
+    for devices in (20, 20, 10_000):
+        fleet.add(devices)
+    offer = clusters([1], [2_000], directions=[1])
+
+    after = overhauled(fleet, [1], {2: interned(offer, fleet.contents, fleet.genres)})
+
+    assert after.cluster_ids.tolist() == [1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -315,7 +317,7 @@ async def test_an_older_epoch_is_named_and_left_out(tmp_path: Path) -> None:
         pb.SHARD_OUTCOME_HEARD,
         pb.SHARD_OUTCOME_REFUSED,
     ]
-    assert "epoch 1, but epoch 2 was heard" in told.shards[1].problem
+    assert "give each shard a SHARD_ID of its own" in told.shards[1].problem
 
 
 async def test_a_device_that_moved_to_another_shard_is_counted_once(tmp_path: Path) -> None:
@@ -407,3 +409,121 @@ async def test_publishing_a_round_again_changes_nothing() -> None:
 
             assert problems == {}
             assert north.manager.globals.version == before
+
+
+async def test_one_address_speaks_for_one_shard_unless_it_is_a_relay() -> None:
+    async with shards(4) as fleet:
+        for place, shard in enumerate(fleet):
+            await push(shard, [drama(100 * place + number) for number in range(6)])
+        halves = [[address_of(each) for each in half] for half in (fleet[:2], fleet[2:])]
+        async with (
+            federating(halves[0], relay=True) as relay,
+            federating([address_of(relay), *halves[1]]) as above,
+        ):
+            told = await run_round(above)
+
+    refused = next(shard for shard in told.shards if shard.address == address_of(relay))
+    assert refused.outcome == pb.SHARD_OUTCOME_REFUSED
+    assert "name it in RELAY_ADDRS" in refused.problem
+    assert told.coverage.devices_heard == 12
+
+
+async def test_a_shard_that_began_anew_is_taken_as_it_is_now(tmp_path: Path) -> None:
+    async with shards(2) as (north, south):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        for _ in range(2):
+            async with running(shard_id=2, data_dir=tmp_path / "old"):
+                pass
+        async with running(shard_id=2, data_dir=tmp_path / "old") as west:
+            home = address_of(west)
+            await push(west, [drama(number) for number in range(40, 46)])
+            opening = federating(
+                [address_of(north), address_of(south), home], pull_timeout_seconds=Interval(2)
+            )
+            federation = await opening.__aenter__()
+            before = await run_round(federation)
+        async with running(shard_id=2, data_dir=tmp_path / "new", grpc_addr=Address(home)) as west:
+            await push(west, [drama(40)])
+
+            async def is_heard() -> bool:  # its channel backs off a while
+                told.append(await run_round(federation))
+                return told[-1].coverage.shards_heard == 3
+
+            told: list[pb.Round] = []
+            await eventually(is_heard)
+            await opening.__aexit__(None, None, None)
+
+    assert before.coverage.devices_heard == 18
+    assert told[-1].coverage.devices_heard == told[-1].coverage.devices_known == 13
+
+
+async def test_a_fleet_without_common_tastes_goes_on() -> None:
+    async with shards(2, k_anonymity=Count(5)) as (north, south):
+        await push(north, NORTH[:2])
+        await push(south, SOUTH[:2])
+        async with federating([address_of(north), address_of(south)]) as federation:
+            first = await run_round(federation)
+            await push(north, NORTH[2:])
+            await push(south, SOUTH[2:])
+            second = await run_round(federation)
+            await summed_up(1, north, south)
+            third = await run_round(federation)
+
+    assert (first.anchor_count, second.anchor_count, third.cluster_count) == (0, 1, 1)
+
+
+class Babbling(aggregates_pb2_grpc.AggregateServiceServicer):
+    """Answers with bytes that are no message."""
+
+    async def PullAggregate(self, request: Any, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: ARG002, N802
+        yield b"\xff\xff\xff"
+
+    async def PublishGlobal(self, request_iterator: Any, context: Any) -> bytes:  # type: ignore[override]  # noqa: ARG002, N802
+        return b"\xff\xff\xff"
+
+
+async def test_a_shard_that_babbles_is_refused_and_the_others_go_on() -> None:
+    babbling = Babbling()
+    handlers = {
+        "PullAggregate": grpc.unary_stream_rpc_method_handler(babbling.PullAggregate),
+        "PublishGlobal": grpc.stream_unary_rpc_method_handler(babbling.PublishGlobal),
+    }
+    server = grpc.aio.server()
+    generic = grpc.method_handlers_generic_handler("constellation.v1.AggregateService", handlers)
+    server.add_generic_rpc_handlers((generic,))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with shards(2) as (north, south):
+        await push(north, NORTH)
+        await push(south, SOUTH)
+        async with federating([address_of(north), address_of(south), address]) as federation:
+            told = await run_round(federation)
+    await server.stop(0)
+
+    babbler = next(shard for shard in told.shards if shard.address == address)
+    assert told.state == pb.ROUND_STATE_PUBLISHED
+    assert babbler.outcome == pb.SHARD_OUTCOME_REFUSED
+    assert "cannot be decoded" in babbler.problem
+    assert "cannot be decoded" in babbler.publish_problem
+
+
+async def test_a_pull_that_is_given_up_leaves_the_sums_right() -> None:
+    async with shards(1) as (shard,):
+        await push(shard, NORTH)
+        folding, may_go_on = threading.Event(), threading.Event()
+
+        def slowly() -> None:
+            folding.set()
+            may_go_on.wait(10)
+
+        pull = asyncio.create_task(shard.manager.committer.still(slowly))
+        await asyncio.to_thread(folding.wait, 10)
+        pull.cancel()
+        pushing = asyncio.create_task(push(shard, SOUTH))
+        with pytest.raises(asyncio.CancelledError):
+            await pull
+
+        assert shard.manager.committer.writing.locked()
+        may_go_on.set()
+        await pushing

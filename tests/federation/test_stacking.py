@@ -51,7 +51,9 @@ async def world(
             )
             for number, half in enumerate((fleet[:2], fleet[2:]))
         ]
-        above = await stack.enter_async_context(federating([address_of(each) for each in relays]))
+        above = await stack.enter_async_context(
+            federating([], relay_addrs=[address_of(each) for each in relays])
+        )
         yield above, relays
 
 
@@ -61,7 +63,7 @@ async def filled(fleet: list[RunningShard], first: int = 0) -> None:
         await push(shard, [drama(number, 1 + number % 3) for number in numbers])
 
 
-async def result_of(federation: RunningFederation, memory: Memory) -> bytes:
+async def result_of(federation: RunningFederation, memory: Memory, generation: int = 1) -> bytes:
     """Return what a round would publish now, without publishing it."""
     rounds, rules = federation.rounds, federation.rounds._rules
     rounds._memory = memory
@@ -71,9 +73,9 @@ async def result_of(federation: RunningFederation, memory: Memory) -> bytes:
         1,
         CLOSED_AT,
         [fleet.aggregates[shard_id] for shard_id in sorted(heard.fresh)],
-        heard.candidates,
-        fleet.contents,
-        fleet.genres,
+        heard.candidates if heard.asked else None,
+        (fleet.contents, fleet.genres),
+        generation,
     )
     result = work_out(inputs, memory, rules)
     rounds._memory = result.memory
@@ -90,8 +92,8 @@ async def test_two_levels_make_what_one_makes_bit_for_bit() -> None:
             first = await result_of(flat, Memory()), await result_of(above, Memory())
             await run_round(above)  # shards have a codebook now
             await filled(fleet, first=50)  # increments
-            memory = above.rounds._memory
-            second = await result_of(flat, memory), await result_of(above, memory)
+            memory, generation = above.rounds._memory, above.rounds._generation
+            second = [await result_of(each, memory, generation) for each in (flat, above)]
 
     assert first[0] == first[1]
     assert second[0] == second[1]
@@ -147,7 +149,9 @@ async def test_a_relay_runs_no_rounds_and_a_federation_relays_nothing() -> None:
                 await run_round(relay)
             with pytest.raises(ConfigError, match="RELAY is 0"):
                 await own.rounds.relay(None)  # type: ignore[arg-type]  # it is not looked at
-            async with federating([address_of(own)], pull_timeout_seconds=Interval(1)) as above:
+            async with federating(
+                [], relay_addrs=[address_of(own)], pull_timeout_seconds=Interval(1)
+            ) as above:
                 with pytest.raises(grpc.aio.AioRpcError, match="0 of 1 shards"):
                     await run_round(above)
                 told = await above.rounds.get(0)

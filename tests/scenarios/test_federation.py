@@ -142,13 +142,29 @@ async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
 
 async def test_bad_settings_are_told_together() -> None:
     env = environment(min_coverage=3, robust_merge="median")
-    env.pop("SHARD_ADDRS", None)
 
     status, _, err = await command(env, "run")
 
     assert status == 2
-    for part in ("SHARD_ADDRS is required", "MIN_COVERAGE", "ROBUST_MERGE"):
+    for part in ("MIN_COVERAGE: must be", "ROBUST_MERGE: must be"):
         assert part in err
+
+
+async def test_settings_that_no_round_could_go_by_are_told_together() -> None:
+    env = environment(candidates_per_shard=5000, patterns_per_shard=5000)
+
+    status, _, err = await command(env, "run")
+
+    assert status == 2
+    for part in ("SHARD_ADDRS or RELAY_ADDRS is required", "CANDIDATES_PER", "PATTERNS_PER"):
+        assert part in err
+
+
+async def test_one_round_needs_a_journal_that_lasts() -> None:
+    status, _, err = await command(environment(shard_addrs="127.0.0.1:1"), "round", "--once")
+
+    assert status == 2
+    assert "DATA_DIR or POSTGRES_URL is required" in err
 
 
 async def test_a_federation_that_does_not_run_is_not_asked_in_vain() -> None:
