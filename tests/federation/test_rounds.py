@@ -485,7 +485,7 @@ class Babbling(aggregates_pb2_grpc.AggregateServiceServicer):
 
 async def test_a_shard_that_babbles_is_refused_and_the_others_go_on() -> None:
     babbling = Babbling()
-    handlers = {
+    handlers: dict[str, Any] = {
         "PullAggregate": grpc.unary_stream_rpc_method_handler(babbling.PullAggregate),
         "PublishGlobal": grpc.stream_unary_rpc_method_handler(babbling.PublishGlobal),
     }
