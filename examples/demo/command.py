@@ -1,4 +1,4 @@
-"""`make demo`: real households, films and viewings; a real shard, killed and recovered."""
+"""`make demo`: real households and films; two real shards, one of them killed; a federation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from constellation_settop import SettopError
+from examples.demo.process import DemoError
 from examples.demo.run import run
 from examples.demo.screen import Screen
-from examples.demo.shard_process import DemoError
 from examples.demo.stores import KINDS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         screen.say("Interrupted; everything is stopped")
         return INTERRUPTED
     report, left = arguments.into / "demo-report.json", arguments.into / "demo"
-    screen.say(f"{report} has the figures, {left}/ what shard and devices left")
+    screen.say(f"{report} has the figures, {left}/ what servers and devices left")
     return HOLDS if holds else FAILED
 
 

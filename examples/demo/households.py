@@ -11,20 +11,25 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.placement import owner
 from constellation_settop import (
     Catalogue,
     ContentType,
+    Context,
+    DayType,
     Device,
     DeviceSettings,
     Durability,
     SyncSettings,
+    TimeOfDay,
     View,
 )
-from examples.demo.shard_process import DemoError
+from examples.demo.process import DemoError
 from examples.demo.viewings import LIKED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,14 +46,20 @@ WAITING_LIMIT: Final = 8
 AWAY_PAUSE_SECONDS: Final = 0.02
 """Between the steps of the replay while the shard is away: people go on watching."""
 STALLED_SECONDS: Final = 60.0
+OPENING: Final = 0
+"""Every device is given the address of this shard, and lands where the map says."""
 _STEP: Final = 8
 """Viewings before others may run."""
+WORKDAY: Final = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
+WEEKEND: Final = Context(TimeOfDay.EVENING, DayType.WEEKEND)
+"""Whatever the clock says: the demo's week ends on a Sunday evening."""
+WEEKEND_SECONDS: Final = 2 * 24 * 3600
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "demo.constellation")
 
 
 @dataclass(slots=True)
 class Acks:
-    """What devices were told by their shard."""
+    """What the devices of one shard were told by it."""
 
     latencies: list[float] = field(default_factory=list)
     """Seconds from a delta's frame to its ack."""
@@ -63,8 +74,11 @@ class Acks:
         self.arrived.clear()
         await self.arrived.wait()
 
-    def percentile_ms(self, percent: float) -> float:
-        return float(np.percentile(self.latencies, percent)) * 1e3 if self.latencies else 0.0
+
+def percentile_ms(acks: Iterable[Acks], percent: float) -> float:
+    """Return a percentile of the latencies of several shards together."""
+    latencies = [seconds for each in acks for seconds in each.latencies]
+    return float(np.percentile(latencies, percent)) * 1e3 if latencies else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ class Household:
     number: int
     """MovieLens's user id."""
     device: Device
+    shard_id: int
+    """Its shard, by the shard map."""
     held_out: frozenset[str]
     """Content ids it liked and its device never saw."""
 
@@ -108,32 +124,41 @@ def hold_out(viewings: Viewings) -> NDArray[np.bool_]:
 
 @asynccontextmanager
 async def open_households(
-    held_out: Viewings, numbers: Sequence[int], address: str, folder: Path, catalogue: Catalogue
-) -> AsyncIterator[tuple[list[Household], Acks]]:
+    held_out: Viewings,
+    numbers: Sequence[int],
+    shards: Mapping[int, str],
+    folder: Path,
+    catalogue: Catalogue,
+) -> AsyncIterator[tuple[list[Household], Mapping[int, Acks]]]:
     """Open one device for each household; all of them sync until the block is left."""
-    acks = Acks()
+    acks = {shard_id: Acks() for shard_id in shards}
     async with AsyncExitStack() as stack:
         households = []
         for number in numbers:
-            settings = DeviceSettings(
-                device_id=device_id_of(number),
-                delta_interval_seconds=3600,  # the replay cuts deltas itself
-                durability=Durability.PROCESS_CRASH,
-                keep_journal=True,
-                sync=SyncSettings(
-                    backoff_base_seconds=0.2, backoff_cap_seconds=2.0, on_ack=acks.add
-                ),
-            )
-            opening = Device.open(
-                address,
-                data_dir=folder / f"household-{number}",
-                catalogue=catalogue,
-                settings=settings,
-            )
+            shard_id = owner(device_id_of(number), shards)
+            opening = open_box(number, shards, folder, catalogue, acks[shard_id])
             device = await stack.enter_async_context(opening)
             films = held_out.content_ids[held_out.households == number]
-            households.append(Household(number, device, frozenset(films.tolist())))
+            households.append(Household(number, device, shard_id, frozenset(films.tolist())))
         yield households, acks
+
+
+def open_box(
+    number: int, shards: Mapping[int, str], folder: Path, catalogue: Catalogue, acks: Acks
+) -> AbstractAsyncContextManager[Device]:
+    """Return a device to be opened, which knows the address of one shard."""
+    return Device.open(
+        shards[OPENING],
+        data_dir=folder / f"household-{number}",
+        catalogue=catalogue,
+        settings=DeviceSettings(
+            device_id=device_id_of(number),
+            delta_interval_seconds=3600,  # the replay cuts deltas itself
+            durability=Durability.PROCESS_CRASH,
+            keep_journal=True,
+            sync=SyncSettings(backoff_base_seconds=0.2, backoff_cap_seconds=2.0, on_ack=acks.add),
+        ),
+    )
 
 
 class Replay:
@@ -144,16 +169,20 @@ class Replay:
         households: Sequence[Household],
         viewings: Viewings,
         times: NDArray[np.int64],
+        require_up: Callable[[], None],
     ) -> None:
+        """Take what is watched, and what raises when a server has crashed."""
         self._households = households
         self._viewings = viewings
         self._times = times
+        self._require_up = require_up
+        self._weekend = times > times[-1] - WEEKEND_SECONDS
         self._devices = {each.number: each.device for each in households}
         self._uncut = dict.fromkeys(self._devices, 0)
         self.row = 0
         """The next viewing."""
         self.away = False
-        """The shard is known to be away: nobody waits for its acks."""
+        """A shard is known to be away: nobody waits for acks."""
 
     def __len__(self) -> int:
         return len(self._viewings)
@@ -167,6 +196,11 @@ class Replay:
     def acked(self) -> int:
         """Deltas acked so far; no device's numbering has a gap, which `verify` checks."""
         return sum(each.outbox.last_acked_seq for each in self._households)
+
+    def acked_by(self, shard_id: int) -> int:
+        """Return how many of them one shard acked."""
+        mine = (each for each in self._households if each.shard_id == shard_id)
+        return sum(each.outbox.last_acked_seq for each in mine)
 
     async def until(self, row: int) -> None:
         """Replay up to this viewing, as fast as acks come back."""
@@ -183,8 +217,7 @@ class Replay:
         """Return once every device has the acks of all it learned."""
         for each in self._households:
             each.device.cut_delta()
-        for each in self._households:
-            await each.device.flush(STALLED_SECONDS)
+        await self._room_for(0)
 
     def _watch(self) -> None:
         row, viewings = self.row, self._viewings
@@ -195,6 +228,7 @@ class Replay:
                 float(viewings.watch_percentages[row]),
                 float(viewings.engagements[row]),
                 at=int(self._times[row]),
+                context=WEEKEND if self._weekend[row] else WORKDAY,
             )
         )
         self._uncut[number] += 1
@@ -205,8 +239,15 @@ class Replay:
 
     async def _make_room(self) -> None:
         await asyncio.sleep(AWAY_PAUSE_SECONDS if self.away else 0)
+        self._require_up()
+        if not self.away:
+            await self._room_for(WAITING_LIMIT)
+
+    async def _room_for(self, limit: int) -> None:
+        """Return once no more deltas than this wait for acks, or nobody waits for them."""
         stalled_at = time.monotonic() + STALLED_SECONDS
-        while self.waiting > WAITING_LIMIT and not self.away:
+        while self.waiting > limit and not self.away:
+            self._require_up()
             if time.monotonic() > stalled_at:
-                raise DemoError(f"no room for more deltas in {STALLED_SECONDS:g} s")
+                raise DemoError(f"{self.waiting} deltas were not acked in {STALLED_SECONDS:g} s")
             await asyncio.sleep(0.002)

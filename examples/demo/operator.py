@@ -12,6 +12,7 @@ import grpc
 
 from constellation.encoding import DIMENSION
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
+from constellation_settop.state import Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -56,6 +57,11 @@ class Operator:
             shard_pb2.GetStatsRequest(), timeout=10, wait_for_ready=True
         )
         return self.stats
+
+    async def newest_global(self) -> Version:
+        """Return the version of what the shard publishes now."""
+        told = getattr(await self.measure(), "global")  # a word of Python's
+        return Version(told.generation, told.version)
 
     async def watch(self, seconds: float) -> None:
         """Measure again and again; a shard that is away is no problem. Runs until cancelled."""

@@ -1,4 +1,4 @@
-"""Where the demo's shard keeps its data: in a directory, or in a PostgreSQL database."""
+"""Where the demo's servers keep their data: in directories, or in one PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from constellation.config import Secret, ShardConfig
-from constellation.stores import open_reader, place_of
+from constellation.stores import open_reader
 from examples.demo.postgres import PostgresServer
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class DemoStore:
 
     config: ShardConfig
     """What names it."""
-    kind: str
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -36,10 +35,6 @@ class DemoStore:
         if self.config.postgres_url is not None:
             told["POSTGRES_URL"] = self.config.postgres_url
         return told
-
-    @property
-    def place(self) -> str:
-        return place_of(self.config)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[StoreReader]:
@@ -58,16 +53,37 @@ class DemoStore:
             yield await stack.enter_async_context(open_reader(config))
 
 
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What all servers of one run share: a folder, and perhaps a database."""
+
+    folder: Path
+    postgres_url: Secret | None
+    kind: str
+
+    def shard(self, shard_id: int) -> DemoStore:
+        """Return the store of one shard: a directory of its own, or its rows of the database."""
+        folder = self.folder / f"shard-{shard_id}"
+        return DemoStore(
+            ShardConfig(shard_id=shard_id, data_dir=folder, postgres_url=self.postgres_url)
+        )
+
+    @property
+    def journal(self) -> Mapping[str, str]:
+        """What a federation process is told."""
+        if self.postgres_url is not None:
+            return {"POSTGRES_URL": self.postgres_url}
+        return {"DATA_DIR": str(self.folder / "federation")}
+
+
 @contextmanager
-def demo_store(kind: str, folder: Path) -> Iterator[DemoStore]:
-    """Make a store for one run. POSTGRES_URL, when set, is the database; else one is started."""
-    config = ShardConfig(data_dir=folder / "shard")
+def demo_storage(kind: str, folder: Path) -> Iterator[Storage]:
+    """Make storage for one run. POSTGRES_URL, when set, is the database; else one is started."""
     if url := os.environ.get("POSTGRES_URL"):
-        yield DemoStore(replace(config, postgres_url=Secret(url)), "PostgreSQL")
+        yield Storage(folder, Secret(url), "PostgreSQL")
     elif kind == "sqlite":
-        yield DemoStore(config, "SQLite")
+        yield Storage(folder, None, "SQLite")
     else:
         with PostgresServer.open() as server:
             server.run("CREATE DATABASE constellation")
-            url = server.url("constellation")
-            yield DemoStore(replace(config, postgres_url=Secret(url)), "PostgreSQL of its own")
+            yield Storage(folder, Secret(server.url("constellation")), "PostgreSQL of its own")

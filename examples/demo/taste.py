@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from constellation_settop import Catalogue, Choice, Pattern
-    from constellation_settop.state import Similar, Trend
+    from constellation_settop.state import Similar
     from examples.demo.households import Household
     from examples.demo.viewings import Viewings
 
@@ -92,33 +92,32 @@ async def tell_stories(catalogue: Catalogue, households: Iterable[Household]) ->
 
 
 def choose(stories: Sequence[Story]) -> Story:
-    """Return the household with the clearest taste among those that gained the most."""
+    """Return, of the households that gained the most, the one whose clearest taste is surest."""
     most = max(story.hits_after - story.hits_before for story in stories)
     gained = [story for story in stories if story.hits_after - story.hits_before == most]
-    return max(gained, key=_clearness)
+    return max(gained, key=_sureness)
 
 
-def top_trends(household: Household, limit: int) -> list[Trend]:
-    """Return the films that trend, as the device holds them, strongest first."""
-    held = household.outbox.global_state.trends.values()
-    films = [trend for trend in held if not trend.subject.is_genre]
-    return sorted(films, key=lambda trend: (-trend.score, trend.subject.name))[:limit]
+def liked_most(watched: Viewings) -> list[str]:
+    """Return the films that most households liked, first those of most: a yardstick.
 
-
-def hit_rate_of_popular(watched: Viewings, held_out: Viewings) -> float:
-    """Return the share of households that find a held-out film among those liked most by all.
-
-    A yardstick: it recommends what a household has not watched, and asks for no taste.
+    It asks for no taste, but takes everybody's ratings to know.
     """
     liked = Counter(watched.content_ids[watched.ratings >= LIKED].tolist())
-    ranked = [content_id for content_id, _ in liked.most_common()]
+    return [content_id for content_id, _ in liked.most_common()]
+
+
+def hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> float:
+    """Return the share of households that find a held-out film among the first of one list.
+
+    The list is the same for all; but films that a household has watched are left out.
+    """
     households = np.unique(held_out.households)
     found = 0
     for household in households:
         seen = set(watched.content_ids[watched.households == household].tolist())
         wanted = set(held_out.content_ids[held_out.households == household].tolist())
-        popular = islice((name for name in ranked if name not in seen), LIMIT)
-        found += not wanted.isdisjoint(popular)
+        found += not wanted.isdisjoint(islice((name for name in ranked if name not in seen), LIMIT))
     return round(found / max(len(households), 1), 4)
 
 
@@ -126,8 +125,6 @@ def _hits(household: Household, choices: Sequence[Choice]) -> int:
     return sum(choice.content_id in household.held_out for choice in choices)
 
 
-def _clearness(story: Story) -> float:
-    """Return what share of its views a household's strongest pattern was learned from."""
-    patterns = story.patterns
-    total = sum(each.sample_count for each in patterns)
-    return patterns[0].sample_count / total if patterns else 0.0
+def _sureness(story: Story) -> int:
+    """Return how many views a household's strongest pattern was learned from."""
+    return story.patterns[0].sample_count if story.patterns else 0

@@ -1,83 +1,18 @@
-"""Compares what the shard has stored with what the devices' own journals say it must hold.
-
-Nothing that is lost is easy to see: for each device the replayed journal and the stored patterns
-are the same, or they are not. A delta that is applied twice hides better, because its values are
-absolute; so deltas are counted in two independent ways. A shard counts the deltas it applied since
-it started, whatever they were. A stored cursor is the seq of the last delta, and numbering has no
-gaps (the journals show it), so the sum of the cursors is the number of different deltas applied.
-Both must agree: in the first life when all was acked, shortly before the kill, and for the second
-life over everything it stored, counting from a copy of the store that the killed process left.
-What the first life applied between these two moments is counted by its cursors only.
-
-The hourly counts are a third witness, recomputed from the viewings alone. They show signals that
-are missing; of repeated ones a shard ignores most by itself, so they alone would prove little.
-"""
+"""Compares what every shard has stored with the journals of its devices, claim by claim."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from constellation.config import ShardConfig
-from constellation.core.patterns import WordKind
-from constellation.core.recovery import recover
-from constellation.server import rules_of
-from constellation_settop import SharedValue, replay
-from constellation_settop.brain import SIGNALS_PER_HOUR
-from constellation_settop.learning import SUCCESS, reward
+from examples.demo.ledger import lost_deltas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from constellation.core.recovery import Recovered
-    from constellation.core.store import StoreReader
     from constellation_settop import AckedDelta
     from examples.demo.households import Household
-    from examples.demo.viewings import Viewings
-
-SECONDS_PER_HOUR: Final = 3600
-WINDOW_HOURS: Final = 168
-
-Signals = Counter[tuple[int, str]]
-"""Distinct devices by hour and content id."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDevice:
-    seq: int
-    """The cursor: the last delta applied."""
-    patterns: Mapping[bytes, SharedValue]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a shard's files hold."""
-
-    devices: Mapping[bytes, StoredDevice]
-    signals: Signals
-    problems: Sequence[str]
-
-    @property
-    def deltas(self) -> int:
-        """How many different deltas were ever applied."""
-        return sum(device.seq for device in self.devices.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Deltas a shard says it applied since it started, and those that its cursors moved by."""
-
-    applied: int
-    distinct: int
-
-    @property
-    def twice(self) -> int:
-        return max(0, self.applied - self.distinct)
+    from examples.demo.ledger import Counted, Signals, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,88 +22,55 @@ class Check:
     found: str
 
 
-async def read_store(reader: StoreReader) -> Stored:
-    """Read what a shard has stored."""
-    config = ShardConfig()
-    recovered = await recover(reader, rules_of(config), None, exact_limit=config.exact_limit)
-    counts = await reader.counts()
-    words = recovered.table.words
-    signals = Counter(
-        {
-            (hour, words.text(WordKind.CONTENT, number)): devices
-            for hour, kind, number, devices in zip(
-                counts.hours.tolist(),
-                counts.kinds.tolist(),
-                counts.numbers.tolist(),
-                counts.devices.tolist(),
-                strict=True,
-            )
-            if kind == WordKind.CONTENT
-        }
-    )
-    return Stored(_devices(recovered), signals, recovered.problems)
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One shard's books, and those of the devices that the shard map gives it."""
+
+    region: str
+    households: Sequence[Household]
+    stored: Stored
+    counted: Sequence[Counted]
+    """One for each process that served the shard."""
+    expected: Signals
+    """Of the same window as `kept`."""
+    kept: Signals
+
+    @property
+    def numbered(self) -> Mapping[bytes, int]:
+        """The last seq of each device."""
+        return {each.outbox.device_id: each.outbox.next_seq - 1 for each in self.households}
+
+    @property
+    def cursors(self) -> Mapping[bytes, int]:
+        return {device_id: device.seq for device_id, device in self.stored.devices.items()}
+
+    @property
+    def journals(self) -> Mapping[bytes, Sequence[AckedDelta]]:
+        return {each.outbox.device_id: list(each.outbox.journal()) for each in self.households}
+
+    @property
+    def patterns(self) -> int:
+        return sum(len(device.patterns) for device in self.stored.devices.values())
 
 
-def _devices(recovered: Recovered) -> dict[bytes, StoredDevice]:
-    table = recovered.table
-    used = np.ones(table.free_devices.used, bool)
-    used[table.free_devices.freed] = False
-    slots = np.flatnonzero(used)
-    holding = table.holding(slots)
-    patterns: list[dict[bytes, SharedValue]] = [{} for _ in slots]
-    rows = table.patterns[holding.slots]
-    for owner, row in zip(holding.owners.tolist(), rows, strict=True):
-        value = SharedValue(float(row["success_rate"]), int(row["sample_count"]))
-        patterns[owner][row["pattern_id"].tobytes()] = value
-    return {
-        row["device_id"].tobytes(): StoredDevice(int(row["seq"]), held)
-        for row, held in zip(table.devices[slots], patterns, strict=True)
-    }
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the journals of one shard's devices say."""
 
+    acked: int
+    lost: int
+    gapless: int
+    """Devices whose journal runs from 1 to the last seq."""
 
-def signals_of(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
-    """Return the signals that these viewings must have left, recomputed without any device.
-
-    A view with success is a signal; each device may send a few in an hour, and its films are
-    all different.
-    """
-    sent: Counter[tuple[int, int]] = Counter()
-    signals: Signals = Counter()
-    rewards = map(reward, viewings.watch_percentages.tolist(), viewings.engagements.tolist())
-    hours = (times // SECONDS_PER_HOUR).tolist()
-    for household, content_id, hour, gained in zip(
-        viewings.households.tolist(), viewings.content_ids.tolist(), hours, rewards, strict=True
-    ):
-        if gained > SUCCESS and sent[household, hour] < SIGNALS_PER_HOUR:
-            sent[household, hour] += 1
-            signals[hour, content_id] += 1
-    return signals
-
-
-def since(signals: Signals, oldest_hour: int) -> Signals:
-    """Return those that the shard still keeps: older ones it may drop or forget at any time."""
-    return Counter({key: n for key, n in signals.items() if key[0] >= oldest_hour and n})
-
-
-def lost_deltas(entries: Sequence[AckedDelta], stored: StoredDevice | None) -> set[int]:
-    """Return the acked deltas of one device, by seq, whose effect the shard lacks."""
-    if stored is None:
-        return {entry.seq for entry in entries}
-    lost = {entry.seq for entry in entries if entry.seq > stored.seq}
-    expected, writers = replay(entries), _writers(entries)
-    for pattern_id in expected.keys() | stored.patterns.keys():
-        if expected.get(pattern_id) != stored.patterns.get(pattern_id):
-            lost.add(writers.get(pattern_id, 0))
-    return lost
-
-
-def _writers(entries: Iterable[AckedDelta]) -> dict[bytes, int]:
-    """Return which delta last named each pattern."""
-    return {
-        pattern_id: entry.seq
-        for entry in entries
-        for pattern_id in (*entry.upserts, *entry.removed_ids)
-    }
+    @classmethod
+    def of(cls, ledger: Ledger) -> Audit:
+        numbered, devices = ledger.numbered, ledger.stored.devices
+        acked = lost = gapless = 0
+        for device_id, entries in ledger.journals.items():
+            acked += len(entries)
+            lost += len(lost_deltas(entries, devices.get(device_id)))
+            gapless += [entry.seq for entry in entries] == list(range(1, numbered[device_id] + 1))
+        return cls(acked, lost, gapless)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,41 +91,31 @@ class Verdict:
         return replace(self, checks=(*self.checks, *more))
 
 
-def judge(
-    households: Sequence[Household],
-    stored: Stored,
-    counted: Sequence[Counted],
-    expected: Signals,
-    kept: Signals,
-) -> Verdict:
-    """Compare journals, cursors, counters and signals; `kept` and `expected` cover one window."""
-    journals = {each.outbox.device_id: list(each.outbox.journal()) for each in households}
-    numbered = {each.outbox.device_id: each.outbox.next_seq - 1 for each in households}
-    gapless = [
-        device_id
-        for device_id, entries in journals.items()
-        if [entry.seq for entry in entries] == list(range(1, numbered[device_id] + 1))
-    ]
-    cursors = {device_id: device.seq for device_id, device in stored.devices.items()}
-    acked = sum(map(len, journals.values()))
-    lost = sum(
-        len(lost_deltas(entries, stored.devices.get(device_id)))
-        for device_id, entries in journals.items()
-    )
-    twice = sum(each.twice for each in counted)
-    patterns = sum(len(device.patterns) for device in stored.devices.values())
-    over = (kept - expected).total()
-    checks = [
-        Check("store and index agree", not stored.problems, "; ".join(stored.problems) or "yes"),
+def judge(ledgers: Sequence[Ledger]) -> Verdict:
+    """Compare journals, cursors, counters and signals, in every shard and in sum."""
+    audits = [Audit.of(ledger) for ledger in ledgers]
+    pairs = list(zip(ledgers, audits, strict=True))
+    acked = sum(audit.acked for audit in audits)
+    lost = sum(audit.lost for audit in audits)
+    patterns = sum(ledger.patterns for ledger in ledgers)
+    devices = sum(len(ledger.households) for ledger in ledgers)
+    problems = [problem for ledger in ledgers for problem in ledger.stored.problems]
+    checks = (
+        Check(
+            "each device is on the shard the map says, and on no other",
+            all(ledger.cursors.keys() == ledger.numbered.keys() for ledger in ledgers),
+            _by_region(ledgers, lambda each: f"{len(each.stored.devices)} devices"),
+        ),
+        Check("store and index agree", not problems, "; ".join(problems) or "yes, in both"),
         Check(
             "every journal runs from 1 without a gap",
-            len(gapless) == len(journals),
-            f"{len(gapless)} of {len(journals)} devices, {acked} acked deltas",
+            all(audit.gapless == len(ledger.households) for ledger, audit in pairs),
+            f"{sum(audit.gapless for audit in audits)} of {devices} devices, {acked} acked deltas",
         ),
         Check(
             "each stored cursor is its device's last acked delta",
-            cursors == numbered,
-            f"sum {stored.deltas} of {sum(numbered.values())}",
+            all(ledger.cursors == ledger.numbered for ledger in ledgers),
+            f"sum {_of(ledgers, lambda each: (each.stored.deltas, sum(each.numbered.values())))}",
         ),
         Check(
             "stored patterns are those of the replayed journals",
@@ -231,17 +123,33 @@ def judge(
             f"{patterns} patterns, {lost} deltas lost",
         ),
         Check(
-            "deltas applied, as shard and cursors count them",
-            all(each.applied == each.distinct for each in counted),
-            "; ".join(
-                f"life {life}: {each.applied} and {each.distinct}"
-                for life, each in enumerate(counted, 1)
-            ),
+            "deltas applied, as shards and cursors count them",
+            all(each.applied == each.distinct for ledger in ledgers for each in ledger.counted),
+            _by_region(ledgers, _lives),
         ),
         Check(
             "hourly counts are those recomputed from the viewings",
-            kept == expected,
-            f"{kept.total()} of {expected.total()} signals, {over} too many",
+            all(ledger.kept == ledger.expected for ledger in ledgers),
+            f"{_of(ledgers, lambda each: (each.kept.total(), each.expected.total()))} signals, "
+            f"{sum((each.kept - each.expected).total() for each in ledgers)} too many",
         ),
-    ]
+    )
+    twice = sum(each.twice for ledger in ledgers for each in ledger.counted)
     return Verdict(acked, lost, twice, patterns, checks)
+
+
+def _by_region(ledgers: Sequence[Ledger], tell: Callable[[Ledger], str]) -> str:
+    return "; ".join(f"{ledger.region}: {tell(ledger)}" for ledger in ledgers)
+
+
+def _of(ledgers: Sequence[Ledger], count: Callable[[Ledger], tuple[int, int]]) -> str:
+    """Return "found of wanted", each summed over the shards."""
+    found, wanted = (sum(column) for column in zip(*map(count, ledgers), strict=True))
+    return f"{found} of {wanted}"
+
+
+def _lives(ledger: Ledger) -> str:
+    return ", ".join(
+        f"life {life} {each.applied} and {each.distinct}"
+        for life, each in enumerate(ledger.counted, 1)
+    )

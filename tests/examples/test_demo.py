@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +14,21 @@ import numpy as np
 import pytest
 
 from constellation_settop import AckedDelta, SharedValue
-from examples.demo.verify import Counted, StoredDevice, lost_deltas, signals_of, since
+from examples.demo.ledger import Counted, StoredDevice, lost_deltas, signals_of, since
 from examples.demo.viewings import Viewings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+HOUSEHOLDS = 48
 FIRST, SECOND = b"\1" * 16, b"\2" * 16
 
 
-def demo_command(into: Path, households: int) -> list[str]:
+def demo_command(into: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "examples.demo"),
-        *("--households", str(households), "--into", str(into)),
+        *("--households", str(HOUSEHOLDS), "--into", str(into)),
     ]
 
 
@@ -49,7 +51,7 @@ def acked(
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: str) -> None:
     run = subprocess.run(
-        [*demo_command(tmp_path, 24), "--store", store],
+        [*demo_command(tmp_path), "--store", store],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -59,33 +61,41 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: 
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
     report: dict[str, Any] = json.loads((tmp_path / "demo-report.json").read_text())
-    assert report["devices"] == 24
-    assert report["deltas_acked"] > 24
+    assert report["devices"] == sum(report["devices_by_shard"]) == HOUSEHOLDS
+    assert report["deltas_acked"] > HOUSEHOLDS
     assert report["deltas_lost"] == report["deltas_applied_twice"] == 0
     assert report["kills"] == 1
     assert report["recovery_seconds"] > 0
+    assert [each["published"] for each in report["rounds"]] == [True, False, True, True]
+    assert report["clusters"]
+    assert report["trends"]
+    assert report["devices_with_last_clusters"] == HOUSEHOLDS
+    assert len(report["new_box"]) == 20
     assert all(check["holds"] for check in report["checks"])
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_ends_its_shard(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_demo_ends_its_servers(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
-        demo_command(tmp_path, 24), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        demo_command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as demo:
         assert demo.stdout is not None
-        shard = shard_pid(demo.stdout)
+        servers = server_pids(demo.stdout, count=3)
 
         demo.send_signal(number)
         said = demo.stdout.read()
 
         assert demo.wait(30) == 130, said
-    assert ended(shard, within_seconds=5)
+    assert len(set(servers)) == 3
+    assert all(ended(server, within_seconds=5) for server in servers)
 
 
-def shard_pid(lines: Iterator[str]) -> int:
-    said = next(line for line in lines if ", pid " in line)
-    return int(said.partition(", pid ")[2].partition(",")[0])
+def server_pids(lines: Iterator[str], *, count: int) -> list[int]:
+    """Return what the demo says of its processes: two shards, one federation."""
+    said = (line for line in lines if ", pid " in line)
+    pids = (int(line.partition(", pid ")[2].partition(",")[0]) for line in said)
+    return list(islice(pids, count))
 
 
 def ended(pid: int, *, within_seconds: float) -> bool:

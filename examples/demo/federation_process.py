@@ -1,0 +1,103 @@
+"""The demo's federation: `federation run`, and what is asked of it."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from constellation.v1 import federation_pb2 as pb
+from constellation.v1.federation_pb2_grpc import FederationServiceStub
+from examples.demo.process import ANYWHERE, SIDE_PORTS, DemoError, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
+
+LOWERED: Final = {
+    "MIN_SHARDS": "2",
+    "GLOBAL_K_ANONYMITY": "3",
+    "CANDIDATE_DEVICES": "3",
+    "TREND_FLOOR": "1",
+    "TREND_SURPRISE": "0",
+    "CATCH_UP_SECONDS": "1",
+    "REANCHOR_HOURS": "0.001",
+    "FEDERATION_INTERVAL_SECS": "0",
+}
+"""What suits two shards and some hundred boxes; no interval: the demo says when a round begins."""
+_ROUND_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One round that was asked for."""
+
+    during: str
+    """What went on meanwhile, for people."""
+    told: pb.Round
+    seconds: float
+    """From its beginning until it was published, or given up."""
+
+    @property
+    def published(self) -> bool:
+        return self.told.state == pb.ROUND_STATE_PUBLISHED
+
+
+class FederationProcess:
+    """One federation above the demo's shards."""
+
+    def __init__(self, process: ServerProcess, stub: FederationServiceAsyncStub) -> None:
+        self.process = process
+        self._stub = stub
+        self.asked: list[Asked] = []
+        """Every round, in order."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, folder: Path, journal: Mapping[str, str], addresses: Sequence[str]
+    ) -> AsyncIterator[FederationProcess]:
+        """Start it; what runs when the block is left is ended."""
+        process = ServerProcess(
+            ("federation", "run"), "federation_active", folder / "federation.log"
+        )
+        above = {"SHARD_ADDRS": ",".join(addresses), "GRPC_ADDR": ANYWHERE}
+        try:
+            port = await process.start({**journal, **above, **LOWERED, **SIDE_PORTS})
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield cls(process, FederationServiceStub(channel))
+        finally:
+            await process.end_if_up()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def published(self) -> Sequence[Asked]:
+        return [each for each in self.asked if each.published]
+
+    async def run_round(self, during: str) -> Asked:
+        """Run a round now; return what became of it, also when it lacked a quorum."""
+        try:
+            answer = await self._stub.RunRound(pb.RunRoundRequest(), timeout=_ROUND_SECONDS)
+            told = answer.round
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                why = f"{error.code().name}, {error.details()}"
+                raise DemoError(f"no round: {why}; see {self.process.log_file}") from error
+            newest = await self._stub.GetRound(pb.GetRoundRequest(), timeout=_ROUND_SECONDS)
+            told = newest.round
+        parts = (told.pull_time, told.merge_time, told.publish_time)
+        seconds = sum(part.ToNanoseconds() for part in parts) / 1e9
+        self.asked.append(Asked(during, told, seconds))
+        return self.asked[-1]
+
+    async def stop(self) -> int:
+        """Ask it to end; return its exit status."""
+        return await self.process.end(signal.SIGTERM)

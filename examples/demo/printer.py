@@ -1,0 +1,246 @@
+"""Shows what the demo found to people: what it is for first, then whether it can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from constellation_settop.state import DayType, TimeOfDay
+from examples.demo.report import title_of
+from examples.demo.taste import LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from constellation_settop import Catalogue, Choice, Pattern
+    from examples.demo.report import Report, RoundLine
+    from examples.demo.taste import Story
+
+_CLUSTERS: Final = 8
+_TRENDS: Final = 12
+_CHOICES: Final = 10
+_BAR: Final = 40
+"""Characters for 100 %."""
+
+
+class Printer:
+    """Prints tables of films."""
+
+    def __init__(self, console: Console, catalogue: Catalogue) -> None:
+        self._console = console
+        self._catalogue = catalogue
+
+    def report(self, report: Report, story: Story) -> None:
+        self._console.print()
+        self._rounds(report)
+        self._clusters(report)
+        self._trends(report)
+        self._new_box(report)
+        self._story(story)
+        self._figures(report)
+        self._verdict(report)
+        self._use(report)
+
+    def _rounds(self, report: Report) -> None:
+        title = f"Rounds of the federation over two shards, {_split(report)}"
+        shares = {"round": 6, "when": 20, "shards heard": 12, "devices": 8, "result": 40, "took": 8}
+        table = _list(title, shares)
+        for each in report.rounds:
+            heard = f"{each.shards_heard} of {each.shards_known}"
+            table.add_row(
+                str(each.round_id),
+                each.during,
+                heard,
+                f"{each.devices_heard:,}",
+                _result(each),
+                f"{each.seconds:.2f} s",
+            )
+        self._console.print(table)
+
+    def _clusters(self, report: Report) -> None:
+        shown = report.clusters[:_CLUSTERS]
+        title = f"Tastes that boxes of both shards share: {len(shown)} of {len(report.clusters)}"
+        shares = {"genres": 24, "boxes": 7, "success": 9, "films that they have in common": 60}
+        table = _list(title, shares)
+        for each in shown:
+            titles = ", ".join(each.titles[:3]) + (
+                " …" if len(each.titles) > len(each.titles[:3]) else ""
+            )
+            table.add_row(
+                ", ".join(each.genres[:3]),
+                str(each.devices),
+                f"{each.success_rate:.0%}",
+                escape(titles),
+            )
+        self._console.print(table)
+
+    def _trends(self, report: Report) -> None:
+        films = [each for each in report.trends if not each.is_genre]
+        genres = len(report.trends) - len(films)
+        shown = films[:_TRENDS] or report.trends[:_TRENDS]
+        title = f"What trends on the last evening: {len(films)} films and {genres} genres"
+        kind = "film" if films else "genre"
+        table = _list(title, {kind: 60, "where": 14, "direction": 12, "score": 8})
+        for each in shown:
+            table.add_row(escape(each.title), each.scope, each.direction, f"{each.score:.2f}")
+        self._console.print(table)
+
+    def _new_box(self, report: Report) -> None:
+        table = _list(
+            f"A brand-new box in {report.new_box_region}, {report.new_box_seconds:.1f} s after "
+            "power on: nothing watched, nothing known of its household",
+            {"recommended": 50, "reason": 54},
+        )
+        for each in report.new_box[:_CHOICES]:
+            table.add_row(escape(each.title), escape(each.reason))
+        self._console.print(table)
+
+    def _story(self, story: Story) -> None:
+        name = f"Household {story.household.number}"
+        self._patterns(f"{name}: its taste, learned on the device", story.patterns[:5])
+        self._similar(
+            f"{name}: what {len(story.similar)} similar patterns of other households were learned "
+            "from",
+            story,
+        )
+        table = _list(
+            f"{name}: recommended alone, and together   (* it did like this film; it was held out)",
+            {"alone, before": 33, "together, after": 33, "reason": 38},
+        )
+        for before, after in zip(story.before[:_CHOICES], story.after[:_CHOICES], strict=False):
+            table.add_row(
+                self._choice(story, before), self._choice(story, after), escape(after.reason)
+            )
+        self._console.print(table)
+        self._console.print(
+            f"Of its {len(story.household.held_out)} held-out films, {story.hits_before} were "
+            f"among the {LIMIT} recommended before syncing, {story.hits_after} after. "
+            "No household gained more.\n",
+            highlight=False,
+        )
+
+    def _figures(self, report: Report) -> None:
+        table = _table("Measured", "what", "value")
+        for name, value in _figures_of(report).items():
+            table.add_row(name, value)
+        self._console.print(table)
+
+    def _verdict(self, report: Report) -> None:
+        table = _table("Verified", "claim", "found", "")
+        for check in report.checks:
+            mark = "[green]holds[/]" if check["holds"] else "[bold red]FAILS[/]"
+            table.add_row(str(check["claim"]), escape(str(check["found"])), mark)
+        self._console.print(table)
+
+    def _use(self, report: Report) -> None:
+        """Show what all of it is for."""
+        table = _table(
+            f"What it is for: {report.households_judged} households each kept films back that they "
+            f"liked. One of these is among {LIMIT} recommended:",
+            "by",
+            "in",
+            "",
+        )
+        rows = {
+            "a box alone, from its own household's week": report.hit_rate_before,
+            "a brand-new box, from the federation alone": report.hit_rate_cold_start,
+            f"(the {LIMIT} films liked most, if all ratings were known)": report.hit_rate_popular,
+            "[bold]a box together with the others[/]": report.hit_rate_after,
+        }
+        for name, rate in rows.items():
+            table.add_row(name, f"{rate:.1%}", "█" * round(rate * _BAR))
+        self._console.print(table)
+
+    def _patterns(self, title: str, patterns: Sequence[Pattern]) -> None:
+        table = _table(title, "learned from", "genres", "success", "when")
+        for each in patterns:
+            success = f"{each.success_rate:.0%} of {each.sample_count}"
+            table.add_row(self._films(each), ", ".join(each.genres[:3]), success, _when(each))
+        self._console.print(table)
+
+    def _similar(self, title: str, story: Story) -> None:
+        shares = {"film, of several households": 66, "patterns": 10, "nearest": 10, "here": 12}
+        table = _list(title, shares)
+        watched = set(story.household.outbox.watched())
+        for each in story.shared_films[:8]:
+            film = escape(title_of(self._catalogue, each.content_id))
+            known = "seen" if each.content_id in watched else ""
+            known = "[green]* held out[/]" if each.content_id in story.household.held_out else known
+            table.add_row(film, str(each.patterns), f"{each.similarity:.2f}", known)
+        self._console.print(table)
+
+    def _films(self, pattern: Pattern) -> str:
+        titles = [title_of(self._catalogue, each) for each in pattern.content_ids[-3:]]
+        more = len(pattern.content_ids) - len(titles)
+        return escape(", ".join(titles) + (f" and {more} more" if more else ""))
+
+    def _choice(self, story: Story, choice: Choice) -> str:
+        title = escape(title_of(self._catalogue, choice.content_id))
+        held_out = choice.content_id in story.household.held_out
+        return f"[green]* {title}[/]" if held_out else f"  {title}"
+
+
+def _split(report: Report) -> str:
+    return " and ".join(f"{devices:,}" for devices in report.devices_by_shard) + " boxes"
+
+
+def _result(line: RoundLine) -> str:
+    if not line.published:
+        return "[yellow]not published: no quorum[/]"
+    return f"{line.anchors} anchors, {line.clusters} clusters, {line.trends} trends"
+
+
+def _figures_of(report: Report) -> Mapping[str, str]:
+    return {
+        "devices": f"{report.devices:,}",
+        "viewings replayed": f"{report.viewings:,}",
+        "deltas acked / lost / applied twice": (
+            f"{report.deltas_acked:,} / {report.deltas_lost} / {report.deltas_applied_twice}"
+        ),
+        "patterns stored": f"{report.patterns_stored:,}",
+        "syncs a second, outage included": f"{report.syncs_per_second:,.0f}",
+        "ack p50 / p99, at the device": f"{report.ack_p50_ms:.1f} ms / {report.ack_p99_ms:.1f} ms",
+        "on disk after, mean, at the slower shard": f"{report.shard_latency_mean_ms:.1f} ms",
+        "stored, but not acked, when killed": f"{report.deltas_stored_unacked} deltas",
+        "from SIGKILL to the next ack": (
+            f"{report.recovery_seconds:.2f} s (reading the store back: "
+            f"{report.shard_recovery_seconds:.2f} s)"
+        ),
+        "boxes that hold the last round's clusters": (
+            f"{report.devices_with_last_clusters:,} of {report.devices:,}"
+        ),
+        "the whole demo": f"{report.seconds:.0f} s",
+    }
+
+
+def _when(pattern: Pattern) -> str:
+    day = "" if pattern.day_type is DayType.ANY else pattern.day_type.name.lower()
+    part = "any time" if pattern.time_of_day is TimeOfDay.ANY else pattern.time_of_day.name.lower()
+    return f"{day} {part}".strip()
+
+
+def _list(title: str, shares: Mapping[str, int]) -> Table:
+    """Return a table with one line for each row: columns with their shares of the width."""
+    table = _table(title, *shares)
+    for column, share in zip(table.columns, shares.values(), strict=True):
+        column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        expand=True,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
