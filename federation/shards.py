@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 4
 CHUNK_BYTES: Final = 512 * 1024
-_BACKOFF_SECONDS: Final = 0.2
+_BACKOFF_SECONDS: Final = 0.4
+"""Doubled each time: a channel that lost its shard looks for it again within about 2 s."""
 _SECONDS_PER_HOUR: Final = 3600
 _CHANNEL: Final = (
     ("grpc.max_receive_message_length", 4 << 20),

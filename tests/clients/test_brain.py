@@ -18,7 +18,7 @@ from constellation_settop import (
     View,
     WrongCallError,
 )
-from constellation_settop.state import GlobalState, Similar, Subject, Trend
+from constellation_settop.state import GlobalState, Scope, Similar, Subject, Trend
 from tests.clients.samples import catalogue, unit_rows
 
 EVENING = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
@@ -201,6 +201,14 @@ def test_a_new_household_gets_what_is_trending() -> None:
     first = brain.recommend(EVENING, 3)[0]
 
     assert (first.content_id, first.reason) == ("3-3", "Trending in north")
+
+
+def test_a_trend_of_many_regions_names_none() -> None:
+    brain = Brain(catalogue())
+    trend = Trend(Subject("3-3"), 5.0, "global", Scope.GLOBAL)
+    brain.hold(lambda: GlobalState(trends={trend.subject: trend}))
+
+    assert brain.recommend(EVENING, 3)[0].reason == "Trending everywhere"
 
 
 def test_a_brain_that_knows_nothing_still_answers() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from constellation.encoding import DIMENSION
 from constellation_settop.clusters import ClusterTaste, cluster_taste
 from constellation_settop.scores import Nearness, Scores, nearness, scaled
+from constellation_settop.state import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -238,7 +239,8 @@ class Ranking:
         trend = self.shared.trend_of.get(row)
         if trend is None:
             return "In a genre many are watching now"
-        return f"Trending in {trend.region}" if trend.region else "Trending now"
+        is_regional = trend.region and trend.scope is not Scope.GLOBAL
+        return f"Trending in {trend.region}" if is_regional else "Trending everywhere"
 
     def _cluster_reason(self, row: int, judged: _Judged) -> str:
         supported, near = judged.sources[4:, row]
