@@ -1,6 +1,7 @@
 """Many shards' AggregateServices in one process, each on a port of its own, with made aggregates.
 
-`python -m benchmarks.aggregate_servers FIRST COUNT` prints the ports, then serves until terminated.
+`python -m benchmarks.aggregate_servers FIRST COUNT GENERATION` prints the ports, then serves until
+terminated.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ class MadeServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         )
 
 
-async def _serve(first_id: int, count: int) -> None:
+async def _serve(first_id: int, count: int, generation: int) -> None:
     anchors = codebook().anchors
     servers, ports = [], []
     for shard_id in range(first_id, first_id + count):
-        server, port = await _started(MadeServicer(first(shard_id, anchors)))
+        server, port = await _started(MadeServicer(first(shard_id, anchors, generation)))
         servers.append(server)
         ports.append(port)
     print(json.dumps(ports), flush=True)

@@ -58,14 +58,17 @@ def codebook() -> Codebook:
     return Codebook(1, _IDS, unit(real_patterns(CLUSTERS, seed=13)), CLUSTERS + 1)
 
 
-def first(shard_id: int, anchors: Embeddings) -> AggregateUpdate:
-    """Return all that a shard has summed up over these anchors; a shard always has the same."""
+def first(shard_id: int, anchors: Embeddings, generation: int) -> AggregateUpdate:
+    """Return all that a shard has summed up over these anchors; a shard always has the same.
+
+    `generation` is that of the federation whose codebook it is.
+    """
     random = np.random.default_rng(shard_id)
     devices = CONTENTS_PER_CLUSTER + random.poisson(_PER_CLUSTER - CONTENTS_PER_CLUSTER, CLUSTERS)
     noise = random.standard_normal(anchors.shape, np.float32)
     return AggregateUpdate(
         AggregateVersion(shard_id, 1, 1),
-        ShardFacts(f"region-{shard_id % 4}", 1, 1, 1, _DEVICES),
+        ShardFacts(f"region-{shard_id % 4}", generation, 1, 1, _DEVICES),
         0,
         ClusterRows(
             _IDS,

@@ -99,11 +99,13 @@ def _of(name: str, value: float, unit: str, baseline: tuple[str, float]) -> Meas
 def _pair() -> Sequence[Timed]:
     with ExitStack() as stack:
         data_dir = stack.enter_context(folder())
+        generation = uvloop.run(_leave_codebook(data_dir))
         each = SHARDS // _PROCESSES
         ports = [
             port
             for processes in [
-                stack.enter_context(_shards(number * each, each)) for number in range(_PROCESSES)
+                stack.enter_context(_shards(number * each, each, generation))
+                for number in range(_PROCESSES)
             ]
             for port in processes
         ]
@@ -111,10 +113,11 @@ def _pair() -> Sequence[Timed]:
 
 
 @contextmanager
-def _shards(first_id: int, count: int) -> Iterator[list[int]]:
+def _shards(first_id: int, count: int, generation: int) -> Iterator[list[int]]:
     """Serve some shards from a process of its own; their ports."""
+    numbers = map(str, (first_id, count, generation))
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.aggregate_servers", str(first_id), str(count)],
+        [sys.executable, "-m", "benchmarks.aggregate_servers", *numbers],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -132,7 +135,6 @@ async def _run(addresses: Sequence[str], data_dir: Path) -> Sequence[Timed]:
         data_dir=data_dir,
         patterns_per_shard=Count(CLUSTERS),
     )
-    await _leave_codebook(data_dir)
     async with open_rounds(config) as (rounds, _):
         await rounds.resume()
         timed = []
@@ -143,19 +145,21 @@ async def _run(addresses: Sequence[str], data_dir: Path) -> Sequence[Timed]:
     return timed
 
 
-async def _leave_codebook(data_dir: Path) -> None:
-    """Leave the journal of a federation that has published its first codebook."""
+async def _leave_codebook(data_dir: Path) -> int:
+    """Leave the journal of a federation that has published its first codebook; its generation."""
     anchors, now = codebook(), time.time()
     memory = Memory(anchors, now)
     result = Result(anchors, {}, (), (), memory)
     async with open_journal(data_dir, None) as journal:
         await journal.take()
-        moment = (await journal.generation(), 1, int(now))
+        generation = await journal.generation()
+        moment = (generation, 1, int(now))
         payload = from_result(result, moment, aggregates_pb2.Coverage())
         outcome = Outcome(payload, from_memory(memory), {})
         await journal.begin(RoundRecord(1, RoundState.PULLING, now, b""))
         await journal.settle(RoundRecord(1, RoundState.PUBLISHING, now, b""), outcome)
         await journal.close(RoundRecord(1, RoundState.PUBLISHED, now, b""))
+    return generation
 
 
 def _timed(told: federation_pb2.Round, seconds: float) -> Timed:

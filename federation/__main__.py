@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Run = Callable[[FederationConfig, argparse.Namespace], Coroutine[None, None, int]]
 
 _EPILOG = """\
-Every setting is an environment variable: docs/operations.md lists them. SHARD_ADDRS is required.
+Every setting is an environment variable: docs/operations.md lists them.
 exit status: 0 done, 1 failed, 2 asked wrongly
 """
 
