@@ -579,6 +579,350 @@ class SearchPatternsResponse(_message.Message):
 Global___SearchPatternsResponse: _TypeAlias = SearchPatternsResponse  # noqa: Y015
 
 @_typing.final
+class Device(_message.Message):
+    """One device, for operators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    THROUGH_SEQ_FIELD_NUMBER: _builtins.int
+    PATTERN_COUNT_FIELD_NUMBER: _builtins.int
+    SYNCED_AT_FIELD_NUMBER: _builtins.int
+    CONNECTED_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.bytes
+    """Its 16-byte id."""
+    incarnation: _builtins.int
+    """Random, new after a factory reset."""
+    through_seq: _builtins.int
+    """Every delta up to here is durable."""
+    pattern_count: _builtins.int
+    """Patterns stored for it."""
+    connected: _builtins.bool
+    """It has a stream open now."""
+    away: _builtins.bool
+    """The shard map gives it to another shard: it is neither shown nor counted here."""
+    @_builtins.property
+    def synced_at(self) -> _timestamp_pb2.Timestamp:
+        """When its last delta became durable."""
+
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.bytes = ...,
+        incarnation: _builtins.int = ...,
+        through_seq: _builtins.int = ...,
+        pattern_count: _builtins.int = ...,
+        synced_at: _timestamp_pb2.Timestamp | None = ...,
+        connected: _builtins.bool = ...,
+        away: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["synced_at", b"synced_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "connected", b"connected", "device_id", b"device_id", "incarnation", b"incarnation", "pattern_count", b"pattern_count", "synced_at", b"synced_at", "through_seq", b"through_seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Device: _TypeAlias = Device  # noqa: Y015
+
+@_typing.final
+class ListDevicesRequest(_message.Message):
+    """Asks for a page of devices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CONNECTED_ONLY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 100, and no page is larger than 1000."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    connected_only: _builtins.bool
+    """Only those with an open stream."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        connected_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected_only", b"connected_only", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDevicesRequest: _TypeAlias = ListDevicesRequest  # noqa: Y015
+
+@_typing.final
+class ListDevicesResponse(_message.Message):
+    """A page of devices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty when this is the last."""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Device]:
+        """The devices."""
+
+    def __init__(
+        self,
+        *,
+        devices: _abc.Iterable[Global___Device] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices", b"devices", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDevicesResponse: _TypeAlias = ListDevicesResponse  # noqa: Y015
+
+@_typing.final
+class GetDeviceRequest(_message.Message):
+    """Asks for one device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.bytes
+    """Its 16-byte id."""
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeviceRequest: _TypeAlias = GetDeviceRequest  # noqa: Y015
+
+@_typing.final
+class GetDeviceResponse(_message.Message):
+    """One device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    PATTERNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def device(self) -> Global___Device:
+        """The device."""
+
+    @_builtins.property
+    def patterns(self) -> _patterns_pb2.PatternColumns:
+        """Its patterns under the ids it gave them, with every genre and content it named, INT8."""
+
+    def __init__(
+        self,
+        *,
+        device: Global___Device | None = ...,
+        patterns: _patterns_pb2.PatternColumns | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "patterns", b"patterns"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "patterns", b"patterns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDeviceResponse: _TypeAlias = GetDeviceResponse  # noqa: Y015
+
+@_typing.final
+class SamplePatternsRequest(_message.Message):
+    """Asks for some patterns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many, from 1 to 2000; 0 means 1000."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SamplePatternsRequest: _TypeAlias = SamplePatternsRequest  # noqa: Y015
+
+@_typing.final
+class SamplePatternsResponse(_message.Message):
+    """Some patterns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATTERNS_FIELD_NUMBER: _builtins.int
+    POPULATION_FIELD_NUMBER: _builtins.int
+    population: _builtins.int
+    """Patterns that may be shown to devices: what these were picked from."""
+    @_builtins.property
+    def patterns(self) -> _patterns_pb2.PatternColumns:
+        """The patterns, INT8."""
+
+    def __init__(
+        self,
+        *,
+        patterns: _patterns_pb2.PatternColumns | None = ...,
+        population: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["patterns", b"patterns"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["patterns", b"patterns", "population", b"population"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SamplePatternsResponse: _TypeAlias = SamplePatternsResponse  # noqa: Y015
+
+@_typing.final
+class ListTrendsRequest(_message.Message):
+    """Asks for the trends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    HOURS_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many; 0 means all."""
+    hours: _builtins.int
+    """Hours of history, at most 168; 0 means none."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        hours: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hours", b"hours", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrendsRequest: _TypeAlias = ListTrendsRequest  # noqa: Y015
+
+@_typing.final
+class TrendHistory(_message.Message):
+    """A trend and its history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TREND_FIELD_NUMBER: _builtins.int
+    HOURLY_DEVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trend(self) -> _patterns_pb2.Trend:
+        """The trend."""
+
+    @_builtins.property
+    def hourly_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Distinct devices of this shard for each hour, the oldest first, the current one last."""
+
+    def __init__(
+        self,
+        *,
+        trend: _patterns_pb2.Trend | None = ...,
+        hourly_devices: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trend", b"trend"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hourly_devices", b"hourly_devices", "trend", b"trend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrendHistory: _TypeAlias = TrendHistory  # noqa: Y015
+
+@_typing.final
+class ListTrendsResponse(_message.Message):
+    """The trends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRENDS_FIELD_NUMBER: _builtins.int
+    NEWEST_HOUR_FIELD_NUMBER: _builtins.int
+    newest_hour: _builtins.int
+    """The hour of the last of each `hourly_devices`: hours since 1970, UTC."""
+    @_builtins.property
+    def trends(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrendHistory]:
+        """Strongest first."""
+
+    def __init__(
+        self,
+        *,
+        trends: _abc.Iterable[Global___TrendHistory] | None = ...,
+        newest_hour: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["newest_hour", b"newest_hour", "trends", b"trends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrendsResponse: _TypeAlias = ListTrendsResponse  # noqa: Y015
+
+@_typing.final
+class ListClustersRequest(_message.Message):
+    """Asks for the clusters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """At most this many; 0 means all."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClustersRequest: _TypeAlias = ListClustersRequest  # noqa: Y015
+
+@_typing.final
+class ListClustersResponse(_message.Message):
+    """The clusters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTERS_FIELD_NUMBER: _builtins.int
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.int
+    """The federation round they are of; 0 before the first."""
+    @_builtins.property
+    def clusters(self) -> _patterns_pb2.PatternColumns:
+        """One row for each cluster, INT8: sample_counts are its devices, and the contents those that enough of
+        them share.
+        """
+
+    def __init__(
+        self,
+        *,
+        clusters: _patterns_pb2.PatternColumns | None = ...,
+        round_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "round_id", b"round_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClustersResponse: _TypeAlias = ListClustersResponse  # noqa: Y015
+
+@_typing.final
 class DrainRequest(_message.Message):
     """Asks a shard to go away."""
 

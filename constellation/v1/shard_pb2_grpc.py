@@ -70,6 +70,31 @@ class ShardServiceStub:
                 request_serializer=constellation_dot_v1_dot_shard__pb2.SearchPatternsRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_shard__pb2.SearchPatternsResponse.FromString,
                 _registered_method=True)
+        self.ListDevices = channel.unary_unary(
+                '/constellation.v1.ShardService/ListDevices',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.ListDevicesRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.ListDevicesResponse.FromString,
+                _registered_method=True)
+        self.GetDevice = channel.unary_unary(
+                '/constellation.v1.ShardService/GetDevice',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.GetDeviceRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.GetDeviceResponse.FromString,
+                _registered_method=True)
+        self.SamplePatterns = channel.unary_unary(
+                '/constellation.v1.ShardService/SamplePatterns',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.SamplePatternsRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.SamplePatternsResponse.FromString,
+                _registered_method=True)
+        self.ListTrends = channel.unary_unary(
+                '/constellation.v1.ShardService/ListTrends',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.ListTrendsRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.ListTrendsResponse.FromString,
+                _registered_method=True)
+        self.ListClusters = channel.unary_unary(
+                '/constellation.v1.ShardService/ListClusters',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.ListClustersRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.ListClustersResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/constellation.v1.ShardService/Drain',
                 request_serializer=constellation_dot_v1_dot_shard__pb2.DrainRequest.SerializeToString,
@@ -132,6 +157,43 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDevices(self, request, context):
+        """The devices that have synced here, in pages, in no particular order. A page is of one moment, the next
+        of another: a device that comes or goes meanwhile may be missing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDevice(self, request, context):
+        """One device and its patterns, as they are stored. NOT_FOUND when it never synced here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SamplePatterns(self, request, context):
+        """Patterns picked evenly from all that may be shown to devices: pseudonymous, as devices see them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrends(self, request, context):
+        """The trends that this shard serves now, strongest first, and how many of its own devices were behind
+        each in the last hours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClusters(self, request, context):
+        """The clusters of the federation's last global, in its order. Empty before the first round.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """Go away in order: stop taking new sessions, ask every device to leave, then stop. Returns at
         once.
@@ -177,6 +239,31 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.SearchPatterns,
                     request_deserializer=constellation_dot_v1_dot_shard__pb2.SearchPatternsRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_shard__pb2.SearchPatternsResponse.SerializeToString,
+            ),
+            'ListDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDevices,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.ListDevicesRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'GetDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDevice,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.GetDeviceRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.GetDeviceResponse.SerializeToString,
+            ),
+            'SamplePatterns': grpc.unary_unary_rpc_method_handler(
+                    servicer.SamplePatterns,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.SamplePatternsRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.SamplePatternsResponse.SerializeToString,
+            ),
+            'ListTrends': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrends,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.ListTrendsRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.ListTrendsResponse.SerializeToString,
+            ),
+            'ListClusters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClusters,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.ListClustersRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.ListClustersResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -374,6 +461,141 @@ class ShardService:
             '/constellation.v1.ShardService/SearchPatterns',
             constellation_dot_v1_dot_shard__pb2.SearchPatternsRequest.SerializeToString,
             constellation_dot_v1_dot_shard__pb2.SearchPatternsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/ListDevices',
+            constellation_dot_v1_dot_shard__pb2.ListDevicesRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/GetDevice',
+            constellation_dot_v1_dot_shard__pb2.GetDeviceRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.GetDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SamplePatterns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/SamplePatterns',
+            constellation_dot_v1_dot_shard__pb2.SamplePatternsRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.SamplePatternsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrends(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/ListTrends',
+            constellation_dot_v1_dot_shard__pb2.ListTrendsRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.ListTrendsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClusters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/ListClusters',
+            constellation_dot_v1_dot_shard__pb2.ListClustersRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.ListClustersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,20 @@ class ShardServiceStub:
     """The catalogue in pages, in the order of content_id."""
     SearchPatterns: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchPatternsRequest, _shard_pb2.SearchPatternsResponse]
     """The stored patterns nearest to a query, whoever owns them: pseudonymous, as devices see them."""
+    ListDevices: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ListDevicesRequest, _shard_pb2.ListDevicesResponse]
+    """The devices that have synced here, in pages, in no particular order. A page is of one moment, the next
+    of another: a device that comes or goes meanwhile may be missing.
+    """
+    GetDevice: _grpc.UnaryUnaryMultiCallable[_shard_pb2.GetDeviceRequest, _shard_pb2.GetDeviceResponse]
+    """One device and its patterns, as they are stored. NOT_FOUND when it never synced here."""
+    SamplePatterns: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]
+    """Patterns picked evenly from all that may be shown to devices: pseudonymous, as devices see them."""
+    ListTrends: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ListTrendsRequest, _shard_pb2.ListTrendsResponse]
+    """The trends that this shard serves now, strongest first, and how many of its own devices were behind
+    each in the last hours.
+    """
+    ListClusters: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ListClustersRequest, _shard_pb2.ListClustersResponse]
+    """The clusters of the federation's last global, in its order. Empty before the first round."""
     Drain: _grpc.UnaryUnaryMultiCallable[_shard_pb2.DrainRequest, _shard_pb2.DrainResponse]
     """Go away in order: stop taking new sessions, ask every device to leave, then stop. Returns at
     once.
@@ -79,6 +93,20 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """The catalogue in pages, in the order of content_id."""
     SearchPatterns: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchPatternsRequest, _shard_pb2.SearchPatternsResponse]  # type: ignore[assignment]
     """The stored patterns nearest to a query, whoever owns them: pseudonymous, as devices see them."""
+    ListDevices: _aio.UnaryUnaryMultiCallable[_shard_pb2.ListDevicesRequest, _shard_pb2.ListDevicesResponse]  # type: ignore[assignment]
+    """The devices that have synced here, in pages, in no particular order. A page is of one moment, the next
+    of another: a device that comes or goes meanwhile may be missing.
+    """
+    GetDevice: _aio.UnaryUnaryMultiCallable[_shard_pb2.GetDeviceRequest, _shard_pb2.GetDeviceResponse]  # type: ignore[assignment]
+    """One device and its patterns, as they are stored. NOT_FOUND when it never synced here."""
+    SamplePatterns: _aio.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]  # type: ignore[assignment]
+    """Patterns picked evenly from all that may be shown to devices: pseudonymous, as devices see them."""
+    ListTrends: _aio.UnaryUnaryMultiCallable[_shard_pb2.ListTrendsRequest, _shard_pb2.ListTrendsResponse]  # type: ignore[assignment]
+    """The trends that this shard serves now, strongest first, and how many of its own devices were behind
+    each in the last hours.
+    """
+    ListClusters: _aio.UnaryUnaryMultiCallable[_shard_pb2.ListClustersRequest, _shard_pb2.ListClustersResponse]  # type: ignore[assignment]
+    """The clusters of the federation's last global, in its order. Empty before the first round."""
     Drain: _aio.UnaryUnaryMultiCallable[_shard_pb2.DrainRequest, _shard_pb2.DrainResponse]  # type: ignore[assignment]
     """Go away in order: stop taking new sessions, ask every device to leave, then stop. Returns at
     once.
@@ -146,6 +174,50 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.SearchPatternsResponse, _abc.Awaitable[_shard_pb2.SearchPatternsResponse]]:
         """The stored patterns nearest to a query, whoever owns them: pseudonymous, as devices see them."""
+
+    @_abc_1.abstractmethod
+    def ListDevices(
+        self,
+        request: _shard_pb2.ListDevicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ListDevicesResponse, _abc.Awaitable[_shard_pb2.ListDevicesResponse]]:
+        """The devices that have synced here, in pages, in no particular order. A page is of one moment, the next
+        of another: a device that comes or goes meanwhile may be missing.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDevice(
+        self,
+        request: _shard_pb2.GetDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.GetDeviceResponse, _abc.Awaitable[_shard_pb2.GetDeviceResponse]]:
+        """One device and its patterns, as they are stored. NOT_FOUND when it never synced here."""
+
+    @_abc_1.abstractmethod
+    def SamplePatterns(
+        self,
+        request: _shard_pb2.SamplePatternsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.SamplePatternsResponse, _abc.Awaitable[_shard_pb2.SamplePatternsResponse]]:
+        """Patterns picked evenly from all that may be shown to devices: pseudonymous, as devices see them."""
+
+    @_abc_1.abstractmethod
+    def ListTrends(
+        self,
+        request: _shard_pb2.ListTrendsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ListTrendsResponse, _abc.Awaitable[_shard_pb2.ListTrendsResponse]]:
+        """The trends that this shard serves now, strongest first, and how many of its own devices were behind
+        each in the last hours.
+        """
+
+    @_abc_1.abstractmethod
+    def ListClusters(
+        self,
+        request: _shard_pb2.ListClustersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ListClustersResponse, _abc.Awaitable[_shard_pb2.ListClustersResponse]]:
+        """The clusters of the federation's last global, in its order. Empty before the first round."""
 
     @_abc_1.abstractmethod
     def Drain(
