@@ -2,85 +2,118 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from constellation.commands.check import run_check
+from constellation.commands.clusters import add_clusters
+from constellation.commands.devices import add_devices
+from constellation.commands.drain import add_drain
+from constellation.commands.failing import CommandError
+from constellation.commands.log_level import add_log_level
 from constellation.commands.migrate import run_migrate
+from constellation.commands.overview import add_status
+from constellation.commands.parsing import Commands, make_parser
+from constellation.commands.patterns import add_patterns
 from constellation.commands.serve import run_serve
+from constellation.commands.settings import add_config
 from constellation.commands.status import ASKED_WRONGLY, FAILED
+from constellation.commands.top import add_top
 from constellation.commands.transfer import run_export, run_import
+from constellation.commands.trends import add_trends
 from constellation.config import ShardConfig, load
 from constellation.core.errors import ConfigError, ConstellationError, FencedError
+from constellation.server import identity_of
 from constellation.telemetry.logs import set_up_logs
 from constellation.transport.status import cause_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Coroutine, Sequence
 
-    Run = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
+    RunHere = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
 
 log = structlog.get_logger(__name__)
-
-_EPILOG = """\
-Every setting is an environment variable: docs/operations.md lists them.
-exit status: 0 done, 1 failed, 2 asked wrongly
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(argv)
-    return _run(options.run, options)
+    return _run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="constellation",
-        description="The shard that lets televisions learn from each other.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        "constellation", "The shard that lets televisions learn from each other, and its fleet."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
-    add("serve", run_serve, "run one shard until SIGTERM or SIGINT, then drain it")
-    add("check", run_check, "verify that what a shard has stored agrees with itself")
-    migrating = add("migrate", run_migrate, "bring the schema of POSTGRES_URL up to date")
-    how = migrating.add_mutually_exclusive_group()
-    how.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
-    how.add_argument("--status", action="store_true", help="list what is applied and what missing")
-    exporting = add("export", run_export, "write all that a shard has stored, as JSON Lines")
-    exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
-    importing = add("import", run_import, "fill an empty store from an export")
-    importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
+    parser.set_defaults(settings=ShardConfig)
+    commands = Commands(parser)
+    _add_own(commands)
+    add_status(commands)
+    add_top(commands)
+    add_devices(commands)
+    add_patterns(commands)
+    add_trends(commands)
+    add_clusters(commands)
+    add_drain(commands)
+    add_log_level(commands, fleet=True)
+    add_config(commands, identity_of)
     return parser
 
 
-def _run(run: Run, options: argparse.Namespace) -> int:
+def _add_own(commands: Commands) -> None:
+    """Add what works on this machine's own store."""
+
+    def add(name: str, run: RunHere, text: str, *examples: str) -> argparse.ArgumentParser:
+        return commands.add(name, partial(_with_config, run), text, examples=examples)
+
+    add("serve", run_serve, "run one shard until SIGTERM or SIGINT, then drain it", "")
+    add("check", run_check, "verify that what a shard has stored agrees with itself", "")
+    migrating = add(
+        "migrate", run_migrate, "bring the schema of POSTGRES_URL up to date", "--status", ""
+    )
+    how = migrating.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
+    how.add_argument("--status", action="store_true", help="list what is applied and what missing")
+    exporting = add(
+        "export", run_export, "write all that a shard has stored, as JSON Lines", "shard-0.jsonl"
+    )
+    exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
+    importing = add("import", run_import, "fill an empty store from an export", "shard-0.jsonl")
+    importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
+
+
+async def _with_config(run: RunHere, options: argparse.Namespace) -> int:
+    """Run what needs every setting; it logs, too."""
+    config = load(ShardConfig)
+    set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
+    return await run(config, options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
-        config = load(ShardConfig)
-        set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
-        status = uvloop.run(run(config, options))
+        status: int = uvloop.run(options.run(options))
+    except* CommandError as group:
+        error = cause_of(group)
+        assert isinstance(error, CommandError)
+        status = _say(error, error.status)
     except* ConfigError as group:
-        print(f"constellation: {cause_of(group)}", file=sys.stderr)
-        status = ASKED_WRONGLY
+        status = _say(cause_of(group), ASKED_WRONGLY)
     except* FencedError as group:
         log.error("fenced", problem=str(cause_of(group)))  # noqa: TRY400 - no traceback: told whole
-        print(f"constellation: FENCED: {cause_of(group)}", file=sys.stderr)
-        status = FAILED
+        status = _say(f"FENCED: {cause_of(group)}", FAILED)
     except* ConstellationError as group:
-        print(f"constellation: {cause_of(group)}", file=sys.stderr)
-        status = FAILED
+        status = _say(cause_of(group), FAILED)
+    return status
+
+
+def _say(problem: object, status: int) -> int:
+    print(f"constellation: {problem}", file=sys.stderr)
     return status
 
 

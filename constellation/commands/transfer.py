@@ -11,12 +11,10 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 from constellation.archive.exporting import content_line, count_lines, device_lines
 from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
 from constellation.archive.importing import Prepared, Writer
+from constellation.commands.progress import progress
 from constellation.commands.status import DONE, FAILED
 from constellation.core.errors import ConfigError, InvalidInputError
 from constellation.core.loading import load
@@ -53,7 +51,7 @@ async def run_export(config: ShardConfig, options: Namespace) -> int:
         contents = await reader.count_contents()
         with (
             _written(options.file) as file,
-            _bar("Exporting", contents + loaded.table.totals.devices) as advance,
+            progress("Exporting", contents + loaded.table.totals.devices) as advance,
         ):
             file.write(_encoded(HEAD))
             async for kind, line in _lines(reader, loaded):
@@ -73,7 +71,7 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
     if not path.is_file():
         raise ConfigError(f"there is no file {path}")
     size = path.stat().st_size
-    with path.open("rb") as file, _bar("Checking", size) as advance:
+    with path.open("rb") as file, progress("Checking", size) as advance:
         checked = Writer()
         tally = await _fill(file, checked, _discard, advance)
     _require_room(config, tally)
@@ -82,7 +80,7 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
         if await store.totals() != Totals() or await store.count_contents():
             raise ConfigError(f"{place_of(config)} is not empty: {_EMPTY_IT}")
         lease = tasks.create_task(store.hold_forever(), name="lease")
-        with path.open("rb") as file, _bar("Importing", size) as advance:
+        with path.open("rb") as file, progress("Importing", size) as advance:
             writer, write = Writer(checked.totals), _writing(store, epoch)
             await _fill(file, writer, write, advance)
         lease.cancel()
@@ -192,19 +190,6 @@ def _written(name: str) -> Iterator[BinaryIO]:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far something is, on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
-    with bar:
-        task = bar.add_task(what, total=total)
-        yield lambda steps: bar.advance(task, steps)
 
 
 def _encoded(line: object) -> bytes:

@@ -1,0 +1,78 @@
+"""`constellation clusters`: what many devices of several shards share."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from rich.markup import escape
+
+from constellation.commands.columns import to_rows
+from constellation.commands.flags import add_flags
+from constellation.commands.parsing import number_from
+from constellation.commands.printing import count, make_console, make_table, print_json, to_json
+from constellation.commands.remote import one
+from constellation.commands.status import DONE
+from constellation.commands.titles import look_up, title_of
+from constellation.v1 import shard_pb2
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from constellation.commands.parsing import Commands
+
+_LIMIT: Final = 20
+_TITLES: Final = 3
+
+
+def add_clusters(commands: Commands) -> None:
+    parser = commands.add(
+        "clusters",
+        run_clusters,
+        "print the clusters of the newest round that a shard holds, strongest first",
+        examples=("", "--limit 0 --json"),
+    )
+    parser.add_argument(
+        "--limit",
+        type=number_from(0, 1e6, whole=True),
+        default=_LIMIT,
+        metavar="N",
+        help="at most so many; 0: all (default: %(default)s)",
+    )
+    add_flags(parser)
+
+
+async def run_clusters(options: Namespace) -> int:
+    """Print the clusters."""
+    async with one(options) as remote:
+        told = await remote.ask(
+            remote.shard.ListClusters, shard_pb2.ListClustersRequest(limit=options.limit)
+        )
+        if options.json:
+            print_json(to_json(told))
+            return DONE
+        rows = to_rows(told.clusters)
+        shown = (each for row in rows for each in islice(row.content_ids, _TITLES))
+        titles = await look_up(remote, shown)
+    table = make_table(
+        "devices",
+        "success",
+        "genres",
+        "contents",
+        numbers=("devices", "success"),
+        wide=("genres", "contents"),
+    )
+    for row in rows:
+        more = len(row.content_ids) - _TITLES
+        contents = "; ".join(title_of(each, titles) for each in row.content_ids[:_TITLES])
+        table.add_row(
+            count(row.sample_count),
+            f"{row.success_rate:.0%}",
+            escape(", ".join(row.genres[:_TITLES])),
+            escape(contents) + (f" and {more} more" if more > 0 else ""),
+        )
+    console = make_console()
+    console.print(table)
+    of = f"round {told.round_id}" if told.round_id else "no round has been published here yet"
+    console.print(f"[dim]{count(len(rows))} clusters; {of}[/]")
+    return DONE

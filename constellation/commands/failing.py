@@ -1,0 +1,13 @@
+"""Failing: what a command that cannot do its work tells people."""
+
+from __future__ import annotations
+
+from constellation.commands.status import FAILED
+
+
+class CommandError(Exception):
+    """The command cannot be done. The message is one line for people: what, and what to do."""
+
+    def __init__(self, problem: str, status: int = FAILED) -> None:
+        super().__init__(problem)
+        self.status = status

@@ -1,0 +1,29 @@
+"""Device ids on the command line."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from argparse import ArgumentTypeError
+
+from constellation.encoding import ID_BYTES
+
+
+def device_id(text: str) -> bytes:
+    """Read an id as tables print it (hex), as UUIDs are written, or as JSON has it (base64)."""
+    try:
+        found = bytes.fromhex(text.replace("-", ""))
+    except ValueError:
+        found = _from_base64(text)
+    if len(found) != ID_BYTES:
+        raise ArgumentTypeError(
+            f"must be {2 * ID_BYTES} hex digits, a UUID or {ID_BYTES} bytes in base64, got {text!r}"
+        )
+    return found
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""

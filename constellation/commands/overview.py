@@ -1,0 +1,223 @@
+"""`constellation status`: who shards are, how they are, and what they hold."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.markup import escape
+
+from constellation.commands.failing import CommandError
+from constellation.commands.flags import add_flags
+from constellation.commands.printing import (
+    ago,
+    count,
+    make_console,
+    make_table,
+    milliseconds,
+    print_json,
+    size,
+    tell,
+    to_json,
+)
+from constellation.commands.remote import several
+from constellation.commands.status import DONE, FAILED
+from constellation.v1 import health_pb2, shard_pb2
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from rich.console import Console
+
+    from constellation.commands.parsing import Commands
+    from constellation.commands.remote import Remote
+
+_UNHEALTHY: Final = health_pb2.HEALTH_STATUS_UNHEALTHY
+HEALTH_WORDS: Final = {
+    health_pb2.HEALTH_STATUS_HEALTHY: "[green]healthy[/]",
+    health_pb2.HEALTH_STATUS_DEGRADED: "[yellow]degraded[/]",
+    health_pb2.HEALTH_STATUS_UNHEALTHY: "[red]unhealthy[/]",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one shard said of itself, or why it said nothing."""
+
+    address: str
+    info: shard_pb2.GetInfoResponse
+    stats: shard_pb2.GetStatsResponse
+    health: health_pb2.GetDetailedHealthResponse
+    problem: str = ""
+
+    @property
+    def well(self) -> bool:
+        return not self.problem and self.health.status != _UNHEALTHY
+
+
+def add_status(commands: Commands) -> None:
+    parser = commands.add(
+        "status",
+        run_status,
+        "print who a shard is, how its parts are, and what it holds",
+        more="Several shards make a table. Fails when one does not answer, or is unhealthy.",
+        examples=(
+            "",
+            "--address shard-0:50051,shard-1:50051",
+            "--all --json | jq '.shards[].stats.patterns'",
+        ),
+    )
+    add_flags(parser, several=True, fleet=True)
+
+
+async def run_status(options: Namespace) -> int:
+    """Print what the shards say of themselves."""
+    async with several(options) as remotes:
+        shards = await asyncio.gather(*(_look(remote) for remote in remotes))
+    if options.json:
+        print_json({"shards": [_document(seen) for seen in shards]})
+    elif len(shards) == 1 and not shards[0].problem:
+        _print_one(make_console(), shards[0])
+    elif len(shards) > 1:
+        _print_table(make_console(), shards)
+    for seen in shards:
+        if seen.problem:
+            tell(f"constellation: {seen.problem}")
+    return DONE if all(seen.well for seen in shards) else FAILED
+
+
+async def _look(remote: Remote) -> Seen:
+    try:
+        info = await remote.ask(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
+        stats, health = await asyncio.gather(
+            remote.ask(remote.shard.GetStats, shard_pb2.GetStatsRequest()),
+            remote.ask(remote.health.GetDetailedHealth, health_pb2.GetDetailedHealthRequest()),
+        )
+    except CommandError as error:
+        return Seen(
+            remote.address,
+            shard_pb2.GetInfoResponse(),
+            shard_pb2.GetStatsResponse(),
+            health_pb2.GetDetailedHealthResponse(),
+            str(error),
+        )
+    return Seen(remote.address, info, stats, health)
+
+
+def _document(seen: Seen) -> dict[str, Any]:
+    if seen.problem:
+        return {"address": seen.address, "problem": seen.problem}
+    return {
+        "address": seen.address,
+        "info": to_json(seen.info),
+        "stats": to_json(seen.stats),
+        "health": to_json(seen.health),
+    }
+
+
+def _print_one(console: Console, seen: Seen) -> None:
+    info, stats = seen.info, seen.stats
+    console.print(
+        f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {seen.address}: "
+        f"{HEALTH_WORDS[seen.health.status]}"
+    )
+    rows = make_table("", "", "").grid(padding=(0, 2, 0, 0))
+    for part in seen.health.components:
+        took = f", looked at in {milliseconds(part.latency.ToNanoseconds() / 1e9)}"
+        rows.add_row(
+            f"  {part.name}",
+            f"{HEALTH_WORDS[part.status]}: {escape(part.message)}"
+            f"{took if part.HasField('latency') else ''}",
+        )
+    started = info.started_at.ToNanoseconds() / 1e9
+    rows.add_row(
+        "  process",
+        f"version {info.version}, started {ago(started)}, epoch {info.epoch}, "
+        f"{size(stats.resident_bytes)} of memory",
+    )
+    rows.add_row(
+        "  devices",
+        f"{count(stats.total_devices)} of at most {count(info.max_devices)}, "
+        f"{count(stats.active_devices)} active, {count(stats.streams)} streams",
+    )
+    rows.add_row(
+        "  patterns",
+        f"{count(stats.patterns)} stored, {count(stats.index_patterns)} "
+        f"shown to other devices ({stats.index_kind} index)",
+    )
+    rows.add_row("  catalogue", f"{count(stats.contents)} contents")
+    rows.add_row("  last minute", f"{count(stats.syncs_per_minute)} deltas{_latency(stats)}")
+    rows.add_row("  since start", _since_start(stats))
+    rows.add_row("  federation", _round(stats))
+    console.print(rows)
+
+
+def _latency(stats: shard_pb2.GetStatsResponse) -> str:
+    if not stats.HasField("sync_latency_mean_seconds"):
+        return ""
+    return (
+        f", acked after {milliseconds(stats.sync_latency_mean_seconds)} (mean), "
+        f"{milliseconds(stats.sync_latency_p99_seconds)} (p99)"
+    )
+
+
+def _since_start(stats: shard_pb2.GetStatsResponse) -> str:
+    each = f" of {stats.deltas_per_commit:.3g} deltas" if stats.commits else ""
+    return (
+        f"{count(stats.deltas_applied)} deltas, {count(stats.deltas_duplicate)} duplicates, "
+        f"{count(stats.patterns_rejected)} patterns rejected; "
+        f"{count(stats.commits)} commits{each}"
+    )
+
+
+def _round(stats: shard_pb2.GetStatsResponse) -> str:
+    if not stats.round_id:
+        return "no round yet"
+    return f"round {stats.round_id}, {stats.clusters} clusters, codebook {stats.codebook_version}"
+
+
+def _print_table(console: Console, shards: list[Seen]) -> None:
+    numbers = ("shard", "epoch", "devices", "streams", "patterns", "a minute", "p99", "round")
+    table = make_table(
+        "shard",
+        "address",
+        "region",
+        "health",
+        "epoch",
+        "devices",
+        "streams",
+        "patterns",
+        "a minute",
+        "p99",
+        "round",
+        numbers=numbers,
+        wide=("region", "address"),
+    )
+    for seen in shards:
+        if seen.problem:
+            table.add_row("?", seen.address, "", "[red]no answer[/]")
+            continue
+        info, stats = seen.info, seen.stats
+        p99 = stats.HasField("sync_latency_p99_seconds")
+        table.add_row(
+            str(info.shard_id),
+            seen.address,
+            escape(info.region),
+            HEALTH_WORDS[seen.health.status],
+            str(info.epoch),
+            count(stats.total_devices),
+            count(stats.streams),
+            count(stats.patterns),
+            count(stats.syncs_per_minute),
+            milliseconds(stats.sync_latency_p99_seconds) if p99 else "",
+            str(stats.round_id or ""),
+        )
+    console.print(table)
+    answered = [seen.stats for seen in shards if not seen.problem]
+    console.print(
+        f"[dim]{len(answered)} of {len(shards)} shards answered: "
+        f"{count(sum(each.total_devices for each in answered))} devices, "
+        f"{count(sum(each.streams for each in answered))} streams, "
+        f"{count(sum(each.patterns for each in answered))} patterns[/]"
+    )

@@ -1,0 +1,85 @@
+"""Parsing: how commands, their flags and their examples enter the command line."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+import shtab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    Run = Callable[[argparse.Namespace], Coroutine[None, None, int]]
+
+_WIDTH: Final = 79
+_EPILOG: Final = """\
+`{program} COMMAND --help` shows the flags of a command, and examples.
+Every setting is an environment variable: docs/operations.md lists them.
+exit status: 0 done, 1 failed, 2 asked wrongly
+"""
+
+
+class Commands:
+    """The commands of a program, or the parts of one command."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._program = parser.prog
+        self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(
+        self, name: str, run: Run, text: str, *, examples: Sequence[str] = (), more: str = ""
+    ) -> argparse.ArgumentParser:
+        """Add a command; `examples` are what follows the program and the command's name."""
+        parser = self._parser(name, text, examples, more)
+        parser.set_defaults(run=run)
+        return parser
+
+    def group(self, name: str, text: str) -> Commands:
+        """Add a command that is only a noun: its own commands are the verbs."""
+        return Commands(self._parser(name, text, (), ""))
+
+    def _parser(
+        self, name: str, text: str, examples: Sequence[str], more: str
+    ) -> argparse.ArgumentParser:
+        shown = [f"  {self._program} {name} {example}".rstrip() for example in examples]
+        return self._commands.add_parser(
+            name,
+            help=text,
+            description=textwrap.fill(f"{text[0].upper()}{text[1:]}. {more}", _WIDTH),
+            epilog="\n".join(["examples:", *shown]) if shown else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+
+def make_parser(program: str, text: str) -> argparse.ArgumentParser:
+    """Return the parser of a program, without commands as yet."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=text,
+        epilog=_EPILOG.format(program=program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"{program} {version('constellation-tv')}"
+    )
+    shtab.add_argument_to(parser, help="print what makes a shell complete this command, and exit")
+    return parser
+
+
+def number_from(least: float, most: float, *, whole: bool = False) -> Callable[[str], float]:
+    """Return what reads a number of a flag; argparse tells people what is wrong with it."""
+
+    def parse(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            kind = "a whole number" if whole else "a number"
+            raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, got {text}")
+        return value
+
+    return parse

@@ -1,0 +1,118 @@
+"""Printing: answers for people as tables, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf import json_format
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+_WIDTH: Final = 120
+"""Of what is not printed on a terminal."""
+_SPARKS: Final = " ▁▂▃▄▅▆▇█"
+_AGES: Final = ((86_400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
+
+
+def make_console() -> Console:
+    """Return what prints on standard output; colours only on a terminal, without NO_COLOR."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+def make_table(*columns: str, numbers: Sequence[str] = (), wide: Sequence[str] = ()) -> Table:
+    """Return a table without lines. What does not fit is cut; `wide` columns give way first."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(
+            column,
+            justify="right" if column in numbers else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=None,
+            min_width=None if column in wide else _least(column),
+        )
+    return table
+
+
+def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print one JSON document."""
+    print(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def print_line(document: Mapping[str, Any]) -> None:
+    """Print a document as one line, at once: somebody may follow."""
+    print(json.dumps(document, ensure_ascii=False, separators=(",", ":")), flush=True)
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """Return a message as REST does: the names of the .proto, 64-bit numbers as strings."""
+    document: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return document
+
+
+def count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def rate(per_second: float) -> str:
+    """Return a rate: whole when it is large, with two decimals when it is small."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"  # noqa: PLR2004
+
+
+def size(size_bytes: int) -> str:
+    """Return bytes in the unit that leaves three digits."""
+    number, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 1000:  # noqa: PLR2004 - SI
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.3g} {unit}"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its largest unit."""
+    for length, name in _AGES:
+        if seconds >= length:
+            number = int(seconds // length)
+            plural = "s" if number != 1 and name in {"day", "hour"} else ""
+            return f"{number} {name}{plural}"
+    return "0 s"
+
+
+def ago(at_seconds: float, now: float | None = None) -> str:
+    """Return how long ago something was, by this machine's clock."""
+    if not at_seconds:
+        return "never"
+    return f"{span(max((time.time() if now is None else now) - at_seconds, 0))} ago"
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """Return a bar for each value, the largest as high as a line."""
+    highest = max(values, default=0)
+    if not highest:
+        return _SPARKS[0] * len(values)
+    steps = len(_SPARKS) - 1
+    return "".join(_SPARKS[-(-value * steps // highest)] for value in values)
+
+
+def tell(text: str) -> None:
+    """Tell people something beside the answer."""
+    print(text, file=sys.stderr)
+
+
+def _least(column: str) -> int:
+    return len(column)

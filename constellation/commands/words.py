@@ -1,0 +1,84 @@
+"""Words: gRPC statuses for people, with what to do about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from constellation.v1 import federation_pb2, shard_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Code = grpc.StatusCode
+
+_STATUSES: Final = {
+    _Code.CANCELLED: "the call was cancelled",
+    _Code.DEADLINE_EXCEEDED: "there was no answer in time",
+    _Code.FAILED_PRECONDITION: "this cannot be done now",
+    _Code.INTERNAL: "it failed; its log says why",
+    _Code.INVALID_ARGUMENT: "the request is wrong",
+    _Code.NOT_FOUND: "not found",
+    _Code.PERMISSION_DENIED: "this client may not do that",
+    _Code.RESOURCE_EXHAUSTED: "it is at a limit",
+    _Code.UNAUTHENTICATED: "it does not know this client: give --cert and --key",
+    _Code.UNAVAILABLE: "it does not serve now",
+}
+_CONNECTING: Final = (
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is signed by nobody trusted here: give --ca FILE",
+    ),
+    ("Hostname Verification", "its certificate is of another name: give --server-name NAME"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS: leave --tls, --ca, --cert and --key out"),
+    ("CERTIFICATE_REQUIRED", "it wants a certificate of this client: give --cert and --key"),
+    ("Ssl handshake", "the TLS handshake failed"),
+    ("Connection refused", "nobody listens there: is the process running, is it the gRPC port?"),
+    ("DNS resolution", "there is no host of that name"),
+    ("Trying to connect an http1.x server", "that is an HTTP port: give the gRPC port"),
+    ("Socket closed", "it closed the connection: does it want --tls, is it the gRPC port?"),
+    ("Connection reset", "it closed the connection: does it want --tls, is it the gRPC port?"),
+)
+"""What gRPC says of a connection that does not come about, and what to say instead."""
+_OF_SHARDS: Final = frozenset(shard_pb2.DESCRIPTOR.services_by_name["ShardService"].methods_by_name)
+_OF_FEDERATIONS: Final = frozenset(
+    federation_pb2.DESCRIPTOR.services_by_name["FederationService"].methods_by_name
+)
+
+
+def explain(error: grpc.aio.AioRpcError, asked: str, address: str) -> str:
+    """Return what was asked of whom, what became of it, and what to do, on one line."""
+    details = " ".join((error.details() or "").split())
+    if not _answered(error):
+        return f"{asked} of {address}: {_connecting(details)}"
+    told = _STATUSES.get(error.code(), error.code().name)
+    hint = "; it is starting, draining or waiting for its store: try again soon"
+    again = hint if error.code() is _Code.UNAVAILABLE else ""
+    return f"{asked} of {address}: {told}: {details}{again}"
+
+
+def unknown_method(asked: str, address: str, services: Sequence[str]) -> str:
+    """Return why a process does not know a method, by the services it has."""
+    if asked in _OF_SHARDS and services == ["Federation"]:
+        return f"{address} is a federation: ask a shard, or use `federation status`"
+    if asked in _OF_FEDERATIONS and services == ["Shard"]:
+        return f"{address} is a shard: ask a federation, or use `constellation status`"
+    if services:
+        return f"{address} does not know {asked}: it is older than this command; upgrade it"
+    return f"{address} does not know {asked}: it is no process of Constellation"
+
+
+def _answered(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a process of ours said this; or else the connection did."""
+    trailers = error.trailing_metadata() or ()
+    return error.code() is not _Code.UNAVAILABLE or any(
+        key == "grpc-status-details-bin" for key, _ in trailers
+    )
+
+
+def _connecting(details: str) -> str:
+    for found, told in _CONNECTING:
+        if found in details:
+            return told
+    return f"cannot connect: {details}"
