@@ -7,61 +7,50 @@ servicer as one from grpcurl, and an error comes back as AIP-193 says.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import structlog
 from google.protobuf import descriptor_pool, json_format, message_factory
-from google.rpc import error_details_pb2
-from grpc_status.rpc_status import aio as rpc_status
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-from starlette.routing import Route as Endpoint
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match
 
-from constellation.v1 import federation_pb2, health_pb2, shard_pb2, sync_pb2
+from constellation.transport.rest_errors import (
+    FieldError,
+    NoSuchVerbError,
+    RestError,
+    abandoned,
+    crashed,
+    failed,
+    refused,
+    unrouted,
+)
+from constellation.transport.rest_fields import from_text, to_message
+from constellation.transport.rest_request import (
+    body_values,
+    path_values,
+    query_values,
+    require_acceptable,
+    to_text,
+)
+from constellation.v1 import federation_pb2, health_pb2, process_pb2, shard_pb2, sync_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from google.protobuf.message import Message
-    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
-log = structlog.get_logger(__name__)
-
-MAX_BODY_BYTES: Final = 1 << 20
 DEADLINE_SECONDS: Final = 30.0
-_JSON: Final = "application/json"
-_KNOWN: Final = (federation_pb2, health_pb2, shard_pb2, sync_pb2, error_details_pb2)
+_KNOWN: Final = (federation_pb2, health_pb2, process_pb2, shard_pb2, sync_pb2)
 """Imported, so that the pool knows their messages by name."""
-_Code = grpc.StatusCode
-HTTP_STATUSES: Final[dict[grpc.StatusCode, int]] = {
-    _Code.OK: 200,
-    _Code.CANCELLED: 499,
-    _Code.UNKNOWN: 500,
-    _Code.INVALID_ARGUMENT: 400,
-    _Code.DEADLINE_EXCEEDED: 504,
-    _Code.NOT_FOUND: 404,
-    _Code.ALREADY_EXISTS: 409,
-    _Code.PERMISSION_DENIED: 403,
-    _Code.UNAUTHENTICATED: 401,
-    _Code.RESOURCE_EXHAUSTED: 429,
-    _Code.FAILED_PRECONDITION: 400,
-    _Code.ABORTED: 409,
-    _Code.OUT_OF_RANGE: 400,
-    _Code.UNIMPLEMENTED: 501,
-    _Code.INTERNAL: 500,
-    _Code.UNAVAILABLE: 503,
-    _Code.DATA_LOSS: 500,
-}
-"""As google/rpc/code.proto maps them."""
-_NAMES: Final = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 405: "UNIMPLEMENTED"} | {
-    413: "OUT_OF_RANGE",
-    415: "INVALID_ARGUMENT",
-}
-"""What the errors are called that no gRPC method has raised."""
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,93 +85,119 @@ def routes_of(services: Sequence[str]) -> list[Route]:
 
 
 def openapi_of(services: Sequence[str]) -> dict[str, Any]:
-    """Return the OpenAPI document, with the paths of some services."""
+    """Return the OpenAPI document, with the paths of some services and what they refer to."""
     document: dict[str, Any] = _generated("openapi.json")
     names = {service.rpartition(".")[2] for service in services}
+    document["tags"] = [tag for tag in document["tags"] if tag["name"] in names]
     document["paths"] = {
         path: operations
         for path, operations in document["paths"].items()
         if any(names & set(operation["tags"]) for operation in operations.values())
     }
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    used = _referred(document["paths"], schemas)
+    document["components"]["schemas"] = {name: schemas[name] for name in schemas if name in used}
     return document
+
+
+def _referred(part: Any, schemas: Mapping[str, Any]) -> set[str]:
+    """Return the schemas that a part of the document refers to, and those they refer to."""
+    found: set[str] = set()
+    waiting = [part]
+    while waiting:
+        text = json.dumps(waiting.pop())
+        names = set(re.findall(r'"#/components/schemas/(\w+)"', text)) - found
+        found |= names
+        waiting += [schemas[name] for name in names]
+    return found
 
 
 def rest_app(channel: grpc.aio.Channel, services: Sequence[str]) -> Starlette:
     """Return the ASGI application that answers the routes of some services over a channel."""
     document = openapi_of(services)
 
-    async def describe(_: Request) -> JSONResponse:
+    async def describe(_: Request) -> Response:
         return JSONResponse(document)
 
-    endpoints = [
-        Endpoint(route.path, _endpoint(route, channel), methods=[route.verb])
-        for route in routes_of(services)
-    ]
-    return Starlette(
-        routes=[Endpoint("/openapi.json", describe, methods=["GET"]), *endpoints],
-        exception_handlers={HTTPException: _refused, Exception: _crashed},
+    answers: dict[str, dict[str, Answer]] = {"/openapi.json": {"GET": describe}}
+    for route in routes_of(services):
+        answers.setdefault(route.path, {})[route.verb] = _answer(route, channel)
+    app = Starlette(
+        routes=[_Resource(path, verbs) for path, verbs in answers.items()],
+        exception_handlers={
+            RestError: refused,
+            HTTPException: unrouted,
+            ClientDisconnect: abandoned,
+            Exception: crashed,
+        },
     )
+    app.router.redirect_slashes = False  # a redirect would name the Host header, and http
+    return app
 
 
-def _endpoint(route: Route, channel: grpc.aio.Channel) -> Callable[[Request], Any]:
+class _Resource(BaseRoute):
+    """One path, and what answers each verb there."""
+
+    def __init__(self, path: str, answers: Mapping[str, Answer]) -> None:
+        self._path = path
+        self._answers = dict(answers)
+        if "GET" in answers:
+            self._answers["HEAD"] = answers["GET"]  # the listener leaves the body out
+        self._answers["OPTIONS"] = self._tell_verbs
+        self._allowed = {"Allow": ", ".join(sorted(self._answers))}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        values = path_values(self._path, scope["raw_path"])
+        return (Match.NONE, {}) if values is None else (Match.FULL, {"path_params": values})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        answer = self._answers.get(request.method)
+        if answer is None:
+            allowed = self._allowed["Allow"]
+            raise NoSuchVerbError(
+                f"{request.method} is not for {self._path}: use {allowed}", self._allowed
+            )
+        require_acceptable(request)
+        response = await answer(request)
+        await response(scope, receive, send)
+
+    async def _tell_verbs(self, _: Request) -> Response:
+        return Response(status_code=204, headers=self._allowed)
+
+
+def _answer(route: Route, channel: grpc.aio.Channel) -> Answer:
     call: Any = channel.unary_unary(
         f"/{route.service}/{route.method}",
         request_serializer=route.request.SerializeToString,
         response_deserializer=route.response.FromString,
     )
 
-    async def answer(request: Request) -> JSONResponse:
-        message = await _to_message(route, request)
+    async def answer(request: Request) -> Response:
+        message = await _requested(route, request)
         try:
             response = await call(message, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
-            return await _failed(error)
+            return await failed(error)
         return JSONResponse(told := _to_json(response), status_code=_status(route, told))
 
     return answer
 
 
-async def _to_message(route: Route, request: Request) -> Message:
-    """Return the request that a body, path and query parameters make up."""
-    values: dict[str, Any] = await _body(request) if route.has_body else {}
-    fields = route.request.DESCRIPTOR.fields_by_name
-    for name, value in (*request.query_params.multi_items(), *request.path_params.items()):
-        field = fields.get(name)
-        if field is None:
-            raise HTTPException(400, f"{name}: {route.method} has no such parameter")
-        parsed = _boolean(name, value) if field.type == field.TYPE_BOOL else value
-        if field.is_repeated:
-            values.setdefault(name, []).append(parsed)
-        else:
-            values[name] = parsed
-    try:
-        return json_format.ParseDict(values, route.request())
-    except json_format.ParseError as error:
-        raise HTTPException(400, str(error)) from None
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    kind = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if kind != _JSON:
-        raise HTTPException(415, f"content-type must be {_JSON}, got {kind!r}")
-    sent = bytearray()
-    async for chunk in request.stream():
-        sent += chunk
-        if len(sent) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body must be at most {MAX_BODY_BYTES} bytes")
-    try:
-        values = json.loads(sent or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the body must be JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise HTTPException(400, "the body must be a JSON object")
-    return values
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text not in ("true", "false"):
-        raise HTTPException(400, f"{name} must be true or false, got {text!r}")
-    return text == "true"
+async def _requested(route: Route, request: Request) -> Message:
+    """Return the request that path, query and body make up."""
+    fields: Mapping[str, Any] = route.request.DESCRIPTOR.fields_by_name
+    in_query = [name for name in fields if name not in route.parameters and not route.has_body]
+    texts = query_values(request.scope["query_string"])
+    if unknown := next((name for name in texts if name not in in_query), None):
+        known = ", ".join(in_query) or "none"
+        raise FieldError(unknown, f"is no parameter of {route.verb} {route.path}: it has {known}")
+    texts |= {name: [to_text(name, value)] for name, value in request.path_params.items()}
+    values = await body_values(request, optional=not fields) if route.has_body else {}
+    values |= {name: from_text(fields[name], given, name) for name, given in texts.items()}
+    return to_message(route.request, values)
 
 
 def _to_json(message: Message) -> dict[str, Any]:
@@ -197,51 +212,6 @@ def _status(route: Route, told: dict[str, Any]) -> int:
     field, value = route.unavailable_when
     shown = told.get(field)
     return 503 if (str(shown).lower() if isinstance(shown, bool) else shown) == value else 200
-
-
-async def _failed(error: grpc.aio.AioRpcError) -> JSONResponse:
-    """Return the error of a gRPC call, its details as they came."""
-    code = error.code()
-    status = await rpc_status.from_call(_Ended(error))
-    details = [json_format.MessageToDict(detail) for detail in status.details] if status else []
-    http = HTTP_STATUSES[code]
-    return _error(http, error.details() or "", code.name, details)
-
-
-class _Ended:
-    """A call that ended with an error, as grpc_status wants to see it."""
-
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        self._error = error
-
-    async def code(self) -> grpc.StatusCode:
-        return self._error.code()
-
-    async def details(self) -> str | None:
-        return self._error.details()
-
-    async def trailing_metadata(self) -> Any:
-        return self._error.trailing_metadata()
-
-
-async def _refused(_: Request, raised: Exception) -> JSONResponse:
-    """Return an error of the request itself."""
-    assert isinstance(raised, HTTPException)
-    name = _NAMES.get(raised.status_code, "UNKNOWN")
-    return _error(raised.status_code, raised.detail, name, [], raised.headers)
-
-
-async def _crashed(_: Request, raised: Exception) -> JSONResponse:
-    """Return no more than that something broke; the log has the rest."""
-    log.error("rest_crashed", problem=repr(raised))
-    return _error(500, "internal error", "INTERNAL", [])
-
-
-def _error(
-    http: int, message: str, name: str, details: list[Any], headers: Any = None
-) -> JSONResponse:
-    body = {"code": http, "message": message, "status": name, "details": details}
-    return JSONResponse({"error": body}, status_code=http, headers=headers)
 
 
 def _message_of(name: str) -> type[Message]:

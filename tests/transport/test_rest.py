@@ -17,9 +17,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from constellation.config import Address
+from constellation.core.deltas import Verdict
 from constellation.core.errors import ConfigError, NotReadyError
-from constellation.transport.rest import HTTP_STATUSES, MAX_BODY_BYTES
+from constellation.transport.rest_errors import HTTP_STATUSES
 from constellation.transport.rest_listener import rest_served
+from constellation.transport.rest_request import MAX_BODY_BYTES
 from tests.batches import device_id, embedding
 from tests.conftest import running
 from tests.eventually import eventually
@@ -54,7 +56,7 @@ async def client(process: RunningShard | RunningFederation) -> AsyncIterator[htt
 def require_described(answer: httpx.Response, path: str, verb: str = "get") -> None:
     """Compare an answer with what the OpenAPI document says of it."""
     responses = DOCUMENT["paths"][path][verb]["responses"]
-    told = responses.get(str(answer.status_code), responses["default"])
+    told = responses.get(str(answer.status_code), DOCUMENT["components"]["responses"]["Error"])
     schema = told["content"]["application/json"]["schema"]
     Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(answer.json())
 
@@ -63,6 +65,8 @@ def error_of(answer: httpx.Response, path: str, verb: str = "get") -> dict[str, 
     require_described(answer, path, verb)
     error: dict[str, Any] = answer.json()["error"]
     assert error["code"] == answer.status_code
+    infos = [each for each in error["details"] if each["@type"].endswith("google.rpc.ErrorInfo")]
+    assert [info["domain"] for info in infos] == ["constellation"]
     return error
 
 
@@ -115,7 +119,7 @@ async def test_a_delta_may_come_by_rest_and_counts_once(shard: RunningShard) -> 
     assert [each.json()["ack"]["through_seq"] for each in (first, again)] == ["1", "1"]
     assert cursor.json()["through_seq"] == "1"
     require_described(cursor, "/api/v1/sync/version")
-    assert shard.manager.stats.deltas_applied == 1
+    assert shard.manager.stats.deltas[Verdict.APPLIED] == 1
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,12 @@ async def test_a_delta_may_come_by_rest_and_counts_once(shard: RunningShard) -> 
     [
         ("application/json", b"{", 400, "must be JSON"),
         ("application/json", b"[]", 400, "must be a JSON object"),
-        ("application/json", b'{"nothing": 1}', 400, "no field named"),
+        (
+            "application/json",
+            b'{"nothing": 1}',
+            400,
+            "nothing is unknown: AddContentRequest has contents",
+        ),
         ("application/json", b'{"contents": []}', 400, "contents must be from 1 to 256, got 0"),
         ("application/json", b"[" * 100_000, 400, "must be JSON"),
         ("text/plain", b"{}", 415, "content-type must be application/json"),
@@ -144,10 +153,14 @@ async def test_a_body_that_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("path", "status", "problem"),
     [
-        ("/api/v1/sync/version?device_id=!", 400, "device_id"),
-        ("/api/v1/sync/version?nobody=1", 400, "no such parameter"),
-        ("/api/v1/rounds", 404, "Not Found"),  # a federation's
-        ("/nowhere", 404, "Not Found"),
+        ("/api/v1/sync/version?device_id=!", 400, "device_id must be base64, got '!'"),
+        (
+            "/api/v1/sync/version?nobody=1",
+            400,
+            "nobody is no parameter of GET /api/v1/sync/version: it has",
+        ),
+        ("/api/v1/rounds", 404, "there is no '/api/v1/rounds' here"),  # a federation's
+        ("/nowhere", 404, "there is no '/nowhere' here"),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused(
@@ -165,7 +178,7 @@ async def test_another_verb_is_not_allowed(shard: RunningShard) -> None:
         answer = await rest.put("/health")
 
     assert answer.status_code == 405
-    assert "GET" in answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
     assert answer.json()["error"]["status"] == "UNIMPLEMENTED"
 
 
@@ -236,6 +249,8 @@ async def test_each_process_describes_its_own_routes(shard: RunningShard) -> Non
     validate(told)
     assert "/api/v1/info" in told["paths"]
     assert "/api/v1/rounds" not in told["paths"]
+    assert "Round" not in told["components"]["schemas"]
+    assert [tag["name"] for tag in told["tags"]] == ["HealthService", "ShardService", "SyncService"]
 
 
 def test_the_document_is_valid() -> None:

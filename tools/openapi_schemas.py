@@ -1,0 +1,163 @@
+"""JSON schemas of the API's messages, as the shim sends them, and as it takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+PACKAGE: Final = "constellation.v1"
+Comments = dict[str, str]
+"""What the .proto files say, by full name."""
+
+_Type = FieldDescriptorProto
+_BASE64: Final = (
+    "^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?$"  # either kind
+)
+_INT32: Final[dict[str, Any]] = {"format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
+_UINT32: Final[dict[str, Any]] = {"format": "uint32", "minimum": 0, "maximum": 2**32 - 1}
+_INT64: Final[dict[str, Any]] = {"format": "int64", "pattern": "^-?[0-9]{1,19}$"}
+_UINT64: Final[dict[str, Any]] = {"format": "uint64", "pattern": "^[0-9]{1,20}$"}
+_SENT: Final[dict[int, dict[str, Any]]] = {
+    _Type.TYPE_DOUBLE: {"type": "number", "format": "double"},
+    _Type.TYPE_FLOAT: {"type": "number", "format": "float"},
+    _Type.TYPE_INT32: {"type": "integer", **_INT32},
+    _Type.TYPE_UINT32: {"type": "integer", **_UINT32},
+    _Type.TYPE_FIXED32: {"type": "integer", **_UINT32},
+    _Type.TYPE_INT64: {"type": "string", **_INT64},
+    _Type.TYPE_UINT64: {"type": "string", **_UINT64},
+    _Type.TYPE_FIXED64: {"type": "string", **_UINT64},
+    _Type.TYPE_BOOL: {"type": "boolean"},
+    _Type.TYPE_STRING: {"type": "string"},
+    _Type.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+}
+_NUMBER_TEXT: Final = r"^(-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
+_PARAMETERS: Final = _SENT | {_Type.TYPE_BYTES: {"type": "string", "pattern": _BASE64}}
+_RECEIVED: Final = _PARAMETERS | {
+    _Type.TYPE_DOUBLE: {"type": ["number", "string"], "format": "double", "pattern": _NUMBER_TEXT},
+    _Type.TYPE_FLOAT: {"type": ["number", "string"], "format": "float", "pattern": _NUMBER_TEXT},
+    _Type.TYPE_INT32: {"type": ["integer", "string"], **_INT64, **_INT32},
+    _Type.TYPE_UINT32: {"type": ["integer", "string"], **_UINT64, **_UINT32},
+    _Type.TYPE_FIXED32: {"type": ["integer", "string"], **_UINT64, **_UINT32},
+    _Type.TYPE_INT64: {
+        "type": ["string", "integer"],
+        **_INT64,
+        "minimum": -(2**63),
+        "maximum": 2**63 - 1,
+    },
+    _Type.TYPE_UINT64: {
+        "type": ["string", "integer"],
+        **_UINT64,
+        "minimum": 0,
+        "maximum": 2**64 - 1,
+    },
+    _Type.TYPE_FIXED64: {
+        "type": ["string", "integer"],
+        **_UINT64,
+        "minimum": 0,
+        "maximum": 2**64 - 1,
+    },
+}
+"""In a body, where proto3 JSON knows several forms."""
+_WELL_KNOWN: Final[dict[str, dict[str, Any]]] = {
+    "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
+    "google.protobuf.Any": {
+        "type": "object",
+        "required": ["@type"],
+        "properties": {"@type": {"type": "string"}},
+        "additionalProperties": True,
+    },
+}
+
+
+class Schemas:
+    """The schemas that were referred to so far, each made once.
+
+    A message that goes both ways has two, as more is taken than is sent: `Content`, `ContentInput`.
+    """
+
+    def __init__(
+        self, comments: Comments, *, received: Iterable[Descriptor], sent: Iterable[Descriptor]
+    ) -> None:
+        self._comments = comments
+        self._both_ways = _reached(received) & _reached(sent)
+        self.made: dict[str, Any] = {}
+
+    def of_message(self, message: Descriptor, *, received: bool) -> dict[str, Any]:
+        """Return a reference to a message's schema, made when it is the first."""
+        both = message.full_name in self._both_ways
+        name = f"{message.name}Input" if received and both else message.name
+        if name not in self.made:
+            self.made[name] = {}  # before its fields: they may come back to it
+            self.made[name] = {
+                "type": "object",
+                "description": self._comments.get(message.full_name, ""),
+                "additionalProperties": False,
+                "properties": {
+                    field.name: self._of_field(field, received=received) for field in message.fields
+                },
+            }
+            always = [field.name for field in message.fields if not field.has_presence]
+            if always and not received:
+                self.made[name]["required"] = always
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def of_parameter(self, field: FieldDescriptor) -> dict[str, Any]:
+        """Return the schema of a field in the path or the query, where it is text."""
+        if field.message_type is not None:
+            raise SystemExit(f"{field.full_name} is a message: a path or query cannot hold it")
+        if field.enum_type is not None:
+            schema = self._of_enum(field.enum_type, received=True)
+        else:
+            schema = dict(_PARAMETERS[field.type])
+        return {"type": "array", "items": schema} if field.is_repeated else schema
+
+    def _of_field(self, field: FieldDescriptor, *, received: bool) -> dict[str, Any]:
+        text = self._comments.get(field.full_name)
+        if field.message_type is not None:
+            known = _WELL_KNOWN.get(field.message_type.full_name)
+            schema = (
+                dict(known) if known else self.of_message(field.message_type, received=received)
+            )
+        elif field.enum_type is not None:
+            schema = self._of_enum(field.enum_type, received=received)
+        else:
+            schema = dict((_RECEIVED if received else _SENT)[field.type])
+        if field.is_repeated:
+            schema = {"type": "array", "items": schema}
+        return schema | ({"description": text} if text else {})
+
+    def _of_enum(self, enum: EnumDescriptor, *, received: bool) -> dict[str, Any]:
+        if enum.name not in self.made:
+            lines = [
+                f"- `{value.name}`: {self._comments.get(f'{PACKAGE}.{value.name}', '')}"
+                for value in enum.values
+            ]
+            self.made[enum.name] = {
+                "type": "string",
+                "description": "\n".join([self._comments.get(enum.full_name, ""), "", *lines]),
+                "enum": [value.name for value in enum.values],
+            }
+        name = {"$ref": f"#/components/schemas/{enum.name}"}
+        if not received:
+            return name
+        number = {"type": "integer", "enum": [value.number for value in enum.values]}
+        return {"anyOf": [name, number]}
+
+
+def _reached(messages: Iterable[Descriptor]) -> set[str]:
+    """Return the full names of messages and of those that their fields hold."""
+    found: set[str] = set()
+    waiting = list(messages)
+    while waiting:
+        message = waiting.pop()
+        if message.full_name not in found:
+            found.add(message.full_name)
+            waiting += [field.message_type for field in message.fields if field.message_type]
+    return found
