@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
-from rich.table import Table
 
+from constellation.commands.tables import Column, Table, number, words
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import patterns_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from rich.console import Console
+
+    from constellation.v1 import aggregates_pb2
 
 _TRENDS: Final = 10
 _OUTCOMES: Final = {
@@ -22,7 +24,7 @@ _OUTCOMES: Final = {
     pb.SHARD_OUTCOME_MISSING: "[red]missing[/]",
     pb.SHARD_OUTCOME_REFUSED: "[red]refused[/]",
 }
-_STATES: Final = {
+_STATES: Final[dict[int, str]] = {
     pb.ROUND_STATE_PULLING: "not finished",
     pb.ROUND_STATE_PUBLISHING: "being published",
     pb.ROUND_STATE_PUBLISHED: "published",
@@ -39,8 +41,7 @@ def print_round(console: Console, told: pb.Round) -> None:
     """Print what became of a round."""
     closed = datetime.fromtimestamp(told.closed_at.ToNanoseconds() / 1e9, UTC)
     console.print(
-        f"[bold]Round {told.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{_STATES.get(told.state, 'unknown')}"
+        f"[bold]Round {told.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: {state_word(told.state)}"
     )
     console.print(f"  coverage   {coverage_line(told)}")
     console.print(
@@ -48,10 +49,10 @@ def print_round(console: Console, told: pb.Round) -> None:
         f"{told.codebook_version}), {told.trend_count} trends, {told.result_bytes / 1e3:,.0f} kB"
     )
     console.print(
-        f"  took       {_seconds(told.pull_time):.2f} s to pull, {_seconds(told.merge_time):.2f} s "
-        f"to merge, {_seconds(told.publish_time):.2f} s to publish"
+        f"  took       {seconds(told.pull_time):.2f} s to pull, {seconds(told.merge_time):.2f} s "
+        f"to merge, {seconds(told.publish_time):.2f} s to publish"
     )
-    console.print(_shards(told))
+    _shards(told).print(console)
     for trend in told.trends[:_TRENDS]:
         what = f"genre {trend.genre}" if trend.genre else trend.content_id
         console.print(
@@ -63,33 +64,50 @@ def print_round(console: Console, told: pb.Round) -> None:
 def coverage_line(told: pb.Round) -> str:
     """Return whom a round speaks for, in words."""
     coverage = told.coverage
-    share = coverage.devices_heard / coverage.devices_known if coverage.devices_known else 0.0
     aged = f", {coverage.shards_aged} more by an earlier aggregate" if coverage.shards_aged else ""
     return (
         f"{coverage.shards_heard} of {coverage.shards_known} shards heard{aged}; "
-        f"{coverage.devices_heard:,} of {coverage.devices_known:,} devices ({share:.0%})"
+        f"{coverage.devices_heard:,} of {coverage.devices_known:,} devices "
+        f"({coverage_share(coverage):.0%})"
     )
 
 
+def coverage_share(coverage: aggregates_pb2.Coverage) -> float:
+    """Return the share of the known devices that a round heard."""
+    return coverage.devices_heard / coverage.devices_known if coverage.devices_known else 0.0
+
+
+def state_word(state: int) -> str:
+    """Return how far a round is, in words."""
+    return _STATES.get(state, "unknown")
+
+
+def seconds(duration: Duration) -> float:
+    return duration.ToNanoseconds() / 1e9
+
+
 def _shards(told: pb.Round) -> Table:
-    table = Table(box=None, pad_edge=True)
-    for column in ("shard", "address", "outcome", "devices", "pulled", "age", "published"):
-        right = column in {"devices", "pulled", "age"}
-        table.add_column(column, justify="right" if right else "left")
+    table = Table(
+        [
+            number("  shard"),
+            words("address"),
+            Column("outcome"),
+            number("devices"),
+            number("pulled", is_spare=True),
+            number("age", is_spare=True),
+            words("published"),
+        ]
+    )
     for shard in told.shards:
         problem = shard.problem or shard.publish_problem
-        table.add_row(
+        table.add(
             ", ".join(str(version.shard_id) for version in shard.versions) or "?",
             escape(shard.address),
             _OUTCOMES.get(shard.outcome, "unknown"),
             f"{shard.devices:,}",
-            f"{shard.pulled_bytes / 1e3:,.0f} kB, {_seconds(shard.pull_time):.2f} s",
-            f"{_seconds(shard.age):.0f} s",
+            f"{shard.pulled_bytes / 1e3:,.0f} kB, {seconds(shard.pull_time):.2f} s",
+            f"{seconds(shard.age):.0f} s",
             ("yes" if shard.published else "[yellow]later[/]")
             + (f"  [dim]{escape(problem)}[/]" if problem else ""),
         )
     return table
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9

@@ -10,9 +10,10 @@ from rich.markup import escape
 from constellation.commands.columns import to_rows
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, make_console, make_table, print_json, to_json
+from constellation.commands.printing import count, make_console, print_json, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
+from constellation.commands.tables import Table, number, words
 from constellation.commands.titles import look_up, title_of
 from constellation.v1 import shard_pb2
 
@@ -54,25 +55,18 @@ async def run_clusters(options: Namespace) -> int:
         rows = to_rows(told.clusters)
         shown = (each for row in rows for each in islice(row.content_ids, _TITLES))
         titles = await look_up(remote, shown)
-    table = make_table(
-        "devices",
-        "success",
-        "genres",
-        "contents",
-        numbers=("devices", "success"),
-        wide=("genres", "contents"),
-    )
+    table = Table([number("devices"), number("success"), words("genres"), words("contents")])
     for row in rows:
         more = len(row.content_ids) - _TITLES
         contents = "; ".join(title_of(each, titles) for each in row.content_ids[:_TITLES])
-        table.add_row(
+        table.add(
             count(row.sample_count),
             f"{row.success_rate:.0%}",
             escape(", ".join(row.genres[:_TITLES])),
             escape(contents) + (f" and {more} more" if more > 0 else ""),
         )
     console = make_console()
-    console.print(table)
+    table.print(console)
     of = f"round {told.round_id}" if told.round_id else "no round has been published here yet"
     console.print(f"[dim]{count(len(rows))} clusters; {of}[/]")
     return DONE

@@ -12,9 +12,10 @@ from constellation.commands.content_embed import add_content_embed
 from constellation.commands.failing import CommandError
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, make_console, make_table, print_json, to_json
+from constellation.commands.printing import count, make_console, print_json, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
+from constellation.commands.tables import Column, Table, number, words
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ async def run_list(options: Namespace) -> int:
     if options.json:
         print_json({"contents": [to_json(content) for content in contents], "more": more})
         return DONE
-    table = make_table(
-        "content", "title", "year", "type", "genres", numbers=("year",), wide=("title", "genres")
+    table = Table(
+        [words("content"), words("title"), number("year"), Column("type"), words("genres")]
     )
     for content in contents:
-        table.add_row(
+        table.add(
             escape(content.content_id),
             escape(content.title),
             str(content.year or ""),
@@ -71,7 +72,7 @@ async def run_list(options: Namespace) -> int:
             escape(", ".join(content.genres)),
         )
     console = make_console()
-    console.print(table)
+    table.print(console)
     follow = "; more follow: --limit 0 lists all" if more else ""
     console.print(f"[dim]{count(len(contents))} contents{follow}[/]")
     return DONE

@@ -15,12 +15,12 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
-    make_table,
     print_json,
     to_json,
 )
 from constellation.commands.remote import several
 from constellation.commands.status import DONE
+from constellation.commands.tables import Column, Table, number, words
 from constellation.commands.titles import look_up
 from constellation.v1 import shard_pb2
 
@@ -112,14 +112,14 @@ def _document(listed: Listed) -> dict[str, object]:
 
 def _print_devices(found: Sequence[Listed]) -> None:
     several_shards = len(found) > 1
-    names = ("device", "patterns", "deltas", "synced", "")
-    table = make_table(*names, *(["shard"] * several_shards), numbers=("patterns", "deltas"))
+    columns = (Column("device"), number("patterns"), number("deltas"), Column("synced"), words(""))
+    table = Table([*columns, *([Column("shard", is_spare=True)] if several_shards else [])])
     for listed in found:
         for device in listed.devices:
             where = [listed.address] if several_shards else []
-            table.add_row(*_cells(device), *where)
+            table.add(*_cells(device), *where)
     console = make_console()
-    console.print(table)
+    table.print(console)
     shown = sum(len(listed.devices) for listed in found)
     more = "; more follow: --limit 0 lists all" if any(listed.more for listed in found) else ""
     console.print(f"[dim]{count(shown)} devices{more}[/]")

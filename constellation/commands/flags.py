@@ -71,9 +71,8 @@ def add_flags(parser: ArgumentParser, *, several: bool = False, fleet: bool = Fa
     whom.add_argument(
         "--timeout",
         type=number_from(0.001, _MAX_TIMEOUT_SECONDS),
-        default=_TIMEOUT_SECONDS,
         metavar="SECONDS",
-        help="how long an answer may take (default: %(default)g)",
+        help=f"how long an answer may take (default: {_TIMEOUT_SECONDS:g})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
 
@@ -90,7 +89,7 @@ def reach_of(options: Namespace) -> Reach:
             private_key=_bytes_of("--key", options.key),
             certificate_chain=_bytes_of("--cert", options.cert),
         )
-    return Reach(options.timeout, credentials, options.server_name)
+    return Reach(options.timeout or _TIMEOUT_SECONDS, credentials, options.server_name)
 
 
 def addresses_of(options: Namespace, grpc_addr: Address) -> Sequence[str]:

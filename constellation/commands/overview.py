@@ -14,7 +14,6 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
-    make_table,
     milliseconds,
     print_json,
     size,
@@ -23,6 +22,7 @@ from constellation.commands.printing import (
 )
 from constellation.commands.remote import several
 from constellation.commands.status import DONE, FAILED
+from constellation.commands.tables import Column, Table, number, words
 from constellation.v1 import health_pb2, shard_pb2
 
 if TYPE_CHECKING:
@@ -122,35 +122,35 @@ def _print_one(console: Console, seen: Seen) -> None:
         f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {seen.address}: "
         f"{HEALTH_WORDS[seen.health.status]}"
     )
-    rows = make_table("", "", "").grid(padding=(0, 2, 0, 0))
+    rows = Table([Column(""), words("")])
     for part in seen.health.components:
         took = f", looked at in {milliseconds(part.latency.ToNanoseconds() / 1e9)}"
-        rows.add_row(
+        rows.add(
             f"  {part.name}",
             f"{HEALTH_WORDS[part.status]}: {escape(part.message)}"
             f"{took if part.HasField('latency') else ''}",
         )
     started = info.started_at.ToNanoseconds() / 1e9
-    rows.add_row(
+    rows.add(
         "  process",
         f"version {info.version}, started {ago(started)}, epoch {info.epoch}, "
         f"{size(stats.resident_bytes)} of memory",
     )
-    rows.add_row(
+    rows.add(
         "  devices",
         f"{count(stats.total_devices)} of at most {count(info.max_devices)}, "
         f"{count(stats.active_devices)} active, {count(stats.streams)} streams",
     )
-    rows.add_row(
+    rows.add(
         "  patterns",
         f"{count(stats.patterns)} stored, {count(stats.index_patterns)} "
         f"shown to other devices ({stats.index_kind} index)",
     )
-    rows.add_row("  catalogue", f"{count(stats.contents)} contents")
-    rows.add_row("  last minute", f"{count(stats.syncs_per_minute)} deltas{_latency(stats)}")
-    rows.add_row("  since start", _since_start(stats))
-    rows.add_row("  federation", _round(stats))
-    console.print(rows)
+    rows.add("  catalogue", f"{count(stats.contents)} contents")
+    rows.add("  last minute", f"{count(stats.syncs_per_minute)} deltas{_latency(stats)}")
+    rows.add("  since start", _since_start(stats))
+    rows.add("  round", _round(stats))
+    rows.print(console)
 
 
 def _latency(stats: shard_pb2.GetStatsResponse) -> str:
@@ -178,29 +178,27 @@ def _round(stats: shard_pb2.GetStatsResponse) -> str:
 
 
 def _print_table(console: Console, shards: list[Seen]) -> None:
-    numbers = ("shard", "epoch", "devices", "streams", "patterns", "a minute", "p99", "round")
-    table = make_table(
-        "shard",
-        "address",
-        "region",
-        "health",
-        "epoch",
-        "devices",
-        "streams",
-        "patterns",
-        "a minute",
-        "p99",
-        "round",
-        numbers=numbers,
-        wide=("region", "address"),
+    columns = (
+        number("shard"),
+        words("address"),
+        words("region", is_spare=True),
+        Column("health"),
+        number("epoch", is_spare=True),
+        number("devices"),
+        number("streams"),
+        number("patterns"),
+        number("a minute", is_spare=True),
+        number("p99", is_spare=True),
+        number("round"),
     )
+    table = Table(columns)
     for seen in shards:
         if seen.problem:
-            table.add_row("?", seen.address, "", "[red]no answer[/]")
+            table.add("?", seen.address, "", "[red]no answer[/]")
             continue
         info, stats = seen.info, seen.stats
         p99 = stats.HasField("sync_latency_p99_seconds")
-        table.add_row(
+        table.add(
             str(info.shard_id),
             seen.address,
             escape(info.region),
@@ -213,7 +211,7 @@ def _print_table(console: Console, shards: list[Seen]) -> None:
             milliseconds(stats.sync_latency_p99_seconds) if p99 else "",
             str(stats.round_id or ""),
         )
-    console.print(table)
+    table.print(console)
     answered = [seen.stats for seen in shards if not seen.problem]
     console.print(
         f"[dim]{len(answered)} of {len(shards)} shards answered: "

@@ -15,12 +15,12 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
-    make_table,
     print_json,
     to_json,
 )
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
+from constellation.commands.tables import Column, Table, number, words
 from constellation.commands.titles import look_up, title_of
 from constellation.v1 import patterns_pb2, shard_pb2
 
@@ -95,13 +95,17 @@ def print_patterns(
     similarities: Sequence[float] = (),
 ) -> None:
     """Print a row for each pattern."""
-    near = ("near",) if similarities else ()
-    names = (*near, "success", "views", "updated", "when", "genres", "contents")
-    table = make_table(
-        *names, numbers=(*near, "success", "views"), wide=("when", "genres", "contents")
+    columns = (
+        number("success"),
+        number("views"),
+        Column("updated", is_spare=True),
+        words("when", is_spare=True),
+        words("genres"),
+        words("contents"),
     )
+    table = Table([number("near"), *columns] if similarities else columns)
     for place, row in enumerate(to_rows(patterns)):
-        table.add_row(
+        table.add(
             *((f"{similarities[place]:.3f}",) if similarities else ()),
             f"{row.success_rate:.0%}",
             count(row.sample_count),
@@ -110,4 +114,4 @@ def print_patterns(
             escape(", ".join(row.genres)),
             escape("; ".join(title_of(each, titles) for each in row.content_ids)),
         )
-    console.print(table)
+    table.print(console)

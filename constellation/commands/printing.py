@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import json_format
 from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,21 +24,6 @@ _AGES: Final = ((86_400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 def make_console() -> Console:
     """Return what prints on standard output; colours only on a terminal, without NO_COLOR."""
     return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-
-
-def make_table(*columns: str, numbers: Sequence[str] = (), wide: Sequence[str] = ()) -> Table:
-    """Return a table without lines. What does not fit is cut; `wide` columns give way first."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(
-            column,
-            justify="right" if column in numbers else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=None,
-            min_width=None if column in wide else _least(column),
-        )
-    return table
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -112,7 +96,3 @@ def sparkline(values: Sequence[int]) -> str:
 def tell(text: str) -> None:
     """Tell people something beside the answer."""
     print(text, file=sys.stderr)
-
-
-def _least(column: str) -> int:
-    return len(column)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.commands.failing import CommandError
 from constellation.commands.flags import addresses_of, reach_of
-from constellation.commands.words import explain, unknown_method
+from constellation.commands.words import answered, explain, unknown_method
 from constellation.config import Address, load
 from constellation.v1 import shard_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from constellation.v1.process_pb2_grpc import ProcessServiceAsyncStub
     from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
 
-_NOT_FOUND: Final = grpc.StatusCode.NOT_FOUND
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -66,19 +65,26 @@ class Remote:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 services = [name for name in ("Shard", "Federation") if await self._serves(name)]
                 raise CommandError(unknown_method(asked, self.address, services)) from None
-            raise CommandError(explain(error, asked, self.address)) from error
+            raise CommandError(
+                explain(error, asked, self.address), is_connection=not answered(error)
+            ) from error
 
     async def find(
         self,
         method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
+        *,
+        or_not_ready: bool = False,
     ) -> Response | None:
-        """Return the answer, None when there is no such thing."""
+        """Return the answer, None when there is no such thing, or not yet."""
         try:
             return await self.ask(method, request)
         except CommandError as error:
             cause = error.__cause__
-            if isinstance(cause, grpc.aio.AioRpcError) and cause.code() is _NOT_FOUND:
+            if not isinstance(cause, grpc.aio.AioRpcError) or error.is_connection:
+                raise
+            missing = cause.code() is grpc.StatusCode.NOT_FOUND
+            if missing or (or_not_ready and cause.code() is grpc.StatusCode.UNAVAILABLE):
                 return None
             raise
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from constellation.commands.printing import make_console, make_table, print_json
+from constellation.commands.printing import make_console, print_json
 from constellation.commands.status import DONE
+from constellation.commands.tables import Column, Table, words
 from constellation.config import load
 from constellation.placement import format_map
 
@@ -66,12 +67,18 @@ async def run_config(options: Namespace) -> int:
             }
         )
         return DONE
-    table = make_table("setting", "value", "from", "meaning", wide=("value", "meaning"))
-    table.columns[-1].no_wrap = False
+    table = Table(
+        [
+            Column("setting"),
+            words("value"),
+            Column("from"),
+            Column("meaning", gives_way=True, wraps=True),
+        ]
+    )
     for each in settings:
         source = "[bold]environment[/]" if each.from_environment else "[dim]default[/]"
-        table.add_row(each.name, escape(each.value), source, escape(each.meaning))
-    make_console().print(table)
+        table.add(each.name, escape(each.value), source, escape(each.meaning))
+    table.print(make_console())
     return DONE
 
 

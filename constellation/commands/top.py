@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from rich.console import Group
 from rich.live import Live
 
 from constellation.commands.failing import CommandError
@@ -20,7 +21,6 @@ from constellation.commands.parsing import number_from
 from constellation.commands.printing import (
     count,
     make_console,
-    make_table,
     milliseconds,
     print_line,
     rate,
@@ -29,13 +29,14 @@ from constellation.commands.printing import (
 )
 from constellation.commands.remote import several
 from constellation.commands.status import DONE, FAILED
+from constellation.commands.tables import Table, number, words
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from rich.table import Table
+    from rich.console import Console
 
     from constellation.commands.parsing import Commands
     from constellation.commands.remote import Remote
@@ -91,16 +92,17 @@ async def run_top(options: Namespace) -> int:
     watched = sys.stdout.isatty() and not options.json
     limit = options.count or (None if watched or options.json else 1)
     newest: Sequence[Sample] = ()
+    console = make_console()
     async with several(options) as remotes:
         frames = _frames(remotes, options.interval, limit)
         if watched:
-            newest = await _show(frames)
+            newest = await _show(frames, console)
         else:
             async for before, newest in frames:
                 if options.json:
                     print_line(_document(before, newest, options.interval))
                 else:
-                    make_console().print(_table(before, newest))
+                    console.print(_table(before, newest, console.width))
     return DONE if any(sample.stats for sample in newest) else FAILED
 
 
@@ -144,7 +146,7 @@ async def _sample(remote: Remote) -> Sample:
 
 
 async def _show(
-    frames: AsyncIterator[tuple[Sequence[Sample], Sequence[Sample]]],
+    frames: AsyncIterator[tuple[Sequence[Sample], Sequence[Sample]]], console: Console
 ) -> Sequence[Sample]:
     """Show one frame in place of the other, until q or the last one."""
     newest: Sequence[Sample] = ()
@@ -152,10 +154,10 @@ async def _show(
     async def follow(live: Live) -> None:
         nonlocal newest
         async for before, newest in frames:
-            live.update(_table(before, newest), refresh=True)
+            live.update(_table(before, newest, live.console.width), refresh=True)
 
     with (
-        Live("looking at the shards; q ends", console=make_console(), auto_refresh=False) as live,
+        Live("looking at the shards; q ends", console=console, auto_refresh=False) as live,
         _quit_key() as asked,
     ):
         following = asyncio.create_task(follow(live), name="follow")
@@ -193,29 +195,28 @@ def _quit_key() -> Iterator[asyncio.Event]:
         termios.tcsetattr(keys, termios.TCSADRAIN, before)
 
 
-def _table(before: Sequence[Sample], now: Sequence[Sample]) -> Table:
+def _table(before: Sequence[Sample], now: Sequence[Sample], width: int) -> Group:
     columns = (
-        "devices",
-        "active",
-        "streams",
-        "patterns",
-        "deltas/s",
-        "commits/s",
-        "rejected/s",
-        "mean",
-        "p99",
-        "memory",
-        "round",
+        words("shard"),
+        number("devices"),
+        number("active", is_spare=True),
+        number("streams"),
+        number("patterns"),
+        number("deltas/s"),
+        number("commits/s", is_spare=True),
+        number("rejected/s", is_spare=True),
+        number("mean", is_spare=True),
+        number("p99"),
+        number("memory", is_spare=True),
+        number("round", is_spare=True),
     )
-    table = make_table("shard", *columns, numbers=columns, wide=("shard",))
+    table = Table(columns)
     for earlier, sample in zip(before, now, strict=True):
         if sample.stats is None:
-            table.add_row(sample.address, "[red]no answer[/]")
+            table.add(sample.address, "[red]no answer[/]")
             continue
-        table.add_row(sample.address, *_cells(earlier, sample, sample.stats))
-    table.caption = f"{datetime.now(UTC):%H:%M:%S} UTC"
-    table.caption_justify = "left"
-    return table
+        table.add(sample.address, *_cells(earlier, sample, sample.stats))
+    return Group(table.fitted(width), f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")
 
 
 def _cells(before: Sample, now: Sample, stats: shard_pb2.GetStatsResponse) -> Sequence[str]:

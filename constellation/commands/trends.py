@@ -11,13 +11,13 @@ from constellation.commands.parsing import number_from
 from constellation.commands.printing import (
     count,
     make_console,
-    make_table,
     print_json,
     sparkline,
     to_json,
 )
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
+from constellation.commands.tables import Column, Table, number, words
 from constellation.commands.titles import look_up, title_of
 from constellation.v1 import patterns_pb2, shard_pb2
 
@@ -99,19 +99,24 @@ def subject_of(trend: patterns_pb2.Trend, titles: Mapping[str, shard_pb2.Content
 def _print_trends(
     told: shard_pb2.ListTrendsResponse, titles: Mapping[str, shard_pb2.Content], hours: int
 ) -> None:
-    history = (f"last {hours} h", "now") if hours else ()
-    names = ("score", "trend", "", "where", "devices", *history)
-    table = make_table(*names, numbers=("score", "devices", "now"), wide=("trend", "where"))
+    history = (Column(f"last {hours} h", is_spare=True), number("now")) if hours else ()
+    columns = (number("score"), words("trend"), Column(""), words("where"), number("popularity"))
+    table = Table([*columns, *history])
     for each in told.trends:
         trend, hourly = each.trend, each.hourly_devices
-        table.add_row(
+        table.add(
             f"{trend.score:.1f}",
             escape(subject_of(trend, titles)),
             _DIRECTIONS.get(trend.direction, ""),
-            f"{escape(trend.region)}, {_SCOPES.get(trend.scope, '')}",
+            _where(trend),
             count(trend.popularity),
             *((sparkline(hourly), count(hourly[-1])) if hours else ()),
         )
     console = make_console()
-    console.print(table)
+    table.print(console)
     console.print(f"[dim]{count(len(told.trends))} trends[/]")
+
+
+def _where(trend: patterns_pb2.Trend) -> str:
+    scope = _SCOPES.get(trend.scope, "")
+    return scope if trend.region == scope else f"{escape(trend.region)}, {scope}"

@@ -15,7 +15,6 @@ _Code = grpc.StatusCode
 
 _STATUSES: Final = {
     _Code.CANCELLED: "the call was cancelled",
-    _Code.DEADLINE_EXCEEDED: "there was no answer in time",
     _Code.FAILED_PRECONDITION: "this cannot be done now",
     _Code.INTERNAL: "it failed; its log says why",
     _Code.INVALID_ARGUMENT: "the request is wrong",
@@ -35,6 +34,7 @@ _CONNECTING: Final = (
     ("CERTIFICATE_REQUIRED", "it wants a certificate of this client: give --cert and --key"),
     ("Ssl handshake", "the TLS handshake failed"),
     ("Connection refused", "nobody listens there: is the process running, is it the gRPC port?"),
+    ("errors resolving", "there is no host of that name"),
     ("DNS resolution", "there is no host of that name"),
     ("Trying to connect an http1.x server", "that is an HTTP port: give the gRPC port"),
     ("Socket closed", "it closed the connection: does it want --tls, is it the gRPC port?"),
@@ -50,8 +50,10 @@ _OF_FEDERATIONS: Final = frozenset(
 def explain(error: grpc.aio.AioRpcError, asked: str, address: str) -> str:
     """Return what was asked of whom, what became of it, and what to do, on one line."""
     details = " ".join((error.details() or "").split())
-    if not _answered(error):
+    if not answered(error):
         return f"{asked} of {address}: {_connecting(details)}"
+    if error.code() is _Code.DEADLINE_EXCEEDED:
+        return f"{asked} of {address}: there was no answer in time: give a longer --timeout"
     told = _STATUSES.get(error.code(), error.code().name)
     hint = "; it is starting, draining or waiting for its store: try again soon"
     again = hint if error.code() is _Code.UNAVAILABLE else ""
@@ -69,8 +71,8 @@ def unknown_method(asked: str, address: str, services: Sequence[str]) -> str:
     return f"{address} does not know {asked}: it is no process of Constellation"
 
 
-def _answered(error: grpc.aio.AioRpcError) -> bool:
-    """Whether a process of ours said this; or else the connection did."""
+def answered(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether a process said this; otherwise the connection did."""
     trailers = error.trailing_metadata() or ()
     return error.code() is not _Code.UNAVAILABLE or any(
         key == "grpc-status-details-bin" for key, _ in trailers

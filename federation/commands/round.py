@@ -1,0 +1,109 @@
+"""`federation round`: one round, and what became of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from constellation.commands.failing import CommandError
+from constellation.commands.flags import add_flags
+from constellation.commands.parsing import number_from
+from constellation.commands.printing import make_console, print_json, to_json
+from constellation.commands.remote import one
+from constellation.commands.status import ASKED_WRONGLY, DONE, FAILED
+from constellation.config import load
+from constellation.telemetry.logs import set_up_logs
+from constellation.v1 import federation_pb2 as pb
+from federation.commands.once import run_once
+from federation.config import FederationConfig
+from federation.printing import print_round
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from constellation.commands.parsing import Commands
+    from constellation.commands.remote import Remote
+
+_ROUND_SECONDS: Final = 300.0
+"""How long a round may take that was asked for, unless --timeout says so."""
+_MAX_ROUND: Final = 2**63 - 1
+
+
+def add_round(commands: Commands) -> None:
+    parser = commands.add(
+        "round",
+        run_round,
+        "print a round: whom it heard, and what it published",
+        more="Fails when the round was not published.",
+        examples=("", "17", "--run", "--once"),
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "round_id",
+        nargs="?",
+        type=number_from(1, _MAX_ROUND, whole=True),
+        metavar="ROUND_ID",
+        help="which round (default: the newest)",
+    )
+    which.add_argument(
+        "--run",
+        dest="run_now",
+        action="store_true",
+        help="let the running federation run one now, and print that",
+    )
+    which.add_argument(
+        "--once", action="store_true", help="run one round here, by SHARD_ADDRS, and print that"
+    )
+    add_flags(parser)
+
+
+async def run_round(options: Namespace) -> int:
+    """Print one round; it may have to be run first."""
+    told = await (_here(options) if options.once else _ask(options))
+    if options.json:
+        print_json(to_json(told))
+    else:
+        print_round(make_console(), told)
+    return DONE if told.state == pb.ROUND_STATE_PUBLISHED else FAILED
+
+
+async def _here(options: Namespace) -> pb.Round:
+    if options.address:
+        raise CommandError("--once runs a round here: it asks no --address", ASKED_WRONGLY)
+    config = load(FederationConfig)
+    set_up_logs(config.log_level, region=config.region)
+    return await run_once(config)
+
+
+async def _ask(options: Namespace) -> pb.Round:
+    async with one(options) as remote:
+        try:
+            return await (_run(remote, options) if options.run_now else _get(remote, options))
+        except CommandError as error:
+            if options.address or not error.is_connection:
+                raise
+            raise CommandError(
+                f"no federation answers at GRPC_ADDR={load(FederationConfig).grpc_addr}: start "
+                f"`federation run`, or run a round here with --once ({error})"
+            ) from error
+
+
+async def _run(remote: Remote, options: Namespace) -> pb.Round:
+    answer = await remote.ask(
+        remote.federation.RunRound,
+        pb.RunRoundRequest(),
+        timeout_seconds=options.timeout or _ROUND_SECONDS,
+    )
+    return answer.round
+
+
+async def _get(remote: Remote, options: Namespace) -> pb.Round:
+    found = await remote.find(
+        remote.federation.GetRound, pb.GetRoundRequest(round_id=options.round_id or 0)
+    )
+    if found is not None:
+        return found.round
+    if options.round_id:
+        raise CommandError(
+            f"{remote.address} has no round {options.round_id}; `federation rounds` lists them"
+        )
+    raise CommandError(f"{remote.address} has run no round yet: `federation round --run` does")
