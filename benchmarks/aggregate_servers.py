@@ -17,6 +17,7 @@ from benchmarks.made_aggregates import codebook, first, following
 from constellation.transport.aggregate_columns import from_update
 from constellation.transport.aggregates import to_stored_global
 from constellation.transport.globals import to_global
+from constellation.transport.calls import Calls
 from constellation.transport.listener import bind, make_server
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
@@ -68,7 +69,7 @@ async def _serve(first_id: int, count: int, generation: int) -> None:
 
 
 async def _started(servicer: MadeServicer) -> tuple[grpc.aio.Server, int]:
-    server = make_server(_MAX_CALLS)
+    server = make_server(_MAX_CALLS, Calls())
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
     port = bind(server, "127.0.0.1:0")
     await server.start()

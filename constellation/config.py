@@ -93,6 +93,8 @@ class ShardConfig:
     """Trends are worked out this often."""
     global_min_interval_seconds: Seconds = Seconds(60)
     """Between two updates of one stream."""
+    global_max_age_seconds: Seconds = Seconds(9000)
+    """A federation's global that is older makes health degraded. 0: none is too old."""
     device_ttl_days: Count = Count(30)
     """Devices silent for longer are deleted."""
     drain_seconds: Seconds = Seconds(20)

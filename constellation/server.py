@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -19,20 +18,24 @@ from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.core.words import check_word
 from constellation.stores import place_of, snapshot_files
+from constellation.telemetry.calls import call_histograms, call_metrics
+from constellation.telemetry.logs import log_level, set_log_level
 from constellation.telemetry.metrics import metrics_served
-from constellation.telemetry.shard import shard_histograms, shard_metrics
-from constellation.transport.aggregates import AggregateServicer
-from constellation.transport.globals import to_global
-from constellation.transport.health import Health, HealthServicer, shard_parts
-from constellation.transport.limits import Limits
-from constellation.transport.listener import (
-    Ports,
-    bind,
-    local_address,
-    make_server,
-    serve_standard,
+from constellation.telemetry.shard import (
+    Compared,
+    health_metric,
+    shard_histograms,
+    shard_metrics,
 )
-from constellation.transport.rest_listener import rest_served
+from constellation.telemetry.traces import traces_exported
+from constellation.transport.aggregates import AggregateServicer
+from constellation.transport.calls import Calls
+from constellation.transport.globals import to_global
+from constellation.transport.health import Health
+from constellation.transport.limits import Limits
+from constellation.transport.listener import STANDARD, Front, Ports, listening
+from constellation.transport.parts import ShardParts
+from constellation.transport.process import ProcessServicer
 from constellation.transport.shard import Process, ShardServicer
 from constellation.transport.streams import OpenStreams
 from constellation.transport.sync import SyncServicer
@@ -44,22 +47,16 @@ from constellation.v1 import (
     sync_pb2,
     sync_pb2_grpc,
 )
-from constellation.v1 import (
-    health_pb2 as constellation_health_pb2,
-)
-from constellation.v1 import (
-    health_pb2_grpc as constellation_health_pb2_grpc,
-)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractContextManager
 
     import grpc
 
     from constellation.config import ShardConfig
     from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
+    from constellation.transport.listener import LateServices
 
 log = structlog.get_logger(__name__)
 
@@ -67,12 +64,13 @@ SERVICES: Final = (
     sync_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name,
     shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
-    constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
 )
 
 _STREAM_MARGIN: Final = 256
 """Calls beside the streams."""
 _REBUILD_CHECK_SECONDS: Final = 1.0
+_RECALL_SECONDS: Final = 300.0
+"""Between two probes of the index."""
 _RETURN_MAX_SECONDS: Final = 10.0
 """Devices that were asked to leave come back within this."""
 _SECONDS_PER_DAY: Final = 86_400
@@ -135,53 +133,96 @@ def limits_of(config: ShardConfig) -> Limits:
 
 @asynccontextmanager
 async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[RunningShard]:
-    """Run one shard: serving once entered, drained once left. A failed task fails the block."""
-    health, drain = Health(SERVICES), _Drain()
+    """Run one shard: serving once entered, drained once left. A failed task fails the block.
+
+    Its ports are open from the start: until it serves, it is live, and tells why it is not ready.
+    """
+    health, drain, calls = Health((*SERVICES, *STANDARD)), _Drain(), Calls()
     files = snapshot_files(config)
-    async with asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(traces_exported("constellation-shard", _resource(config)))
+        metrics = stack.enter_context(metrics_served(config.metrics_addr))
+        metrics.add(
+            [health_metric(config.shard_id, lambda: not health.reason), *call_metrics(calls)],
+            call_histograms(calls),
+        )
+        listener = await stack.enter_async_context(
+            listening(_front(config), health, ProcessServicer(log_level, set_log_level), calls)
+        )
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         started = time.monotonic()
+        await health.starting("waiting to be the shard's one writer")
         epoch = await store.take_epoch()
         lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
+        await health.starting("recovering")
         manager = await _recovered(config, store, files, epoch)
         manager.stats.recovery_seconds = time.monotonic() - started
         streams = OpenStreams(manager, limits_of(config))
-        with _metrics(config, manager, streams, health) as metrics_port:
-            background = [lease, *_start_background(tasks, config, manager, streams, health)]
-            server, port = await _start(config, manager, streams, health, drain)
-            try:
-                local = local_address(config.grpc_addr, port)
-                async with rest_served(config.rest_addr, local, SERVICES) as rest_port:
-                    log.info(
-                        "shard_started",
-                        epoch=manager.epoch,
-                        port=port,
-                        rest_port=rest_port,
-                        metrics_port=metrics_port,
-                        store=store.kind,
-                        patterns=manager.table.totals.patterns,
-                        devices=manager.table.totals.devices,
-                    )
-                    ports = Ports(port, rest_port, metrics_port)
-                    yield RunningShard(ports, manager, health, drain.requested)
-            finally:
-                seconds = config.drain_seconds if drain.seconds is None else drain.seconds
-                failed = any(task.done() for task in background)
-                await _stop(server, manager, streams, health, 0 if failed else seconds)
-                if not failed:  # a feeder that is gone would never catch up
-                    await manager.feeder.caught_up()
-                    if files is not None:
-                        await manager.snapshot(files)
-                for task in background:
-                    task.cancel()
+        metrics.add(
+            shard_metrics(manager, streams, calls, _compared(config)), shard_histograms(manager)
+        )
+        background = [lease, *_start_background(tasks, config, manager, streams, health)]
+        health.parts = _parts(config, manager, streams, health)
+        _add_services(listener.services, config, manager, streams, drain, calls)
+        await health.ready()
+        try:
+            log.info(
+                "shard_started",
+                epoch=manager.epoch,
+                port=listener.grpc_port,
+                rest_port=listener.rest_port,
+                metrics_port=metrics.port,
+                store=store.kind,
+                patterns=manager.table.totals.patterns,
+                devices=manager.table.totals.devices,
+            )
+            ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
+            yield RunningShard(ports, manager, health, drain.requested)
+        finally:
+            seconds = config.drain_seconds if drain.seconds is None else drain.seconds
+            failed = any(task.done() for task in background)
+            await _stop(listener.server, manager, streams, health, 0 if failed else seconds)
+            if not failed:  # a feeder that is gone would never catch up
+                await manager.feeder.caught_up()
+                if files is not None:
+                    await manager.snapshot(files)
+            for task in background:
+                task.cancel()
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
 
 
-def _metrics(
+def _resource(config: ShardConfig) -> dict[str, str]:
+    """Return what every span of this process says of it."""
+    return {
+        "constellation.shard_id": str(config.shard_id),
+        "constellation.region": config.region,
+    }
+
+
+def _compared(config: ShardConfig) -> Compared:
+    return Compared(config.max_devices, config.max_streams, config.data_dir)
+
+
+def _front(config: ShardConfig) -> Front:
+    return Front(
+        grpc_addr=config.grpc_addr,
+        rest_addr=config.rest_addr,
+        services=SERVICES,
+        max_calls=config.max_streams + _STREAM_MARGIN,
+    )
+
+
+def _parts(
     config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health
-) -> AbstractContextManager[int]:
-    """Answer Prometheus until the block is left."""
-    metrics = shard_metrics(manager, streams.device_ids, lambda: not health.reason)
-    return metrics_served(config.metrics_addr, metrics, shard_histograms(manager))
+) -> ShardParts:
+    return ShardParts(
+        health,
+        manager,
+        streams,
+        data_dir=config.data_dir,
+        max_streams=config.max_streams,
+        global_max_age_seconds=config.global_max_age_seconds,
+    )
 
 
 def _start_background(
@@ -205,6 +246,8 @@ def _start_background(
         "global_feed": streams.feed_forever(),
         "sweeper": streams.sweep_forever(),
         "store_watch": health.watch_forever(manager.store),
+        "recall_probe": manager.probe_forever(_RECALL_SECONDS),
+        "loop_lag": manager.stats.watch_loop_forever(),
     }
     if (files := snapshot_files(config)) is not None:
         work["snapshots"] = manager.snapshot_forever(files, config.snapshot_seconds)
@@ -245,26 +288,24 @@ async def _recovered(
     return manager
 
 
-async def _start(
-    config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health, drain: _Drain
-) -> tuple[grpc.aio.Server, int]:
-    server = make_server(config.max_streams + _STREAM_MARGIN)
+def _add_services(
+    services: LateServices,
+    config: ShardConfig,
+    manager: ShardManager,
+    streams: OpenStreams,
+    drain: _Drain,
+    calls: Calls,
+) -> None:
+    """Serve everything: whoever was told to wait gets an answer from now on."""
+    server: Any = services  # as far as the generated functions go
     process = Process(version("constellation-tv"), time.time(), drain.request)
     sync_pb2_grpc.add_SyncServiceServicer_to_server(
-        SyncServicer(manager, limits_of(config), streams), server
+        SyncServicer(manager, limits_of(config), streams, calls), server
     )
     shard_pb2_grpc.add_ShardServiceServicer_to_server(
         ShardServicer(manager, streams, process), server
     )
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateServicer(manager), server)
-    constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
-        HealthServicer(health, partial(shard_parts, health, manager, streams.__len__)), server
-    )
-    serve_standard(server, health.servicer, SERVICES)
-    port = bind(server, config.grpc_addr)
-    await server.start()
-    await health.ready()
-    return server, port
 
 
 async def _stop(

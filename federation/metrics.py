@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from constellation.telemetry.metrics import Kind, Metric, one
+from constellation.telemetry.metrics import Buckets, Kind, Metric, histogram, one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from federation.rounds import Counts, Rounds
 
 
-def federation_metrics(rounds: Rounds, publisher: Publisher) -> list[Metric]:
+def health_metric(is_ready: Callable[[], bool]) -> Metric:
+    """Return whether a federation is the active one, and well: known from its start on."""
+    text = "1 when the federation takes traffic, else 0."
+    return Metric("constellation_federation_health", Kind.GAUGE, text, one(is_ready))
+
+
+def federation_histograms(rounds: Rounds) -> list[Buckets]:
+    """Return how long rounds took."""
+    name, text = "constellation_federation_duration_seconds", "Rounds, from pulling to publishing."
+    return [histogram(name, text, rounds.counts.seconds)]
+
+
+def federation_metrics(
+    rounds: Rounds, publisher: Publisher, interval_seconds: float
+) -> list[Metric]:
     """Return what a federation tells of itself."""
     counts, fleet = rounds.counts, rounds.fleet
 
@@ -34,7 +48,6 @@ def federation_metrics(rounds: Rounds, publisher: Publisher) -> list[Metric]:
             one(lambda: counts.clusters_pulled),
         ),
         counter("trends_detected", "Trends published.", one(lambda: counts.trends)),
-        counter("duration_seconds", "Time spent in rounds.", one(lambda: counts.seconds)),
         counter("pulls_unanswered", "Shards that did not answer.", one(lambda: counts.away)),
         counter("aggregates_refused", "Aggregates that could not be.", one(lambda: counts.refused)),
         counter("globals_published", "Globals shards took.", one(lambda: publisher.published)),
@@ -42,6 +55,7 @@ def federation_metrics(rounds: Rounds, publisher: Publisher) -> list[Metric]:
         gauge("shards_known", "Shards heard so far.", lambda: len(fleet.aggregates)),
         gauge("coverage_ratio", "Known devices heard in the last round.", lambda: counts.coverage),
         gauge("clusters", "Clusters the last round published.", lambda: counts.clusters),
+        gauge("interval_seconds", "FEDERATION_INTERVAL_SECS.", lambda: interval_seconds),
         gauge("round_id", "The newest global.", lambda: _round_id(rounds)),
         gauge(
             "round_age_seconds",

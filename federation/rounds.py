@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import structlog
+from opentelemetry import trace
 
 from constellation.core.errors import (
     ConfigError,
@@ -15,6 +17,7 @@ from constellation.core.errors import (
     NotReadyError,
     QuorumError,
 )
+from constellation.core.histogram import MINUTES, Histogram
 from constellation.core.store import StoredGlobal
 from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.clusters import residual_cosine
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from federation.journal.record import Journal
     from federation.publisher import Publisher
 
+_TRACER: Final = trace.get_tracer("constellation")
 log = structlog.get_logger(__name__)
 
 
@@ -55,8 +59,8 @@ class Counts:
     """Aggregates that could not be."""
     away: int = 0
     """Pulls that got no answer."""
-    seconds: float = 0.0
-    """Spent in rounds."""
+    seconds: Histogram = field(default_factory=partial(Histogram, MINUTES))
+    """How long rounds took."""
     clusters_pulled: int = 0
     trends: int = 0
     """Published, in all rounds."""
@@ -135,7 +139,8 @@ class Rounds:
         if self.pace.relay:
             raise ConfigError("RELAY is 1: the federation above runs the rounds")
         async with self._running:
-            return await self._run(await self._begin())
+            with _TRACER.start_as_current_span("round"):
+                return await self._run(await self._begin())
 
     async def sweep(self, wanted: Wanted, timeout_seconds: float | None = None) -> Heard:
         """Ask every shard for what changed, within PULL_TIMEOUT_SECONDS or less."""
@@ -291,7 +296,7 @@ class Rounds:
     def _count(self, told: federation_pb2.Round, state: RoundState, seconds: float) -> None:
         counts, coverage = self.counts, told.coverage
         counts.rounds[state] = counts.rounds.get(state, 0) + 1
-        counts.seconds += seconds
+        counts.seconds.observe(seconds)
         counts.coverage = coverage.devices_heard / max(coverage.devices_known, 1)
         if state is RoundState.PUBLISHED:
             counts.trends += told.trend_count

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from constellation.core.errors import ConfigError
 from constellation.storage.dialect import DIALECTS
+from constellation.telemetry.calls import call_histograms, call_metrics
+from constellation.telemetry.logs import log_level, set_log_level
 from constellation.telemetry.metrics import metrics_served
+from constellation.telemetry.traces import traces_exported
 from constellation.transport.aggregates import MAX_CANDIDATES
-from constellation.transport.health import Health, HealthServicer, traffic
-from constellation.transport.listener import (
-    Ports,
-    bind,
-    local_address,
-    make_server,
-    serve_standard,
-)
-from constellation.transport.rest_listener import rest_served
+from constellation.transport.calls import Calls
+from constellation.transport.health import Health
+from constellation.transport.listener import STANDARD, Front, Ports, listening
+from constellation.transport.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
     federation_pb2,
     federation_pb2_grpc,
     health_pb2,
-    health_pb2_grpc,
 )
 from federation.clusters import ClusterRules
 from federation.described import Gates
 from federation.fleet import Fleet
 from federation.journal.open import open_journal
-from federation.metrics import federation_metrics
+from federation.metrics import federation_histograms, federation_metrics, health_metric
 from federation.publisher import Publisher
 from federation.result import RoundRules
 from federation.rounds import Pace, Rounds
@@ -46,8 +44,7 @@ from federation.trends import TrendRules
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import grpc
-
+    from constellation.transport.listener import LateServices
     from federation.config import FederationConfig
 
 log = structlog.get_logger(__name__)
@@ -55,9 +52,9 @@ log = structlog.get_logger(__name__)
 SERVICES: Final = (
     federation_pb2.DESCRIPTOR.services_by_name["FederationService"].full_name,
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
-    health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
 )
 _MAX_CALLS: Final = 64
+_LATE_INTERVALS: Final = 2.5
 _ANCHORS: Final = 4096
 """Clusters of which a global is about 8 MiB; a shard takes 16."""
 
@@ -149,19 +146,33 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
 
 @asynccontextmanager
 async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
-    """Run one federation until the block is left. A failed task fails the block."""
-    health = Health(SERVICES)
-    await health.not_ready("waiting to become the active federation")
+    """Run one federation until the block is left. A failed task fails the block.
+
+    Its ports are open from the start; what it serves is, once its journal is open.
+    """
+    require_sound(config)
+    health, calls = Health((*SERVICES, *STANDARD)), Calls()
     async with AsyncExitStack() as stack:
+        region = {"constellation.region": config.region}
+        stack.enter_context(traces_exported("constellation-federation", region))
+        metrics = stack.enter_context(metrics_served(config.metrics_addr))
+        metrics.add(
+            [health_metric(lambda: not health.reason), *call_metrics(calls)],
+            call_histograms(calls),
+        )
+        process = ProcessServicer(log_level, set_log_level)
+        listener = await stack.enter_async_context(
+            listening(_front(config), health, process, calls)
+        )
         rounds, publisher = await stack.enter_async_context(open_rounds(config))
-        metrics_port = stack.enter_context(
-            metrics_served(config.metrics_addr, federation_metrics(rounds, publisher))
+        metrics.add(
+            federation_metrics(rounds, publisher, config.federation_interval_secs),
+            federation_histograms(rounds),
         )
-        server, port = await _start(config, rounds, health)
-        rest_port = await stack.enter_async_context(
-            rest_served(config.rest_addr, local_address(config.grpc_addr, port), SERVICES)
-        )
-        ports = Ports(port, rest_port, metrics_port)
+        health.parts = partial(_parts, health, rounds, config.federation_interval_secs)
+        _add_services(listener.services, rounds)
+        await health.not_ready("waiting to become the active federation")
+        ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         log.info(
             "federation_started",
@@ -177,8 +188,17 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         finally:
             await health.not_ready("stopping")
             working.cancel()
-            await server.stop(grace=1.0)
+            await listener.server.stop(grace=1.0)
     log.info("federation_stopped")
+
+
+def _front(config: FederationConfig) -> Front:
+    return Front(
+        grpc_addr=config.grpc_addr,
+        rest_addr=config.rest_addr,
+        services=SERVICES,
+        max_calls=_MAX_CALLS,
+    )
 
 
 async def _be_active(
@@ -195,31 +215,38 @@ async def _be_active(
             tasks.create_task(rounds.run_forever(), name="rounds")
 
 
-async def _start(
-    config: FederationConfig, rounds: Rounds, health: Health
-) -> tuple[grpc.aio.Server, int]:
-    server = make_server(_MAX_CALLS)
+def _add_services(services: LateServices, rounds: Rounds) -> None:
+    server: Any = services  # as far as the generated functions go
     federation_pb2_grpc.add_FederationServiceServicer_to_server(FederationServicer(rounds), server)
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateServicer(rounds), server)
-    health_pb2_grpc.add_HealthServiceServicer_to_server(
-        HealthServicer(health, partial(_parts, health, rounds)), server
+
+
+def _parts(
+    health: Health, rounds: Rounds, interval_seconds: float
+) -> list[health_pb2.ComponentHealth]:
+    """Return how each part of a federation is, with the figures that say so."""
+    return [_shards(rounds), _round(rounds, interval_seconds), health.traffic("taken")]
+
+
+def _shards(rounds: Rounds) -> health_pb2.ComponentHealth:
+    known, addresses = len(rounds.fleet.aggregates), len(rounds.fleet.clients)
+    heard = rounds.counts.coverage
+    few = rounds.became_active.is_set() and bool(known) and heard < rounds.pace.min_coverage
+    return health_pb2.ComponentHealth(
+        name="shards",
+        status=health_pb2.HEALTH_STATUS_DEGRADED if few else health_pb2.HEALTH_STATUS_HEALTHY,
+        message=f"{known} known behind {addresses} addresses, the last round heard {heard:.0%} of "
+        "the devices",
     )
-    serve_standard(server, health.servicer, SERVICES)
-    port = bind(server, config.grpc_addr)
-    await server.start()
-    return server, port
 
 
-def _parts(health: Health, rounds: Rounds) -> list[health_pb2.ComponentHealth]:
-    known = len(rounds.fleet.aggregates)
-    last = rounds.last
-    return [
-        health_pb2.ComponentHealth(
-            name="shards",
-            status=health_pb2.HEALTH_STATUS_HEALTHY
-            if known or rounds.became_active.is_set()
-            else health_pb2.HEALTH_STATUS_DEGRADED,
-            message=f"{known} known behind {len(rounds.fleet.clients)} addresses",
-        ),
-        traffic(health, f"round {last.round_id} published" if last else "no round published yet"),
-    ]
+def _round(rounds: Rounds, interval_seconds: float) -> health_pb2.ComponentHealth:
+    """Tell how old the last round is: more than two and a half intervals, and one is missing."""
+    age = time.time() - rounds.counts.published_at
+    late = interval_seconds > 0 and age > _LATE_INTERVALS * interval_seconds
+    last = f"round {rounds.last.round_id}" if rounds.last else "no round"
+    return health_pb2.ComponentHealth(
+        name="round",
+        status=health_pb2.HEALTH_STATUS_DEGRADED if late else health_pb2.HEALTH_STATUS_HEALTHY,
+        message=f"{last} published, {age:.0f} seconds since the last or since the start",
+    )

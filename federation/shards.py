@@ -15,6 +15,7 @@ import structlog
 
 from constellation.core.errors import InvalidInputError
 from constellation.transport.aggregate_columns import from_version
+from constellation.transport.spans import outgoing_metadata
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
 from federation.assembly import Assembly
@@ -139,7 +140,9 @@ class ShardClient:
     async def publish(self, stored: StoredGlobal, timeout_seconds: float) -> str:
         """Give the shard a global; return "" once it holds it durably, else why it does not."""
         try:
-            answer = await self._stub.PublishGlobal(_frames(stored), timeout=timeout_seconds)
+            answer = await self._stub.PublishGlobal(
+                _frames(stored), timeout=timeout_seconds, metadata=outgoing_metadata()
+            )
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
         if answer is None:
@@ -155,7 +158,10 @@ class ShardClient:
     async def _pull_once(
         self, request: pb.PullAggregateRequest, assembly: Assembly, seconds: float
     ) -> None:
-        async for chunk in self._stub.PullAggregate(request, timeout=max(seconds, 0.001)):
+        chunks = self._stub.PullAggregate(
+            request, timeout=max(seconds, 0.001), metadata=outgoing_metadata()
+        )
+        async for chunk in chunks:
             if chunk is None:  # what grpc gives for bytes that are no message of this type
                 raise InvalidInputError("chunk", "cannot be decoded")
             await asyncio.to_thread(assembly.add, chunk)

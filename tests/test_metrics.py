@@ -5,15 +5,28 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from constellation.config import Count
 from constellation.core.errors import ConfigError
 from constellation.telemetry.metrics import Kind, Metric, metrics_served, one
+from constellation.telemetry.shard import Compared, health_metric, shard_histograms, shard_metrics
+from constellation.transport.calls import Calls
+from constellation.transport.limits import Limits
+from constellation.transport.streams import OpenStreams
+from constellation.v1 import sync_pb2 as sync
+from federation import metrics as of_federation
+from tests.batches import Pattern
+from tests.conftest import running
+from tests.devices import stream
 from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
 
 if TYPE_CHECKING:
     from prometheus_client import Metric as Family
+
+    from constellation.server import RunningShard
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 
@@ -43,8 +56,8 @@ async def test_a_shard_tells_what_it_counts() -> None:
 
         found = scraped(shard.ports.metrics)
 
-    assert value(found, "constellation_sync_requests_total", status="applied") == 5
-    assert value(found, "constellation_sync_requests_total", status="duplicate") == 1
+    assert value(found, "constellation_deltas_total", result="applied") == 5
+    assert value(found, "constellation_deltas_total", result="duplicate") == 1
     assert value(found, "constellation_patterns_stored_total", shard_id="0") == 5
     assert value(found, "constellation_patterns") == 5
     assert value(found, "constellation_total_devices") == 5
@@ -85,15 +98,17 @@ async def test_no_metric_names_a_device() -> None:
     labels = {
         label for each in found.values() for sample in each.samples for label in sample.labels
     }
-    assert labels <= {"shard_id", "status", "le"}
+    of_calls = {"grpc_type", "grpc_service", "grpc_method", "grpc_code"}
+    assert labels <= {"shard_id", "status", "result", "reason", "le", *of_calls}
 
 
 def test_an_address_that_is_taken_is_told() -> None:
-    metric = Metric("constellation_test", Kind.GAUGE, "A test.", one(lambda: 3))
     with (
-        metrics_served("127.0.0.1:0", [metric]) as port,
-        pytest.raises(ConfigError, match=f"METRICS_ADDR: cannot listen on 127.0.0.1:{port}"),
-        metrics_served(f"127.0.0.1:{port}", [metric]),
+        metrics_served("127.0.0.1:0") as metrics,
+        pytest.raises(
+            ConfigError, match=f"METRICS_ADDR: cannot listen on 127.0.0.1:{metrics.port}"
+        ),
+        metrics_served(f"127.0.0.1:{metrics.port}"),
     ):
         pass
 
@@ -102,21 +117,94 @@ def test_metrics_are_read_when_they_are_scraped() -> None:
     counted = [1.0]
     metric = Metric("constellation_test", Kind.COUNTER, "A test.", one(lambda: counted[0], a="b"))
 
-    with metrics_served("127.0.0.1:0", [metric]) as port:
-        before = value(scraped(port), "constellation_test_total", a="b")
+    with metrics_served("127.0.0.1:0") as metrics:
+        metrics.add([metric])
+        before = value(scraped(metrics.port), "constellation_test_total", a="b")
         counted[0] = 5
-        after = value(scraped(port), "constellation_test_total", a="b")
+        after = value(scraped(metrics.port), "constellation_test_total", a="b")
 
     assert (before, after) == (1, 5)
 
 
-async def test_every_metric_is_documented() -> None:
+async def test_every_metric_is_documented_and_no_other() -> None:
+    """A counter by cause has no value before its first cause: so the instruments are compared."""
     async with shards(1) as (shard,), federating([address_of(shard)]) as federation:
-        await push(shard, [drama(1)])
-        found = scraped(shard.ports.metrics) | scraped(federation.ports.metrics)
+        streams = OpenStreams(shard.manager, Limits())
+        compared = Compared(1, 1, None)
+        counted = [
+            health_metric(0, lambda: True),
+            *shard_metrics(shard.manager, streams, Calls(), compared),
+            of_federation.health_metric(lambda: True),
+            *of_federation.federation_metrics(federation.rounds, federation.publisher, 1),
+        ]
+        histograms = [
+            *shard_histograms(shard.manager),
+            *of_federation.federation_histograms(federation.rounds),
+        ]
     rows = re.findall(r"^\| `(constellation_\w+)` \|", OPERATIONS.read_text(), re.MULTILINE)
 
-    named = {f"{f.name}_total" if f.type == "counter" else f.name for f in found.values()}
+    named = [f"{each.name}_total" if each.kind is Kind.COUNTER else each.name for each in counted]
+    named += [each.name for each in histograms]
 
-    rounds = {"constellation_federation_rounds_total"}  # none was run, so it has no label yet
-    assert set(rows) - rounds == named - rounds
+    assert sorted(rows) == sorted(named)
+
+
+async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
+    async with (
+        running(data_dir=tmp_path, max_streams=Count(1)) as shard,
+        grpc.aio.insecure_channel(address_of(shard)) as channel,
+    ):
+        async with stream(channel) as device:
+            await device.open(1)
+            await device.acknowledge(await device.expect("global_update"))
+            await device.push(1, [Pattern(1), Pattern(2, success_rate=0.1)])
+            async with stream(channel) as another:
+                assert await another.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await device.send(bye=sync.Bye())
+            assert await device.status() is grpc.StatusCode.OK
+        found = scraped(shard.ports.metrics)
+
+    service = {"grpc_service": "constellation.v1.SyncService", "grpc_method": "Sync"}
+    assert value(found, "constellation_hellos_total", result="welcomed") == 1
+    assert value(found, "constellation_shed_total", reason="streams") == 1
+    assert value(found, "constellation_patterns_rejected_total", reason="below_quality") == 1
+    assert value(found, "constellation_global_acks_total", result="applied") == 1
+    assert value(found, "constellation_sync_requests_total", status="OK") == 1
+    assert value(found, "constellation_sync_requests_total", status="RESOURCE_EXHAUSTED") == 1
+    assert value(found, "grpc_server_started_total", grpc_type="bidi_stream", **service) == 2
+    assert value(found, "grpc_server_handled_total", grpc_code="OK", **service) == 1
+    assert value(found, "grpc_server_msg_received_total", **service) == 4
+    assert value(found, "grpc_server_msg_sent_total", **service) == 4
+    for name in ("commit_seconds", "fsync_seconds", "commit_deltas", "delta_ack_seconds"):
+        assert value(found, f"constellation_{name}_count") == 1, name
+    assert value(found, "constellation_shareable_patterns") == 1
+    assert value(found, "constellation_disk_free_bytes") > 0
+    assert value(found, "process_resident_memory_bytes") > 0
+
+
+async def test_unary_and_server_streaming_calls_are_counted_and_timed() -> None:
+    async with shards(1) as (shard,), federating([address_of(shard)], min_shards=Count(1)) as above:
+        await push(shard, [drama(number) for number in range(5)])
+        await run_round(above)
+        found = scraped(shard.ports.metrics)
+        of_above = scraped(above.ports.metrics)
+
+    push_patterns, pull = {"grpc_method": "PushPatterns"}, {"grpc_method": "PullAggregate"}
+    assert value(found, "grpc_server_handling_seconds_count", **push_patterns) == 5
+    assert value(found, "grpc_server_msg_sent_total", **push_patterns) == 5
+    assert value(found, "grpc_server_handled_total", grpc_code="OK", **pull) == 1
+    assert value(found, "grpc_server_msg_sent_total", **pull) >= 1
+    published = {"grpc_type": "client_stream", "grpc_method": "PublishGlobal"}
+    assert value(found, "grpc_server_msg_received_total", **published) >= 2
+    run = {"grpc_method": "RunRound", "grpc_code": "OK"}
+    assert value(of_above, "grpc_server_handled_total", **run) == 1
+    assert value(of_above, "constellation_federation_duration_seconds_count") == 1
+
+
+async def test_a_shard_that_is_not_ready_can_be_scraped(shard: RunningShard) -> None:
+    before = value(scraped(shard.ports.metrics), "constellation_shard_health")
+    await shard.health.not_ready("draining")
+
+    after = value(scraped(shard.ports.metrics), "constellation_shard_health")
+
+    assert (before, after) == (1, 0)

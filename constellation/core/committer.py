@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 import structlog
 
+from constellation.core import tracing
 from constellation.core.errors import (
     ConstellationError,
     FencedError,
@@ -22,6 +23,8 @@ from constellation.core.planning import Plan, apply, plan, plan_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from opentelemetry.trace import SpanContext
 
     from constellation.core.aggregates import Aggregates
     from constellation.core.catalogue import Catalogue, ContentPlan
@@ -156,6 +159,12 @@ class Committer:
         return planned.added, planned.replaced
 
     async def _commit(self, entries: Sequence[Entry]) -> None:
+        with tracing.TRACER.start_as_current_span(
+            "commit", links=tracing.links_of(entries), attributes={"deltas": len(entries)}
+        ) as span:
+            await self._commit_inside(entries, span.get_span_context())
+
+    async def _commit_inside(self, entries: Sequence[Entry], span: SpanContext) -> None:
         deltas = [entry.delta for entry in entries]
         try:
             await self._settle()
@@ -165,13 +174,18 @@ class Committer:
             self._stats.deltas_failed += len(entries)
             for entry in entries:  # none was acked: their devices send again, here or elsewhere
                 entry.sender.fail(error)
+            if isinstance(error, FencedError):
+                self._stats.fenced += 1
             if not isinstance(error, NotReadyError):
                 raise
             return
-        now = asyncio.get_running_loop().time()
-        self._stats.record([entry.arrived for entry in entries], now)
+        loop = asyncio.get_running_loop()
+        arrivals = [entry.arrived for entry in entries]
+        self._stats.record(arrivals, loop.time())
         for entry, receipt in zip(entries, planned.receipts, strict=True):
             entry.sender.settle(receipt)
+        self._stats.acked(arrivals, loop.time())
+        tracing.tell_deltas(entries, planned.receipts, span, loop.time())
         self._tell_moved(planned)
 
     async def _write(self, planned: Plan) -> None:
@@ -185,7 +199,12 @@ class Committer:
         with self._unsettled_if_lost(
             _Unsettled(partial(self._is_stored, planned), partial(self._learn, planned))
         ):
-            await self._store.commit(self.epoch, planned.changes)
+            started = time.perf_counter()
+            with tracing.TRACER.start_as_current_span(
+                "store.commit", attributes={"db.system.name": self._store.kind}
+            ):
+                await self._store.commit(self.epoch, planned.changes)
+            self._stats.commit_seconds.observe(time.perf_counter() - started)
         await self._learn(planned)
 
     @contextmanager
@@ -230,6 +249,7 @@ class Committer:
         self._followers.aggregates.note(planned.patterns)
         apply(self._table, self._ring, planned)
         self._stats.commits += 1
+        self._stats.commit_deltas.observe(len(planned.receipts))
         self._stats.patterns_accepted += len(planned.patterns.slots)
         self._stats.count(planned.receipts)
         await self._followers.feeder.add(planned.patterns, planned.changes.totals.lsn)

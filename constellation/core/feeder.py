@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,10 +30,16 @@ class IndexFeeder:
     def __init__(self, index: PatternIndex, lsn: int) -> None:
         self.lsn = lsn
         """Every commit up to here is in the index."""
+        self.shareable = len(index)
+        """Patterns that belong in the index once it has caught up: counted from the commits."""
         self._index = index
         self._pending: list[PatternChange] = []
         self._pending_lsn = lsn
         self._pending_rows = 0
+        self._waiting_since: float | None = None
+        """Monotonic time since which the oldest pending change waits ..."""
+        self._feeding_since: float | None = None
+        """... and the oldest that the index is taking in."""
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -44,11 +51,19 @@ class IndexFeeder:
         await self._room.wait()
         self._pending.append(change)
         self._pending_lsn = lsn
+        self.shareable += len(change.indexed) - len(change.unindexed)
         self._pending_rows += len(change.unindexed) + len(change.indexed)
         self._caught_up.clear()
         self._arrived.set()
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
         if self._pending_rows > MAX_PENDING_ROWS:
             self._room.clear()
+
+    def behind_seconds(self, now: float) -> float:
+        """Return for how long the index has not been where the store is."""
+        since = self._waiting_since if self._feeding_since is None else self._feeding_since
+        return 0.0 if since is None else now - since
 
     async def caught_up(self) -> None:
         """Return once everything added is in the index."""
@@ -60,12 +75,14 @@ class IndexFeeder:
             await self._arrived.wait()
             self._arrived.clear()
             pending, self._pending = self._pending, []
+            self._feeding_since, self._waiting_since = self._waiting_since, None
             lsn, self._pending_rows = self._pending_lsn, 0
             self._room.set()
             removed, added, codes = merged(pending)
             if len(removed) or len(added):
                 await asyncio.to_thread(self._index.apply, removed, added, codes)
             self.lsn = lsn
+            self._feeding_since = None
             if not self._pending:
                 self._caught_up.set()
             await asyncio.sleep(FEED_SECONDS)

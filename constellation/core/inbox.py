@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
     from constellation.core.deltas import Delta, Receipt
     from constellation.core.errors import ConstellationError
 
@@ -19,6 +21,9 @@ GROUP_DELTAS: Final = 512
 
 class Sender(Protocol):
     """Who hears what became of a delta."""
+
+    trace: SpanContext | None
+    """The sampled trace that it is part of."""
 
     def settle(self, receipt: Receipt) -> None:
         """Take the receipt; what it says is durable."""

@@ -58,13 +58,20 @@ class Published:
     """What a federation published last."""
 
     def __init__(
-        self, round_: Round, anchors: Anchors, clusters: Clusters, trends: Sequence[Trend]
+        self,
+        round_: Round,
+        anchors: Anchors,
+        clusters: Clusters,
+        trends: Sequence[Trend],
+        closed_at: int,
     ) -> None:
         self.round = round_
         self.anchors = anchors
         self.clusters = clusters
         self.trends = trends
         """Strongest first; global ones and those of every region."""
+        self.closed_at = closed_at
+        """When the round's pulls ended: seconds since 1970."""
         self._centroids = unit(clusters.codes)
 
     def near(self, tastes: Embeddings, capacity: int) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from constellation.core.feeder import IndexFeeder
 from constellation.core.global_state import GlobalState
 from constellation.core.inbox import Inbox
 from constellation.core.patterns import WordKind
+from constellation.core.recall import measure
 from constellation.core.similar import SimilarSearch
 from constellation.core.stats import Stats
 from constellation.core.trends import Trend, trending
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from constellation.core.aggregate import AggregateUpdate
     from constellation.core.identity import Identity
     from constellation.core.published import Published
+    from constellation.core.recall import Recall
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.signals import HourlyRing
@@ -68,6 +70,8 @@ class ShardManager:
         self.inbox = Inbox()
         self.stats = Stats()
         self.draining = False
+        self.recall: Recall | None = None
+        """What the last probe of the index found."""
         self.committer = Committer(
             self.table,
             self.ring,
@@ -90,11 +94,13 @@ class ShardManager:
         ShardFullError for one device too many.
         """
         if self.draining:
+            self.stats.shed["draining"] += 1
             raise NotReadyError("this shard is draining: connect again, on a new channel")
         self.require_owned(device_id)
         if self.table.totals.devices < self.rules.max_devices:
             return
         if self.table.find_device(device_id) < 0:
+            self.stats.shed["devices"] += 1
             raise ShardFullError(
                 f"shard {self.identity.shard_id} has {self.table.totals.devices} devices, "
                 f"and MAX_DEVICES is {self.rules.max_devices}"
@@ -134,6 +140,15 @@ class ShardManager:
             expired += count
             log.info("devices_expired", count=count)
         return expired
+
+    async def probe_forever(self, interval_seconds: float) -> None:
+        """Measure the index's recall, again and again. Runs until cancelled."""
+        random = np.random.default_rng()
+        while True:
+            self.recall = await asyncio.to_thread(
+                measure, self.table, self.index, self.rules, random
+            )
+            await asyncio.sleep(interval_seconds)
 
     async def publish_forever(self, interval_seconds: float) -> None:
         """Work the trends out anew, and again. Runs until cancelled."""
@@ -212,6 +227,7 @@ class ShardManager:
             log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return
         if payload is not None:
+            self.stats.snapshot_at = time.time()
             log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
 
     async def snapshot_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.changes import is_shared
+from constellation.core.histogram import Histogram
 from constellation.encoding import ID_BYTES, Embeddings, unit
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _EVIDENCE_CAP: Final = 16
 _BATCH_QUERIES: Final = 64
 """Queries in one call of the index."""
 _BATCH_LIMIT: Final = 1024
+_SAMPLE_MARGIN: Final = 4
+"""Rows looked at for each that a sample returns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +71,8 @@ class SimilarSearch:
         self._secret = secret
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
+        self.search_seconds = Histogram()
+        """Micro-batches: one call of the index each."""
 
     def taste(self, device: int) -> Embeddings:
         """Return a device's strongest patterns: success times evidence, evidence capped."""
@@ -101,6 +107,20 @@ class SimilarSearch:
             chosen = self._usable(slots, lsn, without_device)
         return self._found(slots[chosen[:limit]], scores[chosen[:limit]])
 
+    def sample(self, limit: int) -> Found:
+        """Return up to so many shared patterns, evenly picked by slot: the same until one changes.
+
+        Looks at few rows more than it returns, so it may miss some where hardly any is shared.
+        """
+        used = self._table.free_patterns.used
+        looked_at = np.unique(
+            np.linspace(0, used - 1, min(used, limit * _SAMPLE_MARGIN)).astype(int)
+        )
+        shared = looked_at[self._usable(looked_at, self._table.totals.lsn, -1)]
+        shared = shared[~self._table.away[self._table.patterns["device"][shared]]]
+        picked = shared[np.linspace(0, len(shared) - 1, min(limit, len(shared))).astype(int)]
+        return self._found(picked, np.ones(len(picked), np.float32))
+
     def _usable(self, slots: Slots, lsn: int, without_device: int) -> NDArray[np.int64]:
         """Return which slots still hold what was found there, and may be shown to a device."""
         rows = self._table.patterns[slots]
@@ -126,7 +146,9 @@ class SimilarSearch:
     async def _search(self, batch: list[_Request]) -> None:
         queries = np.concatenate([request.queries for request in batch])
         limit = max(request.limit for request in batch)
+        started = time.perf_counter()
         scores, slots = await asyncio.to_thread(self._index.search, queries, limit)
+        self.search_seconds.observe(time.perf_counter() - started)
         start = 0
         for request in batch:
             end = start + len(request.queries)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from constellation.core.histogram import Histogram
+
 
 SECRET_BYTES: Final = 32
 
@@ -205,6 +207,9 @@ class PatternStore(StoreReader, Protocol):
     OutcomeUnknownError means that the answer was lost: after the next `take_epoch`, `totals` and
     the catalogue tell what is durable, and the lost write can no longer happen.
     """
+
+    sync_seconds: Histogram
+    """How long the last step of each commit took, which makes it durable; of memory nothing."""
 
     async def take_epoch(self) -> int:
         """Become the shard's one writer: from now on every earlier epoch is fenced.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.errors import FencedError, StoreFailedError
+from constellation.core.histogram import Histogram
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.core.store import (
     SECRET_BYTES,
@@ -35,6 +36,7 @@ class MemoryPatternStore:
     kind: Final = "memory"
 
     def __init__(self) -> None:
+        self.sync_seconds = Histogram()
         self._epoch = 0
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._totals = Totals()

@@ -15,6 +15,7 @@ from constellation.core.errors import (
     NotReadyError,
     OutcomeUnknownError,
 )
+from constellation.core.histogram import Histogram
 from constellation.core.store import SECRET_BYTES
 from constellation.storage import postgres_read as read
 from constellation.storage import postgres_write as write
@@ -231,6 +232,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
         lease: Lease,
     ) -> None:
         super().__init__(settings, place, lend)
+        self.sync_seconds = Histogram()
         self._statements = write.Statements(settings.dialect, settings.timeout_seconds)
         self._own = own
         self._lease = lease
@@ -250,6 +252,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
                 changes,
                 self._statements,
                 lease_seconds=self._lease.seconds,
+                synced=self.sync_seconds,
             )
 
     async def forget_changes(self, epoch: int, through_lsn: int) -> None:

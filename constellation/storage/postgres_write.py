@@ -7,6 +7,7 @@ make a takeover wait for the transaction, and a transaction that comes later see
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
+    from constellation.core.histogram import Histogram
     from constellation.core.patterns import Slots
     from constellation.core.store import (
         Changes,
@@ -103,6 +105,7 @@ async def write_changes(
     statements: Statements,
     *,
     lease_seconds: float,
+    synced: Histogram,
 ) -> None:
     """Commit the changes. The usual commit has patterns and devices only."""
     shard_id = fence.shard_id
@@ -113,7 +116,7 @@ async def write_changes(
     if len(changes.device_slots):
         rows = device_copy(changes.device_slots, changes.device_rows)
         await _copy(connection, statements.copy_devices, rows)
-    async with _committing(connection):
+    async with _committing(connection, synced):
         if len(changes.slots):
             await connection.execute(statements.put_patterns, (shard_id,))
         if len(changes.device_slots):
@@ -263,18 +266,23 @@ def _require_shard(row: tuple[Any, ...] | None, shard_id: int) -> tuple[Any, ...
 
 
 @asynccontextmanager
-async def _committing(connection: AsyncConnection) -> AsyncIterator[None]:
-    """Send what is done inside and COMMIT together.
+async def _committing(
+    connection: AsyncConnection, synced: Histogram | None = None
+) -> AsyncIterator[None]:
+    """Send what is done inside and COMMIT together; `synced` hears how long their answer took.
 
     Raises OutcomeUnknownError unless the server itself says that the transaction has failed:
     whatever else goes wrong may have gone wrong after COMMIT was done.
     """
     sent = False
+    started = time.perf_counter()
     try:
         async with connection.pipeline():
             yield
             sent = True
             await connection.execute("COMMIT")
+        if synced is not None:
+            synced.observe(time.perf_counter() - started)
     except psycopg.Error as error:
         if not sent or connection.pgconn.transaction_status == TransactionStatus.INERROR:
             raise

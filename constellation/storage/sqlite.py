@@ -18,6 +18,7 @@ from constellation.core.errors import (
     StoreFailedError,
     StoreInUseError,
 )
+from constellation.core.histogram import Histogram
 from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.storage import sqlite_read as read
 from constellation.storage import sqlite_write as write
@@ -75,6 +76,7 @@ class SqlitePatternStore:
     def __init__(
         self, database: Path, connection: sqlite3.Connection, writer: ThreadPoolExecutor
     ) -> None:
+        self.sync_seconds = Histogram()
         self._database = database
         self._connection = connection
         self._writer = writer
@@ -98,7 +100,9 @@ class SqlitePatternStore:
         return await self._read(read.read_totals)
 
     async def commit(self, epoch: int, changes: Changes) -> None:
-        await self._write(partial(write.write_changes, epoch=epoch, changes=changes))
+        await self._write(
+            partial(write.write_changes, epoch=epoch, changes=changes, synced=self.sync_seconds)
+        )
         rows = len(changes.slots) + len(changes.device_slots) + len(changes.freed)
         self._writer.submit(
             self._checkpoint, rows

@@ -7,6 +7,7 @@ of SQLite without the interpreter's lock; `executemany` would take that lock aga
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from constellation.core.histogram import Histogram
     from constellation.core.patterns import Slots
     from constellation.core.store import (
         Changes,
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what is done inside, or nothing of it."""
+def transaction(connection: sqlite3.Connection, synced: Histogram | None = None) -> Iterator[None]:
+    """Commit what is done inside, or nothing of it; `synced` hears how long COMMIT took."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        started = time.perf_counter()
         connection.execute("COMMIT")
+        if synced is not None:
+            synced.observe(time.perf_counter() - started)
     except BaseException:
         if connection.in_transaction:  # some failures roll back by themselves
             connection.execute("ROLLBACK")
@@ -49,9 +54,11 @@ def take_epoch(connection: sqlite3.Connection) -> int:
     return int(epoch)
 
 
-def write_changes(connection: sqlite3.Connection, epoch: int, changes: Changes) -> None:
+def write_changes(
+    connection: sqlite3.Connection, epoch: int, changes: Changes, synced: Histogram
+) -> None:
     """Commit the changes. The usual commit has patterns and devices only."""
-    with transaction(connection):
+    with transaction(connection, synced):
         _write_totals(connection, epoch, changes.totals)
         if len(changes.slots):
             connection.execute(

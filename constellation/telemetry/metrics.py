@@ -6,7 +6,7 @@ nothing beside the counting, and no value is kept twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import HistogramMetricFamily
 
 from constellation.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter
+
+    from constellation.core.histogram import Histogram
 
 Values = Iterable[tuple[float, Mapping[str, str]]]
 """Values with their labels, which come from small closed sets."""
@@ -48,13 +50,25 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """A histogram that is counted elsewhere, many observations at a time."""
+    """A histogram, or several that differ in their labels, counted elsewhere."""
 
     name: str
     help: str
-    read: Callable[[], tuple[list[tuple[str, float]], float]]
-    """Returns cumulative counts by upper bound, "+Inf" last, and the sum of what was observed."""
-    labels: Mapping[str, str]
+    label_names: Sequence[str]
+    read: Callable[[], Iterable[Counted]]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One histogram's counts."""
+
+    labels: Sequence[str]
+    """One for each of `label_names`."""
+    bounds: Sequence[float]
+    cumulative: Sequence[int]
+    """Values up to each bound, then all of them."""
+    total: float
+    """Sum of the values."""
 
 
 def one(read: Callable[[], float], **labels: str) -> Callable[[], Values]:
@@ -62,24 +76,47 @@ def one(read: Callable[[], float], **labels: str) -> Callable[[], Values]:
     return lambda: [(read(), labels)]
 
 
+def histogram(name: str, text: str, counted: Histogram, **labels: str) -> Buckets:
+    """Return one histogram as it is scraped."""
+    return Buckets(
+        name,
+        text,
+        list(labels),
+        lambda: [
+            Counted(list(labels.values()), counted.bounds, counted.cumulative(), counted.total)
+        ],
+    )
+
+
+class Metrics:
+    """What one process tells Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry, meter: Meter) -> None:
+        self.port = 0
+        self._registry = registry
+        self._meter = meter
+
+    def add(self, metrics: Iterable[Metric], histograms: Iterable[Buckets] = ()) -> None:
+        """Answer scrapes with these, too."""
+        for metric in metrics:
+            _observe(self._meter, metric)
+        for each in histograms:
+            self._registry.register(_Histogram(each))
+
+
 @contextmanager
-def metrics_served(
-    address: str, metrics: Iterable[Metric], histograms: Iterable[Buckets] = ()
-) -> Iterator[int]:
-    """Answer scrapes at METRICS_ADDR until the block is left; yields the port.
+def metrics_served(address: str) -> Iterator[Metrics]:
+    """Answer scrapes at METRICS_ADDR until the block is left: so far, about the process itself.
 
     Raises ConfigError when that address cannot be listened at.
     """
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     reader = PrometheusMetricReader(
         disable_target_info=True, scope_info_enabled=False, registry=registry
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    meter = provider.get_meter("constellation")
-    for metric in metrics:
-        _observe(meter, metric)
-    for histogram in histograms:
-        registry.register(_Histogram(histogram))
+    metrics = Metrics(registry, provider.get_meter("constellation"))
     host, _, port = address.rpartition(":")
     try:
         server, thread = start_http_server(int(port), host.strip("[]"), registry)
@@ -88,8 +125,9 @@ def metrics_served(
         raise ConfigError(
             f"METRICS_ADDR: cannot listen on {address}: {error.strerror or error}"
         ) from error
+    metrics.port = int(server.server_port)
     try:
-        yield int(server.server_port)
+        yield metrics
     finally:
         server.shutdown()
         server.server_close()
@@ -116,8 +154,10 @@ class _Histogram:
 
     def collect(self) -> Iterator[Any]:
         family = HistogramMetricFamily(
-            self._buckets.name, self._buckets.help, labels=list(self._buckets.labels)
+            self._buckets.name, self._buckets.help, labels=list(self._buckets.label_names)
         )
-        counts, total = self._buckets.read()
-        family.add_metric(list(self._buckets.labels.values()), counts, total)
+        for counted in self._buckets.read():
+            bounds = [f"{bound:g}" for bound in counted.bounds] + ["+Inf"]
+            counts = list(zip(bounds, counted.cumulative, strict=True))
+            family.add_metric(list(counted.labels), counts, counted.total)
         yield family

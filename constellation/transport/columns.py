@@ -232,9 +232,13 @@ def from_version(version: Version) -> pb.GlobalVersion:
 
 def from_found(found: Found, words: Words, encoding: Encoding) -> pb.PatternColumns:
     """Return patterns as other devices may see them: under pseudonyms, without their owners."""
-    rows = found.rows
+    return from_rows(found.rows, b"".join(found.pseudonyms), words, encoding)
+
+
+def from_rows(rows: PatternRows, ids: bytes, words: Words, encoding: Encoding) -> pb.PatternColumns:
+    """Return rows under some ids, 16 bytes each."""
     columns = pb.PatternColumns(
-        ids=b"".join(found.pseudonyms),
+        ids=ids,
         encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
         embeddings=_embedded(rows, encoding),
         success_rates=rows["success_rate"].tolist(),

@@ -43,6 +43,7 @@ def to_global(payload: bytes) -> Published:
         to_anchors(message.generation, message.codebook),
         _to_clusters(message.clusters),
         [_to_trend(trend) for trend in message.trends],
+        message.closed_at,
     )
 
 

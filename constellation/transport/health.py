@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -16,18 +17,19 @@ from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from constellation.core.shard import ShardManager
     from constellation.core.store import PatternStore
 
 log = structlog.get_logger(__name__)
 
+LIVENESS: Final = "liveness"
+"""The service of grpc.health.v1 that is SERVING as long as the process can answer at all."""
 PROBE_SECONDS: Final = 1.0
 """Between two looks at the store."""
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
+Parts = Callable[[], Sequence[pb.ComponentHealth]]
 
 
 class Health:
@@ -38,6 +40,8 @@ class Health:
         self.started = time.monotonic()
         self.store_latency = 0.0
         """Seconds of the last look at the store."""
+        self.parts: Parts = lambda: [self.traffic("")]
+        """How each part is. A process that starts has no other."""
         self._process = "starting"
         self._store = ""
         self._services = ("", *services)
@@ -51,6 +55,11 @@ class Health:
     def store_problem(self) -> str:
         """What the last look at the store found; empty when it answered."""
         return self._store.removeprefix("store: ")
+
+    async def starting(self, what: str = "starting") -> None:
+        """Be alive, and send no traffic yet."""
+        await self.servicer.set(LIVENESS, _SERVING)
+        await self.not_ready(what)
 
     async def ready(self) -> None:
         """Send traffic, as far as the process itself goes."""
@@ -78,6 +87,14 @@ class Health:
                 log.warning("store_away", problem=problem) if problem else log.info("store_back")
             await asyncio.sleep(PROBE_SECONDS)
 
+    def traffic(self, well: str) -> pb.ComponentHealth:
+        """Return whether the process takes traffic, as a part of it."""
+        return pb.ComponentHealth(
+            name="traffic",
+            status=pb.HEALTH_STATUS_DEGRADED if self.reason else pb.HEALTH_STATUS_HEALTHY,
+            message=self.reason or well,
+        )
+
     async def _tell(self) -> None:
         for service in self._services:
             await self.servicer.set(service, _NOT_SERVING if self.reason else _SERVING)
@@ -86,13 +103,11 @@ class Health:
 class HealthServicer(health_pb2_grpc.HealthServiceServicer):
     """Serves REST probes and operators."""
 
-    def __init__(self, health: Health, parts: Callable[[], list[pb.ComponentHealth]]) -> None:
+    def __init__(self, health: Health) -> None:
         self._health = health
-        self._parts = parts
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
-        parts = self._parts()
-        worst = max(parts, key=lambda part: part.status)
+        worst = max(self._health.parts(), key=lambda part: part.status)
         return pb.GetHealthResponse(status=worst.status, message=f"{worst.name}: {worst.message}")
 
     async def GetReadiness(
@@ -103,55 +118,18 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
     async def GetLiveness(
         self, request: pb.GetLivenessRequest, context: Any
     ) -> pb.GetLivenessResponse:
-        uptime = _duration(time.monotonic() - self._health.started)
+        uptime = to_duration(time.monotonic() - self._health.started)
         return pb.GetLivenessResponse(live=True, uptime=uptime)
 
     async def GetDetailedHealth(
         self, request: pb.GetDetailedHealthRequest, context: Any
     ) -> pb.GetDetailedHealthResponse:
-        parts = self._parts()
+        parts = self._health.parts()
         return pb.GetDetailedHealthResponse(
             status=max(part.status for part in parts), components=parts
         )
 
 
-def shard_parts(
-    health: Health, shard: ShardManager, streams: Callable[[], int]
-) -> list[pb.ComponentHealth]:
-    """Return how each part of a shard is."""
-    return [_store(health, shard), _index(shard), traffic(health, f"{streams()} open")]
-
-
-def traffic(health: Health, well: str) -> pb.ComponentHealth:
-    """Return whether the process takes traffic, as a part of it."""
-    return pb.ComponentHealth(
-        name="streams",
-        status=pb.HEALTH_STATUS_DEGRADED if health.reason else pb.HEALTH_STATUS_HEALTHY,
-        message=health.reason or well,
-    )
-
-
-def _store(health: Health, shard: ShardManager) -> pb.ComponentHealth:
-    """Tell what the last look found: one for each call would be a load of its own."""
-    problem, totals = health.store_problem, shard.table.totals
-    well = f"{shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
-    return pb.ComponentHealth(
-        name="store",
-        status=pb.HEALTH_STATUS_UNHEALTHY if problem else pb.HEALTH_STATUS_HEALTHY,
-        message=problem or well,
-        latency=_duration(health.store_latency),
-    )
-
-
-def _index(shard: ShardManager) -> pb.ComponentHealth:
-    behind = shard.table.totals.lsn - shard.feeder.lsn
-    return pb.ComponentHealth(
-        name="index",
-        status=pb.HEALTH_STATUS_HEALTHY,
-        message=f"{shard.index.kind}, {len(shard.index)} patterns, "
-        f"{behind} commits behind the store",
-    )
-
-
-def _duration(seconds: float) -> Duration:
+def to_duration(seconds: float) -> Duration:
+    """Return seconds as a message."""
     return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))

@@ -1,7 +1,8 @@
-"""Listener: the gRPC server of a process, before it has services of its own."""
+"""Listener: the gRPC and REST ports of a process, open from its start to its end."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,11 +10,21 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from constellation.core.errors import ConfigError
-from constellation.transport.status import StatusInterceptor
+from constellation.core.errors import ConfigError, NotReadyError
+from constellation.transport import spans
+from constellation.transport.health import Health, HealthServicer
+from constellation.transport.interceptor import MethodInterceptor
+from constellation.transport.rest_listener import rest_served
+from constellation.transport.status import guarded
+from constellation.v1 import health_pb2 as constellation_health_pb2
+from constellation.v1 import health_pb2_grpc as constellation_health_pb2_grpc
+from constellation.v1 import process_pb2, process_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from constellation.transport.calls import Calls
+    from constellation.transport.process import ProcessServicer
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or two servers share a port without an error
@@ -31,6 +42,11 @@ OPTIONS: Final = (
     ("grpc.http2.lookahead_bytes", 16_384),
 )
 """shared by every listener; the values and their reasons are in docs/protocol.md."""
+STANDARD: Final = (
+    constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
+    process_pb2.DESCRIPTOR.services_by_name["ProcessService"].full_name,
+)
+"""The services of every process."""
 
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is bound, not bound to
 
@@ -44,21 +60,100 @@ class Ports:
     metrics: int
 
 
-def make_server(max_calls: int) -> grpc.aio.Server:
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Open ports. Health is answered; `services` takes what else is served, once it can be."""
+
+    server: grpc.aio.Server
+    services: LateServices
+    grpc_port: int
+    rest_port: int
+
+
+class LateServices(grpc.GenericRpcHandler):
+    """Services that are added while a server runs; their callers are told to wait until then.
+
+    The generated `add_…_to_server` functions take it for a server.
+    """
+
+    def __init__(self, names: Sequence[str], reason: Callable[[], str]) -> None:
+        self._waiting = set(names)
+        self._reason = reason
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._turned_away: Any = grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Serve these from now on."""
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, _: Mapping[str, Any]) -> None:
+        """Stop turning callers of a service away: its generic handlers do the rest."""
+        self._waiting.discard(service)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return who answers a call, None when nobody ever does."""
+        for handler in self._handlers:
+            if (found := handler.service(handler_call_details)) is not None:
+                return found
+        if handler_call_details.method.rpartition("/")[0].strip("/") in self._waiting:
+            return self._turned_away
+        return None
+
+    async def _refuse(self, _: Any, __: Any) -> None:
+        raise NotReadyError(self._reason() or "not ready yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """What a process opens its ports with."""
+
+    grpc_addr: str
+    rest_addr: str
+    services: Sequence[str]
+    """Full names of what it serves beside STANDARD."""
+    max_calls: int
+    """Calls at once."""
+
+
+@asynccontextmanager
+async def listening(
+    front: Front, health: Health, process: ProcessServicer, calls: Calls
+) -> AsyncIterator[Listener]:
+    """Open the ports of a process until the block is left; whoever leaves it has stopped `server`.
+
+    Raises ConfigError for an address that cannot be listened at.
+    """
+    server = make_server(front.max_calls, calls)
+    late = LateServices(front.services, lambda: health.reason)
+    server.add_generic_rpc_handlers((late,))
+    constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
+        HealthServicer(health), server
+    )
+    process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
+    names = (*front.services, *STANDARD)
+    _serve_standard(server, health.servicer, names)
+    await health.starting()
+    port = bind(server, front.grpc_addr)
+    await server.start()
+    try:
+        local = local_address(front.grpc_addr, port)
+        async with rest_served(front.rest_addr, local, names) as rest_port:
+            yield Listener(server, late, port, rest_port)
+    finally:
+        await server.stop(grace=0)
+
+
+def make_server(max_calls: int, calls: Calls) -> grpc.aio.Server:
     """Return a server that answers at most so many calls at once, errors as statuses."""
+    wraps = [calls.counted, spans.spanned] if spans.are_made() else [calls.counted]
     return grpc.aio.server(
-        interceptors=[StatusInterceptor()], options=OPTIONS, maximum_concurrent_rpcs=max_calls
+        interceptors=[MethodInterceptor([*wraps, guarded])],
+        options=OPTIONS,
+        maximum_concurrent_rpcs=max_calls,
     )
 
 
-def serve_standard(server: grpc.aio.Server, health: Any, services: Sequence[str]) -> None:
-    """Serve grpc.health.v1 and reflection."""
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection((*services, own, reflection.SERVICE_NAME), server)
-
-
-def local_address(address: str, port: int) -> str:
+def local_address(address: str, port: int | str) -> str:
     """Return where a process reaches its own listener at `address`, bound to a port."""
     host = address.rpartition(":")[0]
     return f"{_WILDCARDS.get(host, host)}:{port}"
@@ -73,3 +168,10 @@ def bind(server: grpc.aio.Server, address: str) -> int:
             f"GRPC_ADDR: cannot listen on {address}: the port is in use, or the address "
             "is not this machine's"
         ) from error
+
+
+def _serve_standard(server: grpc.aio.Server, health: Any, services: Sequence[str]) -> None:
+    """Serve grpc.health.v1 and reflection."""
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection((*services, own, reflection.SERVICE_NAME), server)

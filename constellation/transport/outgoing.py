@@ -47,6 +47,11 @@ class Outgoing:
         """Say whether the last update has not been written yet: another may take its place."""
         return self._update is not None
 
+    def waiting_bytes(self) -> int:
+        """Return the bytes of what waits."""
+        frames = (*self._control, self._ack, self._update, self._last)
+        return sum(frame.ByteSize() for frame in frames if frame is not None)
+
     def control(self, frame: pb.SyncResponse) -> None:
         """Send a welcome, throttle, redirect or drain."""
         self._control.append(frame)

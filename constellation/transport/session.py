@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.duration_pb2 import Duration
 
+from constellation.core import tracing
 from constellation.core.deltas import Receipt, Verdict
 from constellation.core.errors import (
     ConstellationError,
@@ -73,6 +74,7 @@ class Session:
         now: float,
     ) -> None:
         self.outgoing = outgoing
+        self.trace = tracing.current()
         self.device_id = b""
         """Empty before Hello."""
         self.ended = False
@@ -215,8 +217,12 @@ class Session:
         try:
             self._shard.admit(device_id)
         except NotOwnerError as error:
+            self._shard.stats.hellos["redirected"] += 1
             self._redirect(error)
             return
+        except ConstellationError:
+            self._shard.stats.hellos["refused"] += 1
+            raise
         to_acked(hello.last_acked_seq)
         self.device_id = device_id
         self._incarnation = incarnation
@@ -224,6 +230,9 @@ class Session:
         self._resync = welcome.resync_full
         self._next_seq = welcome.expected_seq
         self._through_seq = welcome.expected_seq - 1
+        stats = self._shard.stats
+        stats.hellos["welcomed"] += 1
+        stats.resyncs += welcome.resync_full
         self.outgoing.control(pb.SyncResponse(welcome=welcome))
         self._streams.opened(self)
         if self.held.version == self._shard.globals.version:
@@ -235,7 +244,7 @@ class Session:
         seq = delta.seq
         if 0 < seq < self._next_seq:
             if seq <= self._through_seq:
-                self._shard.stats.deltas_duplicate += 1
+                self._shard.stats.deltas[Verdict.DUPLICATE] += 1
                 self.outgoing.ack(self._through_seq, self._next_seq, resync_full=self._resync)
             return  # or its ack is on the way
         if seq > self._next_seq:
@@ -270,6 +279,8 @@ class Session:
         if self._withheld:
             self._withheld = False
             self._streams.wants_update(self)
+        stats = self._shard.stats
+        stats.global_acks["refused" if ack.HasField("error") else "applied"] += 1
         if ack.HasField("error"):
             self._refused = held.version
             return

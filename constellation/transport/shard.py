@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from constellation.core.deltas import Verdict
 from constellation.core.errors import InvalidInputError, NotFoundError
 from constellation.encoding import DIMENSION, Encoding, unit
 from constellation.placement import map_version
@@ -24,6 +25,7 @@ from constellation.transport.columns import (
     to_device_id,
     to_queries,
 )
+from constellation.transport.inspection import Inspection
 from constellation.v1 import shard_pb2 as pb
 from constellation.v1 import shard_pb2_grpc
 
@@ -61,6 +63,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self._shard = shard
         self._streams = streams
         self._process = process
+        self._inspection = Inspection(shard, streams.device_ids)
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoResponse:
         shard = self._shard
@@ -82,6 +85,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
         shard, stats = self._shard, self._shard.stats
+        applied = stats.deltas[Verdict.APPLIED]
         latency = stats.latency(asyncio.get_running_loop().time())
         active = await asyncio.to_thread(
             shard.active_devices, self._streams.device_ids(), time.time()
@@ -97,10 +101,10 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             sync_latency_mean_seconds=latency.mean_seconds if latency else None,
             sync_latency_p99_seconds=latency.p99_seconds if latency else None,
             commits=stats.commits,
-            deltas_per_commit=stats.deltas_applied / stats.commits if stats.commits else None,
-            deltas_applied=stats.deltas_applied,
-            deltas_duplicate=stats.deltas_duplicate,
-            patterns_rejected=stats.patterns_rejected,
+            deltas_per_commit=applied / stats.commits if stats.commits else None,
+            deltas_applied=applied,
+            deltas_duplicate=stats.deltas[Verdict.DUPLICATE],
+            patterns_rejected=stats.rejected.total(),
             recovery_seconds=stats.recovery_seconds,
             index_kind=shard.index.kind,
             lsn=shard.table.totals.lsn,
@@ -161,6 +165,30 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             patterns=from_found(found, shard.table.words, Encoding.INT8),
             similarities=found.similarities.tolist(),
         )
+
+    async def ListDevices(
+        self, request: pb.ListDevicesRequest, context: Any
+    ) -> pb.ListDevicesResponse:
+        return self._inspection.list_devices(request)
+
+    async def GetDevice(self, request: pb.GetDeviceRequest, context: Any) -> pb.GetDeviceResponse:
+        return self._inspection.get_device(request)
+
+    async def SamplePatterns(
+        self, request: pb.SamplePatternsRequest, context: Any
+    ) -> pb.SamplePatternsResponse:
+        return self._inspection.sample_patterns(request)
+
+    async def ListTrends(
+        self, request: pb.ListTrendsRequest, context: Any
+    ) -> pb.ListTrendsResponse:
+        now_hour = int(time.time()) // 3600
+        return await asyncio.to_thread(self._inspection.list_trends, request, now_hour)
+
+    async def ListClusters(
+        self, request: pb.ListClustersRequest, context: Any
+    ) -> pb.ListClustersResponse:
+        return self._inspection.list_clusters(request)
 
     async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.DrainResponse:
         sent = request.spread

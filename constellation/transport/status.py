@@ -1,4 +1,4 @@
-"""Errors as gRPC statuses: one table, and one interceptor that applies it to every call."""
+"""Errors as gRPC statuses: one table, and what applies it to every call."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from constellation.core import errors
 from constellation.core.errors import ConstellationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from grpc.aio import ServicerContext
+
+    from constellation.transport.interceptor import Behaviour, CallKind
 
 log = structlog.get_logger(__name__)
 
@@ -93,52 +95,25 @@ async def status_on_error(method: str, context: ServicerContext[Any, Any]) -> As
         await context.abort(_Code.INTERNAL, "internal error")
 
 
-class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler in `status_on_error`."""
+def guarded(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
+    """Return a behaviour inside `status_on_error`, whatever it raises."""
+    if isasyncgenfunction(behaviour):
+        return _guarded_stream(method, behaviour)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:  # what `continuation` returns
-        handler: Any = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/constellation."):
-            return handler
-        behaviour, wrap = _parts(handler)
-        method = handler_call_details.method
-        guard = _guarded_stream if isasyncgenfunction(behaviour) else _guarded
-        guarded = guard(method, behaviour)
-        return wrap(guarded, handler.request_deserializer, handler.response_serializer)
-
-
-def _parts(handler: Any) -> tuple[Any, Any]:
-    """Return a handler's method, and what makes a handler of another one like it."""
-    kinds = (
-        (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
-        (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
-        (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
-        (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
-    )
-    return next((behaviour, wrap) for behaviour, wrap in kinds if behaviour is not None)
-
-
-def _guarded(method: str, behaviour: Any) -> Any:
-    async def guarded(request: Any, context: ServicerContext[Any, Any]) -> Any:
+    async def guard(request: Any, context: ServicerContext[Any, Any]) -> Any:
         async with status_on_error(method, context):
             return await behaviour(request, context)
 
-    return guarded
+    return guard
 
 
-def _guarded_stream(method: str, behaviour: Any) -> Any:
-    async def guarded(request: Any, context: ServicerContext[Any, Any]) -> Any:
+def _guarded_stream(method: str, behaviour: Behaviour) -> Behaviour:
+    async def guard(request: Any, context: ServicerContext[Any, Any]) -> Any:
         async with status_on_error(method, context):
             async for response in behaviour(request, context):
                 yield response
 
-    return guarded
+    return guard
 
 
 async def _abort(context: ServicerContext[Any, Any], error: ConstellationError) -> None:

@@ -7,7 +7,7 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from constellation.core.errors import ShardFullError, SupersededError
+from constellation.core.errors import ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.updates import is_nothing, to_update
 
 if TYPE_CHECKING:
@@ -45,9 +45,14 @@ class OpenStreams:
         """Return the devices that said Hello."""
         return list(self._by_device)
 
+    def waiting_bytes(self) -> int:
+        """Return the bytes of frames that wait to be written. Looks at every stream."""
+        return sum(session.outgoing.waiting_bytes() for session in list(self._all))
+
     def enter(self, session: Session) -> None:
         """Take in a new stream; raises ShardFullError when there are too many."""
         if len(self._all) >= self._limits.max_streams:
+            self._shard.stats.shed["streams"] += 1
             raise ShardFullError(
                 f"{len(self._all)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
             )
@@ -109,6 +114,7 @@ class OpenStreams:
             for number, session in enumerate(list(self._all)):
                 error = session.overdue(loop.time())
                 if error is not None:
+                    self._shard.stats.slow_readers += isinstance(error, SlowReaderError)
                     session.fail(error)
                 if number % _PAUSE == _PAUSE - 1:
                     await asyncio.sleep(0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc.aio import ServicerContext
 
+from constellation.core import tracing
 from constellation.core.deltas import Receipt, Verdict
 from constellation.core.errors import (
     ConstellationError,
@@ -22,6 +23,7 @@ from constellation.transport.columns import (
     to_device_id,
     to_incarnation,
 )
+from constellation.transport.interceptor import CallKind
 from constellation.transport.outgoing import Outgoing
 from constellation.transport.session import Session, to_held, to_reader, to_welcome
 from constellation.transport.updates import to_update
@@ -29,14 +31,17 @@ from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from constellation.core.shard import ShardManager
+    from constellation.transport.calls import Calls
     from constellation.transport.limits import Limits
+    from constellation.transport.outgoing import Write
     from constellation.transport.streams import OpenStreams
 
 SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
 
+_SYNC_METHOD: Final = "/constellation.v1.SyncService/Sync"
 _CANCEL_GRACE_SECONDS: Final = 0.01
 """After an end without Bye: a cancelled stream hears of it within a millisecond."""
 
@@ -44,15 +49,18 @@ _CANCEL_GRACE_SECONDS: Final = 0.01
 class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     """Serves set-top boxes."""
 
-    def __init__(self, shard: ShardManager, limits: Limits, streams: OpenStreams) -> None:
+    def __init__(
+        self, shard: ShardManager, limits: Limits, streams: OpenStreams, calls: Calls
+    ) -> None:
         self._shard = shard
+        self._frames = calls.of(_SYNC_METHOD, CallKind.BIDI_STREAM)
         self._limits = limits
         self._streams = streams
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        outgoing = Outgoing(context.write, task.cancel)
+        outgoing = Outgoing(self._counted(context.write), task.cancel)
         session = Session(self._shard, self._limits, self._streams, outgoing, loop.time())
         try:
             self._streams.enter(session)
@@ -124,11 +132,22 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         getattr(response, "global").CopyFrom(from_version(self._shard.globals.version))
         return response
 
+    def _counted(self, write: Write) -> Write:
+        """Return what writes a frame and counts it."""
+        frames = self._frames
+
+        def counted(frame: pb.SyncResponse) -> Coroutine[Any, None, None]:
+            frames.sent += 1
+            return write(frame)
+
+        return counted
+
     async def _read(self, session: Session, context: SyncContext) -> None:
         """Hand frames to the session until the device is gone."""
         loop, inbox = asyncio.get_running_loop(), self._shard.inbox
         read: Callable[[], Awaitable[Any]] = context.read  # the stubs do not know that EOF may come
         while (frame := await read()) is not grpc.aio.EOF:
+            self._frames.received += 1
             session.receive(frame, loop.time())
             if inbox.is_full:
                 await inbox.has_room()
@@ -143,6 +162,7 @@ class _Waiting:
 
     def __init__(self, receipt: asyncio.Future[Receipt]) -> None:
         self.receipt = receipt
+        self.trace = tracing.current()
 
     def settle(self, receipt: Receipt) -> None:
         if self.receipt.done():

@@ -275,7 +275,7 @@ def _published(round_id: int, *trends: Trend) -> Published:
         genres=[],
         content_ids=[],
     )
-    return Published(Round(1, round_id), Anchors(1, 0, numbers, rows), clusters, trends)
+    return Published(Round(1, round_id), Anchors(1, 0, numbers, rows), clusters, trends, 0)
 
 
 def _federated(content_id: str, score: float, region: str = "") -> Trend:

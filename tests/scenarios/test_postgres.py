@@ -12,6 +12,7 @@ import grpc
 import psycopg
 import pytest
 
+from constellation.core.deltas import Verdict
 from constellation.core.patterns import WordKind
 from constellation.storage import migrations
 from constellation.storage.dialect import PGVECTOR
@@ -265,7 +266,7 @@ async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
 
         assert resent.through_seq == 2
         stats = shard.manager.stats
-        assert (stats.deltas_applied, stats.deltas_duplicate) == (2, int(written))
+        assert (stats.deltas[Verdict.APPLIED], stats.deltas[Verdict.DUPLICATE]) == (2, int(written))
         assert stats.unknown_commits == 1
         assert shard.manager.table.totals.patterns == 2
         assert shard.manager.ring.count(WordKind.CONTENT, _hour(), 1) == 1

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Waiting:
     """A sender that can be awaited."""
 
+    trace = None
+
     def __init__(self) -> None:
         self.receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from constellation.config import Count
 from constellation.server import SERVICES
+from constellation.transport.globals import to_global
+from constellation.v1 import aggregates_pb2
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
+from constellation.v1 import patterns_pb2 as patterns
+from tests.conftest import running
+from tests.devices import stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +56,7 @@ async def test_a_shard_that_drains_is_alive_and_not_ready(
     health = await probe.GetHealth(pb.GetHealthRequest())
     assert await standard(channel) == {NOT_SERVING}
     assert (ready.ready, ready.reason) == (False, "draining")
-    assert (health.status, health.message) == (pb.HEALTH_STATUS_DEGRADED, "streams: draining")
+    assert (health.status, health.message) == (pb.HEALTH_STATUS_DEGRADED, "traffic: draining")
     assert (await probe.GetLiveness(pb.GetLivenessRequest())).live
 
 
@@ -77,11 +85,63 @@ async def test_each_part_is_told_with_figures(durable_shard: RunningShard, tmp_p
     async with grpc.aio.insecure_channel(f"127.0.0.1:{durable_shard.port}") as channel:
         told = await own.HealthServiceStub(channel).GetDetailedHealth(pb.GetDetailedHealthRequest())
 
-    parts = {part.name: part.message for part in told.components}
+    parts = {part.name: part for part in told.components}
     assert told.status == pb.HEALTH_STATUS_HEALTHY
-    assert parts == {
+    assert {part.status for part in told.components} == {pb.HEALTH_STATUS_HEALTHY}
+    disk = parts.pop("disk")
+    assert re.fullmatch(r"[0-9.]+ of [0-9.]+ GB free", disk.message)
+    assert disk.HasField("latency")
+    assert parts["store"].HasField("latency")
+    assert {name: part.message for name, part in parts.items()} == {
         "store": "sqlite at commit 0, 0 patterns",
-        "index": "exact, 0 patterns, 0 commits behind the store",
-        "streams": "0 open",
+        "index": "exact, 0 patterns, 0 commits behind",
+        "streams": "0 open, MAX_STREAMS is 50000",
+        "federation": "no global yet",
+        "traffic": "taken",
     }
     assert (tmp_path / "shard").is_dir()
+
+
+async def test_many_streams_degrade_health_before_they_are_refused() -> None:
+    async with (
+        running(max_streams=Count(7)) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for device in range(6):
+            await (await stack.enter_async_context(stream(channel))).open(device)
+
+        told = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
+
+        assert (told.status, told.message) == (
+            pb.HEALTH_STATUS_DEGRADED,
+            "streams: 6 open, MAX_STREAMS is 7",
+        )
+        assert await standard(channel) == {SERVING}
+
+
+async def test_an_old_global_degrades_health(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
+    clusters = aggregates_pb2.GlobalClusters(patterns=none)
+    sent = aggregates_pb2.Global(generation=1, round_id=4, closed_at=1, clusters=clusters)
+    shard.manager.resume(to_global(sent.SerializeToString()))
+
+    told = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
+
+    assert told.status == pb.HEALTH_STATUS_DEGRADED
+    assert re.fullmatch(
+        r"federation: round 4 is \d+ seconds old, GLOBAL_MAX_AGE_SECONDS is 9000", told.message
+    )
+
+
+async def test_liveness_has_a_service_of_its_own(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    probe: Any = health_pb2_grpc.HealthStub(channel)
+
+    await shard.health.not_ready("draining")
+
+    answer = await probe.Check(health_pb2.HealthCheckRequest(service="liveness"))
+    assert answer.status == SERVING

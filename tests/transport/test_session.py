@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.cursors import Cursor
+from constellation.core.deltas import Verdict
 from constellation.core.identity import Identity
 from constellation.core.recovery import recover
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.storage.memory import MemoryPatternStore
+from constellation.transport.calls import Calls
 from constellation.transport.limits import Limits
 from constellation.transport.outgoing import Outgoing
 from constellation.transport.session import Session
@@ -131,7 +133,7 @@ class World:
         limits = Limits(max_inflight_deltas=1000)
         self.manager = manager
         self.streams = OpenStreams(manager, limits)
-        self.unary = SyncServicer(manager, limits, self.streams)
+        self.unary = SyncServicer(manager, limits, self.streams, Calls())
         self.limits = limits
         self.devices = [Device(number) for number in range(DEVICES)]
         self.sessions: dict[int, Session] = {}
@@ -233,7 +235,7 @@ class World:
             if cursor is not None:
                 made = self.lives[device.number, cursor.incarnation]
                 assert self.stored(device) == folded(made[: cursor.seq])
-        assert self.manager.stats.deltas_applied <= len(self.sent) + self.barriers
+        assert self.manager.stats.deltas[Verdict.APPLIED] <= len(self.sent) + self.barriers
         assert await self.manager.store.totals() == self.manager.table.totals
 
 

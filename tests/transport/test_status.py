@@ -12,8 +12,9 @@ from google.rpc import error_details_pb2
 
 from constellation.core import errors
 from constellation.core.errors import ConstellationError, InvalidInputError, NotOwnerError
+from constellation.transport.interceptor import MethodInterceptor
 from constellation.transport.listener import OPTIONS
-from constellation.transport.status import STATUSES, StatusInterceptor, cause_of, details_of
+from constellation.transport.status import STATUSES, cause_of, details_of, guarded
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 from tests.devices import reason_in, reason_of
@@ -56,7 +57,7 @@ async def streamed(stub: Any) -> Any:
 async def ended_with(error: Exception, method: Callable[[Any], Awaitable[Any]]) -> Any:
     """Return a call that a server ended by raising this."""
     failing = Failing(error)  # type: ignore[abstract]  # the other methods are not called
-    server = grpc.aio.server(interceptors=[StatusInterceptor()])
+    server = grpc.aio.server(interceptors=[MethodInterceptor([guarded])])
     sync_pb2_grpc.add_SyncServiceServicer_to_server(failing, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

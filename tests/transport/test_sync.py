@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from constellation.core.deltas import Verdict
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
@@ -51,8 +52,8 @@ async def test_a_resent_delta_is_acked_as_a_duplicate(
         ack = await device.push(1, [Pattern(1)])
 
         assert ack.through_seq == 1
-        assert shard.manager.stats.deltas_applied == 1
-        assert shard.manager.stats.deltas_duplicate == 1
+        assert shard.manager.stats.deltas[Verdict.APPLIED] == 1
+        assert shard.manager.stats.deltas[Verdict.DUPLICATE] == 1
 
 
 async def test_a_gap_is_answered_with_the_expected_seq(channel: grpc.aio.Channel) -> None:
@@ -294,7 +295,7 @@ async def test_many_deltas_in_flight_share_commits(
         while through < 30:
             through = (await device.expect("delta_ack")).through_seq
 
-        assert shard.manager.stats.deltas_applied == 30
+        assert shard.manager.stats.deltas[Verdict.APPLIED] == 30
         assert shard.manager.stats.commits < 30
 
 

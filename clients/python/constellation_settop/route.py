@@ -14,6 +14,7 @@ from constellation_settop.parting import Parting
 
 if TYPE_CHECKING:
     from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
+    from constellation_settop.settings import SyncSettings
 
 log = logging.getLogger("constellation_settop")
 
@@ -24,11 +25,11 @@ MISSES_BEFORE_HOME: Final = 3
 class Route:
     """Where to connect next, and what to say so that a proxy finds the shard."""
 
-    def __init__(self, address: str, device_id: bytes, credential: str | None) -> None:
+    def __init__(self, address: str, device_id: bytes, settings: SyncSettings) -> None:
         self.address = address
         self._home = address
         self._device_id = device_id
-        self._credential = credential
+        self._settings = settings
         self._shards: dict[int, str] | None = None
         self._misses = self._redirects = 0
 
@@ -50,8 +51,10 @@ class Route:
         if self._shards:
             owner = placement.owner(self._device_id, self._shards)
             metadata.append(("x-constellation-shard", str(owner)))
-        if self._credential is not None:
-            metadata.append(("authorization", f"Bearer {self._credential}"))
+        if self._settings.credential is not None:
+            metadata.append(("authorization", f"Bearer {self._settings.credential}"))
+        if (traceparent := self._settings.traceparent()) is not None:
+            metadata.append(("traceparent", traceparent))
         return metadata
 
     def arrived(self) -> None:

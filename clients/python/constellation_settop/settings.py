@@ -28,4 +28,6 @@ class SyncSettings:
     """None is a connection in clear text."""
     on_ack: Callable[[int, float], None] | None = None
     """Called with seq, and seconds from the frame to its ack."""
+    traceparent: Callable[[], str | None] = lambda: None
+    """Called once for each connection: W3C Trace Context, for hosts that trace what they do."""
     random: Random = field(default_factory=Random)

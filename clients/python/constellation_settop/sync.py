@@ -35,7 +35,7 @@ class Sync:
 
     def __init__(self, address: str, outbox: Outbox, settings: SyncSettings) -> None:
         self.outbox = outbox
-        self._route = Route(address, outbox.device_id, settings.credential)
+        self._route = Route(address, outbox.device_id, settings)
         self._settings = settings
         self._backoff = Backoff(
             settings.backoff_base_seconds, settings.backoff_cap_seconds, settings.random

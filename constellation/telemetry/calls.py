@@ -1,0 +1,84 @@
+"""The metrics of a process's gRPC calls, under the names of go-grpc-prometheus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from constellation.telemetry.metrics import Buckets, Counted, Kind, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from constellation.core.histogram import Histogram
+    from constellation.telemetry.metrics import Values
+
+_LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")
+
+
+class MethodCalls(Protocol):
+    """What is counted of one method."""
+
+    method: str
+    service: str
+    started: int
+    received: int
+    sent: int
+    seconds: Histogram
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def handled(self) -> Mapping[str, int]: ...
+
+
+class Calls(Protocol):
+    """What is counted of every method."""
+
+    def methods(self) -> Sequence[MethodCalls]: ...
+
+
+def call_metrics(calls: Calls) -> list[Metric]:
+    """Return how many calls there were, how they ended, and their messages."""
+
+    def counter(name: str, text: str, field: str) -> Metric:
+        def read() -> Values:
+            return [(getattr(each, field), _labels(each)) for each in calls.methods()]
+
+        return Metric(f"grpc_server_{name}", Kind.COUNTER, text, read)
+
+    return [
+        counter("started", "Calls that began.", "started"),
+        counter("msg_received", "Messages of clients.", "received"),
+        counter("msg_sent", "Messages to clients.", "sent"),
+        Metric(
+            "grpc_server_handled",
+            Kind.COUNTER,
+            "Calls that ended, by their status.",
+            lambda: [
+                (count, {**_labels(each), "grpc_code": code})
+                for each in calls.methods()
+                for code, count in list(each.handled.items())
+            ],
+        ),
+    ]
+
+
+def call_histograms(calls: Calls) -> list[Buckets]:
+    """Return how long unary calls took."""
+
+    def read() -> Iterable[Counted]:
+        for each in calls.methods():
+            if each.kind == "unary":
+                yield Counted(
+                    list(_labels(each).values()),
+                    each.seconds.bounds,
+                    each.seconds.cumulative(),
+                    each.seconds.total,
+                )
+
+    return [Buckets("grpc_server_handling_seconds", "How long unary calls took.", _LABELS, read)]
+
+
+def _labels(each: MethodCalls) -> dict[str, str]:
+    return dict(zip(_LABELS, (str(each.kind), each.service, each.method), strict=True))

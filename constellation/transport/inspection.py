@@ -1,0 +1,174 @@
+"""Inspection: what operators see of a shard's devices, patterns, trends and clusters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.errors import InvalidInputError, NotFoundError
+from constellation.core.patterns import WordKind
+from constellation.core.signals import HOURS
+from constellation.encoding import ID_BYTES, Encoding
+from constellation.transport.columns import from_found, from_rows, to_device_id
+from constellation.transport.globals import from_clusters, from_trends
+from constellation.v1 import patterns_pb2 as patterns
+from constellation.v1 import shard_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from constellation.core.patterns import Slots
+    from constellation.core.shard import ShardManager
+    from constellation.core.trends import Trend
+
+_PAGE_SIZE: Final = 100
+_MAX_PAGE_SIZE: Final = 1000
+_SAMPLE_SIZE: Final = 1000
+_MAX_SAMPLE_SIZE: Final = 2000
+"""0.9 MB of patterns: a message may have 4 MiB."""
+_SCAN_ROWS: Final = 65_536
+
+
+class Inspection:
+    """Answers operators from memory; the store is not asked."""
+
+    def __init__(self, shard: ShardManager, connected: Callable[[], Iterable[bytes]]) -> None:
+        self._shard = shard
+        self._connected = connected
+
+    def list_devices(self, request: pb.ListDevicesRequest) -> pb.ListDevicesResponse:
+        """Return a page of devices, in the order of their rows; a page token is a row number."""
+        size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
+        start = _to_row(request.page_token)
+        connected = frozenset(self._connected())
+        if request.connected_only:
+            page = self._connected_rows(connected, start)[: size + 1]
+        else:
+            page = self._rows(start, size + 1)
+        return pb.ListDevicesResponse(
+            devices=[self._device(int(row), connected) for row in page[:size]],
+            next_page_token=str(page[size]) if len(page) > size else "",
+        )
+
+    def get_device(self, request: pb.GetDeviceRequest) -> pb.GetDeviceResponse:
+        """Return one device with its patterns, newest first."""
+        device_id = to_device_id(request.device_id)
+        row = self._shard.table.find_device(device_id)
+        if row < 0:
+            raise NotFoundError(f"no device {device_id.hex()} has synced here")
+        table = self._shard.table
+        rows = table.patterns[table.holding(np.array([row])).slots]
+        rows = rows[np.argsort(-rows["updated_at"].astype(np.int64), kind="stable")]
+        return pb.GetDeviceResponse(
+            device=self._device(row, frozenset(self._connected())),
+            patterns=from_rows(rows, rows["pattern_id"].tobytes(), table.words, Encoding.INT8),
+        )
+
+    def sample_patterns(self, request: pb.SamplePatternsRequest) -> pb.SamplePatternsResponse:
+        """Return shared patterns, evenly picked: the same ones until something changes."""
+        limit = request.limit or _SAMPLE_SIZE
+        if limit > _MAX_SAMPLE_SIZE:
+            raise InvalidInputError("limit", f"must be from 1 to {_MAX_SAMPLE_SIZE}, got {limit}")
+        shard = self._shard
+        return pb.SamplePatternsResponse(
+            patterns=from_found(shard.similar.sample(limit), shard.table.words, Encoding.INT8),
+            population=len(shard.index),
+        )
+
+    def list_trends(self, request: pb.ListTrendsRequest, now_hour: int) -> pb.ListTrendsResponse:
+        """Return the trends served now, with their last hours; what few share shows as 0."""
+        if request.hours > HOURS:
+            raise InvalidInputError("hours", f"must be at most {HOURS}, got {request.hours}")
+        trends = self._shard.globals.trends()
+        trends = trends[: request.limit or len(trends)]
+        messages = from_trends(trends, self._shard.identity.region)
+        history = self._history(trends, now_hour, request.hours)
+        return pb.ListTrendsResponse(
+            trends=[
+                pb.TrendHistory(trend=message, hourly_devices=hourly)
+                for message, hourly in zip(messages, history, strict=True)
+            ],
+            newest_hour=now_hour,
+        )
+
+    def list_clusters(self, request: pb.ListClustersRequest) -> pb.ListClustersResponse:
+        """Return the clusters of the federation's last global."""
+        published = self._shard.globals.published
+        if published is None:
+            none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
+            return pb.ListClustersResponse(clusters=none)
+        clusters = published.clusters
+        places = range(min(request.limit or len(clusters), len(clusters)))
+        return pb.ListClustersResponse(
+            clusters=from_clusters(clusters, list(places), Encoding.INT8),
+            round_id=published.round.round_id,
+        )
+
+    def _rows(self, start: int, limit: int) -> Slots:
+        """Return the first row numbers in use from one on; looks no further than it must."""
+        table = self._shard.table
+        incarnations, used = table.devices["incarnation"], table.free_devices.used
+        found: list[Slots] = []
+        count = 0
+        while start < used and count < limit:
+            some = np.flatnonzero(incarnations[start : min(start + _SCAN_ROWS, used)]) + start
+            found.append(some)
+            count += len(some)
+            start += _SCAN_ROWS
+        return np.concatenate(found or [np.empty(0, np.int64)])[:limit]
+
+    def _connected_rows(self, connected: frozenset[bytes], start: int) -> Slots:
+        ids = np.frombuffer(b"".join(connected), "<u8").reshape(-1, ID_BYTES // 8)
+        found = self._shard.table.device_directory.find(ids)
+        rows: Slots = np.sort(found[found >= start])
+        return rows
+
+    def _device(self, number: int, connected: frozenset[bytes]) -> pb.Device:
+        table = self._shard.table
+        row = table.devices[number]
+        device_id = row["device_id"].tobytes()
+        device = pb.Device(
+            device_id=device_id,
+            incarnation=int(row["incarnation"]),
+            through_seq=int(row["seq"]),
+            pattern_count=int(table.pattern_counts[number]),
+            connected=device_id in connected,
+            away=bool(table.away[number]),
+        )
+        device.synced_at.FromSeconds(int(row["synced_at"]))
+        return device
+
+    def _history(
+        self, trends: Sequence[Trend], now_hour: int, hours: int
+    ) -> Sequence[Sequence[int]]:
+        """Return each trend's devices of the last hours, the current one last."""
+        if not hours:
+            return [()] * len(trends)
+        words = self._shard.table.words
+        counts: dict[WordKind, dict[int, list[int]]] = {}
+        for kind in WordKind:
+            numbers, found = self._shard.ring.window(kind, now_hour, words.count(kind))
+            found[found < self._shard.rules.k_anonymity] = 0
+            of_last = found[-hours:].astype(np.int64).T.tolist()
+            counts[kind] = dict(zip(numbers.tolist(), of_last, strict=True))
+        nothing = [0] * hours
+        return [
+            counts[WordKind.GENRE if trend.genre else WordKind.CONTENT].get(
+                words.number(WordKind.GENRE, trend.genre)
+                if trend.genre
+                else words.number(WordKind.CONTENT, trend.content_id),
+                nothing,
+            )
+            for trend in trends
+        ]
+
+
+def _to_row(page_token: str) -> int:
+    if not page_token:
+        return 0
+    if not page_token.isascii() or not page_token.isdigit():
+        raise InvalidInputError(
+            "page_token", f"must be a next_page_token of ListDevices, got {page_token!r}"
+        )
+    return int(page_token)

@@ -1,0 +1,73 @@
+"""Interceptor: what surrounds every method of our own services, on whichever kind of call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+Behaviour = Callable[..., Any]
+"""A servicer's method: (request or requests, context) to an awaitable, or an async generator."""
+
+
+class CallKind(StrEnum):
+    """Who streams, in the words of go-grpc-prometheus."""
+
+    UNARY = "unary"
+    SERVER_STREAM = "server_stream"
+    CLIENT_STREAM = "client_stream"
+    BIDI_STREAM = "bidi_stream"
+
+
+Wrap = Callable[[str, CallKind, Behaviour], Behaviour]
+"""Makes another behaviour of a method's own, given its name."""
+
+
+class MethodInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the methods of our own services, the first of `wraps` outermost.
+
+    Each method is wrapped once, not once for each call.
+    """
+
+    def __init__(self, wraps: Sequence[Wrap]) -> None:
+        self._wraps = wraps
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+        """By method: the handler, and what it became."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:  # what `continuation` returns
+        handler: Any = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/constellation."):
+            return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = handler, self._wrap(method, handler)
+        return known[1]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        behaviour, rebuild, kind = _parts(handler)
+        for wrap in reversed(self._wraps):
+            behaviour = wrap(method, kind, behaviour)
+        return rebuild(behaviour, handler.request_deserializer, handler.response_serializer)
+
+
+def _parts(handler: Any) -> tuple[Any, Any, CallKind]:
+    """Return a handler's method, what makes a handler of another one like it, and its kind."""
+    kinds = (
+        (handler.unary_unary, grpc.unary_unary_rpc_method_handler, CallKind.UNARY),
+        (handler.unary_stream, grpc.unary_stream_rpc_method_handler, CallKind.SERVER_STREAM),
+        (handler.stream_unary, grpc.stream_unary_rpc_method_handler, CallKind.CLIENT_STREAM),
+        (handler.stream_stream, grpc.stream_stream_rpc_method_handler, CallKind.BIDI_STREAM),
+    )
+    return next(each for each in kinds if each[0] is not None)

@@ -1,0 +1,212 @@
+"""A shard is driven through its whole life; gRPC health, HealthService and REST always agree."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from constellation.config import Address, Seconds, Secret
+from constellation.server import SERVICES, serve
+from constellation.storage import migrations
+from constellation.storage.dialect import PGVECTOR
+from constellation.stores import open_store
+from constellation.transport.health import LIVENESS
+from constellation.transport.listener import STANDARD
+from constellation.v1 import health_pb2 as pb
+from constellation.v1 import health_pb2_grpc as own
+from constellation.v1 import shard_pb2, shard_pb2_grpc
+from tests.conftest import running, shard_config
+from tests.devices import reason_of, stream
+from tests.eventually import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.server import RunningShard
+    from examples.demo.postgres import PostgresServer
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Probes:
+    """Everybody who asks a process how it is."""
+
+    def __init__(self, grpc_port: int, rest_port: int) -> None:
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}")
+        self.rest = httpx.AsyncClient(base_url=f"http://127.0.0.1:{rest_port}")
+        self.standard: Any = health_pb2_grpc.HealthStub(self.channel)
+        self.own = own.HealthServiceStub(self.channel)
+
+    async def check(self, service: str) -> int:
+        request = health_pb2.HealthCheckRequest(service=service)
+        status: int = (await self.standard.Check(request, wait_for_ready=True, timeout=10)).status
+        return status
+
+    async def agree(self, *, ready: bool, worst: pb.HealthStatus.ValueType) -> None:
+        """Fail unless every probe says the same."""
+        expected = SERVING if ready else NOT_SERVING
+        assert {await self.check(name) for name in ("", *SERVICES, *STANDARD)} == {expected}
+        assert await self.check(LIVENESS) == SERVING
+        readiness = await self.own.GetReadiness(pb.GetReadinessRequest())
+        health = await self.own.GetHealth(pb.GetHealthRequest())
+        detailed = await self.own.GetDetailedHealth(pb.GetDetailedHealthRequest())
+        assert (readiness.ready, not readiness.reason) == (ready, ready)
+        assert health.status == detailed.status == worst
+        assert max(part.status for part in detailed.components) == worst
+        down = worst == pb.HEALTH_STATUS_UNHEALTHY
+        for path, status in {
+            "/health/live": 200,
+            "/health/ready": 200 if ready else 503,
+            "/health": 503 if down else 200,
+            "/health/detailed": 503 if down else 200,
+        }.items():
+            answer = await self.rest.get(path)
+            assert answer.status_code == status, (path, answer.text)
+        assert (await self.rest.get("/health/ready")).json()["ready"] is ready
+
+    async def close(self) -> None:
+        await self.channel.close()
+        await self.rest.aclose()
+
+
+@asynccontextmanager
+async def probing(grpc_port: int, rest_port: int) -> AsyncIterator[Probes]:
+    probes = Probes(grpc_port, rest_port)
+    try:
+        yield probes
+    finally:
+        await probes.close()
+
+
+class Watcher:
+    """Somebody who is told of every change, as Envoy and Kubernetes' tools may be."""
+
+    def __init__(self, probes: Probes, service: str) -> None:
+        self.seen: list[int] = []
+        self._call = probes.standard.Watch(
+            health_pb2.HealthCheckRequest(service=service), wait_for_ready=True
+        )
+
+    async def watch(self) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):  # it ends with the process
+            async for answer in self._call:
+                self.seen.append(answer.status)
+
+
+@asynccontextmanager
+async def in_background(
+    settings: dict[str, Any], before: contextlib.AsyncExitStack
+) -> AsyncIterator[asyncio.Future[RunningShard]]:
+    """Run a shard beside the block, which sees it start; leaving drains it.
+
+    `before` is what it waits for: closed by the block, or else here.
+    """
+    started: asyncio.Future[RunningShard] = asyncio.get_running_loop().create_future()
+    leave = asyncio.Event()
+
+    async def live() -> None:
+        config = shard_config(**settings)
+        async with open_store(config) as store, serve(config, store) as shard:
+            started.set_result(shard)
+            await asyncio.wait(
+                {
+                    asyncio.create_task(leave.wait()),
+                    asyncio.create_task(shard.drain_requested.wait()),
+                },
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    task = asyncio.create_task(live())
+    try:
+        yield started
+    finally:
+        await before.aclose()
+        leave.set()
+        await task
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+async def own_url(postgres_server: PostgresServer) -> str:
+    """A migrated database on a server that a test may stop."""
+    url = postgres_server.create("health")
+    await migrations.migrate(url, PGVECTOR)
+    return url
+
+
+async def test_all_probes_agree_from_start_to_end(
+    postgres_server: PostgresServer, own_url: str
+) -> None:
+    ports = free_port(), free_port()
+    settings: dict[str, Any] = {
+        "postgres_url": Secret(own_url),
+        "grpc_addr": Address(f"127.0.0.1:{ports[0]}"),
+        "rest_addr": Address(f"127.0.0.1:{ports[1]}"),
+        "drain_seconds": Seconds(1.5),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        before = await stack.enter_async_context(contextlib.AsyncExitStack())
+        await before.enter_async_context(running(postgres_url=Secret(own_url)))
+        started = await stack.enter_async_context(in_background(settings, before))
+        probes = await stack.enter_async_context(probing(*ports))
+        watchers = [Watcher(probes, ""), Watcher(probes, SERVICES[0]), Watcher(probes, LIVENESS)]
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        for watcher in watchers:
+            tasks.create_task(watcher.watch())
+
+        # Another process has the shard: this one is live, and says why it is not ready.
+        await eventually(lambda: says(probes, "waiting to be the shard's one writer"))
+        await probes.agree(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
+        shard = shard_pb2_grpc.ShardServiceStub(probes.channel)
+        refused = shard.GetInfo(shard_pb2.GetInfoRequest())
+        assert await refused.code() is grpc.StatusCode.UNAVAILABLE
+        assert await reason_of(refused) == "NOT_READY"
+
+        await before.aclose()
+        await started
+        await probes.agree(ready=True, worst=pb.HEALTH_STATUS_HEALTHY)
+
+        postgres_server.stop()
+        await eventually(lambda: says(probes, "store: "))
+        await probes.agree(ready=False, worst=pb.HEALTH_STATUS_UNHEALTHY)
+
+        postgres_server.start()
+        await eventually(lambda: says(probes, ""))
+        await probes.agree(ready=True, worst=pb.HEALTH_STATUS_HEALTHY)
+
+        async with stream(probes.channel) as device:
+            await device.open(1)
+            await shard.Drain(shard_pb2.DrainRequest())
+            await device.expect("drain")
+            await probes.agree(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
+            assert await device.status() is grpc.StatusCode.OK
+
+    changes = [NOT_SERVING, SERVING, NOT_SERVING, SERVING, NOT_SERVING]
+    assert [watcher.seen for watcher in watchers] == [changes, changes, [SERVING]]
+    async with probing(*ports) as late:
+        with pytest.raises(grpc.aio.AioRpcError) as gone:
+            await late.own.GetLiveness(pb.GetLivenessRequest())
+        assert gone.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(httpx.ConnectError):
+            await late.rest.get("/health/live")
+
+
+async def says(probes: Probes, reason: str) -> bool:
+    """Say whether readiness gives this reason, or none at all."""
+    told = await probes.own.GetReadiness(pb.GetReadinessRequest(), wait_for_ready=True)
+    return told.reason.startswith(reason) if reason else told.ready
