@@ -191,9 +191,9 @@ async def _requested(route: Route, request: Request) -> Message:
     fields: Mapping[str, Any] = route.request.DESCRIPTOR.fields_by_name
     in_query = [name for name in fields if name not in route.parameters and not route.has_body]
     texts = query_values(request.scope["query_string"])
-    if unknown := next((name for name in texts if name not in in_query), None):
+    for name in texts.keys() - set(in_query):
         known = ", ".join(in_query) or "none"
-        raise FieldError(unknown, f"is no parameter of {route.verb} {route.path}: it has {known}")
+        raise FieldError(name, f"is no parameter of {route.verb} {route.path}: it has {known}")
     texts |= {name: [to_text(name, value)] for name, value in request.path_params.items()}
     values = await body_values(request, optional=not fields) if route.has_body else {}
     values |= {name: from_text(fields[name], given, name) for name, given in texts.items()}

@@ -72,7 +72,7 @@ class FieldError(RestError):
     reason = "INVALID_INPUT"
 
     def __init__(self, field: str, problem: str) -> None:
-        name = shown(field, quoted=False)
+        name = shown(field, quoted=False) or "''"
         super().__init__(f"{name} {problem}")
         self.metadata = {"field": name}
         self._violation = error_details_pb2.BadRequest.FieldViolation(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import grpc
+import httpx
 import pytest
 import pytest_asyncio
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -16,16 +18,16 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
+from constellation.transport.rest import rest_app
 from constellation.transport.rest_errors import HTTP_STATUSES, failed
 from constellation.transport.rest_request import MAX_BODY_BYTES
 from tests.batches import device_id
 from tests.conftest import running
+from tests.federation.fleet import address_of
 from tests.transport.test_rest import CONTENT, client, error_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import httpx
 
     from constellation.server import RunningShard
 
@@ -144,6 +146,7 @@ async def test_a_path_parameter_that_is_not_utf8_is_refused(rest: httpx.AsyncCli
     ("query", "problem"),
     [
         ("nobody=1", "nobody is no parameter of GET /api/v1/sync/version: it has device_id"),
+        ("=1", "'' is no parameter of GET /api/v1/sync/version: it has device_id"),
         ("device_id=YQ&device_id=YQ", "device_id must be given once, got 2 values"),
         ("device_id=%FF", "query must be percent-encoded UTF-8"),
         ("device_id=a+b", "device_id must be base64, got 'a b'"),
@@ -446,3 +449,51 @@ async def test_retry_after_is_whole_seconds_rounded_up() -> None:
     response = await failed(AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailers, "later"))
 
     assert response.headers["retry-after"] == "2"
+
+
+async def test_a_process_that_does_not_answer_is_503() -> None:
+    with socket.socket() as taken:  # bound and not listening: every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            app = rest_app(channel, ["constellation.v1.HealthService"])
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as rest:
+                answer = await rest.get("/health")
+
+    assert refusal(answer)[:2] == (503, "UNAVAILABLE")
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_a_caller_that_leaves_in_the_middle_is_no_crash(shared_shard: RunningShard) -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": CONTENT_PATH,
+        "raw_path": CONTENT_PATH.encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with grpc.aio.insecure_channel(address_of(shared_shard)) as channel:
+        await rest_app(channel, ["constellation.v1.ShardService"])(scope, receive, send)
+
+    assert sent[0]["status"] == 499
+
+
+async def test_what_breaks_inside_stays_inside(shared_shard: RunningShard) -> None:
+    channel = grpc.aio.insecure_channel(address_of(shared_shard))
+    app = rest_app(channel, ["constellation.v1.HealthService"])
+    await channel.close()  # a call on it raises what no client should see
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as rest:
+        answer = await rest.get("/health")
+
+    assert refusal(answer) == (500, "INTERNAL", "internal error")
