@@ -16,8 +16,8 @@ import uvloop
 from benchmarks.made_aggregates import codebook, first, following
 from constellation.transport.aggregate_columns import from_update
 from constellation.transport.aggregates import to_stored_global
-from constellation.transport.globals import to_global
 from constellation.transport.calls import Calls
+from constellation.transport.globals import to_global
 from constellation.transport.listener import bind, make_server
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc

@@ -21,6 +21,7 @@ from constellation.commands.migrate import run_migrate
 from constellation.commands.overview import add_status
 from constellation.commands.parsing import Commands, make_parser
 from constellation.commands.patterns import add_patterns
+from constellation.commands.plot import add_plot
 from constellation.commands.search import add_search
 from constellation.commands.serve import run_serve
 from constellation.commands.settings import add_config
@@ -45,11 +46,12 @@ log = structlog.get_logger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(argv)
+    options = make_commands().parse_args(argv)
     return _run(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_commands() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
     parser = make_parser(
         "constellation", "The shard that lets televisions learn from each other, and its fleet."
     )
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add_search(commands)
     add_trends(commands)
     add_clusters(commands)
+    add_plot(commands)
     add_drain(commands)
     add_log_level(commands, fleet=True)
     add_config(commands, identity_of)

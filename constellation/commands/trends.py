@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
+from rich.text import Text
 
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import number_from
@@ -94,6 +95,11 @@ async def titles_of_trends(
 def subject_of(trend: patterns_pb2.Trend, titles: Mapping[str, shard_pb2.Content]) -> str:
     """Return what a trend is of."""
     return f"genre {trend.genre}" if trend.genre else title_of(trend.content_id, titles)
+
+
+def where_word(trend: patterns_pb2.Trend) -> str:
+    """Return where a trend holds and where it is going, in words."""
+    return f"{Text.from_markup(_DIRECTIONS.get(trend.direction, '')).plain}, {_where(trend)}"
 
 
 def _print_trends(

@@ -39,7 +39,8 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
 def spanned(method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
     """Return a behaviour with a span for each call; a device's stream only continues its trace.
 
-    A stream lives for hours: a span of it would end long after anybody looked. Its deltas have some.
+    A stream lives for hours: a span of it would end long after anybody looked. Its deltas have
+    spans of their own.
     """
     if kind is CallKind.BIDI_STREAM:
         return _continued(behaviour)

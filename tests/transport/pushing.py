@@ -11,6 +11,8 @@ from tests.batches import Pattern, delta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opentelemetry.trace import SpanContext
+
     from constellation.core.deltas import Receipt
     from constellation.core.errors import ConstellationError
     from constellation.core.shard import ShardManager
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 class Waiting:
     """A sender that can be awaited."""
 
-    trace = None
+    trace: SpanContext | None = None
 
     def __init__(self) -> None:
         self.receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()

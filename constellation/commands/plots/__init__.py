@@ -1,0 +1,1 @@
+"""Pictures of what a shard holds; everything here needs the extra `plot`."""

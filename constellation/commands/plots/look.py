@@ -1,0 +1,69 @@
+"""Look: what all plots share - colours, letters, and how they become files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import altair as alt
+import vl_convert
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COLOURS: Final = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#8C564B",
+    "#5D3A9B",
+)
+"""Okabe and Ito's colours, which most people can tell apart, and two more; no yellow on white."""
+GREY: Final = "#B8BEC6"
+INK: Final = "#22272E"
+QUIET: Final = "#6B7480"
+_FONT: Final = "Roboto, 'Helvetica Neue', Arial, sans-serif"
+_SCALE: Final = 2
+"""Pixels of a PNG for each pixel of the layout: sharp on any screen."""
+
+
+def finished(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
+    """Return a chart with its title, and without everything that says nothing."""
+    head = alt.TitleParams(
+        title,
+        subtitle=list(subtitle),
+        anchor="start",
+        offset=14,
+        fontSize=20,
+        fontWeight=600,
+        color=INK,
+        subtitleFontSize=13,
+        subtitleColor=QUIET,
+        subtitlePadding=6,
+    )
+    return (
+        chart.properties(title=head, padding=20, background="white")
+        .configure(font=_FONT)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=QUIET,
+            titleColor=QUIET,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            gridColor="#E8EBEE",
+            domain=False,
+            tickColor="#E8EBEE",
+        )
+    )
+
+
+def to_bytes(chart: Any, *, is_html: bool) -> bytes:
+    """Return a chart as a picture, or as a page that needs nothing from anywhere else."""
+    if is_html:
+        page: str = chart.to_html(inline=True, embed_options={"actions": False})
+        return page.encode()
+    picture: bytes = vl_convert.vegalite_to_png(chart.to_dict(), scale=_SCALE)
+    return picture

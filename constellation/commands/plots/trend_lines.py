@@ -1,0 +1,125 @@
+"""The trends of a shard: how many devices were behind each, hour by hour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import altair as alt
+
+from constellation.commands.plots.labels import LINE_PIXELS, shortened, spread
+from constellation.commands.plots.look import COLOURS, finished, to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WIDTH: Final = 860
+_HEIGHT: Final = 300
+_LABEL_PIXELS: Final = 250
+_MILLISECONDS: Final = 3_600_000
+_DAY: Final = 24
+_ROOM: Final = 1.06
+"""Above the highest line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One trend."""
+
+    name: str
+    hourly_devices: Sequence[int]
+    """The oldest hour first."""
+    told: str
+    """Where it is going, and where it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Trends that share a scale."""
+
+    title: str
+    lines: Sequence[Line]
+    """Strongest first, no more than there are colours."""
+
+
+def draw_trends(
+    panels: Sequence[Panel], newest_hour: int, title: str, subtitle: Sequence[str], *, is_html: bool
+) -> bytes:
+    """Return the trends as a file."""
+    charts = [_panel(panel, newest_hour) for panel in panels]
+    return to_bytes(finished(alt.vconcat(*charts, spacing=28), title, subtitle), is_html=is_html)
+
+
+def _panel(panel: Panel, newest_hour: int) -> Any:
+    hours = len(panel.lines[0].hourly_devices)
+    highest = max(1, *(max(line.hourly_devices) for line in panel.lines)) * _ROOM
+    points = [
+        {
+            "hour": (newest_hour - hours + 1 + place) * _MILLISECONDS,
+            "devices": devices,
+            "name": line.name,
+            "told": line.told,
+            "colour": colour,
+        }
+        for line, colour in zip(panel.lines, COLOURS, strict=False)
+        for place, devices in enumerate(line.hourly_devices)
+    ]
+    first, last = (newest_hour - hours + 1) * _MILLISECONDS, newest_hour * _MILLISECONDS
+    hour = alt.X(
+        "hour:T",
+        title=None,
+        scale=alt.Scale(type="utc", domain=[first, last]),
+        axis=alt.Axis(
+            format="%a %d %b" if hours > 3 * _DAY else "%a %H:%M",
+            tickCount={"interval": "day", "step": 1} if hours > 3 * _DAY else 8,
+            grid=False,
+            labelFlush=True,
+        ),
+    )
+    devices = alt.Y(
+        "devices:Q",
+        title=None,
+        scale=alt.Scale(domain=[0, highest], nice=False),
+        axis=alt.Axis(tickCount=5, format="d", tickMinStep=1, ticks=False),
+    )
+    colour = alt.Color("colour:N", scale=None)
+    base = alt.Chart(alt.InlineData(values=points)).encode(
+        x=hour, y=devices, color=colour, detail="name:N"
+    )
+    lines = base.mark_line(strokeWidth=2.2, interpolate="monotone", strokeCap="round")
+    hover = base.mark_circle(size=60, opacity=0).encode(
+        tooltip=[
+            alt.Tooltip("name:N", title="trend"),
+            alt.Tooltip(
+                "hour:T",
+                title="hour (UTC)",
+                format="%a %d %b %H:%M",
+                timeUnit="utcyearmonthdatehours",
+            ),
+            alt.Tooltip("devices:Q", title="devices", format=",d"),
+            alt.Tooltip("told:N", title="now"),
+        ]
+    )
+    title = alt.TitleParams(panel.title, anchor="start", fontSize=13, fontWeight=600, offset=8)
+    layered = alt.layer(lines, hover, _names(panel, highest))
+    return layered.properties(width=_WIDTH, height=_HEIGHT, title=title)
+
+
+def _names(panel: Panel, highest: float) -> Any:
+    """Return what names each line at its right end; lines that end together are spread apart."""
+    ends = [_HEIGHT * line.hourly_devices[-1] / highest for line in panel.lines]
+    heights = spread(ends, LINE_PIXELS, float(_HEIGHT))
+    values: list[Any] = [
+        {"text": shortened(line.name), "y": _HEIGHT - height, "colour": colour}
+        for line, height, colour in zip(panel.lines, heights, COLOURS, strict=False)
+    ]
+    return (
+        alt.Chart(alt.InlineData(values=values))
+        .mark_text(align="left", dx=10, fontSize=12, fontWeight=600, limit=_LABEL_PIXELS)
+        .encode(
+            x=alt.value(_WIDTH),
+            y=alt.Y("y:Q", scale=None),
+            text="text:N",
+            color=alt.Color("colour:N", scale=None),
+        )
+    )

@@ -1,0 +1,239 @@
+{{- /* Names are <release>-<part>: shards, federation, front. */ -}}
+{{- define "constellation.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "constellation.image" -}}
+{{- printf "%s:%s" (required "image.repository is required: build deploy/Dockerfile, push it, and name it" .Values.image.repository) (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+
+{{- /* Selectors never change after an installation: no version in them. */ -}}
+{{- define "constellation.selector" -}}
+app.kubernetes.io/name: constellation
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "constellation.labels" -}}
+{{ include "constellation.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- define "constellation.frontDoor" -}}
+{{- .Values.frontDoorAddress | default (printf "%s-front.%s.svc:50051" (include "constellation.name" .) .Release.Namespace) -}}
+{{- end -}}
+
+{{- /* Where the shard is for those who want its owner: a pod, or a Service of whoever is ready. */ -}}
+{{- define "constellation.shardHost" -}}
+{{- $name := include "constellation.name" .root -}}
+{{- if eq .root.Values.store "sqlite" -}}
+{{- printf "%s-shard-%d.%s-shards.%s.svc" $name .shard $name .root.Release.Namespace -}}
+{{- else -}}
+{{- printf "%s-shard-%d.%s.svc" $name .shard .root.Release.Namespace -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Where Envoy looks: every process of the shard. Its own health check finds the one that serves. */ -}}
+{{- define "constellation.shardHosts" -}}
+{{- if eq .root.Values.store "sqlite" -}}
+{{- include "constellation.shardHost" . -}}
+{{- else -}}
+{{- printf "%s-shard-%d-all.%s.svc" (include "constellation.name" .root) .shard .root.Release.Namespace -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "constellation.shardMap" -}}
+{{- $front := include "constellation.frontDoor" . -}}
+{{- $map := list -}}
+{{- range $shard := until (int .Values.shards.count) -}}
+{{- $map = append $map (printf "%d=%s" $shard $front) -}}
+{{- end -}}
+{{- join "," $map -}}
+{{- end -}}
+
+{{- define "constellation.shardAddrs" -}}
+{{- $root := . -}}
+{{- $addresses := list -}}
+{{- range $shard := until (int .Values.shards.count) -}}
+{{- $addresses = append $addresses (printf "%s:50051" (include "constellation.shardHost" (dict "root" $root "shard" $shard))) -}}
+{{- end -}}
+{{- join "," $addresses -}}
+{{- end -}}
+
+{{- define "constellation.postgresUrl" -}}
+{{- $url := required "postgres.url is required with store=postgres or federation.journal=postgres" .Values.postgres.url -}}
+{{- printf "%s%spassfile=/run/postgres/pgpass" $url (contains "?" $url | ternary "&" "?") -}}
+{{- end -}}
+
+{{- /* The drain, the last commit, the last snapshot, and 10 s for everything else. */ -}}
+{{- define "constellation.graceSeconds" -}}
+{{- add (int .Values.shards.drainSeconds) (int .Values.shards.commitSeconds) (int .Values.shards.snapshotSeconds) 10 -}}
+{{- end -}}
+
+{{- define "constellation.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "constellation.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- /* libpq ignores a password file that its group may read, and a mounted Secret always is. */ -}}
+{{- define "constellation.passfileContainer" -}}
+- name: passfile
+  image: {{ include "constellation.image" . }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [install, --mode=0600, /run/secrets/postgres/pgpass, /run/postgres/pgpass]
+  securityContext: {{- include "constellation.containerSecurity" . | nindent 4 }}
+  resources:
+    requests: {cpu: 10m, memory: 16Mi}
+    limits: {memory: 32Mi}
+  volumeMounts:
+    - {name: postgres-secret, mountPath: /run/secrets/postgres, readOnly: true}
+    - {name: postgres, mountPath: /run/postgres}
+{{- end -}}
+
+{{- define "constellation.passfileVolumes" -}}
+- name: postgres-secret
+  secret:
+    secretName: {{ required "postgres.existingSecret is required: a Secret with the key pgpass" .Values.postgres.existingSecret }}
+    defaultMode: 0440
+    items: [{key: pgpass, path: pgpass}]
+- name: postgres
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end -}}
+
+{{- define "constellation.tracingEnv" -}}
+{{- if .Values.tracing.endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .Values.tracing.endpoint | quote }}}
+- {name: OTEL_TRACES_SAMPLER, value: {{ .Values.tracing.sampler | quote }}}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .Values.tracing.samplerArg | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* From the start on the process answers "liveness", also while it recovers or waits: no probe kills a long recovery. */ -}}
+{{- define "constellation.probes" -}}
+startupProbe:
+  grpc: {port: {{ .port }}, service: liveness}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  grpc: {port: {{ .port }}, service: liveness}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  grpc: {port: {{ .port }}, service: ""}
+  periodSeconds: 5
+  timeoutSeconds: 2
+  failureThreshold: 2
+{{- end -}}
+
+{{- define "constellation.spread" -}}
+- maxSkew: 1
+  topologyKey: topology.kubernetes.io/zone
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- .selector | nindent 6 }}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: {{ .host }}
+  labelSelector:
+    matchLabels: {{- .selector | nindent 6 }}
+{{- end -}}
+
+{{- /* The pod of a shard. shard: its number, or nil where the pod's index says it. */ -}}
+{{- define "constellation.shardPod" -}}
+{{- $root := .root -}}
+{{- $v := $root.Values -}}
+{{- $postgres := eq $v.store "postgres" -}}
+metadata:
+  labels:
+    {{- include "constellation.labels" (dict "root" $root "component" "shard") | nindent 4 }}
+    {{- if $postgres }}
+    constellation.tv/shard: {{ .shard | quote }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "constellation.name" $root }}-shard
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "constellation.graceSeconds" $root }}
+  securityContext: {{- include "constellation.podSecurity" $root | nindent 4 }}
+  {{- with $v.imagePullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.shards.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $v.shards.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  topologySpreadConstraints:
+    {{- $selector := include "constellation.selector" (dict "root" $root "component" "shard") }}
+    {{- if $postgres }}
+    {{- /* The processes of one shard never share a machine: a spare there would be none. */}}
+    {{- $selector = printf "%s\nconstellation.tv/shard: %q" $selector (toString .shard) }}
+    {{- end }}
+    {{- include "constellation.spread" (dict "selector" $selector "host" ($postgres | ternary "DoNotSchedule" "ScheduleAnyway")) | nindent 4 }}
+  {{- if $postgres }}
+  initContainers: {{- include "constellation.passfileContainer" $root | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: shard
+      image: {{ include "constellation.image" $root }}
+      imagePullPolicy: {{ $v.image.pullPolicy }}
+      command: [constellation, serve]
+      ports:
+        - {name: grpc, containerPort: 50051}
+        - {name: rest, containerPort: 8080}
+        - {name: metrics, containerPort: 9090}
+      env:
+        - name: SHARD_ID
+          {{- if $postgres }}
+          value: {{ .shard | quote }}
+          {{- else }}
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
+          {{- end }}
+        - {name: SHARD_MAP, value: {{ include "constellation.shardMap" $root | quote }}}
+        - {name: REGION, value: {{ $v.region | quote }}}
+        - {name: DATA_DIR, value: /data}
+        - {name: DRAIN_SECONDS, value: {{ $v.shards.drainSeconds | quote }}}
+        - {name: LOG_LEVEL, value: {{ $v.logLevel | quote }}}
+        {{- if $postgres }}
+        - {name: POSTGRES_URL, value: {{ include "constellation.postgresUrl" $root | quote }}}
+        {{- end }}
+        {{- include "constellation.tracingEnv" $root | nindent 8 }}
+        {{- range $name, $value := $v.shards.env }}
+        - {name: {{ $name }}, value: {{ $value | quote }}}
+        {{- end }}
+      {{- include "constellation.probes" (dict "port" 50051) | nindent 6 }}
+      resources: {{- toYaml $v.shards.resources | nindent 8 }}
+      securityContext: {{- include "constellation.containerSecurity" $root | nindent 8 }}
+      volumeMounts:
+        - {name: data, mountPath: /data}
+        - {name: tmp, mountPath: /tmp}
+        {{- if $postgres }}
+        - {name: postgres, mountPath: /run/postgres, readOnly: true}
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir: {sizeLimit: 64Mi}
+    {{- if $postgres }}
+    {{- /* A cache: a new pod fills its index from PostgreSQL. */}}
+    - name: data
+      emptyDir: {sizeLimit: {{ $v.shards.volume.size }}}
+    {{- include "constellation.passfileVolumes" $root | nindent 4 }}
+    {{- end }}
+{{- end -}}
