@@ -8,7 +8,7 @@ import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -52,6 +52,18 @@ DRAIN_SECONDS = 6.0
 """Longer than it takes a health check to find out."""
 QUICK = SyncSettings(backoff_base_seconds=0.1, backoff_cap_seconds=1.0)
 HEADER = "x-constellation-shard"
+OF_DEVICES = (
+    "/constellation.v1.ShardService/ListShards",
+    "/constellation.v1.SyncService/GetSyncVersion",
+    "/grpc.health.v1.Health/Check",
+)
+OF_OPERATORS = (
+    "/constellation.v1.ShardService/ListDevices",
+    "/constellation.v1.ShardService/SearchPatterns",
+    "/constellation.v1.ProcessService/SetLogLevel",
+    "/constellation.v1.AggregateService/PullAggregate",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,13 @@ async def refusal(channel: grpc.aio.Channel, shard_id: int) -> tuple[grpc.Status
     return status, trailers["grpc-retry-pushback-ms"]
 
 
+async def is_had(channel: grpc.aio.Channel, method: str) -> bool:
+    """Say whether an empty call reaches a service, whatever it answers."""
+    ask: Any = channel.unary_stream(method)
+    call = ask(b"", timeout=10)
+    return await Stream(call).status() is not grpc.StatusCode.UNIMPLEMENTED
+
+
 async def progress(fleet: Sequence[Box]) -> None:
     """Return once each box has had two more deltas acked."""
     goals = [(box, box.outbox.last_acked_seq + 2) for box in fleet]
@@ -214,6 +233,22 @@ async def test_calls_go_where_their_header_says(place: Place, channel: grpc.aio.
     assert named == [0, 1, 0, 1, 0, 1]
     assert unnamed == {0, 1}
     assert unknown == {0, 1}
+
+
+async def test_what_operators_ask_is_not_to_be_had_through_the_front_door(
+    place: Place, channel: grpc.aio.Channel
+) -> None:
+    async with both(place):
+        through = {
+            method for method in (*OF_DEVICES, *OF_OPERATORS) if await is_had(channel, method)
+        }
+        async with grpc.aio.insecure_channel(place.shards[0]) as own:
+            directly = {
+                method for method in (*OF_DEVICES, *OF_OPERATORS) if await is_had(own, method)
+            }
+
+    assert through == set(OF_DEVICES)
+    assert directly == {*OF_DEVICES, *OF_OPERATORS}
 
 
 async def test_a_device_at_the_wrong_shard_is_sent_on(
