@@ -12,6 +12,7 @@ import uvloop
 
 from constellation.commands.check import run_check
 from constellation.commands.clusters import add_clusters
+from constellation.commands.completion import add_completion
 from constellation.commands.content import add_content
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
@@ -19,7 +20,7 @@ from constellation.commands.failing import CommandError
 from constellation.commands.log_level import add_log_level
 from constellation.commands.migrate import run_migrate
 from constellation.commands.overview import add_status
-from constellation.commands.parsing import Commands, make_parser
+from constellation.commands.parsing import Commands, completes_files, make_parser
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
 from constellation.commands.search import add_search
@@ -70,6 +71,7 @@ def make_commands() -> argparse.ArgumentParser:
     add_drain(commands)
     add_log_level(commands, fleet=True)
     add_config(commands, identity_of)
+    add_completion(commands, make_commands)
     return parser
 
 
@@ -90,9 +92,13 @@ def _add_own(commands: Commands) -> None:
     exporting = add(
         "export", run_export, "write all that a shard has stored, as JSON Lines", "shard-0.jsonl"
     )
-    exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
+    completes_files(
+        exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
+    )
     importing = add("import", run_import, "fill an empty store from an export", "shard-0.jsonl")
-    importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
+    completes_files(
+        importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
+    )
 
 
 async def _with_config(run: RunHere, options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from constellation.commands.completion import add_completion
 from constellation.commands.failing import CommandError
 from constellation.commands.log_level import add_log_level
 from constellation.commands.parsing import Commands, make_parser
@@ -61,6 +62,7 @@ def make_commands() -> argparse.ArgumentParser:
     add_round(commands)
     add_log_level(commands, fleet=False)
     add_config(commands, require_sound)
+    add_completion(commands, make_commands)
     return parser
 
 

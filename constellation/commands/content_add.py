@@ -11,6 +11,7 @@ from constellation.commands.content_lines import parse, to_content
 from constellation.commands.failing import CommandError
 from constellation.commands.files import read
 from constellation.commands.flags import add_flags
+from constellation.commands.parsing import completes_files
 from constellation.commands.printing import count, print_json
 from constellation.commands.progress import progress
 from constellation.commands.remote import several
@@ -39,8 +40,12 @@ def add_content_add(group: Commands) -> None:
         "a catalogue of its own: --all fills them all.",
         examples=("catalogue.jsonl --all", "- < catalogue.jsonl"),
     )
-    parser.add_argument(
-        "file", metavar="FILE", help='what `constellation content embed` wrote; "-": standard input'
+    completes_files(
+        parser.add_argument(
+            "file",
+            metavar="FILE",
+            help='what `constellation content embed` wrote; "-": standard input',
+        )
     )
     add_flags(parser, several=True, fleet=True)
 

@@ -12,6 +12,7 @@ from constellation.commands.content_lines import parse
 from constellation.commands.extras import load_extra
 from constellation.commands.failing import CommandError
 from constellation.commands.files import read, written
+from constellation.commands.parsing import completes_files
 from constellation.commands.printing import count, tell
 from constellation.commands.progress import progress
 from constellation.commands.status import DONE
@@ -37,8 +38,12 @@ def add_content_embed(group: Commands) -> None:
         "this machine.",
         examples=("films.jsonl catalogue.jsonl", "- - < films.jsonl | constellation content add -"),
     )
-    parser.add_argument("source", metavar="IN", help='the catalogue; "-" is standard input')
-    parser.add_argument("target", metavar="OUT", help='where to; "-" is standard output')
+    completes_files(
+        parser.add_argument("source", metavar="IN", help='the catalogue; "-" is standard input')
+    )
+    completes_files(
+        parser.add_argument("target", metavar="OUT", help='where to; "-" is standard output')
+    )
 
 
 async def run_embed(options: Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from constellation.commands.failing import CommandError
-from constellation.commands.parsing import number_from
+from constellation.commands.parsing import completes_files, number_from
 from constellation.commands.status import ASKED_WRONGLY
 from constellation.config import PARSERS, Address
 from constellation.transport.listener import local_address
@@ -59,14 +59,22 @@ def add_flags(parser: ArgumentParser, *, several: bool = False, fleet: bool = Fa
             "--all", action="store_true", help="ask every shard of the shard map (SHARD_MAP)"
         )
     whom.add_argument("--tls", action="store_true", help="encrypt; the next four imply it")
-    whom.add_argument(
-        "--ca",
-        type=Path,
-        metavar="FILE",
-        help="who may sign the server's certificate, PEM (default: whom the system trusts)",
+    completes_files(
+        whom.add_argument(
+            "--ca",
+            type=Path,
+            metavar="FILE",
+            help="who may sign the server's certificate, PEM (default: whom the system trusts)",
+        )
     )
-    whom.add_argument("--cert", type=Path, metavar="FILE", help="certificate of this client, PEM")
-    whom.add_argument("--key", type=Path, metavar="FILE", help="private key of --cert, PEM")
+    completes_files(
+        whom.add_argument(
+            "--cert", type=Path, metavar="FILE", help="certificate of this client, PEM"
+        )
+    )
+    completes_files(
+        whom.add_argument("--key", type=Path, metavar="FILE", help="private key of --cert, PEM")
+    )
     whom.add_argument("--server-name", metavar="NAME", help="name in the server's certificate")
     whom.add_argument(
         "--timeout",

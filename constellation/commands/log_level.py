@@ -34,7 +34,7 @@ def add_log_level(commands: Commands, *, fleet: bool) -> None:
         more="The new level lasts until the process ends: LOG_LEVEL says what it begins with.",
         examples=("", "debug", *(("warning --all",) if fleet else ())),
     )
-    parser.add_argument("level", nargs="?", choices=_LEVELS, help="the new level")
+    parser.add_argument("level", nargs="?", choices=tuple(_LEVELS), help="the new level")
     add_flags(parser, several=True, fleet=fleet)
 
 

@@ -26,7 +26,7 @@ class Commands:
     """The commands of a program, or the parts of one command."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._program = parser.prog
+        self.program = parser.prog
         self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(
@@ -44,11 +44,12 @@ class Commands:
     def _parser(
         self, name: str, text: str, examples: Sequence[str], more: str
     ) -> argparse.ArgumentParser:
-        shown = [f"  {self._program} {name} {example}".rstrip() for example in examples]
+        shown = [f"  {self.program} {name} {example}".rstrip() for example in examples]
+        paragraphs = (f"{text[0].upper()}{text[1:]}.", more)  # shells show the first line alone
         return self._commands.add_parser(
             name,
             help=text,
-            description=textwrap.fill(f"{text[0].upper()}{text[1:]}. {more}", _WIDTH),
+            description="\n\n".join(textwrap.fill(each, _WIDTH) for each in paragraphs if each),
             epilog="\n".join(["examples:", *shown]) if shown else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -65,8 +66,12 @@ def make_parser(program: str, text: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"{program} {version('constellation-tv')}"
     )
-    shtab.add_argument_to(parser, help="print what makes a shell complete this command, and exit")
     return parser
+
+
+def completes_files(action: argparse.Action) -> None:
+    """Let shells complete the names of files for an argument."""
+    action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
 
 
 def number_from(least: float, most: float, *, whole: bool = False) -> Callable[[str], float]:

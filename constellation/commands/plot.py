@@ -11,7 +11,7 @@ from constellation.commands.extras import load_extra
 from constellation.commands.failing import CommandError
 from constellation.commands.files import written
 from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
+from constellation.commands.parsing import completes_files, number_from
 from constellation.commands.printing import count, print_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
@@ -162,7 +162,11 @@ async def plot_trends(options: Namespace) -> int:
 
 
 def _add_file(parser: ArgumentParser) -> None:
-    parser.add_argument("file", type=_picture, metavar="FILE", help="where to: OUT.png or OUT.html")
+    completes_files(
+        parser.add_argument(
+            "file", type=_picture, metavar="FILE", help="where to: OUT.png or OUT.html"
+        )
+    )
 
 
 def _picture(name: str) -> str:
