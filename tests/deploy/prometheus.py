@@ -1,0 +1,75 @@
+"""promtool, and what the committed Prometheus files say."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.scenarios.processes import DEADLINE_SECONDS, Finished
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = PROMETHEUS / "constellation.rules.yaml"
+OPERATIONS = ROOT / "docs" / "operations.md"
+
+_BUILT = ROOT / "build" / "tools" / "promtool"
+_METRIC = re.compile(r"\b(?:(?:constellation|grpc|process)_\w+|constellation:[\w:]+|up)\b")
+_NO_METRIC = re.compile(r"\"[^\"]*\"|\{[^}]*\}|\b(?:by|on|without|ignoring)\s*\([^)]*\)")
+
+
+def promtool_command() -> Path:
+    """Return where promtool is."""
+    found = shutil.which("promtool") or (_BUILT if _BUILT.exists() else None)
+    assert found, f"promtool is neither on PATH nor at {_BUILT}: run `make build/tools/promtool`"
+    return Path(found)
+
+
+async def promtool(*arguments: str | Path) -> Finished:
+    """Run promtool to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *(promtool_command(), *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(2 * DEADLINE_SECONDS):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return every committed rule, recording and alerting."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    """Return the alerts by their names."""
+    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+
+
+def recorded() -> set[str]:
+    """Return the names of what the rules record."""
+    return {rule["record"] for rule in rules() if "record" in rule}
+
+
+def metrics_in(expression: str) -> set[str]:
+    """Return the names of the metrics that an expression reads."""
+    return set(_METRIC.findall(_NO_METRIC.sub("", expression)))
+
+
+def documented() -> set[str]:
+    """Return the names that the metric tables of docs/operations.md and its text give."""
+    text = OPERATIONS.read_text()
+    return set(re.findall(r"`((?:constellation|grpc_server)_\w+)`", text))
