@@ -1,4 +1,4 @@
-{{- /* Names are <release>-<part>: shards, federation, front. */ -}}
+{{- /* Names are <release>-<part>: shard, federation, front, migrate. */ -}}
 {{- define "constellation.name" -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
@@ -21,8 +21,13 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
+{{- /* Empty: there is none. */ -}}
 {{- define "constellation.frontDoor" -}}
-{{- .Values.frontDoorAddress | default (printf "%s-front.%s.svc:50051" (include "constellation.name" .) .Release.Namespace) -}}
+{{- if .Values.frontDoorAddress -}}
+{{- .Values.frontDoorAddress -}}
+{{- else if .Values.envoy.enabled -}}
+{{- printf "%s-front.%s.svc:50051" (include "constellation.name" .) .Release.Namespace -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Where the shard is for those who want its owner: a pod, or a Service of whoever is ready. */ -}}
@@ -44,11 +49,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Behind a front door devices know no address but its own; without one, each shard's. */ -}}
 {{- define "constellation.shardMap" -}}
+{{- $root := . -}}
 {{- $front := include "constellation.frontDoor" . -}}
 {{- $map := list -}}
 {{- range $shard := until (int .Values.shards.count) -}}
-{{- $map = append $map (printf "%d=%s" $shard $front) -}}
+{{- $own := printf "%s:50051" (include "constellation.shardHost" (dict "root" $root "shard" $shard)) -}}
+{{- $map = append $map (printf "%d=%s" $shard ($front | default $own)) -}}
 {{- end -}}
 {{- join "," $map -}}
 {{- end -}}
@@ -63,7 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
 {{- define "constellation.postgresUrl" -}}
-{{- $url := required "postgres.url is required with store=postgres or federation.journal=postgres" .Values.postgres.url -}}
+{{- $url := required "postgres.url is required with store=postgres or federation.journal=postgres: name the database, without a password" .Values.postgres.url -}}
 {{- printf "%s%spassfile=/run/postgres/pgpass" $url (contains "?" $url | ternary "&" "?") -}}
 {{- end -}}
 
@@ -105,7 +113,7 @@ capabilities: {drop: [ALL]}
 {{- define "constellation.passfileVolumes" -}}
 - name: postgres-secret
   secret:
-    secretName: {{ required "postgres.existingSecret is required: a Secret with the key pgpass" .Values.postgres.existingSecret }}
+    secretName: {{ required "postgres.existingSecret is required with store=postgres or federation.journal=postgres: make a Secret with the key pgpass, and name it" .Values.postgres.existingSecret }}
     defaultMode: 0440
     items: [{key: pgpass, path: pgpass}]
 - name: postgres
@@ -113,11 +121,16 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{- define "constellation.tracingEnv" -}}
-{{- if .Values.tracing.endpoint }}
+{{- if .Values.tracing.endpoint -}}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .Values.tracing.endpoint | quote }}}
 - {name: OTEL_TRACES_SAMPLER, value: {{ .Values.tracing.sampler | quote }}}
 - {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .Values.tracing.samplerArg | quote }}}
 {{- end }}
+{{- end -}}
+
+{{- /* Whether anything is in PostgreSQL. */ -}}
+{{- define "constellation.usesPostgres" -}}
+{{- if or (eq .Values.store "postgres") (and .Values.federation.enabled (eq .Values.federation.journal "postgres")) }}true{{ end -}}
 {{- end -}}
 
 {{- /* From the start on the process answers "liveness", also while it recovers or waits: no probe kills a long recovery. */ -}}
@@ -139,6 +152,7 @@ readinessProbe:
   failureThreshold: 2
 {{- end -}}
 
+{{- /* selector; host: what to do where machines are too few; revision: count the pods of one revision only. */ -}}
 {{- define "constellation.spread" -}}
 - maxSkew: 1
   topologyKey: topology.kubernetes.io/zone
@@ -148,8 +162,28 @@ readinessProbe:
 - maxSkew: 1
   topologyKey: kubernetes.io/hostname
   whenUnsatisfiable: {{ .host }}
+  {{- with .revision }}
+  matchLabelKeys: [{{ . }}]
+  {{- end }}
   labelSelector:
     matchLabels: {{- .selector | nindent 6 }}
+{{- end -}}
+
+{{- /* What every pod has. place: where its nodeSelector and tolerations are; account: unset, that of its component. */ -}}
+{{- define "constellation.pod" -}}
+serviceAccountName: {{ .account | default (printf "%s-%s" (include "constellation.name" .root) .component) }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {{- include "constellation.podSecurity" .root | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .place.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .place.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- /* The pod of a shard. shard: its number, or nil where the pod's index says it. */ -}}
@@ -164,27 +198,17 @@ metadata:
     constellation.tv/shard: {{ .shard | quote }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "constellation.name" $root }}-shard
-  automountServiceAccountToken: false
-  enableServiceLinks: false
+  {{- include "constellation.pod" (dict "root" $root "component" "shard" "place" $v.shards) | nindent 2 }}
   terminationGracePeriodSeconds: {{ include "constellation.graceSeconds" $root }}
-  securityContext: {{- include "constellation.podSecurity" $root | nindent 4 }}
-  {{- with $v.imagePullSecrets }}
-  imagePullSecrets: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $v.shards.nodeSelector }}
-  nodeSelector: {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $v.shards.tolerations }}
-  tolerations: {{- toYaml . | nindent 4 }}
-  {{- end }}
   topologySpreadConstraints:
     {{- $selector := include "constellation.selector" (dict "root" $root "component" "shard") }}
     {{- if $postgres }}
-    {{- /* The processes of one shard never share a machine: a spare there would be none. */}}
+    {{- /* The processes of one shard on different machines, where there are enough: a spare beside its owner is none. */}}
     {{- $selector = printf "%s\nconstellation.tv/shard: %q" $selector (toString .shard) }}
     {{- end }}
-    {{- include "constellation.spread" (dict "selector" $selector "host" ($postgres | ternary "DoNotSchedule" "ScheduleAnyway")) | nindent 4 }}
+    {{- $host := $postgres | ternary "DoNotSchedule" "ScheduleAnyway" }}
+    {{- $revision := $postgres | ternary "pod-template-hash" "" }}
+    {{- include "constellation.spread" (dict "selector" $selector "host" $host "revision" $revision) | nindent 4 }}
   {{- if $postgres }}
   initContainers: {{- include "constellation.passfileContainer" $root | nindent 4 }}
   {{- end }}
@@ -214,7 +238,9 @@ spec:
         {{- if $postgres }}
         - {name: POSTGRES_URL, value: {{ include "constellation.postgresUrl" $root | quote }}}
         {{- end }}
-        {{- include "constellation.tracingEnv" $root | nindent 8 }}
+        {{- with include "constellation.tracingEnv" $root }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- range $name, $value := $v.shards.env }}
         - {name: {{ $name }}, value: {{ $value | quote }}}
         {{- end }}
