@@ -7,7 +7,7 @@
 {{- printf "%s:%s" (required "image.repository is required: build deploy/Dockerfile, push it, and name it" .Values.image.repository) (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 
-{{- /* Selectors never change after an installation: no version in them. */ -}}
+{{- /* Selectors never change after an installation, and a new label restarts a pod: no version in them. */ -}}
 {{- define "constellation.selector" -}}
 app.kubernetes.io/name: constellation
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -18,7 +18,7 @@ app.kubernetes.io/component: {{ .component }}
 {{ include "constellation.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- /* Empty: there is none. */ -}}
@@ -110,12 +110,23 @@ capabilities: {drop: [ALL]}
     - {name: postgres, mountPath: /run/postgres}
 {{- end -}}
 
-{{- define "constellation.passfileVolumes" -}}
+{{- define "constellation.postgresMounts" -}}
+- {name: postgres, mountPath: /run/postgres, readOnly: true}
+- {name: postgres-ca, mountPath: /run/postgres-ca, readOnly: true}
+{{- end -}}
+
+{{- define "constellation.postgresVolumes" -}}
 - name: postgres-secret
   secret:
     secretName: {{ required "postgres.existingSecret is required with store=postgres or federation.journal=postgres: make a Secret with the key pgpass, and name it" .Values.postgres.existingSecret }}
     defaultMode: 0440
     items: [{key: pgpass, path: pgpass}]
+- name: postgres-ca
+  secret:
+    secretName: {{ .Values.postgres.existingSecret }}
+    defaultMode: 0440
+    items: [{key: ca.crt, path: ca.crt}]
+    optional: true
 - name: postgres
   emptyDir: {medium: Memory, sizeLimit: 1Mi}
 {{- end -}}
@@ -193,7 +204,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- $postgres := eq $v.store "postgres" -}}
 metadata:
   labels:
-    {{- include "constellation.labels" (dict "root" $root "component" "shard") | nindent 4 }}
+    {{- include "constellation.selector" (dict "root" $root "component" "shard") | nindent 4 }}
     {{- if $postgres }}
     constellation.tv/shard: {{ .shard | quote }}
     {{- end }}
@@ -233,7 +244,7 @@ spec:
         - {name: SHARD_MAP, value: {{ include "constellation.shardMap" $root | quote }}}
         - {name: REGION, value: {{ $v.region | quote }}}
         - {name: DATA_DIR, value: /data}
-        - {name: DRAIN_SECONDS, value: {{ $v.shards.drainSeconds | quote }}}
+        - {name: DRAIN_SECONDS, value: {{ int $v.shards.drainSeconds | quote }}}
         - {name: LOG_LEVEL, value: {{ $v.logLevel | quote }}}
         {{- if $postgres }}
         - {name: POSTGRES_URL, value: {{ include "constellation.postgresUrl" $root | quote }}}
@@ -251,7 +262,7 @@ spec:
         - {name: data, mountPath: /data}
         - {name: tmp, mountPath: /tmp}
         {{- if $postgres }}
-        - {name: postgres, mountPath: /run/postgres, readOnly: true}
+        {{- include "constellation.postgresMounts" $root | nindent 8 }}
         {{- end }}
   volumes:
     - name: tmp
@@ -260,6 +271,6 @@ spec:
     {{- /* A cache: a new pod fills its index from PostgreSQL. */}}
     - name: data
       emptyDir: {sizeLimit: {{ $v.shards.volume.size }}}
-    {{- include "constellation.passfileVolumes" $root | nindent 4 }}
+    {{- include "constellation.postgresVolumes" $root | nindent 4 }}
     {{- end }}
 {{- end -}}
