@@ -26,7 +26,7 @@ class RenderError(Exception):
 def rendered(*arguments: str) -> str:
     """Return what `helm template` makes of the chart with these arguments."""
     unpack(HELM)
-    command = [HELM, "template", RELEASE, CHART, "--namespace", NAMESPACE]
+    command = [str(HELM), "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
     finished = subprocess.run(  # noqa: S603 - helm, and what this module and its tests ask of it
         [*command, "--kube-version", KUBERNETES, *arguments],
         capture_output=True,

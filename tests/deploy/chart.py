@@ -1,0 +1,154 @@
+"""The chart, rendered, and questions to what comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tools.manifests import rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Document = dict[str, Any]
+"""One Kubernetes object."""
+Labels = dict[str, str]
+
+IMAGE = {"image": {"repository": "registry.example/constellation"}}
+DATABASE = {
+    "url": "postgresql://constellation@db.example:5432/constellation?sslmode=verify-full",
+    "existingSecret": "constellation-postgres",
+}
+POSTGRES = {"store": "postgres", "postgres": DATABASE, "federation": {"journal": "postgres"}}
+MONITORED = {
+    "labels": {"release": "prometheus"},
+    "enabled": True,
+    "runbookBase": "https://git.example/constellation/blob/v0.1.0",
+    "dashboards": {"enabled": True},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sqlite": {},
+    "postgres": POSTGRES,
+    "autoscaling": {**POSTGRES, "shards": {"autoscaling": {"enabled": True}}},
+    "embedded shards, journal in PostgreSQL": {
+        "postgres": DATABASE,
+        "federation": {"journal": "postgres"},
+    },
+    "shards in PostgreSQL, embedded journal": {"store": "postgres", "postgres": DATABASE},
+    "monitoring": {"monitoring": MONITORED},
+    "tls": {"envoy": {"tlsSecret": "front-tls", "service": {"type": "LoadBalancer"}}},
+    "tracing": {"tracing": {"endpoint": "http://collector.observability:4317"}},
+    "no federation": {"federation": {"enabled": False}},
+    "no front door": {"envoy": {"enabled": False}},
+    "no network policies": {"networkPolicy": {"enabled": False}},
+    "everything chosen": {
+        "imagePullSecrets": [{"name": "registry"}],
+        "logLevel": "debug",
+        "frontDoorAddress": "front.example:443",
+        "shards": {
+            "count": 2,
+            "env": {"MAX_DEVICES": "2000000"},
+            "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "shards", "operator": "Exists"}],
+            "volume": {"size": "1Ti", "storageClass": "fast"},
+        },
+        "federation": {"minShards": 1, "env": {"GLOBAL_K_ANONYMITY": "10"}},
+        "envoy": {"service": {"annotations": {"example/balancer": "public"}}},
+        "networkPolicy": {"devices": ["192.0.2.0/24"]},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What a controller makes pods of."""
+
+    component: str
+    name: str
+    """The controller's."""
+    labels: Labels
+    spec: Document
+
+    @property
+    def containers(self) -> list[Document]:
+        return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
+
+    @property
+    def main(self) -> Document:
+        (container,) = self.spec["containers"]
+        found: Document = container
+        return found
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {port["name"]: port["containerPort"] for port in self.main.get("ports", ())}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the main container; what the pod's index says is 1."""
+        return {each["name"]: each.get("value", "1") for each in self.main["env"]}
+
+    def mounted(self, path: str) -> Document:
+        """Return the volume at a path of the main container."""
+        (name,) = (each["name"] for each in self.main["volumeMounts"] if each["mountPath"] == path)
+        (volume,) = (each for each in self.spec["volumes"] if each["name"] == name)
+        found: Document = volume
+        return found
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What one set of values made of the chart."""
+
+    documents: list[Document]
+
+    def of(self, kind: str) -> list[Document]:
+        return [each for each in self.documents if each["kind"] == kind]
+
+    def one(self, kind: str, name: str) -> Document:
+        (found,) = (each for each in self.of(kind) if each["metadata"]["name"] == name)
+        return found
+
+    def pods(self, *components: str) -> Iterator[Pod]:
+        """Yield a pod of each controller, of these components or of all."""
+        for kind in ("StatefulSet", "Deployment", "Job"):
+            for each in self.of(kind):
+                template = each["spec"]["template"]
+                labels = template["metadata"]["labels"]
+                component = labels["app.kubernetes.io/component"]
+                if component in components or not components:
+                    yield Pod(component, each["metadata"]["name"], labels, template["spec"])
+
+    def behind(self, service: Document) -> list[Pod]:
+        """Return the pods that a Service selects."""
+        wanted = service["spec"]["selector"].items()
+        return [pod for pod in self.pods() if wanted <= pod.labels.items()]
+
+    @property
+    def envoy(self) -> Document:
+        """Return Envoy's configuration."""
+        found: Document = yaml.safe_load(self.envoy_text)
+        return found
+
+    @property
+    def envoy_text(self) -> str:
+        text: str = self.one("ConfigMap", "constellation-front")["data"]["envoy.yaml"]
+        return text
+
+
+def chart(values: Mapping[str, Any]) -> Chart:
+    """Render with these values and an image."""
+    return _rendered(json.dumps({**IMAGE, **values}, sort_keys=True))
+
+
+@cache
+def _rendered(values: str) -> Chart:
+    arguments = [
+        f"--set-json={key}={json.dumps(value)}" for key, value in json.loads(values).items()
+    ]
+    found = yaml.safe_load_all(rendered(*arguments))
+    return Chart([document for document in found if document])
