@@ -29,7 +29,8 @@ file cannot quietly lose its shards.
 {{- $routes := list -}}
 {{- $copied := 0 -}}
 {{- range $route := .routes -}}
-{{- if eq $route.route.cluster "shard_0" -}}
+{{- $cluster := dig "route" "cluster" "" $route -}}
+{{- if eq $cluster "shard_0" -}}
 {{- $copied = add1 $copied -}}
 {{- range $shard := until $count -}}
 {{- $copy := deepCopy $route -}}
@@ -37,7 +38,7 @@ file cannot quietly lose its shards.
 {{- $_ := set (index $copy.match.headers 0).string_match "exact" (toString $shard) -}}
 {{- $routes = append $routes $copy -}}
 {{- end -}}
-{{- else if not (hasPrefix "shard_" $route.route.cluster) -}}
+{{- else if not (hasPrefix "shard_" $cluster) -}}
 {{- $routes = append $routes $route -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.deploy.chart import DATABASE, POSTGRES, chart
+from tests.deploy.envoy import CONFIG, validated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.deploy.chart import Document
+
+HOST = "constellation-shard-{}.constellation-shards.constellation.svc"
+
+
+def listeners(config: Document) -> Document:
+    """Return the only filter chain of the only listener."""
+    (listener,) = config["static_resources"]["listeners"]
+    (chain,) = listener["filter_chains"]
+    found: Document = chain
+    return found
+
+
+def routes(config: Document) -> list[Document]:
+    (manager,) = listeners(config)["filters"]
+    (host,) = manager["typed_config"]["route_config"]["virtual_hosts"]
+    found: list[Document] = host["routes"]
+    return found
+
+
+def hosts(config: Document) -> dict[str, list[str]]:
+    """Return where each cluster sends to."""
+    return {
+        cluster["name"]: [
+            endpoint["endpoint"]["address"]["socket_address"]["address"]
+            for each in cluster["load_assignment"]["endpoints"]
+            for endpoint in each["lb_endpoints"]
+        ]
+        for cluster in config["static_resources"]["clusters"]
+    }
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+@pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
+async def test_envoy_takes_the_rendered_file(store: Document, count: int, tmp_path: Path) -> None:
+    config = tmp_path / "envoy.yaml"
+    config.write_text(chart({**store, "shards": {"count": count}}).envoy_text)
+
+    finished = await validated(config)
+
+    assert (finished.status, finished.err) == (0, "")
+
+
+def test_for_two_shards_it_is_the_committed_file() -> None:
+    committed = CONFIG.read_text()
+    for shard in range(2):
+        address = f"address: shard-{shard},"
+        assert address in committed
+        committed = committed.replace(address, f"address: {HOST.format(shard)},")
+
+    found = chart({"shards": {"count": 2}}).envoy
+
+    assert found == yaml.safe_load(committed)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_each_shard_has_its_routes_and_its_cluster(count: int) -> None:
+    config = chart({"shards": {"count": count}}).envoy
+
+    every = [HOST.format(shard) for shard in range(count)]
+    found = hosts(config)
+    assert found.pop("any_shard") == every
+    assert found == {f"shard_{shard}": [host] for shard, host in enumerate(every)}
+    named = [route for route in routes(config) if "headers" in route["match"]]
+    assert len(named) == 2 * count
+    for route in named:
+        (header,) = route["match"]["headers"]
+        assert route["route"]["cluster"] == f"shard_{header['string_match']['exact']}"
+
+
+def test_a_stream_is_matched_before_any_other_call() -> None:
+    config = chart({"shards": {"count": 3}}).envoy
+
+    streams = ["path" in route["match"] for route in routes(config)]
+
+    assert streams == sorted(streams, reverse=True)
+    assert routes(config)[3]["route"]["cluster"] == "any_shard"
+
+
+def test_envoy_knows_every_process_of_a_shard_in_postgresql() -> None:
+    rendered = chart({"store": "postgres", "postgres": DATABASE})
+
+    for shard in range(3):
+        (host,) = hosts(rendered.envoy)[f"shard_{shard}"]
+        service = rendered.one("Service", host.removesuffix(".constellation.svc"))
+        assert service["spec"]["clusterIP"] == "None"
+        assert service["spec"]["publishNotReadyAddresses"] is True
+        (pod,) = rendered.behind(service)
+        assert pod.environment["SHARD_ID"] == str(shard)
+
+
+async def test_with_a_certificate_the_front_door_speaks_tls(tmp_path: Path) -> None:
+    rendered = chart({"envoy": {"tlsSecret": "front-tls"}})
+    (pod,) = rendered.pods("front")
+    (certificate,) = listeners(rendered.envoy)["transport_socket"]["typed_config"][
+        "common_tls_context"
+    ]["tls_certificates"]
+    files = [certificate[each]["filename"] for each in ("certificate_chain", "private_key")]
+    config = tmp_path / "envoy.yaml"
+    config.write_text(rendered.envoy_text.replace("/etc/envoy/tls", str(tmp_path)))
+
+    finished = await validated(config)
+
+    assert pod.mounted("/etc/envoy/tls")["secret"]["secretName"] == "front-tls"
+    assert files == ["/etc/envoy/tls/tls.crt", "/etc/envoy/tls/tls.key"]
+    assert re.search(rf"{tmp_path}/tls\.(crt|key)", finished.err)  # they alone are missing
+
+
+def test_the_process_reads_what_the_chart_rendered() -> None:
+    rendered = chart({})
+    (pod,) = rendered.pods("front")
+    folder, _, file = pod.main["command"][pod.main["command"].index("-c") + 1].rpartition("/")
+
+    config = rendered.one("ConfigMap", pod.mounted(folder)["configMap"]["name"])
+
+    assert list(config["data"]) == [file]
+
+
+def test_another_number_of_shards_is_another_pod() -> None:
+    checksums = set()
+    for count in (2, 3):
+        deployment = chart({"shards": {"count": count}}).one("Deployment", "constellation-front")
+        checksums.add(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+
+    assert len(checksums) == 2
