@@ -27,7 +27,6 @@ from constellation.telemetry.shard import (
     shard_histograms,
     shard_metrics,
 )
-from constellation.telemetry.traces import traces_exported
 from constellation.transport.aggregates import AggregateServicer
 from constellation.transport.calls import Calls
 from constellation.transport.globals import to_global
@@ -140,7 +139,6 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
     health, drain, calls = Health((*SERVICES, *STANDARD)), _Drain(), Calls()
     files = snapshot_files(config)
     async with AsyncExitStack() as stack:
-        stack.enter_context(traces_exported("constellation-shard", _resource(config)))
         metrics = stack.enter_context(metrics_served(config.metrics_addr))
         metrics.add(
             [health_metric(config.shard_id, lambda: not health.reason), *call_metrics(calls)],
@@ -191,7 +189,7 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
 
 
-def _resource(config: ShardConfig) -> dict[str, str]:
+def resource_of(config: ShardConfig) -> dict[str, str]:
     """Return what every span of this process says of it."""
     return {
         "constellation.shard_id": str(config.shard_id),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -126,6 +126,11 @@ def pace_of(config: FederationConfig) -> Pace:
     )
 
 
+def exported(config: FederationConfig) -> AbstractAsyncContextManager[None]:
+    """Export this process's spans until the block is left, where to is told by the environment."""
+    return traces_exported("constellation-federation", {"constellation.region": config.region})
+
+
 @asynccontextmanager
 async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, Publisher]]:
     """Open the journal, and clients to every shard; nothing is asked of them yet."""
@@ -153,8 +158,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
     require_sound(config)
     health, calls = Health((*SERVICES, *STANDARD)), Calls()
     async with AsyncExitStack() as stack:
-        region = {"constellation.region": config.region}
-        stack.enter_context(traces_exported("constellation-federation", region))
+        await stack.enter_async_context(exported(config))
         metrics = stack.enter_context(metrics_served(config.metrics_addr))
         metrics.add(
             [health_metric(lambda: not health.reason), *call_metrics(calls)],

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.commands.signals import Signals
 from constellation.commands.status import DONE
-from constellation.server import serve
+from constellation.server import resource_of, serve
 from constellation.stores import open_store
+from constellation.telemetry.traces import traces_exported
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,7 +29,11 @@ async def run_serve(config: ShardConfig, _: Namespace) -> int:
     assert task is not None
     signals = Signals(task.cancel)  # while it starts or waits for its lease, there is no drain
     try:
-        async with open_store(config) as store, serve(config, store) as shard:
+        async with (
+            traces_exported("constellation-shard", resource_of(config)),
+            open_store(config) as store,
+            serve(config, store) as shard,
+        ):
             gc.freeze()
             signals.then(shard.drain_requested.set)
             if sys.stderr.isatty():

@@ -34,7 +34,8 @@ def current() -> SpanContext | None:
 def links_of(entries: Iterable[Entry]) -> list[Link]:
     """Return links to the traces that some deltas are part of."""
     traced = [trace_ for entry in entries if (trace_ := entry.sender.trace) is not None]
-    return [Link(each) for each in dict.fromkeys(traced)][:_MAX_LINKS]
+    by_id = {(each.trace_id, each.span_id): each for each in traced}  # contexts have no hash
+    return [Link(each) for each in by_id.values()][:_MAX_LINKS]
 
 
 def tell_deltas(

@@ -4,46 +4,64 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from opentelemetry import trace
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-    from typing import Any
+    from structlog.typing import EventDict, Processor
+
+
+_FEW: Final = logging.WARNING
+"""What libraries log below this is for debugging."""
 
 
 def set_up_logs(level: str, **always: object) -> None:
-    """Log to stderr: for people on a terminal, as JSON elsewhere; `always` is on every line."""
+    """Log to stderr: for people on a terminal, as JSON elsewhere; `always` is on every line.
+
+    What libraries log by Python's own `logging` becomes the same kind of lines.
+    """
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of, the store says as well
     on_terminal = sys.stderr.isatty()
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
-    )
+
+    def add_always(_: object, __: str, line: EventDict) -> EventDict:
+        return {**line, **always}
+
+    begin: list[Processor] = [
+        add_always,
+        structlog.contextvars.merge_contextvars,
+        _add_trace,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if on_terminal:
+        end: list[Processor] = [structlog.dev.set_exc_info, structlog.dev.ConsoleRenderer()]
+    else:
+        traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        end = [
+            structlog.processors.ExceptionRenderer(traceback),
+            structlog.processors.JSONRenderer(),
+        ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            _add_trace,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            )
-            if not on_terminal
-            else structlog.dev.set_exc_info,
-            renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[*begin, *end], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
+    of_libraries = logging.StreamHandler(sys.stderr)
+    of_libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *begin],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
+        )
+    )
+    logging.getLogger().handlers[:] = [of_libraries]
     set_log_level(level)
-    structlog.contextvars.bind_contextvars(**always)
 
 
 def set_log_level(level: str) -> None:
     """Log what is at least so important: debug, info, warning or error."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(number if number == logging.DEBUG else max(number, _FEW))
 
 
 def log_level() -> str:
@@ -54,7 +72,7 @@ def log_level() -> str:
     ).lower()  # 0 before set_up_logs: all is logged
 
 
-def _add_trace(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _add_trace(_: object, __: str, line: EventDict) -> EventDict:
     """Add the trace and span that a line belongs to, when there is one."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -14,13 +15,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_LAST_SECONDS: Final = 2.0
+"""How long the last spans may take: a process that ends does not wait for a collector."""
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
-@contextmanager
-def traces_exported(service: str, attributes: Mapping[str, str]) -> Iterator[None]:
+@asynccontextmanager
+async def traces_exported(service: str, attributes: Mapping[str, str]) -> AsyncIterator[None]:
     """Export this process's spans until the block is left; without an endpoint none is made.
 
     OpenTelemetry reads its own variables: where to, how (`OTEL_EXPORTER_OTLP_…`), under which name
@@ -37,9 +40,13 @@ def traces_exported(service: str, attributes: Mapping[str, str]) -> Iterator[Non
         }
     )
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     try:
         yield
     finally:
-        provider.shutdown()
+        sending = asyncio.create_task(asyncio.to_thread(provider.shutdown))
+        if not (await asyncio.wait([sending], timeout=_LAST_SECONDS))[0]:
+            exporter.shutdown()  # ends its attempts
+        await sending

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from constellation.core.errors import ConfigError, QuorumError, StoreInUseError
-from federation.server import open_rounds
+from federation.server import exported, open_rounds
 
 if TYPE_CHECKING:
     from constellation.v1 import federation_pb2
@@ -31,7 +31,7 @@ async def run_once(config: FederationConfig) -> federation_pb2.Round:
             "DATA_DIR or POSTGRES_URL is required: name the federation's journal, or a new "
             "directory when these shards have no federation"
         )
-    async with open_rounds(config) as (rounds, _):
+    async with exported(config), open_rounds(config) as (rounds, _):
         try:
             async with asyncio.timeout(_TURN_SECONDS):
                 await rounds.resume()

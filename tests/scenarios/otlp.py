@@ -1,0 +1,93 @@
+"""Where spans are sent: the receiving side of OTLP, which keeps what arrives."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span, and whose it is."""
+
+    resource: dict[str, str]
+    message: SpanMessage
+
+    @property
+    def service(self) -> str:
+        return self.resource["service.name"]
+
+    @property
+    def trace(self) -> str:
+        return self.message.trace_id.hex()
+
+    @property
+    def id(self) -> str:
+        return self.message.span_id.hex()
+
+    @property
+    def parent(self) -> str:
+        return self.message.parent_span_id.hex()
+
+    @property
+    def linked_to(self) -> list[tuple[str, str]]:
+        """The traces and spans it links to."""
+        return [(link.trace_id.hex(), link.span_id.hex()) for link in self.message.links]
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return _texts(self.message.attributes)
+
+
+class Collector(TraceServiceServicer):
+    """Keeps every span that it is sent."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.spans: list[Span] = []
+
+    async def Export(self, request: Any, _: Any) -> Any:  # noqa: N802 - as OTLP names it
+        for of_resource in request.resource_spans:
+            resource = _texts(of_resource.resource.attributes)
+            for of_scope in of_resource.scope_spans:
+                self.spans += [Span(resource, message) for message in of_scope.spans]
+        return pb.ExportTraceServiceResponse()
+
+    def named(self, name: str) -> list[Span]:
+        return [span for span in self.spans if span.message.name == name]
+
+    def settings(self, **more: str) -> dict[str, str]:
+        """Return the variables with which a process sends its spans here."""
+        return {"otel_exporter_otlp_endpoint": f"http://{self.address}", **more}
+
+
+@asynccontextmanager
+async def collecting() -> AsyncIterator[Collector]:
+    collector, server = Collector(), grpc.aio.server()
+    add_to: Any = add_TraceServiceServicer_to_server
+    add_to(collector, server)
+    collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        yield collector
+    finally:
+        await server.stop(None)
+
+
+def _texts(attributes: Any) -> dict[str, str]:
+    return {
+        each.key: str(getattr(each.value, each.value.WhichOneof("value"))) for each in attributes
+    }

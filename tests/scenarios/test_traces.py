@@ -1,0 +1,162 @@
+"""Traces across processes: device, shard and store; federation and shard."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from constellation.v1 import federation_pb2, federation_pb2_grpc
+from constellation_settop import SyncSettings
+from tests.scenarios.boxes import boxes, flush, free_address
+from tests.scenarios.otlp import collecting
+from tests.scenarios.processes import COMMANDS, Finished, Serving, environment, logged, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+DEVICE_TRACE = "0af7651916cd43dd8448eb211c80319c"
+DEVICE_SPAN = "b7ad6b7169203331"
+SAMPLED = SyncSettings(traceparent=lambda: f"00-{DEVICE_TRACE}-{DEVICE_SPAN}-01")
+UNSAMPLED = SyncSettings(traceparent=lambda: f"00-{DEVICE_TRACE}-{DEVICE_SPAN}-00")
+EXPORTER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+
+
+async def pushed(shard: Serving, settings: SyncSettings, deltas: int = 3) -> None:
+    """Let one box push deltas, each durable before the next."""
+    async with boxes([shard.address], 1, settings) as fleet:
+        for _ in range(deltas):
+            fleet[0].push()
+            await flush(fleet)
+
+
+async def ended(shard: Serving) -> Finished:
+    """End a shard in order: what it traced is sent by then."""
+    shard.process.terminate()
+    finished = await shard.ended()
+    assert finished.status == 0, finished.err
+    return finished
+
+
+@asynccontextmanager
+async def federating(**settings: object) -> AsyncIterator[Serving]:
+    process = await asyncio.create_subprocess_exec(
+        *(COMMANDS / "federation", "run"),
+        env=environment(grpc_addr="127.0.0.1:0", federation_interval_secs=0, **settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        started = await logged(process, "federation_started")
+        await logged(process, "federation_active")
+        yield Serving(process, int(started["port"]))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def run_round(federation: Serving) -> federation_pb2.Round:
+    async with grpc.aio.insecure_channel(federation.address) as channel:
+        stub: Any = federation_pb2_grpc.FederationServiceStub(channel)
+        answer: federation_pb2.RunRoundResponse = await stub.RunRound(
+            federation_pb2.RunRoundRequest()
+        )
+        return answer.round
+
+
+async def test_a_devices_trace_leads_to_the_commit_that_made_its_delta_durable(
+    tmp_path: Path,
+) -> None:
+    async with (
+        collecting() as collector,
+        serving(tmp_path, shard_id=3, **collector.settings()) as shard,
+    ):
+        await pushed(shard, SAMPLED)
+        await ended(shard)
+
+    deltas, commits = collector.named("delta"), collector.named("commit")
+    stored = collector.named("store.commit")
+    assert [span.attributes["constellation.seq"] for span in deltas] == ["1", "2", "3"]
+    assert {(span.trace, span.parent) for span in deltas} == {(DEVICE_TRACE, DEVICE_SPAN)}
+    assert {span.attributes["constellation.verdict"] for span in deltas} == {"applied"}
+    assert [span.linked_to for span in deltas] == [[(each.trace, each.id)] for each in commits]
+    assert [span.linked_to for span in commits] == [[(DEVICE_TRACE, DEVICE_SPAN)]] * 3
+    assert [(span.trace, span.parent) for span in stored] == [
+        (each.trace, each.id) for each in commits
+    ]
+    assert len({span.trace for span in commits}) == 3
+    (whose,) = {(span.service, span.resource["constellation.shard_id"]) for span in collector.spans}
+    assert whose == ("constellation-shard", "3")
+
+
+async def test_deltas_of_a_device_that_is_not_sampled_have_no_spans(tmp_path: Path) -> None:
+    async with collecting() as collector, serving(tmp_path, **collector.settings()) as shard:
+        await pushed(shard, UNSAMPLED)
+        await ended(shard)
+
+    assert collector.named("delta") == []
+    assert [span.linked_to for span in collector.named("commit")] == [[]] * 3
+
+
+async def test_the_environment_says_how_much_is_sampled(tmp_path: Path) -> None:
+    sampled = {"otel_traces_sampler": "parentbased_traceidratio", "otel_traces_sampler_arg": "0"}
+    async with (
+        collecting() as collector,
+        serving(tmp_path, **collector.settings(**sampled)) as shard,
+    ):
+        await pushed(shard, SAMPLED, deltas=1)
+        await ended(shard)
+
+    assert collector.named("commit") == []
+    assert [span.trace for span in collector.named("delta")] == [DEVICE_TRACE]
+
+
+async def test_a_rounds_trace_leads_to_its_calls_of_every_shard(tmp_path: Path) -> None:
+    async with (
+        collecting() as collector,
+        serving(tmp_path / "0", shard_id=0, **collector.settings()) as north,
+        serving(tmp_path / "1", shard_id=1, **collector.settings()) as south,
+        federating(
+            data_dir=tmp_path / "federation",
+            shard_addrs=f"{north.address},{south.address}",
+            min_shards=2,
+            **collector.settings(),
+        ) as federation,
+    ):
+        told = await run_round(federation)
+        log = (await ended(federation)).err
+        await ended(north)
+        await ended(south)
+
+    (round_,) = collector.named("round")
+    (asked,) = collector.named("constellation.v1.FederationService/RunRound")
+    pulls = collector.named("constellation.v1.AggregateService/PullAggregate")
+    published = collector.named("constellation.v1.AggregateService/PublishGlobal")
+    assert told.state == federation_pb2.ROUND_STATE_PUBLISHED
+    assert round_.parent == asked.id
+    for calls in (pulls, published):
+        assert {(span.trace, span.parent) for span in calls} == {(round_.trace, round_.id)}
+        assert {span.resource["constellation.shard_id"] for span in calls} == {"0", "1"}
+        assert {span.service for span in calls} == {"constellation-shard"}
+    lines = [json.loads(line) for line in log.splitlines()]
+    (of_round,) = [line for line in lines if line["event"] == "round_published"]
+    assert of_round["trace_id"] == round_.trace
+
+
+async def test_a_collector_that_is_away_costs_a_shard_nothing(tmp_path: Path) -> None:
+    nobody = {"otel_exporter_otlp_endpoint": f"http://{free_address()}"}
+    async with serving(tmp_path, **nobody) as shard:
+        await pushed(shard, SAMPLED)
+        began = asyncio.get_running_loop().time()
+        finished = await ended(shard)
+        seconds = asyncio.get_running_loop().time() - began
+
+    assert seconds < 5  # 2 of them for the last spans
+    lines = [json.loads(line) for line in finished.err.splitlines()]
+    assert {line["logger"] for line in lines if "logger" in line} == {EXPORTER}
