@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.deploy.chart import DATABASE, POSTGRES, chart
+
+if TYPE_CHECKING:
+    from tests.deploy.chart import Document
+
+AUTOSCALED = {**POSTGRES, "shards": {"autoscaling": {"enabled": True, "min": 2, "max": 4}}}
+
+
+def rollout(deployment: Document) -> tuple[int, int]:
+    """Return by how many pods a rollout goes over, and below, the pods there are to be."""
+    replicas: int = deployment["spec"]["replicas"]
+    limits: dict[str, Any] = deployment["spec"]["strategy"]["rollingUpdate"]
+
+    def pods(name: str) -> int:
+        return replicas * int(limits[name].removesuffix("%")) // 100
+
+    return pods("maxSurge"), pods("maxUnavailable")
+
+
+@pytest.mark.parametrize("spares", [0, 1, 3])
+def test_a_rollout_does_not_wait_for_processes_that_wait_for_a_lease(spares: int) -> None:
+    rendered = chart({**POSTGRES, "shards": {"spares": spares}})
+    waiting = [
+        each for each in rendered.of("Deployment") if "front" not in each["metadata"]["name"]
+    ]
+
+    for deployment in waiting:
+        replicas = deployment["spec"]["replicas"]
+        surge, unavailable = rollout(deployment)
+        assert surge == replicas  # every new one is there before an old one is told to go
+        assert replicas - unavailable == 0  # none of the new ones can be ready before that
+    assert [
+        each["spec"]["replicas"] for each in waiting if "-shard-" in each["metadata"]["name"]
+    ] == [1 + spares] * 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
+def test_one_shard_at_a_time_may_be_evicted(store: Document, count: int) -> None:
+    rendered = chart({**store, "shards": {"count": count}})
+
+    budget = rendered.one("PodDisruptionBudget", "constellation-shard")["spec"]
+
+    serving = count  # one process of each shard is ready, however many wait
+    assert serving - budget["minAvailable"] == 1
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"  # or spares would hold machines
+    wanted = budget["selector"]["matchLabels"].items()
+    assert all(wanted <= pod.labels.items() for pod in rendered.pods("shard"))
+    assert not any(wanted <= pod.labels.items() for pod in rendered.pods("front", "federation"))
+
+
+def test_the_processes_of_one_shard_spread_over_machines() -> None:
+    for pod in chart(POSTGRES).pods("shard"):
+        spread = {each["topologyKey"]: each for each in pod.spec["topologySpreadConstraints"]}
+        machines = spread["kubernetes.io/hostname"]
+
+        assert machines["whenUnsatisfiable"] == "DoNotSchedule"
+        assert machines["labelSelector"]["matchLabels"] == pod.labels
+        assert spread.keys() == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+
+
+def test_embedded_shards_spread_where_they_can() -> None:
+    (pod,) = chart({}).pods("shard")
+
+    for each in pod.spec["topologySpreadConstraints"]:
+        assert each["whenUnsatisfiable"] == "ScheduleAnyway"  # a volume may leave no choice
+        assert each["labelSelector"]["matchLabels"].items() <= pod.labels.items()
+
+
+def test_the_number_of_processes_follows_the_streams_of_each_shard() -> None:
+    rendered = chart(AUTOSCALED)
+    scalers = rendered.of("HorizontalPodAutoscaler")
+
+    assert len(scalers) == 3
+    for shard, scaler in enumerate(scalers):
+        spec = scaler["spec"]
+        (metric,) = spec["metrics"]
+        target = rendered.one("Deployment", spec["scaleTargetRef"]["name"])
+        (pod,) = (pod for pod in rendered.pods("shard") if pod.name == target["metadata"]["name"])
+        assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
+        assert "replicas" not in target["spec"]  # or each upgrade would undo it
+        assert metric["external"]["metric"] == {
+            "name": "constellation_streams_active",
+            "selector": {"matchLabels": {"shard_id": pod.environment["SHARD_ID"]}},
+        }
+        assert pod.environment["SHARD_ID"] == str(shard)
+        window = spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"]
+        assert window > pod.spec["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
+def test_nothing_scales_by_itself_unless_asked(values: Document) -> None:
+    assert not chart(values).of("HorizontalPodAutoscaler")
+
+
+def test_the_schema_is_brought_up_to_date_before_the_programs_change() -> None:
+    rendered = chart({**POSTGRES, "shards": {"env": {"VECTOR_EXTENSION": "ruvector"}}})
+    (job,) = rendered.of("Job")
+    (policy,) = (
+        each for each in rendered.of("NetworkPolicy") if "migrate" in str(each["metadata"])
+    )
+    (pod,) = rendered.pods("migrate")
+    hooks = [each["metadata"]["annotations"] for each in (policy, job)]
+
+    assert pod.main["command"] == ["constellation", "migrate"]
+    assert pod.environment["VECTOR_EXTENSION"] == "ruvector"  # the schema depends on it
+    assert pod.spec["serviceAccountName"] == "default"  # there is no other yet
+    assert [each["helm.sh/hook"] for each in hooks] == ["pre-install,pre-upgrade"] * 2
+    assert int(hooks[0]["helm.sh/hook-weight"]) < int(hooks[1]["helm.sh/hook-weight"])
+
+
+def test_migrating_can_be_left_to_others() -> None:
+    values = {**POSTGRES, "postgres": {**DATABASE, "migrate": False}}
+
+    assert not list(chart(values).pods("migrate"))
+
+
+def test_a_front_door_that_goes_is_not_found_any_more() -> None:
+    (pod,) = chart({}).pods("front")
+
+    pause = pod.main["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+    assert 0 < pause < pod.spec["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
+def test_a_new_version_of_the_chart_alone_restarts_nothing(values: Document) -> None:
+    for pod in chart(values).pods():
+        assert not {"helm.sh/chart", "app.kubernetes.io/version"} & pod.labels.keys()
