@@ -1,4 +1,7 @@
-"""Ask the process in this container whether it lives; the image has no other HTTP client."""
+"""Ask the process in this container how it is; the image has no other HTTP client.
+
+Without a word: whether it lives. With the word "ready": whether it takes traffic.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ SHARD, FEDERATION = "0.0.0.0:8080", "0.0.0.0:8081"
 TIMEOUT_SECONDS = 2.0
 
 
-def problem_at(address: str) -> str | None:
-    """Return why the process does not live, or None when it does."""
+def problem_at(address: str, question: str) -> str | None:
+    """Return why the answer is no, or None when it is yes."""
     port = int(address.rpartition(":")[2])
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/health/live")
+        connection.request("GET", f"/health/{question}")
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
         return f"port {port}: {error}"
@@ -26,9 +29,10 @@ def problem_at(address: str) -> str | None:
 
 
 def main() -> str | None:
-    """Return None when the shard or the federation answers, at REST_ADDR or its default."""
+    """Return None when the shard or the federation says yes, at REST_ADDR or its default."""
+    question = sys.argv[1] if len(sys.argv) > 1 else "live"
     addresses = [address] if (address := os.environ.get("REST_ADDR")) else [SHARD, FEDERATION]
-    problems = [problem_at(address) for address in addresses]
+    problems = [problem_at(address, question) for address in addresses]
     return None if None in problems else "; ".join(filter(None, problems))
 
 
