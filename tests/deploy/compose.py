@@ -1,0 +1,92 @@
+"""deploy/compose/compose.yaml, and its services run as processes of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tests.deploy.prometheus import ROOT
+from tests.scenarios.processes import COMMANDS, DEADLINE_SECONDS, Finished
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+FOLDER = ROOT / "deploy" / "compose"
+FILE = FOLDER / "compose.yaml"
+_VARIABLE = re.compile(r"\$\{\w+:-([^}]*)\}")
+
+
+def composed() -> dict[str, Any]:
+    """Return the file as compose reads it, where no variable is set."""
+    read: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(r"\1", FILE.read_text()))
+    return read
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = composed()["services"]
+    return found
+
+
+def rewritten(text: str, places: Mapping[str, str]) -> str:
+    """Return a text of the file with places of this machine in place of the container's."""
+    inside = re.compile("|".join(map(re.escape, places)))
+    return inside.sub(lambda found: places[found[0]], text)
+
+
+async def start(name: str, places: Mapping[str, str], **more: str) -> asyncio.subprocess.Process:
+    """Start the command of a service with its environment."""
+    service = services()[name]
+    settings = {key: rewritten(text, places) for key, text in service["environment"].items()}
+    path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
+    return await asyncio.create_subprocess_exec(
+        *(rewritten(word, places) for word in service["command"]),
+        env={"PATH": path, **settings, **more},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@asynccontextmanager
+async def running(
+    name: str, places: Mapping[str, str], **more: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a service for as long as the block lasts; a process that is left is killed."""
+    process = await start(name, places, **more)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ended(process: asyncio.subprocess.Process) -> Finished:
+    """Wait for a process to end by itself."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+async def run(*command: str | Path, **environment: str) -> Finished:
+    """Run a command to its end, with nothing else in its environment."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={"PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}", **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        return await ended(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
