@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import bloat, federation, ingest, restart, search, sync
+from benchmarks import bloat, federation, ingest, restart, search, sync, telemetry
 from benchmarks.report import REPORT, Measurement, table, write
 from examples.demo.postgres import PostgresServer
 
@@ -19,6 +19,7 @@ GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "restart": restart.measure,
     "search": lambda _: search.measure(),
     "federation": lambda _: federation.measure(),
+    "telemetry": lambda _: telemetry.measure(),
 }
 
 

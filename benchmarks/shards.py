@@ -41,7 +41,7 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def shard(**settings: object) -> Iterator[Started]:
+def shard(module: str = "constellation", /, **settings: object) -> Iterator[Started]:
     """Serve with these settings and no others, until the block is left."""
     known = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in known}
@@ -54,7 +54,7 @@ def shard(**settings: object) -> Iterator[Started]:
         **settings,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "constellation", "serve"],
+        [sys.executable, "-m", module, "serve"],
         env={**inherited, **{name.upper(): str(value) for name, value in chosen.items()}},
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,102 @@
+"""Durable syncs a second of a shard that tells everything, against one that tells nothing."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+
+from benchmarks.ingest import SETTINGS, load
+from benchmarks.report import Measurement
+from benchmarks.shards import folder, shard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ROUNDS: Final = 5
+_SCRAPE_SECONDS: Final = 5.0
+"""Three times as often as deploy/prometheus/prometheus.yml."""
+_SAMPLER: Final = {
+    "otel_traces_sampler": "parentbased_traceidratio",
+    "otel_traces_sampler_arg": "0.01",  # as the Helm chart has it
+}
+
+
+def measure() -> list[Measurement]:
+    """Load both in turns, so that they meet the same machine; compare the medians."""
+    told, untold = [], []
+    with _collector() as address:
+        traced = {"otel_exporter_otlp_endpoint": f"http://{address}", **_SAMPLER}
+        for _ in range(_ROUNDS):
+            untold.append(_syncs_per_second("benchmarks.untold"))
+            told.append(_syncs_per_second("constellation", **traced))
+    rate, baseline = statistics.median(told), statistics.median(untold)
+    return [
+        Measurement(
+            "ingest_telemetry_on_vs_off",
+            rate,
+            "syncs/s",
+            "the same with telemetry cut out",
+            baseline,
+            rate / baseline,
+        )
+    ]
+
+
+def _syncs_per_second(module: str, **settings: object) -> float:
+    with (
+        folder() as data_dir,
+        shard(module, data_dir=data_dir, **SETTINGS, **settings) as started,
+        _scraped(int(started.event["metrics_port"]) if settings else None),
+    ):
+        return load(started.port).syncs_per_second
+
+
+@contextmanager
+def _scraped(port: int | None) -> Iterator[None]:
+    """Scrape a shard again and again, as Prometheus does."""
+    over = threading.Event()
+
+    def scrape() -> int:
+        times = 0
+        while port is not None and not over.wait(_SCRAPE_SECONDS if times else 0):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                times += len(answer.read()) > 0
+        return times
+
+    with ThreadPoolExecutor(1) as threads:
+        scraping = threads.submit(scrape)
+        try:
+            yield
+        finally:
+            over.set()
+        assert port is None or scraping.result() > 0
+
+
+@contextmanager
+def _collector() -> Iterator[str]:
+    """Take spans as an OpenTelemetry collector does, and drop them."""
+
+    class Collector(TraceServiceServicer):
+        def Export(self, _: Any, __: Any) -> Any:  # noqa: N802 - as OTLP names it
+            return pb.ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_to: Any = add_TraceServiceServicer_to_server
+    add_to(Collector(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
