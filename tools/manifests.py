@@ -23,10 +23,10 @@ class RenderError(Exception):
     """helm refused; the text is what it said."""
 
 
-def rendered(*arguments: str) -> str:
+def rendered(*arguments: str, release: str = RELEASE) -> str:
     """Return what `helm template` makes of the chart with these arguments."""
     unpack(HELM)
-    command = [str(HELM), "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
+    command = [str(HELM), "template", release, str(CHART), "--namespace", NAMESPACE]
     finished = subprocess.run(  # noqa: S603 - helm, and what this module and its tests ask of it
         [*command, "--kube-version", KUBERNETES, *arguments],
         capture_output=True,

@@ -145,10 +145,12 @@ def chart(values: Mapping[str, Any]) -> Chart:
     return _rendered(json.dumps({**IMAGE, **values}, sort_keys=True))
 
 
+def arguments(values: Mapping[str, Any]) -> list[str]:
+    """Return what gives these values to Helm."""
+    return [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
+
+
 @cache
 def _rendered(values: str) -> Chart:
-    arguments = [
-        f"--set-json={key}={json.dumps(value)}" for key, value in json.loads(values).items()
-    ]
-    found = yaml.safe_load_all(rendered(*arguments))
+    found = yaml.safe_load_all(rendered(*arguments(json.loads(values))))
     return Chart([document for document in found if document])

@@ -197,7 +197,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{- /* The pod of a shard. shard: its number, or nil where the pod's index says it. */ -}}
+{{- /* The pod of a shard. shard: its number, or nil where the pod's index says it; map: SHARD_MAP. */ -}}
 {{- define "constellation.shardPod" -}}
 {{- $root := .root -}}
 {{- $v := $root.Values -}}
@@ -241,7 +241,7 @@ spec:
             fieldRef:
               fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
           {{- end }}
-        - {name: SHARD_MAP, value: {{ include "constellation.shardMap" $root | quote }}}
+        - {name: SHARD_MAP, value: {{ .map | quote }}}
         - {name: REGION, value: {{ $v.region | quote }}}
         - {name: DATA_DIR, value: /data}
         - {name: DRAIN_SECONDS, value: {{ int $v.shards.drainSeconds | quote }}}

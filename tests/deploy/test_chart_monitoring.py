@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.deploy.chart import MONITORED, POSTGRES, Chart, chart
+from tools.manifests import DEPLOY
+
+if TYPE_CHECKING:
+    from tests.deploy.chart import Document
+
+PROMETHEUS = DEPLOY / "prometheus"
+DASHBOARDS = DEPLOY / "grafana" / "dashboards"
+KINDS = {"ServiceMonitor", "PrometheusRule"}
+"""What only the Prometheus operator knows; no schema of Kubernetes checks them."""
+RULE_KEYS = {"alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"}
+GROUP_KEYS = {"name", "interval", "query_offset", "limit", "labels", "rules"}
+
+
+def monitored(**values: Any) -> Chart:
+    return chart({**values, "monitoring": MONITORED})
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((PROMETHEUS / name).read_text())
+
+
+@pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
+def test_each_process_is_measured_once_under_the_name_the_alerts_know(values: Document) -> None:
+    rendered = monitored(**values)
+    jobs = {each["job_name"] for each in read("prometheus.yml")["scrape_configs"]}
+    measured: list[str] = []
+
+    for monitor in rendered.of("ServiceMonitor"):
+        (endpoint,) = monitor["spec"]["endpoints"]
+        (relabeling,) = endpoint["relabelings"]
+        assert relabeling["targetLabel"] == "job"
+        assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["constellation"]}
+        jobs.remove(relabeling["replacement"])
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        for service in rendered.of("Service"):
+            names = [port["name"] for port in service["spec"]["ports"]]
+            if wanted <= service["metadata"]["labels"].items() and endpoint["port"] in names:
+                measured += [pod.name for pod in rendered.behind(service)]
+
+    assert not jobs
+    assert sorted(measured) == sorted(
+        pod.name for pod in rendered.pods("shard", "federation") for _ in [pod.ports["metrics"]]
+    )
+
+
+def test_processes_that_wait_are_measured_too() -> None:
+    shards = monitored(**POSTGRES).one("Service", "constellation-shards")
+
+    assert shards["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_the_alerts_are_those_of_the_file() -> None:
+    (rule,) = monitored().of("PrometheusRule")
+    committed = (PROMETHEUS / "constellation.rules.yaml").read_text()
+    assert "runbook_url: docs/" in committed
+
+    found = yaml.safe_dump(rule["spec"]).replace(f"{MONITORED['runbookBase']}/docs/", "docs/")
+
+    assert rule["apiVersion"] == "monitoring.coreos.com/v1"
+    assert yaml.safe_load(found) == yaml.safe_load(committed)
+
+
+def test_every_alert_leads_to_its_page() -> None:
+    (rule,) = monitored().of("PrometheusRule")
+    pages = [
+        (each["alert"], each["annotations"]["runbook_url"])
+        for group in rule["spec"]["groups"]
+        for each in group["rules"]
+        if "alert" in each
+    ]
+
+    assert pages
+    for alert, page in pages:
+        assert page == f"{MONITORED['runbookBase']}/docs/runbooks/{alert}.md"
+
+
+def test_the_operator_knows_every_key_of_the_rules() -> None:
+    (rule,) = monitored().of("PrometheusRule")
+
+    for group in rule["spec"]["groups"]:
+        assert group.keys() <= GROUP_KEYS
+        for each in group["rules"]:
+            assert each.keys() <= RULE_KEYS
+            assert re.fullmatch(r"\d+[smhd]", each.get("for", "0s"))
+
+
+def test_prometheus_selects_them_by_the_labels_it_is_given() -> None:
+    for kind in KINDS:
+        for each in monitored().of(kind):
+            assert each["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_no_monitor_without_what_it_measures() -> None:
+    rendered = monitored(federation={"enabled": False})
+
+    assert [each["metadata"]["name"] for each in rendered.of("ServiceMonitor")] == [
+        "constellation-shard"
+    ]
+
+
+def test_each_dashboard_is_a_config_map_for_grafana() -> None:
+    found = {
+        file: json.loads(text)
+        for each in monitored().of("ConfigMap")
+        if each["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for file, text in each["data"].items()
+    }
+
+    assert found == {file.name: json.loads(file.read_text()) for file in DASHBOARDS.glob("*.json")}
+
+
+def test_a_cluster_without_the_operator_is_asked_for_nothing_of_it() -> None:
+    assert not KINDS & {each["kind"] for each in chart({}).documents}

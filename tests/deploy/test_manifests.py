@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
+import pytest
+import yaml
+
+from tests.deploy.chart import DATABASE, IMAGE, POSTGRES, VARIANTS, Chart, arguments, chart
+from tests.deploy.test_chart_monitoring import KINDS
+from tools.helm import HELM, KUBECTL, unpack
+from tools.manifests import CHART, PLAIN, RenderError, manifests, rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.deploy.chart import Document
+
+VERSIONS = ["1.30", "1.37"]
+"""The oldest Kubernetes that the chart takes, and the newest there is a schema of."""
+
+
+def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    unpack(program)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+
+
+def check(document: Document) -> None:
+    """Let Kubernetes' own schemas say what is wrong."""
+    if document["kind"] not in KINDS:
+        for version in VERSIONS:
+            kubernetes_validate.validate(document, version, strict=True)
+
+
+def refusal(values: Document) -> str:
+    """Return why the chart does not take these values."""
+    with pytest.raises(RenderError) as refused:
+        rendered(*arguments(values))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+def test_kubernetes_takes_every_object(values: Document) -> None:
+    documents = chart(values).documents
+
+    for document in documents:
+        check(document)
+    names = [(each["kind"], each["metadata"]["name"]) for each in documents]
+    assert len(names) == len(set(names))
+    assert all(len(name) <= 63 for _, name in names)
+
+
+@pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
+def test_the_largest_release_fits(store: Document) -> None:
+    values = {**IMAGE, **store, "shards": {"count": 300}}
+
+    text = rendered(*arguments(values), release="r" * 53)
+
+    largest = Chart([each for each in yaml.load_all(text, yaml.CSafeLoader) if each])
+    assert max(len(each["metadata"]["name"]) for each in largest.documents) <= 63
+    (config,) = largest.of("ConfigMap")
+    assert len(json.dumps(config)) < 2**20  # Kubernetes takes no larger ones
+    assert "/shards/count" in refusal({**values, "shards": {"count": 301}})
+
+
+def test_helm_finds_nothing_wrong() -> None:
+    chosen = run(HELM, "lint", "--strict", CHART, *arguments(IMAGE))
+    unset = run(HELM, "lint", CHART)
+
+    assert (chosen.returncode, unset.returncode) == (0, 0)
+    assert "[WARNING]" not in chosen.stdout
+    assert "image.repository is required" in unset.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "image.repository is required: build deploy/Dockerfile, push it, and name it"),
+        ({**IMAGE, "store": "postgres"}, "postgres.url is required with store=postgres"),
+        (
+            {**IMAGE, "store": "postgres", "postgres": {"url": DATABASE["url"]}},
+            "postgres.existingSecret is required with store=postgres",
+        ),
+        ({**IMAGE, "federation": {"journal": "postgres"}}, "federation.journal=postgres"),
+        (
+            {**IMAGE, **POSTGRES, "shards": {"autoscaling": {"enabled": True, "min": 4}}},
+            "shards.autoscaling.min is 4, more than shards.autoscaling.max, 3: lower one",
+        ),
+        ({**IMAGE, "postgres": {"url": "postgresql://me:secret@db/c"}}, "/postgres/url"),
+        ({**IMAGE, "postgres": {"url": "postgresql://me@db/c?password=x"}}, "/postgres/url"),
+        ({**IMAGE, "shards": {"cuont": 4}}, "'cuont' not allowed"),
+        ({**IMAGE, "shards": {"env": {"SHARD_ID": "7"}}}, "invalid propertyName 'SHARD_ID'"),
+        ({**IMAGE, "shards": {"env": {"MAX_DEVICES": 7}}}, "/shards/env/MAX_DEVICES"),
+        ({**IMAGE, "store": "redis"}, "/store"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_wrong_values_are_named(values: Document, said: str) -> None:
+    assert said in refusal(values)
+
+
+def test_a_password_is_never_repeated() -> None:
+    assert "hunter2" not in refusal({**IMAGE, "postgres": {"url": "postgresql://me:hunter2@db/c"}})
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def described(name: str, part: Any) -> Iterator[str]:
+        part = {**part, **schema["$defs"].get(part.get("$ref", "").removeprefix("#/$defs/"), {})}
+        if "properties" not in part:
+            yield name
+            return
+        assert part["additionalProperties"] is False, name
+        for each, inner in part["properties"].items():
+            yield from described(f"{name}.{each}", inner)
+
+    def given(name: str, part: Any) -> Iterator[str]:
+        if name in leaves or not isinstance(part, dict):
+            yield name
+            return
+        for each, inner in part.items():
+            yield from given(f"{name}.{each}", inner)
+
+    leaves = set(described("", schema)) - {".global"}  # Helm's own
+    assert set(given("", values)) == leaves
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_the_notes_name_what_is_there(store: str) -> None:
+    values = {**IMAGE, **(POSTGRES if store == "postgres" else {})}
+    place = ("--namespace", "constellation", "--dry-run=client")
+
+    finished = run(HELM, "install", "constellation", CHART, *place, *arguments(values))
+
+    assert finished.returncode == 0
+    notes = finished.stdout.partition("\nNOTES:\n")[2]
+    names = {each["metadata"]["name"] for each in chart(values).documents}
+    for word in notes.split():
+        kind, slash, name = word.partition("/")
+        if slash and kind in {"service", "statefulset"}:
+            assert name in names
+    assert f"3 shard(s) on {store}" in notes
+    assert "constellation status --address localhost:50051" in notes
+
+
+def test_plain_manifests_are_fresh() -> None:
+    fresh = manifests()
+
+    assert fresh.keys() == set(PLAIN.rglob("manifests.yaml"))
+    for path, text in fresh.items():
+        assert path.read_text() == text, "run `.venv/bin/python -m tools.manifests`"
+
+
+@pytest.mark.parametrize("folder", ["sqlite", "postgres", "migrate"])
+def test_kustomize_takes_the_plain_manifests(folder: str, tmp_path: Path) -> None:
+    for file in (PLAIN / folder).iterdir():
+        text = file.read_text().replace("newTag: 0.1.0", "newTag: chosen")
+        (tmp_path / file.name).write_text(text)
+
+    built = run(KUBECTL, "kustomize", tmp_path)
+
+    assert built.returncode == 0, built.stderr
+    plain = Chart(list(yaml.safe_load_all(built.stdout)))
+    for document in plain.documents:
+        check(document)
+        assert document["metadata"]["namespace"] == "constellation"
+    ours = [pod for pod in plain.pods() if pod.component != "front"]
+    assert ours
+    for pod in ours:
+        for container in pod.containers:
+            assert container["image"] == "registry.example/constellation:chosen"
