@@ -1,0 +1,148 @@
+"""The image, as far as it can be known without an engine: what it is made of, and what it asks."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation.config import ShardConfig
+from federation.config import FederationConfig
+from tests.deploy.compose import run
+from tests.deploy.prometheus import ROOT
+from tests.scenarios.boxes import free_address
+from tests.scenarios.processes import COMMANDS, logged, start_serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = DEPLOY / "Dockerfile"
+HEALTHCHECK = DEPLOY / "healthcheck.py"
+CODE = ["constellation", "federation"]
+
+
+def instructions(name: str) -> list[str]:
+    """Return what follows an instruction, each time it is given."""
+    joined = DOCKERFILE.read_text().replace("\\\n", " ")
+    return re.findall(rf"^{name} +(.+)$", joined, re.MULTILINE)
+
+
+def copied() -> set[str]:
+    """Return the paths that are copied out of the tree."""
+    given = [words.split() for words in instructions("COPY") if not words.startswith("--from")]
+    return {source for words in given for source in words[:-1]}
+
+
+async def test_hadolint_finds_nothing() -> None:
+    finished = await run(COMMANDS / "hadolint", "--failure-threshold", "style", DOCKERFILE)
+
+    assert (finished.status, finished.out) == (0, "")
+
+
+def test_what_is_copied_is_there_and_nothing_else_reaches_the_build() -> None:
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    let_through = {line.removeprefix("!") for line in lines if line.startswith("!")}
+
+    assert "*" in lines
+    assert let_through == copied()
+    assert {path for path in copied() if not (ROOT / path).exists()} == set()
+
+
+def test_it_is_made_for_the_python_of_the_lock_and_runs_without_root() -> None:
+    (image,) = instructions("ARG")
+
+    assert image == "PYTHON_IMAGE=python:3.11-slim-bookworm"
+    assert "--python-version 3.11 " in (ROOT / "Makefile").read_text()
+    assert instructions("FROM") == ["${PYTHON_IMAGE} AS builder", "${PYTHON_IMAGE}"]
+    (user,) = instructions("USER")
+    assert min(int(number) for number in user.split(":")) > 0
+
+
+def test_the_ports_are_those_of_the_settings() -> None:
+    configs = (ShardConfig(), FederationConfig())
+    ports = [
+        address.rpartition(":")[2]
+        for config in configs
+        for address in (config.grpc_addr, config.rest_addr, config.metrics_addr)
+    ]
+
+    assert instructions("EXPOSE") == [" ".join(ports)]
+
+
+async def test_what_is_copied_installs_as_a_whole_and_starts(tmp_path: Path) -> None:
+    """The last RUN of the builder, beside the packages that are installed here."""
+    tree, site = tmp_path / "src", tmp_path / "site"
+    tree.mkdir()
+    for path in copied() - {"deploy/healthcheck.py"}:
+        copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
+        copy(ROOT / path, tree / path)
+    environment = {"HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "cache")}
+
+    installed = await run(
+        *(COMMANDS / "uv", "pip", "install", "--no-deps", "--no-build-isolation", "--offline"),
+        *("--python", sys.executable, "--target", site, tree),
+        **environment,
+    )
+    told = await run(
+        *(sys.executable, "-P", "-c", "import constellation.__main__ as it; print(it.__file__)"),
+        PYTHONPATH=str(site),
+    )
+
+    assert installed.status == 0, installed.err
+    assert told.out.strip() == str(site / "constellation" / "__main__.py")
+    assert files_under(site) == files_under(ROOT)
+
+
+def files_under(root: Path) -> set[str]:
+    """Return the files of our packages that are no leftovers."""
+    return {
+        str(path.relative_to(root))
+        for package in CODE
+        for path in (root / package).rglob("*")
+        if path.is_file() and not fnmatch.fnmatch(str(path), "*__pycache__*")
+    }
+
+
+@pytest.mark.parametrize("question", [(), ("ready",)])
+async def test_the_healthcheck_says_yes_while_a_shard_serves_and_no_once_it_is_gone(
+    question: tuple[str, ...],
+) -> None:
+    process = await start_serving()
+    try:
+        port = (await logged(process, "shard_started"))["rest_port"]
+        address = f"0.0.0.0:{port}"
+        alive = await run(sys.executable, HEALTHCHECK, *question, REST_ADDR=address)
+    finally:
+        process.terminate()
+        await process.communicate()
+    gone = await run(sys.executable, HEALTHCHECK, *question, REST_ADDR=address)
+
+    assert (alive.status, alive.err) == (0, "")
+    assert gone.status == 1
+    assert gone.err.startswith(f"port {port}: ")
+
+
+async def test_the_healthcheck_tells_ready_from_live(tmp_path: Path, postgres_url: str) -> None:
+    """A process that waits for its shard lives, and is not ready."""
+    settings = {"postgres_url": postgres_url, "shard_id": 7}
+    first = await start_serving(**settings, data_dir=tmp_path / "first")
+    await logged(first, "shard_started")
+    rest = {"rest_addr": free_address()}
+    second = await start_serving(**settings, **rest, data_dir=tmp_path / "second")
+    try:
+        await logged(second, "lease_awaited")
+        address = {"REST_ADDR": rest["rest_addr"]}
+        live = await run(sys.executable, HEALTHCHECK, **address)
+        ready = await run(sys.executable, HEALTHCHECK, "ready", **address)
+    finally:
+        for process in (second, first):
+            process.terminate()
+            await process.communicate()
+
+    assert live.status == 0, live.err
+    assert (ready.status, ready.err.split(": ")[1].strip()) == (1, "HTTP status 503")
