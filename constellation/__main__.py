@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-import uvloop
+# or gRPC itself writes to stderr what commands say in words; it looks when it is imported
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from constellation.commands.check import run_check
 from constellation.commands.clusters import add_clusters
@@ -16,25 +16,22 @@ from constellation.commands.completion import add_completion
 from constellation.commands.content import add_content
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
-from constellation.commands.failing import CommandError
 from constellation.commands.log_level import add_log_level
 from constellation.commands.migrate import run_migrate
 from constellation.commands.overview import add_status
 from constellation.commands.parsing import Commands, completes_files, make_parser
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
+from constellation.commands.program import run_program
 from constellation.commands.search import add_search
 from constellation.commands.serve import run_serve
 from constellation.commands.settings import add_config
-from constellation.commands.status import ASKED_WRONGLY, FAILED
 from constellation.commands.top import add_top
 from constellation.commands.transfer import run_export, run_import
 from constellation.commands.trends import add_trends
 from constellation.config import ShardConfig, load
-from constellation.core.errors import ConfigError, ConstellationError, FencedError
 from constellation.server import identity_of
 from constellation.telemetry.logs import set_up_logs
-from constellation.transport.status import cause_of
 
 if TYPE_CHECKING:
     import argparse
@@ -42,13 +39,10 @@ if TYPE_CHECKING:
 
     RunHere = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
 
-log = structlog.get_logger(__name__)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = make_commands().parse_args(argv)
-    return _run(options)
+    return run_program(make_commands(), argv)
 
 
 def make_commands() -> argparse.ArgumentParser:
@@ -108,32 +102,9 @@ async def _with_config(run: RunHere, options: argparse.Namespace) -> int:
     return await run(config, options)
 
 
-def _run(options: argparse.Namespace) -> int:
-    try:
-        status: int = uvloop.run(options.run(options))
-    except* CommandError as group:
-        error = cause_of(group)
-        assert isinstance(error, CommandError)
-        status = _say(error, error.status)
-    except* ConfigError as group:
-        status = _say(cause_of(group), ASKED_WRONGLY)
-    except* FencedError as group:
-        log.error("fenced", problem=str(cause_of(group)))  # noqa: TRY400 - no traceback: told whole
-        status = _say(f"FENCED: {cause_of(group)}", FAILED)
-    except* ConstellationError as group:
-        status = _say(cause_of(group), FAILED)
-    return status
-
-
-def _say(problem: object, status: int) -> int:
-    print(f"constellation: {problem}", file=sys.stderr)
-    return status
-
-
 def command() -> None:
     """Run as a program."""
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(main())
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
-import uvloop
+# or gRPC itself writes to stderr what commands say in words; it looks when it is imported
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from constellation.commands.completion import add_completion
-from constellation.commands.failing import CommandError
 from constellation.commands.log_level import add_log_level
 from constellation.commands.parsing import Commands, make_parser
+from constellation.commands.program import run_program
 from constellation.commands.settings import add_config
-from constellation.commands.status import ASKED_WRONGLY, FAILED
 from constellation.config import load
-from constellation.core.errors import ConfigError, ConstellationError
 from constellation.telemetry.logs import set_up_logs
-from constellation.transport.status import cause_of
 from federation.commands.overview import add_status
 from federation.commands.round import add_round
 from federation.commands.rounds import add_rounds
@@ -32,18 +30,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = make_commands().parse_args(argv)
-    try:
-        status: int = uvloop.run(options.run(options))
-    except* CommandError as group:
-        error = cause_of(group)
-        assert isinstance(error, CommandError)
-        status = _say(error, error.status)
-    except* ConfigError as group:
-        status = _say(cause_of(group), ASKED_WRONGLY)
-    except* ConstellationError as group:
-        status = _say(cause_of(group), FAILED)
-    return status
+    return run_program(make_commands(), argv)
 
 
 def make_commands() -> argparse.ArgumentParser:
@@ -72,15 +59,9 @@ async def _run(options: argparse.Namespace) -> int:
     return await run_forever(config, options)
 
 
-def _say(problem: object, status: int) -> int:
-    print(f"federation: {problem}", file=sys.stderr)
-    return status
-
-
 def command() -> None:
     """Run as a program."""
-    with contextlib.suppress(KeyboardInterrupt):
-        sys.exit(main())
+    sys.exit(main())
 
 
 if __name__ == "__main__":

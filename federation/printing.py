@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.commands.tables import Column, Table, number, words
+from constellation.commands.printing import many, size
+from constellation.commands.tables import Column, Table, number, prose, words
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import patterns_pb2
 
@@ -43,22 +44,25 @@ def print_round(console: Console, told: pb.Round) -> None:
     console.print(
         f"[bold]Round {told.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: {state_word(told.state)}"
     )
-    console.print(f"  coverage   {coverage_line(told)}")
-    console.print(
-        f"  result     {told.cluster_count} clusters of {told.anchor_count} anchors (codebook "
-        f"{told.codebook_version}), {told.trend_count} trends, {told.result_bytes / 1e3:,.0f} kB"
+    facts = Table([Column(""), prose("")])
+    facts.add("  coverage", coverage_line(told))
+    facts.add("  result", _result_line(told))
+    facts.add(
+        "  took",
+        f"{seconds(told.pull_time):.2f} s to pull, {seconds(told.merge_time):.2f} s to merge, "
+        f"{seconds(told.publish_time):.2f} s to publish",
     )
-    console.print(
-        f"  took       {seconds(told.pull_time):.2f} s to pull, {seconds(told.merge_time):.2f} s "
-        f"to merge, {seconds(told.publish_time):.2f} s to publish"
-    )
+    facts.print(console)
     _shards(told).print(console)
-    for trend in told.trends[:_TRENDS]:
-        what = f"genre {trend.genre}" if trend.genre else trend.content_id
-        console.print(
-            f"  trend      {escape(what)}: {_ARROWS.get(trend.direction, '')}, "
-            f"{escape(trend.region)}, score {trend.score:.1f}"
-        )
+    _strongest(told).print(console)
+
+
+def _result_line(told: pb.Round) -> str:
+    clusters, anchors = many(told.cluster_count, "cluster"), many(told.anchor_count, "anchor")
+    return (
+        f"{clusters} of {anchors} (codebook {told.codebook_version}), "
+        f"{many(told.trend_count, 'trend')}, {size(told.result_bytes)}"
+    )
 
 
 def coverage_line(told: pb.Round) -> str:
@@ -109,5 +113,17 @@ def _shards(told: pb.Round) -> Table:
             f"{seconds(shard.age):.0f} s",
             ("yes" if shard.published else "[yellow]later[/]")
             + (f"  [dim]{escape(problem)}[/]" if problem else ""),
+        )
+    return table
+
+
+def _strongest(told: pb.Round) -> Table:
+    table = Table([number("  score"), words("trend"), Column(""), words("where")])
+    for trend in told.trends[:_TRENDS]:
+        table.add(
+            f"{trend.score:.1f}",
+            escape(f"genre {trend.genre}" if trend.genre else trend.content_id),
+            _ARROWS.get(trend.direction, ""),
+            escape(trend.region),
         )
     return table

@@ -10,7 +10,7 @@ from rich.markup import escape
 from constellation.commands.columns import to_rows
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, make_console, print_json, to_json
+from constellation.commands.printing import count, make_console, many, print_json, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
 from constellation.commands.tables import Table, number, words
@@ -67,6 +67,6 @@ async def run_clusters(options: Namespace) -> int:
         )
     console = make_console()
     table.print(console)
-    of = f"round {told.round_id}" if told.round_id else "no round has been published here yet"
-    console.print(f"[dim]{count(len(rows))} clusters; {of}[/]")
+    of = f"of round {told.round_id}" if told.round_id else "yet: no round was published here"
+    console.print(f"[dim]{many(len(rows), 'cluster') if rows else 'no clusters'} {of}[/]")
     return DONE

@@ -12,7 +12,7 @@ from constellation.commands.content_embed import add_content_embed
 from constellation.commands.failing import CommandError
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, make_console, print_json, to_json
+from constellation.commands.printing import count, make_console, many, print_json, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
 from constellation.commands.tables import Column, Table, number, words
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 50
 _PAGE: Final = 1000
+_EMPTY: Final = "the catalogue is empty: `constellation content add` fills it"
 
 
 def add_content(commands: Commands) -> None:
@@ -74,7 +75,8 @@ async def run_list(options: Namespace) -> int:
     console = make_console()
     table.print(console)
     follow = "; more follow: --limit 0 lists all" if more else ""
-    console.print(f"[dim]{count(len(contents))} contents{follow}[/]")
+    told = many(len(contents), "content") if contents else _EMPTY
+    console.print(f"[dim]{told}{follow}[/]")
     return DONE
 
 
@@ -85,7 +87,10 @@ async def run_get(options: Namespace) -> int:
             remote.shard.GetContent, shard_pb2.GetContentRequest(content_id=options.content_id)
         )
     if answer is None:
-        raise CommandError(f"the catalogue of {remote.address} has no {options.content_id}")
+        raise CommandError(
+            f"the catalogue of {remote.address} has no content {options.content_id}; "
+            "`constellation content list` lists it"
+        )
     content = answer.content
     if options.json:
         print_json(to_json(answer))

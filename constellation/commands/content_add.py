@@ -12,7 +12,7 @@ from constellation.commands.failing import CommandError
 from constellation.commands.files import read
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import completes_files
-from constellation.commands.printing import count, print_json
+from constellation.commands.printing import count, many, print_json
 from constellation.commands.progress import progress
 from constellation.commands.remote import several
 from constellation.commands.status import DONE
@@ -75,7 +75,7 @@ async def run_add(options: Namespace) -> int:
         )
     else:
         places = ", ".join(remote.address for remote in remotes)
-        print(f"{count(added)} contents added, {count(replaced)} replaced at {places}")
+        print(f"{many(added, 'content')} added, {count(replaced)} replaced at {places}")
     return DONE
 
 
@@ -86,7 +86,7 @@ async def _add(
     try:
         return await asyncio.gather(*(each.ask(each.shard.AddContent, request) for each in remotes))
     except CommandError as error:
-        before = f"; the {count(stored)} contents before are stored" if stored else ""
+        before = f"; what came before, {many(stored, 'content')}, is stored" if stored else ""
         raise CommandError(f"{_with_line(str(error), batch)}{before}") from error
 
 

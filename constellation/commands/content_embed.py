@@ -13,7 +13,7 @@ from constellation.commands.extras import load_extra
 from constellation.commands.failing import CommandError
 from constellation.commands.files import read, written
 from constellation.commands.parsing import completes_files
-from constellation.commands.printing import count, tell
+from constellation.commands.printing import many, tell
 from constellation.commands.progress import progress
 from constellation.commands.status import DONE
 from constellation.encoding import Encoding, encode
@@ -62,7 +62,7 @@ async def run_embed(options: Namespace) -> int:
             fields.pop("encoding", None)
             target.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
             embedded += 1
-    tell(f"{count(embedded)} contents embedded")
+    tell(f"{many(embedded, 'content')} embedded")
     return DONE
 
 

@@ -15,6 +15,7 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
+    many,
     print_json,
     to_json,
 )
@@ -79,7 +80,7 @@ async def run_devices(options: Namespace) -> int:
     if options.json:
         print_json({"shards": [_document(listed) for listed in found]})
     else:
-        _print_devices(found)
+        _print_devices(found, connected=options.connected)
     return DONE
 
 
@@ -110,7 +111,7 @@ def _document(listed: Listed) -> dict[str, object]:
     }
 
 
-def _print_devices(found: Sequence[Listed]) -> None:
+def _print_devices(found: Sequence[Listed], *, connected: bool) -> None:
     several_shards = len(found) > 1
     columns = (Column("device"), number("patterns"), number("deltas"), Column("synced"), words(""))
     table = Table([*columns, *([Column("shard", is_spare=True)] if several_shards else [])])
@@ -122,7 +123,8 @@ def _print_devices(found: Sequence[Listed]) -> None:
     table.print(console)
     shown = sum(len(listed.devices) for listed in found)
     more = "; more follow: --limit 0 lists all" if any(listed.more for listed in found) else ""
-    console.print(f"[dim]{count(shown)} devices{more}[/]")
+    none = "no device is connected" if connected else "no devices yet"
+    console.print(f"[dim]{many(shown, 'device') if shown else none}{more}[/]")
 
 
 def _cells(device: shard_pb2.Device) -> tuple[str, ...]:
@@ -156,8 +158,14 @@ async def _run_one(options: Namespace, remotes: Sequence[Remote]) -> int:
         return DONE
     device, console = answer.device, make_console()
     console.print(f"[bold]Device {device.device_id.hex()}[/] at {address}")
-    _, patterns, deltas, synced, state = _cells(device)
-    console.print(f"  {patterns} patterns, {deltas} deltas, synced {synced} {state}".rstrip())
+    *_, synced, state = _cells(device)
+    told = [
+        many(device.pattern_count, "pattern"),
+        many(device.through_seq, "delta"),
+        f"synced {synced}",
+        *([state] if state else []),
+    ]
+    console.print(f"  {', '.join(told)}")
     titles = await look_up(remote, answer.patterns.content_ids)
     print_patterns(console, answer.patterns, titles)
     return DONE

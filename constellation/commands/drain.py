@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from constellation.commands.failing import CommandError
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, print_json, tell, to_json
+from constellation.commands.printing import many, print_json, tell, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import ASKED_WRONGLY, DONE, FAILED
 from constellation.v1 import shard_pb2
@@ -55,7 +55,7 @@ async def run_drain(options: Namespace) -> int:
             stats = await remote.ask(remote.shard.GetStats, shard_pb2.GetStatsRequest())
             tell(
                 f"Shard {info.shard_id} of {info.region} at {remote.address} has "
-                f"{count(stats.streams)} streams. Its process will end."
+                f"{many(stats.streams, 'stream')}. Its process will end."
             )
             if not _confirmed():
                 tell("constellation: not drained")
@@ -67,7 +67,7 @@ async def run_drain(options: Namespace) -> int:
     if options.json:
         print_json({"address": remote.address, **to_json(told)})
     else:
-        print(f"{remote.address} drains: {count(told.streams)} streams are asked to leave")
+        print(f"{remote.address} drains: {many(told.streams, 'stream')} asked to leave")
     return DONE
 
 

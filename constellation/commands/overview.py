@@ -14,6 +14,7 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
+    many,
     milliseconds,
     print_json,
     size,
@@ -22,7 +23,7 @@ from constellation.commands.printing import (
 )
 from constellation.commands.remote import several
 from constellation.commands.status import DONE, FAILED
-from constellation.commands.tables import Column, Table, number, words
+from constellation.commands.tables import Column, Table, number, prose, words
 from constellation.v1 import health_pb2, shard_pb2
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _print_one(console: Console, seen: Seen) -> None:
         f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {seen.address}: "
         f"{HEALTH_WORDS[seen.health.status]}"
     )
-    rows = Table([Column(""), words("")])
+    rows = Table([Column(""), prose("")])
     for part in seen.health.components:
         took = f", looked at in {milliseconds(part.latency.ToNanoseconds() / 1e9)}"
         rows.add(
@@ -139,15 +140,15 @@ def _print_one(console: Console, seen: Seen) -> None:
     rows.add(
         "  devices",
         f"{count(stats.total_devices)} of at most {count(info.max_devices)}, "
-        f"{count(stats.active_devices)} active, {count(stats.streams)} streams",
+        f"{count(stats.active_devices)} active, {many(stats.streams, 'stream')}",
     )
     rows.add(
         "  patterns",
         f"{count(stats.patterns)} stored, {count(stats.index_patterns)} "
         f"shown to other devices ({stats.index_kind} index)",
     )
-    rows.add("  catalogue", f"{count(stats.contents)} contents")
-    rows.add("  last minute", f"{count(stats.syncs_per_minute)} deltas{_latency(stats)}")
+    rows.add("  catalogue", many(stats.contents, "content"))
+    rows.add("  last minute", f"{many(round(stats.syncs_per_minute), 'delta')}{_latency(stats)}")
     rows.add("  since start", _since_start(stats))
     rows.add("  round", _round(stats))
     rows.print(console)
@@ -165,16 +166,17 @@ def _latency(stats: shard_pb2.GetStatsResponse) -> str:
 def _since_start(stats: shard_pb2.GetStatsResponse) -> str:
     each = f" of {stats.deltas_per_commit:.3g} deltas" if stats.commits else ""
     return (
-        f"{count(stats.deltas_applied)} deltas, {count(stats.deltas_duplicate)} duplicates, "
-        f"{count(stats.patterns_rejected)} patterns rejected; "
-        f"{count(stats.commits)} commits{each}"
+        f"{many(stats.deltas_applied, 'delta')}, {many(stats.deltas_duplicate, 'duplicate')}, "
+        f"{many(stats.patterns_rejected, 'pattern')} rejected; "
+        f"{many(stats.commits, 'commit')}{each}"
     )
 
 
 def _round(stats: shard_pb2.GetStatsResponse) -> str:
     if not stats.round_id:
-        return "no round yet"
-    return f"round {stats.round_id}, {stats.clusters} clusters, codebook {stats.codebook_version}"
+        return "none yet"
+    clusters = many(stats.clusters, "cluster")
+    return f"{stats.round_id}, {clusters}, codebook {stats.codebook_version}"
 
 
 def _print_table(console: Console, shards: list[Seen]) -> None:
@@ -215,7 +217,7 @@ def _print_table(console: Console, shards: list[Seen]) -> None:
     answered = [seen.stats for seen in shards if not seen.problem]
     console.print(
         f"[dim]{len(answered)} of {len(shards)} shards answered: "
-        f"{count(sum(each.total_devices for each in answered))} devices, "
-        f"{count(sum(each.streams for each in answered))} streams, "
-        f"{count(sum(each.patterns for each in answered))} patterns[/]"
+        f"{many(sum(each.total_devices for each in answered), 'device')}, "
+        f"{many(sum(each.streams for each in answered), 'stream')}, "
+        f"{many(sum(each.patterns for each in answered), 'pattern')}[/]"
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Run = Callable[[argparse.Namespace], Coroutine[None, None, int]]
 
 _WIDTH: Final = 79
+_LARGE: Final = 10_000
+"""From here on numbers are told with commas."""
 _EPILOG: Final = """\
 `{program} COMMAND --help` shows the flags of a command, and examples.
 Every setting is an environment variable: docs/operations.md lists them.
@@ -84,7 +86,8 @@ def number_from(least: float, most: float, *, whole: bool = False) -> Callable[[
             kind = "a whole number" if whole else "a number"
             raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, got {text}")
+            shown = f"{most:,.0f}" if most >= _LARGE else f"{most:g}"
+            raise argparse.ArgumentTypeError(f"must be from {least:g} to {shown}, got {text}")
         return value
 
     return parse

@@ -15,6 +15,7 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
+    many,
     print_json,
     to_json,
 )
@@ -66,7 +67,8 @@ async def run_patterns(options: Namespace) -> int:
                 remote.shard.SamplePatterns, shard_pb2.SamplePatternsRequest(limit=options.limit)
             )
             document, patterns = to_json(sample), sample.patterns
-            told = f"{count(len(patterns.success_rates))} of {count(sample.population)} patterns"
+            shown, of = len(patterns.success_rates), many(sample.population, "pattern")
+            told = f"{count(shown)} of {of}" if shown else "no patterns that may be shown yet"
         else:
             answer = await remote.find(
                 remote.shard.GetDevice, shard_pb2.GetDeviceRequest(device_id=options.device)
@@ -77,7 +79,7 @@ async def run_patterns(options: Namespace) -> int:
                     "`constellation devices DEVICE_ID --all` looks for it everywhere"
                 )
             document, patterns = to_json(answer), answer.patterns
-            told = f"{count(len(patterns.success_rates))} patterns of this device"
+            told = f"{many(len(patterns.success_rates), 'pattern')} of this device"
         if options.json:
             print_json(document)
             return DONE
@@ -98,8 +100,8 @@ def print_patterns(
     columns = (
         number("success"),
         number("views"),
-        Column("updated", is_spare=True),
         words("when", is_spare=True),
+        Column("updated", is_spare=True),
         words("genres"),
         words("contents"),
     )
@@ -109,8 +111,8 @@ def print_patterns(
             *((f"{similarities[place]:.3f}",) if similarities else ()),
             f"{row.success_rate:.0%}",
             count(row.sample_count),
-            ago(row.updated_at),
             row.context or "always",
+            ago(row.updated_at),
             escape(", ".join(row.genres)),
             escape("; ".join(title_of(each, titles) for each in row.content_ids)),
         )

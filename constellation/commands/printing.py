@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-_WIDTH: Final = 120
-"""Of what is not printed on a terminal."""
+_WIDTH: Final = 1_000_000
+"""Of what is not printed on a terminal: programs that read it want whole values."""
 _SPARKS: Final = " ▁▂▃▄▅▆▇█"
 _AGES: Final = ((86_400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 
 
 def make_console() -> Console:
-    """Return what prints on standard output; colours only on a terminal, without NO_COLOR."""
+    """Return what prints on standard output.
+
+    Colours only on a terminal, without NO_COLOR. Only a terminal's width limits lines.
+    """
     return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
 
 
@@ -46,6 +49,11 @@ def to_json(message: Message) -> dict[str, Any]:
 
 def count(number: float) -> str:
     return f"{number:,.0f}"
+
+
+def many(number: int, noun: str) -> str:
+    """Return a count with its noun: 1 device, 2 devices."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def rate(per_second: float) -> str:

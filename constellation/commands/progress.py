@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show how far something is, until the block is left; what is yielded takes steps done."""
     console = Console(stderr=True)
+    watched = sys.stderr.isatty()  # FORCE_COLOR makes rich take a file for a terminal
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-    )
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not watched)
     with bar:
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.advance(task, steps)

@@ -12,7 +12,7 @@ from constellation.commands.flags import add_flags
 from constellation.commands.ids import device_id
 from constellation.commands.parsing import number_from
 from constellation.commands.patterns import print_patterns
-from constellation.commands.printing import count, make_console, print_json, to_json
+from constellation.commands.printing import make_console, many, print_json, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
 from constellation.commands.titles import look_up
@@ -63,15 +63,19 @@ async def run_search(options: Namespace) -> int:
     async with one(options) as remote:
         found = await remote.find(remote.shard.SearchPatterns, request)
         if found is None:
-            what = options.content or f"device {options.device.hex()}"
-            raise CommandError(f"{remote.address} knows no {what}: nothing to search near")
+            if options.content:
+                what, where = f"content {options.content}", "`constellation content list`"
+            else:
+                what, where = f"device {options.device.hex()}", "`constellation devices`"
+            raise CommandError(f"{remote.address} knows no {what}; {where} lists what it knows")
         if options.json:
             print_json(to_json(found))
             return DONE
         titles = await look_up(remote, found.patterns.content_ids)
     console = make_console()
     print_patterns(console, found.patterns, titles, found.similarities)
-    console.print(f"[dim]{count(len(found.similarities))} patterns[/]")
+    near = len(found.similarities)
+    console.print(f"[dim]{many(near, 'pattern') if near else 'no patterns are near'}[/]")
     return DONE
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from constellation.commands.printing import make_console, print_json
 from constellation.commands.status import DONE
-from constellation.commands.tables import Column, Table, words
+from constellation.commands.tables import Column, Table, prose, words
 from constellation.config import load
 from constellation.placement import format_map
 
@@ -71,13 +71,15 @@ async def run_config(options: Namespace) -> int:
         [
             Column("setting"),
             words("value"),
-            Column("from"),
-            Column("meaning", gives_way=True, wraps=True),
+            Column("from", is_spare=True),
+            prose("meaning"),
         ]
     )
     for each in settings:
         source = "[bold]environment[/]" if each.from_environment else "[dim]default[/]"
-        table.add(each.name, escape(each.value), source, escape(each.meaning))
+        value = escape(each.value)
+        told = f"[bold]{value}[/]" if each.from_environment else value
+        table.add(each.name, told, source, escape(each.meaning))
     table.print(make_console())
     return DONE
 

@@ -7,3 +7,5 @@ from typing import Final
 DONE: Final = 0
 FAILED: Final = 1
 ASKED_WRONGLY: Final = 2
+INTERRUPTED: Final = 130
+"""By Ctrl-C, as shells count: 128 and the number of SIGINT."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _LEAST: Final = 12
 """A column that gives way keeps so much, or what it needs if that is less."""
+_READABLE: Final = 20
+"""Where cells would be cut to less, columns that are spare are left out before."""
+_PROSE: Final = 32
+"""The same of cells that wrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,18 @@ class Column:
     gives_way: bool = False
     """Its cells are cut."""
     is_spare: bool = False
-    """It is left out, if cutting the others is not enough; the last one first."""
+    """It is left out where the others would be hard to read otherwise; the last one first."""
     wraps: bool = False
     """What is cut goes on in the next line."""
 
 
 def number(name: str, *, is_spare: bool = False) -> Column:
     return Column(name, is_number=True, is_spare=is_spare)
+
+
+def prose(name: str) -> Column:
+    """Return a column of sentences: what does not fit goes on in the next line."""
+    return Column(name, gives_way=True, wraps=True)
 
 
 def words(name: str, *, is_spare: bool = False) -> Column:
@@ -64,14 +73,20 @@ class Table:
         return Group(*(self._line(row, widths) for row in [*heads, *rows]))
 
     def print(self, console: Console) -> None:
-        console.print(self.fitted(console.width))
+        """Print the table; nothing at all when it has no rows."""
+        if self.rows:
+            console.print(self.fitted(console.width))
 
     def _kept(self, grid: Sequence[Sequence[Text]], width: int) -> Sequence[int]:
         """Return the places of the columns there is room for."""
-        kept = list(range(len(self.columns)))
+        kept = [
+            place
+            for place, column in enumerate(self.columns)
+            if column.name or self._needs(grid, place)
+        ]
         for place in reversed(range(len(self.columns))):
             least = sum(self._least(grid, each) + _GAP for each in kept) - _GAP
-            if self.columns[place].is_spare and least > width:
+            if self.columns[place].is_spare and place in kept and least > width:
                 kept.remove(place)
         return kept
 
@@ -80,8 +95,9 @@ class Table:
         return max(len(self.columns[place].name), *cells, 0)
 
     def _least(self, grid: Sequence[Sequence[Text]], place: int) -> int:
-        needed = self._needs(grid, place)
-        return min(needed, _LEAST) if self.columns[place].gives_way else needed
+        column, needed = self.columns[place], self._needs(grid, place)
+        readable = _PROSE if column.wraps else _READABLE
+        return min(needed, readable) if column.gives_way else needed
 
     def _cut(self, widths: dict[int, int], width: int) -> dict[int, int]:
         """Take what is too much from the widest columns that give way."""
@@ -99,9 +115,9 @@ class Table:
         lines: list[Sequence[Text]] = [row]
         for place, wide in widths.items():
             if place < len(row) and self.columns[place].wraps and row[place].cell_len > wide:
-                first, *more = textwrap.wrap(row[place].plain, wide)
+                first, *more = _pieces(row[place], wide)
                 before = [Text()] * place
-                lines = [[*row[:place], Text(first)], *([*before, Text(each)] for each in more)]
+                lines = [[*row[:place], first], *([*before, each] for each in more)]
         return lines
 
     def _line(self, row: Sequence[Text], widths: dict[int, int]) -> Text:
@@ -114,3 +130,14 @@ class Table:
             line.append_text(Text.assemble(*parts, " " * _GAP))
         line.rstrip()
         return line
+
+
+def _pieces(cell: Text, width: int) -> list[Text]:
+    """Cut a cell into lines, between words; its colours stay. A longer word stays whole."""
+    plain = cell.plain
+    pieces, start = [], 0
+    for line in textwrap.wrap(plain, width, break_long_words=False, break_on_hyphens=False):
+        start = plain.index(line, start)
+        pieces.append(cell[start : start + len(line)])
+        start += len(line)
+    return pieces

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 
 from constellation.commands.failing import CommandError
 from constellation.commands.flags import add_flags
@@ -69,7 +70,7 @@ def add_top(commands: Commands) -> None:
     parser = commands.add(
         "top",
         run_top,
-        "show what shards do now, again and again, until q or Ctrl-C",
+        "show what shards do now, again and again, until q",
         more="Rates are of the last interval. Without a terminal it prints once; with --json a "
         "line for each interval.",
         examples=("--all", "--interval 10", "--json --count 60 --interval 1 > minute.jsonl"),
@@ -216,7 +217,9 @@ def _table(before: Sequence[Sample], now: Sequence[Sample], width: int) -> Group
             table.add(sample.address, "[red]no answer[/]")
             continue
         table.add(sample.address, *_cells(earlier, sample, sample.stats))
-    return Group(table.fitted(width), f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")
+    problems = dict.fromkeys(sample.problem for sample in now if sample.problem)
+    told = (f"[red]{escape(problem)}[/]" for problem in problems)
+    return Group(table.fitted(width), *told, f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")
 
 
 def _cells(before: Sample, now: Sample, stats: shard_pb2.GetStatsResponse) -> Sequence[str]:

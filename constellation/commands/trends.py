@@ -12,6 +12,7 @@ from constellation.commands.parsing import number_from
 from constellation.commands.printing import (
     count,
     make_console,
+    many,
     print_json,
     sparkline,
     to_json,
@@ -48,7 +49,8 @@ def add_trends(commands: Commands) -> None:
         "trends",
         run_trends,
         "print the trends that a shard serves, strongest first",
-        more="With the hours of its devices of this shard as a line of bars, the newest last.",
+        more="With the devices behind each on this shard, hour by hour, as a line of bars, the "
+        "newest last; hours of fewer than K_ANONYMITY devices count as none.",
         examples=("", "--hours 168 --limit 5", "--json | jq '.trends[].trend.content_id'"),
     )
     parser.add_argument(
@@ -106,8 +108,8 @@ def _print_trends(
     told: shard_pb2.ListTrendsResponse, titles: Mapping[str, shard_pb2.Content], hours: int
 ) -> None:
     history = (Column(f"last {hours} h", is_spare=True), number("now")) if hours else ()
-    columns = (number("score"), words("trend"), Column(""), words("where"), number("popularity"))
-    table = Table([*columns, *history])
+    columns = (number("score"), words("trend"), Column(""), words("where"))
+    table = Table([*columns, *history, number("popularity", is_spare=True)])
     for each in told.trends:
         trend, hourly = each.trend, each.hourly_devices
         table.add(
@@ -115,12 +117,12 @@ def _print_trends(
             escape(subject_of(trend, titles)),
             _DIRECTIONS.get(trend.direction, ""),
             _where(trend),
-            count(trend.popularity),
             *((sparkline(hourly), count(hourly[-1])) if hours else ()),
+            count(trend.popularity),
         )
     console = make_console()
     table.print(console)
-    console.print(f"[dim]{count(len(told.trends))} trends[/]")
+    console.print(f"[dim]{many(len(told.trends), 'trend') if told.trends else 'no trends yet'}[/]")
 
 
 def _where(trend: patterns_pb2.Trend) -> str:

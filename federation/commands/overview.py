@@ -12,6 +12,7 @@ from constellation.commands.overview import HEALTH_WORDS
 from constellation.commands.printing import make_console, print_json, span, to_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE, FAILED
+from constellation.commands.tables import Column, Table, prose
 from constellation.v1 import federation_pb2, health_pb2
 from federation.printing import print_round, seconds
 
@@ -66,12 +67,16 @@ async def run_status(options: Namespace) -> int:
         _print_parts(console, health)
         if newest:
             print_round(console, newest)
+        elif ready.ready:
+            console.print("[dim]no rounds yet: `federation round --run` runs one[/]")
     return DONE if health.status != health_pb2.HEALTH_STATUS_UNHEALTHY else FAILED
 
 
 def _print_parts(console: Console, health: health_pb2.GetDetailedHealthResponse) -> None:
+    table = Table([Column(""), prose("")])
     for part in health.components:
-        console.print(f"  {part.name:10} {HEALTH_WORDS[part.status]}: {escape(part.message)}")
+        table.add(f"  {part.name}", f"{HEALTH_WORDS[part.status]}: {escape(part.message)}")
+    table.print(console)
 
 
 async def _newest(remote: Remote) -> federation_pb2.Round | None:

@@ -10,6 +10,7 @@ from constellation.commands.printing import (
     ago,
     count,
     make_console,
+    many,
     print_json,
     to_json,
 )
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 20
 _PAGE: Final = 100
+_NONE: Final = "no rounds yet: `federation round --run` runs one"
 
 
 def add_rounds(commands: Commands) -> None:
@@ -69,7 +71,8 @@ async def run_rounds(options: Namespace) -> int:
     console = make_console()
     table.print(console)
     follow = "; more follow: --limit 0 lists all" if more else ""
-    console.print(f"[dim]{count(len(rounds))} rounds{follow}[/]")
+    shown = many(len(rounds), "round") if rounds else _NONE
+    console.print(f"[dim]{shown}{follow}[/]")
     return DONE
 
 
@@ -94,7 +97,7 @@ def _cells(told: pb.Round) -> tuple[str, ...]:
     return (
         str(told.round_id),
         ago(told.closed_at.ToNanoseconds() / 1e9) if told.HasField("closed_at") else "",
-        state_word(told.state),
+        state_word(told.state).partition(":")[0],
         f"{coverage.shards_heard} of {coverage.shards_known}",
         f"{count(coverage.devices_heard)} ({coverage_share(coverage):.0%})",
         count(told.cluster_count),

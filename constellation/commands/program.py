@@ -1,0 +1,52 @@
+"""A command from its start to its exit status, of both programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from constellation.commands.failing import CommandError
+from constellation.commands.printing import tell
+from constellation.commands.status import ASKED_WRONGLY, FAILED, INTERRUPTED
+from constellation.core.errors import ConfigError, ConstellationError, FencedError
+from constellation.transport.status import cause_of
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Sequence
+
+log = structlog.get_logger(__name__)
+
+
+def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
+    """Do what the command line asks for; return the exit status, once people know what failed."""
+    options = parser.parse_args(argv)
+    try:
+        status: int = uvloop.run(options.run(options))
+        sys.stdout.flush()
+    except* CommandError as group:
+        error = cause_of(group)
+        assert isinstance(error, CommandError)
+        status = _say(parser.prog, error, error.status)
+    except* ConfigError as group:
+        status = _say(parser.prog, cause_of(group), ASKED_WRONGLY)
+    except* FencedError as group:
+        log.error("fenced", problem=str(cause_of(group)))  # noqa: TRY400 - no traceback: told whole
+        status = _say(parser.prog, f"FENCED: {cause_of(group)}", FAILED)
+    except* ConstellationError as group:
+        status = _say(parser.prog, cause_of(group), FAILED)
+    except* KeyboardInterrupt:
+        status = INTERRUPTED
+    except* BrokenPipeError:  # whoever read the answer wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        status = FAILED
+    return status
+
+
+def _say(program: str, problem: object, status: int) -> int:
+    tell(f"{program}: {problem}")
+    return status
