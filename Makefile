@@ -49,7 +49,8 @@ deploy-check: .venv/ready $(PROMTOOL) ## Check only what deploys and watches the
 $(PROMTOOL):
 	@mkdir -p $(@D)/prometheus
 	@if found=$$(command -v promtool); then ln -sf "$$found" $@; \
-	elif (cd $(@D)/prometheus && apt-get download --quiet prometheus && dpkg-deb --extract prometheus_*.deb .); \
+	elif (cd $(@D)/prometheus && (apt-get download -qq prometheus || \
+		(apt-get update -qq && apt-get download -qq prometheus)) && dpkg-deb --extract prometheus_*.deb .); \
 	then cp $(@D)/prometheus/usr/bin/promtool $@; rm -r $(@D)/prometheus; \
 	else echo "promtool is missing, and there is no Debian package to take it from: install Prometheus 2.42" \
 		"or newer, so that promtool is on PATH" >&2; exit 1; fi

@@ -1,0 +1,73 @@
+"""What real processes answer when they are scraped, as promtool judges it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import httpx
+
+from constellation.config import Count
+from constellation.v1 import sync_pb2
+from tests.batches import Pattern
+from tests.conftest import running
+from tests.deploy.prometheus import promtool_command
+from tests.devices import stream
+from tests.federation.fleet import address_of, drama, federating, push, run_round
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def scraped(port: int) -> str:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return answer.raise_for_status().text
+
+
+async def complaints(metrics: str) -> str:
+    """Return what `promtool check metrics` finds; it knows the conventions of names and types."""
+    process = await asyncio.create_subprocess_exec(
+        *(promtool_command(), "check", "metrics"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate(metrics.encode())
+    assert process.returncode in {0, 1, 3}  # 3: it has something to say about style
+    return out.decode()
+
+
+async def test_promtool_finds_nothing_wrong_with_what_processes_tell(tmp_path: Path) -> None:
+    """Every counter by cause has been used, as far as a device can use it."""
+    async with (
+        running(data_dir=tmp_path, max_streams=Count(1)) as shard,
+        federating([address_of(shard)], min_shards=Count(1)) as federation,
+        grpc.aio.insecure_channel(address_of(shard)) as channel,
+    ):
+        async with stream(channel) as device:
+            await device.open(1)
+            await device.acknowledge(await device.expect("global_update"))
+            await device.push(1, [Pattern(1), Pattern(2, success_rate=0.1)])
+            async with stream(channel) as turned_away:
+                assert await turned_away.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await device.send(bye=sync_pb2.Bye())
+            await device.status()
+        await push(shard, [drama(number) for number in range(10, 16)])
+        await run_round(federation)
+
+        of_shard = await scraped(shard.ports.metrics)
+        of_federation = await scraped(federation.ports.metrics)
+
+    assert 'constellation_shed_total{reason="streams",shard_id="0"} 1' in of_shard
+    assert 'constellation_federation_rounds_total{status="published"} 1' in of_federation
+    assert await complaints(of_shard) == ""
+    assert await complaints(of_federation) == ""
+
+
+async def test_promtool_complains_of_what_is_wrong() -> None:
+    assert "counter metrics should have" in await complaints(
+        "# HELP tests_made A test.\n# TYPE tests_made counter\ntests_made 1\n"
+    )
