@@ -12,7 +12,7 @@ from constellation.commands.failing import CommandError
 from constellation.commands.files import written
 from constellation.commands.flags import add_flags
 from constellation.commands.parsing import completes_files, number_from
-from constellation.commands.printing import count, print_json
+from constellation.commands.printing import count, many, print_json
 from constellation.commands.remote import one
 from constellation.commands.status import DONE
 from constellation.commands.titles import look_up, title_of
@@ -31,6 +31,10 @@ _MAX_SAMPLE: Final = 2000
 _HOURS: Final = 168
 _LINES: Final = 6
 _MAX_LINES: Final = 8
+_LEGEND: Final = (
+    "What is near is alike (t-SNE). Diamonds: clusters. Colours: the nearest cluster; grey: one of "
+    "the smaller"
+)
 _TITLES: Final = 6
 """Of one pattern, on hover."""
 
@@ -93,9 +97,9 @@ async def plot_patterns(options: Namespace) -> int:
     if not rows:
         raise CommandError(f"{remote.address} has no patterns that it may show: nothing to draw")
     of_round = (
-        f"{count(len(clusters))} clusters of round {told.round_id}"
+        f"{many(len(clusters), 'cluster')} of round {told.round_id}"
         if clusters
-        else ("no clusters yet")
+        else "no clusters yet"
     )
     picture = maps.draw_patterns(
         maps.Group(rows, _names(rows, titles), to_embeddings(sample.patterns)),
@@ -103,10 +107,10 @@ async def plot_patterns(options: Namespace) -> int:
         f"Patterns of {info.region}",
         [
             (
-                f"{count(len(rows))} of {count(sample.population)} patterns and {of_round}, "
-                f"shard {info.shard_id}, {_now()}. "
-                "What is near is alike (t-SNE); colour: the nearest cluster; diamonds: clusters"
-            )
+                f"{count(len(rows))} of {many(sample.population, 'pattern')} and {of_round}, "
+                f"shard {info.shard_id}, {_now()}"
+            ),
+            _LEGEND if clusters else "What is near is alike (t-SNE)",
         ],
         is_html=options.file.endswith(".html"),
     )
@@ -124,6 +128,7 @@ async def plot_trends(options: Namespace) -> int:
             remote.shard.ListTrends, shard_pb2.ListTrendsRequest(hours=options.hours)
         )
         titles = await titles_of_trends(remote, told)
+    drawable = [each for each in told.trends if any(each.hourly_devices)]
     panels = [
         lines.Panel(
             name,
@@ -133,7 +138,7 @@ async def plot_trends(options: Namespace) -> int:
                     list(each.hourly_devices),
                     where_word(each.trend),
                 )
-                for each in told.trends
+                for each in drawable
                 if each.trend.WhichOneof("subject") == kind
             ][: options.limit],
         )
@@ -141,7 +146,10 @@ async def plot_trends(options: Namespace) -> int:
     ]
     panels = [panel for panel in panels if panel.lines]
     if not panels:
-        raise CommandError(f"{remote.address} serves no trends: nothing to draw")
+        raise CommandError(
+            f"{remote.address} serves {many(len(told.trends), 'trend')}, none with enough devices "
+            f"of its own in the last {options.hours} hours: nothing to draw"
+        )
     of_round = f"round {stats.round_id}" if stats.round_id else "no round yet"
     drawn = sum(len(panel.lines) for panel in panels)
     picture = lines.draw_trends(
@@ -151,9 +159,12 @@ async def plot_trends(options: Namespace) -> int:
         [
             (
                 f"Devices of shard {info.shard_id} in each of the last {options.hours} hours "
-                "(UTC), the current one so far. "
-                f"The strongest {drawn} of {count(len(told.trends))} trends, {of_round}, {_now()}"
-            )
+                "(UTC); hours of fewer than K_ANONYMITY devices count as none"
+            ),
+            (
+                f"{drawn} of {many(len(told.trends), 'trend')}, the strongest with devices here; "
+                f"{of_round}, {_now()}"
+            ),
         ],
         is_html=options.file.endswith(".html"),
     )
@@ -195,5 +206,5 @@ def _write(options: Namespace, picture: bytes, drawn: Mapping[str, int]) -> None
     if options.json:
         print_json({"file": options.file, **drawn})
     else:
-        told = " and ".join(f"{count(number)} {name}" for name, number in drawn.items())
+        told = " and ".join(many(number, name.removesuffix("s")) for name, number in drawn.items())
         print(f"{options.file}: {told}")

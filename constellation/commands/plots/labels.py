@@ -64,9 +64,9 @@ def place_labels(
 def spread(heights: Sequence[float], least: float, highest: float) -> list[float]:
     """Move heights apart until neighbours are `least` from each other, within 0 and `highest`.
 
-    Their order stays, so that lines and labels do not cross.
+    Their order stays, so that lines and labels do not cross; of equal ones the first is highest.
     """
-    order = np.argsort(heights, kind="stable")
+    order = np.lexsort((-np.arange(len(heights)), np.array(heights)))
     places = np.array(heights, dtype=np.float64)
     for before, after in itertools.pairwise(order):
         places[after] = max(places[after], places[before] + least)

@@ -21,6 +21,18 @@ COLOURS: Final = (
     "#5D3A9B",
 )
 """Okabe and Ito's colours, which most people can tell apart, and two more; no yellow on white."""
+MORE_COLOURS: Final = (
+    *COLOURS,
+    "#882255",
+    "#44AA99",
+    "#7A7A00",
+    "#332288",
+    "#EE6677",
+    "#228833",
+    "#AA7744",
+    "#997ACC",
+)
+"""Eight more, from Paul Tol's; alike for some, so only where names stand beside them."""
 GREY: Final = "#B8BEC6"
 INK: Final = "#22272E"
 QUIET: Final = "#6B7480"

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from constellation.commands.plots.labels import place_labels, shortened
-from constellation.commands.plots.look import COLOURS, GREY, INK, finished, to_bytes
+from constellation.commands.plots.look import COLOURS, GREY, INK, MORE_COLOURS, finished, to_bytes
 from constellation.commands.plots.projection import nearest, project
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def _colours(patterns: Group, clusters: Group) -> tuple[list[str], list[str]]:
     cluster_of = nearest(patterns.embeddings, clusters.embeddings)
     sizes = np.bincount(cluster_of, minlength=len(clusters.rows))
     colours = [GREY] * len(clusters.rows)
-    for place, colour in zip(np.argsort(-sizes, kind="stable").tolist(), COLOURS, strict=False):
+    for place, colour in zip(
+        np.argsort(-sizes, kind="stable").tolist(), MORE_COLOURS, strict=False
+    ):
         colours[place] = colour
     return [colours[place] for place in cluster_of.tolist()], colours
 

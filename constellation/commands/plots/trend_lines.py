@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 
 from constellation.commands.plots.labels import LINE_PIXELS, shortened, spread
-from constellation.commands.plots.look import COLOURS, finished, to_bytes
+from constellation.commands.plots.look import COLOURS, INK, finished, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 _WIDTH: Final = 860
 _HEIGHT: Final = 300
 _LABEL_PIXELS: Final = 250
+_AXIS_PIXELS: Final = 34
+"""For the numbers of every panel, so that panels are as wide as each other."""
+_WIDTH_LEAST: Final = 1.8
+_WIDTH_MORE: Final = 0.5
+"""A stronger trend's line is wider than the next one's, which so does not hide it."""
 _MILLISECONDS: Final = 3_600_000
 _DAY: Final = 24
 _ROOM: Final = 1.06
@@ -60,8 +65,9 @@ def _panel(panel: Panel, newest_hour: int) -> Any:
             "name": line.name,
             "told": line.told,
             "colour": colour,
+            "width": _WIDTH_LEAST + _WIDTH_MORE * (len(panel.lines) - 1 - rank),
         }
-        for line, colour in zip(panel.lines, COLOURS, strict=False)
+        for rank, (line, colour) in enumerate(zip(panel.lines, COLOURS, strict=False))
         for place, devices in enumerate(line.hourly_devices)
     ]
     first, last = (newest_hour - hours + 1) * _MILLISECONDS, newest_hour * _MILLISECONDS
@@ -80,13 +86,15 @@ def _panel(panel: Panel, newest_hour: int) -> Any:
         "devices:Q",
         title=None,
         scale=alt.Scale(domain=[0, highest], nice=False),
-        axis=alt.Axis(tickCount=5, format="d", tickMinStep=1, ticks=False),
+        axis=alt.Axis(tickCount=5, format="d", tickMinStep=1, ticks=False, minExtent=_AXIS_PIXELS),
     )
     colour = alt.Color("colour:N", scale=None)
     base = alt.Chart(alt.InlineData(values=points)).encode(
         x=hour, y=devices, color=colour, detail="name:N"
     )
-    lines = base.mark_line(strokeWidth=2.2, interpolate="monotone", strokeCap="round")
+    lines = base.mark_line(strokeJoin="round", strokeCap="butt").encode(
+        strokeWidth=alt.StrokeWidth("width:Q", scale=None)
+    )
     hover = base.mark_circle(size=60, opacity=0).encode(
         tooltip=[
             alt.Tooltip("name:N", title="trend"),
@@ -100,7 +108,9 @@ def _panel(panel: Panel, newest_hour: int) -> Any:
             alt.Tooltip("told:N", title="now"),
         ]
     )
-    title = alt.TitleParams(panel.title, anchor="start", fontSize=13, fontWeight=600, offset=8)
+    title = alt.TitleParams(
+        panel.title, anchor="start", fontSize=13, fontWeight=600, color=INK, offset=8
+    )
     layered = alt.layer(lines, hover, _names(panel, highest))
     return layered.properties(width=_WIDTH, height=_HEIGHT, title=title)
 
