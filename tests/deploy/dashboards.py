@@ -1,0 +1,79 @@
+"""The committed dashboards: their panels, and every expression in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tests.deploy.prometheus import ROOT
+
+GRAFANA = ROOT / "deploy" / "grafana"
+FOLDER = GRAFANA / "dashboards"
+NAMES = ("federation", "fleet", "shard")
+_CHOSEN = {
+    "$__rate_interval": "5m",
+    "$shard_id": "0",
+    "$instance": ".*",
+}
+"""What stands for Grafana's variables while an expression is checked."""
+_LABELS = re.compile(r"([\w:]+)\{([^}]*)\}")
+_MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+_GROUPED = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One expression, and where it stands."""
+
+    where: str
+    expression: str
+
+    @property
+    def matchers(self) -> list[tuple[str, str, str, str]]:
+        """Return each matcher: of which metric, its label, how, and its value."""
+        return [
+            (metric, *matcher)
+            for metric, inside in _LABELS.findall(self.expression)
+            for matcher in _MATCHER.findall(inside)
+        ]
+
+    @property
+    def grouped(self) -> set[str]:
+        """Return the labels by which it groups and joins."""
+        lists = ",".join(_GROUPED.findall(self.expression))
+        return {label.strip() for label in lists.split(",")} - {""}
+
+
+def dashboard(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    return read
+
+
+def panels(name: str) -> list[dict[str, Any]]:
+    """Return the panels that show something: no rows."""
+    return [panel for panel in dashboard(name)["panels"] if panel["type"] != "row"]
+
+
+def asked(name: str) -> list[Asked]:
+    """Return every expression of a dashboard, with values in place of variables."""
+    found = [
+        Asked(f"{name}: {panel['title']}", chosen(target["expr"]))
+        for panel in panels(name)
+        for target in panel["targets"]
+    ]
+    annotations = dashboard(name)["annotations"]["list"]
+    found += [
+        Asked(f"{name}: annotation {each['name']}", chosen(each["expr"]))
+        for each in annotations
+        if "expr" in each
+    ]
+    return found
+
+
+def chosen(expression: str) -> str:
+    for variable, value in _CHOSEN.items():
+        expression = expression.replace(variable, value)
+    assert "$" not in expression, expression
+    return expression

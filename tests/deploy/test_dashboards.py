@@ -1,0 +1,198 @@
+"""What Grafana shows, compared with what real processes tell."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.deploy.dashboards import FOLDER, GRAFANA, NAMES, asked, dashboard, panels
+from tests.deploy.prometheus import OPERATIONS, metrics_in, promtool, recorded, rules
+from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDED = {"job", "instance"}
+"""Labels that Prometheus gives every metric that it scrapes."""
+OF_PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "shard_id"}}
+KINDS = {"stat", "timeseries", "table", "heatmap"}
+EVERY = [(name, panel) for name in NAMES for panel in panels(name)]
+WIDTH = 24
+
+
+def ids(value: object) -> str:
+    return str(value["title"]) if isinstance(value, dict) else str(value)
+
+
+def rows_of_metrics() -> dict[str, str]:
+    """Return what docs/operations.md says of each metric."""
+    row = re.compile(r"^\| `(constellation_\w+)` \| (.+) \|$", re.MULTILINE)
+    return dict(row.findall(OPERATIONS.read_text()))
+
+
+async def scraped() -> dict[str, set[str]]:
+    """Return the labels of every metric that a shard and a federation tell, by its name."""
+    async with shards(2) as (north, south):
+        for number in range(6):
+            await push(north, [drama(number)])
+            await push(south, [drama(10 + number)])
+        async with federating([address_of(north), address_of(south)]) as federation:
+            await run_round(federation)
+            texts = [read(port.metrics) for port in (north.ports, federation.ports)]
+    labels: dict[str, set[str]] = {}
+    for family in (each for text in texts for each in text_string_to_metric_families(text)):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    return labels
+
+
+def read(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+async def known() -> dict[str, set[str]]:
+    """Return the labels of every metric: as told, as documented, and of what is recorded.
+
+    A counter by cause is told from its first cause on.
+    """
+    labels = await scraped()
+    for name, says in rows_of_metrics().items():
+        shard = set() if name.startswith("constellation_federation_") else {"shard_id"}
+        documented = set(re.findall(r"`([a-z]+)`", says))
+        labels[name] = labels.get(name, set()) | shard | documented
+    found = {name: each | ADDED for name, each in labels.items()}
+    found |= {name: {"shard_id", *ADDED} for name in recorded()}
+    return {**found, **OF_PROMETHEUS, "up": ADDED}
+
+
+def test_there_is_no_other_dashboard() -> None:
+    assert sorted(path.stem for path in FOLDER.iterdir()) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dashboard_keeps_its_address_and_asks_the_datasource_that_is_chosen(name: str) -> None:
+    board = dashboard(name)
+    variables = {each["name"]: each for each in board["templating"]["list"]}
+
+    assert board["uid"] == f"constellation-{name}"
+    assert variables["datasource"]["type"] == "datasource"
+    assert board["description"]
+    queried = [*panels(name), *(target for panel in panels(name) for target in panel["targets"])]
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    assert [each["title"] for each in panels(name) if each["datasource"] != chosen] == []
+    assert all(each["datasource"] == chosen for each in queried)
+
+
+@pytest.mark.parametrize(("name", "panel"), EVERY, ids=ids)
+def test_a_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> None:
+    assert panel["type"] in KINDS, name
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["targets"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_do_not_overlap_and_have_numbers_of_their_own(name: str) -> None:
+    every = dashboard(name)["panels"]
+    places = [panel["gridPos"] for panel in every]
+
+    assert [
+        (a, b)
+        for a, b in combinations(places, 2)
+        if a["x"] < b["x"] + b["w"] and b["x"] < a["x"] + a["w"]
+        if a["y"] < b["y"] + b["h"] and b["y"] < a["y"] + a["h"]
+    ] == []
+    assert all(at["x"] >= 0 and at["x"] + at["w"] <= WIDTH for at in places)
+    assert len({panel["id"] for panel in every}) == len(every)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_expression_is_one_that_prometheus_takes(name: str, tmp_path: Path) -> None:
+    records = [
+        {"record": f"asked:{number}", "expr": each.expression}
+        for number, each in enumerate(asked(name))
+    ]
+    rules = tmp_path / "asked.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": name, "rules": records}]}))
+
+    finished = await promtool("check", "rules", rules)
+
+    assert finished.status == 0, finished.out + finished.err
+    assert f"{len(records)} rules found" in finished.out
+
+
+async def test_every_metric_and_label_is_one_that_is_told() -> None:
+    labels = await known()
+    every = [each for name in NAMES for each in asked(name)]
+
+    unknown = [(it.where, name) for it in every for name in metrics_in(it.expression) - {*labels}]
+    wrong = [
+        (it.where, f"{metric}{{{label}}}")
+        for it in every
+        for metric, label, _, _ in it.matchers
+        if label not in labels[metric] | {"le"}
+    ]
+    ungrouped = [
+        (it.where, label)
+        for it in every
+        for label in it.grouped - {"le"}
+        if not any(label in labels[name] for name in metrics_in(it.expression) | named(it.matchers))
+    ]
+
+    assert (unknown, wrong, ungrouped) == ([], [], [])
+
+
+def named(matchers: list[tuple[str, str, str, str]]) -> set[str]:
+    return {metric for metric, _, _, _ in matchers}
+
+
+def test_every_metric_that_is_told_can_be_seen_and_every_recorded_one_is_used() -> None:
+    """What nobody looks at need not be measured."""
+    read = [it.expression for name in NAMES for it in asked(name)]
+    read += [rule["expr"] for rule in rules()]
+
+    used = {name for expression in read for name in metrics_in(expression)}
+
+    series = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
+    assert (rows_of_metrics().keys() | recorded()) - series - used == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_variables_list_what_is_there(name: str) -> None:
+    queries = {
+        each["name"]: each["query"]["query"]
+        for each in dashboard(name)["templating"]["list"]
+        if each["type"] == "query"
+    }
+
+    expected = {
+        "federation": {"instance": "label_values(constellation_federation_health, instance)"},
+        "fleet": {"shard_id": "label_values(constellation_shard_health, shard_id)"},
+        "shard": {"shard_id": "label_values(constellation_shard_health, shard_id)"},
+    }
+    assert queries == expected[name]
+
+
+def test_what_grafana_is_provisioned_with_fits_together() -> None:
+    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    (provider,) = yaml.safe_load(
+        (GRAFANA / "provisioning/dashboards/constellation.yaml").read_text()
+    )["providers"]
+    compose = yaml.safe_load((GRAFANA.parent / "compose/compose.yaml").read_text())
+    prometheus = yaml.safe_load((GRAFANA.parent / "prometheus/prometheus.yml").read_text())
+    mounted = compose["services"]["grafana"]["volumes"]
+
+    assert (source["type"], source["isDefault"]) == ("prometheus", True)
+    assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+    assert f"../grafana/dashboards:{provider['options']['path']}:ro" in mounted
