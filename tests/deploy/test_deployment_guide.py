@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.chart import IMAGE, POSTGRES, chart
+from tools.manifests import DEPLOY
+
+GUIDE = (DEPLOY.parent / "docs" / "deployment.md").read_text()
+VALUES: list[dict[str, Any]] = [
+    yaml.safe_load(block)
+    for block in re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    if "prometheus-adapter" not in block
+]
+KINDS = {
+    "statefulset": "StatefulSet",
+    "deployment": "Deployment",
+    "service": "Service",
+    "job": "Job",
+}
+NAMED = re.compile(rf"\b({'|'.join(KINDS)})[/ ](constellation-[a-z0-9-]*[a-z0-9])")
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda values: values.get("store", ""))
+def test_the_guide_gives_values_that_the_chart_takes(values: dict[str, Any]) -> None:
+    assert chart({**IMAGE, **values}).documents
+
+
+def test_the_guide_names_what_is_there() -> None:
+    known = {
+        (each["kind"], each["metadata"]["name"])
+        for values in ({}, POSTGRES)
+        for each in chart(values).documents
+    }
+    named = {(KINDS[kind], name) for kind, name in NAMED.findall(GUIDE)}
+
+    assert {kind for kind, _ in named} == set(KINDS.values())
+    shard = ("Deployment", "constellation-shard")  # "constellation-shard-$shard"
+    assert named - {shard} <= known
+
+
+def test_the_guide_selects_pods_by_labels_they_have() -> None:
+    selectors = set(re.findall(r"--selector ([^ \n]+)", GUIDE))
+    deployments = [each["metadata"]["labels"] for each in chart(POSTGRES).of("Deployment")] + [
+        each["metadata"]["labels"] for each in chart({}).of("PersistentVolumeClaim")
+    ]
+
+    assert selectors
+    for selector in selectors:
+        label, _, value = selector.partition("=")
+        assert any(labels.get(label) == value for labels in deployments)
+
+
+def test_the_guide_tells_the_grace_period_by_its_default() -> None:
+    (shard,) = chart({}).pods("shard")
+
+    assert f"seconds for that, {shard.spec['terminationGracePeriodSeconds']} by default" in GUIDE
