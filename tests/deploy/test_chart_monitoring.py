@@ -106,6 +106,10 @@ def test_no_monitor_without_what_it_measures() -> None:
     assert [each["metadata"]["name"] for each in rendered.of("ServiceMonitor")] == [
         "constellation-shard"
     ]
+    (rule,) = rendered.of("PrometheusRule")
+    expressions = [each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]]
+    absent = [each for each in expressions if re.search(r"\babsent\(", each)]
+    assert absent == ['absent(up{job="constellation-shard"})']  # or it would fire for ever
 
 
 def test_each_dashboard_is_a_config_map_for_grafana() -> None:
