@@ -24,6 +24,9 @@ _STATUSES: Final = {
     _Code.UNAUTHENTICATED: "it does not know this client: give --cert and --key",
     _Code.UNAVAILABLE: "it does not serve now",
 }
+_CLOSED: Final = (
+    "it closed the connection: does it want --tls, or --cert and --key; is it the gRPC port?"
+)
 _CONNECTING: Final = (
     (
         "CERTIFICATE_VERIFY_FAILED",
@@ -37,8 +40,8 @@ _CONNECTING: Final = (
     ("errors resolving", "there is no host of that name"),
     ("DNS resolution", "there is no host of that name"),
     ("Trying to connect an http1.x server", "that is an HTTP port: give the gRPC port"),
-    ("Socket closed", "it closed the connection: does it want --tls, is it the gRPC port?"),
-    ("Connection reset", "it closed the connection: does it want --tls, is it the gRPC port?"),
+    ("Socket closed", _CLOSED),
+    ("Connection reset", _CLOSED),
 )
 """What gRPC says of a connection that does not come about, and what to say instead."""
 _OF_SHARDS: Final = frozenset(shard_pb2.DESCRIPTOR.services_by_name["ShardService"].methods_by_name)

@@ -1,0 +1,182 @@
+"""Two real shards and a federation above, in processes of their own, with a little in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from typing import IO, TYPE_CHECKING, Any
+
+import grpc
+
+from constellation.config import ShardConfig
+from constellation.encoding import Encoding, encode
+from constellation.placement import format_map, owner
+from constellation.v1 import federation_pb2, patterns_pb2, shard_pb2, sync_pb2
+from constellation.v1.federation_pb2_grpc import FederationServiceStub
+from constellation.v1.shard_pb2_grpc import ShardServiceStub
+from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from federation.config import FederationConfig
+from tests.batches import Pattern, device_id, embedding
+from tests.devices import to_message
+from tests.federation.fleet import HOUR, drama
+from tests.scenarios.boxes import free_address
+from tests.scenarios.processes import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+ANYWHERE = "127.0.0.1:0"
+DEADLINE_SECONDS = 20
+TITLES = {
+    "film:1": "Solaris",
+    "film:1b": "Stalker",
+    "film:2": "Playtime",
+    "film:2b": "Mon Oncle",
+    "film:3": "Ran [1985 cut]",
+}
+"""One of them looks like rich's markup."""
+YEAR = 1972
+_DEVICES = 24
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Where everything serves."""
+
+    shards: Sequence[str]
+    federation: str
+    devices: Sequence[Sequence[bytes]]
+    """The ids of each shard's devices."""
+
+    @property
+    def all_shards(self) -> str:
+        return ",".join(self.shards)
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without any setting of either program."""
+    known = {each.name.upper() for kind in (ShardConfig, FederationConfig) for each in fields(kind)}
+    return {name: value for name, value in os.environ.items() if name not in known}
+
+
+@contextmanager
+def serving(*command: str, ready: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server until the block is left; it is ready once its log tells that event."""
+    chosen = {name.upper(): str(value) for name, value in settings.items()}
+    sides = {"REST_ADDR": ANYWHERE, "METRICS_ADDR": ANYWHERE}
+    with subprocess.Popen(
+        [COMMANDS / command[0], *command[1:]],
+        env={**clean_environment(), **sides, **chosen},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            _await_event(process.stderr, ready)
+            rest = threading.Thread(target=process.stderr.read, daemon=True)
+            rest.start()  # or it stops when the pipe is full
+            yield process
+            process.kill()
+            rest.join(DEADLINE_SECONDS)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving_shard(address: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one shard."""
+    defaults = {"drain_seconds": 0, "k_anonymity": 2, "global_interval_seconds": 3600}
+    with serving(
+        "constellation", "serve", ready="shard_started", grpc_addr=address, **defaults | settings
+    ) as process:
+        yield process
+
+
+@contextmanager
+def open_fleet(folder: Path) -> Iterator[Fleet]:
+    """Run two shards and a federation that has published a round of them."""
+    shard_map = {0: free_address(), 1: free_address()}
+    above = free_address()
+    with ExitStack() as stack:
+        for shard_id, region in enumerate(("north", "south")):
+            settings = {"shard_id": shard_id, "region": region, "data_dir": folder / region}
+            told = {"shard_map": format_map(shard_map), **settings}
+            stack.enter_context(serving_shard(shard_map[shard_id], **told))
+        settings = {"shard_addrs": ",".join(shard_map.values()), "data_dir": folder / "above"}
+        stack.enter_context(
+            serving(
+                "federation",
+                "run",
+                ready="federation_active",
+                **{"grpc_addr": above, **settings, **_SMALL},
+            )
+        )
+        devices = [_fill(shard_id, shard_map) for shard_id in shard_map]
+        _run_round(above)
+        yield Fleet(list(shard_map.values()), above, devices)
+
+
+_SMALL: dict[str, object] = {
+    "federation_interval_secs": 0,
+    "min_shards": 2,
+    "global_k_anonymity": 2,
+    "candidate_devices": 2,
+    "trend_floor": 1,
+    "trend_surprise": 0,
+    "catch_up_seconds": 1e9,
+}
+
+
+def content(content_id: str, title: str, direction: int) -> shard_pb2.Content:
+    return shard_pb2.Content(
+        content_id=content_id,
+        title=title,
+        content_type=patterns_pb2.CONTENT_TYPE_MOVIE,
+        genres=["Drama"],
+        year=YEAR,
+        encoding=patterns_pb2.ENCODING_INT8,
+        embedding=encode(embedding(direction)[None], Encoding.INT8),
+    )
+
+
+def _fill(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
+    """Push what the shard's own devices know; return their ids."""
+    own = [number for number in range(_DEVICES) if owner(device_id(number), shard_map) == shard_id]
+    with grpc.insecure_channel(shard_map[shard_id]) as channel:
+        shard: Any = ShardServiceStub(channel)
+        contents = [content(key, TITLES[key], place) for place, key in enumerate(sorted(TITLES))]
+        shard.AddContent(shard_pb2.AddContentRequest(contents=contents), timeout=DEADLINE_SECONDS)
+        sync: Any = SyncServiceStub(channel)
+        for number in own:
+            household = drama(number, 1 + number % 2)
+            alone = Pattern(1, 100 + number, 0.9, 4, genres=("Comedy",), contents=("film:3",))
+            signals = [*household.signals, (household.signals[0][0], HOUR)]
+            sent = to_message(1, [*household.patterns, alone], snapshot=True, signals=signals)
+            request = sync_pb2.PushPatternsRequest(
+                device_id=device_id(number), incarnation=1, delta=sent
+            )
+            sync.PushPatterns(request, timeout=DEADLINE_SECONDS)
+    return [device_id(number) for number in own]
+
+
+def _run_round(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        federation: Any = FederationServiceStub(channel)
+        told = federation.RunRound(federation_pb2.RunRoundRequest(), timeout=DEADLINE_SECONDS)
+    assert told.round.state == federation_pb2.ROUND_STATE_PUBLISHED
+    assert told.round.cluster_count
+    assert told.round.trend_count
+
+
+def _await_event(log: IO[bytes], event: str) -> None:
+    lines = []
+    for line in log:
+        lines.append(line)
+        if line.startswith(b"{") and json.loads(line)["event"] == event:
+            return
+    raise AssertionError(f"the server did not say {event}: {b''.join(lines).decode()}")
