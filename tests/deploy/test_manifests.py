@@ -2,16 +2,36 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 
-from tests.deploy.chart import DATABASE, IMAGE, POSTGRES, VARIANTS, Chart, arguments, chart
+from tests.deploy.chart import (
+    DATABASE,
+    IMAGE,
+    MONITORED,
+    POSTGRES,
+    VARIANTS,
+    Chart,
+    arguments,
+    chart,
+)
 from tests.deploy.test_chart_monitoring import KINDS
+from tests.scenarios.processes import COMMANDS
 from tools.helm import HELM, KUBECTL, unpack
-from tools.manifests import CHART, PLAIN, RenderError, manifests, rendered
+from tools.manifests import (
+    CHART,
+    KUBERNETES,
+    NAMESPACE,
+    PLAIN,
+    RELEASE,
+    RenderError,
+    manifests,
+    rendered,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,16 +43,20 @@ VERSIONS = ["1.30", "1.37"]
 """The oldest Kubernetes that the chart takes, and the newest there is a schema of."""
 
 
+@pytest.fixture(autouse=True)
+def unpacked() -> None:
+    unpack(HELM, KUBECTL)
+
+
 def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    unpack(program)
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
 def check(document: Document) -> None:
     """Let Kubernetes' own schemas say what is wrong."""
     if document["kind"] not in KINDS:
-        for version in VERSIONS:
-            kubernetes_validate.validate(document, version, strict=True)
+        for each in VERSIONS:
+            kubernetes_validate.validate(document, each, strict=True)
 
 
 def refusal(values: Document) -> str:
@@ -66,6 +90,27 @@ def test_the_largest_release_fits(store: Document) -> None:
     assert "/shards/count" in refusal({**values, "shards": {"count": 301}})
 
 
+def test_a_packaged_chart_is_whole(tmp_path: Path) -> None:
+    values = arguments({**IMAGE, "monitoring": MONITORED})
+
+    packaged = run(HELM, "package", CHART, "--destination", tmp_path)
+
+    assert packaged.returncode == 0, packaged.stderr
+    (package,) = tmp_path.iterdir()
+    place = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
+    alone = run(HELM, "template", RELEASE, package, *place, *values)
+    assert alone.stdout == rendered(*values)
+
+
+def test_the_chart_names_what_was_tested() -> None:
+    described = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    envoy = run(COMMANDS / "envoy", "--version").stdout
+
+    assert described["appVersion"] == version("constellation-tv")
+    assert f"/{values['envoy']['image'].rpartition(':v')[2]}/" in envoy
+
+
 def test_helm_finds_nothing_wrong() -> None:
     chosen = run(HELM, "lint", "--strict", CHART, *arguments(IMAGE))
     unset = run(HELM, "lint", CHART)
@@ -95,6 +140,10 @@ def test_helm_finds_nothing_wrong() -> None:
         ({**IMAGE, "shards": {"env": {"SHARD_ID": "7"}}}, "invalid propertyName 'SHARD_ID'"),
         ({**IMAGE, "shards": {"env": {"MAX_DEVICES": 7}}}, "/shards/env/MAX_DEVICES"),
         ({**IMAGE, "store": "redis"}, "/store"),
+        (
+            {**IMAGE, "shards": {"autoscaling": {"enabled": True}}},
+            "shards.autoscaling.enabled needs store=postgres",
+        ),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
@@ -126,8 +175,21 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
         for each, inner in part.items():
             yield from given(f"{name}.{each}", inner)
 
+    assert all("additionalProperties" in each for each in _objects(schema))
     leaves = set(described("", schema)) - {".global"}  # Helm's own
     assert set(given("", values)) == leaves
+
+
+def _objects(part: Any) -> Iterator[Document]:
+    """Yield every description of an object whose keys are named, however deep."""
+    if isinstance(part, dict):
+        if part.get("type") == "object" and "properties" in part:
+            yield part
+        for inner in part.values():
+            yield from _objects(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _objects(inner)
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
