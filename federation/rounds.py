@@ -297,7 +297,8 @@ class Rounds:
         counts, coverage = self.counts, told.coverage
         counts.rounds[state] = counts.rounds.get(state, 0) + 1
         counts.seconds.observe(seconds)
-        counts.coverage = coverage.devices_heard / max(coverage.devices_known, 1)
+        known = coverage.devices_known
+        counts.coverage = coverage.devices_heard / known if known else 1.0
         if state is RoundState.PUBLISHED:
             counts.trends += told.trend_count
             counts.clusters = told.cluster_count
