@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from constellation.transport.status import cause_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
     """Do what the command line asks for; return the exit status, once people know what failed."""
     options = parser.parse_args(argv)
     try:
-        status: int = uvloop.run(options.run(options))
+        status: int = uvloop.run(_interruptible(options.run(options)))
         sys.stdout.flush()
     except* CommandError as group:
         error = cause_of(group)
@@ -45,6 +46,15 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
         status = FAILED
     return status
+
+
+async def _interruptible(running: Coroutine[None, None, int]) -> int:
+    """Let Ctrl-C end even what never waits, such as a read of standard input.
+
+    asyncio's own handler cancels the task, which notices only when it waits.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return await running
 
 
 def _say(program: str, problem: object, status: int) -> int:

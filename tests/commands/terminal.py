@@ -1,0 +1,95 @@
+"""Commands on a terminal of their own, as people see them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tests.commands.servers import clean_environment
+from tests.scenarios.processes import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WIDTH = 80
+_HEIGHT = 24
+_DEADLINE_SECONDS = 20.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_MOVEMENTS = re.compile(r"(\x1b\[[0-9;?]*[a-zA-Z]|\r)+")
+_MAX_BYTES = 1 << 16
+
+
+class Terminal:
+    """A program on a pseudo-terminal."""
+
+    def __init__(self, process: subprocess.Popen[bytes], screen: int) -> None:
+        self.process = process
+        self._screen = screen
+        self.raw = ""
+        """All that it wrote, with colours and movements of the cursor."""
+
+    @property
+    def text(self) -> str:
+        """What it wrote, without colours; where the cursor moved a new line begins."""
+        plain = _COLOURS.sub("", self.raw).replace("\r\n", "\n")
+        return _MOVEMENTS.sub("\n", plain)
+
+    def press(self, keys: str) -> None:
+        os.write(self._screen, keys.encode())
+
+    def read_until(self, text: str, *, times: int = 1) -> None:
+        """Return once it wrote a text so often."""
+        ends = time.monotonic() + _DEADLINE_SECONDS
+        while self.text.count(text) < times:
+            assert self._read(ends), f"it did not write {text!r}: {self.text!r}"
+
+    def end(self) -> int:
+        """Read all that is left; return the exit status."""
+        ends = time.monotonic() + _DEADLINE_SECONDS
+        while self._read(ends):
+            pass
+        return self.process.wait(_DEADLINE_SECONDS)
+
+    def _read(self, ends: float) -> bool:
+        """Wait for something; False at the end, and when it takes too long."""
+        readable, _, _ = select.select([self._screen], [], [], max(0.0, ends - time.monotonic()))
+        try:
+            found = os.read(self._screen, _MAX_BYTES) if readable else b""
+        except OSError:  # so Linux tells that nobody has the terminal open any more
+            found = b""
+        self.raw += found.decode(errors="replace")
+        return bool(found)
+
+
+@contextmanager
+def on_terminal(*command: str, **settings: str) -> Iterator[Terminal]:
+    """Run a program of ours on a terminal of WIDTH columns; it is ended in the end."""
+    screen, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", _HEIGHT, WIDTH, 0, 0))
+    environment = {**clean_environment(), "TERM": "xterm-256color", **settings}
+    for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
+        environment.pop(name, None)
+    with subprocess.Popen(
+        [COMMANDS / command[0], *command[1:]],
+        env=environment,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - keys send signals
+    ) as process:
+        os.close(inside)
+        try:
+            yield Terminal(process, screen)
+        finally:
+            process.kill()
+            os.close(screen)

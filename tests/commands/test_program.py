@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands.servers import clean_environment
+from tests.commands.terminal import WIDTH, on_terminal
+from tests.scenarios.processes import COMMANDS
+
+if TYPE_CHECKING:
+    from tests.commands.conftest import Asking
+    from tests.commands.servers import Fleet
+
+
+def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(ask: Asking, fleet: Fleet) -> None:
+    with on_terminal("constellation", "patterns", GRPC_ADDR=fleet.shards[0]) as terminal:
+        assert terminal.end() == 0
+    piped = ask("patterns")
+
+    seen = terminal.text.splitlines()
+    assert max(map(len, seen)) <= WIDTH
+    assert "\x1b[" in terminal.raw
+    assert "updated" not in seen[0]  # what there is no room for
+    assert len(seen) == len(piped.out.splitlines())
+    assert "\x1b[" not in piped.out
+    assert "…" not in piped.out
+    assert max(map(len, piped.out.splitlines())) > WIDTH
+
+
+def test_what_explains_a_shard_wraps_on_a_terminal(fleet: Fleet) -> None:
+    with on_terminal("constellation", "status", GRPC_ADDR=fleet.shards[0]) as terminal:
+        assert terminal.end() == 0
+
+    assert max(map(len, terminal.text.splitlines())) <= WIDTH
+    assert "…" not in terminal.text
+
+
+def test_a_reader_that_leaves_is_no_error_to_shout_about(fleet: Fleet) -> None:
+    with subprocess.Popen(
+        [COMMANDS / "constellation", "content", "list", "--json"],
+        env={**clean_environment(), "GRPC_ADDR": fleet.shards[0]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("program", ["constellation", "federation"])
+def test_without_a_command_it_is_asked_wrongly(ask_alone: Asking, program: str) -> None:
+    finished = ask_alone(program=program)
+
+    assert finished.status == 2
+    assert finished.err.startswith(f"usage: {program}")
+
+
+def test_progress_is_shown_on_terminals_only(ask: Asking, fleet: Fleet) -> None:
+    with on_terminal("constellation", "content", "add", "-", GRPC_ADDR=fleet.shards[0]) as terminal:
+        terminal.read_until("Adding")
+        terminal.press("\x04")  # the end of standard input
+        status = terminal.end()
+
+    assert status == 0
+    assert "0 contents added, 0 replaced" in terminal.text
+    assert ask("content", "add", "/dev/null").err == ""
+
+
+def test_ctrl_c_in_long_work_is_no_success(fleet: Fleet) -> None:
+    with on_terminal("constellation", "content", "add", "-", GRPC_ADDR=fleet.shards[0]) as terminal:
+        terminal.read_until("Adding")
+        terminal.press("\x03")
+        status = terminal.end()
+
+    assert status == 130
+    assert "Traceback" not in terminal.text

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation.commands.top import Sample, rates_between
+from constellation.v1.shard_pb2 import GetStatsResponse
+from tests.commands.servers import clean_environment
+from tests.commands.terminal import WIDTH, on_terminal
+from tests.scenarios.boxes import free_address
+from tests.scenarios.processes import COMMANDS
+
+if TYPE_CHECKING:
+    from tests.commands.conftest import Asking
+    from tests.commands.servers import Fleet
+
+SHOW_CURSOR = "\x1b[?25h"
+
+
+def test_frames_follow_each_other_until_q(fleet: Fleet) -> None:
+    with on_terminal(
+        "constellation", "top", "--interval", "0.1", "--address", fleet.all_shards
+    ) as (terminal):
+        terminal.read_until(" UTC", times=2)
+        terminal.press("q")
+        status = terminal.end()
+
+    assert status == 0
+    assert SHOW_CURSOR in terminal.raw
+    first, second, *_ = terminal.text.split(" UTC")
+    for frame in (first, second):
+        assert all(address in frame for address in fleet.shards)
+    assert max(len(line) for line in terminal.text.split("\n")) <= WIDTH
+
+
+def test_ctrl_c_ends_it_as_shells_expect(fleet: Fleet) -> None:
+    with on_terminal("constellation", "top", "--interval", "0.1", "--address", fleet.shards[0]) as (
+        terminal
+    ):
+        terminal.read_until(" UTC")
+        terminal.press("\x03")
+        status = terminal.end()
+
+    assert status == 130
+    assert SHOW_CURSOR in terminal.raw
+    assert "Traceback" not in terminal.text
+
+
+def test_a_shard_that_does_not_answer_is_shown_with_why() -> None:
+    nobody = free_address()
+
+    with on_terminal("constellation", "top", "--interval", "0.1", "--address", nobody) as terminal:
+        terminal.read_until(" UTC")
+        terminal.press("q")
+        status = terminal.end()
+
+    assert status == 1
+    assert "no answer" in terminal.text
+    assert "nobody listens there" in terminal.text.replace("\n", " ")
+
+
+def test_without_a_terminal_it_prints_once(ask: Asking, fleet: Fleet) -> None:
+    finished = ask("top", "--interval", "0.05", "--all")
+
+    assert finished.status == 0
+    head, *rows, at = finished.out.splitlines()
+    assert head.split()[:4] == ["shard", "devices", "active", "streams"]
+    assert [row.split()[0] for row in rows] == fleet.shards
+    assert at.endswith(" UTC")
+
+
+def test_json_is_a_line_for_each_interval(fleet: Fleet) -> None:
+    flags = ["--address", fleet.shards[0], "--interval", "0.05", "--count", "3", "--json"]
+
+    finished = subprocess.run(
+        [COMMANDS / "constellation", "top", *flags],
+        env=clean_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert len(lines) == 3
+    assert {line["interval_seconds"] for line in lines} == {0.05}
+    assert all(line["shards"][0]["rates"]["deltas_per_second"] == 0 for line in lines)
+
+
+def test_rates_are_of_the_time_between_two_looks() -> None:
+    before = Sample("a", 10.0, GetStatsResponse(deltas_applied=5, commits=2))
+    now = Sample("a", 12.0, GetStatsResponse(deltas_applied=25, commits=6, patterns_rejected=1))
+
+    rates = rates_between(before, now)
+
+    assert rates is not None
+    assert rates.deltas_per_second == 10
+    assert rates.commits_per_second == 2
+    assert rates.rejected_per_second == 0.5
+
+
+@pytest.mark.parametrize("earlier", [None, GetStatsResponse(deltas_applied=30)])
+def test_there_are_no_rates_after_a_restart_or_a_silence(
+    earlier: GetStatsResponse | None,
+) -> None:
+    before = Sample("a", 10.0, earlier)
+    now = Sample("a", 12.0, GetStatsResponse(deltas_applied=25))
+
+    assert rates_between(before, now) is None
