@@ -30,6 +30,8 @@ MONITORED = {
     "runbookBase": "https://git.example/constellation/blob/v0.1.0",
     "dashboards": {"enabled": True},
 }
+OPERATOR_KINDS = {"ServiceMonitor", "PrometheusRule"}
+"""What only the Prometheus operator knows; no schema of Kubernetes checks them."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "sqlite": {},
     "postgres": POSTGRES,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.deploy.chart import MONITORED, POSTGRES, Chart, chart
+from tests.deploy.chart import MONITORED, OPERATOR_KINDS, POSTGRES, Chart, chart
 from tools.manifests import DEPLOY
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARDS = DEPLOY / "grafana" / "dashboards"
-KINDS = {"ServiceMonitor", "PrometheusRule"}
-"""What only the Prometheus operator knows; no schema of Kubernetes checks them."""
 RULE_KEYS = {"alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations"}
 GROUP_KEYS = {"name", "interval", "query_offset", "limit", "labels", "rules"}
 
@@ -95,7 +93,7 @@ def test_the_operator_knows_every_key_of_the_rules() -> None:
 
 
 def test_prometheus_selects_them_by_the_labels_it_is_given() -> None:
-    for kind in KINDS:
+    for kind in OPERATOR_KINDS:
         for each in monitored().of(kind):
             assert each["metadata"]["labels"]["release"] == "prometheus"
 
@@ -124,4 +122,4 @@ def test_each_dashboard_is_a_config_map_for_grafana() -> None:
 
 
 def test_a_cluster_without_the_operator_is_asked_for_nothing_of_it() -> None:
-    assert not KINDS & {each["kind"] for each in chart({}).documents}
+    assert not OPERATOR_KINDS & {each["kind"] for each in chart({}).documents}
