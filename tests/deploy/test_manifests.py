@@ -13,13 +13,13 @@ from tests.deploy.chart import (
     DATABASE,
     IMAGE,
     MONITORED,
+    OPERATOR_KINDS,
     POSTGRES,
     VARIANTS,
     Chart,
     arguments,
     chart,
 )
-from tests.deploy.test_chart_monitoring import KINDS
 from tests.scenarios.processes import COMMANDS
 from tools.helm import HELM, KUBECTL, unpack
 from tools.manifests import (
@@ -54,7 +54,7 @@ def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 def check(document: Document) -> None:
     """Let Kubernetes' own schemas say what is wrong."""
-    if document["kind"] not in KINDS:
+    if document["kind"] not in OPERATOR_KINDS:
         for each in VERSIONS:
             kubernetes_validate.validate(document, each, strict=True)
 
