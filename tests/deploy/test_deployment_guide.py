@@ -9,7 +9,7 @@ import yaml
 from tests.deploy.chart import IMAGE, POSTGRES, chart
 from tools.manifests import DEPLOY
 
-GUIDE = (DEPLOY.parent / "docs" / "deployment.md").read_text()
+GUIDE, _, _ = (DEPLOY.parent / "docs" / "deployment.md").read_text().partition("\n## Compose\n")
 VALUES: list[dict[str, Any]] = [
     yaml.safe_load(block)
     for block in re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
