@@ -15,7 +15,7 @@ from federation.config import FederationConfig
 from tests.deploy.compose import run
 from tests.deploy.prometheus import ROOT
 from tests.scenarios.boxes import free_address
-from tests.scenarios.processes import COMMANDS, logged, start_serving
+from tests.scenarios.processes import COMMANDS, logged, serving, start_serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,20 +129,17 @@ async def test_the_healthcheck_says_yes_while_a_shard_serves_and_no_once_it_is_g
 
 async def test_the_healthcheck_tells_ready_from_live(tmp_path: Path, postgres_url: str) -> None:
     """A process that waits for its shard lives, and is not ready."""
+    rest = free_address()
     settings = {"postgres_url": postgres_url, "shard_id": 7}
-    first = await start_serving(**settings, data_dir=tmp_path / "first")
-    await logged(first, "shard_started")
-    rest = {"rest_addr": free_address()}
-    second = await start_serving(**settings, **rest, data_dir=tmp_path / "second")
-    try:
-        await logged(second, "lease_awaited")
-        address = {"REST_ADDR": rest["rest_addr"]}
-        live = await run(sys.executable, HEALTHCHECK, **address)
-        ready = await run(sys.executable, HEALTHCHECK, "ready", **address)
-    finally:
-        for process in (second, first):
-            process.terminate()
-            await process.communicate()
+    async with serving(tmp_path / "first", **settings):
+        waiting = await start_serving(**settings, rest_addr=rest, data_dir=tmp_path / "second")
+        try:
+            await logged(waiting, "lease_awaited")
+            live = await run(sys.executable, HEALTHCHECK, REST_ADDR=rest)
+            ready = await run(sys.executable, HEALTHCHECK, "ready", REST_ADDR=rest)
+        finally:
+            waiting.terminate()
+            await waiting.communicate()
 
     assert live.status == 0, live.err
     assert (ready.status, ready.err.split(": ")[1].strip()) == (1, "HTTP status 503")

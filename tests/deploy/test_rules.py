@@ -132,6 +132,13 @@ def test_a_page_has_its_title_and_every_section(name: str) -> None:
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
 
 
+def test_every_page_that_a_page_links_to_is_there() -> None:
+    linked = set(re.findall(r"\]\((\w+)\.md\)", "\n".join(pages().values())))
+
+    assert linked - set(pages()) == set()
+    assert linked
+
+
 def test_every_command_of_ours_on_a_page_can_be_given() -> None:
     """The programs' own parsers read them; nothing is run."""
     lines = [line for _, block in blocks("sh") for line in block.splitlines()]
