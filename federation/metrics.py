@@ -34,7 +34,7 @@ def federation_metrics(
     """Return what a federation tells of itself."""
     counts, fleet = rounds.counts, rounds.fleet
 
-    def gauge(name: str, text: str, read: Callable[[], float]) -> Metric:
+    def gauge(name: str, text: str, read: Callable[[], float | None]) -> Metric:
         return Metric(f"constellation_federation_{name}", Kind.GAUGE, text, one(read))
 
     def counter(name: str, text: str, read: Callable[[], Values]) -> Metric:
@@ -53,7 +53,11 @@ def federation_metrics(
         counter("globals_published", "Globals shards took.", one(lambda: publisher.published)),
         gauge("active", "1 when it runs the rounds, else 0.", rounds.became_active.is_set),
         gauge("shards_known", "Shards heard so far.", lambda: len(fleet.aggregates)),
-        gauge("coverage_ratio", "Known devices heard in the last round.", lambda: counts.coverage),
+        gauge(
+            "coverage_ratio",
+            "Known devices heard in the last round, once there was one.",
+            lambda: counts.coverage,
+        ),
         gauge("clusters", "Clusters the last round published.", lambda: counts.clusters),
         gauge("interval_seconds", "FEDERATION_INTERVAL_SECS.", lambda: interval_seconds),
         gauge("round_id", "The newest global.", lambda: _round_id(rounds)),

@@ -66,8 +66,8 @@ class Counts:
     """Published, in all rounds."""
     clusters: int = 0
     """Published in the last round ..."""
-    coverage: float = 0.0
-    """... which heard this share of the known devices ..."""
+    coverage: float | None = None
+    """... which heard this share of the known devices, None before the first one ..."""
     published_at: float = field(default_factory=time.time)
     """... and was published then; seconds since 1970."""
 

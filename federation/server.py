@@ -235,12 +235,12 @@ def _parts(
 def _shards(rounds: Rounds) -> health_pb2.ComponentHealth:
     known, addresses = len(rounds.fleet.aggregates), len(rounds.fleet.clients)
     heard = rounds.counts.coverage
-    few = rounds.became_active.is_set() and bool(known) and heard < rounds.pace.min_coverage
+    few = heard is not None and heard < rounds.pace.min_coverage
+    last = "no round since the start" if heard is None else f"the last round heard {heard:.0%}"
     return health_pb2.ComponentHealth(
         name="shards",
         status=health_pb2.HEALTH_STATUS_DEGRADED if few else health_pb2.HEALTH_STATUS_HEALTHY,
-        message=f"{known} known behind {addresses} addresses, the last round heard {heard:.0%} of "
-        "the devices",
+        message=f"{known} known behind {addresses} addresses, {last}",
     )
 
 

@@ -71,9 +71,14 @@ class Counted:
     """Sum of the values."""
 
 
-def one(read: Callable[[], float], **labels: str) -> Callable[[], Values]:
-    """Return what reads a single value."""
-    return lambda: [(read(), labels)]
+def one(read: Callable[[], float | None], **labels: str) -> Callable[[], Values]:
+    """Return what reads a single value, which is not there while it is None."""
+
+    def values() -> Values:
+        value = read()
+        return [] if value is None else [(value, labels)]
+
+    return values
 
 
 def histogram(name: str, text: str, counted: Histogram, **labels: str) -> Buckets:

@@ -110,13 +110,7 @@ class _Maker:
     labels: Mapping[str, str]
 
     def gauge(self, name: str, text: str, read: Callable[[], float | None]) -> Metric:
-        """Return a gauge; it is not there while it is None."""
-
-        def values() -> Values:
-            value = read()
-            return [] if value is None else [(value, self.labels)]
-
-        return Metric(f"constellation_{name}", Kind.GAUGE, text, values)
+        return Metric(f"constellation_{name}", Kind.GAUGE, text, one(read, **self.labels))
 
     def counter(self, name: str, text: str, read: Callable[[], float]) -> Metric:
         return Metric(f"constellation_{name}", Kind.COUNTER, text, one(read, **self.labels))
