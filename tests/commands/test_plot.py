@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from constellation.commands.plots.labels import LINE_PIXELS, place_labels, shortened, spread
+from constellation.commands.plots.projection import nearest, project
+from tests.batches import embedding
+from tests.commands.pictures import read_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands.conftest import Asking
+    from tests.commands.servers import Fleet
+
+pytest.importorskip("altair", reason="needs the extra plot")
+
+
+def specification(page: str) -> dict[str, Any]:
+    """Return what a page draws."""
+    found = re.search(r"^\s*const spec = (\{.*\});$", page, re.MULTILINE)
+    assert found is not None
+    spec: dict[str, Any] = json.loads(found[1])
+    return spec
+
+
+def loads(page: str) -> list[str]:
+    """Return what a page would load from elsewhere; what scripts hold as text loads nothing."""
+    outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
+    return re.findall(r"<[^>]*\s(?:src|href)=[^>]*>", outside)
+
+
+def values(spec: dict[str, Any], chart: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what one chart draws."""
+    rows: list[dict[str, Any]] = spec["datasets"][chart["data"]["name"]]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "height", "said"),
+    [
+        ("patterns", 2000, (1300, 1600), r"\d+ patterns and \d+ clusters"),
+        ("trends", 2000, (1400, 1800), r"\d+ trends"),
+    ],
+)
+def test_a_picture_is_a_png_of_many_colours(
+    ask: Asking, tmp_path: Path, kind: str, width: int, height: tuple[int, int], said: str
+) -> None:
+    file = tmp_path / f"{kind}.png"
+
+    finished = ask("plot", kind, str(file))
+
+    assert finished.status == 0, finished.err
+    assert re.fullmatch(rf"{re.escape(str(file))}: {said}\n", finished.out)
+    pixels = read_png(file.read_bytes())
+    assert width <= pixels.shape[1] <= 1.3 * width
+    assert height[0] <= pixels.shape[0] <= height[1]
+    packed, counts = np.unique(pixels.view(np.uint32), return_counts=True)
+    colours = packed[:, np.newaxis].view(np.uint8)
+    assert colours[counts.argmax()].tolist() == [255, 255, 255, 255]
+    vivid = colours[np.ptp(colours[:, :3].astype(int), axis=1) > 100]
+    assert len(vivid) > 20
+    inked = (pixels[:, :, :3] != 255).any(axis=2)
+    assert 0.005 < inked.mean() < 0.5
+
+
+def test_a_map_in_html_has_the_titles_and_needs_nothing_else(
+    ask: Asking, fleet: Fleet, tmp_path: Path
+) -> None:
+    file = tmp_path / "map.html"
+
+    told = ask.json("plot", "patterns", str(file))
+
+    page = file.read_text()
+    assert loads(page) == []
+    spec = specification(page)
+    dots, marks, *_ = spec["layer"]
+    assert len(values(spec, dots)) == told["patterns"] == 2 * len(fleet.devices[0])
+    assert len(values(spec, marks)) == told["clusters"]
+    assert {each["titles"] for each in values(spec, dots)} == {
+        "Solaris (1972); Stalker (1972)",
+        "Playtime (1972); Mon Oncle (1972)",
+        "Ran [1985 cut] (1972)",
+    }
+    assert {each["field"] for each in dots["encoding"]["tooltip"]} >= {"titles", "genres"}
+
+
+def test_patterns_have_the_colour_of_their_cluster(ask: Asking, tmp_path: Path) -> None:
+    file = tmp_path / "map.html"
+    ask("plot", "patterns", str(file))
+
+    spec = specification(file.read_text())
+    dots, marks, *_ = spec["layer"]
+
+    for film in ("Solaris (1972)", "Playtime (1972)"):
+        (cluster,) = (each for each in values(spec, marks) if film in each["titles"])
+        found = {each["colour"] for each in values(spec, dots) if film in each["titles"]}
+        assert found == {cluster["colour"]}
+    assert len({each["colour"] for each in values(spec, marks)}) > 1
+
+
+def test_trends_in_html_have_every_hour(ask: Asking, tmp_path: Path) -> None:
+    file = tmp_path / "trends.html"
+
+    ask("plot", "trends", str(file), "--hours", "24")
+
+    page = file.read_text()
+    assert loads(page) == []
+    spec = specification(page)
+    lines = spec["vconcat"][0]["layer"][0]
+    solaris = [each["devices"] for each in values(spec, lines) if each["name"] == "Solaris (1972)"]
+    assert len(solaris) == 24
+    assert solaris[-1] > 1
+
+
+@pytest.mark.parametrize("kind", ["patterns", "trends"])
+def test_there_is_nothing_to_draw_of_an_empty_shard(
+    ask_alone: Asking, empty_shard: str, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "none.png"
+
+    finished = ask_alone("plot", kind, str(file), "--address", empty_shard)
+
+    assert finished.status == 1
+    assert "nothing to draw" in finished.err
+    assert not file.exists()
+
+
+def test_what_is_no_picture_is_asked_wrongly(ask: Asking) -> None:
+    finished = ask("plot", "patterns", "map.gif")
+
+    assert finished.status == 2
+    assert "must end in .png or .html, got 'map.gif'" in finished.err
+
+
+def test_a_picture_that_cannot_be_written_leaves_nothing(ask: Asking, tmp_path: Path) -> None:
+    file = tmp_path / "none" / "map.png"
+
+    finished = ask("plot", "patterns", str(file))
+
+    assert finished.status == 2
+    assert finished.err == f"constellation: cannot write {file}: No such file or directory\n"
+
+
+def test_alike_embeddings_are_near_each_other() -> None:
+    noise = np.random.default_rng(1).normal(scale=0.01, size=(60, 384))
+    anchors = np.stack([embedding(number) for number in range(3)])
+    embeddings = (np.repeat(anchors, 20, axis=0) + noise).astype(np.float32)
+
+    places = project(embeddings)
+
+    middles = places.reshape(3, 20, 2).mean(axis=1)
+    assert nearest(embeddings, anchors).tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    away = np.linalg.norm(places[:, None] - middles, axis=2)
+    assert away.argmin(axis=1).tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    assert places.min() == 0
+    assert places.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_patterns_have_places_too(count: int) -> None:
+    places = project(np.stack([embedding(number) for number in range(count)]))
+
+    assert len(np.unique(places, axis=0)) == count
+
+
+def test_labels_do_not_cover_each_other_and_stay_inside() -> None:
+    marks = np.random.default_rng(2).uniform(0, 1, (40, 2)) * (900, 600)
+
+    labels = place_labels(marks, [f"A title of some length {n}" for n in range(40)], (900, 600))
+
+    boxes = [(each.x, each.y, len(each.text) * 6.4) for each in labels]
+    assert len(labels) > 15
+    for place, (x, y, wide) in enumerate(boxes):
+        assert x - wide / 2 >= -0.01
+        assert x + wide / 2 <= 900.01
+        for other_x, other_y, other_wide in boxes[:place]:
+            apart = abs(x - other_x) >= (wide + other_wide) / 2 - 0.01
+            assert apart or abs(y - other_y) >= LINE_PIXELS - 0.01
+
+
+def test_names_of_lines_that_end_together_are_spread_with_the_strongest_on_top() -> None:
+    assert spread([0, 0, 0, 50], 15, 100) == [30, 15, 0, 50]
+    assert spread([100, 99, 10], 15, 100) == [100, 85, 10]
+
+
+def test_long_titles_are_shortened() -> None:
+    assert shortened("Ran") == "Ran"
+    assert shortened("x" * 50) == "x" * 33 + "…"
