@@ -16,7 +16,7 @@ from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from constellation.core.patterns import Slots
     from constellation.core.shard import ShardManager
@@ -83,11 +83,12 @@ class Inspection:
         trends = self._shard.globals.trends()
         trends = trends[: request.limit or len(trends)]
         messages = from_trends(trends, self._shard.identity.region)
-        history = self._history(trends, now_hour, request.hours)
         return pb.ListTrendsResponse(
             trends=[
-                pb.TrendHistory(trend=message, hourly_devices=hourly)
-                for message, hourly in zip(messages, history, strict=True)
+                pb.TrendHistory(
+                    trend=message, hourly_devices=self._history(trend, now_hour, request.hours)
+                )
+                for message, trend in zip(messages, trends, strict=True)
             ],
             newest_hour=now_hour,
         )
@@ -139,29 +140,15 @@ class Inspection:
         device.synced_at.FromSeconds(int(row["synced_at"]))
         return device
 
-    def _history(
-        self, trends: Sequence[Trend], now_hour: int, hours: int
-    ) -> Sequence[Sequence[int]]:
-        """Return each trend's devices of the last hours, the current one last."""
-        if not hours:
-            return [()] * len(trends)
-        words = self._shard.table.words
-        counts: dict[WordKind, dict[int, list[int]]] = {}
-        for kind in WordKind:
-            numbers, found = self._shard.ring.window(kind, now_hour, words.count(kind))
-            found[found < self._shard.rules.k_anonymity] = 0
-            of_last = found[-hours:].astype(np.int64).T.tolist()
-            counts[kind] = dict(zip(numbers.tolist(), of_last, strict=True))
-        nothing = [0] * hours
-        return [
-            counts[WordKind.GENRE if trend.genre else WordKind.CONTENT].get(
-                words.number(WordKind.GENRE, trend.genre)
-                if trend.genre
-                else words.number(WordKind.CONTENT, trend.content_id),
-                nothing,
-            )
-            for trend in trends
+    def _history(self, trend: Trend, now_hour: int, hours: int) -> list[int]:
+        """Return a trend's devices of the last hours, the current one last."""
+        kind = WordKind.GENRE if trend.genre else WordKind.CONTENT
+        number = self._shard.table.words.number(kind, trend.genre or trend.content_id)
+        counts = [
+            self._shard.ring.count(kind, hour, number)
+            for hour in range(now_hour - hours + 1, now_hour + 1)
         ]
+        return [count if count >= self._shard.rules.k_anonymity else 0 for count in counts]
 
 
 def _to_row(page_token: str) -> int:

@@ -183,7 +183,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self, request: pb.ListTrendsRequest, context: Any
     ) -> pb.ListTrendsResponse:
         now_hour = int(time.time()) // 3600
-        return await asyncio.to_thread(self._inspection.list_trends, request, now_hour)
+        return self._inspection.list_trends(request, now_hour)
 
     async def ListClusters(
         self, request: pb.ListClustersRequest, context: Any
