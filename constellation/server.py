@@ -198,7 +198,7 @@ def resource_of(config: ShardConfig) -> dict[str, str]:
 
 
 def _compared(config: ShardConfig) -> Compared:
-    return Compared(config.max_devices, config.max_streams, config.data_dir)
+    return Compared(config.max_streams, config.data_dir)
 
 
 def _front(config: ShardConfig) -> Front:

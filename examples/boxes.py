@@ -1,4 +1,4 @@
-"""Real households' boxes at shards that already run: `python -m examples.boxes localhost:50051`.
+"""Real households' boxes at shards that run: `python -m examples.boxes localhost:50051 …`.
 
 They replay a week of viewings as fast as it is acked, and stay connected until Ctrl-C or SIGTERM.
 """
@@ -10,6 +10,7 @@ import asyncio
 import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import grpc
 import uvloop
@@ -18,6 +19,9 @@ from constellation.v1 import shard_pb2, shard_pb2_grpc
 from examples.demo.households import Replay, open_households
 from examples.demo.material import prepare
 from examples.demo.operator import Operator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 async def shard_map(address: str) -> dict[int, str]:
@@ -28,13 +32,13 @@ async def shard_map(address: str) -> dict[int, str]:
     return {shard.shard_id: shard.address for shard in shards} or {0: address}
 
 
-async def run(address: str, households: int) -> None:
-    """Fill the catalogue of every shard, let the households watch, and stay."""
+async def run(addresses: Sequence[str], households: int) -> None:
+    """Fill the catalogue of these shards, let the households watch, and stay."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    material, shards = await asyncio.to_thread(prepare, households), await shard_map(address)
-    for each in shards.values():
+    material, shards = await asyncio.to_thread(prepare, households), await shard_map(addresses[0])
+    for each in addresses:
         async with Operator.open(each) as operator:
             await operator.load(material.films, lambda _: None)
     with TemporaryDirectory(prefix="boxes-") as folder:
@@ -51,10 +55,12 @@ async def run(address: str, households: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m examples.boxes", description=__doc__)
-    parser.add_argument("address", help="of any shard of the map, host:port")
+    parser.add_argument(
+        "addresses", nargs="+", help="every shard's, host:port; boxes go where its map sends them"
+    )
     parser.add_argument("--households", type=int, default=200, help="default: %(default)s")
     arguments = parser.parse_args()
     try:
-        uvloop.run(run(arguments.address, arguments.households))
+        uvloop.run(run(arguments.addresses, arguments.households))
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("the boxes are switched off")

@@ -130,7 +130,7 @@ async def test_every_metric_is_documented_and_no_other() -> None:
     """A counter by cause has no value before its first cause: so the instruments are compared."""
     async with shards(1) as (shard,), federating([address_of(shard)]) as federation:
         streams = OpenStreams(shard.manager, Limits())
-        compared = Compared(1, 1, None)
+        compared = Compared(1, None)
         counted = [
             health_metric(0, lambda: True),
             *shard_metrics(shard.manager, streams, Calls(), compared),

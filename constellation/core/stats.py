@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.deltas import Reason, Verdict
 from constellation.core.histogram import POWERS, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.core.deltas import Reason, Receipt, Verdict
+    from constellation.core.deltas import Receipt
 
 WINDOW_SECONDS: Final = 60.0
 _LAG_SECONDS: Final = 0.5
@@ -42,23 +43,23 @@ class Stats:
         self.unknown_commits = 0
         self.fenced = 0
         """Writes that the store refused, because another process has taken the shard over."""
-        self.deltas: Counter[Verdict] = Counter()
+        self.deltas = Counter(dict.fromkeys(Verdict, 0))
         """By what became of them."""
         self.deltas_failed = 0
         """Neither applied nor refused: their devices send them again."""
         self.patterns_accepted = 0
-        self.rejected: Counter[Reason] = Counter()
+        self.rejected = Counter(dict.fromkeys(Reason, 0))
         """Patterns."""
         self.signals_dropped = 0
-        self.hellos: Counter[str] = Counter()
+        self.hellos = Counter(dict.fromkeys(("welcomed", "redirected", "refused"), 0))
         """Streams that said Hello: welcomed, redirected or refused."""
         self.resyncs = 0
         """Devices that were told to send everything again."""
         self.slow_readers = 0
         """Streams that were cut because nothing was read."""
-        self.shed: Counter[str] = Counter()
+        self.shed = Counter(dict.fromkeys(("devices", "streams", "draining"), 0))
         """Devices turned away: devices or streams (too many), or draining."""
-        self.global_acks: Counter[str] = Counter()
+        self.global_acks = Counter(dict.fromkeys(("applied", "refused"), 0))
         """Updates that devices answered: applied or refused."""
         self.recovery_seconds = 0.0
         self.snapshot_at: float | None = None

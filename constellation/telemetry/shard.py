@@ -6,7 +6,9 @@ import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+import grpc
 
 from constellation.telemetry.metrics import Buckets, Counted, Kind, Metric, histogram, one
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
     from constellation.telemetry.calls import Calls
     from constellation.telemetry.metrics import Values
+
+_STATUSES: Final = tuple(code.name for code in grpc.StatusCode)
 
 
 class Streams(Protocol):
@@ -37,7 +41,6 @@ class Streams(Protocol):
 class Compared:
     """What a shard's figures are compared with."""
 
-    max_devices: int
     max_streams: int
     data_dir: Path | None
 
@@ -118,7 +121,10 @@ class _Maker:
     def counters(
         self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
     ) -> Metric:
-        """Return a counter with a value for each of a few causes."""
+        """Return a counter with a value for each of a few causes.
+
+        Each is there from the start, as 0: Prometheus sees no increase when a series appears.
+        """
 
         def values() -> Values:
             return [(value, {**self.labels, label: key}) for key, value in read().items()]
@@ -168,8 +174,9 @@ def _contents(make: _Maker, shard: ShardManager, limits: Compared) -> list[Metri
 
     return [
         make.gauge("patterns", "Patterns stored now.", lambda: totals.totals.patterns),
+        make.gauge("max_patterns", "MAX_PATTERNS.", lambda: shard.rules.max_patterns),
         make.gauge("total_devices", "Devices with a cursor.", lambda: totals.totals.devices),
-        make.gauge("max_devices", "MAX_DEVICES.", lambda: limits.max_devices),
+        make.gauge("max_devices", "MAX_DEVICES.", lambda: shard.rules.max_devices),
         make.gauge(
             "disk_free_bytes", "Free under DATA_DIR.", disk(lambda at: shutil.disk_usage(at).free)
         ),
@@ -257,8 +264,8 @@ def _progress(make: _Maker, shard: ShardManager) -> list[Metric]:
 
 
 def _ended(calls: Calls) -> Mapping[str, float]:
-    """Return the calls of SyncService that ended."""
-    ended: Counter[str] = Counter()
+    """Return the calls of SyncService that ended, 0 for statuses that none had yet."""
+    ended: Counter[str] = Counter(dict.fromkeys(_STATUSES, 0))
     for each in calls.methods():
         if each.service == "constellation.v1.SyncService":
             ended.update(each.handled)
