@@ -19,7 +19,7 @@ from constellation.commands.drain import add_drain
 from constellation.commands.log_level import add_log_level
 from constellation.commands.migrate import run_migrate
 from constellation.commands.overview import add_status
-from constellation.commands.parsing import Commands, completes_files, make_parser
+from constellation.commands.parsing import Commands, add_json, completes_files, make_parser
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
 from constellation.commands.program import run_program
@@ -76,10 +76,11 @@ def _add_own(commands: Commands) -> None:
         return commands.add(name, partial(_with_config, run), text, examples=examples)
 
     add("serve", run_serve, "run one shard until SIGTERM or SIGINT, then drain it", "")
-    add("check", run_check, "verify that what a shard has stored agrees with itself", "")
+    add_json(add("check", run_check, "verify that what a shard has stored agrees with itself", ""))
     migrating = add(
         "migrate", run_migrate, "bring the schema of POSTGRES_URL up to date", "--status", ""
     )
+    add_json(migrating)
     how = migrating.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
     how.add_argument("--status", action="store_true", help="list what is applied and what missing")
@@ -89,10 +90,12 @@ def _add_own(commands: Commands) -> None:
     completes_files(
         exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
     )
+    add_json(exporting)
     importing = add("import", run_import, "fill an empty store from an export", "shard-0.jsonl")
     completes_files(
         importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
     )
+    add_json(importing)
 
 
 async def _with_config(run: RunHere, options: argparse.Namespace) -> int:

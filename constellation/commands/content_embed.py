@@ -12,10 +12,10 @@ from constellation.commands.content_lines import parse
 from constellation.commands.extras import load_extra
 from constellation.commands.failing import CommandError
 from constellation.commands.files import read, written
-from constellation.commands.parsing import completes_files
-from constellation.commands.printing import many, tell
+from constellation.commands.parsing import add_json, completes_files
+from constellation.commands.printing import many, print_json, tell
 from constellation.commands.progress import progress
-from constellation.commands.status import DONE
+from constellation.commands.status import ASKED_WRONGLY, DONE
 from constellation.encoding import Encoding, encode
 
 if TYPE_CHECKING:
@@ -44,10 +44,15 @@ def add_content_embed(group: Commands) -> None:
     completes_files(
         parser.add_argument("target", metavar="OUT", help='where to; "-" is standard output')
     )
+    add_json(parser)
 
 
 async def run_embed(options: Namespace) -> int:
     """Embed every content of a file; a file that cannot be read to its end leaves nothing."""
+    if options.target == "-" and options.json:
+        raise CommandError(
+            '--json and OUT "-" would both write to standard output: name a file', ASKED_WRONGLY
+        )
     model = open_model()
     embedded = 0
     with (
@@ -62,7 +67,10 @@ async def run_embed(options: Namespace) -> int:
             fields.pop("encoding", None)
             target.write(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
             embedded += 1
-    tell(f"{many(embedded, 'content')} embedded")
+    if options.json:
+        print_json({"file": options.target, "contents": embedded})
+    else:
+        tell(f"{many(embedded, 'content')} embedded")
     return DONE
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from constellation.commands.failing import CommandError
-from constellation.commands.parsing import completes_files, number_from
+from constellation.commands.parsing import add_json, completes_files, number_from
 from constellation.commands.status import ASKED_WRONGLY
 from constellation.config import PARSERS, Address
 from constellation.transport.listener import local_address
@@ -82,7 +82,7 @@ def add_flags(parser: ArgumentParser, *, several: bool = False, fleet: bool = Fa
         metavar="SECONDS",
         help=f"how long an answer may take (default: {_TIMEOUT_SECONDS:g})",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+    add_json(parser)
 
 
 def reach_of(options: Namespace) -> Reach:

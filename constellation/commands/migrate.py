@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from constellation.commands.printing import print_json
 from constellation.commands.status import DONE
 from constellation.core.errors import ConfigError
 from constellation.storage import migrations
@@ -21,7 +23,9 @@ async def run_migrate(config: ShardConfig, options: Namespace) -> int:
     if config.postgres_url is None:
         raise ConfigError("POSTGRES_URL is required: it names the database to migrate")
     settings = postgres_settings(config, owner="")
-    if options.status:
+    if options.json:
+        await _print_document(config, settings, options)
+    elif options.status:
         await _print_status(config, settings)
     elif options.dry_run:
         await _print_missing(config, settings)
@@ -30,6 +34,31 @@ async def run_migrate(config: ShardConfig, options: Namespace) -> int:
             print(f"applied {migration.name}")
         print(f"schema {len(migrations.known())} is current")
     return DONE
+
+
+async def _print_document(
+    config: ShardConfig, settings: PostgresSettings, options: Namespace
+) -> None:
+    """Print what was applied now, what the database has, and what it misses."""
+    applied = []
+    if not options.status and not options.dry_run:
+        applied = [each.name for each in await migrations.migrate(settings.url, settings.dialect)]
+    found = await migrations.status(settings.url)
+    missing = migrations.missing_of(place_of(config), found)
+    print_json(
+        {
+            "applied_now": applied,
+            "applied": [asdict(each) for each in found],
+            "missing": [
+                {
+                    "version": each.version,
+                    "name": each.name,
+                    "sql": migrations.text_of(each, settings.dialect),
+                }
+                for each in missing
+            ],
+        }
+    )
 
 
 async def _print_status(config: ShardConfig, settings: PostgresSettings) -> None:

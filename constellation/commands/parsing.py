@@ -76,6 +76,10 @@ def completes_files(action: argparse.Action) -> None:
     action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+
 def number_from(least: float, most: float, *, whole: bool = False) -> Callable[[str], float]:
     """Return what reads a number of a flag; argparse tells people what is wrong with it."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from constellation.commands.parsing import add_json
 from constellation.commands.printing import make_console, print_json
 from constellation.commands.status import DONE
 from constellation.commands.tables import Column, Table, prose, words
@@ -44,7 +45,7 @@ def add_config(commands: Commands, require_sound: Callable[[Any], object]) -> No
         examples=("", "--json"),
     )
     parser.set_defaults(require_sound=require_sound)
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+    add_json(parser)
 
 
 async def run_config(options: Namespace) -> int:

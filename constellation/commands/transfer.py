@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from constellation.archive.exporting import content_line, count_lines, device_li
 from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
 from constellation.archive.importing import Prepared, Writer
 from constellation.commands.files import written
+from constellation.commands.printing import print_json, tell
 from constellation.commands.progress import progress
 from constellation.commands.status import DONE, FAILED
 from constellation.core.errors import ConfigError, InvalidInputError
@@ -42,10 +42,12 @@ _EMPTY_IT: Final = (
 
 async def run_export(config: ShardConfig, options: Namespace) -> int:
     """Write everything that a shard has stored, as JSON Lines."""
+    if options.file == "-" and options.json:
+        raise ConfigError('--json and FILE "-" would both write to standard output: name a file')
     async with open_reader(config) as reader:
         loaded = await load(reader, rules_of(config))
         if loaded.problems:
-            print(f"constellation: {'; '.join(loaded.problems)}", file=sys.stderr)
+            tell(f"constellation: {'; '.join(loaded.problems)}")
             return FAILED
         tally = Tally()
         contents = await reader.count_contents()
@@ -59,7 +61,7 @@ async def run_export(config: ShardConfig, options: Namespace) -> int:
                 tally = tally.plus(kind, line)
                 advance(kind != "count")
             file.write(_encoded({"end": asdict(tally)}))
-    _tell("exported", tally)
+    _tell("exported", tally, options)
     return DONE
 
 
@@ -84,7 +86,7 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
             writer, write = Writer(checked.totals), _writing(store, epoch)
             await _fill(file, writer, write, advance)
         lease.cancel()
-    _tell("imported", tally)
+    _tell("imported", tally, options)
     return DONE
 
 
@@ -177,6 +179,9 @@ def _encoded(line: object) -> bytes:
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _tell(what: str, tally: Tally) -> None:
+def _tell(what: str, tally: Tally, options: Namespace) -> None:
+    if options.json:
+        print_json({"file": options.file, **asdict(tally)})
+        return
     told = ", ".join(f"{count:,} {name}" for name, count in asdict(tally).items())
-    print(f"{what} {told}", file=sys.stderr)
+    tell(f"{what} {told}")

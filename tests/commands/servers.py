@@ -24,7 +24,7 @@ from tests.batches import Pattern, device_id, embedding
 from tests.devices import to_message
 from tests.federation.fleet import HOUR, drama
 from tests.scenarios.boxes import free_address
-from tests.scenarios.processes import COMMANDS
+from tests.scenarios.processes import COMMANDS, Finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,6 +85,21 @@ def serving(*command: str, ready: str, **settings: object) -> Iterator[subproces
             rest.join(DEADLINE_SECONDS)
         finally:
             process.kill()
+
+
+def run_apart(*command: str, **settings: object) -> Finished:
+    """Run a command to its end in a process of its own: it sets up logs, too."""
+    chosen = {name.upper(): str(value) for name, value in settings.items()}
+    finished = subprocess.run(
+        [COMMANDS / command[0], *command[1:]],
+        env={**clean_environment(), **chosen},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    return Finished(finished.returncode, finished.stdout, finished.stderr)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.servers import open_fleet, serving
+from tests.commands.servers import open_fleet, run_apart, serving
 from tests.scenarios.boxes import free_address
 
 if TYPE_CHECKING:
@@ -110,12 +110,8 @@ def test_no_federation_here_says_what_to_start(
     assert f"no federation answers at GRPC_ADDR={nobody}: start `federation run`" in finished.err
 
 
-def test_a_round_run_here_needs_a_journal(
-    ask_alone: Asking, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SHARD_ADDRS", fleet.all_shards)
-
-    finished = ask_alone("round", "--once", program=PROGRAM)
+def test_a_round_run_here_needs_a_journal(fleet: Fleet) -> None:
+    finished = run_apart("federation", "round", "--once", shard_addrs=fleet.all_shards)
 
     assert finished.status == 2
     assert "DATA_DIR or POSTGRES_URL is required" in finished.err
@@ -129,28 +125,26 @@ def test_one_round_is_not_run_here_and_there_at_once(ask_alone: Asking) -> None:
 
 
 def test_a_round_is_run_when_asked_for_and_by_the_active_federation_alone(
-    ask_alone: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ask_alone: Asking, tmp_path: Path
 ) -> None:
     with open_fleet(tmp_path) as own:
         told = ask_alone.json("round", "--run", "--address", own.federation, program=PROGRAM)
-        monkeypatch.setenv("SHARD_ADDRS", own.all_shards)
-        monkeypatch.setenv("DATA_DIR", str(tmp_path / "above"))
-        here = ask_alone("round", "--once", program=PROGRAM)
+        settings = {"shard_addrs": own.all_shards, "data_dir": tmp_path / "above"}
+        here = run_apart("federation", "round", "--once", **settings)
 
     assert told["round_id"] == "2"
     assert told["state"] == "ROUND_STATE_PUBLISHED"
     assert here.status == 1
+    assert here.out == ""
     assert here.err.splitlines()[-1].startswith("federation: ")
 
 
-def test_a_round_without_a_quorum_fails_and_says_why(
-    ask_alone: Asking, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SHARD_ADDRS", f"{fleet.shards[0]},{free_address()}")
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("MIN_SHARDS", "2")
+def test_a_round_without_a_quorum_fails_and_says_why(fleet: Fleet, tmp_path: Path) -> None:
+    addresses = f"{fleet.shards[0]},{free_address()}"
 
-    finished = ask_alone("round", "--once", program=PROGRAM)
+    finished = run_apart(
+        "federation", "round", "--once", shard_addrs=addresses, data_dir=tmp_path, min_shards=2
+    )
 
     assert finished.status == 1
     assert "not published: too few shards were heard\n" in finished.out
