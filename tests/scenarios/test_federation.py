@@ -108,7 +108,7 @@ async def test_one_round_from_the_command_line_tells_its_coverage(tmp_path: Path
     assert "Round 1" in out
     assert "Round 2" in more
     assert "2 of 2 shards heard; 12 of 12 devices (100%)" in out
-    assert "1 clusters of 1 anchors" in more
+    assert "1 cluster of 1 anchor" in more
 
 
 async def test_one_round_without_a_quorum_tells_who_was_missing(tmp_path: Path) -> None:
