@@ -10,6 +10,7 @@ import pytest
 from constellation.config import ShardConfig
 from federation.config import FederationConfig
 from tests.commands.servers import DEADLINE_SECONDS, serving_shard
+from tests.commands.terminal import on_terminal
 from tests.scenarios.boxes import free_address
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ def test_drain_asks_first_and_does_nothing_where_nobody_can_be_asked(ask: Asking
 
     assert finished.status == 2
     assert "there is no terminal to ask on: give --yes" in finished.err
+    assert ask("status").status == 0
+
+
+def test_drain_asks_on_a_terminal_and_takes_no_for_an_answer(ask: Asking, fleet: Fleet) -> None:
+    with on_terminal("constellation", "drain", GRPC_ADDR=fleet.shards[0]) as terminal:
+        terminal.read_until("Drain it? [y/N] ")
+        terminal.press("n\n")
+        status = terminal.end()
+
+    assert status == 1
+    assert f"Shard 0 of north at {fleet.shards[0]} has 0 streams." in terminal.text
+    assert "constellation: not drained" in terminal.text
     assert ask("status").status == 0
 
 
