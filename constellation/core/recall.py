@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -34,7 +35,7 @@ class Recall:
     """What a probe found."""
 
     ratio: float
-    """recall@10: of the patterns nearest to others, the share that a search returns."""
+    """recall@10: of the ten patterns nearest to each of some, the share that a search returns."""
     search_seconds: float
     """One search for all queries of the probe."""
 
@@ -44,12 +45,15 @@ def measure(
 ) -> Recall | None:
     """Search near some stored patterns, and compare with every row of a sample of the table.
 
-    A row of the sample that is nearer than the tenth that was found, and was not found, is a miss.
-    Up to a million rows the sample is all of them, and this is recall@10 itself. Returns None
-    while there is too little to search. Belongs in a worker thread: rows may change meanwhile,
-    which shows as a miss or two.
+    Up to a million rows the sample is all of them, and this is recall@10 of the patterns asked
+    for. Above, what was found outside of the sample cannot be judged. Of each query's ten nearest
+    a sample of one row in n holds 10 / n: so many of the sample's nearest rows should have been
+    found, except for those farther than the tenth that was, which may rightly be missing.
+
+    Returns None while there is too little to search. Belongs in a worker thread: rows may change
+    meanwhile, which shows as a miss or two.
     """
-    blocks = list(_blocks(table, rules, random))
+    blocks, share = _sample(table, rules, random)
     slots = np.concatenate([slots for slots in blocks if len(slots)] or [np.empty(0, np.int64)])
     if len(slots) <= _NEAREST:
         return None
@@ -58,37 +62,68 @@ def measure(
     started = time.perf_counter()
     scores, found = index.search(queries, _NEAREST + 1)
     seconds = time.perf_counter() - started
-    own = found == asked[:, None]
-    worst = np.where(own | (found < 0), np.inf, scores).min(axis=1)
-    hits = sum(int((np.isin(found, block) & ~own).sum()) for block in blocks)
-    misses = sum(_missed(table, block, queries, asked, found, worst) for block in blocks)
-    return Recall(hits / (hits + misses) if hits + misses else 1.0, seconds)
+    scores = np.where((found != asked[:, None]) & _is_shown(table, rules, found), scores, -np.inf)
+    judged = np.where(np.isin(found, slots), scores, -np.inf)
+    missed = _nearest_missed(table, blocks, queries, np.column_stack([found, asked]))
+    hits, expected = _compare(scores, judged, missed, math.ceil(_NEAREST * share))
+    return Recall(hits / expected, seconds) if expected else None
 
 
-def _blocks(table: Table, rules: Rules, random: np.random.Generator) -> list[Slots]:
-    """Return the slots of shared patterns, in neighbouring blocks picked at random."""
+def _compare(
+    scores: NDArray[np.float32],
+    judged: NDArray[np.float32],
+    missed: NDArray[np.float32],
+    limit: int,
+) -> tuple[int, int]:
+    """Return how many of the `limit` nearest rows of each query were found, and should have been.
+
+    All are cosines, a row for each query, -inf where there is none: of what was found, of what of
+    that is in the sample, and of what is in the sample but was not found.
+    """
+    worst = np.sort(scores, axis=1)[:, -_NEAREST, None]
+    last = -np.sort(-np.concatenate([judged, missed], axis=1), axis=1)[:, limit - 1, None]
+    near = (judged > -np.inf) & (judged >= last - _TIE)
+    hits = np.minimum(near.sum(axis=1), limit)
+    misses = (missed > worst + _TIE).sum(axis=1)
+    return int(hits.sum()), int(np.minimum(hits + misses, limit).sum())
+
+
+def _sample(table: Table, rules: Rules, random: np.random.Generator) -> tuple[list[Slots], float]:
+    """Return the slots of shared patterns in blocks picked at random, and the share of blocks."""
     starts = np.arange(0, table.free_patterns.used, _BLOCK)
-    if len(starts) * _BLOCK > _ROWS:
+    share = min(1.0, _ROWS / _BLOCK / max(1, len(starts)))
+    if share < 1.0:
         starts = np.sort(random.choice(starts, _ROWS // _BLOCK, replace=False))
-    return [_shared(table, rules, int(start)) for start in starts]
+    return [_shown_from(table, rules, int(start)) for start in starts], share
 
 
-def _shared(table: Table, rules: Rules, start: int) -> Slots:
-    rows = table.patterns[start : min(start + _BLOCK, table.free_patterns.used)]
-    return np.flatnonzero(is_shared(rows, rules) & ~table.away[rows["device"]]) + start
+def _shown_from(table: Table, rules: Rules, start: int) -> Slots:
+    slots = np.arange(start, min(start + _BLOCK, table.free_patterns.used))
+    return slots[_is_shown(table, rules, slots)]
 
 
-def _missed(
-    table: Table,
-    block: Slots,
-    queries: Embeddings,
-    asked: Slots,
-    found: NDArray[np.int64],
-    worst: NDArray[np.float32],
-) -> int:
-    """Return how many rows of a block are nearer than the worst that was found, and were not."""
-    cosines = unit(table.patterns["codes"][block]) @ queries.T
-    rows, of_query = np.nonzero(cosines > worst[None, :] + _TIE)
-    nearer = block[rows]
-    known = (found[of_query] == nearer[:, None]).any(axis=1) | (asked[of_query] == nearer)
-    return int((~known).sum())
+def _is_shown(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_]:
+    """Say of each slot whether a search should find it; of -1, too, which is none."""
+    rows = table.patterns[slots]
+    shown: NDArray[np.bool_] = (slots >= 0) & is_shared(rows, rules) & ~table.away[rows["device"]]
+    return shown
+
+
+def _nearest_missed(
+    table: Table, blocks: list[Slots], queries: Embeddings, known: Slots
+) -> NDArray[np.float32]:
+    """Return the cosines of the rows nearest to each query, except for those known to it.
+
+    The shape is (q, _NEAREST), in no order, -inf where there are too few.
+    """
+    nearest = np.full((len(queries), _NEAREST), -np.inf, dtype=np.float32)
+    of_query = np.broadcast_to(np.arange(len(queries))[:, None], known.shape)
+    for block in blocks:
+        cosines = queries @ unit(table.patterns["codes"][block]).T
+        places = np.searchsorted(block, known)
+        inside = places < len(block)
+        inside[inside] = block[places[inside]] == known[inside]
+        cosines[of_query[inside], places[inside]] = -np.inf
+        both = np.concatenate([nearest, cosines], axis=1)
+        nearest = np.partition(both, -_NEAREST, axis=1)[:, -_NEAREST:]
+    return nearest
