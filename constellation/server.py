@@ -149,10 +149,10 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         started = time.monotonic()
-        await health.starting("waiting to be the shard's one writer")
+        health.not_ready("waiting to be the shard's one writer")
         epoch = await store.take_epoch()
         lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
-        await health.starting("recovering")
+        health.not_ready("recovering")
         manager = await _recovered(config, store, files, epoch)
         manager.stats.recovery_seconds = time.monotonic() - started
         streams = OpenStreams(manager, limits_of(config))
@@ -162,7 +162,7 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
         background = [lease, *_start_background(tasks, config, manager, streams, health)]
         health.parts = _parts(config, manager, streams, health)
         _add_services(listener.services, config, manager, streams, drain, calls)
-        await health.ready()
+        health.ready()
         try:
             log.info(
                 "shard_started",
@@ -314,7 +314,7 @@ async def _stop(
     seconds: float,
 ) -> None:
     """Go away in order: no new sessions, goodbyes, the last commits and acks, then the end."""
-    await health.not_ready("draining")
+    health.not_ready("draining")
     manager.draining = True
     log.info("drain_started", streams=len(streams), seconds=seconds)
     if len(streams):

@@ -53,7 +53,7 @@ SERVICES: Final = (
     federation_pb2.DESCRIPTOR.services_by_name["FederationService"].full_name,
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
 )
-_MAX_CALLS: Final = 64
+_MAX_CALLS: Final = 256
 _LATE_INTERVALS: Final = 2.5
 _ANCHORS: Final = 4096
 """Clusters of which a global is about 8 MiB; a shard takes 16."""
@@ -175,7 +175,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         )
         health.parts = partial(_parts, health, rounds, config.federation_interval_secs)
         _add_services(listener.services, rounds)
-        await health.not_ready("waiting to become the active federation")
+        health.not_ready("waiting to become the active federation")
         ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         log.info(
@@ -190,7 +190,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         try:
             yield RunningFederation(ports, rounds, publisher, health)
         finally:
-            await health.not_ready("stopping")
+            health.not_ready("stopping")
             working.cancel()
             await listener.server.stop(grace=1.0)
     log.info("federation_stopped")
@@ -210,7 +210,7 @@ async def _be_active(
 ) -> None:
     """Wait to become the active federation; then run rounds until cancelled."""
     await rounds.resume()
-    await health.ready()
+    health.ready()
     log.info("federation_active")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(rounds.hold_forever(), name="hold")

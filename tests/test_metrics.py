@@ -203,7 +203,7 @@ async def test_unary_and_server_streaming_calls_are_counted_and_timed() -> None:
 
 async def test_a_shard_that_is_not_ready_can_be_scraped(shard: RunningShard) -> None:
     before = value(scraped(shard.ports.metrics), "constellation_shard_health")
-    await shard.health.not_ready("draining")
+    shard.health.not_ready("draining")
 
     after = value(scraped(shard.ports.metrics), "constellation_shard_health")
 

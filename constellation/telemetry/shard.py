@@ -169,22 +169,13 @@ def _counters(make: _Maker, shard: ShardManager, calls: Calls) -> list[Metric]:
 def _contents(make: _Maker, shard: ShardManager, limits: Compared) -> list[Metric]:
     totals = shard.table
 
-    def disk(read: Callable[[Path], int]) -> Callable[[], float | None]:
-        return lambda: None if limits.data_dir is None else read(limits.data_dir)
-
     return [
         make.gauge("patterns", "Patterns stored now.", lambda: totals.totals.patterns),
         make.gauge("max_patterns", "MAX_PATTERNS.", lambda: shard.rules.max_patterns),
         make.gauge("total_devices", "Devices with a cursor.", lambda: totals.totals.devices),
         make.gauge("max_devices", "MAX_DEVICES.", lambda: shard.rules.max_devices),
-        make.gauge(
-            "disk_free_bytes", "Free under DATA_DIR.", disk(lambda at: shutil.disk_usage(at).free)
-        ),
-        make.gauge(
-            "disk_size_bytes",
-            "The disk under DATA_DIR.",
-            disk(lambda at: shutil.disk_usage(at).total),
-        ),
+        make.gauge("disk_free_bytes", "Free under DATA_DIR.", lambda: _disk(limits, "free")),
+        make.gauge("disk_size_bytes", "The disk under DATA_DIR.", lambda: _disk(limits, "total")),
     ]
 
 
@@ -261,6 +252,14 @@ def _progress(make: _Maker, shard: ShardManager) -> list[Metric]:
             lambda: shard.aggregates.codebook_version,
         ),
     ]
+
+
+def _disk(limits: Compared, figure: str) -> float | None:
+    """Return a figure of the disk under DATA_DIR; health tells when it is away."""
+    if limits.data_dir is None or not limits.data_dir.exists():
+        return None
+    bytes_: float = getattr(shutil.disk_usage(limits.data_dir), figure)
+    return bytes_
 
 
 def _ended(calls: Calls) -> Mapping[str, float]:

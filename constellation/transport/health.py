@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from google.protobuf.duration_pb2 import Duration
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as grpc_health
 
 from constellation.core.errors import NotReadyError
+from constellation.transport.probes import Changes, ProbeServicer
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
 
@@ -26,9 +25,6 @@ LIVENESS: Final = "liveness"
 PROBE_SECONDS: Final = 1.0
 """Between two looks at the store."""
 
-_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
-
 Parts = Callable[[], Sequence[pb.ComponentHealth]]
 
 
@@ -36,7 +32,8 @@ class Health:
     """Whether this process should get traffic, and why not."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        self.servicer = grpc_health.HealthServicer()
+        self._changes = Changes()
+        self.probes = ProbeServicer(self._serves, self._changes)
         self.started = time.monotonic()
         self.store_latency = 0.0
         """Seconds of the last look at the store."""
@@ -44,7 +41,7 @@ class Health:
         """How each part is. A process that starts has no other."""
         self._process = "starting"
         self._store = ""
-        self._services = ("", *services)
+        self._services = frozenset(("", *services))
 
     @property
     def reason(self) -> str:
@@ -56,20 +53,15 @@ class Health:
         """What the last look at the store found; empty when it answered."""
         return self._store.removeprefix("store: ")
 
-    async def starting(self, what: str = "starting") -> None:
-        """Be alive, and send no traffic yet."""
-        await self.servicer.set(LIVENESS, _SERVING)
-        await self.not_ready(what)
-
-    async def ready(self) -> None:
+    def ready(self) -> None:
         """Send traffic, as far as the process itself goes."""
         self._process = ""
-        await self._tell()
+        self._changes.tell()
 
-    async def not_ready(self, reason: str) -> None:
+    def not_ready(self, reason: str) -> None:
         """Send no more traffic."""
         self._process = reason
-        await self._tell()
+        self._changes.tell()
 
     async def watch_forever(self, store: PatternStore) -> None:
         """Send no traffic while the store is away. Runs until cancelled."""
@@ -83,7 +75,7 @@ class Health:
             changed = bool(problem) != bool(self._store)
             self._store = problem
             if changed:
-                await self._tell()
+                self._changes.tell()
                 log.warning("store_away", problem=problem) if problem else log.info("store_back")
             await asyncio.sleep(PROBE_SECONDS)
 
@@ -95,9 +87,10 @@ class Health:
             message=self.reason or well,
         )
 
-    async def _tell(self) -> None:
-        for service in self._services:
-            await self.servicer.set(service, _NOT_SERVING if self.reason else _SERVING)
+    def _serves(self, service: str) -> bool | None:
+        if service == LIVENESS:
+            return True
+        return not self.reason if service in self._services else None
 
 
 class HealthServicer(health_pb2_grpc.HealthServiceServicer):

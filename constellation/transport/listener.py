@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -23,7 +24,10 @@ from constellation.v1 import process_pb2, process_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from google.protobuf.descriptor import ServiceDescriptor
+
     from constellation.transport.calls import Calls
+    from constellation.transport.probes import ProbeServicer
     from constellation.transport.process import ProcessServicer
 
 OPTIONS: Final = (
@@ -77,10 +81,13 @@ class LateServices(grpc.GenericRpcHandler):
     """
 
     def __init__(self, names: Sequence[str], reason: Callable[[], str]) -> None:
-        self._waiting = set(names)
         self._reason = reason
         self._handlers: list[grpc.GenericRpcHandler] = []
-        self._turned_away: Any = grpc.stream_stream_rpc_method_handler(self._refuse)
+        self._waiting: dict[str, dict[str, Any]] = {
+            name: self._turning_away(descriptor_pool.Default().FindServiceByName(name))
+            for name in names
+        }
+        """By service: its methods. Others do not exist, now or later."""
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Serve these from now on."""
@@ -88,16 +95,28 @@ class LateServices(grpc.GenericRpcHandler):
 
     def add_registered_method_handlers(self, service: str, _: Mapping[str, Any]) -> None:
         """Stop turning callers of a service away: its generic handlers do the rest."""
-        self._waiting.discard(service)
+        self._waiting.pop(service, None)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return who answers a call, None when nobody ever does."""
         for handler in self._handlers:
             if (found := handler.service(handler_call_details)) is not None:
                 return found
-        if handler_call_details.method.rpartition("/")[0].strip("/") in self._waiting:
-            return self._turned_away
-        return None
+        service, _, method = handler_call_details.method.strip("/").rpartition("/")
+        return self._waiting.get(service, {}).get(method)
+
+    def _turning_away(self, service: ServiceDescriptor) -> dict[str, Any]:
+        """Return a handler for each method, of its own kind."""
+        kinds: Any = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }
+        return {
+            method.name: kinds[method.client_streaming, method.server_streaming](self._refuse)
+            for method in service.methods
+        }
 
     async def _refuse(self, _: Any, __: Any) -> None:
         raise NotReadyError(self._reason() or "not ready yet")
@@ -131,8 +150,7 @@ async def listening(
     )
     process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
     names = (*front.services, *STANDARD)
-    _serve_standard(server, health.servicer, names)
-    await health.starting()
+    _serve_standard(server, health.probes, names)
     port = bind(server, front.grpc_addr)
     await server.start()
     try:
@@ -170,8 +188,10 @@ def bind(server: grpc.aio.Server, address: str) -> int:
         ) from error
 
 
-def _serve_standard(server: grpc.aio.Server, health: Any, services: Sequence[str]) -> None:
+def _serve_standard(
+    server: grpc.aio.Server, probes: ProbeServicer, services: Sequence[str]
+) -> None:
     """Serve grpc.health.v1 and reflection."""
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection((*services, own, reflection.SERVICE_NAME), server)

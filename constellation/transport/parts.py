@@ -95,7 +95,14 @@ class ShardParts:
 
     def _disk(self, data_dir: Path) -> pb.ComponentHealth:
         started = time.monotonic()
-        usage = shutil.disk_usage(data_dir)
+        try:
+            usage = shutil.disk_usage(data_dir)
+        except OSError as error:
+            return pb.ComponentHealth(
+                name="disk",
+                status=pb.HEALTH_STATUS_UNHEALTHY,
+                message=f"DATA_DIR {data_dir}: {error.strerror}",
+            )
         part = _part(
             "disk",
             f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free",

@@ -50,7 +50,7 @@ async def test_a_shard_that_drains_is_alive_and_not_ready(
 ) -> None:
     probe = own.HealthServiceStub(channel)
 
-    await shard.health.not_ready("draining")
+    shard.health.not_ready("draining")
 
     ready = await probe.GetReadiness(pb.GetReadinessRequest())
     health = await probe.GetHealth(pb.GetHealthRequest())
@@ -63,8 +63,8 @@ async def test_a_shard_that_drains_is_alive_and_not_ready(
 async def test_a_shard_that_is_ready_again_says_so(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    await shard.health.not_ready("starting")
-    await shard.health.ready()
+    shard.health.not_ready("starting")
+    shard.health.ready()
 
     ready = await own.HealthServiceStub(channel).GetReadiness(pb.GetReadinessRequest())
 
@@ -100,6 +100,20 @@ async def test_each_part_is_told_with_figures(durable_shard: RunningShard, tmp_p
         "traffic": "taken",
     }
     assert (tmp_path / "shard").is_dir()
+
+
+async def test_a_data_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    async with running(data_dir=tmp_path / "shard") as shard:
+        (tmp_path / "shard").rename(tmp_path / "elsewhere")
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
+            told = await own.HealthServiceStub(channel).GetDetailedHealth(
+                pb.GetDetailedHealthRequest()
+            )
+        (tmp_path / "elsewhere").rename(tmp_path / "shard")
+
+    (disk,) = [part for part in told.components if part.name == "disk"]
+    assert disk.status == pb.HEALTH_STATUS_UNHEALTHY
+    assert disk.message == f"DATA_DIR {tmp_path / 'shard'}: No such file or directory"
 
 
 async def test_many_streams_degrade_health_before_they_are_refused() -> None:
@@ -141,7 +155,7 @@ async def test_liveness_has_a_service_of_its_own(
 ) -> None:
     probe: Any = health_pb2_grpc.HealthStub(channel)
 
-    await shard.health.not_ready("draining")
+    shard.health.not_ready("draining")
 
     answer = await probe.Check(health_pb2.HealthCheckRequest(service="liveness"))
     assert answer.status == SERVING

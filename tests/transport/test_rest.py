@@ -208,7 +208,7 @@ async def test_readiness_is_503_while_the_store_is_away(
 
 
 async def test_readiness_is_503_while_draining(shard: RunningShard) -> None:
-    await shard.health.not_ready("draining")
+    shard.health.not_ready("draining")
     async with client(shard) as rest:
         answer = await rest.get("/health/ready")
 

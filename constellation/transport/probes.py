@@ -1,0 +1,90 @@
+"""Probes: grpc.health.v1, for Kubernetes, load balancers and whoever watches.
+
+grpcio's own servicer holds a lock while it writes to a watcher, so one that reads nothing would
+keep a process from saying that it drains. Here nobody waits for a watcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2 as pb
+from grpc_health.v1 import health_pb2_grpc
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+SERVING: Final = pb.HealthCheckResponse.SERVING
+NOT_SERVING: Final = pb.HealthCheckResponse.NOT_SERVING
+MAX_WATCHERS: Final = 32
+"""Watchers at once. They never end by themselves, and others need the process's calls as well."""
+
+_UNKNOWN: Final = pb.HealthCheckResponse.SERVICE_UNKNOWN
+
+Status = Callable[[str], bool | None]
+"""Says whether a service takes traffic, None for one that is not known."""
+
+
+class Changes:
+    """What waits for the next change of something."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def tell(self) -> None:
+        """Wake everybody who waits."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    def following(self) -> asyncio.Event:
+        """Return what is set at the next change from now on."""
+        return self._next
+
+
+class ProbeServicer(health_pb2_grpc.HealthServicer):
+    """Serves grpc.health.v1."""
+
+    def __init__(self, serves: Status, changes: Changes) -> None:
+        self._serves = serves
+        self._changes = changes
+        self._watchers = 0
+
+    async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:
+        serves = self._serves(request.service)
+        if serves is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
+        return pb.HealthCheckResponse(status=SERVING if serves else NOT_SERVING)
+
+    async def Watch(
+        self,
+        request: pb.HealthCheckRequest,
+        context: ServicerContext[pb.HealthCheckRequest, pb.HealthCheckResponse],
+    ) -> None:
+        """Tell a status, and each other one that follows; one in between may be left out."""
+        if self._watchers >= MAX_WATCHERS:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self._watchers} calls of Watch are open, {MAX_WATCHERS} may be: use Check",
+            )
+        self._watchers += 1
+        try:
+            told = None
+            while True:
+                changed = self._changes.following()
+                status = self._status(request.service)
+                if status == told:
+                    await changed.wait()
+                    continue
+                await context.write(pb.HealthCheckResponse(status=status))
+                told = status
+        finally:
+            self._watchers -= 1
+
+    def _status(self, service: str) -> int:
+        serves = self._serves(service)
+        if serves is None:
+            return _UNKNOWN
+        return SERVING if serves else NOT_SERVING

@@ -1,0 +1,75 @@
+"""Ports that are open before there is a shard behind them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from constellation.server import SERVICES
+from constellation.transport.calls import Calls
+from constellation.transport.health import Health
+from constellation.transport.listener import STANDARD, Front, listening
+from constellation.transport.process import ProcessServicer
+from constellation.v1 import shard_pb2, sync_pb2
+from constellation.v1.shard_pb2_grpc import ShardServiceStub
+from constellation.v1.sync_pb2_grpc import SyncServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+FRONT = Front(grpc_addr="127.0.0.1:0", rest_addr="127.0.0.1:0", services=SERVICES, max_calls=100)
+
+
+@asynccontextmanager
+async def waiting(calls: Calls) -> AsyncIterator[grpc.aio.Channel]:
+    """Open the ports of a shard that waits, and connect to them."""
+    health = Health((*SERVICES, *STANDARD))
+    health.not_ready("waiting to be the shard's one writer")
+    process = ProcessServicer(lambda: "info", lambda _: None)
+    async with (
+        listening(FRONT, health, process, calls) as listener,
+        grpc.aio.insecure_channel(f"127.0.0.1:{listener.grpc_port}") as channel,
+    ):
+        yield channel
+        await listener.server.stop(grace=0)
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str | None]:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return raised.value.code(), raised.value.details()
+
+
+async def test_every_kind_of_call_is_told_to_wait_and_counted_as_what_it_is() -> None:
+    calls = Calls()
+    async with waiting(calls) as channel:
+        sync: Any = SyncServiceStub(channel)
+        shard: Any = ShardServiceStub(channel)
+        told = [
+            await refusal(sync.GetSyncVersion(sync_pb2.GetSyncVersionRequest())),
+            await refusal(shard.GetInfo(shard_pb2.GetInfoRequest())),
+            await refusal(sync.Sync().read()),
+        ]
+
+    assert set(told) == {
+        (grpc.StatusCode.UNAVAILABLE, "waiting to be the shard's one writer"),
+    }
+    counted = {each.method: (str(each.kind), dict(each.handled)) for each in calls.methods()}
+    assert counted == {
+        "GetSyncVersion": ("unary", {"UNAVAILABLE": 1}),
+        "GetInfo": ("unary", {"UNAVAILABLE": 1}),
+        "Sync": ("bidi_stream", {"UNAVAILABLE": 1}),
+    }
+
+
+async def test_a_method_that_does_not_exist_is_neither_told_to_wait_nor_counted() -> None:
+    calls = Calls()
+    async with waiting(calls) as channel:
+        made_up: Any = channel.unary_unary("/constellation.v1.SyncService/MadeUp")
+        code, _ = await refusal(made_up(b""))
+
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+    assert calls.methods() == []
