@@ -8,6 +8,7 @@ of this costs more than a look at an attribute.
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from constellation.core.inbox import Entry
 
 TRACER: Final = trace.get_tracer("constellation")
-_MAX_LINKS: Final = 32
-"""More links than this tell nobody more."""
+_MAX_TRACED: Final = 32
+"""Of one commit: more tell nobody more, and devices decide whether they are traced."""
 _NANOSECONDS: Final = 1e9
 
 
@@ -35,17 +36,19 @@ def links_of(entries: Iterable[Entry]) -> list[Link]:
     """Return links to the traces that some deltas are part of."""
     traced = [trace_ for entry in entries if (trace_ := entry.sender.trace) is not None]
     by_id = {(each.trace_id, each.span_id): each for each in traced}  # contexts have no hash
-    return [Link(each) for each in by_id.values()][:_MAX_LINKS]
+    return [Link(each) for each in by_id.values()][:_MAX_TRACED]
 
 
 def tell_deltas(
     entries: Sequence[Entry], receipts: Sequence[Receipt], commit: SpanContext, now: float
 ) -> None:
-    """Make a span for each delta of a sampled trace, from its arrival to its ack `now`."""
-    for entry, receipt in zip(entries, receipts, strict=True):
-        traced = entry.sender.trace
-        if traced is None:
-            continue
+    """Make a span for deltas of sampled traces, from their arrival to their acks `now`."""
+    sampled = (
+        (entry, receipt, traced)
+        for entry, receipt in zip(entries, receipts, strict=True)
+        if (traced := entry.sender.trace) is not None
+    )
+    for entry, receipt, traced in islice(sampled, _MAX_TRACED):
         ended = time.time_ns()
         span = TRACER.start_span(
             "delta",

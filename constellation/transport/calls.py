@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
-_CODES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class MethodCalls:
@@ -93,7 +93,7 @@ def _awaited(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
         try:
             return await behaviour(request, context)
         except BaseException as raised:
-            status = _status(raised, context)
+            status = ended_with(raised, context).name
             raise
         finally:
             calls.handled[status] += 1
@@ -111,7 +111,7 @@ def _yielding(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
                 calls.sent += 1
                 yield response
         except BaseException as raised:
-            status = _status(raised, context)
+            status = ended_with(raised, context).name
             raise
         finally:
             calls.handled[status] += 1
@@ -133,10 +133,10 @@ def _reading(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
     return reading
 
 
-def _status(raised: BaseException, context: ServicerContext[Any, Any]) -> str:
-    """Return the name of the status a call ends with that raised something."""
+def ended_with(raised: BaseException, context: ServicerContext[Any, Any]) -> grpc.StatusCode:
+    """Return the status that a call ends with which raised something."""
     if isinstance(raised, (asyncio.CancelledError, GeneratorExit)):
-        return "CANCELLED"
+        return grpc.StatusCode.CANCELLED
     code: Any = context.code()  # the stubs know neither 0 nor the number
     number = code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
-    return _CODES.get(number, "UNKNOWN") if number else "UNKNOWN"
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN) if number else grpc.StatusCode.UNKNOWN

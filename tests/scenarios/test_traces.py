@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 
-from constellation.v1 import federation_pb2, federation_pb2_grpc
+from constellation.v1 import federation_pb2, federation_pb2_grpc, shard_pb2, shard_pb2_grpc
 from constellation_settop import SyncSettings
 from tests.scenarios.boxes import boxes, flush, free_address
 from tests.scenarios.otlp import collecting
@@ -147,6 +149,61 @@ async def test_a_rounds_trace_leads_to_its_calls_of_every_shard(tmp_path: Path) 
     lines = [json.loads(line) for line in log.splitlines()]
     (of_round,) = [line for line in lines if line["event"] == "round_published"]
     assert of_round["trace_id"] == round_.trace
+
+
+async def test_of_a_commit_only_some_deltas_are_traced(tmp_path: Path) -> None:
+    async with collecting() as collector, serving(tmp_path, **collector.settings()) as shard:
+        async with boxes([shard.address], 100, SAMPLED) as fleet:
+            for _ in range(3):
+                for box in fleet:
+                    box.push()
+                await flush(fleet)
+        await ended(shard)
+
+    spans = Counter(link for span in collector.named("delta") for link in span.linked_to)
+    commits = {
+        (each.trace, each.id): int(each.attributes["deltas"]) for each in collector.named("commit")
+    }
+    assert sum(commits.values()) == 300
+    assert spans == {commit: min(deltas, 32) for commit, deltas in commits.items()}
+
+
+async def test_a_call_that_fails_leaves_its_status_and_nothing_that_was_sent(
+    tmp_path: Path,
+) -> None:
+    unknown = bytes(range(16))
+    async with collecting() as collector, serving(tmp_path, **collector.settings()) as shard:
+        async with grpc.aio.insecure_channel(shard.address) as channel:
+            stub: Any = shard_pb2_grpc.ShardServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.GetDevice(shard_pb2.GetDeviceRequest(device_id=unknown))
+            await stub.GetInfo(shard_pb2.GetInfoRequest())
+        await ended(shard)
+
+    (failed,) = collector.named("constellation.v1.ShardService/GetDevice")
+    (answered,) = collector.named("constellation.v1.ShardService/GetInfo")
+    assert failed.attributes["rpc.grpc.status_code"] == str(grpc.StatusCode.NOT_FOUND.value[0])
+    assert answered.attributes["rpc.grpc.status_code"] == "0"
+    assert unknown.hex() not in str(failed.message)
+    assert list(failed.message.events) == []
+
+
+async def test_what_is_no_trace_context_is_ignored_without_a_word(tmp_path: Path) -> None:
+    odd = [
+        (("traceparent", "00-" + "a" * 3000),),
+        (("traceparent", "00-zz-yy-01"), ("tracestate", "=" * 3000)),
+        (("traceparent", f"00-{DEVICE_TRACE}-{DEVICE_SPAN}-01"), ("tracestate", "=,=" * 500)),
+    ]
+    async with collecting() as collector, serving(tmp_path, **collector.settings()) as shard:
+        async with grpc.aio.insecure_channel(shard.address) as channel:
+            stub: Any = shard_pb2_grpc.ShardServiceStub(channel)
+            for metadata in odd:
+                await stub.GetInfo(shard_pb2.GetInfoRequest(), metadata=metadata)
+        log = (await ended(shard)).err
+
+    traces = [span.trace for span in collector.named("constellation.v1.ShardService/GetInfo")]
+    assert [trace == DEVICE_TRACE for trace in traces] == [False, False, True]
+    assert {json.loads(line)["level"] for line in log.splitlines()} == {"info"}
 
 
 async def test_a_collector_that_is_away_costs_a_shard_nothing(tmp_path: Path) -> None:
