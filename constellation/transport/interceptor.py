@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -57,9 +58,31 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Any) -> Any:
         behaviour, rebuild, kind = _parts(handler)
+        decode = handler.request_deserializer
+        if decode is not None and kind in {CallKind.UNARY, CallKind.SERVER_STREAM}:
+            behaviour, decode = _decoding(behaviour, decode), None
         for wrap in reversed(self._wraps):
             behaviour = wrap(method, kind, behaviour)
-        return rebuild(behaviour, handler.request_deserializer, handler.response_serializer)
+        return rebuild(behaviour, decode, handler.response_serializer)
+
+
+def _decoding(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Behaviour:
+    """Return a behaviour that takes bytes: what cannot be decoded fails inside all wraps.
+
+    Otherwise gRPC answers, by a status that says nothing, and nobody has counted it.
+    """
+    if isasyncgenfunction(behaviour):
+
+        async def stream(request: bytes, context: Any) -> Any:
+            async for response in behaviour(decode(request), context):
+                yield response
+
+        return stream
+
+    async def decoding(request: bytes, context: Any) -> Any:
+        return await behaviour(decode(request), context)
+
+    return decoding
 
 
 def _parts(handler: Any) -> tuple[Any, Any, CallKind]:

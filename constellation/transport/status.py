@@ -10,6 +10,7 @@ import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from constellation.core import errors
@@ -89,6 +90,8 @@ async def status_on_error(method: str, context: ServicerContext[Any, Any]) -> As
         raise
     except Exception as raised:
         error = cause_of(raised)
+        if isinstance(error, DecodeError):
+            error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
         if isinstance(error, ConstellationError):
             await _abort(context, error)
         log.exception("rpc_crashed", method=method)

@@ -306,3 +306,28 @@ async def test_an_id_that_no_store_can_hold_is_refused_where_it_is_asked_for(
             await call
         assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert raised.value.details() == f"{field} must not hold NUL, got 'a\\x00'"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "ShardService/GetDevice",
+        "SyncService/Sync",
+        "SyncService/PushPatterns",
+        "AggregateService/PullAggregate",
+        "AggregateService/PublishGlobal",
+        "ProcessService/SetLogLevel",
+    ],
+)
+async def test_what_is_no_message_is_invalid_and_no_crash(
+    channel: grpc.aio.Channel, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask: Any = channel.stream_stream(f"/constellation.v1.{method}")
+    call = ask(timeout=10)
+    await call.write(b"\xff\xff\xff")
+
+    code, reason = await call.code(), await reason_of(call)
+
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
+    assert "cannot be decoded" in await call.details()
+    assert "rpc_crashed" not in capsys.readouterr().out
