@@ -13,6 +13,7 @@ from constellation.transport.aggregates import (
     to_published,
     to_stored_global,
 )
+from constellation.transport.paging import to_place
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
@@ -50,7 +51,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         self, request: pb.ListRoundsRequest, context: Any
     ) -> pb.ListRoundsResponse:
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
-        before = _before(request.page_token)
+        before = to_place(request.page_token) or None
         page = await self._rounds.page(before, size)
         return pb.ListRoundsResponse(
             rounds=page, next_page_token=str(page[-1].round_id) if len(page) == size else ""
@@ -113,11 +114,3 @@ def _round_id(round_id: int) -> int:
     if round_id >= 2**63:
         raise InvalidInputError("round_id", f"must be below 2**63, got {round_id}")
     return round_id
-
-
-def _before(page_token: str) -> int | None:
-    if not page_token:
-        return None
-    if not page_token.isascii() or not page_token.isdigit() or int(page_token) >= 2**63:
-        raise InvalidInputError("page_token", f"must be a next_page_token, got {page_token!r}")
-    return int(page_token)

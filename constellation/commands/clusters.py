@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from constellation.commands.parsing import Commands
 
 _LIMIT: Final = 20
+_MAX_LIMIT: Final = 1000
+"""A page."""
 _TITLES: Final = 3
 
 
@@ -31,14 +33,14 @@ def add_clusters(commands: Commands) -> None:
         "clusters",
         run_clusters,
         "print the clusters of the newest round that a shard holds, strongest first",
-        examples=("", "--limit 0 --json"),
+        examples=("", "--limit 1000 --json"),
     )
     parser.add_argument(
         "--limit",
-        type=number_from(0, 1e6, whole=True),
+        type=number_from(1, _MAX_LIMIT, whole=True),
         default=_LIMIT,
         metavar="N",
-        help="at most so many; 0: all (default: %(default)s)",
+        help="at most so many, and no more than 1000 (default: %(default)s)",
     )
     add_flags(parser)
 
@@ -47,7 +49,7 @@ async def run_clusters(options: Namespace) -> int:
     """Print the clusters."""
     async with one(options) as remote:
         told = await remote.ask(
-            remote.shard.ListClusters, shard_pb2.ListClustersRequest(limit=options.limit)
+            remote.shard.ListClusters, shard_pb2.ListClustersRequest(page_size=options.limit)
         )
         if options.json:
             print_json(to_json(told))
@@ -57,16 +59,17 @@ async def run_clusters(options: Namespace) -> int:
         titles = await look_up(remote, shown)
     table = Table([number("devices"), number("success"), words("genres"), words("contents")])
     for row in rows:
-        more = len(row.content_ids) - _TITLES
+        left = len(row.content_ids) - _TITLES
         contents = "; ".join(title_of(each, titles) for each in row.content_ids[:_TITLES])
         table.add(
             count(row.sample_count),
             f"{row.success_rate:.0%}",
             escape(", ".join(row.genres[:_TITLES])),
-            escape(contents) + (f" and {more} more" if more > 0 else ""),
+            escape(contents) + (f" and {left} more" if left > 0 else ""),
         )
     console = make_console()
     table.print(console)
     of = f"of round {told.round_id}" if told.round_id else "yet: no round was published here"
-    console.print(f"[dim]{many(len(rows), 'cluster') if rows else 'no clusters'} {of}[/]")
+    more = "; more follow" if told.next_page_token else ""
+    console.print(f"[dim]{many(len(rows), 'cluster') if rows else 'no clusters'} {of}{more}[/]")
     return DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -12,11 +12,12 @@ from constellation.core.signals import HOURS
 from constellation.encoding import ID_BYTES, Encoding
 from constellation.transport.columns import from_found, from_rows, to_device_id
 from constellation.transport.globals import from_clusters, from_trends
+from constellation.transport.paging import to_place
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Sequence
 
     from constellation.core.patterns import Slots
     from constellation.core.shard import ShardManager
@@ -30,24 +31,34 @@ _MAX_SAMPLE_SIZE: Final = 2000
 _SCAN_ROWS: Final = 65_536
 
 
+class Connected(Protocol):
+    """Who has an open stream. Asked from other threads, too."""
+
+    def device_ids(self) -> Sequence[bytes]: ...
+
+    def is_connected(self, device_id: bytes) -> bool: ...
+
+
 class Inspection:
     """Answers operators from memory; the store is not asked."""
 
-    def __init__(self, shard: ShardManager, connected: Callable[[], Iterable[bytes]]) -> None:
+    def __init__(self, shard: ShardManager, connected: Connected) -> None:
         self._shard = shard
         self._connected = connected
 
     def list_devices(self, request: pb.ListDevicesRequest) -> pb.ListDevicesResponse:
-        """Return a page of devices, in the order of their rows; a page token is a row number."""
+        """Return a page of devices, in the order of their rows; a page token is a row number.
+
+        May look at every row: belongs in a worker thread.
+        """
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
-        start = _to_row(request.page_token)
-        connected = frozenset(self._connected())
+        start = to_place(request.page_token)
         if request.connected_only:
-            page = self._connected_rows(connected, start)[: size + 1]
+            page = self._connected_rows(start)[: size + 1]
         else:
             page = self._rows(start, size + 1)
         return pb.ListDevicesResponse(
-            devices=[self._device(int(row), connected) for row in page[:size]],
+            devices=[self._device(int(row)) for row in page[:size]],
             next_page_token=str(page[size]) if len(page) > size else "",
         )
 
@@ -61,7 +72,7 @@ class Inspection:
         rows = table.patterns[table.holding(np.array([row])).slots]
         rows = rows[np.argsort(-rows["updated_at"].astype(np.int64), kind="stable")]
         return pb.GetDeviceResponse(
-            device=self._device(row, frozenset(self._connected())),
+            device=self._device(row),
             patterns=from_rows(rows, rows["pattern_id"].tobytes(), table.words, Encoding.INT8),
         )
 
@@ -94,16 +105,19 @@ class Inspection:
         )
 
     def list_clusters(self, request: pb.ListClustersRequest) -> pb.ListClustersResponse:
-        """Return the clusters of the federation's last global."""
+        """Return a page of the clusters of the federation's last global, by their places."""
         published = self._shard.globals.published
         if published is None:
             none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
             return pb.ListClustersResponse(clusters=none)
         clusters = published.clusters
-        places = range(min(request.limit or len(clusters), len(clusters)))
+        size = min(request.page_size or _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
+        start = min(to_place(request.page_token), len(clusters))
+        end = min(start + size, len(clusters))
         return pb.ListClustersResponse(
-            clusters=from_clusters(clusters, list(places), Encoding.INT8),
+            clusters=from_clusters(clusters, list(range(start, end)), Encoding.INT8),
             round_id=published.round.round_id,
+            next_page_token=str(end) if end < len(clusters) else "",
         )
 
     def _rows(self, start: int, limit: int) -> Slots:
@@ -119,13 +133,14 @@ class Inspection:
             start += _SCAN_ROWS
         return np.concatenate(found or [np.empty(0, np.int64)])[:limit]
 
-    def _connected_rows(self, connected: frozenset[bytes], start: int) -> Slots:
-        ids = np.frombuffer(b"".join(connected), "<u8").reshape(-1, ID_BYTES // 8)
+    def _connected_rows(self, start: int) -> Slots:
+        ids = np.frombuffer(b"".join(self._connected.device_ids()), "<u8")
+        ids = ids.reshape(-1, ID_BYTES // 8)
         found = self._shard.table.device_directory.find(ids)
         rows: Slots = np.sort(found[found >= start])
         return rows
 
-    def _device(self, number: int, connected: frozenset[bytes]) -> pb.Device:
+    def _device(self, number: int) -> pb.Device:
         table = self._shard.table
         row = table.devices[number]
         device_id = row["device_id"].tobytes()
@@ -134,7 +149,7 @@ class Inspection:
             incarnation=int(row["incarnation"]),
             through_seq=int(row["seq"]),
             pattern_count=int(table.pattern_counts[number]),
-            connected=device_id in connected,
+            connected=self._connected.is_connected(device_id),
             away=bool(table.away[number]),
         )
         device.synced_at.FromSeconds(int(row["synced_at"]))
@@ -149,13 +164,3 @@ class Inspection:
             for hour in range(now_hour - hours + 1, now_hour + 1)
         ]
         return [count if count >= self._shard.rules.k_anonymity else 0 for count in counts]
-
-
-def _to_row(page_token: str) -> int:
-    if not page_token:
-        return 0
-    if not page_token.isascii() or not page_token.isdigit():
-        raise InvalidInputError(
-            "page_token", f"must be a next_page_token of ListDevices, got {page_token!r}"
-        )
-    return int(page_token)

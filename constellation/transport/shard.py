@@ -63,7 +63,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self._shard = shard
         self._streams = streams
         self._process = process
-        self._inspection = Inspection(shard, streams.device_ids)
+        self._inspection = Inspection(shard, streams)
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoResponse:
         shard = self._shard
@@ -169,7 +169,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def ListDevices(
         self, request: pb.ListDevicesRequest, context: Any
     ) -> pb.ListDevicesResponse:
-        return self._inspection.list_devices(request)
+        return await asyncio.to_thread(self._inspection.list_devices, request)
 
     async def GetDevice(self, request: pb.GetDeviceRequest, context: Any) -> pb.GetDeviceResponse:
         return self._inspection.get_device(request)

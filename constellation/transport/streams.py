@@ -45,6 +45,10 @@ class OpenStreams:
         """Return the devices that said Hello."""
         return list(self._by_device)
 
+    def is_connected(self, device_id: bytes) -> bool:
+        """Say whether a device has a stream."""
+        return device_id in self._by_device
+
     def waiting_bytes(self) -> int:
         """Return the bytes of frames that wait to be written. Looks at every stream."""
         return sum(session.outgoing.waiting_bytes() for session in list(self._all))

@@ -826,7 +826,9 @@ class TrendHistory(_message.Message):
 
     @_builtins.property
     def hourly_devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Distinct devices of this shard for each hour, the oldest first, the current one last."""
+        """Distinct devices of this shard for each hour, the oldest first, the current one last. Fewer than
+        K_ANONYMITY count as 0.
+        """
 
     def __init__(
         self,
@@ -876,17 +878,21 @@ class ListClustersRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LIMIT_FIELD_NUMBER: _builtins.int
-    limit: _builtins.int
-    """At most this many; 0 means all."""
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 1000, and no page is larger."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
     def __init__(
         self,
         *,
-        limit: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -894,14 +900,17 @@ Global___ListClustersRequest: _TypeAlias = ListClustersRequest  # noqa: Y015
 
 @_typing.final
 class ListClustersResponse(_message.Message):
-    """The clusters."""
+    """A page of clusters."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CLUSTERS_FIELD_NUMBER: _builtins.int
     ROUND_ID_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     round_id: _builtins.int
-    """The federation round they are of; 0 before the first."""
+    """The federation round they are of; 0 before the first. Pages of different rounds do not belong together."""
+    next_page_token: _builtins.str
+    """For the next page; empty when this is the last."""
     @_builtins.property
     def clusters(self) -> _patterns_pb2.PatternColumns:
         """One row for each cluster, INT8: sample_counts are its devices, and the contents those that enough of
@@ -913,10 +922,11 @@ class ListClustersResponse(_message.Message):
         *,
         clusters: _patterns_pb2.PatternColumns | None = ...,
         round_id: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "round_id", b"round_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "next_page_token", b"next_page_token", "round_id", b"round_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
