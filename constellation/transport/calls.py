@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from contextlib import contextmanager
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from constellation.core.histogram import Histogram
 from constellation.transport.interceptor import Behaviour, CallKind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from grpc.aio import ServicerContext
 
@@ -88,35 +89,35 @@ def _unary(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
 
 def _awaited(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
     async def counted(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        calls.started += 1
-        status = "OK"
-        try:
+        with _counted(calls, context):
             return await behaviour(request, context)
-        except BaseException as raised:
-            status = ended_with(raised, context).name
-            raise
-        finally:
-            calls.handled[status] += 1
 
     return counted
 
 
 def _yielding(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
     async def counted(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        calls.started += 1
         calls.received += 1
-        status = "OK"
-        try:
+        with _counted(calls, context):
             async for response in behaviour(request, context):
                 calls.sent += 1
                 yield response
-        except BaseException as raised:
-            status = ended_with(raised, context).name
-            raise
-        finally:
-            calls.handled[status] += 1
 
     return counted
+
+
+@contextmanager
+def _counted(calls: MethodCalls, context: ServicerContext[Any, Any]) -> Iterator[None]:
+    """Count a call, and how it ends."""
+    calls.started += 1
+    status = grpc.StatusCode.OK
+    try:
+        yield
+    except BaseException as raised:
+        status = ended_with(raised, context)
+        raise
+    finally:
+        calls.handled[status.name] += 1
 
 
 def _reading(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
