@@ -63,14 +63,18 @@ def federation_metrics(
         gauge("round_id", "The newest global.", lambda: _round_id(rounds)),
         gauge(
             "round_age_seconds",
-            "Since the last round was published, or the process began.",
-            lambda: time.time() - counts.published_at,
+            "Since a global was last published, or it became active; of the active one only.",
+            lambda: _age(counts),
         ),
     ]
 
 
 def _rounds(counts: Counts) -> Values:
     return [(count, {"status": state.name.lower()}) for state, count in counts.rounds.items()]
+
+
+def _age(counts: Counts) -> float | None:
+    return None if counts.published_at is None else time.time() - counts.published_at
 
 
 def _round_id(rounds: Rounds) -> int:

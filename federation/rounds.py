@@ -54,7 +54,10 @@ class Pace:
 class Counts:
     """What happened since the start."""
 
-    rounds: dict[RoundState, int] = field(default_factory=dict)
+    rounds: dict[RoundState, int] = field(
+        default_factory=lambda: dict.fromkeys((RoundState.PUBLISHED, RoundState.NO_QUORUM), 0)
+    )
+    """By how they ended; each is there from the start."""
     refused: int = 0
     """Aggregates that could not be."""
     away: int = 0
@@ -67,9 +70,10 @@ class Counts:
     clusters: int = 0
     """Published in the last round ..."""
     coverage: float | None = None
-    """... which heard this share of the known devices, None before the first one ..."""
-    published_at: float = field(default_factory=time.time)
-    """... and was published then; seconds since 1970."""
+    """... which heard this share of the known devices, None before the first one."""
+    published_at: float | None = None
+    """Seconds since 1970: when a global was last published, by the journal or by this process; when
+    this federation became the active one if none was; None before, when another one publishes."""
 
 
 class Rounds:
@@ -103,8 +107,11 @@ class Rounds:
         if gone:
             log.info("shards_forgotten", shard_ids=gone)
             await self._journal.forget_aggregates(gone)
+        self.counts.published_at = time.time()
         if (result := await self._journal.result()) is not None:
             self._remember(await self._journal.memory(), result[1])
+            published = aggregates_pb2.Global.FromString(result[1])
+            self.counts.published_at = float(published.closed_at)
         newest = await self._journal.newest()
         if newest is not None and newest.state is RoundState.PUBLISHING:
             log.info("round_resumed", round_id=newest.round_id)
@@ -221,8 +228,8 @@ class Rounds:
         describe(told, self.fleet, heard, usable)
         problem = lacks_quorum(told.coverage, self.pace.min_shards, self.pace.min_coverage)
         if problem is not None:
-            await self._journal.close(_record(told, RoundState.NO_QUORUM))
-            self._count(told, RoundState.NO_QUORUM, time.monotonic() - started)
+            await self._close(told, RoundState.NO_QUORUM)
+            self._measure(told, time.monotonic() - started)
             raise QuorumError(problem)
         merging = time.monotonic()
         inputs = Inputs(
@@ -237,7 +244,7 @@ class Rounds:
         told.merge_time.CopyFrom(duration(time.monotonic() - merging))
         await self._settle(told, payload, memory)
         await self._publish(told)
-        self._count(told, RoundState.PUBLISHED, time.monotonic() - started)
+        self._measure(told, time.monotonic() - started)
         return told
 
     def _wanted(self) -> Wanted:
@@ -281,7 +288,10 @@ class Rounds:
             shard.publish_problem = problems.get(shard.address, "")
             shard.published = not shard.publish_problem
         told.publish_time.CopyFrom(duration(time.monotonic() - started))
-        await self._journal.close(_record(told, RoundState.PUBLISHED))
+        await self._close(told, RoundState.PUBLISHED)
+        self.counts.published_at = time.time()
+        self.counts.trends += told.trend_count
+        self.counts.clusters = told.cluster_count
         log.info(
             "round_published",
             round_id=told.round_id,
@@ -293,16 +303,15 @@ class Rounds:
             away=sorted(problems),
         )
 
-    def _count(self, told: federation_pb2.Round, state: RoundState, seconds: float) -> None:
-        counts, coverage = self.counts, told.coverage
-        counts.rounds[state] = counts.rounds.get(state, 0) + 1
-        counts.seconds.observe(seconds)
+    async def _close(self, told: federation_pb2.Round, state: RoundState) -> None:
+        await self._journal.close(_record(told, state))
+        self.counts.rounds[state] += 1
+
+    def _measure(self, told: federation_pb2.Round, seconds: float) -> None:
+        coverage = told.coverage
+        self.counts.seconds.observe(seconds)
         known = coverage.devices_known
-        counts.coverage = coverage.devices_heard / known if known else 1.0
-        if state is RoundState.PUBLISHED:
-            counts.trends += told.trend_count
-            counts.clusters = told.cluster_count
-            counts.published_at = time.time()
+        self.counts.coverage = coverage.devices_heard / known if known else 1.0
 
 
 def _record(told: federation_pb2.Round, state: RoundState) -> RoundRecord:

@@ -245,12 +245,21 @@ def _shards(rounds: Rounds) -> health_pb2.ComponentHealth:
 
 
 def _round(rounds: Rounds, interval_seconds: float) -> health_pb2.ComponentHealth:
-    """Tell how old the last round is: more than two and a half intervals, and one is missing."""
-    age = time.time() - rounds.counts.published_at
+    """Tell how old the last round is: more than two and a half intervals, and one is missing.
+
+    Until a federation is the active one, another runs the rounds, and none of them is missing here.
+    """
+    published_at = rounds.counts.published_at
+    age = 0.0 if published_at is None else time.time() - published_at
     late = interval_seconds > 0 and age > _LATE_INTERVALS * interval_seconds
-    last = f"round {rounds.last.round_id}" if rounds.last else "no round"
+    if published_at is None:
+        message = "none is run here: another federation is the active one"
+    elif rounds.last is None:
+        message = f"none was published in the {age:.0f} seconds of being the active federation"
+    else:
+        message = f"round {rounds.last.round_id} was published {age:.0f} seconds ago"
     return health_pb2.ComponentHealth(
         name="round",
         status=health_pb2.HEALTH_STATUS_DEGRADED if late else health_pb2.HEALTH_STATUS_HEALTHY,
-        message=f"{last} published, {age:.0f} seconds since the last or since the start",
+        message=message,
     )

@@ -89,6 +89,14 @@ async def test_a_federation_tells_its_rounds() -> None:
     assert 0 <= value(found, "constellation_federation_round_age_seconds") < 60
 
 
+async def test_a_federation_tells_of_rounds_that_never_were() -> None:
+    async with federating(["127.0.0.1:1"]) as federation:
+        found = scraped(federation.ports.metrics)
+
+    for status in ("published", "no_quorum"):
+        assert value(found, "constellation_federation_rounds_total", status=status) == 0
+
+
 async def test_no_metric_names_a_device() -> None:
     async with shards(1) as (shard,):
         await push(shard, [drama(number) for number in range(3)])
