@@ -144,8 +144,10 @@ def _is_unicode(text: str) -> bool:
 
 
 def _enum_problem(field: Any, value: Any) -> str:
-    kind = field.enum_type
-    known = kind.values_by_name if isinstance(value, str) else kind.values_by_number
+    names = [each.name for each in field.enum_type.values]
+    numbers = [each.number for each in field.enum_type.values]
+    # protobuf's own maps fail without saying so when they are asked for what is not UTF-8
+    known = names if isinstance(value, str) else numbers
     if isinstance(value, str | int | float) and not isinstance(value, bool) and value in known:
         return ""
-    return f"one of {', '.join(kind.values_by_name)}"
+    return f"one of {', '.join(names)}"

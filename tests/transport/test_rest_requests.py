@@ -326,6 +326,8 @@ async def test_a_body_that_is_no_json_object_is_refused(
             {"contents": [{"content_type": "FILM"}]},
             "contents[0].content_type must be one of CONTENT_TYPE_UNSPECIFIED, CONTENT_TYPE_MOVIE",
         ),
+        ({"contents": [{"contentType": "\ud800"}]}, "contents[0].contentType must be one of"),
+        ({"contents": [{"content_type": 2**64}]}, "contents[0].content_type must be one of"),
         ({"contents": [{"content_type": 99}]}, "contents[0].content_type must be one of"),
         ({"contents": [{"content_type": []}]}, "contents[0].content_type must be one of"),
         ({"contents": [{"embedding": "!"}]}, "contents[0].embedding must be base64, got '!'"),
