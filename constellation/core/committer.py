@@ -64,6 +64,8 @@ class _Unsettled:
     is_stored: Callable[[], Awaitable[bool]]
     learn: Callable[[], Awaitable[None]]
     """Brings memory to the state after it."""
+    deltas: int = 0
+    """How many are in it: what became of them is counted when it is known."""
 
 
 class Committer:
@@ -166,12 +168,14 @@ class Committer:
 
     async def _commit_inside(self, entries: Sequence[Entry], span: SpanContext) -> None:
         deltas = [entry.delta for entry in entries]
+        lost_before = self._unsettled
         try:
             await self._settle()
             planned = plan(self._table, self._ring, self._rules, deltas, time.time())
             await self._write(planned)
         except ConstellationError as error:
-            self._stats.deltas_failed += len(entries)
+            if self._unsettled in (None, lost_before):  # else these may be durable
+                self._stats.deltas_failed += len(entries)
             for entry in entries:  # none was acked: their devices send again, here or elsewhere
                 entry.sender.fail(error)
             if isinstance(error, FencedError):
@@ -197,7 +201,11 @@ class Committer:
             self._stats.count(planned.receipts)
             return
         with self._unsettled_if_lost(
-            _Unsettled(partial(self._is_stored, planned), partial(self._learn, planned))
+            _Unsettled(
+                partial(self._is_stored, planned),
+                partial(self._learn, planned),
+                len(planned.receipts),
+            )
         ):
             started = time.perf_counter()
             with tracing.TRACER.start_as_current_span(
@@ -232,6 +240,8 @@ class Committer:
         is_stored = await unsettled.is_stored()
         if is_stored:
             await unsettled.learn()
+        else:
+            self._stats.deltas_failed += unsettled.deltas
         self._unsettled = None
         log.info("outcome_settled", written=is_stored, epoch=self.epoch)
 
@@ -249,7 +259,8 @@ class Committer:
         self._followers.aggregates.note(planned.patterns)
         apply(self._table, self._ring, planned)
         self._stats.commits += 1
-        self._stats.commit_deltas.observe(len(planned.receipts))
+        if planned.receipts:  # an expiry has none
+            self._stats.commit_deltas.observe(len(planned.receipts))
         self._stats.patterns_accepted += len(planned.patterns.slots)
         self._stats.count(planned.receipts)
         await self._followers.feeder.add(planned.patterns, planned.changes.totals.lsn)
