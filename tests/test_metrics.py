@@ -14,6 +14,7 @@ from constellation.core.errors import ConfigError
 from constellation.telemetry.metrics import Kind, Metric, metrics_served, one
 from constellation.telemetry.shard import Compared, health_metric, shard_histograms, shard_metrics
 from constellation.transport.calls import Calls
+from constellation.transport.interceptor import CallKind
 from constellation.transport.limits import Limits
 from constellation.transport.streams import OpenStreams
 from constellation.v1 import sync_pb2 as sync
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from constellation.server import RunningShard
+    from constellation.transport.calls import MethodCalls
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 
@@ -188,6 +190,35 @@ async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
     assert value(found, "constellation_shareable_patterns") == 1
     assert value(found, "constellation_disk_free_bytes") > 0
     assert value(found, "process_resident_memory_bytes") > 0
+
+
+class LetsOthersIn(str):
+    """A status during whose look-up another call ends, as may happen between two threads."""
+
+    __slots__ = ("calls",)
+    calls: MethodCalls
+
+    def __hash__(self) -> int:
+        self.calls.handled["OK"] += 1
+        return super().__hash__()
+
+
+async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None:
+    calls = Calls()
+    push_patterns = calls.of("/constellation.v1.SyncService/PushPatterns", CallKind.UNARY)
+    status = LetsOthersIn("ABORTED")
+    status.calls = push_patterns
+    push_patterns.handled[status] += 1
+    del push_patterns.handled["OK"]
+    metrics = shard_metrics(
+        shard.manager, OpenStreams(shard.manager, Limits()), calls, Compared(1, None)
+    )
+    (read,) = [each.read for each in metrics if each.name == "constellation_sync_requests"]
+
+    told = {labels["status"]: count for count, labels in read()}
+
+    assert push_patterns.handled["OK"] > 0
+    assert told["ABORTED"] == 1
 
 
 async def test_unary_and_server_streaming_calls_are_counted_and_timed() -> None:

@@ -267,7 +267,7 @@ def _ended(calls: Calls) -> Mapping[str, float]:
     ended: Counter[str] = Counter(dict.fromkeys(_STATUSES, 0))
     for each in calls.methods():
         if each.service == "constellation.v1.SyncService":
-            ended.update(each.handled)
+            ended.update(dict(each.handled))  # the event loop may add a status meanwhile
     return ended
 
 
