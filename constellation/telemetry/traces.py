@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -14,12 +15,20 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from constellation.core.errors import ConfigError
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 _LAST_SECONDS: Final = 2.0
 """How long the last spans may take: a process that ends does not wait for a collector."""
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+_COMPRESSIONS: Final = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
+_QUEUE, _BATCH = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+_COUNTS: Final = (_QUEUE, _BATCH, "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT")
+_COUNT: Final = re.compile(r"[1-9][0-9]{0,8}")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @asynccontextmanager
@@ -27,11 +36,64 @@ async def traces_exported(service: str, attributes: Mapping[str, str]) -> AsyncI
     """Export this process's spans until the block is left; without an endpoint none is made.
 
     OpenTelemetry reads its own variables: where to, how (`OTEL_EXPORTER_OTLP_…`), under which name
-    (`OTEL_SERVICE_NAME`), and how many (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`).
+    (`OTEL_SERVICE_NAME`), and how many (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`). Raises
+    ConfigError when one of them cannot be used.
     """
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         yield
         return
+    _forget_empty()
+    _check(os.environ)
+    try:
+        provider, exporter = _build(service, attributes)
+    except ValueError as error:  # of the variables that are not checked here; it names its own
+        raise ConfigError(f"OTEL_…: {error}") from error
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        sending = asyncio.create_task(asyncio.to_thread(provider.shutdown))
+        if not (await asyncio.wait([sending], timeout=_LAST_SECONDS))[0]:
+            exporter.shutdown()  # ends its attempts
+        await sending
+
+
+def _forget_empty() -> None:
+    """Let an empty variable be an unset one: OpenTelemetry means it so, and its Python does not."""
+    empty = [name for name in os.environ if name.startswith("OTEL_") and not os.environ[name]]
+    for name in empty:
+        del os.environ[name]
+
+
+def _check(env: Mapping[str, str]) -> None:
+    """Raise ConfigError, which names all that OpenTelemetry would crash on, or leave out."""
+
+    def wrong(names: Sequence[str], must: str, is_right: Callable[[str], bool]) -> list[str]:
+        bad = [name for name in names if name in env and not is_right(env[name].strip())]
+        return [f"{name}: must be {must}, got {env[name]!r}" for name in bad]
+
+    problems = [
+        *wrong(_TIMEOUTS, "more than 0 seconds", _is_positive),
+        *wrong(_COMPRESSIONS, "gzip, or unset", lambda text: text.lower() == "gzip"),
+        *wrong(_COUNTS, "a whole number from 1 to 999999999", _is_count),
+    ]
+    if not problems:
+        queue, batch = int(env.get(_QUEUE, 2048)), int(env.get(_BATCH, 512))
+        if batch > queue:
+            problems.append(f"{_QUEUE}: must be at least {_BATCH}, {batch}, got {queue}")
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def _is_positive(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and float(text) > 0
+
+
+def _is_count(text: str) -> bool:
+    return bool(_COUNT.fullmatch(text))
+
+
+def _build(service: str, attributes: Mapping[str, str]) -> tuple[TracerProvider, OTLPSpanExporter]:
     resource = Resource.create(
         {
             "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
@@ -42,11 +104,4 @@ async def traces_exported(service: str, attributes: Mapping[str, str]) -> AsyncI
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     exporter = OTLPSpanExporter()
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    try:
-        yield
-    finally:
-        sending = asyncio.create_task(asyncio.to_thread(provider.shutdown))
-        if not (await asyncio.wait([sending], timeout=_LAST_SECONDS))[0]:
-            exporter.shutdown()  # ends its attempts
-        await sending
+    return provider, exporter

@@ -1,0 +1,93 @@
+"""What the variables of OpenTelemetry may hold: a wrong one ends a process before it serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from constellation.core.errors import ConfigError
+from constellation.telemetry.traces import traces_exported
+from constellation.v1 import sync_pb2
+from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from tests.batches import device_id
+from tests.scenarios.otlp import collecting
+from tests.scenarios.processes import run, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENDPOINT = {"otel_exporter_otlp_endpoint": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "abc"}, "TIMEOUT: must be more than 0 seconds, got 'abc'"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "0"}, "TRACES_TIMEOUT: must be more than 0"),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "nan"}, "TIMEOUT: must be more than 0 seconds, got 'nan'"),
+        ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "COMPRESSION: must be gzip, or unset, got 'z"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "x"}, "TRACES_COMPRESSION: must be gzip"),
+        (
+            {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},
+            "OTEL_BSP_MAX_QUEUE_SIZE: must be at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512, got 10",
+        ),
+        ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2049"}, "BATCH_SIZE, 2049, got 2048"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "abc"}, "QUEUE_SIZE: must be a whole number from 1"),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "0"}, "SCHEDULE_DELAY: must be a whole number from 1"),
+        ({"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}, "OTEL_ATTRIBUTE_COUNT_LIMIT must be a non-negative"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[x"}, "OTEL_…: Invalid IPv6 URL"),
+    ],
+)
+async def test_a_wrong_variable_is_told(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], problem: str
+) -> None:
+    for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **settings}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError) as raised:
+        await traces_exported("test", {}).__aenter__()
+
+    assert problem in str(raised.value)
+
+
+async def test_all_that_is_wrong_is_told_together_and_nothing_else() -> None:
+    wrong = {"otel_exporter_otlp_timeout": "abc", "otel_exporter_otlp_compression": "zstd"}
+
+    ended = await run("serve", **ENDPOINT, **wrong)
+
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+    assert "OTEL_EXPORTER_OTLP_TIMEOUT: must be more than 0 seconds, got 'abc'; " in ended.err
+    assert "OTEL_EXPORTER_OTLP_COMPRESSION: must be gzip, or unset, got 'zstd'" in ended.err
+
+
+async def test_without_an_endpoint_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "abc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
+
+    async with traces_exported("test", {}):
+        pass
+
+
+async def test_an_empty_variable_is_an_unset_one(tmp_path: Path) -> None:
+    names = (
+        "otel_service_name",
+        "otel_exporter_otlp_timeout",
+        "otel_exporter_otlp_compression",
+        "otel_bsp_max_queue_size",
+    )
+    async with collecting() as collector:
+        empty = collector.settings(**dict.fromkeys(names, ""))
+        async with serving(tmp_path, **empty) as shard:
+            async with grpc.aio.insecure_channel(shard.address) as channel:
+                await SyncServiceStub(channel).PullPatterns(
+                    sync_pb2.PullPatternsRequest(device_id=device_id(1))
+                )
+            shard.process.terminate()
+            ended = await shard.ended()
+
+    assert ended.status == 0, ended.err
+    assert {each.service for each in collector.spans} == {"constellation-shard"}
