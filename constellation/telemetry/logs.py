@@ -36,7 +36,12 @@ def set_up_logs(level: str, **always: object) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if on_terminal:
-        end: list[Processor] = [structlog.dev.set_exc_info, structlog.dev.ConsoleRenderer()]
+        # no locals: they hold what devices sent, and passwords
+        coloured = structlog.dev.RichTracebackFormatter(show_locals=False)
+        end: list[Processor] = [
+            structlog.dev.set_exc_info,
+            structlog.dev.ConsoleRenderer(exception_formatter=coloured),
+        ]
     else:
         traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         end = [
