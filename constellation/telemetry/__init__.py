@@ -1,1 +1,1 @@
-"""What a process tells of itself: logs, and metrics for Prometheus."""
+"""What a process tells of itself: logs, metrics for Prometheus, and traces by OTLP."""
