@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,8 @@ log = structlog.get_logger(__name__)
 CHECKPOINT_ROWS: Final = 2_000
 """Pattern rows in the write-ahead log, at most about 8 MiB, before they move to the database."""
 
+_ROOM_BYTES: Final = 4 << 20
+"""Free bytes with which a disk that was full counts as well again: a large commit fits."""
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -154,9 +157,18 @@ class SqlitePatternStore:
         self._writer.submit(self._checkpoint, len(stored.payload) // PAGE_SIZE)
 
     async def probe(self) -> None:
-        """Return when the store answers. Once the disk was full, only a write that fits tells."""
+        """Return when the store answers; once the disk was full, when there is room, too.
+
+        A page may fit where a commit does not, so that a look alone would say that all is well.
+        """
         await self._read(read.read_totals)
         if self._disk_full:
+            free = shutil.disk_usage(self._database.parent).free
+            if free < _ROOM_BYTES:
+                raise NotReadyError(
+                    f"disk full: {free} bytes are free beside {self._database}, "
+                    f"{_ROOM_BYTES} are needed; free some space"
+                )
             await self._write(write.write_nothing)
 
     async def size_bytes(self) -> int:

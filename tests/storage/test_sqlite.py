@@ -237,6 +237,25 @@ async def test_a_full_disk_refuses_writes_until_there_is_space(sqlite: SqlitePat
     assert len(await patterns_in(sqlite)) == 1000
 
 
+async def test_a_disk_with_room_for_a_page_alone_is_still_full(
+    sqlite: SqlitePatternStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = await sqlite.take_epoch()
+    await sqlite._read(
+        lambda connection: connection.execute("PRAGMA max_page_count = 20").fetchall()
+    )
+    with pytest.raises(NotReadyError, match="disk full"):
+        await sqlite.commit(epoch, patterns_at(1, np.arange(1000)))
+
+    with monkeypatch.context() as patched:
+        usage = type("Usage", (), {"free": 8192})
+        patched.setattr(shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(NotReadyError, match=r"8192 bytes are free .* 4194304 are needed"):
+            await sqlite.probe()
+
+    await sqlite.probe()
+
+
 async def test_no_write_is_tried_after_one_failed(sqlite: SqlitePatternStore) -> None:
     def fail(_: sqlite3.Connection) -> None:
         error = sqlite3.OperationalError("disk I/O error")
