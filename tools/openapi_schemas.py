@@ -19,19 +19,42 @@ _Type = FieldDescriptorProto
 _BASE64: Final = (
     "^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?$"  # either kind
 )
-_INT32: Final[dict[str, Any]] = {"format": "int32", "minimum": -(2**31), "maximum": 2**31 - 1}
-_UINT32: Final[dict[str, Any]] = {"format": "uint32", "minimum": 0, "maximum": 2**32 - 1}
-_INT64: Final[dict[str, Any]] = {"format": "int64", "pattern": "^-?[0-9]{1,19}$"}
-_UINT64: Final[dict[str, Any]] = {"format": "uint64", "pattern": "^[0-9]{1,20}$"}
+
+
+def _up_to(largest: int) -> str:
+    """Return a pattern of the numbers from 0 to the largest: a limit does not hold for a text."""
+    digits = str(largest)
+    shorter = f"[0-9]{{1,{len(digits) - 1}}}"
+    smaller = [
+        f"{digits[:at]}[0-{int(digit) - 1}][0-9]{{{len(digits) - at - 1}}}"
+        for at, digit in enumerate(digits)
+        if digit != "0"
+    ]
+    return f"(?:{'|'.join([shorter, *smaller, digits])})"
+
+
+def _whole(name: str, smallest: int, largest: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what holds for a whole number as such, and what for one that is a text."""
+    negative = f"|-{_up_to(-smallest)}" if smallest else ""
+    return (
+        {"format": name, "minimum": smallest, "maximum": largest},
+        {"format": name, "pattern": f"^(?:{_up_to(largest)}{negative})$"},
+    )
+
+
+_INT32, _INT32_TEXT = _whole("int32", -(2**31), 2**31 - 1)
+_UINT32, _UINT32_TEXT = _whole("uint32", 0, 2**32 - 1)
+_INT64, _INT64_TEXT = _whole("int64", -(2**63), 2**63 - 1)
+_UINT64, _UINT64_TEXT = _whole("uint64", 0, 2**64 - 1)
 _SENT: Final[dict[int, dict[str, Any]]] = {
     _Type.TYPE_DOUBLE: {"type": "number", "format": "double"},
     _Type.TYPE_FLOAT: {"type": "number", "format": "float"},
     _Type.TYPE_INT32: {"type": "integer", **_INT32},
     _Type.TYPE_UINT32: {"type": "integer", **_UINT32},
     _Type.TYPE_FIXED32: {"type": "integer", **_UINT32},
-    _Type.TYPE_INT64: {"type": "string", **_INT64},
-    _Type.TYPE_UINT64: {"type": "string", **_UINT64},
-    _Type.TYPE_FIXED64: {"type": "string", **_UINT64},
+    _Type.TYPE_INT64: {"type": "string", **_INT64_TEXT},
+    _Type.TYPE_UINT64: {"type": "string", **_UINT64_TEXT},
+    _Type.TYPE_FIXED64: {"type": "string", **_UINT64_TEXT},
     _Type.TYPE_BOOL: {"type": "boolean"},
     _Type.TYPE_STRING: {"type": "string"},
     _Type.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
@@ -41,27 +64,12 @@ _PARAMETERS: Final = _SENT | {_Type.TYPE_BYTES: {"type": "string", "pattern": _B
 _RECEIVED: Final = _PARAMETERS | {
     _Type.TYPE_DOUBLE: {"type": ["number", "string"], "format": "double", "pattern": _NUMBER_TEXT},
     _Type.TYPE_FLOAT: {"type": ["number", "string"], "format": "float", "pattern": _NUMBER_TEXT},
-    _Type.TYPE_INT32: {"type": ["integer", "string"], **_INT64, **_INT32},
-    _Type.TYPE_UINT32: {"type": ["integer", "string"], **_UINT64, **_UINT32},
-    _Type.TYPE_FIXED32: {"type": ["integer", "string"], **_UINT64, **_UINT32},
-    _Type.TYPE_INT64: {
-        "type": ["string", "integer"],
-        **_INT64,
-        "minimum": -(2**63),
-        "maximum": 2**63 - 1,
-    },
-    _Type.TYPE_UINT64: {
-        "type": ["string", "integer"],
-        **_UINT64,
-        "minimum": 0,
-        "maximum": 2**64 - 1,
-    },
-    _Type.TYPE_FIXED64: {
-        "type": ["string", "integer"],
-        **_UINT64,
-        "minimum": 0,
-        "maximum": 2**64 - 1,
-    },
+    _Type.TYPE_INT32: {"type": ["integer", "string"], **_INT32, **_INT32_TEXT},
+    _Type.TYPE_UINT32: {"type": ["integer", "string"], **_UINT32, **_UINT32_TEXT},
+    _Type.TYPE_FIXED32: {"type": ["integer", "string"], **_UINT32, **_UINT32_TEXT},
+    _Type.TYPE_INT64: {"type": ["string", "integer"], **_INT64, **_INT64_TEXT},
+    _Type.TYPE_UINT64: {"type": ["string", "integer"], **_UINT64, **_UINT64_TEXT},
+    _Type.TYPE_FIXED64: {"type": ["string", "integer"], **_UINT64, **_UINT64_TEXT},
 }
 """In a body, where proto3 JSON knows several forms."""
 _WELL_KNOWN: Final[dict[str, dict[str, Any]]] = {

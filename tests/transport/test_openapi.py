@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
@@ -160,3 +162,17 @@ async def test_a_federation_does_what_its_document_says() -> None:
 
     require_sound(findings, document)
     assert findings.accepted["POST /api/v1/rounds:run"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "largest"),
+    [("ContentInput", "year", 2**32 - 1), ("PushPatternsRequest", "incarnation", 2**64 - 1)],
+)
+@pytest.mark.parametrize("beyond", [-10, -1, 0, 1, 10])
+async def test_a_number_as_text_has_its_limit_too(
+    shard: RunningShard, schema: str, field: str, largest: int, beyond: int
+) -> None:
+    document = await document_of(f"http://127.0.0.1:{shard.ports.rest}")
+    pattern = document["components"]["schemas"][schema]["properties"][field]["pattern"]
+
+    assert bool(re.fullmatch(pattern, str(largest + beyond))) == (beyond <= 0)
