@@ -52,6 +52,8 @@ RETURN_SECONDS = 10.0
 """What Drain allows a box, at most, before it comes back."""
 WINDOW_SECONDS = 3.0
 PEAK_TO_MEAN = 2.0
+GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+"""How a question ends that a process cannot answer any more: CANCELLED, when it was on its way."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ async def last_applied(address: str) -> int:
             applied = (await stats_of(address)).deltas_applied
             await asyncio.sleep(0.02)
     except grpc.aio.AioRpcError as error:
-        assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - the end of the loop
+        assert error.code() in GONE  # noqa: PT017 - the end of the loop
     return applied
 
 
