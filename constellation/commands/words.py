@@ -58,9 +58,7 @@ def explain(error: grpc.aio.AioRpcError, asked: str, address: str) -> str:
     if error.code() is _Code.DEADLINE_EXCEEDED:
         return f"{asked} of {address}: there was no answer in time: give a longer --timeout"
     told = _STATUSES.get(error.code(), error.code().name)
-    hint = "; it is starting, draining or waiting for its store: try again soon"
-    again = hint if error.code() is _Code.UNAVAILABLE else ""
-    return f"{asked} of {address}: {told}: {details}{again}"
+    return f"{asked} of {address}: {told}: {details}"
 
 
 def unknown_method(asked: str, address: str, services: Sequence[str]) -> str:
