@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -40,7 +41,7 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
         status = _say(parser.prog, f"FENCED: {cause_of(group)}", FAILED)
     except* ConstellationError as group:
         status = _say(parser.prog, cause_of(group), FAILED)
-    except* KeyboardInterrupt:
+    except* (KeyboardInterrupt, asyncio.CancelledError):
         status = INTERRUPTED
     except* BrokenPipeError:  # whoever read the answer wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
@@ -49,11 +50,19 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
 
 
 async def _interruptible(running: Coroutine[None, None, int]) -> int:
-    """Let Ctrl-C end even what never waits, such as a read of standard input.
+    """Let Ctrl-C end what waits, and what never does, such as a read of standard input.
 
-    asyncio's own handler cancels the task, which notices only when it waits.
+    asyncio's own handler only cancels the task, which notices when it waits. An exception alone may
+    be raised inside a callback of gRPC, where it is ignored. So it is both.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def interrupt(*_: object) -> None:
+        loop.call_soon_threadsafe(task.cancel)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     return await running
 
 
