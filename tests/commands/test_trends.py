@@ -27,7 +27,8 @@ def test_trends_as_json_have_each_hour(ask: Asking) -> None:
     told = ask.json("trends", "--hours", "48")
 
     assert {len(each["hourly_devices"]) for each in told["trends"]} == {48}
-    assert max(each["hourly_devices"][-1] for each in told["trends"]) > 1
+    lately = [max(each["hourly_devices"][-3:]) for each in told["trends"]]  # hours go by
+    assert max(lately) > 1
 
 
 def test_clusters_are_told_with_titles(ask: Asking) -> None:
