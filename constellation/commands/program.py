@@ -20,6 +20,7 @@ from constellation.transport.status import cause_of
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Coroutine, Sequence
+    from types import FrameType
 
 log = structlog.get_logger(__name__)
 
@@ -52,15 +53,18 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
 async def _interruptible(running: Coroutine[None, None, int]) -> int:
     """Let Ctrl-C end what waits, and what never does, such as a read of standard input.
 
-    asyncio's own handler only cancels the task, which notices when it waits. An exception alone may
-    be raised inside a callback of gRPC, where it is ignored. So it is both.
+    asyncio's own handler only cancels the task, which notices when it waits. An exception that is
+    raised while the loop or gRPC is at work is ignored there, or printed: so only where we are.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 
-    def interrupt(*_: object) -> None:
+    def interrupt(_: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(task.cancel)
-        raise KeyboardInterrupt
+        while frame is not None:
+            if frame.f_code is _interruptible.__code__:
+                raise KeyboardInterrupt
+            frame = frame.f_back
 
     signal.signal(signal.SIGINT, interrupt)
     return await running
