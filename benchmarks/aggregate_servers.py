@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from benchmarks.made_aggregates import codebook, first, following
-from constellation.transport.aggregate_columns import from_update
-from constellation.transport.aggregates import to_stored_global
-from constellation.transport.calls import Calls
-from constellation.transport.globals import to_global
+from constellation.transport.calls.counters import Calls
+from constellation.transport.codec.aggregates import from_update
+from constellation.transport.codec.globals import to_global
 from constellation.transport.listener import bind, make_server
+from constellation.transport.services.aggregates import to_stored_global
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from constellation.core.aggregate import AggregateUpdate
+    from constellation.federated.aggregate import AggregateUpdate
 
 _MAX_CALLS = 64
 

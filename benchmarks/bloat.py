@@ -12,14 +12,14 @@ import psycopg
 from benchmarks.patterns import real_patterns
 from benchmarks.report import Measurement
 from benchmarks.stored import fill
-from constellation.core.patterns import DEVICE, PATTERN
+from constellation.core.rows import DEVICE, PATTERN
 from constellation.core.store import Changes
-from constellation.storage.migrations import migrate
-from constellation.storage.postgres import open_postgres
-from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.postgres.migrations import migrate
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
 
 if TYPE_CHECKING:
-    from constellation.storage.postgres import PostgresPatternStore
+    from constellation.storage.postgres.store import PostgresPatternStore
     from examples.demo.postgres import PostgresServer
 
 _PATTERNS: Final = 40_000

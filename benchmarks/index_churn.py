@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from benchmarks.patterns import real_patterns
-from constellation.core.engine import faiss
+from constellation.core.index.faiss import faiss
 from constellation.core.index.pattern import PatternIndex
 from constellation.encoding import DIMENSION, unit
 
 if TYPE_CHECKING:
-    from constellation.core.patterns import Slots
+    from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
 PATTERNS = 60_000

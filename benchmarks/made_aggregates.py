@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from benchmarks.patterns import real_patterns
-from constellation.core.aggregate import (
+from constellation.encoding import Embeddings, unit
+from constellation.federated.aggregate import (
     CONTENTS_PER_CLUSTER,
     GENRES_PER_CLUSTER,
     AggregateUpdate,
@@ -19,12 +20,17 @@ from constellation.core.aggregate import (
     SubjectCounts,
     WordCounts,
 )
-from constellation.core.sums import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums, centroids
-from constellation.encoding import Embeddings, unit
-from federation.clusters import Codebook
+from constellation.federated.fixed_point import (
+    CONTEXTS,
+    SUM_ONE,
+    WEIGHT_ONE,
+    ClusterSums,
+    centroids,
+)
+from federation.merge.codebook import Codebook
 
 if TYPE_CHECKING:
-    from constellation.core.sums import Integers
+    from constellation.federated.fixed_point import Integers
 
 CLUSTERS: Final = 1024
 CHANGED: Final = 0.1

@@ -11,17 +11,17 @@ import numpy as np
 from benchmarks.flwr_process import VERSION, flwr
 from benchmarks.merge_arrays import CLUSTERS, shard_means, shard_weights
 from benchmarks.report import Measurement
-from constellation.core.aggregate import AggregateVersion, ClusterRows, ShardFacts, no_words
-from constellation.core.sums import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
-from federation.hours import Hours
-from federation.merge import ShardAggregate, merge
+from constellation.federated.aggregate import AggregateVersion, ClusterRows, ShardFacts, no_words
+from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
+from federation.merge.cluster_sums import ShardAggregate, merge
+from federation.merge.hourly_counts import Hours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from constellation.core.sums import Integers
+    from constellation.federated.fixed_point import Integers
 
 _ROUNDS: Final = 15
 _IDS: Final = np.arange(1, CLUSTERS + 1, dtype=np.uint32)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.messages import delta
 from benchmarks.patterns import real_patterns
-from constellation.core.planning import apply, plan
+from constellation.core.ingest.plan import apply, plan
+from constellation.core.ingest.signals import HourlyRing
 from constellation.core.rules import Rules
-from constellation.core.signals import HourlyRing
-from constellation.core.table import Table
-from constellation.transport.columns import to_delta
+from constellation.core.table.shard_table import Table
+from constellation.transport.codec.patterns import to_delta
 from constellation.v1 import patterns_pb2 as pb
 
 if TYPE_CHECKING:
-    from constellation.core.deltas import Delta
+    from constellation.core.ingest.deltas import Delta
 
 _DEVICES: Final = 1024
 _GROUP: Final = 128

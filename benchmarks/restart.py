@@ -14,10 +14,10 @@ from benchmarks.report import Measurement
 from benchmarks.shards import folder, shard
 from benchmarks.stored import fill
 from constellation.encoding import unit
-from constellation.storage.migrations import migrate
-from constellation.storage.postgres import open_postgres
-from constellation.storage.postgres_pool import PostgresSettings
-from constellation.storage.sqlite import open_sqlite
+from constellation.storage.postgres.migrations import migrate
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
+from constellation.storage.sqlite.store import open_sqlite
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.config import FederationConfig
 from federation.journal.open import open_journal
 from federation.journal.record import Outcome, RoundRecord, RoundState
+from federation.merge.result import Memory, Result
 from federation.messages import from_memory, from_result
-from federation.result import Memory, Result
 from federation.server import open_rounds
 
 if TYPE_CHECKING:

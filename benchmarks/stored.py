@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.patterns import DEVICE, PATTERN, WordKind, digest
+from constellation.core.rows import DEVICE, PATTERN, WordKind, digest
 from constellation.core.store import Changes, HourlyCounts, Totals, Word
 
 if TYPE_CHECKING:

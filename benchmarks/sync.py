@@ -16,9 +16,9 @@ from benchmarks.report import Measurement
 from benchmarks.shards import shard
 from benchmarks.stored import fill
 from benchmarks.sync_load import Result
-from constellation.storage.migrations import migrate
-from constellation.storage.postgres import open_postgres
-from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.postgres.migrations import migrate
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
 
 if TYPE_CHECKING:
     from examples.demo.postgres import PostgresServer

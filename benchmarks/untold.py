@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.trace import INVALID_SPAN
 
 from constellation.__main__ import command
-from constellation.core import tracing
-from constellation.core.histogram import Histogram
-from constellation.core.stats import Stats
-from constellation.transport.calls import Calls
+from constellation.core.ingest import spans as tracing
+from constellation.core.ingest.stats import Stats
+from constellation.histogram import Histogram
+from constellation.transport.calls.counters import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 # or gRPC itself writes to stderr what commands say in words; it looks when it is imported
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+from constellation.cli.completion import add_completion
+from constellation.cli.config import add_config
+from constellation.cli.log_level import add_log_level
+from constellation.cli.parsing import Commands, add_json, completes_files, make_parser
+from constellation.cli.program import run_program
 from constellation.commands.check import run_check
 from constellation.commands.clusters import add_clusters
-from constellation.commands.completion import add_completion
 from constellation.commands.content import add_content
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
-from constellation.commands.log_level import add_log_level
 from constellation.commands.migrate import run_migrate
-from constellation.commands.overview import add_status
-from constellation.commands.parsing import Commands, add_json, completes_files, make_parser
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
-from constellation.commands.program import run_program
 from constellation.commands.search import add_search
 from constellation.commands.serve import run_serve
-from constellation.commands.settings import add_config
+from constellation.commands.status import add_status
 from constellation.commands.top import add_top
 from constellation.commands.transfer import run_export, run_import
 from constellation.commands.trends import add_trends

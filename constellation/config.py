@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 from constellation.placement import parse_map
 
 T = TypeVar("T")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from constellation.core.errors import ConfigError
-from constellation.core.identity import Identity
 from constellation.core.recovery import recover, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
-from constellation.core.words import check_word
+from constellation.core.table.ownership import Identity
+from constellation.core.table.vocabulary import check_word
+from constellation.errors import ConfigError
 from constellation.stores import place_of, snapshot_files
 from constellation.telemetry.calls import call_histograms, call_metrics
 from constellation.telemetry.logs import log_level, set_log_level
@@ -27,17 +27,17 @@ from constellation.telemetry.shard import (
     shard_histograms,
     shard_metrics,
 )
-from constellation.transport.aggregates import AggregateServicer
-from constellation.transport.calls import Calls
-from constellation.transport.globals import to_global
-from constellation.transport.health import Health
-from constellation.transport.limits import Limits
+from constellation.transport.calls.counters import Calls
+from constellation.transport.codec.globals import to_global
+from constellation.transport.health.components import ShardParts
+from constellation.transport.health.service import Health
 from constellation.transport.listener import STANDARD, Front, Ports, listening
-from constellation.transport.parts import ShardParts
-from constellation.transport.process import ProcessServicer
-from constellation.transport.shard import Process, ShardServicer
-from constellation.transport.streams import OpenStreams
-from constellation.transport.sync import SyncServicer
+from constellation.transport.services.aggregates import AggregateServicer
+from constellation.transport.services.process import ProcessServicer
+from constellation.transport.services.shard import Process, ShardServicer
+from constellation.transport.sync.limits import Limits
+from constellation.transport.sync.service import SyncServicer
+from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 from constellation.storage.data_dir import held, new_owner, owner_in
-from constellation.storage.dialect import DIALECTS
 from constellation.storage.memory import MemoryPatternStore
-from constellation.storage.migrations import migrate
-from constellation.storage.postgres import open_postgres, open_snapshot
-from constellation.storage.postgres_errors import place_of as postgres_place
-from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.postgres.dialect import DIALECTS
+from constellation.storage.postgres.errors import place_of as postgres_place
+from constellation.storage.postgres.migrations import migrate
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres, open_snapshot
 from constellation.storage.snapshots import Snapshots
-from constellation.storage.sqlite import open_sqlite
+from constellation.storage.sqlite.store import open_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 # or gRPC itself writes to stderr what commands say in words; it looks when it is imported
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from constellation.commands.completion import add_completion
-from constellation.commands.log_level import add_log_level
-from constellation.commands.parsing import Commands, make_parser
-from constellation.commands.program import run_program
-from constellation.commands.settings import add_config
+from constellation.cli.completion import add_completion
+from constellation.cli.config import add_config
+from constellation.cli.log_level import add_log_level
+from constellation.cli.parsing import Commands, make_parser
+from constellation.cli.program import run_program
 from constellation.config import load
 from constellation.telemetry.logs import set_up_logs
-from federation.commands.overview import add_status
 from federation.commands.round import add_round
 from federation.commands.rounds import add_rounds
-from federation.commands.running import run_forever
+from federation.commands.run import run_forever
+from federation.commands.status import add_status
 from federation.config import FederationConfig
 from federation.server import require_sound
 

@@ -12,14 +12,14 @@ import numpy as np
 from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, pack_int8, unit_scales
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2
-from federation.clusters import Codebook
-from federation.described import Description
-from federation.result import Memory
+from federation.merge.codebook import Codebook
+from federation.merge.published_clusters import Description
+from federation.merge.result import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from federation.result import FederatedTrend, Result
+    from federation.merge.result import FederatedTrend, Result
 
 
 def from_result(result: Result, moment: tuple[int, int, int], coverage: pb.Coverage) -> bytes:

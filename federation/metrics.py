@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from constellation.telemetry.metrics import Values
-    from federation.publisher import Publisher
     from federation.rounds import Counts, Rounds
+    from federation.shards.publisher import Publisher
 
 
 def health_metric(is_ready: Callable[[], bool]) -> Metric:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.commands.printing import many, size
-from constellation.commands.tables import Column, Table, number, prose, words
+from constellation.cli.printing import many, size
+from constellation.cli.tables import Column, Table, number, prose, words
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import patterns_pb2
 

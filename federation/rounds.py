@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from opentelemetry import trace
 
-from constellation.core.errors import (
+from constellation.core.store import StoredGlobal
+from constellation.errors import (
     ConfigError,
     ConstellationError,
     NotReadyError,
     QuorumError,
 )
-from constellation.core.histogram import MINUTES, Histogram
-from constellation.core.store import StoredGlobal
+from constellation.histogram import MINUTES, Histogram
 from constellation.v1 import aggregates_pb2, federation_pb2
-from federation.clusters import residual_cosine
 from federation.journal.record import Outcome, RoundRecord, RoundState
+from federation.merge.codebook import residual_cosine
+from federation.merge.result import Inputs, Memory, RoundRules, work_out
 from federation.messages import from_memory, from_result, to_memory
-from federation.result import Inputs, Memory, RoundRules, work_out
-from federation.shards import Wanted
-from federation.summary import describe, duration, lacks_quorum, moment, summarise
+from federation.report import describe, duration, lacks_quorum, moment, summarise
+from federation.shards.client import Wanted
 
 if TYPE_CHECKING:
-    from federation.fleet import Fleet, Heard
     from federation.journal.record import Journal
-    from federation.publisher import Publisher
+    from federation.shards.fleet import Fleet, Heard
+    from federation.shards.publisher import Publisher
 
 _TRACER: Final = trace.get_tracer("constellation")
 log = structlog.get_logger(__name__)

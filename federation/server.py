@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from constellation.core.errors import ConfigError
-from constellation.storage.dialect import DIALECTS
+from constellation.errors import ConfigError
+from constellation.storage.postgres.dialect import DIALECTS
 from constellation.telemetry.calls import call_histograms, call_metrics
 from constellation.telemetry.logs import log_level, set_log_level
 from constellation.telemetry.metrics import metrics_served
 from constellation.telemetry.traces import traces_exported
-from constellation.transport.aggregates import MAX_CANDIDATES
-from constellation.transport.calls import Calls
-from constellation.transport.health import Health
+from constellation.transport.calls.counters import Calls
+from constellation.transport.health.service import Health
 from constellation.transport.listener import STANDARD, Front, Ports, listening
-from constellation.transport.process import ProcessServicer
+from constellation.transport.services.aggregates import MAX_CANDIDATES
+from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
@@ -29,17 +29,17 @@ from constellation.v1 import (
     federation_pb2_grpc,
     health_pb2,
 )
-from federation.clusters import ClusterRules
-from federation.described import Gates
-from federation.fleet import Fleet
 from federation.journal.open import open_journal
+from federation.merge.codebook import ClusterRules
+from federation.merge.published_clusters import Gates
+from federation.merge.result import RoundRules
+from federation.merge.trends import TrendRules
 from federation.metrics import federation_histograms, federation_metrics, health_metric
-from federation.publisher import Publisher
-from federation.result import RoundRules
 from federation.rounds import Pace, Rounds
 from federation.service import AggregateServicer, FederationServicer
-from federation.shards import ShardClient
-from federation.trends import TrendRules
+from federation.shards.client import ShardClient
+from federation.shards.fleet import Fleet
+from federation.shards.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,19 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from constellation.core.errors import ConfigError, InvalidInputError, NotFoundError
-from constellation.transport.aggregate_columns import to_aggregate_version
-from constellation.transport.aggregates import (
+from constellation.errors import ConfigError, InvalidInputError, NotFoundError
+from constellation.transport.codec.aggregates import to_aggregate_version
+from constellation.transport.codec.paging import to_place
+from constellation.transport.services.aggregates import (
     to_candidate_limits,
     to_published,
     to_stored_global,
 )
-from constellation.transport.paging import to_place
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
-from federation.passing import chunks_of
-from federation.shards import Wanted
+from federation.shards.client import Wanted
+from federation.shards.relay import chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

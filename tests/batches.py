@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.deltas import Delta, PatternColumns
+from constellation.core.ingest.deltas import Delta, PatternColumns
 from constellation.encoding import Encoding, encode
 
 if TYPE_CHECKING:

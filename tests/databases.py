@@ -13,8 +13,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from constellation.storage.dialect import PGVECTOR
-from constellation.storage.migrations import migrate
+from constellation.storage.postgres.dialect import PGVECTOR
+from constellation.storage.postgres.migrations import migrate
 from examples.demo.postgres import PostgresServer
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from constellation.core.errors import NotReadyError
+from constellation.errors import NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from constellation.config import Floor, ShardConfig, load
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 from federation.config import FederationConfig
 from tests.scenarios.processes import run
 

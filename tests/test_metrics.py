@@ -10,13 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.config import Count
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 from constellation.telemetry.metrics import Kind, Metric, metrics_served, one
 from constellation.telemetry.shard import Compared, health_metric, shard_histograms, shard_metrics
-from constellation.transport.calls import Calls
-from constellation.transport.interceptor import CallKind
-from constellation.transport.limits import Limits
-from constellation.transport.streams import OpenStreams
+from constellation.transport.calls.counters import Calls
+from constellation.transport.calls.interceptor import CallKind
+from constellation.transport.sync.limits import Limits
+from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import sync_pb2 as sync
 from federation import metrics as of_federation
 from tests.batches import Pattern
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from constellation.server import RunningShard
-    from constellation.transport.calls import MethodCalls
+    from constellation.transport.calls.counters import MethodCalls
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 

@@ -16,9 +16,9 @@ from constellation.archive.form import HEAD, parse
 from constellation.archive.importing import Writer
 from constellation.commands.transfer import run_import
 from constellation.config import ShardConfig
-from constellation.core.errors import InvalidInputError
 from constellation.core.store import Changes, Content
-from constellation.storage.sqlite import open_sqlite
+from constellation.errors import InvalidInputError
+from constellation.storage.sqlite.store import open_sqlite
 from tests.batches import Pattern
 from tests.conftest import running
 from tests.scenarios.processes import Finished, run

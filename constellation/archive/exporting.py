@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from constellation.archive.importing import PATTERN_NUMBERS, SUBJECTS
-from constellation.core.patterns import PatternRows, WordKind
+from constellation.core.rows import PatternRows, WordKind
 from constellation.encoding import ID_BYTES
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from constellation.archive.form import Line
     from constellation.core.loading import Loaded
     from constellation.core.store import Content
-    from constellation.core.words import Words
+    from constellation.core.table.vocabulary import Words
 
 
 _DEVICES_AT_ONCE: Final = 512

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from constellation.core.errors import InvalidInputError
+from constellation.errors import InvalidInputError
 
 HEAD: Final = {"format": "constellation", "version": 1}
 KINDS: Final = frozenset({"head", "content", "device", "count", "end"})

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from constellation.core.errors import InvalidInputError
-from constellation.core.patterns import (
+from constellation.core.rows import (
     CONTENTS,
     DEVICE,
     GENRES,
@@ -26,8 +25,9 @@ from constellation.core.patterns import (
     digest,
 )
 from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
-from constellation.core.words import NewWords, Words, check_word
+from constellation.core.table.vocabulary import NewWords, Words, check_word
 from constellation.encoding import DIMENSION, ID_BYTES
+from constellation.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from constellation.commands.printing import print_json
-from constellation.commands.status import DONE, FAILED
+from constellation.cli.exit_codes import DONE, FAILED
+from constellation.cli.printing import print_json
 from constellation.core.loading import load
 from constellation.core.recovery import recover
 from constellation.server import identity_of, rules_of

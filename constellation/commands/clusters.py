@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.commands.columns import to_rows
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, make_console, many, print_json, to_json
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.tables import Table, number, words
-from constellation.commands.titles import look_up, title_of
+from constellation.cli.columns import to_rows
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import count, make_console, many, print_json, to_json
+from constellation.cli.remote import one
+from constellation.cli.tables import Table, number, words
+from constellation.cli.titles import look_up, title_of
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.commands.parsing import Commands
+    from constellation.cli.parsing import Commands
 
 _LIMIT: Final = 20
 _MAX_LIMIT: Final = 1000

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.commands.columns import content_type_word
+from constellation.cli.columns import content_type_word
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import count, make_console, many, print_json, to_json
+from constellation.cli.remote import one
+from constellation.cli.tables import Column, Table, number, words
 from constellation.commands.content_add import add_content_add
 from constellation.commands.content_embed import add_content_embed
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import count, make_console, many, print_json, to_json
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.tables import Column, Table, number, words
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.commands.parsing import Commands
-    from constellation.commands.remote import Remote
+    from constellation.cli.parsing import Commands
+    from constellation.cli.remote import Remote
 
 _LIMIT: Final = 50
 _PAGE: Final = 1000

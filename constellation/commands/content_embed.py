@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import ASKED_WRONGLY, DONE
+from constellation.cli.extras import load_extra
+from constellation.cli.files import read, written
+from constellation.cli.parsing import add_json, completes_files
+from constellation.cli.printing import many, print_json, tell
+from constellation.cli.progress import progress
 from constellation.commands.content_lines import parse
-from constellation.commands.extras import load_extra
-from constellation.commands.failing import CommandError
-from constellation.commands.files import read, written
-from constellation.commands.parsing import add_json, completes_files
-from constellation.commands.printing import many, print_json, tell
-from constellation.commands.progress import progress
-from constellation.commands.status import ASKED_WRONGLY, DONE
 from constellation.encoding import Encoding, encode
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from constellation.cli.parsing import Commands
     from constellation.commands.embedding import TextModel
-    from constellation.commands.parsing import Commands
 
 _BATCH: Final = 64
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from constellation.commands.failing import CommandError
+from constellation.cli.errors import CommandError
 from constellation.encoding import ROW_BYTES, Encoding
 from constellation.v1 import patterns_pb2, shard_pb2
 

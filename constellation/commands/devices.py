@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.ids import device_id
-from constellation.commands.parsing import number_from
-from constellation.commands.patterns import print_patterns
-from constellation.commands.printing import (
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.ids import device_id
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import (
     ago,
     count,
     make_console,
@@ -19,18 +19,18 @@ from constellation.commands.printing import (
     print_json,
     to_json,
 )
-from constellation.commands.remote import several
-from constellation.commands.status import DONE
-from constellation.commands.tables import Column, Table, number, words
-from constellation.commands.titles import look_up
+from constellation.cli.remote import several
+from constellation.cli.tables import Column, Table, number, words
+from constellation.cli.titles import look_up
+from constellation.commands.patterns import print_patterns
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from constellation.commands.parsing import Commands
-    from constellation.commands.remote import Remote
+    from constellation.cli.parsing import Commands
+    from constellation.cli.remote import Remote
 
 _PAGE: Final = 1000
 _LIMIT: Final = 50

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import many, print_json, tell, to_json
-from constellation.commands.remote import one
-from constellation.commands.status import ASKED_WRONGLY, DONE, FAILED
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import ASKED_WRONGLY, DONE, FAILED
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import many, print_json, tell, to_json
+from constellation.cli.remote import one
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.commands.parsing import Commands
+    from constellation.cli.parsing import Commands
 
 _MAX_SPREAD_SECONDS: Final = 3600
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from constellation.commands.printing import print_json
-from constellation.commands.status import DONE
-from constellation.core.errors import ConfigError
-from constellation.storage import migrations
+from constellation.cli.exit_codes import DONE
+from constellation.cli.printing import print_json
+from constellation.errors import ConfigError
+from constellation.storage.postgres import migrations
 from constellation.stores import place_of, postgres_settings
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from constellation.config import ShardConfig
-    from constellation.storage.postgres_pool import PostgresSettings
+    from constellation.storage.postgres.pool import PostgresSettings
 
 
 async def run_migrate(config: ShardConfig, options: Namespace) -> int:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.commands.columns import to_rows
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.ids import device_id
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import (
+from constellation.cli.columns import to_rows
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.ids import device_id
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import (
     ago,
     count,
     make_console,
@@ -19,10 +20,9 @@ from constellation.commands.printing import (
     print_json,
     to_json,
 )
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.tables import Column, Table, number, words
-from constellation.commands.titles import look_up, title_of
+from constellation.cli.remote import one
+from constellation.cli.tables import Column, Table, number, words
+from constellation.cli.titles import look_up, title_of
 from constellation.v1 import patterns_pb2, shard_pb2
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from constellation.commands.parsing import Commands
+    from constellation.cli.parsing import Commands
 
 _LIMIT: Final = 20
 _MAX_LIMIT: Final = 2000

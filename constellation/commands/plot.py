@@ -6,16 +6,16 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from constellation.commands.columns import to_embeddings, to_rows
-from constellation.commands.extras import load_extra
-from constellation.commands.failing import CommandError
-from constellation.commands.files import written
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import completes_files, number_from
-from constellation.commands.printing import count, many, print_json
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.titles import look_up, title_of
+from constellation.cli.columns import to_embeddings, to_rows
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import DONE
+from constellation.cli.extras import load_extra
+from constellation.cli.files import written
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import completes_files, number_from
+from constellation.cli.printing import count, many, print_json
+from constellation.cli.remote import one
+from constellation.cli.titles import look_up, title_of
 from constellation.commands.trends import subject_of, titles_of_trends, where_word
 from constellation.v1 import shard_pb2
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping, Sequence
 
-    from constellation.commands.columns import Row
-    from constellation.commands.parsing import Commands
+    from constellation.cli.columns import Row
+    from constellation.cli.parsing import Commands
 
 _SAMPLE: Final = 1000
 _MAX_SAMPLE: Final = 2000

@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.ids import device_id
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import make_console, many, print_json, to_json
+from constellation.cli.remote import one
+from constellation.cli.titles import look_up
 from constellation.commands.content_embed import open_model
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.ids import device_id
-from constellation.commands.parsing import number_from
 from constellation.commands.patterns import print_patterns
-from constellation.commands.printing import make_console, many, print_json, to_json
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.titles import look_up
 from constellation.encoding import Encoding, encode
 from constellation.v1 import patterns_pb2, shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.commands.parsing import Commands
+    from constellation.cli.parsing import Commands
 
 _LIMIT: Final = 20
 _MAX_LIMIT: Final = 1000

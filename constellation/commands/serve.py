@@ -7,8 +7,8 @@ import gc
 import sys
 from typing import TYPE_CHECKING, Final
 
-from constellation.commands.signals import Signals
-from constellation.commands.status import DONE
+from constellation.cli.exit_codes import DONE
+from constellation.cli.signals import Signals
 from constellation.server import resource_of, serve
 from constellation.stores import open_store
 from constellation.telemetry.traces import traces_exported

@@ -16,10 +16,11 @@ from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import (
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import DONE, FAILED
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import (
     count,
     make_console,
     milliseconds,
@@ -28,9 +29,8 @@ from constellation.commands.printing import (
     size,
     to_json,
 )
-from constellation.commands.remote import several
-from constellation.commands.status import DONE, FAILED
-from constellation.commands.tables import Table, number, words
+from constellation.cli.remote import several
+from constellation.cli.tables import Table, number, words
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from constellation.commands.parsing import Commands
-    from constellation.commands.remote import Remote
+    from constellation.cli.parsing import Commands
+    from constellation.cli.remote import Remote
 
 _INTERVAL_SECONDS: Final = 2.0
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from constellation.archive.exporting import content_line, count_lines, device_lines
 from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
 from constellation.archive.importing import Prepared, Writer
-from constellation.commands.files import written
-from constellation.commands.printing import print_json, tell
-from constellation.commands.progress import progress
-from constellation.commands.status import DONE, FAILED
-from constellation.core.errors import ConfigError, InvalidInputError
+from constellation.cli.exit_codes import DONE, FAILED
+from constellation.cli.files import written
+from constellation.cli.printing import print_json, tell
+from constellation.cli.progress import progress
 from constellation.core.loading import load
 from constellation.core.store import Changes, Totals
+from constellation.errors import ConfigError, InvalidInputError
 from constellation.server import rules_of
 from constellation.stores import open_reader, open_store, place_of
 

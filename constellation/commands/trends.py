@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 from rich.text import Text
 
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import (
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import (
     count,
     make_console,
     many,
@@ -17,18 +18,17 @@ from constellation.commands.printing import (
     sparkline,
     to_json,
 )
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.tables import Column, Table, number, words
-from constellation.commands.titles import look_up, title_of
+from constellation.cli.remote import one
+from constellation.cli.tables import Column, Table, number, words
+from constellation.cli.titles import look_up, title_of
 from constellation.v1 import patterns_pb2, shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Mapping
 
-    from constellation.commands.parsing import Commands
-    from constellation.commands.remote import Remote
+    from constellation.cli.parsing import Commands
+    from constellation.cli.remote import Remote
 
 _HOURS: Final = 24
 _MAX_HOURS: Final = 168

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from constellation.core.errors import DamagedStoreError
-from constellation.core.patterns import DeviceRows, PatternRows, Slots, digest
-from constellation.core.signals import HourlyRing
+from constellation.core.ingest.signals import HourlyRing
+from constellation.core.rows import DeviceRows, PatternRows, Slots, digest
 from constellation.core.store import StoreReader, Totals
-from constellation.core.table import FreeSlots, Holding, Table, device_keys, pattern_keys
+from constellation.core.table.shard_table import (
+    FreeSlots,
+    Holding,
+    Table,
+    device_keys,
+    pattern_keys,
+)
+from constellation.errors import DamagedStoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import structlog
 
-from constellation.core.changes import is_shared
-from constellation.core.errors import DamagedStoreError
 from constellation.core.index.pattern import PatternIndex
+from constellation.core.ingest.resolve import is_shared
 from constellation.core.loading import load
+from constellation.errors import DamagedStoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from constellation.core.identity import Identity
-    from constellation.core.patterns import Slots
+    from constellation.core.ingest.signals import HourlyRing
+    from constellation.core.rows import Slots
     from constellation.core.rules import Rules
-    from constellation.core.signals import HourlyRing
     from constellation.core.store import StoreReader, Totals
-    from constellation.core.table import Table
+    from constellation.core.table.ownership import Identity
+    from constellation.core.table.shard_table import Table
 
 log = structlog.get_logger(__name__)
 

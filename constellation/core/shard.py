@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from constellation.core.aggregate import AggregateVersion
-from constellation.core.aggregates import Aggregates
-from constellation.core.catalogue import Catalogue
-from constellation.core.committer import Committer, Followers
-from constellation.core.cursors import Cursor, Expectation, expectation
-from constellation.core.errors import NotOwnerError, NotReadyError, ShardFullError
-from constellation.core.feeder import IndexFeeder
-from constellation.core.global_state import GlobalState
-from constellation.core.inbox import Inbox
-from constellation.core.patterns import WordKind
-from constellation.core.recall import measure
-from constellation.core.similar import SimilarSearch
-from constellation.core.stats import Stats
-from constellation.core.trends import Trend, trending
+from constellation.core.aggregates.shard_aggregates import Aggregates
+from constellation.core.globals import GlobalState
+from constellation.core.index.feeder import IndexFeeder
+from constellation.core.index.recall import measure
+from constellation.core.index.similar import SimilarSearch
+from constellation.core.ingest.committer import Committer, Followers
+from constellation.core.ingest.cursors import Cursor, Expectation, expectation
+from constellation.core.ingest.inbox import Inbox
+from constellation.core.ingest.stats import Stats
+from constellation.core.rows import WordKind
+from constellation.core.table.catalogue import Catalogue
 from constellation.encoding import ID_BYTES
+from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
+from constellation.federated.aggregate import AggregateVersion
+from constellation.federated.trends import Trend, trending
 from constellation.placement import owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from constellation.core.aggregate import AggregateUpdate
-    from constellation.core.identity import Identity
-    from constellation.core.published import Published
-    from constellation.core.recall import Recall
+    from constellation.core.index.recall import Recall
+    from constellation.core.ingest.signals import HourlyRing
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
-    from constellation.core.signals import HourlyRing
     from constellation.core.store import PatternStore, StoredGlobal
-    from constellation.core.table import Table
+    from constellation.core.table.ownership import Identity
+    from constellation.core.table.shard_table import Table
+    from constellation.federated.aggregate import AggregateUpdate
+    from constellation.federated.published import Published
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from constellation.core.patterns import (
+from constellation.core.rows import (
     DEVICE,
     PATTERN,
     DeviceRows,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.histogram import Histogram
+    from constellation.histogram import Histogram
 
 
 SECRET_BYTES: Final = 32

@@ -9,7 +9,7 @@ import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from constellation.core.errors import ConfigError, StoreInUseError
+from constellation.errors import ConfigError, StoreInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.errors import FencedError, StoreFailedError
-from constellation.core.histogram import Histogram
-from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.core.store import (
     SECRET_BYTES,
     Changes,
@@ -21,6 +19,8 @@ from constellation.core.store import (
     Totals,
     Word,
 )
+from constellation.errors import FencedError, StoreFailedError
+from constellation.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -9,7 +9,7 @@ from constellation.telemetry.metrics import Buckets, Counted, Kind, Metric
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from constellation.core.histogram import Histogram
+    from constellation.histogram import Histogram
     from constellation.telemetry.metrics import Values
 
 _LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")

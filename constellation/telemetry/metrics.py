@@ -18,12 +18,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import HistogramMetricFamily
 
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter
 
-    from constellation.core.histogram import Histogram
+    from constellation.histogram import Histogram
 
 Values = Iterable[tuple[float, Mapping[str, str]]]
 """Values with their labels, which come from small closed sets."""

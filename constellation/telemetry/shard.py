@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from constellation.core.deltas import Reason, Verdict
-    from constellation.core.histogram import Histogram
+    from constellation.core.ingest.deltas import Reason, Verdict
     from constellation.core.shard import ShardManager
+    from constellation.histogram import Histogram
     from constellation.telemetry.calls import Calls
     from constellation.telemetry.metrics import Values
 

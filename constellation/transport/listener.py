@@ -11,12 +11,12 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from constellation.core.errors import ConfigError, NotReadyError
-from constellation.transport import spans
-from constellation.transport.health import Health, HealthServicer
-from constellation.transport.interceptor import MethodInterceptor
-from constellation.transport.rest_listener import rest_served
-from constellation.transport.status import guarded
+from constellation.errors import ConfigError, NotReadyError
+from constellation.transport.calls import spans
+from constellation.transport.calls.interceptor import MethodInterceptor
+from constellation.transport.calls.status import guarded
+from constellation.transport.health.service import Health, HealthServicer
+from constellation.transport.rest.listener import rest_served
 from constellation.v1 import health_pb2 as constellation_health_pb2
 from constellation.v1 import health_pb2_grpc as constellation_health_pb2_grpc
 from constellation.v1 import process_pb2, process_pb2_grpc
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import ServiceDescriptor
 
-    from constellation.transport.calls import Calls
-    from constellation.transport.probes import ProbeServicer
-    from constellation.transport.process import ProcessServicer
+    from constellation.transport.calls.counters import Calls
+    from constellation.transport.health.probes import ProbeServicer
+    from constellation.transport.services.process import ProcessServicer
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or two servers share a port without an error

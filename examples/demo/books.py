@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.transport.globals import to_global
+from constellation.transport.codec.globals import to_global
 from examples.demo.ledger import (
     SECONDS_PER_HOUR,
     WINDOW_HOURS,
@@ -23,7 +23,7 @@ from examples.demo.verify import Check, Ledger, Verdict, judge
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from constellation.core.published import Published
+    from constellation.federated.published import Published
     from constellation.v1 import shard_pb2
     from examples.demo.fleet import Fleet, RunningShard
     from examples.demo.households import Household

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.config import ShardConfig
-from constellation.core.patterns import WordKind
 from constellation.core.recovery import recover
+from constellation.core.rows import WordKind
 from constellation.server import rules_of
 from constellation_settop import SharedValue, replay
-from constellation_settop.brain import SIGNALS_PER_HOUR
-from constellation_settop.learning import SUCCESS, reward
+from constellation_settop.recommending.brain import SIGNALS_PER_HOUR
+from constellation_settop.recommending.learning import SUCCESS, reward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,7 +12,7 @@ import grpc
 
 from constellation.encoding import DIMENSION
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
-from constellation_settop.state import Version
+from constellation_settop.values import Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

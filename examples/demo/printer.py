@@ -8,7 +8,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from constellation_settop.state import DayType, TimeOfDay
+from constellation_settop.values import DayType, TimeOfDay
 from examples.demo.report import title_of
 from examples.demo.taste import LIMIT
 

@@ -6,14 +6,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from constellation.core.trends import Direction
+from constellation.federated.trends import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from constellation.core.published import Clusters
-    from constellation.core.trends import Trend
+    from constellation.federated.published import Clusters
+    from constellation.federated.trends import Trend
     from constellation_settop import Catalogue, Choice
     from examples.demo.federation_process import Asked
     from examples.demo.taste import Story

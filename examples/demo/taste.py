@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from constellation_settop import Catalogue, Choice, Pattern
-    from constellation_settop.state import Similar
+    from constellation_settop.values import Similar
     from examples.demo.households import Household
     from examples.demo.viewings import Viewings
 

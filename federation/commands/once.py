@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from constellation.core.errors import ConfigError, QuorumError, StoreInUseError
+from constellation.errors import ConfigError, QuorumError, StoreInUseError
 from federation.server import exported, open_rounds
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from constellation.commands.failing import CommandError
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import make_console, print_json, to_json
-from constellation.commands.remote import one
-from constellation.commands.status import ASKED_WRONGLY, DONE, FAILED
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import ASKED_WRONGLY, DONE, FAILED
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import make_console, print_json, to_json
+from constellation.cli.remote import one
 from constellation.config import load
 from constellation.telemetry.logs import set_up_logs
 from constellation.v1 import federation_pb2 as pb
@@ -20,8 +20,8 @@ from federation.printing import print_round
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.commands.parsing import Commands
-    from constellation.commands.remote import Remote
+    from constellation.cli.parsing import Commands
+    from constellation.cli.remote import Remote
 
 _ROUND_SECONDS: Final = 300.0
 """How long a round may take that was asked for, unless --timeout says so."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from constellation.commands.flags import add_flags
-from constellation.commands.parsing import number_from
-from constellation.commands.printing import (
+from constellation.cli.exit_codes import DONE
+from constellation.cli.flags import add_flags
+from constellation.cli.parsing import number_from
+from constellation.cli.printing import (
     ago,
     count,
     make_console,
@@ -14,17 +15,16 @@ from constellation.commands.printing import (
     print_json,
     to_json,
 )
-from constellation.commands.remote import one
-from constellation.commands.status import DONE
-from constellation.commands.tables import Column, Table, number, words
+from constellation.cli.remote import one
+from constellation.cli.tables import Column, Table, number, words
 from constellation.v1 import federation_pb2 as pb
 from federation.printing import coverage_share, seconds, state_word
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.commands.parsing import Commands
-    from constellation.commands.remote import Remote
+    from constellation.cli.parsing import Commands
+    from constellation.cli.remote import Remote
 
 _LIMIT: Final = 20
 _PAGE: Final = 100

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from constellation.core.errors import NotReadyError
+from constellation.errors import NotReadyError
 from federation.journal.record import KEPT_ROUNDS, check_begin, check_close, check_settle
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from constellation.storage.dialect import PGVECTOR, Dialect
+from constellation.storage.postgres.dialect import PGVECTOR, Dialect
 from federation.journal.memory import MemoryJournal
 from federation.journal.postgres import open_postgres
 from federation.journal.sqlite import open_sqlite

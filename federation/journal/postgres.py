@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from constellation.core.errors import StoreFailedError
-from constellation.storage.dialect import PGVECTOR, Dialect
-from constellation.storage.migrations import require_current
-from constellation.storage.postgres_errors import explained, place_of
-from constellation.storage.postgres_pool import connected
+from constellation.errors import StoreFailedError
+from constellation.storage.postgres.dialect import PGVECTOR, Dialect
+from constellation.storage.postgres.errors import explained, place_of
+from constellation.storage.postgres.migrations import require_current
+from constellation.storage.postgres.pool import connected
 from federation.journal.postgres_session import ANSWER_SECONDS, Session
 from federation.journal.record import (
     KEPT_ROUNDS,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from constellation.core.errors import ConfigError, FencedError, NotReadyError
-from constellation.storage.postgres_errors import explained
-from constellation.storage.postgres_pool import cut
+from constellation.errors import ConfigError, FencedError, NotReadyError
+from constellation.storage.postgres.errors import explained
+from constellation.storage.postgres.pool import cut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

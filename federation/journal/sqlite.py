@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from constellation.core.errors import StoreInUseError
+from constellation.errors import StoreInUseError
 from federation.journal.record import (
     KEPT_ROUNDS,
     RoundRecord,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from constellation.core.errors import (
+from constellation.errors import (
     ConfigError,
     ConstellationError,
     DamagedStoreError,
@@ -19,9 +19,9 @@ from constellation.core.errors import (
     StoreInUseError,
 )
 from constellation.storage.data_dir import held, sync_directory
-from constellation.storage.sqlite_schema import write_ahead_log
-from constellation.storage.wal import REMEDY as SHARD_REMEDY
-from constellation.storage.wal import check_wal
+from constellation.storage.sqlite.schema import write_ahead_log
+from constellation.storage.sqlite.wal import REMEDY as SHARD_REMEDY
+from constellation.storage.sqlite.wal import check_wal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Catalogue, Changes, Learned, Pattern, Signal
 from constellation_settop.columns import from_patterns
-from constellation_settop.state import Cluster
+from constellation_settop.values import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

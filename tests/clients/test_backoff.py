@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from constellation_settop.backoff import Backoff
+from constellation_settop.network.backoff import Backoff
 
 
 def test_delays_are_anywhere_below_a_doubling_ceiling() -> None:

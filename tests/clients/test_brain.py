@@ -18,7 +18,7 @@ from constellation_settop import (
     View,
     WrongCallError,
 )
-from constellation_settop.state import GlobalState, Scope, Similar, Subject, Trend
+from constellation_settop.values import GlobalState, Scope, Similar, Subject, Trend
 from tests.clients.samples import catalogue, unit_rows
 
 EVENING = Context(TimeOfDay.EVENING, DayType.WEEKDAY)

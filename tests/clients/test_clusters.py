@@ -22,10 +22,10 @@ from constellation_settop import (
     sync_once,
 )
 from constellation_settop.columns import MAX_CLUSTERS
-from constellation_settop.declaring import hello_of, pull_of
-from constellation_settop.parting import Hooks
-from constellation_settop.session import Session
-from constellation_settop.state import Cluster, GlobalState, Subject, Trend
+from constellation_settop.network.hello import hello_of, pull_of
+from constellation_settop.network.outcome import Hooks
+from constellation_settop.network.session import Session
+from constellation_settop.values import Cluster, GlobalState, Subject, Trend
 from tests.clients.peer import Peer, serving
 from tests.clients.samples import (
     ShardRules,

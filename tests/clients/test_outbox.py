@@ -18,7 +18,7 @@ from constellation_settop import (
     WrongCallError,
     replay,
 )
-from constellation_settop.state import GlobalState, Similar, Subject, Trend, Version
+from constellation_settop.values import GlobalState, Similar, Subject, Trend, Version
 from tests.clients.samples import learned, pattern, signalled
 
 if TYPE_CHECKING:

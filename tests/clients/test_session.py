@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Outbox, replay
-from constellation_settop.parting import Hooks
-from constellation_settop.session import Session
+from constellation_settop.network.outcome import Hooks
+from constellation_settop.network.session import Session
 from tests.clients.samples import (
     ShardRules,
     global_update,

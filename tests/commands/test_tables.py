@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from constellation.commands.printing import many, rate, size, span, sparkline
-from constellation.commands.tables import Column, Table, number, prose, words
+from constellation.cli.printing import many, rate, size, span, sparkline
+from constellation.cli.tables import Column, Table, number, prose, words
 
 
 def printed(table: Table, width: int, *, colours: bool = False) -> list[str]:

@@ -11,26 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation.core.aggregate import AggregateUpdate, AggregateVersion, Anchors
-from constellation.core.aggregates import Aggregates
-from constellation.core.contributions import bounded, claims
-from constellation.core.errors import NotReadyError
-from constellation.core.identity import Identity
-from constellation.core.patterns import WordKind
-from constellation.core.planning import apply, plan, plan_expiry
+from constellation.core.aggregates.shard_aggregates import Aggregates
+from constellation.core.aggregates.weights import bounded, claims
+from constellation.core.ingest.plan import apply, plan, plan_expiry
+from constellation.core.ingest.signals import HourlyRing
+from constellation.core.rows import WordKind
 from constellation.core.rules import Rules
-from constellation.core.signals import HourlyRing
-from constellation.core.sums import SUM_ONE, WEIGHT_ONE
-from constellation.core.table import Table
+from constellation.core.table.ownership import Identity
+from constellation.core.table.shard_table import Table
 from constellation.encoding import unit
+from constellation.errors import NotReadyError
+from constellation.federated.aggregate import AggregateUpdate, AggregateVersion, Anchors
+from constellation.federated.fixed_point import SUM_ONE, WEIGHT_ONE
 from constellation.placement import owner
 from tests.batches import Pattern, delta, device_id, embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from constellation.core.deltas import Delta
-    from constellation.core.planning import Plan
+    from constellation.core.ingest.deltas import Delta
+    from constellation.core.ingest.plan import Plan
 
 RULES = Rules(max_devices=8, max_patterns=64, max_patterns_per_device=6, k_anonymity=1)
 TWO = replace(RULES, k_anonymity=2)
@@ -325,7 +325,7 @@ def test_what_is_new_to_travel_brings_its_past() -> None:
 
 
 async def test_a_shard_that_sums_up_anew_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("constellation.core.aggregates._PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("constellation.core.aggregates.shard_aggregates._PATIENCE_SECONDS", 0.01)
     shard = Summed()
     await shard.aggregates.summed_up()  # nobody has asked for sums
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.clustering import lloyd, local_clusters, nearest
 from constellation.encoding import DIMENSION
+from constellation.federated.clustering import lloyd, local_clusters, nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

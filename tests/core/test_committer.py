@@ -8,7 +8,7 @@ import grpc
 import psycopg
 import pytest
 
-from constellation.core.deltas import Verdict
+from constellation.core.ingest.deltas import Verdict
 from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.batches import Pattern, device_id

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from constellation.core.directory import Directory
+from constellation.core.table.hash_index import Directory
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation.core.changes import is_shared
-from constellation.core.deltas import Delta, Reason, Verdict
-from constellation.core.patterns import WordKind, digest
-from constellation.core.planning import Plan, apply, plan, plan_expiry
+from constellation.core.ingest.deltas import Delta, Reason, Verdict
+from constellation.core.ingest.plan import Plan, apply, plan, plan_expiry
+from constellation.core.ingest.resolve import is_shared
+from constellation.core.ingest.signals import HourlyRing
+from constellation.core.rows import WordKind, digest
 from constellation.core.rules import Rules
-from constellation.core.signals import HourlyRing
 from constellation.core.store import Word
-from constellation.core.table import Table
+from constellation.core.table.shard_table import Table
 from tests.batches import Pattern, delta, device_id
 
 RULES = Rules(max_devices=6, max_patterns=40, max_patterns_per_device=5, k_anonymity=2)

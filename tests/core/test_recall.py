@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.patterns import real_patterns
-from constellation.core import recall
+from constellation.core.index import recall
 from constellation.core.index.pattern import PatternIndex
-from constellation.core.recall import measure
+from constellation.core.index.recall import measure
 from constellation.core.rules import Rules
-from constellation.core.table import Table
+from constellation.core.table.shard_table import Table
 from constellation.encoding import unit
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.patterns import Slots
+    from constellation.core.rows import Slots
     from constellation.encoding import Embeddings
 
 RULES = Rules(max_devices=10, max_patterns=20_000)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.core.errors import DamagedStoreError
-from constellation.core.patterns import WordKind
 from constellation.core.recovery import check_index
+from constellation.core.rows import WordKind
+from constellation.errors import DamagedStoreError
 from constellation.storage.snapshots import Snapshots
 from tests.batches import Pattern
 from tests.conftest import running

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.core.patterns import DEVICE, GENRES, WordKind
-from constellation.core.signals import HOURS, HourlyRing, SignalTally
+from constellation.core.ingest.signals import HOURS, HourlyRing, SignalTally
+from constellation.core.rows import DEVICE, GENRES, WordKind
 from constellation.core.store import HourlyCounts, no_counts
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from constellation.core.stats import WINDOW_SECONDS, Stats
+from constellation.core.ingest.stats import WINDOW_SECONDS, Stats
 
 
 def test_latency_is_measured_over_the_last_minute() -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.aggregate import Anchors
-from constellation.core.global_state import GlobalState, Version
-from constellation.core.published import Clusters, Published, Round
-from constellation.core.trends import (
+from constellation.core.globals import GlobalState, Version
+from constellation.encoding import DIMENSION
+from constellation.federated.aggregate import Anchors
+from constellation.federated.published import Clusters, Published, Round
+from constellation.federated.trends import (
     Counts,
     Direction,
     Trend,
@@ -20,7 +21,6 @@ from constellation.core.trends import (
     trending,
     trending_since,
 )
-from constellation.encoding import DIMENSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from constellation.config import ShardConfig, load
-from constellation.transport.health import LIVENESS
+from constellation.transport.health.service import LIVENESS
 from federation.config import FederationConfig
 from tests.deploy.chart import DATABASE, POSTGRES, VARIANTS, Chart, Document, chart
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.aggregate import (
+from constellation.federated.aggregate import (
     AggregateUpdate,
     AggregateVersion,
     ClusterRows,
@@ -14,7 +14,7 @@ from constellation.core.aggregate import (
     SubjectCounts,
     WordCounts,
 )
-from constellation.core.sums import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
+from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.clustering import lloyd, local_clusters, nearest
-from constellation.core.sums import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums, Integers
-from federation.clusters import Candidates
+from constellation.federated.clustering import lloyd, local_clusters, nearest
+from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums, Integers
+from federation.merge.codebook import Candidates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

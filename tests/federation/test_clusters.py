@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.clustering import nearest
-from constellation.core.sums import SUM_ONE, WEIGHT_ONE, joined, no_sums
-from federation.clusters import (
+from constellation.federated.clustering import nearest
+from constellation.federated.fixed_point import SUM_ONE, WEIGHT_ONE, joined, no_sums
+from federation.merge.codebook import (
     Candidates,
     ClusterRules,
     Codebook,

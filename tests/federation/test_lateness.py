@@ -15,8 +15,8 @@ from constellation.v1.aggregates_pb2 import Global
 from constellation.v1.health_pb2_grpc import HealthServiceStub
 from federation.journal.record import Outcome, RoundRecord, RoundState
 from federation.journal.sqlite import open_sqlite
+from federation.merge.result import Memory
 from federation.messages import from_memory
-from federation.result import Memory
 from federation.server import serve
 from tests.federation.fleet import (
     address_of,

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation.core.errors import InvalidInputError
-from constellation.core.sums import WEIGHT_ONE
-from constellation.transport.aggregate_columns import from_update
+from constellation.errors import InvalidInputError
+from constellation.federated.fixed_point import WEIGHT_ONE
+from constellation.transport.codec.aggregates import from_update
 from constellation.v1 import aggregates_pb2 as pb
-from federation.assembly import Assembly
-from federation.merge import (
+from federation.merge.cluster_sums import (
     RefusedError,
     Sent,
     ShardAggregate,
@@ -22,15 +21,16 @@ from federation.merge import (
     merge,
     renumbered,
 )
-from federation.names import Names
-from federation.passing import chunks_of, from_aggregate, to_aggregate
+from federation.merge.terms import Names
+from federation.shards.assembly import Assembly
+from federation.shards.relay import chunks_of, from_aggregate, to_aggregate
 from tests.federation.aggregates import clusters, features, update
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
-    from constellation.core.aggregate import AggregateUpdate
+    from constellation.federated.aggregate import AggregateUpdate
 
 HOUR = 500_000
 
@@ -118,8 +118,8 @@ def histories(draw: st.DrawFn) -> list[AggregateUpdate]:
 
 
 def small_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr("constellation.transport.aggregate_columns.CLUSTERS_PER_CHUNK", rows)
-    monkeypatch.setattr("constellation.transport.aggregate_columns._HOURS_BYTES", rows * 20)
+    monkeypatch.setattr("constellation.transport.codec.aggregates.CLUSTERS_PER_CHUNK", rows)
+    monkeypatch.setattr("constellation.transport.codec.aggregates._HOURS_BYTES", rows * 20)
 
 
 @settings(max_examples=80, deadline=None)

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from constellation.config import Address, Count, Interval
-from constellation.transport.aggregate_columns import from_update
+from constellation.transport.codec.aggregates import from_update
 from constellation.v1 import aggregates_pb2, aggregates_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
 from tests.conftest import running
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from constellation.core.aggregate import AggregateUpdate
+    from constellation.federated.aggregate import AggregateUpdate
 
 
 class Lying(aggregates_pb2_grpc.AggregateServiceServicer):

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.aggregate import AggregateVersion, ShardFacts
+from constellation.federated.aggregate import AggregateVersion, ShardFacts
 from constellation.v1 import aggregates_pb2
-from federation.clusters import Codebook
-from federation.described import Gates
-from federation.hours import Cells, Hours
-from federation.merge import ShardAggregate
+from federation.merge.cluster_sums import ShardAggregate
+from federation.merge.codebook import Codebook
+from federation.merge.hourly_counts import Cells, Hours
+from federation.merge.published_clusters import Gates
+from federation.merge.result import Inputs, Memory, RoundRules, work_out
+from federation.merge.terms import Names, interned
+from federation.merge.trends import TrendRules
 from federation.messages import from_result
-from federation.names import Names, interned
-from federation.result import Inputs, Memory, RoundRules, work_out
-from federation.trends import TrendRules
 from tests.federation.aggregates import clusters, embedding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.core.aggregate import ClusterRows
     from constellation.encoding import Embeddings
-    from federation.result import Result
+    from constellation.federated.aggregate import ClusterRows
+    from federation.merge.result import Result
 
 RULES = RoundRules(
     gates=Gates(min_devices=5), trends=TrendRules(surprise=0, floor=1, min_devices=5)

@@ -9,11 +9,11 @@ import grpc
 import pytest
 
 from constellation.config import Interval
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import federation_pb2 as pb
+from federation.merge.result import Inputs, Memory, work_out
 from federation.messages import from_result
-from federation.result import Inputs, Memory, work_out
 from tests.conftest import running
 from tests.federation.fleet import (
     address_of,

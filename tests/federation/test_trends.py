@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.trends import Direction, strength
-from federation.hours import HOURS
-from federation.trends import (
+from constellation.federated.trends import Direction, strength
+from federation.merge.hourly_counts import HOURS
+from federation.merge.trends import (
     FoundTrend,
     ShardCounts,
     TrendRules,
@@ -20,7 +20,7 @@ from federation.trends import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from constellation.core.trends import Counts
+    from constellation.federated.trends import Counts
 
 TITLES = 5_000
 SHARDS = 20

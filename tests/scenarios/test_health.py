@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.config import Address, Seconds, Secret
 from constellation.server import SERVICES, serve
-from constellation.storage import migrations
-from constellation.storage.dialect import PGVECTOR
+from constellation.storage.postgres import migrations
+from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.stores import open_store
-from constellation.transport.health import LIVENESS
+from constellation.transport.health.service import LIVENESS
 from constellation.transport.listener import STANDARD
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own

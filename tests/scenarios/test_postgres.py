@@ -12,10 +12,10 @@ import grpc
 import psycopg
 import pytest
 
-from constellation.core.deltas import Verdict
-from constellation.core.patterns import WordKind
-from constellation.storage import migrations
-from constellation.storage.dialect import PGVECTOR
+from constellation.core.ingest.deltas import Verdict
+from constellation.core.rows import WordKind
+from constellation.storage.postgres import migrations
+from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.v1 import health_pb2 as health
 from constellation.v1 import health_pb2_grpc, shard_pb2, shard_pb2_grpc
 from tests.batches import Pattern, embedding

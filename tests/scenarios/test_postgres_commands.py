@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from constellation.storage import migrations
-from constellation.storage.dialect import PGVECTOR
+from constellation.storage.postgres import migrations
+from constellation.storage.postgres.dialect import PGVECTOR
 from tests.batches import Pattern
 from tests.conftest import running
 from tests.scenarios.processes import run, serving

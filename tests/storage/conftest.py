@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from constellation.storage.dialect import PGVECTOR, RUVECTOR
 from constellation.storage.memory import MemoryPatternStore
-from constellation.storage.migrations import migrate
-from constellation.storage.postgres import open_postgres
-from constellation.storage.postgres_pool import PostgresSettings
-from constellation.storage.sqlite import SqlitePatternStore, open_sqlite
+from constellation.storage.postgres.dialect import PGVECTOR, RUVECTOR
+from constellation.storage.postgres.migrations import migrate
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
+from constellation.storage.sqlite.store import SqlitePatternStore, open_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

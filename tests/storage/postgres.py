@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from constellation.storage.postgres import PostgresPatternStore, open_postgres
-from constellation.storage.postgres_pool import PostgresSettings
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import PostgresPatternStore, open_postgres
 from tests.eventually import eventually
 from tests.proxy import Proxy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from constellation.core.patterns import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.core.store import Changes, Content, HourlyCounts, StoreReader, Totals
 
 

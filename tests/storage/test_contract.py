@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.core.errors import FencedError, StoreFailedError
-from constellation.core.patterns import WordKind
+from constellation.core.rows import WordKind
 from constellation.core.store import (
     Changes,
     HourlyCounts,
@@ -15,6 +14,7 @@ from constellation.core.store import (
     Totals,
     Word,
 )
+from constellation.errors import FencedError, StoreFailedError
 from tests.storage.samples import (
     content,
     device_rows,

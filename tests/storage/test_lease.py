@@ -8,11 +8,11 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from constellation.core.errors import (
+from constellation.errors import (
     FencedError,
     NotReadyError,
 )
-from constellation.storage.postgres import open_postgres
+from constellation.storage.postgres.store import open_postgres
 from tests.eventually import eventually, once_ready
 from tests.proxy import LostCommit
 from tests.storage.postgres import behind_proxy, run, settings, until_waiting

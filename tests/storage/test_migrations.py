@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from constellation.core.errors import (
+from constellation.core.rows import WordKind
+from constellation.core.store import Changes, Totals
+from constellation.errors import (
     ConfigError,
     ConstellationError,
 )
-from constellation.core.patterns import WordKind
-from constellation.core.store import Changes, Totals
-from constellation.storage import migrations
-from constellation.storage.dialect import PGVECTOR
-from constellation.storage.postgres import open_postgres
+from constellation.storage.postgres import migrations
+from constellation.storage.postgres.dialect import PGVECTOR
+from constellation.storage.postgres.store import open_postgres
 from tests.storage.postgres import run, settings
 from tests.storage.samples import hourly
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from constellation.core.errors import FencedError
-from constellation.storage.postgres import open_postgres
-from constellation.storage.postgres_pool import PostgresSettings
+from constellation.errors import FencedError
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
 from tests.eventually import eventually
 from tests.storage.samples import content, patterns_at, patterns_in, slots
 

@@ -13,16 +13,16 @@ import numpy as np
 import psycopg
 import pytest
 
-from constellation.core.errors import (
+from constellation.core.store import Changes, StoredGlobal, Totals
+from constellation.errors import (
     NotReadyError,
     OutcomeUnknownError,
     StoreFailedError,
 )
-from constellation.core.store import Changes, StoredGlobal, Totals
-from constellation.storage import migrations
-from constellation.storage.dialect import PGVECTOR
-from constellation.storage.postgres import open_postgres, open_snapshot
-from constellation.storage.postgres_pool import cut
+from constellation.storage.postgres import migrations
+from constellation.storage.postgres.dialect import PGVECTOR
+from constellation.storage.postgres.pool import cut
+from constellation.storage.postgres.store import open_postgres, open_snapshot
 from tests.eventually import once_ready
 from tests.proxy import LostCommit
 from tests.storage.postgres import behind_proxy, run, settings, until_waiting

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from constellation.core.errors import (
+from constellation.core.rows import WordKind
+from constellation.core.store import Changes, StoredGlobal, Totals
+from constellation.errors import (
     ConfigError,
     DamagedStoreError,
     NotReadyError,
     StoreFailedError,
     StoreInUseError,
 )
-from constellation.core.patterns import WordKind
-from constellation.core.store import Changes, StoredGlobal, Totals
-from constellation.storage.sqlite import SqlitePatternStore, open_sqlite
+from constellation.storage.sqlite.store import SqlitePatternStore, open_sqlite
 from tests.storage.samples import content, hourly, patterns_at, patterns_in, slots
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ FRAME = 24 + PAGE
 OPEN = """
 import asyncio, sys
 from pathlib import Path
-from constellation.storage.sqlite import open_sqlite
+from constellation.storage.sqlite.store import open_sqlite
 async def main():
     async with open_sqlite(Path(sys.argv[1])):
         pass
@@ -42,8 +42,8 @@ COMMIT_FOREVER = """
 import asyncio, sys
 from pathlib import Path
 import numpy as np
-from constellation.storage.sqlite import open_sqlite
-from constellation.core.patterns import PATTERN
+from constellation.storage.sqlite.store import open_sqlite
+from constellation.core.rows import PATTERN
 from constellation.core.store import Changes, Totals
 def rows(lsn):
     rows = np.frombuffer(np.random.default_rng(lsn).bytes(40 * PATTERN.itemsize), PATTERN).copy()

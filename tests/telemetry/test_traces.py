@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from constellation.core.errors import ConfigError
+from constellation.errors import ConfigError
 from constellation.telemetry.traces import traces_exported
 from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub

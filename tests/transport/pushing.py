@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from constellation.core.inbox import Entry
+from constellation.core.ingest.inbox import Entry
 from tests.batches import Pattern, delta
 
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import SpanContext
 
-    from constellation.core.deltas import Receipt
-    from constellation.core.errors import ConstellationError
+    from constellation.core.ingest.deltas import Receipt
     from constellation.core.shard import ShardManager
+    from constellation.errors import ConstellationError
 
 
 class Waiting:

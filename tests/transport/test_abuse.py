@@ -10,9 +10,9 @@ import grpc
 import numpy as np
 import pytest
 
-from constellation.core.errors import StoreFailedError
-from constellation.core.patterns import WordKind
-from constellation.core.signals import HOURS
+from constellation.core.ingest.signals import HOURS
+from constellation.core.rows import WordKind
+from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.stores import open_store
 from constellation.v1 import patterns_pb2 as patterns

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.config import Count
 from constellation.server import SERVICES
-from constellation.transport.globals import to_global
+from constellation.transport.codec.globals import to_global
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own

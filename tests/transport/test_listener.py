@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from constellation.server import SERVICES
-from constellation.transport.calls import Calls
-from constellation.transport.health import Health
+from constellation.transport.calls.counters import Calls
+from constellation.transport.health.service import Health
 from constellation.transport.listener import STANDARD, Front, listening
-from constellation.transport.process import ProcessServicer
+from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import shard_pb2, sync_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub

@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
-from constellation.transport.probes import MAX_WATCHERS
+from constellation.transport.health.probes import MAX_WATCHERS
 from tests.conftest import running
 from tests.transport.deaf import deaf_call
 

@@ -17,11 +17,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from constellation.config import Address
-from constellation.core.deltas import Verdict
-from constellation.core.errors import ConfigError, NotReadyError
-from constellation.transport.rest_errors import HTTP_STATUSES
-from constellation.transport.rest_listener import rest_served
-from constellation.transport.rest_request import MAX_BODY_BYTES
+from constellation.core.ingest.deltas import Verdict
+from constellation.errors import ConfigError, NotReadyError
+from constellation.transport.rest.errors import HTTP_STATUSES
+from constellation.transport.rest.listener import rest_served
+from constellation.transport.rest.request import MAX_BODY_BYTES
 from tests.batches import device_id, embedding
 from tests.conftest import running
 from tests.eventually import eventually
@@ -188,7 +188,7 @@ async def test_readiness_is_503_while_the_store_is_away(
     async def away() -> None:
         raise NotReadyError("unplugged")
 
-    monkeypatch.setattr("constellation.transport.health.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("constellation.transport.health.service.PROBE_SECONDS", 0.01)
     monkeypatch.setattr(shard.manager.store, "probe", away)
     async with client(shard) as rest:
 

@@ -18,9 +18,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
-from constellation.transport.rest import rest_app
-from constellation.transport.rest_errors import HTTP_STATUSES, failed
-from constellation.transport.rest_request import MAX_BODY_BYTES
+from constellation.transport.rest.app import rest_app
+from constellation.transport.rest.errors import HTTP_STATUSES, failed
+from constellation.transport.rest.request import MAX_BODY_BYTES
 from tests.batches import device_id
 from tests.conftest import running
 from tests.federation.fleet import address_of

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation.core.cursors import Cursor
-from constellation.core.deltas import Verdict
-from constellation.core.identity import Identity
+from constellation.core.ingest.cursors import Cursor
+from constellation.core.ingest.deltas import Verdict
 from constellation.core.recovery import recover
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
+from constellation.core.table.ownership import Identity
 from constellation.storage.memory import MemoryPatternStore
-from constellation.transport.calls import Calls
-from constellation.transport.limits import Limits
-from constellation.transport.outgoing import Outgoing
-from constellation.transport.session import Session
-from constellation.transport.streams import OpenStreams
-from constellation.transport.sync import SyncServicer
+from constellation.transport.calls.counters import Calls
+from constellation.transport.sync.limits import Limits
+from constellation.transport.sync.outgoing import Outgoing
+from constellation.transport.sync.service import SyncServicer
+from constellation.transport.sync.session import Session
+from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from tests.batches import Pattern, device_id

@@ -10,11 +10,11 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from constellation.core import errors
-from constellation.core.errors import ConstellationError, InvalidInputError, NotOwnerError
-from constellation.transport.interceptor import MethodInterceptor
+from constellation import errors
+from constellation.errors import ConstellationError, InvalidInputError, NotOwnerError
+from constellation.transport.calls.interceptor import MethodInterceptor
+from constellation.transport.calls.status import STATUSES, cause_of, details_of, guarded
 from constellation.transport.listener import OPTIONS
-from constellation.transport.status import STATUSES, cause_of, details_of, guarded
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 from tests.devices import reason_in, reason_of

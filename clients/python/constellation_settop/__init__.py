@@ -1,8 +1,5 @@
 """The set-top SDK of Constellation: learn on the device, share patterns, recommend offline."""
 
-from constellation_settop.brain import Brain
-from constellation_settop.catalogue import Catalogue
-from constellation_settop.database import Durability
 from constellation_settop.device import Device, DeviceSettings
 from constellation_settop.errors import (
     CredentialError,
@@ -11,12 +8,16 @@ from constellation_settop.errors import (
     UnreachableError,
     WrongCallError,
 )
-from constellation_settop.journal import AckedDelta, SharedValue, replay
-from constellation_settop.learning import LearningSettings
-from constellation_settop.outbox import Outbox
-from constellation_settop.ranking import Choice, Weights
-from constellation_settop.settings import SyncSettings
-from constellation_settop.state import (
+from constellation_settop.network.settings import SyncSettings
+from constellation_settop.network.sync import Sync, sync_once
+from constellation_settop.recommending.brain import Brain
+from constellation_settop.recommending.catalogue import Catalogue
+from constellation_settop.recommending.learning import LearningSettings
+from constellation_settop.recommending.ranking import Choice, Weights
+from constellation_settop.storage.database import Durability
+from constellation_settop.storage.journal import AckedDelta, SharedValue, replay
+from constellation_settop.storage.outbox import Outbox
+from constellation_settop.values import (
     Changes,
     ContentType,
     Context,
@@ -27,7 +28,6 @@ from constellation_settop.state import (
     TimeOfDay,
     View,
 )
-from constellation_settop.sync import Sync, sync_once
 
 __all__ = [
     "AckedDelta",

@@ -10,7 +10,7 @@ import numpy as np
 
 from constellation.encoding import ID_BYTES, Encoding, decode, encode
 from constellation.v1 import patterns_pb2 as pb
-from constellation_settop.state import (
+from constellation_settop.values import (
     Cluster,
     ContentType,
     DayType,

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from constellation_settop.brain import Brain
-from constellation_settop.database import Durability
 from constellation_settop.errors import StorageError
-from constellation_settop.learning import LearningSettings
-from constellation_settop.outbox import Outbox
-from constellation_settop.ranking import Choice, Weights
-from constellation_settop.settings import SyncSettings
-from constellation_settop.sync import Sync
+from constellation_settop.network.settings import SyncSettings
+from constellation_settop.network.sync import Sync
+from constellation_settop.recommending.brain import Brain
+from constellation_settop.recommending.learning import LearningSettings
+from constellation_settop.recommending.ranking import Choice, Weights
+from constellation_settop.storage.database import Durability
+from constellation_settop.storage.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from constellation_settop.catalogue import Catalogue
-    from constellation_settop.state import Context, View
+    from constellation_settop.recommending.catalogue import Catalogue
+    from constellation_settop.values import Context, View
 
 log = logging.getLogger("constellation_settop")
 

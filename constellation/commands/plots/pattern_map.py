@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.commands.columns import Row
+    from constellation.cli.columns import Row
     from constellation.encoding import Embeddings
 
 _WIDTH: Final = 960

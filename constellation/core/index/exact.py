@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.engine import faiss
-from constellation.core.patterns import reserve
+from constellation.core.index.faiss import faiss
+from constellation.core.rows import reserve
 from constellation.encoding import DIMENSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from constellation.core.patterns import Slots
+    from constellation.core.rows import Slots
     from constellation.encoding import Embeddings
 
 

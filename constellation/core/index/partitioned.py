@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from constellation.core.engine import faiss
+from constellation.core.index.faiss import faiss
 from constellation.encoding import DIMENSION
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.patterns import Slots
+    from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
 CANDIDATES = 500

@@ -15,7 +15,7 @@ from constellation.core.index.training import BLOCK, outgrown, train, vectors_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from constellation.core.patterns import Slots
+    from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
 _Change = tuple["Slots", "Slots", "Codes"]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.engine import faiss
+from constellation.core.index.faiss import faiss
 from constellation.core.index.partitioned import PartitionedRows
 from constellation.encoding import DIMENSION, unit_scales
 
 if TYPE_CHECKING:
-    from constellation.core.patterns import Slots
+    from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
 BLOCK = 4096

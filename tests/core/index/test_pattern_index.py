@@ -10,11 +10,11 @@ import pytest
 
 from benchmarks.patterns import real_patterns
 from constellation.core.index.pattern import PatternIndex
-from constellation.core.patterns import PATTERN
+from constellation.core.rows import PATTERN
 from constellation.encoding import unit
 
 if TYPE_CHECKING:
-    from constellation.core.patterns import PatternRows, Slots
+    from constellation.core.rows import PatternRows, Slots
     from constellation.encoding import Codes, Embeddings
 
 NONE = np.empty(0, dtype=np.int64)

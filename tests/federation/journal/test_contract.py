@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from constellation.core.errors import NotReadyError
+from constellation.errors import NotReadyError
 from federation.journal.record import (
     KEPT_ROUNDS,
     MAX_RESULT_BYTES,

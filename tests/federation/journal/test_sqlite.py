@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from constellation.core.errors import (
+from constellation.errors import (
     ConfigError,
     DamagedStoreError,
     NotReadyError,

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from constellation.core.errors import (
+from constellation.errors import (
     ConfigError,
     DamagedStoreError,
     FencedError,

@@ -1,0 +1,1 @@
+"""Keeping a device and its shard in step."""

@@ -1,0 +1,1 @@
+"""Learning from views and recommending content, on the device alone."""

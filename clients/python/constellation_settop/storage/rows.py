@@ -1,0 +1,157 @@
+"""Own patterns, the global state and what was watched, as rows of the device's file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from constellation.v1 import patterns_pb2 as pb
+from constellation_settop.columns import (
+    from_patterns,
+    from_trend,
+    split_ids,
+    to_patterns,
+    to_trend,
+)
+from constellation_settop.values import (
+    Changes,
+    Cluster,
+    GlobalState,
+    Learned,
+    Pattern,
+    Similar,
+    Subject,
+    Version,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+MAX_WATCHED: Final = 20_000
+
+
+def _to_pattern(columns: bytes) -> Pattern:
+    return to_patterns(pb.PatternColumns.FromString(columns))[0]
+
+
+def read_learned(connection: sqlite3.Connection) -> list[Learned]:
+    rows = connection.execute("SELECT columns, memory FROM patterns ORDER BY rowid")
+    return [Learned(_to_pattern(columns), memory) for columns, memory in rows]
+
+
+def read_shared(connection: sqlite3.Connection) -> dict[bytes, Pattern]:
+    """Return the patterns the shard holds, or will once the pending deltas are applied."""
+    rows = connection.execute("SELECT columns FROM patterns WHERE shared_seq>0 ORDER BY rowid")
+    patterns = [_to_pattern(columns) for (columns,) in rows]
+    return {pattern.pattern_id: pattern for pattern in patterns}
+
+
+def write_learned(
+    connection: sqlite3.Connection, changes: Changes, quality_threshold: float, seq: int
+) -> None:
+    """Write what was learned, shared from delta `seq` on; call it inside a transaction."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO patterns VALUES(?,?,?,?)",
+        [
+            (
+                learned.pattern.pattern_id,
+                from_patterns([learned.pattern]).SerializeToString(),
+                learned.memory,
+                seq if learned.pattern.success_rate >= quality_threshold else 0,
+            )
+            for learned in changes.learned
+        ],
+    )
+    gone = [(pattern_id,) for pattern_id in changes.forgotten]
+    connection.executemany("DELETE FROM patterns WHERE pattern_id=?", gone)
+    watched = [(content_id,) for content_id in changes.watched]
+    connection.executemany("INSERT OR IGNORE INTO watched VALUES(?)", watched)
+
+
+def unshare(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
+    """Remember that the shard lacks these, unless a delta after `seq` brings them again."""
+    connection.executemany(
+        "UPDATE patterns SET shared_seq=0 WHERE pattern_id=? AND shared_seq<=?",
+        [(pattern_id, seq) for pattern_id in split_ids(ids)],
+    )
+
+
+def read_watched(connection: sqlite3.Connection) -> Sequence[str]:
+    """Return the newest MAX_WATCHED contents, and forget the others."""
+    oldest = "SELECT max(rowid) - ? FROM watched"
+    connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED,))  # noqa: S608  # a constant
+    return [row[0] for row in connection.execute("SELECT content_id FROM watched ORDER BY rowid")]
+
+
+def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState:
+    similar = {}
+    for columns, similarity in connection.execute("SELECT columns, similarity FROM similar"):
+        pattern = _to_pattern(columns)
+        similar[pattern.pattern_id] = Similar(pattern, similarity)
+    trends = {}
+    for (message,) in connection.execute("SELECT message FROM trends"):
+        trend = to_trend(pb.Trend.FromString(message))
+        trends[trend.subject] = trend
+    clusters = {}
+    for columns, devices in connection.execute("SELECT columns, devices FROM clusters"):
+        pattern = _to_pattern(columns)
+        clusters[pattern.pattern_id] = Cluster(pattern, devices)
+    return GlobalState(version, similar, trends, clusters)
+
+
+def write_global(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
+    """Write what differs between two states; call it inside a transaction."""
+    _write_similar(connection, before, after)
+    _write_trends(connection, before, after)
+    _write_clusters(connection, before, after)
+
+
+def _write_similar(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
+    connection.executemany(
+        "DELETE FROM similar WHERE pattern_id=?",
+        [(pattern_id,) for pattern_id in before.similar if pattern_id not in after.similar],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO similar VALUES(?,?,?)",
+        [
+            (key, similar.similarity, from_patterns([similar.pattern]).SerializeToString())
+            for key, similar in after.similar.items()
+            if before.similar.get(key) is not similar
+        ],
+    )
+
+
+def _write_trends(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
+    connection.executemany(
+        "DELETE FROM trends WHERE name=? AND is_genre=?",
+        [_key(subject) for subject in before.trends if subject not in after.trends],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO trends VALUES(?,?,?)",
+        [
+            (*_key(subject), from_trend(trend).SerializeToString())
+            for subject, trend in after.trends.items()
+            if before.trends.get(subject) is not trend
+        ],
+    )
+
+
+def _write_clusters(
+    connection: sqlite3.Connection, before: GlobalState, after: GlobalState
+) -> None:
+    connection.executemany(
+        "DELETE FROM clusters WHERE cluster_id=?",
+        [(cluster_id,) for cluster_id in before.clusters if cluster_id not in after.clusters],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO clusters VALUES(?,?,?)",
+        [
+            (key, cluster.devices, from_patterns([cluster.pattern]).SerializeToString())
+            for key, cluster in after.clusters.items()
+            if before.clusters.get(key) is not cluster
+        ],
+    )
+
+
+def _key(subject: Subject) -> tuple[str, bool]:
+    return subject.name, subject.is_genre

@@ -1,0 +1,1 @@
+"""What the commands of both programs share: flags, tables, errors and exit codes."""

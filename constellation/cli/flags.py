@@ -1,0 +1,136 @@
+"""Flags: which processes a command asks, and how it reaches them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import ASKED_WRONGLY
+from constellation.cli.parsing import add_json, completes_files, number_from
+from constellation.config import PARSERS, Address
+from constellation.transport.listener import local_address
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+_TIMEOUT_SECONDS: Final = 10.0
+_MAX_TIMEOUT_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How processes are reached."""
+
+    timeout_seconds: float
+    credentials: grpc.ChannelCredentials | None
+    server_name: str | None
+
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """Return a channel; nothing is connected until the first call."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(address)
+        named = [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
+        return grpc.aio.secure_channel(address, self.credentials, options=named)
+
+
+def add_flags(parser: ArgumentParser, *, several: bool = False, fleet: bool = False) -> None:
+    """Add what every command knows that talks to a process.
+
+    GRPC_ADDR says where this machine's own process is. An operator asks others, too: --address is
+    the one flag that says what a variable says.
+    """
+    whom = parser.add_argument_group("whom to ask, and how")
+    again = "; may be given again, or hold several, separated by commas" if several else ""
+    whom.add_argument(
+        "--address",
+        action="extend" if several else "store",
+        type=_addresses if several else _address,
+        metavar="HOST:PORT",
+        help=f"where the process serves gRPC (default: GRPC_ADDR of the environment){again}",
+    )
+    if fleet:
+        whom.add_argument(
+            "--all", action="store_true", help="ask every shard of the shard map (SHARD_MAP)"
+        )
+    whom.add_argument("--tls", action="store_true", help="encrypt; the next four imply it")
+    completes_files(
+        whom.add_argument(
+            "--ca",
+            type=Path,
+            metavar="FILE",
+            help="who may sign the server's certificate, PEM (default: whom the system trusts)",
+        )
+    )
+    completes_files(
+        whom.add_argument(
+            "--cert", type=Path, metavar="FILE", help="certificate of this client, PEM"
+        )
+    )
+    completes_files(
+        whom.add_argument("--key", type=Path, metavar="FILE", help="private key of --cert, PEM")
+    )
+    whom.add_argument("--server-name", metavar="NAME", help="name in the server's certificate")
+    whom.add_argument(
+        "--timeout",
+        type=number_from(0.001, _MAX_TIMEOUT_SECONDS),
+        metavar="SECONDS",
+        help=f"how long an answer may take (default: {_TIMEOUT_SECONDS:g})",
+    )
+    add_json(parser)
+
+
+def reach_of(options: Namespace) -> Reach:
+    """Return how to reach processes. Raises CommandError for files that cannot be read."""
+    if bool(options.cert) != bool(options.key):
+        raise CommandError("--cert and --key belong together: give both", ASKED_WRONGLY)
+    tls = options.tls or options.ca or options.cert or options.server_name
+    credentials = None
+    if tls:
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=_bytes_of("--ca", options.ca),
+            private_key=_bytes_of("--key", options.key),
+            certificate_chain=_bytes_of("--cert", options.cert),
+        )
+    return Reach(options.timeout or _TIMEOUT_SECONDS, credentials, options.server_name)
+
+
+def addresses_of(options: Namespace, grpc_addr: Address) -> Sequence[str]:
+    """Return the addresses on the command line, each once; this machine's own without any."""
+    if options.address:
+        given = [options.address] if isinstance(options.address, str) else options.address
+        return list(dict.fromkeys(given))
+    port = grpc_addr.rpartition(":")[2]
+    if not int(port):
+        raise CommandError(
+            f"GRPC_ADDR is {grpc_addr}: port 0 says nothing of where the process is; "
+            "give --address HOST:PORT",
+            ASKED_WRONGLY,
+        )
+    return [local_address(grpc_addr, int(port))]
+
+
+def _address(text: str) -> str:
+    try:
+        address: str = PARSERS[Address](text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return address
+
+
+def _addresses(text: str) -> list[str]:
+    return [_address(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _bytes_of(flag: str, path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{flag} {path}: {error.strerror}", ASKED_WRONGLY) from None

@@ -1,0 +1,37 @@
+"""Titles: what contents are called, looked up in a shard's catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from constellation.v1 import shard_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from constellation.cli.remote import Remote
+
+_AT_ONCE: Final = 32
+
+
+async def look_up(remote: Remote, content_ids: Iterable[str]) -> Mapping[str, shard_pb2.Content]:
+    """Return the contents that the catalogue holds, by id."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def get(content_id: str) -> shard_pb2.GetContentResponse | None:
+        async with turn:
+            return await remote.find(
+                remote.shard.GetContent, shard_pb2.GetContentRequest(content_id=content_id)
+            )
+
+    found = await asyncio.gather(*(get(each) for each in dict.fromkeys(content_ids)))
+    return {answer.content.content_id: answer.content for answer in found if answer is not None}
+
+
+def title_of(content_id: str, contents: Mapping[str, shard_pb2.Content]) -> str:
+    """Return a title and its year; the id of what has none."""
+    content = contents.get(content_id)
+    if content is None or not content.title:
+        return content_id
+    return f"{content.title} ({content.year})" if content.year else content.title

@@ -1,0 +1,1 @@
+"""The sums that a shard keeps for its federation."""

@@ -1,0 +1,127 @@
+"""What a pattern adds to the sums of its cluster: bounded for each device, and exact integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.federated.fixed_point import (
+    DAY_TYPES,
+    SUM_ONE,
+    TIMES_OF_DAY,
+    WEIGHT_ONE,
+    ClusterSums,
+    Integers,
+    no_sums,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.core.rows import PatternRows
+    from constellation.encoding import Codes
+
+SAMPLE_CAP: Final = 16
+"""Samples that count: what is beyond is a device's own claim."""
+_LEAST: Final = 2**10
+"""What every pattern claims, so that none weighs nothing, however often claims are halved."""
+_LIFT: Final = SUM_ONE // WEIGHT_ONE
+_BLOCK: Final = 4096
+"""Rows added together: their sums stay below 2**50."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """How the weights of some patterns change, row by row."""
+
+    rows: PatternRows
+    clusters: Integers
+    """Which row of the sums each belongs to."""
+    before: Integers
+    """In units of 1 / WEIGHT_ONE; 0 for a pattern that was not counted."""
+    after: Integers
+    """Likewise; 0 for one that is not counted any more."""
+
+
+def claims(success_rates: NDArray[np.float32], sample_counts: NDArray[np.uint32]) -> Integers:
+    """Return success_rate x min(sample_count, SAMPLE_CAP) / SAMPLE_CAP, in 1 / WEIGHT_ONE.
+
+    It is at least _LEAST.
+    """
+    evidence = np.minimum(sample_counts, SAMPLE_CAP) * (WEIGHT_ONE / SAMPLE_CAP)
+    claimed = np.rint(success_rates.astype(np.float64) * evidence).astype(np.int64)
+    return np.maximum(claimed, _LEAST)
+
+
+def bounded(claimed: Integers, owners: Integers, devices: int) -> Integers:
+    """Return weights of which no device has more than 1 in all; `owners` are from 0 to `devices`.
+
+    A device's claims are halved until their sum is at most 1, which makes the sum of their squares
+    at most 1 as well, however they fall into clusters. Halving, rather than dividing by the sum,
+    leaves the weights of a device's other patterns alone at nearly every change.
+    """
+    totals = np.bincount(owners, claimed.astype(np.float64), minlength=devices)
+    mantissas, exponents = np.frexp(totals / WEIGHT_ONE)
+    halvings = np.maximum(exponents - (mantissas == 0.5), 0)  # noqa: PLR2004 - a power of two
+    weights: Integers = claimed >> halvings[owners]
+    return weights
+
+
+def norms_of(codes: Codes) -> NDArray[np.float64]:
+    """Return the norm of stored codes, shape (n,), at least 1; summed in integers."""
+    wide = codes.astype(np.int32)
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide).astype(np.float64))
+    return np.maximum(norms, 1)
+
+
+def scaled(weights: Integers, norms: NDArray[np.float64]) -> Integers:
+    """Return what stored codes are multiplied by, so that weight x embedding is whole numbers.
+
+    Shape (n,). Each step is rounded as IEEE 754 says, so every machine gets the same bits.
+    """
+    factors: Integers = np.rint(weights * _LIFT / norms).astype(np.int64)
+    return factors
+
+
+def add(features: ClusterSums, terms: Terms) -> None:
+    """Bring sums from before to after, in place; `devices` are the caller's business."""
+    rows, clusters = terms.rows, terms.clusters
+    change = terms.after - terms.before
+    rates = rows["success_rate"].astype(np.float64)
+    successes = np.rint(terms.after * rates) - np.rint(terms.before * rates)
+    np.add.at(features.weights, clusters, change)
+    np.add.at(features.successes, clusters, successes.astype(np.int64))
+    day_types = rows["day_type"].astype(np.int64) + TIMES_OF_DAY
+    content_types = rows["content_type"].astype(np.int64) + TIMES_OF_DAY + DAY_TYPES
+    for columns in (rows["time_of_day"].astype(np.int64), day_types, content_types):
+        np.add.at(features.contexts, (clusters, columns), change)
+    norms = norms_of(rows["codes"])
+    factors = scaled(terms.after, norms) - scaled(terms.before, norms)
+    order = np.argsort(clusters, kind="stable")
+    for start in range(0, len(order), _BLOCK):
+        block = order[start : start + _BLOCK]
+        _add_sums(features.sums, clusters[block], rows["codes"][block], factors[block])
+
+
+def summed(terms: Terms, count: int) -> ClusterSums:
+    """Return the sums of `count` clusters, without their devices."""
+    features = no_sums(count)
+    add(features, terms)
+    return features
+
+
+def _add_sums(sums: Integers, clusters: Integers, codes: Codes, factors: Integers) -> None:
+    """Add factor x codes to the rows of ascending clusters.
+
+    A product for each cluster: float64 is exact here, because no sum of a block reaches 2**53, and
+    BLAS takes a quarter of the time that np.add.reduceat takes.
+    """
+    starts = np.flatnonzero(np.diff(clusters, prepend=-1))
+    wide, weights = codes.astype(np.float64), factors.astype(np.float64)
+    totals = np.empty((len(starts), codes.shape[1]))
+    for row, (start, end) in enumerate(pairwise([*starts.tolist(), len(clusters)])):
+        np.dot(weights[start:end], wide[start:end], out=totals[row])
+    sums[clusters[starts]] += totals.astype(np.int64)

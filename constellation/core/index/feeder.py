@@ -1,0 +1,120 @@
+"""IndexFeeder: brings committed changes into the index, beside the commits and in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import structlog
+
+from constellation.encoding import DIMENSION, Codes
+
+if TYPE_CHECKING:
+    from constellation.core.index.pattern import PatternIndex
+    from constellation.core.ingest.resolve import PatternChange
+    from constellation.core.rows import Slots
+
+log = structlog.get_logger(__name__)
+
+FEED_SECONDS: Final = 0.05
+"""Pause between two changes of the index: what one costs beside its rows is shared by more."""
+MAX_PENDING_ROWS: Final = 20_000
+"""Changes that may wait for the index before commits wait too."""
+
+
+class IndexFeeder:
+    """Gathers changes while the index takes the last ones in; retrains it when that is due."""
+
+    def __init__(self, index: PatternIndex, lsn: int) -> None:
+        self.lsn = lsn
+        """Every commit up to here is in the index."""
+        self.shareable = len(index)
+        """Patterns that belong in the index once it has caught up: counted from the commits."""
+        self._index = index
+        self._pending: list[PatternChange] = []
+        self._pending_lsn = lsn
+        self._pending_rows = 0
+        self._waiting_since: float | None = None
+        """Monotonic time since which the oldest pending change waits ..."""
+        self._feeding_since: float | None = None
+        """... and the oldest that the index is taking in."""
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
+
+    async def add(self, change: PatternChange, lsn: int) -> None:
+        """Take in one commit's change; waits while too many are pending."""
+        await self._room.wait()
+        self._pending.append(change)
+        self._pending_lsn = lsn
+        self.shareable += len(change.indexed) - len(change.unindexed)
+        self._pending_rows += len(change.unindexed) + len(change.indexed)
+        self._caught_up.clear()
+        self._arrived.set()
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
+        if self._pending_rows > MAX_PENDING_ROWS:
+            self._room.clear()
+
+    def behind_seconds(self, now: float) -> float:
+        """Return for how long the index has not been where the store is."""
+        since = self._waiting_since if self._feeding_since is None else self._feeding_since
+        return 0.0 if since is None else now - since
+
+    async def caught_up(self) -> None:
+        """Return once everything added is in the index."""
+        await self._caught_up.wait()
+
+    async def feed_forever(self) -> None:
+        """Bring what is pending into the index. Runs until cancelled."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            pending, self._pending = self._pending, []
+            self._feeding_since, self._waiting_since = self._waiting_since, None
+            lsn, self._pending_rows = self._pending_lsn, 0
+            self._room.set()
+            removed, added, codes = merged(pending)
+            if len(removed) or len(added):
+                await asyncio.to_thread(self._index.apply, removed, added, codes)
+            self.lsn = lsn
+            self._feeding_since = None
+            if not self._pending:
+                self._caught_up.set()
+            await asyncio.sleep(FEED_SECONDS)
+
+    async def rebuild_forever(self, check_seconds: float) -> None:
+        """Retrain the index beside the searches whenever that is due. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(check_seconds)
+            if await asyncio.to_thread(self._index.due):
+                started = asyncio.get_running_loop().time()
+                await asyncio.to_thread(self._index.rebuild)
+                seconds = asyncio.get_running_loop().time() - started
+                log.info(
+                    "index_rebuilt",
+                    kind=self._index.kind,
+                    patterns=len(self._index),
+                    seconds=round(seconds, 3),
+                )
+
+
+def merged(changes: list[PatternChange]) -> tuple[Slots, Slots, Codes]:
+    """Return one change with the effect of several in their order: the last word on a slot."""
+    slots = [part for change in changes for part in (change.unindexed, change.indexed)]
+    is_added = [
+        part
+        for change in changes
+        for part in (np.zeros(len(change.unindexed), bool), np.ones(len(change.indexed), bool))
+    ]
+    all_slots, all_added = np.concatenate(slots), np.concatenate(is_added)
+    codes = np.concatenate([np.empty((0, DIMENSION), np.int8), *(c.indexed_codes for c in changes)])
+    _, backwards = np.unique(all_slots[::-1], return_index=True)
+    last = len(all_slots) - 1 - backwards
+    entering = last[all_added[last]]
+    code_rows = np.cumsum(all_added) - 1
+    return all_slots[last[~all_added[last]]], all_slots[entering], codes[code_rows[entering]]

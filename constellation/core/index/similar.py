@@ -1,0 +1,188 @@
+"""Similar patterns: a device's taste becomes queries, searched in micro-batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.ingest.resolve import is_shared
+from constellation.encoding import ID_BYTES, Embeddings, unit
+from constellation.histogram import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.index.pattern import PatternIndex
+    from constellation.core.rows import PatternRows, Slots
+    from constellation.core.rules import Rules
+    from constellation.core.table.shard_table import Table
+
+TASTE_QUERIES: Final = 8
+"""A device's strongest patterns, each its own query: several tastes are not one average."""
+_EVIDENCE_CAP: Final = 16
+_BATCH_QUERIES: Final = 64
+"""Queries in one call of the index."""
+_BATCH_LIMIT: Final = 1024
+_SAMPLE_MARGIN: Final = 4
+"""Rows looked at for each that a sample returns."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Patterns near some queries, nearest first."""
+
+    rows: PatternRows
+    """Copies, as they were when found, without contents and genres that must not be shown."""
+    similarities: NDArray[np.float32]
+    """Cosine with the nearest of the queries."""
+    pseudonyms: Sequence[bytes]
+    """16 bytes each: names one revision of one pattern, not its owner."""
+
+    def only(self, places: Sequence[int]) -> Found:
+        """Return some of the patterns."""
+        chosen = np.array(places, np.int64)
+        return Found(
+            self.rows[chosen], self.similarities[chosen], [self.pseudonyms[p] for p in places]
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    queries: Embeddings
+    limit: int
+    answer: asyncio.Future[tuple[NDArray[np.float32], Slots]]
+
+
+class SimilarSearch:
+    """Searches for whoever asks; requests that wait together are one call of the index."""
+
+    def __init__(self, table: Table, index: PatternIndex, rules: Rules, secret: bytes) -> None:
+        self._table = table
+        self._index = index
+        self._rules = rules
+        self._secret = secret
+        self._waiting: deque[_Request] = deque()
+        self._arrived = asyncio.Event()
+        self.search_seconds = Histogram()
+        """Micro-batches: one call of the index each."""
+
+    def taste(self, device: int) -> Embeddings:
+        """Return a device's strongest patterns: success times evidence, evidence capped."""
+        rows = self._table.patterns[self._own(device)]
+        weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
+        strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
+        return unit(rows["codes"][strongest])
+
+    async def near_device(self, device: int, taste: Embeddings, limit: int) -> Found:
+        """Return shared patterns of other devices near a device's taste; none when it has none."""
+        if not len(taste):
+            return self._found(np.empty(0, np.int64), np.empty(0, np.float32))
+        return await self.near(
+            taste, limit, without_device=device, own=int(self._table.pattern_counts[device])
+        )
+
+    async def near(
+        self, queries: Embeddings, limit: int, *, without_device: int = -1, own: int = 0
+    ) -> Found:
+        """Return shared patterns near unit-length queries, leaving one device's `own` out."""
+        lsn = self._table.totals.lsn
+        loop = asyncio.get_running_loop()
+        request = _Request(queries, min(limit + own, _BATCH_LIMIT), loop.create_future())
+        self._waiting.append(request)
+        self._arrived.set()
+        scores, slots = await request.answer
+
+        slots, scores = _best_of(slots, scores)
+        enough = limit + own  # copying whole rows costs more than finding them
+        chosen = self._usable(slots[:enough], lsn, without_device)
+        if len(chosen) < limit:  # some changed meanwhile
+            chosen = self._usable(slots, lsn, without_device)
+        return self._found(slots[chosen[:limit]], scores[chosen[:limit]])
+
+    def sample(self, limit: int) -> Found:
+        """Return up to so many shared patterns, evenly picked by slot: the same until one changes.
+
+        Looks at few rows more than it returns, so it may miss some where hardly any is shared.
+        """
+        used = self._table.free_patterns.used
+        looked_at = np.unique(
+            np.linspace(0, used - 1, min(used, limit * _SAMPLE_MARGIN)).astype(int)
+        )
+        shared = looked_at[self._usable(looked_at, self._table.totals.lsn, -1)]
+        shared = shared[~self._table.away[self._table.patterns["device"][shared]]]
+        picked = shared[np.linspace(0, len(shared) - 1, min(limit, len(shared))).astype(int)]
+        return self._found(picked, np.ones(len(picked), np.float32))
+
+    def _usable(self, slots: Slots, lsn: int, without_device: int) -> NDArray[np.int64]:
+        """Return which slots still hold what was found there, and may be shown to a device."""
+        rows = self._table.patterns[slots]
+        usable = is_shared(rows, self._rules) & (rows["lsn"] <= lsn)
+        return np.flatnonzero(usable & (rows["device"] != without_device))
+
+    async def search_forever(self) -> None:
+        """Answer what waits, a micro-batch at a time. Runs until cancelled."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                await self._search(self._take())
+
+    def _take(self) -> list[_Request]:
+        batch = [self._waiting.popleft()]
+        queries = len(batch[0].queries)
+        while self._waiting and queries + len(self._waiting[0].queries) <= _BATCH_QUERIES:
+            batch.append(self._waiting.popleft())
+            queries += len(batch[-1].queries)
+        return batch
+
+    async def _search(self, batch: list[_Request]) -> None:
+        queries = np.concatenate([request.queries for request in batch])
+        limit = max(request.limit for request in batch)
+        started = time.perf_counter()
+        scores, slots = await asyncio.to_thread(self._index.search, queries, limit)
+        self.search_seconds.observe(time.perf_counter() - started)
+        start = 0
+        for request in batch:
+            end = start + len(request.queries)
+            if not request.answer.done():  # its caller may have been cancelled
+                request.answer.set_result((scores[start:end], slots[start:end]))
+            start = end
+
+    def _own(self, device: int) -> Slots:
+        return self._table.holding(np.array([device], np.int64)).slots
+
+    def _found(self, slots: Slots, similarities: NDArray[np.float32]) -> Found:
+        rows = self._table.patterns[slots]
+        rare = self._table.support[rows["contents"]] < self._rules.k_anonymity
+        rows["contents"][rare] = 0
+        rows["genres"][~self._table.public_genres[rows["genres"]]] = 0
+        rows.flags.writeable = False
+        pseudonyms = [
+            _pseudonym(self._secret, slot, lsn)
+            for slot, lsn in zip(slots.tolist(), rows["lsn"].tolist(), strict=True)
+        ]
+        return Found(rows, similarities, pseudonyms)
+
+
+def _best_of(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, NDArray[np.float32]]:
+    """Merge the answers of several queries: each slot once, at its best, best first."""
+    flat_slots, flat_scores = slots.ravel(), scores.ravel()
+    order = np.lexsort((flat_slots, -flat_scores))
+    order = order[flat_slots[order] >= 0]
+    _, first = np.unique(flat_slots[order], return_index=True)
+    best = order[np.sort(first)]
+    return flat_slots[best], flat_scores[best]
+
+
+def _pseudonym(secret: bytes, slot: int, lsn: int) -> bytes:
+    """Return a keyed hash of a slot and the commit that last changed it."""
+    named = slot.to_bytes(8, "little") + lsn.to_bytes(8, "little")
+    return blake2b(named, digest_size=ID_BYTES, key=secret).digest()

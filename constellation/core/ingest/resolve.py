@@ -1,0 +1,309 @@
+"""From the operations of a group of deltas to the rows that change, whatever their order was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.ingest.deltas import Delta, Reason
+from constellation.core.rows import PATTERN, PatternRows, Slots
+from constellation.core.table.shard_table import Holding, Table, pattern_keys
+from constellation.encoding import ID_BYTES, Codes, unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.ingest.decode import Upserts
+    from constellation.core.rules import Rules
+
+_MOVED_COSINE: Final = 0.95
+"""A pattern that turned further than this moved its device's taste."""
+_CONTENT_BITS: Final = np.uint64(32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatternChange:
+    """Which pattern rows a commit writes and frees, and what follows from that in memory."""
+
+    slots: Slots
+    """Distinct; each replaces a row or takes a free slot ..."""
+    rows: PatternRows
+    """... and becomes this."""
+    is_new: NDArray[np.bool_]
+    """Which of `slots` were free."""
+    freed: Slots
+    devices: Slots
+    """The devices that were touched ..."""
+    unlinked: Slots
+    """... those that lose the list of their patterns first ..."""
+    linked: Holding
+    """... and the patterns they are given then."""
+    gained: NDArray[np.int64]
+    """Contents that one more device supports; repeated for several devices."""
+    lost: NDArray[np.int64]
+    """Contents that one device less supports."""
+    unindexed: Slots
+    """What leaves the index, before `indexed` enters."""
+    indexed: Slots
+    indexed_codes: Codes
+    moved: Slots
+    """Devices whose taste moved."""
+
+    def apply(self, table: Table, lsn: int) -> None:
+        """Bring the table's pattern rows, lists, directory and support to the new state."""
+        if len(self.freed):
+            table.pattern_directory.remove(_keys_of(table.patterns[self.freed]))
+            table.patterns[self.freed] = np.zeros(1, PATTERN)
+            table.patterns["lsn"][self.freed] = lsn
+        new = self.slots[self.is_new]
+        if len(new):
+            table.free_patterns.take(len(new))
+            table.pattern_directory.put(_keys_of(self.rows[self.is_new]), new)
+        table.free_patterns.free(self.freed)
+        table.patterns[self.slots] = self.rows
+        table.unlink(self.unlinked)
+        table.link(self.devices, self.linked)
+        np.add.at(table.support, self.gained, np.uint32(1))
+        np.subtract.at(table.support, self.lost, np.uint32(1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """The applied deltas of one commit."""
+
+    deltas: Sequence[Delta]
+    positions: NDArray[np.int64]
+    """For each delta, which of the devices sent it."""
+    upserts: Upserts
+    senders: NDArray[np.int64]
+    """For each row of `upserts`, which of `deltas` it came in."""
+    expired: bool = False
+    """Every device loses all its patterns."""
+
+    def cleared_at(self, devices: int) -> NDArray[np.int64]:
+        """Return, for each device, its last snapshot among the deltas; -1 for none."""
+        cleared = np.full(devices, 0 if self.expired else -1, np.int64)
+        for index, delta in enumerate(self.deltas):
+            if delta.snapshot:
+                cleared[self.positions[index]] = index
+        return cleared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Steps:
+    """What happens last to each (device, pattern id) of a group."""
+
+    keys: NDArray[np.uint64]
+    """Directory keys, shape (n, 3)."""
+    positions: NDArray[np.int64]
+    """Which of the devices owns the pattern."""
+    rows: NDArray[np.int64]
+    """The row of the upserts that the pattern becomes; -1 when it is removed."""
+
+    def only(self, chosen: NDArray[np.bool_]) -> _Steps:
+        return _Steps(self.keys[chosen], self.positions[chosen], self.rows[chosen])
+
+
+def resolve(
+    table: Table,
+    rules: Rules,
+    devices: Slots,
+    group: Group,
+) -> PatternChange:
+    """Work out what a group changes in the patterns of distinct `devices`.
+
+    Patterns beyond a device's or the shard's capacity get their reason in `group.upserts`.
+    """
+    steps = _last_steps(devices, group)
+    existing = table.pattern_directory.find(steps.keys)
+    is_upsert = steps.rows >= 0
+    updated = is_upsert & (existing >= 0)
+    removed = ~is_upsert & (existing >= 0)
+    old = existing[updated]
+
+    cleared = group.cleared_at(len(devices)) >= 0
+    walked = _walked(table, cleared, steps, existing, group)
+    before = table.holding(np.where(walked, devices, -1))
+    gone = np.isin(before.slots, existing[removed])
+    gone |= cleared[before.owners] & ~np.isin(before.slots, old)
+    kept = Holding(before.owners[~gone], before.slots[~gone])
+    freed = before.slots[gone]
+
+    room = _room(table, rules, devices, before.owners[gone])
+    new = _admitted(table, steps.only(is_upsert & ~updated), room, group)
+    fresh = table.free_patterns.peek(len(new.rows))
+    slots = np.concatenate([old, fresh])
+    rows = group.upserts.rows[np.concatenate([steps.rows[updated], new.rows])]
+    rows["device"] = devices[np.concatenate([steps.positions[updated], new.positions])]
+
+    added = walked[new.positions]
+    after = _joined(kept, new.positions[added], fresh[added])
+    gained, lost = _support_change(table, before, after, slots, rows)
+    unindexed, indexed = _index_change(table, rules, slots, rows, freed)
+    return PatternChange(
+        slots=slots,
+        rows=rows,
+        is_new=np.arange(len(slots)) >= len(old),
+        freed=freed,
+        devices=devices,
+        unlinked=devices[walked],
+        linked=_joined(after, new.positions[~added], fresh[~added]),
+        gained=gained,
+        lost=lost,
+        unindexed=unindexed,
+        indexed=slots[indexed],
+        indexed_codes=rows["codes"][indexed],
+        moved=_moved(table, devices, old, rows, before.owners[gone]),
+    )
+
+
+def _walked(
+    table: Table,
+    cleared: NDArray[np.bool_],
+    steps: _Steps,
+    existing: Slots,
+    group: Group,
+) -> NDArray[np.bool_]:
+    """Say of which devices all patterns must be looked at.
+
+    Those that lose some, and those whose supporting contents may change; the others are spared.
+    """
+    walked = cleared.copy()
+    stored = existing >= 0
+    walked[steps.positions[(steps.rows < 0) & stored]] = True
+    upserts = steps.rows >= 0
+    named = group.upserts.rows["contents"][steps.rows[upserts], 0] > 0
+    walked[steps.positions[upserts][named]] = True
+    named_before = table.patterns["contents"][existing[stored], 0] > 0
+    walked[steps.positions[stored][named_before]] = True
+    return walked
+
+
+def _room(table: Table, rules: Rules, devices: Slots, gone: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many new patterns each device may have; `gone` are the owners of freed ones."""
+    left = table.pattern_counts[devices].astype(np.int64)
+    left -= np.bincount(gone, minlength=len(devices))
+    return rules.max_patterns_per_device - left
+
+
+def _last_steps(devices: Slots, group: Group) -> _Steps:
+    """Return the last operation on each pattern; within one delta removals come first.
+
+    A pattern that must not be stored counts as removed: what it was before is no longer true.
+    """
+    removed = [delta.removed_ids for delta in group.deltas]
+    removals = np.repeat(np.arange(len(removed)), [len(ids) // ID_BYTES for ids in removed])
+    usable = group.upserts.reasons == 0
+    rows = np.where(usable, np.arange(len(usable)), -1)
+    sent = np.concatenate([removals, group.senders])
+    order = np.concatenate([2 * removals, 2 * group.senders + 1])
+    positions = group.positions[sent]
+    ids = np.concatenate(
+        [_words_of(b"".join(removed)), _words_of(group.upserts.rows["pattern_id"])]
+    )
+    keys = pattern_keys(ids, devices[positions])
+    target = np.concatenate([np.full(len(removals), -1), rows])
+
+    live = sent >= group.cleared_at(len(devices))[positions]
+    sorting = np.lexsort((np.arange(len(order)), order, *keys.T))
+    sorting = sorting[live[sorting]]
+    keys = keys[sorting]
+    last = np.ones(len(keys), bool)
+    last[:-1] = (keys[1:] != keys[:-1]).any(axis=1)
+    return _Steps(keys[last], positions[sorting][last], target[sorting][last])
+
+
+def _admitted(table: Table, new: _Steps, room: NDArray[np.int64], group: Group) -> _Steps:
+    """Return the new patterns there is room for; the others get their reason."""
+    order = np.lexsort((new.rows, new.positions))
+    new = new.only(order)  # type: ignore[arg-type]  # any index array selects rows
+    starts = np.searchsorted(new.positions, new.positions)
+    beyond = np.arange(len(starts)) - starts >= room[new.positions]
+    group.upserts.reasons[new.rows[beyond]] = Reason.TOO_MANY_PATTERNS
+    new = new.only(~beyond)
+    overflow = np.arange(len(new.rows)) >= table.free_patterns.available()
+    group.upserts.reasons[new.rows[overflow]] = Reason.SHARD_FULL
+    return new.only(~overflow)
+
+
+def _joined(kept: Holding, positions: NDArray[np.int64], slots: Slots) -> Holding:
+    owners = np.concatenate([kept.owners, positions])
+    order = np.argsort(owners, kind="stable")
+    return Holding(owners[order], np.concatenate([kept.slots, slots])[order])
+
+
+def _support_change(
+    table: Table, before: Holding, after: Holding, slots: Slots, rows: PatternRows
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the contents that gained and lost a supporting device."""
+    if not len(before.slots) and not len(after.slots):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    contents = table.patterns["contents"]
+    old = _supported(before.owners, contents[before.slots])
+    sorting = np.argsort(slots)
+    place = np.minimum(np.searchsorted(slots, after.slots, sorter=sorting), max(len(slots) - 1, 0))
+    now = contents[after.slots]
+    if len(slots):
+        place = sorting[place]
+        changed = slots[place] == after.slots
+        now[changed] = rows["contents"][place[changed]]
+    new = _supported(after.owners, now)
+    mask = np.uint64(0xFFFFFFFF)
+    gained = np.setdiff1d(new, old, assume_unique=True) & mask
+    lost = np.setdiff1d(old, new, assume_unique=True) & mask
+    return gained.astype(np.int64), lost.astype(np.int64)
+
+
+def _supported(owners: NDArray[np.int64], contents: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Return distinct (device, content) pairs, packed."""
+    pairs = (owners.astype(np.uint64) << _CONTENT_BITS)[:, None] | contents.astype(np.uint64)
+    return np.unique(pairs[contents > 0])
+
+
+def _index_change(
+    table: Table, rules: Rules, slots: Slots, rows: PatternRows, freed: Slots
+) -> tuple[Slots, NDArray[np.bool_]]:
+    """Return what leaves the index, and which of the rows enter it."""
+    was = is_shared(table.patterns[slots], rules)
+    now = is_shared(rows, rules)
+    same = was & now & (table.patterns["codes"][slots] == rows["codes"]).all(axis=1)
+    gone = table.patterns[freed]
+    left = freed[is_shared(gone, rules) & ~table.away[gone["device"]]]
+    return np.concatenate([left, slots[was & ~same]]), now & ~same
+
+
+def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
+    """Say which rows may be shown to other devices; a free slot may not."""
+    shared: NDArray[np.bool_] = (rows["sample_count"] > 0) & (
+        rows["success_rate"] >= np.float32(rules.share_threshold)
+    )
+    return shared
+
+
+def _moved(
+    table: Table, devices: Slots, old: Slots, rows: PatternRows, freed_owners: NDArray[np.int64]
+) -> Slots:
+    """Return the devices that gained or lost a pattern, or had one turn.
+
+    The first of the rows replace `old` ones, the others are new.
+    """
+    turned = np.ones(len(rows), bool)
+    if len(old):
+        before, after = unit(table.patterns["codes"][old]), unit(rows["codes"][: len(old)])
+        turned[: len(old)] = np.einsum("ij,ij->i", before, after) < _MOVED_COSINE
+    moved = np.concatenate([rows["device"][turned].astype(np.int64), devices[freed_owners]])
+    return np.unique(moved)
+
+
+def _words_of(ids: bytes | PatternRows) -> NDArray[np.uint64]:
+    return np.frombuffer(bytes(ids) if isinstance(ids, bytes) else ids.tobytes(), "<u8").reshape(
+        -1, 2
+    )
+
+
+def _keys_of(rows: PatternRows) -> NDArray[np.uint64]:
+    return pattern_keys(_words_of(rows["pattern_id"]), rows["device"].astype(np.int64))

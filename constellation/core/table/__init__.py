@@ -1,0 +1,1 @@
+"""The state of one shard in memory: patterns, devices, terms, hourly counts and the catalogue."""

@@ -1,0 +1,123 @@
+"""Clustering of unit vectors, for a shard's local clusters and a federation's codebook alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+import constellation.core.index.faiss  # noqa: F401 - one thread for each product
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.encoding import Embeddings
+
+_BLOCK: Final = 8192
+_SUMMED: Final = 1024
+"""Points that are added up together: they fit a cache in double precision."""
+_EQUAL: Final = np.float32(1e-6)
+"""Cosines that differ by less are equal: a BLAS rounds the same product in more than one way."""
+_TRAINED_WITH: Final = 20_000
+"""Points that local clusters are trained with; the others are only assigned."""
+_ITERATIONS: Final = 10
+_POINTS_PER_CLUSTER: Final = 16
+"""With more points to a cluster it would mix tastes, with fewer it had too few devices to leave a
+shard."""
+_FEW_CLUSTERS: Final = 16
+"""Up to so many clusters, a quarter of these points will do."""
+
+
+def nearest(
+    points: Embeddings, anchors: Embeddings
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the row of the nearest anchor of each unit-length point, and the cosine.
+
+    Of equally near anchors the first. There must be an anchor.
+    """
+    rows = np.empty(len(points), np.int64)
+    cosines = np.empty(len(points), np.float32)
+    for start in range(0, len(points), _BLOCK):
+        scores = points[start : start + _BLOCK] @ anchors.T
+        enough = scores.max(axis=1) - _EQUAL
+        best = (scores >= enough[:, None]).argmax(axis=1)
+        rows[start : start + _BLOCK] = best
+        cosines[start : start + _BLOCK] = scores[np.arange(len(best)), best]
+    return rows, cosines
+
+
+def lloyd(
+    points: Embeddings, weights: NDArray[np.float64], centres: Embeddings, iterations: int
+) -> Embeddings:
+    """Return centres after weighted spherical k-means; one that gets no points stays.
+
+    Dhillon and Modha, "Concept decompositions for large sparse text data using clustering",
+    Machine Learning 42, 2001.
+    """
+    for _ in range(iterations):
+        rows, _ = nearest(points, centres)
+        moved = directions(_sums(points, weights, rows, len(centres)), centres)
+        if (moved == centres).all():
+            break
+        centres = moved
+    return centres
+
+
+def directions(sums: NDArray[np.float64], otherwise: Embeddings) -> Embeddings:
+    """Return the unit-length direction of each row of sums; of a row of zeros, the other's."""
+    norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+    found = (sums / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+    chosen: Embeddings = np.where((norms > 0)[:, None], found, otherwise)
+    return chosen
+
+
+def local_clusters(
+    points: Embeddings, weights: NDArray[np.float64], limit: int, seed: int
+) -> NDArray[np.int64]:
+    """Return a cluster for each point, shape (n,), below `limit`; not every number is used.
+
+    Weighted spherical k-means, seeded as k-means++ (Arthur and Vassilvitskii, SODA 2007). The same
+    points in the same order give the same clusters.
+    """
+    if not len(points):
+        return np.empty(0, np.int64)
+    trained = points[:: max(1, -(-len(points) // _TRAINED_WITH))]
+    heavy = weights[:: max(1, -(-len(points) // _TRAINED_WITH))]
+    few = min(_FEW_CLUSTERS, len(trained) * 4 // _POINTS_PER_CLUSTER)
+    count = min(limit, max(1, few, len(trained) // _POINTS_PER_CLUSTER))
+    centres = _seeds(trained, heavy, count, np.random.default_rng(seed))
+    return nearest(points, lloyd(trained, heavy, centres, _ITERATIONS))[0]
+
+
+def _seeds(
+    points: Embeddings, weights: NDArray[np.float64], count: int, random: np.random.Generator
+) -> Embeddings:
+    """Return points drawn one after the other, by their distance from those drawn before.
+
+    At least one, also when no point has weight.
+    """
+    chosen: list[int] = []
+    distances = np.ones(len(points))
+    for _ in range(count):
+        mass = np.cumsum(weights * distances)
+        if mass[-1] <= 0:  # every point is a seed already
+            break
+        chosen.append(int(np.searchsorted(mass, random.random() * mass[-1], side="right")))
+        cosines = points @ points[chosen[-1]]
+        distances = np.minimum(distances, np.maximum(1 - cosines.astype(np.float64), 0))
+        distances[chosen[-1]] = 0
+    return points[chosen or [0]]
+
+
+def _sums(
+    points: Embeddings, weights: NDArray[np.float64], rows: NDArray[np.int64], count: int
+) -> NDArray[np.float64]:
+    """Return the weighted sum of the points of each centre, shape (count, DIMENSION)."""
+    order = np.argsort(rows, kind="stable")
+    sums = np.zeros((count, points.shape[1]))
+    for start in range(0, len(order), _SUMMED):
+        some = order[start : start + _SUMMED]
+        starts = np.flatnonzero(np.diff(rows[some], prepend=-1))
+        weighted = points[some] * weights[some, None]
+        sums[rows[some][starts]] += np.add.reduceat(weighted, starts, axis=0)
+    return sums

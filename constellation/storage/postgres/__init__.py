@@ -1,0 +1,1 @@
+"""The PostgreSQL store: typed columns, an epoch that fences stale writers, and a lease."""

@@ -1,0 +1,203 @@
+"""Migrations: numbered SQL files, each applied once, in order, under a lock. Never edited later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from psycopg import errors, sql
+
+from constellation.errors import ConfigError
+from constellation.storage.postgres.errors import explained, place_of
+from constellation.storage.postgres.pool import connected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+
+    from constellation.storage.postgres.dialect import Dialect
+
+log = structlog.get_logger(__name__)
+
+_LOCK: Final = 0x434F4E5354454C4C
+"""Key of the advisory lock: whoever migrates holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of SQL."""
+
+    version: int
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One migration that the database has, and when it got it."""
+
+    version: int
+    name: str
+    at: str
+
+
+def known() -> Sequence[Migration]:
+    """Return the migrations of this program, in order."""
+    folder = resources.files("constellation.storage").joinpath("schema")
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".sql")),
+        key=lambda file: file.name,
+    )
+    found = [
+        Migration(int(file.name.partition("_")[0]), file.name, file.read_text("utf-8"))
+        for file in files
+    ]
+    assert [migration.version for migration in found] == list(range(1, len(found) + 1))
+    return found
+
+
+async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
+    """Apply what the database lacks, all or nothing; return that.
+
+    Raises ConfigError when the schema is newer than this program, when the extension is missing
+    or when a privilege is; NotReadyError when the database does not answer.
+    """
+    place = place_of(url)
+    async with await connected(url, place) as connection:
+        with explained(place):
+            await connection.execute("BEGIN")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            await _require_utf8(connection, place)
+            await _make_extension(connection, place, dialect)
+            missing = missing_of(place, await applied(connection))
+            await connection.execute("CREATE SCHEMA IF NOT EXISTS constellation")
+            await connection.execute(
+                "CREATE TABLE IF NOT EXISTS constellation.migration ("
+                " version integer PRIMARY KEY, name text NOT NULL,"
+                " applied_at timestamptz NOT NULL DEFAULT now())"
+            )
+            for migration in missing:
+                await connection.execute(text_of(migration, dialect).encode())
+                await connection.execute(
+                    "INSERT INTO constellation.migration (version, name) VALUES (%s, %s)",
+                    (migration.version, migration.name),
+                )
+            await connection.execute("COMMIT")
+    for migration in missing:
+        log.info("migration_applied", version=migration.version, name=migration.name)
+    return missing
+
+
+async def status(url: str) -> Sequence[Applied]:
+    """Return the migrations that the database has, in order."""
+    place = place_of(url)
+    async with await connected(url, place) as connection:
+        with explained(place):
+            return await applied(connection)
+
+
+def text_of(migration: Migration, dialect: Dialect) -> str:
+    """Return a migration as it is run with a vector extension."""
+    return migration.text.replace("{vector}", dialect.vector)
+
+
+async def applied(connection: psycopg.AsyncConnection) -> Sequence[Applied]:
+    """Return the migrations that a connection's database has."""
+    cursor = await connection.execute("SELECT to_regclass('constellation.migration') IS NOT NULL")
+    if await cursor.fetchone() != (True,):
+        return ()
+    cursor = await connection.execute(
+        "SELECT version, name, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SSZ')"
+        " FROM constellation.migration ORDER BY version"
+    )
+    return [Applied(*row) for row in await cursor.fetchall()]
+
+
+def missing_of(place: str, found: Sequence[Applied]) -> Sequence[Migration]:
+    """Return the migrations that are not among those found; raise ConfigError when it has more."""
+    ours = known()
+    newest = found[-1].version if found else 0
+    if newest > len(ours):
+        raise ConfigError(
+            f"{place} has schema {newest}, this program knows {len(ours)}: "
+            "start the newer version of the program"
+        )
+    return ours[newest:]
+
+
+async def require_current(
+    connection: psycopg.AsyncConnection, place: str, dialect: Dialect
+) -> None:
+    """Raise ConfigError when the database's schema is not the one this program works with."""
+    await _require_utf8(connection, place)
+    missing = missing_of(place, await applied(connection))
+    if missing:
+        raise ConfigError(
+            f"{place} has schema {missing[0].version - 1}, this program needs "
+            f"{missing[-1].version}: run `constellation migrate`, or set MIGRATE_ON_START=1"
+        )
+    cursor = await connection.execute(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = to_regclass('constellation.pattern') AND attname = 'embedding'"
+    )
+    row = await cursor.fetchone()
+    found = row[0].rpartition(".")[2] if row else "no"
+    if found != dialect.vector:
+        raise ConfigError(
+            f"{place} stores embeddings as {found}, this program needs {dialect.vector}: "
+            "check VECTOR_EXTENSION, and that this is the right database"
+        )
+
+
+async def _require_utf8(connection: psycopg.AsyncConnection, place: str) -> None:
+    cursor = await connection.execute("SHOW server_encoding")
+    row = await cursor.fetchone()
+    if row != ("UTF8",):
+        found = row[0] if row else "unknown"
+        raise ConfigError(
+            f"{place} has the encoding {found}, which lacks most of the world's letters: "
+            "create a database with ENCODING 'UTF8' TEMPLATE template0"
+        )
+
+
+async def _make_extension(
+    connection: psycopg.AsyncConnection, place: str, dialect: Dialect
+) -> None:
+    """Create the extension unless it is there. Raises ConfigError, with what to do."""
+    kind = dialect.vector.partition("(")[0]
+    cursor = await connection.execute(
+        "SELECT to_regtype(%s) IS NOT NULL,"
+        " (SELECT extversion FROM pg_extension WHERE extname = %s),"
+        " (SELECT default_version FROM pg_available_extensions WHERE name = %s)",
+        (kind, dialect.extension, dialect.extension),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    exists, version, available = row
+    if not exists and version is None and available is None:
+        raise ConfigError(
+            f"{place} does not offer the extension {dialect.extension}: install it on that server"
+        )
+    if not exists and version is None:
+        version = available
+        await _create(connection, place, dialect.extension)
+    numbers = tuple(int(part) for part in (version or "").split(".") if part.isdigit())
+    if version is not None and numbers < dialect.oldest:
+        oldest = ".".join(map(str, dialect.oldest))
+        raise ConfigError(
+            f"{place} has {dialect.extension} {version}, this needs {oldest} or newer: "
+            f"install it, then ALTER EXTENSION {dialect.extension} UPDATE"
+        )
+
+
+async def _create(connection: psycopg.AsyncConnection, place: str, extension: str) -> None:
+    try:
+        await connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
+    except errors.InsufficientPrivilege:
+        raise ConfigError(
+            f"{place} may not create the extension {extension}: have a superuser run "
+            f"CREATE EXTENSION {extension} in that database, once"
+        ) from None

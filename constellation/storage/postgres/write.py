@@ -1,0 +1,368 @@
+"""What a PostgresPatternStore writes, as SQL: one transaction, fenced, in few round trips.
+
+Rows reach a temporary table by binary COPY and the tables from there, one statement for each. The
+fence is the row in `constellation.shard`: a commit updates it, other writes lock it FOR SHARE. Both
+make a takeover wait for the transaction, and a transaction that comes later see the new epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from constellation.errors import FencedError, OutcomeUnknownError, StoreFailedError
+from constellation.storage.postgres.binary_copy import (
+    DEVICE_COLUMNS,
+    PATTERN_COLUMNS,
+    Column,
+    device_copy,
+    names,
+    pattern_copy,
+)
+from constellation.storage.postgres.pool import limit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from psycopg import AsyncConnection
+
+    from constellation.core.rows import Slots
+    from constellation.core.store import (
+        Changes,
+        Content,
+        HourlyCounts,
+        StoredGlobal,
+        Totals,
+        Word,
+    )
+    from constellation.histogram import Histogram
+    from constellation.storage.postgres.dialect import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who writes which shard.
+
+    An epoch alone would not do: a failover may lose one, and the next takeover give its number to
+    another process.
+    """
+
+    shard_id: int
+    epoch: int
+    owner: str
+
+
+class Statements:
+    """The statements that depend on the dialect, put together once."""
+
+    def __init__(self, dialect: Dialect, timeout_seconds: float) -> None:
+        self.dialect = dialect
+        self.timeout_seconds = timeout_seconds
+        patterns, devices = names(PATTERN_COLUMNS), names(DEVICE_COLUMNS)
+        staged = Column("embedding", dialect.staged, dialect.wire)
+        self.stages = (
+            _stage("stage_pattern", (*PATTERN_COLUMNS, staged)),
+            _stage("stage_device", DEVICE_COLUMNS),
+        )
+        self.copy_patterns = _sql(
+            f"COPY pg_temp.stage_pattern ({patterns}, embedding) FROM STDIN (FORMAT binary)"
+        )
+        self.copy_devices = _sql(
+            f"COPY pg_temp.stage_device ({devices}) FROM STDIN (FORMAT binary)"
+        )
+        self.put_patterns = _sql(
+            f"INSERT INTO constellation.pattern (shard_id, {patterns}, embedding)"  # noqa: S608 - names of ours
+            f" SELECT %s, {patterns}, embedding{dialect.cast} FROM pg_temp.stage_pattern"
+            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_excluded(PATTERN_COLUMNS)},"
+            " embedding = excluded.embedding"
+        )
+        self.put_devices = _sql(
+            f"INSERT INTO constellation.device (shard_id, {devices})"  # noqa: S608 - names of ours
+            f" SELECT %s, {devices} FROM pg_temp.stage_device"
+            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_excluded(DEVICE_COLUMNS)}"
+        )
+        self.put_content = _sql(
+            "INSERT INTO constellation.content"  # noqa: S608 - a type of ours
+            " (shard_id, content_id, title, content_type, genres, year, embedding)"
+            f" VALUES (%s, %s, %s, %s, %s, %s, %s::text::{dialect.vector})"
+            " ON CONFLICT (shard_id, content_id) DO UPDATE SET title = excluded.title,"
+            " content_type = excluded.content_type, genres = excluded.genres,"
+            " year = excluded.year, embedding = excluded.embedding"
+        )
+
+
+async def write_changes(
+    connection: AsyncConnection,
+    fence: Fence,
+    changes: Changes,
+    statements: Statements,
+    *,
+    lease_seconds: float,
+    synced: Histogram,
+) -> None:
+    """Commit the changes. The usual commit has patterns and devices only."""
+    shard_id = fence.shard_id
+    await _open_commit(connection, fence, changes.totals, statements, lease_seconds)
+    if len(changes.slots):
+        rows = pattern_copy(changes.slots, changes.rows, statements.dialect)
+        await _copy(connection, statements.copy_patterns, rows)
+    if len(changes.device_slots):
+        rows = device_copy(changes.device_slots, changes.device_rows)
+        await _copy(connection, statements.copy_devices, rows)
+    async with _committing(connection, synced):
+        if len(changes.slots):
+            await connection.execute(statements.put_patterns, (shard_id,))
+        if len(changes.device_slots):
+            await connection.execute(statements.put_devices, (shard_id,))
+        await _free(connection, shard_id, changes.freed, changes.freed_devices)
+        await _write_words(connection, shard_id, changes.words)
+        await _write_counts(connection, shard_id, changes.counts, changes.oldest_hour)
+        changed = np.concatenate((changes.slots, changes.freed)).astype("<i8", copy=False)
+        await connection.execute(
+            "INSERT INTO constellation.change (shard_id, lsn, slots) VALUES (%s, %s, %s)",
+            (shard_id, changes.totals.lsn, changed.tobytes()),
+        )
+
+
+async def write_contents(
+    connection: AsyncConnection,
+    fence: Fence,
+    contents: Sequence[Content],
+    words: Sequence[Word],
+    statements: Statements,
+) -> None:
+    await _open_fenced(connection, fence, statements)
+    rows = [
+        (
+            fence.shard_id,
+            content.content_id,
+            content.title,
+            content.content_type,
+            list(content.genres),
+            content.year,
+            statements.dialect.literal(content.codes),
+        )
+        for content in contents
+    ]
+    async with _committing(connection):
+        if rows:
+            await connection.cursor().executemany(statements.put_content, rows)
+        await _write_words(connection, fence.shard_id, words)
+
+
+async def forget_changes(
+    connection: AsyncConnection, fence: Fence, through_lsn: int, statements: Statements
+) -> None:
+    await _open_fenced(connection, fence, statements)
+    async with _committing(connection):
+        await connection.execute(
+            "DELETE FROM constellation.change WHERE shard_id = %s AND lsn <= %s",
+            (fence.shard_id, through_lsn),
+        )
+
+
+async def write_global(
+    connection: AsyncConnection, fence: Fence, stored: StoredGlobal, statements: Statements
+) -> None:
+    await _open_fenced(connection, fence, statements)
+    async with _committing(connection):
+        await connection.execute(
+            "INSERT INTO constellation.global (shard_id, generation, round_id, payload)"
+            " VALUES (%s, %s, %s, %s) ON CONFLICT (shard_id) DO UPDATE SET"
+            " generation = excluded.generation, round_id = excluded.round_id,"
+            " payload = excluded.payload",
+            (fence.shard_id, stored.generation, stored.round_id, stored.payload),
+        )
+
+
+async def make_shard(connection: AsyncConnection, shard_id: int, secret: bytes) -> None:
+    """Insert a shard's row unless it is there."""
+    await connection.execute(
+        "INSERT INTO constellation.shard (shard_id, secret) VALUES (%s, %s)"
+        " ON CONFLICT (shard_id) DO NOTHING",
+        (shard_id, secret),
+    )
+
+
+async def _open_commit(
+    connection: AsyncConnection,
+    fence: Fence,
+    totals: Totals,
+    statements: Statements,
+    lease_seconds: float,
+) -> None:
+    """Begin, and write the totals, which is the fence as well: one statement for both."""
+    async with connection.pipeline():
+        await connection.execute("BEGIN")
+        await limit(connection, statements.timeout_seconds)
+        written = await connection.execute(
+            "UPDATE constellation.shard SET lsn = %s, patterns = %s, devices = %s,"
+            " pattern_digest = %s, device_digest = %s,"
+            " lease_until = clock_timestamp() + make_interval(secs => %s)"
+            " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
+            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL",
+            (
+                totals.lsn,
+                totals.patterns,
+                totals.devices,
+                _signed(totals.pattern_digest),
+                _signed(totals.device_digest),
+                lease_seconds,
+                fence.shard_id,
+                fence.epoch,
+                fence.owner,
+                totals.lsn - 1,
+            ),
+        )
+    row = await written.fetchone()
+    if row is None:
+        await _refuse(connection, fence, totals.lsn)
+    elif row != (True,):  # a connection that has not committed before
+        for stage in statements.stages:
+            await connection.execute(stage)
+
+
+async def _refuse(connection: AsyncConnection, fence: Fence, lsn: int) -> None:
+    """Raise why the totals could not be written."""
+    cursor = await connection.execute(
+        "SELECT epoch, owner, lsn FROM constellation.shard WHERE shard_id = %s", (fence.shard_id,)
+    )
+    row = _require_shard(await cursor.fetchone(), fence.shard_id)
+    _require_holder(fence, row[0], row[1])
+    raise StoreFailedError(f"lsn must be {row[2] + 1}, got {lsn}: the store is not what it was")
+
+
+async def _open_fenced(connection: AsyncConnection, fence: Fence, statements: Statements) -> None:
+    """Begin, and keep others from taking the shard over until the end. Raises FencedError."""
+    async with connection.pipeline():
+        await connection.execute("BEGIN")
+        await limit(connection, statements.timeout_seconds)
+        found = await connection.execute(
+            "SELECT epoch, owner FROM constellation.shard WHERE shard_id = %s FOR SHARE",
+            (fence.shard_id,),
+        )
+    epoch, owner = _require_shard(await found.fetchone(), fence.shard_id)
+    _require_holder(fence, epoch, owner)
+
+
+def _require_holder(fence: Fence, epoch: int, owner: str) -> None:
+    if epoch != fence.epoch:
+        raise FencedError(f"epoch {fence.epoch} was taken over by epoch {epoch}, of {owner}")
+    if owner != fence.owner:
+        raise FencedError(f"epoch {fence.epoch} is also one of {owner}: the database went back")
+
+
+def _require_shard(row: tuple[Any, ...] | None, shard_id: int) -> tuple[Any, ...]:
+    if row is None:
+        raise StoreFailedError(f"the row of shard {shard_id} is gone: restore the database")
+    return row
+
+
+@asynccontextmanager
+async def _committing(
+    connection: AsyncConnection, synced: Histogram | None = None
+) -> AsyncIterator[None]:
+    """Send what is done inside and COMMIT together; `synced` hears how long their answer took.
+
+    Raises OutcomeUnknownError unless the server itself says that the transaction has failed:
+    whatever else goes wrong may have gone wrong after COMMIT was done.
+    """
+    sent = False
+    started = time.perf_counter()
+    try:
+        async with connection.pipeline():
+            yield
+            sent = True
+            await connection.execute("COMMIT")
+        if synced is not None:
+            synced.observe(time.perf_counter() - started)
+    except psycopg.Error as error:
+        if not sent or connection.pgconn.transaction_status == TransactionStatus.INERROR:
+            raise
+        raise OutcomeUnknownError(
+            "PostgreSQL was lost during a commit; what became of it is settled once it is back"
+        ) from error
+
+
+async def _copy(connection: AsyncConnection, statement: sql.SQL, rows: bytes) -> None:
+    async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        await copy.write(rows)
+
+
+async def _free(
+    connection: AsyncConnection, shard_id: int, slots: Slots, device_slots: Slots
+) -> None:
+    if len(slots):
+        await connection.execute(
+            "DELETE FROM constellation.pattern WHERE shard_id = %s AND slot = ANY (%s::bigint[])",
+            (shard_id, slots.tolist()),
+        )
+    if len(device_slots):
+        await connection.execute(
+            "DELETE FROM constellation.device WHERE shard_id = %s AND slot = ANY (%s::bigint[])",
+            (shard_id, device_slots.tolist()),
+        )
+
+
+async def _write_words(connection: AsyncConnection, shard_id: int, words: Sequence[Word]) -> None:
+    if words:
+        await connection.execute(  # each word comes once in the life of a shard
+            "INSERT INTO constellation.word (shard_id, kind, number, text)"
+            " SELECT %s, * FROM unnest(%s::smallint[], %s::integer[], %s::text[])",
+            (
+                shard_id,
+                [int(word.kind) for word in words],
+                [word.number for word in words],
+                [word.text for word in words],
+            ),
+        )
+
+
+async def _write_counts(
+    connection: AsyncConnection, shard_id: int, counts: HourlyCounts, oldest_hour: int
+) -> None:
+    if len(counts.hours):
+        await connection.execute(
+            "INSERT INTO constellation.hourly_count (shard_id, hour, kind, number, devices)"
+            " SELECT %s, * FROM unnest(%s::bigint[], %s::smallint[], %s::integer[], %s::bigint[])"
+            " ON CONFLICT (shard_id, hour, kind, number) DO UPDATE SET devices = excluded.devices",
+            (
+                shard_id,
+                counts.hours.tolist(),
+                counts.kinds.tolist(),
+                counts.numbers.tolist(),
+                counts.devices.tolist(),
+            ),
+        )
+    if oldest_hour:
+        await connection.execute(
+            "DELETE FROM constellation.hourly_count WHERE shard_id = %s AND hour < %s",
+            (shard_id, oldest_hour),
+        )
+
+
+def _stage(name: str, columns: tuple[Column, ...]) -> sql.SQL:
+    """Return what makes a staging table, once for each connection to the server itself."""
+    types = ", ".join(f"{column.name} {column.kind}" for column in columns)
+    return _sql(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DELETE ROWS")
+
+
+def _excluded(columns: tuple[Column, ...]) -> str:
+    kept = [column.name for column in columns if column.name != "slot"]
+    return ", ".join(f"{name} = excluded.{name}" for name in kept)
+
+
+def _sql(text: str) -> sql.SQL:
+    return sql.SQL(text)
+
+
+def _signed(digest: int) -> int:
+    """Return the digest as PostgreSQL's 64-bit integers hold it."""
+    return digest - 2**64 if digest >= 2**63 else digest

@@ -1,0 +1,273 @@
+"""SqlitePatternStore: embedded and durable; one file, one writer thread, one process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.errors import (
+    ConstellationError,
+    NotReadyError,
+    StoreFailedError,
+    StoreInUseError,
+)
+from constellation.histogram import Histogram
+from constellation.storage.data_dir import held
+from constellation.storage.sqlite import read as read
+from constellation.storage.sqlite import write as write
+from constellation.storage.sqlite.schema import PAGE_SIZE, connect, damaged, write_ahead_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from constellation.core.store import (
+        Changes,
+        Content,
+        HourlyCounts,
+        StoredGlobal,
+        Totals,
+        Word,
+    )
+
+log = structlog.get_logger(__name__)
+
+CHECKPOINT_ROWS: Final = 2_000
+"""Pattern rows in the write-ahead log, at most about 8 MiB, before they move to the database."""
+
+_ROOM_BYTES: Final = 4 << 20
+"""Free bytes with which a disk that was full counts as well again: a large commit fits."""
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+@asynccontextmanager
+async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
+    """Open the store in this directory; leaving moves the log into the database and deletes it.
+
+    Raises ConfigError, StoreInUseError or DamagedStoreError, each with what to do about it.
+    """
+    database = data_dir / "shard.db"
+    loop = asyncio.get_running_loop()
+    with held(data_dir), ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer:
+        connection = await loop.run_in_executor(writer, _connect, database)
+        try:
+            yield SqlitePatternStore(database, connection, writer)
+        finally:
+            await loop.run_in_executor(writer, connection.close)
+
+
+class SqlitePatternStore:
+    """A PatternStore in one SQLite file. All SQL runs in the writer thread, in call order."""
+
+    kind: Final = "sqlite"
+
+    def __init__(
+        self, database: Path, connection: sqlite3.Connection, writer: ThreadPoolExecutor
+    ) -> None:
+        self.sync_seconds = Histogram()
+        self._database = database
+        self._connection = connection
+        self._writer = writer
+        self._failure: str | None = None
+        """Why nothing may be written any more. These three belong to the writer thread."""
+        self._disk_full = False
+        self._log_rows = 0
+        """Rows committed since the last checkpoint."""
+
+    async def take_epoch(self) -> int:
+        return await self._write(write.take_epoch)
+
+    async def hold_forever(self) -> None:
+        """Wait for ever: the directory's lock is held as long as this process lives."""
+        await asyncio.Event().wait()
+
+    async def secret(self) -> bytes:
+        return await self._read(read.read_secret)
+
+    async def totals(self) -> Totals:
+        return await self._read(read.read_totals)
+
+    async def commit(self, epoch: int, changes: Changes) -> None:
+        await self._write(
+            partial(write.write_changes, epoch=epoch, changes=changes, synced=self.sync_seconds)
+        )
+        rows = len(changes.slots) + len(changes.device_slots) + len(changes.freed)
+        self._writer.submit(
+            self._checkpoint, rows
+        )  # after the ack; its failure is the next write's
+
+    def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
+        return self._scan(read.PATTERN_BLOCK, PATTERN)
+
+    def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
+        return self._scan(read.DEVICE_BLOCK, DEVICE)
+
+    async def words(self) -> Sequence[Word]:
+        return await self._read(read.read_words)
+
+    async def counts(self) -> HourlyCounts:
+        return await self._read(read.read_counts)
+
+    async def changed_since(self, lsn: int) -> Slots | None:
+        return await self._read(partial(read.read_changed, lsn=lsn))
+
+    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
+        await self._write(partial(write.forget_changes, epoch=epoch, through_lsn=through_lsn))
+
+    async def put_contents(
+        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+    ) -> None:
+        await self._write(
+            partial(write.write_contents, epoch=epoch, contents=contents, words=words)
+        )
+        self._writer.submit(self._checkpoint, len(contents))
+
+    async def get_content(self, content_id: str) -> Content | None:
+        return await self._read(partial(read.read_content, content_id=content_id))
+
+    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+        return await self._read(partial(read.read_stored, content_ids=content_ids))
+
+    async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
+        return await self._read(partial(read.read_contents, after=after, limit=limit))
+
+    async def count_contents(self) -> int:
+        return await self._read(read.count_contents)
+
+    async def stored_global(self) -> StoredGlobal | None:
+        return await self._read(read.read_global)
+
+    async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
+        await self._write(partial(write.write_global, epoch=epoch, stored=stored))
+        self._writer.submit(self._checkpoint, len(stored.payload) // PAGE_SIZE)
+
+    async def probe(self) -> None:
+        """Return when the store answers; once the disk was full, when there is room, too.
+
+        A page may fit where a commit does not, so that a look alone would say that all is well.
+        """
+        await self._read(read.read_totals)
+        if self._disk_full:
+            free = shutil.disk_usage(self._database.parent).free
+            if free < _ROOM_BYTES:
+                raise NotReadyError(
+                    f"disk full: {free} bytes are free beside {self._database}, "
+                    f"{_ROOM_BYTES} are needed; free some space"
+                )
+            await self._write(write.write_nothing)
+
+    async def size_bytes(self) -> int:
+        return await self._read(self._size_bytes)
+
+    async def verify(self) -> Sequence[str]:
+        """Return what is wrong with the file, nothing when it is sound. Reads all of it."""
+        return await self._read(read.find_problems)
+
+    async def _scan(
+        self, query: str, dtype: np.dtype[np.void]
+    ) -> AsyncIterator[tuple[Slots, NDArray[np.void]]]:
+        after = -1
+        while True:
+            slots, rows = await self._read(
+                partial(read.read_block, query=query, after=after, dtype=dtype)
+            )
+            if not len(slots):
+                return
+            yield slots, rows
+            after = int(slots[-1])
+
+    async def _read(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._guarded, work, self._refused_read
+        )
+
+    async def _write(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writer, self._guarded, work, self._refused_write
+        )
+
+    def _guarded(
+        self, work: Work[T], refused: Callable[[sqlite3.DatabaseError], ConstellationError]
+    ) -> T:
+        if self._failure:
+            raise StoreFailedError(self._failure)
+        try:
+            done = work(self._connection)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a mistake of ours, and rolled back
+        except sqlite3.DatabaseError as error:
+            raise refused(error) from error
+        if refused == self._refused_write:
+            self._disk_full = False
+        return done
+
+    def _refused_read(self, error: sqlite3.DatabaseError) -> ConstellationError:
+        return _explained(self._database, error)
+
+    def _refused_write(self, error: sqlite3.DatabaseError) -> ConstellationError:
+        if _code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
+            self._disk_full = True
+            return NotReadyError(f"disk full: {self._database} cannot grow; free some space")
+        # After a failed fsync nobody knows what is on disk, and the next one would say all is well.
+        self._failure = str(_failed(self._database, error))
+        return StoreFailedError(self._failure)
+
+    def _checkpoint(self, rows: int) -> None:
+        self._log_rows += rows
+        if self._failure or self._log_rows < CHECKPOINT_ROWS:
+            return
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            self._log_rows = 0
+        except sqlite3.DatabaseError as error:
+            if _code(error) != sqlite3.SQLITE_FULL:  # then the log keeps the commits a while longer
+                self._failure = str(_failed(self._database, error))
+                log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
+
+    def _size_bytes(self, _: sqlite3.Connection) -> int:
+        files = (self._database, write_ahead_log(self._database))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _connect(database: Path) -> sqlite3.Connection:
+    try:
+        return connect(database)
+    except sqlite3.DatabaseError as error:
+        raise _explained(database, error) from error
+
+
+def _explained(database: Path, error: sqlite3.DatabaseError) -> ConstellationError:
+    code = _code(error)
+    if code is None or code in _DAMAGE:
+        return damaged(database, str(error))
+    if code in _LOCKED:
+        return StoreInUseError(f"{database} is open in another program: close it")
+    if code == sqlite3.SQLITE_FULL:
+        return NotReadyError(f"disk full: {database} cannot grow; free some space")
+    return _failed(database, error)
+
+
+def _failed(database: Path, error: sqlite3.DatabaseError) -> StoreFailedError:
+    name = getattr(error, "sqlite_errorname", "no error code")
+    return StoreFailedError(f"{database}: {error} ({name}); restart once the disk is sound")
+
+
+def _code(error: sqlite3.DatabaseError) -> int | None:
+    """Return SQLite's error without its detail; None for an error of the sqlite3 module's own."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -1,0 +1,129 @@
+"""Spans of calls: a server's continue what its caller traces, and a client's calls say so.
+
+W3C Trace Context travels in call metadata (`traceparent`), from devices, too, who are strangers.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, contextmanager
+from inspect import isasyncgenfunction
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from constellation.transport.calls.counters import ended_with
+from constellation.transport.calls.interceptor import Behaviour, CallKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from grpc.aio import ServicerContext
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_TRACER: Final = trace.get_tracer("constellation")
+_TRACEPARENT: Final = "traceparent"
+_TRACEPARENT_LENGTH: Final = 55
+_FAULTS: Final = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
+"""What OpenTelemetry's conventions for RPC call a server's error."""
+
+
+def are_made() -> bool:
+    """Say whether anybody looks at spans: otherwise the calls need none."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def outgoing_metadata() -> tuple[tuple[str, str], ...]:
+    """Return what a call carries so that its server continues the current trace."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return tuple(carrier.items())
+
+
+def spanned(method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
+    """Return a behaviour with a span for each call; a device's stream only continues its trace.
+
+    A stream lives for hours: a span of it would end long after anybody looked. Its deltas have
+    spans of their own.
+    """
+    if kind is CallKind.BIDI_STREAM:
+        return _continued(behaviour)
+    if isasyncgenfunction(behaviour):
+        return _spanned_stream(method, behaviour)
+
+    async def inside(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        with _span(method, context) as span, _current(span):
+            return await behaviour(request, context)
+
+    return inside
+
+
+def _spanned_stream(method: str, behaviour: Behaviour) -> Behaviour:
+    async def inside(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        with _span(method, context) as span:
+            async with aclosing(behaviour(request, context)) as responses:
+                while True:
+                    with _current(span):  # not across a yield: another task may close what yields
+                        response = await anext(responses, None)
+                    if response is None:
+                        return
+                    yield response
+
+    return inside
+
+
+def _continued(behaviour: Behaviour) -> Behaviour:
+    async def inside(requests: Any, context: ServicerContext[Any, Any]) -> Any:
+        token = contexts.attach(_parent(context))
+        try:
+            return await behaviour(requests, context)
+        finally:
+            contexts.detach(token)
+
+    return inside
+
+
+@contextmanager
+def _span(method: str, context: ServicerContext[Any, Any]) -> Iterator[Span]:
+    """Make the span of a call. It tells the status, and nothing that was sent or raised."""
+    service, _, name = method.strip("/").rpartition("/")
+    span = _TRACER.start_span(
+        f"{service}/{name}",
+        context=_parent(context),
+        kind=SpanKind.SERVER,
+        attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
+    )
+    status = grpc.StatusCode.OK
+    try:
+        yield span
+    except BaseException as raised:
+        status = ended_with(raised, context)
+        raise
+    finally:
+        span.set_attribute("rpc.grpc.status_code", status.value[0])
+        if status in _FAULTS:
+            span.set_status(StatusCode.ERROR)
+        span.end()
+
+
+def _current(span: Span) -> AbstractContextManager[Span]:
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
+
+
+def _parent(context: ServicerContext[Any, Any]) -> contexts.Context:
+    """Return the caller's trace. What is longer than one is not looked at, nor is `tracestate`."""
+    for key, value in context.invocation_metadata() or ():
+        if key == _TRACEPARENT and len(value) <= _TRACEPARENT_LENGTH:
+            return _PROPAGATOR.extract({key: value})
+    return contexts.Context()

@@ -1,0 +1,136 @@
+"""Errors as gRPC statuses: one table, and what applies it to every call."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from inspect import isasyncgenfunction
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from constellation import errors
+from constellation.errors import ConstellationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from grpc.aio import ServicerContext
+
+    from constellation.transport.calls.interceptor import Behaviour, CallKind
+
+log = structlog.get_logger(__name__)
+
+DOMAIN: Final = "constellation"
+RETRY_SECONDS: Final = 5
+"""What RetryInfo asks for when an error knows nothing better."""
+
+_Code = grpc.StatusCode
+
+STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
+    errors.InvalidInputError: (_Code.INVALID_ARGUMENT, "INVALID_INPUT"),
+    errors.OutOfOrderError: (_Code.FAILED_PRECONDITION, "OUT_OF_ORDER"),
+    errors.UnauthenticatedError: (_Code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    errors.NotFoundError: (_Code.NOT_FOUND, "NOT_FOUND"),
+    errors.NotOwnerError: (_Code.FAILED_PRECONDITION, "NOT_OWNER"),
+    errors.SupersededError: (_Code.ABORTED, "SUPERSEDED"),
+    errors.ShardFullError: (_Code.RESOURCE_EXHAUSTED, "SHARD_FULL"),
+    errors.TooManyInflightError: (_Code.RESOURCE_EXHAUSTED, "TOO_MANY_INFLIGHT"),
+    errors.SlowReaderError: (_Code.RESOURCE_EXHAUSTED, "SLOW_READER"),
+    errors.HelloTimeoutError: (_Code.DEADLINE_EXCEEDED, "HELLO_TIMEOUT"),
+    errors.QuorumError: (_Code.FAILED_PRECONDITION, "NO_QUORUM"),
+    errors.NotReadyError: (_Code.UNAVAILABLE, "NOT_READY"),
+    errors.FencedError: (_Code.UNAVAILABLE, "FENCED"),
+    errors.StoreFailedError: (_Code.UNAVAILABLE, "STORE_FAILED"),
+    errors.OutcomeUnknownError: (_Code.UNAVAILABLE, "OUTCOME_UNKNOWN"),
+    errors.StoreInUseError: (_Code.UNAVAILABLE, "STORE_IN_USE"),
+    errors.DamagedStoreError: (_Code.DATA_LOSS, "DAMAGED_STORE"),
+    errors.ConfigError: (_Code.FAILED_PRECONDITION, "BAD_CONFIGURATION"),
+}
+"""What a caller sees of each error: the status, and the reason in its ErrorInfo."""
+
+_RETRIED: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
+
+
+def cause_of(raised: BaseException) -> BaseException:
+    """Return the first error of a task group; the others are its consequences."""
+    while isinstance(raised, BaseExceptionGroup):
+        raised = raised.exceptions[0]
+    return raised
+
+
+def details_of(error: ConstellationError) -> status_pb2.Status:
+    """Return an error as google.rpc.Status: exactly one ErrorInfo, and what else helps."""
+    code, reason = STATUSES[type(error)]
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    status = status_pb2.Status(code=code.value[0], message=str(error))
+    if isinstance(error, errors.NotOwnerError):
+        info.metadata["shard_id"] = str(error.shard_id)
+        info.metadata["address"] = error.address
+    _add(status, info)
+    if isinstance(error, errors.InvalidInputError):
+        bad = error_details_pb2.BadRequest()
+        bad.field_violations.add(field=error.field, description=error.problem)
+        _add(status, bad)
+    if code in _RETRIED:
+        _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS)))
+    return status
+
+
+@asynccontextmanager
+async def status_on_error(method: str, context: ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """End the call with the status of whatever is raised inside."""
+    try:
+        yield
+    except grpc.aio.AbortError:
+        raise
+    except Exception as raised:
+        error = cause_of(raised)
+        if isinstance(error, DecodeError):
+            error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
+        if isinstance(error, ConstellationError):
+            await _abort(context, error)
+        log.exception("rpc_crashed", method=method)
+        await context.abort(_Code.INTERNAL, "internal error")
+
+
+def guarded(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
+    """Return a behaviour inside `status_on_error`, whatever it raises."""
+    if isasyncgenfunction(behaviour):
+        return _guarded_stream(method, behaviour)
+
+    async def guard(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        async with status_on_error(method, context):
+            return await behaviour(request, context)
+
+    return guard
+
+
+def _guarded_stream(method: str, behaviour: Behaviour) -> Behaviour:
+    async def guard(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        async with status_on_error(method, context):
+            async for response in behaviour(request, context):
+                yield response
+
+    return guard
+
+
+async def _abort(context: ServicerContext[Any, Any], error: ConstellationError) -> None:
+    code, _ = STATUSES[type(error)]
+    details = details_of(error)
+    trailers: list[tuple[str, str | bytes]] = [
+        ("grpc-status-details-bin", details.SerializeToString())
+    ]
+    if code in _RETRIED:
+        trailers.append(("grpc-retry-pushback-ms", str(RETRY_SECONDS * 1000)))
+    await context.abort(code, str(error), trailing_metadata=tuple(trailers))
+
+
+def _add(status: status_pb2.Status, detail: Any) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)

@@ -1,0 +1,273 @@
+"""Aggregates to chunks of at most 1 MiB and back, for shards and federations alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.table.vocabulary import check_word
+from constellation.encoding import DIMENSION
+from constellation.errors import InvalidInputError
+from constellation.federated.aggregate import (
+    CONTENTS_PER_CLUSTER,
+    GENRES_PER_CLUSTER,
+    AggregateVersion,
+    ClusterRows,
+    ShardFacts,
+    SubjectCounts,
+    WordCounts,
+)
+from constellation.federated.fixed_point import CONTEXTS, ClusterSums
+from constellation.v1 import aggregates_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.federated.aggregate import AggregateUpdate
+    from constellation.federated.fixed_point import Integers
+
+CLUSTERS_PER_CHUNK: Final = 128
+"""3.2 KB each, and up to 2.6 KB of words."""
+_HOURS_BYTES: Final = 900_000
+_COUNT_BYTES: Final = 12
+_TEXT_OVERHEAD: Final = 2
+MAX_DEVICES: Final = 2**26
+"""Devices of one shard: sums over 100 shards of as many stay in an int64."""
+_LARGEST: Final = 2**62
+"""Sums beyond this come near the end of an int64: no fleet has as many devices."""
+
+
+def from_version(version: AggregateVersion) -> pb.AggregateVersion:
+    return pb.AggregateVersion(
+        shard_id=version.shard_id, epoch=version.epoch, version=version.version
+    )
+
+
+def to_aggregate_version(sent: pb.AggregateVersion) -> AggregateVersion:
+    """Return a version. Raises InvalidInputError for one that no shard can have."""
+    if not 0 < sent.epoch < _LARGEST or sent.version >= _LARGEST:
+        raise InvalidInputError(
+            "version", f"must be of an epoch from 1, got epoch {sent.epoch}, {sent.version}"
+        )
+    return AggregateVersion(sent.shard_id, sent.epoch, sent.version)
+
+
+def from_update(
+    update: AggregateUpdate, age_seconds: int = 0
+) -> Iterator[pb.PullAggregateResponse]:
+    """Yield one shard's answer: its header, then its rows."""
+    version = from_version(update.of)
+    facts = update.facts
+    yield pb.PullAggregateResponse(
+        version=version,
+        header=pb.AggregateHeader(
+            region=facts.region,
+            codebook_generation=facts.codebook_generation,
+            codebook_version=facts.codebook_version,
+            codebook_since=facts.codebook_since,
+            devices=facts.devices,
+            base_version=update.base_version,
+            cluster_count=len(update.clusters),
+            hour_count=len(update.hours.hours),
+            candidate_count=len(update.candidates),
+            age_seconds=age_seconds,
+        ),
+    )
+    for columns in _clusters(update.clusters):
+        yield pb.PullAggregateResponse(version=version, clusters=columns)
+    for hours in _hours(update.hours):
+        yield pb.PullAggregateResponse(version=version, hours=hours)
+    for columns in _clusters(update.candidates):
+        yield pb.PullAggregateResponse(version=version, candidates=columns)
+
+
+def to_facts(header: pb.AggregateHeader) -> ShardFacts:
+    """Return what a shard says of itself. Raises InvalidInputError for what cannot be."""
+    check_text(header.region, "header.region")
+    if header.devices > MAX_DEVICES:
+        raise InvalidInputError(
+            "header.devices", f"must be at most {MAX_DEVICES}, got {header.devices}"
+        )
+    if max(header.base_version, header.codebook_since) >= _LARGEST:
+        raise InvalidInputError("header", "has a version beyond 2**62")
+    return ShardFacts(
+        header.region,
+        header.codebook_generation,
+        header.codebook_version,
+        header.codebook_since,
+        header.devices,
+    )
+
+
+def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
+    """Return clusters; every column but the texts is checked.
+
+    Raises InvalidInputError, naming the column.
+    """
+    count = len(columns.cluster_ids)
+    ids = np.array(columns.cluster_ids, np.uint32)
+    if len(np.unique(ids)) != count:
+        raise InvalidInputError(f"{field}.cluster_ids", "must be distinct")
+    features = ClusterSums(
+        _counts(columns.devices, count, f"{field}.devices"),
+        _counts(columns.weights, count, f"{field}.weights"),
+        _counts(columns.successes, count, f"{field}.successes"),
+        _block(columns.sums, (count, DIMENSION), f"{field}.sums"),
+        _block(columns.contexts, (count, CONTEXTS), f"{field}.contexts"),
+    )
+    genres = (columns.genres, columns.genre_counts, columns.genre_indexes, columns.genre_devices)
+    contents = (
+        columns.content_ids,
+        columns.content_counts,
+        columns.content_indexes,
+        columns.content_devices,
+    )
+    return ClusterRows(
+        ids,
+        _counts(columns.versions, count, f"{field}.versions"),
+        features,
+        _to_words(genres, count, GENRES_PER_CLUSTER, f"{field}.genres"),
+        _to_words(contents, count, CONTENTS_PER_CLUSTER, f"{field}.content_ids"),
+    )
+
+
+def to_subjects(columns: pb.HourlyColumns) -> SubjectCounts:
+    """Return hourly counts; every column but the texts is checked.
+
+    Raises InvalidInputError, naming the column that is wrong.
+    """
+    subjects = _words_of(columns.subjects, "hours.subjects")
+    hours = _words_of(columns.hours, "hours.hours")
+    devices = _words_of(columns.devices, "hours.devices")
+    if not len(subjects) == len(hours) == len(devices):
+        raise InvalidInputError(
+            "hours", f"has {len(subjects)} subjects, {len(hours)} hours, {len(devices)} devices"
+        )
+    names = len(columns.content_ids) + len(columns.genres)
+    if len(subjects) and subjects.max() >= names:
+        raise InvalidInputError("hours.subjects", f"must be below {names}, got {subjects.max()}")
+    return SubjectCounts(columns.content_ids, columns.genres, subjects, hours, devices)
+
+
+def check_text(text: str, field: str) -> str:
+    """Return a genre, a content id or a region; raise InvalidInputError for another text."""
+    try:
+        return check_word(text)
+    except ValueError as error:
+        raise InvalidInputError(field, str(error)) from None
+
+
+def _clusters(rows: ClusterRows) -> Iterator[pb.ClusterColumns]:
+    features = rows.features
+    for start in range(0, len(rows), CLUSTERS_PER_CHUNK):
+        end = min(start + CLUSTERS_PER_CHUNK, len(rows))
+        part = features.rows(slice(start, end))
+        columns = pb.ClusterColumns(
+            cluster_ids=rows.cluster_ids[start:end].tolist(),
+            versions=rows.versions[start:end].tolist(),
+            devices=part.devices.tolist(),
+            weights=part.weights.tolist(),
+            successes=part.successes.tolist(),
+            sums=part.sums.astype("<i8", copy=False).tobytes(),
+            contexts=part.contexts.astype("<i8", copy=False).tobytes(),
+        )
+        texts, counts, indexes, devices = _from_words(rows.genres, start, end)
+        columns.genres.extend(texts)
+        columns.genre_counts.extend(counts)
+        columns.genre_indexes.extend(indexes)
+        columns.genre_devices.extend(devices)
+        texts, counts, indexes, devices = _from_words(rows.contents, start, end)
+        columns.content_ids.extend(texts)
+        columns.content_counts.extend(counts)
+        columns.content_indexes.extend(indexes)
+        columns.content_devices.extend(devices)
+        yield columns
+
+
+def _from_words(
+    words: WordCounts, start: int, end: int
+) -> tuple[list[str], list[int], list[int], list[int]]:
+    """Return the dictionary, and for the rows from start to end: counts, indexes, devices."""
+    first, last = np.searchsorted(words.rows, [start, end])
+    distinct, indexes = np.unique(words.words[first:last], return_inverse=True)
+    counts = np.bincount(words.rows[first:last] - start, minlength=end - start)
+    texts = [words.texts[word] for word in distinct.tolist()]
+    return texts, counts.tolist(), indexes.tolist(), words.devices[first:last].tolist()
+
+
+def _to_words(
+    sent: tuple[Sequence[str], Sequence[int], Sequence[int], Sequence[int]],
+    rows: int,
+    limit: int,
+    field: str,
+) -> WordCounts:
+    texts, counts, indexes, devices = sent
+    counted = np.array(counts or [0] * rows, np.int64)
+    words, numbers = np.array(indexes, np.int64), np.array(devices, np.int64)
+    if len(counted) != rows or counted.max(initial=0) > limit:
+        raise InvalidInputError(field, f"must have counts up to {limit} for each of {rows} rows")
+    if not counted.sum() == len(words) == len(numbers):
+        raise InvalidInputError(
+            field,
+            f"must have {counted.sum()} indexes and devices, got {len(words)}, {len(numbers)}",
+        )
+    if words.max(initial=-1) >= len(texts):
+        raise InvalidInputError(field, f"has index {words.max()}, but only {len(texts)} texts")
+    return WordCounts(np.repeat(np.arange(rows), counted), words, numbers, texts)
+
+
+def _hours(counts: SubjectCounts) -> Iterator[pb.HourlyColumns]:
+    """Yield the counts by subject, so that a chunk names few of them."""
+    if not len(counts.hours):
+        return
+    texts = [*counts.content_ids, *counts.genres]
+    lengths = np.array([len(text.encode()) + _TEXT_OVERHEAD for text in texts], np.int64)
+    order = np.lexsort((counts.hours, counts.subjects))
+    subjects = counts.subjects[order].astype(np.int64)
+    is_first = np.diff(subjects, prepend=-1) > 0
+    sizes = np.cumsum(_COUNT_BYTES + is_first * lengths[subjects])
+    cuts = np.flatnonzero(np.diff(sizes // _HOURS_BYTES)) + 1
+    for part in np.split(order, cuts):
+        yield _hour_columns(counts, part)
+
+
+def _hour_columns(counts: SubjectCounts, part: Integers) -> pb.HourlyColumns:
+    distinct, indexes = np.unique(counts.subjects[part], return_inverse=True)
+    contents = len(counts.content_ids)
+    numbers = distinct.tolist()
+    return pb.HourlyColumns(
+        content_ids=[counts.content_ids[number] for number in numbers if number < contents],
+        genres=[counts.genres[number - contents] for number in numbers if number >= contents],
+        subjects=indexes.astype("<u4").tobytes(),
+        hours=counts.hours[part].astype("<u4").tobytes(),
+        devices=counts.devices[part].astype("<u4").tobytes(),
+    )
+
+
+def _counts(values: Sequence[int], count: int, field: str) -> Integers:
+    if len(values) != count:
+        raise InvalidInputError(field, f"must be {count}, got {len(values)}")
+    if values and max(values) >= _LARGEST:
+        raise InvalidInputError(field, f"must be below 2**62, got {max(values)}")
+    return np.array(values, np.int64)
+
+
+def _block(data: bytes, shape: tuple[int, int], field: str) -> Integers:
+    """Return int64 rows; raise InvalidInputError for another length, or values that overflow."""
+    if len(data) != shape[0] * shape[1] * 8:
+        raise InvalidInputError(
+            field, f"must be {shape[1]} x 8 bytes for each of {shape[0]} rows, got {len(data)}"
+        )
+    values = np.frombuffer(data, "<i8").reshape(shape)
+    if len(values) and (values.max() >= _LARGEST or values.min() <= -_LARGEST):
+        raise InvalidInputError(field, "must be below 2**62, or it may overflow")
+    return values.astype(np.int64)
+
+
+def _words_of(data: bytes, field: str) -> NDArray[np.uint32]:
+    if len(data) % 4:
+        raise InvalidInputError(field, f"must be 4 bytes each, got {len(data)} in all")
+    return np.frombuffer(data, "<u4").astype(np.uint32)

@@ -1,0 +1,179 @@
+"""Globals: what federations publish, to what a shard serves, to what a device is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from constellation.encoding import (
+    DIMENSION,
+    ID_BYTES,
+    INT8_ROW,
+    Encoding,
+    encode,
+    pack_int8,
+    unit,
+    unit_scales,
+)
+from constellation.errors import InvalidInputError
+from constellation.federated.aggregate import Anchors
+from constellation.federated.published import Clusters, Published, Round
+from constellation.federated.trends import Direction, Trend
+from constellation.v1 import aggregates_pb2
+from constellation.v1 import patterns_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from constellation.encoding import Codes, Embeddings
+
+_UNIT_TOLERANCE: Final = 1e-3
+
+
+def to_global(payload: bytes) -> Published:
+    """Return a serialised Global as a shard serves it. Raises InvalidInputError for another."""
+    try:
+        message = aggregates_pb2.Global.FromString(payload)
+    except DecodeError as error:
+        raise InvalidInputError("chunk", f"must be a Global: {error}") from None
+    return Published(
+        Round(message.generation, message.round_id),
+        to_anchors(message.generation, message.codebook),
+        _to_clusters(message.clusters),
+        [_to_trend(trend) for trend in message.trends],
+        message.closed_at,
+    )
+
+
+def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
+    """Return a codebook's anchors. Raises InvalidInputError for those that cannot be."""
+    ids = np.array(codebook.cluster_ids, np.uint32)
+    if len(codebook.anchors) != len(ids) * DIMENSION * 4:
+        raise InvalidInputError(
+            "codebook.anchors", f"must be {len(ids)} rows, got {len(codebook.anchors)} bytes"
+        )
+    if len(ids) > 1 and not (np.diff(ids.astype(np.int64)) > 0).all():
+        raise InvalidInputError("codebook.cluster_ids", "must be ascending and distinct")
+    embeddings = np.frombuffer(codebook.anchors, "<f4").reshape(len(ids), DIMENSION)
+    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    if not (np.abs(norms - 1) <= _UNIT_TOLERANCE).all():
+        raise InvalidInputError("codebook.anchors", "must be of unit length")
+    return Anchors(generation, codebook.version, ids, embeddings.astype(np.float32))
+
+
+def from_clusters(
+    clusters: Clusters, places: Sequence[int], encoding: Encoding
+) -> pb.PatternColumns:
+    """Return some clusters as patterns."""
+    chosen = np.array(places, np.int64)
+    stamps = clusters.changed_at[chosen].tolist()
+    columns = pb.PatternColumns(
+        ids=b"".join(clusters.ids[place] for place in places),
+        encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
+        embeddings=_embedded(clusters.codes[chosen], encoding),
+        success_rates=clusters.success_rates[chosen].tolist(),
+        sample_counts=clusters.devices[chosen].tolist(),
+        times_of_day=clusters.times_of_day[chosen].tobytes(),
+        day_types=clusters.day_types[chosen].tobytes(),
+        content_types=clusters.content_types[chosen].tobytes(),
+        created_at=stamps,
+        updated_at=stamps,
+    )
+    genres = [clusters.genres[place] for place in places]
+    columns.genre_counts = bytes(len(each) for each in genres)
+    columns.genres.extend(distinct := sorted({genre for each in genres for genre in each}))
+    columns.genre_indexes.extend(_indexes(distinct, genres))
+    contents = [clusters.content_ids[place] for place in places]
+    columns.content_counts = bytes(len(each) for each in contents)
+    columns.content_ids.extend(distinct := sorted({name for each in contents for name in each}))
+    columns.content_indexes.extend(_indexes(distinct, contents))
+    return columns
+
+
+def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
+    """Return trends; those that name no region are of this one."""
+    return [
+        pb.Trend(
+            content_id=trend.content_id or None,  # type: ignore[arg-type]  # None leaves it unset
+            genre=trend.genre or None,  # type: ignore[arg-type]  # None leaves it unset
+            score=trend.score,
+            region=trend.region or region,
+            scope=pb.TREND_SCOPE_GLOBAL if trend.is_global else pb.TREND_SCOPE_REGIONAL,
+            direction=int(trend.direction),  # type: ignore[arg-type]  # enums are ints
+            popularity=trend.popularity,
+        )
+        for trend in trends
+    ]
+
+
+def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> Clusters:
+    columns = sent.patterns
+    count, rest = divmod(len(columns.ids), ID_BYTES)
+    if rest or columns.encoding != pb.ENCODING_INT8:
+        raise InvalidInputError("clusters.patterns", "must have 16-byte ids and INT8 embeddings")
+    if len(columns.embeddings) != count * INT8_ROW.itemsize:
+        raise InvalidInputError(
+            "clusters.patterns.embeddings", f"must be {count} rows, got {len(columns.embeddings)}"
+        )
+    lengths = {
+        "success_rates": len(columns.success_rates),
+        "sample_counts": len(columns.sample_counts),
+        "times_of_day": len(columns.times_of_day),
+        "day_types": len(columns.day_types),
+        "content_types": len(columns.content_types),
+        "updated_at": len(columns.updated_at),
+        "genre_counts": len(columns.genre_counts),
+        "content_counts": len(columns.content_counts),
+    }
+    for name, length in lengths.items():
+        if length != count:
+            raise InvalidInputError(f"clusters.patterns.{name}", f"must be {count}, got {length}")
+    return Clusters(
+        [columns.ids[at : at + ID_BYTES] for at in range(0, len(columns.ids), ID_BYTES)],
+        np.frombuffer(columns.embeddings, INT8_ROW)["codes"].copy(),
+        np.array(columns.success_rates, np.float32),
+        np.array(columns.sample_counts, np.uint32),
+        np.frombuffer(columns.times_of_day, np.uint8),
+        np.frombuffer(columns.day_types, np.uint8),
+        np.frombuffer(columns.content_types, np.uint8),
+        np.array(columns.updated_at, np.uint32),
+        _named(columns.genres, columns.genre_counts, columns.genre_indexes, "genres"),
+        _named(columns.content_ids, columns.content_counts, columns.content_indexes, "contents"),
+    )
+
+
+def _named(
+    texts: Sequence[str], counts: bytes, indexes: Sequence[int], field: str
+) -> list[list[str]]:
+    if sum(counts) != len(indexes) or max(indexes, default=-1) >= len(texts):
+        raise InvalidInputError(f"clusters.patterns.{field}", "has indexes that do not add up")
+    rest = iter(indexes)
+    return [[texts[next(rest)] for _ in range(count)] for count in counts]
+
+
+def _indexes(distinct: list[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    place = {text: number for number, text in enumerate(distinct)}
+    return [place[text] for row in rows for text in row]
+
+
+def _to_trend(sent: pb.Trend) -> Trend:
+    if sent.direction not in {int(direction) for direction in Direction}:
+        raise InvalidInputError("trends.direction", f"must be 1, 2 or 3, got {sent.direction}")
+    return Trend(
+        sent.content_id,
+        sent.genre,
+        sent.score,
+        Direction(sent.direction),
+        sent.popularity,
+        region=sent.region,
+        is_global=sent.scope == pb.TREND_SCOPE_GLOBAL,
+    )
+
+
+def _embedded(codes: Codes, encoding: Encoding) -> bytes:
+    if encoding is Encoding.INT8:
+        return pack_int8(codes, unit_scales(codes))
+    embeddings: Embeddings = unit(codes)
+    return encode(embeddings, encoding)

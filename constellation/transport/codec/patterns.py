@@ -1,0 +1,342 @@
+"""Messages to batches and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.core.globals import Version
+from constellation.core.ingest.decode import MAX_NORM, MIN_NORM
+from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejected, Verdict
+from constellation.core.ingest.signals import HOURS
+from constellation.core.rows import GENRES, SIGNALS_PER_HOUR, PatternRows, WordKind
+from constellation.core.store import Content
+from constellation.core.table.vocabulary import check_word
+from constellation.encoding import (
+    ID_BYTES,
+    ROW_BYTES,
+    Embeddings,
+    Encoding,
+    decode,
+    encode,
+    pack_int8,
+    quantise,
+    unit,
+    unit_scales,
+)
+from constellation.errors import InvalidInputError
+from constellation.v1 import patterns_pb2 as pb
+from constellation.v1 import shard_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.index.similar import Found
+    from constellation.core.table.vocabulary import Words
+
+_ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
+MAX_SEQ: Final = 2**63 - 1
+_MAX_SIGNALS: Final = HOURS * SIGNALS_PER_HOUR
+_COLUMNS: Final = (
+    "embeddings",
+    "success_rates",
+    "sample_counts",
+    "times_of_day",
+    "day_types",
+    "content_types",
+    "created_at",
+    "updated_at",
+    "genre_counts",
+    "genre_indexes",
+    "content_counts",
+    "content_indexes",
+)
+_TITLE_BYTES: Final = 256
+_CONTENT_TYPES: Final = range(1, 5)
+
+
+def to_device_id(device_id: bytes) -> bytes:
+    """Check a device id."""
+    if len(device_id) != ID_BYTES:
+        raise InvalidInputError("device_id", f"must be {ID_BYTES} bytes, got {len(device_id)}")
+    if not any(device_id):
+        raise InvalidInputError("device_id", "must not be all zeros")
+    return device_id
+
+
+def to_incarnation(incarnation: int) -> int:
+    """Check an incarnation."""
+    if not incarnation:
+        raise InvalidInputError("incarnation", "must not be 0: draw it at random once")
+    return incarnation
+
+
+def to_encoding(encoding: int) -> Encoding:
+    """Return an encoding by its number."""
+    known = _ENCODINGS.get(encoding)
+    if known is None:
+        raise InvalidInputError(
+            "encoding", f"must be 1 (FLOAT32), 2 (FLOAT16) or 3 (INT8), got {encoding}"
+        )
+    return known
+
+
+def to_ids(ids: bytes, field: str) -> bytes:
+    """Check a column of 16-byte ids."""
+    if len(ids) % ID_BYTES:
+        raise InvalidInputError(field, f"must be {ID_BYTES} bytes each, got {len(ids)} in all")
+    return ids
+
+
+def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: int) -> Delta:
+    """Return a delta whose columns have the right lengths; its values are checked at the commit."""
+    if not 0 < delta.seq <= MAX_SEQ:
+        raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {delta.seq}")
+    sent = delta.upserts
+    upserts = _to_columns(sent) if sent.ids or sent.embeddings else None
+    removed = to_ids(delta.removed_ids, "removed_ids")
+    count = (len(removed) + len(delta.upserts.ids)) // ID_BYTES
+    if count > max_patterns:
+        raise InvalidInputError(
+            "upserts", f"and removed_ids must be at most {max_patterns} together, got {count}"
+        )
+    contents, hours = delta.signals.content_ids, delta.signals.hours
+    if len(contents) > _MAX_SIGNALS:
+        raise InvalidInputError(
+            "signals.content_ids", f"must be at most {_MAX_SIGNALS}, got {len(contents)}"
+        )
+    if len(contents) != len(hours):
+        raise InvalidInputError(
+            "signals.hours",
+            f"must be one for each of {len(contents)} content_ids, got {len(hours)}",
+        )
+    return Delta(
+        device_id=device_id,
+        incarnation=incarnation,
+        seq=delta.seq,
+        upserts=upserts,
+        removed_ids=removed,
+        signal_contents=_to_texts(contents, "signals.content_ids"),
+        signal_hours=hours,
+        snapshot=delta.snapshot,
+    )
+
+
+def _to_columns(sent: pb.PatternColumns) -> PatternColumns:
+    """Return columns whose lengths agree. Reads each field once: that is most of the cost."""
+    columns = PatternColumns(
+        ids=to_ids(sent.ids, "ids"),
+        encoding=to_encoding(sent.encoding),
+        embeddings=sent.embeddings,
+        success_rates=sent.success_rates,
+        sample_counts=sent.sample_counts,
+        times_of_day=sent.times_of_day,
+        day_types=sent.day_types,
+        content_types=sent.content_types,
+        created_at=sent.created_at,
+        updated_at=sent.updated_at,
+        genres=_to_texts(sent.genres, "genres"),
+        genre_counts=sent.genre_counts,
+        genre_indexes=sent.genre_indexes,
+        content_ids=_to_texts(sent.content_ids, "content_ids"),
+        content_counts=sent.content_counts,
+        content_indexes=sent.content_indexes,
+    )
+    _require_lengths(columns)
+    return columns
+
+
+def _require_lengths(columns: PatternColumns) -> None:
+    """Check that every column has an entry for each pattern."""
+    count = len(columns.ids) // ID_BYTES
+    genres, contents = columns.genre_counts, columns.content_counts
+    _require_used("genres", columns.genres, columns.genre_indexes)
+    _require_used("content_ids", columns.content_ids, columns.content_indexes)
+    found = (
+        len(columns.embeddings),
+        len(columns.success_rates),
+        len(columns.sample_counts),
+        len(columns.times_of_day),
+        len(columns.day_types),
+        len(columns.content_types),
+        len(columns.created_at),
+        len(columns.updated_at),
+        len(genres) or count,
+        len(columns.genre_indexes),
+        len(contents) or count,
+        len(columns.content_indexes),
+    )
+    embeddings = count * ROW_BYTES[columns.encoding]
+    expected = (embeddings, *(count,) * 8, sum(genres), count, sum(contents))
+    if found == expected:
+        return
+    for field, length, needed in zip(_COLUMNS, found, expected, strict=True):
+        if length != needed:
+            raise InvalidInputError(
+                field, f"must have length {needed} for {count} patterns, got {length}"
+            )
+
+
+def _require_used(field: str, words: Sequence[str], indexes: Sequence[int]) -> None:
+    if len(words) > len(indexes):
+        raise InvalidInputError(
+            field, f"must each be used: {len(words)} of them, but {len(indexes)} indexes"
+        )
+
+
+def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:
+    try:
+        for text in texts:
+            check_word(text)
+    except ValueError as error:
+        raise InvalidInputError(field, str(error)) from None
+    return texts
+
+
+def to_content_id(content_id: str, field: str = "content_id") -> str:
+    """Check the id of one content."""
+    _to_texts([content_id], field)
+    return content_id
+
+
+def from_receipt(receipt: Receipt) -> pb.DeltaAck:
+    """Return the ack of one delta."""
+    return pb.DeltaAck(
+        through_seq=receipt.through_seq,
+        expected_seq=receipt.through_seq + 1,
+        resync_full=receipt.verdict is Verdict.RESYNC,
+        rejected=[from_rejected(rejected) for rejected in receipt.rejected],
+        signals_dropped=receipt.signals_dropped,
+    )
+
+
+def from_rejected(rejected: Rejected) -> pb.Rejection:
+    """Return one rejection."""
+    return pb.Rejection(
+        seq=rejected.seq,
+        pattern_id=rejected.pattern_id,
+        reason=int(rejected.reason),  # type: ignore[arg-type]  # enums are ints
+    )
+
+
+def to_version(version: pb.GlobalVersion) -> Version:
+    return Version(version.generation, version.version)
+
+
+def from_version(version: Version) -> pb.GlobalVersion:
+    return pb.GlobalVersion(generation=version.generation, version=version.version)
+
+
+def from_found(found: Found, words: Words, encoding: Encoding) -> pb.PatternColumns:
+    """Return patterns as other devices may see them: under pseudonyms, without their owners."""
+    return from_rows(found.rows, b"".join(found.pseudonyms), words, encoding)
+
+
+def from_rows(rows: PatternRows, ids: bytes, words: Words, encoding: Encoding) -> pb.PatternColumns:
+    """Return rows under some ids, 16 bytes each."""
+    columns = pb.PatternColumns(
+        ids=ids,
+        encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
+        embeddings=_embedded(rows, encoding),
+        success_rates=rows["success_rate"].tolist(),
+        sample_counts=rows["sample_count"].tolist(),
+        times_of_day=rows["time_of_day"].tobytes(),
+        day_types=rows["day_type"].tobytes(),
+        content_types=rows["content_type"].tobytes(),
+        created_at=rows["created_at"].tolist(),
+        updated_at=rows["updated_at"].tolist(),
+    )
+    genres, columns.genre_counts, indexes = _dictionary(rows["genres"])
+    columns.genres.extend(words.text(WordKind.GENRE, number) for number in genres)
+    columns.genre_indexes.extend(indexes)
+    contents, columns.content_counts, indexes = _dictionary(rows["contents"])
+    columns.content_ids.extend(words.text(WordKind.CONTENT, number) for number in contents)
+    columns.content_indexes.extend(indexes)
+    return columns
+
+
+def _embedded(rows: PatternRows, encoding: Encoding) -> bytes:
+    if encoding is Encoding.INT8:
+        return pack_int8(rows["codes"], unit_scales(rows["codes"]))
+    return encode(unit(rows["codes"]), encoding)
+
+
+def _dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:
+    """Return distinct numbers but 0, how many each row has, and which of the distinct those are."""
+    present = numbers > 0
+    distinct, indexes = np.unique(numbers[present], return_inverse=True)
+    return distinct.tolist(), present.sum(axis=1).astype(np.uint8).tobytes(), indexes.tolist()
+
+
+def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:
+    """Return unit-length embeddings; each must be finite and of a usable norm."""
+    known = to_encoding(encoding)
+    if not data or len(data) % ROW_BYTES[known]:
+        raise InvalidInputError(
+            field, f"must be {ROW_BYTES[known]} bytes each in {known.name}, got {len(data)} in all"
+        )
+    values = decode(data, known)
+    if not np.isfinite(values).all():
+        raise InvalidInputError(field, "must be finite: it holds NaN or infinity")
+    norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
+    bad = norms[(norms < MIN_NORM) | (norms > MAX_NORM)]
+    if len(bad):
+        raise InvalidInputError(field, f"must have a norm from 1e-6 to 1e3, got {bad[0]:.3g}")
+    queries: Embeddings = (values / norms[:, None]).astype(np.float32)
+    return queries
+
+
+def to_content(content: shard_pb2.Content, place: int) -> Content:
+    """Return one content; errors name its place in the request."""
+    field = f"contents[{place}]"
+    to_content_id(content.content_id, f"{field}.content_id")
+    if len(content.title.encode()) > _TITLE_BYTES:
+        raise InvalidInputError(f"{field}.title", f"must be at most {_TITLE_BYTES} bytes")
+    if "\0" in content.title:
+        raise InvalidInputError(f"{field}.title", "must not hold NUL")
+    if content.content_type not in _CONTENT_TYPES:
+        raise InvalidInputError(
+            f"{field}.content_type", f"must be from 1 to 4, got {content.content_type}"
+        )
+    if len(content.genres) > GENRES:
+        raise InvalidInputError(
+            f"{field}.genres", f"must be at most {GENRES}, got {len(content.genres)}"
+        )
+    embedding = f"{field}.embedding"
+    queries = to_queries(content.embedding, content.encoding, embedding)
+    if len(queries) != 1:
+        raise InvalidInputError(embedding, f"must be one row, got {len(queries)}")
+    return Content(
+        content.content_id,
+        content.title,
+        int(content.content_type),
+        tuple(_to_texts(content.genres, f"{field}.genres")),
+        content.year,
+        _content_codes(content, queries),
+    )
+
+
+def _content_codes(content: shard_pb2.Content, unit_row: Embeddings) -> bytes:
+    """Return INT8 codes: those sent, when they were INT8, so that nothing is lost twice."""
+    if content.encoding == pb.ENCODING_INT8:
+        return content.embedding[4:]
+    return quantise(unit_row)[0].tobytes()
+
+
+def from_content(content: Content, *, with_embedding: bool = True) -> shard_pb2.Content:
+    """Return one content, its embedding in INT8."""
+    message = shard_pb2.Content(
+        content_id=content.content_id,
+        title=content.title,
+        content_type=content.content_type,  # type: ignore[arg-type]  # enums are ints
+        genres=content.genres,
+        year=content.year,
+    )
+    if with_embedding:
+        codes = np.frombuffer(content.codes, np.int8).reshape(1, -1)
+        message.encoding = pb.ENCODING_INT8
+        message.embedding = pack_int8(codes, unit_scales(codes))
+    return message

@@ -1,0 +1,1 @@
+"""REST: the generated routes, answered by the gRPC methods that they name."""

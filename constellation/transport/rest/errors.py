@@ -1,0 +1,203 @@
+"""Errors over HTTP, as AIP-193 says: those of gRPC calls, and those of requests no call came of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import structlog
+from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2
+from grpc_status.rpc_status import aio as rpc_status
+from starlette.responses import JSONResponse, Response
+
+from constellation.transport.calls.status import DOMAIN, RETRY_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.protobuf.message import Message
+    from starlette.requests import Request
+
+log = structlog.get_logger(__name__)
+
+_SHOWN: Final = 80
+"""Characters of a value that an error repeats."""
+_RETRIED: Final = (429, 503)
+_Code = grpc.StatusCode
+HTTP_STATUSES: Final[dict[grpc.StatusCode, int]] = {
+    _Code.OK: 200,
+    _Code.CANCELLED: 499,
+    _Code.UNKNOWN: 500,
+    _Code.INVALID_ARGUMENT: 400,
+    _Code.DEADLINE_EXCEEDED: 504,
+    _Code.NOT_FOUND: 404,
+    _Code.ALREADY_EXISTS: 409,
+    _Code.PERMISSION_DENIED: 403,
+    _Code.UNAUTHENTICATED: 401,
+    _Code.RESOURCE_EXHAUSTED: 429,
+    _Code.FAILED_PRECONDITION: 400,
+    _Code.ABORTED: 409,
+    _Code.OUT_OF_RANGE: 400,
+    _Code.UNIMPLEMENTED: 501,
+    _Code.INTERNAL: 500,
+    _Code.UNAVAILABLE: 503,
+    _Code.DATA_LOSS: 500,
+}
+"""As google/rpc/code.proto maps them."""
+
+
+class RestError(Exception):
+    """A request that is refused before any gRPC method sees it."""
+
+    http = 400
+    code = _Code.INVALID_ARGUMENT
+    reason = "MALFORMED_REQUEST"
+
+    def __init__(self, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.headers = dict(headers or {})
+        self.metadata: dict[str, str] = {}
+
+    def details(self) -> list[Message]:
+        return [
+            error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
+        ]
+
+
+class FieldError(RestError):
+    """A field of the body, or a parameter, is wrong."""
+
+    reason = "INVALID_INPUT"
+
+    def __init__(self, field: str, problem: str) -> None:
+        name = shown(field, quoted=False) or "''"
+        super().__init__(f"{name} {problem}")
+        self.metadata = {"field": name}
+        self._violation = error_details_pb2.BadRequest.FieldViolation(
+            field=name, description=problem
+        )
+
+    def details(self) -> list[Message]:
+        bad = error_details_pb2.BadRequest(field_violations=[self._violation])
+        return [*super().details(), bad]
+
+
+class MalformedBodyError(RestError):
+    reason = "MALFORMED_BODY"
+
+
+class NoSuchRouteError(RestError):
+    http, code, reason = 404, _Code.NOT_FOUND, "NO_SUCH_ROUTE"
+
+
+class NoSuchVerbError(RestError):
+    http, code, reason = 405, _Code.UNIMPLEMENTED, "METHOD_NOT_ALLOWED"
+
+
+class NotAcceptableError(RestError):
+    http, reason = 406, "NOT_ACCEPTABLE"
+
+
+class BodyTooLargeError(RestError):
+    http, reason = 413, "BODY_TOO_LARGE"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the body must be at most {limit_bytes} bytes: send several requests")
+        self.metadata = {"limit_bytes": str(limit_bytes)}
+
+
+class MediaTypeError(RestError):
+    http, reason = 415, "UNSUPPORTED_MEDIA_TYPE"
+
+
+def shown(value: Any, *, quoted: bool = True) -> str:
+    """Return a value for an error's message, cut when it is long."""
+    text = repr(value) if quoted else str(value).encode(errors="backslashreplace").decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+async def refused(_: Request, raised: Exception) -> Response:
+    """Return the error of a request that no gRPC method has seen."""
+    assert isinstance(raised, RestError)
+    details = [_packed(detail) for detail in raised.details()]
+    response = _response(raised.http, raised.code, str(raised), details)
+    response.headers.update(raised.headers)
+    return response
+
+
+async def unrouted(request: Request, _: Exception) -> Response:
+    """Return the only error that Starlette itself finds: there is no such path."""
+    path = shown(request.scope["raw_path"].decode("latin-1"))
+    return await refused(
+        request, NoSuchRouteError(f"there is no {path} here: GET /openapi.json lists what is")
+    )
+
+
+async def abandoned(_: Request, __: Exception) -> Response:
+    """Return what a caller that is gone does not read."""
+    return Response(status_code=HTTP_STATUSES[_Code.CANCELLED])
+
+
+async def crashed(_: Request, raised: Exception) -> Response:
+    """Return no more than that something broke; the log has the rest."""
+    log.error("rest_crashed", problem=repr(raised))
+    return _response(500, _Code.INTERNAL, "internal error", [])
+
+
+async def failed(error: grpc.aio.AioRpcError) -> Response:
+    """Return the error of a gRPC call, its details as they came."""
+    code = error.code()
+    status = await rpc_status.from_call(_Ended(error))
+    details = list(status.details) if status else []
+    return _response(HTTP_STATUSES[code], code, error.details() or "", details)
+
+
+class _Ended:
+    """A call that ended with an error, as grpc_status wants to see it."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self._error = error
+
+    async def code(self) -> grpc.StatusCode:
+        return self._error.code()
+
+    async def details(self) -> str | None:
+        return self._error.details()
+
+    async def trailing_metadata(self) -> Any:
+        return self._error.trailing_metadata()
+
+
+def _response(
+    http: int, code: grpc.StatusCode, message: str, details: list[AnyMessage]
+) -> Response:
+    """Return an error with exactly one ErrorInfo, and told when to come back if that helps."""
+    if not any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details):
+        # gRPC's own errors, and what crashed, have none
+        info = error_details_pb2.ErrorInfo(reason=code.name, domain=DOMAIN)
+        details = [_packed(info), *details]
+    body = {
+        "code": http,
+        "message": message,
+        "status": code.name,
+        "details": [json_format.MessageToDict(detail) for detail in details],
+    }
+    headers = {"Retry-After": str(wait)} if (wait := _wait_seconds(code, details)) else None
+    return JSONResponse({"error": body}, status_code=http, headers=headers)
+
+
+def _wait_seconds(code: grpc.StatusCode, details: Sequence[AnyMessage]) -> int:
+    """Return when to come back; 0 when that changes nothing."""
+    retry = error_details_pb2.RetryInfo()
+    for detail in details:
+        if detail.Unpack(retry):
+            return int(retry.retry_delay.seconds) + int(retry.retry_delay.nanos > 0)
+    return RETRY_SECONDS if HTTP_STATUSES[code] in _RETRIED else 0
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

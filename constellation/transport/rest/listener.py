@@ -1,0 +1,78 @@
+"""The listener of REST: uvicorn, in the process's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import uvicorn
+
+from constellation.errors import ConfigError
+from constellation.transport.rest.app import rest_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+_GRACE_SECONDS: Final = 1
+_KEEP_ALIVE_SECONDS: Final = 30
+_MAX_CONNECTIONS: Final = 256
+
+
+@asynccontextmanager
+async def rest_served(
+    address: str, grpc_address: str, services: Sequence[str]
+) -> AsyncIterator[int]:
+    """Answer the routes of some services at REST_ADDR until the block is left; yields the port.
+
+    `grpc_address` is where this process serves them.
+
+    Raises ConfigError when that address cannot be listened at.
+    """
+    with _listening(address) as listener:
+        async with grpc.aio.insecure_channel(grpc_address) as channel:
+            server = _Server(
+                uvicorn.Config(
+                    rest_app(channel, services),
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    server_header=False,
+                    limit_concurrency=_MAX_CONNECTIONS,
+                    timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                    timeout_graceful_shutdown=_GRACE_SECONDS,
+                )
+            )
+            serving = asyncio.create_task(server.serve([listener]), name="rest")
+            try:
+                yield int(listener.getsockname()[1])
+            finally:
+                server.should_exit = True
+                await serving
+
+
+@contextmanager
+def _listening(address: str) -> Iterator[socket.socket]:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, int(port)))
+            listener.listen()
+        except OSError as error:
+            raise ConfigError(
+                f"REST_ADDR: cannot listen on {address}: {error.strerror or error}"
+            ) from error
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,1 @@
+"""The services for operators, catalogue feeders and federations."""

@@ -1,0 +1,228 @@
+"""ShardService: what operators and catalogue feeders ask of one shard."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from constellation.core.ingest.deltas import Verdict
+from constellation.encoding import DIMENSION, Encoding, unit
+from constellation.errors import InvalidInputError, NotFoundError
+from constellation.placement import map_version
+from constellation.transport.codec.patterns import (
+    from_content,
+    from_found,
+    from_version,
+    to_content,
+    to_content_id,
+    to_device_id,
+    to_queries,
+)
+from constellation.transport.services.inspection import Inspection
+from constellation.v1 import shard_pb2 as pb
+from constellation.v1 import shard_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from constellation.core.index.similar import Found
+    from constellation.core.shard import ShardManager
+    from constellation.transport.sync.streams import OpenStreams
+
+_MAX_CONTENTS: Final = 256
+_PAGE_SIZE: Final = 100
+_MAX_PAGE_SIZE: Final = 1000
+_SEARCH_LIMIT: Final = 100
+_MAX_SEARCH_LIMIT: Final = 1000
+_MAX_QUERIES: Final = 64
+_MAX_SPREAD_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What is known of this process from outside the shard."""
+
+    version: str
+    started_at: float
+    """Seconds since 1970."""
+    request_drain: Callable[[float | None], None]
+    """Begin to drain, spread over so many seconds."""
+
+
+class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
+    """Serves operators."""
+
+    def __init__(self, shard: ShardManager, streams: OpenStreams, process: Process) -> None:
+        self._shard = shard
+        self._streams = streams
+        self._process = process
+        self._inspection = Inspection(shard, streams)
+
+    async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoResponse:
+        shard = self._shard
+        started = Timestamp()
+        started.FromNanoseconds(int(self._process.started_at * 1e9))
+        return pb.GetInfoResponse(
+            shard_id=shard.identity.shard_id,
+            region=shard.identity.region,
+            version=self._process.version,
+            epoch=shard.epoch,
+            store=shard.store.kind,
+            dimension=DIMENSION,
+            max_devices=shard.rules.max_devices,
+            quality_threshold=shard.rules.quality_threshold,
+            share_threshold=shard.rules.share_threshold,
+            k_anonymity=shard.rules.k_anonymity,
+            started_at=started,
+        )
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
+        shard, stats = self._shard, self._shard.stats
+        applied = stats.deltas[Verdict.APPLIED]
+        latency = stats.latency(asyncio.get_running_loop().time())
+        active = await asyncio.to_thread(
+            shard.active_devices, self._streams.device_ids(), time.time()
+        )
+        response = pb.GetStatsResponse(
+            total_devices=shard.table.totals.devices,
+            active_devices=active,
+            streams=len(self._streams),
+            patterns=shard.table.totals.patterns,
+            index_patterns=len(shard.index),
+            contents=shard.catalogue.count,
+            syncs_per_minute=latency.count if latency else 0,
+            sync_latency_mean_seconds=latency.mean_seconds if latency else None,
+            sync_latency_p99_seconds=latency.p99_seconds if latency else None,
+            commits=stats.commits,
+            deltas_per_commit=applied / stats.commits if stats.commits else None,
+            deltas_applied=applied,
+            deltas_duplicate=stats.deltas[Verdict.DUPLICATE],
+            patterns_rejected=stats.rejected.total(),
+            recovery_seconds=stats.recovery_seconds,
+            index_kind=shard.index.kind,
+            lsn=shard.table.totals.lsn,
+            resident_bytes=_resident_bytes(),
+            round_id=shard.globals.round.round_id,
+            clusters=len(shard.globals.published.clusters) if shard.globals.published else 0,
+            codebook_version=shard.aggregates.codebook_version,
+        )
+        getattr(response, "global").CopyFrom(from_version(shard.globals.version))
+        return response
+
+    async def ListShards(
+        self, request: pb.ListShardsRequest, context: Any
+    ) -> pb.ListShardsResponse:
+        shards = self._shard.identity.shards
+        return pb.ListShardsResponse(
+            map_version=map_version(shards),
+            shards=[pb.Shard(shard_id=number, address=shards[number]) for number in sorted(shards)],
+        )
+
+    async def AddContent(
+        self, request: pb.AddContentRequest, context: Any
+    ) -> pb.AddContentResponse:
+        if not 1 <= len(request.contents) <= _MAX_CONTENTS:
+            raise InvalidInputError(
+                "contents", f"must be from 1 to {_MAX_CONTENTS}, got {len(request.contents)}"
+            )
+        contents = [to_content(content, place) for place, content in enumerate(request.contents)]
+        added, replaced = await self._shard.committer.add_contents(contents)
+        return pb.AddContentResponse(added_count=added, replaced_count=replaced)
+
+    async def GetContent(
+        self, request: pb.GetContentRequest, context: Any
+    ) -> pb.GetContentResponse:
+        content = await self._shard.catalogue.get(to_content_id(request.content_id))
+        return pb.GetContentResponse(content=from_content(content))
+
+    async def ListContent(
+        self, request: pb.ListContentRequest, context: Any
+    ) -> pb.ListContentResponse:
+        size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
+        after = request.page_token and to_content_id(request.page_token, "page_token")
+        page = await self._shard.catalogue.page(after, size)
+        return pb.ListContentResponse(
+            contents=[from_content(c, with_embedding=not request.omit_embeddings) for c in page],
+            next_page_token=page[-1].content_id if len(page) == size else "",
+        )
+
+    async def SearchPatterns(
+        self, request: pb.SearchPatternsRequest, context: Any
+    ) -> pb.SearchPatternsResponse:
+        limit = request.limit or _SEARCH_LIMIT
+        if limit > _MAX_SEARCH_LIMIT:
+            raise InvalidInputError("limit", f"must be from 1 to {_MAX_SEARCH_LIMIT}, got {limit}")
+        found = await self._search(request, limit)
+        shard = self._shard
+        return pb.SearchPatternsResponse(
+            patterns=from_found(found, shard.table.words, Encoding.INT8),
+            similarities=found.similarities.tolist(),
+        )
+
+    async def ListDevices(
+        self, request: pb.ListDevicesRequest, context: Any
+    ) -> pb.ListDevicesResponse:
+        return await asyncio.to_thread(self._inspection.list_devices, request)
+
+    async def GetDevice(self, request: pb.GetDeviceRequest, context: Any) -> pb.GetDeviceResponse:
+        return self._inspection.get_device(request)
+
+    async def SamplePatterns(
+        self, request: pb.SamplePatternsRequest, context: Any
+    ) -> pb.SamplePatternsResponse:
+        return self._inspection.sample_patterns(request)
+
+    async def ListTrends(
+        self, request: pb.ListTrendsRequest, context: Any
+    ) -> pb.ListTrendsResponse:
+        now_hour = int(time.time()) // 3600
+        return self._inspection.list_trends(request, now_hour)
+
+    async def ListClusters(
+        self, request: pb.ListClustersRequest, context: Any
+    ) -> pb.ListClustersResponse:
+        return self._inspection.list_clusters(request)
+
+    async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.DrainResponse:
+        sent = request.spread
+        spread = sent.seconds + sent.nanos / 1e9 if request.HasField("spread") else None
+        if spread is not None and not 0 <= spread <= _MAX_SPREAD_SECONDS:
+            raise InvalidInputError(
+                "spread", f"must be from 0 to {_MAX_SPREAD_SECONDS} seconds, got {spread:g}"
+            )
+        self._process.request_drain(spread)
+        return pb.DrainResponse(streams=len(self._streams))
+
+    async def _search(self, request: pb.SearchPatternsRequest, limit: int) -> Found:
+        similar = self._shard.similar
+        match request.WhichOneof("query"):
+            case "embeddings":
+                queries = to_queries(request.embeddings, request.encoding, "embeddings")
+                if len(queries) > _MAX_QUERIES:
+                    raise InvalidInputError(
+                        "embeddings", f"must be at most {_MAX_QUERIES}, got {len(queries)}"
+                    )
+                return await similar.near(queries, limit)
+            case "content_id":
+                content = await self._shard.catalogue.get(to_content_id(request.content_id))
+                codes = np.frombuffer(content.codes, np.int8).reshape(1, DIMENSION)
+                return await similar.near(unit(codes), limit)
+            case "device_id":
+                device = self._shard.table.find_device(to_device_id(request.device_id))
+                if device < 0:
+                    raise NotFoundError(f"no device {request.device_id.hex()} has synced here")
+                return await similar.near_device(device, similar.taste(device), limit)
+            case _:
+                raise InvalidInputError("query", "must be one of embeddings, content_id, device_id")
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()

@@ -1,0 +1,1 @@
+"""SyncService: one session per stream, and the unary methods."""

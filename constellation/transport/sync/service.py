@@ -1,0 +1,177 @@
+"""SyncService: reads and writes for a session; the unary twins."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from grpc.aio import ServicerContext
+
+from constellation.core.ingest import spans as tracing
+from constellation.core.ingest.deltas import Receipt, Verdict
+from constellation.core.ingest.inbox import Entry
+from constellation.errors import (
+    ConstellationError,
+    NotFoundError,
+    ShardFullError,
+)
+from constellation.transport.calls.interceptor import CallKind
+from constellation.transport.codec.patterns import (
+    from_receipt,
+    from_version,
+    to_delta,
+    to_device_id,
+    to_incarnation,
+)
+from constellation.transport.sync.outgoing import Outgoing
+from constellation.transport.sync.session import Session, to_held, to_reader, to_welcome
+from constellation.transport.sync.updates import to_update
+from constellation.v1 import sync_pb2 as pb
+from constellation.v1 import sync_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from constellation.core.shard import ShardManager
+    from constellation.transport.calls.counters import Calls
+    from constellation.transport.sync.limits import Limits
+    from constellation.transport.sync.outgoing import Write
+    from constellation.transport.sync.streams import OpenStreams
+
+SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
+
+_SYNC_METHOD: Final = "/constellation.v1.SyncService/Sync"
+_CANCEL_GRACE_SECONDS: Final = 0.01
+"""After an end without Bye: a cancelled stream hears of it within a millisecond."""
+
+
+class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
+    """Serves set-top boxes."""
+
+    def __init__(
+        self, shard: ShardManager, limits: Limits, streams: OpenStreams, calls: Calls
+    ) -> None:
+        self._shard = shard
+        self._frames = calls.of(_SYNC_METHOD, CallKind.BIDI_STREAM)
+        self._limits = limits
+        self._streams = streams
+
+    async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        outgoing = Outgoing(self._counted(context.write), task.cancel)
+        session = Session(self._shard, self._limits, self._streams, outgoing, loop.time())
+        try:
+            self._streams.enter(session)
+            await self._read(session, context)
+        except asyncio.CancelledError:
+            if not outgoing.is_over:
+                raise  # the device or the server cancelled the call
+            task.uncancel()
+            if isinstance(outgoing.error, grpc.aio.BaseError):  # a write found the device gone
+                await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+            elif outgoing.error is not None:
+                raise outgoing.error from None
+        finally:
+            outgoing.abandon()
+            self._streams.leave(session)
+
+    async def RegisterDevice(
+        self, request: pb.RegisterDeviceRequest, context: Any
+    ) -> pb.RegisterDeviceResponse:
+        hello = request.hello
+        to_incarnation(hello.incarnation)
+        self._shard.admit(to_device_id(hello.device_id))
+        encoding, _ = to_reader(hello, self._shard.rules.similar_limit)
+        return pb.RegisterDeviceResponse(
+            welcome=to_welcome(self._shard, self._limits, hello, encoding)
+        )
+
+    async def PushPatterns(
+        self, request: pb.PushPatternsRequest, context: Any
+    ) -> pb.PushPatternsResponse:
+        device_id = to_device_id(request.device_id)
+        self._shard.admit(device_id)
+        delta = to_delta(
+            device_id,
+            to_incarnation(request.incarnation),
+            request.delta,
+            self._limits.max_patterns_per_delta,
+        )
+        await self._shard.inbox.has_room()
+        loop = asyncio.get_running_loop()
+        sender = _Waiting(loop.create_future())
+        self._shard.inbox.put(Entry(delta, sender, loop.time()))
+        return pb.PushPatternsResponse(ack=from_receipt(await sender.receipt))
+
+    async def PullPatterns(
+        self, request: pb.PullPatternsRequest, context: Any
+    ) -> pb.PullPatternsResponse:
+        device_id = to_device_id(request.device_id)
+        self._shard.require_owned(device_id)
+        encoding, capacity = to_reader(request, self._shard.rules.similar_limit)
+        update, _ = await to_update(
+            self._shard,
+            device_id,
+            to_held(request),
+            capacity,
+            encoding,
+        )
+        return pb.PullPatternsResponse(update=update)
+
+    async def GetSyncVersion(
+        self, request: pb.GetSyncVersionRequest, context: Any
+    ) -> pb.GetSyncVersionResponse:
+        device_id = to_device_id(request.device_id)
+        self._shard.require_owned(device_id)
+        cursor = self._shard.cursor(device_id)
+        if cursor is None:
+            raise NotFoundError(f"no device {device_id.hex()} has synced here")
+        response = pb.GetSyncVersionResponse(incarnation=cursor.incarnation, through_seq=cursor.seq)
+        getattr(response, "global").CopyFrom(from_version(self._shard.globals.version))
+        return response
+
+    def _counted(self, write: Write) -> Write:
+        """Return what writes a frame and counts it."""
+        frames = self._frames
+
+        def counted(frame: pb.SyncResponse) -> Coroutine[Any, None, None]:
+            frames.sent += 1
+            return write(frame)
+
+        return counted
+
+    async def _read(self, session: Session, context: SyncContext) -> None:
+        """Hand frames to the session until the device is gone."""
+        loop, inbox = asyncio.get_running_loop(), self._shard.inbox
+        read: Callable[[], Awaitable[Any]] = context.read  # the stubs do not know that EOF may come
+        while (frame := await read()) is not grpc.aio.EOF:
+            self._frames.received += 1
+            session.receive(frame, loop.time())
+            if inbox.is_full:
+                await inbox.has_room()
+        if not session.ended:  # broken: let the cancellation arrive before returning
+            await asyncio.sleep(_CANCEL_GRACE_SECONDS)
+        elif not session.outgoing.is_over:  # the device stopped sending after its Bye
+            await asyncio.Future()  # until the last frames are written
+
+
+class _Waiting:
+    """A unary call that waits for its delta's receipt."""
+
+    def __init__(self, receipt: asyncio.Future[Receipt]) -> None:
+        self.receipt = receipt
+        self.trace = tracing.current()
+
+    def settle(self, receipt: Receipt) -> None:
+        if self.receipt.done():
+            return  # the caller went away
+        if receipt.verdict is Verdict.REFUSED:
+            self.fail(ShardFullError("this shard has no room for another device"))
+        else:
+            self.receipt.set_result(receipt)
+
+    def fail(self, error: ConstellationError) -> None:
+        if not self.receipt.done():
+            self.receipt.set_exception(error)

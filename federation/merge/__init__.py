@@ -1,0 +1,1 @@
+"""The arithmetic of a round. Pure: no network, no clock, no storage."""

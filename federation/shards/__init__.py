@@ -1,0 +1,1 @@
+"""The shards of a federation: pulled, remembered and published to."""
