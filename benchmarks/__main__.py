@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import bloat, federation, ingest, restart, search, sync, telemetry
 from benchmarks.report import REPORT, Measurement, table, write
+from constellation.blas import limit_blas_threads
 from examples.demo.postgres import PostgresServer
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], help="default: all")
     chosen = parser.parse_args().groups or list(GROUPS)
+    limit_blas_threads()
     with PostgresServer.open() as server:
         server.run("CREATE EXTENSION vector", "template1")
         measurements = [line for group in chosen for line in GROUPS[group](server)]

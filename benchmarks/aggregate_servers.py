@@ -16,9 +16,8 @@ import uvloop
 from benchmarks.made_aggregates import codebook, first, following
 from constellation.transport.calls.counters import Calls
 from constellation.transport.codec.aggregates import from_update
-from constellation.transport.codec.globals import to_global
+from constellation.transport.codec.globals import to_global, to_stored_global
 from constellation.transport.listener import bind, make_server
-from constellation.transport.services.aggregates import to_stored_global
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.messages import delta
 from benchmarks.patterns import real_patterns
 from constellation.core.ingest.plan import apply, plan
-from constellation.core.ingest.signals import HourlyRing
 from constellation.core.rules import Rules
+from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
 from constellation.transport.codec.patterns import to_delta
 from constellation.v1 import patterns_pb2 as pb

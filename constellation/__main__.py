@@ -20,6 +20,8 @@ from constellation.commands.clusters import add_clusters
 from constellation.commands.content import add_content
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
+from constellation.commands.export import run_export
+from constellation.commands.import_ import run_import
 from constellation.commands.migrate import run_migrate
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
@@ -27,7 +29,6 @@ from constellation.commands.search import add_search
 from constellation.commands.serve import run_serve
 from constellation.commands.status import add_status
 from constellation.commands.top import add_top
-from constellation.commands.transfer import run_export, run_import
 from constellation.commands.trends import add_trends
 from constellation.config import ShardConfig, load
 from constellation.server import identity_of

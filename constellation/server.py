@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from constellation.blas import limit_blas_threads
 from constellation.core.recovery import recover, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import Identity
-from constellation.core.table.vocabulary import check_word
 from constellation.errors import ConfigError
+from constellation.federated.terms import check_word
 from constellation.stores import place_of, snapshot_files
 from constellation.telemetry.calls import call_histograms, call_metrics
 from constellation.telemetry.logs import log_level, set_log_level
@@ -29,10 +30,10 @@ from constellation.telemetry.shard import (
 )
 from constellation.transport.calls.counters import Calls
 from constellation.transport.codec.globals import to_global
-from constellation.transport.health.components import ShardParts
 from constellation.transport.health.service import Health
 from constellation.transport.listener import STANDARD, Front, Ports, listening
 from constellation.transport.services.aggregates import AggregateServicer
+from constellation.transport.services.components import ShardParts
 from constellation.transport.services.process import ProcessServicer
 from constellation.transport.services.shard import Process, ShardServicer
 from constellation.transport.sync.limits import Limits
@@ -136,6 +137,7 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
 
     Its ports are open from the start: until it serves, it is live, and tells why it is not ready.
     """
+    limit_blas_threads()
     health, drain, calls = Health((*SERVICES, *STANDARD)), _Drain(), Calls()
     files = snapshot_files(config)
     async with AsyncExitStack() as stack:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from opentelemetry import trace
 
-from constellation.core.store import StoredGlobal
 from constellation.errors import (
     ConfigError,
     ConstellationError,
     NotReadyError,
     QuorumError,
 )
+from constellation.federated.published import StoredGlobal
 from constellation.histogram import MINUTES, Histogram
 from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.journal.record import Outcome, RoundRecord, RoundState

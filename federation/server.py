@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
 from constellation.storage.postgres.dialect import DIALECTS
 from constellation.telemetry.calls import call_histograms, call_metrics
@@ -18,9 +19,9 @@ from constellation.telemetry.logs import log_level, set_log_level
 from constellation.telemetry.metrics import metrics_served
 from constellation.telemetry.traces import traces_exported
 from constellation.transport.calls.counters import Calls
+from constellation.transport.codec.aggregates import MAX_CANDIDATES
 from constellation.transport.health.service import Health
 from constellation.transport.listener import STANDARD, Front, Ports, listening
-from constellation.transport.services.aggregates import MAX_CANDIDATES
 from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
@@ -135,6 +136,7 @@ def exported(config: FederationConfig) -> AbstractAsyncContextManager[None]:
 async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, Publisher]]:
     """Open the journal, and clients to every shard; nothing is asked of them yet."""
     require_sound(config)
+    limit_blas_threads()
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
             open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])

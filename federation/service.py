@@ -7,13 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from constellation.errors import ConfigError, InvalidInputError, NotFoundError
-from constellation.transport.codec.aggregates import to_aggregate_version
+from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
+from constellation.transport.codec.globals import to_published, to_stored_global
 from constellation.transport.codec.paging import to_place
-from constellation.transport.services.aggregates import (
-    to_candidate_limits,
-    to_published,
-    to_stored_global,
-)
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb

@@ -14,7 +14,7 @@ import pytest
 
 from constellation.archive.form import HEAD, parse
 from constellation.archive.importing import Writer
-from constellation.commands.transfer import run_import
+from constellation.commands.import_ import run_import
 from constellation.config import ShardConfig
 from constellation.core.store import Changes, Content
 from constellation.errors import InvalidInputError

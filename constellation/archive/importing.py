@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from constellation.core.rows import (
-    CONTENTS,
     DEVICE,
-    GENRES,
     LAST_CONTENT_TYPE,
     LAST_DAY_TYPE,
     LAST_TIME_OF_DAY,
@@ -25,9 +23,10 @@ from constellation.core.rows import (
     digest,
 )
 from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
-from constellation.core.table.vocabulary import NewWords, Words, check_word
+from constellation.core.table.vocabulary import NewWords, Words
 from constellation.encoding import DIMENSION, ID_BYTES
 from constellation.errors import InvalidInputError
+from constellation.federated.terms import CONTENTS, GENRES, check_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

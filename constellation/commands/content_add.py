@@ -7,6 +7,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from constellation.cli.content_lines import parse, to_content
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import DONE
 from constellation.cli.files import read
@@ -15,16 +16,15 @@ from constellation.cli.parsing import completes_files
 from constellation.cli.printing import count, many, print_json
 from constellation.cli.progress import progress
 from constellation.cli.remote import several
-from constellation.commands.content_lines import parse, to_content
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+    from constellation.cli.content_lines import Entry
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
-    from constellation.commands.content_lines import Entry
 
 _BATCH: Final = 256
 _PLACE: Final = re.compile(r"contents\[(\d+)\]\.?(.*)", re.DOTALL)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.cli.content_lines import parse
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import ASKED_WRONGLY, DONE
 from constellation.cli.extras import load_extra
@@ -15,14 +16,13 @@ from constellation.cli.files import read, written
 from constellation.cli.parsing import add_json, completes_files
 from constellation.cli.printing import many, print_json, tell
 from constellation.cli.progress import progress
-from constellation.commands.content_lines import parse
 from constellation.encoding import Encoding, encode
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from constellation.cli.parsing import Commands
-    from constellation.commands.embedding import TextModel
+    from constellation.cli.text_embedding import TextModel
 
 _BATCH: Final = 64
 
@@ -76,7 +76,7 @@ async def run_embed(options: Namespace) -> int:
 
 def open_model() -> TextModel:
     """Open the model. Raises CommandError, which says what is missing."""
-    embedding = load_extra("constellation.commands.embedding", "embed")
+    embedding = load_extra("constellation.cli.text_embedding", "embed")
     try:
         model: TextModel = embedding.open_model()
     except ModuleNotFoundError as error:

@@ -84,7 +84,7 @@ def add_plot(commands: Commands) -> None:
 
 async def plot_patterns(options: Namespace) -> int:
     """Draw the map of a shard's patterns."""
-    maps: Any = load_extra("constellation.commands.plots.pattern_map", "plot")
+    maps: Any = load_extra("constellation.plots.pattern_map", "plot")
     async with one(options) as remote:
         info = await remote.ask(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
         sample = await remote.ask(
@@ -120,7 +120,7 @@ async def plot_patterns(options: Namespace) -> int:
 
 async def plot_trends(options: Namespace) -> int:
     """Draw the history of a shard's trends."""
-    lines: Any = load_extra("constellation.commands.plots.trend_lines", "plot")
+    lines: Any = load_extra("constellation.plots.trend_lines", "plot")
     async with one(options) as remote:
         info = await remote.ask(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
         stats = await remote.ask(remote.shard.GetStats, shard_pb2.GetStatsRequest())

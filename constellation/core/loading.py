@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from constellation.core.ingest.signals import HourlyRing
 from constellation.core.rows import DeviceRows, PatternRows, Slots, digest
 from constellation.core.store import StoreReader, Totals
+from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import (
     FreeSlots,
     Holding,

@@ -10,17 +10,17 @@ import numpy as np
 import structlog
 
 from constellation.core.index.pattern import PatternIndex
-from constellation.core.ingest.resolve import is_shared
 from constellation.core.loading import load
+from constellation.core.table.change import is_shared
 from constellation.errors import DamagedStoreError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from constellation.core.ingest.signals import HourlyRing
     from constellation.core.rows import Slots
     from constellation.core.rules import Rules
     from constellation.core.store import StoreReader, Totals
+    from constellation.core.table.hourly import HourlyRing
     from constellation.core.table.ownership import Identity
     from constellation.core.table.shard_table import Table
 

@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION, ID_BYTES
+from constellation.federated.terms import CONTENTS, GENRES
 
-GENRES: Final = 8
-"""Genres a pattern may have."""
-CONTENTS: Final = 16
-"""Supporting contents a pattern may have."""
 SIGNALS_PER_HOUR: Final = 4
 """Signals that count for a device in one hour."""
 MAX_SAMPLE_COUNT: Final = 1_000_000_000
@@ -22,8 +19,6 @@ LAST_TIME_OF_DAY: Final = 4
 LAST_DAY_TYPE: Final = 2
 LAST_CONTENT_TYPE: Final = 4
 """Each is numbered from 0, which means any; the numbers are those of the .proto."""
-WORD_BYTES: Final = 64
-"""UTF-8 bytes in a content id or a genre, at most."""
 
 PATTERN: Final = np.dtype(
     [

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from constellation.core.index.recall import Recall
-    from constellation.core.ingest.signals import HourlyRing
     from constellation.core.recovery import Recovered, SnapshotFiles
     from constellation.core.rules import Rules
-    from constellation.core.store import PatternStore, StoredGlobal
+    from constellation.core.store import PatternStore
+    from constellation.core.table.hourly import HourlyRing
     from constellation.core.table.ownership import Identity
     from constellation.core.table.shard_table import Table
     from constellation.federated.aggregate import AggregateUpdate
-    from constellation.federated.published import Published
+    from constellation.federated.published import Published, StoredGlobal
 
 log = structlog.get_logger(__name__)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
 
 
@@ -111,17 +112,6 @@ class Changes:
     """Counts to insert or replace."""
     oldest_hour: int = 0
     """Counts of earlier hours are deleted."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredGlobal:
-    """A global as the federation published it."""
-
-    generation: int
-    """0 to 2**63 - 1, as is the next."""
-    round_id: int
-    payload: bytes
-    """At most 16 MiB, into which a store never looks."""
 
 
 class StoreReader(Protocol):

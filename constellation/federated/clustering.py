@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-import constellation.core.index.faiss  # noqa: F401 - one thread for each product
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+from typing import TYPE_CHECKING
+
 from constellation.encoding import unit
 
 if TYPE_CHECKING:
@@ -85,3 +93,14 @@ class Published:
         cosines = (self._centroids @ tastes.T).max(axis=1, initial=-1.0)
         nearest = np.argsort(-cosines, kind="stable")
         return nearest[: min(NEAR_CLUSTERS, capacity)]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGlobal:
+    """A global as the federation published it."""
+
+    generation: int
+    """0 to 2**63 - 1, as is the next."""
+    round_id: int
+    payload: bytes
+    """At most 16 MiB, into which a store never looks."""

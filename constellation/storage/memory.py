@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import (
-    SECRET_BYTES,
-    Changes,
-    Content,
-    HourlyCounts,
-    StoredGlobal,
-    Totals,
-    Word,
-)
+from constellation.core.store import SECRET_BYTES, Changes, Content, HourlyCounts, Totals, Word
 from constellation.errors import FencedError, StoreFailedError
 from constellation.histogram import Histogram
 
@@ -26,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from numpy.typing import NDArray
+
+    from constellation.federated.published import StoredGlobal
 
 BLOCK_ROWS: Final = 65_536
 

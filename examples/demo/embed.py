@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from constellation.commands.embedding import TextModel, open_model
+from constellation.cli.text_embedding import TextModel, open_model
 from constellation.encoding import Embeddings, quantise
 from examples.demo.catalogue import EMBEDDINGS_FILE
 from examples.demo.films import load_films

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.recovery import Recovered
-    from constellation.core.store import StoredGlobal, StoreReader
+    from constellation.core.store import StoreReader
+    from constellation.federated.published import StoredGlobal
     from constellation_settop import AckedDelta
     from examples.demo.viewings import Viewings
 

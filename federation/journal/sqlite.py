@@ -40,13 +40,15 @@ Check = Callable[[RoundRecord | None, RoundRecord], None]
 
 
 @asynccontextmanager
-async def open_sqlite(data_dir: Path) -> AsyncIterator[SqliteJournal]:
+async def open_sqlite(
+    data_dir: Path, pragmas: tuple[str, ...] = ()
+) -> AsyncIterator[SqliteJournal]:
     """Open the journal in this directory; the directory is not touched before `take`.
 
     Leaving it lets the next federation in.
     """
     loop = asyncio.get_running_loop()
-    file = JournalFile(data_dir)
+    file = JournalFile(data_dir, pragmas)
     with ThreadPoolExecutor(1, thread_name_prefix="journal") as writer:
         try:
             yield SqliteJournal(file, writer)

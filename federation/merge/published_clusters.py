@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import GENRES
 from constellation.encoding import DIMENSION, quantise, unit
 from constellation.federated.fixed_point import DAY_TYPES, TIMES_OF_DAY, centroids
+from constellation.federated.terms import GENRES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.table.vocabulary import check_word
+from constellation.federated.terms import check_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

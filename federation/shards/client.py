@@ -23,8 +23,8 @@ from federation.shards.assembly import Assembly
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from constellation.core.store import StoredGlobal
     from constellation.federated.aggregate import AggregateVersion
+    from constellation.federated.published import StoredGlobal
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
     from federation.merge.cluster_sums import Sent
     from federation.merge.terms import Names

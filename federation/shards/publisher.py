@@ -10,7 +10,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.core.store import StoredGlobal
+    from constellation.federated.published import StoredGlobal
     from federation.shards.client import ShardClient
 
 log = structlog.get_logger(__name__)

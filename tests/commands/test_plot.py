@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.commands.plots.labels import LINE_PIXELS, place_labels, shortened, spread
-from constellation.commands.plots.projection import nearest, project
+from constellation.plots.labels import LINE_PIXELS, place_labels, shortened, spread
+from constellation.plots.projection import nearest, project
 from tests.batches import embedding
 from tests.commands.pictures import read_png
 

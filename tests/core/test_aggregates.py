@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.aggregates.weights import bounded, claims
 from constellation.core.ingest.plan import apply, plan, plan_expiry
-from constellation.core.ingest.signals import HourlyRing
 from constellation.core.rows import WordKind
 from constellation.core.rules import Rules
+from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.ownership import Identity
 from constellation.core.table.shard_table import Table
 from constellation.encoding import unit

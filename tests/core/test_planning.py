@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from constellation.core.ingest.deltas import Delta, Reason, Verdict
 from constellation.core.ingest.plan import Plan, apply, plan, plan_expiry
-from constellation.core.ingest.resolve import is_shared
-from constellation.core.ingest.signals import HourlyRing
 from constellation.core.rows import WordKind, digest
 from constellation.core.rules import Rules
 from constellation.core.store import Word
+from constellation.core.table.change import is_shared
+from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
 from tests.batches import Pattern, delta, device_id
 

@@ -7,9 +7,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.core.ingest.signals import HOURS, HourlyRing, SignalTally
-from constellation.core.rows import DEVICE, GENRES, WordKind
+from constellation.core.ingest.signals import SignalTally
+from constellation.core.rows import DEVICE, WordKind
 from constellation.core.store import HourlyCounts, no_counts
+from constellation.core.table.hourly import HOURS, HourlyRing
+from constellation.federated.terms import GENRES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

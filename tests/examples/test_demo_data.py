@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.patterns import real_patterns
-from constellation.commands.embedding import open_model
+from constellation.cli.text_embedding import open_model
 from constellation.encoding import DIMENSION, unit
 from examples.demo.catalogue import FilmCatalogue, load_catalogue
 from examples.demo.viewings import (

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from constellation.core.rows import WordKind
-from constellation.core.store import (
-    Changes,
-    HourlyCounts,
-    PatternStore,
-    StoredGlobal,
-    Totals,
-    Word,
-)
+from constellation.core.store import Changes, HourlyCounts, PatternStore, Totals, Word
 from constellation.errors import FencedError, StoreFailedError
+from constellation.federated.published import StoredGlobal
 from tests.storage.samples import (
     content,
     device_rows,

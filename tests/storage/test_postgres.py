@@ -13,12 +13,13 @@ import numpy as np
 import psycopg
 import pytest
 
-from constellation.core.store import Changes, StoredGlobal, Totals
+from constellation.core.store import Changes, Totals
 from constellation.errors import (
     NotReadyError,
     OutcomeUnknownError,
     StoreFailedError,
 )
+from constellation.federated.published import StoredGlobal
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.storage.postgres.pool import cut

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from constellation.core.rows import WordKind
-from constellation.core.store import Changes, StoredGlobal, Totals
+from constellation.core.store import Changes, Totals
 from constellation.errors import (
     ConfigError,
     DamagedStoreError,
@@ -20,6 +20,7 @@ from constellation.errors import (
     StoreFailedError,
     StoreInUseError,
 )
+from constellation.federated.published import StoredGlobal
 from constellation.storage.sqlite.store import SqlitePatternStore, open_sqlite
 from tests.storage.samples import content, hourly, patterns_at, patterns_in, slots
 

@@ -10,8 +10,8 @@ import grpc
 import numpy as np
 import pytest
 
-from constellation.core.ingest.signals import HOURS
 from constellation.core.rows import WordKind
+from constellation.core.table.hourly import HOURS
 from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.stores import open_store

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.ingest.resolve import PatternChange
-    from constellation.core.ingest.signals import HourlyRing
     from constellation.core.rules import Rules
     from constellation.core.store import HourlyCounts
+    from constellation.core.table.change import PatternChange
+    from constellation.core.table.hourly import HourlyRing
     from constellation.core.table.shard_table import Table
     from constellation.federated.fixed_point import Integers
 

@@ -13,8 +13,8 @@ from constellation.encoding import DIMENSION, Codes
 
 if TYPE_CHECKING:
     from constellation.core.index.pattern import PatternIndex
-    from constellation.core.ingest.resolve import PatternChange
     from constellation.core.rows import Slots
+    from constellation.core.table.change import PatternChange
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.ingest.resolve import is_shared
+from constellation.core.table.change import is_shared
 from constellation.encoding import unit
 
 if TYPE_CHECKING:

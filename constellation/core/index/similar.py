@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.ingest.resolve import is_shared
+from constellation.core.table.change import is_shared
 from constellation.encoding import ID_BYTES, Embeddings, unit
 from constellation.histogram import Histogram
 

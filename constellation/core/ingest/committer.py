@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from constellation.core.aggregates.shard_aggregates import Aggregates
     from constellation.core.index.feeder import IndexFeeder
     from constellation.core.ingest.inbox import Entry, Inbox
-    from constellation.core.ingest.signals import HourlyRing
     from constellation.core.ingest.stats import Stats
     from constellation.core.rules import Rules
-    from constellation.core.store import Content, PatternStore, StoredGlobal
+    from constellation.core.store import Content, PatternStore
     from constellation.core.table.catalogue import Catalogue, ContentPlan
+    from constellation.core.table.hourly import HourlyRing
     from constellation.core.table.shard_table import Table
+    from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from constellation.core.ingest.deltas import PatternColumns, Reason
 from constellation.core.rows import (
-    CONTENTS,
-    GENRES,
     LAST_CONTENT_TYPE,
     LAST_DAY_TYPE,
     LAST_TIME_OF_DAY,
@@ -21,6 +19,7 @@ from constellation.core.rows import (
     WordKind,
 )
 from constellation.encoding import ID_BYTES, INT8_ROW, Codes, Encoding, decode, quantise
+from constellation.federated.terms import CONTENTS, GENRES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

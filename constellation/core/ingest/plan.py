@@ -14,10 +14,11 @@ import numpy as np
 from constellation.core.ingest.cursors import Cursor, judge
 from constellation.core.ingest.decode import Upserts, gather
 from constellation.core.ingest.deltas import Delta, Reason, Receipt, Rejected, Verdict
-from constellation.core.ingest.resolve import Group, PatternChange, resolve
-from constellation.core.ingest.signals import HOURS, HourlyRing, SignalTally
+from constellation.core.ingest.resolve import Group, resolve
+from constellation.core.ingest.signals import SignalTally
 from constellation.core.rows import DEVICE, DeviceRows, Slots, WordKind, digest
 from constellation.core.store import Changes
+from constellation.core.table.hourly import HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, device_keys
 from constellation.core.table.vocabulary import NewWords
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
+    from constellation.core.table.change import PatternChange
 
 _SECONDS_PER_HOUR: Final = 3600
 _MODULUS: Final = 2**64

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.deltas import Delta, Reason
-from constellation.core.rows import PATTERN, PatternRows, Slots
+from constellation.core.table.change import PatternChange, _words_of, is_shared
 from constellation.core.table.shard_table import Holding, Table, pattern_keys
-from constellation.encoding import ID_BYTES, Codes, unit
+from constellation.encoding import ID_BYTES, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,57 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.ingest.decode import Upserts
+    from constellation.core.rows import PatternRows, Slots
     from constellation.core.rules import Rules
 
 _MOVED_COSINE: Final = 0.95
 """A pattern that turned further than this moved its device's taste."""
 _CONTENT_BITS: Final = np.uint64(32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PatternChange:
-    """Which pattern rows a commit writes and frees, and what follows from that in memory."""
-
-    slots: Slots
-    """Distinct; each replaces a row or takes a free slot ..."""
-    rows: PatternRows
-    """... and becomes this."""
-    is_new: NDArray[np.bool_]
-    """Which of `slots` were free."""
-    freed: Slots
-    devices: Slots
-    """The devices that were touched ..."""
-    unlinked: Slots
-    """... those that lose the list of their patterns first ..."""
-    linked: Holding
-    """... and the patterns they are given then."""
-    gained: NDArray[np.int64]
-    """Contents that one more device supports; repeated for several devices."""
-    lost: NDArray[np.int64]
-    """Contents that one device less supports."""
-    unindexed: Slots
-    """What leaves the index, before `indexed` enters."""
-    indexed: Slots
-    indexed_codes: Codes
-    moved: Slots
-    """Devices whose taste moved."""
-
-    def apply(self, table: Table, lsn: int) -> None:
-        """Bring the table's pattern rows, lists, directory and support to the new state."""
-        if len(self.freed):
-            table.pattern_directory.remove(_keys_of(table.patterns[self.freed]))
-            table.patterns[self.freed] = np.zeros(1, PATTERN)
-            table.patterns["lsn"][self.freed] = lsn
-        new = self.slots[self.is_new]
-        if len(new):
-            table.free_patterns.take(len(new))
-            table.pattern_directory.put(_keys_of(self.rows[self.is_new]), new)
-        table.free_patterns.free(self.freed)
-        table.patterns[self.slots] = self.rows
-        table.unlink(self.unlinked)
-        table.link(self.devices, self.linked)
-        np.add.at(table.support, self.gained, np.uint32(1))
-        np.subtract.at(table.support, self.lost, np.uint32(1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,14 +231,6 @@ def _index_change(
     return np.concatenate([left, slots[was & ~same]]), now & ~same
 
 
-def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
-    """Say which rows may be shown to other devices; a free slot may not."""
-    shared: NDArray[np.bool_] = (rows["sample_count"] > 0) & (
-        rows["success_rate"] >= np.float32(rules.share_threshold)
-    )
-    return shared
-
-
 def _moved(
     table: Table, devices: Slots, old: Slots, rows: PatternRows, freed_owners: NDArray[np.int64]
 ) -> Slots:
@@ -297,13 +244,3 @@ def _moved(
         turned[: len(old)] = np.einsum("ij,ij->i", before, after) < _MOVED_COSINE
     moved = np.concatenate([rows["device"][turned].astype(np.int64), devices[freed_owners]])
     return np.unique(moved)
-
-
-def _words_of(ids: bytes | PatternRows) -> NDArray[np.uint64]:
-    return np.frombuffer(bytes(ids) if isinstance(ids, bytes) else ids.tobytes(), "<u8").reshape(
-        -1, 2
-    )
-
-
-def _keys_of(rows: PatternRows) -> NDArray[np.uint64]:
-    return pattern_keys(_words_of(rows["pattern_id"]), rows["device"].astype(np.int64))

@@ -9,7 +9,6 @@ import numpy as np
 
 from constellation.core.rows import (
     DEVICE,
-    GENRES,
     PATTERN,
     DeviceRows,
     PatternRows,
@@ -20,6 +19,7 @@ from constellation.core.rows import (
 from constellation.core.store import Totals
 from constellation.core.table.hash_index import Directory, Keys
 from constellation.core.table.vocabulary import LIMITS, Words
+from constellation.federated.terms import GENRES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

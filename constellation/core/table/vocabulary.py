@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from constellation.core.rows import WORD_BYTES, WordKind
+from constellation.core.rows import WordKind
 from constellation.core.store import Word
 
 if TYPE_CHECKING:
@@ -12,15 +12,6 @@ if TYPE_CHECKING:
 
 LIMITS: Final = {WordKind.GENRE: 2**16 - 1, WordKind.CONTENT: 2_000_000}
 """Words of each kind a shard can hold; a pattern that needs more is rejected SHARD_FULL."""
-
-
-def check_word(text: str) -> str:
-    """Return a genre or a content id that can be stored; raise ValueError for another."""
-    if not 0 < len(text) <= WORD_BYTES or len(text.encode()) > WORD_BYTES:
-        raise ValueError(f"must be from 1 to {WORD_BYTES} bytes each, got {len(text.encode())}")
-    if "\0" in text:  # PostgreSQL stores every character but this one
-        raise ValueError(f"must not hold NUL, got {text!r}")
-    return text
 
 
 class Words:

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import (
-    CONTENTS,
     DEVICE,
-    GENRES,
     PATTERN,
     SIGNALS_PER_HOUR,
     DeviceRows,
     PatternRows,
     Slots,
 )
+from constellation.federated.terms import CONTENTS, GENRES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -46,7 +46,7 @@ class Applied:
 
 def known() -> Sequence[Migration]:
     """Return the migrations of this program, in order."""
-    folder = resources.files("constellation.storage").joinpath("schema")
+    folder = resources.files("constellation.storage.postgres").joinpath("schema")
     files = sorted(
         (file for file in folder.iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,

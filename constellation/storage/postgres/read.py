@@ -8,8 +8,9 @@ import numpy as np
 from psycopg import sql
 
 from constellation.core.rows import Slots, WordKind
-from constellation.core.store import Content, HourlyCounts, StoredGlobal, Totals, Word
+from constellation.core.store import Content, HourlyCounts, Totals, Word
 from constellation.errors import StoreFailedError
+from constellation.federated.published import StoredGlobal
 from constellation.storage.postgres.binary_copy import DEVICE_COLUMNS, PATTERN_COLUMNS, names
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from constellation.errors import (
     OutcomeUnknownError,
 )
 from constellation.histogram import Histogram
-from constellation.storage.postgres import read as read
-from constellation.storage.postgres import write as write
+from constellation.storage.postgres import read, write
 from constellation.storage.postgres.binary_copy import device_rows, pattern_rows
 from constellation.storage.postgres.errors import explained, place_of
 from constellation.storage.postgres.lease import Lease
@@ -32,15 +31,8 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.rows import DeviceRows, PatternRows, Slots
-    from constellation.core.store import (
-        Changes,
-        Content,
-        HourlyCounts,
-        StoredGlobal,
-        StoreReader,
-        Totals,
-        Word,
-    )
+    from constellation.core.store import Changes, Content, HourlyCounts, StoreReader, Totals, Word
+    from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
 

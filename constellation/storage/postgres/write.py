@@ -34,14 +34,8 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.rows import Slots
-    from constellation.core.store import (
-        Changes,
-        Content,
-        HourlyCounts,
-        StoredGlobal,
-        Totals,
-        Word,
-    )
+    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
     from constellation.storage.postgres.dialect import Dialect
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import Slots, WordKind
-from constellation.core.store import Content, HourlyCounts, StoredGlobal, Totals, Word
+from constellation.core.store import Content, HourlyCounts, Totals, Word
+from constellation.federated.published import StoredGlobal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

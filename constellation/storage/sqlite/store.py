@@ -18,13 +18,12 @@ from constellation.errors import (
     ConstellationError,
     NotReadyError,
     StoreFailedError,
-    StoreInUseError,
 )
 from constellation.histogram import Histogram
 from constellation.storage.data_dir import held
-from constellation.storage.sqlite import read as read
-from constellation.storage.sqlite import write as write
-from constellation.storage.sqlite.schema import PAGE_SIZE, connect, damaged, write_ahead_log
+from constellation.storage.sqlite import read, write
+from constellation.storage.sqlite.file import SqliteFile, error_code
+from constellation.storage.sqlite.schema import PAGE_SIZE, create_or_upgrade, database_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,14 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from constellation.core.store import (
-        Changes,
-        Content,
-        HourlyCounts,
-        StoredGlobal,
-        Totals,
-        Word,
-    )
+    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +41,6 @@ CHECKPOINT_ROWS: Final = 2_000
 
 _ROOM_BYTES: Final = 4 << 20
 """Free bytes with which a disk that was full counts as well again: a large commit fits."""
-_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -61,12 +52,13 @@ async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
 
     Raises ConfigError, StoreInUseError or DamagedStoreError, each with what to do about it.
     """
-    database = data_dir / "shard.db"
+    file = database_file(data_dir)
     loop = asyncio.get_running_loop()
     with held(data_dir), ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer:
-        connection = await loop.run_in_executor(writer, _connect, database)
+        prepare = partial(create_or_upgrade, file=file)
+        connection = await loop.run_in_executor(writer, file.connect, prepare)
         try:
-            yield SqlitePatternStore(database, connection, writer)
+            yield SqlitePatternStore(file, connection, writer)
         finally:
             await loop.run_in_executor(writer, connection.close)
 
@@ -77,10 +69,10 @@ class SqlitePatternStore:
     kind: Final = "sqlite"
 
     def __init__(
-        self, database: Path, connection: sqlite3.Connection, writer: ThreadPoolExecutor
+        self, file: SqliteFile, connection: sqlite3.Connection, writer: ThreadPoolExecutor
     ) -> None:
         self.sync_seconds = Histogram()
-        self._database = database
+        self._file = file
         self._connection = connection
         self._writer = writer
         self._failure: str | None = None
@@ -163,10 +155,10 @@ class SqlitePatternStore:
         """
         await self._read(read.read_totals)
         if self._disk_full:
-            free = shutil.disk_usage(self._database.parent).free
+            free = shutil.disk_usage(self._file.database.parent).free
             if free < _ROOM_BYTES:
                 raise NotReadyError(
-                    f"disk full: {free} bytes are free beside {self._database}, "
+                    f"disk full: {free} bytes are free beside {self._file.database}, "
                     f"{_ROOM_BYTES} are needed; free some space"
                 )
             await self._write(write.write_nothing)
@@ -217,14 +209,14 @@ class SqlitePatternStore:
         return done
 
     def _refused_read(self, error: sqlite3.DatabaseError) -> ConstellationError:
-        return _explained(self._database, error)
+        return self._file.translate(error)
 
     def _refused_write(self, error: sqlite3.DatabaseError) -> ConstellationError:
-        if _code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
+        if error_code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
             self._disk_full = True
-            return NotReadyError(f"disk full: {self._database} cannot grow; free some space")
+            return self._file.full()
         # After a failed fsync nobody knows what is on disk, and the next one would say all is well.
-        self._failure = str(_failed(self._database, error))
+        self._failure = str(self._file.failed(error))
         return StoreFailedError(self._failure)
 
     def _checkpoint(self, rows: int) -> None:
@@ -235,39 +227,12 @@ class SqlitePatternStore:
             self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
             self._log_rows = 0
         except sqlite3.DatabaseError as error:
-            if _code(error) != sqlite3.SQLITE_FULL:  # then the log keeps the commits a while longer
-                self._failure = str(_failed(self._database, error))
+            if (
+                error_code(error) != sqlite3.SQLITE_FULL
+            ):  # then the log keeps the commits a while longer
+                self._failure = str(self._file.failed(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 
     def _size_bytes(self, _: sqlite3.Connection) -> int:
-        files = (self._database, write_ahead_log(self._database))
+        files = (self._file.database, self._file.log)
         return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _connect(database: Path) -> sqlite3.Connection:
-    try:
-        return connect(database)
-    except sqlite3.DatabaseError as error:
-        raise _explained(database, error) from error
-
-
-def _explained(database: Path, error: sqlite3.DatabaseError) -> ConstellationError:
-    code = _code(error)
-    if code is None or code in _DAMAGE:
-        return damaged(database, str(error))
-    if code in _LOCKED:
-        return StoreInUseError(f"{database} is open in another program: close it")
-    if code == sqlite3.SQLITE_FULL:
-        return NotReadyError(f"disk full: {database} cannot grow; free some space")
-    return _failed(database, error)
-
-
-def _failed(database: Path, error: sqlite3.DatabaseError) -> StoreFailedError:
-    name = getattr(error, "sqlite_errorname", "no error code")
-    return StoreFailedError(f"{database}: {error} ({name}); restart once the disk is sound")
-
-
-def _code(error: sqlite3.DatabaseError) -> int | None:
-    """Return SQLite's error without its detail; None for an error of the sqlite3 module's own."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF

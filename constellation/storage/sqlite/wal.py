@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-REMEDY: Final = "restore it from a backup, or delete the data directory: devices will resync"
-
 _HEADER: Final = 32
 _FRAME_HEADER: Final = 24
 _LITTLE: Final = 0x377F0682
@@ -49,13 +47,14 @@ class WalReport:
     """... and their bytes, with those of a frame cut short."""
 
 
-def check_wal(path: Path, page_size: int) -> WalReport:
+def check_wal(path: Path, page_size: int, remedy: str) -> WalReport:
     """Report on the log and warn of a dropped tail; raise DamagedStoreError on lost commits.
 
-    `page_size` is the database's: the log's own header may be what is damaged.
+    `page_size` is the database's: the log's own header may be what is damaged. `remedy` ends the
+    message of the error.
     """
     data = path.read_bytes() if path.exists() else b""
-    report = _report(path, data, page_size)
+    report = _report(path, data, page_size, remedy)
     if report.dropped_bytes:
         log.warning(
             "wal_tail_dropped",
@@ -66,7 +65,7 @@ def check_wal(path: Path, page_size: int) -> WalReport:
     return report
 
 
-def _report(path: Path, data: bytes, page_size: int) -> WalReport:
+def _report(path: Path, data: bytes, page_size: int, remedy: str) -> WalReport:
     if len(data) <= _HEADER:
         return WalReport(0, 0, 0)
     header_holds = _header_holds(data)
@@ -77,7 +76,9 @@ def _report(path: Path, data: bytes, page_size: int) -> WalReport:
         return WalReport(0, 0, len(data) - _HEADER)
     salts, commits, verified = _verified(data, frames, header_holds=header_holds)
     good = int(np.argmin(np.append(verified, False))) if header_holds else 0
-    _refuse_lost_commits(path, good, commits, verified, page_size, header_holds=header_holds)
+    problem = _find_lost_commits(good, commits, verified, page_size, header_holds=header_holds)
+    if problem:
+        raise DamagedStoreError(f"{path} is damaged {problem}; {remedy}")
     read = np.flatnonzero(commits[:good])
     last = int(read[-1]) + 1 if len(read) else 0
     # Frames of an earlier use of the file stay behind the newest one, with other salts.
@@ -87,16 +88,15 @@ def _report(path: Path, data: bytes, page_size: int) -> WalReport:
     return WalReport(len(read), dropped, dropped * size + partial)
 
 
-def _refuse_lost_commits(
-    path: Path,
+def _find_lost_commits(
     bad: int,
     commits: NDArray[np.bool_],
     verified: NDArray[np.bool_],
     page_size: int,
     *,
     header_holds: bool,
-) -> None:
-    """Raise when durable commits lie after the first frame that does not verify.
+) -> str | None:
+    """Describe the durable commits after the first bad frame; return None when there are none.
 
     The last transaction may have been written in any order, so its commit alone proves nothing.
     """
@@ -106,13 +106,10 @@ def _refuse_lost_commits(
         header_holds and bad + 1 < len(verified) and bool(commits[bad]) and bool(verified[bad + 1])
     )
     if later + was_commit <= _UNFINISHED:
-        return
+        return None
     offset = _HEADER + bad * (_FRAME_HEADER + page_size) if header_holds else 0
     where = f"frame {bad + 1}" if header_holds else "the header"
-    raise DamagedStoreError(
-        f"{path} is damaged at {where}, byte {offset}: "
-        f"{later} later commits would be lost; {REMEDY}"
-    )
+    return f"at {where}, byte {offset}: {later} later commits would be lost"
 
 
 def _frames(data: bytes, page_size: int) -> NDArray[np.uint8]:

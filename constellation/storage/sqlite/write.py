@@ -20,14 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from constellation.core.rows import Slots
-    from constellation.core.store import (
-        Changes,
-        Content,
-        HourlyCounts,
-        StoredGlobal,
-        Totals,
-        Word,
-    )
+    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
 
 

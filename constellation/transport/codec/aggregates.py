@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.table.vocabulary import check_word
 from constellation.encoding import DIMENSION
 from constellation.errors import InvalidInputError
 from constellation.federated.aggregate import (
@@ -19,6 +18,7 @@ from constellation.federated.aggregate import (
     WordCounts,
 )
 from constellation.federated.fixed_point import CONTEXTS, ClusterSums
+from constellation.federated.terms import check_word
 from constellation.v1 import aggregates_pb2 as pb
 
 if TYPE_CHECKING:
@@ -271,3 +271,19 @@ def _words_of(data: bytes, field: str) -> NDArray[np.uint32]:
     if len(data) % 4:
         raise InvalidInputError(field, f"must be 4 bytes each, got {len(data)} in all")
     return np.frombuffer(data, "<u4").astype(np.uint32)
+
+
+MAX_CANDIDATES: Final = 4096
+
+
+def to_candidate_limits(request: pb.PullAggregateRequest) -> tuple[int, float]:
+    """Return how many local clusters are asked for, and of patterns how far from any anchor."""
+    if request.max_candidates > MAX_CANDIDATES:
+        raise InvalidInputError(
+            "max_candidates", f"must be at most {MAX_CANDIDATES}, got {request.max_candidates}"
+        )
+    if not 0 <= request.residual_cosine <= 1:
+        raise InvalidInputError(
+            "residual_cosine", f"must be from 0 to 1, got {request.residual_cosine:g}"
+        )
+    return request.max_candidates, request.residual_cosine

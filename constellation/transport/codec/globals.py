@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,13 +20,13 @@ from constellation.encoding import (
 )
 from constellation.errors import InvalidInputError
 from constellation.federated.aggregate import Anchors
-from constellation.federated.published import Clusters, Published, Round
+from constellation.federated.published import Clusters, Published, Round, StoredGlobal
 from constellation.federated.trends import Direction, Trend
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from constellation.encoding import Codes, Embeddings
 
@@ -177,3 +178,60 @@ def _embedded(codes: Codes, encoding: Encoding) -> bytes:
         return pack_int8(codes, unit_scales(codes))
     embeddings: Embeddings = unit(codes)
     return encode(embeddings, encoding)
+
+
+MAX_GLOBAL_BYTES: Final = 16 << 20
+
+
+async def to_stored_global(
+    frames: AsyncIterator[aggregates_pb2.PublishGlobalRequest],
+) -> StoredGlobal:
+    """Put the chunks of a global together. Raises InvalidInputError unless all of it came."""
+    header: aggregates_pb2.GlobalHeader | None = None
+    payload = bytearray()
+    async for frame in frames:
+        kind = frame.WhichOneof("frame")
+        if (kind == "header") != (header is None):
+            raise InvalidInputError("frame", f"must be header first, then chunks; got {kind}")
+        if kind == "header":
+            header = _checked(frame.header)
+        else:
+            payload += frame.chunk
+            if header is not None and len(payload) > header.size_bytes:
+                raise InvalidInputError(
+                    "chunk", f"must be {header.size_bytes} bytes in all, got {len(payload)}"
+                )
+    if header is None:
+        raise InvalidInputError("frame", "must be header first; nothing came")
+    if len(payload) != header.size_bytes or sha256(payload).digest() != header.sha256:
+        raise InvalidInputError(
+            "chunk",
+            f"must add up to {header.size_bytes} bytes with the SHA-256 of the header, "
+            f"got {len(payload)}",
+        )
+    return StoredGlobal(header.generation, header.round_id, bytes(payload))
+
+
+def to_published(stored: StoredGlobal) -> Published:
+    """Return a global as a shard serves it. Raises InvalidInputError for what cannot be one."""
+    published = to_global(stored.payload)
+    if published.round != Round(stored.generation, stored.round_id):
+        raise InvalidInputError(
+            "header",
+            f"names round {stored.round_id} of generation {stored.generation}, the chunks are of "
+            f"round {published.round.round_id} of {published.round.generation}",
+        )
+    return published
+
+
+def _checked(header: aggregates_pb2.GlobalHeader) -> aggregates_pb2.GlobalHeader:
+    if header.size_bytes > MAX_GLOBAL_BYTES:
+        raise InvalidInputError(
+            "header.size_bytes", f"must be at most {MAX_GLOBAL_BYTES}, got {header.size_bytes}"
+        )
+    for field in ("generation", "round_id"):
+        if not 0 < getattr(header, field) < 2**63:
+            raise InvalidInputError(
+                f"header.{field}", f"must be from 1 to 2**63 - 1, got {getattr(header, field)}"
+            )
+    return header

@@ -9,10 +9,9 @@ import numpy as np
 from constellation.core.globals import Version
 from constellation.core.ingest.decode import MAX_NORM, MIN_NORM
 from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejected, Verdict
-from constellation.core.ingest.signals import HOURS
-from constellation.core.rows import GENRES, SIGNALS_PER_HOUR, PatternRows, WordKind
+from constellation.core.rows import SIGNALS_PER_HOUR, PatternRows, WordKind
 from constellation.core.store import Content
-from constellation.core.table.vocabulary import check_word
+from constellation.core.table.hourly import HOURS
 from constellation.encoding import (
     ID_BYTES,
     ROW_BYTES,
@@ -26,6 +25,7 @@ from constellation.encoding import (
     unit_scales,
 )
 from constellation.errors import InvalidInputError
+from constellation.federated.terms import GENRES, check_word
 from constellation.v1 import patterns_pb2 as pb
 from constellation.v1 import shard_pb2
 

@@ -16,7 +16,15 @@ from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
 
 if TYPE_CHECKING:
-    from constellation.core.store import PatternStore
+    from typing import Protocol
+
+    class Probed(Protocol):
+        """A store whose health is watched."""
+
+        async def probe(self) -> None:
+            """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
+            ...
+
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +71,7 @@ class Health:
         self._process = reason
         self._changes.tell()
 
-    async def watch_forever(self, store: PatternStore) -> None:
+    async def watch_forever(self, store: Probed) -> None:
         """Send no traffic while the store is away. Runs until cancelled."""
         while True:
             problem, started = "", time.monotonic()

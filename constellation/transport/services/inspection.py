@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from constellation.core.ingest.signals import HOURS
 from constellation.core.rows import WordKind
+from constellation.core.table.hourly import HOURS
 from constellation.encoding import ID_BYTES, Encoding
 from constellation.errors import InvalidInputError, NotFoundError
 from constellation.transport.codec.globals import from_clusters, from_trends

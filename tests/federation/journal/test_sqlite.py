@@ -18,8 +18,8 @@ from constellation.errors import (
     NotReadyError,
     StoreFailedError,
 )
-from federation.journal import sqlite_file
 from federation.journal.open import open_journal
+from federation.journal.sqlite import open_sqlite
 from tests.federation.journal.samples import (
     holds,
     outcome,
@@ -146,12 +146,8 @@ async def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
             await journal.take()
 
 
-async def test_a_full_disk_changes_nothing_and_may_be_emptied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = (*sqlite_file._SETTINGS, "PRAGMA max_page_count = 40")
-    monkeypatch.setattr(sqlite_file, "_SETTINGS", settings)
-    async with open_journal(tmp_path, None) as journal:
+async def test_a_full_disk_changes_nothing_and_may_be_emptied(tmp_path: Path) -> None:
+    async with open_sqlite(tmp_path, ("PRAGMA max_page_count = 40",)) as journal:
         await journal.take()
         await run_round(journal, 1, 7)
         await journal.begin(pulling(2))

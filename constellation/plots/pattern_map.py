@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 import numpy as np
 
-from constellation.commands.plots.labels import place_labels, shortened
-from constellation.commands.plots.look import COLOURS, GREY, INK, MORE_COLOURS, finished, to_bytes
-from constellation.commands.plots.projection import nearest, project
+from constellation.plots.labels import place_labels, shortened
+from constellation.plots.look import COLOURS, GREY, INK, MORE_COLOURS, finished, to_bytes
+from constellation.plots.projection import nearest, project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 
-from constellation.commands.plots.labels import LINE_PIXELS, shortened, spread
-from constellation.commands.plots.look import COLOURS, INK, finished, to_bytes
+from constellation.plots.labels import LINE_PIXELS, shortened, spread
+from constellation.plots.look import COLOURS, INK, finished, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

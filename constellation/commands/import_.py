@@ -1,4 +1,4 @@
-"""`constellation export` and `import`: a shard as a file, and a file as a shard."""
+"""`constellation import`: fill an empty store from an export."""
 
 from __future__ import annotations
 
@@ -9,60 +9,29 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from constellation.archive.exporting import content_line, count_lines, device_lines
 from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
 from constellation.archive.importing import Prepared, Writer
-from constellation.cli.exit_codes import DONE, FAILED
-from constellation.cli.files import written
-from constellation.cli.printing import print_json, tell
+from constellation.cli.exit_codes import DONE
 from constellation.cli.progress import progress
-from constellation.core.loading import load
+from constellation.commands.export import print_tally
 from constellation.core.store import Changes, Totals
 from constellation.errors import ConfigError, InvalidInputError
-from constellation.server import rules_of
-from constellation.stores import open_reader, open_store, place_of
+from constellation.stores import open_store, place_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from typing import BinaryIO
 
     from constellation.config import ShardConfig
-    from constellation.core.loading import Loaded
-    from constellation.core.store import PatternStore, StoreReader
+    from constellation.core.store import PatternStore
 
-_PAGE: Final = 1000
 _AT_ONCE: Final = 512
 """Lines of one commit."""
 _EMPTY_IT: Final = (
     "an import needs an empty store. How to empty one, after an import that did not finish, is in "
     "docs/operations.md, Export and import"
 )
-
-
-async def run_export(config: ShardConfig, options: Namespace) -> int:
-    """Write everything that a shard has stored, as JSON Lines."""
-    if options.file == "-" and options.json:
-        raise ConfigError('--json and FILE "-" would both write to standard output: name a file')
-    async with open_reader(config) as reader:
-        loaded = await load(reader, rules_of(config))
-        if loaded.problems:
-            tell(f"constellation: {'; '.join(loaded.problems)}")
-            return FAILED
-        tally = Tally()
-        contents = await reader.count_contents()
-        with (
-            written(options.file) as file,
-            progress("Exporting", contents + loaded.table.totals.devices) as advance,
-        ):
-            file.write(_encoded(HEAD))
-            async for kind, line in _lines(reader, loaded):
-                file.write(_encoded({kind: line}))
-                tally = tally.plus(kind, line)
-                advance(kind != "count")
-            file.write(_encoded({"end": asdict(tally)}))
-    _tell("exported", tally, options)
-    return DONE
 
 
 async def run_import(config: ShardConfig, options: Namespace) -> int:
@@ -86,20 +55,8 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
             writer, write = Writer(checked.totals), _writing(store, epoch)
             await _fill(file, writer, write, advance)
         lease.cancel()
-    _tell("imported", tally, options)
+    print_tally("imported", tally, options)
     return DONE
-
-
-async def _lines(reader: StoreReader, loaded: Loaded) -> AsyncIterator[tuple[str, Line]]:
-    after = ""
-    while page := await reader.list_contents(after, _PAGE):
-        for content in page:
-            yield "content", content_line(content)
-        after = page[-1].content_id
-    for line in device_lines(loaded):
-        yield "device", line
-    for line in count_lines(loaded):
-        yield "count", line
 
 
 async def _fill(
@@ -173,15 +130,3 @@ def _require_room(config: ShardConfig, tally: Tally) -> None:
             raise ConfigError(
                 f"the export has {found} {name}, but MAX_{name.upper()} is {limit}: raise it"
             )
-
-
-def _encoded(line: object) -> bytes:
-    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _tell(what: str, tally: Tally, options: Namespace) -> None:
-    if options.json:
-        print_json({"file": options.file, **asdict(tally)})
-        return
-    told = ", ".join(f"{count:,} {name}" for name, count in asdict(tally).items())
-    tell(f"{what} {told}")
