@@ -76,7 +76,7 @@ bench: .venv/ready ## Measure, as ratios inside one run
 	$(BIN)/python -m benchmarks
 
 embeddings: .venv/ready ## Make the catalogue's embeddings anew
-	$(BIN)/python -m examples.demo.embed
+	$(BIN)/python -m testing.embed
 
 lock: | $(BIN)/uv ## Compile requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot \

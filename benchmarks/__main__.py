@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import bloat, federation, ingest, restart, search, sync, telemetry
 from benchmarks.report import REPORT, Measurement, table, write
 from constellation.blas import limit_blas_threads
-from examples.demo.postgres import PostgresServer
+from testing.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from benchmarks.made_aggregates import codebook, first, following
+from benchmarks.synthetic_aggregates import codebook, first, following
 from constellation.transport.calls.counters import Calls
 from constellation.transport.codec.aggregates import from_update
 from constellation.transport.codec.globals import to_global, to_stored_global

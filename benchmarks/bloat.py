@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psycopg
 
-from benchmarks.patterns import real_patterns
+from benchmarks.filled_store import fill
 from benchmarks.report import Measurement
-from benchmarks.stored import fill
 from constellation.core.rows import DEVICE, PATTERN
 from constellation.core.store import Changes
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from constellation.storage.postgres.store import PostgresPatternStore
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 40_000
 _PER_DEVICE: Final = 8

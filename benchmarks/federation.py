@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import ingest_aggregates, merging, rounds
+from benchmarks import ingest_aggregates, merge, rounds
 
 if TYPE_CHECKING:
     from benchmarks.report import Measurement
@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def measure() -> list[Measurement]:
     """Measure all three, one after the other."""
-    return [*merging.measure(), *rounds.measure(), *ingest_aggregates.measure()]
+    return [*merge.measure(), *rounds.measure(), *ingest_aggregates.measure()]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.shards import BUILD
+from benchmarks.shard_process import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def flwr() -> Iterator[Callable[[], float] | None]:
         yield None
         return
     with subprocess.Popen(
-        [python, "-m", "benchmarks.flwr_peer"],
+        [python, "-m", "benchmarks.flwr_worker"],
         env={**os.environ, **_ONE_THREAD},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

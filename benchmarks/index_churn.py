@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from benchmarks.patterns import real_patterns
 from constellation.core.index.faiss import faiss
-from constellation.core.index.pattern import PatternIndex
+from constellation.core.index.pattern_index import PatternIndex
 from constellation.encoding import DIMENSION, unit
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from constellation.core.rows import Slots

@@ -9,14 +9,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.load import Result
+from benchmarks.delta_load import Result
 from benchmarks.report import Measurement
-from benchmarks.shards import folder, shard
+from benchmarks.shard_process import folder, shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 _DEVICES: Final = 1024
 _DELTAS: Final = 30
@@ -71,7 +71,7 @@ def _median(results: Sequence[Result], figure: str) -> float:
 def load(port: int) -> Result:
     """Let devices push deltas as fast as a server answers."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load", str(port), str(_DEVICES), str(_DELTAS)],
+        [sys.executable, "-m", "benchmarks.delta_load", str(port), str(_DEVICES), str(_DELTAS)],
         check=True,
         capture_output=True,
         text=True,

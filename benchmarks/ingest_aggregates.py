@@ -11,9 +11,8 @@ import grpc
 import numpy as np
 
 from benchmarks.ingest import SETTINGS, load
-from benchmarks.patterns import real_patterns
 from benchmarks.report import Measurement
-from benchmarks.shards import folder, shard
+from benchmarks.shard_process import folder, shard
 from constellation.encoding import unit
 from constellation.v1 import (
     aggregates_pb2,
@@ -22,6 +21,7 @@ from constellation.v1 import (
     shard_pb2,
     shard_pb2_grpc,
 )
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

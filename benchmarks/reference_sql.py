@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psycopg
 
-from benchmarks.patterns import real_patterns
 from constellation.encoding import unit
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from constellation.encoding import Codes

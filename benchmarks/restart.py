@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from benchmarks.patterns import real_patterns
+from benchmarks.filled_store import fill
 from benchmarks.report import Measurement
-from benchmarks.shards import folder, shard
-from benchmarks.stored import fill
+from benchmarks.shard_process import folder, shard
 from constellation.encoding import unit
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
 from constellation.storage.sqlite.store import open_sqlite
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from constellation.encoding import Codes
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 1_000_000
 _PER_DEVICE: Final = 8

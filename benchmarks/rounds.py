@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from benchmarks.made_aggregates import CLUSTERS, codebook
 from benchmarks.report import Measurement
-from benchmarks.shards import folder
+from benchmarks.shard_process import folder
+from benchmarks.synthetic_aggregates import CLUSTERS, codebook
 from constellation.config import Addresses, Count
 from constellation.encoding import DIMENSION
 from constellation.telemetry.logs import set_up_logs
 from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.config import FederationConfig
+from federation.journal.contract import Outcome, RoundRecord, RoundState
 from federation.journal.open import open_journal
-from federation.journal.record import Outcome, RoundRecord, RoundState
 from federation.merge.result import Memory, Result
 from federation.messages import from_memory, from_result
 from federation.server import open_rounds

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.patterns import real_patterns
 from benchmarks.report import Measurement
-from constellation.core.index.pattern import PatternIndex
+from constellation.core.index.pattern_index import PatternIndex
 from constellation.encoding import Embeddings, unit
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,18 +10,18 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import reference_sql
+from benchmarks.filled_store import fill
 from benchmarks.ingest import load
-from benchmarks.patterns import real_patterns
 from benchmarks.report import Measurement
-from benchmarks.shards import shard
-from benchmarks.stored import fill
+from benchmarks.shard_process import shard
 from benchmarks.sync_load import Result
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 20_000
 _DEVICES: Final = 512

@@ -18,8 +18,8 @@ import numpy as np
 import uvloop
 
 from benchmarks.messages import delta
-from benchmarks.patterns import real_patterns
 from constellation.v1 import patterns_pb2, sync_pb2
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from constellation.encoding import Codes

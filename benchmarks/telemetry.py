@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 from benchmarks.ingest import SETTINGS, load
 from benchmarks.report import Measurement
-from benchmarks.shards import folder, shard
+from benchmarks.shard_process import folder, shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def measure() -> list[Measurement]:
     with _collector() as address:
         traced = {"otel_exporter_otlp_endpoint": f"http://{address}", **_SAMPLER}
         for _ in range(_ROUNDS):
-            untold.append(_syncs_per_second("benchmarks.untold"))
+            untold.append(_syncs_per_second("benchmarks.without_telemetry"))
             told.append(_syncs_per_second("constellation", **traced))
     rate, baseline = statistics.median(told), statistics.median(untold)
     return [

@@ -19,10 +19,10 @@ from constellation.core.table.ownership import Identity
 from constellation.errors import ConfigError
 from constellation.federated.terms import check_word
 from constellation.stores import place_of, snapshot_files
-from constellation.telemetry.calls import call_histograms, call_metrics
+from constellation.telemetry.call_metrics import call_histograms, call_metrics
 from constellation.telemetry.logs import log_level, set_log_level
 from constellation.telemetry.metrics import metrics_served
-from constellation.telemetry.shard import (
+from constellation.telemetry.shard_metrics import (
     Compared,
     health_metric,
     shard_histograms,

@@ -20,7 +20,7 @@ from constellation.errors import (
 from constellation.federated.published import StoredGlobal
 from constellation.histogram import MINUTES, Histogram
 from constellation.v1 import aggregates_pb2, federation_pb2
-from federation.journal.record import Outcome, RoundRecord, RoundState
+from federation.journal.contract import Outcome, RoundRecord, RoundState
 from federation.merge.codebook import residual_cosine
 from federation.merge.result import Inputs, Memory, RoundRules, work_out
 from federation.messages import from_memory, from_result, to_memory
@@ -28,7 +28,7 @@ from federation.report import describe, duration, lacks_quorum, moment, summaris
 from federation.shards.client import Wanted
 
 if TYPE_CHECKING:
-    from federation.journal.record import Journal
+    from federation.journal.contract import Journal
     from federation.shards.fleet import Fleet, Heard
     from federation.shards.publisher import Publisher
 

@@ -14,7 +14,7 @@ import structlog
 from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
 from constellation.storage.postgres.dialect import DIALECTS
-from constellation.telemetry.calls import call_histograms, call_metrics
+from constellation.telemetry.call_metrics import call_histograms, call_metrics
 from constellation.telemetry.logs import log_level, set_log_level
 from constellation.telemetry.metrics import metrics_served
 from constellation.telemetry.traces import traces_exported

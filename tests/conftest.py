@@ -11,7 +11,7 @@ import pytest
 from constellation.config import Address, Count, Seconds, ShardConfig
 from constellation.server import RunningShard, serve
 from constellation.stores import open_store
-from examples.demo.postgres import PostgresServer
+from testing.postgres_server import PostgresServer
 from tests.databases import Databases
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.storage.postgres.migrations import migrate
-from examples.demo.postgres import PostgresServer
+from testing.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

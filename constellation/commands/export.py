@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from constellation.archive.exporting import content_line, count_lines, device_lines
-from constellation.archive.form import HEAD, Line, Tally
+from constellation.archive.exporter import content_line, count_lines, device_lines
+from constellation.archive.lines import HEAD, Line, Tally
 from constellation.cli.exit_codes import DONE, FAILED
 from constellation.cli.files import written
 from constellation.cli.printing import print_json, tell

@@ -9,8 +9,8 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from constellation.archive.form import HEAD, Line, Numbered, Tally, parse
-from constellation.archive.importing import Prepared, Writer
+from constellation.archive.importer import Prepared, Writer
+from constellation.archive.lines import HEAD, Line, Numbered, Tally, parse
 from constellation.cli.exit_codes import DONE
 from constellation.cli.progress import progress
 from constellation.commands.export import print_tally

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import structlog
 
-from constellation.core.index.pattern import PatternIndex
+from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.loading import load
 from constellation.core.table.change import is_shared
 from constellation.errors import DamagedStoreError

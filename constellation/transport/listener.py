@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, NotReadyError
-from constellation.transport.calls import spans
+from constellation.transport.calls import tracing as spans
 from constellation.transport.calls.interceptor import MethodInterceptor
 from constellation.transport.calls.status import guarded
 from constellation.transport.health.service import Health, HealthServicer

@@ -25,7 +25,7 @@ from constellation_settop import (
     View,
 )
 from examples.demo.process import DemoError
-from examples.demo.viewings import LIKED
+from testing.viewings import LIKED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation_settop import Outbox
-    from examples.demo.catalogue import FilmCatalogue
-    from examples.demo.viewings import Viewings
+    from testing.catalogue import FilmCatalogue
+    from testing.viewings import Viewings
 
 HELD_OUT: Final = 0.2
 """Share of the films a household liked, its latest, that its device never hears of."""

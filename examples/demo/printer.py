@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from constellation_settop.values import DayType, TimeOfDay
+from examples.demo.comparison import LIMIT
 from examples.demo.report import title_of
-from examples.demo.taste import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from constellation_settop import Catalogue, Choice, Pattern
+    from examples.demo.comparison import Story
     from examples.demo.report import Report, RoundLine
-    from examples.demo.taste import Story
 
 _CLUSTERS: Final = 8
 _TRENDS: Final = 12

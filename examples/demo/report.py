@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from constellation.federated.published import Clusters
     from constellation.federated.trends import Trend
     from constellation_settop import Catalogue, Choice
+    from examples.demo.comparison import Story
     from examples.demo.federation_process import Asked
-    from examples.demo.taste import Story
     from examples.demo.verify import Verdict
 
 EVERYWHERE = "everywhere"

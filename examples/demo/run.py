@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from examples.demo import federation_process, shard_process
-from examples.demo.books import close
-from examples.demo.fleet import open_fleet
+from examples.demo.comparison import LIMIT, choose, hit_rate, liked_most, tell_stories
+from examples.demo.data import prepare
+from examples.demo.final_checks import close
 from examples.demo.households import Replay, open_households, percentile_ms
-from examples.demo.material import prepare
-from examples.demo.newcomer import power_on
+from examples.demo.new_device import power_on
 from examples.demo.printer import Printer
 from examples.demo.report import (
     Report,
@@ -27,23 +27,23 @@ from examples.demo.report import (
     trend_lines,
     write,
 )
+from examples.demo.scenario import Watching
+from examples.demo.servers import open_fleet
 from examples.demo.stores import demo_storage
-from examples.demo.taste import LIMIT, choose, hit_rate, liked_most, tell_stories
-from examples.demo.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from constellation.v1 import shard_pb2
-    from examples.demo.books import Closed
-    from examples.demo.fleet import Fleet
+    from examples.demo.comparison import Story
+    from examples.demo.data import Material
+    from examples.demo.final_checks import Closed
     from examples.demo.households import Acks, Household
-    from examples.demo.material import Material
-    from examples.demo.newcomer import Newcomer
+    from examples.demo.new_device import Newcomer
+    from examples.demo.scenario import Watched
     from examples.demo.screen import Screen
-    from examples.demo.taste import Story
-    from examples.demo.watching import Watched
+    from examples.demo.servers import Fleet
 
 LIMIT_SECONDS: Final = 240.0
 _SETTLE_SECONDS: Final = 20.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.config import Secret, ShardConfig
 from constellation.stores import open_reader
-from examples.demo.postgres import PostgresServer
+from testing.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from examples.demo.ledger import lost_deltas
+from examples.demo.store_state import lost_deltas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from constellation_settop import AckedDelta
     from examples.demo.households import Household
-    from examples.demo.ledger import Counted, Signals, Stored
+    from examples.demo.store_state import Counted, Signals, Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from constellation.errors import NotReadyError
-from federation.journal.record import KEPT_ROUNDS, check_begin, check_close, check_settle
+from federation.journal.contract import KEPT_ROUNDS, check_begin, check_close, check_settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from federation.journal.record import Outcome, RoundRecord
+    from federation.journal.contract import Outcome, RoundRecord
 
 
 class MemoryJournal:

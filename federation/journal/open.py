@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from federation.journal.record import Journal
+    from federation.journal.contract import Journal
 
 
 @asynccontextmanager

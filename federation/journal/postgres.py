@@ -14,8 +14,7 @@ from constellation.storage.postgres.dialect import PGVECTOR, Dialect
 from constellation.storage.postgres.errors import explained, place_of
 from constellation.storage.postgres.migrations import require_current
 from constellation.storage.postgres.pool import connected
-from federation.journal.postgres_session import ANSWER_SECONDS, Session
-from federation.journal.record import (
+from federation.journal.contract import (
     KEPT_ROUNDS,
     RoundRecord,
     RoundState,
@@ -23,11 +22,12 @@ from federation.journal.record import (
     check_close,
     check_settle,
 )
+from federation.journal.postgres_session import ANSWER_SECONDS, Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from federation.journal.record import Outcome
+    from federation.journal.contract import Outcome
 
 log = structlog.get_logger(__name__)
 

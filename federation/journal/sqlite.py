@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from constellation.errors import StoreInUseError
-from federation.journal.record import (
+from federation.journal.contract import (
     KEPT_ROUNDS,
     RoundRecord,
     RoundState,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from federation.journal.record import Outcome
+    from federation.journal.contract import Outcome
 
 log = structlog.get_logger(__name__)
 

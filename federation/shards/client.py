@@ -14,7 +14,7 @@ import grpc
 import structlog
 
 from constellation.errors import InvalidInputError
-from constellation.transport.calls.spans import outgoing_metadata
+from constellation.transport.calls.tracing import outgoing_metadata
 from constellation.transport.codec.aggregates import from_version
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub

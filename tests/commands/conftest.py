@@ -12,8 +12,8 @@ import pytest
 import constellation.__main__
 import federation.__main__
 from tests.commands.servers import clean_environment, open_fleet, serving_shard
-from tests.scenarios.boxes import free_address
 from tests.scenarios.processes import Finished
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,11 +20,11 @@ from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.config import FederationConfig
-from tests.batches import Pattern, device_id, embedding
-from tests.devices import to_message
+from tests.deltas import Pattern, device_id, embedding
 from tests.federation.fleet import HOUR, drama
-from tests.scenarios.boxes import free_address
 from tests.scenarios.processes import COMMANDS, Finished
+from tests.scenarios.sdk_devices import free_address
+from tests.sync_client import to_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.encoding import Encoding, encode
-from tests.batches import embedding
 from tests.commands.servers import TITLES, serving_shard
-from tests.scenarios.boxes import free_address
+from tests.deltas import embedding
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.commands.servers import open_fleet, run_apart, serving
-from tests.scenarios.boxes import free_address
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

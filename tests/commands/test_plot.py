@@ -9,8 +9,8 @@ import pytest
 
 from constellation.plots.labels import LINE_PIXELS, place_labels, shortened, spread
 from constellation.plots.projection import nearest, project
-from tests.batches import embedding
-from tests.commands.pictures import read_png
+from tests.commands.png import read_png
+from tests.deltas import embedding
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from constellation.config import ShardConfig
 from federation.config import FederationConfig
 from tests.commands.servers import DEADLINE_SECONDS, serving_shard
 from tests.commands.terminal import on_terminal
-from tests.scenarios.boxes import free_address
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from tests.commands.conftest import Asking

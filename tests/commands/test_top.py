@@ -10,8 +10,8 @@ from constellation.commands.top import Sample, rates_between
 from constellation.v1.shard_pb2 import GetStatsResponse
 from tests.commands.servers import clean_environment
 from tests.commands.terminal import WIDTH, on_terminal
-from tests.scenarios.boxes import free_address
 from tests.scenarios.processes import COMMANDS
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from tests.commands.conftest import Asking

@@ -9,9 +9,9 @@ from constellation.core.recovery import check_index
 from constellation.core.rows import WordKind
 from constellation.errors import DamagedStoreError
 from constellation.storage.snapshots import Snapshots
-from tests.batches import Pattern
 from tests.conftest import running
-from tests.transport.pushing import push
+from tests.deltas import Pattern
+from tests.transport.inbox_client import push
 
 if TYPE_CHECKING:
     from pathlib import Path

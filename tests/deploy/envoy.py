@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.eventually import eventually
+from tests.polling import eventually
 from tests.scenarios.processes import COMMANDS, DEADLINE_SECONDS, Finished
 
 if TYPE_CHECKING:

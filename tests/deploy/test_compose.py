@@ -23,7 +23,7 @@ from tests.scenarios.processes import logged
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 SCHEMA = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
 """The compose specification's own, which the package check-jsonschema ships."""

@@ -14,8 +14,8 @@ from constellation.config import ShardConfig
 from federation.config import FederationConfig
 from tests.deploy.compose import run
 from tests.deploy.prometheus import ROOT
-from tests.scenarios.boxes import free_address
 from tests.scenarios.processes import COMMANDS, logged, serving, start_serving
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,11 @@ from constellation import placement
 from constellation.v1 import shard_pb2, sync_pb2, sync_pb2_grpc
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation_settop import SyncSettings
-from tests.batches import Pattern, device_id
+from tests.deltas import Pattern, device_id
 from tests.deploy.envoy import CONFIG, FrontDoor, front_door, validated
-from tests.devices import Stream, hello, reason_of, to_message
-from tests.eventually import eventually
-from tests.scenarios.boxes import (
+from tests.polling import eventually
+from tests.scenarios.processes import Serving, serving
+from tests.scenarios.sdk_devices import (
     Box,
     all_connected,
     boxes,
@@ -34,7 +34,7 @@ from tests.scenarios.boxes import (
     stats_of,
     stored_in,
 )
-from tests.scenarios.processes import Serving, serving
+from tests.sync_client import Stream, hello, reason_of, to_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -10,11 +10,11 @@ import httpx
 
 from constellation.config import Count
 from constellation.v1 import sync_pb2
-from tests.batches import Pattern
 from tests.conftest import running
+from tests.deltas import Pattern
 from tests.deploy.prometheus import promtool_command
-from tests.devices import stream
 from tests.federation.fleet import address_of, drama, federating, push, run_round
+from tests.sync_client import stream
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from constellation_settop import AckedDelta, SharedValue
-from examples.demo.ledger import Counted, StoredDevice, lost_deltas, signals_of, since
-from examples.demo.viewings import Viewings
+from examples.demo.store_state import Counted, StoredDevice, lost_deltas, signals_of, since
+from testing.viewings import Viewings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

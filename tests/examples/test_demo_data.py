@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.patterns import real_patterns
 from constellation.cli.text_embedding import open_model
 from constellation.encoding import DIMENSION, unit
-from examples.demo.catalogue import FilmCatalogue, load_catalogue
-from examples.demo.viewings import (
+from testing.catalogue import FilmCatalogue, load_catalogue
+from testing.patterns import real_patterns
+from testing.viewings import (
     EVENING_HOURS,
     LIKED,
     WEEK_SECONDS,

@@ -15,9 +15,9 @@ from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.config import FederationConfig
 from federation.server import RunningFederation, serve
-from tests.batches import Pattern, device_id
 from tests.conftest import running
-from tests.devices import to_message
+from tests.deltas import Pattern, device_id
+from tests.sync_client import to_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -13,7 +13,6 @@ from constellation.transport.codec.aggregates import from_update
 from constellation.v1 import aggregates_pb2, aggregates_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
 from tests.conftest import running
-from tests.eventually import eventually
 from tests.federation.aggregates import clusters, update
 from tests.federation.fleet import (
     address_of,
@@ -24,6 +23,7 @@ from tests.federation.fleet import (
     shards,
 )
 from tests.federation.test_rounds import NORTH, SOUTH, newest
+from tests.polling import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,10 +16,8 @@ from constellation.placement import owner
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import federation_pb2_grpc, sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from tests.batches import Pattern, device_id
 from tests.conftest import running
-from tests.devices import Stream, reason_of, stream
-from tests.eventually import eventually
+from tests.deltas import Pattern, device_id
 from tests.federation.fleet import (
     HOUR,
     Household,
@@ -30,6 +28,8 @@ from tests.federation.fleet import (
     run_round,
     shards,
 )
+from tests.polling import eventually
+from tests.sync_client import Stream, reason_of, stream
 
 if TYPE_CHECKING:
     from pathlib import Path

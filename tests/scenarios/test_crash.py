@@ -6,9 +6,9 @@ import random
 import signal
 from typing import TYPE_CHECKING
 
-from tests.batches import Pattern
+from tests.deltas import Pattern
 from tests.scenarios.processes import run, serving
-from tests.scenarios.pushing import Device, Stored, after, pushing, stored
+from tests.scenarios.replayable_devices import Device, Stored, after, pushing, stored
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from federation.journal.contract import RoundState
 from federation.journal.open import open_journal
-from federation.journal.record import RoundState
 from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
-from tests.scenarios.dying_federation import POINTS
+from tests.scenarios.killed_federation import POINTS
 from tests.scenarios.processes import COMMANDS, environment
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def died(point: str, fleet: list[RunningShard], place: dict[str, object]) 
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.scenarios.dying_federation",
+        "tests.scenarios.killed_federation",
         point,
         cwd=ROOT,
         env=settings(fleet, place),

@@ -24,14 +24,14 @@ from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
 from constellation.v1 import shard_pb2, shard_pb2_grpc
 from tests.conftest import running, shard_config
-from tests.devices import reason_of, stream
-from tests.eventually import eventually
+from tests.polling import eventually
+from tests.sync_client import reason_of, stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from constellation.server import RunningShard
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios.boxes import free_address
 from tests.scenarios.processes import COMMANDS, environment
+from tests.scenarios.sdk_devices import free_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,21 +18,21 @@ from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.v1 import health_pb2 as health
 from constellation.v1 import health_pb2_grpc, shard_pb2, shard_pb2_grpc
-from tests.batches import Pattern, embedding
 from tests.conftest import running
-from tests.devices import reason_of, stream, to_message
-from tests.eventually import eventually
+from tests.deltas import Pattern, embedding
+from tests.polling import eventually
 from tests.proxy import LostCommit, Proxy
 from tests.scenarios.processes import Serving, logged, port_of, run, serving, start_serving
-from tests.scenarios.pushing import Device, Stored, pushing, stored
-from tests.transport.pushing import push
+from tests.scenarios.replayable_devices import Device, Stored, pushing, stored
+from tests.sync_client import reason_of, stream, to_message
+from tests.transport.inbox_client import push
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from constellation.server import RunningShard
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 DEVICES = 24
 CRASHES = 3

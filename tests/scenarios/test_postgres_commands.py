@@ -10,16 +10,16 @@ import pytest
 
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
-from tests.batches import Pattern
 from tests.conftest import running
+from tests.deltas import Pattern
 from tests.scenarios.processes import run, serving
-from tests.scenarios.pushing import Device
-from tests.transport.pushing import push
+from tests.scenarios.replayable_devices import Device
+from tests.transport.inbox_client import push
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from examples.demo.postgres import PostgresServer
+    from testing.postgres_server import PostgresServer
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ import grpc
 
 from constellation.placement import format_map
 from constellation_settop import SyncSettings
-from tests.eventually import eventually
-from tests.scenarios.boxes import (
+from tests.polling import eventually
+from tests.scenarios.processes import Serving, serving
+from tests.scenarios.reconnects import Returns, watching
+from tests.scenarios.sdk_devices import (
     Box,
     all_connected,
     boxes,
@@ -36,8 +38,6 @@ from tests.scenarios.boxes import (
     stats_of,
     stored_in,
 )
-from tests.scenarios.processes import Serving, serving
-from tests.scenarios.returning import Returns, watching
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -13,9 +13,9 @@ import pytest
 
 from constellation.v1 import federation_pb2, federation_pb2_grpc, shard_pb2, shard_pb2_grpc
 from constellation_settop import SyncSettings
-from tests.scenarios.boxes import boxes, flush, free_address
 from tests.scenarios.otlp import collecting
 from tests.scenarios.processes import COMMANDS, Finished, Serving, environment, logged, serving
+from tests.scenarios.sdk_devices import boxes, flush, free_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ from constellation.errors import ConfigError
 from constellation.telemetry.traces import traces_exported
 from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from tests.batches import device_id
+from tests.deltas import device_id
 from tests.scenarios.otlp import collecting
 from tests.scenarios.processes import run, serving
 

@@ -17,10 +17,10 @@ from constellation.server import RunningShard, serve
 from constellation.stores import open_store
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc
-from tests.batches import Pattern
 from tests.conftest import running, shard_config
-from tests.devices import hello, reason_of, stream, to_message
-from tests.transport.pushing import push
+from tests.deltas import Pattern
+from tests.sync_client import hello, reason_of, stream, to_message
+from tests.transport.inbox_client import push
 
 if TYPE_CHECKING:
     from pathlib import Path

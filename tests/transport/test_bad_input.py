@@ -14,9 +14,9 @@ from constellation.placement import owner
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
-from tests.batches import Pattern, device_id
 from tests.conftest import running
-from tests.devices import hello, reason_of, stream, to_message
+from tests.deltas import Pattern, device_id
+from tests.sync_client import hello, reason_of, stream, to_message
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard

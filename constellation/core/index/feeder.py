@@ -12,7 +12,7 @@ import structlog
 from constellation.encoding import DIMENSION, Codes
 
 if TYPE_CHECKING:
-    from constellation.core.index.pattern import PatternIndex
+    from constellation.core.index.pattern_index import PatternIndex
     from constellation.core.rows import Slots
     from constellation.core.table.change import PatternChange
 

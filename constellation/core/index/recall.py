@@ -15,7 +15,7 @@ from constellation.encoding import unit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from constellation.core.index.pattern import PatternIndex
+    from constellation.core.index.pattern_index import PatternIndex
     from constellation.core.rows import Slots
     from constellation.core.rules import Rules
     from constellation.core.table.shard_table import Table

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.index.pattern import PatternIndex
+    from constellation.core.index.pattern_index import PatternIndex
     from constellation.core.rows import PatternRows, Slots
     from constellation.core.rules import Rules
     from constellation.core.table.shard_table import Table

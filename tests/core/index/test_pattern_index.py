@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from benchmarks.patterns import real_patterns
-from constellation.core.index.pattern import PatternIndex
+from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.rows import PATTERN
 from constellation.encoding import unit
+from testing.patterns import real_patterns
 
 if TYPE_CHECKING:
     from constellation.core.rows import PatternRows, Slots

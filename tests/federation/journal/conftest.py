@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from federation.journal.record import Journal
+    from federation.journal.contract import Journal
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from federation.journal.contract import Outcome, RoundRecord, RoundState
 from federation.journal.open import open_journal
-from federation.journal.record import Outcome, RoundRecord, RoundState
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from federation.journal.record import Journal
+    from federation.journal.contract import Journal
 
 
 @dataclass(frozen=True)

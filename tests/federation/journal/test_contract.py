@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.errors import NotReadyError
-from federation.journal.record import (
+from federation.journal.contract import (
     KEPT_ROUNDS,
     MAX_RESULT_BYTES,
     Outcome,
@@ -27,7 +27,7 @@ from tests.federation.journal.samples import (
 )
 
 if TYPE_CHECKING:
-    from federation.journal.record import Journal
+    from federation.journal.contract import Journal
 
 
 async def test_a_new_journal_is_empty(journal: Journal) -> None:

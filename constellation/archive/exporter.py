@@ -1,0 +1,106 @@
+"""A shard in memory as the lines of an archive."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from constellation.archive.importer import PATTERN_NUMBERS, SUBJECTS
+from constellation.core.rows import PatternRows, WordKind
+from constellation.encoding import ID_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from constellation.archive.lines import Line
+    from constellation.core.loading import Loaded
+    from constellation.core.store import Content
+    from constellation.core.table.vocabulary import Words
+
+
+_DEVICES_AT_ONCE: Final = 512
+
+
+def content_line(content: Content) -> Line:
+    """Return one content as a line has it."""
+    return {
+        "content_id": content.content_id,
+        "title": content.title,
+        "content_type": content.content_type,
+        "genres": list(content.genres),
+        "year": content.year,
+        "embedding": base64.b64encode(content.codes).decode(),
+    }
+
+
+def device_lines(loaded: Loaded) -> Iterator[Line]:
+    """Yield every device with its patterns, by device id and pattern id."""
+    table = loaded.table
+    used = np.ones(table.free_devices.used, bool)
+    used[table.free_devices.freed] = False
+    slots = np.flatnonzero(used)
+    slots = slots[np.argsort(_sortable(table.devices["device_id"][slots]))]
+    for start in range(0, len(slots), _DEVICES_AT_ONCE):
+        block = slots[start : start + _DEVICES_AT_ONCE]
+        holding = table.holding(block)
+        rows = table.patterns[holding.slots]
+        order = np.lexsort((_sortable(rows["pattern_id"]), holding.owners))
+        patterns = _patterns(rows[order], table.words)
+        ends = np.searchsorted(holding.owners[order], np.arange(len(block)), side="right").tolist()
+        begin = 0
+        for row, end in zip(table.devices[block], ends, strict=True):
+            yield _device(row, table.words) | {"patterns": patterns[begin:end]}
+            begin = end
+
+
+def count_lines(loaded: Loaded) -> Iterator[Line]:
+    """Yield every hourly count: by hour, genres first, by their text."""
+    counts = loaded.ring.counts()
+    words = loaded.table.words
+    kinds = [WordKind(kind) for kind in counts.kinds.tolist()]
+    texts = map(words.text, kinds, counts.numbers.tolist())
+    for hour, kind, text, devices in sorted(
+        zip(counts.hours.tolist(), kinds, texts, counts.devices.tolist(), strict=True)
+    ):
+        yield {"hour": hour, SUBJECTS[kind]: text, "devices": devices}
+
+
+def _sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:
+    """Return 16-byte ids as text of one length, whose order is that of their bytes."""
+    return np.array([each.hex() for each in ids.tolist()], f"S{2 * ID_BYTES}")
+
+
+def _device(row: np.void, words: Words) -> dict[str, Any]:
+    signals = [int(number) for number in row["signal_contents"] if number]
+    return {
+        "device_id": row["device_id"].tobytes().hex(),
+        "incarnation": int(row["incarnation"]),
+        "seq": int(row["seq"]),
+        "synced_at": int(row["synced_at"]),
+        "signal_hour": int(row["signal_hour"]),
+        "signal_content_ids": [words.text(WordKind.CONTENT, number) for number in signals],
+    }
+
+
+def _patterns(rows: PatternRows, words: Words) -> list[dict[str, Any]]:
+    rates = rows["success_rate"].astype("U32").astype(float).tolist()  # the shortest that is exact
+    names = [name for name, _, _ in PATTERN_NUMBERS]
+    numbers = [rows[name].tolist() for name in names]
+    genres, contents = rows["genres"].tolist(), rows["contents"].tolist()
+    return [
+        {
+            "pattern_id": row["pattern_id"].tobytes().hex(),
+            "success_rate": rates[at],
+            **{name: column[at] for name, column in zip(names, numbers, strict=True)},
+            "genres": [words.text(WordKind.GENRE, number) for number in genres[at] if number],
+            "content_ids": [
+                words.text(WordKind.CONTENT, number) for number in contents[at] if number
+            ],
+            "embedding": base64.b64encode(row["codes"].tobytes()).decode(),
+        }
+        for at, row in enumerate(rows)
+    ]

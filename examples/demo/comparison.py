@@ -1,0 +1,130 @@
+"""What a household gains from the others: its recommendations alone, and with what they learned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation_settop import Brain, Context
+from testing.viewings import LIKED
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from constellation_settop import Catalogue, Choice, Pattern
+    from constellation_settop.values import Similar
+    from examples.demo.households import Household
+    from testing.viewings import Viewings
+
+LIMIT: Final = 20
+ANY_TIME: Final = Context()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFilm:
+    """A film that patterns of other households were learned from."""
+
+    content_id: str
+    patterns: int
+    similarity: float
+    """Cosine of the nearest of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One household, without and with the others."""
+
+    household: Household
+    before: Sequence[Choice]
+    after: Sequence[Choice]
+
+    @property
+    def hits_before(self) -> int:
+        """Held-out films among those recommended."""
+        return _hits(self.household, self.before)
+
+    @property
+    def hits_after(self) -> int:
+        return _hits(self.household, self.after)
+
+    @property
+    def patterns(self) -> list[Pattern]:
+        """The household's own, the strongest first."""
+        shared = [
+            each
+            for each in self.household.device.brain.patterns
+            if each.success_rate >= self.household.outbox.quality_threshold
+        ]
+        return sorted(shared, key=lambda each: -each.success_rate * min(each.sample_count, 16))
+
+    @property
+    def similar(self) -> Collection[Similar]:
+        """Patterns of other households that are near its own."""
+        return self.household.outbox.global_state.similar.values()
+
+    @property
+    def shared_films(self) -> list[SharedFilm]:
+        """The films that `similar` was learned from, those that most of it names first."""
+        near: dict[str, list[float]] = {}
+        for each in self.similar:
+            for content_id in each.pattern.content_ids:
+                near.setdefault(content_id, []).append(each.similarity)
+        films = [SharedFilm(name, len(cosines), max(cosines)) for name, cosines in near.items()]
+        return sorted(films, key=lambda film: (-film.patterns, -film.similarity, film.content_id))
+
+
+async def tell_stories(catalogue: Catalogue, households: Iterable[Household]) -> list[Story]:
+    """Recommend twice in every household that has films held out."""
+    stories = []
+    for household in households:
+        if household.held_out:
+            alone = Brain(catalogue, household.outbox.learned(), household.outbox.watched())
+            before = alone.recommend(ANY_TIME, LIMIT)
+            after = household.device.recommend(ANY_TIME, LIMIT)
+            stories.append(Story(household, before, after))
+            await asyncio.sleep(0)
+    return stories
+
+
+def choose(stories: Sequence[Story]) -> Story:
+    """Return, of the households that gained the most, the one whose clearest taste is surest."""
+    most = max(story.hits_after - story.hits_before for story in stories)
+    gained = [story for story in stories if story.hits_after - story.hits_before == most]
+    return max(gained, key=_sureness)
+
+
+def liked_most(watched: Viewings) -> list[str]:
+    """Return the films that most households liked, first those of most: a yardstick.
+
+    It asks for no taste, but takes everybody's ratings to know.
+    """
+    liked = Counter(watched.content_ids[watched.ratings >= LIKED].tolist())
+    return [content_id for content_id, _ in liked.most_common()]
+
+
+def hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> float:
+    """Return the share of households that find a held-out film among the first of one list.
+
+    The list is the same for all; but films that a household has watched are left out.
+    """
+    households = np.unique(held_out.households)
+    found = 0
+    for household in households:
+        seen = set(watched.content_ids[watched.households == household].tolist())
+        wanted = set(held_out.content_ids[held_out.households == household].tolist())
+        found += not wanted.isdisjoint(islice((name for name in ranked if name not in seen), LIMIT))
+    return round(found / max(len(households), 1), 4)
+
+
+def _hits(household: Household, choices: Sequence[Choice]) -> int:
+    return sum(choice.content_id in household.held_out for choice in choices)
+
+
+def _sureness(story: Story) -> int:
+    """Return how many views a household's strongest pattern was learned from."""
+    return story.patterns[0].sample_count if story.patterns else 0

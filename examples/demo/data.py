@@ -1,0 +1,58 @@
+"""What is watched in the demo, and by whom."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from examples.demo.households import hold_out, settop_catalogue
+from examples.demo.process import DemoError
+from testing.catalogue import load_catalogue
+from testing.viewings import last_week, load_viewings, select
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation_settop import Catalogue
+    from testing.catalogue import FilmCatalogue
+    from testing.viewings import Viewings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """Films and viewings of one run."""
+
+    films: FilmCatalogue
+    catalogue: Catalogue
+    watched: Viewings
+    """What the devices replay."""
+    times: NDArray[np.int64]
+    """When each of `watched` happens in the replay: Unix seconds."""
+    held_out: Viewings
+    numbers: Sequence[int]
+    """The households, by MovieLens's user id."""
+
+
+def prepare(households: int) -> Material:
+    """Load everything. Raises DemoError when there are not so many households."""
+    films = load_catalogue()
+    try:
+        viewings = select(load_viewings(films.films), households=households)
+    except ValueError as error:
+        raise DemoError(str(error)) from error
+    held = hold_out(viewings)
+    watched, times = last_week(viewings.where(~held), time.time())
+    numbers: list[int] = np.unique(viewings.households).tolist()
+    return Material(
+        films=films,
+        catalogue=settop_catalogue(films),
+        watched=watched,
+        times=times.astype(np.int64),
+        held_out=viewings.where(held),
+        numbers=numbers,
+    )

@@ -1,0 +1,85 @@
+"""What the demo asks of the shard as its operator: take the catalogue, say what was measured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from constellation.encoding import DIMENSION
+from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
+from constellation_settop.values import Version
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from testing.catalogue import FilmCatalogue
+
+BATCH: Final = 256
+"""Contents in one AddContent."""
+_SCALE: Final = struct.pack("<f", 1 / 127)
+"""Any would do: the shard makes every embedding unit length."""
+_MAX_TITLE_BYTES: Final = 256
+_MAX_GENRES: Final = 8
+
+
+class Operator:
+    """A client of ShardService."""
+
+    def __init__(self, stub: shard_pb2_grpc.ShardServiceAsyncStub) -> None:
+        self._stub = stub
+        self.stats = shard_pb2.GetStatsResponse()
+        """The last that `watch` or `measure` saw."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, address: str) -> AsyncIterator[Operator]:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield cls(shard_pb2_grpc.ShardServiceStub(channel))
+
+    async def load(self, catalogue: FilmCatalogue, tell: Callable[[int], None]) -> int:
+        """Add every film to the shard's catalogue; return how many it did not know."""
+        contents = [_content(catalogue, row) for row in range(len(catalogue.films))]
+        added = 0
+        for start in range(0, len(contents), BATCH):
+            request = shard_pb2.AddContentRequest(contents=contents[start : start + BATCH])
+            added += (await self._stub.AddContent(request)).added_count
+            tell(start + len(request.contents))
+        return added
+
+    async def measure(self) -> shard_pb2.GetStatsResponse:
+        """Return what the shard measured since it started."""
+        self.stats = await self._stub.GetStats(
+            shard_pb2.GetStatsRequest(), timeout=10, wait_for_ready=True
+        )
+        return self.stats
+
+    async def newest_global(self) -> Version:
+        """Return the version of what the shard publishes now."""
+        told = getattr(await self.measure(), "global")  # a word of Python's
+        return Version(told.generation, told.version)
+
+    async def watch(self, seconds: float) -> None:
+        """Measure again and again; a shard that is away is no problem. Runs until cancelled."""
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # killed: the next one tells
+                self.stats = await self._stub.GetStats(shard_pb2.GetStatsRequest(), timeout=2)
+            await asyncio.sleep(seconds)
+
+
+def _content(catalogue: FilmCatalogue, row: int) -> shard_pb2.Content:
+    film, codes = catalogue.films[row], catalogue.codes[row]
+    assert len(codes) == DIMENSION
+    return shard_pb2.Content(
+        content_id=film.content_id,
+        title=film.title.encode()[:_MAX_TITLE_BYTES].decode(errors="ignore"),
+        content_type=patterns_pb2.CONTENT_TYPE_MOVIE,
+        genres=film.genres[:_MAX_GENRES],
+        year=film.year,
+        encoding=patterns_pb2.ENCODING_INT8,
+        embedding=_SCALE + codes.tobytes(),
+    )

@@ -1,0 +1,97 @@
+"""The demo's servers: two shards, each with its region, and one federation above them."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from constellation.placement import format_map
+from examples.demo.federation_process import FederationProcess
+from examples.demo.operator_client import Operator
+from examples.demo.process import DemoError
+from examples.demo.shard_process import Place, ShardProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from examples.demo.stores import Storage
+
+REGIONS: Final = ("the north", "the south")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningShard:
+    """One shard process, and a client for its operator."""
+
+    process: ShardProcess
+    operator: Operator
+
+    @property
+    def shard_id(self) -> int:
+        return self.process.place.shard_id
+
+    @property
+    def region(self) -> str:
+        return self.process.region
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything that serves."""
+
+    shards: Sequence[RunningShard]
+    """Their numbers are their places."""
+    federation: FederationProcess
+    shard_map: Mapping[int, str]
+
+    @property
+    def unlucky(self) -> RunningShard:
+        """The shard that is killed."""
+        return self.shards[-1]
+
+    def require_up(self) -> None:
+        """Raise DemoError when a server has ended by itself."""
+        for each in (*(shard.process.process for shard in self.shards), self.federation.process):
+            if each.crashed:
+                raise DemoError(f"a server has ended by itself: see {each.log_file}")
+
+    @property
+    def streams(self) -> int:
+        return sum(each.operator.stats.streams for each in self.shards if each.process.up)
+
+    @property
+    def patterns(self) -> int:
+        return sum(each.operator.stats.patterns for each in self.shards)
+
+
+@asynccontextmanager
+async def open_fleet(storage: Storage) -> AsyncIterator[Fleet]:
+    """Start every server; whatever runs when the block is left is ended."""
+    shard_map = {
+        shard_id: f"127.0.0.1:{port}" for shard_id, port in enumerate(_free_ports(len(REGIONS)))
+    }
+    async with AsyncExitStack() as stack:
+        shards = []
+        for shard_id, address in shard_map.items():
+            place = Place(shard_id, REGIONS[shard_id], address)
+            opening = ShardProcess.open(
+                place, format_map(shard_map), storage.folder, storage.shard(shard_id)
+            )
+            process = await stack.enter_async_context(opening)
+            operator = await stack.enter_async_context(Operator.open(address))
+            shards.append(RunningShard(process, operator))
+        federation = await stack.enter_async_context(
+            FederationProcess.open(storage.folder, storage.journal, list(shard_map.values()))
+        )
+        yield Fleet(shards, federation, shard_map)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody has: the shard map is told before anybody serves."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports

@@ -1,0 +1,167 @@
+"""What a shard has stored, and what the devices' own journals say it must hold.
+
+Nothing that is lost is easy to see: for each device the replayed journal and the stored patterns
+are the same, or they are not. A delta that is applied twice hides better, because its values are
+absolute; so deltas are counted in two independent ways. A shard counts the deltas it applied since
+it started, whatever they were. A stored cursor is the seq of the last delta, and numbering has no
+gaps (the journals show it), so the sum of the cursors is the number of different deltas applied.
+Both must agree: in the first life when all was acked, shortly before the kill, and for the second
+life over everything it stored, counting from a copy of the store that the killed process left.
+What the first life applied between these two moments is counted by its cursors only.
+
+The hourly counts are a third witness, recomputed from the viewings alone. They show signals that
+are missing; of repeated ones a shard ignores most by itself, so they alone would prove little.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from constellation.config import ShardConfig
+from constellation.core.recovery import recover
+from constellation.core.rows import WordKind
+from constellation.server import rules_of
+from constellation_settop import SharedValue, replay
+from constellation_settop.recommending.brain import SIGNALS_PER_HOUR
+from constellation_settop.recommending.learning import SUCCESS, reward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.recovery import Recovered
+    from constellation.core.store import StoreReader
+    from constellation.federated.published import StoredGlobal
+    from constellation_settop import AckedDelta
+    from testing.viewings import Viewings
+
+SECONDS_PER_HOUR: Final = 3600
+WINDOW_HOURS: Final = 168
+
+Signals = Counter[tuple[int, str]]
+"""Distinct devices by hour and content id."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDevice:
+    seq: int
+    """The cursor: the last delta applied."""
+    patterns: Mapping[bytes, SharedValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a shard's files hold."""
+
+    devices: Mapping[bytes, StoredDevice]
+    signals: Signals
+    problems: Sequence[str]
+    published: StoredGlobal | None
+    """What the federation published last."""
+
+    @property
+    def deltas(self) -> int:
+        """How many different deltas were ever applied."""
+        return sum(device.seq for device in self.devices.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Deltas a shard says it applied since it started, and those that its cursors moved by."""
+
+    applied: int
+    distinct: int
+
+    @property
+    def twice(self) -> int:
+        return max(0, self.applied - self.distinct)
+
+
+async def read_store(reader: StoreReader) -> Stored:
+    """Read what a shard has stored."""
+    config = ShardConfig()
+    recovered = await recover(reader, rules_of(config), None, exact_limit=config.exact_limit)
+    counts = await reader.counts()
+    words = recovered.table.words
+    signals = Counter(
+        {
+            (hour, words.text(WordKind.CONTENT, number)): devices
+            for hour, kind, number, devices in zip(
+                counts.hours.tolist(),
+                counts.kinds.tolist(),
+                counts.numbers.tolist(),
+                counts.devices.tolist(),
+                strict=True,
+            )
+            if kind == WordKind.CONTENT
+        }
+    )
+    published = await reader.stored_global()
+    return Stored(_devices(recovered), signals, recovered.problems, published)
+
+
+def _devices(recovered: Recovered) -> dict[bytes, StoredDevice]:
+    table = recovered.table
+    used = np.ones(table.free_devices.used, bool)
+    used[table.free_devices.freed] = False
+    slots = np.flatnonzero(used)
+    holding = table.holding(slots)
+    patterns: list[dict[bytes, SharedValue]] = [{} for _ in slots]
+    rows = table.patterns[holding.slots]
+    for owner, row in zip(holding.owners.tolist(), rows, strict=True):
+        value = SharedValue(float(row["success_rate"]), int(row["sample_count"]))
+        patterns[owner][row["pattern_id"].tobytes()] = value
+    return {
+        row["device_id"].tobytes(): StoredDevice(int(row["seq"]), held)
+        for row, held in zip(table.devices[slots], patterns, strict=True)
+    }
+
+
+def signals_of(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
+    """Return the signals that these viewings must have left, recomputed without any device.
+
+    A view with success is a signal; each device may send a few in an hour, and its films are
+    all different.
+    """
+    sent: Counter[tuple[int, int]] = Counter()
+    signals: Signals = Counter()
+    rewards = map(reward, viewings.watch_percentages.tolist(), viewings.engagements.tolist())
+    hours = (times // SECONDS_PER_HOUR).tolist()
+    for household, content_id, hour, gained in zip(
+        viewings.households.tolist(), viewings.content_ids.tolist(), hours, rewards, strict=True
+    ):
+        if gained > SUCCESS and sent[household, hour] < SIGNALS_PER_HOUR:
+            sent[household, hour] += 1
+            signals[hour, content_id] += 1
+    return signals
+
+
+def since(signals: Signals, oldest_hour: int) -> Signals:
+    """Return those that the shard still keeps: older ones it may drop or forget at any time."""
+    return Counter({key: n for key, n in signals.items() if key[0] >= oldest_hour and n})
+
+
+def lost_deltas(entries: Sequence[AckedDelta], stored: StoredDevice | None) -> set[int]:
+    """Return the acked deltas of one device, by seq, whose effect the shard lacks."""
+    if stored is None:
+        return {entry.seq for entry in entries}
+    lost = {entry.seq for entry in entries if entry.seq > stored.seq}
+    expected, writers = replay(entries), _writers(entries)
+    for pattern_id in expected.keys() | stored.patterns.keys():
+        if expected.get(pattern_id) != stored.patterns.get(pattern_id):
+            lost.add(writers.get(pattern_id, 0))
+    return lost
+
+
+def _writers(entries: Iterable[AckedDelta]) -> dict[bytes, int]:
+    """Return which delta last named each pattern."""
+    return {
+        pattern_id: entry.seq
+        for entry in entries
+        for pattern_id in (*entry.upserts, *entry.removed_ids)
+    }

@@ -1,0 +1,123 @@
+"""Many SDK boxes in this process that push to shards in others, and what must be stored of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+
+from constellation import placement
+from constellation.v1 import shard_pb2
+from constellation.v1.shard_pb2_grpc import ShardServiceStub
+from constellation_settop import Outbox, Sync, SyncSettings, replay
+from tests.clients.samples import learned
+from tests.deltas import device_id
+from tests.scenarios.replayable_devices import PATTERNS, Stored, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
+
+FLUSH_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """A set-top box without a screen: what it has learned comes from the test."""
+
+    number: int
+    outbox: Outbox
+    sync: Sync
+
+    def push(self) -> None:
+        """Learn something, and send it as soon as there is a connection."""
+        seq = self.outbox.next_seq
+        self.outbox.append(learned(seq % PATTERNS, sample_count=seq))
+        self.sync.notify()
+
+    def expected(self) -> Stored:
+        """Return what the shard must hold that acked what it acked, and nothing else."""
+        held = replay(self.outbox.journal())
+        counts = {pattern_id: value.sample_count for pattern_id, value in held.items()}
+        return Stored(self.number, self.outbox.last_acked_seq, counts)
+
+
+@asynccontextmanager
+async def boxes(
+    addresses: Sequence[str], count: int, settings: SyncSettings
+) -> AsyncIterator[list[Box]]:
+    """Open boxes that stay connected; they are told the addresses in turn."""
+    async with AsyncExitStack() as stack:
+        opened = []
+        for number in range(count):
+            # As many pending deltas as a box gathers here: it sends what it numbered, no snapshot.
+            outbox = stack.enter_context(
+                Outbox.open(":memory:", device_id(number), keep_journal=True, max_pending=10_000)
+            )
+            address = addresses[number % len(addresses)]
+            sync = await stack.enter_async_context(Sync.open(address, outbox, settings))
+            opened.append(Box(number, outbox, sync))
+        yield opened
+
+
+@asynccontextmanager
+async def pushing(fleet: Sequence[Box], interval_seconds: float) -> AsyncIterator[None]:
+    """Let each box push once in an interval, one after the other, until the block is left."""
+
+    async def push_forever() -> None:
+        while True:
+            for box in fleet:
+                box.push()
+                await asyncio.sleep(interval_seconds / len(fleet))
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(push_forever(), name="boxes_pushing")
+        yield
+        task.cancel()
+
+
+async def flush(fleet: Iterable[Box]) -> None:
+    """Return once everything pushed is acked."""
+    await asyncio.gather(*(box.sync.flush(FLUSH_SECONDS) for box in fleet))
+
+
+async def all_connected(fleet: Iterable[Box]) -> bool:
+    return all(box.sync.connected for box in fleet)
+
+
+async def none_connected(fleet: Iterable[Box]) -> bool:
+    return not any(box.sync.connected for box in fleet)
+
+
+def boxes_of(shard_id: int, shards: Mapping[int, str], fleet: Iterable[Box]) -> list[Box]:
+    """Return the boxes that the shard map gives to a shard."""
+    return [box for box in fleet if placement.owner(box.outbox.device_id, shards) == shard_id]
+
+
+async def stats_of(address: str) -> shard_pb2.GetStatsResponse:
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: ShardServiceAsyncStub = ShardServiceStub(channel)
+        return await stub.GetStats(shard_pb2.GetStatsRequest())
+
+
+async def stored_in(data_dir: Path, fleet: Sequence[Box]) -> list[Stored]:
+    """Read what a shard that has ended has stored of these boxes."""
+    return await stored(max(box.number for box in fleet) + 1, data_dir=data_dir)
+
+
+def deltas_in(found: Iterable[Stored]) -> int:
+    """Return how many different deltas were ever applied: the numbering has no gaps."""
+    return sum(device.seq for device in found)
+
+
+def free_address() -> str:
+    """Return an address nobody listens at, for a process that must be found there twice."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"

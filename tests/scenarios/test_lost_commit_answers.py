@@ -1,0 +1,66 @@
+"""What a committer counts: each delta once for each time it was sent, and what commits held."""
+
+from __future__ import annotations
+
+import math
+
+import grpc
+import psycopg
+import pytest
+
+from constellation.core.ingest.deltas import Verdict
+from constellation.v1 import sync_pb2
+from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from tests.conftest import running
+from tests.deltas import Pattern, device_id
+from tests.proxy import LostCommit, Proxy
+from tests.sync_client import to_message
+
+
+async def push(port: int, seq: int) -> grpc.StatusCode:
+    """Push one delta; return how the call ended."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = SyncServiceStub(channel).PushPatterns(
+            sync_pb2.PushPatternsRequest(
+                device_id=device_id(1),
+                incarnation=1,
+                delta=to_message(seq, [Pattern(seq)], snapshot=seq == 1),
+            )
+        )
+        code: grpc.StatusCode = await call.code()
+        return code
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_delta_whose_answer_was_lost_is_counted_once(
+    postgres_url: str, *, written: bool
+) -> None:
+    parts = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
+        through = psycopg.conninfo.make_conninfo(postgres_url, port=proxy.port, sslmode="disable")
+        async with running(postgres_url=through, postgres_timeout_seconds=2) as shard:
+            stats = shard.manager.stats
+            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=written)
+
+            assert await push(shard.port, 1) is grpc.StatusCode.UNAVAILABLE
+            unsettled = dict(stats.deltas), stats.deltas_failed
+            assert await push(shard.port, 1) is grpc.StatusCode.OK
+
+            assert stats.unknown_commits == 1
+            assert sum(unsettled[0].values()) + unsettled[1] == 0  # nobody knows yet
+            assert stats.deltas[Verdict.APPLIED] == 1
+            assert stats.deltas[Verdict.DUPLICATE] == int(written)
+            assert stats.deltas_failed == int(not written)
+
+
+async def test_an_expiry_is_a_commit_without_deltas() -> None:
+    async with running() as shard:
+        await push(shard.port, 1)
+        stats = shard.manager.stats
+        before = stats.commits, stats.commit_deltas.cumulative()[-1]
+
+        expired = await shard.manager.committer.expire(before=math.inf)
+
+        assert expired == 1
+        assert (stats.commits, stats.commit_deltas.cumulative()[-1]) == (before[0] + 1, before[1])
+        assert before[1] == 1

@@ -1,0 +1,88 @@
+"""Through PgBouncer in transaction mode, where a session is whatever connection is free."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from constellation.errors import FencedError
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
+from tests.polling import eventually
+from tests.storage.samples import content, patterns_at, patterns_in, slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
+
+
+@pytest.fixture
+def pooled_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same database behind PgBouncer, with fewer connections than two stores open."""
+    parts = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = Path("/tmp") if os.geteuid() == 0 else tmp_path_factory.mktemp("pgbouncer")  # noqa: S108 - that user must read it
+    config = folder / f"pgbouncer-{port}.ini"
+    server = " ".join(f"{name}={parts[name]}" for name in ("host", "port", "user", "password"))
+    config.write_text(
+        f"""[databases]
+{parts["dbname"]} = {server}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+"""
+    )
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    assert PROGRAM is not None
+    with subprocess.Popen([PROGRAM, "-q", *user, str(config)]) as process:
+        try:
+            yield psycopg.conninfo.make_conninfo(postgres_url, port=port)
+        finally:
+            process.terminate()
+            config.unlink()
+
+
+async def test_two_shards_share_the_connections_of_a_pooler(pooled_url: str) -> None:
+    async def answers() -> bool:
+        try:
+            await (await psycopg.AsyncConnection.connect(pooled_url)).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    await eventually(answers)
+    async with (
+        open_postgres(PostgresSettings(url=pooled_url, owner="zero")) as zero,
+        open_postgres(PostgresSettings(url=pooled_url, owner="one", shard_id=1)) as one,
+    ):
+        epochs = [await zero.take_epoch(), await one.take_epoch()]
+        for lsn in range(1, 21):
+            changes = patterns_at(lsn, slots(lsn, lsn + 100))
+            await asyncio.gather(
+                zero.commit(epochs[0], changes),
+                one.commit(epochs[1], changes),
+                zero.put_contents(epochs[0], [content(f"film:{lsn}")], []),
+                zero.get_content("film:1"),
+            )
+
+        assert len(await patterns_in(zero)) == len(await patterns_in(one)) == 40
+        assert await zero.count_contents() == 20
+        await zero.take_epoch()
+        with pytest.raises(FencedError):
+            await zero.commit(epochs[0], patterns_at(21, slots(1)))

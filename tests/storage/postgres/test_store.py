@@ -1,0 +1,305 @@
+"""What only PostgreSQL does: lost answers, a server that goes away, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+import pytest
+
+from constellation.core.store import Changes, Totals
+from constellation.errors import (
+    NotReadyError,
+    OutcomeUnknownError,
+    StoreFailedError,
+)
+from constellation.federated.published import StoredGlobal
+from constellation.storage.postgres import migrations
+from constellation.storage.postgres.dialect import PGVECTOR
+from constellation.storage.postgres.pool import cut
+from constellation.storage.postgres.store import open_postgres, open_snapshot
+from tests.polling import once_ready
+from tests.proxy import LostCommit
+from tests.storage.postgres.stores import behind_proxy, run, settings, until_waiting
+from tests.storage.samples import (
+    content,
+    device_rows,
+    pattern_rows,
+    patterns_at,
+    patterns_in,
+    slots,
+)
+
+if TYPE_CHECKING:
+    from testing.postgres_server import PostgresServer
+
+
+async def test_two_shards_share_a_database(postgres_url: str) -> None:
+    async with (
+        open_postgres(settings(postgres_url)) as zero,
+        open_postgres(settings(postgres_url, shard_id=1)) as one,
+    ):
+        await zero.commit(await zero.take_epoch(), patterns_at(1, slots(3)))
+        await one.commit(await one.take_epoch(), patterns_at(1, slots(3, 4)))
+        await one.put_contents(1, [content("a")], [])
+        await one.put_global(1, StoredGlobal(1, 1, b"of one"))
+
+        assert list(await patterns_in(zero)) == [3]
+        assert list(await patterns_in(one)) == [3, 4]
+        assert await zero.count_contents() == 0
+        assert await zero.secret() != await one.secret()
+        assert await zero.stored_global() is None
+        assert await one.stored_global() == StoredGlobal(1, 1, b"of one")
+
+
+async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
+    async with open_postgres(settings(postgres_url)) as store:
+        epoch = await store.take_epoch()
+        run(postgres_url, "DELETE FROM constellation.shard")
+
+        for call in (
+            store.probe(),
+            store.commit(epoch, patterns_at(1, slots(1))),
+            store.forget_changes(epoch, 1),
+            store.put_global(epoch, StoredGlobal(1, 1, b"")),
+            store.take_epoch(),
+        ):
+            with pytest.raises(StoreFailedError, match="is gone: restore the database"):
+                await call
+
+
+async def test_a_burst_of_reads_opens_no_more_connections_than_the_pool_has(
+    postgres_url: str,
+) -> None:
+    async with (
+        open_postgres(settings(postgres_url, pool_size=2, timeout_seconds=0.5)) as store,
+        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
+    ):
+        await blocker.execute("LOCK TABLE constellation.content IN ACCESS EXCLUSIVE MODE")
+        reads = [asyncio.create_task(store.get_content("a")) for _ in range(100)]
+        await until_waiting(postgres_url, "content")
+
+        ((count,),) = await asyncio.to_thread(
+            run,
+            postgres_url,
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'constellation'"
+            " AND datname = current_database()",
+        )
+
+        assert int(str(count)) <= 2 + 2 + 1  # one that asks whether the server is there
+        await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_cutting_a_dead_connection_harms_no_other_socket(postgres_url: str) -> None:
+    async with behind_proxy(postgres_url) as (proxy, store), store._own.lend() as connection:
+        descriptor = connection.pgconn.socket
+        proxy.cut()
+        cut(connection)
+        cut(connection)
+
+        with socket.socket() as other:
+            assert other.fileno() != descriptor
+        with pytest.raises(psycopg.OperationalError):
+            await connection.execute("SELECT 1")
+
+
+async def test_what_the_url_says_of_a_connection_holds(postgres_url: str) -> None:
+    url = psycopg.conninfo.make_conninfo(postgres_url, application_name="television")
+    async with open_postgres(settings(url)) as store, store._own.lend() as connection:
+        found = await (await connection.execute("SHOW application_name")).fetchone()
+
+        assert found == ("television",)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_lost_answer_to_commit_is_unknown_until_it_is_read(
+    postgres_url: str, *, answered: bool
+) -> None:
+    async with behind_proxy(postgres_url) as (proxy, store):
+        epoch = await store.take_epoch()
+        proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=answered)
+
+        with pytest.raises(OutcomeUnknownError):
+            await store.commit(epoch, patterns_at(1, slots(1)))
+
+        assert proxy.cuts == 1
+        await once_ready(store.take_epoch)
+        assert await store.totals() == Totals(1 if answered else 0)
+
+
+async def test_a_connection_cut_before_commit_wrote_nothing(postgres_url: str) -> None:
+    async with behind_proxy(postgres_url) as (proxy, store):
+        epoch = await store.take_epoch()
+        proxy.cut_requests = lambda data: b"COPY pg_temp.stage_pattern" in data
+
+        with pytest.raises(NotReadyError, match="does not answer"):
+            await store.commit(epoch, patterns_at(1, slots(1)))
+
+        proxy.cut_requests = lambda _: False
+        await once_ready(lambda: store.commit(epoch, patterns_at(1, slots(2))))
+        assert list(await patterns_in(store)) == [2]
+
+
+async def test_a_server_that_hangs_is_given_up(postgres_url: str) -> None:
+    async with behind_proxy(postgres_url) as (proxy, store):
+        epoch = await store.take_epoch()
+        proxy.pause()
+
+        async with asyncio.timeout(5):  # its own time-out is 1 s
+            with pytest.raises(NotReadyError):
+                await store.commit(epoch, patterns_at(1, slots(1)))
+
+        proxy.resume()
+        await once_ready(lambda: store.commit(epoch, patterns_at(1, slots(1))))
+
+
+async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_url: str) -> None:
+    async with (
+        open_postgres(settings(postgres_url, timeout_seconds=0.2)) as store,
+        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
+    ):
+        epoch = await store.take_epoch()
+        await blocker.execute("LOCK TABLE constellation.device IN ACCESS EXCLUSIVE MODE")
+        change = patterns_at(1, slots(1))
+        with_device = replace(change, device_slots=slots(0), device_rows=device_rows(1))
+
+        with pytest.raises(NotReadyError, match="statement timeout"):
+            await store.commit(epoch, with_device)
+
+        await blocker.rollback()
+        assert await store.totals() == Totals()
+        await once_ready(lambda: store.commit(epoch, with_device))
+
+
+async def test_reads_beyond_the_pool_are_refused_and_commits_are_not(postgres_url: str) -> None:
+    async with (
+        open_postgres(settings(postgres_url, pool_size=1, timeout_seconds=0.3)) as store,
+        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
+    ):
+        epoch = await store.take_epoch()
+        await blocker.execute("LOCK TABLE constellation.content IN ACCESS EXCLUSIVE MODE")
+
+        reads = [asyncio.create_task(store.get_content("a")) for _ in range(200)]
+        found = await asyncio.gather(*reads, return_exceptions=True)
+
+        assert {type(each) for each in found} == {NotReadyError}
+        assert any("POSTGRES_POOL_SIZE" in str(each) for each in found)
+        await store.commit(epoch, patterns_at(1, slots(1)))
+
+
+async def test_a_server_that_crashes_loses_nothing_that_was_committed(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.create("crash")
+    await migrations.migrate(url, PGVECTOR)
+    async with open_postgres(settings(url)) as store:
+        epoch = await store.take_epoch()
+        await store.commit(epoch, patterns_at(1, np.arange(500)))
+        before = await patterns_in(store)
+
+        postgres_server.stop(signal.SIGQUIT)
+        with pytest.raises(NotReadyError):
+            await store.commit(epoch, patterns_at(2, slots(1)))
+        with pytest.raises(NotReadyError):
+            await store.probe()
+        postgres_server.start()
+
+        await once_ready(store.probe)
+        assert await patterns_in(store) == before
+        await store.commit(epoch, patterns_at(2, slots(1)))
+
+
+async def test_backends_that_are_killed_are_replaced(postgres_url: str) -> None:
+    async with open_postgres(settings(postgres_url)) as store:
+        epoch = await store.take_epoch()
+        for lsn in range(1, 6):
+            await asyncio.to_thread(
+                run,
+                postgres_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'constellation'",
+            )
+            await once_ready(partial(store.commit, epoch, patterns_at(lsn, slots(lsn))))
+
+        assert list(await patterns_in(store)) == [1, 2, 3, 4, 5]
+
+
+async def test_a_database_that_went_back_is_not_written(postgres_url: str) -> None:
+    """As after a failover to a standby that lagged."""
+    async with open_postgres(settings(postgres_url)) as store:
+        epoch = await store.take_epoch()
+        await store.commit(epoch, patterns_at(1, slots(1)))
+        run(postgres_url, "UPDATE constellation.shard SET lsn = 0")
+
+        with pytest.raises(StoreFailedError, match="lsn must be 1, got 2"):
+            await store.commit(epoch, patterns_at(2, slots(2)))
+
+
+async def test_a_snapshot_is_read_as_it_was_while_the_owner_writes(postgres_url: str) -> None:
+    async with open_postgres(settings(postgres_url)) as store:
+        epoch = await store.take_epoch()
+        await store.commit(epoch, patterns_at(1, np.arange(5000)))
+        async with open_snapshot(settings(postgres_url)) as reader:
+            await store.commit(epoch, Changes(Totals(2), freed=np.arange(100)))
+
+            found = await patterns_in(reader)
+
+            assert list(found) == list(range(5000))
+            assert await reader.totals() == Totals(1)
+
+
+async def test_an_embedding_is_one_that_sql_can_compare(postgres_url: str) -> None:
+    async with open_postgres(settings(postgres_url)) as store:
+        rows = pattern_rows(2)
+        rows["codes"][1] = np.clip(rows["codes"][0].astype(int) // 2, -127, 127)
+        await store.commit(
+            await store.take_epoch(), Changes(Totals(1), slots=slots(0, 1), rows=rows)
+        )
+
+    ((distance,),) = run(
+        postgres_url,
+        "SELECT a.embedding <=> b.embedding FROM constellation.pattern a, constellation.pattern b"
+        " WHERE a.slot = 0 AND b.slot = 1",
+    )
+
+    first, second = rows["codes"].astype(np.float64)
+    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    assert distance == pytest.approx(1 - cosine, abs=1e-6)
+
+
+async def test_the_last_global_outlives_its_process(postgres_url: str) -> None:
+    first, second = StoredGlobal(1, 1, b"first"), StoredGlobal(1, 2, b"second")
+    async with open_postgres(settings(postgres_url)) as store:
+        await store.put_global(await store.take_epoch(), first)
+
+    async with (
+        open_postgres(settings(postgres_url, "second")) as store,
+        open_snapshot(settings(postgres_url)) as reader,
+    ):
+        assert await reader.stored_global() == first
+        await store.put_global(await store.take_epoch(), second)
+        assert await store.stored_global() == second
+        assert await reader.stored_global() == first
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_lost_answer_to_a_global_asks_to_put_it_again(
+    postgres_url: str, *, answered: bool
+) -> None:
+    stored = StoredGlobal(1, 1, bytes(300_000))
+    async with behind_proxy(postgres_url) as (proxy, store):
+        epoch = await store.take_epoch()
+        proxy.lost_commit = LostCommit(b"INTO constellation.global", answered=answered)
+        with pytest.raises(NotReadyError):
+            await store.put_global(epoch, stored)
+
+        assert proxy.cuts == 1
+        await once_ready(partial(store.put_global, epoch, stored))
+
+        assert await store.stored_global() == stored

@@ -1,0 +1,162 @@
+"""Devices that speak the protocol by hand, so that tests can break its rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status.rpc_status import aio as rpc_status
+
+from constellation.v1 import patterns_pb2 as patterns
+from constellation.v1 import sync_pb2 as pb
+from constellation.v1 import sync_pb2_grpc
+from tests.deltas import Pattern, columns, device_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+DEADLINE_SECONDS = 10.0
+
+
+def hello(
+    device: int = 0, *, incarnation: int = 1, last_acked_seq: int = 0, **more: Any
+) -> pb.Hello:
+    return pb.Hello(
+        device_id=device_id(device),
+        incarnation=incarnation,
+        last_acked_seq=last_acked_seq,
+        **more,
+    )
+
+
+def to_message(
+    seq: int,
+    upserts: Sequence[Pattern] = (),
+    removed: Sequence[int] = (),
+    *,
+    snapshot: bool = False,
+    signals: Sequence[tuple[str, int]] = (),
+) -> patterns.Delta:
+    """Return a delta as the wire has it."""
+    message = patterns.Delta(
+        seq=seq,
+        snapshot=snapshot,
+        removed_ids=b"".join(Pattern(number).pattern_id for number in removed),
+        signals=patterns.SignalColumns(
+            content_ids=[content for content, _ in signals], hours=[hour for _, hour in signals]
+        ),
+    )
+    if upserts:
+        message.upserts.CopyFrom(to_columns(upserts))
+    return message
+
+
+def to_columns(upserts: Sequence[Pattern]) -> patterns.PatternColumns:
+    batch = columns(upserts)
+    return patterns.PatternColumns(
+        ids=batch.ids,
+        encoding=int(batch.encoding),  # type: ignore[arg-type]  # enums are ints
+        embeddings=batch.embeddings,
+        success_rates=batch.success_rates,
+        sample_counts=batch.sample_counts,
+        times_of_day=batch.times_of_day,
+        day_types=batch.day_types,
+        content_types=batch.content_types,
+        created_at=batch.created_at,
+        updated_at=batch.updated_at,
+        genres=batch.genres,
+        genre_counts=batch.genre_counts,
+        genre_indexes=batch.genre_indexes,
+        content_ids=batch.content_ids,
+        content_counts=batch.content_counts,
+        content_indexes=batch.content_indexes,
+    )
+
+
+class Stream:
+    """One Sync stream."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self._leaves = False
+
+    async def send(self, **frame: Any) -> None:
+        self._leaves |= "bye" in frame
+        await self.call.write(pb.SyncRequest(**frame))
+
+    async def receive(self) -> pb.SyncResponse | None:
+        """Return the next frame, None at the end; raises the status the stream ended with."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            frame = await self.call.read()
+        return None if frame is grpc.aio.EOF else frame
+
+    async def expect(self, kind: str) -> Any:
+        """Return the next frame of a kind, passing over others; updates among them are answered."""
+        while (frame := await self.receive()) is not None:
+            if frame.WhichOneof("frame") == kind:
+                return getattr(frame, kind)
+            if frame.HasField("global_update") and not self._leaves:  # nothing follows a Bye
+                await self.acknowledge(frame.global_update)
+        raise AssertionError(f"the stream ended without {kind}: {await self.call.code()}")
+
+    async def expect_similar(self) -> patterns.GlobalUpdate:
+        """Return the next update with similar patterns, passing over the first, empty one."""
+        while True:
+            update: patterns.GlobalUpdate = await self.expect("global_update")
+            if update.similar.ids:
+                return update
+            await self.acknowledge(update)
+
+    async def acknowledge(self, update: patterns.GlobalUpdate) -> None:
+        """Say that an update was applied; the next one comes only then."""
+        await self.send(global_ack=pb.GlobalAck(nonce=update.nonce, version=update.version))
+
+    async def open(self, device: int = 0, **more: Any) -> pb.Welcome:
+        await self.send(hello=hello(device, **more))
+        welcome: pb.Welcome = await self.expect("welcome")
+        return welcome
+
+    async def push(self, seq: int, *args: Any, **more: Any) -> patterns.DeltaAck:
+        """Send a delta and return the ack that covers it."""
+        await self.send(delta=to_message(seq, *args, **more))
+        ack: patterns.DeltaAck = await self.expect("delta_ack")
+        return ack
+
+    async def status(self) -> grpc.StatusCode:
+        """Read to the end and return how the stream ended."""
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            while await self.receive() is not None:
+                pass
+        code: grpc.StatusCode = await self.call.code()
+        return code
+
+
+@asynccontextmanager
+async def stream(channel: grpc.aio.Channel) -> AsyncIterator[Stream]:
+    call = sync_pb2_grpc.SyncServiceStub(channel).Sync()
+    try:
+        yield Stream(call)
+    finally:
+        call.cancel()
+
+
+async def reason_of(call: Any) -> str:
+    """Return the reason in the ErrorInfo that a call ended with."""
+    status = await rpc_status.from_call(call)
+    return reason_in(status)
+
+
+def reason_in(status: Any) -> str:
+    infos = []
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            infos.append(info)
+    assert len(infos) == 1
+    assert infos[0].domain == "constellation"
+    reason: str = infos[0].reason
+    return reason

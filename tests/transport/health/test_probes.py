@@ -1,0 +1,97 @@
+"""grpc.health.v1 under watchers, some of which do not read."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2 as pb
+from grpc_health.v1 import health_pb2_grpc
+
+from constellation.transport.health.probes import MAX_WATCHERS
+from tests.conftest import running
+from tests.transport.stalled_client import deaf_call
+
+if TYPE_CHECKING:
+    from constellation.server import RunningShard
+
+SERVING = pb.HealthCheckResponse.SERVING
+NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
+UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
+WATCH = "/grpc.health.v1.Health/Watch"
+SECONDS = 5.0
+
+
+def stub(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+def watch(channel: grpc.aio.Channel, service: str = "") -> Any:
+    return stub(channel).Watch(pb.HealthCheckRequest(service=service))
+
+
+async def next_status(call: Any) -> int:
+    async with asyncio.timeout(SECONDS):
+        status: int = (await call.read()).status
+        return status
+
+
+async def checked(channel: grpc.aio.Channel, service: str = "") -> int:
+    status: int = (await stub(channel).Check(pb.HealthCheckRequest(service=service))).status
+    return status
+
+
+async def test_a_watcher_hears_each_change(shard: RunningShard, channel: grpc.aio.Channel) -> None:
+    calls = [watch(channel, name) for name in ("", "liveness", "constellation.v1.Nothing")]
+    first = [await next_status(call) for call in calls]
+    shard.health.not_ready("draining")
+    second = await next_status(calls[0])
+    shard.health.ready()
+    third = await next_status(calls[0])
+
+    assert first == [SERVING, SERVING, UNKNOWN]
+    assert (second, third) == (NOT_SERVING, SERVING)
+
+
+async def test_nobody_waits_for_a_watcher_that_does_not_read(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    honest = watch(channel)
+    assert await next_status(honest) == SERVING
+    async with deaf_call(shard.port, WATCH):
+        shard.health.not_ready("draining")
+
+        assert await next_status(honest) == NOT_SERVING
+        assert await checked(channel) == NOT_SERVING
+
+
+async def test_a_shard_ends_although_a_watcher_does_not_read() -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(SECONDS), running() as shard:
+        await stack.enter_async_context(deaf_call(shard.port, WATCH))
+
+
+async def test_watchers_leave_calls_for_others(channel: grpc.aio.Channel) -> None:
+    watchers = [watch(channel) for _ in range(MAX_WATCHERS)]
+    assert {await next_status(call) for call in watchers} == {SERVING}
+
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await next_status(watch(channel))
+
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert raised.value.details() == "32 calls of Watch are open, 32 may be: use Check"
+    assert await checked(channel, "liveness") == SERVING
+    watchers[0].cancel()
+    await asyncio.wait([asyncio.ensure_future(watchers[0].code())])
+    async with asyncio.timeout(SECONDS):
+        while await watched(channel) != SERVING:
+            pass
+
+
+async def watched(channel: grpc.aio.Channel) -> int | None:
+    try:
+        return await next_status(watch(channel))
+    except grpc.aio.AioRpcError:
+        return None

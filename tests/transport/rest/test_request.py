@@ -1,0 +1,501 @@
+"""How strictly REST reads a request, and how exactly it says what is wrong with one."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import grpc
+import httpx
+import pytest
+import pytest_asyncio
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc.aio import AioRpcError, Metadata
+
+from constellation.transport.rest.app import rest_app
+from constellation.transport.rest.errors import HTTP_STATUSES, failed
+from constellation.transport.rest.request import MAX_BODY_BYTES
+from tests.conftest import running
+from tests.deltas import device_id
+from tests.federation.fleet import address_of
+from tests.transport.rest.test_app import CONTENT, client, error_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.server import RunningShard
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = {"content-type": "application/json"}
+CONTENT_PATH = "/api/v1/content"
+CURSOR_PATH = "/api/v1/sync/version"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_shard() -> AsyncIterator[RunningShard]:
+    """One shard for the whole module: no test here needs it empty."""
+    async with running() as shard:
+        yield shard
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def rest(shared_shard: RunningShard) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(shared_shard) as found:
+        yield found
+
+
+def info_of(error: dict[str, Any]) -> dict[str, Any]:
+    infos = [each for each in error["details"] if each["@type"].endswith("google.rpc.ErrorInfo")]
+    assert len(infos) == 1
+    info: dict[str, Any] = infos[0]
+    assert info["domain"] == "constellation"
+    return info
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+    """Return an error's status, reason and message, once it is one as AIP-193 says."""
+    assert answer.headers["content-type"] == "application/json"
+    error = answer.json()["error"]
+    assert error["code"] == answer.status_code
+    assert set(error) == {"code", "message", "status", "details"}
+    return answer.status_code, info_of(error)["reason"], error["message"]
+
+
+@pytest.mark.parametrize("path", ["/health", "/openapi.json", "/api/v1/content/none", "/nowhere"])
+async def test_head_answers_as_get_does_without_a_body(rest: httpx.AsyncClient, path: str) -> None:
+    get, head = await rest.get(path), await rest.head(path)
+
+    assert head.content == b""
+    assert head.status_code == get.status_code
+    kept = ("content-type", "content-length")
+    assert [head.headers[name] for name in kept] == [get.headers[name] for name in kept]
+
+
+async def test_options_tells_the_verbs(rest: httpx.AsyncClient) -> None:
+    health = await rest.options("/health")
+    content = await rest.options(CONTENT_PATH)
+    nowhere = await rest.options("/nowhere")
+
+    assert (health.status_code, health.content) == (204, b"")
+    assert health.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert "POST" in content.headers["allow"]
+    assert nowhere.status_code == 404
+
+
+@pytest.mark.parametrize("verb", ["PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])
+async def test_a_verb_that_a_path_does_not_have_is_405(rest: httpx.AsyncClient, verb: str) -> None:
+    answer = await rest.request(verb, "/health")
+
+    assert refusal(answer) == (
+        405,
+        "METHOD_NOT_ALLOWED",
+        f"{verb} is not for /health: use GET, HEAD, OPTIONS",
+    )
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health/", "//health", "/health%0A", "/Health", "/api/v1/content/", "/%FF"]
+)
+async def test_a_path_that_is_not_there_is_404(rest: httpx.AsyncClient, path: str) -> None:
+    status, reason, message = refusal(await rest.get(path))
+
+    assert (status, reason) == (404, "NO_SUCH_ROUTE")
+    assert "GET /openapi.json lists what is" in message
+
+
+async def test_a_path_may_be_percent_encoded(rest: httpx.AsyncClient) -> None:
+    assert (await rest.get("/he%61lth")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content_id",
+    ["a/b", "50% off", "a b", "+", "ü€", "?", "#", "a\nb", "...", "{x}", ";v=1", "%2F"],
+)
+async def test_a_content_id_is_one_segment(rest: httpx.AsyncClient, content_id: str) -> None:
+    added = await rest.post(CONTENT_PATH, json={"contents": [CONTENT | {"content_id": content_id}]})
+    found = await rest.get(f"{CONTENT_PATH}/{quote(content_id, safe='')}")
+
+    assert added.status_code == 200
+    assert found.json()["content"]["content_id"] == content_id
+
+
+@pytest.mark.parametrize("content_id", [".", ".."])
+async def test_dots_alone_cannot_be_named(rest: httpx.AsyncClient, content_id: str) -> None:
+    await rest.post(CONTENT_PATH, json={"contents": [CONTENT | {"content_id": content_id}]})
+
+    answer = await rest.get(f"{CONTENT_PATH}/{content_id}")
+
+    assert answer.status_code in (404, 405)  # the client has taken the dots out
+
+
+async def test_a_path_parameter_that_is_not_utf8_is_refused(rest: httpx.AsyncClient) -> None:
+    answer = await rest.get(f"{CONTENT_PATH}/%ff")
+
+    assert refusal(answer) == (400, "INVALID_INPUT", r"content_id must be UTF-8, got b'\xff'")
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("nobody=1", "nobody is no parameter of GET /api/v1/sync/version: it has device_id"),
+        ("=1", "'' is no parameter of GET /api/v1/sync/version: it has device_id"),
+        ("device_id=YQ&device_id=YQ", "device_id must be given once, got 2 values"),
+        ("device_id=%FF", "query must be percent-encoded UTF-8"),
+        ("device_id=a+b", "device_id must be base64, got 'a b'"),
+        ("device_id=YQ===", "device_id must be base64, got 'YQ==='"),
+        ("device_id=YQ", "device_id must be 16 bytes, got 1"),
+        ("", "device_id must be 16 bytes, got 0"),
+        ("&".join(["device_id=YQ"] * 1001), "query must have at most 1000 parameters"),
+    ],
+)
+async def test_a_wrong_query_is_refused(rest: httpx.AsyncClient, query: str, problem: str) -> None:
+    answer = await rest.get(f"{CURSOR_PATH}?{query}")
+
+    status, reason, message = refusal(answer)
+    assert (status, reason) == (400, "INVALID_INPUT")
+    assert message.startswith(problem)
+    bad = answer.json()["error"]["details"][1]
+    assert bad["@type"].endswith("google.rpc.BadRequest")
+    assert message.startswith(bad["fieldViolations"][0]["field"])
+
+
+async def test_device_ids_come_in_either_base64(rest: httpx.AsyncClient) -> None:
+    device = b"\xfb\xff" * 8  # has both letters that differ
+    standard = base64.b64encode(device).decode()
+    safe = base64.urlsafe_b64encode(device).decode().rstrip("=")
+    delta = {"seq": 1, "signals": {"contentIds": ["film:1"], "hours": ["500000"]}}
+    sent = {"device_id": safe, "incarnation": "1", "delta": delta}
+
+    pushed = await rest.post("/api/v1/sync", json=sent)
+    cursors = [await rest.get(CURSOR_PATH, params={"device_id": each}) for each in (standard, safe)]
+
+    assert pushed.json()["ack"]["through_seq"] == "1"
+    assert [cursor.json()["through_seq"] for cursor in cursors] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        (None, 200),
+        ("", 200),
+        ("*/*", 200),
+        ("application/*;q=0.1", 200),
+        ("text/html, application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        ("application/json;q=0, */*", 406),
+        ("text/html", 406),
+        ("text/html, */*;q=0", 406),
+        ("application/xml;q=0.9, image/*", 406),
+    ],
+)
+async def test_the_caller_must_accept_json(
+    rest: httpx.AsyncClient, accept: str | None, status: int
+) -> None:
+    request = rest.build_request("GET", "/health")
+    del request.headers["accept"]
+    if accept is not None:
+        request.headers["accept"] = accept
+
+    answer = await rest.send(request)
+
+    assert answer.status_code == status
+    if status == 406:
+        assert refusal(answer)[1:] == (
+            "NOT_ACCEPTABLE",
+            f"answers are application/json, but accept is {accept!r}",
+        )
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 415),
+        ({"content-type": ""}, 415),
+        ({"content-type": "text/plain"}, 415),
+        ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"content-type": "application/json-patch+json"}, 415),
+        ({"content-type": "application/json; charset=latin-1"}, 415),
+        ({"content-type": "application/json", "content-encoding": "gzip"}, 415),
+        ({"content-type": "application/json; charset=UTF-8"}, 200),
+        ({"content-type": "Application/JSON;charset=utf8"}, 200),
+        ({"content-type": "application/json", "content-encoding": "identity"}, 200),
+    ],
+)
+async def test_a_body_must_be_declared_as_json(
+    rest: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    body = json.dumps({"contents": [CONTENT]}).encode()
+
+    answer = await rest.post(CONTENT_PATH, content=body, headers=headers)
+
+    assert answer.status_code == status
+    if status == 415:
+        assert refusal(answer)[1] == "UNSUPPORTED_MEDIA_TYPE"
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_read(
+    shared_shard: RunningShard,
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", shared_shard.ports.rest)
+    writer.write(
+        b"POST /api/v1/content HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
+    )
+
+    status = await asyncio.wait_for(reader.readline(), 10)
+
+    writer.close()
+    await writer.wait_closed()
+    assert status.split()[1] == b"413"  # and no 100 Continue before it
+
+
+async def test_a_body_that_grows_too_large_is_cut(rest: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY_BYTES // 65536 + 1):
+            yield b" " * 65536
+
+    answer = await rest.post(CONTENT_PATH, content=chunks(), headers=JSON)
+
+    assert refusal(answer) == (
+        413,
+        "BODY_TOO_LARGE",
+        f"the body must be at most {MAX_BODY_BYTES} bytes: send several requests",
+    )
+    assert info_of(answer.json()["error"])["metadata"] == {"limit_bytes": str(MAX_BODY_BYTES)}
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "the body must be JSON: Expecting value"),
+        (b"{", "the body must be JSON: "),
+        (b'{"contents": []} {}', "the body must be JSON: Extra data"),
+        (b"[]", "the body must be a JSON object, got []"),
+        (b"null", "the body must be a JSON object, got None"),
+        (b"[" * 100_000, "the body must be JSON that is less deeply nested"),
+        (b'{"a":' * 100_000, "the body must be JSON that is less deeply nested"),
+        (b'{"contents": "\xff"}', "the body must be UTF-8: byte 14 is not"),
+        (b'\xef\xbb\xbf{"contents": []}', "the body must be JSON: Unexpected UTF-8 BOM"),
+        ('{"contents": []}'.encode("utf-16"), "the body must be UTF-8: byte 0 is not"),
+        (b'{"contents": [], "contents": []}', "the body must name each field once, got 'contents'"),
+        (b'{"contents": NaN}', "the body must be JSON: NaN is not"),
+        (b'{"contents": -Infinity}', "the body must be JSON: -Infinity is not"),
+        (b'{"contents": ' + b"9" * 5000 + b"}", "the body must be JSON: "),
+    ],
+)
+async def test_a_body_that_is_no_json_object_is_refused(
+    rest: httpx.AsyncClient, body: bytes, problem: str
+) -> None:
+    status, reason, message = refusal(await rest.post(CONTENT_PATH, content=body, headers=JSON))
+
+    assert (status, reason) == (400, "MALFORMED_BODY")
+    assert message.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"contents": {}}, "contents must be an array, got {}"),
+        ({"contents": ["x"]}, "contents[0] must be an object, got 'x'"),
+        ({"contents": [None]}, "contents[0] must not be null: leave it out"),
+        ({"contents": [{"title": None}]}, "contents[0].title must not be null: leave it out"),
+        ({"contents": [{"title": 1}]}, "contents[0].title must be a string of Unicode, got 1"),
+        ({"contents": [{"title": "\ud800"}]}, "contents[0].title must be a string of Unicode"),
+        ({"contents": [{"x": 1}]}, "contents[0].x is unknown: Content has content_id, title"),
+        ({"contents": [{"\ud800": 1}]}, "contents[0].\\ud800 is unknown: Content has"),
+        (
+            {"contents": [{"content_id": "a", "contentId": "b"}]},
+            "contents[0].contentId is given twice: as content_id and as contentId",
+        ),
+        ({"contents": [{"year": -1}]}, "contents[0].year must be an integer from 0 to 4294967295"),
+        ({"contents": [{"year": "1_0"}]}, "contents[0].year must be an integer from 0"),
+        ({"contents": [{"year": "٣"}]}, "contents[0].year must be an integer from 0"),
+        ({"contents": [{"year": 1.5}]}, "contents[0].year must be an integer from 0"),
+        ({"contents": [{"year": 1e400}]}, "contents[0].year must be an integer from 0"),
+        ({"contents": [{"year": True}]}, "contents[0].year must be an integer from 0"),
+        ({"contents": [{"year": []}]}, "contents[0].year must be an integer from 0"),
+        (
+            {"contents": [{"content_type": "FILM"}]},
+            "contents[0].content_type must be one of CONTENT_TYPE_UNSPECIFIED, CONTENT_TYPE_MOVIE",
+        ),
+        ({"contents": [{"contentType": "\ud800"}]}, "contents[0].contentType must be one of"),
+        ({"contents": [{"content_type": 2**64}]}, "contents[0].content_type must be one of"),
+        ({"contents": [{"content_type": 99}]}, "contents[0].content_type must be one of"),
+        ({"contents": [{"content_type": []}]}, "contents[0].content_type must be one of"),
+        ({"contents": [{"embedding": "!"}]}, "contents[0].embedding must be base64, got '!'"),
+        ({"contents": [{"embedding": "YWJjZ"}]}, "contents[0].embedding must be base64"),
+        ({"contents": [{"embedding": 1}]}, "contents[0].embedding must be base64, got 1"),
+        ({"contents": [{"genres": "Drama"}]}, "contents[0].genres must be an array, got 'Drama'"),
+        ({"contents": [{"genres": [1]}]}, "contents[0].genres[0] must be a string of Unicode"),
+    ],
+)
+async def test_a_field_that_is_wrong_is_named(
+    rest: httpx.AsyncClient, values: dict[str, Any], problem: str
+) -> None:
+    body = json.dumps(values).replace("Infinity", "1e400")
+    answer = await rest.post(CONTENT_PATH, content=body, headers=JSON)
+
+    error = error_of(answer, CONTENT_PATH, "post")
+    assert refusal(answer)[:2] == (400, "INVALID_INPUT")
+    assert error["message"].startswith(problem)
+    violation = error["details"][1]["fieldViolations"][0]
+    assert problem.startswith(violation["field"])
+    assert error["message"] == f"{violation['field']} {violation['description']}"
+
+
+@pytest.mark.parametrize(
+    ("rate", "accepted"),
+    [
+        (1, True),
+        ("0.5", True),
+        ("1e-1", True),
+        ("NaN", True),  # as JSON goes; the delta's receipt rejects the pattern
+        ("-Infinity", True),
+        ("nan", False),
+        ("inf", False),
+        (" 1", False),
+        ("1_0", False),
+        (True, False),
+        (1e39, False),
+        ("1e39", False),
+        (10**400, False),
+        ({}, False),
+    ],
+)
+async def test_numbers_are_read_as_proto3_json_says(
+    rest: httpx.AsyncClient, rate: Any, *, accepted: bool
+) -> None:
+    sent = {
+        "device_id": base64.b64encode(device_id(0)).decode(),
+        "incarnation": 1,
+        "delta": {"seq": 1, "upserts": {"success_rates": [rate]}},
+    }
+
+    answer = await rest.post("/api/v1/sync", json=sent)
+
+    refused = "delta.upserts.success_rates[0] must be a number" in answer.text
+    assert refused is not accepted
+
+
+@pytest.mark.parametrize("content_type", ["CONTENT_TYPE_LIVE", 3, 3.0])
+async def test_an_enum_is_a_name_or_a_number(rest: httpx.AsyncClient, content_type: object) -> None:
+    content = CONTENT | {"content_type": content_type}
+    await rest.post(CONTENT_PATH, json={"contents": [content]})
+
+    found = await rest.get(f"{CONTENT_PATH}/film:1")
+
+    assert found.json()["content"]["content_type"] == "CONTENT_TYPE_LIVE"
+
+
+async def test_a_long_value_is_cut_in_the_message(rest: httpx.AsyncClient) -> None:
+    answer = await rest.post(CONTENT_PATH, json={"contents": "x" * 100_000})
+
+    assert len(answer.content) < 1000
+
+
+async def test_a_post_takes_no_query(rest: httpx.AsyncClient) -> None:
+    answer = await rest.post(f"{CONTENT_PATH}?contents=1", json={"contents": [CONTENT]})
+
+    assert refusal(answer)[2].startswith("contents is no parameter of POST /api/v1/content")
+
+
+async def test_a_servicers_error_keeps_its_details(rest: httpx.AsyncClient) -> None:
+    answer = await rest.post(CONTENT_PATH, json={"contents": []})
+
+    assert refusal(answer)[:2] == (400, "INVALID_INPUT")
+    assert answer.json()["error"]["details"][1]["fieldViolations"] == [
+        {"field": "contents", "description": "must be from 1 to 256, got 0"}
+    ]
+
+
+async def test_a_full_shard_says_when_to_come_back() -> None:
+    async with running(max_devices=0) as shard, client(shard) as rest:
+        sent = {
+            "device_id": base64.b64encode(device_id(0)).decode(),
+            "incarnation": "1",
+            "delta": {"seq": "1"},
+        }
+        answer = await rest.post("/api/v1/sync", json=sent)
+
+    assert refusal(answer)[:2] == (429, "SHARD_FULL")
+    assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize("code", list(grpc.StatusCode))
+async def test_an_error_without_details_gets_its_reason(code: grpc.StatusCode) -> None:
+    response = await failed(AioRpcError(code, Metadata(), Metadata(), "so it is"))
+
+    error = json.loads(bytes(response.body))["error"]
+    assert response.status_code == error["code"] == HTTP_STATUSES[code]
+    assert error["status"] == info_of(error)["reason"] == code.name
+    assert ("retry-after" in response.headers) is (response.status_code in (429, 503))
+
+
+async def test_retry_after_is_whole_seconds_rounded_up() -> None:
+    detail = AnyMessage()
+    wait = Duration(seconds=1, nanos=1)
+    detail.Pack(error_details_pb2.RetryInfo(retry_delay=wait))
+    status = status_pb2.Status(
+        code=grpc.StatusCode.UNAVAILABLE.value[0], message="later", details=[detail]
+    )
+    trailers = Metadata(("grpc-status-details-bin", status.SerializeToString()))
+
+    response = await failed(AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailers, "later"))
+
+    assert response.headers["retry-after"] == "2"
+
+
+async def test_a_process_that_does_not_answer_is_503() -> None:
+    with socket.socket() as taken:  # bound and not listening: every connection is refused
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            app = rest_app(channel, ["constellation.v1.HealthService"])
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as rest:
+                answer = await rest.get("/health")
+
+    assert refusal(answer)[:2] == (503, "UNAVAILABLE")
+    assert answer.headers["retry-after"] == "5"
+
+
+async def test_a_caller_that_leaves_in_the_middle_is_no_crash(shared_shard: RunningShard) -> None:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": CONTENT_PATH,
+        "raw_path": CONTENT_PATH.encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"2")],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with grpc.aio.insecure_channel(address_of(shared_shard)) as channel:
+        await rest_app(channel, ["constellation.v1.ShardService"])(scope, receive, send)
+
+    assert sent[0]["status"] == 499
+
+
+async def test_what_breaks_inside_stays_inside(shared_shard: RunningShard) -> None:
+    channel = grpc.aio.insecure_channel(address_of(shared_shard))
+    app = rest_app(channel, ["constellation.v1.HealthService"])
+    await channel.close()  # a call on it raises what no client should see
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as rest:
+        answer = await rest.get("/health")
+
+    assert refusal(answer) == (500, "INTERNAL", "internal error")

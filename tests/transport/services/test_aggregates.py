@@ -1,0 +1,274 @@
+"""AggregateService of a shard: what it refuses, what survives a restart, what it answers."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+
+from constellation.config import Address
+from constellation.v1 import aggregates_pb2 as pb
+from constellation.v1 import patterns_pb2, shard_pb2
+from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
+from constellation.v1.shard_pb2_grpc import ShardServiceStub
+from tests.conftest import running
+from tests.deltas import Pattern, embedding
+from tests.federation.fleet import HOUR, Household, drama, push
+from tests.polling import eventually
+from tests.sync_client import reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from constellation.server import RunningShard
+
+
+def codebook(version: int = 1, directions: int = 2) -> pb.Codebook:
+    anchors = np.stack([embedding(1 + number) for number in range(directions)]).astype("<f4")
+    return pb.Codebook(
+        version=version, cluster_ids=range(1, directions + 1), anchors=anchors.tobytes()
+    )
+
+
+def global_(round_id: int = 1, generation: int = 5, **parts: Any) -> pb.Global:
+    clusters = pb.GlobalClusters()
+    clusters.patterns.encoding = patterns_pb2.ENCODING_INT8
+    return pb.Global(
+        generation=generation,
+        round_id=round_id,
+        **{"codebook": codebook(), "clusters": clusters, **parts},
+    )
+
+
+def frames(message: pb.Global, **header: Any) -> Iterator[pb.PublishGlobalRequest]:
+    payload = message.SerializeToString()
+    named = {
+        "generation": message.generation,
+        "round_id": message.round_id,
+        "size_bytes": len(payload),
+        "sha256": sha256(payload).digest(),
+    }
+    yield pb.PublishGlobalRequest(header=pb.GlobalHeader(**{**named, **header}))
+    for start in range(0, len(payload), 1000):
+        yield pb.PublishGlobalRequest(chunk=payload[start : start + 1000])
+
+
+async def publish(channel: grpc.aio.Channel, sent: Any) -> pb.PublishGlobalResponse:
+    answer: pb.PublishGlobalResponse = await AggregateServiceStub(channel).PublishGlobal(sent)
+    return answer
+
+
+async def pull(channel: grpc.aio.Channel, **request: Any) -> list[pb.PullAggregateResponse]:
+    call = AggregateServiceStub(channel).PullAggregate(pb.PullAggregateRequest(**request))
+    return [chunk async for chunk in call]
+
+
+async def test_a_later_round_replaces_an_earlier_one_and_nothing_else_does(
+    channel: grpc.aio.Channel,
+) -> None:
+    sent = [(5, 2), (5, 2), (5, 1), (5, 3), (4, 9), (6, 1)]
+
+    answers = [await publish(channel, frames(global_(r, g))) for g, r in sent]
+
+    assert [each.applied for each in answers] == [True, False, False, True, False, True]
+    assert (answers[-1].generation, answers[-1].round_id) == (6, 1)
+
+
+def cut(message: pb.Global) -> list[pb.PublishGlobalRequest]:
+    return list(frames(message))[:-1]
+
+
+def without_header(message: pb.Global) -> list[pb.PublishGlobalRequest]:
+    return list(frames(message))[1:]
+
+
+def repeated(message: pb.Global) -> list[pb.PublishGlobalRequest]:
+    sent = list(frames(message))
+    return [*sent, sent[-1]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (cut, "must add up to"),
+        (without_header, "header first"),
+        (repeated, "bytes in all"),
+        (lambda _: [], "nothing came"),
+        (lambda each: list(frames(each, sha256=bytes(32))), "SHA-256"),
+        (lambda each: list(frames(each, size_bytes=1 << 40)), "size_bytes must be at most"),
+        (lambda each: list(frames(each, round_id=0)), "round_id must be from 1"),
+        (lambda each: list(frames(each, generation=2**63)), "generation must be from 1"),
+    ],
+)
+async def test_a_global_whose_chunks_do_not_add_up_is_refused(
+    channel: grpc.aio.Channel,
+    shard: RunningShard,
+    spoil: Callable[[pb.Global], list[pb.PublishGlobalRequest]],
+    problem: str,
+) -> None:
+    call = AggregateServiceStub(channel).PublishGlobal(iter(spoil(global_())))
+
+    with pytest.raises(grpc.aio.AioRpcError, match=problem):
+        await call
+
+    assert await reason_of(call) == "INVALID_INPUT"
+    assert shard.manager.globals.published is None
+
+
+def wrong_length(message: pb.Global) -> None:
+    message.codebook.anchors = message.codebook.anchors[:-4]
+
+
+def not_unit(message: pb.Global) -> None:
+    message.codebook.anchors = np.full((2, 384), 3, "<f4").tobytes()
+
+
+def not_finite(message: pb.Global) -> None:
+    message.codebook.anchors = np.full((2, 384), np.nan, "<f4").tobytes()
+
+
+def not_ascending(message: pb.Global) -> None:
+    message.codebook.cluster_ids[:] = [2, 2]
+
+
+def short_column(message: pb.Global) -> None:
+    message.clusters.patterns.ids = bytes(16)
+
+
+def no_direction(message: pb.Global) -> None:
+    message.trends.add(content_id="a")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (wrong_length, "codebook.anchors must be 2 rows"),
+        (not_unit, "codebook.anchors must be of unit length"),
+        (not_finite, "codebook.anchors must be of unit length"),
+        (not_ascending, "cluster_ids must be ascending"),
+        (short_column, "patterns.embeddings must be 1 rows"),
+        (no_direction, "trends.direction must be 1, 2 or 3"),
+    ],
+)
+async def test_a_global_that_makes_no_sense_is_refused(
+    channel: grpc.aio.Channel,
+    shard: RunningShard,
+    spoil: Callable[[pb.Global], None],
+    problem: str,
+) -> None:
+    message = global_()
+    spoil(message)
+
+    with pytest.raises(grpc.aio.AioRpcError, match=problem):
+        await publish(channel, frames(message))
+
+    assert shard.manager.globals.published is None
+
+
+async def test_a_global_survives_a_restart_and_patterns_are_summed_up_again(
+    tmp_path: Path,
+) -> None:
+    async with running(data_dir=tmp_path) as shard:
+        address = Address(f"127.0.0.1:{shard.port}")
+        await push(shard, [drama(number) for number in range(3)])
+        async with grpc.aio.insecure_channel(address) as channel:
+            await publish(channel, frames(global_(7)))
+            before = await pull(channel)
+    async with (
+        running(data_dir=tmp_path) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        again = await publish(channel, frames(global_(7)))
+        after = await pull(channel, held=[before[0].version])
+        stub: Any = ShardServiceStub(channel)
+        stats = await stub.GetStats(shard_pb2.GetStatsRequest())
+
+    assert not again.applied
+    assert (stats.round_id, stats.codebook_version) == (7, 1)
+    assert after[0].header.base_version == 0  # another epoch: everything
+    assert after[1].clusters.sums == before[1].clusters.sums
+    assert after[1].clusters.devices == [3]
+
+
+async def test_a_pull_answers_with_what_changed(
+    channel: grpc.aio.Channel, shard: RunningShard
+) -> None:
+    await push(shard, [drama(number, 1 + number % 2) for number in range(4)])
+    await publish(channel, frames(global_()))
+    whole = await pull(channel)
+    await push(
+        shard,
+        [Household(0, [Pattern(0, 1, 1.0, 16)], [("film:1", HOUR)])],
+        seq=2,
+    )
+
+    more = await pull(channel, held=[whole[0].version])
+
+    assert whole[0].header.cluster_count == 2
+    assert whole[0].header.hour_count == 2
+    assert more[0].header.cluster_count == 1
+    assert more[1].clusters.cluster_ids == [1]
+    assert more[0].version.version == whole[0].version.version + 1
+    assert more[0].header.base_version == whole[0].version.version
+
+
+async def test_a_new_codebook_is_taken_into_use_beside_the_commits(
+    channel: grpc.aio.Channel, shard: RunningShard
+) -> None:
+    await push(shard, [drama(number, 1 + number % 3) for number in range(6)])
+    await publish(channel, frames(global_(1)))
+    first = await pull(channel)
+    await publish(channel, frames(global_(2, codebook=codebook(2, 3))))
+    stub: Any = ShardServiceStub(channel)
+
+    async def switched() -> bool:
+        stats = await stub.GetStats(shard_pb2.GetStatsRequest())
+        return bool(stats.codebook_version == 2)
+
+    await eventually(switched)
+    second = await pull(channel, held=[first[0].version])
+
+    assert first[0].header.cluster_count == 2
+    assert second[0].header.codebook_version == 2
+    assert second[0].header.codebook_since > first[0].version.version
+    assert second[1].clusters.devices == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        ({"max_candidates": 5000}, "max_candidates must be at most 4096"),
+        ({"max_candidates": 1, "residual_cosine": 2.0}, "residual_cosine must be from 0 to 1"),
+        ({"held": [pb.AggregateVersion(shard_id=0)]}, "epoch from 1"),
+    ],
+)
+async def test_a_pull_that_makes_no_sense_is_refused(
+    channel: grpc.aio.Channel, request_: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=problem):
+        await pull(channel, **request_)
+
+
+async def test_no_chunk_is_larger_than_a_mebibyte(
+    channel: grpc.aio.Channel, shard: RunningShard
+) -> None:
+    contents = tuple(f"{number:064d}" for number in range(16))
+    await push(
+        shard,
+        [
+            Household(each, [Pattern(n, 10 * each + n, 0.9, 16, (), contents) for n in range(30)])
+            for each in range(20)
+        ],
+    )
+    anchors = np.stack([embedding(n) for n in range(400)]).astype("<f4")
+    book = pb.Codebook(version=1, cluster_ids=range(1, 401), anchors=anchors.tobytes())
+    await publish(channel, frames(global_(codebook=book)))
+
+    chunks = await pull(channel)
+
+    assert sum(len(each.clusters.cluster_ids) for each in chunks) > 100
+    assert max(each.ByteSize() for each in chunks) <= 1 << 20

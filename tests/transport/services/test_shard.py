@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from constellation.config import ShardMap
+from constellation.v1 import patterns_pb2 as patterns
+from constellation.v1 import shard_pb2 as pb
+from constellation.v1 import shard_pb2_grpc
+from tests.conftest import running
+from tests.deltas import Pattern, device_id, embedding
+from tests.sync_client import stream
+
+if TYPE_CHECKING:
+    from constellation.server import RunningShard
+
+
+def stub(channel: grpc.aio.Channel) -> Any:
+    return shard_pb2_grpc.ShardServiceStub(channel)
+
+
+def content(content_id: str, direction: int = 0, **more: Any) -> pb.Content:
+    fields: dict[str, Any] = {
+        "title": f"The {content_id}",
+        "content_type": patterns.CONTENT_TYPE_MOVIE,
+        "genres": ["Drama", "Crime"],
+        "year": 1999,
+        "encoding": patterns.ENCODING_FLOAT32,
+        "embedding": embedding(direction).tobytes(),
+    }
+    return pb.Content(content_id=content_id, **{**fields, **more})
+
+
+async def add(channel: grpc.aio.Channel, *contents: pb.Content) -> pb.AddContentResponse:
+    response: pb.AddContentResponse = await stub(channel).AddContent(
+        pb.AddContentRequest(contents=contents)
+    )
+    return response
+
+
+async def push(channel: grpc.aio.Channel, device: int, *upserts: Pattern) -> None:
+    async with stream(channel) as open_:
+        await open_.open(device)
+        await open_.push(1, upserts)
+
+
+async def refused(call: Any) -> str:
+    """Return why a call was refused as invalid."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    return str(raised.value.details())
+
+
+async def test_content_comes_back_as_it_was_stored(channel: grpc.aio.Channel) -> None:
+    added = await add(channel, content("film", direction=3))
+
+    found = (await stub(channel).GetContent(pb.GetContentRequest(content_id="film"))).content
+
+    assert (added.added_count, added.replaced_count) == (1, 0)
+    assert (found.title, found.year, list(found.genres)) == ("The film", 1999, ["Drama", "Crime"])
+    assert found.encoding == patterns.ENCODING_INT8
+    scale = np.frombuffer(found.embedding[:4], "<f4")[0]
+    stored = np.frombuffer(found.embedding[4:], "i1") * scale
+    assert float(stored @ embedding(3)) == pytest.approx(1.0, abs=1e-3)
+
+
+async def test_content_of_the_same_id_is_replaced(channel: grpc.aio.Channel) -> None:
+    await add(channel, content("film"))
+
+    again = await add(channel, content("film", title="Renamed"), content("other"))
+    found = await stub(channel).GetContent(pb.GetContentRequest(content_id="film"))
+    stats = await stub(channel).GetStats(pb.GetStatsRequest())
+
+    assert (again.added_count, again.replaced_count) == (1, 1)
+    assert found.content.title == "Renamed"
+    assert stats.contents == 2
+
+
+async def test_unknown_content_is_not_found(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub(channel).GetContent(pb.GetContentRequest(content_id="none"))
+
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "the catalogue has no content 'none'" in str(raised.value.details())
+
+
+async def test_one_bad_content_keeps_the_others_out(channel: grpc.aio.Channel) -> None:
+    problem = await refused(add(channel, content("good"), content("bad", year=1, content_type=0)))
+
+    page = await stub(channel).ListContent(pb.ListContentRequest())
+
+    assert problem.startswith("contents[1].content_type")
+    assert not page.contents
+
+
+@pytest.mark.parametrize("count", [0, 257])
+async def test_a_wrong_number_of_contents_is_refused(channel: grpc.aio.Channel, count: int) -> None:
+    problem = await refused(add(channel, *[content(f"film{at}") for at in range(count)]))
+
+    assert problem == f"contents must be from 1 to 256, got {count}"
+
+
+async def test_pages_hold_every_content_once_in_order(channel: grpc.aio.Channel) -> None:
+    names = [f"film-{number:02}" for number in range(7)]
+    await add(channel, *[content(name) for name in reversed(names)])
+    listed: list[str] = []
+    sizes = []
+
+    token = ""
+    while True:
+        request = pb.ListContentRequest(page_size=3, page_token=token, omit_embeddings=True)
+        page = await stub(channel).ListContent(request)
+        assert not any(found.embedding for found in page.contents)
+        listed += [found.content_id for found in page.contents]
+        sizes.append(len(page.contents))
+        if not (token := page.next_page_token):
+            break
+
+    assert listed == names
+    assert sizes == [3, 3, 1]
+
+
+async def test_patterns_are_found_by_embedding_content_and_device(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    await add(channel, content("film", direction=7))
+    await push(channel, 0, Pattern(1, direction=7), Pattern(2, direction=8))
+    await push(channel, 1, Pattern(1, direction=7))
+    await shard.manager.feeder.caught_up()
+    row = embedding(7).tobytes()
+    queries: list[dict[str, Any]] = [
+        {"embeddings": row, "encoding": patterns.ENCODING_FLOAT32},
+        {"content_id": "film"},
+        {"device_id": device_id(1)},
+    ]
+
+    answers = [
+        await stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query, limit=2))
+        for query in queries
+    ]
+
+    by_embedding, by_content, by_device = (list(answer.similarities) for answer in answers)
+    assert by_embedding == pytest.approx([1, 1], abs=1e-3)
+    assert by_content == pytest.approx([1, 1], abs=1e-3)
+    assert by_device[0] == pytest.approx(1, abs=1e-3)
+    assert by_device[1] < 0.5  # its own is left out
+    assert all(len(answer.patterns.ids) == 32 for answer in answers)
+    assert Pattern(1).pattern_id not in answers[0].patterns.ids
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"content_id": "film", "limit": 1001}, "limit must be from 1 to 1000, got 1001"),
+        ({}, "query must be one of embeddings, content_id, device_id"),
+        ({"device_id": b"short"}, "device_id must be 16 bytes, got 5"),
+        ({"embeddings": b"x", "encoding": 3}, "embeddings must be 388 bytes each in INT8"),
+        ({"embeddings": b"x"}, "encoding must be 1"),
+        (
+            {"embeddings": embedding(1).tobytes() * 65, "encoding": 1},
+            "embeddings must be at most 64, got 65",
+        ),
+    ],
+)
+async def test_a_bad_search_is_refused_and_told_why(
+    channel: grpc.aio.Channel, query: dict[str, Any], problem: str
+) -> None:
+    told = await refused(stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query)))
+
+    assert told.startswith(problem)
+
+
+@pytest.mark.parametrize("query", [{"content_id": "none"}, {"device_id": device_id(77)}])
+async def test_a_search_near_something_unknown_is_not_found(
+    channel: grpc.aio.Channel, query: dict[str, Any]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query))
+
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_stats_follow_what_happened(shard: RunningShard, channel: grpc.aio.Channel) -> None:
+    before = await stub(channel).GetStats(pb.GetStatsRequest())
+    async with stream(channel) as open_:
+        await open_.open(0)
+        await open_.push(1, [Pattern(1), Pattern(2, success_rate=0.75)])
+        await open_.push(2, [Pattern(3, success_rate=0.1)])
+        await open_.push(2)
+        await shard.manager.feeder.caught_up()
+
+        after = await stub(channel).GetStats(pb.GetStatsRequest())
+
+    assert (before.total_devices, before.patterns, before.syncs_per_minute) == (0, 0, 0)
+    assert not before.HasField("sync_latency_mean_seconds")
+    assert not before.HasField("deltas_per_commit")
+    assert (after.total_devices, after.active_devices, after.streams) == (1, 1, 1)
+    assert (after.patterns, after.index_patterns, after.patterns_rejected) == (2, 1, 1)
+    assert (after.deltas_applied, after.deltas_duplicate) == (2, 1)
+    assert (after.syncs_per_minute, after.lsn, after.commits) == (2, 2, 2)
+    assert 0 < after.sync_latency_mean_seconds < 10
+    assert 0 < after.sync_latency_p99_seconds < 10
+
+
+async def test_info_names_the_rules_this_shard_works_by(channel: grpc.aio.Channel) -> None:
+    info = await stub(channel).GetInfo(pb.GetInfoRequest())
+
+    assert (info.epoch, info.store, info.dimension, info.k_anonymity) == (1, "memory", 384, 2)
+    assert info.max_devices == 10_000
+
+
+async def test_the_shard_map_is_listed_in_order() -> None:
+    shards = ShardMap({1: "127.0.0.1:2", 0: "127.0.0.1:1"})
+    async with (
+        running(shard_map=shards) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        listed = await stub(channel).ListShards(pb.ListShardsRequest())
+
+    assert [(one.shard_id, one.address) for one in listed.shards] == [
+        (0, "127.0.0.1:1"),
+        (1, "127.0.0.1:2"),
+    ]
+    assert listed.map_version > 0
+
+
+async def test_drain_asks_the_process_to_go_away(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    async with stream(channel) as open_:
+        await open_.open(0)
+
+        answer = await stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=0)))
+
+        async with asyncio.timeout(5):
+            await shard.drain_requested.wait()
+        assert answer.streams == 1
+
+
+async def test_a_negative_spread_is_refused_and_drains_nothing(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    problem = await refused(stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=-1))))
+
+    assert problem == "spread must be from 0 to 3600 seconds, got -1"
+    assert not shard.drain_requested.is_set()
