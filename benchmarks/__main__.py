@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import bloat, federation, ingest, restart, search, sync, telemetry
-from benchmarks.report import REPORT, Measurement, table, write
+from benchmarks.report import REPORT, Measurement, format_table, write_report
 from constellation.blas import limit_blas_threads
 from testing.postgres_server import PostgresServer
 
@@ -31,10 +31,10 @@ def main() -> None:
     chosen = parser.parse_args().groups or list(GROUPS)
     limit_blas_threads()
     with PostgresServer.open() as server:
-        server.run("CREATE EXTENSION vector", "template1")
+        server.execute("CREATE EXTENSION vector", "template1")
         measurements = [line for group in chosen for line in GROUPS[group](server)]
-    write(measurements)
-    print(table(measurements))
+    write_report(measurements)
+    print(format_table(measurements))
     print(f"written to {REPORT}")
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from benchmarks.synthetic_aggregates import codebook, first, following
-from constellation.transport.calls.counters import Calls
-from constellation.transport.codec.aggregates import from_update
+from benchmarks.synthetic_aggregates import make_codebook, make_first_update, make_next_update
+from constellation.transport.calls.counters import CallStats
+from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.transport.codec.globals import to_global, to_stored_global
 from constellation.transport.listener import bind, make_server
 from constellation.v1 import aggregates_pb2 as pb
@@ -31,18 +31,20 @@ if TYPE_CHECKING:
 _MAX_CALLS = 64
 
 
-class MadeServicer(aggregates_pb2_grpc.AggregateServiceServicer):
+class SyntheticAggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     """Serves one shard's aggregate: all of it, then what changed. Holds no global durably."""
 
     def __init__(self, update: AggregateUpdate) -> None:
         self._update = update
-        self._following = following(update)
+        self._next_update = make_next_update(update)
 
     async def PullAggregate(  # noqa: N802 - gRPC says so
         self, request: pb.PullAggregateRequest, _: Any
     ) -> AsyncIterator[pb.PullAggregateResponse]:
-        holds = any(each.shard_id == self._update.of.shard_id for each in request.held)
-        chunks = from_update(self._following if holds else self._update)
+        holds = any(
+            each.shard_id == self._update.version.shard_id for each in request.known_versions
+        )
+        chunks = from_aggregate_update(self._next_update if holds else self._update)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
 
@@ -57,18 +59,20 @@ class MadeServicer(aggregates_pb2_grpc.AggregateServiceServicer):
 
 
 async def _serve(first_id: int, count: int, generation: int) -> None:
-    anchors = codebook().anchors
+    anchors = make_codebook().anchors
     servers, ports = [], []
     for shard_id in range(first_id, first_id + count):
-        server, port = await _started(MadeServicer(first(shard_id, anchors, generation)))
+        server, port = await _start_server(
+            SyntheticAggregateServicer(make_first_update(shard_id, anchors, generation))
+        )
         servers.append(server)
         ports.append(port)
     print(json.dumps(ports), flush=True)
     await asyncio.gather(*(server.wait_for_termination() for server in servers))
 
 
-async def _started(servicer: MadeServicer) -> tuple[grpc.aio.Server, int]:
-    server = make_server(_MAX_CALLS, Calls())
+async def _start_server(servicer: SyntheticAggregateServicer) -> tuple[grpc.aio.Server, int]:
+    server = make_server(_MAX_CALLS, CallStats())
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
     port = bind(server, "127.0.0.1:0")
     await server.start()

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psycopg
 
-from benchmarks.filled_store import fill
+from benchmarks.filled_store import fill_store
 from benchmarks.report import Measurement
 from constellation.core.rows import DEVICE, PATTERN
-from constellation.core.store import Changes
+from constellation.core.store import CommitWrites
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.storage.postgres.store import PostgresPatternStore
     from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 40_000
-_PER_DEVICE: Final = 8
+_PATTERNS_PER_DEVICE: Final = 8
 _COMMITS: Final = 480
 _ROWS: Final = 250
 """Patterns and devices that each commit replaces: three rounds over all patterns in the end."""
@@ -41,9 +41,9 @@ _HOT: Final = (
 
 def measure(server: PostgresServer) -> list[Measurement]:
     """Fill, update three times over, and compare sizes."""
-    url = server.create("bloat")
-    before, after, hot, hot_devices, wal = asyncio.run(_updated(url))
-    server.drop("bloat")
+    url = server.create_database("bloat")
+    before, after, hot, hot_devices, wal = asyncio.run(_measure_updates(url))
+    server.drop_database("bloat")
     bytes_each, wal_each = before / _PATTERNS, wal / (_COMMITS * _ROWS)
     return [
         Measurement(
@@ -77,35 +77,39 @@ def measure(server: PostgresServer) -> list[Measurement]:
     ]
 
 
-async def _updated(url: str) -> tuple[float, float, float, float, float]:
+async def _measure_updates(url: str) -> tuple[float, float, float, float, float]:
     settings = PostgresSettings(url=url, owner="benchmark")
     await migrate(url, settings.dialect)
     async with open_postgres(settings) as store:
-        await fill(store, real_patterns(_PATTERNS), per_device=_PER_DEVICE)
+        await fill_store(store, sample_patterns(_PATTERNS), per_device=_PATTERNS_PER_DEVICE)
         await asyncio.to_thread(_vacuum, url)
-        before = await asyncio.to_thread(_asked, url, _SIZE, "^pattern_")
-        wal = await asyncio.to_thread(_asked, url, _WAL)
-        await _update(store, url)
-    wal = await asyncio.to_thread(_asked, url, _WAL) - wal
-    after = await asyncio.to_thread(_asked, url, _SIZE, "^pattern_")
-    hot = await asyncio.to_thread(_asked, url, _HOT, "^pattern_")
-    hot_devices = await asyncio.to_thread(_asked, url, _HOT, "^device_")
+        before = await asyncio.to_thread(_query_number, url, _SIZE, "^pattern_")
+        wal = await asyncio.to_thread(_query_number, url, _WAL)
+        await _run_updates(store, url)
+    wal = await asyncio.to_thread(_query_number, url, _WAL) - wal
+    after = await asyncio.to_thread(_query_number, url, _SIZE, "^pattern_")
+    hot = await asyncio.to_thread(_query_number, url, _HOT, "^pattern_")
+    hot_devices = await asyncio.to_thread(_query_number, url, _HOT, "^device_")
     return before, after, hot, hot_devices, wal
 
 
-async def _update(store: PostgresPatternStore, url: str) -> None:
-    epoch, totals, random = await store.take_epoch(), await store.totals(), np.random.default_rng(5)
+async def _run_updates(store: PostgresPatternStore, url: str) -> None:
+    epoch, totals, random = (
+        await store.take_epoch(),
+        await store.read_totals(),
+        np.random.default_rng(5),
+    )
     for commit in range(_COMMITS):
         totals = replace(totals, lsn=totals.lsn + 1)
         slots = random.choice(_PATTERNS, _ROWS, replace=False)
-        devices = random.choice(_PATTERNS // _PER_DEVICE, _ROWS, replace=False)
+        devices = random.choice(_PATTERNS // _PATTERNS_PER_DEVICE, _ROWS, replace=False)
         rows, device_rows = np.zeros(_ROWS, PATTERN), np.zeros(_ROWS, DEVICE)
         rows["lsn"], device_rows["seq"] = totals.lsn, totals.lsn
         rows["codes"] = random.integers(-127, 127, rows["codes"].shape)
-        change = Changes(
+        writes = CommitWrites(
             totals, slots=slots, rows=rows, device_slots=devices, device_rows=device_rows
         )
-        await store.commit(epoch, change)
+        await store.commit(epoch, writes)
         if commit % _VACUUM_COMMITS == _VACUUM_COMMITS - 1:
             await asyncio.to_thread(_vacuum, url)
 
@@ -115,7 +119,7 @@ def _vacuum(url: str) -> None:
         connection.execute("VACUUM constellation.pattern, constellation.device")
 
 
-def _asked(url: str, query: str, *parameters: str) -> float:
+def _query_number(url: str, query: str, *parameters: str) -> float:
     with psycopg.connect(url) as connection:
         row = connection.execute(query.encode(), parameters or None).fetchone()
     assert row is not None

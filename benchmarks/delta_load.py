@@ -17,21 +17,21 @@ import grpc
 import numpy as np
 import uvloop
 
-from benchmarks.messages import delta
+from benchmarks.messages import make_delta
 from constellation.v1 import sync_pb2
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.encoding import Codes
 
 METHOD: Final = "/constellation.v1.SyncService/Sync"
-_ANSWER: Final = 0x12
+_ACK_TAG: Final = 0x12
 """First byte of what answers a delta: the tag of `delta_ack`, and of a `delta` that is echoed."""
 _CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DeltaLoadResult:
     """What the devices saw."""
 
     syncs_per_second: float
@@ -40,13 +40,13 @@ class Result:
     bytes_per_delta: int
 
 
-async def run(port: int, devices: int, deltas: int) -> Result:
+async def run(port: int, devices: int, deltas: int) -> DeltaLoadResult:
     """Let devices send deltas of one new pattern each, one unacked at a time."""
-    codes = real_patterns(devices * deltas)
-    frames = [_frames(codes[n * deltas : (n + 1) * deltas]) for n in range(devices)]
-    channels = [_channel(port) for _ in range(_CONNECTIONS)]
+    codes = sample_patterns(devices * deltas)
+    frames = [_make_frames(codes[n * deltas : (n + 1) * deltas]) for n in range(devices)]
+    channels = [_open_channel(port) for _ in range(_CONNECTIONS)]
     calls = [
-        await _opened(channels[number % _CONNECTIONS], frames[number][0])
+        await _open_stream(channels[number % _CONNECTIONS], frames[number][0])
         for number in range(devices)
     ]
     started = time.perf_counter()
@@ -60,15 +60,15 @@ async def run(port: int, devices: int, deltas: int) -> Result:
         await channel.close()
     flat = np.concatenate([np.array(one) for one in waits]) * 1000
     p50, p99 = np.percentile(flat, [50, 99])
-    return Result(len(flat) / seconds, float(p50), float(p99), len(frames[0][1]))
+    return DeltaLoadResult(len(flat) / seconds, float(p50), float(p99), len(frames[0][1]))
 
 
-def _channel(port: int) -> grpc.aio.Channel:
+def _open_channel(port: int) -> grpc.aio.Channel:
     options = (("grpc.use_local_subchannel_pool", 1),)
     return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
 
 
-async def _opened(channel: grpc.aio.Channel, hello: bytes) -> Any:
+async def _open_stream(channel: grpc.aio.Channel, hello: bytes) -> Any:
     call: Any = channel.stream_stream(METHOD)()
     await call.write(hello)
     await call.read()
@@ -80,17 +80,17 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
     for frame in frames:
         started = time.perf_counter()
         await call.write(frame)
-        while (await call.read())[0] != _ANSWER:
+        while (await call.read())[0] != _ACK_TAG:
             pass
         waits.append(time.perf_counter() - started)
     return waits
 
 
-def _frames(codes: Codes) -> list[bytes]:
+def _make_frames(codes: Codes) -> list[bytes]:
     """Return a device's Hello and its deltas of one pattern each, as bytes."""
     hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
     frames = [sync_pb2.SyncRequest(hello=hello)]
-    deltas = [delta(row + 1, codes[row : row + 1]) for row in range(len(codes))]
+    deltas = [make_delta(row + 1, codes[row : row + 1]) for row in range(len(codes))]
     frames += [sync_pb2.SyncRequest(delta=one) for one in deltas]
     return [frame.SerializeToString() for frame in frames]
 

@@ -6,14 +6,14 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.messages import delta
-from constellation.core.ingest.plan import apply, plan
+from benchmarks.messages import make_delta
+from constellation.core.ingest.plan import apply_plan, plan_commit
 from constellation.core.rules import Rules
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
 from constellation.transport.codec.patterns import to_delta
 from constellation.v1 import patterns_pb2 as pb
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.core.ingest.deltas import Delta
@@ -30,15 +30,15 @@ def main() -> None:
     devices = [uuid.uuid4().bytes for _ in range(_DEVICES)]
     seconds = {"parse and check": 0.0, "plan": 0.0, "apply": 0.0}
     for seq in range(1, _ROUNDS + 2):
-        messages = _messages(seq)
+        messages = _make_messages(seq)
         for start in range(0, _DEVICES, _GROUP):
             part = slice(start, start + _GROUP)
             began = time.perf_counter()
-            deltas = [_parsed(*sent) for sent in zip(devices[part], messages[part], strict=True)]
+            deltas = [_parse(*sent) for sent in zip(devices[part], messages[part], strict=True)]
             parsed = time.perf_counter()
-            planned = plan(table, ring, rules, deltas, time.time())
+            planned = plan_commit(table, ring, rules, deltas, time.time())
             done = time.perf_counter()
-            apply(table, ring, planned)
+            apply_plan(table, ring, planned)
             if seq > 1:
                 seconds["parse and check"] += parsed - began
                 seconds["plan"] += done - parsed
@@ -47,13 +47,13 @@ def main() -> None:
         print(f"{part_name:16} {total / (_DEVICES * _ROUNDS) * 1e6:6.1f} us")
 
 
-def _parsed(device_id: bytes, message: bytes) -> Delta:
+def _parse(device_id: bytes, message: bytes) -> Delta:
     return to_delta(device_id, 1, pb.Delta.FromString(message), max_patterns=64)
 
 
-def _messages(seq: int) -> list[bytes]:
-    codes = real_patterns(_DEVICES, seed=seq)
-    return [delta(seq, codes[row : row + 1]).SerializeToString() for row in range(_DEVICES)]
+def _make_messages(seq: int) -> list[bytes]:
+    codes = sample_patterns(_DEVICES, seed=seq)
+    return [make_delta(seq, codes[row : row + 1]).SerializeToString() for row in range(_DEVICES)]
 
 
 if __name__ == "__main__":

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import DEVICE, PATTERN, WordKind, digest
-from constellation.core.store import Changes, HourlyCounts, Totals, Word
+from constellation.core.rows import DEVICE, PATTERN, TermKind, digest_rows
+from constellation.core.store import CommitWrites, HourlyCounts, Term, Totals
 
 if TYPE_CHECKING:
     from constellation.core.store import PatternStore
     from constellation.encoding import Codes
 
 _BLOCK: Final = 32_000
-_SHARED: Final = 0.7
+_SHARED_SHARE: Final = 0.7
 """Share of the patterns that other devices may see."""
-_TRENDING: Final = 200
+_TRENDING_CONTENTS: Final = 200
 """Contents with signals in each of the last hours, so that there are trends."""
 _HOURS: Final = 48
 
 
-async def fill(store: PatternStore, codes: Codes, *, per_device: int) -> None:
+async def fill_store(store: PatternStore, codes: Codes, *, per_device: int) -> None:
     """Store a pattern for each row of `codes`, in an empty store, and signals for trends."""
     epoch, random = await store.take_epoch(), np.random.default_rng(1)
     totals, now = Totals(), int(time.time())
@@ -30,7 +30,9 @@ async def fill(store: PatternStore, codes: Codes, *, per_device: int) -> None:
         slots = np.arange(start, min(start + _BLOCK, len(codes)))
         rows = np.zeros(len(slots), PATTERN)
         rows["lsn"], rows["device"] = totals.lsn + 1, slots // per_device
-        rows["success_rate"] = random.choice([0.9, 0.75], len(slots), p=[_SHARED, 1 - _SHARED])
+        rows["success_rate"] = random.choice(
+            [0.9, 0.75], len(slots), p=[_SHARED_SHARE, 1 - _SHARED_SHARE]
+        )
         rows["sample_count"], rows["created_at"], rows["updated_at"] = 3, now, now
         rows["pattern_id"] = np.frombuffer(random.bytes(16 * len(slots)), "V16")
         rows["codes"] = codes[slots]
@@ -42,24 +44,24 @@ async def fill(store: PatternStore, codes: Codes, *, per_device: int) -> None:
             totals.lsn + 1,
             totals.patterns + len(rows),
             totals.devices + len(devices),
-            (totals.pattern_digest + digest(slots, rows)) % 2**64,
-            (totals.device_digest + digest(device_slots, devices)) % 2**64,
+            (totals.pattern_digest + digest_rows(slots, rows)) % 2**64,
+            (totals.device_digest + digest_rows(device_slots, devices)) % 2**64,
         )
-        change = Changes(
+        writes = CommitWrites(
             totals, slots=slots, rows=rows, device_slots=device_slots, device_rows=devices
         )
-        await store.commit(epoch, change)
-    await store.commit(epoch, _signals(totals, now // 3600))
+        await store.commit(epoch, writes)
+    await store.commit(epoch, _make_signals(totals, now // 3600))
 
 
-def _signals(totals: Totals, now_hour: int) -> Changes:
-    contents = np.arange(1, _TRENDING + 1, dtype=np.uint32)
+def _make_signals(totals: Totals, now_hour: int) -> CommitWrites:
+    contents = np.arange(1, _TRENDING_CONTENTS + 1, dtype=np.uint32)
     hours = np.arange(now_hour - _HOURS + 1, now_hour + 1, dtype=np.uint32)
     counts = HourlyCounts(
-        np.repeat(hours, _TRENDING),
-        np.full(_HOURS * _TRENDING, WordKind.CONTENT, np.uint8),
+        np.repeat(hours, _TRENDING_CONTENTS),
+        np.full(_HOURS * _TRENDING_CONTENTS, TermKind.CONTENT, np.uint8),
         np.tile(contents, _HOURS),
-        np.random.default_rng(2).poisson(20, _HOURS * _TRENDING).astype(np.uint32) + 5,
+        np.random.default_rng(2).poisson(20, _HOURS * _TRENDING_CONTENTS).astype(np.uint32) + 5,
     )
     after = Totals(
         totals.lsn + 1,
@@ -68,5 +70,5 @@ def _signals(totals: Totals, now_hour: int) -> Changes:
         totals.pattern_digest,
         totals.device_digest,
     )
-    words = [Word(WordKind.CONTENT, number, f"film:{number}") for number in contents.tolist()]
-    return Changes(after, words=words, counts=counts)
+    terms = [Term(TermKind.CONTENT, number, f"film:{number}") for number in contents.tolist()]
+    return CommitWrites(after, terms=terms, counts=counts)

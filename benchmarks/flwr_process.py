@@ -22,9 +22,9 @@ _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_
 
 
 @contextmanager
-def flwr() -> Iterator[Callable[[], float] | None]:
+def start_flwr() -> Iterator[Callable[[], float] | None]:
     """Serve a call that takes one weighted average and returns its seconds; None without flwr."""
-    python = _installed()
+    python = _install()
     if python is None:
         yield None
         return
@@ -36,17 +36,17 @@ def flwr() -> Iterator[Callable[[], float] | None]:
         text=True,
     ) as process:
 
-        def seconds() -> float:
+        def measure_seconds() -> float:
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write("\n")
             process.stdin.flush()
             return float(process.stdout.readline())
 
-        yield seconds
+        yield measure_seconds
 
 
-def _installed() -> Path | None:
+def _install() -> Path | None:
     """Return the interpreter that has flwr and the numpy of this one; say why there is none."""
     python = _ENVIRONMENT / "bin" / "python"
     uv = Path(sys.executable).with_name("uv")
@@ -56,8 +56,10 @@ def _installed() -> Path | None:
             _run(uv, "venv", "--python", sys.executable, _ENVIRONMENT)
         _run(uv, "pip", "install", "--python", python, *wanted)
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
-        print(f"flwr {VERSION} is not measured, it could not be installed: {said}", file=sys.stderr)
+        reason = getattr(error, "stderr", None) or error
+        print(
+            f"flwr {VERSION} is not measured, it could not be installed: {reason}", file=sys.stderr
+        )
         return None
     return python
 

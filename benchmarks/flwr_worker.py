@@ -12,13 +12,14 @@ from flwr.server.strategy.aggregate import (  # type: ignore[import-not-found]  
     aggregate,
 )
 
-from benchmarks.merge_arrays import shard_means, shard_weights
+from benchmarks.merge_arrays import make_shard_means, make_shard_weights
 
 
 def main() -> None:
     """Answer until there are no more lines."""
     results = [
-        ([means], weight) for means, weight in zip(shard_means(), shard_weights(), strict=True)
+        ([means], weight)
+        for means, weight in zip(make_shard_means(), make_shard_weights(), strict=True)
     ]
     aggregate(results)
     for _ in sys.stdin:

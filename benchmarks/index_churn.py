@@ -10,8 +10,8 @@ import numpy as np
 
 from constellation.core.index.faiss import faiss
 from constellation.core.index.pattern_index import PatternIndex
-from constellation.encoding import DIMENSION, unit
-from testing.patterns import real_patterns
+from constellation.encoding import DIMENSION, normalise_codes
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.core.rows import Slots
@@ -24,18 +24,18 @@ GRAPH_START = 15_000
 """A graph takes minutes for PATTERNS; so both get fewer here."""
 
 
-class Peer(Protocol):
+class IndexStructure(Protocol):
     def change(self, removed: Slots, added: Slots, codes: Codes) -> None: ...
     def find(self, queries: Embeddings, limit: int) -> Slots: ...
 
 
-class Ours:
+class OurIndex:
     """PatternIndex; exact when `exact_limit` is above the size."""
 
     def __init__(self, codes: Codes, count: int, exact_limit: int) -> None:
         self._index = PatternIndex(codes, exact_limit=exact_limit)
         self._index.apply(np.arange(0), np.arange(count), codes[:count])
-        if self._index.due():
+        if self._index.is_rebuild_due():
             self._index.rebuild()
 
     def change(self, removed: Slots, added: Slots, codes: Codes) -> None:
@@ -45,13 +45,13 @@ class Ours:
         return self._index.search(queries, limit)[1]
 
 
-class Quantised:
+class QuantisedIndex:
     """IVF with a byte per number and no exact ranking."""
 
     def __init__(self, codes: Codes, count: int) -> None:
         self._ivf = faiss.index_factory(DIMENSION, "IVF489,SQ8", faiss.METRIC_INNER_PRODUCT)
         self._ivf.cp.niter = 6
-        rows = unit(codes[:count])
+        rows = normalise_codes(codes[:count])
         self._ivf.train(rows[:32_000])
         self._ivf.set_direct_map_type(faiss.DirectMap.Hashtable)
         self._ivf.add_with_ids(rows, np.arange(count))
@@ -59,25 +59,25 @@ class Quantised:
 
     def change(self, removed: Slots, added: Slots, codes: Codes) -> None:
         self._ivf.remove_ids(removed)
-        self._ivf.add_with_ids(unit(codes), added)
+        self._ivf.add_with_ids(normalise_codes(codes), added)
 
     def find(self, queries: Embeddings, limit: int) -> Slots:
         slots: Slots = self._ivf.search(queries, limit)[1]
         return slots
 
 
-class Graph:
+class GraphIndex:
     """HNSW, which cannot remove: dead rows stay, are over-fetched and dropped."""
 
     def __init__(self, codes: Codes, count: int) -> None:
         self._graph = faiss.IndexHNSWFlat(DIMENSION, 32, faiss.METRIC_INNER_PRODUCT)
         self._graph.hnsw.efConstruction, self._graph.hnsw.efSearch = 100, 128
-        self._graph.add(unit(codes[:count]))
+        self._graph.add(normalise_codes(codes[:count]))
         self._slots = np.arange(count)
 
     def change(self, removed: Slots, added: Slots, codes: Codes) -> None:
         self._slots[np.isin(self._slots, removed)] = -1
-        self._graph.add(unit(codes))
+        self._graph.add(normalise_codes(codes))
         self._slots = np.concatenate([self._slots, added])
 
     def find(self, queries: Embeddings, limit: int) -> Slots:
@@ -87,36 +87,36 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ChurnResult:
     recall: float
     search_ms: float
     changes_per_second: float
 
 
-def churn(peer: Peer, codes: Codes, spare: Codes, count: int) -> Result:
+def run_churn(index: IndexStructure, codes: Codes, spare: Codes, count: int) -> ChurnResult:
     """Replace random patterns and search, round by round; recall@10 is the last round's."""
     random = np.random.default_rng(1)
-    asked = unit(spare[:QUERIES])
+    asked = normalise_codes(spare[:QUERIES])
     searching = changing = 0.0
     found = np.empty((0, 0), dtype=np.int64)
     for _ in range(ROUNDS):
         slots = random.choice(count, size=CHANGES, replace=False)
         codes[slots] = spare[random.integers(QUERIES, len(spare), size=CHANGES)]
         start = time.perf_counter()
-        peer.change(slots, slots, codes[slots])
+        index.change(slots, slots, codes[slots])
         between = time.perf_counter()
-        found = peer.find(asked, 50)
+        found = index.find(asked, 50)
         changing += between - start
         searching += time.perf_counter() - between
-    cosines = asked @ unit(codes[:count]).T
+    cosines = asked @ normalise_codes(codes[:count]).T
     tenth = np.partition(cosines, -10, axis=1)[:, -10] - 1e-6
     good = np.take_along_axis(cosines, found[:, :10], axis=1) >= tenth[:, None]
     asked_count = ROUNDS * QUERIES
-    return Result(good.mean(), searching / asked_count * 1e3, ROUNDS * CHANGES / changing)
+    return ChurnResult(good.mean(), searching / asked_count * 1e3, ROUNDS * CHANGES / changing)
 
 
 def main() -> None:
-    made = real_patterns(PATTERNS + 2000)
+    made = sample_patterns(PATTERNS + 2000)
     spare = made[PATTERNS:]
     print(f"{'structure':28}{'patterns':>9}{'recall@10':>11}{'ms/query':>10}{'changes/s':>11}")
     for name, count in (
@@ -127,17 +127,17 @@ def main() -> None:
         ("HNSW32, tombstones", GRAPH_START),
     ):
         codes = made[:count].copy()
-        result = churn(build(name, codes, count), codes, spare, count)
+        result = run_churn(build_index(name, codes, count), codes, spare, count)
         numbers = f"{result.recall:11.3f}{result.search_ms:10.2f}{result.changes_per_second:11,.0f}"
         print(f"{name:28}{count:9,}{numbers}", flush=True)
 
 
-def build(name: str, codes: Codes, count: int) -> Peer:
+def build_index(name: str, codes: Codes, count: int) -> IndexStructure:
     if name == "IVF,SQ8":
-        return Quantised(codes, count)
+        return QuantisedIndex(codes, count)
     if name.startswith("HNSW"):
-        return Graph(codes, count)
-    return Ours(codes, count, exact_limit=10**9 if name == "exact rows" else 1000)
+        return GraphIndex(codes, count)
+    return OurIndex(codes, count, exact_limit=10**9 if name == "exact rows" else 1000)
 
 
 if __name__ == "__main__":

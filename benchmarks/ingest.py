@@ -9,9 +9,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.delta_load import Result
+from benchmarks.delta_load import DeltaLoadResult
 from benchmarks.report import Measurement
-from benchmarks.shard_process import folder, shard
+from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,19 +28,21 @@ def measure(server: PostgresServer) -> list[Measurement]:
     """Take echoes and shards in turns, so that all meet the same machine; compare the medians."""
     bare, fast, sqlite, postgres = [], [], [], []
     for round_ in range(_ROUNDS):
-        with _echo() as port:
-            bare.append(load(port))
-        with _echo("uvloop") as port:
-            fast.append(load(port))
-        with folder() as data_dir, shard(data_dir=data_dir, **SETTINGS) as started:
-            sqlite.append(load(started.port))
-        url = server.create(f"ingest_{round_}")
-        with shard(postgres_url=url, migrate_on_start=1, **SETTINGS) as started:
-            postgres.append(load(started.port))
-        server.drop(f"ingest_{round_}")
-    figures = [_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)]
+        with _start_echo() as port:
+            bare.append(run_delta_load(port))
+        with _start_echo("uvloop") as port:
+            fast.append(run_delta_load(port))
+        with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
+            sqlite.append(run_delta_load(started.port))
+        url = server.create_database(f"ingest_{round_}")
+        with start_shard(postgres_url=url, migrate_on_start=1, **SETTINGS) as started:
+            postgres.append(run_delta_load(started.port))
+        server.drop_database(f"ingest_{round_}")
+    figures = [
+        _compute_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)
+    ]
     echo, fast_echo, rate, postgres_rate = figures
-    p99, echo_p99 = _median(sqlite, "p99_ms"), _median(bare, "p99_ms")
+    p99, echo_p99 = _compute_median(sqlite, "p99_ms"), _compute_median(bare, "p99_ms")
     return [
         Measurement("ingest_vs_echo", rate, "syncs/s", "bare grpcio echo", echo, rate / echo),
         Measurement(
@@ -63,12 +65,12 @@ def measure(server: PostgresServer) -> list[Measurement]:
     ]
 
 
-def _median(results: Sequence[Result], figure: str) -> float:
+def _compute_median(results: Sequence[DeltaLoadResult], figure: str) -> float:
     figures: list[float] = [getattr(result, figure) for result in results]
     return statistics.median(figures)
 
 
-def load(port: int) -> Result:
+def run_delta_load(port: int) -> DeltaLoadResult:
     """Let devices push deltas as fast as a server answers."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.delta_load", str(port), str(_DEVICES), str(_DELTAS)],
@@ -76,11 +78,11 @@ def load(port: int) -> Result:
         capture_output=True,
         text=True,
     )
-    return Result(**json.loads(done.stdout))
+    return DeltaLoadResult(**json.loads(done.stdout))
 
 
 @contextmanager
-def _echo(*arguments: str) -> Iterator[int]:
+def _start_echo(*arguments: str) -> Iterator[int]:
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.echo", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import numpy as np
 
-from benchmarks.ingest import SETTINGS, load
+from benchmarks.ingest import SETTINGS, run_delta_load
 from benchmarks.report import Measurement
-from benchmarks.shard_process import folder, shard
-from constellation.encoding import unit
+from benchmarks.shard_process import make_folder, start_shard
+from constellation.encoding import normalise_codes
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
@@ -21,7 +21,7 @@ from constellation.v1 import (
     shard_pb2,
     shard_pb2_grpc,
 )
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,8 @@ def measure() -> list[Measurement]:
     """Load both in turns, so that they meet the same machine; compare the medians."""
     summing, plain = [], []
     for _ in range(_ROUNDS):
-        plain.append(_syncs_per_second(0))
-        summing.append(_syncs_per_second(_ANCHORS))
+        plain.append(_measure_syncs_per_second(0))
+        summing.append(_measure_syncs_per_second(_ANCHORS))
     rate, baseline = statistics.median(summing), statistics.median(plain)
     return [
         Measurement(
@@ -50,26 +50,26 @@ def measure() -> list[Measurement]:
     ]
 
 
-def _syncs_per_second(anchors: int) -> float:
-    with folder() as data_dir, shard(data_dir=data_dir, **SETTINGS) as started:
+def _measure_syncs_per_second(anchors: int) -> float:
+    with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
         if anchors:
-            _give_codebook(started.port, anchors)
-        return load(started.port).syncs_per_second
+            _publish_codebook(started.port, anchors)
+        return run_delta_load(started.port).syncs_per_second
 
 
-def _give_codebook(port: int, anchors: int) -> None:
+def _publish_codebook(port: int, anchors: int) -> None:
     """Publish a global that is nothing but a codebook; return once it is in use."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         aggregates: Any = aggregates_pb2_grpc.AggregateServiceStub(channel)
         stats: Any = shard_pb2_grpc.ShardServiceStub(channel)
-        assert aggregates.PublishGlobal(_frames(anchors)).applied
+        assert aggregates.PublishGlobal(_make_frames(anchors)).applied
         until = time.monotonic() + _PATIENCE_SECONDS
         while stats.GetStats(shard_pb2.GetStatsRequest()).codebook_version != 1:
             assert time.monotonic() < until, "the shard does not use its codebook"
             time.sleep(0.05)
 
 
-def _frames(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
+def _make_frames(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
     payload = aggregates_pb2.Global(
         generation=1,
         round_id=1,
@@ -77,9 +77,9 @@ def _frames(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
         codebook=aggregates_pb2.Codebook(
             version=1,
             cluster_ids=np.arange(1, anchors + 1).tolist(),
-            anchors=unit(real_patterns(anchors, seed=13)).astype("<f4").tobytes(),
+            anchors=normalise_codes(sample_patterns(anchors, seed=13)).astype("<f4").tobytes(),
         ),
-        clusters=_no_clusters(),
+        clusters=_make_empty_clusters(),
     ).SerializeToString()
     header = aggregates_pb2.GlobalHeader(
         generation=1, round_id=1, size_bytes=len(payload), sha256=sha256(payload).digest()
@@ -90,7 +90,7 @@ def _frames(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
     yield aggregates_pb2.PublishGlobalRequest(chunk=payload[half:])
 
 
-def _no_clusters() -> aggregates_pb2.GlobalClusters:
+def _make_empty_clusters() -> aggregates_pb2.GlobalClusters:
     columns = aggregates_pb2.GlobalClusters()
     columns.patterns.encoding = patterns_pb2.ENCODING_INT8
     return columns

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from benchmarks.flwr_process import VERSION, flwr
-from benchmarks.merge_arrays import CLUSTERS, shard_means, shard_weights
+from benchmarks.flwr_process import VERSION, start_flwr
+from benchmarks.merge_arrays import CLUSTERS, make_shard_means, make_shard_weights
 from benchmarks.report import Measurement
-from constellation.federated.aggregate import AggregateVersion, ClusterRows, ShardFacts, no_words
+from constellation.federated.aggregate import (
+    AggregateHeader,
+    AggregateVersion,
+    ClusterRows,
+    no_terms,
+)
 from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
-from federation.merge.cluster_sums import ShardAggregate, merge
-from federation.merge.hourly_counts import Hours
+from federation.merge.cluster_sums import ShardAggregate, merge_aggregates
+from federation.merge.hourly_counts import HourlyWindow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,20 +35,20 @@ _SUCCESS: Final = 0.9
 
 def measure() -> list[Measurement]:
     """Take all in turns, so that they meet the same machine; compare the medians."""
-    means, weights = shard_means(), shard_weights()
+    means, weights = make_shard_means(), make_shard_weights()
     aggregates = [
-        _aggregate(shard_id, each, weight)
+        _make_aggregate(shard_id, each, weight)
         for shard_id, (each, weight) in enumerate(zip(means, weights, strict=True))
     ]
     _check_same(aggregates, means, weights)
     ours, streamed, peer = [], [], []
-    with flwr() as flwr_seconds:
+    with start_flwr() as flwr_seconds:
         for _ in range(_ROUNDS):
             started = time.perf_counter()
-            merge(aggregates, _IDS)
+            merge_aggregates(aggregates, _IDS)
             ours.append(time.perf_counter() - started)
             started = time.perf_counter()
-            _weighted_sum(means, weights)
+            _compute_weighted_sum(means, weights)
             streamed.append(time.perf_counter() - started)
             if flwr_seconds is not None:
                 peer.append(flwr_seconds())
@@ -51,15 +56,17 @@ def measure() -> list[Measurement]:
     peers = {"federation_merge_vs_numpy": ("numpy float32, streaming", streamed)}
     if peer:
         peers["federation_merge_vs_flwr"] = (f"flwr {VERSION} aggregate", peer)
-    return [_measurement(name, merged, *each) for name, each in peers.items()]
+    return [_make_measurement(name, merged, *each) for name, each in peers.items()]
 
 
-def _measurement(name: str, merged: float, told: str, seconds: Sequence[float]) -> Measurement:
+def _make_measurement(
+    name: str, merged: float, baseline_name: str, seconds: Sequence[float]
+) -> Measurement:
     baseline = statistics.median(seconds) * 1000
-    return Measurement(name, merged, "ms", told, baseline, baseline / merged)
+    return Measurement(name, merged, "ms", baseline_name, baseline, baseline / merged)
 
 
-def _weighted_sum(
+def _compute_weighted_sum(
     means: Sequence[NDArray[np.float32]], weights: Sequence[int]
 ) -> NDArray[np.float32]:
     """Return the sum of the shards' means, each times its weight, as numpy is fastest at it."""
@@ -70,7 +77,7 @@ def _weighted_sum(
     return total
 
 
-def _aggregate(shard_id: int, means: NDArray[np.float32], weight: int) -> ShardAggregate:
+def _make_aggregate(shard_id: int, means: NDArray[np.float32], weight: int) -> ShardAggregate:
     """Return what a shard has summed up whose devices have these means in every cluster."""
     devices = np.full(CLUSTERS, weight, np.int64)
     features = ClusterSums(
@@ -78,20 +85,20 @@ def _aggregate(shard_id: int, means: NDArray[np.float32], weight: int) -> ShardA
         devices * WEIGHT_ONE,
         np.rint(devices * WEIGHT_ONE * _SUCCESS).astype(np.int64),
         np.rint(means.astype(np.float64) * (weight * SUM_ONE)).astype(np.int64),
-        _contexts(devices * WEIGHT_ONE),
+        _make_contexts(devices * WEIGHT_ONE),
     )
     versions = np.ones(CLUSTERS, np.int64)
     return ShardAggregate(
         AggregateVersion(shard_id, 1, 1),
-        ShardFacts("north", 1, 1, 1, weight),
-        ClusterRows(_IDS, versions, features, no_words(), no_words()),
-        Hours(),
+        AggregateHeader("north", 1, 1, 1, weight),
+        ClusterRows(_IDS, versions, features, no_terms(), no_terms()),
+        HourlyWindow(),
         0.0,
         f"shard-{shard_id}",
     )
 
 
-def _contexts(weights: Integers) -> Integers:
+def _make_contexts(weights: Integers) -> Integers:
     contexts = np.zeros((len(weights), CONTEXTS), np.int64)
     contexts[:, [3, 6, 9]] = weights[:, None]
     return contexts
@@ -103,5 +110,5 @@ def _check_same(
     weights: Sequence[int],
 ) -> None:
     """Fail unless both come to the same sum, as far as a float32 can tell."""
-    ours = merge(aggregates, _IDS).features.sums / SUM_ONE
-    assert np.allclose(ours, _weighted_sum(means, weights), atol=1e-3)
+    ours = merge_aggregates(aggregates, _IDS).features.sums / SUM_ONE
+    assert np.allclose(ours, _compute_weighted_sum(means, weights), atol=1e-3)

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 SHARDS: Final = 100
 CLUSTERS: Final = 512
 _DIMENSION: Final = 384
-_LEAST, _MOST = 50, 150
+_MIN_DEVICES, _MAX_DEVICES = 50, 150
 """Devices of a shard."""
 
 
-def shard_means(seed: int = 7) -> list[NDArray[np.float32]]:
+def make_shard_means(seed: int = 7) -> list[NDArray[np.float32]]:
     """Return the centroids of each shard, shape (CLUSTERS, 384); a seed always gives the same."""
     random = np.random.default_rng(seed)
     shape = (CLUSTERS, _DIMENSION)
@@ -24,7 +24,9 @@ def shard_means(seed: int = 7) -> list[NDArray[np.float32]]:
     return [each / np.linalg.norm(each, axis=1, keepdims=True) for each in means]
 
 
-def shard_weights(seed: int = 11) -> list[int]:
+def make_shard_weights(seed: int = 11) -> list[int]:
     """Return how much each shard weighs."""
-    weights: list[int] = np.random.default_rng(seed).integers(_LEAST, _MOST, SHARDS).tolist()
+    weights: list[int] = (
+        np.random.default_rng(seed).integers(_MIN_DEVICES, _MAX_DEVICES, SHARDS).tolist()
+    )
     return weights

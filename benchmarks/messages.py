@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from constellation.encoding import Codes
 
 
-def delta(seq: int, codes: Codes) -> pb.Delta:
+def make_delta(seq: int, codes: Codes) -> pb.Delta:
     """Return a delta that adds one pattern; `codes` is shape (1, DIMENSION)."""
     return pb.Delta(
         seq=seq,

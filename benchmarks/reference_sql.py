@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psycopg
 
-from constellation.encoding import unit
-from testing.patterns import real_patterns
+from constellation.encoding import normalise_codes
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.encoding import Codes
@@ -52,7 +52,7 @@ WHERE updated_at > now() - interval '7 days' GROUP BY genre ORDER BY count(*) DE
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ReferenceResult:
     """What the connections saw."""
 
     syncs_per_second: float
@@ -63,11 +63,11 @@ class Result:
 
 def prepare(url: str, patterns: int) -> None:
     """Fill the table, ten patterns for each device, and build the index."""
-    codes = real_patterns(patterns, seed=3)
+    codes = sample_patterns(patterns, seed=3)
     with psycopg.connect(url) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         connection.execute(_SCHEMA)
-        rows = [_row(codes[row], _device(row // 10), row) for row in range(patterns)]
+        rows = [_make_row(codes[row], _make_device_id(row // 10), row) for row in range(patterns)]
         connection.cursor().executemany(_INSERT, rows)
         connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
         connection.execute(_INDEX)
@@ -75,32 +75,34 @@ def prepare(url: str, patterns: int) -> None:
         connection.execute("VACUUM ANALYZE patterns")
 
 
-def measure(url: str, seconds: float) -> Result:
+def measure(url: str, seconds: float) -> ReferenceResult:
     """Sync on each connection until the time is up; then insert only."""
-    syncs, similar = _counted(url, seconds, whole=True)
-    inserts, _ = _counted(url, seconds, whole=False)
-    return Result(syncs / seconds, inserts / seconds, similar)
+    syncs, similar = _count_syncs(url, seconds, is_whole_sync=True)
+    inserts, _ = _count_syncs(url, seconds, is_whole_sync=False)
+    return ReferenceResult(syncs / seconds, inserts / seconds, similar)
 
 
-def _counted(url: str, seconds: float, *, whole: bool) -> tuple[int, float]:
+def _count_syncs(url: str, seconds: float, *, is_whole_sync: bool) -> tuple[int, float]:
     done: list[int] = []
     found: list[int] = []
 
-    def work(number: int) -> None:
-        codes = real_patterns(4096, seed=100 + number)
+    def run_connection(number: int) -> None:
+        codes = sample_patterns(4096, seed=100 + number)
         with psycopg.connect(url, autocommit=True) as connection:
             ready.wait()
             end, count = time.perf_counter() + seconds, 0
             while time.perf_counter() < end:
-                row = _row(codes[count % len(codes)], uuid.uuid4(), count)
+                row = _make_row(codes[count % len(codes)], uuid.uuid4(), count)
                 connection.execute(_INSERT, row)
-                if whole:
-                    found.append(_rest(connection, row[0]))
+                if is_whole_sync:
+                    found.append(_run_queries(connection, row[0]))
                 count += 1
             done.append(count)
 
     ready = threading.Barrier(CONNECTIONS)
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(CONNECTIONS)]
+    threads = [
+        threading.Thread(target=run_connection, args=(number,)) for number in range(CONNECTIONS)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -108,7 +110,7 @@ def _counted(url: str, seconds: float, *, whole: bool) -> tuple[int, float]:
     return sum(done), float(np.mean(found)) if found else 0.0
 
 
-def _rest(connection: psycopg.Connection, device_id: uuid.UUID) -> int:
+def _run_queries(connection: psycopg.Connection, device_id: uuid.UUID) -> int:
     average = connection.execute(_AVERAGE, (device_id,)).fetchone()
     assert average is not None
     similar = connection.execute(_SIMILAR, (device_id, average[0])).fetchall()
@@ -116,14 +118,14 @@ def _rest(connection: psycopg.Connection, device_id: uuid.UUID) -> int:
     return len(similar)
 
 
-def _row(
+def _make_row(
     codes: Codes, device_id: uuid.UUID, number: int
 ) -> tuple[uuid.UUID, uuid.UUID, str, float, int, str]:
-    (embedding,) = unit(codes[None, :])
+    (embedding,) = normalise_codes(codes[None, :])
     rate = 0.9 if number % 10 < 7 else 0.75
     text = str(embedding.tolist())
     return device_id, uuid.uuid4(), text, rate, 3, _GENRES[number % len(_GENRES)]
 
 
-def _device(number: int) -> uuid.UUID:
+def _make_device_id(number: int) -> uuid.UUID:
     return uuid.UUID(int=number + 1)

@@ -25,7 +25,7 @@ class Measurement:
     ratio: float
 
 
-def write(measurements: Sequence[Measurement]) -> None:
+def write_report(measurements: Sequence[Measurement]) -> None:
     """Write the report; of the one before stays what was not measured again."""
     REPORT.parent.mkdir(exist_ok=True)
     before = json.loads(REPORT.read_text()) if REPORT.exists() else []
@@ -35,7 +35,7 @@ def write(measurements: Sequence[Measurement]) -> None:
     REPORT.write_text(json.dumps(lines, indent=2) + "\n")
 
 
-def table(measurements: Sequence[Measurement]) -> str:
+def format_table(measurements: Sequence[Measurement]) -> str:
     """Return the report for people."""
     lines = [
         f"{line.name:26} {line.value:10,.3f} {line.unit:8} {line.ratio:7.2f} x   "

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from benchmarks.filled_store import fill
+from benchmarks.filled_store import fill_store
 from benchmarks.report import Measurement
-from benchmarks.shard_process import folder, shard
-from constellation.encoding import unit
+from benchmarks.shard_process import make_folder, start_shard
+from constellation.encoding import normalise_codes
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
 from constellation.storage.sqlite.store import open_sqlite
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,42 +27,44 @@ if TYPE_CHECKING:
     from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 1_000_000
-_PER_DEVICE: Final = 8
+_PATTERNS_PER_DEVICE: Final = 8
 _STARTS: Final = 3
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
     """Start each store once without an index snapshot, then with the one that this left."""
-    codes = real_patterns(_PATTERNS)
-    with folder() as sqlite, folder() as cache:
-        url = server.create("restart")
-        asyncio.run(_fill(codes, sqlite, url))
+    codes = sample_patterns(_PATTERNS)
+    with make_folder() as sqlite, make_folder() as cache:
+        url = server.create_database("restart")
+        asyncio.run(_fill_stores(codes, sqlite, url))
         found = [
-            _measured("restart_1m_seconds_sqlite", codes, data_dir=sqlite),
-            _measured("restart_1m_seconds_postgres", codes, data_dir=cache, postgres_url=url),
+            _measure_restarts("restart_1m_seconds_sqlite", codes, data_dir=sqlite),
+            _measure_restarts(
+                "restart_1m_seconds_postgres", codes, data_dir=cache, postgres_url=url
+            ),
         ]
-        server.drop("restart")
+        server.drop_database("restart")
     return found
 
 
-async def _fill(codes: Codes, data_dir: Path, url: str) -> None:
+async def _fill_stores(codes: Codes, data_dir: Path, url: str) -> None:
     async with open_sqlite(data_dir) as store:
-        await fill(store, codes, per_device=_PER_DEVICE)
+        await fill_store(store, codes, per_device=_PATTERNS_PER_DEVICE)
     settings = PostgresSettings(url=url, owner="benchmark", timeout_seconds=120)
     await migrate(url, settings.dialect)
     async with open_postgres(settings) as postgres:
-        await fill(postgres, codes, per_device=_PER_DEVICE)
+        await fill_store(postgres, codes, per_device=_PATTERNS_PER_DEVICE)
 
 
-def _measured(name: str, codes: Codes, **settings: object) -> Measurement:
-    first, *later = [_seconds_to_search(codes, **settings) for _ in range(1 + _STARTS)]
+def _measure_restarts(name: str, codes: Codes, **settings: object) -> Measurement:
+    first, *later = [_measure_seconds_to_search(codes, **settings) for _ in range(1 + _STARTS)]
     seconds = statistics.median(later)
     return Measurement(name, seconds, "s", "without a snapshot", first, seconds / first)
 
 
-def _seconds_to_search(codes: Codes, **settings: object) -> float:
+def _measure_seconds_to_search(codes: Codes, **settings: object) -> float:
     started = time.perf_counter()
-    with shard(**settings) as serving:
+    with start_shard(**settings) as serving:
         _search(serving.port, codes)
         return time.perf_counter() - started
 
@@ -72,7 +74,7 @@ def _search(port: int, codes: Codes) -> None:
         stub: Any = shard_pb2_grpc.ShardServiceStub(channel)
         found = stub.SearchPatterns(
             shard_pb2.SearchPatternsRequest(
-                embeddings=unit(codes[:1]).tobytes(),
+                embeddings=normalise_codes(codes[:1]).tobytes(),
                 encoding=patterns_pb2.ENCODING_FLOAT32,
                 limit=100,
             )

@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.report import Measurement
 from constellation.core.index.pattern_index import PatternIndex
-from constellation.encoding import Embeddings, unit
-from testing.patterns import real_patterns
+from constellation.encoding import Embeddings, normalise_codes
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,17 +24,17 @@ _RECALL_AT: Final = 10
 
 def measure() -> list[Measurement]:
     """Fill the index past its exact tier, and compare it with an index that stays exact."""
-    codes = real_patterns(_PATTERNS + _QUERIES)
-    stored, queries = codes[:_PATTERNS], unit(codes[_PATTERNS:])
+    codes = sample_patterns(_PATTERNS + _QUERIES)
+    stored, queries = codes[:_PATTERNS], normalise_codes(codes[_PATTERNS:])
     slots = np.arange(_PATTERNS)
     ours, exact = PatternIndex(stored), PatternIndex(stored, exact_limit=_PATTERNS + 1)
     for index in (ours, exact):
         index.apply(slots[:0], slots, stored)
-        if index.due():
+        if index.is_rebuild_due():
             index.rebuild()
-    our_ms, our_scores = _timed(ours, queries)
-    exact_ms, exact_scores = _timed(exact, queries)
-    recall = _recall(our_scores, exact_scores)
+    our_ms, our_scores = _measure_search(ours, queries)
+    exact_ms, exact_scores = _measure_search(exact, queries)
+    recall = _compute_recall(our_scores, exact_scores)
     baseline = f"exact search, {_PATTERNS:,} patterns"
     return [
         Measurement("search_top_100", our_ms, "ms", baseline, exact_ms, our_ms / exact_ms),
@@ -42,7 +42,7 @@ def measure() -> list[Measurement]:
     ]
 
 
-def _timed(index: PatternIndex, queries: Embeddings) -> tuple[float, NDArray[np.float32]]:
+def _measure_search(index: PatternIndex, queries: Embeddings) -> tuple[float, NDArray[np.float32]]:
     """Return the milliseconds a query takes in micro-batches, and all scores."""
     batches = [queries[at : at + _BATCH] for at in range(0, len(queries), _BATCH)]
     index.search(batches[0], _LIMIT)
@@ -52,7 +52,7 @@ def _timed(index: PatternIndex, queries: Embeddings) -> tuple[float, NDArray[np.
     return seconds / len(queries) * 1000, np.concatenate(scores)
 
 
-def _recall(found: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
+def _compute_recall(found: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
     """Return the share of the found top 10 that is as near as the true tenth.
 
     By score, not by slot: real patterns have exact ties, and any of those is right.

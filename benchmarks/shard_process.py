@@ -21,7 +21,7 @@ BUILD = Path("build")
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedShard:
     """What a shard said when it began to serve."""
 
     process: subprocess.Popen[str]
@@ -33,7 +33,7 @@ class Started:
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
+def make_folder() -> Iterator[Path]:
     """Make a directory for one measurement, on the disk of the project."""
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="bench-") as name:
@@ -41,12 +41,12 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def shard(module: str = "constellation", /, **settings: object) -> Iterator[Started]:
+def start_shard(module: str = "constellation", /, **settings: object) -> Iterator[StartedShard]:
     """Serve with these settings and no others, until the block is left."""
-    known = {setting.name.upper() for setting in fields(ShardConfig)}
-    inherited = {name: value for name, value in os.environ.items() if name not in known}
+    setting_names = {setting.name.upper() for setting in fields(ShardConfig)}
+    inherited = {name: value for name, value in os.environ.items() if name not in setting_names}
     local = "127.0.0.1:0"
-    chosen = {
+    overrides = {
         "grpc_addr": local,
         "rest_addr": local,
         "metrics_addr": local,
@@ -55,23 +55,23 @@ def shard(module: str = "constellation", /, **settings: object) -> Iterator[Star
     }
     with subprocess.Popen(
         [sys.executable, "-m", module, "serve"],
-        env={**inherited, **{name.upper(): str(value) for name, value in chosen.items()}},
+        env={**inherited, **{name.upper(): str(value) for name, value in overrides.items()}},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
-            yield Started(process, _started(process))
+            yield StartedShard(process, _wait_until_started(process))
         finally:
             process.terminate()
             process.communicate()
 
 
-def _started(process: subprocess.Popen[str]) -> Mapping[str, Any]:
+def _wait_until_started(process: subprocess.Popen[str]) -> Mapping[str, Any]:
     assert process.stderr is not None
-    said = []
+    lines = []
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if '"shard_started"' in line:
             event: Mapping[str, Any] = json.loads(line)
             return event
-    raise RuntimeError(f"the shard ended before it served: {''.join(said)}")
+    raise RuntimeError(f"the shard ended before it served: {''.join(lines)}")

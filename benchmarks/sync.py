@@ -10,15 +10,15 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import reference_sql
-from benchmarks.filled_store import fill
-from benchmarks.ingest import load
+from benchmarks.filled_store import fill_store
+from benchmarks.ingest import run_delta_load
 from benchmarks.report import Measurement
-from benchmarks.shard_process import shard
-from benchmarks.sync_load import Result
+from benchmarks.shard_process import start_shard
+from benchmarks.sync_load import SyncLoadResult
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from testing.postgres_server import PostgresServer
@@ -33,42 +33,42 @@ _SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": 64}
 
 def measure(server: PostgresServer) -> list[Measurement]:
     """Take both in turns, so that they meet the same machine; compare the medians."""
-    peer_url, url = server.create("reference"), server.create("whole_sync")
+    peer_url, url = server.create_database("reference"), server.create_database("whole_sync")
     reference_sql.prepare(peer_url, _PATTERNS)
-    asyncio.run(_fill(url))
+    asyncio.run(_fill_database(url))
     peers, syncs, deltas = [], [], []
     for _ in range(_ROUNDS):
         peers.append(reference_sql.measure(peer_url, _SQL_SECONDS))
-        with shard(postgres_url=url, **_SETTINGS) as started:
-            syncs.append(_load(started.port))
-            deltas.append(load(started.port).syncs_per_second)
+        with start_shard(postgres_url=url, **_SETTINGS) as started:
+            syncs.append(_run_sync_load(started.port))
+            deltas.append(run_delta_load(started.port).syncs_per_second)
     peer = statistics.median(each.syncs_per_second for each in peers)
     inserts = statistics.median(each.inserts_per_second for each in peers)
     whole = statistics.median(each.syncs_per_second for each in syncs)
     delta = statistics.median(deltas)
     similar = round(statistics.mean(each.similar for each in syncs))
-    told = f"the same in SQL, {round(peers[0].similar)} similar (ours: {similar})"
+    baseline_name = f"the same in SQL, {round(peers[0].similar)} similar (ours: {similar})"
     return [
-        Measurement("sync_vs_reference_sql", whole, "syncs/s", told, peer, whole / peer),
-        Measurement("delta_vs_reference_sql", delta, "syncs/s", told, peer, delta / peer),
+        Measurement("sync_vs_reference_sql", whole, "syncs/s", baseline_name, peer, whole / peer),
+        Measurement("delta_vs_reference_sql", delta, "syncs/s", baseline_name, peer, delta / peer),
         Measurement(
             "delta_vs_hnsw_insert", delta, "syncs/s", "its INSERT alone", inserts, delta / inserts
         ),
     ]
 
 
-async def _fill(url: str) -> None:
+async def _fill_database(url: str) -> None:
     settings = PostgresSettings(url=url, owner="benchmark")
     await migrate(url, settings.dialect)
     async with open_postgres(settings) as store:
-        await fill(store, real_patterns(_PATTERNS, seed=3), per_device=10)
+        await fill_store(store, sample_patterns(_PATTERNS, seed=3), per_device=10)
 
 
-def _load(port: int) -> Result:
+def _run_sync_load(port: int) -> SyncLoadResult:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.sync_load", str(port), str(_DEVICES), str(_SYNCS)],
         check=True,
         capture_output=True,
         text=True,
     )
-    return Result(**json.loads(done.stdout))
+    return SyncLoadResult(**json.loads(done.stdout))

@@ -17,9 +17,9 @@ import grpc
 import numpy as np
 import uvloop
 
-from benchmarks.messages import delta
+from benchmarks.messages import make_delta
 from constellation.v1 import patterns_pb2, sync_pb2
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.encoding import Codes
@@ -29,7 +29,7 @@ _SERVICE: Final = "/constellation.v1.SyncService"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SyncLoadResult:
     """What the devices saw."""
 
     syncs_per_second: float
@@ -39,9 +39,9 @@ class Result:
     trends: float
 
 
-async def run(port: int, devices: int, syncs: int) -> Result:
+async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
     """Let devices sync again and again, each waiting for its answers."""
-    codes = real_patterns(devices * syncs, seed=11)
+    codes = sample_patterns(devices * syncs, seed=11)
     channels = [
         grpc.aio.insecure_channel(
             f"127.0.0.1:{port}", options=(("grpc.use_local_subchannel_pool", 1),)
@@ -60,7 +60,7 @@ async def run(port: int, devices: int, syncs: int) -> Result:
         await channel.close()
     last = [sync_pb2.PullPatternsResponse.FromString(answer).update for _, answer in found]
     waits = np.concatenate([waits for waits, _ in found]) * 1000
-    return Result(
+    return SyncLoadResult(
         devices * syncs / seconds,
         float(np.percentile(waits, 99)),
         float(np.mean([update.similar_count for update in last])),
@@ -75,18 +75,18 @@ async def _sync(channel: grpc.aio.Channel, codes: Codes) -> tuple[list[float], b
     device_id = uuid.uuid4().bytes
     requests = [
         sync_pb2.PushPatternsRequest(
-            device_id=device_id, incarnation=1, delta=delta(row + 1, codes[row : row + 1])
+            device_id=device_id, incarnation=1, delta=make_delta(row + 1, codes[row : row + 1])
         ).SerializeToString()
         for row in range(len(codes))
     ]
-    asked = sync_pb2.PullPatternsRequest(
+    pull_request = sync_pb2.PullPatternsRequest(
         device_id=device_id, encodings=[patterns_pb2.ENCODING_INT8]
     ).SerializeToString()
     waits, answer = [], b""
     for request in requests:
         started = time.perf_counter()
         await push(request)
-        answer = await pull(asked)
+        answer = await pull(pull_request)
         waits.append(time.perf_counter() - started)
     return waits, answer
 

@@ -16,9 +16,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-from benchmarks.ingest import SETTINGS, load
+from benchmarks.ingest import SETTINGS, run_delta_load
 from benchmarks.report import Measurement
-from benchmarks.shard_process import folder, shard
+from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +34,13 @@ _SAMPLER: Final = {
 
 def measure() -> list[Measurement]:
     """Load both in turns, so that they meet the same machine; compare the medians."""
-    told, untold = [], []
-    with _collector() as address:
+    with_telemetry, without_telemetry = [], []
+    with _start_collector() as address:
         traced = {"otel_exporter_otlp_endpoint": f"http://{address}", **_SAMPLER}
         for _ in range(_ROUNDS):
-            untold.append(_syncs_per_second("benchmarks.without_telemetry"))
-            told.append(_syncs_per_second("constellation", **traced))
-    rate, baseline = statistics.median(told), statistics.median(untold)
+            without_telemetry.append(_measure_syncs_per_second("benchmarks.without_telemetry"))
+            with_telemetry.append(_measure_syncs_per_second("constellation", **traced))
+    rate, baseline = statistics.median(with_telemetry), statistics.median(without_telemetry)
     return [
         Measurement(
             "ingest_telemetry_on_vs_off",
@@ -53,17 +53,17 @@ def measure() -> list[Measurement]:
     ]
 
 
-def _syncs_per_second(module: str, **settings: object) -> float:
+def _measure_syncs_per_second(module: str, **settings: object) -> float:
     with (
-        folder() as data_dir,
-        shard(module, data_dir=data_dir, **SETTINGS, **settings) as started,
-        _scraped(int(started.event["metrics_port"]) if settings else None),
+        make_folder() as data_dir,
+        start_shard(module, data_dir=data_dir, **SETTINGS, **settings) as started,
+        _scrape_repeatedly(int(started.event["metrics_port"]) if settings else None),
     ):
-        return load(started.port).syncs_per_second
+        return run_delta_load(started.port).syncs_per_second
 
 
 @contextmanager
-def _scraped(port: int | None) -> Iterator[None]:
+def _scrape_repeatedly(port: int | None) -> Iterator[None]:
     """Scrape a shard again and again, as Prometheus does."""
     over = threading.Event()
 
@@ -84,7 +84,7 @@ def _scraped(port: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _collector() -> Iterator[str]:
+def _start_collector() -> Iterator[str]:
     """Take spans as an OpenTelemetry collector does, and drop them."""
 
     class Collector(TraceServiceServicer):

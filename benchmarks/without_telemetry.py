@@ -1,4 +1,4 @@
-"""The `constellation` command with its telemetry cut out: `python -m benchmarks.untold serve`.
+"""The `constellation` command with its telemetry cut out: `python -m benchmarks.without_telemetry serve`.
 
 What counts, times and traces does nothing here; `benchmarks.telemetry` compares.
 """
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import INVALID_SPAN
 
-from constellation.__main__ import command
-from constellation.core.ingest import spans as tracing
+from constellation.__main__ import run_as_program
+from constellation.core.ingest import spans
 from constellation.core.ingest.stats import Stats
 from constellation.histogram import Histogram
-from constellation.transport.calls.counters import Calls
+from constellation.transport.calls.counters import CallStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SILENT: Final[tuple[tuple[Any, str], ...]] = (
+_SILENCED: Final[tuple[tuple[Any, str], ...]] = (
     (Histogram, "observe"),
-    (Stats, "record"),
-    (Stats, "acked"),
-    (Stats, "count"),
-    (tracing, "tell_deltas"),
+    (Stats, "record_durable"),
+    (Stats, "record_acked"),
+    (Stats, "count_receipts"),
+    (spans, "record_delta_spans"),
 )
 
 
-class _Untraced:
+class _NoopTracer:
     """A tracer that makes nothing, with less effort than OpenTelemetry's."""
 
     @contextmanager
@@ -36,20 +36,20 @@ class _Untraced:
         yield INVALID_SPAN
 
 
-def _cut_out() -> None:
-    for owner, name in _SILENT:
+def _disable_telemetry() -> None:
+    for owner, name in _SILENCED:
         setattr(owner, name, lambda *_: None)
-    untold: dict[str, Any] = {
-        "links_of": lambda _: [],
-        "current": lambda: None,
-        "TRACER": _Untraced(),
+    replacements: dict[str, Any] = {
+        "build_links": lambda _: [],
+        "get_sampled_trace": lambda: None,
+        "TRACER": _NoopTracer(),
     }
-    for name, instead in untold.items():
-        setattr(tracing, name, instead)
-    calls: Any = Calls
-    calls.counted = lambda _, __, ___, behaviour: behaviour
+    for name, instead in replacements.items():
+        setattr(spans, name, instead)
+    calls: Any = CallStats
+    calls.count_calls = lambda _, __, ___, behaviour: behaviour
 
 
 if __name__ == "__main__":
-    _cut_out()
-    command()
+    _disable_telemetry()
+    run_as_program()

@@ -13,7 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 from constellation.cli.completion import add_completion
 from constellation.cli.config import add_config
 from constellation.cli.log_level import add_log_level
-from constellation.cli.parsing import Commands, add_json, completes_files, make_parser
+from constellation.cli.parsing import Commands, add_json_flag, complete_file_names, make_parser
 from constellation.cli.program import run_program
 from constellation.commands.check import run_check
 from constellation.commands.clusters import add_clusters
@@ -30,30 +30,30 @@ from constellation.commands.serve import run_serve
 from constellation.commands.status import add_status
 from constellation.commands.top import add_top
 from constellation.commands.trends import add_trends
-from constellation.config import ShardConfig, load
-from constellation.server import identity_of
+from constellation.config import ShardConfig, load_config
+from constellation.server import to_identity
 from constellation.telemetry.logs import set_up_logs
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Coroutine, Sequence
 
-    RunHere = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
+    RunLocally = Callable[[ShardConfig, argparse.Namespace], Coroutine[None, None, int]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    return run_program(make_commands(), argv)
+    return run_program(build_parser(), argv)
 
 
-def make_commands() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = make_parser(
         "constellation", "The shard that lets televisions learn from each other, and its fleet."
     )
     parser.set_defaults(settings=ShardConfig)
     commands = Commands(parser)
-    _add_own(commands)
+    _add_local_commands(commands)
     add_status(commands)
     add_top(commands)
     add_devices(commands)
@@ -65,51 +65,53 @@ def make_commands() -> argparse.ArgumentParser:
     add_plot(commands)
     add_drain(commands)
     add_log_level(commands, fleet=True)
-    add_config(commands, identity_of)
-    add_completion(commands, make_commands)
+    add_config(commands, to_identity)
+    add_completion(commands, build_parser)
     return parser
 
 
-def _add_own(commands: Commands) -> None:
+def _add_local_commands(commands: Commands) -> None:
     """Add what works on this machine's own store."""
 
-    def add(name: str, run: RunHere, text: str, *examples: str) -> argparse.ArgumentParser:
-        return commands.add(name, partial(_with_config, run), text, examples=examples)
+    def add(name: str, run: RunLocally, text: str, *examples: str) -> argparse.ArgumentParser:
+        return commands.add(name, partial(_run_with_config, run), text, examples=examples)
 
     add("serve", run_serve, "run one shard until SIGTERM or SIGINT, then drain it", "")
-    add_json(add("check", run_check, "verify that what a shard has stored agrees with itself", ""))
-    migrating = add(
+    add_json_flag(
+        add("check", run_check, "verify that what a shard has stored agrees with itself", "")
+    )
+    migrate_parser = add(
         "migrate", run_migrate, "bring the schema of POSTGRES_URL up to date", "--status", ""
     )
-    add_json(migrating)
-    how = migrating.add_mutually_exclusive_group()
-    how.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
-    how.add_argument("--status", action="store_true", help="list what is applied and what missing")
-    exporting = add(
+    add_json_flag(migrate_parser)
+    mode = migrate_parser.add_mutually_exclusive_group()
+    mode.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
+    mode.add_argument("--status", action="store_true", help="list what is applied and what missing")
+    export_parser = add(
         "export", run_export, "write all that a shard has stored, as JSON Lines", "shard-0.jsonl"
     )
-    completes_files(
-        exporting.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
+    complete_file_names(
+        export_parser.add_argument("file", metavar="FILE", help='where to; "-" is standard output')
     )
-    add_json(exporting)
-    importing = add("import", run_import, "fill an empty store from an export", "shard-0.jsonl")
-    completes_files(
-        importing.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
+    add_json_flag(export_parser)
+    import_parser = add("import", run_import, "fill an empty store from an export", "shard-0.jsonl")
+    complete_file_names(
+        import_parser.add_argument("file", metavar="FILE", help="what `constellation export` wrote")
     )
-    add_json(importing)
+    add_json_flag(import_parser)
 
 
-async def _with_config(run: RunHere, options: argparse.Namespace) -> int:
+async def _run_with_config(run: RunLocally, options: argparse.Namespace) -> int:
     """Run what needs every setting; it logs, too."""
-    config = load(ShardConfig)
+    config = load_config(ShardConfig)
     set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
     return await run(config, options)
 
 
-def command() -> None:
+def run_as_program() -> None:
     """Run as a program."""
     sys.exit(main())
 
 
 if __name__ == "__main__":
-    command()
+    run_as_program()

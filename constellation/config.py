@@ -18,14 +18,14 @@ Interval = NewType("Interval", float)
 Count = NewType("Count", int)
 Address = NewType("Address", str)
 Addresses = NewType("Addresses", tuple[str, ...])
-Floor = NewType("Floor", float)
+NonNegative = NewType("NonNegative", float)
 ShardMap = NewType("ShardMap", dict[int, str])
 LogLevel = NewType("LogLevel", str)
 Secret = NewType("Secret", str)
 VectorExtension = NewType("VectorExtension", str)
 RobustMerge = NewType("RobustMerge", str)
 
-_LEVELS: Final = ("debug", "info", "warning", "error")
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _VECTOR_EXTENSIONS: Final = ("pgvector", "ruvector")
 _ROBUST_MERGES: Final = ("mean", "geometric_median")
 _MAX_PORT: Final = 65535
@@ -107,7 +107,7 @@ class ShardConfig:
     """debug, info, warning or error."""
 
 
-def load(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
+def load_config(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
     """Read every variable, then report all the problems together."""
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
@@ -126,7 +126,7 @@ def load(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
     return kind(**values)
 
 
-def _integer(text: str) -> int:
+def _parse_integer(text: str) -> int:
     try:
         value = int(text)
     except ValueError:
@@ -136,46 +136,46 @@ def _integer(text: str) -> int:
     return value
 
 
-def _count(text: str) -> int:
-    if not (value := _integer(text)):
+def _parse_count(text: str) -> int:
+    if not (value := _parse_integer(text)):
         raise ValueError("must be at least 1, got 0")
     return value
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise ValueError(f"must be a number, got {text!r}") from None
 
 
-def _ratio(text: str) -> float:
-    if not 0 <= (value := _number(text)) <= 1:
+def _parse_ratio(text: str) -> float:
+    if not 0 <= (value := _parse_number(text)) <= 1:
         raise ValueError(f"must be from 0 to 1, got {text}")
     return value
 
 
-def _seconds(text: str) -> float:
-    if not 0 <= (value := _number(text)) < float("inf"):
+def _parse_seconds(text: str) -> float:
+    if not 0 <= (value := _parse_number(text)) < float("inf"):
         raise ValueError(f"must be seconds from 0 on, got {text}")
     return value
 
 
-def _interval(text: str) -> float:
-    if not (value := _seconds(text)):
+def _parse_interval(text: str) -> float:
+    if not (value := _parse_seconds(text)):
         raise ValueError("must be more than 0 seconds, got 0")
     return value
 
 
-def _address(text: str) -> str:
+def _parse_address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > _MAX_PORT:
         raise ValueError(f"must be host:port with a port from 0 to {_MAX_PORT}, got {text!r}")
     return text
 
 
-def _addresses(text: str) -> tuple[str, ...]:
-    addresses = tuple(_address(part.strip()) for part in text.split(",") if part.strip())
+def _parse_addresses(text: str) -> tuple[str, ...]:
+    addresses = tuple(_parse_address(part.strip()) for part in text.split(",") if part.strip())
     if not addresses:
         raise ValueError(f"must be host:port, separated by commas, got {text!r}")
     if len(set(addresses)) < len(addresses):
@@ -183,19 +183,19 @@ def _addresses(text: str) -> tuple[str, ...]:
     return addresses
 
 
-def _floor(text: str) -> float:
-    if not 0 <= (value := _number(text)) < float("inf"):
+def _parse_non_negative(text: str) -> float:
+    if not 0 <= (value := _parse_number(text)) < float("inf"):
         raise ValueError(f"must be from 0 on, got {text}")
     return value
 
 
-def _flag(text: str) -> bool:
+def _parse_flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise ValueError(f"must be 0 or 1, got {text!r}")
     return text == "1"
 
 
-def _one_of(*known: str) -> Callable[[str], str]:
+def _make_choice_parser(*known: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in known:
             raise ValueError(f"must be one of {', '.join(known)}, got {text!r}")
@@ -205,20 +205,20 @@ def _one_of(*known: str) -> Callable[[str], str]:
 
 
 PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
-    int: _integer,
+    int: _parse_integer,
     str: str,
     Path | None: Path,
-    Ratio: _ratio,
-    Seconds: _seconds,
-    Interval: _interval,
-    Count: _count,
-    Address: _address,
-    Addresses: _addresses,
-    Floor: _floor,
+    Ratio: _parse_ratio,
+    Seconds: _parse_seconds,
+    Interval: _parse_interval,
+    Count: _parse_count,
+    Address: _parse_address,
+    Addresses: _parse_addresses,
+    NonNegative: _parse_non_negative,
     ShardMap: parse_map,
-    LogLevel: _one_of(*_LEVELS),
-    VectorExtension: _one_of(*_VECTOR_EXTENSIONS),
-    RobustMerge: _one_of(*_ROBUST_MERGES),
+    LogLevel: _make_choice_parser(*_LOG_LEVELS),
+    VectorExtension: _make_choice_parser(*_VECTOR_EXTENSIONS),
+    RobustMerge: _make_choice_parser(*_ROBUST_MERGES),
     Secret | None: str,
-    bool: _flag,
+    bool: _parse_flag,
 }

@@ -33,14 +33,14 @@ class Encoding(IntEnum):
 
 INT8_ROW = np.dtype([("scale", "<f4"), ("codes", "i1", (DIMENSION,))])
 
-ROWS: dict[Encoding, np.dtype[np.void]] = {
+ROW_DTYPES: dict[Encoding, np.dtype[np.void]] = {
     Encoding.FLOAT32: np.dtype([("values", "<f4", (DIMENSION,))]),
     Encoding.FLOAT16: np.dtype([("values", "<f2", (DIMENSION,))]),
     Encoding.INT8: INT8_ROW,
 }
 """One embedding's bytes, by encoding: 1536, 768 and 388 of them."""
 
-ROW_BYTES: dict[Encoding, int] = {encoding: row.itemsize for encoding, row in ROWS.items()}
+ROW_BYTES: dict[Encoding, int] = {encoding: row.itemsize for encoding, row in ROW_DTYPES.items()}
 
 
 def decode(data: bytes, encoding: Encoding) -> Embeddings:
@@ -48,7 +48,7 @@ def decode(data: bytes, encoding: Encoding) -> Embeddings:
 
     Raises ValueError when `data` is not a whole number of rows.
     """
-    rows = np.frombuffer(data, dtype=ROWS[encoding])
+    rows = np.frombuffer(data, dtype=ROW_DTYPES[encoding])
     if encoding is Encoding.INT8:
         scaled: Embeddings = rows["codes"] * rows["scale"][:, None]
         return scaled
@@ -61,7 +61,7 @@ def encode(embeddings: Embeddings, encoding: Encoding) -> bytes:
     if encoding is Encoding.INT8:
         codes, scales = quantise(embeddings)
         return pack_int8(codes, scales)
-    return embeddings.astype(ROWS[encoding]["values"].base).tobytes()
+    return embeddings.astype(ROW_DTYPES[encoding]["values"].base).tobytes()
 
 
 def pack_int8(codes: Codes, scales: NDArray[np.float32]) -> bytes:
@@ -95,7 +95,7 @@ def unit_scales(codes: Codes) -> NDArray[np.float32]:
     return scales
 
 
-def unit(codes: Codes) -> Embeddings:
+def normalise_codes(codes: Codes) -> Embeddings:
     """Return unit-length embeddings of stored codes, shape (n, DIMENSION)."""
     embeddings: Embeddings = codes * unit_scales(codes)[:, None]
     return embeddings

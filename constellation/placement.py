@@ -22,7 +22,7 @@ _MAX_PORT: Final = 65535
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-def owner(device_id: bytes, shards: Mapping[int, str]) -> int:
+def find_owner(device_id: bytes, shards: Mapping[int, str]) -> int:
     """Return the number of the shard with the highest weight for `device_id`.
 
     Only the numbers count, so a shard may change its address and keep its devices. Raises
@@ -30,10 +30,10 @@ def owner(device_id: bytes, shards: Mapping[int, str]) -> int:
     """
     if len(device_id) != DEVICE_ID_BYTES:
         raise ValueError(f"device_id must be {DEVICE_ID_BYTES} bytes, got {len(device_id)}")
-    return int(owners(device_id, shards)[0])
+    return int(find_owners(device_id, shards)[0])
 
 
-def owners(device_ids: bytes, shards: Mapping[int, str]) -> NDArray[np.int64]:
+def find_owners(device_ids: bytes, shards: Mapping[int, str]) -> NDArray[np.int64]:
     """Return the owner of each 16-byte device id, shape (n,).
 
     A weight is SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014) over the two halves of the
@@ -45,14 +45,14 @@ def owners(device_ids: bytes, shards: Mapping[int, str]) -> NDArray[np.int64]:
     best = np.zeros(len(halves), np.uint64)
     chosen = np.full(len(halves), -1, np.int64)
     for shard_id in sorted(shards):
-        key = _mixed(np.array([shard_id + 1], np.uint64) * _GOLDEN)
-        weights = _mixed(_mixed(halves[:, 0] ^ key) ^ halves[:, 1])
+        key = _mix(np.array([shard_id + 1], np.uint64) * _GOLDEN)
+        weights = _mix(_mix(halves[:, 0] ^ key) ^ halves[:, 1])
         higher = (weights >= best) | (chosen < 0)
         best[higher], chosen[higher] = weights[higher], shard_id
     return chosen
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

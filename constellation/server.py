@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from constellation.blas import limit_blas_threads
-from constellation.core.recovery import recover, require_sound
+from constellation.core.recovery import recover_shard, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
-from constellation.core.table.ownership import Identity
+from constellation.core.table.ownership import ShardIdentity
 from constellation.errors import ConfigError
-from constellation.federated.terms import check_word
-from constellation.stores import place_of, snapshot_files
-from constellation.telemetry.call_metrics import call_histograms, call_metrics
-from constellation.telemetry.logs import log_level, set_log_level
-from constellation.telemetry.metrics import metrics_served
+from constellation.federated.terms import check_term
+from constellation.stores import describe_location, snapshot_files
+from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
+from constellation.telemetry.logs import get_log_level, set_log_level
+from constellation.telemetry.metrics import serve_metrics
 from constellation.telemetry.shard_metrics import (
-    Compared,
-    health_metric,
-    shard_histograms,
-    shard_metrics,
+    MetricLimits,
+    make_shard_health_metric,
+    make_shard_histograms,
+    make_shard_metrics,
 )
-from constellation.transport.calls.counters import Calls
+from constellation.transport.calls.counters import CallStats
 from constellation.transport.codec.globals import to_global
 from constellation.transport.health.service import Health
-from constellation.transport.listener import STANDARD, Front, Ports, listening
+from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
 from constellation.transport.services.aggregates import AggregateServicer
-from constellation.transport.services.components import ShardParts
+from constellation.transport.services.components import ShardComponents
 from constellation.transport.services.process import ProcessServicer
-from constellation.transport.services.shard import Process, ShardServicer
-from constellation.transport.sync.limits import Limits
+from constellation.transport.services.shard import ProcessInfo, ShardServicer
+from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import (
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from constellation.config import ShardConfig
     from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
-    from constellation.transport.listener import LateServices
+    from constellation.transport.listener import DeferredServices
 
 log = structlog.get_logger(__name__)
 
@@ -66,10 +66,10 @@ SERVICES: Final = (
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
 )
 
-_STREAM_MARGIN: Final = 256
+_EXTRA_CALLS: Final = 256
 """Calls beside the streams."""
 _REBUILD_CHECK_SECONDS: Final = 1.0
-_RECALL_SECONDS: Final = 300.0
+_RECALL_PROBE_SECONDS: Final = 300.0
 """Between two probes of the index."""
 _RETURN_MAX_SECONDS: Final = 10.0
 """Devices that were asked to leave come back within this."""
@@ -91,7 +91,7 @@ class RunningShard:
         return self.ports.grpc
 
 
-def rules_of(config: ShardConfig) -> Rules:
+def to_rules(config: ShardConfig) -> Rules:
     """Return the settings that decide what is admitted, stored and shown."""
     return Rules(
         max_devices=config.max_devices,
@@ -105,22 +105,22 @@ def rules_of(config: ShardConfig) -> Rules:
     )
 
 
-def identity_of(config: ShardConfig) -> Identity:
+def to_identity(config: ShardConfig) -> ShardIdentity:
     """Return which shard the settings make this; raise ConfigError when they contradict."""
     try:
-        check_word(config.region)
+        check_term(config.region)
     except ValueError as error:
         raise ConfigError(f"REGION: {error}") from None
     if config.shard_map and config.shard_id not in config.shard_map:
         raise ConfigError(
             f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"
         )
-    return Identity(config.shard_id, config.region, config.shard_map)
+    return ShardIdentity(config.shard_id, config.region, config.shard_map)
 
 
-def limits_of(config: ShardConfig) -> Limits:
+def to_session_limits(config: ShardConfig) -> SessionLimits:
     """Return the settings that devices are told in Welcome."""
-    return Limits(
+    return SessionLimits(
         max_inflight_deltas=config.max_inflight_deltas,
         max_patterns_per_delta=config.max_patterns_per_delta,
         heartbeat_seconds=config.heartbeat_seconds,
@@ -138,33 +138,42 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
     Its ports are open from the start: until it serves, it is live, and tells why it is not ready.
     """
     limit_blas_threads()
-    health, drain, calls = Health((*SERVICES, *STANDARD)), _Drain(), Calls()
+    health, drain, calls = Health((*SERVICES, *COMMON_SERVICES)), _DrainRequest(), CallStats()
     files = snapshot_files(config)
     async with AsyncExitStack() as stack:
-        metrics = stack.enter_context(metrics_served(config.metrics_addr))
+        metrics = stack.enter_context(serve_metrics(config.metrics_addr))
         metrics.add(
-            [health_metric(config.shard_id, lambda: not health.reason), *call_metrics(calls)],
-            call_histograms(calls),
+            [
+                make_shard_health_metric(config.shard_id, lambda: not health.reason),
+                *make_call_metrics(calls),
+            ],
+            make_call_histograms(calls),
         )
         listener = await stack.enter_async_context(
-            listening(_front(config), health, ProcessServicer(log_level, set_log_level), calls)
+            open_listener(
+                _to_listener_config(config),
+                health,
+                ProcessServicer(get_log_level, set_log_level),
+                calls,
+            )
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         started = time.monotonic()
-        health.not_ready("waiting to be the shard's one writer")
+        health.mark_not_ready("waiting to be the shard's one writer")
         epoch = await store.take_epoch()
         lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
-        health.not_ready("recovering")
-        manager = await _recovered(config, store, files, epoch)
+        health.mark_not_ready("recovering")
+        manager = await _recover_shard(config, store, files, epoch)
         manager.stats.recovery_seconds = time.monotonic() - started
-        streams = OpenStreams(manager, limits_of(config))
+        streams = OpenStreams(manager, to_session_limits(config))
         metrics.add(
-            shard_metrics(manager, streams, calls, _compared(config)), shard_histograms(manager)
+            make_shard_metrics(manager, streams, calls, _to_metric_limits(config)),
+            make_shard_histograms(manager),
         )
         background = [lease, *_start_background(tasks, config, manager, streams, health)]
-        health.parts = _parts(config, manager, streams, health)
+        health.read_components = _make_components(config, manager, streams, health)
         _add_services(listener.services, config, manager, streams, drain, calls)
-        health.ready()
+        health.mark_ready()
         try:
             log.info(
                 "shard_started",
@@ -177,21 +186,21 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
                 devices=manager.table.totals.devices,
             )
             ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
-            yield RunningShard(ports, manager, health, drain.requested)
+            yield RunningShard(ports, manager, health, drain.received)
         finally:
-            seconds = config.drain_seconds if drain.seconds is None else drain.seconds
+            seconds = config.drain_seconds if drain.spread_seconds is None else drain.spread_seconds
             failed = any(task.done() for task in background)
             await _stop(listener.server, manager, streams, health, 0 if failed else seconds)
             if not failed:  # a feeder that is gone would never catch up
-                await manager.feeder.caught_up()
+                await manager.feeder.wait_until_caught_up()
                 if files is not None:
-                    await manager.snapshot(files)
+                    await manager.write_snapshot(files)
             for task in background:
                 task.cancel()
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
 
 
-def resource_of(config: ShardConfig) -> dict[str, str]:
+def to_resource_attributes(config: ShardConfig) -> dict[str, str]:
     """Return what every span of this process says of it."""
     return {
         "constellation.shard_id": str(config.shard_id),
@@ -199,23 +208,23 @@ def resource_of(config: ShardConfig) -> dict[str, str]:
     }
 
 
-def _compared(config: ShardConfig) -> Compared:
-    return Compared(config.max_streams, config.data_dir)
+def _to_metric_limits(config: ShardConfig) -> MetricLimits:
+    return MetricLimits(config.max_streams, config.data_dir)
 
 
-def _front(config: ShardConfig) -> Front:
-    return Front(
+def _to_listener_config(config: ShardConfig) -> ListenerConfig:
+    return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
         services=SERVICES,
-        max_calls=config.max_streams + _STREAM_MARGIN,
+        max_calls=config.max_streams + _EXTRA_CALLS,
     )
 
 
-def _parts(
+def _make_components(
     config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health
-) -> ShardParts:
-    return ShardParts(
+) -> ShardComponents:
+    return ShardComponents(
         health,
         manager,
         streams,
@@ -233,44 +242,44 @@ def _start_background(
     health: Health,
 ) -> list[asyncio.Task[None]]:
     """Start what runs as long as the shard does; a task that ends before has failed."""
-    manager.committer.on_taste_moved = streams.taste_moved
-    manager.on_published = streams.published
+    manager.committer.on_taste_moved = streams.queue_devices
+    manager.on_published = streams.queue_all
     work = {
         "committer": manager.committer.commit_forever(),
         "index_feeder": manager.feeder.feed_forever(),
         "index_rebuild": manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS),
         "similar_search": manager.similar.search_forever(),
-        "aggregates": manager.aggregates.build_forever(manager.committer.still),
-        "trends": manager.publish_forever(config.global_interval_seconds),
+        "aggregates": manager.aggregates.build_forever(manager.committer.run_with_commits_paused),
+        "trends": manager.publish_trends_forever(config.global_interval_seconds),
         "expiry": manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY),
-        "global_feed": streams.feed_forever(),
-        "sweeper": streams.sweep_forever(),
+        "global_feed": streams.send_updates_forever(),
+        "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
-        "recall_probe": manager.probe_forever(_RECALL_SECONDS),
+        "recall_probe": manager.measure_recall_forever(_RECALL_PROBE_SECONDS),
         "loop_lag": manager.stats.watch_loop_forever(),
     }
     if (files := snapshot_files(config)) is not None:
-        work["snapshots"] = manager.snapshot_forever(files, config.snapshot_seconds)
+        work["snapshots"] = manager.write_snapshots_forever(files, config.snapshot_seconds)
     return [tasks.create_task(each, name=name) for name, each in work.items()]
 
 
-class _Drain:
+class _DrainRequest:
     """A wish, from the API, that this shard go away."""
 
     def __init__(self) -> None:
-        self.requested = asyncio.Event()
-        self.seconds: float | None = None
+        self.received = asyncio.Event()
+        self.spread_seconds: float | None = None
 
     def request(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self.requested.set()
+        self.spread_seconds = seconds
+        self.received.set()
 
 
-async def _recovered(
+async def _recover_shard(
     config: ShardConfig, store: PatternStore, files: SnapshotFiles | None, epoch: int
 ) -> ShardManager:
-    rules, identity = rules_of(config), identity_of(config)
-    recovered = await recover(
+    rules, identity = to_rules(config), to_identity(config)
+    recovered = await recover_shard(
         store,
         rules,
         files,
@@ -278,29 +287,29 @@ async def _recovered(
         may_be_behind=config.postgres_url is not None,
         identity=identity,
     )
-    require_sound(recovered, place_of(config))
+    require_sound(recovered, describe_location(config))
     manager = ShardManager(
-        identity, rules, store, recovered, epoch=epoch, secret=await store.secret()
+        identity, rules, store, recovered, epoch=epoch, secret=await store.read_secret()
     )
     await manager.catalogue.load()
-    if (stored := await store.stored_global()) is not None:
-        manager.resume(to_global(stored.payload))
+    if (stored := await store.get_global()) is not None:
+        manager.restore_global(to_global(stored.payload))
     return manager
 
 
 def _add_services(
-    services: LateServices,
+    services: DeferredServices,
     config: ShardConfig,
     manager: ShardManager,
     streams: OpenStreams,
-    drain: _Drain,
-    calls: Calls,
+    drain: _DrainRequest,
+    calls: CallStats,
 ) -> None:
     """Serve everything: whoever was told to wait gets an answer from now on."""
     server: Any = services  # as far as the generated functions go
-    process = Process(version("constellation-tv"), time.time(), drain.request)
+    process = ProcessInfo(version("constellation-tv"), time.time(), drain.request)
     sync_pb2_grpc.add_SyncServiceServicer_to_server(
-        SyncServicer(manager, limits_of(config), streams, calls), server
+        SyncServicer(manager, to_session_limits(config), streams, calls), server
     )
     shard_pb2_grpc.add_ShardServiceServicer_to_server(
         ShardServicer(manager, streams, process), server
@@ -316,11 +325,11 @@ async def _stop(
     seconds: float,
 ) -> None:
     """Go away in order: no new sessions, goodbyes, the last commits and acks, then the end."""
-    health.not_ready("draining")
-    manager.draining = True
+    health.mark_not_ready("draining")
+    manager.is_draining = True
     log.info("drain_started", streams=len(streams), seconds=seconds)
     if len(streams):
         await streams.drain(seconds, _RETURN_MAX_SECONDS)
     await server.stop(grace=1.0)
-    async with manager.committer.writing:  # what is being written is written
+    async with manager.committer.write_lock:  # what is being written is written
         log.info("streams_ended")

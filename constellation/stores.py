@@ -6,14 +6,14 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from constellation.errors import ConfigError
-from constellation.storage.data_dir import held, new_owner, owner_in
+from constellation.storage.data_dir import generate_owner, lock_directory, read_or_create_owner
 from constellation.storage.memory import MemoryPatternStore
 from constellation.storage.postgres.dialect import DIALECTS
-from constellation.storage.postgres.errors import place_of as postgres_place
+from constellation.storage.postgres.errors import describe_database as postgres_place
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
-from constellation.storage.postgres.store import open_postgres, open_snapshot
-from constellation.storage.snapshots import Snapshots
+from constellation.storage.postgres.store import open_postgres, open_postgres_reader
+from constellation.storage.snapshots import IndexSnapshots
 from constellation.storage.sqlite.store import open_sqlite
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def open_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
     Raises ConfigError when there is nothing to read.
     """
     if config.postgres_url is not None:
-        async with open_snapshot(postgres_settings(config, owner="")) as reader:
+        async with open_postgres_reader(postgres_settings(config, owner="")) as reader:
             yield reader
         return
     if config.data_dir is None:
@@ -55,7 +55,7 @@ async def open_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
         yield store
 
 
-def place_of(config: ShardConfig) -> str:
+def describe_location(config: ShardConfig) -> str:
     """Return where the shard is stored, for people."""
     if config.postgres_url is not None:
         return f"{postgres_place(config.postgres_url)}, shard {config.shard_id}"
@@ -64,7 +64,7 @@ def place_of(config: ShardConfig) -> str:
 
 def snapshot_files(config: ShardConfig) -> SnapshotFiles | None:
     """Return where index snapshots are kept; None without a data directory."""
-    return Snapshots(config.data_dir) if config.data_dir else None
+    return IndexSnapshots(config.data_dir) if config.data_dir else None
 
 
 def postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:
@@ -84,10 +84,10 @@ def postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:
 @asynccontextmanager
 async def _open_postgres(config: ShardConfig) -> AsyncIterator[PatternStore]:
     with ExitStack() as stack:
-        owner = new_owner()
+        owner = generate_owner()
         if config.data_dir is not None:
-            stack.enter_context(held(config.data_dir))
-            owner = owner_in(config.data_dir)
+            stack.enter_context(lock_directory(config.data_dir))
+            owner = read_or_create_owner(config.data_dir)
         settings = postgres_settings(config, owner=owner)
         if config.migrate_on_start:
             await migrate(settings.url, settings.dialect)

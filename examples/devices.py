@@ -16,15 +16,15 @@ import grpc
 import uvloop
 
 from constellation.v1 import shard_pb2, shard_pb2_grpc
-from examples.demo.data import prepare
+from examples.demo.data import load_data
 from examples.demo.households import Replay, open_households
-from examples.demo.operator_client import Operator
+from examples.demo.operator_client import OperatorClient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-async def shard_map(address: str) -> dict[int, str]:
+async def read_shard_map(address: str) -> dict[int, str]:
     """Return every shard, as one of them knows them."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub: shard_pb2_grpc.ShardServiceAsyncStub = shard_pb2_grpc.ShardServiceStub(channel)
@@ -37,19 +37,22 @@ async def run(addresses: Sequence[str], households: int) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    material, shards = await asyncio.to_thread(prepare, households), await shard_map(addresses[0])
+    material, shards = (
+        await asyncio.to_thread(load_data, households),
+        await read_shard_map(addresses[0]),
+    )
     for each in addresses:
-        async with Operator.open(each) as operator:
-            await operator.load(material.films, lambda _: None)
+        async with OperatorClient.open(each) as operator:
+            await operator.add_films(material.films, lambda _: None)
     with TemporaryDirectory(prefix="boxes-") as folder:
         opening = open_households(
-            material.held_out, material.numbers, shards, Path(folder), material.catalogue
+            material.held_out, material.household_numbers, shards, Path(folder), material.catalogue
         )
-        async with opening as (boxes, _):
-            replay = Replay(boxes, material.watched, material.times, lambda: None)
-            await replay.until(len(replay))
+        async with opening as (devices, _):
+            replay = Replay(devices, material.watched, material.times, lambda: None)
+            await replay.replay_until(len(replay))
             await replay.flush()
-            print(f"{len(boxes)} boxes have watched {len(replay)} films; Ctrl-C ends", flush=True)
+            print(f"{len(devices)} boxes have watched {len(replay)} films; Ctrl-C ends", flush=True)
             await asyncio.Event().wait()
 
 

@@ -14,14 +14,14 @@ from constellation.cli.config import add_config
 from constellation.cli.log_level import add_log_level
 from constellation.cli.parsing import Commands, make_parser
 from constellation.cli.program import run_program
-from constellation.config import load
+from constellation.config import load_config
 from constellation.telemetry.logs import set_up_logs
 from federation.commands.round import add_round
 from federation.commands.rounds import add_rounds
-from federation.commands.run import run_forever
+from federation.commands.run import run_federation
 from federation.commands.status import add_status
 from federation.config import FederationConfig
-from federation.server import require_sound
+from federation.server import check_config
 
 if TYPE_CHECKING:
     import argparse
@@ -40,7 +40,7 @@ def make_commands() -> argparse.ArgumentParser:
     commands = Commands(parser)
     commands.add(
         "run",
-        _run,
+        _run_federation,
         "run a round every FEDERATION_INTERVAL_SECS until SIGTERM or SIGINT",
         examples=("",),
     )
@@ -48,15 +48,15 @@ def make_commands() -> argparse.ArgumentParser:
     add_rounds(commands)
     add_round(commands)
     add_log_level(commands, fleet=False)
-    add_config(commands, require_sound)
+    add_config(commands, check_config)
     add_completion(commands, make_commands)
     return parser
 
 
-async def _run(options: argparse.Namespace) -> int:
-    config = load(FederationConfig)
+async def _run_federation(options: argparse.Namespace) -> int:
+    config = load_config(FederationConfig)
     set_up_logs(config.log_level, region=config.region)
-    return await run_forever(config, options)
+    return await run_federation(config, options)
 
 
 def command() -> None:

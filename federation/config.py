@@ -9,9 +9,9 @@ from constellation.config import (
     Address,
     Addresses,
     Count,
-    Floor,
     Interval,
     LogLevel,
+    NonNegative,
     Ratio,
     RobustMerge,
     Seconds,
@@ -76,7 +76,7 @@ class FederationConfig:
     """What an hour leaves of a trend."""
     trend_floor: Count = Count(50)
     """Devices an hour that surprise nobody, whatever was usual before."""
-    trend_surprise: Floor = Floor(6)
+    trend_surprise: NonNegative = NonNegative(6)
     """Standard deviations above the usual that make a trend. 0: what is steadily popular counts."""
     log_level: LogLevel = LogLevel("info")
     """debug, info, warning or error."""

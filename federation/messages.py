@@ -13,18 +13,18 @@ from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, pack_int8, uni
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2
 from federation.merge.codebook import Codebook
-from federation.merge.published_clusters import Description
-from federation.merge.result import Memory
+from federation.merge.published_clusters import PublishedCluster
+from federation.merge.result import ModelState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from federation.merge.result import FederatedTrend, Result
+    from federation.merge.result import FederatedTrend, RoundResult
 
 
-def from_result(result: Result, moment: tuple[int, int, int], coverage: pb.Coverage) -> bytes:
+def from_result(result: RoundResult, stamp: tuple[int, int, int], coverage: pb.Coverage) -> bytes:
     """Return the serialised Global; `moment` is generation, round and when it closed."""
-    generation, round_id, closed_at = moment
+    generation, round_id, closed_at = stamp
     message = pb.Global(
         generation=generation,
         round_id=round_id,
@@ -34,8 +34,8 @@ def from_result(result: Result, moment: tuple[int, int, int], coverage: pb.Cover
             version=result.codebook.version,
             cluster_ids=result.codebook.cluster_ids.tolist(),
             anchors=result.codebook.anchors.astype("<f4", copy=False).tobytes(),
-            retired_ids=sorted(result.retired),
-            successor_ids=[result.retired[each] for each in sorted(result.retired)],
+            retired_ids=sorted(result.successors),
+            successor_ids=[result.successors[each] for each in sorted(result.successors)],
         ),
         clusters=_from_clusters(result.clusters, generation),
         trends=from_trends(result.trends),
@@ -60,19 +60,19 @@ def from_trends(trends: Sequence[FederatedTrend]) -> list[patterns_pb2.Trend]:
     ]
 
 
-def from_memory(memory: Memory) -> bytes:
+def from_model_state(model_state: ModelState) -> bytes:
     """Return what the last Global does not hold of a memory."""
     known = {
-        "next_id": memory.codebook.next_id if memory.codebook else 1,
-        "reanchored_at": memory.reanchored_at,
+        "next_id": model_state.codebook.next_id if model_state.codebook else 1,
+        "reanchored_at": model_state.reanchored_at,
     }
     return json.dumps(known).encode()
 
 
-def to_memory(stored: bytes | None, payload: bytes | None) -> Memory:
+def to_model_state(stored: bytes | None, payload: bytes | None) -> ModelState:
     """Return what the next round builds on, from the journal's memory and its last Global."""
     if stored is None or payload is None:
-        return Memory()
+        return ModelState()
     known, message = json.loads(stored), pb.Global.FromString(payload)
     sent = message.codebook
     codebook = Codebook(
@@ -81,20 +81,20 @@ def to_memory(stored: bytes | None, payload: bytes | None) -> Memory:
         np.frombuffer(sent.anchors, "<f4").reshape(-1, DIMENSION).astype(np.float32),
         known["next_id"],
     )
-    return Memory(
+    return ModelState(
         codebook if len(codebook.cluster_ids) else None,
         known["reanchored_at"],
         _to_clusters(message.clusters),
     )
 
 
-def _from_clusters(clusters: Sequence[Description], generation: int) -> pb.GlobalClusters:
+def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.GlobalClusters:
     codes = np.frombuffer(b"".join(each.codes for each in clusters), np.int8)
     codes = codes.reshape(-1, DIMENSION)
     genres = sorted({genre for each in clusters for genre in each.genres})
     contents = sorted({content for each in clusters for content in each.content_ids})
-    genre_place = {text: place for place, text in enumerate(genres)}
-    content_place = {text: place for place, text in enumerate(contents)}
+    genre_indexes = {text: index for index, text in enumerate(genres)}
+    content_indexes = {text: place for place, text in enumerate(contents)}
     stamps = [each.changed_at for each in clusters]
     return pb.GlobalClusters(
         cluster_ids=[each.cluster_id for each in clusters],
@@ -102,7 +102,7 @@ def _from_clusters(clusters: Sequence[Description], generation: int) -> pb.Globa
         devices=[each.devices for each in clusters],
         shards=[each.shards for each in clusters],
         patterns=patterns_pb2.PatternColumns(
-            ids=b"".join(_revision_id(generation, each) for each in clusters),
+            ids=b"".join(_make_revision_id(generation, each) for each in clusters),
             encoding=patterns_pb2.ENCODING_INT8,
             embeddings=pack_int8(codes, unit_scales(codes)),
             success_rates=[each.success_rate for each in clusters],
@@ -114,24 +114,26 @@ def _from_clusters(clusters: Sequence[Description], generation: int) -> pb.Globa
             updated_at=stamps,
             genres=genres,
             genre_counts=bytes(len(each.genres) for each in clusters),
-            genre_indexes=[genre_place[text] for each in clusters for text in each.genres],
+            genre_indexes=[genre_indexes[text] for each in clusters for text in each.genres],
             content_ids=contents,
             content_counts=bytes(len(each.content_ids) for each in clusters),
-            content_indexes=[content_place[text] for each in clusters for text in each.content_ids],
+            content_indexes=[
+                content_indexes[text] for each in clusters for text in each.content_ids
+            ],
         ),
     )
 
 
-def _to_clusters(sent: pb.GlobalClusters) -> list[Description]:
-    columns = sent.patterns
+def _to_clusters(message: pb.GlobalClusters) -> list[PublishedCluster]:
+    columns = message.patterns
     codes = np.frombuffer(columns.embeddings, INT8_ROW)["codes"]
     genres, contents = iter(columns.genre_indexes), iter(columns.content_indexes)
     return [
-        Description(
+        PublishedCluster(
             cluster_id,
-            sent.revisions[row],
-            sent.devices[row],
-            sent.shards[row],
+            message.revisions[row],
+            message.devices[row],
+            message.shards[row],
             columns.success_rates[row],
             codes[row].tobytes(),
             columns.times_of_day[row],
@@ -141,10 +143,10 @@ def _to_clusters(sent: pb.GlobalClusters) -> list[Description]:
             tuple(columns.content_ids[next(contents)] for _ in range(columns.content_counts[row])),
             columns.updated_at[row],
         )
-        for row, cluster_id in enumerate(sent.cluster_ids)
+        for row, cluster_id in enumerate(message.cluster_ids)
     ]
 
 
-def _revision_id(generation: int, cluster: Description) -> bytes:
+def _make_revision_id(generation: int, cluster: PublishedCluster) -> bytes:
     named = struct.pack("<QIQ", generation, cluster.cluster_id, cluster.revision)
     return blake2b(named, digest_size=ID_BYTES).digest()

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.cli.printing import many, size
-from constellation.cli.tables import Column, Table, number, prose, words
+from constellation.cli.printing import format_size, pluralise
+from constellation.cli.tables import (
+    PrintedColumn,
+    PrintedTable,
+    number_column,
+    prose_column,
+    text_column,
+)
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import patterns_pb2
 
@@ -18,112 +24,119 @@ if TYPE_CHECKING:
 
     from constellation.v1 import aggregates_pb2
 
-_TRENDS: Final = 10
-_OUTCOMES: Final = {
-    pb.SHARD_OUTCOME_HEARD: "[green]heard[/]",
-    pb.SHARD_OUTCOME_AGED: "[yellow]away, aged[/]",
+_MAX_TRENDS: Final = 10
+_OUTCOME_LABELS: Final = {
+    pb.SHARD_OUTCOME_FRESH: "[green]heard[/]",
+    pb.SHARD_OUTCOME_STALE: "[yellow]away, aged[/]",
     pb.SHARD_OUTCOME_MISSING: "[red]missing[/]",
-    pb.SHARD_OUTCOME_REFUSED: "[red]refused[/]",
+    pb.SHARD_OUTCOME_REJECTED: "[red]refused[/]",
 }
-_STATES: Final[dict[int, str]] = {
+_STATE_LABELS: Final[dict[int, str]] = {
     pb.ROUND_STATE_PULLING: "not finished",
     pb.ROUND_STATE_PUBLISHING: "being published",
     pb.ROUND_STATE_PUBLISHED: "published",
     pb.ROUND_STATE_NO_QUORUM: "not published: too few shards were heard",
 }
-_ARROWS: Final = {
+_DIRECTION_LABELS: Final = {
     patterns_pb2.TREND_DIRECTION_RISING: "rising",
     patterns_pb2.TREND_DIRECTION_PEAKING: "peaking",
     patterns_pb2.TREND_DIRECTION_FALLING: "falling",
 }
 
 
-def print_round(console: Console, told: pb.Round) -> None:
+def print_round(console: Console, report: pb.Round) -> None:
     """Print what became of a round."""
-    closed = datetime.fromtimestamp(told.closed_at.ToNanoseconds() / 1e9, UTC)
+    closed = datetime.fromtimestamp(report.closed_at.ToNanoseconds() / 1e9, UTC)
     console.print(
-        f"[bold]Round {told.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: {state_word(told.state)}"
+        f"[bold]Round {report.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: {format_state(report.state)}"
     )
-    facts = Table([Column(""), prose("")])
-    facts.add("  coverage", coverage_line(told))
-    facts.add("  result", _result_line(told))
-    facts.add(
+    table = PrintedTable([PrintedColumn(""), prose_column("")])
+    table.add_row("  coverage", format_coverage(report))
+    table.add_row("  result", _format_result(report))
+    table.add_row(
         "  took",
-        f"{seconds(told.pull_time):.2f} s to pull, {seconds(told.merge_time):.2f} s to merge, "
-        f"{seconds(told.publish_time):.2f} s to publish",
+        f"{to_seconds(report.pull_time):.2f} s to pull, {to_seconds(report.merge_time):.2f} s to merge, "
+        f"{to_seconds(report.publish_time):.2f} s to publish",
     )
-    facts.print(console)
-    _shards(told).print(console)
-    _strongest(told).print(console)
+    table.print(console)
+    _make_shard_table(report).print(console)
+    _make_trend_table(report).print(console)
 
 
-def _result_line(told: pb.Round) -> str:
-    clusters, anchors = many(told.cluster_count, "cluster"), many(told.anchor_count, "anchor")
+def _format_result(report: pb.Round) -> str:
+    clusters, anchors = (
+        pluralise(report.cluster_count, "cluster"),
+        pluralise(report.anchor_count, "anchor"),
+    )
     return (
-        f"{clusters} of {anchors} (codebook {told.codebook_version}), "
-        f"{many(told.trend_count, 'trend')}, {size(told.result_bytes)}"
+        f"{clusters} of {anchors} (codebook {report.codebook_version}), "
+        f"{pluralise(report.trend_count, 'trend')}, {format_size(report.result_bytes)}"
     )
 
 
-def coverage_line(told: pb.Round) -> str:
+def format_coverage(report: pb.Round) -> str:
     """Return whom a round speaks for, in words."""
-    coverage = told.coverage
-    aged = f", {coverage.shards_aged} more by an earlier aggregate" if coverage.shards_aged else ""
+    coverage = report.coverage
+    aged = (
+        f", {coverage.shards_stale} more by an earlier aggregate" if coverage.shards_stale else ""
+    )
     return (
-        f"{coverage.shards_heard} of {coverage.shards_known} shards heard{aged}; "
-        f"{coverage.devices_heard:,} of {coverage.devices_known:,} devices "
-        f"({coverage_share(coverage):.0%})"
+        f"{coverage.shards_fresh} of {coverage.shards_total} shards heard{aged}; "
+        f"{coverage.devices_fresh:,} of {coverage.devices_total:,} devices "
+        f"({compute_coverage(coverage):.0%})"
     )
 
 
-def coverage_share(coverage: aggregates_pb2.Coverage) -> float:
+def compute_coverage(coverage: aggregates_pb2.Coverage) -> float:
     """Return the share of the known devices that a round heard."""
-    return coverage.devices_heard / coverage.devices_known if coverage.devices_known else 0.0
+    return coverage.devices_fresh / coverage.devices_total if coverage.devices_total else 0.0
 
 
-def state_word(state: int) -> str:
+def format_state(state: int) -> str:
     """Return how far a round is, in words."""
-    return _STATES.get(state, "unknown")
+    return _STATE_LABELS.get(state, "unknown")
 
 
-def seconds(duration: Duration) -> float:
+def to_seconds(duration: Duration) -> float:
     return duration.ToNanoseconds() / 1e9
 
 
-def _shards(told: pb.Round) -> Table:
-    table = Table(
+def _make_shard_table(report: pb.Round) -> PrintedTable:
+    table = PrintedTable(
         [
-            number("  shard"),
-            words("address"),
-            Column("outcome"),
-            number("devices"),
-            number("pulled", is_spare=True),
-            number("age", is_spare=True),
-            words("published"),
+            number_column("  shard"),
+            text_column("address"),
+            PrintedColumn("outcome"),
+            number_column("devices"),
+            number_column("pulled", is_optional=True),
+            number_column("age", is_optional=True),
+            text_column("published"),
         ]
     )
-    for shard in told.shards:
+    for shard in report.shards:
         problem = shard.problem or shard.publish_problem
-        table.add(
+        table.add_row(
             ", ".join(str(version.shard_id) for version in shard.versions) or "?",
             escape(shard.address),
-            _OUTCOMES.get(shard.outcome, "unknown"),
+            _OUTCOME_LABELS.get(shard.outcome, "unknown"),
             f"{shard.devices:,}",
-            f"{shard.pulled_bytes / 1e3:,.0f} kB, {seconds(shard.pull_time):.2f} s",
-            f"{seconds(shard.age):.0f} s",
+            f"{shard.pulled_bytes / 1e3:,.0f} kB, {to_seconds(shard.pull_time):.2f} s",
+            f"{to_seconds(shard.age):.0f} s",
             ("yes" if shard.published else "[yellow]later[/]")
             + (f"  [dim]{escape(problem)}[/]" if problem else ""),
         )
     return table
 
 
-def _strongest(told: pb.Round) -> Table:
-    table = Table([number("  score"), words("trend"), Column(""), words("where")])
-    for trend in told.trends[:_TRENDS]:
-        table.add(
+def _make_trend_table(report: pb.Round) -> PrintedTable:
+    table = PrintedTable(
+        [number_column("  score"), text_column("trend"), PrintedColumn(""), text_column("where")]
+    )
+    for trend in report.trends[:_MAX_TRENDS]:
+        table.add_row(
             f"{trend.score:.1f}",
             escape(f"genre {trend.genre}" if trend.genre else trend.content_id),
-            _ARROWS.get(trend.direction, ""),
+            _DIRECTION_LABELS.get(trend.direction, ""),
             escape(trend.region),
         )
     return table

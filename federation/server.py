@@ -14,14 +14,14 @@ import structlog
 from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
 from constellation.storage.postgres.dialect import DIALECTS
-from constellation.telemetry.call_metrics import call_histograms, call_metrics
-from constellation.telemetry.logs import log_level, set_log_level
-from constellation.telemetry.metrics import metrics_served
-from constellation.telemetry.traces import traces_exported
-from constellation.transport.calls.counters import Calls
+from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
+from constellation.telemetry.logs import get_log_level, set_log_level
+from constellation.telemetry.metrics import serve_metrics
+from constellation.telemetry.traces import export_traces
+from constellation.transport.calls.counters import CallStats
 from constellation.transport.codec.aggregates import MAX_CANDIDATES
 from constellation.transport.health.service import Health
-from constellation.transport.listener import STANDARD, Front, Ports, listening
+from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
 from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
@@ -32,12 +32,16 @@ from constellation.v1 import (
 )
 from federation.journal.open import open_journal
 from federation.merge.codebook import ClusterRules
-from federation.merge.published_clusters import Gates
+from federation.merge.published_clusters import PublishRules
 from federation.merge.result import RoundRules
 from federation.merge.trends import TrendRules
-from federation.metrics import federation_histograms, federation_metrics, health_metric
-from federation.rounds import Pace, Rounds
-from federation.service import AggregateServicer, FederationServicer
+from federation.metrics import (
+    make_federation_histograms,
+    make_federation_metrics,
+    make_health_metric,
+)
+from federation.rounds import RoundPolicy, Rounds
+from federation.service import FederationServicer, RelayServicer
 from federation.shards.client import ShardClient
 from federation.shards.fleet import Fleet
 from federation.shards.publisher import Publisher
@@ -45,7 +49,7 @@ from federation.shards.publisher import Publisher
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from constellation.transport.listener import LateServices
+    from constellation.transport.listener import DeferredServices
     from federation.config import FederationConfig
 
 log = structlog.get_logger(__name__)
@@ -55,8 +59,8 @@ SERVICES: Final = (
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
 )
 _MAX_CALLS: Final = 256
-_LATE_INTERVALS: Final = 2.5
-_ANCHORS: Final = 4096
+_OVERDUE_INTERVALS: Final = 2.5
+_MAX_ANCHORS: Final = 4096
 """Clusters of which a global is about 8 MiB; a shard takes 16."""
 
 
@@ -74,21 +78,24 @@ class RunningFederation:
         return self.ports.grpc
 
 
-def require_sound(config: FederationConfig) -> None:
+def check_config(config: FederationConfig) -> None:
     """Raise ConfigError for settings that no round could go by."""
     problems = []
     if not config.shard_addrs and not config.relay_addrs:
         problems.append("SHARD_ADDRS or RELAY_ADDRS is required")
     if both := sorted(set(config.shard_addrs) & set(config.relay_addrs)):
         problems.append(f"SHARD_ADDRS and RELAY_ADDRS both name {', '.join(both)}")
-    for name, most in (("candidates_per_shard", MAX_CANDIDATES), ("patterns_per_shard", _ANCHORS)):
+    for name, most in (
+        ("candidates_per_shard", MAX_CANDIDATES),
+        ("patterns_per_shard", _MAX_ANCHORS),
+    ):
         if (value := getattr(config, name)) > most:
             problems.append(f"{name.upper()}: must be at most {most}, got {value}")
     if problems:
         raise ConfigError("; ".join(problems))
 
 
-def rules_of(config: FederationConfig) -> RoundRules:
+def to_round_rules(config: FederationConfig) -> RoundRules:
     """Return the settings that decide what a round makes of what it heard."""
     return RoundRules(
         clusters=ClusterRules(
@@ -96,7 +103,7 @@ def rules_of(config: FederationConfig) -> RoundRules:
             min_devices=config.candidate_devices,
             min_shards=config.min_shards,
         ),
-        gates=Gates(
+        publishing=PublishRules(
             config.min_quality_threshold,
             config.global_k_anonymity,
             config.min_shards,
@@ -110,32 +117,32 @@ def rules_of(config: FederationConfig) -> RoundRules:
             min_shards=config.min_shards,
         ),
         reanchor_hours=config.reanchor_hours,
-        robust=config.robust_merge == "geometric_median",
+        is_robust=config.robust_merge == "geometric_median",
     )
 
 
-def pace_of(config: FederationConfig) -> Pace:
+def to_round_policy(config: FederationConfig) -> RoundPolicy:
     """Return the settings that decide when rounds happen, and what they wait for."""
-    return Pace(
+    return RoundPolicy(
         interval_seconds=config.federation_interval_secs,
         pull_timeout_seconds=config.pull_timeout_seconds,
         max_age_seconds=config.max_age_seconds,
         min_shards=config.min_shards,
         min_coverage=config.min_coverage,
         max_candidates=config.candidates_per_shard,
-        relay=config.relay,
+        is_relay=config.relay,
     )
 
 
-def exported(config: FederationConfig) -> AbstractAsyncContextManager[None]:
+def export_federation_traces(config: FederationConfig) -> AbstractAsyncContextManager[None]:
     """Export this process's spans until the block is left, where to is told by the environment."""
-    return traces_exported("constellation-federation", {"constellation.region": config.region})
+    return export_traces("constellation-federation", {"constellation.region": config.region})
 
 
 @asynccontextmanager
 async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, Publisher]]:
     """Open the journal, and clients to every shard; nothing is asked of them yet."""
-    require_sound(config)
+    check_config(config)
     limit_blas_threads()
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
@@ -147,7 +154,9 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
             for address in addresses
         ]
         publisher = Publisher(clients, config.publish_timeout_seconds)
-        rounds = Rounds(Fleet(clients), journal, publisher, rules_of(config), pace_of(config))
+        rounds = Rounds(
+            Fleet(clients), journal, publisher, to_round_rules(config), to_round_policy(config)
+        )
         yield rounds, publisher
 
 
@@ -157,27 +166,29 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
 
     Its ports are open from the start; what it serves is, once its journal is open.
     """
-    require_sound(config)
-    health, calls = Health((*SERVICES, *STANDARD)), Calls()
+    check_config(config)
+    health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(exported(config))
-        metrics = stack.enter_context(metrics_served(config.metrics_addr))
+        await stack.enter_async_context(export_federation_traces(config))
+        metrics = stack.enter_context(serve_metrics(config.metrics_addr))
         metrics.add(
-            [health_metric(lambda: not health.reason), *call_metrics(calls)],
-            call_histograms(calls),
+            [make_health_metric(lambda: not health.reason), *make_call_metrics(calls)],
+            make_call_histograms(calls),
         )
-        process = ProcessServicer(log_level, set_log_level)
+        process = ProcessServicer(get_log_level, set_log_level)
         listener = await stack.enter_async_context(
-            listening(_front(config), health, process, calls)
+            open_listener(_to_listener_config(config), health, process, calls)
         )
         rounds, publisher = await stack.enter_async_context(open_rounds(config))
         metrics.add(
-            federation_metrics(rounds, publisher, config.federation_interval_secs),
-            federation_histograms(rounds),
+            make_federation_metrics(rounds, publisher, config.federation_interval_secs),
+            make_federation_histograms(rounds),
         )
-        health.parts = partial(_parts, health, rounds, config.federation_interval_secs)
+        health.read_components = partial(
+            _report_components, health, rounds, config.federation_interval_secs
+        )
         _add_services(listener.services, rounds)
-        health.not_ready("waiting to become the active federation")
+        health.mark_not_ready("waiting to become the active federation")
         ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         log.info(
@@ -187,19 +198,19 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             metrics_port=ports.metrics,
             addresses=len(rounds.fleet.clients),
         )
-        active = _be_active(config, rounds, publisher, health)
-        working = tasks.create_task(active, name="active")
+        active = _run_active(config, rounds, publisher, health)
+        active_task = tasks.create_task(active, name="active")
         try:
             yield RunningFederation(ports, rounds, publisher, health)
         finally:
-            health.not_ready("stopping")
-            working.cancel()
+            health.mark_not_ready("stopping")
+            active_task.cancel()
             await listener.server.stop(grace=1.0)
     log.info("federation_stopped")
 
 
-def _front(config: FederationConfig) -> Front:
-    return Front(
+def _to_listener_config(config: FederationConfig) -> ListenerConfig:
+    return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
         services=SERVICES,
@@ -207,61 +218,69 @@ def _front(config: FederationConfig) -> Front:
     )
 
 
-async def _be_active(
+async def _run_active(
     config: FederationConfig, rounds: Rounds, publisher: Publisher, health: Health
 ) -> None:
     """Wait to become the active federation; then run rounds until cancelled."""
     await rounds.resume()
-    health.ready()
+    health.mark_ready()
     log.info("federation_active")
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(rounds.hold_forever(), name="hold")
+        tasks.create_task(rounds.stay_active_forever(), name="hold")
         tasks.create_task(publisher.catch_up_forever(config.catch_up_seconds), name="catch_up")
         if config.federation_interval_secs and not config.relay:
             tasks.create_task(rounds.run_forever(), name="rounds")
 
 
-def _add_services(services: LateServices, rounds: Rounds) -> None:
+def _add_services(services: DeferredServices, rounds: Rounds) -> None:
     server: Any = services  # as far as the generated functions go
     federation_pb2_grpc.add_FederationServiceServicer_to_server(FederationServicer(rounds), server)
-    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateServicer(rounds), server)
+    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(RelayServicer(rounds), server)
 
 
-def _parts(
+def _report_components(
     health: Health, rounds: Rounds, interval_seconds: float
 ) -> list[health_pb2.ComponentHealth]:
     """Return how each part of a federation is, with the figures that say so."""
-    return [_shards(rounds), _round(rounds, interval_seconds), health.traffic("taken")]
+    return [
+        _report_shards(rounds),
+        _report_round(rounds, interval_seconds),
+        health.describe_traffic("taken"),
+    ]
 
 
-def _shards(rounds: Rounds) -> health_pb2.ComponentHealth:
+def _report_shards(rounds: Rounds) -> health_pb2.ComponentHealth:
     known, addresses = len(rounds.fleet.aggregates), len(rounds.fleet.clients)
-    heard = rounds.counts.coverage
-    few = heard is not None and heard < rounds.pace.min_coverage
-    last = "no round since the start" if heard is None else f"the last round heard {heard:.0%}"
+    coverage = rounds.stats.coverage
+    is_low = coverage is not None and coverage < rounds.policy.min_coverage
+    last = (
+        "no round since the start" if coverage is None else f"the last round heard {coverage:.0%}"
+    )
     return health_pb2.ComponentHealth(
         name="shards",
-        status=health_pb2.HEALTH_STATUS_DEGRADED if few else health_pb2.HEALTH_STATUS_HEALTHY,
+        status=health_pb2.HEALTH_STATUS_DEGRADED if is_low else health_pb2.HEALTH_STATUS_HEALTHY,
         message=f"{known} known behind {addresses} addresses, {last}",
     )
 
 
-def _round(rounds: Rounds, interval_seconds: float) -> health_pb2.ComponentHealth:
+def _report_round(rounds: Rounds, interval_seconds: float) -> health_pb2.ComponentHealth:
     """Tell how old the last round is: more than two and a half intervals, and one is missing.
 
     Until a federation is the active one, another runs the rounds, and none of them is missing here.
     """
-    published_at = rounds.counts.published_at
+    published_at = rounds.stats.published_at
     age = 0.0 if published_at is None else time.time() - published_at
-    late = interval_seconds > 0 and age > _LATE_INTERVALS * interval_seconds
+    is_overdue = interval_seconds > 0 and age > _OVERDUE_INTERVALS * interval_seconds
     if published_at is None:
         message = "none is run here: another federation is the active one"
-    elif rounds.last is None:
+    elif rounds.last_global is None:
         message = f"none was published in the {age:.0f} seconds of being the active federation"
     else:
-        message = f"round {rounds.last.round_id} was published {age:.0f} seconds ago"
+        message = f"round {rounds.last_global.round_id} was published {age:.0f} seconds ago"
     return health_pb2.ComponentHealth(
         name="round",
-        status=health_pb2.HEALTH_STATUS_DEGRADED if late else health_pb2.HEALTH_STATUS_HEALTHY,
+        status=health_pb2.HEALTH_STATUS_DEGRADED
+        if is_overdue
+        else health_pb2.HEALTH_STATUS_HEALTHY,
         message=message,
     )

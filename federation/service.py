@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 from constellation.errors import ConfigError, InvalidInputError, NotFoundError
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
 from constellation.transport.codec.globals import to_published, to_stored_global
-from constellation.transport.codec.paging import to_place
+from constellation.transport.codec.paging import to_position
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
-from federation.shards.client import Wanted
-from federation.shards.relay import chunks_of
+from federation.shards.client import CandidateRequest
+from federation.shards.relay import to_chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from federation.rounds import Rounds
 
-_SHARE_OF_TIME: Final = 0.6
+_TIMEOUT_SHARE: Final = 0.6
 """Of what a federation above waits: it is to get an answer when a shard below gives none."""
 _PAGE_SIZE: Final = 20
 _MAX_PAGE_SIZE: Final = 100
@@ -34,7 +34,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         self._rounds = rounds
 
     async def GetRound(self, request: pb.GetRoundRequest, context: Any) -> pb.GetRoundResponse:
-        found = await self._rounds.get(_round_id(request.round_id))
+        found = await self._rounds.get_round(_check_round_id(request.round_id))
         if found is None:
             raise NotFoundError(
                 f"the journal has no round {request.round_id}"
@@ -47,8 +47,8 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         self, request: pb.ListRoundsRequest, context: Any
     ) -> pb.ListRoundsResponse:
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
-        before = to_place(request.page_token) or None
-        page = await self._rounds.page(before, size)
+        before = to_position(request.page_token) or None
+        page = await self._rounds.list_rounds(before, size)
         return pb.ListRoundsResponse(
             rounds=page, next_page_token=str(page[-1].round_id) if len(page) == size else ""
         )
@@ -58,7 +58,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         return pb.RunRoundResponse(round=await asyncio.shield(running))
 
 
-class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
+class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     """Relays: what the shards below have summed up goes up, the global from above goes down."""
 
     def __init__(self, rounds: Rounds) -> None:
@@ -70,24 +70,26 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         """Answer for every shard below, each by itself: so stacking changes no bit of a result."""
         rounds = self._rounds
         rounds.require_active()
-        if not rounds.pace.relay:
+        if not rounds.policy.is_relay:
             raise ConfigError("RELAY is 0: this federation runs its own rounds")
-        wanted = Wanted(*to_candidate_limits(request))
-        held = [to_aggregate_version(each) for each in request.held]
+        candidate_request = CandidateRequest(*to_candidate_limits(request))
+        held = [to_aggregate_version(each) for each in request.known_versions]
         bases = {(each.shard_id, each.epoch): each.version for each in held}
-        left = context.time_remaining()
-        heard = await rounds.sweep(wanted, None if left is None else left * _SHARE_OF_TIME)
+        remaining = context.time_remaining()
+        sweep = await rounds.sweep(
+            candidate_request, None if remaining is None else remaining * _TIMEOUT_SHARE
+        )
         fleet, now = rounds.fleet, time.time()
-        for aggregate in fleet.usable(now, rounds.pace.max_age_seconds):
-            base = bases.get((aggregate.of.shard_id, aggregate.of.epoch), 0)
-            fresh = aggregate.of.shard_id in heard.fresh
+        for aggregate in fleet.select_usable(now, rounds.policy.max_age_seconds):
+            base = bases.get((aggregate.version.shard_id, aggregate.version.epoch), 0)
+            fresh = aggregate.version.shard_id in sweep.fresh_shard_ids
             age = 0 if fresh else max(1, round(now - aggregate.heard_at))
-            chunks = chunks_of(
+            chunks = to_chunks(
                 aggregate,
                 base,
                 (fleet.contents, fleet.genres),
                 age,
-                heard.candidates.get(aggregate.of.shard_id),
+                sweep.candidates.get(aggregate.version.shard_id),
             )
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 yield chunk
@@ -97,16 +99,16 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     ) -> aggregates.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
         to_published(stored)  # what a shard would refuse is not taken in
-        relaying = asyncio.create_task(self._rounds.relay(stored), name="relay")
+        relaying = asyncio.create_task(self._rounds.relay_global(stored), name="relay")
         applied = await asyncio.shield(relaying)
-        held = self._rounds.last
+        held = self._rounds.last_global
         assert held is not None
         return aggregates.PublishGlobalResponse(
             generation=held.generation, round_id=held.round_id, applied=applied
         )
 
 
-def _round_id(round_id: int) -> int:
+def _check_round_id(round_id: int) -> int:
     if round_id >= 2**63:
         raise InvalidInputError("round_id", f"must be below 2**63, got {round_id}")
     return round_id

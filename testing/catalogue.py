@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from constellation.encoding import Codes, Embeddings, unit
+from constellation.encoding import Codes, Embeddings, normalise_codes
 from testing.films import Film, load_films
 
 EMBEDDINGS_FILE = Path(__file__).with_name("films-minilm-int8.npz")
@@ -35,7 +35,7 @@ def load_catalogue() -> FilmCatalogue:
         content_ids, codes = file["content_ids"], file["codes"]
     if content_ids.tolist() != [film.content_id.encode() for film in films]:
         raise ValueError(f"{EMBEDDINGS_FILE.name} is of other films: run `make embeddings`")
-    embeddings = unit(codes)
+    embeddings = normalise_codes(codes)
     codes.flags.writeable = False
     embeddings.flags.writeable = False
     return FilmCatalogue(films, codes, embeddings)

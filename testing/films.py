@@ -29,7 +29,7 @@ class Film:
 
 def load_films() -> list[Film]:
     """Return every film that has genres, ordered by content id."""
-    database = package_file("bokeh_sampledata", "_data/movies.db")
+    database = find_package_file("bokeh_sampledata", "_data/movies.db")
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute(FILMS_SQL).fetchall()
     return [
@@ -38,18 +38,18 @@ def load_films() -> list[Film]:
             title=title,
             year=year,
             genres=tuple(genres.split(", ")),
-            text=_text(title, year, genres, director),
+            text=_describe_film(title, year, genres, director),
         )
         for _, imdb_id, title, year, genres, director in rows
     ]
 
 
-def _text(title: str, year: int, genres: str, director: str | None) -> str:
+def _describe_film(title: str, year: int, genres: str, director: str | None) -> str:
     text = f"{title} ({year}). Genres: {genres}."
     return f"{text} Director: {director}." if director else text
 
 
-def package_file(package: str, path: str) -> Path:
+def find_package_file(package: str, path: str) -> Path:
     """Return the path of a file inside an installed package, without importing the package.
 
     Raises ModuleNotFoundError when the package is missing, FileNotFoundError when the file is.

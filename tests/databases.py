@@ -42,7 +42,7 @@ class Databases:
                 databases.drop(databases._template)
             return
         with PostgresServer.open() as server:
-            yield cls(server.url())
+            yield cls(server.make_url())
 
     def url(self, name: str) -> str:
         return make_conninfo(self._admin_url, dbname=name)
@@ -50,14 +50,14 @@ class Databases:
     def create(self, template: str | None = None) -> str:
         """Create a database with the schema, or like another one; return its name."""
         name = f"test_{uuid.uuid4().hex}"
-        self._run("CREATE DATABASE {} TEMPLATE {}", name, template or self._template)
+        self._execute("CREATE DATABASE {} TEMPLATE {}", name, template or self._template)
         return name
 
     def drop(self, name: str) -> None:
-        self._run("DROP DATABASE {} WITH (FORCE)", name)
+        self._execute("DROP DATABASE {} WITH (FORCE)", name)
 
     @contextmanager
-    def one(self, *, template: str | None = None) -> Iterator[str]:
+    def open_database(self, *, template: str | None = None) -> Iterator[str]:
         """Return the connection string of a database that is dropped after the block."""
         name = self.create(template)
         try:
@@ -65,6 +65,6 @@ class Databases:
         finally:
             self.drop(name)
 
-    def _run(self, statement: str, *names: str) -> None:
+    def _execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self._admin_url, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pattern:
+class PatternSpec:
     """One pattern of a device."""
 
     number: int
@@ -41,7 +41,9 @@ def embedding(direction: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32
     return unit
 
 
-def columns(patterns: Sequence[Pattern], encoding: Encoding = Encoding.INT8) -> PatternColumns:
+def make_columns(
+    patterns: Sequence[PatternSpec], encoding: Encoding = Encoding.INT8
+) -> PatternColumns:
     genres = sorted({genre for pattern in patterns for genre in pattern.genres})
     contents = sorted({content for pattern in patterns for content in pattern.contents})
     count = len(patterns)
@@ -65,10 +67,10 @@ def columns(patterns: Sequence[Pattern], encoding: Encoding = Encoding.INT8) -> 
     )
 
 
-def delta(  # noqa: PLR0913 - a delta has as many parts
+def make_delta(  # noqa: PLR0913 - a delta has as many parts
     device: int,
     seq: int,
-    upserts: Sequence[Pattern] = (),
+    upserts: Sequence[PatternSpec] = (),
     removed: Sequence[int] = (),
     *,
     incarnation: int = 1,
@@ -79,9 +81,9 @@ def delta(  # noqa: PLR0913 - a delta has as many parts
         device_id=device_id(device),
         incarnation=incarnation,
         seq=seq,
-        upserts=columns(upserts) if upserts else None,
-        removed_ids=b"".join(Pattern(number).pattern_id for number in removed),
+        upserts=make_columns(upserts) if upserts else None,
+        removed_ids=b"".join(PatternSpec(number).pattern_id for number in removed),
         signal_contents=[content for content, _ in signals],
         signal_hours=[hour for _, hour in signals],
-        snapshot=snapshot,
+        is_snapshot=snapshot,
     )

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEADLINE_SECONDS: Final = 15.0
-_AGAIN_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 
 
-async def eventually(holds: Callable[[], Awaitable[object]]) -> None:
+async def wait_until(condition: Callable[[], Awaitable[object]]) -> None:
     """Return once it holds."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await holds():  # noqa: ASYNC110 - nobody here could set an event
-            await asyncio.sleep(_AGAIN_SECONDS)
+        while not await condition():  # noqa: ASYNC110 - nobody here could set an event
+            await asyncio.sleep(_POLL_SECONDS)
 
 
-async def once_ready(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_until_ready(call: Callable[[], Awaitable[T]]) -> T:
     """Return what a call returns once it no longer raises NotReadyError."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             try:
                 return await call()
             except NotReadyError:
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)

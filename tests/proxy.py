@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 class LostCommit:
     """A transaction of PostgreSQL whose COMMIT, or its answer, gets lost."""
 
-    holding: bytes
+    marker: bytes
     """Text in one of its requests, which no other transaction has."""
-    answered: bool
+    is_executed: bool
     """The server does it, and nobody hears; else it never gets there."""
-    armed: bool = False
+    is_armed: bool = False
 
 
 class Proxy:
@@ -29,16 +29,16 @@ class Proxy:
         self._host = host
         self._target_port = port
         self._streams: set[asyncio.StreamWriter] = set()
-        self._answering = asyncio.Event()
-        self._answering.set()
+        self._answers_enabled = asyncio.Event()
+        self._answers_enabled.set()
         self.port = 0
-        self.cut_requests: Callable[[bytes], bool] = lambda _: False
+        self.should_cut_request: Callable[[bytes], bool] = lambda _: False
         """Loses the connection instead of handing on a request of which this is true."""
-        self.cut_answers: Callable[[bytes], bool] = lambda _: False
+        self.should_cut_answer: Callable[[bytes], bool] = lambda _: False
         """The same for answers: the server has done it, and nobody hears."""
         self.lost_commit: LostCommit | None = None
         """Happens once, then is None."""
-        self.cuts = 0
+        self.cut_count = 0
 
     @classmethod
     @asynccontextmanager
@@ -51,27 +51,27 @@ class Proxy:
         finally:
             proxy.resume()
             server.close()
-            proxy.cut()
+            proxy.cut_connections()
 
-    def cut(self) -> None:
+    def cut_connections(self) -> None:
         """Lose every connection."""
         for stream in list(self._streams):
             stream.transport.abort()
 
     def pause(self) -> None:
         """Hand on no more answers, as a server that hangs."""
-        self._answering.clear()
+        self._answers_enabled.clear()
 
     def resume(self) -> None:
-        self._answering.set()
+        self._answers_enabled.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(self._host, self._target_port)
         self._streams |= {writer, far_writer}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(reader, far_writer, "cut_requests"))
-                both.create_task(self._forward(far_reader, writer, "cut_answers"))
+                both.create_task(self._forward(reader, far_writer, is_answer=False))
+                both.create_task(self._forward(far_reader, writer, is_answer=True))
         except* OSError:
             pass  # one side is gone, so the other goes, too
         finally:
@@ -80,25 +80,28 @@ class Proxy:
             far_writer.transport.abort()
 
     async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watch: str
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
     ) -> None:
         while data := await reader.read(65_536):
-            if watch == "cut_answers":
-                await self._answering.wait()
-            if getattr(self, watch)(data) or self._loses(data, watch == "cut_answers"):
-                self.cuts += 1
+            if is_answer:
+                await self._answers_enabled.wait()
+            should_cut = self.should_cut_answer if is_answer else self.should_cut_request
+            if should_cut(data) or self._is_lost(data, is_answer=is_answer):
+                self.cut_count += 1
                 break
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError
 
-    def _loses(self, data: bytes, is_answer: bool) -> bool:  # noqa: FBT001 - private
-        lost = self.lost_commit
-        if lost is None:
+    def _is_lost(self, data: bytes, *, is_answer: bool) -> bool:
+        lost_commit = self.lost_commit
+        if lost_commit is None:
             return False
         if not is_answer:
-            lost.armed |= lost.holding in data
-        if not (lost.armed and is_answer == lost.answered and b"COMMIT\0" in data):
+            lost_commit.is_armed |= lost_commit.marker in data
+        if not (
+            lost_commit.is_armed and is_answer == lost_commit.is_executed and b"COMMIT\0" in data
+        ):
             return False
         self.lost_commit = None
         return True

@@ -14,7 +14,7 @@ from grpc_status.rpc_status import aio as rpc_status
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
-from tests.deltas import Pattern, columns, device_id
+from tests.deltas import PatternSpec, device_id, make_columns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 10.0
 
 
-def hello(
+def make_hello(
     device: int = 0, *, incarnation: int = 1, last_acked_seq: int = 0, **more: Any
 ) -> pb.Hello:
     return pb.Hello(
@@ -33,10 +33,10 @@ def hello(
     )
 
 
-def to_message(
+def make_delta_message(
     seq: int,
-    upserts: Sequence[Pattern] = (),
-    removed: Sequence[int] = (),
+    upserts: Sequence[PatternSpec] = (),
+    removed_numbers: Sequence[int] = (),
     *,
     snapshot: bool = False,
     signals: Sequence[tuple[str, int]] = (),
@@ -45,7 +45,7 @@ def to_message(
     message = patterns.Delta(
         seq=seq,
         snapshot=snapshot,
-        removed_ids=b"".join(Pattern(number).pattern_id for number in removed),
+        removed_ids=b"".join(PatternSpec(number).pattern_id for number in removed_numbers),
         signals=patterns.SignalColumns(
             content_ids=[content for content, _ in signals], hours=[hour for _, hour in signals]
         ),
@@ -55,8 +55,8 @@ def to_message(
     return message
 
 
-def to_columns(upserts: Sequence[Pattern]) -> patterns.PatternColumns:
-    batch = columns(upserts)
+def to_columns(upserts: Sequence[PatternSpec]) -> patterns.PatternColumns:
+    batch = make_columns(upserts)
     return patterns.PatternColumns(
         ids=batch.ids,
         encoding=int(batch.encoding),  # type: ignore[arg-type]  # enums are ints
@@ -77,15 +77,15 @@ def to_columns(upserts: Sequence[Pattern]) -> patterns.PatternColumns:
     )
 
 
-class Stream:
+class SyncStream:
     """One Sync stream."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
-        self._leaves = False
+        self._has_sent_bye = False
 
     async def send(self, **frame: Any) -> None:
-        self._leaves |= "bye" in frame
+        self._has_sent_bye |= "bye" in frame
         await self.call.write(pb.SyncRequest(**frame))
 
     async def receive(self) -> pb.SyncResponse | None:
@@ -99,7 +99,7 @@ class Stream:
         while (frame := await self.receive()) is not None:
             if frame.WhichOneof("frame") == kind:
                 return getattr(frame, kind)
-            if frame.HasField("global_update") and not self._leaves:  # nothing follows a Bye
+            if frame.HasField("global_update") and not self._has_sent_bye:  # nothing follows a Bye
                 await self.acknowledge(frame.global_update)
         raise AssertionError(f"the stream ended without {kind}: {await self.call.code()}")
 
@@ -116,17 +116,17 @@ class Stream:
         await self.send(global_ack=pb.GlobalAck(nonce=update.nonce, version=update.version))
 
     async def open(self, device: int = 0, **more: Any) -> pb.Welcome:
-        await self.send(hello=hello(device, **more))
+        await self.send(hello=make_hello(device, **more))
         welcome: pb.Welcome = await self.expect("welcome")
         return welcome
 
     async def push(self, seq: int, *args: Any, **more: Any) -> patterns.DeltaAck:
         """Send a delta and return the ack that covers it."""
-        await self.send(delta=to_message(seq, *args, **more))
+        await self.send(delta=make_delta_message(seq, *args, **more))
         ack: patterns.DeltaAck = await self.expect("delta_ack")
         return ack
 
-    async def status(self) -> grpc.StatusCode:
+    async def wait_for_status(self) -> grpc.StatusCode:
         """Read to the end and return how the stream ended."""
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await self.receive() is not None:
@@ -136,21 +136,21 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream(channel: grpc.aio.Channel) -> AsyncIterator[Stream]:
+async def open_stream(channel: grpc.aio.Channel) -> AsyncIterator[SyncStream]:
     call = sync_pb2_grpc.SyncServiceStub(channel).Sync()
     try:
-        yield Stream(call)
+        yield SyncStream(call)
     finally:
         call.cancel()
 
 
-async def reason_of(call: Any) -> str:
+async def read_error_reason(call: Any) -> str:
     """Return the reason in the ErrorInfo that a call ended with."""
     status = await rpc_status.from_call(call)
-    return reason_in(status)
+    return get_error_reason(status)
 
 
-def reason_in(status: Any) -> str:
+def get_error_reason(status: Any) -> str:
     infos = []
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios.processes import run
+from tests.scenarios.processes import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 async def test_help_names_the_commands_and_where_settings_are_listed() -> None:
-    finished = await run("--help")
+    finished = await run_command("--help")
 
     assert finished.status == 0
     assert "serve" in finished.out
@@ -24,7 +24,7 @@ async def test_help_names_the_commands_and_where_settings_are_listed() -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--fast")])
 async def test_a_wrong_command_line_is_asked_wrongly(arguments: tuple[str, ...]) -> None:
-    finished = await run(*arguments)
+    finished = await run_command(*arguments)
 
     assert finished.status == 2
     assert finished.err.startswith("usage: constellation")
@@ -35,7 +35,7 @@ async def test_a_data_directory_under_a_file_is_asked_wrongly(tmp_path: Path, co
     file = tmp_path / "file"
     file.write_text("not a directory")
 
-    finished = await run(command, data_dir=file / "shard", grpc_addr="127.0.0.1:0")
+    finished = await run_command(command, data_dir=file / "shard", grpc_addr="127.0.0.1:0")
 
     assert finished.status == 2
     assert "DATA_DIR" in finished.err
@@ -45,9 +45,9 @@ async def test_a_data_directory_under_a_file_is_asked_wrongly(tmp_path: Path, co
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 async def test_a_data_directory_that_cannot_be_written_is_asked_wrongly(tmp_path: Path) -> None:
-    unwritable = made_unwritable(tmp_path)
+    unwritable = make_unwritable(tmp_path)
 
-    finished = await run("serve", data_dir=unwritable / "shard", grpc_addr="127.0.0.1:0")
+    finished = await run_command("serve", data_dir=unwritable / "shard", grpc_addr="127.0.0.1:0")
 
     assert finished.status == 2
     assert "cannot be written (Permission denied)" in finished.err
@@ -59,7 +59,7 @@ async def test_missing_parents_of_the_data_directory_are_made_before_a_taken_por
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
 
-        finished = await run("serve", data_dir=tmp_path / "a" / "b", grpc_addr=address)
+        finished = await run_command("serve", data_dir=tmp_path / "a" / "b", grpc_addr=address)
 
     assert finished.status == 2
     assert f"GRPC_ADDR: cannot listen on {address}: the port is in use" in finished.err
@@ -68,24 +68,24 @@ async def test_missing_parents_of_the_data_directory_are_made_before_a_taken_por
 
 
 async def test_check_asks_for_a_data_directory() -> None:
-    finished = await run("check")
+    finished = await run_command("check")
 
     assert finished.status == 2
     assert "DATA_DIR or POSTGRES_URL is required" in finished.err
 
 
 async def test_check_makes_nothing_where_there_is_no_shard(tmp_path: Path) -> None:
-    finished = await run("check", data_dir=tmp_path)
+    finished = await run_command("check", data_dir=tmp_path)
 
     assert finished.status == 2
     assert f"DATA_DIR: there is no shard in {tmp_path}" in finished.err
-    assert names_in(tmp_path) == []
+    assert list_names(tmp_path) == []
 
 
-def made_unwritable(directory: Path) -> Path:
+def make_unwritable(directory: Path) -> Path:
     directory.chmod(0o500)
     return directory
 
 
-def names_in(directory: Path) -> list[str]:
+def list_names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from constellation.config import Floor, ShardConfig, load
+from constellation.config import NonNegative, ShardConfig, load_config
 from constellation.errors import ConfigError
 from federation.config import FederationConfig
-from tests.scenarios.processes import run
+from tests.scenarios.processes import run_command
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 
-WRONG = {
+INVALID_VALUES = {
     "GRPC_ADDR": ("nowhere", "must be host:port with a port from 0 to 65535, got 'nowhere'"),
     "DRAIN_SECONDS": ("-1", "must be seconds from 0 on, got -1"),
     "HEARTBEAT_SECONDS": ("0", "must be more than 0 seconds, got 0"),
@@ -28,19 +28,21 @@ WRONG = {
 
 
 async def test_all_wrong_variables_are_reported_together(tmp_path: Path) -> None:
-    wrong = {name.lower(): value for name, (value, _) in WRONG.items()}
+    wrong = {name.lower(): value for name, (value, _) in INVALID_VALUES.items()}
 
-    finished = await run("serve", data_dir=tmp_path / "shard", **wrong)
+    finished = await run_command("serve", data_dir=tmp_path / "shard", **wrong)
 
     assert finished.status == 2
-    for name, (_, problem) in WRONG.items():
+    for name, (_, problem) in INVALID_VALUES.items():
         assert f"{name}: {problem}" in finished.err
     assert "Traceback" not in finished.err
     assert not (tmp_path / "shard").exists()
 
 
 async def test_a_shard_that_its_own_map_lacks_does_not_start() -> None:
-    finished = await run("serve", shard_id=7, shard_map="0=a:1,1=b:2", grpc_addr="127.0.0.1:0")
+    finished = await run_command(
+        "serve", shard_id=7, shard_map="0=a:1,1=b:2", grpc_addr="127.0.0.1:0"
+    )
 
     assert finished.status == 2
     assert "SHARD_ID is 7, but SHARD_MAP has only [0, 1]" in finished.err
@@ -49,13 +51,13 @@ async def test_a_shard_that_its_own_map_lacks_does_not_start() -> None:
 def test_an_empty_variable_is_an_unset_one() -> None:
     empty = {setting.name.upper(): "" for setting in fields(ShardConfig)}
 
-    assert load(ShardConfig, empty) == ShardConfig()
+    assert load_config(ShardConfig, empty) == ShardConfig()
 
 
 def test_a_variable_of_the_same_name_sets_each_field() -> None:
     env = {"MAX_STREAMS": "7", "REGION": "north", "SHARD_MAP": "0=a:1,1=b:2", "LOG_LEVEL": "Debug"}
 
-    config = load(ShardConfig, env)
+    config = load_config(ShardConfig, env)
 
     assert (config.max_streams, config.region, config.log_level) == (7, "north", "debug")
     assert config.shard_map == {0: "a:1", 1: "b:2"}
@@ -64,7 +66,7 @@ def test_a_variable_of_the_same_name_sets_each_field() -> None:
 @pytest.mark.parametrize("text", ["0", "0=", "x=a:1", "0=a:1,0=b:2"])
 def test_a_malformed_shard_map_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="SHARD_MAP: "):
-        load(ShardConfig, {"SHARD_MAP": text})
+        load_config(ShardConfig, {"SHARD_MAP": text})
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -72,7 +74,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
     of_a_federation = FederationConfig()
     assert rows == [
-        (setting.name.upper(), shown(getattr(defaults, setting.name)))
+        (setting.name.upper(), format_default(getattr(defaults, setting.name)))
         for defaults in (ShardConfig(), of_a_federation)
         for setting in fields(defaults)
     ]
@@ -81,14 +83,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
 @pytest.mark.parametrize("text", [",", "nowhere", "a:1,a:1", "a:1,b"])
 def test_malformed_addresses_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="SHARD_ADDRS"):
-        load(FederationConfig, {"SHARD_ADDRS": text})
+        load_config(FederationConfig, {"SHARD_ADDRS": text})
 
 
 def test_addresses_are_read_in_order() -> None:
-    config = load(FederationConfig, {"SHARD_ADDRS": " b:2, a:1 ", "TREND_SURPRISE": "0"})
+    config = load_config(FederationConfig, {"SHARD_ADDRS": " b:2, a:1 ", "TREND_SURPRISE": "0"})
 
     assert config.shard_addrs == ("b:2", "a:1")
-    assert config.trend_surprise == Floor(0)
+    assert config.trend_surprise == NonNegative(0)
 
 
 def test_every_default_but_the_unset_ones_can_be_written_out() -> None:
@@ -99,10 +101,10 @@ def test_every_default_but_the_unset_ones_can_be_written_out() -> None:
         if (value := getattr(defaults, setting.name))
     }
 
-    assert load(ShardConfig, env) == defaults
+    assert load_config(ShardConfig, env) == defaults
 
 
-def shown(default: object) -> str:
+def format_default(default: object) -> str:
     """Return a default as the table writes it."""
     if default in (None, {}, ()):
         return "unset"

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from constellation.placement import format_map, map_version, owner, owners, parse_map
+from constellation.placement import find_owner, find_owners, format_map, map_version, parse_map
 
 RANDOM = np.random.default_rng(1)
 DEVICES = [RANDOM.bytes(16) for _ in range(4000)]
@@ -13,7 +13,7 @@ SHARDS = {number: f"shard-{number}:50051" for number in range(8)}
 
 
 def test_devices_spread_evenly_over_shards() -> None:
-    counts = Counter(owner(device_id, SHARDS) for device_id in DEVICES)
+    counts = Counter(find_owner(device_id, SHARDS) for device_id in DEVICES)
 
     assert set(counts) == set(SHARDS)
     assert max(counts.values()) < 1.25 * len(DEVICES) / len(SHARDS)
@@ -22,34 +22,36 @@ def test_devices_spread_evenly_over_shards() -> None:
 def test_a_new_shard_takes_only_its_share() -> None:
     grown = {**SHARDS, 8: "shard-8:50051"}
 
-    moved = [each for each in DEVICES if owner(each, SHARDS) != owner(each, grown)]
+    moved = [each for each in DEVICES if find_owner(each, SHARDS) != find_owner(each, grown)]
 
-    assert all(owner(each, grown) == 8 for each in moved)
+    assert all(find_owner(each, grown) == 8 for each in moved)
     assert 0.7 < len(moved) / (len(DEVICES) / 9) < 1.3
 
 
 def test_a_lost_shard_moves_only_its_own_devices() -> None:
     shrunk = {number: address for number, address in SHARDS.items() if number != 3}
 
-    moved = [each for each in DEVICES if owner(each, SHARDS) != owner(each, shrunk)]
+    moved = [each for each in DEVICES if find_owner(each, SHARDS) != find_owner(each, shrunk)]
 
-    assert all(owner(each, SHARDS) == 3 for each in moved)
+    assert all(find_owner(each, SHARDS) == 3 for each in moved)
 
 
 def test_a_shard_keeps_its_devices_at_a_new_address() -> None:
     elsewhere = dict.fromkeys(SHARDS, "elsewhere:1")
 
-    assert [owner(each, SHARDS) for each in DEVICES] == [owner(each, elsewhere) for each in DEVICES]
+    assert [find_owner(each, SHARDS) for each in DEVICES] == [
+        find_owner(each, elsewhere) for each in DEVICES
+    ]
 
 
 def test_owners_are_the_same_in_every_version() -> None:
-    assert [owner(bytes([number] * 16), SHARDS) for number in range(6)] == [5, 3, 5, 3, 1, 7]
+    assert [find_owner(bytes([number] * 16), SHARDS) for number in range(6)] == [5, 3, 5, 3, 1, 7]
 
 
 def test_many_devices_have_the_owners_that_each_has_alone() -> None:
-    together = owners(b"".join(DEVICES), SHARDS)
+    together = find_owners(b"".join(DEVICES), SHARDS)
 
-    assert together.tolist() == [owner(each, SHARDS) for each in DEVICES]
+    assert together.tolist() == [find_owner(each, SHARDS) for each in DEVICES]
 
 
 def test_a_map_is_read_as_it_is_written() -> None:
@@ -76,6 +78,6 @@ def test_the_version_changes_with_the_map_and_not_with_its_order() -> None:
 
 def test_an_empty_map_and_a_short_device_id_are_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
-        owner(bytes(16), {})
+        find_owner(bytes(16), {})
     with pytest.raises(ValueError, match="16 bytes"):
-        owner(b"short", SHARDS)
+        find_owner(b"short", SHARDS)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.descriptor_pool import DescriptorPool
 
-_ABOUT: Final = """\
+_API_DESCRIPTION: Final = """\
 Health and operations over HTTP, generated from proto/constellation/v1. Everything else is gRPC.
 
 JSON is that of proto3, with the field names of the .proto files: 64-bit numbers are strings (a \
@@ -21,11 +21,11 @@ padding out), enums are names (a request may use numbers). Requests are read str
 unknown, given twice or null is refused. A body is UTF-8 and at most 1 MiB.
 
 HEAD is answered wherever GET is, OPTIONS everywhere. A path has no slash at its end."""
-_SEGMENT: Final = (
+_SEGMENT_NOTE: Final = (
     "One segment of the path, percent-encoded: a slash in it is sent as %2F. `.` and `..` cannot "
     "be named here, as clients and proxies take them out of a path."
 )
-_ERROR: Final[dict[str, Any]] = {
+_ERROR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "description": "An error, as AIP-193 says.",
     "required": ["error"],
@@ -79,7 +79,7 @@ _HEADERS: Final[dict[str, Any]] = {
 }
 
 
-def document(
+def build_document(
     routes: Sequence[dict[str, Any]], comments: Comments, pool: DescriptorPool, version: str
 ) -> dict[str, Any]:
     """Return the document of some routes."""
@@ -90,7 +90,7 @@ def document(
     )
     paths: dict[str, Any] = {}
     for route in sorted(routes, key=lambda each: (each["path"], each["verb"])):
-        operation = _operation(route, comments, schemas, pool)
+        operation = _build_operation(route, comments, schemas, pool)
         paths.setdefault(route["path"], {})[route["verb"].lower()] = operation
     services = sorted({route["service"] for route in routes})
     return {
@@ -98,65 +98,71 @@ def document(
         "info": {
             "title": "Constellation",
             "version": version,
-            "description": _ABOUT,
+            "description": _API_DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": _short(service), "description": comments.get(service, "")}
+            {"name": _to_short_name(service), "description": comments.get(service, "")}
             for service in services
         ],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted({"Error": _ERROR, **schemas.made}.items())),
-            "responses": {"Error": _json("An error.", _ERROR_REFERENCE) | {"headers": _HEADERS}},
+            "schemas": dict(sorted({"Error": _ERROR_SCHEMA, **schemas.components}.items())),
+            "responses": {
+                "Error": _build_json_content("An error.", _ERROR_REFERENCE) | {"headers": _HEADERS}
+            },
         },
     }
 
 
-def _operation(
+def _build_operation(
     route: dict[str, Any], comments: Comments, schemas: Schemas, pool: DescriptorPool
 ) -> dict[str, Any]:
     request = pool.FindMessageTypeByName(route["request"])
-    response = schemas.of_message(pool.FindMessageTypeByName(route["response"]), received=False)
+    response = schemas.refer_to_message(
+        pool.FindMessageTypeByName(route["response"]), received=False
+    )
     text = comments.get(f"{route['service']}.{route['method']}", "")
     operation: dict[str, Any] = {
-        "operationId": f"{_short(route['service'])}_{route['method']}",
-        "tags": [_short(route["service"])],
+        "operationId": f"{_to_short_name(route['service'])}_{route['method']}",
+        "tags": [_to_short_name(route["service"])],
         "summary": text.partition(". ")[0].removesuffix("."),
         "description": text,
         "parameters": [
-            _parameter(field, comments, schemas, in_path=field.name in route["parameters"])
+            _build_parameter(field, comments, schemas, in_path=field.name in route["parameters"])
             for field in request.fields
             if field.name in route["parameters"] or not route["has_body"]
         ],
         "responses": {
-            "200": _json("The answer.", response),
+            "200": _build_json_content("The answer.", response),
             "default": {"$ref": "#/components/responses/Error"},
         },
     }
     if route["has_body"]:
-        schema = schemas.of_message(request, received=True)
+        schema = schemas.refer_to_message(request, received=True)
         operation["requestBody"] = {
             "required": bool(request.fields),
             "content": {"application/json": {"schema": schema}},
         }
     if route["unavailable_when"]:
-        unavailable = _json("Send no traffic here.", {"anyOf": [response, _ERROR_REFERENCE]})
+        unavailable = _build_json_content(
+            "Send no traffic here.", {"anyOf": [response, _ERROR_REFERENCE]}
+        )
         operation["responses"]["503"] = unavailable | {
             "headers": {"Retry-After": _HEADERS["Retry-After"]}
         }
     return operation
 
 
-def _parameter(
+def _build_parameter(
     field: FieldDescriptor, comments: Comments, schemas: Schemas, *, in_path: bool
 ) -> dict[str, Any]:
     text = comments.get(field.full_name, "")
-    schema = schemas.of_parameter(field)
+    schema = schemas.build_parameter_schema(field)
     if in_path and schema.get("type") == "string" and "format" not in schema:
         schema |= {"minLength": 1}
-        text = f"{text} {_SEGMENT}"
+        text = f"{text} {_SEGMENT_NOTE}"
     return {
         "name": field.name,
         "in": "path" if in_path else "query",
@@ -166,9 +172,9 @@ def _parameter(
     }
 
 
-def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _build_json_content(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _short(service: str) -> str:
+def _to_short_name(service: str) -> str:
     return service.removeprefix(f"{PACKAGE}.")

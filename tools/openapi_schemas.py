@@ -21,7 +21,7 @@ _BASE64: Final = (
 )
 
 
-def _up_to(largest: int) -> str:
+def _build_range_pattern(largest: int) -> str:
     """Return a pattern of the numbers from 0 to the largest: a limit does not hold for a text."""
     digits = str(largest)
     shorter = f"[0-9]{{1,{len(digits) - 1}}}"
@@ -33,20 +33,22 @@ def _up_to(largest: int) -> str:
     return f"(?:{'|'.join([shorter, *smaller, digits])})"
 
 
-def _whole(name: str, smallest: int, largest: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _build_integer_schemas(
+    name: str, smallest: int, largest: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what holds for a whole number as such, and what for one that is a text."""
-    negative = f"|-{_up_to(-smallest)}" if smallest else ""
+    negative = f"|-{_build_range_pattern(-smallest)}" if smallest else ""
     return (
         {"format": name, "minimum": smallest, "maximum": largest},
-        {"format": name, "pattern": f"^(?:{_up_to(largest)}{negative})$"},
+        {"format": name, "pattern": f"^(?:{_build_range_pattern(largest)}{negative})$"},
     )
 
 
-_INT32, _INT32_TEXT = _whole("int32", -(2**31), 2**31 - 1)
-_UINT32, _UINT32_TEXT = _whole("uint32", 0, 2**32 - 1)
-_INT64, _INT64_TEXT = _whole("int64", -(2**63), 2**63 - 1)
-_UINT64, _UINT64_TEXT = _whole("uint64", 0, 2**64 - 1)
-_SENT: Final[dict[int, dict[str, Any]]] = {
+_INT32, _INT32_TEXT = _build_integer_schemas("int32", -(2**31), 2**31 - 1)
+_UINT32, _UINT32_TEXT = _build_integer_schemas("uint32", 0, 2**32 - 1)
+_INT64, _INT64_TEXT = _build_integer_schemas("int64", -(2**63), 2**63 - 1)
+_UINT64, _UINT64_TEXT = _build_integer_schemas("uint64", 0, 2**64 - 1)
+_RESPONSE_TYPES: Final[dict[int, dict[str, Any]]] = {
     _Type.TYPE_DOUBLE: {"type": "number", "format": "double"},
     _Type.TYPE_FLOAT: {"type": "number", "format": "float"},
     _Type.TYPE_INT32: {"type": "integer", **_INT32},
@@ -60,8 +62,10 @@ _SENT: Final[dict[int, dict[str, Any]]] = {
     _Type.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
 }
 _NUMBER_TEXT: Final = r"^(-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity)$"
-_PARAMETERS: Final = _SENT | {_Type.TYPE_BYTES: {"type": "string", "pattern": _BASE64}}
-_RECEIVED: Final = _PARAMETERS | {
+_PARAMETER_TYPES: Final = _RESPONSE_TYPES | {
+    _Type.TYPE_BYTES: {"type": "string", "pattern": _BASE64}
+}
+_REQUEST_TYPES: Final = _PARAMETER_TYPES | {
     _Type.TYPE_DOUBLE: {"type": ["number", "string"], "format": "double", "pattern": _NUMBER_TEXT},
     _Type.TYPE_FLOAT: {"type": ["number", "string"], "format": "float", "pattern": _NUMBER_TEXT},
     _Type.TYPE_INT32: {"type": ["integer", "string"], **_INT32, **_INT32_TEXT},
@@ -94,60 +98,63 @@ class Schemas:
         self, comments: Comments, *, received: Iterable[Descriptor], sent: Iterable[Descriptor]
     ) -> None:
         self._comments = comments
-        self._both_ways = _reached(received) & _reached(sent)
-        self.made: dict[str, Any] = {}
+        self._bidirectional = _collect_messages(received) & _collect_messages(sent)
+        self.components: dict[str, Any] = {}
 
-    def of_message(self, message: Descriptor, *, received: bool) -> dict[str, Any]:
+    def refer_to_message(self, message: Descriptor, *, received: bool) -> dict[str, Any]:
         """Return a reference to a message's schema, made when it is the first."""
-        both = message.full_name in self._both_ways
+        both = message.full_name in self._bidirectional
         name = f"{message.name}Input" if received and both else message.name
-        if name not in self.made:
-            self.made[name] = {}  # before its fields: they may come back to it
-            self.made[name] = {
+        if name not in self.components:
+            self.components[name] = {}  # before its fields: they may come back to it
+            self.components[name] = {
                 "type": "object",
                 "description": self._comments.get(message.full_name, ""),
                 "additionalProperties": False,
                 "properties": {
-                    field.name: self._of_field(field, received=received) for field in message.fields
+                    field.name: self._build_field_schema(field, received=received)
+                    for field in message.fields
                 },
             }
             always = [field.name for field in message.fields if not field.has_presence]
             if always and not received:
-                self.made[name]["required"] = always
+                self.components[name]["required"] = always
         return {"$ref": f"#/components/schemas/{name}"}
 
-    def of_parameter(self, field: FieldDescriptor) -> dict[str, Any]:
+    def build_parameter_schema(self, field: FieldDescriptor) -> dict[str, Any]:
         """Return the schema of a field in the path or the query, where it is text."""
         if field.message_type is not None:
             raise SystemExit(f"{field.full_name} is a message: a path or query cannot hold it")
         if field.enum_type is not None:
-            schema = self._of_enum(field.enum_type, received=True)
+            schema = self._refer_to_enum(field.enum_type, received=True)
         else:
-            schema = dict(_PARAMETERS[field.type])
+            schema = dict(_PARAMETER_TYPES[field.type])
         return {"type": "array", "items": schema} if field.is_repeated else schema
 
-    def _of_field(self, field: FieldDescriptor, *, received: bool) -> dict[str, Any]:
+    def _build_field_schema(self, field: FieldDescriptor, *, received: bool) -> dict[str, Any]:
         text = self._comments.get(field.full_name)
         if field.message_type is not None:
             known = _WELL_KNOWN.get(field.message_type.full_name)
             schema = (
-                dict(known) if known else self.of_message(field.message_type, received=received)
+                dict(known)
+                if known
+                else self.refer_to_message(field.message_type, received=received)
             )
         elif field.enum_type is not None:
-            schema = self._of_enum(field.enum_type, received=received)
+            schema = self._refer_to_enum(field.enum_type, received=received)
         else:
-            schema = dict((_RECEIVED if received else _SENT)[field.type])
+            schema = dict((_REQUEST_TYPES if received else _RESPONSE_TYPES)[field.type])
         if field.is_repeated:
             schema = {"type": "array", "items": schema}
         return schema | ({"description": text} if text else {})
 
-    def _of_enum(self, enum: EnumDescriptor, *, received: bool) -> dict[str, Any]:
-        if enum.name not in self.made:
+    def _refer_to_enum(self, enum: EnumDescriptor, *, received: bool) -> dict[str, Any]:
+        if enum.name not in self.components:
             lines = [
                 f"- `{value.name}`: {self._comments.get(f'{PACKAGE}.{value.name}', '')}"
                 for value in enum.values
             ]
-            self.made[enum.name] = {
+            self.components[enum.name] = {
                 "type": "string",
                 "description": "\n".join([self._comments.get(enum.full_name, ""), "", *lines]),
                 "enum": [value.name for value in enum.values],
@@ -159,13 +166,13 @@ class Schemas:
         return {"anyOf": [name, number]}
 
 
-def _reached(messages: Iterable[Descriptor]) -> set[str]:
+def _collect_messages(messages: Iterable[Descriptor]) -> set[str]:
     """Return the full names of messages and of those that their fields hold."""
     found: set[str] = set()
-    waiting = list(messages)
-    while waiting:
-        message = waiting.pop()
+    pending = list(messages)
+    while pending:
+        message = pending.pop()
         if message.full_name not in found:
             found.add(message.full_name)
-            waiting += [field.message_type for field in message.fields if field.message_type]
+            pending += [field.message_type for field in message.fields if field.message_type]
     return found

@@ -18,7 +18,7 @@ from google.protobuf.compiler import plugin_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from tools.openapi_document import document
+from tools.openapi_document import build_document
 from tools.openapi_schemas import PACKAGE, Comments
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto
 
-FOLDER: Final = "constellation/v1"
+OUTPUT_FOLDER: Final = "constellation/v1"
 _PROJECT: Final = Path(__file__).resolve().parent.parent / "pyproject.toml"
-_UNAVAILABLE_WHEN: Final = 50193
+_UNAVAILABLE_WHEN_NUMBER: Final = 50193
 """The number of options.proto's extension."""
 _SERVICES, _METHODS, _MESSAGES, _FIELDS, _ENUMS, _VALUES = 6, 2, 4, 2, 5, 2
 """Where descriptor.proto keeps what a comment may belong to."""
-_PATH: Final = re.compile(r"(/([a-z0-9_:]+|{\w+}))+")
+_PATH_PATTERN: Final = re.compile(r"(/([a-z0-9_:]+|{\w+}))+")
 """Only whole segments are parameters: the shim matches segment by segment."""
 
 
@@ -48,22 +48,22 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
     for file in request.proto_file:
         pool.AddSerializedFile(file.SerializeToString())
     files = [file for file in request.proto_file if file.package == PACKAGE]
-    routes = [route for file in files for route in _routes(file, pool)]
+    routes = [route for file in files for route in _read_routes(file, pool)]
     response = plugin_pb2.CodeGeneratorResponse(
         supported_features=plugin_pb2.CodeGeneratorResponse.FEATURE_PROTO3_OPTIONAL
     )
     comments: Comments = {}
     for file in files:
-        comments |= dict(_comments(file))
+        comments |= dict(_read_comments(file))
     version = tomllib.loads(_PROJECT.read_text("utf-8"))["project"]["version"]
-    api = document(routes, comments, pool, version)
+    api = build_document(routes, comments, pool, version)
     for name, content in (("rest_routes.json", routes), ("openapi.json", api)):
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        response.file.add(name=f"{FOLDER}/{name}", content=text)
+        response.file.add(name=f"{OUTPUT_FOLDER}/{name}", content=text)
     return response
 
 
-def _routes(file: FileDescriptorProto, pool: DescriptorPool) -> Iterator[dict[str, Any]]:
+def _read_routes(file: FileDescriptorProto, pool: DescriptorPool) -> Iterator[dict[str, Any]]:
     for service in file.service:
         for method in service.method:
             rule = method.options.Extensions[annotations_pb2.http]
@@ -75,7 +75,7 @@ def _routes(file: FileDescriptorProto, pool: DescriptorPool) -> Iterator[dict[st
             if verb not in ("get", "post") or rule.body not in ("", "*"):
                 raise SystemExit(f"{service.name}.{method.name}: only get, and post with body *")
             path = getattr(rule, verb)
-            if not _PATH.fullmatch(path):
+            if not _PATH_PATTERN.fullmatch(path):
                 raise SystemExit(f"{service.name}.{method.name}: {path} has other than segments")
             yield {
                 "has_body": rule.body == "*",
@@ -85,46 +85,46 @@ def _routes(file: FileDescriptorProto, pool: DescriptorPool) -> Iterator[dict[st
                 "request": method.input_type.lstrip("."),
                 "response": method.output_type.lstrip("."),
                 "service": f"{PACKAGE}.{service.name}",
-                "unavailable_when": _unavailable_when(method, pool),
+                "unavailable_when": _read_unavailable_when(method, pool),
                 "verb": verb.upper(),
             }
 
 
-def _unavailable_when(method: MethodDescriptorProto, pool: DescriptorPool) -> list[str]:
+def _read_unavailable_when(method: MethodDescriptorProto, pool: DescriptorPool) -> list[str]:
     """Return the field and the value that make a REST answer 503; nothing for none."""
     options = GetMessageClass(pool.FindMessageTypeByName("google.protobuf.MethodOptions"))
     extension = pool.FindExtensionByName(f"{PACKAGE}.unavailable_when")
-    assert extension.number == _UNAVAILABLE_WHEN
+    assert extension.number == _UNAVAILABLE_WHEN_NUMBER
     known: Any = options.FromString(method.options.SerializeToString())
     text: str = known.Extensions[extension]
     return text.split("=") if text else []
 
 
-def _comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
+def _read_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
     """Yield what a file says of its services, methods, messages, fields, enums and values."""
-    names = dict(_names(file))
+    names = dict(_list_names(file))
     for location in file.source_code_info.location:
         name = names.get(tuple(location.path))
         if name and location.leading_comments:
-            yield f"{PACKAGE}.{name}", _text(location.leading_comments)
+            yield f"{PACKAGE}.{name}", _unwrap_comment(location.leading_comments)
 
 
-def _names(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
-    for place, service in enumerate(file.service):
-        yield (_SERVICES, place), service.name
+def _list_names(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
+    for index, service in enumerate(file.service):
+        yield (_SERVICES, index), service.name
         for number, method in enumerate(service.method):
-            yield (_SERVICES, place, _METHODS, number), f"{service.name}.{method.name}"
-    for place, message in enumerate(file.message_type):
-        yield (_MESSAGES, place), message.name
+            yield (_SERVICES, index, _METHODS, number), f"{service.name}.{method.name}"
+    for index, message in enumerate(file.message_type):
+        yield (_MESSAGES, index), message.name
         for number, field in enumerate(message.field):
-            yield (_MESSAGES, place, _FIELDS, number), f"{message.name}.{field.name}"
-    for place, enum in enumerate(file.enum_type):
-        yield (_ENUMS, place), enum.name
+            yield (_MESSAGES, index, _FIELDS, number), f"{message.name}.{field.name}"
+    for index, enum in enumerate(file.enum_type):
+        yield (_ENUMS, index), enum.name
         for number, value in enumerate(enum.value):
-            yield (_ENUMS, place, _VALUES, number), value.name  # beside its enum, as in C
+            yield (_ENUMS, index, _VALUES, number), value.name  # beside its enum, as in C
 
 
-def _text(comment: str) -> str:
+def _unwrap_comment(comment: str) -> str:
     """Return a comment without its line breaks; an empty line parts paragraphs."""
     lines = "\n".join(line.strip() for line in comment.strip().splitlines())
     return "\n\n".join(part.replace("\n", " ") for part in lines.split("\n\n"))

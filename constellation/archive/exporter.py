@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from constellation.archive.importer import PATTERN_NUMBERS, SUBJECTS
-from constellation.core.rows import PatternRows, WordKind
+from constellation.archive.importer import PATTERN_INTEGER_FIELDS, SUBJECT_FIELDS
+from constellation.core.rows import PatternRows, TermKind
 from constellation.encoding import ID_BYTES
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.archive.lines import Line
-    from constellation.core.loading import Loaded
+    from constellation.core.loading import LoadedShard
     from constellation.core.store import Content
-    from constellation.core.table.vocabulary import Words
+    from constellation.core.table.vocabulary import Vocabulary
 
 
-_DEVICES_AT_ONCE: Final = 512
+_BLOCK_DEVICES: Final = 512
 
 
-def content_line(content: Content) -> Line:
+def to_content_line(content: Content) -> Line:
     """Return one content as a line has it."""
     return {
         "content_id": content.content_id,
@@ -37,44 +37,44 @@ def content_line(content: Content) -> Line:
     }
 
 
-def device_lines(loaded: Loaded) -> Iterator[Line]:
+def to_device_lines(loaded: LoadedShard) -> Iterator[Line]:
     """Yield every device with its patterns, by device id and pattern id."""
     table = loaded.table
-    used = np.ones(table.free_devices.used, bool)
-    used[table.free_devices.freed] = False
+    used = np.ones(table.device_allocator.high_water, bool)
+    used[table.device_allocator.free_list] = False
     slots = np.flatnonzero(used)
-    slots = slots[np.argsort(_sortable(table.devices["device_id"][slots]))]
-    for start in range(0, len(slots), _DEVICES_AT_ONCE):
-        block = slots[start : start + _DEVICES_AT_ONCE]
-        holding = table.holding(block)
+    slots = slots[np.argsort(_to_sortable(table.devices["device_id"][slots]))]
+    for start in range(0, len(slots), _BLOCK_DEVICES):
+        block = slots[start : start + _BLOCK_DEVICES]
+        holding = table.find_patterns(block)
         rows = table.patterns[holding.slots]
-        order = np.lexsort((_sortable(rows["pattern_id"]), holding.owners))
-        patterns = _patterns(rows[order], table.words)
+        order = np.lexsort((_to_sortable(rows["pattern_id"]), holding.owners))
+        patterns = _to_patterns(rows[order], table.vocabulary)
         ends = np.searchsorted(holding.owners[order], np.arange(len(block)), side="right").tolist()
         begin = 0
         for row, end in zip(table.devices[block], ends, strict=True):
-            yield _device(row, table.words) | {"patterns": patterns[begin:end]}
+            yield _to_device(row, table.vocabulary) | {"patterns": patterns[begin:end]}
             begin = end
 
 
-def count_lines(loaded: Loaded) -> Iterator[Line]:
+def to_count_lines(loaded: LoadedShard) -> Iterator[Line]:
     """Yield every hourly count: by hour, genres first, by their text."""
     counts = loaded.ring.counts()
-    words = loaded.table.words
-    kinds = [WordKind(kind) for kind in counts.kinds.tolist()]
-    texts = map(words.text, kinds, counts.numbers.tolist())
+    vocabulary = loaded.table.vocabulary
+    kinds = [TermKind(kind) for kind in counts.kinds.tolist()]
+    texts = map(vocabulary.text, kinds, counts.numbers.tolist())
     for hour, kind, text, devices in sorted(
         zip(counts.hours.tolist(), kinds, texts, counts.devices.tolist(), strict=True)
     ):
-        yield {"hour": hour, SUBJECTS[kind]: text, "devices": devices}
+        yield {"hour": hour, SUBJECT_FIELDS[kind]: text, "devices": devices}
 
 
-def _sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:
+def _to_sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:
     """Return 16-byte ids as text of one length, whose order is that of their bytes."""
     return np.array([each.hex() for each in ids.tolist()], f"S{2 * ID_BYTES}")
 
 
-def _device(row: np.void, words: Words) -> dict[str, Any]:
+def _to_device(row: np.void, vocabulary: Vocabulary) -> dict[str, Any]:
     signals = [int(number) for number in row["signal_contents"] if number]
     return {
         "device_id": row["device_id"].tobytes().hex(),
@@ -82,13 +82,13 @@ def _device(row: np.void, words: Words) -> dict[str, Any]:
         "seq": int(row["seq"]),
         "synced_at": int(row["synced_at"]),
         "signal_hour": int(row["signal_hour"]),
-        "signal_content_ids": [words.text(WordKind.CONTENT, number) for number in signals],
+        "signal_content_ids": [vocabulary.text(TermKind.CONTENT, number) for number in signals],
     }
 
 
-def _patterns(rows: PatternRows, words: Words) -> list[dict[str, Any]]:
+def _to_patterns(rows: PatternRows, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     rates = rows["success_rate"].astype("U32").astype(float).tolist()  # the shortest that is exact
-    names = [name for name, _, _ in PATTERN_NUMBERS]
+    names = [name for name, _, _ in PATTERN_INTEGER_FIELDS]
     numbers = [rows[name].tolist() for name in names]
     genres, contents = rows["genres"].tolist(), rows["contents"].tolist()
     return [
@@ -96,9 +96,9 @@ def _patterns(rows: PatternRows, words: Words) -> list[dict[str, Any]]:
             "pattern_id": row["pattern_id"].tobytes().hex(),
             "success_rate": rates[at],
             **{name: column[at] for name, column in zip(names, numbers, strict=True)},
-            "genres": [words.text(WordKind.GENRE, number) for number in genres[at] if number],
+            "genres": [vocabulary.text(TermKind.GENRE, number) for number in genres[at] if number],
             "content_ids": [
-                words.text(WordKind.CONTENT, number) for number in contents[at] if number
+                vocabulary.text(TermKind.CONTENT, number) for number in contents[at] if number
             ],
             "embedding": base64.b64encode(row["codes"].tobytes()).decode(),
         }

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from constellation.errors import InvalidInputError
 
-HEAD: Final = {"format": "constellation", "version": 1}
+HEADER_LINE: Final = {"format": "constellation", "version": 1}
 KINDS: Final = frozenset({"head", "content", "device", "count", "end"})
 Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ArchiveCounts:
     """What an archive holds."""
 
     contents: int = 0
@@ -23,7 +23,7 @@ class Tally:
     patterns: int = 0
     counts: int = 0
 
-    def plus(self, kind: str, line: Line) -> Tally:
+    def add_line(self, kind: str, line: Line) -> ArchiveCounts:
         """Return the tally after one more line of a kind."""
         match kind:
             case "content":
@@ -36,20 +36,20 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbered:
+class NumberedLine:
     """One line of an archive, and its number there."""
 
     number: int
-    found: Line
+    fields: Line
 
 
-def parse(text: bytes, number: int) -> tuple[str, Numbered]:
+def parse_line(text: bytes, number: int) -> tuple[str, NumberedLine]:
     """Return the kind of one line, and what it holds. Raises InvalidInputError when it is none."""
     try:
         line = json.loads(text)
-        ((kind, found),) = line.items() if len(line) == 1 else [("head", line)]
+        ((kind, fields),) = line.items() if len(line) == 1 else [("head", line)]
     except (ValueError, AttributeError, TypeError):
         raise InvalidInputError(f"line {number}", "is not a JSON object") from None
-    if kind not in KINDS or not isinstance(found, dict):
+    if kind not in KINDS or not isinstance(fields, dict):
         raise InvalidInputError(f"line {number}", f"is of an unknown kind, {kind!r}")
-    return kind, Numbered(number, found)
+    return kind, NumberedLine(number, fields)

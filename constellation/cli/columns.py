@@ -13,7 +13,7 @@ from constellation.v1 import patterns_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PARTS: Final = (
+_CONTEXT_ENUMS: Final = (
     (pb.TimeOfDay, "TIME_OF_DAY_"),
     (pb.DayType, "DAY_TYPE_"),
     (pb.ContentType, "CONTENT_TYPE_"),
@@ -21,7 +21,7 @@ _PARTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PatternRow:
     """One pattern, or one cluster, without its embedding."""
 
     pattern_id: str
@@ -36,21 +36,21 @@ class Row:
     content_ids: Sequence[str]
 
 
-def to_rows(columns: pb.PatternColumns) -> list[Row]:
+def to_rows(columns: pb.PatternColumns) -> list[PatternRow]:
     """Return what people read of each pattern, in the order it came in."""
-    genres = _words(columns.genres, columns.genre_counts, columns.genre_indexes)
-    contents = _words(columns.content_ids, columns.content_counts, columns.content_indexes)
+    genres = _decode_terms(columns.genres, columns.genre_counts, columns.genre_indexes)
+    contents = _decode_terms(columns.content_ids, columns.content_counts, columns.content_indexes)
     return [
-        Row(
-            pattern_id=columns.ids[place * ID_BYTES : (place + 1) * ID_BYTES].hex(),
+        PatternRow(
+            pattern_id=columns.ids[position * ID_BYTES : (position + 1) * ID_BYTES].hex(),
             success_rate=success_rate,
-            sample_count=columns.sample_counts[place],
-            context=_context(columns, place),
-            updated_at=columns.updated_at[place] if columns.updated_at else 0,
-            genres=genres[place] if genres else (),
-            content_ids=contents[place] if contents else (),
+            sample_count=columns.sample_counts[position],
+            context=_format_context(columns, position),
+            updated_at=columns.updated_at[position] if columns.updated_at else 0,
+            genres=genres[position] if genres else (),
+            content_ids=contents[position] if contents else (),
         )
-        for place, success_rate in enumerate(columns.success_rates)
+        for position, success_rate in enumerate(columns.success_rates)
     ]
 
 
@@ -61,28 +61,28 @@ def to_embeddings(columns: pb.PatternColumns) -> Embeddings:
     return unit
 
 
-def content_type_word(content_type: int) -> str:
+def format_content_type(content_type: int) -> str:
     """Return a content type as people write it: movie, episode, live, clip."""
-    return _word(pb.ContentType, "CONTENT_TYPE_", content_type)
+    return _format_enum(pb.ContentType, "CONTENT_TYPE_", content_type)
 
 
-def _words(words: Sequence[str], counts: bytes, indexes: Sequence[int]) -> list[list[str]]:
+def _decode_terms(terms: Sequence[str], counts: bytes, indexes: Sequence[int]) -> list[list[str]]:
     ends = np.cumsum(np.frombuffer(counts, np.uint8), dtype=np.int64).tolist()
     return [
-        [words[index] for index in indexes[start:end]]
+        [terms[index] for index in indexes[start:end]]
         for start, end in zip([0, *ends], ends, strict=False)
     ]
 
 
-def _context(columns: pb.PatternColumns, place: int) -> str:
-    sent = (columns.times_of_day, columns.day_types, columns.content_types)
+def _format_context(columns: pb.PatternColumns, position: int) -> str:
+    context_columns = (columns.times_of_day, columns.day_types, columns.content_types)
     return ", ".join(
-        _word(kind, prefix, column[place])
-        for (kind, prefix), column in zip(_PARTS, sent, strict=True)
-        if column and column[place]
+        _format_enum(kind, prefix, column[position])
+        for (kind, prefix), column in zip(_CONTEXT_ENUMS, context_columns, strict=True)
+        if column and column[position]
     )
 
 
-def _word(kind: Any, prefix: str, number: int) -> str:
+def _format_enum(kind: Any, prefix: str, number: int) -> str:
     name: str = kind.Name(number)
     return name.removeprefix(prefix).lower()

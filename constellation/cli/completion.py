@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import shtab
 
-from constellation.cli.exit_codes import DONE
+from constellation.cli.exit_codes import SUCCESS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,7 +24,7 @@ def add_completion(commands: Commands, make_parser: Callable[[], ArgumentParser]
         "completion",
         partial(run_completion, make_parser),
         "print a script that makes a shell complete this command",
-        more="docs/cli.md says where each shell looks for such scripts.",
+        details="docs/cli.md says where each shell looks for such scripts.",
         examples=(
             f"bash > ~/.local/share/bash-completion/completions/{commands.program}",
             f"zsh > ~/.zfunc/_{commands.program}",
@@ -37,4 +37,4 @@ def add_completion(commands: Commands, make_parser: Callable[[], ArgumentParser]
 async def run_completion(make_parser: Callable[[], ArgumentParser], options: Namespace) -> int:
     """Print the script of a shell."""
     sys.stdout.write(shtab.complete(make_parser(), options.shell))
-    return DONE
+    return SUCCESS

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from constellation.cli.exit_codes import DONE
-from constellation.cli.parsing import add_json
+from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.parsing import add_json_flag
 from constellation.cli.printing import make_console, print_json
-from constellation.cli.tables import Column, Table, prose, words
-from constellation.config import load
+from constellation.cli.tables import PrintedColumn, PrintedTable, prose_column, text_column
+from constellation.config import load_config
 from constellation.placement import format_map
 
 if TYPE_CHECKING:
@@ -30,28 +30,28 @@ class Setting:
 
     name: str
     value: str
-    from_environment: bool
-    meaning: str
-    secret: bool
+    is_from_environment: bool
+    description: str
+    is_secret: bool
 
 
-def add_config(commands: Commands, require_sound: Callable[[Any], object]) -> None:
+def add_config(commands: Commands, check_config: Callable[[Any], object]) -> None:
     parser = commands.add(
         "config",
         run_config,
         "print every setting: its value, where it comes from, and what it means",
-        more="Secrets are hidden. Names every variable that is wrong, and then fails with "
+        details="Secrets are hidden. Names every variable that is wrong, and then fails with "
         "status 2.",
         examples=("", "--json"),
     )
-    parser.set_defaults(require_sound=require_sound)
-    add_json(parser)
+    parser.set_defaults(require_sound=check_config)
+    add_json_flag(parser)
 
 
 async def run_config(options: Namespace) -> int:
     """Print the settings. Raises ConfigError, which names all that is wrong."""
-    settings = settings_of(options.settings, os.environ)
-    options.require_sound(load(options.settings))
+    settings = read_settings(options.settings, os.environ)
+    options.require_sound(load_config(options.settings))
     if options.json:
         print_json(
             {
@@ -59,51 +59,51 @@ async def run_config(options: Namespace) -> int:
                     {
                         "name": each.name,
                         "value": each.value,
-                        "source": "environment" if each.from_environment else "default",
-                        "meaning": each.meaning,
-                        "secret": each.secret,
+                        "source": "environment" if each.is_from_environment else "default",
+                        "meaning": each.description,
+                        "secret": each.is_secret,
                     }
                     for each in settings
                 ]
             }
         )
-        return DONE
-    table = Table(
+        return SUCCESS
+    table = PrintedTable(
         [
-            Column("setting"),
-            words("value"),
-            Column("from", is_spare=True),
-            prose("meaning"),
+            PrintedColumn("setting"),
+            text_column("value"),
+            PrintedColumn("from", is_optional=True),
+            prose_column("meaning"),
         ]
     )
     for each in settings:
-        source = "[bold]environment[/]" if each.from_environment else "[dim]default[/]"
+        source = "[bold]environment[/]" if each.is_from_environment else "[dim]default[/]"
         value = escape(each.value)
-        told = f"[bold]{value}[/]" if each.from_environment else value
-        table.add(each.name, told, source, escape(each.meaning))
+        value_cell = f"[bold]{value}[/]" if each.is_from_environment else value
+        table.add_row(each.name, value_cell, source, escape(each.description))
     table.print(make_console())
-    return DONE
+    return SUCCESS
 
 
-def settings_of(kind: type[Any], env: Mapping[str, str]) -> Sequence[Setting]:
+def read_settings(config_class: type[Any], env: Mapping[str, str]) -> Sequence[Setting]:
     """Return every setting of a program, in the order of its dataclass."""
-    config, meanings = load(kind, env), _meanings(kind)
+    config, meanings = load_config(config_class, env), _read_descriptions(config_class)
     return [
         Setting(
             name=setting.name.upper(),
-            value=_value(getattr(config, setting.name), secret=not setting.repr),
-            from_environment=bool(env.get(setting.name.upper())),
-            meaning=meanings[setting.name],
-            secret=not setting.repr,
+            value=_format_value(getattr(config, setting.name), is_secret=not setting.repr),
+            is_from_environment=bool(env.get(setting.name.upper())),
+            description=meanings[setting.name],
+            is_secret=not setting.repr,
         )
-        for setting in fields(kind)
+        for setting in fields(config_class)
     ]
 
 
-def _value(value: object, *, secret: bool) -> str:
+def _format_value(value: object, *, is_secret: bool) -> str:
     if value is None or value in ((), {}):
         return "unset"
-    if secret:
+    if is_secret:
         return "set, not shown"
     if isinstance(value, bool | float):
         return f"{value:g}"
@@ -112,17 +112,17 @@ def _value(value: object, *, secret: bool) -> str:
     return format_map(value) if isinstance(value, dict) else str(value)
 
 
-def _meanings(kind: type[Any]) -> Mapping[str, str]:
+def _read_descriptions(config_class: type[Any]) -> Mapping[str, str]:
     """Return what each setting means: the string under it, which Python itself throws away."""
-    (definition,) = ast.parse(inspect.getsource(kind)).body
+    (definition,) = ast.parse(inspect.getsource(config_class)).body
     assert isinstance(definition, ast.ClassDef)
     named = zip(definition.body, definition.body[1:], strict=False)
     return {
-        field.target.id: " ".join(told.value.value.split())
-        for field, told in named
+        field.target.id: " ".join(docstring.value.value.split())
+        for field, docstring in named
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
-        and isinstance(told, ast.Expr)
-        and isinstance(told.value, ast.Constant)
-        and isinstance(told.value.value, str)
+        and isinstance(docstring, ast.Expr)
+        and isinstance(docstring.value, ast.Constant)
+        and isinstance(docstring.value.value, str)
     }

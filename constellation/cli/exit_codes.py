@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-DONE: Final = 0
-FAILED: Final = 1
-ASKED_WRONGLY: Final = 2
+SUCCESS: Final = 0
+FAILURE: Final = 1
+USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 """By Ctrl-C, as shells count: 128 and the number of SIGINT."""

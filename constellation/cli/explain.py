@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _Code = grpc.StatusCode
 
-_STATUSES: Final = {
+_STATUS_MESSAGES: Final = {
     _Code.CANCELLED: "the call was cancelled",
     _Code.FAILED_PRECONDITION: "this cannot be done now",
     _Code.INTERNAL: "it failed; its log says why",
@@ -24,10 +24,10 @@ _STATUSES: Final = {
     _Code.UNAUTHENTICATED: "it does not know this client: give --cert and --key",
     _Code.UNAVAILABLE: "it does not serve now",
 }
-_CLOSED: Final = (
+_CLOSED_MESSAGE: Final = (
     "it closed the connection: does it want --tls, or --cert and --key; is it the gRPC port?"
 )
-_CONNECTING: Final = (
+_CONNECTION_MESSAGES: Final = (
     (
         "CERTIFICATE_VERIFY_FAILED",
         "its certificate is signed by nobody trusted here: give --ca FILE",
@@ -40,39 +40,41 @@ _CONNECTING: Final = (
     ("errors resolving", "there is no host of that name"),
     ("DNS resolution", "there is no host of that name"),
     ("Trying to connect an http1.x server", "that is an HTTP port: give the gRPC port"),
-    ("Socket closed", _CLOSED),
-    ("Connection reset", _CLOSED),
+    ("Socket closed", _CLOSED_MESSAGE),
+    ("Connection reset", _CLOSED_MESSAGE),
 )
 """What gRPC says of a connection that does not come about, and what to say instead."""
-_OF_SHARDS: Final = frozenset(shard_pb2.DESCRIPTOR.services_by_name["ShardService"].methods_by_name)
-_OF_FEDERATIONS: Final = frozenset(
+_SHARD_METHODS: Final = frozenset(
+    shard_pb2.DESCRIPTOR.services_by_name["ShardService"].methods_by_name
+)
+_FEDERATION_METHODS: Final = frozenset(
     federation_pb2.DESCRIPTOR.services_by_name["FederationService"].methods_by_name
 )
 
 
-def explain(error: grpc.aio.AioRpcError, asked: str, address: str) -> str:
+def explain_error(error: grpc.aio.AioRpcError, method_name: str, address: str) -> str:
     """Return what was asked of whom, what became of it, and what to do, on one line."""
     details = " ".join((error.details() or "").split())
-    if not answered(error):
-        return f"{asked} of {address}: {_connecting(details)}"
+    if not is_from_server(error):
+        return f"{method_name} of {address}: {_explain_connection_error(details)}"
     if error.code() is _Code.DEADLINE_EXCEEDED:
-        return f"{asked} of {address}: there was no answer in time: give a longer --timeout"
-    told = _STATUSES.get(error.code(), error.code().name)
-    return f"{asked} of {address}: {told}: {details}"
+        return f"{method_name} of {address}: there was no answer in time: give a longer --timeout"
+    message = _STATUS_MESSAGES.get(error.code(), error.code().name)
+    return f"{method_name} of {address}: {message}: {details}"
 
 
-def unknown_method(asked: str, address: str, services: Sequence[str]) -> str:
+def explain_unknown_method(method_name: str, address: str, services: Sequence[str]) -> str:
     """Return why a process does not know a method, by the services it has."""
-    if asked in _OF_SHARDS and services == ["Federation"]:
+    if method_name in _SHARD_METHODS and services == ["Federation"]:
         return f"{address} is a federation: ask a shard, or use `federation status`"
-    if asked in _OF_FEDERATIONS and services == ["Shard"]:
+    if method_name in _FEDERATION_METHODS and services == ["Shard"]:
         return f"{address} is a shard: ask a federation, or use `constellation status`"
     if services:
-        return f"{address} does not know {asked}: it is older than this command; upgrade it"
-    return f"{address} does not know {asked}: it is no process of Constellation"
+        return f"{address} does not know {method_name}: it is older than this command; upgrade it"
+    return f"{address} does not know {method_name}: it is no process of Constellation"
 
 
-def answered(error: grpc.aio.AioRpcError) -> bool:
+def is_from_server(error: grpc.aio.AioRpcError) -> bool:
     """Return whether a process said this; otherwise the connection did."""
     trailers = error.trailing_metadata() or ()
     return error.code() is not _Code.UNAVAILABLE or any(
@@ -80,8 +82,8 @@ def answered(error: grpc.aio.AioRpcError) -> bool:
     )
 
 
-def _connecting(details: str) -> str:
-    for found, told in _CONNECTING:
-        if found in details:
-            return told
+def _explain_connection_error(details: str) -> str:
+    for fragment, message in _CONNECTION_MESSAGES:
+        if fragment in details:
+            return message
     return f"cannot connect: {details}"

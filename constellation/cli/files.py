@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def read(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
+def open_input(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """Open a file for reading; also yield its size in bytes, None when nobody knows."""
     if name == "-":
         yield sys.stdin.buffer, None
@@ -30,19 +30,19 @@ def read(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 @contextmanager
-def written(name: str) -> Iterator[BinaryIO]:
+def open_output(name: str) -> Iterator[BinaryIO]:
     """Open a file that only appears once it is whole."""
     if name == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(name)
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    partial = path.with_name(f"{path.name}.unfinished")
     try:
-        with unfinished.open("wb") as file:
+        with partial.open("wb") as file:
             yield file
-        unfinished.rename(path)
+        partial.rename(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

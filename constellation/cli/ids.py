@@ -9,20 +9,20 @@ from argparse import ArgumentTypeError
 from constellation.encoding import ID_BYTES
 
 
-def device_id(text: str) -> bytes:
+def parse_device_id(text: str) -> bytes:
     """Read an id as tables print it (hex), as UUIDs are written, or as JSON has it (base64)."""
     try:
-        found = bytes.fromhex(text.replace("-", ""))
+        parsed = bytes.fromhex(text.replace("-", ""))
     except ValueError:
-        found = _from_base64(text)
-    if len(found) != ID_BYTES:
+        parsed = _decode_base64(text)
+    if len(parsed) != ID_BYTES:
         raise ArgumentTypeError(
             f"must be {2 * ID_BYTES} hex digits, a UUID or {ID_BYTES} bytes in base64, got {text!r}"
         )
-    return found
+    return parsed
 
 
-def _from_base64(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -12,10 +12,10 @@ import shtab
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    Run = Callable[[argparse.Namespace], Coroutine[None, None, int]]
+    CommandHandler = Callable[[argparse.Namespace], Coroutine[None, None, int]]
 
 _WIDTH: Final = 79
-_LARGE: Final = 10_000
+_COMMA_THRESHOLD: Final = 10_000
 """From here on numbers are told with commas."""
 _EPILOG: Final = """\
 `{program} COMMAND --help` shows the flags of a command, and examples.
@@ -32,36 +32,45 @@ class Commands:
         self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(
-        self, name: str, run: Run, text: str, *, examples: Sequence[str] = (), more: str = ""
+        self,
+        name: str,
+        handler: CommandHandler,
+        summary: str,
+        *,
+        examples: Sequence[str] = (),
+        details: str = "",
     ) -> argparse.ArgumentParser:
         """Add a command; `examples` are what follows the program and the command's name."""
-        parser = self._parser(name, text, examples, more)
-        parser.set_defaults(run=run)
+        parser = self._add_parser(name, summary, examples, details)
+        parser.set_defaults(run=handler)
         return parser
 
-    def group(self, name: str, text: str) -> Commands:
+    def add_group(self, name: str, summary: str) -> Commands:
         """Add a command that is only a noun: its own commands are the verbs."""
-        return Commands(self._parser(name, text, (), ""))
+        return Commands(self._add_parser(name, summary, (), ""))
 
-    def _parser(
-        self, name: str, text: str, examples: Sequence[str], more: str
+    def _add_parser(
+        self, name: str, summary: str, examples: Sequence[str], details: str
     ) -> argparse.ArgumentParser:
         shown = [f"  {self.program} {name} {example}".rstrip() for example in examples]
-        paragraphs = (f"{text[0].upper()}{text[1:]}.", more)  # shells show the first line alone
+        paragraphs = (
+            f"{summary[0].upper()}{summary[1:]}.",
+            details,
+        )  # shells show the first line alone
         return self._commands.add_parser(
             name,
-            help=text,
+            help=summary,
             description="\n\n".join(textwrap.fill(each, _WIDTH) for each in paragraphs if each),
             epilog="\n".join(["examples:", *shown]) if shown else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
 
-def make_parser(program: str, text: str) -> argparse.ArgumentParser:
+def make_parser(program: str, description: str) -> argparse.ArgumentParser:
     """Return the parser of a program, without commands as yet."""
     parser = argparse.ArgumentParser(
         prog=program,
-        description=text,
+        description=description,
         epilog=_EPILOG.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,27 +80,29 @@ def make_parser(program: str, text: str) -> argparse.ArgumentParser:
     return parser
 
 
-def completes_files(action: argparse.Action) -> None:
+def complete_file_names(action: argparse.Action) -> None:
     """Let shells complete the names of files for an argument."""
     action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
 
 
-def number_from(least: float, most: float, *, whole: bool = False) -> Callable[[str], float]:
+def make_number_parser(
+    minimum: float, maximum: float, *, is_integer: bool = False
+) -> Callable[[str], float]:
     """Return what reads a number of a flag; argparse tells people what is wrong with it."""
 
     def parse(text: str) -> float:
         try:
-            value = int(text) if whole else float(text)
+            value = int(text) if is_integer else float(text)
         except ValueError:
-            kind = "a whole number" if whole else "a number"
+            kind = "a whole number" if is_integer else "a number"
             raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
-        if not least <= value <= most:
-            shown = f"{most:,.0f}" if most >= _LARGE else f"{most:g}"
-            raise argparse.ArgumentTypeError(f"must be from {least:g} to {shown}, got {text}")
+        if not minimum <= value <= maximum:
+            shown = f"{maximum:,.0f}" if maximum >= _COMMA_THRESHOLD else f"{maximum:g}"
+            raise argparse.ArgumentTypeError(f"must be from {minimum:g} to {shown}, got {text}")
         return value
 
     return parse

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-_WIDTH: Final = 1_000_000
+_UNLIMITED_WIDTH: Final = 1_000_000
 """Of what is not printed on a terminal: programs that read it want whole values."""
-_SPARKS: Final = " ▁▂▃▄▅▆▇█"
-_AGES: Final = ((86_400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+_TIME_UNITS: Final = ((86_400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 
 
 def make_console() -> Console:
@@ -26,7 +26,7 @@ def make_console() -> Console:
 
     Colours only on a terminal, without NO_COLOR. Only a terminal's width limits lines.
     """
-    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _UNLIMITED_WIDTH, highlight=False)
 
 
 def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -34,7 +34,7 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
     print(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def print_line(document: Mapping[str, Any]) -> None:
+def print_json_line(document: Mapping[str, Any]) -> None:
     """Print a document as one line, at once: somebody may follow."""
     print(json.dumps(document, ensure_ascii=False, separators=(",", ":")), flush=True)
 
@@ -47,21 +47,21 @@ def to_json(message: Message) -> dict[str, Any]:
     return document
 
 
-def count(number: float) -> str:
+def format_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def many(number: int, noun: str) -> str:
+def pluralise(number: int, noun: str) -> str:
     """Return a count with its noun: 1 device, 2 devices."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def rate(per_second: float) -> str:
+def format_rate(per_second: float) -> str:
     """Return a rate: whole when it is large, with two decimals when it is small."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"  # noqa: PLR2004
 
 
-def size(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """Return bytes in the unit that leaves three digits."""
     number, unit = float(size_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
@@ -71,13 +71,13 @@ def size(size_bytes: int) -> str:
     return f"{number:.3g} {unit}"
 
 
-def milliseconds(seconds: float) -> str:
+def format_milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:,.1f} ms"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a length of time in its largest unit."""
-    for length, name in _AGES:
+    for length, name in _TIME_UNITS:
         if seconds >= length:
             number = int(seconds // length)
             plural = "s" if number != 1 and name in {"day", "hour"} else ""
@@ -85,22 +85,22 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
-def ago(at_seconds: float, now: float | None = None) -> str:
+def format_age(at_seconds: float, now: float | None = None) -> str:
     """Return how long ago something was, by this machine's clock."""
     if not at_seconds:
         return "never"
-    return f"{span(max((time.time() if now is None else now) - at_seconds, 0))} ago"
+    return f"{format_duration(max((time.time() if now is None else now) - at_seconds, 0))} ago"
 
 
-def sparkline(values: Sequence[int]) -> str:
+def draw_sparkline(values: Sequence[int]) -> str:
     """Return a bar for each value, the largest as high as a line."""
     highest = max(values, default=0)
     if not highest:
-        return _SPARKS[0] * len(values)
-    steps = len(_SPARKS) - 1
-    return "".join(_SPARKS[-(-value * steps // highest)] for value in values)
+        return _BARS[0] * len(values)
+    steps = len(_BARS) - 1
+    return "".join(_BARS[-(-value * steps // highest)] for value in values)
 
 
-def tell(text: str) -> None:
+def print_message(text: str) -> None:
     """Tell people something beside the answer."""
     print(text, file=sys.stderr)

@@ -12,8 +12,8 @@ import structlog
 import uvloop
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import ASKED_WRONGLY, FAILED, INTERRUPTED
-from constellation.cli.printing import tell
+from constellation.cli.exit_codes import FAILURE, INTERRUPTED, USAGE_ERROR
+from constellation.cli.printing import print_message
 from constellation.errors import ConfigError, ConstellationError, FencedError
 from constellation.transport.calls.status import cause_of
 
@@ -29,28 +29,28 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
     """Do what the command line asks for; return the exit status, once people know what failed."""
     options = parser.parse_args(argv)
     try:
-        status: int = uvloop.run(_interruptible(options.run(options)))
+        exit_code: int = uvloop.run(_run_interruptible(options.run(options)))
         sys.stdout.flush()
     except* CommandError as group:
         error = cause_of(group)
         assert isinstance(error, CommandError)
-        status = _say(parser.prog, error, error.status)
+        exit_code = _report_problem(parser.prog, error, error.exit_code)
     except* ConfigError as group:
-        status = _say(parser.prog, cause_of(group), ASKED_WRONGLY)
+        exit_code = _report_problem(parser.prog, cause_of(group), USAGE_ERROR)
     except* FencedError as group:
         log.error("fenced", problem=str(cause_of(group)))  # noqa: TRY400 - no traceback: told whole
-        status = _say(parser.prog, f"FENCED: {cause_of(group)}", FAILED)
+        exit_code = _report_problem(parser.prog, f"FENCED: {cause_of(group)}", FAILURE)
     except* ConstellationError as group:
-        status = _say(parser.prog, cause_of(group), FAILED)
+        exit_code = _report_problem(parser.prog, cause_of(group), FAILURE)
     except* (KeyboardInterrupt, asyncio.CancelledError):
-        status = INTERRUPTED
+        exit_code = INTERRUPTED
     except* BrokenPipeError:  # whoever read the answer wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
-        status = FAILED
-    return status
+        exit_code = FAILURE
+    return exit_code
 
 
-async def _interruptible(running: Coroutine[None, None, int]) -> int:
+async def _run_interruptible(coroutine: Coroutine[None, None, int]) -> int:
     """Let Ctrl-C end what waits, and what never does, such as a read of standard input.
 
     asyncio's own handler only cancels the task, which notices when it waits. An exception that is
@@ -62,14 +62,14 @@ async def _interruptible(running: Coroutine[None, None, int]) -> int:
     def interrupt(_: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(task.cancel)
         while frame is not None:
-            if frame.f_code is _interruptible.__code__:
+            if frame.f_code is _run_interruptible.__code__:
                 raise KeyboardInterrupt
             frame = frame.f_back
 
     signal.signal(signal.SIGINT, interrupt)
-    return await running
+    return await coroutine
 
 
-def _say(program: str, problem: object, status: int) -> int:
-    tell(f"{program}: {problem}")
-    return status
+def _report_problem(program: str, problem: object, exit_code: int) -> int:
+    print_message(f"{program}: {problem}")
+    return exit_code

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def show_progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show how far something is, until the block is left; what is yielded takes steps done."""
     console = Console(stderr=True)
-    watched = sys.stderr.isatty()  # FORCE_COLOR makes rich take a file for a terminal
+    is_terminal = sys.stderr.isatty()  # FORCE_COLOR makes rich take a file for a terminal
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not watched)
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not is_terminal)
     with bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(label, total=total)
         yield lambda steps: bar.advance(task, steps)

@@ -9,9 +9,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.cli.errors import CommandError
-from constellation.cli.explain import answered, explain, unknown_method
-from constellation.cli.flags import addresses_of, reach_of
-from constellation.config import Address, load
+from constellation.cli.explain import explain_error, explain_unknown_method, is_from_server
+from constellation.cli.flags import choose_addresses, parse_connection_options
+from constellation.config import Address, load_config
 from constellation.v1 import shard_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.health_pb2_grpc import HealthServiceStub
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import AsyncIterator, Sequence
 
-    from constellation.cli.flags import Reach
+    from constellation.cli.flags import ConnectionOptions
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
     from constellation.v1.health_pb2_grpc import HealthServiceAsyncStub
     from constellation.v1.process_pb2_grpc import ProcessServiceAsyncStub
@@ -46,11 +46,11 @@ class Remote:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str, reach: Reach) -> AsyncIterator[Remote]:
-        async with reach.channel(address) as channel:
-            yield cls(address, channel, reach.timeout_seconds)
+    async def open(cls, address: str, connection: ConnectionOptions) -> AsyncIterator[Remote]:
+        async with connection.open_channel(address) as channel:
+            yield cls(address, channel, connection.timeout_seconds)
 
-    async def ask(
+    async def call(
         self,
         method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
@@ -61,12 +61,17 @@ class Remote:
         try:
             return await method(request, timeout=timeout_seconds or self._timeout_seconds)
         except grpc.aio.AioRpcError as error:
-            asked = type(request).__name__.removesuffix("Request")
+            method_name = type(request).__name__.removesuffix("Request")
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                services = [name for name in ("Shard", "Federation") if await self._serves(name)]
-                raise CommandError(unknown_method(asked, self.address, services)) from None
+                services = [
+                    name for name in ("Shard", "Federation") if await self._has_service(name)
+                ]
+                raise CommandError(
+                    explain_unknown_method(method_name, self.address, services)
+                ) from None
             raise CommandError(
-                explain(error, asked, self.address), is_connection=not answered(error)
+                explain_error(error, method_name, self.address),
+                is_connection_error=not is_from_server(error),
             ) from error
 
     async def find(
@@ -78,68 +83,69 @@ class Remote:
     ) -> Response | None:
         """Return the answer, None when there is no such thing, or not yet."""
         try:
-            return await self.ask(method, request)
+            return await self.call(method, request)
         except CommandError as error:
             cause = error.__cause__
-            if not isinstance(cause, grpc.aio.AioRpcError) or error.is_connection:
+            if not isinstance(cause, grpc.aio.AioRpcError) or error.is_connection_error:
                 raise
             missing = cause.code() is grpc.StatusCode.NOT_FOUND
             if missing or (or_not_ready and cause.code() is grpc.StatusCode.UNAVAILABLE):
                 return None
             raise
 
-    async def _serves(self, name: str) -> bool:
-        checking: Any = health_pb2_grpc.HealthStub(self._channel)
+    async def _has_service(self, name: str) -> bool:
+        health: Any = health_pb2_grpc.HealthStub(self._channel)
         request = health_pb2.HealthCheckRequest(service=f"constellation.v1.{name}Service")
         try:
-            await checking.Check(request, timeout=self._timeout_seconds)
+            await health.Check(request, timeout=self._timeout_seconds)
         except grpc.aio.AioRpcError:  # NOT_FOUND, or no health service either: it does not
             return False
         return True
 
 
 @asynccontextmanager
-async def one(options: Namespace) -> AsyncIterator[Remote]:
+async def open_remote(options: Namespace) -> AsyncIterator[Remote]:
     """Open the one process that a command asks."""
-    (address,) = addresses_of(options, _grpc_addr(options))
-    async with Remote.open(address, reach_of(options)) as remote:
+    (address,) = choose_addresses(options, _read_grpc_addr(options))
+    async with Remote.open(address, parse_connection_options(options)) as remote:
         yield remote
 
 
 @asynccontextmanager
-async def several(options: Namespace) -> AsyncIterator[Sequence[Remote]]:
+async def open_remotes(options: Namespace) -> AsyncIterator[Sequence[Remote]]:
     """Open the processes that a command asks; with --all every shard that those know of."""
-    reach = reach_of(options)
-    addresses = addresses_of(options, _grpc_addr(options))
+    connection = parse_connection_options(options)
+    addresses = choose_addresses(options, _read_grpc_addr(options))
     async with AsyncExitStack() as stack:
         remotes = [
-            await stack.enter_async_context(Remote.open(address, reach)) for address in addresses
+            await stack.enter_async_context(Remote.open(address, connection))
+            for address in addresses
         ]
         if getattr(options, "all", False):
             remotes = [
-                await stack.enter_async_context(Remote.open(address, reach))
-                for address in await _known_to(remotes)
+                await stack.enter_async_context(Remote.open(address, connection))
+                for address in await _list_shard_addresses(remotes)
             ]
         yield remotes
 
 
-async def _known_to(remotes: Sequence[Remote]) -> Sequence[str]:
+async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:
     """Return the shard map of the first that answers; without a map, those that were asked."""
     problem: CommandError | None = None
     for remote in remotes:
         try:
-            told = await remote.ask(remote.shard.ListShards, shard_pb2.ListShardsRequest())
+            response = await remote.call(remote.shard.ListShards, shard_pb2.ListShardsRequest())
         except CommandError as error:
             problem = problem or error
             continue
-        return [shard.address for shard in told.shards] or [each.address for each in remotes]
+        return [shard.address for shard in response.shards] or [each.address for each in remotes]
     assert problem is not None
     raise problem
 
 
-def _grpc_addr(options: Namespace) -> Address:
+def _read_grpc_addr(options: Namespace) -> Address:
     """Read the environment only when the command line does not say whom to ask."""
     if options.address:
         return Address("")
-    grpc_addr: Address = load(options.settings).grpc_addr  # of whichever program this is
+    grpc_addr: Address = load_config(options.settings).grpc_addr  # of whichever program this is
     return grpc_addr

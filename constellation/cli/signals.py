@@ -7,30 +7,30 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from constellation.cli.exit_codes import FAILED
+from constellation.cli.exit_codes import FAILURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Signals:
+class StopSignals:
     """SIGTERM and SIGINT: the first does what is set, the second ends the process at once."""
 
-    def __init__(self, act: Callable[[], object]) -> None:
-        self.came = False
-        self._act = act
-        self._handle(self._first)
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.was_received = False
+        self._action = action
+        self._set_handler(self._handle_first)
 
-    def then(self, act: Callable[[], object]) -> None:
+    def set_action(self, action: Callable[[], object]) -> None:
         """Do something else from now on."""
-        self._act = act
+        self._action = action
 
-    def _first(self) -> None:
-        self.came = True
-        self._handle(os._exit, FAILED)
-        self._act()
+    def _handle_first(self) -> None:
+        self.was_received = True
+        self._set_handler(os._exit, FAILURE)
+        self._action()
 
-    def _handle(self, handler: Callable[..., object], *arguments: int) -> None:
+    def _set_handler(self, handler: Callable[..., object], *arguments: int) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, handler, *arguments)

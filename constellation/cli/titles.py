@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
     from constellation.cli.remote import Remote
 
-_AT_ONCE: Final = 32
+_MAX_CONCURRENT_CALLS: Final = 32
 
 
-async def look_up(remote: Remote, content_ids: Iterable[str]) -> Mapping[str, shard_pb2.Content]:
+async def look_up_contents(
+    remote: Remote, content_ids: Iterable[str]
+) -> Mapping[str, shard_pb2.Content]:
     """Return the contents that the catalogue holds, by id."""
-    turn = asyncio.Semaphore(_AT_ONCE)
+    semaphore = asyncio.Semaphore(_MAX_CONCURRENT_CALLS)
 
     async def get(content_id: str) -> shard_pb2.GetContentResponse | None:
-        async with turn:
+        async with semaphore:
             return await remote.find(
                 remote.shard.GetContent, shard_pb2.GetContentRequest(content_id=content_id)
             )
@@ -29,7 +31,7 @@ async def look_up(remote: Remote, content_ids: Iterable[str]) -> Mapping[str, sh
     return {answer.content.content_id: answer.content for answer in found if answer is not None}
 
 
-def title_of(content_id: str, contents: Mapping[str, shard_pb2.Content]) -> str:
+def format_title(content_id: str, contents: Mapping[str, shard_pb2.Content]) -> str:
     """Return a title and its year; the id of what has none."""
     content = contents.get(content_id)
     if content is None or not content.title:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from constellation.cli.exit_codes import DONE, FAILED
+from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.printing import print_json
-from constellation.core.loading import load
-from constellation.core.recovery import recover
-from constellation.server import identity_of, rules_of
+from constellation.core.loading import load_shard
+from constellation.core.recovery import recover_shard
+from constellation.server import to_identity, to_rules
 from constellation.stores import open_reader, snapshot_files
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ async def run_check(config: ShardConfig, options: Namespace) -> int:
     async with open_reader(config) as reader:
         problems = list(await reader.verify())
         if config.postgres_url is None:
-            recovered = await recover(
+            recovered = await recover_shard(
                 reader,
-                rules_of(config),
+                to_rules(config),
                 snapshot_files(config),
                 exact_limit=config.exact_limit,
-                identity=identity_of(config),
+                identity=to_identity(config),
             )
             table, more = recovered.table, recovered.problems
             indexed = len(recovered.index)
         else:  # its snapshots are a cache, and their shard may be serving
-            loaded = await load(reader, rules_of(config))
+            loaded = await load_shard(reader, to_rules(config))
             table, more, indexed = loaded.table, loaded.problems, None
     problems += more
     totals = table.totals
@@ -50,11 +50,11 @@ async def run_check(config: ShardConfig, options: Namespace) -> int:
             }
         )
     else:
-        _print(problems, totals, indexed)
-    return FAILED if problems else DONE
+        _print_report(problems, totals, indexed)
+    return FAILURE if problems else SUCCESS
 
 
-def _print(problems: Sequence[str], totals: Totals, indexed: int | None) -> None:
+def _print_report(problems: Sequence[str], totals: Totals, indexed: int | None) -> None:
     for problem in problems:
         print(problem)
     index = "" if indexed is None else f", {indexed} in the index"

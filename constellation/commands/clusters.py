@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 
 from constellation.cli.columns import to_rows
-from constellation.cli.exit_codes import DONE
-from constellation.cli.flags import add_flags
-from constellation.cli.parsing import number_from
-from constellation.cli.printing import count, make_console, many, print_json, to_json
-from constellation.cli.remote import one
-from constellation.cli.tables import Table, number, words
-from constellation.cli.titles import look_up, title_of
+from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.flags import add_connection_flags
+from constellation.cli.parsing import make_number_parser
+from constellation.cli.printing import format_count, make_console, pluralise, print_json, to_json
+from constellation.cli.remote import open_remote
+from constellation.cli.tables import PrintedTable, number_column, text_column
+from constellation.cli.titles import format_title, look_up_contents
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from constellation.cli.parsing import Commands
 
-_LIMIT: Final = 20
+_DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 1000
 """A page."""
-_TITLES: Final = 3
+_TITLES_PER_CLUSTER: Final = 3
 
 
 def add_clusters(commands: Commands) -> None:
@@ -37,39 +37,52 @@ def add_clusters(commands: Commands) -> None:
     )
     parser.add_argument(
         "--limit",
-        type=number_from(1, _MAX_LIMIT, whole=True),
-        default=_LIMIT,
+        type=make_number_parser(1, _MAX_LIMIT, is_integer=True),
+        default=_DEFAULT_LIMIT,
         metavar="N",
         help="at most so many, and no more than 1000 (default: %(default)s)",
     )
-    add_flags(parser)
+    add_connection_flags(parser)
 
 
 async def run_clusters(options: Namespace) -> int:
     """Print the clusters."""
-    async with one(options) as remote:
-        told = await remote.ask(
+    async with open_remote(options) as remote:
+        response = await remote.call(
             remote.shard.ListClusters, shard_pb2.ListClustersRequest(page_size=options.limit)
         )
         if options.json:
-            print_json(to_json(told))
-            return DONE
-        rows = to_rows(told.clusters)
-        shown = (each for row in rows for each in islice(row.content_ids, _TITLES))
-        titles = await look_up(remote, shown)
-    table = Table([number("devices"), number("success"), words("genres"), words("contents")])
+            print_json(to_json(response))
+            return SUCCESS
+        rows = to_rows(response.clusters)
+        shown = (each for row in rows for each in islice(row.content_ids, _TITLES_PER_CLUSTER))
+        titles = await look_up_contents(remote, shown)
+    table = PrintedTable(
+        [
+            number_column("devices"),
+            number_column("success"),
+            text_column("genres"),
+            text_column("contents"),
+        ]
+    )
     for row in rows:
-        left = len(row.content_ids) - _TITLES
-        contents = "; ".join(title_of(each, titles) for each in row.content_ids[:_TITLES])
-        table.add(
-            count(row.sample_count),
+        hidden_count = len(row.content_ids) - _TITLES_PER_CLUSTER
+        contents = "; ".join(
+            format_title(each, titles) for each in row.content_ids[:_TITLES_PER_CLUSTER]
+        )
+        table.add_row(
+            format_count(row.sample_count),
             f"{row.success_rate:.0%}",
-            escape(", ".join(row.genres[:_TITLES])),
-            escape(contents) + (f" and {left} more" if left > 0 else ""),
+            escape(", ".join(row.genres[:_TITLES_PER_CLUSTER])),
+            escape(contents) + (f" and {hidden_count} more" if hidden_count > 0 else ""),
         )
     console = make_console()
     table.print(console)
-    of = f"of round {told.round_id}" if told.round_id else "yet: no round was published here"
-    more = "; more follow" if told.next_page_token else ""
-    console.print(f"[dim]{many(len(rows), 'cluster') if rows else 'no clusters'} {of}{more}[/]")
-    return DONE
+    round_summary = (
+        f"of round {response.round_id}" if response.round_id else "yet: no round was published here"
+    )
+    more_hint = "; more follow" if response.next_page_token else ""
+    console.print(
+        f"[dim]{pluralise(len(rows), 'cluster') if rows else 'no clusters'} {round_summary}{more_hint}[/]"
+    )
+    return SUCCESS

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.cli.content_lines import parse
+from constellation.cli.content_lines import parse_lines
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import ASKED_WRONGLY, DONE
+from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
 from constellation.cli.extras import load_extra
-from constellation.cli.files import read, written
-from constellation.cli.parsing import add_json, completes_files
-from constellation.cli.printing import many, print_json, tell
-from constellation.cli.progress import progress
+from constellation.cli.files import open_input, open_output
+from constellation.cli.parsing import add_json_flag, complete_file_names
+from constellation.cli.printing import pluralise, print_json, print_message
+from constellation.cli.progress import show_progress
 from constellation.encoding import Encoding, encode
 
 if TYPE_CHECKING:
@@ -32,35 +32,35 @@ def add_content_embed(group: Commands) -> None:
         "embed",
         run_embed,
         "add embeddings to a catalogue of JSON Lines",
-        more="A line is an object with content_id, title, content_type (movie, episode, live or "
+        details="A line is an object with content_id, title, content_type (movie, episode, live or "
         "clip) and, if you like, genres, year and text. The text is what is embedded; without "
         "one it is made of title, year and genres. The model is all-MiniLM-L6-v2; nothing leaves "
         "this machine.",
         examples=("films.jsonl catalogue.jsonl", "- - < films.jsonl | constellation content add -"),
     )
-    completes_files(
+    complete_file_names(
         parser.add_argument("source", metavar="IN", help='the catalogue; "-" is standard input')
     )
-    completes_files(
+    complete_file_names(
         parser.add_argument("target", metavar="OUT", help='where to; "-" is standard output')
     )
-    add_json(parser)
+    add_json_flag(parser)
 
 
 async def run_embed(options: Namespace) -> int:
     """Embed every content of a file; a file that cannot be read to its end leaves nothing."""
     if options.target == "-" and options.json:
         raise CommandError(
-            '--json and OUT "-" would both write to standard output: name a file', ASKED_WRONGLY
+            '--json and OUT "-" would both write to standard output: name a file', USAGE_ERROR
         )
-    model = open_model()
+    model = load_text_model()
     embedded = 0
     with (
-        read(options.source) as (source, size_bytes),
-        written(options.target) as target,
-        progress("Embedding", size_bytes) as advance,
+        open_input(options.source) as (source, size_bytes),
+        open_output(options.target) as target,
+        show_progress("Embedding", size_bytes) as advance,
     ):
-        entries = parse(options.source, source, advance)
+        entries = parse_lines(options.source, source, advance)
         for entry, embedding in model.embed_each((entry, entry.text) for entry in entries):
             row = encode(embedding[np.newaxis], Encoding.INT8)
             fields = {**entry.fields, "embedding": base64.b64encode(row).decode("ascii")}
@@ -70,11 +70,11 @@ async def run_embed(options: Namespace) -> int:
     if options.json:
         print_json({"file": options.target, "contents": embedded})
     else:
-        tell(f"{many(embedded, 'content')} embedded")
-    return DONE
+        print_message(f"{pluralise(embedded, 'content')} embedded")
+    return SUCCESS
 
 
-def open_model() -> TextModel:
+def load_text_model() -> TextModel:
     """Open the model. Raises CommandError, which says what is missing."""
     embedding = load_extra("constellation.cli.text_embedding", "embed")
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from constellation.cli.exit_codes import DONE
+from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.printing import print_json
 from constellation.errors import ConfigError
 from constellation.storage.postgres import migrations
-from constellation.stores import place_of, postgres_settings
+from constellation.stores import describe_location, postgres_settings
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -32,8 +32,8 @@ async def run_migrate(config: ShardConfig, options: Namespace) -> int:
     else:
         for migration in await migrations.migrate(settings.url, settings.dialect):
             print(f"applied {migration.name}")
-        print(f"schema {len(migrations.known())} is current")
-    return DONE
+        print(f"schema {len(migrations.load_migrations())} is current")
+    return SUCCESS
 
 
 async def _print_document(
@@ -43,8 +43,8 @@ async def _print_document(
     applied = []
     if not options.status and not options.dry_run:
         applied = [each.name for each in await migrations.migrate(settings.url, settings.dialect)]
-    found = await migrations.status(settings.url)
-    missing = migrations.missing_of(place_of(config), found)
+    found = await migrations.list_applied(settings.url)
+    missing = migrations.find_missing(describe_location(config), found)
     print_json(
         {
             "applied_now": applied,
@@ -53,7 +53,7 @@ async def _print_document(
                 {
                     "version": each.version,
                     "name": each.name,
-                    "sql": migrations.text_of(each, settings.dialect),
+                    "sql": migrations.render_sql(each, settings.dialect),
                 }
                 for each in missing
             ],
@@ -62,17 +62,17 @@ async def _print_document(
 
 
 async def _print_status(config: ShardConfig, settings: PostgresSettings) -> None:
-    found = await migrations.status(settings.url)
+    found = await migrations.list_applied(settings.url)
     for each in found:
-        print(f"{each.version:4}  {each.name:24} applied {each.at}")
-    for migration in migrations.missing_of(place_of(config), found):
+        print(f"{each.version:4}  {each.name:24} applied {each.applied_at}")
+    for migration in migrations.find_missing(describe_location(config), found):
         print(f"{migration.version:4}  {migration.name:24} missing")
 
 
 async def _print_missing(config: ShardConfig, settings: PostgresSettings) -> None:
-    found = await migrations.status(settings.url)
-    missing = migrations.missing_of(place_of(config), found)
+    found = await migrations.list_applied(settings.url)
+    missing = migrations.find_missing(describe_location(config), found)
     for migration in missing:
-        print(f"-- {migration.name}\n{migrations.text_of(migration, settings.dialect)}")
+        print(f"-- {migration.name}\n{migrations.render_sql(migration, settings.dialect)}")
     if not missing:
         print(f"-- nothing to do: schema {len(found)} is current")

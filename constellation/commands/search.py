@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import DONE
-from constellation.cli.flags import add_flags
-from constellation.cli.ids import device_id
-from constellation.cli.parsing import number_from
-from constellation.cli.printing import make_console, many, print_json, to_json
-from constellation.cli.remote import one
-from constellation.cli.titles import look_up
-from constellation.commands.content_embed import open_model
+from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.flags import add_connection_flags
+from constellation.cli.ids import parse_device_id
+from constellation.cli.parsing import make_number_parser
+from constellation.cli.printing import make_console, pluralise, print_json, to_json
+from constellation.cli.remote import open_remote
+from constellation.cli.titles import look_up_contents
+from constellation.commands.content_embed import load_text_model
 from constellation.commands.patterns import print_patterns
 from constellation.encoding import Encoding, encode
 from constellation.v1 import patterns_pb2, shard_pb2
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from constellation.cli.parsing import Commands
 
-_LIMIT: Final = 20
+_DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 1000
 
 
@@ -33,7 +33,7 @@ def add_search(commands: Commands) -> None:
         "search",
         run_search,
         "print the patterns nearest to a content, a device's taste, or a text",
-        more="Patterns are pseudonymous, as devices see them; `near` is the cosine. A text needs "
+        details="Patterns are pseudonymous, as devices see them; `near` is the cosine. A text needs "
         "the extra `embed`.",
         examples=(
             "--content film:0111161",
@@ -44,49 +44,51 @@ def add_search(commands: Commands) -> None:
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--content", metavar="CONTENT_ID", help="near a content of the catalogue")
     query.add_argument(
-        "--device", type=device_id, metavar="DEVICE_ID", help="near what a device likes"
+        "--device", type=parse_device_id, metavar="DEVICE_ID", help="near what a device likes"
     )
     query.add_argument("--text", help="near what a text says")
     parser.add_argument(
         "--limit",
-        type=number_from(1, _MAX_LIMIT, whole=True),
-        default=_LIMIT,
+        type=make_number_parser(1, _MAX_LIMIT, is_integer=True),
+        default=_DEFAULT_LIMIT,
         metavar="N",
         help="how many (default: %(default)s)",
     )
-    add_flags(parser)
+    add_connection_flags(parser)
 
 
 async def run_search(options: Namespace) -> int:
     """Print what is near."""
-    request = _request(options)
-    async with one(options) as remote:
-        found = await remote.find(remote.shard.SearchPatterns, request)
-        if found is None:
+    request = _make_request(options)
+    async with open_remote(options) as remote:
+        response = await remote.find(remote.shard.SearchPatterns, request)
+        if response is None:
             if options.content:
                 what, where = f"content {options.content}", "`constellation content list`"
             else:
                 what, where = f"device {options.device.hex()}", "`constellation devices`"
             raise CommandError(f"{remote.address} knows no {what}; {where} lists what it knows")
         if options.json:
-            print_json(to_json(found))
-            return DONE
-        titles = await look_up(remote, found.patterns.content_ids)
+            print_json(to_json(response))
+            return SUCCESS
+        titles = await look_up_contents(remote, response.patterns.content_ids)
     console = make_console()
-    print_patterns(console, found.patterns, titles, found.similarities)
-    near = len(found.similarities)
-    console.print(f"[dim]{many(near, 'pattern') if near else 'no patterns are near'}[/]")
-    return DONE
+    print_patterns(console, response.patterns, titles, response.similarities)
+    result_count = len(response.similarities)
+    console.print(
+        f"[dim]{pluralise(result_count, 'pattern') if result_count else 'no patterns are near'}[/]"
+    )
+    return SUCCESS
 
 
-def _request(options: Namespace) -> shard_pb2.SearchPatternsRequest:
+def _make_request(options: Namespace) -> shard_pb2.SearchPatternsRequest:
     request = shard_pb2.SearchPatternsRequest(limit=options.limit)
     if options.content:
         request.content_id = options.content
     elif options.device is not None:
         request.device_id = options.device
     else:
-        embedding = open_model().embed(options.text)
+        embedding = load_text_model().embed(options.text)
         request.embeddings = encode(embedding[np.newaxis], Encoding.FLOAT32)
         request.encoding = patterns_pb2.ENCODING_FLOAT32
     return request

@@ -7,11 +7,11 @@ import gc
 import sys
 from typing import TYPE_CHECKING, Final
 
-from constellation.cli.exit_codes import DONE
-from constellation.cli.signals import Signals
-from constellation.server import resource_of, serve
+from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.signals import StopSignals
+from constellation.server import serve, to_resource_attributes
 from constellation.stores import open_store
-from constellation.telemetry.traces import traces_exported
+from constellation.telemetry.traces import export_traces
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -27,21 +27,21 @@ async def run_serve(config: ShardConfig, _: Namespace) -> int:
     gc.set_threshold(*_GC_THRESHOLDS)
     task = asyncio.current_task()
     assert task is not None
-    signals = Signals(task.cancel)  # while it starts or waits for its lease, there is no drain
+    signals = StopSignals(task.cancel)  # while it starts or waits for its lease, there is no drain
     try:
         async with (
-            traces_exported("constellation-shard", resource_of(config)),
+            export_traces("constellation-shard", to_resource_attributes(config)),
             open_store(config) as store,
             serve(config, store) as shard,
         ):
             gc.freeze()
-            signals.then(shard.drain_requested.set)
+            signals.set_action(shard.drain_requested.set)
             if sys.stderr.isatty():
                 print(
                     f"constellation: serving on port {shard.port}; Ctrl-C drains", file=sys.stderr
                 )
             await shard.drain_requested.wait()
     except asyncio.CancelledError:
-        if not signals.came:
+        if not signals.was_received:
             raise
-    return DONE
+    return SUCCESS

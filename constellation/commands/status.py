@@ -9,21 +9,27 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.markup import escape
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import DONE, FAILED
-from constellation.cli.flags import add_flags
+from constellation.cli.exit_codes import FAILURE, SUCCESS
+from constellation.cli.flags import add_connection_flags
 from constellation.cli.printing import (
-    ago,
-    count,
+    format_age,
+    format_count,
+    format_milliseconds,
+    format_size,
     make_console,
-    many,
-    milliseconds,
+    pluralise,
     print_json,
-    size,
-    tell,
+    print_message,
     to_json,
 )
-from constellation.cli.remote import several
-from constellation.cli.tables import Column, Table, number, prose, words
+from constellation.cli.remote import open_remotes
+from constellation.cli.tables import (
+    PrintedColumn,
+    PrintedTable,
+    number_column,
+    prose_column,
+    text_column,
+)
 from constellation.v1 import health_pb2, shard_pb2
 
 if TYPE_CHECKING:
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     from constellation.cli.remote import Remote
 
 _UNHEALTHY: Final = health_pb2.HEALTH_STATUS_UNHEALTHY
-HEALTH_WORDS: Final = {
+HEALTH_LABELS: Final = {
     health_pb2.HEALTH_STATUS_HEALTHY: "[green]healthy[/]",
     health_pb2.HEALTH_STATUS_DEGRADED: "[yellow]degraded[/]",
     health_pb2.HEALTH_STATUS_UNHEALTHY: "[red]unhealthy[/]",
@@ -43,7 +49,7 @@ HEALTH_WORDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ShardStatus:
     """What one shard said of itself, or why it said nothing."""
 
     address: str
@@ -53,7 +59,7 @@ class Seen:
     problem: str = ""
 
     @property
-    def well(self) -> bool:
+    def is_ok(self) -> bool:
         return not self.problem and self.health.status != _UNHEALTHY
 
 
@@ -62,162 +68,165 @@ def add_status(commands: Commands) -> None:
         "status",
         run_status,
         "print who a shard is, how its parts are, and what it holds",
-        more="Several shards make a table. Fails when one does not answer, or is unhealthy.",
+        details="Several shards make a table. Fails when one does not answer, or is unhealthy.",
         examples=(
             "",
             "--address shard-0:50051,shard-1:50051",
             "--all --json | jq '.shards[].stats.patterns'",
         ),
     )
-    add_flags(parser, several=True, fleet=True)
+    add_connection_flags(parser, several=True, fleet=True)
 
 
 async def run_status(options: Namespace) -> int:
     """Print what the shards say of themselves."""
-    async with several(options) as remotes:
-        shards = await asyncio.gather(*(_look(remote) for remote in remotes))
+    async with open_remotes(options) as remotes:
+        shards = await asyncio.gather(*(_fetch_status(remote) for remote in remotes))
     if options.json:
-        print_json({"shards": [_document(seen) for seen in shards]})
+        print_json({"shards": [_to_document(shard) for shard in shards]})
     elif len(shards) == 1 and not shards[0].problem:
-        _print_one(make_console(), shards[0])
+        _print_shard(make_console(), shards[0])
     elif len(shards) > 1:
         _print_table(make_console(), shards)
     for seen in shards:
         if seen.problem:
-            tell(f"constellation: {seen.problem}")
-    return DONE if all(seen.well for seen in shards) else FAILED
+            print_message(f"constellation: {seen.problem}")
+    return SUCCESS if all(seen.is_ok for seen in shards) else FAILURE
 
 
-async def _look(remote: Remote) -> Seen:
+async def _fetch_status(remote: Remote) -> ShardStatus:
     try:
-        info = await remote.ask(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
+        info = await remote.call(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
         stats, health = await asyncio.gather(
-            remote.ask(remote.shard.GetStats, shard_pb2.GetStatsRequest()),
-            remote.ask(remote.health.GetDetailedHealth, health_pb2.GetDetailedHealthRequest()),
+            remote.call(remote.shard.GetStats, shard_pb2.GetStatsRequest()),
+            remote.call(remote.health.GetDetailedHealth, health_pb2.GetDetailedHealthRequest()),
         )
     except CommandError as error:
-        return Seen(
+        return ShardStatus(
             remote.address,
             shard_pb2.GetInfoResponse(),
             shard_pb2.GetStatsResponse(),
             health_pb2.GetDetailedHealthResponse(),
             str(error),
         )
-    return Seen(remote.address, info, stats, health)
+    return ShardStatus(remote.address, info, stats, health)
 
 
-def _document(seen: Seen) -> dict[str, Any]:
-    if seen.problem:
-        return {"address": seen.address, "problem": seen.problem}
+def _to_document(shard: ShardStatus) -> dict[str, Any]:
+    if shard.problem:
+        return {"address": shard.address, "problem": shard.problem}
     return {
-        "address": seen.address,
-        "info": to_json(seen.info),
-        "stats": to_json(seen.stats),
-        "health": to_json(seen.health),
+        "address": shard.address,
+        "info": to_json(shard.info),
+        "stats": to_json(shard.stats),
+        "health": to_json(shard.health),
     }
 
 
-def _print_one(console: Console, seen: Seen) -> None:
-    info, stats = seen.info, seen.stats
+def _print_shard(console: Console, shard: ShardStatus) -> None:
+    info, stats = shard.info, shard.stats
     console.print(
-        f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {seen.address}: "
-        f"{HEALTH_WORDS[seen.health.status]}"
+        f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {shard.address}: "
+        f"{HEALTH_LABELS[shard.health.status]}"
     )
-    rows = Table([Column(""), prose("")])
-    for part in seen.health.components:
-        took = f", looked at in {milliseconds(part.latency.ToNanoseconds() / 1e9)}"
-        rows.add(
-            f"  {part.name}",
-            f"{HEALTH_WORDS[part.status]}: {escape(part.message)}"
-            f"{took if part.HasField('latency') else ''}",
+    rows = PrintedTable([PrintedColumn(""), prose_column("")])
+    for component in shard.health.components:
+        latency = f", looked at in {format_milliseconds(component.latency.ToNanoseconds() / 1e9)}"
+        rows.add_row(
+            f"  {component.name}",
+            f"{HEALTH_LABELS[component.status]}: {escape(component.message)}"
+            f"{latency if component.HasField('latency') else ''}",
         )
     started = info.started_at.ToNanoseconds() / 1e9
-    rows.add(
+    rows.add_row(
         "  process",
-        f"version {info.version}, started {ago(started)}, epoch {info.epoch}, "
-        f"{size(stats.resident_bytes)} of memory",
+        f"version {info.version}, started {format_age(started)}, epoch {info.epoch}, "
+        f"{format_size(stats.resident_bytes)} of memory",
     )
-    rows.add(
+    rows.add_row(
         "  devices",
-        f"{count(stats.total_devices)} of at most {count(info.max_devices)}, "
-        f"{count(stats.active_devices)} active, {many(stats.streams, 'stream')}",
+        f"{format_count(stats.total_devices)} of at most {format_count(info.max_devices)}, "
+        f"{format_count(stats.active_devices)} active, {pluralise(stats.streams, 'stream')}",
     )
-    rows.add(
+    rows.add_row(
         "  patterns",
-        f"{count(stats.patterns)} stored, {count(stats.index_patterns)} "
+        f"{format_count(stats.patterns)} stored, {format_count(stats.index_patterns)} "
         f"shown to other devices ({stats.index_kind} index)",
     )
-    rows.add("  catalogue", many(stats.contents, "content"))
-    rows.add("  last minute", f"{many(round(stats.syncs_per_minute), 'delta')}{_latency(stats)}")
-    rows.add("  since start", _since_start(stats))
-    rows.add("  round", _round(stats))
+    rows.add_row("  catalogue", pluralise(stats.contents, "content"))
+    rows.add_row(
+        "  last minute",
+        f"{pluralise(round(stats.syncs_per_minute), 'delta')}{_format_latency(stats)}",
+    )
+    rows.add_row("  since start", _format_since_start(stats))
+    rows.add_row("  round", _format_round(stats))
     rows.print(console)
 
 
-def _latency(stats: shard_pb2.GetStatsResponse) -> str:
+def _format_latency(stats: shard_pb2.GetStatsResponse) -> str:
     if not stats.HasField("sync_latency_mean_seconds"):
         return ""
     return (
-        f", acked after {milliseconds(stats.sync_latency_mean_seconds)} (mean), "
-        f"{milliseconds(stats.sync_latency_p99_seconds)} (p99)"
+        f", acked after {format_milliseconds(stats.sync_latency_mean_seconds)} (mean), "
+        f"{format_milliseconds(stats.sync_latency_p99_seconds)} (p99)"
     )
 
 
-def _since_start(stats: shard_pb2.GetStatsResponse) -> str:
-    each = f" of {stats.deltas_per_commit:.3g} deltas" if stats.commits else ""
+def _format_since_start(stats: shard_pb2.GetStatsResponse) -> str:
+    batch_size = f" of {stats.deltas_per_commit:.3g} deltas" if stats.commits else ""
     return (
-        f"{many(stats.deltas_applied, 'delta')}, {many(stats.deltas_duplicate, 'duplicate')}, "
-        f"{many(stats.patterns_rejected, 'pattern')} rejected; "
-        f"{many(stats.commits, 'commit')}{each}"
+        f"{pluralise(stats.deltas_applied, 'delta')}, {pluralise(stats.deltas_duplicate, 'duplicate')}, "
+        f"{pluralise(stats.patterns_rejected, 'pattern')} rejected; "
+        f"{pluralise(stats.commits, 'commit')}{batch_size}"
     )
 
 
-def _round(stats: shard_pb2.GetStatsResponse) -> str:
+def _format_round(stats: shard_pb2.GetStatsResponse) -> str:
     if not stats.round_id:
         return "none yet"
-    clusters = many(stats.clusters, "cluster")
+    clusters = pluralise(stats.clusters, "cluster")
     return f"{stats.round_id}, {clusters}, codebook {stats.codebook_version}"
 
 
-def _print_table(console: Console, shards: list[Seen]) -> None:
+def _print_table(console: Console, shards: list[ShardStatus]) -> None:
     columns = (
-        number("shard"),
-        words("address"),
-        words("region", is_spare=True),
-        Column("health"),
-        number("epoch", is_spare=True),
-        number("devices"),
-        number("streams"),
-        number("patterns"),
-        number("a minute", is_spare=True),
-        number("p99", is_spare=True),
-        number("round"),
+        number_column("shard"),
+        text_column("address"),
+        text_column("region", is_optional=True),
+        PrintedColumn("health"),
+        number_column("epoch", is_optional=True),
+        number_column("devices"),
+        number_column("streams"),
+        number_column("patterns"),
+        number_column("a minute", is_optional=True),
+        number_column("p99", is_optional=True),
+        number_column("round"),
     )
-    table = Table(columns)
-    for seen in shards:
-        if seen.problem:
-            table.add("?", seen.address, "", "[red]no answer[/]")
+    table = PrintedTable(columns)
+    for shard in shards:
+        if shard.problem:
+            table.add_row("?", shard.address, "", "[red]no answer[/]")
             continue
-        info, stats = seen.info, seen.stats
-        p99 = stats.HasField("sync_latency_p99_seconds")
-        table.add(
+        info, stats = shard.info, shard.stats
+        has_latency = stats.HasField("sync_latency_p99_seconds")
+        table.add_row(
             str(info.shard_id),
-            seen.address,
+            shard.address,
             escape(info.region),
-            HEALTH_WORDS[seen.health.status],
+            HEALTH_LABELS[shard.health.status],
             str(info.epoch),
-            count(stats.total_devices),
-            count(stats.streams),
-            count(stats.patterns),
-            count(stats.syncs_per_minute),
-            milliseconds(stats.sync_latency_p99_seconds) if p99 else "",
+            format_count(stats.total_devices),
+            format_count(stats.streams),
+            format_count(stats.patterns),
+            format_count(stats.syncs_per_minute),
+            format_milliseconds(stats.sync_latency_p99_seconds) if has_latency else "",
             str(stats.round_id or ""),
         )
     table.print(console)
     answered = [seen.stats for seen in shards if not seen.problem]
     console.print(
         f"[dim]{len(answered)} of {len(shards)} shards answered: "
-        f"{many(sum(each.total_devices for each in answered), 'device')}, "
-        f"{many(sum(each.streams for each in answered), 'stream')}, "
-        f"{many(sum(each.patterns for each in answered), 'pattern')}[/]"
+        f"{pluralise(sum(each.total_devices for each in answered), 'device')}, "
+        f"{pluralise(sum(each.streams for each in answered), 'stream')}, "
+        f"{pluralise(sum(each.patterns for each in answered), 'pattern')}[/]"
     )

@@ -17,20 +17,20 @@ from rich.live import Live
 from rich.markup import escape
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import DONE, FAILED
-from constellation.cli.flags import add_flags
-from constellation.cli.parsing import number_from
+from constellation.cli.exit_codes import FAILURE, SUCCESS
+from constellation.cli.flags import add_connection_flags
+from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import (
-    count,
+    format_count,
+    format_milliseconds,
+    format_rate,
+    format_size,
     make_console,
-    milliseconds,
-    print_line,
-    rate,
-    size,
+    print_json_line,
     to_json,
 )
-from constellation.cli.remote import several
-from constellation.cli.tables import Table, number, words
+from constellation.cli.remote import open_remotes
+from constellation.cli.tables import PrintedTable, number_column, text_column
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
-_INTERVAL_SECONDS: Final = 2.0
+_DEFAULT_INTERVAL_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StatsSample:
     """What one shard had measured at one time."""
 
     address: str
-    at: float
+    taken_at: float
     """On this machine's steady clock."""
     stats: shard_pb2.GetStatsResponse | None
     """None when it did not answer."""
@@ -71,47 +71,50 @@ def add_top(commands: Commands) -> None:
         "top",
         run_top,
         "show what shards do now, again and again, until q",
-        more="Rates are of the last interval. Without a terminal it prints once; with --json a "
+        details="Rates are of the last interval. Without a terminal it prints once; with --json a "
         "line for each interval.",
         examples=("--all", "--interval 10", "--json --count 60 --interval 1 > minute.jsonl"),
     )
     parser.add_argument(
         "--interval",
-        type=number_from(0.05, 3600),
-        default=_INTERVAL_SECONDS,
+        type=make_number_parser(0.05, 3600),
+        default=_DEFAULT_INTERVAL_SECONDS,
         metavar="SECONDS",
         help="between two looks (default: %(default)g)",
     )
     parser.add_argument(
-        "--count", type=number_from(1, 1e9, whole=True), metavar="N", help="end after so many"
+        "--count",
+        type=make_number_parser(1, 1e9, is_integer=True),
+        metavar="N",
+        help="end after so many",
     )
-    add_flags(parser, several=True, fleet=True)
+    add_connection_flags(parser, several=True, fleet=True)
 
 
 async def run_top(options: Namespace) -> int:
     """Show rates until told to stop; fails when the last look reached no shard at all."""
-    watched = sys.stdout.isatty() and not options.json
-    limit = options.count or (None if watched or options.json else 1)
-    newest: Sequence[Sample] = ()
+    is_live = sys.stdout.isatty() and not options.json
+    limit = options.count or (None if is_live or options.json else 1)
+    newest: Sequence[StatsSample] = ()
     console = make_console()
-    async with several(options) as remotes:
-        frames = _frames(remotes, options.interval, limit)
-        if watched:
-            newest = await _show(frames, console)
+    async with open_remotes(options) as remotes:
+        frames = _take_samples(remotes, options.interval, limit)
+        if is_live:
+            newest = await _show_live(frames, console)
         else:
             async for before, newest in frames:
                 if options.json:
-                    print_line(_document(before, newest, options.interval))
+                    print_json_line(_to_document(before, newest, options.interval))
                 else:
-                    console.print(_table(before, newest, console.width))
-    return DONE if any(sample.stats for sample in newest) else FAILED
+                    console.print(_make_table(before, newest, console.width))
+    return SUCCESS if any(sample.stats for sample in newest) else FAILURE
 
 
-def rates_between(before: Sample, now: Sample) -> Rates | None:
+def compute_rates(before: StatsSample, now: StatsSample) -> Rates | None:
     """Return what happened between two samples; None when the shard was away or started anew."""
-    if before.stats is None or now.stats is None or now.at <= before.at:
+    if before.stats is None or now.stats is None or now.taken_at <= before.taken_at:
         return None
-    seconds = now.at - before.at
+    seconds = now.taken_at - before.taken_at
     deltas, commits, rejected = (
         (getattr(now.stats, name) - getattr(before.stats, name)) / seconds
         for name in ("deltas_applied", "commits", "patterns_rejected")
@@ -121,50 +124,50 @@ def rates_between(before: Sample, now: Sample) -> Rates | None:
     return Rates(deltas, commits, rejected)
 
 
-async def _frames(
+async def _take_samples(
     remotes: Sequence[Remote], interval_seconds: float, limit: int | None
-) -> AsyncIterator[tuple[Sequence[Sample], Sequence[Sample]]]:
+) -> AsyncIterator[tuple[Sequence[StatsSample], Sequence[StatsSample]]]:
     """Yield two successive samples of every shard, once each interval."""
-    before = await _look(remotes)
+    before = await _sample_shards(remotes)
     shown = 0
     while limit is None or shown < limit:
         await asyncio.sleep(interval_seconds)
-        now = await _look(remotes)
+        now = await _sample_shards(remotes)
         yield before, now
         before, shown = now, shown + 1
 
 
-async def _look(remotes: Sequence[Remote]) -> Sequence[Sample]:
-    return await asyncio.gather(*(_sample(remote) for remote in remotes))
+async def _sample_shards(remotes: Sequence[Remote]) -> Sequence[StatsSample]:
+    return await asyncio.gather(*(_sample_shard(remote) for remote in remotes))
 
 
-async def _sample(remote: Remote) -> Sample:
+async def _sample_shard(remote: Remote) -> StatsSample:
     try:
-        stats = await remote.ask(remote.shard.GetStats, shard_pb2.GetStatsRequest())
+        stats = await remote.call(remote.shard.GetStats, shard_pb2.GetStatsRequest())
     except CommandError as error:
-        return Sample(remote.address, time.monotonic(), None, str(error))
-    return Sample(remote.address, time.monotonic(), stats)
+        return StatsSample(remote.address, time.monotonic(), None, str(error))
+    return StatsSample(remote.address, time.monotonic(), stats)
 
 
-async def _show(
-    frames: AsyncIterator[tuple[Sequence[Sample], Sequence[Sample]]], console: Console
-) -> Sequence[Sample]:
+async def _show_live(
+    frames: AsyncIterator[tuple[Sequence[StatsSample], Sequence[StatsSample]]], console: Console
+) -> Sequence[StatsSample]:
     """Show one frame in place of the other, until q or the last one."""
-    newest: Sequence[Sample] = ()
+    newest: Sequence[StatsSample] = ()
 
-    async def follow(live: Live) -> None:
+    async def update_table(live: Live) -> None:
         nonlocal newest
         async for before, newest in frames:
-            live.update(_table(before, newest, live.console.width), refresh=True)
+            live.update(_make_table(before, newest, live.console.width), refresh=True)
 
     with (
         Live("looking at the shards; q ends", console=console, auto_refresh=False) as live,
-        _quit_key() as asked,
+        _watch_quit_key() as quit_requested,
     ):
-        following = asyncio.create_task(follow(live), name="follow")
-        quitting = asyncio.create_task(asked.wait(), name="quit")
+        update_task = asyncio.create_task(update_table(live), name="follow")
+        quit_task = asyncio.create_task(quit_requested.wait(), name="quit")
         done, waiting = await asyncio.wait(
-            (following, quitting), return_when=asyncio.FIRST_COMPLETED
+            (update_task, quit_task), return_when=asyncio.FIRST_COMPLETED
         )
         for task in waiting:
             task.cancel()
@@ -174,85 +177,89 @@ async def _show(
 
 
 @contextmanager
-def _quit_key() -> Iterator[asyncio.Event]:
+def _watch_quit_key() -> Iterator[asyncio.Event]:
     """Yield what is set once somebody presses q; keys are not shown meanwhile."""
-    asked = asyncio.Event()
+    quit_requested = asyncio.Event()
     if not sys.stdin.isatty():
-        yield asked
+        yield quit_requested
         return
-    loop, keys = asyncio.get_running_loop(), sys.stdin.fileno()
-    before = termios.tcgetattr(keys)
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+    saved_mode = termios.tcgetattr(stdin)
 
-    def pressed() -> None:
+    def read_key() -> None:
         if sys.stdin.read(1) in {"q", "Q", ""}:
-            asked.set()
+            quit_requested.set()
 
-    tty.setcbreak(keys)
-    loop.add_reader(keys, pressed)
+    tty.setcbreak(stdin)
+    loop.add_reader(stdin, read_key)
     try:
-        yield asked
+        yield quit_requested
     finally:
-        loop.remove_reader(keys)
-        termios.tcsetattr(keys, termios.TCSADRAIN, before)
+        loop.remove_reader(stdin)
+        termios.tcsetattr(stdin, termios.TCSADRAIN, saved_mode)
 
 
-def _table(before: Sequence[Sample], now: Sequence[Sample], width: int) -> Group:
+def _make_table(before: Sequence[StatsSample], now: Sequence[StatsSample], width: int) -> Group:
     columns = (
-        words("shard"),
-        number("devices"),
-        number("active", is_spare=True),
-        number("streams"),
-        number("patterns"),
-        number("deltas/s"),
-        number("commits/s", is_spare=True),
-        number("rejected/s", is_spare=True),
-        number("mean", is_spare=True),
-        number("p99"),
-        number("memory", is_spare=True),
-        number("round", is_spare=True),
+        text_column("shard"),
+        number_column("devices"),
+        number_column("active", is_optional=True),
+        number_column("streams"),
+        number_column("patterns"),
+        number_column("deltas/s"),
+        number_column("commits/s", is_optional=True),
+        number_column("rejected/s", is_optional=True),
+        number_column("mean", is_optional=True),
+        number_column("p99"),
+        number_column("memory", is_optional=True),
+        number_column("round", is_optional=True),
     )
-    table = Table(columns)
+    table = PrintedTable(columns)
     for earlier, sample in zip(before, now, strict=True):
         if sample.stats is None:
-            table.add(sample.address, "[red]no answer[/]")
+            table.add_row(sample.address, "[red]no answer[/]")
             continue
-        table.add(sample.address, *_cells(earlier, sample, sample.stats))
+        table.add_row(sample.address, *_format_cells(earlier, sample, sample.stats))
     problems = dict.fromkeys(sample.problem for sample in now if sample.problem)
-    told = (f"[red]{escape(problem)}[/]" for problem in problems)
-    return Group(table.fitted(width), *told, f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")
+    messages = (f"[red]{escape(problem)}[/]" for problem in problems)
+    return Group(table.fit_to_width(width), *messages, f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")
 
 
-def _cells(before: Sample, now: Sample, stats: shard_pb2.GetStatsResponse) -> Sequence[str]:
-    rates = rates_between(before, now)
-    happened = [rate(each) for each in asdict(rates).values()] if rates else [""] * 3
-    timed = stats.HasField("sync_latency_mean_seconds")
+def _format_cells(
+    before: StatsSample, now: StatsSample, stats: shard_pb2.GetStatsResponse
+) -> Sequence[str]:
+    rates = compute_rates(before, now)
+    rate_cells = [format_rate(each) for each in asdict(rates).values()] if rates else [""] * 3
+    has_latency = stats.HasField("sync_latency_mean_seconds")
     return (
-        count(stats.total_devices),
-        count(stats.active_devices),
-        count(stats.streams),
-        count(stats.patterns),
-        *happened,
-        milliseconds(stats.sync_latency_mean_seconds) if timed else "",
-        milliseconds(stats.sync_latency_p99_seconds) if timed else "",
-        size(stats.resident_bytes),
+        format_count(stats.total_devices),
+        format_count(stats.active_devices),
+        format_count(stats.streams),
+        format_count(stats.patterns),
+        *rate_cells,
+        format_milliseconds(stats.sync_latency_mean_seconds) if has_latency else "",
+        format_milliseconds(stats.sync_latency_p99_seconds) if has_latency else "",
+        format_size(stats.resident_bytes),
         str(stats.round_id or ""),
     )
 
 
-def _document(
-    before: Sequence[Sample], now: Sequence[Sample], interval_seconds: float
+def _to_document(
+    before: Sequence[StatsSample], now: Sequence[StatsSample], interval_seconds: float
 ) -> dict[str, Any]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "interval_seconds": interval_seconds,
-        "shards": [_shard(earlier, sample) for earlier, sample in zip(before, now, strict=True)],
+        "shards": [
+            _to_shard_document(earlier, sample) for earlier, sample in zip(before, now, strict=True)
+        ],
     }
 
 
-def _shard(before: Sample, now: Sample) -> dict[str, Any]:
+def _to_shard_document(before: StatsSample, now: StatsSample) -> dict[str, Any]:
     if now.stats is None:
         return {"address": now.address, "problem": now.problem}
-    rates = rates_between(before, now)
+    rates = compute_rates(before, now)
     return {
         "address": now.address,
         "stats": to_json(now.stats),

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from constellation.federated.published import Published, Round
+from constellation.federated.published import PublishedGlobal, RoundKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Subject = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Version:
+class GlobalVersion:
     """Names one published state; (0, 0) is what a device without any holds."""
 
     generation: int = 0
@@ -32,11 +32,11 @@ class Version:
 class TrendChange:
     """What brings a device's trends to a version."""
 
-    version: Version
-    reset: bool
+    version: GlobalVersion
+    is_reset: bool
     upserts: Sequence[Trend]
-    removed: Sequence[Subject]
-    count: int
+    removed_subjects: Sequence[Subject]
+    trend_count: int
     """Trends the device holds afterwards."""
 
 
@@ -48,45 +48,45 @@ class GlobalState:
     """
 
     def __init__(self, generation: int, region: str, trend_limit: int) -> None:
-        self.version = Version(generation, 0)
-        self.published: Published | None = None
+        self.version = GlobalVersion(generation, 0)
+        self.published: PublishedGlobal | None = None
         """What the federation published last."""
         self._region = region
         self._trend_limit = trend_limit
-        self._local: Sequence[Trend] = ()
-        self._served: Round = Round()
-        self._versions: OrderedDict[Version, Mapping[Subject, Trend]] = OrderedDict(
+        self._local_trends: Sequence[Trend] = ()
+        self._served_round: RoundKey = RoundKey()
+        self._versions: OrderedDict[GlobalVersion, Mapping[Subject, Trend]] = OrderedDict(
             {self.version: {}}
         )
 
     @property
-    def round(self) -> Round:
+    def round(self) -> RoundKey:
         """The round of the federation's last global; (0, 0) before the first."""
-        return self.published.round if self.published else Round()
+        return self.published.round if self.published else RoundKey()
 
-    def publish(self, trends: Sequence[Trend]) -> bool:
+    def set_local_trends(self, trends: Sequence[Trend]) -> bool:
         """Make these the shard's own trends; return whether that makes a new version."""
-        self._local = trends
+        self._local_trends = trends
         return self._advance()
 
-    def adopt(self, published: Published) -> bool:
+    def adopt(self, published: PublishedGlobal) -> bool:
         """Take a later global of the federation; return whether that makes a new version."""
         assert published.round > self.round
         self.published = published
         return self._advance()
 
     def _advance(self) -> bool:
-        state = self._merged()
-        if state == self._versions[self.version] and self._served == self.round:
+        state = self._merge_trends()
+        if state == self._versions[self.version] and self._served_round == self.round:
             return False
-        self._served = self.round
-        self.version = Version(self.version.generation, self.version.version + 1)
+        self._served_round = self.round
+        self.version = GlobalVersion(self.version.generation, self.version.version + 1)
         self._versions[self.version] = state
         while len(self._versions) > _KEPT_VERSIONS:
             self._versions.popitem(last=False)
         return True
 
-    def _merged(self) -> Mapping[Subject, Trend]:
+    def _merge_trends(self) -> Mapping[Subject, Trend]:
         """Return the federation's trends that hold here, then the shard's own while there is room.
 
         Of the latter, what the federation knows of already is left out: it saw more.
@@ -95,7 +95,7 @@ class GlobalState:
         for trend in self.published.trends if self.published else ():
             if trend.is_global or trend.region == self._region:
                 merged.setdefault((trend.content_id, trend.genre), trend)
-        for trend in self._local:
+        for trend in self._local_trends:
             if len(merged) >= self._trend_limit:
                 break
             merged.setdefault((trend.content_id, trend.genre), trend)
@@ -105,7 +105,7 @@ class GlobalState:
         """Return the current trends, strongest first."""
         return sorted(self._versions[self.version].values(), key=lambda trend: -trend.score)
 
-    def change_since(self, held: Version) -> TrendChange:
+    def change_since(self, held: GlobalVersion) -> TrendChange:
         """Return what a device that holds a version needs; a full state when it is unknown."""
         current = self._versions[self.version]
         base = self._versions.get(held)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
-from constellation.core.rows import DeviceRows, PatternRows, Slots, digest
+from constellation.core.rows import DeviceRows, PatternRows, Slots, digest_rows
 from constellation.core.store import StoreReader, Totals
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import (
-    FreeSlots,
-    Holding,
+    DevicePatterns,
+    SlotAllocator,
     Table,
-    device_keys,
-    pattern_keys,
+    to_device_keys,
+    to_pattern_keys,
 )
 from constellation.errors import DamagedStoreError
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
+class LoadedShard:
     """What a shard has stored, in memory."""
 
     table: Table
@@ -44,19 +44,19 @@ class Loaded:
     """How rows and totals differ; empty when all is well."""
 
 
-async def load(store: StoreReader, rules: Rules) -> Loaded:
+async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
     """Load a shard's rows, and compare them with its totals; without an index."""
-    stored = await store.totals()
+    stored = await store.read_totals()
     table = Table(rules)
-    table.words.add(await store.words())
-    table.device_directory.grow(stored.devices)
-    table.pattern_directory.grow(stored.patterns)
-    problems = _differences(stored, await _load(store, table))
+    table.vocabulary.add(await store.read_terms())
+    table.slots_by_device.grow(stored.devices)
+    table.slots_by_pattern.grow(stored.patterns)
+    problems = _compare_totals(stored, await _load_rows(store, table))
     table.totals = stored
-    return Loaded(table, HourlyRing(await store.counts()), problems)
+    return LoadedShard(table, HourlyRing(await store.read_hourly_counts()), problems)
 
 
-def _differences(stored: Totals, loaded: Totals) -> list[str]:
+def _compare_totals(stored: Totals, loaded: Totals) -> list[str]:
     pairs = (
         ("patterns", stored.patterns, loaded.patterns),
         ("devices", stored.devices, loaded.devices),
@@ -70,7 +70,7 @@ def _differences(stored: Totals, loaded: Totals) -> list[str]:
     ]
 
 
-class _Sum:
+class _RowDigest:
     """Rows of one kind, as they come: which slots, and their digest."""
 
     def __init__(self) -> None:
@@ -79,25 +79,25 @@ class _Sum:
 
     def add(self, slots: Slots, rows: NDArray[np.void]) -> None:
         self._parts.append(slots)
-        self.digest = (self.digest + digest(slots, rows)) % _MODULUS
+        self.digest = (self.digest + digest_rows(slots, rows)) % _MODULUS
 
     def slots(self) -> Slots:
         """Return all slots, ascending."""
         return np.concatenate(self._parts)
 
 
-async def _load(store: StoreReader, table: Table) -> Totals:
+async def _load_rows(store: StoreReader, table: Table) -> Totals:
     """Fill the table's rows, directories, lists and support; return what the rows add up to."""
-    devices, patterns = _Sum(), _Sum()
-    async for device_slots, device_rows in _ahead(store.scan_devices()):
-        await asyncio.to_thread(_take_devices, table, device_slots, device_rows, devices)
-    async for slots, rows in _ahead(store.scan_patterns()):
-        await asyncio.to_thread(_take_patterns, table, slots, rows, patterns)
-    await asyncio.to_thread(_link, table, devices.slots(), patterns.slots())
+    devices, patterns = _RowDigest(), _RowDigest()
+    async for device_slots, device_rows in _read_ahead(store.scan_devices()):
+        await asyncio.to_thread(_add_devices, table, device_slots, device_rows, devices)
+    async for slots, rows in _read_ahead(store.scan_patterns()):
+        await asyncio.to_thread(_add_patterns, table, slots, rows, patterns)
+    await asyncio.to_thread(_derive_state, table, devices.slots(), patterns.slots())
     return Totals(0, len(patterns.slots()), len(devices.slots()), patterns.digest, devices.digest)
 
 
-async def _ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
+async def _read_ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
     """Yield every block, reading the next one while the last is being used."""
     reading = asyncio.ensure_future(anext(blocks, None))
     try:
@@ -109,52 +109,52 @@ async def _ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def _take_devices(table: Table, slots: Slots, rows: DeviceRows, total: _Sum) -> None:
-    _fits(slots, len(table.devices), "MAX_DEVICES")
+def _add_devices(table: Table, slots: Slots, rows: DeviceRows, total: _RowDigest) -> None:
+    _check_capacity(slots, len(table.devices), "MAX_DEVICES")
     table.devices[slots] = rows
-    table.device_directory.put(device_keys(rows["device_id"].tobytes()), slots)
+    table.slots_by_device.put(to_device_keys(rows["device_id"].tobytes()), slots)
     total.add(slots, rows)
 
 
-def _take_patterns(table: Table, slots: Slots, rows: PatternRows, total: _Sum) -> None:
-    _fits(slots, len(table.patterns), "MAX_PATTERNS")
+def _add_patterns(table: Table, slots: Slots, rows: PatternRows, total: _RowDigest) -> None:
+    _check_capacity(slots, len(table.patterns), "MAX_PATTERNS")
     table.patterns[slots] = rows
     ids = np.frombuffer(rows["pattern_id"].tobytes(), "<u8").reshape(-1, 2)
-    keys = pattern_keys(ids, rows["device"].astype(np.int64))
-    table.pattern_directory.put(keys, slots)
+    keys = to_pattern_keys(ids, rows["device"].astype(np.int64))
+    table.slots_by_pattern.put(keys, slots)
     total.add(slots, rows)
 
 
-def _fits(slots: Slots, capacity: int, variable: str) -> None:
+def _check_capacity(slots: Slots, capacity: int, variable: str) -> None:
     if len(slots) and slots[-1] >= capacity:
         raise DamagedStoreError(
             f"a stored row has number {slots[-1]}, but {variable} is {capacity}: raise {variable}"
         )
 
 
-def _link(table: Table, devices: Slots, patterns: Slots) -> None:
+def _derive_state(table: Table, devices: Slots, patterns: Slots) -> None:
     """Work out what follows from the rows: free slots, lists, support."""
-    _free(table.free_devices, devices)
-    _free(table.free_patterns, patterns)
+    _set_free_slots(table.device_allocator, devices)
+    _set_free_slots(table.pattern_allocator, patterns)
     owners = table.patterns["device"][patterns]
     order = np.argsort(owners, kind="stable")
     owners, patterns = owners[order], patterns[order]
-    table.link(devices, Holding(np.searchsorted(devices, owners), patterns))
+    table.link(devices, DevicePatterns(np.searchsorted(devices, owners), patterns))
     starts = np.flatnonzero(np.diff(owners.astype(np.int64), prepend=-1))
     cuts = np.searchsorted(starts, np.arange(0, len(patterns), _BLOCK))
     bounds = [*starts[cuts[cuts < len(starts)]].tolist(), len(patterns)]
     for start, end in pairwise(bounds):  # whole devices: none counts twice
-        _support(table, owners[start:end], patterns[start:end])
+        _count_support(table, owners[start:end], patterns[start:end])
 
 
-def _free(free: FreeSlots, slots: Slots) -> None:
-    free.used = int(slots[-1]) + 1 if len(slots) else 0
-    unused = np.ones(free.used, bool)
+def _set_free_slots(allocator: SlotAllocator, slots: Slots) -> None:
+    allocator.high_water = int(slots[-1]) + 1 if len(slots) else 0
+    unused = np.ones(allocator.high_water, bool)
     unused[slots] = False
-    free.freed = np.flatnonzero(unused).tolist()
+    allocator.free_list = np.flatnonzero(unused).tolist()
 
 
-def _support(table: Table, owners: NDArray[np.uint32], patterns: Slots) -> None:
+def _count_support(table: Table, owners: NDArray[np.uint32], patterns: Slots) -> None:
     """Count each device once for each content that its patterns name."""
     contents = table.patterns["contents"][patterns]
     pairs = (owners.astype(np.uint64) << np.uint64(32))[:, None] | contents

@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 
 from constellation.core.index.pattern_index import PatternIndex
-from constellation.core.loading import load
+from constellation.core.loading import load_shard
 from constellation.core.table.change import is_shared
 from constellation.errors import DamagedStoreError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
     from constellation.core.store import StoreReader, Totals
     from constellation.core.table.hourly import HourlyRing
-    from constellation.core.table.ownership import Identity
+    from constellation.core.table.ownership import ShardIdentity
     from constellation.core.table.shard_table import Table
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class SnapshotFiles(Protocol):
         """Return the newest snapshot that is intact, and the lsn it was taken at."""
         ...
 
-    def newest_lsn(self) -> int | None:
+    def find_newest_lsn(self) -> int | None:
         """Return the lsn of the newest snapshot, intact or not."""
         ...
 
@@ -50,7 +50,7 @@ class SnapshotFiles(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recovered:
+class RecoveredShard:
     """A shard in memory, as it is stored."""
 
     table: Table
@@ -60,53 +60,53 @@ class Recovered:
     """What does not agree; empty when all is well."""
 
 
-async def recover(
+async def recover_shard(
     store: StoreReader,
     rules: Rules,
     snapshots: SnapshotFiles | None,
     *,
     exact_limit: int,
     may_be_behind: bool = False,
-    identity: Identity | None = None,
-) -> Recovered:
+    identity: ShardIdentity | None = None,
+) -> RecoveredShard:
     """Load a shard. Problems are listed, not raised, so that a check can show all of them.
 
     A store behind its snapshots has lost commits. Where that `may_be`, because the database is kept
     elsewhere and was restored or failed over, devices notice by their acks; snapshots go instead.
     Without an `identity` every device is this shard's.
     """
-    loaded = await load(store, rules)
+    loaded = await load_shard(store, rules)
     table, problems = loaded.table, loaded.problems
     if identity is not None:
-        await asyncio.to_thread(identity.mark_away, table)
-    if ahead := _behind(table.totals, snapshots):
+        await asyncio.to_thread(identity.mark_relocated, table)
+    if ahead := _describe_lost_commits(table.totals, snapshots):
         if may_be_behind and snapshots is not None:
             log.warning("snapshots_discarded", reason=ahead)
             await asyncio.to_thread(snapshots.discard)
         else:
             problems.append(ahead)
     index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
-    await _fill(index, store, table, rules, snapshots)
+    await _fill_index(index, store, table, rules, snapshots)
     if differences := check_index(table, index, rules):  # a snapshot of another past
-        log.warning("snapshot_refused", reason="; ".join(differences))
+        log.warning("snapshot_unusable", reason="; ".join(differences))
         index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
-        await _fill(index, store, table, rules, None)
+        await _fill_index(index, store, table, rules, None)
         problems += check_index(table, index, rules)
-    return Recovered(table, loaded.ring, index, problems)
+    return RecoveredShard(table, loaded.ring, index, problems)
 
 
-def require_sound(recovered: Recovered, place: str) -> None:
+def require_sound(recovered: RecoveredShard, location: str) -> None:
     """Raise DamagedStoreError when what was recovered does not agree."""
     if recovered.problems:
         raise DamagedStoreError(
-            f"{place} is damaged: {'; '.join(recovered.problems)}. Restore a backup, or move it "
+            f"{location} is damaged: {'; '.join(recovered.problems)}. Restore a backup, or move it "
             "away and start empty: the devices send their patterns again"
         )
 
 
 def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     """Return how the index differs from the shareable patterns of the table."""
-    shared = np.flatnonzero(_indexed(table, rules))
+    shared = np.flatnonzero(_is_indexed(table, rules))
     missing = np.setdiff1d(shared, index.slots(), assume_unique=True)
     surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
     problems = []
@@ -117,16 +117,16 @@ def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     return problems
 
 
-def _indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
+def _is_indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
     """Say which patterns belong into the index: shared ones, of devices that this shard owns."""
-    rows = table.patterns[: table.free_patterns.used]
-    indexed: NDArray[np.bool_] = is_shared(rows, rules) & ~table.away[rows["device"]]
+    rows = table.patterns[: table.pattern_allocator.high_water]
+    indexed: NDArray[np.bool_] = is_shared(rows, rules) & ~table.relocated[rows["device"]]
     return indexed
 
 
-def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> str:
+def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> str:
     """Return how far the store is behind its snapshots; "" when it is not."""
-    newest = snapshots.newest_lsn() if snapshots else None
+    newest = snapshots.find_newest_lsn() if snapshots else None
     if newest is None or newest <= stored.lsn:
         return ""
     return (
@@ -135,7 +135,7 @@ def _behind(stored: Totals, snapshots: SnapshotFiles | None) -> str:
     )
 
 
-async def _fill(
+async def _fill_index(
     index: PatternIndex,
     store: StoreReader,
     table: Table,
@@ -143,8 +143,8 @@ async def _fill(
     snapshots: SnapshotFiles | None,
 ) -> None:
     """Fill the index from its newest snapshot and what changed since, or from the table."""
-    changed = await _restored(index, store, snapshots)
-    shared = _indexed(table, rules)
+    changed = await _restore_snapshot(index, store, snapshots)
+    shared = _is_indexed(table, rules)
     if changed is None:
         added = np.flatnonzero(shared)
     else:
@@ -155,11 +155,11 @@ async def _fill(
     for start in range(0, len(added), _BLOCK):
         block = added[start : start + _BLOCK]
         await asyncio.to_thread(index.apply, block[:0], block, table.patterns["codes"][block])
-        if index.due():
+        if index.is_rebuild_due():
             await asyncio.to_thread(index.rebuild)
 
 
-async def _restored(
+async def _restore_snapshot(
     index: PatternIndex, store: StoreReader, snapshots: SnapshotFiles | None
 ) -> Slots | None:
     """Restore the newest snapshot; return what changed since, None when there is nothing to use."""
@@ -167,14 +167,14 @@ async def _restored(
     if found is None:
         return None
     lsn, payload = found
-    changed = await store.changed_since(lsn)
+    changed = await store.read_changed_slots(lsn)
     if changed is None:
-        log.warning("snapshot_refused", lsn=lsn, reason="the log does not reach back to it")
+        log.warning("snapshot_unusable", lsn=lsn, reason="the log does not reach back to it")
         return None
     try:
         await asyncio.to_thread(index.restore, payload)
     except ValueError as error:
-        log.warning("snapshot_refused", lsn=lsn, reason=str(error))
+        log.warning("snapshot_unusable", lsn=lsn, reason=str(error))
         return None
     log.info("snapshot_restored", lsn=lsn, patterns=len(index), changed=len(changed))
     return changed

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION, ID_BYTES
-from constellation.federated.terms import CONTENTS, GENRES
+from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
-SIGNALS_PER_HOUR: Final = 4
+MAX_SIGNALS_PER_HOUR: Final = 4
 """Signals that count for a device in one hour."""
 MAX_SAMPLE_COUNT: Final = 1_000_000_000
 LAST_TIME_OF_DAY: Final = 4
@@ -33,8 +33,8 @@ PATTERN: Final = np.dtype(
         ("content_type", "u1"),
         ("reserved", "u1"),
         ("pattern_id", f"V{ID_BYTES}"),
-        ("genres", "<u2", (GENRES,)),  # numbers of words; 0 means none
-        ("contents", "<u4", (CONTENTS,)),
+        ("genres", "<u2", (MAX_GENRES,)),  # numbers of words; 0 means none
+        ("contents", "<u4", (MAX_CONTENTS,)),
         ("codes", "i1", (DIMENSION,)),  # INT8 codes; unit length once divided by their norm
     ]
 )
@@ -47,7 +47,7 @@ DEVICE: Final = np.dtype(
         ("seq", "<u8"),  # the last delta applied
         ("synced_at", "<u4"),  # seconds since 1970, UTC
         ("signal_hour", "<u4"),  # the hour of the device's newest signals ...
-        ("signal_contents", "<u4", (SIGNALS_PER_HOUR,)),  # ... and which contents they named
+        ("signal_contents", "<u4", (MAX_SIGNALS_PER_HOUR,)),  # ... and which contents they named
     ]
 )
 """One device: 56 bytes. incarnation and seq are its cursor."""
@@ -60,7 +60,7 @@ Slots = NDArray[np.int64]
 """Shape (n,): row numbers of patterns (slots) or of devices."""
 
 
-class WordKind(IntEnum):
+class TermKind(IntEnum):
     """What a word names. Each kind is numbered from 1."""
 
     GENRE = 1
@@ -74,7 +74,7 @@ _WEIGHTS: Final = np.random.default_rng(0x5EED).integers(
 _SLOT_WEIGHT: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
-def digest(slots: Slots, rows: NDArray[np.void]) -> int:
+def digest_rows(slots: Slots, rows: NDArray[np.void]) -> int:
     """Return a 64-bit sum over (slot, row) pairs, in any order: 0 for none.
 
     Adding a row adds its term and removing it subtracts the term, modulo 2**64, so the digest of a
@@ -84,12 +84,12 @@ def digest(slots: Slots, rows: NDArray[np.void]) -> int:
     if not len(slots):
         return 0
     words = np.ascontiguousarray(rows).view(np.uint64).reshape(len(rows), -1)
-    terms = (words * _WEIGHTS[: words.shape[1]]).sum(axis=1, dtype=np.uint64)
-    terms ^= (slots.astype(np.uint64) + np.uint64(1)) * _SLOT_WEIGHT
-    terms ^= terms >> np.uint64(29)
-    terms *= np.uint64(0xBF58476D1CE4E5B9)
-    terms ^= terms >> np.uint64(32)
-    return int(terms.sum(dtype=np.uint64))
+    hashes = (words * _WEIGHTS[: words.shape[1]]).sum(axis=1, dtype=np.uint64)
+    hashes ^= (slots.astype(np.uint64) + np.uint64(1)) * _SLOT_WEIGHT
+    hashes ^= hashes >> np.uint64(29)
+    hashes *= np.uint64(0xBF58476D1CE4E5B9)
+    hashes ^= hashes >> np.uint64(32)
+    return int(hashes.sum(dtype=np.uint64))
 
 
 def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -13,32 +13,32 @@ import structlog
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.globals import GlobalState
 from constellation.core.index.feeder import IndexFeeder
-from constellation.core.index.recall import measure
+from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch
-from constellation.core.ingest.committer import Committer, Followers
-from constellation.core.ingest.cursors import Cursor, Expectation, expectation
+from constellation.core.ingest.committer import CommitCollaborators, Committer
+from constellation.core.ingest.cursors import Cursor, Expectation, compute_expectation
 from constellation.core.ingest.inbox import Inbox
 from constellation.core.ingest.stats import Stats
-from constellation.core.rows import WordKind
+from constellation.core.rows import TermKind
 from constellation.core.table.catalogue import Catalogue
 from constellation.encoding import ID_BYTES
 from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
-from constellation.federated.trends import Trend, trending
-from constellation.placement import owner
+from constellation.federated.trends import Trend, rank_trends
+from constellation.placement import find_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from constellation.core.index.recall import Recall
-    from constellation.core.recovery import Recovered, SnapshotFiles
+    from constellation.core.recovery import RecoveredShard, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.store import PatternStore
     from constellation.core.table.hourly import HourlyRing
-    from constellation.core.table.ownership import Identity
+    from constellation.core.table.ownership import ShardIdentity
     from constellation.core.table.shard_table import Table
     from constellation.federated.aggregate import AggregateUpdate
-    from constellation.federated.published import Published, StoredGlobal
+    from constellation.federated.published import PublishedGlobal, StoredGlobal
 
 log = structlog.get_logger(__name__)
 
@@ -48,10 +48,10 @@ class ShardManager:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: ShardIdentity,
         rules: Rules,
         store: PatternStore,
-        recovered: Recovered,
+        recovered: RecoveredShard,
         *,
         epoch: int,
         secret: bytes,
@@ -66,10 +66,12 @@ class ShardManager:
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, secret)
         self.aggregates = Aggregates(self.table, self.ring, rules)
-        self.globals = GlobalState(time.time_ns() // 1_000_000, identity.region, rules.trend_limit)
+        self.global_state = GlobalState(
+            time.time_ns() // 1_000_000, identity.region, rules.trend_limit
+        )
         self.inbox = Inbox()
         self.stats = Stats()
-        self.draining = False
+        self.is_draining = False
         self.recall: Recall | None = None
         """What the last probe of the index found."""
         self.committer = Committer(
@@ -77,11 +79,13 @@ class ShardManager:
             self.ring,
             rules,
             store,
-            Followers(self.catalogue, self.feeder, self.aggregates, self.inbox, self.stats),
+            CommitCollaborators(
+                self.catalogue, self.feeder, self.aggregates, self.inbox, self.stats
+            ),
             epoch=epoch,
         )
         self.on_published: Callable[[], None] = lambda: None
-        self._adopting = asyncio.Lock()
+        self._adopt_lock = asyncio.Lock()
 
     @property
     def epoch(self) -> int:
@@ -93,7 +97,7 @@ class ShardManager:
         Raises NotReadyError while draining, NotOwnerError for another shard's device and
         ShardFullError for one device too many.
         """
-        if self.draining:
+        if self.is_draining:
             self.stats.shed["draining"] += 1
             raise NotReadyError("this shard is draining: connect again, on a new channel")
         self.require_owned(device_id)
@@ -109,10 +113,10 @@ class ShardManager:
     def require_owned(self, device_id: bytes) -> None:
         """Raise NotOwnerError for another shard's device."""
         shards = self.identity.shards
-        if shards and (shard_id := owner(device_id, shards)) != self.identity.shard_id:
+        if shards and (shard_id := find_owner(device_id, shards)) != self.identity.shard_id:
             raise NotOwnerError(shard_id, shards[shard_id])
 
-    def cursor(self, device_id: bytes) -> Cursor | None:
+    def find_cursor(self, device_id: bytes) -> Cursor | None:
         """Return a device's durable cursor."""
         slot = self.table.find_device(device_id)
         if slot < 0:
@@ -120,9 +124,11 @@ class ShardManager:
         row = self.table.devices[slot]
         return Cursor(int(row["incarnation"]), int(row["seq"]))
 
-    def expectation(self, device_id: bytes, incarnation: int, last_acked_seq: int) -> Expectation:
+    def compute_expectation(
+        self, device_id: bytes, incarnation: int, last_acked_seq: int
+    ) -> Expectation:
         """Return what a device that says Hello is told about its numbering."""
-        return expectation(self.cursor(device_id), incarnation, last_acked_seq)
+        return compute_expectation(self.find_cursor(device_id), incarnation, last_acked_seq)
 
     async def expire_forever(self, ttl_seconds: float) -> None:
         """Delete devices that were silent for long, now and every hour. Runs until cancelled."""
@@ -141,49 +147,51 @@ class ShardManager:
             log.info("devices_expired", count=count)
         return expired
 
-    async def probe_forever(self, interval_seconds: float) -> None:
+    async def measure_recall_forever(self, interval_seconds: float) -> None:
         """Measure the index's recall, again and again. Runs until cancelled."""
         random = np.random.default_rng()
         while True:
             self.recall = await asyncio.to_thread(
-                measure, self.table, self.index, self.rules, random
+                measure_recall, self.table, self.index, self.rules, random
             )
             await asyncio.sleep(interval_seconds)
 
-    async def publish_forever(self, interval_seconds: float) -> None:
+    async def publish_trends_forever(self, interval_seconds: float) -> None:
         """Work the trends out anew, and again. Runs until cancelled."""
         while True:
-            await self.publish(time.time())
+            await self.publish_trends(time.time())
             await asyncio.sleep(interval_seconds)
 
-    async def publish(self, now: float) -> None:
+    async def publish_trends(self, now: float) -> None:
         """Work the trends out, and tell the streams when they changed."""
-        trends = await asyncio.to_thread(self._trends, int(now) // 3600)
-        if self.globals.publish(trends):
-            log.info("global_published", version=self.globals.version.version, trends=len(trends))
+        trends = await asyncio.to_thread(self._compute_trends, int(now) // 3600)
+        if self.global_state.set_local_trends(trends):
+            log.info(
+                "global_published", version=self.global_state.version.version, trends=len(trends)
+            )
             self.on_published()
 
-    def resume(self, published: Published) -> None:
+    def restore_global(self, published: PublishedGlobal) -> None:
         """Go on with the global that was stored before the start."""
-        self.globals.adopt(published)
-        self.aggregates.use(published.anchors)
+        self.global_state.adopt(published)
+        self.aggregates.set_anchors(published.anchors)
 
-    async def adopt(self, stored: StoredGlobal, published: Published) -> bool:
+    async def adopt_global(self, stored: StoredGlobal, published: PublishedGlobal) -> bool:
         """Take the global of a later round: durably, then for the streams and the aggregates.
 
         Returns False for a round that is not later than the one held.
         """
-        adopting = asyncio.create_task(self._adopt(stored, published), name="adopt_global")
+        adopting = asyncio.create_task(self._adopt_global(stored, published), name="adopt_global")
         return await asyncio.shield(adopting)  # its caller may be cancelled, a write may not
 
-    async def _adopt(self, stored: StoredGlobal, published: Published) -> bool:
-        async with self._adopting:
-            if published.round <= self.globals.round:
+    async def _adopt_global(self, stored: StoredGlobal, published: PublishedGlobal) -> bool:
+        async with self._adopt_lock:
+            if published.round <= self.global_state.round:
                 return False
             await self.committer.put_global(stored)
-            if self.globals.adopt(published):
+            if self.global_state.adopt(published):
                 self.on_published()
-            self.aggregates.use(published.anchors)
+            self.aggregates.set_anchors(published.anchors)
         log.info(
             "global_adopted",
             generation=stored.generation,
@@ -194,7 +202,7 @@ class ShardManager:
         )
         return True
 
-    async def aggregate(
+    async def aggregate_since(
         self, base: int, candidate_limit: int, residual_cosine: float
     ) -> AggregateUpdate:
         """Return what changed in the aggregates after a version of this epoch.
@@ -202,17 +210,19 @@ class ShardManager:
         When `candidate_limit` is not 0, local clusters are among it, of patterns whose nearest
         anchor is further away than `residual_cosine`.
         """
-        aggregates, still = self.aggregates, self.committer.still
-        await aggregates.summed_up()
-        of = AggregateVersion(self.identity.shard_id, self.epoch, 0)
-        update = await still(lambda: aggregates.since(of, base, self.identity.region))
+        aggregates, run_paused = self.aggregates, self.committer.run_with_commits_paused
+        await aggregates.wait_until_ready()
+        origin = AggregateVersion(self.identity.shard_id, self.epoch, 0)
+        update = await run_paused(
+            lambda: aggregates.update_since(origin, base, self.identity.region)
+        )
         if not candidate_limit:
             return update
-        sample = await still(lambda: aggregates.sample(residual_cosine))
-        candidates = await asyncio.to_thread(aggregates.candidates, sample, candidate_limit)
+        sample = await run_paused(lambda: aggregates.sample(residual_cosine))
+        candidates = await asyncio.to_thread(aggregates.compute_candidates, sample, candidate_limit)
         return replace(update, candidates=candidates)
 
-    async def snapshot(self, files: SnapshotFiles) -> None:
+    async def write_snapshot(self, files: SnapshotFiles) -> None:
         """Keep the index as it is, so that the next start need not build it.
 
         An exact index is not kept: it is built at every start, and needs no log of changes.
@@ -222,7 +232,7 @@ class ShardManager:
         try:
             if payload is not None:
                 await asyncio.to_thread(files.write, lsn, payload)
-            await self.committer.forget_changes(lsn)
+            await self.committer.trim_change_log(lsn)
         except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
             log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return
@@ -230,30 +240,30 @@ class ShardManager:
             self.stats.snapshot_at = time.time()
             log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
 
-    async def snapshot_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
+    async def write_snapshots_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
         """Keep a snapshot every so often. Runs until cancelled."""
         while True:
             await asyncio.sleep(interval_seconds)
-            await self.snapshot(files)
+            await self.write_snapshot(files)
 
-    def active_devices(self, open_streams: Sequence[bytes], now: float) -> int:
+    def count_active_devices(self, open_streams: Sequence[bytes], now: float) -> int:
         """Return the devices with an open stream, or synced within the active window."""
-        rows = self.table.devices[: self.table.free_devices.used]
+        rows = self.table.devices[: self.table.device_allocator.high_water]
         active = rows["synced_at"] >= now - self.rules.active_window_seconds
         if open_streams:
             ids = np.frombuffer(b"".join(open_streams), "<u8").reshape(-1, ID_BYTES // 8)
-            slots = self.table.device_directory.find(ids)
+            slots = self.table.slots_by_device.find(ids)
             active[slots[(slots >= 0) & (slots < len(active))]] = True
         return int(np.count_nonzero(active))
 
-    def _trends(self, now_hour: int) -> list[Trend]:
+    def _compute_trends(self, now_hour: int) -> list[Trend]:
         """Return the strongest contents and genres. Runs in a thread."""
-        rules, words = self.rules, self.table.words
+        rules, vocabulary = self.rules, self.table.vocabulary
         contents, counts = self.ring.window(
-            WordKind.CONTENT, now_hour, words.count(WordKind.CONTENT)
+            TermKind.CONTENT, now_hour, vocabulary.count(TermKind.CONTENT)
         )
         genres, genre_counts = self.ring.window(
-            WordKind.GENRE, now_hour, words.count(WordKind.GENRE)
+            TermKind.GENRE, now_hour, vocabulary.count(TermKind.GENRE)
         )
         if not len(contents):
             return []
@@ -262,14 +272,20 @@ class ShardManager:
             shared[devices >= rules.k_anonymity] = True
         shared_genres = genre_counts.max(axis=0) >= rules.k_anonymity
         limit = rules.trend_limit
-        by_content = trending(counts, shared, rules.trend_decay_rate, rules.k_anonymity, limit)
-        by_genre = trending(
+        by_content = rank_trends(counts, shared, rules.trend_decay_rate, rules.k_anonymity, limit)
+        by_genre = rank_trends(
             genre_counts, shared_genres, rules.trend_decay_rate, rules.k_anonymity, limit // 5
         )
         return [
-            Trend(words.text(WordKind.CONTENT, int(contents[i])), "", score, direction, popularity)
+            Trend(
+                vocabulary.text(TermKind.CONTENT, int(contents[i])),
+                "",
+                score,
+                direction,
+                popularity,
+            )
             for i, score, direction, popularity in by_content[: limit - len(by_genre)]
         ] + [
-            Trend("", words.text(WordKind.GENRE, int(genres[i])), score, direction, popularity)
+            Trend("", vocabulary.text(TermKind.GENRE, int(genres[i])), score, direction, popularity)
             for i, score, direction, popularity in by_genre
         ]

@@ -18,7 +18,7 @@ from constellation.core.rows import (
     DeviceRows,
     PatternRows,
     Slots,
-    WordKind,
+    TermKind,
 )
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Term:
     """A genre or a content id, and the number rows hold in its place."""
 
-    kind: WordKind
+    kind: TermKind
     number: int
     """From 1, dense, per kind."""
     text: str
@@ -91,7 +91,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Changes:
+class CommitWrites:
     """All that one commit writes. A slot is in at most one of `slots` and `freed`."""
 
     totals: Totals
@@ -99,14 +99,14 @@ class Changes:
     """Pattern rows to insert or replace, distinct ..."""
     rows: PatternRows = field(default_factory=lambda: np.empty(0, PATTERN))
     """... and what they become."""
-    freed: Slots = field(default_factory=no_slots)
+    freed_slots: Slots = field(default_factory=no_slots)
     """Pattern rows to delete; distinct; each exists."""
     device_slots: Slots = field(default_factory=no_slots)
     """Device rows to insert or replace, distinct ..."""
     device_rows: DeviceRows = field(default_factory=lambda: np.empty(0, DEVICE))
     """... and what they become."""
     freed_devices: Slots = field(default_factory=no_slots)
-    words: Sequence[Word] = ()
+    terms: Sequence[Term] = ()
     """New words; never changed or removed later."""
     counts: HourlyCounts = field(default_factory=no_counts)
     """Counts to insert or replace."""
@@ -125,11 +125,11 @@ class StoreReader(Protocol):
         """Return "memory", "sqlite" or "postgres"."""
         ...
 
-    async def secret(self) -> bytes:
+    async def read_secret(self) -> bytes:
         """Return SECRET_BYTES random bytes, made with the store: the key of pseudonyms."""
         ...
 
-    async def totals(self) -> Totals:
+    async def read_totals(self) -> Totals:
         """Return the totals of the last commit."""
         ...
 
@@ -144,15 +144,15 @@ class StoreReader(Protocol):
         """Yield every device row once, likewise."""
         ...
 
-    async def words(self) -> Sequence[Word]:
+    async def read_terms(self) -> Sequence[Term]:
         """Return every word, in the order of their numbers within each kind."""
         ...
 
-    async def counts(self) -> HourlyCounts:
+    async def read_hourly_counts(self) -> HourlyCounts:
         """Return every hourly count."""
         ...
 
-    async def changed_since(self, lsn: int) -> Slots | None:
+    async def read_changed_slots(self, lsn: int) -> Slots | None:
         """Return the pattern slots changed or freed by commits after `lsn`, ascending, distinct.
 
         None when the log no longer reaches back that far, or `lsn` is ahead of the store.
@@ -163,7 +163,7 @@ class StoreReader(Protocol):
         """Return one content, or None."""
         ...
 
-    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+    async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         """Return which of these contents the catalogue holds."""
         ...
 
@@ -175,7 +175,7 @@ class StoreReader(Protocol):
         """Return how many contents the catalogue holds."""
         ...
 
-    async def stored_global(self) -> StoredGlobal | None:
+    async def get_global(self) -> StoredGlobal | None:
         """Return the last global that was published to this shard, None before the first."""
         ...
 
@@ -183,7 +183,7 @@ class StoreReader(Protocol):
         """Read everything once; return what is damaged, nothing when all is well."""
         ...
 
-    async def size_bytes(self) -> int:
+    async def read_size_bytes(self) -> int:
         """Return the bytes the store takes on disk; 0 for memory."""
         ...
 
@@ -213,19 +213,19 @@ class PatternStore(StoreReader, Protocol):
         """Stay entitled to the shard. Runs until cancelled; raises FencedError after a takeover."""
         ...
 
-    async def commit(self, epoch: int, changes: Changes) -> None:
+    async def commit(self, epoch: int, writes: CommitWrites) -> None:
         """Write the changes durably, all or nothing.
 
         Raises StoreFailedError unless `changes.totals.lsn` is the last lsn + 1.
         """
         ...
 
-    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
+    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
         """Drop the log of changed slots up to and including `through_lsn`."""
         ...
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
     ) -> None:
         """Insert or replace contents, and insert new words, durably, all or nothing."""
         ...

@@ -46,24 +46,24 @@ class AggregateVersion:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WordCounts:
+class ClusterTerms:
     """Distinct devices for each (row, word), sorted by row; within a row, most devices first."""
 
     rows: Integers
     """Shape (m,)."""
-    words: Integers
+    terms: Integers
     """Shape (m,): indexes into `texts`."""
     devices: Integers
     """Shape (m,)."""
     texts: Sequence[str]
     """Distinct."""
 
-    def moved(self, place: Integers) -> WordCounts:
+    def remap_rows(self, new_rows: Integers) -> ClusterTerms:
         """Return the counts of rows at their new places; a row at -1 goes."""
-        rows = place[self.rows]
+        rows = new_rows[self.rows]
         kept = np.flatnonzero(rows >= 0)
         kept = kept[np.argsort(rows[kept], kind="stable")]
-        return WordCounts(rows[kept], self.words[kept], self.devices[kept], self.texts)
+        return ClusterTerms(rows[kept], self.terms[kept], self.devices[kept], self.texts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,22 +75,22 @@ class ClusterRows:
     versions: Integers
     """Shape (n,): the version of the aggregate that last changed each."""
     features: ClusterSums
-    genres: WordCounts
-    contents: WordCounts
+    genres: ClusterTerms
+    contents: ClusterTerms
 
     def __len__(self) -> int:
         return len(self.cluster_ids)
 
-    def rows(self, chosen: Integers) -> ClusterRows:
+    def select(self, chosen: Integers) -> ClusterRows:
         """Return some rows, distinct, in this order."""
-        place = np.full(len(self), -1, np.int64)
-        place[chosen] = np.arange(len(chosen))
+        new_rows = np.full(len(self), -1, np.int64)
+        new_rows[chosen] = np.arange(len(chosen))
         return ClusterRows(
             self.cluster_ids[chosen],
             self.versions[chosen],
-            self.features.rows(chosen),
-            self.genres.moved(place),
-            self.contents.moved(place),
+            self.features.select(chosen),
+            self.genres.remap_rows(new_rows),
+            self.contents.remap_rows(new_rows),
         )
 
 
@@ -109,26 +109,26 @@ class SubjectCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardFacts:
+class AggregateHeader:
     """What a shard says of itself with its aggregate."""
 
     region: str
     codebook_generation: int
     """The journal that made the codebook; versions of two journals have nothing in common."""
     codebook_version: int
-    codebook_since: int
+    codebook_effective_version: int
     """The version at which the codebook took effect: rows with an earlier one are void."""
     devices: int
 
 
-def no_words() -> WordCounts:
+def no_terms() -> ClusterTerms:
     empty = np.empty(0, np.int64)
-    return WordCounts(empty, empty, empty, ())
+    return ClusterTerms(empty, empty, empty, ())
 
 
 def no_clusters() -> ClusterRows:
     empty = np.empty(0, np.int64)
-    return ClusterRows(empty.astype(np.uint32), empty, no_sums(0), no_words(), no_words())
+    return ClusterRows(empty.astype(np.uint32), empty, no_sums(0), no_terms(), no_terms())
 
 
 def no_subjects() -> SubjectCounts:
@@ -140,8 +140,8 @@ def no_subjects() -> SubjectCounts:
 class AggregateUpdate:
     """All that changed in one shard's aggregate after `base_version`."""
 
-    of: AggregateVersion
-    facts: ShardFacts
+    version: AggregateVersion
+    header: AggregateHeader
     base_version: int
     """0: this is everything."""
     clusters: ClusterRows

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 _BLOCK: Final = 8192
-_SUMMED: Final = 1024
+_SUM_BLOCK: Final = 1024
 """Points that are added up together: they fit a cache in double precision."""
-_EQUAL: Final = np.float32(1e-6)
+_COSINE_TOLERANCE: Final = np.float32(1e-6)
 """Cosines that differ by less are equal: a BLAS rounds the same product in more than one way."""
-_TRAINED_WITH: Final = 20_000
+_TRAINING_POINTS: Final = 20_000
 """Points that local clusters are trained with; the others are only assigned."""
 _ITERATIONS: Final = 10
 _POINTS_PER_CLUSTER: Final = 16
@@ -26,7 +26,7 @@ _FEW_CLUSTERS: Final = 16
 """Up to so many clusters, a quarter of these points will do."""
 
 
-def nearest(
+def find_nearest(
     points: Embeddings, anchors: Embeddings
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the row of the nearest anchor of each unit-length point, and the cosine.
@@ -37,14 +37,14 @@ def nearest(
     cosines = np.empty(len(points), np.float32)
     for start in range(0, len(points), _BLOCK):
         scores = points[start : start + _BLOCK] @ anchors.T
-        enough = scores.max(axis=1) - _EQUAL
+        enough = scores.max(axis=1) - _COSINE_TOLERANCE
         best = (scores >= enough[:, None]).argmax(axis=1)
         rows[start : start + _BLOCK] = best
         cosines[start : start + _BLOCK] = scores[np.arange(len(best)), best]
     return rows, cosines
 
 
-def lloyd(
+def refine_centres(
     points: Embeddings, weights: NDArray[np.float64], centres: Embeddings, iterations: int
 ) -> Embeddings:
     """Return centres after weighted spherical k-means; one that gets no points stays.
@@ -53,23 +53,23 @@ def lloyd(
     Machine Learning 42, 2001.
     """
     for _ in range(iterations):
-        rows, _ = nearest(points, centres)
-        moved = directions(_sums(points, weights, rows, len(centres)), centres)
+        rows, _ = find_nearest(points, centres)
+        moved = normalise_sums(_sum_by_centre(points, weights, rows, len(centres)), centres)
         if (moved == centres).all():
             break
         centres = moved
     return centres
 
 
-def directions(sums: NDArray[np.float64], otherwise: Embeddings) -> Embeddings:
+def normalise_sums(sums: NDArray[np.float64], fallback: Embeddings) -> Embeddings:
     """Return the unit-length direction of each row of sums; of a row of zeros, the other's."""
     norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
     found = (sums / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
-    chosen: Embeddings = np.where((norms > 0)[:, None], found, otherwise)
+    chosen: Embeddings = np.where((norms > 0)[:, None], found, fallback)
     return chosen
 
 
-def local_clusters(
+def cluster_points(
     points: Embeddings, weights: NDArray[np.float64], limit: int, seed: int
 ) -> NDArray[np.int64]:
     """Return a cluster for each point, shape (n,), below `limit`; not every number is used.
@@ -79,15 +79,15 @@ def local_clusters(
     """
     if not len(points):
         return np.empty(0, np.int64)
-    trained = points[:: max(1, -(-len(points) // _TRAINED_WITH))]
-    heavy = weights[:: max(1, -(-len(points) // _TRAINED_WITH))]
+    trained = points[:: max(1, -(-len(points) // _TRAINING_POINTS))]
+    heavy = weights[:: max(1, -(-len(points) // _TRAINING_POINTS))]
     few = min(_FEW_CLUSTERS, len(trained) * 4 // _POINTS_PER_CLUSTER)
     count = min(limit, max(1, few, len(trained) // _POINTS_PER_CLUSTER))
-    centres = _seeds(trained, heavy, count, np.random.default_rng(seed))
-    return nearest(points, lloyd(trained, heavy, centres, _ITERATIONS))[0]
+    centres = _choose_seeds(trained, heavy, count, np.random.default_rng(seed))
+    return find_nearest(points, refine_centres(trained, heavy, centres, _ITERATIONS))[0]
 
 
-def _seeds(
+def _choose_seeds(
     points: Embeddings, weights: NDArray[np.float64], count: int, random: np.random.Generator
 ) -> Embeddings:
     """Return points drawn one after the other, by their distance from those drawn before.
@@ -107,14 +107,14 @@ def _seeds(
     return points[chosen or [0]]
 
 
-def _sums(
+def _sum_by_centre(
     points: Embeddings, weights: NDArray[np.float64], rows: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
     """Return the weighted sum of the points of each centre, shape (count, DIMENSION)."""
     order = np.argsort(rows, kind="stable")
     sums = np.zeros((count, points.shape[1]))
-    for start in range(0, len(order), _SUMMED):
-        some = order[start : start + _SUMMED]
+    for start in range(0, len(order), _SUM_BLOCK):
+        some = order[start : start + _SUM_BLOCK]
         starts = np.flatnonzero(np.diff(rows[some], prepend=-1))
         weighted = points[some] * weights[some, None]
         sums[rows[some][starts]] += np.add.reduceat(weighted, starts, axis=0)

@@ -50,7 +50,7 @@ class ClusterSums:
     def __len__(self) -> int:
         return len(self.devices)
 
-    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> ClusterSums:
+    def select(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> ClusterSums:
         """Return some rows."""
         return ClusterSums(
             self.devices[chosen],
@@ -87,7 +87,7 @@ def no_sums(count: int) -> ClusterSums:
     )
 
 
-def joined(parts: Sequence[ClusterSums]) -> ClusterSums:
+def concatenate_sums(parts: Sequence[ClusterSums]) -> ClusterSums:
     """Return the rows of all parts, one part after the other."""
     if not parts:
         return no_sums(0)
@@ -100,7 +100,7 @@ def joined(parts: Sequence[ClusterSums]) -> ClusterSums:
     )
 
 
-def centroids(sums: Integers) -> Embeddings:
+def compute_centroids(sums: Integers) -> Embeddings:
     """Return the unit-length direction of each row, shape (n, DIMENSION); zeros stay zeros."""
     values = sums.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", values, values))

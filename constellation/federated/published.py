@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 from typing import TYPE_CHECKING
 
-from constellation.encoding import unit
+from constellation.encoding import normalise_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 NEAR_CLUSTERS: Final = 16
 """Clusters for a device that has patterns: its similar patterns tell more."""
-COLD_CLUSTERS: Final = 100
+COLD_START_CLUSTERS: Final = 100
 """Clusters for a device that has none yet."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Round:
+class RoundKey:
     """Names a global. A later generation, or a later round of it, replaces an earlier one."""
 
     generation: int = 0
@@ -41,7 +41,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clusters:
+class PublishedClusters:
     """Published clusters, strongest first, column by column."""
 
     ids: Sequence[bytes]
@@ -62,14 +62,14 @@ class Clusters:
         return len(self.ids)
 
 
-class Published:
+class PublishedGlobal:
     """What a federation published last."""
 
     def __init__(
         self,
-        round_: Round,
+        round_: RoundKey,
         anchors: Anchors,
-        clusters: Clusters,
+        clusters: PublishedClusters,
         trends: Sequence[Trend],
         closed_at: int,
     ) -> None:
@@ -80,16 +80,16 @@ class Published:
         """Strongest first; global ones and those of every region."""
         self.closed_at = closed_at
         """When the round's pulls ended: seconds since 1970."""
-        self._centroids = unit(clusters.codes)
+        self._centroids = normalise_codes(clusters.codes)
 
-    def near(self, tastes: Embeddings, capacity: int) -> NDArray[np.int64]:
+    def find_nearest_clusters(self, tastes: Embeddings, capacity: int) -> NDArray[np.int64]:
         """Return the places of the clusters for a device, best first.
 
         `tastes` are its strongest patterns, unit length; without any it gets the strongest
         clusters.
         """
         if not len(tastes):
-            return np.arange(min(len(self.clusters), COLD_CLUSTERS, capacity))
+            return np.arange(min(len(self.clusters), COLD_START_CLUSTERS, capacity))
         cosines = (self._centroids @ tastes.T).max(axis=1, initial=-1.0)
         nearest = np.argsort(-cosines, kind="stable")
         return nearest[: min(NEAR_CLUSTERS, capacity)]

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 
-def check_word(text: str) -> str:
+def check_term(text: str) -> str:
     """Return a genre or a content id that can be stored; raise ValueError for another."""
-    if not 0 < len(text) <= WORD_BYTES or len(text.encode()) > WORD_BYTES:
-        raise ValueError(f"must be from 1 to {WORD_BYTES} bytes each, got {len(text.encode())}")
+    if not 0 < len(text) <= TERM_BYTES or len(text.encode()) > TERM_BYTES:
+        raise ValueError(f"must be from 1 to {TERM_BYTES} bytes each, got {len(text.encode())}")
     if "\0" in text:  # PostgreSQL stores every character but this one
         raise ValueError(f"must not hold NUL, got {text!r}")
     return text
 
 
-GENRES: Final = 8
+MAX_GENRES: Final = 8
 """Genres a pattern may have."""
 
 
-CONTENTS: Final = 16
+MAX_CONTENTS: Final = 16
 """Supporting contents a pattern may have."""
 
 
-WORD_BYTES: Final = 64
+TERM_BYTES: Final = 64
 """UTF-8 bytes in a content id or a genre, at most."""

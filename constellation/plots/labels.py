@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 CHARACTER_PIXELS: Final = 6.4
 """The mean width of a letter at 12 pixels."""
 LINE_PIXELS: Final = 15.0
-_AWAY_PIXELS: Final = 13.0
-_LONGEST: Final = 34
+_OFFSET_PIXELS: Final = 13.0
+_MAX_CHARACTERS: Final = 34
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
     """A text and where its middle is, in pixels from the upper left corner."""
 
-    place: int
+    mark_index: int
     """Which of the marks it names."""
     text: str
     x: float
     y: float
 
 
-def shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1].rstrip()}…"
+def shorten(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1].rstrip()}…"
 
 
 def place_labels(
@@ -44,41 +44,41 @@ def place_labels(
     """
     labels: list[Label] = []
     taken: list[tuple[float, float, float, float]] = []
-    for place, ((x, y), text) in enumerate(zip(marks.tolist(), texts, strict=True)):
+    for mark_index, ((x, y), text) in enumerate(zip(marks.tolist(), texts, strict=True)):
         half = len(text) * CHARACTER_PIXELS / 2
         middle = min(max(x, half), size[0] - half)
-        for away in (-_AWAY_PIXELS, _AWAY_PIXELS):
-            box = (
+        for offset in (-_OFFSET_PIXELS, _OFFSET_PIXELS):
+            bounds = (
                 middle - half,
-                y + away - LINE_PIXELS / 2,
+                y + offset - LINE_PIXELS / 2,
                 middle + half,
-                y + away + LINE_PIXELS / 2,
+                y + offset + LINE_PIXELS / 2,
             )
-            if not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                labels.append(Label(place, text, middle, y + away))
+            if not any(_is_overlapping(bounds, other) for other in taken):
+                taken.append(bounds)
+                labels.append(Label(mark_index, text, middle, y + offset))
                 break
     return labels
 
 
-def spread(heights: Sequence[float], least: float, highest: float) -> list[float]:
+def spread_apart(heights: Sequence[float], least: float, highest: float) -> list[float]:
     """Move heights apart until neighbours are `least` from each other, within 0 and `highest`.
 
     Their order stays, so that lines and labels do not cross; of equal ones the first is highest.
     """
     order = np.lexsort((-np.arange(len(heights)), np.array(heights)))
-    places = np.array(heights, dtype=np.float64)
+    positions = np.array(heights, dtype=np.float64)
     for before, after in itertools.pairwise(order):
-        places[after] = max(places[after], places[before] + least)
+        positions[after] = max(positions[after], positions[before] + least)
     ceiling = highest
-    for at in order[::-1]:
-        places[at] = min(places[at], ceiling)
-        ceiling = places[at] - least
-    moved: list[float] = places.tolist()
+    for index in order[::-1]:
+        positions[index] = min(positions[index], ceiling)
+        ceiling = positions[index] - least
+    moved: list[float] = positions.tolist()
     return moved
 
 
-def _overlap(
+def _is_overlapping(
     one: tuple[float, float, float, float], other: tuple[float, float, float, float]
 ) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

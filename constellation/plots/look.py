@@ -34,14 +34,14 @@ MORE_COLOURS: Final = (
 )
 """Eight more, from Paul Tol's; alike for some, so only where names stand beside them."""
 GREY: Final = "#B8BEC6"
-INK: Final = "#22272E"
-QUIET: Final = "#6B7480"
+TEXT_COLOUR: Final = "#22272E"
+MUTED_TEXT_COLOUR: Final = "#6B7480"
 _FONT: Final = "Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SCALE: Final = 2
 """Pixels of a PNG for each pixel of the layout: sharp on any screen."""
 
 
-def finished(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
+def apply_style(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
     """Return a chart with its title, and without everything that says nothing."""
     head = alt.TitleParams(
         title,
@@ -50,9 +50,9 @@ def finished(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
         offset=14,
         fontSize=20,
         fontWeight=600,
-        color=INK,
+        color=TEXT_COLOUR,
         subtitleFontSize=13,
-        subtitleColor=QUIET,
+        subtitleColor=MUTED_TEXT_COLOUR,
         subtitlePadding=6,
     )
     return (
@@ -60,8 +60,8 @@ def finished(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
         .configure(font=_FONT)
         .configure_view(stroke=None)
         .configure_axis(
-            labelColor=QUIET,
-            titleColor=QUIET,
+            labelColor=MUTED_TEXT_COLOUR,
+            titleColor=MUTED_TEXT_COLOUR,
             labelFontSize=12,
             titleFontSize=12,
             titleFontWeight="normal",
@@ -72,7 +72,7 @@ def finished(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
     )
 
 
-def to_bytes(chart: Any, *, is_html: bool) -> bytes:
+def render(chart: Any, *, is_html: bool) -> bytes:
     """Return a chart as a picture, or as a page that needs nothing from anywhere else."""
     if is_html:
         page: str = chart.to_html(inline=True, embed_options={"actions": False})

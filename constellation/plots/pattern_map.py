@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 import numpy as np
 
-from constellation.plots.labels import place_labels, shortened
-from constellation.plots.look import COLOURS, GREY, INK, MORE_COLOURS, finished, to_bytes
-from constellation.plots.projection import nearest, project
+from constellation.plots.labels import place_labels, shorten
+from constellation.plots.look import COLOURS, GREY, MORE_COLOURS, TEXT_COLOUR, apply_style, render
+from constellation.plots.projection import find_nearest, project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from constellation.cli.columns import Row
+    from constellation.cli.columns import PatternRow
     from constellation.encoding import Embeddings
 
 _WIDTH: Final = 960
 _HEIGHT: Final = 640
 _MARGIN: Final = 0.05
-_NAMED: Final = 24
+_MAX_LABELS: Final = 24
 """Clusters that may have a label, most devices first."""
-_PLACE: Final[dict[str, Any]] = {
+_POSITION_CHANNELS: Final[dict[str, Any]] = {
     "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, _WIDTH])),
     "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[_HEIGHT, 0])),
     "color": alt.Color("colour:N", scale=None),
@@ -33,10 +33,10 @@ _PLACE: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class PointGroup:
     """Patterns or clusters to draw."""
 
-    rows: Sequence[Row]
+    rows: Sequence[PatternRow]
     names: Sequence[str]
     """What each is called: titles."""
     embeddings: Embeddings
@@ -44,41 +44,54 @@ class Group:
 
 
 def draw_patterns(
-    patterns: Group, clusters: Group, title: str, subtitle: Sequence[str], *, is_html: bool
+    patterns: PointGroup,
+    clusters: PointGroup,
+    title: str,
+    subtitle: Sequence[str],
+    *,
+    is_html: bool,
 ) -> bytes:
     """Return the map as a file."""
-    places = _pixels(project(np.vstack([patterns.embeddings, clusters.embeddings])))
-    at_patterns, at_clusters = places[: len(patterns.rows)], places[len(patterns.rows) :]
-    of_patterns, of_clusters = _colours(patterns, clusters)
-    dots = _values(patterns, at_patterns, of_patterns)
-    marks = _values(clusters, at_clusters, of_clusters)
-    layers = [_dots(dots)]
+    positions = _scale_to_pixels(project(np.vstack([patterns.embeddings, clusters.embeddings])))
+    pattern_positions, cluster_positions = (
+        positions[: len(patterns.rows)],
+        positions[len(patterns.rows) :],
+    )
+    pattern_colours, cluster_colours = _assign_colours(patterns, clusters)
+    dots = _to_values(patterns, pattern_positions, pattern_colours)
+    marks = _to_values(clusters, cluster_positions, cluster_colours)
+    layers = [_draw_dots(dots)]
     if marks:
-        layers += [_marks(marks), *_labels(clusters, at_clusters, of_clusters)]
+        layers += [
+            _draw_diamonds(marks),
+            *_draw_labels(clusters, cluster_positions, cluster_colours),
+        ]
     chart = alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT)
-    return to_bytes(finished(chart, title, subtitle), is_html=is_html)
+    return render(apply_style(chart, title, subtitle), is_html=is_html)
 
 
-def _pixels(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    inner = _MARGIN + places * (1 - 2 * _MARGIN)
+def _scale_to_pixels(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    inner = _MARGIN + positions * (1 - 2 * _MARGIN)
     return inner * (_WIDTH, _HEIGHT)
 
 
-def _colours(patterns: Group, clusters: Group) -> tuple[list[str], list[str]]:
+def _assign_colours(patterns: PointGroup, clusters: PointGroup) -> tuple[list[str], list[str]]:
     """Return a colour for each pattern and cluster: clusters of most patterns have their own."""
     if not clusters.rows:
         return [COLOURS[0]] * len(patterns.rows), []
-    cluster_of = nearest(patterns.embeddings, clusters.embeddings)
+    cluster_of = find_nearest(patterns.embeddings, clusters.embeddings)
     sizes = np.bincount(cluster_of, minlength=len(clusters.rows))
     colours = [GREY] * len(clusters.rows)
-    for place, colour in zip(
+    for index, colour in zip(
         np.argsort(-sizes, kind="stable").tolist(), MORE_COLOURS, strict=False
     ):
-        colours[place] = colour
+        colours[index] = colour
     return [colours[place] for place in cluster_of.tolist()], colours
 
 
-def _values(group: Group, places: NDArray[np.float64], colours: Sequence[str]) -> list[Any]:
+def _to_values(
+    group: PointGroup, positions: NDArray[np.float64], colours: Sequence[str]
+) -> list[Any]:
     return [
         {
             "x": round(x, 1),
@@ -91,56 +104,61 @@ def _values(group: Group, places: NDArray[np.float64], colours: Sequence[str]) -
             "when": row.context or "always",
         }
         for row, name, (x, y), colour in zip(
-            group.rows, group.names, places.tolist(), colours, strict=True
+            group.rows, group.names, positions.tolist(), colours, strict=True
         )
     ]
 
 
-def _dots(values: list[Any]) -> Any:
+def _draw_dots(values: list[Any]) -> Any:
     return (
         alt.Chart(alt.InlineData(values=values))
         .mark_circle(size=42, opacity=0.55, stroke="white", strokeWidth=0.4)
-        .encode(**_PLACE, tooltip=[*_said("views"), alt.Tooltip("when:N", title="when")])
+        .encode(
+            **_POSITION_CHANNELS,
+            tooltip=[*_make_tooltips("views"), alt.Tooltip("when:N", title="when")],
+        )
     )
 
 
-def _marks(values: list[Any]) -> Any:
+def _draw_diamonds(values: list[Any]) -> Any:
     return (
         alt.Chart(alt.InlineData(values=values))
         .mark_point(shape="diamond", filled=True, opacity=1, stroke="white", strokeWidth=1.4)
         .encode(
-            **_PLACE,
+            **_POSITION_CHANNELS,
             size=alt.Size("count:Q", scale=alt.Scale(range=[90, 420]), legend=None),
-            tooltip=_said("devices"),
+            tooltip=_make_tooltips("devices"),
         )
     )
 
 
-def _said(counted: str) -> list[alt.Tooltip]:
+def _make_tooltips(count_title: str) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("titles:N", title="titles"),
         alt.Tooltip("genres:N", title="genres"),
         alt.Tooltip("success:Q", title="success", format=".0%"),
-        alt.Tooltip("count:Q", title=counted, format=",d"),
+        alt.Tooltip("count:Q", title=count_title, format=",d"),
     ]
 
 
-def _labels(
-    clusters: Group, places: NDArray[np.float64], colours: Sequence[str]
+def _draw_labels(
+    clusters: PointGroup, positions: NDArray[np.float64], colours: Sequence[str]
 ) -> list[alt.Chart]:
     """Return the names of the largest clusters: a white edge below, so that dots do not disturb."""
-    order = np.argsort([-row.sample_count for row in clusters.rows], kind="stable")[:_NAMED]
-    names = [shortened(clusters.names[place].partition("; ")[0]) for place in order.tolist()]
-    labels = place_labels(places[order], names, (_WIDTH, _HEIGHT))
+    order = np.argsort([-row.sample_count for row in clusters.rows], kind="stable")[:_MAX_LABELS]
+    names = [shorten(clusters.names[index].partition("; ")[0]) for index in order.tolist()]
+    labels = place_labels(positions[order], names, (_WIDTH, _HEIGHT))
     values = [
         {
             "x": label.x,
             "y": label.y,
             "text": label.text,
-            "colour": INK if colours[order[label.place]] == GREY else colours[order[label.place]],
+            "colour": TEXT_COLOUR
+            if colours[order[label.mark_index]] == GREY
+            else colours[order[label.mark_index]],
         }
         for label in labels
     ]
-    text = alt.Chart(alt.InlineData(values=values)).encode(**_PLACE, text="text:N")
+    text = alt.Chart(alt.InlineData(values=values)).encode(**_POSITION_CHANNELS, text="text:N")
     edge = text.mark_text(fontSize=12, fontWeight=700, stroke="white", strokeWidth=4, opacity=0.9)
     return [edge, text.mark_text(fontSize=12, fontWeight=700)]

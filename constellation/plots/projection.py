@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 _PERPLEXITY: Final = 30.0
 """About how many neighbours count; the usual choice."""
 _SEED: Final = 0
-_FEW: Final = 4
+_MIN_POINTS: Final = 4
 
 
 def project(embeddings: Embeddings) -> NDArray[np.float64]:
     """Return places, shape (n, 2), within [0, 1]; the same for the same embeddings."""
     count = len(embeddings)
-    if count < _FEW:  # too few to have neighbours: side by side
+    if count < _MIN_POINTS:  # too few to have neighbours: side by side
         return np.column_stack([np.linspace(0.2, 0.8, count), np.full(count, 0.5)])
     perplexity = min(_PERPLEXITY, (count - 1) / 3)
     model = TSNE(init="pca", random_state=_SEED, perplexity=perplexity)
-    places: NDArray[np.float64] = model.fit_transform(embeddings).astype(np.float64)
-    places -= places.min(axis=0)
-    spread: NDArray[np.float64] = places / np.maximum(places.max(axis=0), 1e-9)
-    return spread
+    positions: NDArray[np.float64] = model.fit_transform(embeddings).astype(np.float64)
+    positions -= positions.min(axis=0)
+    scaled: NDArray[np.float64] = positions / np.maximum(positions.max(axis=0), 1e-9)
+    return scaled
 
 
-def nearest(embeddings: Embeddings, anchors: Embeddings) -> NDArray[np.intp]:
+def find_nearest(embeddings: Embeddings, centres: Embeddings) -> NDArray[np.intp]:
     """Return the anchor of the highest cosine for each embedding, shape (n,)."""
-    found: NDArray[np.intp] = (embeddings @ anchors.T).argmax(axis=1)
+    found: NDArray[np.intp] = (embeddings @ centres.T).argmax(axis=1)
     return found

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 
-from constellation.plots.labels import LINE_PIXELS, shortened, spread
-from constellation.plots.look import COLOURS, INK, finished, to_bytes
+from constellation.plots.labels import LINE_PIXELS, shorten, spread_apart
+from constellation.plots.look import COLOURS, TEXT_COLOUR, apply_style, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,66 +18,71 @@ _HEIGHT: Final = 300
 _LABEL_PIXELS: Final = 250
 _AXIS_PIXELS: Final = 34
 """For the numbers of every panel, so that panels are as wide as each other."""
-_WIDTH_LEAST: Final = 1.8
-_WIDTH_MORE: Final = 0.5
+_MIN_LINE_WIDTH: Final = 1.8
+_LINE_WIDTH_STEP: Final = 0.5
 """A stronger trend's line is wider than the next one's, which so does not hide it."""
-_MILLISECONDS: Final = 3_600_000
-_DAY: Final = 24
-_ROOM: Final = 1.06
+_HOUR_MILLISECONDS: Final = 3_600_000
+_DAY_HOURS: Final = 24
+_HEADROOM: Final = 1.06
 """Above the highest line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlotLine:
     """One trend."""
 
     name: str
     hourly_devices: Sequence[int]
     """The oldest hour first."""
-    told: str
+    direction: str
     """Where it is going, and where it holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class PlotPanel:
     """Trends that share a scale."""
 
     title: str
-    lines: Sequence[Line]
+    lines: Sequence[PlotLine]
     """Strongest first, no more than there are colours."""
 
 
 def draw_trends(
-    panels: Sequence[Panel], newest_hour: int, title: str, subtitle: Sequence[str], *, is_html: bool
+    panels: Sequence[PlotPanel],
+    newest_hour: int,
+    title: str,
+    subtitle: Sequence[str],
+    *,
+    is_html: bool,
 ) -> bytes:
     """Return the trends as a file."""
-    charts = [_panel(panel, newest_hour) for panel in panels]
-    return to_bytes(finished(alt.vconcat(*charts, spacing=28), title, subtitle), is_html=is_html)
+    charts = [_draw_panel(panel, newest_hour) for panel in panels]
+    return render(apply_style(alt.vconcat(*charts, spacing=28), title, subtitle), is_html=is_html)
 
 
-def _panel(panel: Panel, newest_hour: int) -> Any:
+def _draw_panel(panel: PlotPanel, newest_hour: int) -> Any:
     hours = len(panel.lines[0].hourly_devices)
-    highest = max(1, *(max(line.hourly_devices) for line in panel.lines)) * _ROOM
+    highest = max(1, *(max(line.hourly_devices) for line in panel.lines)) * _HEADROOM
     points = [
         {
-            "hour": (newest_hour - hours + 1 + place) * _MILLISECONDS,
+            "hour": (newest_hour - hours + 1 + index) * _HOUR_MILLISECONDS,
             "devices": devices,
             "name": line.name,
-            "told": line.told,
+            "told": line.direction,
             "colour": colour,
-            "width": _WIDTH_LEAST + _WIDTH_MORE * (len(panel.lines) - 1 - rank),
+            "width": _MIN_LINE_WIDTH + _LINE_WIDTH_STEP * (len(panel.lines) - 1 - rank),
         }
         for rank, (line, colour) in enumerate(zip(panel.lines, COLOURS, strict=False))
-        for place, devices in enumerate(line.hourly_devices)
+        for index, devices in enumerate(line.hourly_devices)
     ]
-    first, last = (newest_hour - hours + 1) * _MILLISECONDS, newest_hour * _MILLISECONDS
+    first, last = (newest_hour - hours + 1) * _HOUR_MILLISECONDS, newest_hour * _HOUR_MILLISECONDS
     hour = alt.X(
         "hour:T",
         title=None,
         scale=alt.Scale(type="utc", domain=[first, last]),
         axis=alt.Axis(
-            format="%a %d %b" if hours > 3 * _DAY else "%a %H:%M",
-            tickCount={"interval": "day", "step": 1} if hours > 3 * _DAY else 8,
+            format="%a %d %b" if hours > 3 * _DAY_HOURS else "%a %H:%M",
+            tickCount={"interval": "day", "step": 1} if hours > 3 * _DAY_HOURS else 8,
             grid=False,
             labelFlush=True,
         ),
@@ -109,18 +114,18 @@ def _panel(panel: Panel, newest_hour: int) -> Any:
         ]
     )
     title = alt.TitleParams(
-        panel.title, anchor="start", fontSize=13, fontWeight=600, color=INK, offset=8
+        panel.title, anchor="start", fontSize=13, fontWeight=600, color=TEXT_COLOUR, offset=8
     )
-    layered = alt.layer(lines, hover, _names(panel, highest))
+    layered = alt.layer(lines, hover, _draw_line_labels(panel, highest))
     return layered.properties(width=_WIDTH, height=_HEIGHT, title=title)
 
 
-def _names(panel: Panel, highest: float) -> Any:
+def _draw_line_labels(panel: PlotPanel, highest: float) -> Any:
     """Return what names each line at its right end; lines that end together are spread apart."""
     ends = [_HEIGHT * line.hourly_devices[-1] / highest for line in panel.lines]
-    heights = spread(ends, LINE_PIXELS, float(_HEIGHT))
+    heights = spread_apart(ends, LINE_PIXELS, float(_HEIGHT))
     values: list[Any] = [
-        {"text": shortened(line.name), "y": _HEIGHT - height, "colour": colour}
+        {"text": shorten(line.name), "y": _HEIGHT - height, "colour": colour}
         for line, height, colour in zip(panel.lines, heights, COLOURS, strict=False)
     ]
     return (

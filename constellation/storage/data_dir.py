@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def held(data_dir: Path) -> Iterator[None]:
+def lock_directory(data_dir: Path) -> Iterator[None]:
     """Hold the directory's lock; the kernel lets go of it when the process ends, however it ends.
 
     Raises StoreInUseError when another process holds it, ConfigError when it cannot be written.
     """
     try:
-        _make(data_dir)
+        _create_directory(data_dir)
         lock = os.open(data_dir / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(
@@ -31,13 +31,13 @@ def held(data_dir: Path) -> Iterator[None]:
             "name a directory this user may write to, or change its owner"
         ) from error
     try:
-        _take(lock, data_dir)
+        _acquire_lock(lock, data_dir)
         yield
     finally:
         os.close(lock)
 
 
-def owner_in(data_dir: Path) -> str:
+def read_or_create_owner(data_dir: Path) -> str:
     """Return a name for whoever holds the directory, kept in it; made when there is none.
 
     The directory's lock makes it one process at a time, so the next one may follow the last
@@ -45,15 +45,15 @@ def owner_in(data_dir: Path) -> str:
     """
     file = data_dir / "OWNER"
     host = socket.gethostname()
-    known = file.read_text(encoding="utf-8").strip() if file.exists() else ""
-    if known.rpartition("/")[0] == host:
-        return known
-    owner = new_owner()
+    saved_owner = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    if saved_owner.rpartition("/")[0] == host:
+        return saved_owner
+    owner = generate_owner()
     file.write_text(f"{owner}\n", encoding="utf-8")
     return owner
 
 
-def new_owner() -> str:
+def generate_owner() -> str:
     """Return a name that no other process has: its machine's, and something random."""
     return f"{socket.gethostname()}/{secrets.token_hex(8)}"
 
@@ -67,14 +67,14 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _make(data_dir: Path) -> None:
+def _create_directory(data_dir: Path) -> None:
     if not data_dir.is_dir():
         data_dir.mkdir(parents=True, exist_ok=True)
         with suppress(PermissionError):  # a parent we may enter but not read
             sync_directory(data_dir.parent)
 
 
-def _take(lock: int, data_dir: Path) -> None:
+def _acquire_lock(lock: int, data_dir: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import SECRET_BYTES, Changes, Content, HourlyCounts, Totals, Word
+from constellation.core.store import SECRET_BYTES, CommitWrites, Content, HourlyCounts, Term, Totals
 from constellation.errors import FencedError, StoreFailedError
 from constellation.histogram import Histogram
 
@@ -34,11 +34,11 @@ class MemoryPatternStore:
         self._epoch = 0
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._totals = Totals()
-        self._patterns = _Table(PATTERN)
-        self._devices = _Table(DEVICE)
-        self._words: list[Word] = []
+        self._patterns = _RowArray(PATTERN)
+        self._devices = _RowArray(DEVICE)
+        self._terms: list[Term] = []
         self._counts: dict[tuple[int, int, int], int] = {}
-        self._changed: dict[int, Slots] = {}
+        self._changed_slots: dict[int, Slots] = {}
         self._contents: dict[str, Content] = {}
         self._global: StoredGlobal | None = None
 
@@ -50,25 +50,25 @@ class MemoryPatternStore:
         """Wait for ever: nobody else has this memory."""
         await asyncio.Event().wait()
 
-    async def secret(self) -> bytes:
+    async def read_secret(self) -> bytes:
         return self._secret
 
-    async def totals(self) -> Totals:
+    async def read_totals(self) -> Totals:
         return self._totals
 
-    async def commit(self, epoch: int, changes: Changes) -> None:
-        self._check(epoch)
-        lsn = changes.totals.lsn
+    async def commit(self, epoch: int, writes: CommitWrites) -> None:
+        self._require_epoch(epoch)
+        lsn = writes.totals.lsn
         if lsn != self._totals.lsn + 1:
             raise StoreFailedError(f"lsn must be {self._totals.lsn + 1}, got {lsn}")
-        self._patterns.put(changes.slots, changes.rows)
-        self._patterns.free(changes.freed)
-        self._devices.put(changes.device_slots, changes.device_rows)
-        self._devices.free(changes.freed_devices)
-        self._words.extend(changes.words)
-        self._count(changes.counts, changes.oldest_hour)
-        self._changed[lsn] = np.concatenate((changes.slots, changes.freed))
-        self._totals = changes.totals
+        self._patterns.put(writes.slots, writes.rows)
+        self._patterns.free(writes.freed_slots)
+        self._devices.put(writes.device_slots, writes.device_rows)
+        self._devices.free(writes.freed_devices)
+        self._terms.extend(writes.terms)
+        self._put_counts(writes.counts, writes.oldest_hour)
+        self._changed_slots[lsn] = np.concatenate((writes.slots, writes.freed_slots))
+        self._totals = writes.totals
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
         return self._patterns.scan()
@@ -76,35 +76,37 @@ class MemoryPatternStore:
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
         return self._devices.scan()
 
-    async def words(self) -> Sequence[Word]:
-        return sorted(self._words, key=lambda word: (word.kind, word.number))
+    async def read_terms(self) -> Sequence[Term]:
+        return sorted(self._terms, key=lambda word: (word.kind, word.number))
 
-    async def counts(self) -> HourlyCounts:
+    async def read_hourly_counts(self) -> HourlyCounts:
         hours, kinds, numbers = np.array(list(self._counts), np.uint32).reshape(-1, 3).T
         devices = np.array(list(self._counts.values()), np.uint32)
         return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
-    async def changed_since(self, lsn: int) -> Slots | None:
-        later = [slots for at, slots in self._changed.items() if at > lsn]
+    async def read_changed_slots(self, lsn: int) -> Slots | None:
+        later = [slots for at, slots in self._changed_slots.items() if at > lsn]
         if len(later) != self._totals.lsn - lsn:
             return None
         return np.unique(np.concatenate([np.empty(0, np.int64), *later]))
 
-    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
-        self._check(epoch)
-        self._changed = {lsn: slots for lsn, slots in self._changed.items() if lsn > through_lsn}
+    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
+        self._require_epoch(epoch)
+        self._changed_slots = {
+            lsn: slots for lsn, slots in self._changed_slots.items() if lsn > through_lsn
+        }
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
     ) -> None:
-        self._check(epoch)
+        self._require_epoch(epoch)
         self._contents.update((content.content_id, content) for content in contents)
-        self._words.extend(words)
+        self._terms.extend(terms)
 
     async def get_content(self, content_id: str) -> Content | None:
         return self._contents.get(content_id)
 
-    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+    async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         return self._contents.keys() & set(content_ids)
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
@@ -115,11 +117,11 @@ class MemoryPatternStore:
     async def count_contents(self) -> int:
         return len(self._contents)
 
-    async def stored_global(self) -> StoredGlobal | None:
+    async def get_global(self) -> StoredGlobal | None:
         return self._global
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
-        self._check(epoch)
+        self._require_epoch(epoch)
         self._global = stored
 
     async def verify(self) -> Sequence[str]:
@@ -128,14 +130,14 @@ class MemoryPatternStore:
     async def probe(self) -> None:
         """Return: memory always answers."""
 
-    async def size_bytes(self) -> int:
+    async def read_size_bytes(self) -> int:
         return 0
 
-    def _check(self, epoch: int) -> None:
+    def _require_epoch(self, epoch: int) -> None:
         if epoch != self._epoch:
             raise FencedError(f"epoch {epoch} was taken over by epoch {self._epoch}")
 
-    def _count(self, counts: HourlyCounts, oldest_hour: int) -> None:
+    def _put_counts(self, counts: HourlyCounts, oldest_hour: int) -> None:
         columns = (counts.hours.tolist(), counts.kinds.tolist(), counts.numbers.tolist())
         keys = zip(*columns, strict=True)
         self._counts.update(zip(keys, counts.devices.tolist(), strict=True))
@@ -144,7 +146,7 @@ class MemoryPatternStore:
             del self._counts[key]
 
 
-class _Table:
+class _RowArray:
     """Rows by slot, in one array that doubles."""
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:

@@ -27,7 +27,7 @@ _PREFIX: Final = "index-"
 _SUFFIX: Final = ".snapshot"
 
 
-class Snapshots:
+class IndexSnapshots:
     """The snapshots in one directory. Every method blocks."""
 
     def __init__(self, directory: Path) -> None:
@@ -38,7 +38,7 @@ class Snapshots:
         body = memoryview(payload) if isinstance(payload, bytes) else payload.data
         path = self._directory / f"{_PREFIX}{lsn}{_SUFFIX}"
         unfinished = path.with_suffix(".unfinished")
-        header = _HEADER.pack(_MAGIC, lsn, len(body), _checksum(lsn, body))
+        header = _HEADER.pack(_MAGIC, lsn, len(body), _compute_checksum(lsn, body))
         try:
             with unfinished.open("wb") as file:
                 file.write(header)
@@ -56,26 +56,26 @@ class Snapshots:
 
     def read(self) -> tuple[int, NDArray[np.uint8]] | None:
         """Return the lsn and the payload of the newest snapshot that verifies."""
-        for lsn, path in self._newest_first():
-            payload = _payload(lsn, path.read_bytes())
+        for lsn, path in self._list_newest_first():
+            payload = _parse_snapshot(lsn, path.read_bytes())
             if payload is not None:
                 return lsn, payload
-            log.warning("snapshot_refused", path=str(path))
+            log.warning("snapshot_unusable", path=str(path))
         return None
 
-    def newest_lsn(self) -> int | None:
+    def find_newest_lsn(self) -> int | None:
         """Return the newest snapshot's lsn, by its name: a damaged one still tells how far we were.
 
         A store behind it has lost commits.
         """
-        return next((lsn for lsn, _ in self._newest_first()), None)
+        return next((lsn for lsn, _ in self._list_newest_first()), None)
 
     def discard(self) -> None:
         """Delete every snapshot, finished or not."""
         for file in self._directory.glob(f"{_PREFIX}*"):
             file.unlink()
 
-    def _newest_first(self) -> Iterator[tuple[int, Path]]:
+    def _list_newest_first(self) -> Iterator[tuple[int, Path]]:
         named = (
             (path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX), path)
             for path in self._directory.glob(f"{_PREFIX}*{_SUFFIX}")
@@ -85,15 +85,20 @@ class Snapshots:
         )
 
 
-def _payload(lsn: int, data: bytes) -> NDArray[np.uint8] | None:
+def _parse_snapshot(lsn: int, data: bytes) -> NDArray[np.uint8] | None:
     if len(data) < _HEADER.size:
         return None
     magic, written_lsn, length, checksum = _HEADER.unpack_from(data)
     body = memoryview(data)[_HEADER.size :]
-    if (magic, written_lsn, length, checksum) != (_MAGIC, lsn, len(body), _checksum(lsn, body)):
+    if (magic, written_lsn, length, checksum) != (
+        _MAGIC,
+        lsn,
+        len(body),
+        _compute_checksum(lsn, body),
+    ):
         return None
     return np.frombuffer(body, np.uint8)
 
 
-def _checksum(lsn: int, body: memoryview) -> int:
+def _compute_checksum(lsn: int, body: memoryview) -> int:
     return zlib.crc32(body, zlib.crc32(struct.pack("<qQ", lsn, len(body))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from constellation.telemetry.metrics import Buckets, Counted, Kind, Metric
+from constellation.telemetry.metrics import HistogramMetric, HistogramSample, Metric, MetricKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")
 
 
-class MethodCalls(Protocol):
+class MethodCounts(Protocol):
     """What is counted of one method."""
 
     method: str
@@ -32,20 +32,20 @@ class MethodCalls(Protocol):
     def handled(self) -> Mapping[str, int]: ...
 
 
-class Calls(Protocol):
+class CallCounts(Protocol):
     """What is counted of every method."""
 
-    def methods(self) -> Sequence[MethodCalls]: ...
+    def methods(self) -> Sequence[MethodCounts]: ...
 
 
-def call_metrics(calls: Calls) -> list[Metric]:
+def make_call_metrics(calls: CallCounts) -> list[Metric]:
     """Return how many calls there were, how they ended, and their messages."""
 
     def counter(name: str, text: str, field: str) -> Metric:
         def read() -> Values:
             return [(getattr(each, field), _labels(each)) for each in calls.methods()]
 
-        return Metric(f"grpc_server_{name}", Kind.COUNTER, text, read)
+        return Metric(f"grpc_server_{name}", MetricKind.COUNTER, text, read)
 
     return [
         counter("started", "Calls that began.", "started"),
@@ -53,7 +53,7 @@ def call_metrics(calls: Calls) -> list[Metric]:
         counter("msg_sent", "Messages to clients.", "sent"),
         Metric(
             "grpc_server_handled",
-            Kind.COUNTER,
+            MetricKind.COUNTER,
             "Calls that ended, by their status.",
             lambda: [
                 (count, {**_labels(each), "grpc_code": code})
@@ -64,21 +64,23 @@ def call_metrics(calls: Calls) -> list[Metric]:
     ]
 
 
-def call_histograms(calls: Calls) -> list[Buckets]:
+def make_call_histograms(calls: CallCounts) -> list[HistogramMetric]:
     """Return how long unary calls took."""
 
-    def read() -> Iterable[Counted]:
+    def read() -> Iterable[HistogramSample]:
         for each in calls.methods():
             if each.kind == "unary":
-                yield Counted(
+                yield HistogramSample(
                     list(_labels(each).values()),
                     each.seconds.bounds,
                     each.seconds.cumulative(),
                     each.seconds.total,
                 )
 
-    return [Buckets("grpc_server_handling_seconds", "How long unary calls took.", _LABELS, read)]
+    return [
+        HistogramMetric("grpc_server_handling_seconds", "How long unary calls took.", _LABELS, read)
+    ]
 
 
-def _labels(each: MethodCalls) -> dict[str, str]:
+def _labels(each: MethodCounts) -> dict[str, str]:
     return dict(zip(_LABELS, (str(each.kind), each.service, each.method), strict=True))

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
 
 
-_FEW: Final = logging.WARNING
+_MIN_LIBRARY_LEVEL: Final = logging.WARNING
 """What libraries log below this is for debugging."""
 
 
-def set_up_logs(level: str, **always: object) -> None:
+def set_up_logs(level: str, **context: object) -> None:
     """Log to stderr: for people on a terminal, as JSON elsewhere; `always` is on every line.
 
     What libraries log by Python's own `logging` becomes the same kind of lines.
@@ -25,11 +25,11 @@ def set_up_logs(level: str, **always: object) -> None:
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of, the store says as well
     on_terminal = sys.stderr.isatty()
 
-    def add_always(_: object, __: str, line: EventDict) -> EventDict:
-        return {**line, **always}
+    def add_context(_: object, __: str, line: EventDict) -> EventDict:
+        return {**line, **context}
 
     begin: list[Processor] = [
-        add_always,
+        add_context,
         structlog.contextvars.merge_contextvars,
         _add_trace,
         structlog.processors.add_log_level,
@@ -51,14 +51,14 @@ def set_up_logs(level: str, **always: object) -> None:
     structlog.configure(
         processors=[*begin, *end], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
     )
-    of_libraries = logging.StreamHandler(sys.stderr)
-    of_libraries.setFormatter(
+    library_handler = logging.StreamHandler(sys.stderr)
+    library_handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *begin],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
         )
     )
-    logging.getLogger().handlers[:] = [of_libraries]
+    logging.getLogger().handlers[:] = [library_handler]
     set_log_level(level)
 
 
@@ -66,10 +66,12 @@ def set_log_level(level: str) -> None:
     """Log what is at least so important: debug, info, warning or error."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
-    logging.getLogger().setLevel(number if number == logging.DEBUG else max(number, _FEW))
+    logging.getLogger().setLevel(
+        number if number == logging.DEBUG else max(number, _MIN_LIBRARY_LEVEL)
+    )
 
 
-def log_level() -> str:
+def get_log_level() -> str:
     """Return what is logged now."""
     level = structlog.get_logger().get_effective_level()
     return logging.getLevelName(

@@ -29,7 +29,7 @@ Values = Iterable[tuple[float, Mapping[str, str]]]
 """Values with their labels, which come from small closed sets."""
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """What Prometheus may do with a metric."""
 
     COUNTER = "counter"
@@ -43,23 +43,23 @@ class Metric:
 
     name: str
     """As it is scraped, without the `_total` of counters."""
-    kind: Kind
+    kind: MetricKind
     help: str
     read: Callable[[], Values]
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
+class HistogramMetric:
     """A histogram, or several that differ in their labels, counted elsewhere."""
 
     name: str
     help: str
     label_names: Sequence[str]
-    read: Callable[[], Iterable[Counted]]
+    read: Callable[[], Iterable[HistogramSample]]
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class HistogramSample:
     """One histogram's counts."""
 
     labels: Sequence[str]
@@ -71,29 +71,31 @@ class Counted:
     """Sum of the values."""
 
 
-def one(read: Callable[[], float | None], **labels: str) -> Callable[[], Values]:
+def make_reader(read: Callable[[], float | None], **labels: str) -> Callable[[], Values]:
     """Return what reads a single value, which is not there while it is None."""
 
-    def values() -> Values:
+    def read_values() -> Values:
         value = read()
         return [] if value is None else [(value, labels)]
 
-    return values
+    return read_values
 
 
-def histogram(name: str, text: str, counted: Histogram, **labels: str) -> Buckets:
+def make_histogram(name: str, text: str, counted: Histogram, **labels: str) -> HistogramMetric:
     """Return one histogram as it is scraped."""
-    return Buckets(
+    return HistogramMetric(
         name,
         text,
         list(labels),
         lambda: [
-            Counted(list(labels.values()), counted.bounds, counted.cumulative(), counted.total)
+            HistogramSample(
+                list(labels.values()), counted.bounds, counted.cumulative(), counted.total
+            )
         ],
     )
 
 
-class Metrics:
+class MetricsExporter:
     """What one process tells Prometheus."""
 
     def __init__(self, registry: CollectorRegistry, meter: Meter) -> None:
@@ -101,16 +103,16 @@ class Metrics:
         self._registry = registry
         self._meter = meter
 
-    def add(self, metrics: Iterable[Metric], histograms: Iterable[Buckets] = ()) -> None:
+    def add(self, metrics: Iterable[Metric], histograms: Iterable[HistogramMetric] = ()) -> None:
         """Answer scrapes with these, too."""
         for metric in metrics:
-            _observe(self._meter, metric)
+            _add_instrument(self._meter, metric)
         for each in histograms:
-            self._registry.register(_Histogram(each))
+            self._registry.register(_HistogramCollector(each))
 
 
 @contextmanager
-def metrics_served(address: str) -> Iterator[Metrics]:
+def serve_metrics(address: str) -> Iterator[MetricsExporter]:
     """Answer scrapes at METRICS_ADDR until the block is left: so far, about the process itself.
 
     Raises ConfigError when that address cannot be listened at.
@@ -121,7 +123,7 @@ def metrics_served(address: str) -> Iterator[Metrics]:
         disable_target_info=True, scope_info_enabled=False, registry=registry
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    metrics = Metrics(registry, provider.get_meter("constellation"))
+    metrics = MetricsExporter(registry, provider.get_meter("constellation"))
     host, _, port = address.rpartition(":")
     try:
         server, thread = start_http_server(int(port), host.strip("[]"), registry)
@@ -140,29 +142,29 @@ def metrics_served(address: str) -> Iterator[Metrics]:
         provider.shutdown()
 
 
-def _observe(meter: Meter, metric: Metric) -> None:
+def _add_instrument(meter: Meter, metric: Metric) -> None:
     def observe(_: CallbackOptions) -> Iterable[Observation]:
         return [Observation(value, dict(labels)) for value, labels in metric.read()]
 
     create = {
-        Kind.COUNTER: meter.create_observable_counter,
-        Kind.GAUGE: meter.create_observable_gauge,
+        MetricKind.COUNTER: meter.create_observable_counter,
+        MetricKind.GAUGE: meter.create_observable_gauge,
     }[metric.kind]
     create(metric.name, [observe], description=metric.help)
 
 
-class _Histogram:
+class _HistogramCollector:
     """What prometheus_client collects; OpenTelemetry has no histogram that is read."""
 
-    def __init__(self, buckets: Buckets) -> None:
-        self._buckets = buckets
+    def __init__(self, metric: HistogramMetric) -> None:
+        self._metric = metric
 
     def collect(self) -> Iterator[Any]:
         family = HistogramMetricFamily(
-            self._buckets.name, self._buckets.help, labels=list(self._buckets.label_names)
+            self._metric.name, self._metric.help, labels=list(self._metric.label_names)
         )
-        for counted in self._buckets.read():
-            bounds = [f"{bound:g}" for bound in counted.bounds] + ["+Inf"]
-            counts = list(zip(bounds, counted.cumulative, strict=True))
-            family.add_metric(list(counted.labels), counts, counted.total)
+        for sample in self._metric.read():
+            bounds = [f"{bound:g}" for bound in sample.bounds] + ["+Inf"]
+            counts = list(zip(bounds, sample.cumulative, strict=True))
+            family.add_metric(list(sample.labels), counts, sample.total)
         yield family

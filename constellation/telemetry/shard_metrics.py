@@ -10,22 +10,29 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import grpc
 
-from constellation.telemetry.metrics import Buckets, Counted, Kind, Metric, histogram, one
+from constellation.telemetry.metrics import (
+    HistogramMetric,
+    HistogramSample,
+    Metric,
+    MetricKind,
+    make_histogram,
+    make_reader,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from constellation.core.ingest.deltas import Reason, Verdict
+    from constellation.core.ingest.deltas import RejectionReason, Verdict
     from constellation.core.shard import ShardManager
     from constellation.histogram import Histogram
-    from constellation.telemetry.call_metrics import Calls
+    from constellation.telemetry.call_metrics import CallCounts
     from constellation.telemetry.metrics import Values
 
 _STATUSES: Final = tuple(code.name for code in grpc.StatusCode)
 
 
-class Streams(Protocol):
+class StreamSource(Protocol):
     """What is measured of the open streams."""
 
     def device_ids(self) -> Sequence[bytes]:
@@ -38,67 +45,69 @@ class Streams(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class MetricLimits:
     """What a shard's figures are compared with."""
 
     max_streams: int
     data_dir: Path | None
 
 
-def health_metric(shard_id: int, is_ready: Callable[[], bool]) -> Metric:
+def make_shard_health_metric(shard_id: int, is_ready: Callable[[], bool]) -> Metric:
     """Return whether a shard takes traffic: known from the process's start on."""
     text = "1 when the shard takes traffic, else 0."
     labels = {"shard_id": str(shard_id)}
-    return Metric("constellation_shard_health", Kind.GAUGE, text, one(is_ready, **labels))
+    return Metric(
+        "constellation_shard_health", MetricKind.GAUGE, text, make_reader(is_ready, **labels)
+    )
 
 
-def shard_metrics(
-    shard: ShardManager, streams: Streams, calls: Calls, limits: Compared
+def make_shard_metrics(
+    shard: ShardManager, streams: StreamSource, calls: CallCounts, limits: MetricLimits
 ) -> list[Metric]:
     """Return what a recovered shard tells of itself."""
-    make = _Maker({"shard_id": str(shard.identity.shard_id)})
+    make = _MetricFactory({"shard_id": str(shard.identity.shard_id)})
     return [
-        *_counters(make, shard, calls),
-        *_contents(make, shard, limits),
-        *_traffic(make, shard, streams, limits),
-        *_index(make, shard),
-        *_progress(make, shard),
+        *_make_counters(make, shard, calls),
+        *_make_storage_metrics(make, shard, limits),
+        *_make_traffic_metrics(make, shard, streams, limits),
+        *_make_index_metrics(make, shard),
+        *_make_progress_metrics(make, shard),
     ]
 
 
-def shard_histograms(shard: ShardManager) -> list[Buckets]:
+def make_shard_histograms(shard: ShardManager) -> list[HistogramMetric]:
     """Return how long things took, and how large they were."""
     labels = {"shard_id": str(shard.identity.shard_id)}
     stats = shard.stats
 
-    def latency(
+    def make_latency(
         name: str, text: str, read: Callable[[], tuple[list[float], list[int], float]]
-    ) -> Buckets:
+    ) -> HistogramMetric:
         values = list(labels.values())
-        return Buckets(name, text, list(labels), lambda: [Counted(values, *read())])
+        return HistogramMetric(name, text, list(labels), lambda: [HistogramSample(values, *read())])
 
-    def of(name: str, text: str, counted: Histogram) -> Buckets:
-        return histogram(f"constellation_{name}", text, counted, **labels)
+    def make(name: str, text: str, counted: Histogram) -> HistogramMetric:
+        return make_histogram(f"constellation_{name}", text, counted, **labels)
 
     return [
-        latency(
+        make_latency(
             "constellation_sync_latency_seconds",
             "From a delta's arrival until it is durable.",
-            stats.until_durable,
+            stats.commit_latency_histogram,
         ),
-        latency(
+        make_latency(
             "constellation_delta_ack_seconds",
             "From a delta's arrival until its ack was handed to the transport.",
-            stats.until_acked,
+            stats.ack_latency_histogram,
         ),
-        of("commit_seconds", "Store transactions.", stats.commit_seconds),
-        of(
+        make("commit_seconds", "Store transactions.", stats.commit_seconds),
+        make(
             "fsync_seconds",
             "The last step of a transaction, which makes it durable.",
             shard.store.sync_seconds,
         ),
-        of("commit_deltas", "Deltas in one transaction.", stats.commit_deltas),
-        of(
+        make("commit_deltas", "Deltas in one transaction.", stats.commit_deltas),
+        make(
             "index_search_seconds",
             "Searches of the index, a micro-batch each.",
             shard.similar.search_seconds,
@@ -107,16 +116,20 @@ def shard_histograms(shard: ShardManager) -> list[Buckets]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
+class _MetricFactory:
     """Makes metrics of one shard."""
 
     labels: Mapping[str, str]
 
     def gauge(self, name: str, text: str, read: Callable[[], float | None]) -> Metric:
-        return Metric(f"constellation_{name}", Kind.GAUGE, text, one(read, **self.labels))
+        return Metric(
+            f"constellation_{name}", MetricKind.GAUGE, text, make_reader(read, **self.labels)
+        )
 
     def counter(self, name: str, text: str, read: Callable[[], float]) -> Metric:
-        return Metric(f"constellation_{name}", Kind.COUNTER, text, one(read, **self.labels))
+        return Metric(
+            f"constellation_{name}", MetricKind.COUNTER, text, make_reader(read, **self.labels)
+        )
 
     def counters(
         self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
@@ -126,66 +139,74 @@ class _Maker:
         Each is there from the start, as 0: Prometheus sees no increase when a series appears.
         """
 
-        def values() -> Values:
+        def read_values() -> Values:
             return [(value, {**self.labels, label: key}) for key, value in read().items()]
 
-        return Metric(f"constellation_{name}", Kind.COUNTER, text, values)
+        return Metric(f"constellation_{name}", MetricKind.COUNTER, text, read_values)
 
 
-def _counters(make: _Maker, shard: ShardManager, calls: Calls) -> list[Metric]:
+def _make_counters(make: _MetricFactory, shard: ShardManager, calls: CallCounts) -> list[Metric]:
     stats = shard.stats
     return [
         make.counters(
             "sync_requests",
             "Calls of SyncService that ended, by their status.",
             "status",
-            lambda: _ended(calls),
+            lambda: _count_by_status(calls),
         ),
         make.counters(
             "deltas",
             "Deltas, by what became of them.",
             "result",
-            lambda: _named(stats.deltas) | {"failed": stats.deltas_failed},
+            lambda: _name_counts(stats.deltas) | {"failed": stats.failed_deltas},
         ),
-        make.counter("patterns_stored", "Patterns accepted.", lambda: stats.patterns_accepted),
+        make.counter("patterns_stored", "Patterns accepted.", lambda: stats.accepted_patterns),
         make.counters(
             "patterns_rejected",
             "Patterns rejected, by why.",
             "reason",
-            lambda: _named(stats.rejected),
+            lambda: _name_counts(stats.rejected_patterns),
         ),
-        make.counter("signals_dropped", "Watch signals dropped.", lambda: stats.signals_dropped),
+        make.counter("signals_dropped", "Watch signals dropped.", lambda: stats.dropped_signals),
         make.counter("commits", "Store transactions.", lambda: stats.commits),
         make.counter(
             "commits_unknown", "Commits with a lost answer.", lambda: stats.unknown_commits
         ),
         make.counter(
-            "fenced", "Writes refused: another process has the shard.", lambda: stats.fenced
+            "fenced_writes",
+            "Writes refused: another process has the shard.",
+            lambda: stats.fenced_writes,
         ),
         make.counter("resyncs", "Devices told to send everything again.", lambda: stats.resyncs),
     ]
 
 
-def _contents(make: _Maker, shard: ShardManager, limits: Compared) -> list[Metric]:
-    totals = shard.table
+def _make_storage_metrics(
+    make: _MetricFactory, shard: ShardManager, limits: MetricLimits
+) -> list[Metric]:
+    table = shard.table
 
     return [
-        make.gauge("patterns", "Patterns stored now.", lambda: totals.totals.patterns),
+        make.gauge("patterns", "Patterns stored now.", lambda: table.totals.patterns),
         make.gauge("max_patterns", "MAX_PATTERNS.", lambda: shard.rules.max_patterns),
-        make.gauge("total_devices", "Devices with a cursor.", lambda: totals.totals.devices),
+        make.gauge("total_devices", "Devices with a cursor.", lambda: table.totals.devices),
         make.gauge("max_devices", "MAX_DEVICES.", lambda: shard.rules.max_devices),
-        make.gauge("disk_free_bytes", "Free under DATA_DIR.", lambda: _disk(limits, "free")),
-        make.gauge("disk_size_bytes", "The disk under DATA_DIR.", lambda: _disk(limits, "total")),
+        make.gauge("disk_free_bytes", "Free under DATA_DIR.", lambda: _read_disk(limits, "free")),
+        make.gauge(
+            "disk_size_bytes", "The disk under DATA_DIR.", lambda: _read_disk(limits, "total")
+        ),
     ]
 
 
-def _traffic(make: _Maker, shard: ShardManager, streams: Streams, limits: Compared) -> list[Metric]:
+def _make_traffic_metrics(
+    make: _MetricFactory, shard: ShardManager, streams: StreamSource, limits: MetricLimits
+) -> list[Metric]:
     stats = shard.stats
     return [
         make.gauge(
             "active_devices",
             "Devices with an open stream, or synced within ACTIVE_WINDOW_SECONDS.",
-            lambda: shard.active_devices(streams.device_ids(), time.time()),
+            lambda: shard.count_active_devices(streams.device_ids(), time.time()),
         ),
         make.gauge("streams_active", "Streams that said Hello.", lambda: len(streams.device_ids())),
         make.gauge("max_streams", "MAX_STREAMS.", lambda: limits.max_streams),
@@ -197,7 +218,7 @@ def _traffic(make: _Maker, shard: ShardManager, streams: Streams, limits: Compar
             lambda: stats.loop_lag_seconds,
         ),
         make.counters("hellos", "Hellos, by their answer.", "result", lambda: stats.hellos),
-        make.counters("shed", "Devices turned away, by why.", "reason", lambda: stats.shed),
+        make.counters("devices_shed", "Devices turned away, by why.", "reason", lambda: stats.shed),
         make.counter("slow_readers", "Streams cut: nothing was read.", lambda: stats.slow_readers),
         make.counters(
             "global_acks", "Updates that devices answered.", "result", lambda: stats.global_acks
@@ -205,13 +226,13 @@ def _traffic(make: _Maker, shard: ShardManager, streams: Streams, limits: Compar
     ]
 
 
-def _index(make: _Maker, shard: ShardManager) -> list[Metric]:
+def _make_index_metrics(make: _MetricFactory, shard: ShardManager) -> list[Metric]:
     return [
         make.gauge("index_patterns", "Patterns in the index.", lambda: len(shard.index)),
         make.gauge(
             "shareable_patterns",
             "Patterns that belong in the index, by the commits.",
-            lambda: shard.feeder.shareable,
+            lambda: shard.feeder.shareable_count,
         ),
         make.gauge(
             "index_behind_commits",
@@ -226,8 +247,8 @@ def _index(make: _Maker, shard: ShardManager) -> list[Metric]:
     ]
 
 
-def _progress(make: _Maker, shard: ShardManager) -> list[Metric]:
-    stats, globals_ = shard.stats, shard.globals
+def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Metric]:
+    stats, globals_ = shard.stats, shard.global_state
     return [
         make.gauge("epoch", "Fencing token of the writer.", lambda: shard.epoch),
         make.gauge("lsn", "Number of the last commit.", lambda: shard.table.totals.lsn),
@@ -254,7 +275,7 @@ def _progress(make: _Maker, shard: ShardManager) -> list[Metric]:
     ]
 
 
-def _disk(limits: Compared, figure: str) -> float | None:
+def _read_disk(limits: MetricLimits, figure: str) -> float | None:
     """Return a figure of the disk under DATA_DIR; health tells when it is away."""
     if limits.data_dir is None or not limits.data_dir.exists():
         return None
@@ -262,14 +283,14 @@ def _disk(limits: Compared, figure: str) -> float | None:
     return bytes_
 
 
-def _ended(calls: Calls) -> Mapping[str, float]:
+def _count_by_status(calls: CallCounts) -> Mapping[str, float]:
     """Return the calls of SyncService that ended, 0 for statuses that none had yet."""
-    ended: Counter[str] = Counter(dict.fromkeys(_STATUSES, 0))
+    counts: Counter[str] = Counter(dict.fromkeys(_STATUSES, 0))
     for each in calls.methods():
         if each.service == "constellation.v1.SyncService":
-            ended.update(dict(each.handled))  # the event loop may add a status meanwhile
-    return ended
+            counts.update(dict(each.handled))  # the event loop may add a status meanwhile
+    return counts
 
 
-def _named(counts: Mapping[Verdict, int] | Mapping[Reason, int]) -> dict[str, float]:
+def _name_counts(counts: Mapping[Verdict, int] | Mapping[RejectionReason, int]) -> dict[str, float]:
     return {key.name.lower(): count for key, count in list(counts.items())}

@@ -20,7 +20,7 @@ from constellation.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-_LAST_SECONDS: Final = 2.0
+_FLUSH_TIMEOUT_SECONDS: Final = 2.0
 """How long the last spans may take: a process that ends does not wait for a collector."""
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
@@ -32,7 +32,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @asynccontextmanager
-async def traces_exported(service: str, attributes: Mapping[str, str]) -> AsyncIterator[None]:
+async def export_traces(service: str, attributes: Mapping[str, str]) -> AsyncIterator[None]:
     """Export this process's spans until the block is left; without an endpoint none is made.
 
     OpenTelemetry reads its own variables: where to, how (`OTEL_EXPORTER_OTLP_…`), under which name
@@ -42,10 +42,10 @@ async def traces_exported(service: str, attributes: Mapping[str, str]) -> AsyncI
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         yield
         return
-    _forget_empty()
-    _check(os.environ)
+    _unset_empty_variables()
+    _check_variables(os.environ)
     try:
-        provider, exporter = _build(service, attributes)
+        provider, exporter = _build_provider(service, attributes)
     except ValueError as error:  # of the variables that are not checked here; it names its own
         raise ConfigError(f"OTEL_…: {error}") from error
     trace.set_tracer_provider(provider)
@@ -53,29 +53,31 @@ async def traces_exported(service: str, attributes: Mapping[str, str]) -> AsyncI
         yield
     finally:
         sending = asyncio.create_task(asyncio.to_thread(provider.shutdown))
-        if not (await asyncio.wait([sending], timeout=_LAST_SECONDS))[0]:
+        if not (await asyncio.wait([sending], timeout=_FLUSH_TIMEOUT_SECONDS))[0]:
             exporter.shutdown()  # ends its attempts
         await sending
 
 
-def _forget_empty() -> None:
+def _unset_empty_variables() -> None:
     """Let an empty variable be an unset one: OpenTelemetry means it so, and its Python does not."""
     empty = [name for name in os.environ if name.startswith("OTEL_") and not os.environ[name]]
     for name in empty:
         del os.environ[name]
 
 
-def _check(env: Mapping[str, str]) -> None:
+def _check_variables(env: Mapping[str, str]) -> None:
     """Raise ConfigError, which names all that OpenTelemetry would crash on, or leave out."""
 
-    def wrong(names: Sequence[str], must: str, is_right: Callable[[str], bool]) -> list[str]:
+    def find_problems(
+        names: Sequence[str], must: str, is_right: Callable[[str], bool]
+    ) -> list[str]:
         bad = [name for name in names if name in env and not is_right(env[name].strip())]
         return [f"{name}: must be {must}, got {env[name]!r}" for name in bad]
 
     problems = [
-        *wrong(_TIMEOUTS, "more than 0 seconds", _is_positive),
-        *wrong(_COMPRESSIONS, "gzip, or unset", lambda text: text.lower() == "gzip"),
-        *wrong(_COUNTS, "a whole number from 1 to 999999999", _is_count),
+        *find_problems(_TIMEOUTS, "more than 0 seconds", _is_positive),
+        *find_problems(_COMPRESSIONS, "gzip, or unset", lambda text: text.lower() == "gzip"),
+        *find_problems(_COUNTS, "a whole number from 1 to 999999999", _is_count),
     ]
     if not problems:
         queue, batch = int(env.get(_QUEUE, 2048)), int(env.get(_BATCH, 512))
@@ -93,7 +95,9 @@ def _is_count(text: str) -> bool:
     return bool(_COUNT.fullmatch(text))
 
 
-def _build(service: str, attributes: Mapping[str, str]) -> tuple[TracerProvider, OTLPSpanExporter]:
+def _build_provider(
+    service: str, attributes: Mapping[str, str]
+) -> tuple[TracerProvider, OTLPSpanExporter]:
     resource = Resource.create(
         {
             "service.name": os.environ.get("OTEL_SERVICE_NAME", service),

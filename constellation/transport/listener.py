@@ -14,9 +14,9 @@ from grpc_reflection.v1alpha import reflection
 from constellation.errors import ConfigError, NotReadyError
 from constellation.transport.calls import tracing as spans
 from constellation.transport.calls.interceptor import MethodInterceptor
-from constellation.transport.calls.status import guarded
+from constellation.transport.calls.status import map_errors
 from constellation.transport.health.service import Health, HealthServicer
-from constellation.transport.rest.listener import rest_served
+from constellation.transport.rest.listener import serve_rest
 from constellation.v1 import health_pb2 as constellation_health_pb2
 from constellation.v1 import health_pb2_grpc as constellation_health_pb2_grpc
 from constellation.v1 import process_pb2, process_pb2_grpc
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import ServiceDescriptor
 
-    from constellation.transport.calls.counters import Calls
+    from constellation.transport.calls.counters import CallStats
     from constellation.transport.health.probes import ProbeServicer
     from constellation.transport.services.process import ProcessServicer
 
-OPTIONS: Final = (
+SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or two servers share a port without an error
     ("grpc.max_receive_message_length", 1 << 20),
     ("grpc.max_metadata_size", 8192),
@@ -46,7 +46,7 @@ OPTIONS: Final = (
     ("grpc.http2.lookahead_bytes", 16_384),
 )
 """shared by every listener; the values and their reasons are in docs/protocol.md."""
-STANDARD: Final = (
+COMMON_SERVICES: Final = (
     constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
     process_pb2.DESCRIPTOR.services_by_name["ProcessService"].full_name,
 )
@@ -69,12 +69,12 @@ class Listener:
     """Open ports. Health is answered; `services` takes what else is served, once it can be."""
 
     server: grpc.aio.Server
-    services: LateServices
+    services: DeferredServices
     grpc_port: int
     rest_port: int
 
 
-class LateServices(grpc.GenericRpcHandler):
+class DeferredServices(grpc.GenericRpcHandler):
     """Services that are added while a server runs; their callers are told to wait until then.
 
     The generated `add_…_to_server` functions take it for a server.
@@ -83,8 +83,8 @@ class LateServices(grpc.GenericRpcHandler):
     def __init__(self, names: Sequence[str], reason: Callable[[], str]) -> None:
         self._reason = reason
         self._handlers: list[grpc.GenericRpcHandler] = []
-        self._waiting: dict[str, dict[str, Any]] = {
-            name: self._turning_away(descriptor_pool.Default().FindServiceByName(name))
+        self._refusals: dict[str, dict[str, Any]] = {
+            name: self._make_refusals(descriptor_pool.Default().FindServiceByName(name))
             for name in names
         }
         """By service: its methods. Others do not exist, now or later."""
@@ -95,7 +95,7 @@ class LateServices(grpc.GenericRpcHandler):
 
     def add_registered_method_handlers(self, service: str, _: Mapping[str, Any]) -> None:
         """Stop turning callers of a service away: its generic handlers do the rest."""
-        self._waiting.pop(service, None)
+        self._refusals.pop(service, None)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return who answers a call, None when nobody ever does."""
@@ -103,9 +103,9 @@ class LateServices(grpc.GenericRpcHandler):
             if (found := handler.service(handler_call_details)) is not None:
                 return found
         service, _, method = handler_call_details.method.strip("/").rpartition("/")
-        return self._waiting.get(service, {}).get(method)
+        return self._refusals.get(service, {}).get(method)
 
-    def _turning_away(self, service: ServiceDescriptor) -> dict[str, Any]:
+    def _make_refusals(self, service: ServiceDescriptor) -> dict[str, Any]:
         """Return a handler for each method, of its own kind."""
         kinds: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -123,7 +123,7 @@ class LateServices(grpc.GenericRpcHandler):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Front:
+class ListenerConfig:
     """What a process opens its ports with."""
 
     grpc_addr: str
@@ -135,38 +135,38 @@ class Front:
 
 
 @asynccontextmanager
-async def listening(
-    front: Front, health: Health, process: ProcessServicer, calls: Calls
+async def open_listener(
+    config: ListenerConfig, health: Health, process: ProcessServicer, calls: CallStats
 ) -> AsyncIterator[Listener]:
     """Open the ports of a process until the block is left; whoever leaves it has stopped `server`.
 
     Raises ConfigError for an address that cannot be listened at.
     """
-    server = make_server(front.max_calls, calls)
-    late = LateServices(front.services, lambda: health.reason)
-    server.add_generic_rpc_handlers((late,))
+    server = make_server(config.max_calls, calls)
+    deferred = DeferredServices(config.services, lambda: health.reason)
+    server.add_generic_rpc_handlers((deferred,))
     constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
         HealthServicer(health), server
     )
     process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
-    names = (*front.services, *STANDARD)
+    names = (*config.services, *COMMON_SERVICES)
     _serve_standard(server, health.probes, names)
-    port = bind(server, front.grpc_addr)
+    port = bind(server, config.grpc_addr)
     await server.start()
     try:
-        local = local_address(front.grpc_addr, port)
-        async with rest_served(front.rest_addr, local, names) as rest_port:
-            yield Listener(server, late, port, rest_port)
+        local = local_address(config.grpc_addr, port)
+        async with serve_rest(config.rest_addr, local, names) as rest_port:
+            yield Listener(server, deferred, port, rest_port)
     finally:
         await server.stop(grace=0)
 
 
-def make_server(max_calls: int, calls: Calls) -> grpc.aio.Server:
+def make_server(max_calls: int, calls: CallStats) -> grpc.aio.Server:
     """Return a server that answers at most so many calls at once, errors as statuses."""
-    wraps = [calls.counted, spans.spanned] if spans.are_made() else [calls.counted]
+    wrappers = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
     return grpc.aio.server(
-        interceptors=[MethodInterceptor([*wraps, guarded])],
-        options=OPTIONS,
+        interceptors=[MethodInterceptor([*wrappers, map_errors])],
+        options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=max_calls,
     )
 
@@ -193,5 +193,5 @@ def _serve_standard(
 ) -> None:
     """Serve grpc.health.v1 and reflection."""
     health_pb2_grpc.add_HealthServicer_to_server(probes, server)
-    own = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection((*services, own, reflection.SERVICE_NAME), server)
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection((*services, health_name, reflection.SERVICE_NAME), server)

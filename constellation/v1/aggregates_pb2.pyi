@@ -55,7 +55,7 @@ class PullAggregateRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    HELD_FIELD_NUMBER: _builtins.int
+    KNOWN_VERSIONS_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     RESIDUAL_COSINE_FIELD_NUMBER: _builtins.int
     max_candidates: _builtins.int
@@ -67,7 +67,7 @@ class PullAggregateRequest(_message.Message):
     codebook no pattern has one.
     """
     @_builtins.property
-    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateVersion]:
+    def known_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateVersion]:
         """What the caller holds, one for each shard; a shard that is not named, or not in this epoch, is
         sent whole.
         """
@@ -75,13 +75,13 @@ class PullAggregateRequest(_message.Message):
     def __init__(
         self,
         *,
-        held: _abc.Iterable[Global___AggregateVersion] | None = ...,
+        known_versions: _abc.Iterable[Global___AggregateVersion] | None = ...,
         max_candidates: _builtins.int = ...,
         residual_cosine: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "max_candidates", b"max_candidates", "residual_cosine", b"residual_cosine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_versions", b"known_versions", "max_candidates", b"max_candidates", "residual_cosine", b"residual_cosine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,7 +154,7 @@ class AggregateHeader(_message.Message):
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
     CODEBOOK_GENERATION_FIELD_NUMBER: _builtins.int
-    CODEBOOK_SINCE_FIELD_NUMBER: _builtins.int
+    CODEBOOK_EFFECTIVE_VERSION_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The region it serves."""
     codebook_version: _builtins.int
@@ -173,7 +173,7 @@ class AggregateHeader(_message.Message):
     """How long ago a federation between heard the shard; 0 from the shard itself."""
     codebook_generation: _builtins.int
     """The generation of the global that the codebook came with."""
-    codebook_since: _builtins.int
+    codebook_effective_version: _builtins.int
     """The version at which the codebook took effect: rows with an earlier one are void."""
     def __init__(
         self,
@@ -187,11 +187,11 @@ class AggregateHeader(_message.Message):
         candidate_count: _builtins.int = ...,
         age_seconds: _builtins.int = ...,
         codebook_generation: _builtins.int = ...,
-        codebook_since: _builtins.int = ...,
+        codebook_effective_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_generation", b"codebook_generation", "codebook_since", b"codebook_since", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,33 +505,33 @@ class Coverage(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SHARDS_HEARD_FIELD_NUMBER: _builtins.int
-    SHARDS_AGED_FIELD_NUMBER: _builtins.int
-    SHARDS_KNOWN_FIELD_NUMBER: _builtins.int
-    DEVICES_HEARD_FIELD_NUMBER: _builtins.int
-    DEVICES_KNOWN_FIELD_NUMBER: _builtins.int
-    shards_heard: _builtins.int
+    SHARDS_FRESH_FIELD_NUMBER: _builtins.int
+    SHARDS_STALE_FIELD_NUMBER: _builtins.int
+    SHARDS_TOTAL_FIELD_NUMBER: _builtins.int
+    DEVICES_FRESH_FIELD_NUMBER: _builtins.int
+    DEVICES_TOTAL_FIELD_NUMBER: _builtins.int
+    shards_fresh: _builtins.int
     """Shards that were heard in this round."""
-    shards_aged: _builtins.int
+    shards_stale: _builtins.int
     """Shards whose earlier aggregate was used."""
-    shards_known: _builtins.int
+    shards_total: _builtins.int
     """Shards that are configured."""
-    devices_heard: _builtins.int
+    devices_fresh: _builtins.int
     """Devices of the shards that were heard."""
-    devices_known: _builtins.int
+    devices_total: _builtins.int
     """Devices of all shards, as last heard."""
     def __init__(
         self,
         *,
-        shards_heard: _builtins.int = ...,
-        shards_aged: _builtins.int = ...,
-        shards_known: _builtins.int = ...,
-        devices_heard: _builtins.int = ...,
-        devices_known: _builtins.int = ...,
+        shards_fresh: _builtins.int = ...,
+        shards_stale: _builtins.int = ...,
+        shards_total: _builtins.int = ...,
+        devices_fresh: _builtins.int = ...,
+        devices_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices_heard", b"devices_heard", "devices_known", b"devices_known", "shards_aged", b"shards_aged", "shards_heard", b"shards_heard", "shards_known", b"shards_known"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["devices_fresh", b"devices_fresh", "devices_total", b"devices_total", "shards_fresh", b"shards_fresh", "shards_stale", b"shards_stale", "shards_total", b"shards_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

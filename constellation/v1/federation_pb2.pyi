@@ -63,13 +63,13 @@ class _ShardOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShardOut
     DESCRIPTOR: _descriptor.EnumDescriptor
     SHARD_OUTCOME_UNSPECIFIED: _ShardOutcome.ValueType  # 0
     """Never sent."""
-    SHARD_OUTCOME_HEARD: _ShardOutcome.ValueType  # 1
+    SHARD_OUTCOME_FRESH: _ShardOutcome.ValueType  # 1
     """Its aggregate is of this round."""
-    SHARD_OUTCOME_AGED: _ShardOutcome.ValueType  # 2
+    SHARD_OUTCOME_STALE: _ShardOutcome.ValueType  # 2
     """It did not answer: an earlier aggregate was used."""
     SHARD_OUTCOME_MISSING: _ShardOutcome.ValueType  # 3
     """It did not answer, and there was no aggregate that is recent enough."""
-    SHARD_OUTCOME_REFUSED: _ShardOutcome.ValueType  # 4
+    SHARD_OUTCOME_REJECTED: _ShardOutcome.ValueType  # 4
     """What it sent cannot be: it was refused."""
 
 class ShardOutcome(_ShardOutcome, metaclass=_ShardOutcomeEnumTypeWrapper):
@@ -77,13 +77,13 @@ class ShardOutcome(_ShardOutcome, metaclass=_ShardOutcomeEnumTypeWrapper):
 
 SHARD_OUTCOME_UNSPECIFIED: ShardOutcome.ValueType  # 0
 """Never sent."""
-SHARD_OUTCOME_HEARD: ShardOutcome.ValueType  # 1
+SHARD_OUTCOME_FRESH: ShardOutcome.ValueType  # 1
 """Its aggregate is of this round."""
-SHARD_OUTCOME_AGED: ShardOutcome.ValueType  # 2
+SHARD_OUTCOME_STALE: ShardOutcome.ValueType  # 2
 """It did not answer: an earlier aggregate was used."""
 SHARD_OUTCOME_MISSING: ShardOutcome.ValueType  # 3
 """It did not answer, and there was no aggregate that is recent enough."""
-SHARD_OUTCOME_REFUSED: ShardOutcome.ValueType  # 4
+SHARD_OUTCOME_REJECTED: ShardOutcome.ValueType  # 4
 """What it sent cannot be: it was refused."""
 Global___ShardOutcome: _TypeAlias = ShardOutcome  # noqa: Y015
 

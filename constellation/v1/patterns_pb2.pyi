@@ -393,7 +393,7 @@ class Delta(_message.Message):
     removed_ids: _builtins.bytes
     """16 bytes for each pattern that the device no longer has."""
     snapshot: _builtins.bool
-    """This delta replaces everything stored for the device. Sent first after a `resync_full`; the
+    """This delta replaces everything stored for the device. Sent first after a `full_resync`; the
     only delta that may follow a gap. What does not fit follows in ordinary deltas.
     """
     @_builtins.property
@@ -459,7 +459,7 @@ class DeltaAck(_message.Message):
 
     THROUGH_SEQ_FIELD_NUMBER: _builtins.int
     EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
-    RESYNC_FULL_FIELD_NUMBER: _builtins.int
+    FULL_RESYNC_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     SIGNALS_DROPPED_FIELD_NUMBER: _builtins.int
     through_seq: _builtins.int
@@ -468,7 +468,7 @@ class DeltaAck(_message.Message):
     """The next delta the shard waits for: beyond through_seq + 1 while others are on their way to the
     disk. After a gap the device sends again from here.
     """
-    resync_full: _builtins.bool
+    full_resync: _builtins.bool
     """The shard has no usable cursor for this device: send everything, flagged `snapshot`."""
     signals_dropped: _builtins.int
     """Signals of the acked deltas that were dropped."""
@@ -481,13 +481,13 @@ class DeltaAck(_message.Message):
         *,
         through_seq: _builtins.int = ...,
         expected_seq: _builtins.int = ...,
-        resync_full: _builtins.bool = ...,
+        full_resync: _builtins.bool = ...,
         rejected: _abc.Iterable[Global___Rejection] | None = ...,
         signals_dropped: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_seq", b"expected_seq", "rejected", b"rejected", "resync_full", b"resync_full", "signals_dropped", b"signals_dropped", "through_seq", b"through_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_seq", b"expected_seq", "full_resync", b"full_resync", "rejected", b"rejected", "signals_dropped", b"signals_dropped", "through_seq", b"through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -141,7 +141,7 @@ class GetStatsResponse(_message.Message):
     PATTERNS_REJECTED_FIELD_NUMBER: _builtins.int
     RECOVERY_SECONDS_FIELD_NUMBER: _builtins.int
     INDEX_KIND_FIELD_NUMBER: _builtins.int
-    GLOBAL_FIELD_NUMBER: _builtins.int
+    GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
     LSN_FIELD_NUMBER: _builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     ROUND_ID_FIELD_NUMBER: _builtins.int
@@ -191,6 +191,10 @@ class GetStatsResponse(_message.Message):
     """The codebook that the aggregates are of; 0 before the first. Behind the global's while patterns are
     being assigned anew.
     """
+    @_builtins.property
+    def global_version(self) -> _patterns_pb2.GlobalVersion:
+        """The shard's global state now."""
+
     def __init__(
         self,
         *,
@@ -210,15 +214,16 @@ class GetStatsResponse(_message.Message):
         patterns_rejected: _builtins.int = ...,
         recovery_seconds: _builtins.float = ...,
         index_kind: _builtins.str = ...,
+        global_version: _patterns_pb2.GlobalVersion | None = ...,
         lsn: _builtins.int = ...,
         resident_bytes: _builtins.int = ...,
         round_id: _builtins.int = ...,
         clusters: _builtins.int = ...,
         codebook_version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "deltas_per_commit", b"deltas_per_commit", "global", b"global", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "deltas_per_commit", b"deltas_per_commit", "global_version", b"global_version", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "active_devices", b"active_devices", "clusters", b"clusters", "codebook_version", b"codebook_version", "commits", b"commits", "contents", b"contents", "deltas_applied", b"deltas_applied", "deltas_duplicate", b"deltas_duplicate", "deltas_per_commit", b"deltas_per_commit", "global", b"global", "index_kind", b"index_kind", "index_patterns", b"index_patterns", "lsn", b"lsn", "patterns", b"patterns", "patterns_rejected", b"patterns_rejected", "recovery_seconds", b"recovery_seconds", "resident_bytes", b"resident_bytes", "round_id", b"round_id", "streams", b"streams", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds", "syncs_per_minute", b"syncs_per_minute", "total_devices", b"total_devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "active_devices", b"active_devices", "clusters", b"clusters", "codebook_version", b"codebook_version", "commits", b"commits", "contents", b"contents", "deltas_applied", b"deltas_applied", "deltas_duplicate", b"deltas_duplicate", "deltas_per_commit", b"deltas_per_commit", "global_version", b"global_version", "index_kind", b"index_kind", "index_patterns", b"index_patterns", "lsn", b"lsn", "patterns", b"patterns", "patterns_rejected", b"patterns_rejected", "recovery_seconds", b"recovery_seconds", "resident_bytes", b"resident_bytes", "round_id", b"round_id", "streams", b"streams", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds", "syncs_per_minute", b"syncs_per_minute", "total_devices", b"total_devices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deltas_per_commit: _TypeAlias = _typing.Literal["deltas_per_commit"]  # noqa: Y015
     _WhichOneofArgType__deltas_per_commit: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit"]  # noqa: Y015
@@ -590,7 +595,7 @@ class Device(_message.Message):
     PATTERN_COUNT_FIELD_NUMBER: _builtins.int
     SYNCED_AT_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
-    AWAY_FIELD_NUMBER: _builtins.int
+    RELOCATED_FIELD_NUMBER: _builtins.int
     device_id: _builtins.bytes
     """Its 16-byte id."""
     incarnation: _builtins.int
@@ -601,7 +606,7 @@ class Device(_message.Message):
     """Patterns stored for it."""
     connected: _builtins.bool
     """It has a stream open now."""
-    away: _builtins.bool
+    relocated: _builtins.bool
     """The shard map gives it to another shard: it is neither shown nor counted here."""
     @_builtins.property
     def synced_at(self) -> _timestamp_pb2.Timestamp:
@@ -616,11 +621,11 @@ class Device(_message.Message):
         pattern_count: _builtins.int = ...,
         synced_at: _timestamp_pb2.Timestamp | None = ...,
         connected: _builtins.bool = ...,
-        away: _builtins.bool = ...,
+        relocated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["synced_at", b"synced_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "connected", b"connected", "device_id", b"device_id", "incarnation", b"incarnation", "pattern_count", b"pattern_count", "synced_at", b"synced_at", "through_seq", b"through_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "device_id", b"device_id", "incarnation", b"incarnation", "pattern_count", b"pattern_count", "relocated", b"relocated", "synced_at", b"synced_at", "through_seq", b"through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -173,7 +173,7 @@ class Hello(_message.Message):
     DEVICE_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     LAST_ACKED_SEQ_FIELD_NUMBER: _builtins.int
-    GLOBAL_FIELD_NUMBER: _builtins.int
+    GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
     HELD_SIMILAR_IDS_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
     SDK_VERSION_FIELD_NUMBER: _builtins.int
@@ -194,6 +194,10 @@ class Hello(_message.Message):
     held_cluster_ids: _builtins.bytes
     """16 bytes for each cluster the device holds."""
     @_builtins.property
+    def global_version(self) -> _patterns_pb2.GlobalVersion:
+        """The global state the device holds; unset when none."""
+
+    @_builtins.property
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_patterns_pb2.Encoding.ValueType]:
         """Encodings the device can read. Empty means INT8."""
 
@@ -203,15 +207,16 @@ class Hello(_message.Message):
         device_id: _builtins.bytes = ...,
         incarnation: _builtins.int = ...,
         last_acked_seq: _builtins.int = ...,
+        global_version: _patterns_pb2.GlobalVersion | None = ...,
         held_similar_ids: _builtins.bytes = ...,
         encodings: _abc.Iterable[_patterns_pb2.Encoding.ValueType] | None = ...,
         sdk_version: _builtins.str = ...,
         pattern_capacity: _builtins.int = ...,
         held_cluster_ids: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["global", b"global"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global", b"global", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "incarnation", b"incarnation", "last_acked_seq", b"last_acked_seq", "pattern_capacity", b"pattern_capacity", "sdk_version", b"sdk_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "incarnation", b"incarnation", "last_acked_seq", b"last_acked_seq", "pattern_capacity", b"pattern_capacity", "sdk_version", b"sdk_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -225,7 +230,7 @@ class Welcome(_message.Message):
 
     EPOCH_FIELD_NUMBER: _builtins.int
     EXPECTED_SEQ_FIELD_NUMBER: _builtins.int
-    RESYNC_FULL_FIELD_NUMBER: _builtins.int
+    FULL_RESYNC_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     MAX_INFLIGHT_DELTAS_FIELD_NUMBER: _builtins.int
     MAX_PATTERNS_PER_DELTA_FIELD_NUMBER: _builtins.int
@@ -234,12 +239,12 @@ class Welcome(_message.Message):
     SYNC_INTERVAL_FIELD_NUMBER: _builtins.int
     SYNC_JITTER_FIELD_NUMBER: _builtins.int
     QUALITY_THRESHOLD_FIELD_NUMBER: _builtins.int
-    GLOBAL_FIELD_NUMBER: _builtins.int
+    GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Fencing token of the shard's writer: grows with every takeover."""
     expected_seq: _builtins.int
     """The next delta the shard can apply."""
-    resync_full: _builtins.bool
+    full_resync: _builtins.bool
     """The shard has no usable cursor for this device: send everything, flagged `snapshot`."""
     encoding: _patterns_pb2.Encoding.ValueType
     """The encoding of the shard's updates."""
@@ -263,12 +268,16 @@ class Welcome(_message.Message):
     def sync_jitter(self) -> _duration_pb2.Duration:
         """... plus or minus a random part of up to this much."""
 
+    @_builtins.property
+    def global_version(self) -> _patterns_pb2.GlobalVersion:
+        """The shard's global state now."""
+
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         expected_seq: _builtins.int = ...,
-        resync_full: _builtins.bool = ...,
+        full_resync: _builtins.bool = ...,
         encoding: _patterns_pb2.Encoding.ValueType = ...,
         max_inflight_deltas: _builtins.int = ...,
         max_patterns_per_delta: _builtins.int = ...,
@@ -277,10 +286,11 @@ class Welcome(_message.Message):
         sync_interval: _duration_pb2.Duration | None = ...,
         sync_jitter: _duration_pb2.Duration | None = ...,
         quality_threshold: _builtins.float = ...,
+        global_version: _patterns_pb2.GlobalVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["global", b"global", "heartbeat_interval", b"heartbeat_interval", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version", "heartbeat_interval", b"heartbeat_interval", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "epoch", b"epoch", "expected_seq", b"expected_seq", "global", b"global", "heartbeat_interval", b"heartbeat_interval", "max_inflight_deltas", b"max_inflight_deltas", "max_patterns", b"max_patterns", "max_patterns_per_delta", b"max_patterns_per_delta", "quality_threshold", b"quality_threshold", "resync_full", b"resync_full", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "epoch", b"epoch", "expected_seq", b"expected_seq", "full_resync", b"full_resync", "global_version", b"global_version", "heartbeat_interval", b"heartbeat_interval", "max_inflight_deltas", b"max_inflight_deltas", "max_patterns", b"max_patterns", "max_patterns_per_delta", b"max_patterns_per_delta", "quality_threshold", b"quality_threshold", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,7 +584,7 @@ class PullPatternsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEVICE_ID_FIELD_NUMBER: _builtins.int
-    GLOBAL_FIELD_NUMBER: _builtins.int
+    GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
     HELD_SIMILAR_IDS_FIELD_NUMBER: _builtins.int
     ENCODINGS_FIELD_NUMBER: _builtins.int
     PATTERN_CAPACITY_FIELD_NUMBER: _builtins.int
@@ -588,6 +598,10 @@ class PullPatternsRequest(_message.Message):
     held_cluster_ids: _builtins.bytes
     """16 bytes for each cluster the device holds."""
     @_builtins.property
+    def global_version(self) -> _patterns_pb2.GlobalVersion:
+        """The global state the device holds; unset when none."""
+
+    @_builtins.property
     def encodings(self) -> _containers.RepeatedScalarFieldContainer[_patterns_pb2.Encoding.ValueType]:
         """Encodings the device can read. Empty means INT8."""
 
@@ -595,14 +609,15 @@ class PullPatternsRequest(_message.Message):
         self,
         *,
         device_id: _builtins.bytes = ...,
+        global_version: _patterns_pb2.GlobalVersion | None = ...,
         held_similar_ids: _builtins.bytes = ...,
         encodings: _abc.Iterable[_patterns_pb2.Encoding.ValueType] | None = ...,
         pattern_capacity: _builtins.int = ...,
         held_cluster_ids: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["global", b"global"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global", b"global", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -662,20 +677,25 @@ class GetSyncVersionResponse(_message.Message):
 
     INCARNATION_FIELD_NUMBER: _builtins.int
     THROUGH_SEQ_FIELD_NUMBER: _builtins.int
-    GLOBAL_FIELD_NUMBER: _builtins.int
+    GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     """The incarnation its numbering belongs to."""
     through_seq: _builtins.int
     """The last delta applied."""
+    @_builtins.property
+    def global_version(self) -> _patterns_pb2.GlobalVersion:
+        """The shard's global state now."""
+
     def __init__(
         self,
         *,
         incarnation: _builtins.int = ...,
         through_seq: _builtins.int = ...,
+        global_version: _patterns_pb2.GlobalVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["global", b"global"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["global", b"global", "incarnation", b"incarnation", "through_seq", b"through_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version", "incarnation", b"incarnation", "through_seq", b"through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,12 +14,12 @@ from constellation_settop import SettopError
 from examples.demo.process import DemoError
 from examples.demo.run import run
 from examples.demo.screen import Screen
-from examples.demo.stores import KINDS
+from examples.demo.stores import STORE_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HOLDS, FAILED, INTERRUPTED = 0, 1, 130
+PASSED, FAILED, INTERRUPTED = 0, 1, 130
 HOUSEHOLDS = 400
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--households", type=int, default=HOUSEHOLDS, help="default: %(default)s")
     parser.add_argument(
         "--store",
-        choices=KINDS,
+        choices=STORE_KINDS,
         default="sqlite",
         help="postgres starts a server of its own, unless POSTGRES_URL names a database that holds "
         "no shard yet; default: %(default)s",
@@ -45,19 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--households must be at least 1")
     screen = Screen()
     try:
-        holds = uvloop.run(_until_told(screen, arguments))
+        has_passed = uvloop.run(_run_until_stopped(screen, arguments))
     except (DemoError, SettopError, TimeoutError) as error:
-        screen.say(f"[bold red]Failed:[/] {str(error) or 'it takes too long'}")
+        screen.print_line(f"[bold red]Failed:[/] {str(error) or 'it takes too long'}")
         return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
-        screen.say("Interrupted; everything is stopped")
+        screen.print_line("Interrupted; everything is stopped")
         return INTERRUPTED
     report, left = arguments.into / "demo-report.json", arguments.into / "demo"
-    screen.say(f"{report} has the figures, {left}/ what servers and devices left")
-    return HOLDS if holds else FAILED
+    screen.print_line(f"{report} has the figures, {left}/ what servers and devices left")
+    return PASSED if has_passed else FAILED
 
 
-async def _until_told(screen: Screen, arguments: argparse.Namespace) -> bool:
+async def _run_until_stopped(screen: Screen, arguments: argparse.Namespace) -> bool:
     """Run the demo; SIGTERM ends it in order, as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None

@@ -16,12 +16,12 @@ from testing.viewings import LIKED
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from constellation_settop import Catalogue, Choice, Pattern
-    from constellation_settop.values import Similar
+    from constellation_settop import Catalogue, Pattern, Recommendation
+    from constellation_settop.values import SimilarPattern
     from examples.demo.households import Household
     from testing.viewings import Viewings
 
-LIMIT: Final = 20
+RECOMMENDATION_LIMIT: Final = 20
 ANY_TIME: Final = Context()
 
 
@@ -36,21 +36,21 @@ class SharedFilm:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Comparison:
     """One household, without and with the others."""
 
     household: Household
-    before: Sequence[Choice]
-    after: Sequence[Choice]
+    before: Sequence[Recommendation]
+    after: Sequence[Recommendation]
 
     @property
     def hits_before(self) -> int:
         """Held-out films among those recommended."""
-        return _hits(self.household, self.before)
+        return _count_hits(self.household, self.before)
 
     @property
     def hits_after(self) -> int:
-        return _hits(self.household, self.after)
+        return _count_hits(self.household, self.after)
 
     @property
     def patterns(self) -> list[Pattern]:
@@ -63,7 +63,7 @@ class Story:
         return sorted(shared, key=lambda each: -each.success_rate * min(each.sample_count, 16))
 
     @property
-    def similar(self) -> Collection[Similar]:
+    def similar(self) -> Collection[SimilarPattern]:
         """Patterns of other households that are near its own."""
         return self.household.outbox.global_state.similar.values()
 
@@ -78,27 +78,31 @@ class Story:
         return sorted(films, key=lambda film: (-film.patterns, -film.similarity, film.content_id))
 
 
-async def tell_stories(catalogue: Catalogue, households: Iterable[Household]) -> list[Story]:
+async def compare_households(
+    catalogue: Catalogue, households: Iterable[Household]
+) -> list[Comparison]:
     """Recommend twice in every household that has films held out."""
-    stories = []
+    comparisons = []
     for household in households:
         if household.held_out:
-            alone = Brain(catalogue, household.outbox.learned(), household.outbox.watched())
-            before = alone.recommend(ANY_TIME, LIMIT)
-            after = household.device.recommend(ANY_TIME, LIMIT)
-            stories.append(Story(household, before, after))
+            alone = Brain(
+                catalogue, household.outbox.read_learned(), household.outbox.read_watched()
+            )
+            before = alone.recommend(ANY_TIME, RECOMMENDATION_LIMIT)
+            after = household.device.recommend(ANY_TIME, RECOMMENDATION_LIMIT)
+            comparisons.append(Comparison(household, before, after))
             await asyncio.sleep(0)
-    return stories
+    return comparisons
 
 
-def choose(stories: Sequence[Story]) -> Story:
+def choose_example(comparisons: Sequence[Comparison]) -> Comparison:
     """Return, of the households that gained the most, the one whose clearest taste is surest."""
-    most = max(story.hits_after - story.hits_before for story in stories)
-    gained = [story for story in stories if story.hits_after - story.hits_before == most]
-    return max(gained, key=_sureness)
+    most = max(story.hits_after - story.hits_before for story in comparisons)
+    gained = [story for story in comparisons if story.hits_after - story.hits_before == most]
+    return max(gained, key=_count_views)
 
 
-def liked_most(watched: Viewings) -> list[str]:
+def rank_most_liked(watched: Viewings) -> list[str]:
     """Return the films that most households liked, first those of most: a yardstick.
 
     It asks for no taste, but takes everybody's ratings to know.
@@ -107,7 +111,7 @@ def liked_most(watched: Viewings) -> list[str]:
     return [content_id for content_id, _ in liked.most_common()]
 
 
-def hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> float:
+def compute_hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> float:
     """Return the share of households that find a held-out film among the first of one list.
 
     The list is the same for all; but films that a household has watched are left out.
@@ -117,14 +121,16 @@ def hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> fl
     for household in households:
         seen = set(watched.content_ids[watched.households == household].tolist())
         wanted = set(held_out.content_ids[held_out.households == household].tolist())
-        found += not wanted.isdisjoint(islice((name for name in ranked if name not in seen), LIMIT))
+        found += not wanted.isdisjoint(
+            islice((name for name in ranked if name not in seen), RECOMMENDATION_LIMIT)
+        )
     return round(found / max(len(households), 1), 4)
 
 
-def _hits(household: Household, choices: Sequence[Choice]) -> int:
+def _count_hits(household: Household, choices: Sequence[Recommendation]) -> int:
     return sum(choice.content_id in household.held_out for choice in choices)
 
 
-def _sureness(story: Story) -> int:
+def _count_views(comparison: Comparison) -> int:
     """Return how many views a household's strongest pattern was learned from."""
-    return story.patterns[0].sample_count if story.patterns else 0
+    return comparison.patterns[0].sample_count if comparison.patterns else 0

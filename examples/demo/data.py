@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from examples.demo.households import hold_out, settop_catalogue
+from examples.demo.households import select_held_out, to_settop_catalogue
 from examples.demo.process import DemoError
 from testing.catalogue import load_catalogue
-from testing.viewings import last_week, load_viewings, select
+from testing.viewings import load_viewings, select_households, spread_over_week
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Material:
+class DemoData:
     """Films and viewings of one run."""
 
     films: FilmCatalogue
@@ -34,25 +34,25 @@ class Material:
     times: NDArray[np.int64]
     """When each of `watched` happens in the replay: Unix seconds."""
     held_out: Viewings
-    numbers: Sequence[int]
+    household_numbers: Sequence[int]
     """The households, by MovieLens's user id."""
 
 
-def prepare(households: int) -> Material:
+def load_data(households: int) -> DemoData:
     """Load everything. Raises DemoError when there are not so many households."""
     films = load_catalogue()
     try:
-        viewings = select(load_viewings(films.films), households=households)
+        viewings = select_households(load_viewings(films.films), households=households)
     except ValueError as error:
         raise DemoError(str(error)) from error
-    held = hold_out(viewings)
-    watched, times = last_week(viewings.where(~held), time.time())
+    held = select_held_out(viewings)
+    watched, times = spread_over_week(viewings.select(~held), time.time())
     numbers: list[int] = np.unique(viewings.households).tolist()
-    return Material(
+    return DemoData(
         films=films,
-        catalogue=settop_catalogue(films),
+        catalogue=to_settop_catalogue(films),
         watched=watched,
         times=times.astype(np.int64),
-        held_out=viewings.where(held),
-        numbers=numbers,
+        held_out=viewings.select(held),
+        household_numbers=numbers,
     )

@@ -11,7 +11,7 @@ import grpc
 
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
-from examples.demo.process import ANYWHERE, SIDE_PORTS, DemoError, ServerProcess
+from examples.demo.process import ANY_PORT, SIDE_PORTS, DemoError, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
 
-LOWERED: Final = {
+SETTINGS_OVERRIDES: Final = {
     "MIN_SHARDS": "2",
     "GLOBAL_K_ANONYMITY": "3",
     "CANDIDATE_DEVICES": "3",
@@ -34,18 +34,18 @@ _ROUND_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedRound:
     """One round that was asked for."""
 
-    during: str
+    activity: str
     """What went on meanwhile, for people."""
-    told: pb.Round
+    report: pb.Round
     seconds: float
     """From its beginning until it was published, or given up."""
 
     @property
-    def published(self) -> bool:
-        return self.told.state == pb.ROUND_STATE_PUBLISHED
+    def is_published(self) -> bool:
+        return self.report.state == pb.ROUND_STATE_PUBLISHED
 
 
 class FederationProcess:
@@ -54,7 +54,7 @@ class FederationProcess:
     def __init__(self, process: ServerProcess, stub: FederationServiceAsyncStub) -> None:
         self.process = process
         self._stub = stub
-        self.asked: list[Asked] = []
+        self.rounds: list[RequestedRound] = []
         """Every round, in order."""
 
     @classmethod
@@ -66,37 +66,37 @@ class FederationProcess:
         process = ServerProcess(
             ("federation", "run"), "federation_active", folder / "federation.log"
         )
-        above = {"SHARD_ADDRS": ",".join(addresses), "GRPC_ADDR": ANYWHERE}
+        above = {"SHARD_ADDRS": ",".join(addresses), "GRPC_ADDR": ANY_PORT}
         try:
-            port = await process.start({**journal, **above, **LOWERED, **SIDE_PORTS})
+            port = await process.start({**journal, **above, **SETTINGS_OVERRIDES, **SIDE_PORTS})
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 yield cls(process, FederationServiceStub(channel))
         finally:
-            await process.end_if_up()
+            await process.kill_if_running()
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     @property
-    def published(self) -> Sequence[Asked]:
-        return [each for each in self.asked if each.published]
+    def published_rounds(self) -> Sequence[RequestedRound]:
+        return [each for each in self.rounds if each.is_published]
 
-    async def run_round(self, during: str) -> Asked:
+    async def run_round(self, activity: str) -> RequestedRound:
         """Run a round now; return what became of it, also when it lacked a quorum."""
         try:
             answer = await self._stub.RunRound(pb.RunRoundRequest(), timeout=_ROUND_SECONDS)
-            told = answer.round
+            report = answer.round
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                 why = f"{error.code().name}, {error.details()}"
                 raise DemoError(f"no round: {why}; see {self.process.log_file}") from error
             newest = await self._stub.GetRound(pb.GetRoundRequest(), timeout=_ROUND_SECONDS)
-            told = newest.round
-        parts = (told.pull_time, told.merge_time, told.publish_time)
+            report = newest.round
+        parts = (report.pull_time, report.merge_time, report.publish_time)
         seconds = sum(part.ToNanoseconds() for part in parts) / 1e9
-        self.asked.append(Asked(during, told, seconds))
-        return self.asked[-1]
+        self.rounds.append(RequestedRound(activity, report, seconds))
+        return self.rounds[-1]
 
     async def stop(self) -> int:
         """Ask it to end; return its exit status."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.placement import owner
+from constellation.placement import find_owner
 from constellation_settop import (
     Catalogue,
     ContentType,
@@ -38,17 +38,17 @@ if TYPE_CHECKING:
     from testing.catalogue import FilmCatalogue
     from testing.viewings import Viewings
 
-HELD_OUT: Final = 0.2
+HELD_OUT_SHARE: Final = 0.2
 """Share of the films a household liked, its latest, that its device never hears of."""
 VIEWS_PER_DELTA: Final = 4
-WAITING_LIMIT: Final = 8
+MAX_UNACKED: Final = 8
 """Deltas of all devices together that may wait for an ack before the replay waits too."""
-AWAY_PAUSE_SECONDS: Final = 0.02
+OUTAGE_PAUSE_SECONDS: Final = 0.02
 """Between the steps of the replay while the shard is away: people go on watching."""
-STALLED_SECONDS: Final = 60.0
-OPENING: Final = 0
+STALL_SECONDS: Final = 60.0
+FIRST_SHARD: Final = 0
 """Every device is given the address of this shard, and lands where the map says."""
-_STEP: Final = 8
+_STEP_VIEWINGS: Final = 8
 """Viewings before others may run."""
 WORKDAY: Final = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
 WEEKEND: Final = Context(TimeOfDay.EVENING, DayType.WEEKEND)
@@ -58,24 +58,24 @@ _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "demo.constellation")
 
 
 @dataclass(slots=True)
-class Acks:
+class AckLatencies:
     """What the devices of one shard were told by it."""
 
     latencies: list[float] = field(default_factory=list)
     """Seconds from a delta's frame to its ack."""
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, _: int, latency_seconds: float) -> None:
         self.latencies.append(latency_seconds)
-        self.arrived.set()
+        self.arrival.set()
 
-    async def next(self) -> None:
+    async def wait_for_next(self) -> None:
         """Return when one more has come."""
-        self.arrived.clear()
-        await self.arrived.wait()
+        self.arrival.clear()
+        await self.arrival.wait()
 
 
-def percentile_ms(acks: Iterable[Acks], percent: float) -> float:
+def compute_percentile_ms(acks: Iterable[AckLatencies], percent: float) -> float:
     """Return a percentile of the latencies of several shards together."""
     latencies = [seconds for each in acks for seconds in each.latencies]
     return float(np.percentile(latencies, percent)) * 1e3 if latencies else 0.0
@@ -96,11 +96,11 @@ class Household:
         return self.device.outbox
 
 
-def device_id_of(household: int) -> bytes:
+def make_device_id(household: int) -> bytes:
     return uuid.uuid5(_NAMESPACE, str(household)).bytes
 
 
-def settop_catalogue(catalogue: FilmCatalogue) -> Catalogue:
+def to_settop_catalogue(catalogue: FilmCatalogue) -> Catalogue:
     """Return the films as devices use them; one object serves all of them."""
     films = catalogue.films
     return Catalogue(
@@ -112,13 +112,13 @@ def settop_catalogue(catalogue: FilmCatalogue) -> Catalogue:
     )
 
 
-def hold_out(viewings: Viewings) -> NDArray[np.bool_]:
+def select_held_out(viewings: Viewings) -> NDArray[np.bool_]:
     """Return which viewings are kept from the devices, shape (n,): each one's latest liked ones."""
     held = np.zeros(len(viewings), bool)
     liked = viewings.ratings >= LIKED
     for household in np.unique(viewings.households):
         rows = np.flatnonzero(liked & (viewings.households == household))
-        held[rows[len(rows) - round(HELD_OUT * len(rows)) :]] = True
+        held[rows[len(rows) - round(HELD_OUT_SHARE * len(rows)) :]] = True
     return held
 
 
@@ -129,30 +129,30 @@ async def open_households(
     shards: Mapping[int, str],
     folder: Path,
     catalogue: Catalogue,
-) -> AsyncIterator[tuple[list[Household], Mapping[int, Acks]]]:
+) -> AsyncIterator[tuple[list[Household], Mapping[int, AckLatencies]]]:
     """Open one device for each household; all of them sync until the block is left."""
-    acks = {shard_id: Acks() for shard_id in shards}
+    acks = {shard_id: AckLatencies() for shard_id in shards}
     async with AsyncExitStack() as stack:
         households = []
         for number in numbers:
-            shard_id = owner(device_id_of(number), shards)
-            opening = open_box(number, shards, folder, catalogue, acks[shard_id])
+            shard_id = find_owner(make_device_id(number), shards)
+            opening = open_device(number, shards, folder, catalogue, acks[shard_id])
             device = await stack.enter_async_context(opening)
             films = held_out.content_ids[held_out.households == number]
             households.append(Household(number, device, shard_id, frozenset(films.tolist())))
         yield households, acks
 
 
-def open_box(
-    number: int, shards: Mapping[int, str], folder: Path, catalogue: Catalogue, acks: Acks
+def open_device(
+    number: int, shards: Mapping[int, str], folder: Path, catalogue: Catalogue, acks: AckLatencies
 ) -> AbstractAsyncContextManager[Device]:
     """Return a device to be opened, which knows the address of one shard."""
     return Device.open(
-        shards[OPENING],
+        shards[FIRST_SHARD],
         data_dir=folder / f"household-{number}",
         catalogue=catalogue,
         settings=DeviceSettings(
-            device_id=device_id_of(number),
+            device_id=make_device_id(number),
             delta_interval_seconds=3600,  # the replay cuts deltas itself
             durability=Durability.PROCESS_CRASH,
             keep_journal=True,
@@ -169,85 +169,87 @@ class Replay:
         households: Sequence[Household],
         viewings: Viewings,
         times: NDArray[np.int64],
-        require_up: Callable[[], None],
+        require_running: Callable[[], None],
     ) -> None:
         """Take what is watched, and what raises when a server has crashed."""
         self._households = households
         self._viewings = viewings
         self._times = times
-        self._require_up = require_up
+        self._require_running = require_running
         self._weekend = times > times[-1] - WEEKEND_SECONDS
         self._devices = {each.number: each.device for each in households}
-        self._uncut = dict.fromkeys(self._devices, 0)
-        self.row = 0
+        self._unsent_views = dict.fromkeys(self._devices, 0)
+        self.next_row = 0
         """The next viewing."""
-        self.away = False
+        self.is_shard_unreachable = False
         """A shard is known to be away: nobody waits for acks."""
 
     def __len__(self) -> int:
         return len(self._viewings)
 
     @property
-    def waiting(self) -> int:
+    def unacked_count(self) -> int:
         """Deltas that are not acked."""
-        return sum(len(each.outbox.pending) for each in self._households)
+        return sum(len(each.outbox.pending_deltas) for each in self._households)
 
     @property
-    def acked(self) -> int:
+    def acked_count(self) -> int:
         """Deltas acked so far; no device's numbering has a gap, which `verify` checks."""
         return sum(each.outbox.last_acked_seq for each in self._households)
 
-    def acked_by(self, shard_id: int) -> int:
+    def count_acked_by(self, shard_id: int) -> int:
         """Return how many of them one shard acked."""
-        mine = (each for each in self._households if each.shard_id == shard_id)
-        return sum(each.outbox.last_acked_seq for each in mine)
+        households = (each for each in self._households if each.shard_id == shard_id)
+        return sum(each.outbox.last_acked_seq for each in households)
 
-    async def until(self, row: int) -> None:
+    async def replay_until(self, row: int) -> None:
         """Replay up to this viewing, as fast as acks come back."""
-        while self.row < row:
-            self.burst(min(_STEP, row - self.row))
-            await self._make_room()
+        while self.next_row < row:
+            self.replay_burst(min(_STEP_VIEWINGS, row - self.next_row))
+            await self._pause()
 
-    def burst(self, count: int) -> None:
+    def replay_burst(self, count: int) -> None:
         """Replay so many viewings at once, without waiting for anything."""
-        for _ in range(min(count, len(self) - self.row)):
-            self._watch()
+        for _ in range(min(count, len(self) - self.next_row)):
+            self._replay_next()
 
     async def flush(self) -> None:
         """Return once every device has the acks of all it learned."""
         for each in self._households:
-            each.device.cut_delta()
-        await self._room_for(0)
+            each.device.save_changes()
+        await self._wait_for_acks(0)
 
-    def _watch(self) -> None:
-        row, viewings = self.row, self._viewings
+    def _replay_next(self) -> None:
+        row, viewings = self.next_row, self._viewings
         number = int(viewings.households[row])
         self._devices[number].observe(
             View(
                 str(viewings.content_ids[row]),
                 float(viewings.watch_percentages[row]),
                 float(viewings.engagements[row]),
-                at=int(self._times[row]),
+                watched_at=int(self._times[row]),
                 context=WEEKEND if self._weekend[row] else WORKDAY,
             )
         )
-        self._uncut[number] += 1
-        if self._uncut[number] == VIEWS_PER_DELTA:
-            self._uncut[number] = 0
-            self._devices[number].cut_delta()
-        self.row += 1
+        self._unsent_views[number] += 1
+        if self._unsent_views[number] == VIEWS_PER_DELTA:
+            self._unsent_views[number] = 0
+            self._devices[number].save_changes()
+        self.next_row += 1
 
-    async def _make_room(self) -> None:
-        await asyncio.sleep(AWAY_PAUSE_SECONDS if self.away else 0)
-        self._require_up()
-        if not self.away:
-            await self._room_for(WAITING_LIMIT)
+    async def _pause(self) -> None:
+        await asyncio.sleep(OUTAGE_PAUSE_SECONDS if self.is_shard_unreachable else 0)
+        self._require_running()
+        if not self.is_shard_unreachable:
+            await self._wait_for_acks(MAX_UNACKED)
 
-    async def _room_for(self, limit: int) -> None:
+    async def _wait_for_acks(self, limit: int) -> None:
         """Return once no more deltas than this wait for acks, or nobody waits for them."""
-        stalled_at = time.monotonic() + STALLED_SECONDS
-        while self.waiting > limit and not self.away:
-            self._require_up()
+        stalled_at = time.monotonic() + STALL_SECONDS
+        while self.unacked_count > limit and not self.is_shard_unreachable:
+            self._require_running()
             if time.monotonic() > stalled_at:
-                raise DemoError(f"{self.waiting} deltas were not acked in {STALLED_SECONDS:g} s")
+                raise DemoError(
+                    f"{self.unacked_count} deltas were not acked in {STALL_SECONDS:g} s"
+                )
             await asyncio.sleep(0.002)

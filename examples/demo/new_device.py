@@ -6,26 +6,26 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from constellation.placement import owner
-from examples.demo.comparison import ANY_TIME, LIMIT
-from examples.demo.households import Acks, device_id_of, open_box
+from constellation.placement import find_owner
+from examples.demo.comparison import ANY_TIME, RECOMMENDATION_LIMIT
+from examples.demo.households import AckLatencies, make_device_id, open_device
 from examples.demo.verify import Check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from constellation_settop import Catalogue, Choice
+    from constellation_settop import Catalogue, Recommendation
 
-NUMBER: Final = 0
+NEW_DEVICE_NUMBER: Final = 0
 """No household of MovieLens has it."""
-_ASKED: Final = 1000
+_REQUESTED_FILMS: Final = 1000
 """Films, of which a household has seen many."""
 _RECEIVE_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomer:
+class NewDevice:
     """What a brand-new box got from its shard, and what it recommends."""
 
     shard_id: int
@@ -35,34 +35,36 @@ class Newcomer:
     trends: int
     similar: int
     patterns: int
-    choices: Sequence[Choice]
+    choices: Sequence[Recommendation]
     """Best first, many more than are shown."""
 
     @property
     def check(self) -> Check:
         alone = not self.similar and not self.patterns
-        reasoned = all(choice.score > 0 for choice in self.choices[:LIMIT])
+        reasoned = all(choice.score > 0 for choice in self.choices[:RECOMMENDATION_LIMIT])
         return Check(
             "the box that never watched anything recommends from globals alone",
-            alone and self.clusters > 0 and reasoned and len(self.choices) >= LIMIT,
+            alone and self.clusters > 0 and reasoned and len(self.choices) >= RECOMMENDATION_LIMIT,
             f"{self.clusters} clusters, {self.trends} trends, {self.similar} similar patterns, "
             f"{self.patterns} own ones",
         )
 
 
-async def power_on(shards: Mapping[int, str], folder: Path, catalogue: Catalogue) -> Newcomer:
+async def start_new_device(
+    shards: Mapping[int, str], folder: Path, catalogue: Catalogue
+) -> NewDevice:
     """Open a new box with an empty folder, wait for its first globals, and ask for films."""
     started = time.monotonic()
-    async with open_box(NUMBER, shards, folder, catalogue, Acks()) as box:
-        await box.sync.refreshed(_RECEIVE_SECONDS)
-        choices = box.recommend(ANY_TIME, _ASKED)
-        held = box.outbox.global_state
-        return Newcomer(
-            shard_id=owner(device_id_of(NUMBER), shards),
+    async with open_device(NEW_DEVICE_NUMBER, shards, folder, catalogue, AckLatencies()) as device:
+        await device.sync.wait_for_update(_RECEIVE_SECONDS)
+        choices = device.recommend(ANY_TIME, _REQUESTED_FILMS)
+        held = device.outbox.global_state
+        return NewDevice(
+            shard_id=find_owner(make_device_id(NEW_DEVICE_NUMBER), shards),
             seconds=time.monotonic() - started,
             clusters=len(held.clusters),
             trends=len(held.trends),
             similar=len(held.similar),
-            patterns=len(box.brain.patterns),
+            patterns=len(device.brain.patterns),
             choices=choices,
         )

@@ -27,7 +27,7 @@ _MAX_TITLE_BYTES: Final = 256
 _MAX_GENRES: Final = 8
 
 
-class Operator:
+class OperatorClient:
     """A client of ShardService."""
 
     def __init__(self, stub: shard_pb2_grpc.ShardServiceAsyncStub) -> None:
@@ -37,33 +37,35 @@ class Operator:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str) -> AsyncIterator[Operator]:
+    async def open(cls, address: str) -> AsyncIterator[OperatorClient]:
         async with grpc.aio.insecure_channel(address) as channel:
             yield cls(shard_pb2_grpc.ShardServiceStub(channel))
 
-    async def load(self, catalogue: FilmCatalogue, tell: Callable[[int], None]) -> int:
+    async def add_films(
+        self, catalogue: FilmCatalogue, report_progress: Callable[[int], None]
+    ) -> int:
         """Add every film to the shard's catalogue; return how many it did not know."""
-        contents = [_content(catalogue, row) for row in range(len(catalogue.films))]
+        contents = [_to_content(catalogue, row) for row in range(len(catalogue.films))]
         added = 0
         for start in range(0, len(contents), BATCH):
             request = shard_pb2.AddContentRequest(contents=contents[start : start + BATCH])
             added += (await self._stub.AddContent(request)).added_count
-            tell(start + len(request.contents))
+            report_progress(start + len(request.contents))
         return added
 
-    async def measure(self) -> shard_pb2.GetStatsResponse:
+    async def read_stats(self) -> shard_pb2.GetStatsResponse:
         """Return what the shard measured since it started."""
         self.stats = await self._stub.GetStats(
             shard_pb2.GetStatsRequest(), timeout=10, wait_for_ready=True
         )
         return self.stats
 
-    async def newest_global(self) -> Version:
+    async def read_newest_version(self) -> Version:
         """Return the version of what the shard publishes now."""
-        told = getattr(await self.measure(), "global")  # a word of Python's
-        return Version(told.generation, told.version)
+        newest = (await self.read_stats()).global_version
+        return Version(newest.generation, newest.version)
 
-    async def watch(self, seconds: float) -> None:
+    async def poll_stats(self, seconds: float) -> None:
         """Measure again and again; a shard that is away is no problem. Runs until cancelled."""
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):  # killed: the next one tells
@@ -71,7 +73,7 @@ class Operator:
             await asyncio.sleep(seconds)
 
 
-def _content(catalogue: FilmCatalogue, row: int) -> shard_pb2.Content:
+def _to_content(catalogue: FilmCatalogue, row: int) -> shard_pb2.Content:
     film, codes = catalogue.films[row], catalogue.codes[row]
     assert len(codes) == DIMENSION
     return shard_pb2.Content(

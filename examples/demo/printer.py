@@ -9,22 +9,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from constellation_settop.values import DayType, TimeOfDay
-from examples.demo.comparison import LIMIT
-from examples.demo.report import title_of
+from examples.demo.comparison import RECOMMENDATION_LIMIT
+from examples.demo.report import find_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from constellation_settop import Catalogue, Choice, Pattern
-    from examples.demo.comparison import Story
+    from constellation_settop import Catalogue, Pattern, Recommendation
+    from examples.demo.comparison import Comparison
     from examples.demo.report import Report, RoundLine
 
-_CLUSTERS: Final = 8
-_TRENDS: Final = 12
-_CHOICES: Final = 10
-_BAR: Final = 40
+_MAX_CLUSTERS: Final = 8
+_MAX_TRENDS: Final = 12
+_MAX_CHOICES: Final = 10
+_BAR_WIDTH: Final = 40
 """Characters for 100 %."""
 
 
@@ -35,38 +35,38 @@ class Printer:
         self._console = console
         self._catalogue = catalogue
 
-    def report(self, report: Report, story: Story) -> None:
+    def print_report(self, report: Report, comparison: Comparison) -> None:
         self._console.print()
-        self._rounds(report)
-        self._clusters(report)
-        self._trends(report)
-        self._new_box(report)
-        self._story(story)
-        self._figures(report)
-        self._verdict(report)
-        self._use(report)
+        self._print_rounds(report)
+        self._print_clusters(report)
+        self._print_trends(report)
+        self._print_new_device(report)
+        self._print_comparison(comparison)
+        self._print_figures(report)
+        self._print_checks(report)
+        self._print_hit_rates(report)
 
-    def _rounds(self, report: Report) -> None:
-        title = f"Rounds of the federation over two shards, {_split(report)}"
+    def _print_rounds(self, report: Report) -> None:
+        title = f"Rounds of the federation over two shards, {_format_device_counts(report)}"
         shares = {"round": 6, "when": 20, "shards heard": 12, "devices": 8, "result": 40, "took": 8}
-        table = _list(title, shares)
+        table = _make_list_table(title, shares)
         for each in report.rounds:
-            heard = f"{each.shards_heard} of {each.shards_known}"
+            heard = f"{each.shards_fresh} of {each.shards_total}"
             table.add_row(
                 str(each.round_id),
-                each.during,
+                each.activity,
                 heard,
-                f"{each.devices_heard:,}",
-                _result(each),
+                f"{each.devices_fresh:,}",
+                _format_result(each),
                 f"{each.seconds:.2f} s",
             )
         self._console.print(table)
 
-    def _clusters(self, report: Report) -> None:
-        shown = report.clusters[:_CLUSTERS]
+    def _print_clusters(self, report: Report) -> None:
+        shown = report.clusters[:_MAX_CLUSTERS]
         title = f"Tastes that boxes of both shards share: {len(shown)} of {len(report.clusters)}"
         shares = {"genres": 24, "boxes": 7, "success": 9, "films that they have in common": 60}
-        table = _list(title, shares)
+        table = _make_list_table(title, shares)
         for each in shown:
             titles = ", ".join(each.titles[:3]) + (
                 " …" if len(each.titles) > len(each.titles[:3]) else ""
@@ -79,69 +79,73 @@ class Printer:
             )
         self._console.print(table)
 
-    def _trends(self, report: Report) -> None:
+    def _print_trends(self, report: Report) -> None:
         films = [each for each in report.trends if not each.is_genre]
         genres = len(report.trends) - len(films)
-        shown = films[:_TRENDS] or report.trends[:_TRENDS]
+        shown = films[:_MAX_TRENDS] or report.trends[:_MAX_TRENDS]
         title = f"What trends on the last evening: {len(films)} films and {genres} genres"
         kind = "film" if films else "genre"
-        table = _list(title, {kind: 60, "where": 14, "direction": 12, "score": 8})
+        table = _make_list_table(title, {kind: 60, "where": 14, "direction": 12, "score": 8})
         for each in shown:
             table.add_row(escape(each.title), each.scope, each.direction, f"{each.score:.2f}")
         self._console.print(table)
 
-    def _new_box(self, report: Report) -> None:
-        table = _list(
-            f"A brand-new box in {report.new_box_region}, {report.new_box_seconds:.1f} s after "
+    def _print_new_device(self, report: Report) -> None:
+        table = _make_list_table(
+            f"A brand-new box in {report.new_device_region}, {report.new_device_seconds:.1f} s after "
             "power on: nothing watched, nothing known of its household",
             {"recommended": 50, "reason": 54},
         )
-        for each in report.new_box[:_CHOICES]:
+        for each in report.new_device[:_MAX_CHOICES]:
             table.add_row(escape(each.title), escape(each.reason))
         self._console.print(table)
 
-    def _story(self, story: Story) -> None:
-        name = f"Household {story.household.number}"
-        self._patterns(f"{name}: its taste, learned on the device", story.patterns[:5])
-        self._similar(
-            f"{name}: what {len(story.similar)} similar patterns of other households were learned "
+    def _print_comparison(self, comparison: Comparison) -> None:
+        name = f"Household {comparison.household.number}"
+        self._print_patterns(f"{name}: its taste, learned on the device", comparison.patterns[:5])
+        self._print_similar(
+            f"{name}: what {len(comparison.similar)} similar patterns of other households were learned "
             "from",
-            story,
+            comparison,
         )
-        table = _list(
+        table = _make_list_table(
             f"{name}: recommended alone, and together   (* it did like this film; it was held out)",
             {"alone, before": 33, "together, after": 33, "reason": 38},
         )
-        for before, after in zip(story.before[:_CHOICES], story.after[:_CHOICES], strict=False):
+        for before, after in zip(
+            comparison.before[:_MAX_CHOICES], comparison.after[:_MAX_CHOICES], strict=False
+        ):
             table.add_row(
-                self._choice(story, before), self._choice(story, after), escape(after.reason)
+                self._format_choice(comparison, before),
+                self._format_choice(comparison, after),
+                escape(after.reason),
             )
         self._console.print(table)
         self._console.print(
-            f"Of its {len(story.household.held_out)} held-out films, {story.hits_before} were "
-            f"among the {LIMIT} recommended before syncing, {story.hits_after} after. "
+            f"Of its {len(comparison.household.held_out)} held-out films, {comparison.hits_before} were "
+            f"among the {RECOMMENDATION_LIMIT} recommended before syncing, {comparison.hits_after} after. "
             "No household gained more.\n",
             highlight=False,
         )
 
-    def _figures(self, report: Report) -> None:
-        table = _table("Measured", "what", "value")
-        for name, value in _figures_of(report).items():
+    def _print_figures(self, report: Report) -> None:
+        table = _make_table("Measured", "what", "value")
+        for name, value in _list_figures(report).items():
             table.add_row(name, value)
         self._console.print(table)
 
-    def _verdict(self, report: Report) -> None:
-        table = _table("Verified", "claim", "found", "")
+    def _print_checks(self, report: Report) -> None:
+        table = _make_table("Verified", "claim", "found", "")
         for check in report.checks:
             mark = "[green]holds[/]" if check["holds"] else "[bold red]FAILS[/]"
             table.add_row(str(check["claim"]), escape(str(check["found"])), mark)
         self._console.print(table)
 
-    def _use(self, report: Report) -> None:
+    def _print_hit_rates(self, report: Report) -> None:
         """Show what all of it is for."""
-        table = _table(
+        table = _make_table(
             f"What it is for: {report.households_judged} households each kept films back that they "
-            f"liked. One of these is among {LIMIT} recommended:",
+            f"liked. One of these is among {RECOMMENDATION_LIMIT} recommended:",
             "by",
             "in",
             "",
@@ -149,53 +153,59 @@ class Printer:
         rows = {
             "a box alone, from its own household's week": report.hit_rate_before,
             "a brand-new box, from the federation alone": report.hit_rate_cold_start,
-            f"(the {LIMIT} films liked most, if all ratings were known)": report.hit_rate_popular,
+            f"(the {RECOMMENDATION_LIMIT} films liked most, if all ratings were known)": report.hit_rate_popular,
             "[bold]a box together with the others[/]": report.hit_rate_after,
         }
         for name, rate in rows.items():
-            table.add_row(name, f"{rate:.1%}", "█" * round(rate * _BAR))
+            table.add_row(name, f"{rate:.1%}", "█" * round(rate * _BAR_WIDTH))
         self._console.print(table)
 
-    def _patterns(self, title: str, patterns: Sequence[Pattern]) -> None:
-        table = _table(title, "learned from", "genres", "success", "when")
+    def _print_patterns(self, title: str, patterns: Sequence[Pattern]) -> None:
+        table = _make_table(title, "learned from", "genres", "success", "when")
         for each in patterns:
             success = f"{each.success_rate:.0%} of {each.sample_count}"
-            table.add_row(self._films(each), ", ".join(each.genres[:3]), success, _when(each))
+            table.add_row(
+                self._format_films(each), ", ".join(each.genres[:3]), success, _format_context(each)
+            )
         self._console.print(table)
 
-    def _similar(self, title: str, story: Story) -> None:
+    def _print_similar(self, title: str, comparison: Comparison) -> None:
         shares = {"film, of several households": 66, "patterns": 10, "nearest": 10, "here": 12}
-        table = _list(title, shares)
-        watched = set(story.household.outbox.watched())
-        for each in story.shared_films[:8]:
-            film = escape(title_of(self._catalogue, each.content_id))
+        table = _make_list_table(title, shares)
+        watched = set(comparison.household.outbox.read_watched())
+        for each in comparison.shared_films[:8]:
+            film = escape(find_title(self._catalogue, each.content_id))
             known = "seen" if each.content_id in watched else ""
-            known = "[green]* held out[/]" if each.content_id in story.household.held_out else known
+            known = (
+                "[green]* held out[/]"
+                if each.content_id in comparison.household.held_out
+                else known
+            )
             table.add_row(film, str(each.patterns), f"{each.similarity:.2f}", known)
         self._console.print(table)
 
-    def _films(self, pattern: Pattern) -> str:
-        titles = [title_of(self._catalogue, each) for each in pattern.content_ids[-3:]]
+    def _format_films(self, pattern: Pattern) -> str:
+        titles = [find_title(self._catalogue, each) for each in pattern.content_ids[-3:]]
         more = len(pattern.content_ids) - len(titles)
         return escape(", ".join(titles) + (f" and {more} more" if more else ""))
 
-    def _choice(self, story: Story, choice: Choice) -> str:
-        title = escape(title_of(self._catalogue, choice.content_id))
-        held_out = choice.content_id in story.household.held_out
+    def _format_choice(self, comparison: Comparison, choice: Recommendation) -> str:
+        title = escape(find_title(self._catalogue, choice.content_id))
+        held_out = choice.content_id in comparison.household.held_out
         return f"[green]* {title}[/]" if held_out else f"  {title}"
 
 
-def _split(report: Report) -> str:
+def _format_device_counts(report: Report) -> str:
     return " and ".join(f"{devices:,}" for devices in report.devices_by_shard) + " boxes"
 
 
-def _result(line: RoundLine) -> str:
+def _format_result(line: RoundLine) -> str:
     if not line.published:
         return "[yellow]not published: no quorum[/]"
     return f"{line.anchors} anchors, {line.clusters} clusters, {line.trends} trends"
 
 
-def _figures_of(report: Report) -> Mapping[str, str]:
+def _list_figures(report: Report) -> Mapping[str, str]:
     return {
         "devices": f"{report.devices:,}",
         "viewings replayed": f"{report.viewings:,}",
@@ -218,21 +228,21 @@ def _figures_of(report: Report) -> Mapping[str, str]:
     }
 
 
-def _when(pattern: Pattern) -> str:
+def _format_context(pattern: Pattern) -> str:
     day = "" if pattern.day_type is DayType.ANY else pattern.day_type.name.lower()
     part = "any time" if pattern.time_of_day is TimeOfDay.ANY else pattern.time_of_day.name.lower()
     return f"{day} {part}".strip()
 
 
-def _list(title: str, shares: Mapping[str, int]) -> Table:
+def _make_list_table(title: str, shares: Mapping[str, int]) -> Table:
     """Return a table with one line for each row: columns with their shares of the width."""
-    table = _table(title, *shares)
+    table = _make_table(title, *shares)
     for column, share in zip(table.columns, shares.values(), strict=True):
         column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def _make_table(title: str, *columns: str) -> Table:
     table = Table(
         title=f"\n{title}",
         title_justify="left",

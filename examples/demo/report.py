@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from constellation.federated.published import Clusters
+    from constellation.federated.published import PublishedClusters
     from constellation.federated.trends import Trend
-    from constellation_settop import Catalogue, Choice
-    from examples.demo.comparison import Story
-    from examples.demo.federation_process import Asked
-    from examples.demo.verify import Verdict
+    from constellation_settop import Catalogue, Recommendation
+    from examples.demo.comparison import Comparison
+    from examples.demo.federation_process import RequestedRound
+    from examples.demo.verify import VerificationResult
 
 EVERYWHERE = "everywhere"
 
@@ -27,11 +27,11 @@ class RoundLine:
     """One round of the federation."""
 
     round_id: int
-    during: str
+    activity: str
     published: bool
-    shards_heard: int
-    shards_known: int
-    devices_heard: int
+    shards_fresh: int
+    shards_total: int
+    devices_fresh: int
     anchors: int
     clusters: int
     trends: int
@@ -97,10 +97,10 @@ class Report:
     """Of the last round, strongest first."""
     trends: Sequence[TrendLine]
     devices_with_last_clusters: int
-    new_box: Sequence[ChoiceLine]
+    new_device: Sequence[ChoiceLine]
     """What a box recommends that never watched anything."""
-    new_box_region: str
-    new_box_seconds: float
+    new_device_region: str
+    new_device_seconds: float
     """From power on to its first recommendation."""
     households_judged: int
     hit_rate_before: float
@@ -114,44 +114,44 @@ class Report:
     seconds: float
 
 
-def share(stories: Sequence[Story], hits: Iterable[int]) -> float:
-    return round(sum(count > 0 for count in hits) / max(len(stories), 1), 4)
+def compute_hit_share(comparisons: Sequence[Comparison], hits: Iterable[int]) -> float:
+    return round(sum(count > 0 for count in hits) / max(len(comparisons), 1), 4)
 
 
-def round_lines(asked: Sequence[Asked]) -> list[RoundLine]:
+def to_round_lines(rounds: Sequence[RequestedRound]) -> list[RoundLine]:
     return [
         RoundLine(
-            round_id=each.told.round_id,
-            during=each.during,
-            published=each.published,
-            shards_heard=each.told.coverage.shards_heard,
-            shards_known=each.told.coverage.shards_known,
-            devices_heard=each.told.coverage.devices_heard,
-            anchors=each.told.anchor_count,
-            clusters=each.told.cluster_count,
-            trends=each.told.trend_count,
+            round_id=each.report.round_id,
+            activity=each.activity,
+            published=each.is_published,
+            shards_fresh=each.report.coverage.shards_fresh,
+            shards_total=each.report.coverage.shards_total,
+            devices_fresh=each.report.coverage.devices_fresh,
+            anchors=each.report.anchor_count,
+            clusters=each.report.cluster_count,
+            trends=each.report.trend_count,
             seconds=round(each.seconds, 3),
         )
-        for each in asked
+        for each in rounds
     ]
 
 
-def cluster_lines(catalogue: Catalogue, clusters: Clusters) -> list[ClusterLine]:
+def to_cluster_lines(catalogue: Catalogue, clusters: PublishedClusters) -> list[ClusterLine]:
     return [
         ClusterLine(
             genres=list(clusters.genres[row]),
             devices=int(clusters.devices[row]),
             success_rate=round(float(clusters.success_rates[row]), 3),
-            titles=[title_of(catalogue, each) for each in clusters.content_ids[row]],
+            titles=[find_title(catalogue, each) for each in clusters.content_ids[row]],
         )
         for row in range(len(clusters))
     ]
 
 
-def trend_lines(catalogue: Catalogue, trends: Sequence[Trend]) -> list[TrendLine]:
+def to_trend_lines(catalogue: Catalogue, trends: Sequence[Trend]) -> list[TrendLine]:
     return [
         TrendLine(
-            title=trend.genre or title_of(catalogue, trend.content_id),
+            title=trend.genre or find_title(catalogue, trend.content_id),
             is_genre=bool(trend.genre),
             scope=EVERYWHERE if trend.is_global else trend.region,
             direction=Direction(trend.direction).name.lower(),
@@ -161,18 +161,18 @@ def trend_lines(catalogue: Catalogue, trends: Sequence[Trend]) -> list[TrendLine
     ]
 
 
-def choice_lines(catalogue: Catalogue, choices: Sequence[Choice]) -> list[ChoiceLine]:
-    return [ChoiceLine(title_of(catalogue, each.content_id), each.reason) for each in choices]
+def to_choice_lines(catalogue: Catalogue, choices: Sequence[Recommendation]) -> list[ChoiceLine]:
+    return [ChoiceLine(find_title(catalogue, each.content_id), each.reason) for each in choices]
 
 
-def check_lines(verdict: Verdict) -> list[dict[str, str | bool]]:
-    return [asdict(check) for check in verdict.checks]
+def to_check_lines(result: VerificationResult) -> list[dict[str, str | bool]]:
+    return [asdict(check) for check in result.checks]
 
 
-def write(report: Report, file: Path) -> None:
+def write_report(report: Report, file: Path) -> None:
     file.write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
 
 
-def title_of(catalogue: Catalogue, content_id: str) -> str:
-    row = catalogue.row(content_id)
+def find_title(catalogue: Catalogue, content_id: str) -> str:
+    row = catalogue.find_row(content_id)
     return catalogue.title(row) if row is not None else content_id

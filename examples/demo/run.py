@@ -11,43 +11,49 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from examples.demo import federation_process, shard_process
-from examples.demo.comparison import LIMIT, choose, hit_rate, liked_most, tell_stories
-from examples.demo.data import prepare
-from examples.demo.final_checks import close
-from examples.demo.households import Replay, open_households, percentile_ms
-from examples.demo.new_device import power_on
+from examples.demo.comparison import (
+    RECOMMENDATION_LIMIT,
+    choose_example,
+    compare_households,
+    compute_hit_rate,
+    rank_most_liked,
+)
+from examples.demo.data import load_data
+from examples.demo.final_checks import stop_and_verify
+from examples.demo.households import Replay, compute_percentile_ms, open_households
+from examples.demo.new_device import start_new_device
 from examples.demo.printer import Printer
 from examples.demo.report import (
     Report,
-    check_lines,
-    choice_lines,
-    cluster_lines,
-    round_lines,
-    share,
-    trend_lines,
-    write,
+    compute_hit_share,
+    to_check_lines,
+    to_choice_lines,
+    to_cluster_lines,
+    to_round_lines,
+    to_trend_lines,
+    write_report,
 )
-from examples.demo.scenario import Watching
-from examples.demo.servers import open_fleet
-from examples.demo.stores import demo_storage
+from examples.demo.scenario import Scenario
+from examples.demo.servers import start_servers
+from examples.demo.stores import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from constellation.v1 import shard_pb2
-    from examples.demo.comparison import Story
-    from examples.demo.data import Material
-    from examples.demo.final_checks import Closed
-    from examples.demo.households import Acks, Household
-    from examples.demo.new_device import Newcomer
-    from examples.demo.scenario import Watched
+    from examples.demo.comparison import Comparison
+    from examples.demo.data import DemoData
+    from examples.demo.final_checks import FinalState
+    from examples.demo.households import AckLatencies, Household
+    from examples.demo.new_device import NewDevice
+    from examples.demo.scenario import ScenarioResult
     from examples.demo.screen import Screen
-    from examples.demo.servers import Fleet
+    from examples.demo.servers import DemoServers
 
-LIMIT_SECONDS: Final = 240.0
+TIMEOUT_SECONDS: Final = 240.0
 _SETTLE_SECONDS: Final = 20.0
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 
 
 async def run(screen: Screen, into: Path, households: int, store_kind: str) -> bool:
@@ -55,55 +61,66 @@ async def run(screen: Screen, into: Path, households: int, store_kind: str) -> b
     folder = into / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    async with asyncio.timeout(LIMIT_SECONDS), AsyncExitStack() as stack:
-        material = await asyncio.to_thread(prepare, households)
-        screen.say(
+    async with asyncio.timeout(TIMEOUT_SECONDS), AsyncExitStack() as stack:
+        material = await asyncio.to_thread(load_data, households)
+        screen.print_line(
             f"{len(material.watched):,} real viewings of {households} MovieLens households; the "
             f"{len(material.held_out):,} films they liked last are held out"
         )
-        storage = stack.enter_context(demo_storage(store_kind, folder))
-        fleet = await stack.enter_async_context(open_fleet(storage))
-        _say_who_serves(screen, fleet, storage.kind)
-        await _load(screen, fleet, material)
+        storage = stack.enter_context(open_storage(store_kind, folder))
+        fleet = await stack.enter_async_context(start_servers(storage))
+        _announce_servers(screen, fleet, storage.kind)
+        await _load_films(screen, fleet, material)
         opening = open_households(
-            material.held_out, material.numbers, fleet.shard_map, folder, material.catalogue
+            material.held_out,
+            material.household_numbers,
+            fleet.shard_map,
+            folder,
+            material.catalogue,
         )
         devices, acks = await stack.enter_async_context(opening)
         demo = Demo(screen, fleet, material, devices, acks)
         return await demo.run(folder, into / "demo-report.json")
 
 
-def _say_who_serves(screen: Screen, fleet: Fleet, store: str) -> None:
+def _announce_servers(screen: Screen, fleet: DemoServers, store: str) -> None:
     for shard in fleet.shards:
         process = shard.process
-        screen.say(
+        screen.print_line(
             f"Shard {shard.shard_id}, {shard.region}, pid {process.pid}, {process.address}, "
             f"on {store}"
         )
-    screen.say(f"A federation of both, pid {fleet.federation.pid}")
-    screen.say(f"Lowered, for a week in a minute: {_settings(shard_process.LOWERED)}")
-    screen.say(f"Lowered, for a small fleet: {_settings(federation_process.LOWERED)}")
+    screen.print_line(f"A federation of both, pid {fleet.federation.pid}")
+    screen.print_line(
+        f"Lowered, for a week in a minute: {_format_settings(shard_process.SETTINGS_OVERRIDES)}"
+    )
+    screen.print_line(
+        f"Lowered, for a small fleet: {_format_settings(federation_process.SETTINGS_OVERRIDES)}"
+    )
 
 
-def _settings(lowered: Mapping[str, str]) -> str:
+def _format_settings(lowered: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in lowered.items())
 
 
-async def _load(screen: Screen, fleet: Fleet, material: Material) -> None:
+async def _load_films(screen: Screen, fleet: DemoServers, material: DemoData) -> None:
     films = material.films
     started, total = time.monotonic(), len(fleet.shards) * len(films.films)
     done = dict.fromkeys(fleet.shard_map, 0)
-    with screen.bar("Loading films", total) as tell:
+    with screen.show_progress("Loading films", total) as update:
 
-        def count(shard_id: int, loaded: int) -> None:
+        def report_loaded(shard_id: int, loaded: int) -> None:
             done[shard_id] = loaded
-            tell(sum(done.values()), "")
+            update(sum(done.values()), "")
 
         added = await asyncio.gather(
-            *(shard.operator.load(films, partial(count, shard.shard_id)) for shard in fleet.shards)
+            *(
+                shard.operator.add_films(films, partial(report_loaded, shard.shard_id))
+                for shard in fleet.shards
+            )
         )
     seconds = time.monotonic() - started
-    screen.say(f"{added[0]:,} films in each shard's catalogue, added in {seconds:.1f} s")
+    screen.print_line(f"{added[0]:,} films in each shard's catalogue, added in {seconds:.1f} s")
 
 
 class Demo:
@@ -112,10 +129,10 @@ class Demo:
     def __init__(
         self,
         screen: Screen,
-        fleet: Fleet,
-        material: Material,
+        fleet: DemoServers,
+        material: DemoData,
         households: Sequence[Household],
-        acks: Mapping[int, Acks],
+        acks: Mapping[int, AckLatencies],
     ) -> None:
         self._screen = screen
         self._fleet = fleet
@@ -125,57 +142,65 @@ class Demo:
 
     async def run(self, folder: Path, report_file: Path) -> bool:
         material, screen = self._material, self._screen
-        replay = Replay(self._households, material.watched, material.times, self._fleet.require_up)
-        watching = Watching(screen, self._fleet, self._households, self._acks, replay)
-        watched = await watching.run(folder)
-        await self._settle()
-        newcomer = await power_on(self._fleet.shard_map, folder, material.catalogue)
-        screen.say(
-            f"A new box was switched on in {self._fleet.shards[newcomer.shard_id].region}: after "
-            f"{newcomer.seconds:.1f} s it holds {newcomer.clusters} clusters, "
-            f"{newcomer.trends} trends"
+        replay = Replay(
+            self._households, material.watched, material.times, self._fleet.require_running
         )
-        stats = [await shard.operator.measure() for shard in self._fleet.shards]
-        stories = await tell_stories(material.catalogue, self._households)
-        screen.say(f"Every one of {len(stories)} households asked for films, twice")
-        closed = await close(self._fleet, self._households, material, watched, stats)
-        screen.say("All have ended; their stores were compared with the devices' journals")
-        verdict = closed.verdict.with_checks([newcomer.check])
-        report = self._report(watched, stats, stories, newcomer, replace(closed, verdict=verdict))
-        write(report, report_file)
-        Printer(screen.console, material.catalogue).report(report, choose(stories))
-        return verdict.holds
+        watching = Scenario(screen, self._fleet, self._households, self._acks, replay)
+        scenario_result = await watching.run(folder)
+        await self._wait_for_updates()
+        new_device = await start_new_device(self._fleet.shard_map, folder, material.catalogue)
+        screen.print_line(
+            f"A new box was switched on in {self._fleet.shards[new_device.shard_id].region}: after "
+            f"{new_device.seconds:.1f} s it holds {new_device.clusters} clusters, "
+            f"{new_device.trends} trends"
+        )
+        stats = [await shard.operator.read_stats() for shard in self._fleet.shards]
+        comparisons = await compare_households(material.catalogue, self._households)
+        screen.print_line(f"Every one of {len(comparisons)} households asked for films, twice")
+        final_state = await stop_and_verify(
+            self._fleet, self._households, material, scenario_result, stats
+        )
+        screen.print_line("All have ended; their stores were compared with the devices' journals")
+        verdict = final_state.verdict.add_checks([new_device.check])
+        report = self._make_report(
+            scenario_result, stats, comparisons, new_device, replace(final_state, verdict=verdict)
+        )
+        write_report(report, report_file)
+        Printer(screen.console, material.catalogue).print_report(
+            report, choose_example(comparisons)
+        )
+        return verdict.passed
 
-    async def _settle(self) -> None:
+    async def _wait_for_updates(self) -> None:
         """Wait until the devices hold what their shards publish now."""
         deadline = time.monotonic() + _SETTLE_SECONDS
-        while (level := await self._level()) < len(self._households):
+        while (current := await self._count_current_devices()) < len(self._households):
             if time.monotonic() > deadline:
                 break
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         updates = sum(each.device.sync.updates_applied for each in self._households)
-        self._screen.say(
-            f"{level} of {len(self._households)} devices hold what their shard publishes now, "
+        self._screen.print_line(
+            f"{current} of {len(self._households)} devices hold what their shard publishes now, "
             f"after {updates:,} updates"
         )
 
-    async def _level(self) -> int:
+    async def _count_current_devices(self) -> int:
         """Count the devices that hold their shard's newest global state."""
-        newest = [await shard.operator.newest_global() for shard in self._fleet.shards]
+        newest = [await shard.operator.read_newest_version() for shard in self._fleet.shards]
         return sum(
             each.outbox.global_state.version == newest[each.shard_id] for each in self._households
         )
 
-    def _report(
+    def _make_report(
         self,
-        watched: Watched,
+        watched: ScenarioResult,
         stats: Sequence[shard_pb2.GetStatsResponse],
-        stories: Sequence[Story],
-        newcomer: Newcomer,
-        closed: Closed,
+        stories: Sequence[Comparison],
+        newcomer: NewDevice,
+        closed: FinalState,
     ) -> Report:
         material, verdict = self._material, closed.verdict
-        names, unlucky = material.catalogue, self._fleet.unlucky
+        names, unlucky = material.catalogue, self._fleet.killed_shard
         split = (material.watched, material.held_out)
         latencies = [each.sync_latency_mean_seconds for each in stats]
         return Report(
@@ -187,28 +212,30 @@ class Demo:
             viewings=len(material.watched),
             deltas_acked=verdict.acked,
             deltas_lost=verdict.lost,
-            deltas_applied_twice=verdict.twice,
-            patterns_stored=verdict.patterns,
-            syncs_per_second=round(watched.acked / watched.seconds, 1),
-            ack_p50_ms=round(percentile_ms(self._acks.values(), 50), 2),
-            ack_p99_ms=round(percentile_ms(self._acks.values(), 99), 2),
+            deltas_applied_twice=verdict.duplicates,
+            patterns_stored=verdict.pattern_count,
+            syncs_per_second=round(watched.acked_count / watched.seconds, 1),
+            ack_p50_ms=round(compute_percentile_ms(self._acks.values(), 50), 2),
+            ack_p99_ms=round(compute_percentile_ms(self._acks.values(), 99), 2),
             shard_latency_mean_ms=round(max(latencies) * 1e3, 2),
-            kills=unlucky.process.kills,
-            deltas_stored_unacked=watched.unacked,
-            recovery_seconds=round(watched.killed.recovery_seconds, 3),
+            kills=unlucky.process.kill_count,
+            deltas_stored_unacked=watched.unacked_count,
+            recovery_seconds=round(watched.kill.recovery_seconds, 3),
             shard_recovery_seconds=round(stats[unlucky.shard_id].recovery_seconds, 3),
-            rounds=round_lines(self._fleet.federation.asked),
-            clusters=cluster_lines(names, closed.published.clusters),
-            trends=trend_lines(names, closed.published.trends),
-            devices_with_last_clusters=sum(closed.holders.values()),
-            new_box=choice_lines(names, newcomer.choices[:LIMIT]),
-            new_box_region=self._fleet.shards[newcomer.shard_id].region,
-            new_box_seconds=round(newcomer.seconds, 2),
+            rounds=to_round_lines(self._fleet.federation.rounds),
+            clusters=to_cluster_lines(names, closed.published.clusters),
+            trends=to_trend_lines(names, closed.published.trends),
+            devices_with_last_clusters=sum(closed.devices_with_clusters.values()),
+            new_device=to_choice_lines(names, newcomer.choices[:RECOMMENDATION_LIMIT]),
+            new_device_region=self._fleet.shards[newcomer.shard_id].region,
+            new_device_seconds=round(newcomer.seconds, 2),
             households_judged=len(stories),
-            hit_rate_before=share(stories, (story.hits_before for story in stories)),
-            hit_rate_cold_start=hit_rate([each.content_id for each in newcomer.choices], *split),
-            hit_rate_popular=hit_rate(liked_most(material.watched), *split),
-            hit_rate_after=share(stories, (story.hits_after for story in stories)),
-            checks=check_lines(verdict),
-            seconds=round(self._screen.seconds, 1),
+            hit_rate_before=compute_hit_share(stories, (story.hits_before for story in stories)),
+            hit_rate_cold_start=compute_hit_rate(
+                [each.content_id for each in newcomer.choices], *split
+            ),
+            hit_rate_popular=compute_hit_rate(rank_most_liked(material.watched), *split),
+            hit_rate_after=compute_hit_share(stories, (story.hits_after for story in stories)),
+            checks=to_check_lines(verdict),
+            seconds=round(self._screen.elapsed_seconds, 1),
         )

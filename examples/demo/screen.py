@@ -29,21 +29,21 @@ class Screen:
         self.console = console if console.is_terminal else Console(width=PLAIN_WIDTH)
         self._started = time.monotonic()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print one line, with the seconds since the start."""
         self.console.print(
-            f"[dim]{self.seconds:5.1f} s[/]  {line}", highlight=False, soft_wrap=True
+            f"[dim]{self.elapsed_seconds:5.1f} s[/]  {line}", highlight=False, soft_wrap=True
         )
 
     @property
-    def seconds(self) -> float:
+    def elapsed_seconds(self) -> float:
         return time.monotonic() - self._started
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    def show_progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         """Show progress until the block is left; call what is yielded with (done, what else)."""
         if not self.console.is_terminal:
-            yield self._line_now_and_then(title, total)
+            yield self._print_progress_lines(title, total)
             return
         columns = (
             TextColumn("[bold]{task.description}"),
@@ -56,22 +56,22 @@ class Screen:
             task: TaskID = progress.add_task(title, total=total, note="")
             yield lambda done, note: progress.update(task, completed=done, note=note)
 
-    def _line_now_and_then(self, title: str, total: int) -> Callable[[int, str], None]:
-        said = time.monotonic()
+    def _print_progress_lines(self, title: str, total: int) -> Callable[[int, str], None]:
+        printed_at = time.monotonic()
 
-        def tell(done: int, note: str) -> None:
-            nonlocal said
-            if time.monotonic() - said >= _LINE_SECONDS:
-                said = time.monotonic()
-                self.say(f"{title} {100 * done // max(total, 1)} %  {note}")
+        def update(done: int, note: str) -> None:
+            nonlocal printed_at
+            if time.monotonic() - printed_at >= _LINE_SECONDS:
+                printed_at = time.monotonic()
+                self.print_line(f"{title} {100 * done // max(total, 1)} %  {note}")
 
-        return tell
+        return update
 
 
-async def keep_telling(
-    tell: Callable[[int, str], None], now: Callable[[], tuple[int, str]]
+async def update_progress_forever(
+    update: Callable[[int, str], None], read_progress: Callable[[], tuple[int, str]]
 ) -> None:
     """Tell how far it is, again and again. Runs until cancelled."""
     while True:
-        tell(*now())
+        update(*read_progress())
         await asyncio.sleep(_BAR_SECONDS)

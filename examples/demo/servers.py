@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.placement import format_map
 from examples.demo.federation_process import FederationProcess
-from examples.demo.operator_client import Operator
+from examples.demo.operator_client import OperatorClient
 from examples.demo.process import DemoError
-from examples.demo.shard_process import Place, ShardProcess
+from examples.demo.shard_process import ShardEntry, ShardProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from examples.demo.stores import Storage
+    from examples.demo.stores import DemoStorage
 
 REGIONS: Final = ("the north", "the south")
 
 
 @dataclass(frozen=True, slots=True)
-class RunningShard:
+class DemoShard:
     """One shard process, and a client for its operator."""
 
     process: ShardProcess
-    operator: Operator
+    operator: OperatorClient
 
     @property
     def shard_id(self) -> int:
-        return self.process.place.shard_id
+        return self.process.entry.shard_id
 
     @property
     def region(self) -> str:
@@ -38,57 +38,60 @@ class RunningShard:
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class DemoServers:
     """Everything that serves."""
 
-    shards: Sequence[RunningShard]
+    shards: Sequence[DemoShard]
     """Their numbers are their places."""
     federation: FederationProcess
     shard_map: Mapping[int, str]
 
     @property
-    def unlucky(self) -> RunningShard:
+    def killed_shard(self) -> DemoShard:
         """The shard that is killed."""
         return self.shards[-1]
 
-    def require_up(self) -> None:
+    def require_running(self) -> None:
         """Raise DemoError when a server has ended by itself."""
         for each in (*(shard.process.process for shard in self.shards), self.federation.process):
-            if each.crashed:
+            if each.has_crashed:
                 raise DemoError(f"a server has ended by itself: see {each.log_file}")
 
     @property
-    def streams(self) -> int:
-        return sum(each.operator.stats.streams for each in self.shards if each.process.up)
+    def stream_count(self) -> int:
+        return sum(each.operator.stats.streams for each in self.shards if each.process.is_up)
 
     @property
-    def patterns(self) -> int:
+    def pattern_count(self) -> int:
         return sum(each.operator.stats.patterns for each in self.shards)
 
 
 @asynccontextmanager
-async def open_fleet(storage: Storage) -> AsyncIterator[Fleet]:
+async def start_servers(storage: DemoStorage) -> AsyncIterator[DemoServers]:
     """Start every server; whatever runs when the block is left is ended."""
     shard_map = {
-        shard_id: f"127.0.0.1:{port}" for shard_id, port in enumerate(_free_ports(len(REGIONS)))
+        shard_id: f"127.0.0.1:{port}"
+        for shard_id, port in enumerate(_find_free_ports(len(REGIONS)))
     }
     async with AsyncExitStack() as stack:
         shards = []
         for shard_id, address in shard_map.items():
-            place = Place(shard_id, REGIONS[shard_id], address)
+            entry = ShardEntry(shard_id, REGIONS[shard_id], address)
             opening = ShardProcess.open(
-                place, format_map(shard_map), storage.folder, storage.shard(shard_id)
+                entry, format_map(shard_map), storage.folder, storage.make_shard_store(shard_id)
             )
             process = await stack.enter_async_context(opening)
-            operator = await stack.enter_async_context(Operator.open(address))
-            shards.append(RunningShard(process, operator))
+            operator = await stack.enter_async_context(OperatorClient.open(address))
+            shards.append(DemoShard(process, operator))
         federation = await stack.enter_async_context(
-            FederationProcess.open(storage.folder, storage.journal, list(shard_map.values()))
+            FederationProcess.open(
+                storage.folder, storage.journal_settings, list(shard_map.values())
+            )
         )
-        yield Fleet(shards, federation, shard_map)
+        yield DemoServers(shards, federation, shard_map)
 
 
-def _free_ports(count: int) -> list[int]:
+def _find_free_ports(count: int) -> list[int]:
     """Return ports that nobody has: the shard map is told before anybody serves."""
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [server.getsockname()[1] for server in servers]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from examples.demo.process import SIDE_PORTS, ServerProcess, answer_of
+from examples.demo.process import SIDE_PORTS, ServerProcess, run_command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from examples.demo.stores import DemoStore
 
-LOWERED: Final = {
+SETTINGS_OVERRIDES: Final = {
     "GLOBAL_INTERVAL_SECONDS": "2",
     "GLOBAL_MIN_INTERVAL_SECONDS": "5",
     "DRAIN_SECONDS": "1",
@@ -25,7 +25,7 @@ LOWERED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ShardEntry:
     """One shard of the map."""
 
     shard_id: int
@@ -37,39 +37,39 @@ class Place:
 class ShardProcess:
     """One store and one port, served by one process at a time."""
 
-    def __init__(self, place: Place, shard_map: str, folder: Path, store: DemoStore) -> None:
-        self.place = place
+    def __init__(self, entry: ShardEntry, shard_map: str, folder: Path, store: DemoStore) -> None:
+        self.entry = entry
         self.store = store
-        self.kills = 0
+        self.kill_count = 0
         self._shard_map = shard_map
         self.process = ServerProcess(
-            ("constellation", "serve"), "shard_started", folder / f"shard-{place.shard_id}.log"
+            ("constellation", "serve"), "shard_started", folder / f"shard-{entry.shard_id}.log"
         )
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, place: Place, shard_map: str, folder: Path, store: DemoStore
+        cls, entry: ShardEntry, shard_map: str, folder: Path, store: DemoStore
     ) -> AsyncIterator[ShardProcess]:
         """Start a shard; whatever runs when the block is left is ended."""
-        shard = cls(place, shard_map, folder, store)
+        shard = cls(entry, shard_map, folder, store)
         try:
             await shard.start()
             yield shard
         finally:
-            await shard.process.end_if_up()
+            await shard.process.kill_if_running()
 
     @property
     def region(self) -> str:
-        return self.place.region
+        return self.entry.region
 
     @property
     def address(self) -> str:
-        return self.place.address
+        return self.entry.address
 
     @property
-    def up(self) -> bool:
-        return self.process.up
+    def is_up(self) -> bool:
+        return self.process.is_up
 
     @property
     def pid(self) -> int:
@@ -77,11 +77,11 @@ class ShardProcess:
 
     async def start(self) -> None:
         """Return once the shard serves."""
-        await self.process.start({**self._settings, **LOWERED, **SIDE_PORTS})
+        await self.process.start({**self._settings, **SETTINGS_OVERRIDES, **SIDE_PORTS})
 
     async def kill(self) -> None:
         """End the shard as a power failure would: without a word."""
-        self.kills += 1
+        self.kill_count += 1
         await self.process.end(signal.SIGKILL)
 
     async def stop(self) -> int:
@@ -90,13 +90,13 @@ class ShardProcess:
 
     async def check(self) -> tuple[int, str]:
         """Run `constellation check` on the stopped shard; return its exit status and its answer."""
-        return await answer_of(("constellation", "check"), self._settings)
+        return await run_command(("constellation", "check"), self._settings)
 
     @property
     def _settings(self) -> Mapping[str, str]:
         return {
             **self.store.environment,
-            "SHARD_ID": str(self.place.shard_id),
+            "SHARD_ID": str(self.entry.shard_id),
             "REGION": self.region,
             "SHARD_MAP": self._shard_map,
             "GRPC_ADDR": self.address,

@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.config import ShardConfig
-from constellation.core.recovery import recover
-from constellation.core.rows import WordKind
-from constellation.server import rules_of
-from constellation_settop import SharedValue, replay
+from constellation.core.recovery import recover_shard
+from constellation.core.rows import TermKind
+from constellation.server import to_rules
+from constellation_settop import PatternStats, replay
 from constellation_settop.recommending.brain import SIGNALS_PER_HOUR
-from constellation_settop.recommending.learning import SUCCESS, reward
+from constellation_settop.recommending.learning import SUCCESS_THRESHOLD, compute_reward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from constellation.core.recovery import Recovered
+    from constellation.core.recovery import RecoveredShard
     from constellation.core.store import StoreReader
     from constellation.federated.published import StoredGlobal
     from constellation_settop import AckedDelta
@@ -51,17 +51,17 @@ Signals = Counter[tuple[int, str]]
 class StoredDevice:
     seq: int
     """The cursor: the last delta applied."""
-    patterns: Mapping[bytes, SharedValue]
+    patterns: Mapping[bytes, PatternStats]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoreState:
     """What a shard's files hold."""
 
     devices: Mapping[bytes, StoredDevice]
     signals: Signals
     problems: Sequence[str]
-    published: StoredGlobal | None
+    global_state: StoredGlobal | None
     """What the federation published last."""
 
     @property
@@ -71,26 +71,26 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class DeltaCounts:
     """Deltas a shard says it applied since it started, and those that its cursors moved by."""
 
     applied: int
     distinct: int
 
     @property
-    def twice(self) -> int:
+    def duplicates(self) -> int:
         return max(0, self.applied - self.distinct)
 
 
-async def read_store(reader: StoreReader) -> Stored:
+async def read_store(reader: StoreReader) -> StoreState:
     """Read what a shard has stored."""
     config = ShardConfig()
-    recovered = await recover(reader, rules_of(config), None, exact_limit=config.exact_limit)
-    counts = await reader.counts()
-    words = recovered.table.words
+    recovered = await recover_shard(reader, to_rules(config), None, exact_limit=config.exact_limit)
+    counts = await reader.read_hourly_counts()
+    words = recovered.table.vocabulary
     signals = Counter(
         {
-            (hour, words.text(WordKind.CONTENT, number)): devices
+            (hour, words.text(TermKind.CONTENT, number)): devices
             for hour, kind, number, devices in zip(
                 counts.hours.tolist(),
                 counts.kinds.tolist(),
@@ -98,23 +98,23 @@ async def read_store(reader: StoreReader) -> Stored:
                 counts.devices.tolist(),
                 strict=True,
             )
-            if kind == WordKind.CONTENT
+            if kind == TermKind.CONTENT
         }
     )
-    published = await reader.stored_global()
-    return Stored(_devices(recovered), signals, recovered.problems, published)
+    published = await reader.get_global()
+    return StoreState(_to_devices(recovered), signals, recovered.problems, published)
 
 
-def _devices(recovered: Recovered) -> dict[bytes, StoredDevice]:
+def _to_devices(recovered: RecoveredShard) -> dict[bytes, StoredDevice]:
     table = recovered.table
-    used = np.ones(table.free_devices.used, bool)
-    used[table.free_devices.freed] = False
+    used = np.ones(table.device_allocator.high_water, bool)
+    used[table.device_allocator.free_list] = False
     slots = np.flatnonzero(used)
-    holding = table.holding(slots)
-    patterns: list[dict[bytes, SharedValue]] = [{} for _ in slots]
+    holding = table.find_patterns(slots)
+    patterns: list[dict[bytes, PatternStats]] = [{} for _ in slots]
     rows = table.patterns[holding.slots]
     for owner, row in zip(holding.owners.tolist(), rows, strict=True):
-        value = SharedValue(float(row["success_rate"]), int(row["sample_count"]))
+        value = PatternStats(float(row["success_rate"]), int(row["sample_count"]))
         patterns[owner][row["pattern_id"].tobytes()] = value
     return {
         row["device_id"].tobytes(): StoredDevice(int(row["seq"]), held)
@@ -122,7 +122,7 @@ def _devices(recovered: Recovered) -> dict[bytes, StoredDevice]:
     }
 
 
-def signals_of(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
+def compute_signals(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
     """Return the signals that these viewings must have left, recomputed without any device.
 
     A view with success is a signal; each device may send a few in an hour, and its films are
@@ -130,35 +130,37 @@ def signals_of(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
     """
     sent: Counter[tuple[int, int]] = Counter()
     signals: Signals = Counter()
-    rewards = map(reward, viewings.watch_percentages.tolist(), viewings.engagements.tolist())
+    rewards = map(
+        compute_reward, viewings.watch_percentages.tolist(), viewings.engagements.tolist()
+    )
     hours = (times // SECONDS_PER_HOUR).tolist()
     for household, content_id, hour, gained in zip(
         viewings.households.tolist(), viewings.content_ids.tolist(), hours, rewards, strict=True
     ):
-        if gained > SUCCESS and sent[household, hour] < SIGNALS_PER_HOUR:
+        if gained > SUCCESS_THRESHOLD and sent[household, hour] < SIGNALS_PER_HOUR:
             sent[household, hour] += 1
             signals[hour, content_id] += 1
     return signals
 
 
-def since(signals: Signals, oldest_hour: int) -> Signals:
+def filter_recent(signals: Signals, oldest_hour: int) -> Signals:
     """Return those that the shard still keeps: older ones it may drop or forget at any time."""
     return Counter({key: n for key, n in signals.items() if key[0] >= oldest_hour and n})
 
 
-def lost_deltas(entries: Sequence[AckedDelta], stored: StoredDevice | None) -> set[int]:
+def find_lost_deltas(entries: Sequence[AckedDelta], stored: StoredDevice | None) -> set[int]:
     """Return the acked deltas of one device, by seq, whose effect the shard lacks."""
     if stored is None:
         return {entry.seq for entry in entries}
     lost = {entry.seq for entry in entries if entry.seq > stored.seq}
-    expected, writers = replay(entries), _writers(entries)
+    expected, writers = replay(entries), _map_last_writers(entries)
     for pattern_id in expected.keys() | stored.patterns.keys():
         if expected.get(pattern_id) != stored.patterns.get(pattern_id):
             lost.add(writers.get(pattern_id, 0))
     return lost
 
 
-def _writers(entries: Iterable[AckedDelta]) -> dict[bytes, int]:
+def _map_last_writers(entries: Iterable[AckedDelta]) -> dict[bytes, int]:
     """Return which delta last named each pattern."""
     return {
         pattern_id: entry.seq

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from constellation.core.store import StoreReader
 
-KINDS: Final = ("sqlite", "postgres")
+STORE_KINDS: Final = ("sqlite", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class DemoStore:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a shard process is told."""
-        told = {"DATA_DIR": str(self.config.data_dir), "MIGRATE_ON_START": "1"}
+        settings = {"DATA_DIR": str(self.config.data_dir), "MIGRATE_ON_START": "1"}
         if self.config.postgres_url is not None:
-            told["POSTGRES_URL"] = self.config.postgres_url
-        return told
+            settings["POSTGRES_URL"] = self.config.postgres_url
+        return settings
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[StoreReader]:
@@ -43,7 +43,7 @@ class DemoStore:
             yield reader
 
     @asynccontextmanager
-    async def frozen(self, copy: Path) -> AsyncIterator[StoreReader]:
+    async def read_copy(self, copy: Path) -> AsyncIterator[StoreReader]:
         """Read what is stored now, while the next process changes it: from a copy on SQLite."""
         async with AsyncExitStack() as stack:
             config = self.config
@@ -54,14 +54,14 @@ class DemoStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class DemoStorage:
     """What all servers of one run share: a folder, and perhaps a database."""
 
     folder: Path
     postgres_url: Secret | None
     kind: str
 
-    def shard(self, shard_id: int) -> DemoStore:
+    def make_shard_store(self, shard_id: int) -> DemoStore:
         """Return the store of one shard: a directory of its own, or its rows of the database."""
         folder = self.folder / f"shard-{shard_id}"
         return DemoStore(
@@ -69,7 +69,7 @@ class Storage:
         )
 
     @property
-    def journal(self) -> Mapping[str, str]:
+    def journal_settings(self) -> Mapping[str, str]:
         """What a federation process is told."""
         if self.postgres_url is not None:
             return {"POSTGRES_URL": self.postgres_url}
@@ -77,13 +77,15 @@ class Storage:
 
 
 @contextmanager
-def demo_storage(kind: str, folder: Path) -> Iterator[Storage]:
+def open_storage(kind: str, folder: Path) -> Iterator[DemoStorage]:
     """Make storage for one run. POSTGRES_URL, when set, is the database; else one is started."""
     if url := os.environ.get("POSTGRES_URL"):
-        yield Storage(folder, Secret(url), "PostgreSQL")
+        yield DemoStorage(folder, Secret(url), "PostgreSQL")
     elif kind == "sqlite":
-        yield Storage(folder, None, "SQLite")
+        yield DemoStorage(folder, None, "SQLite")
     else:
         with PostgresServer.open() as server:
-            server.run("CREATE DATABASE constellation")
-            yield Storage(folder, Secret(server.url("constellation")), "PostgreSQL of its own")
+            server.execute("CREATE DATABASE constellation")
+            yield DemoStorage(
+                folder, Secret(server.make_url("constellation")), "PostgreSQL of its own"
+            )

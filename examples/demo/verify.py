@@ -5,38 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from examples.demo.store_state import lost_deltas
+from examples.demo.store_state import find_lost_deltas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from constellation_settop import AckedDelta
     from examples.demo.households import Household
-    from examples.demo.store_state import Counted, Signals, Stored
+    from examples.demo.store_state import DeltaCounts, Signals, StoreState
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     claim: str
-    holds: bool
+    passed: bool
     found: str
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class ShardRecord:
     """One shard's books, and those of the devices that the shard map gives it."""
 
     region: str
     households: Sequence[Household]
-    stored: Stored
-    counted: Sequence[Counted]
+    stored: StoreState
+    delta_counts: Sequence[DeltaCounts]
     """One for each process that served the shard."""
-    expected: Signals
+    expected_signals: Signals
     """Of the same window as `kept`."""
-    kept: Signals
+    stored_signals: Signals
 
     @property
-    def numbered(self) -> Mapping[bytes, int]:
+    def last_seqs(self) -> Mapping[bytes, int]:
         """The last seq of each device."""
         return {each.outbox.device_id: each.outbox.next_seq - 1 for each in self.households}
 
@@ -46,15 +46,15 @@ class Ledger:
 
     @property
     def journals(self) -> Mapping[bytes, Sequence[AckedDelta]]:
-        return {each.outbox.device_id: list(each.outbox.journal()) for each in self.households}
+        return {each.outbox.device_id: list(each.outbox.read_journal()) for each in self.households}
 
     @property
-    def patterns(self) -> int:
+    def pattern_count(self) -> int:
         return sum(len(device.patterns) for device in self.stored.devices.values())
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class JournalAudit:
     """What the journals of one shard's devices say."""
 
     acked: int
@@ -63,48 +63,48 @@ class Audit:
     """Devices whose journal runs from 1 to the last seq."""
 
     @classmethod
-    def of(cls, ledger: Ledger) -> Audit:
-        numbered, devices = ledger.numbered, ledger.stored.devices
+    def from_record(cls, record: ShardRecord) -> JournalAudit:
+        numbered, devices = record.last_seqs, record.stored.devices
         acked = lost = gapless = 0
-        for device_id, entries in ledger.journals.items():
+        for device_id, entries in record.journals.items():
             acked += len(entries)
-            lost += len(lost_deltas(entries, devices.get(device_id)))
+            lost += len(find_lost_deltas(entries, devices.get(device_id)))
             gapless += [entry.seq for entry in entries] == list(range(1, numbered[device_id] + 1))
         return cls(acked, lost, gapless)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerificationResult:
     """What became of the devices' deltas, and everything that was checked on the way."""
 
     acked: int
     lost: int
-    twice: int
-    patterns: int
+    duplicates: int
+    pattern_count: int
     checks: Sequence[Check]
 
     @property
-    def holds(self) -> bool:
-        return all(check.holds for check in self.checks)
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
 
-    def with_checks(self, more: Sequence[Check]) -> Verdict:
+    def add_checks(self, more: Sequence[Check]) -> VerificationResult:
         return replace(self, checks=(*self.checks, *more))
 
 
-def judge(ledgers: Sequence[Ledger]) -> Verdict:
+def verify_shards(records: Sequence[ShardRecord]) -> VerificationResult:
     """Compare journals, cursors, counters and signals, in every shard and in sum."""
-    audits = [Audit.of(ledger) for ledger in ledgers]
-    pairs = list(zip(ledgers, audits, strict=True))
+    audits = [JournalAudit.from_record(ledger) for ledger in records]
+    pairs = list(zip(records, audits, strict=True))
     acked = sum(audit.acked for audit in audits)
     lost = sum(audit.lost for audit in audits)
-    patterns = sum(ledger.patterns for ledger in ledgers)
-    devices = sum(len(ledger.households) for ledger in ledgers)
-    problems = [problem for ledger in ledgers for problem in ledger.stored.problems]
+    patterns = sum(ledger.pattern_count for ledger in records)
+    devices = sum(len(ledger.households) for ledger in records)
+    problems = [problem for ledger in records for problem in ledger.stored.problems]
     checks = (
         Check(
             "each device is on the shard the map says, and on no other",
-            all(ledger.cursors.keys() == ledger.numbered.keys() for ledger in ledgers),
-            _by_region(ledgers, lambda each: f"{len(each.stored.devices)} devices"),
+            all(ledger.cursors.keys() == ledger.last_seqs.keys() for ledger in records),
+            _format_by_region(records, lambda each: f"{len(each.stored.devices)} devices"),
         ),
         Check("store and index agree", not problems, "; ".join(problems) or "yes, in both"),
         Check(
@@ -114,8 +114,8 @@ def judge(ledgers: Sequence[Ledger]) -> Verdict:
         ),
         Check(
             "each stored cursor is its device's last acked delta",
-            all(ledger.cursors == ledger.numbered for ledger in ledgers),
-            f"sum {_of(ledgers, lambda each: (each.stored.deltas, sum(each.numbered.values())))}",
+            all(ledger.cursors == ledger.last_seqs for ledger in records),
+            f"sum {_format_found_of_expected(records, lambda each: (each.stored.deltas, sum(each.last_seqs.values())))}",
         ),
         Check(
             "stored patterns are those of the replayed journals",
@@ -124,32 +124,38 @@ def judge(ledgers: Sequence[Ledger]) -> Verdict:
         ),
         Check(
             "deltas applied, as shards and cursors count them",
-            all(each.applied == each.distinct for ledger in ledgers for each in ledger.counted),
-            _by_region(ledgers, _lives),
+            all(
+                each.applied == each.distinct for ledger in records for each in ledger.delta_counts
+            ),
+            _format_by_region(records, _format_process_counts),
         ),
         Check(
             "hourly counts are those recomputed from the viewings",
-            all(ledger.kept == ledger.expected for ledger in ledgers),
-            f"{_of(ledgers, lambda each: (each.kept.total(), each.expected.total()))} signals, "
-            f"{sum((each.kept - each.expected).total() for each in ledgers)} too many",
+            all(ledger.stored_signals == ledger.expected_signals for ledger in records),
+            f"{_format_found_of_expected(records, lambda each: (each.stored_signals.total(), each.expected_signals.total()))} signals, "
+            f"{sum((each.stored_signals - each.expected_signals).total() for each in records)} too many",
         ),
     )
-    twice = sum(each.twice for ledger in ledgers for each in ledger.counted)
-    return Verdict(acked, lost, twice, patterns, checks)
+    duplicates = sum(each.duplicates for ledger in records for each in ledger.delta_counts)
+    return VerificationResult(acked, lost, duplicates, patterns, checks)
 
 
-def _by_region(ledgers: Sequence[Ledger], tell: Callable[[Ledger], str]) -> str:
-    return "; ".join(f"{ledger.region}: {tell(ledger)}" for ledger in ledgers)
+def _format_by_region(
+    records: Sequence[ShardRecord], describe: Callable[[ShardRecord], str]
+) -> str:
+    return "; ".join(f"{ledger.region}: {describe(ledger)}" for ledger in records)
 
 
-def _of(ledgers: Sequence[Ledger], count: Callable[[Ledger], tuple[int, int]]) -> str:
+def _format_found_of_expected(
+    records: Sequence[ShardRecord], count: Callable[[ShardRecord], tuple[int, int]]
+) -> str:
     """Return "found of wanted", each summed over the shards."""
-    found, wanted = (sum(column) for column in zip(*map(count, ledgers), strict=True))
+    found, wanted = (sum(column) for column in zip(*map(count, records), strict=True))
     return f"{found} of {wanted}"
 
 
-def _lives(ledger: Ledger) -> str:
+def _format_process_counts(record: ShardRecord) -> str:
     return ", ".join(
         f"life {life} {each.applied} and {each.distinct}"
-        for life, each in enumerate(ledger.counted, 1)
+        for life, each in enumerate(record.delta_counts, 1)
     )

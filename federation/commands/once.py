@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from constellation.errors import ConfigError, QuorumError, StoreInUseError
-from federation.server import exported, open_rounds
+from federation.server import export_federation_traces, open_rounds
 
 if TYPE_CHECKING:
     from constellation.v1 import federation_pb2
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_TURN_SECONDS: Final = 5.0
+_ACTIVATION_TIMEOUT_SECONDS: Final = 5.0
 """How long a single round waits for its turn."""
 
 
@@ -31,9 +31,9 @@ async def run_once(config: FederationConfig) -> federation_pb2.Round:
             "DATA_DIR or POSTGRES_URL is required: name the federation's journal, or a new "
             "directory when these shards have no federation"
         )
-    async with exported(config), open_rounds(config) as (rounds, _):
+    async with export_federation_traces(config), open_rounds(config) as (rounds, _):
         try:
-            async with asyncio.timeout(_TURN_SECONDS):
+            async with asyncio.timeout(_ACTIVATION_TIMEOUT_SECONDS):
                 await rounds.resume()
         except TimeoutError:
             raise StoreInUseError(
@@ -44,6 +44,6 @@ async def run_once(config: FederationConfig) -> federation_pb2.Round:
             return await rounds.run()
         except QuorumError as error:
             log.error("round_failed", problem=str(error))  # noqa: TRY400 - no traceback: told whole
-            told = await rounds.get(0)
-            assert told is not None
-            return told
+            report = await rounds.get_round(0)
+            assert report is not None
+            return report

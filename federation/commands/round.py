@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import ASKED_WRONGLY, DONE, FAILED
-from constellation.cli.flags import add_flags
-from constellation.cli.parsing import number_from
+from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
+from constellation.cli.flags import add_connection_flags
+from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import make_console, print_json, to_json
-from constellation.cli.remote import one
-from constellation.config import load
+from constellation.cli.remote import open_remote
+from constellation.config import load_config
 from constellation.telemetry.logs import set_up_logs
 from constellation.v1 import federation_pb2 as pb
 from federation.commands.once import run_once
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
-_ROUND_SECONDS: Final = 300.0
+_ROUND_TIMEOUT_SECONDS: Final = 300.0
 """How long a round may take that was asked for, unless --timeout says so."""
-_MAX_ROUND: Final = 2**63 - 1
+_MAX_ROUND_ID: Final = 2**63 - 1
 
 
 def add_round(commands: Commands) -> None:
@@ -33,14 +33,14 @@ def add_round(commands: Commands) -> None:
         "round",
         run_round,
         "print a round: whom it heard, and what it published",
-        more="Fails when the round was not published.",
+        details="Fails when the round was not published.",
         examples=("", "17", "--run", "--once"),
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "round_id",
         nargs="?",
-        type=number_from(1, _MAX_ROUND, whole=True),
+        type=make_number_parser(1, _MAX_ROUND_ID, is_integer=True),
         metavar="ROUND_ID",
         help="which round (default: the newest)",
     )
@@ -53,55 +53,57 @@ def add_round(commands: Commands) -> None:
     which.add_argument(
         "--once", action="store_true", help="run one round here, by SHARD_ADDRS, and print that"
     )
-    add_flags(parser)
+    add_connection_flags(parser)
 
 
 async def run_round(options: Namespace) -> int:
     """Print one round; it may have to be run first."""
-    told = await (_here(options) if options.once else _ask(options))
+    report = await (_run_here(options) if options.once else _ask_federation(options))
     if options.json:
-        print_json(to_json(told))
+        print_json(to_json(report))
     else:
-        print_round(make_console(), told)
-    return DONE if told.state == pb.ROUND_STATE_PUBLISHED else FAILED
+        print_round(make_console(), report)
+    return SUCCESS if report.state == pb.ROUND_STATE_PUBLISHED else FAILURE
 
 
-async def _here(options: Namespace) -> pb.Round:
+async def _run_here(options: Namespace) -> pb.Round:
     if options.address:
-        raise CommandError("--once runs a round here: it asks no --address", ASKED_WRONGLY)
-    config = load(FederationConfig)
+        raise CommandError("--once runs a round here: it asks no --address", USAGE_ERROR)
+    config = load_config(FederationConfig)
     set_up_logs(config.log_level, region=config.region)
     return await run_once(config)
 
 
-async def _ask(options: Namespace) -> pb.Round:
-    async with one(options) as remote:
+async def _ask_federation(options: Namespace) -> pb.Round:
+    async with open_remote(options) as remote:
         try:
-            return await (_run(remote, options) if options.run_now else _get(remote, options))
+            return await (
+                _run_remote(remote, options) if options.run_now else _fetch_round(remote, options)
+            )
         except CommandError as error:
-            if options.address or not error.is_connection:
+            if options.address or not error.is_connection_error:
                 raise
             raise CommandError(
-                f"no federation answers at GRPC_ADDR={load(FederationConfig).grpc_addr}: start "
+                f"no federation answers at GRPC_ADDR={load_config(FederationConfig).grpc_addr}: start "
                 f"`federation run`, or run a round here with --once ({error})"
             ) from error
 
 
-async def _run(remote: Remote, options: Namespace) -> pb.Round:
-    answer = await remote.ask(
+async def _run_remote(remote: Remote, options: Namespace) -> pb.Round:
+    response = await remote.call(
         remote.federation.RunRound,
         pb.RunRoundRequest(),
-        timeout_seconds=options.timeout or _ROUND_SECONDS,
+        timeout_seconds=options.timeout or _ROUND_TIMEOUT_SECONDS,
     )
-    return answer.round
+    return response.round
 
 
-async def _get(remote: Remote, options: Namespace) -> pb.Round:
-    found = await remote.find(
+async def _fetch_round(remote: Remote, options: Namespace) -> pb.Round:
+    response = await remote.find(
         remote.federation.GetRound, pb.GetRoundRequest(round_id=options.round_id or 0)
     )
-    if found is not None:
-        return found.round
+    if response is not None:
+        return response.round
     if options.round_id:
         raise CommandError(
             f"{remote.address} has no round {options.round_id}; `federation rounds` lists them"

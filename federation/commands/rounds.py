@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from constellation.cli.exit_codes import DONE
-from constellation.cli.flags import add_flags
-from constellation.cli.parsing import number_from
+from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.flags import add_connection_flags
+from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import (
-    ago,
-    count,
+    format_age,
+    format_count,
     make_console,
-    many,
+    pluralise,
     print_json,
     to_json,
 )
-from constellation.cli.remote import one
-from constellation.cli.tables import Column, Table, number, words
+from constellation.cli.remote import open_remote
+from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
 from constellation.v1 import federation_pb2 as pb
-from federation.printing import coverage_share, seconds, state_word
+from federation.printing import compute_coverage, format_state, to_seconds
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
-_LIMIT: Final = 20
-_PAGE: Final = 100
-_NONE: Final = "no rounds yet: `federation round --run` runs one"
+_DEFAULT_LIMIT: Final = 20
+_PAGE_SIZE: Final = 100
+_EMPTY_MESSAGE: Final = "no rounds yet: `federation round --run` runs one"
 
 
 def add_rounds(commands: Commands) -> None:
@@ -40,49 +40,51 @@ def add_rounds(commands: Commands) -> None:
     )
     parser.add_argument(
         "--limit",
-        type=number_from(0, 1e6, whole=True),
-        default=_LIMIT,
+        type=make_number_parser(0, 1e6, is_integer=True),
+        default=_DEFAULT_LIMIT,
         metavar="N",
         help="at most so many; 0: all (default: %(default)s)",
     )
-    add_flags(parser)
+    add_connection_flags(parser)
 
 
 async def run_rounds(options: Namespace) -> int:
     """Print the newest rounds."""
-    async with one(options) as remote:
-        rounds, more = await _pages(remote, options.limit or float("inf"))
+    async with open_remote(options) as remote:
+        rounds, has_more = await _list_rounds(remote, options.limit or float("inf"))
     if options.json:
-        print_json({"rounds": [to_json(told) for told in rounds], "more": more})
-        return DONE
+        print_json({"rounds": [to_json(report) for report in rounds], "more": has_more})
+        return SUCCESS
     columns = (
-        number("round"),
-        Column("closed", is_spare=True),
-        words("state"),
-        number("shards"),
-        number("devices"),
-        number("clusters"),
-        number("trends"),
-        number("took", is_spare=True),
+        number_column("round"),
+        PrintedColumn("closed", is_optional=True),
+        text_column("state"),
+        number_column("shards"),
+        number_column("devices"),
+        number_column("clusters"),
+        number_column("trends"),
+        number_column("took", is_optional=True),
     )
-    table = Table(columns)
+    table = PrintedTable(columns)
     for told in rounds:
-        table.add(*_cells(told))
+        table.add_row(*_format_cells(told))
     console = make_console()
     table.print(console)
-    follow = "; more follow: --limit 0 lists all" if more else ""
-    shown = many(len(rounds), "round") if rounds else _NONE
-    console.print(f"[dim]{shown}{follow}[/]")
-    return DONE
+    more_hint = "; more follow: --limit 0 lists all" if has_more else ""
+    shown = pluralise(len(rounds), "round") if rounds else _EMPTY_MESSAGE
+    console.print(f"[dim]{shown}{more_hint}[/]")
+    return SUCCESS
 
 
-async def _pages(remote: Remote, limit: float) -> tuple[list[pb.Round], bool]:
+async def _list_rounds(remote: Remote, limit: float) -> tuple[list[pb.Round], bool]:
     rounds: list[pb.Round] = []
     token = ""
     while len(rounds) < limit:
-        page = await remote.ask(
+        page = await remote.call(
             remote.federation.ListRounds,
-            pb.ListRoundsRequest(page_size=int(min(_PAGE, limit - len(rounds))), page_token=token),
+            pb.ListRoundsRequest(
+                page_size=int(min(_PAGE_SIZE, limit - len(rounds))), page_token=token
+            ),
         )
         rounds += page.rounds
         token = page.next_page_token
@@ -91,16 +93,20 @@ async def _pages(remote: Remote, limit: float) -> tuple[list[pb.Round], bool]:
     return rounds, bool(token)
 
 
-def _cells(told: pb.Round) -> tuple[str, ...]:
-    coverage = told.coverage
-    took = seconds(told.pull_time) + seconds(told.merge_time) + seconds(told.publish_time)
+def _format_cells(report: pb.Round) -> tuple[str, ...]:
+    coverage = report.coverage
+    took = (
+        to_seconds(report.pull_time)
+        + to_seconds(report.merge_time)
+        + to_seconds(report.publish_time)
+    )
     return (
-        str(told.round_id),
-        ago(told.closed_at.ToNanoseconds() / 1e9) if told.HasField("closed_at") else "",
-        state_word(told.state).partition(":")[0],
-        f"{coverage.shards_heard} of {coverage.shards_known}",
-        f"{count(coverage.devices_heard)} ({coverage_share(coverage):.0%})",
-        count(told.cluster_count),
-        count(told.trend_count),
+        str(report.round_id),
+        format_age(report.closed_at.ToNanoseconds() / 1e9) if report.HasField("closed_at") else "",
+        format_state(report.state).partition(":")[0],
+        f"{coverage.shards_fresh} of {coverage.shards_total}",
+        f"{format_count(coverage.devices_fresh)} ({compute_coverage(coverage):.0%})",
+        format_count(report.cluster_count),
+        format_count(report.trend_count),
         f"{took:.2f} s",
     )

@@ -6,9 +6,9 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from constellation.cli.exit_codes import DONE
-from constellation.cli.printing import tell
-from constellation.cli.signals import Signals
+from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.printing import print_message
+from constellation.cli.signals import StopSignals
 from federation.server import serve
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from federation.config import FederationConfig
 
 
-async def run_forever(config: FederationConfig, _: Namespace) -> int:
+async def run_federation(config: FederationConfig, _: Namespace) -> int:
     """Run rounds until told to stop. A second signal ends the process at once."""
     stop = asyncio.Event()
-    Signals(stop.set)
+    StopSignals(stop.set)
     async with serve(config) as federation:
         if sys.stderr.isatty():
-            tell(f"federation: serving on port {federation.port}; Ctrl-C stops")
+            print_message(f"federation: serving on port {federation.port}; Ctrl-C stops")
         await stop.wait()
-    return DONE
+    return SUCCESS

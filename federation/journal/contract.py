@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_RESULT_BYTES: Final = 16 * 2**20
-KEPT_ROUNDS: Final = 1000
+MAX_ROUNDS: Final = 1000
 
 
 class RoundState(IntEnum):
@@ -36,12 +36,12 @@ class RoundRecord:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class RoundOutput:
     """What a round made, written at once."""
 
     result: bytes
     """The serialised Global, at most MAX_RESULT_BYTES."""
-    memory: bytes
+    model_state: bytes
     """What the next round builds on: opaque here."""
     aggregates: Mapping[int, bytes]
     """By shard_id: the newest aggregate of each shard whose aggregate changed."""
@@ -74,69 +74,69 @@ class Journal(Protocol):
         """What people call it: memory, sqlite, postgres."""
         ...
 
-    async def take(self) -> None:
+    async def become_active(self) -> None:
         """Become the active federation. Waits for as long as another process is.
 
         It may be cancelled. Raises NotReadyError or ConfigError when the store cannot be reached.
         """
         ...
 
-    async def hold_forever(self) -> None:
+    async def stay_active_forever(self) -> None:
         """Stay the active federation. Raises FencedError when that is lost; never returns."""
         ...
 
-    async def generation(self) -> int:
+    async def read_generation(self) -> int:
         """Return when this journal was made, in milliseconds since 1970. It never changes."""
         ...
 
-    async def newest(self) -> RoundRecord | None:
+    async def read_newest(self) -> RoundRecord | None:
         """Return the newest round; None before the first."""
         ...
 
-    async def get(self, round_id: int) -> RoundRecord | None:
+    async def read_round(self, round_id: int) -> RoundRecord | None:
         """Return one of the newest KEPT_ROUNDS rounds; None for any other."""
         ...
 
-    async def page(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
+    async def read_rounds(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
         """Return at most `limit` rounds with a number below `before`, newest first."""
         ...
 
-    async def result(self) -> tuple[int, bytes] | None:
+    async def read_result(self) -> tuple[int, bytes] | None:
         """Return number and result of the newest round that was settled; None before the first."""
         ...
 
-    async def memory(self) -> bytes | None:
+    async def read_model_state(self) -> bytes | None:
         """Return what that round left for the next one."""
         ...
 
-    async def aggregates(self) -> Mapping[int, bytes]:
+    async def read_aggregates(self) -> Mapping[int, bytes]:
         """Return the newest aggregate of every shard, by shard_id."""
         ...
 
-    async def begin(self, record: RoundRecord) -> None:
+    async def begin_round(self, record: RoundRecord) -> None:
         """Add the next round, PULLING; or begin the newest again, when that is still PULLING.
 
         Rounds older than the newest KEPT_ROUNDS go; the last result stays, whatever its age.
         """
         ...
 
-    async def settle(self, record: RoundRecord, outcome: Outcome) -> None:
+    async def save_result(self, record: RoundRecord, output: RoundOutput) -> None:
         """Make the newest round PUBLISHING, with its outcome: all of it or nothing.
 
         Replaces the last result, the last memory, and the aggregates of the shards named.
         """
         ...
 
-    async def close(self, record: RoundRecord) -> None:
+    async def close_round(self, record: RoundRecord) -> None:
         """Say what became of the newest round: PUBLISHED, NO_QUORUM, or still PUBLISHING."""
         ...
 
-    async def forget_aggregates(self, shard_ids: Sequence[int]) -> None:
+    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
         """Drop the aggregates of these shards, those that are there."""
         ...
 
 
-_BEFORE: Final = {
+_STATES_BEFORE: Final = {
     RoundState.PUBLISHING: (RoundState.PUBLISHING,),
     RoundState.PUBLISHED: (RoundState.PUBLISHING, RoundState.PUBLISHED),
     RoundState.NO_QUORUM: (RoundState.PULLING, RoundState.NO_QUORUM),
@@ -149,27 +149,27 @@ def check_begin(newest: RoundRecord | None, record: RoundRecord) -> None:
     number = 0 if newest is None else newest.round_id
     again = newest is not None and newest.state is RoundState.PULLING and record.round_id == number
     if record.state is not RoundState.PULLING or not (again or record.round_id == number + 1):
-        raise AssertionError(f"{_name(record)} cannot begin after {_name(newest)}")
+        raise AssertionError(f"{_describe(record)} cannot begin after {_describe(newest)}")
 
 
-def check_settle(newest: RoundRecord | None, record: RoundRecord) -> None:
+def check_save(newest: RoundRecord | None, record: RoundRecord) -> None:
     """Raise AssertionError unless this is how the newest round may be settled."""
     before = (RoundState.PULLING, RoundState.PUBLISHING)
-    if record.state is not RoundState.PUBLISHING or not _follows(newest, record, before):
-        raise AssertionError(f"{_name(record)} cannot be settled after {_name(newest)}")
+    if record.state is not RoundState.PUBLISHING or not _can_follow(newest, record, before):
+        raise AssertionError(f"{_describe(record)} cannot be settled after {_describe(newest)}")
 
 
 def check_close(newest: RoundRecord | None, record: RoundRecord) -> None:
     """Raise AssertionError unless this is how the newest round may be closed."""
-    if not _follows(newest, record, _BEFORE.get(record.state, ())):
-        raise AssertionError(f"{_name(record)} cannot be closed after {_name(newest)}")
+    if not _can_follow(newest, record, _STATES_BEFORE.get(record.state, ())):
+        raise AssertionError(f"{_describe(record)} cannot be closed after {_describe(newest)}")
 
 
-def _follows(
+def _can_follow(
     newest: RoundRecord | None, record: RoundRecord, before: tuple[RoundState, ...]
 ) -> bool:
     return newest is not None and newest.round_id == record.round_id and newest.state in before
 
 
-def _name(record: RoundRecord | None) -> str:
+def _describe(record: RoundRecord | None) -> str:
     return "no round" if record is None else f"round {record.round_id} ({record.state.name})"

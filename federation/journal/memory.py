@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from constellation.errors import NotReadyError
-from federation.journal.contract import KEPT_ROUNDS, check_begin, check_close, check_settle
+from federation.journal.contract import MAX_ROUNDS, check_begin, check_close, check_save
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from federation.journal.contract import Outcome, RoundRecord
+    from federation.journal.contract import RoundOutput, RoundRecord
 
 
 class MemoryJournal:
@@ -22,35 +22,35 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._generation = time.time_ns() // 1_000_000
-        self._taken = False
+        self._is_active = False
         self._rounds: dict[int, RoundRecord] = {}
         """In the order of their numbers."""
         self._result: tuple[int, bytes] | None = None
-        self._memory: bytes | None = None
+        self._model_state: bytes | None = None
         self._aggregates: dict[int, bytes] = {}
 
-    async def take(self) -> None:
-        self._taken = True
+    async def become_active(self) -> None:
+        self._is_active = True
 
-    async def hold_forever(self) -> None:
+    async def stay_active_forever(self) -> None:
         """Wait for ever."""
-        self._require_taken()
+        self._require_active()
         await asyncio.Event().wait()
 
-    async def generation(self) -> int:
-        self._require_taken()
+    async def read_generation(self) -> int:
+        self._require_active()
         return self._generation
 
-    async def newest(self) -> RoundRecord | None:
-        self._require_taken()
-        return self._newest()
+    async def read_newest(self) -> RoundRecord | None:
+        self._require_active()
+        return self._get_newest()
 
-    async def get(self, round_id: int) -> RoundRecord | None:
-        self._require_taken()
+    async def read_round(self, round_id: int) -> RoundRecord | None:
+        self._require_active()
         return self._rounds.get(round_id)
 
-    async def page(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
-        self._require_taken()
+    async def read_rounds(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
+        self._require_active()
         found = [
             record
             for record in reversed(self._rounds.values())
@@ -58,45 +58,45 @@ class MemoryJournal:
         ]
         return found[:limit]
 
-    async def result(self) -> tuple[int, bytes] | None:
-        self._require_taken()
+    async def read_result(self) -> tuple[int, bytes] | None:
+        self._require_active()
         return self._result
 
-    async def memory(self) -> bytes | None:
-        self._require_taken()
-        return self._memory
+    async def read_model_state(self) -> bytes | None:
+        self._require_active()
+        return self._model_state
 
-    async def aggregates(self) -> Mapping[int, bytes]:
-        self._require_taken()
+    async def read_aggregates(self) -> Mapping[int, bytes]:
+        self._require_active()
         return dict(self._aggregates)
 
-    async def begin(self, record: RoundRecord) -> None:
-        self._require_taken()
-        check_begin(self._newest(), record)
+    async def begin_round(self, record: RoundRecord) -> None:
+        self._require_active()
+        check_begin(self._get_newest(), record)
         self._rounds[record.round_id] = record
-        self._rounds.pop(record.round_id - KEPT_ROUNDS, None)
+        self._rounds.pop(record.round_id - MAX_ROUNDS, None)
 
-    async def settle(self, record: RoundRecord, outcome: Outcome) -> None:
-        self._require_taken()
-        check_settle(self._newest(), record)
+    async def save_result(self, record: RoundRecord, output: RoundOutput) -> None:
+        self._require_active()
+        check_save(self._get_newest(), record)
         self._rounds[record.round_id] = record
-        self._result = record.round_id, outcome.result
-        self._memory = outcome.memory
-        self._aggregates.update(outcome.aggregates)
+        self._result = record.round_id, output.result
+        self._model_state = output.model_state
+        self._aggregates.update(output.aggregates)
 
-    async def close(self, record: RoundRecord) -> None:
-        self._require_taken()
-        check_close(self._newest(), record)
+    async def close_round(self, record: RoundRecord) -> None:
+        self._require_active()
+        check_close(self._get_newest(), record)
         self._rounds[record.round_id] = record
 
-    async def forget_aggregates(self, shard_ids: Sequence[int]) -> None:
-        self._require_taken()
+    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
+        self._require_active()
         for shard_id in shard_ids:
             self._aggregates.pop(shard_id, None)
 
-    def _newest(self) -> RoundRecord | None:
+    def _get_newest(self) -> RoundRecord | None:
         return next(reversed(self._rounds.values()), None)
 
-    def _require_taken(self) -> None:
-        if not self._taken:
+    def _require_active(self) -> None:
+        if not self._is_active:
             raise NotReadyError("this federation is not the active one yet")

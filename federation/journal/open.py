@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from constellation.storage.postgres.dialect import PGVECTOR, Dialect
 from federation.journal.memory import MemoryJournal
-from federation.journal.postgres import open_postgres
-from federation.journal.sqlite import open_sqlite
+from federation.journal.postgres import open_postgres_journal
+from federation.journal.sqlite import open_sqlite_journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,10 +27,10 @@ async def open_journal(
     what to do about it.
     """
     if postgres_url is not None:
-        async with open_postgres(postgres_url, dialect) as journal:
+        async with open_postgres_journal(postgres_url, dialect) as journal:
             yield journal
     elif data_dir is not None:
-        async with open_sqlite(data_dir) as embedded:
+        async with open_sqlite_journal(data_dir) as embedded:
             yield embedded
     else:
         yield MemoryJournal()

@@ -11,55 +11,58 @@ import structlog
 
 from constellation.errors import StoreFailedError
 from constellation.storage.postgres.dialect import PGVECTOR, Dialect
-from constellation.storage.postgres.errors import explained, place_of
-from constellation.storage.postgres.migrations import require_current
-from constellation.storage.postgres.pool import connected
+from constellation.storage.postgres.errors import describe_database, translate_errors
+from constellation.storage.postgres.migrations import require_current_schema
+from constellation.storage.postgres.pool import connect
 from federation.journal.contract import (
-    KEPT_ROUNDS,
+    MAX_ROUNDS,
     RoundRecord,
     RoundState,
     check_begin,
     check_close,
-    check_settle,
+    check_save,
 )
-from federation.journal.postgres_session import ANSWER_SECONDS, Session
+from federation.journal.postgres_session import STATEMENT_TIMEOUT_SECONDS, JournalSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from federation.journal.contract import Outcome
+    from federation.journal.contract import RoundOutput
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS: Final = 1.0
+_LOCK_POLL_SECONDS: Final = 1.0
 """Between two looks at a lock that another federation holds."""
 _PROBE_SECONDS: Final = 3.0
 """Between two looks at a connection that nobody uses."""
-_NO_ROUND_SO_LATE: Final = 2**63 - 1
-_MAKE: Final = (
+_MAX_ROUND_ID: Final = 2**63 - 1
+_INSERT_GENERATION: Final = (
     "INSERT INTO constellation.federation (generation)"
     " VALUES ((extract(epoch FROM clock_timestamp()) * 1000)::bigint) ON CONFLICT DO NOTHING"
 )
 
-Check = Callable[[RoundRecord | None, RoundRecord], None]
+OrderCheck = Callable[[RoundRecord | None, RoundRecord], None]
 
 
 @asynccontextmanager
-async def open_postgres(
-    url: str, dialect: Dialect = PGVECTOR, *, answer_seconds: float = ANSWER_SECONDS
+async def open_postgres_journal(
+    url: str,
+    dialect: Dialect = PGVECTOR,
+    *,
+    statement_timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
 ) -> AsyncIterator[PostgresJournal]:
     """Open the journal in this database; leaving it lets the next federation in.
 
     Raises ConfigError or NotReadyError, each with what to do about it.
     """
-    place = place_of(url)
-    connection = await connected(url, place)
+    location = describe_database(url)
+    connection = await connect(url, location)
     try:
-        with explained(place):
-            await require_current(connection, place, dialect)
-        session = Session(connection, place, answer_seconds)
+        with translate_errors(location):
+            await require_current_schema(connection, location, dialect)
+        session = JournalSession(connection, location, statement_timeout_seconds)
         await session.prepare()
-        yield PostgresJournal(session, place)
+        yield PostgresJournal(session, location)
     finally:
         await connection.close()
 
@@ -73,101 +76,106 @@ class PostgresJournal:
 
     kind: Final = "postgres"
 
-    def __init__(self, session: Session, place: str) -> None:
+    def __init__(self, session: JournalSession, location: str) -> None:
         self._session = session
-        self._place = place
+        self._location = location
 
-    async def take(self) -> None:
+    async def become_active(self) -> None:
         """Take the database's lock: two federations in one database are one at a time."""
-        awaited = False
-        while not await self._session.take(_MAKE):
-            if not awaited:
-                log.info("federation_awaited", problem=f"another federation is at {self._place}")
-            awaited = True
-            await asyncio.sleep(_LOOK_SECONDS)
+        is_logged = False
+        while not await self._session.try_lock(_INSERT_GENERATION):
+            if not is_logged:
+                log.info(
+                    "waiting_for_active_federation",
+                    problem=f"another federation is at {self._location}",
+                )
+            is_logged = True
+            await asyncio.sleep(_LOCK_POLL_SECONDS)
 
-    async def hold_forever(self) -> None:
+    async def stay_active_forever(self) -> None:
         """Look after the connection. Raises FencedError when it is gone."""
         while True:
             await self._session.probe()
             await asyncio.sleep(_PROBE_SECONDS)
 
-    async def generation(self) -> int:
+    async def read_generation(self) -> int:
         async with self._session.read():
-            rows = await self._session.rows("SELECT generation FROM constellation.federation")
+            rows = await self._session.execute("SELECT generation FROM constellation.federation")
         if not rows:
-            raise StoreFailedError(f"{self._place} lost the row of its generation: restore it")
+            raise StoreFailedError(f"{self._location} lost the row of its generation: restore it")
         return int(rows[0][0])
 
-    async def newest(self) -> RoundRecord | None:
+    async def read_newest(self) -> RoundRecord | None:
         async with self._session.read():
-            return await self._newest()
+            return await self._select_newest()
 
-    async def get(self, round_id: int) -> RoundRecord | None:
-        newest = await self.page(round_id + 1, 1)
+    async def read_round(self, round_id: int) -> RoundRecord | None:
+        newest = await self.read_rounds(round_id + 1, 1)
         return next((record for record in newest if record.round_id == round_id), None)
 
-    async def page(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
+    async def read_rounds(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
         async with self._session.read():
-            return await self._page(_NO_ROUND_SO_LATE if before is None else before, limit)
+            return await self._select_rounds(_MAX_ROUND_ID if before is None else before, limit)
 
-    async def result(self) -> tuple[int, bytes] | None:
+    async def read_result(self) -> tuple[int, bytes] | None:
         async with self._session.read():
-            rows = await self._session.rows(
+            rows = await self._session.execute(
                 "SELECT round_id, result FROM constellation.round_result"
             )
         return (rows[0][0], rows[0][1]) if rows else None
 
-    async def memory(self) -> bytes | None:
+    async def read_model_state(self) -> bytes | None:
         async with self._session.read():
-            rows = await self._session.rows("SELECT memory FROM constellation.round_result")
+            rows = await self._session.execute("SELECT memory FROM constellation.round_result")
         return bytes(rows[0][0]) if rows else None
 
-    async def aggregates(self) -> Mapping[int, bytes]:
+    async def read_aggregates(self) -> Mapping[int, bytes]:
         async with self._session.read():  # one at a time: together they may be hundreds of MiB
-            shards = await self._session.rows("SELECT shard_id FROM constellation.round_aggregate")
-            return {shard_id: await self._aggregate(shard_id) for (shard_id,) in shards}
+            shards = await self._session.execute(
+                "SELECT shard_id FROM constellation.round_aggregate"
+            )
+            return {shard_id: await self._select_aggregate(shard_id) for (shard_id,) in shards}
 
-    async def begin(self, record: RoundRecord) -> None:
+    async def begin_round(self, record: RoundRecord) -> None:
         async with self._session.transact():
-            await self._put(record, check_begin)
-            await self._session.rows(
+            await self._upsert_round(record, check_begin)
+            await self._session.execute(
                 "DELETE FROM constellation.round WHERE round_id <= %s",
-                (record.round_id - KEPT_ROUNDS,),
+                (record.round_id - MAX_ROUNDS,),
             )
 
-    async def settle(self, record: RoundRecord, outcome: Outcome) -> None:
+    async def save_result(self, record: RoundRecord, output: RoundOutput) -> None:
         async with self._session.transact():
-            await self._put(record, check_settle)
-            await self._session.rows(
+            await self._upsert_round(record, check_save)
+            await self._session.execute(
                 "INSERT INTO constellation.round_result (round_id, result, memory)"
                 " VALUES (%s, %b, %b) ON CONFLICT (one) DO UPDATE SET"
                 " round_id = excluded.round_id, result = excluded.result, memory = excluded.memory",
-                (record.round_id, outcome.result, outcome.memory),
+                (record.round_id, output.result, output.model_state),
             )
-            for shard_id, payload in outcome.aggregates.items():
-                await self._session.rows(
+            for shard_id, payload in output.aggregates.items():
+                await self._session.execute(
                     "INSERT INTO constellation.round_aggregate (shard_id, payload) VALUES (%s, %b)"
                     " ON CONFLICT (shard_id) DO UPDATE SET payload = excluded.payload",
                     (shard_id, payload),
                 )
 
-    async def close(self, record: RoundRecord) -> None:
+    async def close_round(self, record: RoundRecord) -> None:
         async with self._session.transact():
-            await self._put(record, check_close)
+            await self._upsert_round(record, check_close)
 
-    async def forget_aggregates(self, shard_ids: Sequence[int]) -> None:
+    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
         async with self._session.transact():
-            await self._session.rows(
+            await self._session.execute(
                 "DELETE FROM constellation.round_aggregate WHERE shard_id = ANY (%s::bigint[])",
                 (list(shard_ids),),
             )
 
-    async def _newest(self) -> RoundRecord | None:
-        return next(iter(await self._page(_NO_ROUND_SO_LATE, 1)), None)
+    async def _select_newest(self) -> RoundRecord | None:
+        return next(iter(await self._select_rounds(_MAX_ROUND_ID, 1)), None)
 
-    async def _page(self, before: int, limit: int) -> Sequence[RoundRecord]:
-        rows = await self._session.rows(
+    async def _select_rounds(self, before: int, limit: int) -> Sequence[RoundRecord]:
+        rows = await self._session.execute(
             "SELECT round_id, state, extract(epoch FROM started_at)::float8, summary"
             " FROM constellation.round WHERE round_id < %s ORDER BY round_id DESC LIMIT %s",
             (before, limit),
@@ -177,15 +185,15 @@ class PostgresJournal:
             for round_id, state, started_at, summary in rows
         ]
 
-    async def _aggregate(self, shard_id: int) -> bytes:
-        ((payload,),) = await self._session.rows(
+    async def _select_aggregate(self, shard_id: int) -> bytes:
+        ((payload,),) = await self._session.execute(
             "SELECT payload FROM constellation.round_aggregate WHERE shard_id = %s", (shard_id,)
         )
         return bytes(payload)
 
-    async def _put(self, record: RoundRecord, check: Check) -> None:
-        check(await self._newest(), record)
-        await self._session.rows(
+    async def _upsert_round(self, record: RoundRecord, check: OrderCheck) -> None:
+        check(await self._select_newest(), record)
+        await self._session.execute(
             "INSERT INTO constellation.round (round_id, state, started_at, summary)"
             " VALUES (%s, %s, to_timestamp(%s), %b) ON CONFLICT (round_id) DO UPDATE SET"
             " state = excluded.state, started_at = excluded.started_at, summary = excluded.summary",

@@ -16,7 +16,7 @@ from constellation.errors import (
     NotReadyError,
     StoreFailedError,
 )
-from constellation.storage.data_dir import held, sync_directory
+from constellation.storage.data_dir import lock_directory, sync_directory
 from constellation.storage.sqlite.file import SqliteFile, error_code, transact
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class JournalFile:
         if self._connection is not None:
             return
         with ExitStack() as lock:
-            lock.enter_context(held(self._data_dir))
-            self._connection = self._file.connect(partial(_create, file=self._file))
+            lock.enter_context(lock_directory(self._data_dir))
+            self._connection = self._file.connect(partial(_ensure_schema, file=self._file))
             sync_directory(self._data_dir)
             self._lock = lock.pop_all()
 
@@ -81,7 +81,7 @@ class JournalFile:
                 self._connection.close()
 
     def read(self, work: Work[T]) -> T:
-        connection = self._usable()
+        connection = self._require_connection()
         try:
             return work(connection)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -91,7 +91,7 @@ class JournalFile:
 
     def write(self, work: Work[None]) -> None:
         """Do the work in one transaction: durable on return, or undone."""
-        connection = self._usable()
+        connection = self._require_connection()
         try:
             transact(connection, work)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -105,7 +105,7 @@ class JournalFile:
 
     def checkpoint(self) -> None:
         """Move a log that has grown into the database. A failure is the next call's."""
-        connection = self._usable()
+        connection = self._require_connection()
         if self._file.log.stat().st_size < CHECKPOINT_BYTES:
             return
         try:
@@ -117,7 +117,7 @@ class JournalFile:
                 self._failure = str(self._file.failed(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 
-    def _usable(self) -> sqlite3.Connection:
+    def _require_connection(self) -> sqlite3.Connection:
         if self._failure is not None:
             raise StoreFailedError(self._failure)
         if self._connection is None:
@@ -125,7 +125,7 @@ class JournalFile:
         return self._connection
 
 
-def _create(connection: sqlite3.Connection, file: SqliteFile) -> None:
+def _ensure_schema(connection: sqlite3.Connection, file: SqliteFile) -> None:
     """Make the schema when there is none; refuse one of another version."""
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
         for statement in _SCHEMA:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.federated.clustering import lloyd, nearest
+from constellation.federated.clustering import find_nearest, refine_centres
 from constellation.federated.fixed_point import (
     WEIGHT_ONE,
     ClusterSums,
     Integers,
-    centroids,
-    joined,
+    compute_centroids,
+    concatenate_sums,
     no_sums,
 )
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 _ITERATIONS: Final = 10
-_NEAR: Final = 0.25
+_ASSIGN_NEARNESS: Final = 0.25
 """A candidate that no centre is as near has no say in where one comes to lie."""
-_SPREAD: Final = 0.5
+_SPREAD_NEARNESS: Final = 0.5
 """Two centres are further from each other than this, when they are chosen."""
-_SAME: Final = 0.6
+_SAME_NEARNESS: Final = 0.6
 """A centre this near to an anchor of before goes on as that one."""
-_MERGED: Final = 0.8
+_MERGE_NEARNESS: Final = 0.8
 """Anchors this near to each other become one. All four are on a `Scale`."""
-_MEASURED: Final = 512
+_SCALE_SAMPLE_SIZE: Final = 512
 """Directions that a scale is made from."""
-_MOST_UNRELATED: Final = 0.95
-_LOOKED_AT: Final = 8
+_MAX_USUAL_COSINE: Final = 0.95
+_CANDIDATES_PER_CENTRE: Final = 8
 """Candidates that are looked at for each centre that may be chosen."""
-_AHEAD: Final = 64
+_MAX_LOOKAHEAD: Final = 64
 """Candidates at most whose cosines are worked out together."""
 
 
@@ -63,22 +63,22 @@ class Candidates:
     features: ClusterSums
     """m rows."""
 
-    def canonical(self) -> Candidates:
+    def to_canonical(self) -> Candidates:
         """Return the same, in an order that depends on nothing but the values."""
-        each = self.features
-        scalars = np.column_stack([each.devices, each.weights, each.successes, each.contexts])
-        names = [
+        sums = self.features
+        scalars = np.column_stack([sums.devices, sums.weights, sums.successes, sums.contexts])
+        digests = [
             blake2b(row.tobytes() + few.tobytes(), digest_size=16).digest()
-            for row, few in zip(each.sums, scalars, strict=True)
+            for row, few in zip(sums.sums, scalars, strict=True)
         ]
         shard_ids = self.shard_ids.tolist()
-        order = sorted(range(len(names)), key=lambda row: (shard_ids[row], names[row]))
+        order = sorted(range(len(digests)), key=lambda row: (shard_ids[row], digests[row]))
         chosen = np.array(order, np.int64)
-        return Candidates(self.shard_ids[chosen], self.features.rows(chosen))
+        return Candidates(self.shard_ids[chosen], self.features.select(chosen))
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class CosineScale:
     """Nearness from 0, as any two directions are, to 1, the same direction.
 
     Embeddings of one kind of thing all point roughly the same way: household tastes have a cosine
@@ -86,19 +86,19 @@ class Scale:
     measured against what is usual, not set.
     """
 
-    unrelated: float
+    usual_cosine: float
     """The usual cosine of two directions."""
 
     @classmethod
-    def of(cls, directions: Embeddings) -> Scale:
+    def from_directions(cls, directions: Embeddings) -> CosineScale:
         """Return the scale of some directions: the median cosine of pairs of them."""
-        some = directions[:: max(1, -(-len(directions) // _MEASURED))]
+        some = directions[:: max(1, -(-len(directions) // _SCALE_SAMPLE_SIZE))]
         pairs = (some @ some.T)[np.triu_indices(len(some), 1)]
         usual = float(np.median(pairs)) if len(pairs) else 0.0
-        return cls(min(max(usual, 0.0), _MOST_UNRELATED))
+        return cls(min(max(usual, 0.0), _MAX_USUAL_COSINE))
 
-    def cosine(self, nearness: float) -> float:
-        return self.unrelated + nearness * (1 - self.unrelated)
+    def to_cosine(self, nearness: float) -> float:
+        return self.usual_cosine + nearness * (1 - self.usual_cosine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +111,20 @@ class ClusterRules:
     """Devices that a candidate must have to become an anchor, or an anchor to stay one."""
     min_shards: int = 3
     """Shards that must have a candidate near it."""
-    still: float = 0.99999
+    unchanged_cosine: float = 0.99999
     """An anchor that would turn less stays as it is, bit for bit: shards need not assign anew."""
 
 
-def residual_cosine(codebook: Codebook | None) -> float:
+def compute_residual_cosine(codebook: Codebook | None) -> float:
     """Return the cosine below which a pattern's nearest anchor is not near; 1 without anchors."""
-    return 1.0 if codebook is None else Scale.of(codebook.anchors).cosine(_NEAR)
+    return (
+        1.0
+        if codebook is None
+        else CosineScale.from_directions(codebook.anchors).to_cosine(_ASSIGN_NEARNESS)
+    )
 
 
-def bootstrap(candidates: Candidates, rules: ClusterRules) -> Codebook:
+def bootstrap_codebook(candidates: Candidates, rules: ClusterRules) -> Codebook:
     """Return the first codebook, of what shards clustered by themselves; the second step of k-FED.
 
     Centres by farthest-first traversal, then weighted spherical k-means over the candidates
@@ -129,23 +133,23 @@ def bootstrap(candidates: Candidates, rules: ClusterRules) -> Codebook:
     has the same bits for any order of the candidates. It is version 0, without anchors, when no
     candidate is good enough.
     """
-    sorted_ = candidates.canonical()
-    points = centroids(sorted_.features.sums)
-    present = len(np.unique(sorted_.shard_ids))
+    ordered = candidates.to_canonical()
+    points = compute_centroids(ordered.features.sums)
+    present = len(np.unique(ordered.shard_ids))
     rules = replace(rules, min_shards=min(rules.min_shards, present))
-    no_centres, scale = points[:0], Scale.of(points)
-    centres = _farthest_first(sorted_, points, no_centres, rules, scale)
+    no_centres, scale = points[:0], CosineScale.from_directions(points)
+    centres = _choose_farthest_first(ordered, points, no_centres, rules, scale)
     if not len(centres):
         return Codebook(0, np.empty(0, np.uint32), no_centres, 1)
-    near = nearest(points, centres)[1] >= scale.cosine(_NEAR)
-    weights = sorted_.features.weights[near] / WEIGHT_ONE
-    centres = lloyd(points[near], weights, centres, _ITERATIONS)
-    centres = centres[np.unique(nearest(points[near], centres)[0])]  # without empty ones
+    near = find_nearest(points, centres)[1] >= scale.to_cosine(_ASSIGN_NEARNESS)
+    weights = ordered.features.weights[near] / WEIGHT_ONE
+    centres = refine_centres(points[near], weights, centres, _ITERATIONS)
+    centres = centres[np.unique(find_nearest(points[near], centres)[0])]  # without empty ones
     ids = np.arange(1, len(centres) + 1, dtype=np.uint32)
     return Codebook(1, ids, centres, len(centres) + 1)
 
 
-def step(
+def apply_lloyd_step(
     codebook: Codebook,
     features: ClusterSums,
     rules: ClusterRules,
@@ -157,10 +161,10 @@ def step(
     one process with all patterns would take. Other `anchors` may stand in for those directions.
     The same object comes back when no anchor changed.
     """
-    moved = centroids(features.sums) if anchors is None else anchors
+    moved = compute_centroids(features.sums) if anchors is None else anchors
     cosines = np.einsum("ij,ij->i", moved, codebook.anchors, dtype=np.float64)
     pointing = moved.any(axis=1)  # sums that cancel each other out have no direction
-    turned = (features.weights > 0) & pointing & (cosines < rules.still)
+    turned = (features.weights > 0) & pointing & (cosines < rules.unchanged_cosine)
     if not turned.any():
         return codebook
     return Codebook(
@@ -171,7 +175,7 @@ def step(
     )
 
 
-def reanchor(
+def reanchor_codebook(
     codebook: Codebook, features: ClusterSums, candidates: Candidates, rules: ClusterRules
 ) -> tuple[Codebook, dict[int, int]]:
     """Return the codebook after its overhaul, and for each id that went, the one that took over.
@@ -181,20 +185,22 @@ def reanchor(
     have none, so that one which makes them up is alone. An id goes on with the centre that is
     nearest to its anchor. The same object comes back when no anchor changed.
     """
-    scale = Scale.of(codebook.anchors)
-    sorted_ = candidates.canonical()
-    points = centroids(sorted_.features.sums)
-    rest = _without(features, codebook, sorted_, points)
-    kept = _kept(codebook, rest, rules, scale)
-    old = step(codebook, rest, rules).anchors[kept]
-    new = _farthest_first(sorted_, points, old, rules, scale)
+    scale = CosineScale.from_directions(codebook.anchors)
+    ordered = candidates.to_canonical()
+    points = compute_centroids(ordered.features.sums)
+    rest = _subtract_candidates(features, codebook, ordered, points)
+    kept = _select_kept_rows(codebook, rest, rules, scale)
+    old = apply_lloyd_step(codebook, rest, rules).anchors[kept]
+    new = _choose_farthest_first(ordered, points, old, rules, scale)
     centres = np.concatenate([old, new])
     if not len(centres):
         return codebook, {}
-    near = nearest(points, centres)[1] >= scale.cosine(_NEAR)
-    every = joined([rest.rows(kept), sorted_.features.rows(near)])
-    centres = lloyd(centroids(every.sums), every.weights / WEIGHT_ONE, centres, _ITERATIONS)
-    ids = _matched(codebook, centres, scale.cosine(_SAME))
+    near = find_nearest(points, centres)[1] >= scale.to_cosine(_ASSIGN_NEARNESS)
+    every = concatenate_sums([rest.select(kept), ordered.features.select(near)])
+    centres = refine_centres(
+        compute_centroids(every.sums), every.weights / WEIGHT_ONE, centres, _ITERATIONS
+    )
+    ids = _match_ids(codebook, centres, scale.to_cosine(_SAME_NEARNESS))
     fresh = np.flatnonzero(ids == 0)
     ids[fresh] = codebook.next_id + np.arange(len(fresh))
     order = np.argsort(ids)
@@ -204,15 +210,15 @@ def reanchor(
         centres[order],
         codebook.next_id + len(fresh),
     )
-    _hold_still(found, codebook, rules)
-    if _same(found, codebook):
+    _restore_unchanged(found, codebook, rules)
+    if _is_same(found, codebook):
         return codebook, {}
     gone = np.flatnonzero(~np.isin(codebook.cluster_ids, found.cluster_ids))
-    successors = found.cluster_ids[nearest(codebook.anchors[gone], found.anchors)[0]]
+    successors = found.cluster_ids[find_nearest(codebook.anchors[gone], found.anchors)[0]]
     return found, dict(zip(codebook.cluster_ids[gone].tolist(), successors.tolist(), strict=True))
 
 
-def assigned(candidates: Candidates, codebook: Codebook) -> tuple[ClusterSums, Integers]:
+def assign_candidates(candidates: Candidates, codebook: Codebook) -> tuple[ClusterSums, Integers]:
     """Return candidates added up by their nearest anchor, and how many shards each anchor has.
 
     `devices` are the most of a shard's candidates, added over the shards: a device may be in
@@ -223,7 +229,7 @@ def assigned(candidates: Candidates, codebook: Codebook) -> tuple[ClusterSums, I
     if not len(total) or not len(candidates.shard_ids):
         return total, shards
     features = candidates.features
-    rows, _ = nearest(centroids(features.sums), codebook.anchors)
+    rows, _ = find_nearest(compute_centroids(features.sums), codebook.anchors)
     for column in ("weights", "successes", "sums", "contexts"):
         np.add.at(getattr(total, column), rows, getattr(features, column))
     for shard_id in np.unique(candidates.shard_ids).tolist():
@@ -235,14 +241,14 @@ def assigned(candidates: Candidates, codebook: Codebook) -> tuple[ClusterSums, I
     return total, shards
 
 
-def robust_anchors(sums: Integers, weights: Integers, iterations: int = 8) -> Embeddings:
+def compute_geometric_medians(sums: Integers, weights: Integers, iterations: int = 8) -> Embeddings:
     """Return the geometric median of the shards' centroids for each cluster, of unit length.
 
     `sums` is shape (s, k, DIMENSION), `weights` (s, k); a shard without weight in a cluster has no
     say in it. Smoothed Weiszfeld steps (Pillutla, Kakade and Harchaoui, "Robust aggregation for
     federated learning", arXiv 1912.13445): half of the weight must lie before the result follows.
     """
-    points = np.stack([centroids(each) for each in sums]).astype(np.float64)
+    points = np.stack([compute_centroids(each) for each in sums]).astype(np.float64)
     weighted = weights / WEIGHT_ONE
     share = weighted / np.maximum(weighted.sum(axis=0), 1 / WEIGHT_ONE)
     found = np.einsum("skd,sk->kd", points, share)
@@ -256,35 +262,35 @@ def robust_anchors(sums: Integers, weights: Integers, iterations: int = 8) -> Em
     return medians
 
 
-def _farthest_first(
+def _choose_farthest_first(
     candidates: Candidates,
     points: Embeddings,
     centres: Embeddings,
     rules: ClusterRules,
-    scale: Scale,
+    scale: CosineScale,
 ) -> Embeddings:
     """Return new centres among the candidates, far from each other and from the present ones."""
     features, shard_ids = candidates.features, candidates.shard_ids
-    usable, spread = features.devices >= rules.min_devices, scale.cosine(_SPREAD)
+    usable, spread = features.devices >= rules.min_devices, scale.to_cosine(_SPREAD_NEARNESS)
     best = np.full(len(points), -1.0, np.float32)
     if len(centres):
-        best = nearest(points, centres)[1]
+        best = find_nearest(points, centres)[1]
     chosen: list[int] = []
     ahead: dict[int, NDArray[np.float32]] = {}
     count = 1  # whoever is turned down changes no turn: the next ones are known
-    for _ in range(_LOOKED_AT * rules.limit):
+    for _ in range(_CANDIDATES_PER_CENTRE * rules.limit):
         if len(centres) + len(chosen) >= rules.limit or not usable.any():
             break
-        turns = _turns(best, features.weights, usable)
-        row = int(np.argmin(turns))
+        priorities = _compute_priorities(best, features.weights, usable)
+        row = int(np.argmin(priorities))
         if best[row] >= spread:
             break
         if row not in ahead:
-            rows = np.argsort(turns, kind="stable")[:count] if count > 1 else np.array([row])
+            rows = np.argsort(priorities, kind="stable")[:count] if count > 1 else np.array([row])
             ahead = dict(zip(rows.tolist(), points[rows] @ points.T, strict=True))
         cosines = ahead[row]
         usable[row] = False
-        count = min(2 * count, _AHEAD)
+        count = min(2 * count, _MAX_LOOKAHEAD)
         if len(np.unique(shard_ids[cosines >= spread])) >= rules.min_shards:
             chosen.append(row)
             best = np.maximum(best, cosines)
@@ -292,7 +298,7 @@ def _farthest_first(
     return points[chosen]
 
 
-def _turns(
+def _compute_priorities(
     best: NDArray[np.float32], weights: Integers, usable: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return what is least for the candidate farthest from every centre; at first, the heaviest."""
@@ -300,13 +306,13 @@ def _turns(
     return np.where(usable, keys.astype(np.float64), np.inf)
 
 
-def _without(
+def _subtract_candidates(
     features: ClusterSums, codebook: Codebook, candidates: Candidates, points: Embeddings
 ) -> ClusterSums:
     """Return sums without those of the candidates, which are counted with their nearest anchors."""
     weights, sums = features.weights.copy(), features.sums.copy()
     if len(points):
-        rows, _ = nearest(points, codebook.anchors)
+        rows, _ = find_nearest(points, codebook.anchors)
         np.subtract.at(weights, rows, candidates.features.weights)
         np.subtract.at(sums, rows, candidates.features.sums)
     emptied = weights <= 0
@@ -315,25 +321,27 @@ def _without(
     return replace(features, devices=devices, weights=weights, sums=sums)
 
 
-def _kept(codebook: Codebook, features: ClusterSums, rules: ClusterRules, scale: Scale) -> Integers:
+def _select_kept_rows(
+    codebook: Codebook, features: ClusterSums, rules: ClusterRules, scale: CosineScale
+) -> Integers:
     """Return the rows of the anchors that stay: the heavier of two twins, those of most devices."""
-    moved = step(codebook, features, rules).anchors
+    moved = apply_lloyd_step(codebook, features, rules).anchors
     strong = np.flatnonzero(features.devices >= rules.min_devices)
     order = strong[np.lexsort((strong, -features.weights[strong]))]
     kept: list[int] = []
     for row in order.tolist():
-        if not kept or float((moved[kept] @ moved[row]).max()) < scale.cosine(_MERGED):
+        if not kept or float((moved[kept] @ moved[row]).max()) < scale.to_cosine(_MERGE_NEARNESS):
             kept.append(row)
     kept.sort(key=lambda row: -features.devices[row])
     return np.array(sorted(kept[: rules.limit]), np.int64)
 
 
-def _matched(codebook: Codebook, centres: Embeddings, same: float) -> Integers:
+def _match_ids(codebook: Codebook, centres: Embeddings, min_cosine: float) -> Integers:
     """Return the id that each centre goes on with, 0 for none: nearest pairs first."""
     cosines = codebook.anchors @ centres.T
     ids = np.zeros(len(centres), np.int64)
     taken: set[int] = set()
-    pairs = np.argwhere(cosines >= same)
+    pairs = np.argwhere(cosines >= min_cosine)
     order = np.lexsort((pairs[:, 0], pairs[:, 1], -cosines[pairs[:, 0], pairs[:, 1]]))
     for anchor, centre in pairs[order].tolist():
         if anchor not in taken and not ids[centre]:
@@ -342,15 +350,15 @@ def _matched(codebook: Codebook, centres: Embeddings, same: float) -> Integers:
     return ids
 
 
-def _hold_still(found: Codebook, before: Codebook, rules: ClusterRules) -> None:
+def _restore_unchanged(found: Codebook, before: Codebook, rules: ClusterRules) -> None:
     """Put anchors that hardly turned back to where they were, in place."""
     _, new, old = np.intersect1d(found.cluster_ids, before.cluster_ids, return_indices=True)
     cosines = np.einsum("ij,ij->i", found.anchors[new], before.anchors[old], dtype=np.float64)
-    still = cosines >= rules.still
-    found.anchors[new[still]] = before.anchors[old[still]]
+    is_unchanged = cosines >= rules.unchanged_cosine
+    found.anchors[new[is_unchanged]] = before.anchors[old[is_unchanged]]
 
 
-def _same(first: Codebook, second: Codebook) -> bool:
+def _is_same(first: Codebook, second: Codebook) -> bool:
     return np.array_equal(first.cluster_ids, second.cluster_ids) and np.array_equal(
         first.anchors, second.anchors
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.encoding import DIMENSION, quantise, unit
-from constellation.federated.fixed_point import DAY_TYPES, TIMES_OF_DAY, centroids
-from constellation.federated.terms import GENRES
+from constellation.encoding import DIMENSION, normalise_codes, quantise
+from constellation.federated.fixed_point import DAY_TYPES, TIMES_OF_DAY, compute_centroids
+from constellation.federated.terms import MAX_GENRES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from constellation.encoding import Codes
     from constellation.federated.fixed_point import Integers
-    from federation.merge.cluster_sums import Merged, Shared
-    from federation.merge.terms import Names
+    from federation.merge.cluster_sums import MergedClusters, MergedTerms
+    from federation.merge.terms import TermDictionary
 
-CONTENTS: Final = 16
+MAX_CONTENTS: Final = 16
 """Contents that are published of a cluster."""
-_GENRE_SHARE: Final = 0.1
+_MIN_GENRE_SHARE: Final = 0.1
 """Share of a cluster's devices that makes a genre one of its genres."""
 _SAME_COSINE: Final = 0.995
 """A centroid that turned less is published as it was ..."""
@@ -35,7 +35,7 @@ _SAME_DEVICES: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Gates:
+class PublishRules:
     """What a cluster needs to be published."""
 
     min_success: float = 0.8
@@ -45,7 +45,7 @@ class Gates:
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class PublishedCluster:
     """One published cluster."""
 
     cluster_id: int
@@ -64,10 +64,10 @@ class Description:
     changed_at: int
     """Seconds since 1970: when that round closed."""
 
-    def is_like(self, other: Description) -> bool:
+    def is_like(self, other: PublishedCluster) -> bool:
         """Say whether a device would not notice the difference."""
         codes = np.frombuffer(self.codes + other.codes, np.int8).reshape(2, DIMENSION)
-        first, second = unit(codes)
+        first, second = normalise_codes(codes)
         return (
             float(first @ second) >= _SAME_COSINE
             and abs(self.success_rate - other.success_rate) <= _SAME_SUCCESS
@@ -82,13 +82,13 @@ class Description:
         return self.time_of_day, self.day_type, self.content_type
 
 
-def described(
+def describe_clusters(
     cluster_ids: NDArray[np.uint32],
-    merged: Merged,
-    gates: Gates,
-    names: tuple[Names, Names],
-    moment: tuple[int, int],
-) -> list[Description]:
+    merged: MergedClusters,
+    rules: PublishRules,
+    terms: tuple[TermDictionary, TermDictionary],
+    stamp: tuple[int, int],
+) -> list[PublishedCluster]:
     """Return the clusters that pass the gates, strongest first.
 
     `names` are those of contents and of genres, `moment` is the round and when it closed.
@@ -97,40 +97,46 @@ def described(
     success = features.successes / np.maximum(features.weights, 1)
     passing = (
         (features.weights > 0)
-        & (success >= gates.min_success)
-        & (merged.vouched >= gates.min_devices)
-        & (merged.shards >= gates.min_shards)
+        & (success >= rules.min_success)
+        & (merged.capped_devices >= rules.min_devices)
+        & (merged.shards >= rules.min_shards)
     )
     chosen = np.flatnonzero(passing)
-    chosen = chosen[np.lexsort((cluster_ids[chosen], -features.successes[chosen]))][: gates.limit]
-    codes: Codes = quantise(centroids(features.sums[chosen]))[0]
-    contexts = _contexts(features.contexts[chosen], features.weights[chosen])
-    content_names, genre_names = names
-    genre_floor = np.maximum(gates.min_devices, features.devices * _GENRE_SHARE)
-    content_floor = np.full(len(cluster_ids), float(gates.min_devices))
-    shared = partial(_strongest, chosen=chosen, min_shards=gates.min_shards)
-    genres = shared(merged.genres, floors=genre_floor, limit=GENRES, names=genre_names)
-    contents = shared(merged.contents, floors=content_floor, limit=CONTENTS, names=content_names)
+    chosen = chosen[np.lexsort((cluster_ids[chosen], -features.successes[chosen]))][: rules.limit]
+    codes: Codes = quantise(compute_centroids(features.sums[chosen]))[0]
+    contexts = _select_contexts(features.contexts[chosen], features.weights[chosen])
+    content_names, genre_names = terms
+    genre_floor = np.maximum(rules.min_devices, features.devices * _MIN_GENRE_SHARE)
+    content_floor = np.full(len(cluster_ids), float(rules.min_devices))
+    select_terms = partial(_select_terms, chosen=chosen, min_shards=rules.min_shards)
+    genres = select_terms(
+        merged.genres, floors=genre_floor, limit=MAX_GENRES, dictionary=genre_names
+    )
+    contents = select_terms(
+        merged.contents, floors=content_floor, limit=MAX_CONTENTS, dictionary=content_names
+    )
     return [
-        Description(
+        PublishedCluster(
             int(cluster_ids[row]),
-            moment[0],
+            stamp[0],
             int(features.devices[row]),
             int(merged.shards[row]),
             float(np.float32(success[row])),
-            codes[place].tobytes(),
-            int(contexts[place, 0]),
-            int(contexts[place, 1]),
-            int(contexts[place, 2]),
-            genres[place],
-            contents[place],
-            moment[1],
+            codes[position].tobytes(),
+            int(contexts[position, 0]),
+            int(contexts[position, 1]),
+            int(contexts[position, 2]),
+            genres[position],
+            contents[position],
+            stamp[1],
         )
-        for place, row in enumerate(chosen.tolist())
+        for position, row in enumerate(chosen.tolist())
     ]
 
 
-def settled(now: Sequence[Description], before: Sequence[Description]) -> list[Description]:
+def keep_unchanged(
+    now: Sequence[PublishedCluster], before: Sequence[PublishedCluster]
+) -> list[PublishedCluster]:
     """Return the clusters, those that hardly changed as they were published before."""
     known = {each.cluster_id: each for each in before}
     return [
@@ -139,7 +145,7 @@ def settled(now: Sequence[Description], before: Sequence[Description]) -> list[D
     ]
 
 
-def _contexts(sums: Integers, weights: Integers) -> Integers:
+def _select_contexts(sums: Integers, weights: Integers) -> Integers:
     """Return time of day, day type and content type of most of each cluster; 0 where none has."""
     cuts = (TIMES_OF_DAY, TIMES_OF_DAY + DAY_TYPES)
     found = np.empty((len(sums), 3), np.int64)
@@ -150,27 +156,27 @@ def _contexts(sums: Integers, weights: Integers) -> Integers:
     return found
 
 
-def _strongest(
-    shared: Shared,
+def _select_terms(
+    terms: MergedTerms,
     chosen: Integers,
     min_shards: int,
     floors: NDArray[np.float64],
     limit: int,
-    names: Names,
+    dictionary: TermDictionary,
 ) -> list[tuple[str, ...]]:
     """Return, for each chosen row, its words of most devices; those of too few are left out.
 
     So are those of too few shards: one shard's word is not enough.
     """
-    words = shared.counts
-    place = np.full(len(floors), -1, np.int64)
-    place[chosen] = np.arange(len(chosen))
-    enough = (words.devices >= floors[words.rows]) & (shared.shards >= min_shards)
-    kept = np.flatnonzero((place[words.rows] >= 0) & enough)
-    rows, numbers, devices = place[words.rows[kept]], words.words[kept], words.devices[kept]
-    order = np.lexsort((names.ranks(numbers), -devices, rows))
+    counts = terms.counts
+    positions = np.full(len(floors), -1, np.int64)
+    positions[chosen] = np.arange(len(chosen))
+    enough = (counts.devices >= floors[counts.rows]) & (terms.shards >= min_shards)
+    kept = np.flatnonzero((positions[counts.rows] >= 0) & enough)
+    rows, numbers, devices = positions[counts.rows[kept]], counts.terms[kept], counts.devices[kept]
+    order = np.lexsort((dictionary.rank(numbers), -devices, rows))
     starts = np.searchsorted(rows[order], np.arange(len(chosen) + 1))
     return [
-        tuple(names.of(numbers[order[first : min(last, first + limit)]]))
+        tuple(dictionary.to_texts(numbers[order[first : min(last, first + limit)]]))
         for first, last in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
     ]

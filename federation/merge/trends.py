@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.federated.trends import (
-    DAY,
+    DAY_HOURS,
     Counts,
     Direction,
-    Strength,
-    best,
-    first_counted,
+    TrendStrength,
+    compute_strength,
+    find_first_hour,
+    find_trend_starts,
     is_trending,
-    strength,
-    trending_since,
+    select_strongest,
 )
 from federation.merge.hourly_counts import HOURS
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_CAP: Final = 4
+_RATE_CAP: Final = 4
 """Times the median of the shards' rates that one shard may count for."""
-_OWN_SURPRISE: Final = 3.0
+_SHARD_SURPRISE: Final = 3.0
 """Standard deviations above its own usual at which a shard sees a trend for itself."""
-_CANDIDATES_PER_PLACE: Final = 10
+_CANDIDATES_PER_TREND: Final = 10
 """Subjects looked at closely for each that may be published, whatever their surprise."""
-_BLOCK: Final = 64
+_BLOCK_SUBJECTS: Final = 64
 """Subjects winsorised at once; bounds memory, and fits a cache."""
 
 
@@ -72,7 +72,7 @@ class TrendRules:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundTrend:
+class SubjectTrend:
     """A subject that trends in a region, or everywhere."""
 
     subject: int
@@ -85,44 +85,46 @@ class FoundTrend:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Trending:
+class _TrendingSubjects:
     """Subjects that trend in the sum of some shards, and how."""
 
     subjects: NDArray[np.int64]
     """Shape (n,), ascending."""
-    strength: Strength
+    strength: TrendStrength
 
-    def chosen(self, places: NDArray[np.bool_]) -> _Trending:
+    def select(self, mask: NDArray[np.bool_]) -> _TrendingSubjects:
         how = self.strength
-        return _Trending(
-            self.subjects[places],
-            Strength(
-                how.surprise[:, places],
-                how.scores[places],
-                how.popularity[places],
-                how.directions[places],
+        return _TrendingSubjects(
+            self.subjects[mask],
+            TrendStrength(
+                how.surprise[:, mask],
+                how.scores[mask],
+                how.popularity[mask],
+                how.directions[mask],
             ),
         )
 
-    def listed(self, limit: int, region: str = "", *, is_global: bool = False) -> list[FoundTrend]:
+    def to_trends(
+        self, limit: int, region: str = "", *, is_global: bool = False
+    ) -> list[SubjectTrend]:
         """Return the strongest, best first."""
-        places = np.arange(len(self.subjects))
+        positions = np.arange(len(self.subjects))
         return [
-            FoundTrend(
-                int(self.subjects[place]),
-                float(self.strength.scores[place]),
+            SubjectTrend(
+                int(self.subjects[position]),
+                float(self.strength.scores[position]),
                 region,
                 is_global,
-                Direction(int(self.strength.directions[place])),
-                float(self.strength.popularity[place]),
+                Direction(int(self.strength.directions[position])),
+                float(self.strength.popularity[position]),
             )
-            for place in best(places, self.strength.scores, limit)
+            for position in select_strongest(positions, self.strength.scores, limit)
         ]
 
 
-def federated_trends(
+def find_trends(
     shards: Sequence[ShardCounts], rules: TrendRules, subject_count: int
-) -> list[FoundTrend]:
+) -> list[SubjectTrend]:
     """Return the global trends, then those of regions that are not global; each best first.
 
     `subject_count` is above every subject's number.
@@ -132,63 +134,67 @@ def federated_trends(
     regional = {}
     for region in sorted({shard.region for shard in shards}):
         group = [shard for shard in shards if shard.region == region]
-        summed = _summed(group, subject_count)
-        regional[region] = _trending(group, summed, rules)
+        summed = _sum_counts(group, subject_count)
+        regional[region] = _find_trending(group, summed, rules)
         total += summed
-    everywhere = _trending(shards, total, rules)
-    everywhere = everywhere.chosen(_breadth(shards, everywhere, rules) >= rules.min_shards)
-    only_here: list[FoundTrend] = []
+    everywhere = _find_trending(shards, total, rules)
+    everywhere = everywhere.select(_count_shards(shards, everywhere, rules) >= rules.min_shards)
+    only_here: list[SubjectTrend] = []
     for region, trends in regional.items():
         is_global = np.isin(trends.subjects, everywhere.subjects)
-        only_here += trends.chosen(~is_global).listed(rules.limit, region)
+        only_here += trends.select(~is_global).to_trends(rules.limit, region)
     only_here.sort(key=lambda trend: (-trend.score, trend.subject, trend.region))
-    return everywhere.listed(rules.limit, is_global=True) + only_here
+    return everywhere.to_trends(rules.limit, is_global=True) + only_here
 
 
-def _summed(shards: Sequence[ShardCounts], subject_count: int) -> Counts:
+def _sum_counts(shards: Sequence[ShardCounts], subject_count: int) -> Counts:
     summed = np.zeros((HOURS, subject_count))
     for shard in shards:
         summed[:, shard.subjects] += shard.counts
     return summed
 
 
-def _trending(shards: Sequence[ShardCounts], raw: Counts, rules: TrendRules) -> _Trending:
+def _find_trending(
+    shards: Sequence[ShardCounts], raw: Counts, rules: TrendRules
+) -> _TrendingSubjects:
     """Return what trends in the winsorised sum of shards, given their raw sum."""
-    first_hour = first_counted(raw)
-    subjects = _candidates(raw, rules)
-    counts = _winsorised_sum(shards, subjects)
-    how = strength(counts, rules.decay_rate, rules.floor, first_hour=first_hour)
+    first_hour = find_first_hour(raw)
+    subjects = _select_candidates(raw, rules)
+    counts = _sum_winsorised(shards, subjects)
+    how = compute_strength(counts, rules.decay_rate, rules.floor, first_hour=first_hour)
     trends = is_trending(how.surprise, rules.surprise) & (how.scores > 0)
-    enough = counts[-DAY:].max(axis=0) >= rules.min_devices
-    return _Trending(subjects, how).chosen(trends & enough)
+    enough = counts[-DAY_HOURS:].max(axis=0) >= rules.min_devices
+    return _TrendingSubjects(subjects, how).select(trends & enough)
 
 
-def _candidates(raw: Counts, rules: TrendRules) -> NDArray[np.int64]:
+def _select_candidates(raw: Counts, rules: TrendRules) -> NDArray[np.int64]:
     """Return the subjects worth a look at each shard: surprising, or among the strongest.
 
     Half the surprise is enough, because a shard that pushed a subject for days has raised what is
     usual in the raw sum. A capped sum is never above the raw one, so too few devices stay too few.
     """
-    found = strength(raw, rules.decay_rate, rules.floor)
+    found = compute_strength(raw, rules.decay_rate, rules.floor)
     worth = np.zeros(raw.shape[1], bool)
-    enough = np.flatnonzero(raw[-DAY:].max(axis=0) >= max(rules.min_devices, 1))
-    worth[best(enough, found.scores[enough], _CANDIDATES_PER_PLACE * rules.limit)] = True
+    enough = np.flatnonzero(raw[-DAY_HOURS:].max(axis=0) >= max(rules.min_devices, 1))
+    worth[select_strongest(enough, found.scores[enough], _CANDIDATES_PER_TREND * rules.limit)] = (
+        True
+    )
     if rules.surprise > 0:
         worth[enough] |= found.surprise[:, enough].max(axis=0) >= rules.surprise / 2
     return np.flatnonzero(worth)
 
 
-def _winsorised_sum(shards: Sequence[ShardCounts], subjects: NDArray[np.int64]) -> Counts:
+def _sum_winsorised(shards: Sequence[ShardCounts], subjects: NDArray[np.int64]) -> Counts:
     devices = np.array([max(shard.devices, 1) for shard in shards])
     summed = np.zeros((HOURS, len(subjects)))
-    for start in range(0, len(subjects), _BLOCK):
-        block = subjects[start : start + _BLOCK]
-        counts = np.stack([_of(shard, block) for shard in shards])
-        summed[:, start : start + _BLOCK] = winsorised(counts, devices).sum(axis=0)
+    for start in range(0, len(subjects), _BLOCK_SUBJECTS):
+        block = subjects[start : start + _BLOCK_SUBJECTS]
+        counts = np.stack([_select_counts(shard, block) for shard in shards])
+        summed[:, start : start + _BLOCK_SUBJECTS] = winsorise(counts, devices).sum(axis=0)
     return summed
 
 
-def _of(shard: ShardCounts, subjects: NDArray[np.int64]) -> Counts:
+def _select_counts(shard: ShardCounts, subjects: NDArray[np.int64]) -> Counts:
     """Return a shard's counts of some subjects, 0 of those it does not know."""
     counts = np.zeros((HOURS, len(subjects)))
     if len(shard.subjects):
@@ -198,7 +204,7 @@ def _of(shard: ShardCounts, subjects: NDArray[np.int64]) -> Counts:
     return counts
 
 
-def winsorised(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArray[np.float64]:
+def winsorise(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return counts (shards, hours, subjects) with none above 4 x the median of the shards' rates.
 
     A rate is a count by the devices of its shard, the median that of the rates above 0 of one hour
@@ -210,13 +216,13 @@ def winsorised(counts: NDArray[np.float64], devices: NDArray[np.int64]) -> NDArr
     above = np.count_nonzero(rates, axis=0)
     zeros = len(devices) - above
     middle = [np.minimum(zeros + half, len(devices) - 1) for half in ((above - 1) // 2, above // 2)]
-    low, high = (np.take_along_axis(rates, place[None], axis=0) for place in middle)
-    caps = np.rint(_CAP * (low + high) / 2 * sizes)
+    low, high = (np.take_along_axis(rates, position[None], axis=0) for position in middle)
+    caps = np.rint(_RATE_CAP * (low + high) / 2 * sizes)
     return np.minimum(counts, np.maximum(caps, 1))
 
 
-def _breadth(
-    shards: Sequence[ShardCounts], trends: _Trending, rules: TrendRules
+def _count_shards(
+    shards: Sequence[ShardCounts], trends: _TrendingSubjects, rules: TrendRules
 ) -> NDArray[np.int64]:
     """Return how many shards see each trend for themselves, at any hour since it began.
 
@@ -224,17 +230,19 @@ def _breadth(
     shard sees less of it than the sum. Without a threshold, a shard sees what it has viewers of.
     """
     floor = max(1.0, rules.floor / len(shards)) if shards else 1.0
-    since = np.arange(DAY)[:, None] >= trending_since(trends.strength.surprise, rules.surprise)
+    since = np.arange(DAY_HOURS)[:, None] >= find_trend_starts(
+        trends.strength.surprise, rules.surprise
+    )
     breadth = np.zeros(len(trends.subjects), np.int64)
     for shard in shards:
-        own = strength(
-            _of(shard, trends.subjects),
+        own = compute_strength(
+            _select_counts(shard, trends.subjects),
             rules.decay_rate,
             floor,
-            first_hour=first_counted(shard.counts),
+            first_hour=find_first_hour(shard.counts),
         )
         if rules.surprise > 0:
-            breadth += (since & (own.surprise >= _OWN_SURPRISE)).any(axis=0)
+            breadth += (since & (own.surprise >= _SHARD_SURPRISE)).any(axis=0)
         else:
             breadth += own.popularity >= 1
     return breadth

@@ -9,48 +9,53 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from federation.merge.cluster_sums import RefusedError, ShardAggregate, join, renumbered
-from federation.merge.terms import Names
+from federation.merge.cluster_sums import (
+    AggregateRefusedError,
+    ShardAggregate,
+    join_update,
+    renumber_terms,
+)
+from federation.merge.terms import TermDictionary
 from federation.shards.relay import from_aggregate, to_aggregate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from constellation.federated.aggregate import ClusterRows
-    from federation.merge.cluster_sums import Sent
-    from federation.shards.client import Pulled, ShardClient, Wanted
+    from federation.merge.cluster_sums import ShardUpdate
+    from federation.shards.client import CandidateRequest, PullResult, ShardClient
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class PullOutcome:
     """What became of asking one address, once its updates were joined."""
 
-    pulled: Pulled
+    result: PullResult
     problem: str
     """"" when all it sent was taken."""
-    refused: bool
+    is_refused: bool
     shard_ids: Sequence[int] = ()
     """The shards that were heard there, or through it."""
 
 
 @dataclass(slots=True, eq=False)
-class Heard:
+class Sweep:
     """One sweep over all addresses."""
 
-    asked: bool = False
+    has_candidate_request: bool = False
     """Local clusters were asked for."""
-    answering: set[str] = field(default_factory=set)
+    responding_addresses: set[str] = field(default_factory=set)
     """Addresses that sent something that can be."""
-    answers: list[Answer] = field(default_factory=list)
+    outcomes: list[PullOutcome] = field(default_factory=list)
     """In the order of their addresses."""
     candidates: dict[int, ClusterRows] = field(default_factory=dict)
-    fresh: set[int] = field(default_factory=set)
+    fresh_shard_ids: set[int] = field(default_factory=set)
     """Shards that answered now, themselves."""
-    cluster_rows: int = 0
+    cluster_row_count: int = 0
     """Rows of clusters that were taken."""
-    restarted: set[int] = field(default_factory=set)
+    restarted_shard_ids: set[int] = field(default_factory=set)
     """Shards that another process writes now than when they were heard last."""
 
 
@@ -60,10 +65,10 @@ class Fleet:
     def __init__(self, clients: Sequence[ShardClient]) -> None:
         self.clients = sorted(clients, key=lambda client: client.address)
         self.aggregates: dict[int, ShardAggregate] = {}
-        self._relays = {client.address for client in clients if client.is_relay}
-        self.contents = Names()
-        self.genres = Names()
-        self._changed: set[int] = set()
+        self._relay_addresses = {client.address for client in clients if client.is_relay}
+        self.contents = TermDictionary()
+        self.genres = TermDictionary()
+        self._changed_shard_ids: set[int] = set()
         """Shards whose aggregate is not in the journal as it is here."""
 
     def restore(self, stored: Mapping[int, bytes]) -> list[int]:
@@ -75,25 +80,25 @@ class Fleet:
                 self.aggregates[shard_id] = aggregate
         return sorted(stored.keys() - self.aggregates.keys())
 
-    async def sweep(self, wanted: Wanted, timeout_seconds: float) -> Heard:
+    async def sweep(self, candidate_request: CandidateRequest, timeout_seconds: float) -> Sweep:
         """Ask every address for what changed, all at once, and join it."""
-        held = [aggregate.of for aggregate in self.aggregates.values()]
-        pulls = [client.pull(held, wanted, timeout_seconds) for client in self.clients]
-        pulled = await asyncio.gather(*pulls)
-        heard, now = Heard(asked=wanted.limit > 0), time.time()
-        heard.answering = {each.address for each in pulled if not each.problem}
-        for each in pulled:
-            answer = await asyncio.to_thread(self._take, each, heard, now)
-            heard.answers.append(answer)
-            if answer.problem:
+        held = [aggregate.version for aggregate in self.aggregates.values()]
+        pulls = [client.pull(held, candidate_request, timeout_seconds) for client in self.clients]
+        results = await asyncio.gather(*pulls)
+        sweep, now = Sweep(has_candidate_request=candidate_request.limit > 0), time.time()
+        sweep.responding_addresses = {each.address for each in results if not each.problem}
+        for each in results:
+            outcome = await asyncio.to_thread(self._accept_result, each, sweep, now)
+            sweep.outcomes.append(outcome)
+            if outcome.problem:
                 log.warning(
-                    "aggregate_refused" if answer.refused else "shard_away",
+                    "aggregate_rejected" if outcome.is_refused else "shard_unavailable",
                     address=each.address,
-                    problem=answer.problem,
+                    problem=outcome.problem,
                 )
-        return heard
+        return sweep
 
-    def usable(self, now: float, max_age_seconds: float) -> list[ShardAggregate]:
+    def select_usable(self, now: float, max_age_seconds: float) -> list[ShardAggregate]:
         """Return the aggregates that are not too old, in the order of shard_id."""
         return [
             self.aggregates[shard_id]
@@ -103,7 +108,7 @@ class Fleet:
 
     def take_changed(self) -> dict[int, bytes]:
         """Return what the journal lacks, by shard."""
-        changed, self._changed = self._changed, set()
+        changed, self._changed_shard_ids = self._changed_shard_ids, set()
         return {
             shard_id: from_aggregate(self.aggregates[shard_id], self.contents, self.genres)
             for shard_id in sorted(changed)
@@ -111,58 +116,64 @@ class Fleet:
 
     def put_back(self, shard_ids: Sequence[int]) -> None:
         """Count aggregates that could not be stored as not taken."""
-        self._changed |= set(shard_ids)
+        self._changed_shard_ids |= set(shard_ids)
 
-    def _take(self, pulled: Pulled, heard: Heard, now: float) -> Answer:
-        if pulled.problem:
-            return Answer(pulled, pulled.problem, pulled.refused)
-        if len(pulled.updates) > 1 and pulled.address not in self._relays:
-            named = sorted(sent.of.shard_id for sent, _ in pulled.updates)
+    def _accept_result(self, result: PullResult, sweep: Sweep, now: float) -> PullOutcome:
+        if result.problem:
+            return PullOutcome(result, result.problem, result.is_refused)
+        if len(result.updates) > 1 and result.address not in self._relay_addresses:
+            named = sorted(update.version.shard_id for update, _ in result.updates)
             problem = f"answers for shards {named}: name it in RELAY_ADDRS if it relays them"
-            return Answer(pulled, problem, refused=True)
+            return PullOutcome(result, problem, is_refused=True)
         problems, shard_ids = [], []
-        for sent, age_seconds in pulled.updates:
+        for sent, age_seconds in result.updates:
             try:
-                self._join(sent, pulled, age_seconds, heard, now)
-            except RefusedError as error:
-                problems.append(f"shard {sent.of.shard_id} {error}")
+                self._join_update(sent, result, age_seconds, sweep, now)
+            except AggregateRefusedError as error:
+                problems.append(f"shard {sent.version.shard_id} {error}")
             else:
-                shard_ids.append(sent.of.shard_id)
-        return Answer(pulled, "; ".join(problems), bool(problems), shard_ids)
+                shard_ids.append(sent.version.shard_id)
+        return PullOutcome(result, "; ".join(problems), bool(problems), shard_ids)
 
-    def _join(self, sent: Sent, pulled: Pulled, age_seconds: int, heard: Heard, now: float) -> None:
-        address, names = pulled.address, pulled.names
-        shard_id = sent.of.shard_id
+    def _join_update(
+        self, update: ShardUpdate, result: PullResult, age_seconds: int, sweep: Sweep, now: float
+    ) -> None:
+        address, terms = result.address, result.terms
+        shard_id = update.version.shard_id
         held = self.aggregates.get(shard_id)
-        if held is not None and held.address != address and held.address in heard.answering:
-            raise RefusedError(
+        if (
+            held is not None
+            and held.address != address
+            and held.address in sweep.responding_addresses
+        ):
+            raise AggregateRefusedError(
                 f"answers at {held.address}, too: give each shard a SHARD_ID of its own"
             )
-        if held is not None and sent.of < held.of and held.address != address:
-            raise RefusedError(
-                f"is of epoch {sent.of.epoch}, but epoch {held.of.epoch} was heard at "
+        if held is not None and update.version < held.version and held.address != address:
+            raise AggregateRefusedError(
+                f"is of epoch {update.version.epoch}, but epoch {held.version.epoch} was heard at "
                 f"{held.address}: two processes may have SHARD_ID={shard_id}"
             )
-        if held is not None and not age_seconds and _began_anew(held, sent):
-            log.warning("shard_began_anew", shard_id=shard_id, address=address)
+        if held is not None and not age_seconds and _is_store_replaced(held, update):
+            log.warning("shard_store_replaced", shard_id=shard_id, address=address)
             held = None
-        if held is None or sent.of.epoch > held.of.epoch:
-            heard.restarted.add(shard_id)
-        assert names is not None
-        ours = renumbered(sent, names, (self.contents, self.genres))
-        self.aggregates[shard_id] = join(held, ours, (now - age_seconds, address))
-        self._changed.add(shard_id)
-        heard.cluster_rows += len(sent.clusters)
+        if held is None or update.version.epoch > held.version.epoch:
+            sweep.restarted_shard_ids.add(shard_id)
+        assert terms is not None
+        ours = renumber_terms(update, terms, (self.contents, self.genres))
+        self.aggregates[shard_id] = join_update(held, ours, (now - age_seconds, address))
+        self._changed_shard_ids.add(shard_id)
+        sweep.cluster_row_count += len(update.clusters)
         if not age_seconds:
-            heard.fresh.add(shard_id)
+            sweep.fresh_shard_ids.add(shard_id)
         if len(ours.candidates):
-            heard.candidates[shard_id] = ours.candidates
+            sweep.candidates[shard_id] = ours.candidates
 
 
-def _began_anew(held: ShardAggregate, sent: Sent) -> bool:
+def _is_store_replaced(held: ShardAggregate, update: ShardUpdate) -> bool:
     """Say whether a shard's store was replaced by an older or an empty one.
 
     It answers at the same address, where a process that was taken over would not. What it sends is
     everything, and older than what it sent before.
     """
-    return sent.base_version == 0 and sent.of < held.of
+    return update.base_version == 0 and update.version < held.version

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios.processes import COMMANDS
+from tests.scenarios.processes import COMMAND_DIR
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.commands.conftest import Asking
+    from tests.commands.conftest import CommandLine
 
 PROGRAMS = ["constellation", "federation"]
 
@@ -34,7 +34,7 @@ def complete(script: str, *words: str) -> list[str]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_bash_completes_what_the_installed_command_prints(program: str) -> None:
-    environment = {**os.environ, "PATH": f"{COMMANDS}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{COMMAND_DIR}:{os.environ['PATH']}"}
 
     finished = subprocess.run(
         ["bash", "--norc", "-c", f"source <({program} completion bash); complete -p {program}"],
@@ -61,16 +61,18 @@ def test_bash_completes_what_the_installed_command_prints(program: str) -> None:
     ],
 )
 def test_bash_offers_commands_and_flags(
-    ask_alone: Asking, words: tuple[str, ...], offered: list[str]
+    unconfigured_cli: CommandLine, words: tuple[str, ...], offered: list[str]
 ) -> None:
-    script = ask_alone("completion", "bash", program=words[0]).out
+    script = unconfigured_cli("completion", "bash", program=words[0]).out
 
     assert complete(script, *words) == offered
 
 
-def test_bash_offers_files_where_files_are_asked_for(ask_alone: Asking, tmp_path: Path) -> None:
+def test_bash_offers_files_where_files_are_asked_for(
+    unconfigured_cli: CommandLine, tmp_path: Path
+) -> None:
     (tmp_path / "shard-0.jsonl").touch()
-    script = ask_alone("completion", "bash").out
+    script = unconfigured_cli("completion", "bash").out
 
     for words in (("import",), ("content", "add"), ("status", "--ca")):
         offered = complete(script, "constellation", *words, f"{tmp_path}/sh")
@@ -80,9 +82,9 @@ def test_bash_offers_files_where_files_are_asked_for(ask_alone: Asking, tmp_path
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])
 def test_other_shells_get_a_script_that_they_can_read(
-    ask_alone: Asking, tmp_path: Path, shell: str, program: str
+    unconfigured_cli: CommandLine, tmp_path: Path, shell: str, program: str
 ) -> None:
-    finished = ask_alone("completion", shell, program=program)
+    finished = unconfigured_cli("completion", shell, program=program)
     script = tmp_path / "script"
     script.write_text(finished.out)
 
@@ -92,8 +94,8 @@ def test_other_shells_get_a_script_that_they_can_read(
         subprocess.run([shell, "-n", script], check=True, capture_output=True)
 
 
-def test_a_shell_nobody_knows_is_asked_wrongly(ask_alone: Asking) -> None:
-    finished = ask_alone("completion", "cmd")
+def test_a_shell_nobody_knows_is_asked_wrongly(unconfigured_cli: CommandLine) -> None:
+    finished = unconfigured_cli("completion", "cmd")
 
     assert finished.status == 2
     assert "invalid choice: 'cmd'" in finished.err

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.tls import NAME, make_identity, tls_in_front
-from tests.scenarios.sdk_devices import free_address
+from tests.commands.tls import SERVER_NAME, make_certificate, run_tls_proxy
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.commands.conftest import Asking
-    from tests.commands.servers import Fleet
-    from tests.commands.tls import Identity
+    from tests.commands.conftest import CommandLine
+    from tests.commands.servers import RunningFleet
+    from tests.commands.tls import Certificate
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificates"
@@ -22,27 +22,36 @@ needs_openssl = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    return make_identity(tmp_path_factory.mktemp("server"), NAME)
+def server_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("server"), SERVER_NAME)
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    return make_identity(tmp_path_factory.mktemp("client"), "operator.example")
+def client_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("client"), "operator.example")
 
 
 @pytest.fixture(scope="module")
-def secured(fleet: Fleet, server: Identity) -> Iterator[str]:
+def tls_address(fleet: RunningFleet, server_certificate: Certificate) -> Iterator[str]:
     """Where the first shard is reached by TLS."""
-    with tls_in_front(fleet.shards[0], server) as address:
+    with run_tls_proxy(fleet.shard_addresses[0], server_certificate) as address:
         yield address
 
 
 @needs_openssl
-def test_a_shard_behind_tls_is_asked(ask: Asking, secured: str, server: Identity) -> None:
-    flags = ("--address", secured, "--ca", str(server.cert), "--server-name", NAME)
+def test_a_shard_behind_tls_is_asked(
+    cli: CommandLine, tls_address: str, server_certificate: Certificate
+) -> None:
+    flags = (
+        "--address",
+        tls_address,
+        "--ca",
+        str(server_certificate.cert),
+        "--server-name",
+        SERVER_NAME,
+    )
 
-    told = ask.json("status", *flags)
+    told = cli.run_json("status", *flags)
 
     assert told["shards"][0]["info"]["region"] == "north"
 
@@ -57,27 +66,41 @@ def test_a_shard_behind_tls_is_asked(ask: Asking, secured: str, server: Identity
     ],
 )
 def test_wrong_tls_flags_are_told_with_what_to_do(
-    ask: Asking, secured: str, server: Identity, flags: tuple[str, ...], told: str
+    cli: CommandLine,
+    tls_address: str,
+    server_certificate: Certificate,
+    flags: tuple[str, ...],
+    told: str,
 ) -> None:
-    given = [str(server.cert) if flag == "SERVER" else flag for flag in flags]
+    given = [str(server_certificate.cert) if flag == "SERVER" else flag for flag in flags]
 
-    finished = ask("devices", "--address", secured, *given)
+    finished = cli("devices", "--address", tls_address, *given)
 
     assert finished.status == 1
-    assert finished.err.startswith(f"constellation: ListDevices of {secured}: {told}")
+    assert finished.err.startswith(f"constellation: ListDevices of {tls_address}: {told}")
     assert len(finished.err.splitlines()) == 1
 
 
 @needs_openssl
 def test_a_client_shows_its_certificate_where_one_is_wanted(
-    ask: Asking, fleet: Fleet, server: Identity, client: Identity
+    cli: CommandLine,
+    fleet: RunningFleet,
+    server_certificate: Certificate,
+    client_certificate: Certificate,
 ) -> None:
-    with tls_in_front(fleet.shards[1], server, client) as address:
-        known = ("--address", address, "--ca", str(server.cert), "--server-name", NAME)
-        mine = ("--cert", str(client.cert), "--key", str(client.key))
+    with run_tls_proxy(fleet.shard_addresses[1], server_certificate, client_certificate) as address:
+        known = (
+            "--address",
+            address,
+            "--ca",
+            str(server_certificate.cert),
+            "--server-name",
+            SERVER_NAME,
+        )
+        mine = ("--cert", str(client_certificate.cert), "--key", str(client_certificate.key))
 
-        shown = ask("content", "get", "film:1", *known, *mine)
-        hidden = ask("content", "get", "film:1", *known)
+        shown = cli("content", "get", "film:1", *known, *mine)
+        hidden = cli("content", "get", "film:1", *known)
 
     assert shown.status == 0
     assert shown.out.startswith("Solaris\n")
@@ -85,12 +108,12 @@ def test_a_client_shows_its_certificate_where_one_is_wanted(
     assert "does it want --tls, or --cert and --key" in hidden.err
 
 
-def test_tls_to_a_shard_without_it_is_told(ask: Asking, fleet: Fleet) -> None:
-    finished = ask("trends", "--tls")
+def test_tls_to_a_shard_without_it_is_told(cli: CommandLine, fleet: RunningFleet) -> None:
+    finished = cli("trends", "--tls")
 
     assert finished.status == 1
     assert finished.err == (
-        f"constellation: ListTrends of {fleet.shards[0]}: it does not speak TLS: "
+        f"constellation: ListTrends of {fleet.shard_addresses[0]}: it does not speak TLS: "
         "leave --tls, --ca, --cert and --key out\n"
     )
 
@@ -105,37 +128,41 @@ def test_tls_to_a_shard_without_it_is_told(ask: Asking, fleet: Fleet) -> None:
     ],
 )
 def test_wrong_flags_are_asked_wrongly(
-    ask: Asking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, str], told: str
+    cli: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, str],
+    told: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    finished = ask("clusters", *flags)
+    finished = cli("clusters", *flags)
 
     assert finished.status == 2
     assert told in finished.err
 
 
 @pytest.mark.parametrize("command", ["status", "devices", "patterns", "trends", "clusters"])
-def test_nobody_there_is_told_with_the_address(ask: Asking, command: str) -> None:
-    nobody = free_address()
+def test_nobody_there_is_told_with_the_address(cli: CommandLine, command: str) -> None:
+    nobody = find_free_address()
 
-    finished = ask(command, "--address", nobody)
+    finished = cli(command, "--address", nobody)
 
     assert finished.status == 1
     assert finished.out == ""
     assert f" of {nobody}: nobody listens there: is the process running" in finished.err
 
 
-def test_a_federation_is_told_from_a_shard(ask: Asking, fleet: Fleet) -> None:
-    shard_asked = ask("status", "--address", fleet.federation)
-    federation_asked = ask("status", program="federation")
+def test_a_federation_is_told_from_a_shard(cli: CommandLine, fleet: RunningFleet) -> None:
+    shard_asked = cli("status", "--address", fleet.federation_address)
+    federation_asked = cli("status", program="federation")
 
     assert shard_asked.status == federation_asked.status == 1
     assert shard_asked.err == (
-        f"constellation: {fleet.federation} is a federation: ask a shard, or use "
+        f"constellation: {fleet.federation_address} is a federation: ask a shard, or use "
         "`federation status`\n"
     )
     assert federation_asked.err == (
-        f"federation: {fleet.shards[0]} is a shard: ask a federation, or use "
+        f"federation: {fleet.shard_addresses[0]} is a shard: ask a federation, or use "
         "`constellation status`\n"
     )

@@ -5,23 +5,27 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.servers import clean_environment
-from tests.commands.terminal import WIDTH, on_terminal
-from tests.scenarios.processes import COMMANDS
+from tests.commands.servers import make_clean_environment
+from tests.commands.terminal import WIDTH, run_on_terminal
+from tests.scenarios.processes import COMMAND_DIR
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import Asking
-    from tests.commands.servers import Fleet
+    from tests.commands.conftest import CommandLine
+    from tests.commands.servers import RunningFleet
 
 
-def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(ask: Asking, fleet: Fleet) -> None:
-    with on_terminal("constellation", "patterns", GRPC_ADDR=fleet.shards[0]) as terminal:
-        assert terminal.end() == 0
-    piped = ask("patterns")
+def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(
+    cli: CommandLine, fleet: RunningFleet
+) -> None:
+    with run_on_terminal(
+        "constellation", "patterns", GRPC_ADDR=fleet.shard_addresses[0]
+    ) as terminal:
+        assert terminal.read_to_exit() == 0
+    piped = cli("patterns")
 
     seen = terminal.text.splitlines()
     assert max(map(len, seen)) <= WIDTH
-    assert "\x1b[" in terminal.raw
+    assert "\x1b[" in terminal.raw_text
     assert "updated" not in seen[0]  # what there is no room for
     assert len(seen) == len(piped.out.splitlines())
     assert "\x1b[" not in piped.out
@@ -29,18 +33,18 @@ def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(ask: Asking, fleet: Fleet
     assert max(map(len, piped.out.splitlines())) > WIDTH
 
 
-def test_what_explains_a_shard_wraps_on_a_terminal(fleet: Fleet) -> None:
-    with on_terminal("constellation", "status", GRPC_ADDR=fleet.shards[0]) as terminal:
-        assert terminal.end() == 0
+def test_what_explains_a_shard_wraps_on_a_terminal(fleet: RunningFleet) -> None:
+    with run_on_terminal("constellation", "status", GRPC_ADDR=fleet.shard_addresses[0]) as terminal:
+        assert terminal.read_to_exit() == 0
 
     assert max(map(len, terminal.text.splitlines())) <= WIDTH
     assert "…" not in terminal.text
 
 
-def test_a_reader_that_leaves_is_no_error_to_shout_about(fleet: Fleet) -> None:
+def test_a_reader_that_leaves_is_no_error_to_shout_about(fleet: RunningFleet) -> None:
     with subprocess.Popen(
-        [COMMANDS / "constellation", "content", "list", "--json"],
-        env={**clean_environment(), "GRPC_ADDR": fleet.shards[0]},
+        [COMMAND_DIR / "constellation", "content", "list", "--json"],
+        env={**make_clean_environment(), "GRPC_ADDR": fleet.shard_addresses[0]},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -53,29 +57,33 @@ def test_a_reader_that_leaves_is_no_error_to_shout_about(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("program", ["constellation", "federation"])
-def test_without_a_command_it_is_asked_wrongly(ask_alone: Asking, program: str) -> None:
-    finished = ask_alone(program=program)
+def test_without_a_command_it_is_asked_wrongly(unconfigured_cli: CommandLine, program: str) -> None:
+    finished = unconfigured_cli(program=program)
 
     assert finished.status == 2
     assert finished.err.startswith(f"usage: {program}")
 
 
-def test_progress_is_shown_on_terminals_only(ask: Asking, fleet: Fleet) -> None:
-    with on_terminal("constellation", "content", "add", "-", GRPC_ADDR=fleet.shards[0]) as terminal:
+def test_progress_is_shown_on_terminals_only(cli: CommandLine, fleet: RunningFleet) -> None:
+    with run_on_terminal(
+        "constellation", "content", "add", "-", GRPC_ADDR=fleet.shard_addresses[0]
+    ) as terminal:
         terminal.read_until("Adding")
-        terminal.press("\x04")  # the end of standard input
-        status = terminal.end()
+        terminal.press_keys("\x04")  # the end of standard input
+        status = terminal.read_to_exit()
 
     assert status == 0
     assert "0 contents added, 0 replaced" in terminal.text
-    assert ask("content", "add", "/dev/null").err == ""
+    assert cli("content", "add", "/dev/null").err == ""
 
 
-def test_ctrl_c_in_long_work_is_no_success(fleet: Fleet) -> None:
-    with on_terminal("constellation", "content", "add", "-", GRPC_ADDR=fleet.shards[0]) as terminal:
+def test_ctrl_c_in_long_work_is_no_success(fleet: RunningFleet) -> None:
+    with run_on_terminal(
+        "constellation", "content", "add", "-", GRPC_ADDR=fleet.shard_addresses[0]
+    ) as terminal:
         terminal.read_until("Adding")
-        terminal.press("\x03")
-        status = terminal.end()
+        terminal.press_keys("\x03")
+        status = terminal.read_to_exit()
 
     assert status == 130
     assert "Traceback" not in terminal.text

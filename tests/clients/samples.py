@@ -10,7 +10,7 @@ import numpy as np
 from constellation.encoding import DIMENSION
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
-from constellation_settop import Catalogue, Changes, Learned, Pattern, Signal
+from constellation_settop import Catalogue, LearnedPattern, LocalChanges, Pattern, Signal
 from constellation_settop.columns import from_patterns
 from constellation_settop.values import Cluster
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def unit_rows(rows: int, seed: int = 1) -> NDArray[np.float32]:
+def make_unit_rows(rows: int, seed: int = 1) -> NDArray[np.float32]:
     values = np.random.default_rng(seed).standard_normal((rows, DIMENSION)).astype(np.float32)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
-    rows_of_length_one: NDArray[np.float32] = (values / norms).astype(np.float32)
-    return rows_of_length_one
+    unit_vectors: NDArray[np.float32] = (values / norms).astype(np.float32)
+    return unit_vectors
 
 
-def catalogue(themes: int = 4, contents: int = 10) -> Catalogue:
+def make_catalogue(themes: int = 4, contents: int = 10) -> Catalogue:
     """Return contents "t-n": the n-th of theme t, near the theme's own direction."""
-    centres = np.repeat(unit_rows(themes, seed=7), contents, axis=0)
-    embeddings = centres + 0.4 * unit_rows(themes * contents, seed=8)
+    centres = np.repeat(make_unit_rows(themes, seed=7), contents, axis=0)
+    embeddings = centres + 0.4 * make_unit_rows(themes * contents, seed=8)
     names = [f"{theme}-{number}" for theme in range(themes) for number in range(contents)]
     return Catalogue(
         names,
@@ -40,98 +40,102 @@ def catalogue(themes: int = 4, contents: int = 10) -> Catalogue:
     )
 
 
-def pattern(number: int, success_rate: float = 1.0, sample_count: int = 1) -> Pattern:
+def make_pattern(number: int, success_rate: float = 1.0, sample_count: int = 1) -> Pattern:
     return Pattern(
-        number.to_bytes(16, "little"), unit_rows(1, number)[0], success_rate, sample_count
+        number.to_bytes(16, "little"), make_unit_rows(1, number)[0], success_rate, sample_count
     )
 
 
-def cluster(number: int, row: str, content_ids: Sequence[str], devices: int = 50) -> Cluster:
+def make_cluster(
+    number: int, centroid_id: str, content_ids: Sequence[str], devices: int = 50
+) -> Cluster:
     """Return a cluster whose centroid is a content of `catalogue()`, with that content's genre."""
-    contents = catalogue()
-    at = contents.row(row)
-    assert at is not None
+    contents = make_catalogue()
+    centroid_row = contents.find_row(centroid_id)
+    assert centroid_row is not None
     centroid = Pattern(
         number.to_bytes(16, "little"),
-        contents.embeddings[at],
+        contents.embeddings[centroid_row],
         0.9,
         devices,
-        genres=tuple(contents.genres(at)),
+        genres=tuple(contents.genres(centroid_row)),
         content_ids=tuple(content_ids),
     )
     return Cluster(centroid, devices)
 
 
-def learned(*numbers: int, success_rate: float = 1.0, sample_count: int = 1) -> Changes:
-    patterns = [pattern(number, success_rate, sample_count) for number in numbers]
-    return Changes([Learned(each) for each in patterns])
+def make_learned_changes(
+    *numbers: int, success_rate: float = 1.0, sample_count: int = 1
+) -> LocalChanges:
+    patterns = [make_pattern(number, success_rate, sample_count) for number in numbers]
+    return LocalChanges([LearnedPattern(each) for each in patterns])
 
 
-def signalled(*content_ids: str) -> Changes:
-    return Changes(signals=[Signal(content_id, 1) for content_id in content_ids])
+def make_signal_changes(*content_ids: str) -> LocalChanges:
+    return LocalChanges(signals=[Signal(content_id, 1) for content_id in content_ids])
 
 
 @dataclass
-class ShardRules:
+class ShardModel:
     """What a shard does with deltas, as far as a device can see it; survives its sessions."""
 
-    window: int = 4
+    max_inflight: int = 4
     patterns_per_delta: int = 64
     cursor: int | None = None
     """None: there is none, and only a snapshot can make one."""
-    stored: dict[bytes, int] = field(default_factory=dict)
+    stored_patterns: dict[bytes, int] = field(default_factory=dict)
     """Pattern id to sample_count."""
-    signals: list[str] = field(default_factory=list)
-    applied: list[int] = field(default_factory=list)
+    counted_signals: list[str] = field(default_factory=list)
+    applied_seqs: list[int] = field(default_factory=list)
     history: list[tuple[int | None, dict[bytes, int]]] = field(default_factory=list)
     """Cursor and patterns before each delta."""
 
-    def welcome(self) -> pb.SyncResponse:
+    def make_welcome(self) -> pb.SyncResponse:
         return pb.SyncResponse(
             welcome=pb.Welcome(
                 expected_seq=(self.cursor or 0) + 1,
-                resync_full=self.cursor is None,
-                max_inflight_deltas=self.window,
+                full_resync=self.cursor is None,
+                max_inflight_deltas=self.max_inflight,
                 max_patterns_per_delta=self.patterns_per_delta,
                 quality_threshold=0.7,
             )
         )
 
-    def take(self, delta: patterns_pb2.Delta) -> pb.SyncResponse:
+    def apply_delta(self, delta: patterns_pb2.Delta) -> pb.SyncResponse:
         """Apply a delta if it is its turn, and answer it."""
         if (delta.snapshot and delta.seq > (self.cursor or 0)) or (
             self.cursor is not None and delta.seq == self.cursor + 1
         ):
-            self._apply(delta)
+            self._store_delta(delta)
         cursor = self.cursor or 0
         ack = patterns_pb2.DeltaAck(
-            through_seq=cursor, expected_seq=cursor + 1, resync_full=self.cursor is None
+            through_seq=cursor, expected_seq=cursor + 1, full_resync=self.cursor is None
         )
         return pb.SyncResponse(delta_ack=ack)
 
-    def _apply(self, delta: patterns_pb2.Delta) -> None:
-        assert delta.seq not in self.applied
-        self.history.append((self.cursor, dict(self.stored)))
+    def _store_delta(self, delta: patterns_pb2.Delta) -> None:
+        assert delta.seq not in self.applied_seqs
+        self.history.append((self.cursor, dict(self.stored_patterns)))
         if delta.snapshot:
-            self.stored.clear()
+            self.stored_patterns.clear()
         ids = delta.upserts.ids
         keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
-        self.stored.update(zip(keys, delta.upserts.sample_counts, strict=True))
+        self.stored_patterns.update(zip(keys, delta.upserts.sample_counts, strict=True))
         for start in range(0, len(delta.removed_ids), 16):
-            self.stored.pop(delta.removed_ids[start : start + 16], None)
-        self.signals += delta.signals.content_ids
-        self.applied.append(delta.seq)
+            self.stored_patterns.pop(delta.removed_ids[start : start + 16], None)
+        self.counted_signals += delta.signals.content_ids
+        self.applied_seqs.append(delta.seq)
         self.cursor = delta.seq
 
 
-def restore_backup(shard: ShardRules) -> None:
+def restore_backup(shard: ShardModel) -> None:
     """Undo the newest delta, as a shard does that comes back from an older copy."""
     if shard.history:
-        shard.cursor, shard.stored = shard.history.pop()
-        shard.applied.pop()
+        shard.cursor, shard.stored_patterns = shard.history.pop()
+        shard.applied_seqs.pop()
 
 
-def global_update(
+def make_global_update(
     patterns: Sequence[Pattern], count_after: int, nonce: int = 1
 ) -> patterns_pb2.GlobalUpdate:
     return patterns_pb2.GlobalUpdate(
@@ -143,7 +147,7 @@ def global_update(
     )
 
 
-def clusters_update(
+def make_clusters_update(
     clusters: Sequence[Cluster], count_after: int, *removed: int, nonce: int = 1
 ) -> patterns_pb2.GlobalUpdate:
     return patterns_pb2.GlobalUpdate(

@@ -11,92 +11,92 @@ import grpc
 
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
-from tests.clients.samples import ShardRules, global_update, pattern
+from tests.clients.samples import ShardModel, make_global_update, make_pattern
 
 Metadata = dict[str, str]
-Break = Callable[[Any], Awaitable[None]]
+StreamOverride = Callable[[Any], Awaitable[None]]
 
 
-class Peer(sync_pb2_grpc.SyncServiceServicer):
+class StubShard(sync_pb2_grpc.SyncServiceServicer):
     """One shard with one device. `instead` replaces the stream's behaviour, call by call."""
 
-    def __init__(self, rules: ShardRules | None = None) -> None:
-        self.rules = rules or ShardRules()
-        self.instead: list[Break] = []
-        self.streams: list[Metadata] = []
-        self.peers: list[str] = []
+    def __init__(self, model: ShardModel | None = None) -> None:
+        self.model = model or ShardModel()
+        self.stream_overrides: list[StreamOverride] = []
+        self.stream_metadata: list[Metadata] = []
+        self.client_addresses: list[str] = []
         self.unary_calls = 0
-        self.shards = {0: "here:1"}
-        self.byes = 0
-        self.clusters: patterns_pb2.GlobalUpdate | None = None
+        self.shard_map = {0: "here:1"}
+        self.bye_count = 0
+        self.pull_update: patterns_pb2.GlobalUpdate | None = None
         """What a pull answers instead of a similar pattern."""
         self.held_cluster_ids = b""
-        self.opened: asyncio.Queue[str] = asyncio.Queue()
-        self.taken: asyncio.Queue[patterns_pb2.Delta] = asyncio.Queue()
+        self.opened_streams: asyncio.Queue[str] = asyncio.Queue()
+        self.received_deltas: asyncio.Queue[patterns_pb2.Delta] = asyncio.Queue()
 
     async def Sync(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
         self, request_iterator: Any, context: Any
     ) -> None:
-        self.streams.append(dict(context.invocation_metadata()))
-        self.peers.append(context.peer())
-        self.opened.put_nowait(context.peer())
-        if self.instead:
-            await self.instead.pop(0)(context)
+        self.stream_metadata.append(dict(context.invocation_metadata()))
+        self.client_addresses.append(context.peer())
+        self.opened_streams.put_nowait(context.peer())
+        if self.stream_overrides:
+            await self.stream_overrides.pop(0)(context)
             return
         async for frame in request_iterator:
             match frame.WhichOneof("frame"):
                 case "hello":
-                    await context.write(self.rules.welcome())
+                    await context.write(self.model.make_welcome())
                 case "delta":
-                    await context.write(self.rules.take(frame.delta))
-                    self.taken.put_nowait(frame.delta)
+                    await context.write(self.model.apply_delta(frame.delta))
+                    self.received_deltas.put_nowait(frame.delta)
                 case "heartbeat":
                     await context.write(pb.SyncResponse(heartbeat=pb.Heartbeat()))
                 case "bye":
-                    self.byes += 1
+                    self.bye_count += 1
                     return
 
     async def RegisterDevice(self, request: Any, context: Any) -> pb.RegisterDeviceResponse:  # noqa: ARG002, N802
         self.unary_calls += 1
-        return pb.RegisterDeviceResponse(welcome=self.rules.welcome().welcome)
+        return pb.RegisterDeviceResponse(welcome=self.model.make_welcome().welcome)
 
     async def PushPatterns(self, request: Any, context: Any) -> pb.PushPatternsResponse:  # noqa: ARG002, N802
         self.unary_calls += 1
-        return pb.PushPatternsResponse(ack=self.rules.take(request.delta).delta_ack)
+        return pb.PushPatternsResponse(ack=self.model.apply_delta(request.delta).delta_ack)
 
     async def PullPatterns(self, request: Any, context: Any) -> pb.PullPatternsResponse:  # noqa: ARG002, N802
         self.unary_calls += 1
         self.held_cluster_ids = request.held_cluster_ids
-        if self.clusters is not None:
-            return pb.PullPatternsResponse(update=self.clusters)
+        if self.pull_update is not None:
+            return pb.PullPatternsResponse(update=self.pull_update)
         if request.held_similar_ids:
-            version = getattr(request, "global")
+            version = (request).global_version
             kept = patterns_pb2.GlobalUpdate(version=version, similar_count=1)
             return pb.PullPatternsResponse(update=kept)
-        return pb.PullPatternsResponse(update=global_update([pattern(77)], 1))
+        return pb.PullPatternsResponse(update=make_global_update([make_pattern(77)], 1))
 
     async def GetSyncVersion(self, request: Any, context: Any) -> pb.GetSyncVersionResponse:  # noqa: ARG002, N802
-        return pb.GetSyncVersionResponse(through_seq=self.rules.cursor or 0)
+        return pb.GetSyncVersionResponse(through_seq=self.model.cursor or 0)
 
 
-class _Map(shard_pb2_grpc.ShardServiceServicer):
+class _ShardMapServicer(shard_pb2_grpc.ShardServiceServicer):
     """The shard map, and nothing else of a ShardService."""
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+    def __init__(self, stub_shard: StubShard) -> None:
+        self._stub_shard = stub_shard
 
     async def ListShards(self, request: Any, context: Any) -> shard_pb2.ListShardsResponse:  # noqa: ARG002, N802
-        shards = self._peer.shards.items()
+        shards = self._stub_shard.shard_map.items()
         rows = [shard_pb2.Shard(shard_id=shard_id, address=address) for shard_id, address in shards]
         return shard_pb2.ListShardsResponse(map_version=1, shards=rows)
 
 
 @asynccontextmanager
-async def serving(peer: Peer, port: int = 0) -> AsyncIterator[str]:
+async def serve_stub(stub_shard: StubShard, port: int = 0) -> AsyncIterator[str]:
     """Serve the peer; yield its address."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    sync_pb2_grpc.add_SyncServiceServicer_to_server(peer, server)
-    shards = _Map(peer)  # type: ignore[abstract]  # only the map is asked for
+    sync_pb2_grpc.add_SyncServiceServicer_to_server(stub_shard, server)
+    shards = _ShardMapServicer(stub_shard)  # type: ignore[abstract]  # only the map is asked for
     shard_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -12,9 +12,9 @@ import pytest
 
 from constellation.config import Address
 from constellation_settop import (
-    Changes,
     Device,
     DeviceSettings,
+    LocalChanges,
     Outbox,
     Sync,
     SyncSettings,
@@ -23,8 +23,8 @@ from constellation_settop import (
     replay,
     sync_once,
 )
-from tests.clients.samples import catalogue, learned, pattern
-from tests.conftest import running
+from tests.clients.samples import make_catalogue, make_learned_changes, make_pattern
+from tests.conftest import run_shard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,14 +36,16 @@ QUICK = SyncSettings(backoff_base_seconds=0.02, backoff_cap_seconds=0.1)
 SETTINGS = DeviceSettings(sync=QUICK, keep_journal=True)
 
 
-def free_address() -> str:
+def find_free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @asynccontextmanager
-async def serve_process(address: str, data_dir: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def run_shard_process(
+    address: str, data_dir: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `constellation serve`; killed, not stopped, in the end."""
     environment = {**os.environ, "GRPC_ADDR": address, "DATA_DIR": str(data_dir)}
     environment |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
@@ -62,53 +64,53 @@ async def test_what_is_pushed_is_acked_and_stored(shard: RunningShard) -> None:
     address = f"127.0.0.1:{shard.port}"
     with Outbox.open(":memory:", keep_journal=True) as outbox:
         async with Sync.open(address, outbox, QUICK) as sync:
-            outbox.append(learned(1, 2, sample_count=5))
-            outbox.append(learned(1, success_rate=0.5))
-            outbox.append(learned(3))
+            outbox.append(make_learned_changes(1, 2, sample_count=5))
+            outbox.append(make_learned_changes(1, success_rate=0.5))
+            outbox.append(make_learned_changes(3))
             await sync.flush(10)
 
-        held = replay(outbox.journal())
+        held = replay(outbox.read_journal())
 
-    assert set(held) == {pattern(2).pattern_id, pattern(3).pattern_id}
+    assert set(held) == {make_pattern(2).pattern_id, make_pattern(3).pattern_id}
     assert shard.manager.table.totals.patterns == 2
 
 
 async def test_one_session_pushes_and_pulls(shard: RunningShard) -> None:
     address = f"127.0.0.1:{shard.port}"
     with Outbox.open(":memory:") as outbox:
-        outbox.append(learned(1))
+        outbox.append(make_learned_changes(1))
 
         await sync_once(address, outbox, deadline_seconds=10)
 
-        assert not outbox.pending
+        assert not outbox.pending_deltas
     assert shard.manager.table.totals.patterns == 1
 
 
 async def test_deltas_flow_on_after_a_shard_restarts_on_its_store(tmp_path: Path) -> None:
-    address = free_address()
+    address = find_free_address()
     with Outbox.open(":memory:", keep_journal=True) as outbox:
         for number in range(3):
-            outbox.append(learned(number))
+            outbox.append(make_learned_changes(number))
             async with (
-                running(grpc_addr=Address(address), data_dir=tmp_path) as shard,
+                run_shard(grpc_addr=Address(address), data_dir=tmp_path) as shard,
                 Sync.open(address, outbox, QUICK) as sync,
             ):
                 await sync.flush(10)
                 assert shard.manager.table.totals.patterns == number + 1
 
-        assert not any(entry.snapshot for entry in outbox.journal())
+        assert not any(entry.is_snapshot for entry in outbox.read_journal())
 
 
 async def test_a_shard_that_lost_its_store_gets_everything_again() -> None:
-    address = free_address()
+    address = find_free_address()
     with Outbox.open(":memory:") as outbox:
-        outbox.append(learned(1, 2))
-        async with running(grpc_addr=Address(address)), Sync.open(address, outbox, QUICK) as sync:
+        outbox.append(make_learned_changes(1, 2))
+        async with run_shard(grpc_addr=Address(address)), Sync.open(address, outbox, QUICK) as sync:
             await sync.flush(10)
-        outbox.append(learned(3))
+        outbox.append(make_learned_changes(3))
 
         async with (
-            running(grpc_addr=Address(address)) as emptied,
+            run_shard(grpc_addr=Address(address)) as emptied,
             Sync.open(address, outbox, QUICK) as sync,
         ):
             await sync.flush(10)
@@ -116,34 +118,36 @@ async def test_a_shard_that_lost_its_store_gets_everything_again() -> None:
 
 
 async def test_no_ack_was_a_lie_when_a_shard_is_killed(tmp_path: Path) -> None:
-    address = free_address()
+    address = find_free_address()
     with Outbox.open(tmp_path / "device", keep_journal=True) as outbox:
         async with Sync.open(address, outbox, QUICK) as sync:
             for round_ in range(2):
-                async with serve_process(address, tmp_path / "shard"):
-                    await _begin(outbox, sync, round_)
+                async with run_shard_process(address, tmp_path / "shard"):
+                    await _push_round(outbox, sync, round_)
                     for number in range(20):
-                        outbox.append(learned(number, sample_count=100 * round_ + number + 1))
+                        outbox.append(
+                            make_learned_changes(number, sample_count=100 * round_ + number + 1)
+                        )
                         sync.notify()
                         await asyncio.sleep(0)  # let some of them go out before the kill
-        expected = replay(outbox.journal())
-        waiting = {seq.seq for seq in outbox.pending}
+        expected = replay(outbox.read_journal())
+        waiting = {seq.seq for seq in outbox.pending_deltas}
 
-        async with running(data_dir=tmp_path / "shard") as shard:
+        async with run_shard(data_dir=tmp_path / "shard") as shard:
             stored = shard.manager.table.totals.patterns
             async with Sync.open(f"127.0.0.1:{shard.port}", outbox, QUICK) as sync:
                 await sync.flush(10)
-            journal = list(outbox.journal())
+            journal = list(outbox.read_journal())
             assert shard.manager.table.totals.patterns == 20
 
     assert stored >= len(expected)
     assert len({entry.seq for entry in journal}) == len(journal)
     assert waiting <= {entry.seq for entry in journal}
-    assert not any(entry.snapshot for entry in journal)
+    assert not any(entry.is_snapshot for entry in journal)
 
 
-async def _begin(outbox: Outbox, sync: Sync, round_: int) -> None:
-    outbox.append(learned(0, sample_count=100 * round_ + 1))
+async def _push_round(outbox: Outbox, sync: Sync, round_: int) -> None:
+    outbox.append(make_learned_changes(0, sample_count=100 * round_ + 1))
     await sync.flush(20)
 
 
@@ -151,7 +155,7 @@ async def test_devices_learn_from_each_other_through_the_shard(
     shard: RunningShard, tmp_path: Path
 ) -> None:
     address = f"127.0.0.1:{shard.port}"
-    contents = catalogue()
+    contents = make_catalogue()
     async with AsyncExitStack() as stack:
         devices = [
             await stack.enter_async_context(
@@ -170,7 +174,7 @@ async def test_devices_learn_from_each_other_through_the_shard(
         await newcomer.flush(10)
         while not newcomer.outbox.global_state.similar:
             applied = newcomer.sync.updates_applied
-            await newcomer.sync.refreshed(10, after=applied)
+            await newcomer.sync.wait_for_update(10, after=applied)
 
         choices = newcomer.recommend(limit=3)
 
@@ -182,8 +186,8 @@ async def test_devices_learn_from_each_other_through_the_shard(
 
 async def test_without_a_shard_waiting_ends_with_its_reason() -> None:
     with Outbox.open(":memory:") as outbox:
-        outbox.append(Changes())
-        outbox.append(learned(1))
-        async with Sync.open(free_address(), outbox, QUICK) as sync:
+        outbox.append(LocalChanges())
+        outbox.append(make_learned_changes(1))
+        async with Sync.open(find_free_address(), outbox, QUICK) as sync:
             with pytest.raises(UnreachableError, match="no connection"):
                 await sync.flush(0.2)

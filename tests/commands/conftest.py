@@ -11,35 +11,35 @@ import pytest
 
 import constellation.__main__
 import federation.__main__
-from tests.commands.servers import clean_environment, open_fleet, serving_shard
-from tests.scenarios.processes import Finished
-from tests.scenarios.sdk_devices import free_address
+from tests.commands.servers import make_clean_environment, run_fleet, run_shard_server
+from tests.scenarios.processes import CommandResult
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.commands.servers import Fleet
+    from tests.commands.servers import RunningFleet
 
 PROGRAMS = {"constellation": constellation.__main__.main, "federation": federation.__main__.main}
 
 
 @dataclass(frozen=True)
-class Asking:
+class CommandLine:
     """Commands run in this process, against servers in others."""
 
     capsys: pytest.CaptureFixture[str]
 
-    def __call__(self, *arguments: str, program: str = "constellation") -> Finished:
+    def __call__(self, *arguments: str, program: str = "constellation") -> CommandResult:
         """Run a command to its end."""
         self.capsys.readouterr()
         try:
             status = PROGRAMS[program](arguments)
         except SystemExit as end:  # argparse
             status = int(str(end.code))
-        told = self.capsys.readouterr()
-        return Finished(status, told.out, told.err)
+        captured = self.capsys.readouterr()
+        return CommandResult(status, captured.out, captured.err)
 
-    def json(self, *arguments: str, program: str = "constellation") -> Any:
+    def run_json(self, *arguments: str, program: str = "constellation") -> Any:
         """Return the one JSON document that a command prints."""
         finished = self(*arguments, "--json", program=program)
         assert finished.status == 0, finished.err
@@ -48,38 +48,40 @@ class Asking:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with open_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
+    with run_fleet(tmp_path_factory.mktemp("fleet")) as fleet:
         yield fleet
 
 
 @pytest.fixture(scope="session")
 def empty_shard() -> Iterator[str]:
     """The address of a shard that nobody has ever told anything."""
-    address = free_address()
-    with serving_shard(address):
+    address = find_free_address()
+    with run_shard_server(address):
         yield address
 
 
 @pytest.fixture
-def ask(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Asking:
+def cli(
+    fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
     """Commands, in an environment that names the fleet's first shard and nothing else."""
-    return make_asking(monkeypatch, capsys, GRPC_ADDR=fleet.shards[0])
+    return make_command_line(monkeypatch, capsys, GRPC_ADDR=fleet.shard_addresses[0])
 
 
 @pytest.fixture
-def ask_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Asking:
+def unconfigured_cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
     """Commands, in an environment without any setting."""
-    return make_asking(monkeypatch, capsys)
+    return make_command_line(monkeypatch, capsys)
 
 
-def make_asking(
+def make_command_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **settings: str
-) -> Asking:
-    for name in set(os.environ) - set(clean_environment()):
+) -> CommandLine:
+    for name in set(os.environ) - set(make_clean_environment()):
         monkeypatch.delenv(name)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    return Asking(capsys)
+    return CommandLine(capsys)

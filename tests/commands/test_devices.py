@@ -7,85 +7,89 @@ from uuid import UUID
 import pytest
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import Asking
-    from tests.commands.servers import Fleet
+    from tests.commands.conftest import CommandLine
+    from tests.commands.servers import RunningFleet
 
-NOBODY = "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b"
+UNKNOWN_DEVICE = "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b"
 
 
-def test_devices_of_every_shard_say_where_they_are(ask: Asking, fleet: Fleet) -> None:
-    finished = ask("devices", "--all")
+def test_devices_of_every_shard_say_where_they_are(cli: CommandLine, fleet: RunningFleet) -> None:
+    finished = cli("devices", "--all")
 
     head, *rows, sums = finished.out.splitlines()
     assert head.split() == ["device", "patterns", "deltas", "synced", "shard"]
     told = {row.split()[0]: row.split()[-1] for row in rows}
     assert told == {
         device.hex(): address
-        for address, devices in zip(fleet.shards, fleet.devices, strict=True)
+        for address, devices in zip(fleet.shard_addresses, fleet.device_ids, strict=True)
         for device in devices
     }
     assert sums == "24 devices"
 
 
-def test_a_limit_says_that_more_follow(ask: Asking) -> None:
-    finished = ask("devices", "--limit", "1")
+def test_a_limit_says_that_more_follow(cli: CommandLine) -> None:
+    finished = cli("devices", "--limit", "1")
 
     assert len(finished.out.splitlines()) == 3
     assert finished.out.endswith("\n1 device; more follow: --limit 0 lists all\n")
 
 
-def test_devices_as_json_are_read_back_by_the_command(ask: Asking, fleet: Fleet) -> None:
-    told = ask.json("devices", "--limit", "1")
+def test_devices_as_json_are_read_back_by_the_command(
+    cli: CommandLine, fleet: RunningFleet
+) -> None:
+    told = cli.run_json("devices", "--limit", "1")
     (listed,) = told["shards"]
     (device,) = listed["devices"]
 
-    found = ask.json("devices", device["device_id"])
+    found = cli.run_json("devices", device["device_id"])
 
-    assert listed["address"] == found["address"] == fleet.shards[0]
+    assert listed["address"] == found["address"] == fleet.shard_addresses[0]
     assert listed["more"] is True
     assert found["device"] == device
-    assert base64.b64decode(device["device_id"]) in fleet.devices[0]
+    assert base64.b64decode(device["device_id"]) in fleet.device_ids[0]
 
 
 @pytest.mark.parametrize("form", ["hex", "uuid"])
 def test_a_device_is_found_on_whichever_shard_knows_it(
-    ask: Asking, fleet: Fleet, form: str
+    cli: CommandLine, fleet: RunningFleet, form: str
 ) -> None:
-    device = fleet.devices[1][0]
+    device = fleet.device_ids[1][0]
     asked = device.hex() if form == "hex" else str(UUID(bytes=device))
 
-    finished = ask("devices", asked, "--all")
+    finished = cli("devices", asked, "--all")
 
     assert finished.status == 0
     title, facts, head, *rows = finished.out.splitlines()
-    assert title == f"Device {device.hex()} at {fleet.shards[1]}"
+    assert title == f"Device {device.hex()} at {fleet.shard_addresses[1]}"
     assert facts.startswith("  2 patterns, 1 delta, synced ")
     assert head.split() == ["success", "views", "when", "updated", "genres", "contents"]
     assert len(rows) == 2
     assert any(row.endswith("Ran [1985 cut] (1972)") for row in rows)
 
 
-def test_an_unknown_device_is_named_with_where_else_to_look(ask: Asking, fleet: Fleet) -> None:
-    finished = ask("devices", NOBODY)
+def test_an_unknown_device_is_named_with_where_else_to_look(
+    cli: CommandLine, fleet: RunningFleet
+) -> None:
+    finished = cli("devices", UNKNOWN_DEVICE)
 
     assert finished.status == 1
     assert finished.out == ""
     assert finished.err == (
-        f"constellation: no device {NOBODY} has synced at {fleet.shards[0]}; "
+        f"constellation: no device {UNKNOWN_DEVICE} has synced at {fleet.shard_addresses[0]}; "
         "--all asks every shard of the shard map\n"
     )
 
 
-def test_what_is_no_device_id_is_asked_wrongly(ask: Asking) -> None:
-    finished = ask("devices", "00ff")
+def test_what_is_no_device_id_is_asked_wrongly(cli: CommandLine) -> None:
+    finished = cli("devices", "00ff")
 
     assert finished.status == 2
     assert "must be 32 hex digits, a UUID or 16 bytes in base64, got '00ff'" in finished.err
 
 
-def test_an_empty_shard_has_no_devices_yet(ask_alone: Asking, empty_shard: str) -> None:
-    assert ask_alone("devices", "--address", empty_shard).out == "no devices yet\n"
+def test_an_empty_shard_has_no_devices_yet(unconfigured_cli: CommandLine, empty_shard: str) -> None:
+    assert unconfigured_cli("devices", "--address", empty_shard).out == "no devices yet\n"
 
 
-def test_no_device_is_connected_where_none_holds_a_stream(ask: Asking) -> None:
-    assert ask("devices", "--connected").out == "no device is connected\n"
+def test_no_device_is_connected_where_none_holds_a_stream(cli: CommandLine) -> None:
+    assert cli("devices", "--connected").out == "no device is connected\n"

@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-PARSERS = [constellation.__main__.make_commands(), federation.__main__.make_commands()]
+PARSERS = [constellation.__main__.build_parser(), federation.__main__.make_commands()]
 
 
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def iterate_commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """Yield every command that does something, nouns without their verbs left out."""
     groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
     if not groups:
         yield parser
     for group in groups:
         for command in group.choices.values():
-            yield from commands(command)
+            yield from iterate_commands(command)
 
 
-COMMANDS = {command.prog: command for parser in PARSERS for command in commands(parser)}
+COMMANDS = {command.prog: command for parser in PARSERS for command in iterate_commands(parser)}
 
 
-def sections() -> dict[str, str]:
+def read_sections() -> dict[str, str]:
     """Return what the page says of each command."""
     parts = re.split(r"^### `(.+)`$", PAGE, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def test_the_page_has_a_section_for_every_command_and_no_other() -> None:
-    assert sorted(sections()) == sorted(COMMANDS)
+    assert sorted(read_sections()) == sorted(COMMANDS)
 
 
 def test_every_section_has_an_example_of_its_command() -> None:
-    for name, text in sections().items():
+    for name, text in read_sections().items():
         assert re.search(rf"^\$ .*\b{name}\b", text, re.MULTILINE), name
 
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from constellation.archive.importer import Writer
-from constellation.archive.lines import HEAD, parse
+from constellation.archive.importer import ArchiveImporter
+from constellation.archive.lines import HEADER_LINE, parse_line
 from constellation.commands.import_ import run_import
 from constellation.config import ShardConfig
-from constellation.core.store import Changes, Content
+from constellation.core.store import CommitWrites, Content
 from constellation.errors import InvalidInputError
 from constellation.storage.sqlite.store import open_sqlite
-from tests.conftest import running
-from tests.deltas import Pattern
-from tests.scenarios.processes import Finished, run
-from tests.transport.inbox_client import push
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec
+from tests.scenarios.processes import CommandResult, run_command
+from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 FILM = Content("film:1", "Solaris — Солярис", 1, ("drama", "科幻"), 1972, bytes(range(1, 129)) * 3)
 
 
-async def fill(shard: RunningShard) -> None:
+async def fill_shard(shard: RunningShard) -> None:
     """Store a bit of everything: contents, freed slots, words, signals, a fresh incarnation."""
     manager, hour = shard.manager, int(time.time()) // 3600
     await manager.committer.add_contents([FILM])
     for device in range(40):
         patterns = [
-            Pattern(
+            PatternSpec(
                 number,
                 direction=device * 8 + number,
                 success_rate=0.7 + 0.01 * number,
@@ -45,9 +45,9 @@ async def fill(shard: RunningShard) -> None:
             )
             for number in range(6)
         ]
-        await push(manager, device, 1, patterns)
+        await push_delta(manager, device, 1, patterns)
         signals = [("film:1", hour), (f"film:{device % 3}", hour)]
-        await push(manager, device, 2, [Pattern(2, direction=device)], [1, 3], signals)
+        await push_delta(manager, device, 2, [PatternSpec(2, direction=device)], [1, 3], signals)
 
 
 ID_ONLY = json.dumps(
@@ -66,12 +66,12 @@ A_CONTENT = json.dumps(
 )
 
 
-def place(kind: str, tmp_path: Path, url: str) -> dict[str, Any]:
+def make_store_settings(kind: str, tmp_path: Path, url: str) -> dict[str, Any]:
     return {"postgres_url": url} if kind == "postgres" else {"data_dir": tmp_path / kind}
 
 
-async def export(to: Path, **settings: Any) -> Finished:
-    finished = await run("export", str(to), **settings)
+async def export(to: Path, **settings: Any) -> CommandResult:
+    finished = await run_command("export", str(to), **settings)
     assert finished.status == 0, finished.err
     return finished
 
@@ -81,16 +81,20 @@ async def test_an_import_exports_the_same_bytes(
     tmp_path: Path, postgres_url: str, source: str
 ) -> None:
     target = "postgres" if source == "sqlite" else "sqlite"
-    async with running(**place(source, tmp_path, postgres_url)) as shard:
-        await fill(shard)
+    async with run_shard(**make_store_settings(source, tmp_path, postgres_url)) as shard:
+        await fill_shard(shard)
         if source == "postgres":  # it can be read while it serves
-            await export(tmp_path / "live.jsonl", **place(source, tmp_path, postgres_url))
+            await export(
+                tmp_path / "live.jsonl", **make_store_settings(source, tmp_path, postgres_url)
+            )
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
-    told = await export(first, **place(source, tmp_path, postgres_url))
+    told = await export(first, **make_store_settings(source, tmp_path, postgres_url))
 
-    imported = await run("import", str(first), **place(target, tmp_path, postgres_url))
-    checked = await run("check", **place(target, tmp_path, postgres_url))
-    await export(second, **place(target, tmp_path, postgres_url))
+    imported = await run_command(
+        "import", str(first), **make_store_settings(target, tmp_path, postgres_url)
+    )
+    checked = await run_command("check", **make_store_settings(target, tmp_path, postgres_url))
+    await export(second, **make_store_settings(target, tmp_path, postgres_url))
 
     assert told.err == "exported 1 contents, 40 devices, 160 patterns, 5 counts\n"
     assert imported.err.endswith("imported 1 contents, 40 devices, 160 patterns, 5 counts\n")
@@ -98,16 +102,16 @@ async def test_an_import_exports_the_same_bytes(
     assert second.read_bytes() == first.read_bytes()
     if source == "postgres":
         assert (tmp_path / "live.jsonl").read_bytes() == first.read_bytes()
-    async with running(**place(target, tmp_path, postgres_url)) as shard:
+    async with run_shard(**make_store_settings(target, tmp_path, postgres_url)) as shard:
         assert shard.manager.catalogue.count == 1
         assert await shard.manager.catalogue.get("film:1") == FILM
-        again = await push(shard.manager, 7, 3, [Pattern(9)])
+        again = await push_delta(shard.manager, 7, 3, [PatternSpec(9)])
         assert again.through_seq == 3  # devices go on where they were
 
 
 async def test_an_export_is_readable(tmp_path: Path) -> None:
-    async with running(data_dir=tmp_path / "sqlite") as shard:
-        await fill(shard)
+    async with run_shard(data_dir=tmp_path / "sqlite") as shard:
+        await fill_shard(shard)
 
     await export(tmp_path / "out.jsonl", data_dir=tmp_path / "sqlite")
 
@@ -138,26 +142,26 @@ async def test_an_export_without_counts_of_genres_is_imported(tmp_path: Path) ->
         {"hour": 500_001, "content_id": "film:1", "devices": 2},
     ]
     end = {"contents": 0, "devices": 0, "patterns": 0, "counts": 3}
-    lines = [HEAD, *({"count": count} for count in counts), {"end": end}]
+    lines = [HEADER_LINE, *({"count": count} for count in counts), {"end": end}]
     file = tmp_path / "earlier.jsonl"
     file.write_text("".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines))
 
-    imported = await run("import", str(file), data_dir=tmp_path / "sqlite")
+    imported = await run_command("import", str(file), data_dir=tmp_path / "sqlite")
     await export(tmp_path / "again.jsonl", data_dir=tmp_path / "sqlite")
 
     assert imported.status == 0, imported.err
     assert (tmp_path / "again.jsonl").read_bytes() == file.read_bytes()
 
 
-async def exported(tmp_path: Path) -> list[str]:
-    async with running(data_dir=tmp_path / "sqlite") as shard:
-        await push(shard.manager, 0, 1, [Pattern(1, contents=("a",))])
-        await push(shard.manager, 1, 1, [Pattern(1)])
+async def export_lines(tmp_path: Path) -> list[str]:
+    async with run_shard(data_dir=tmp_path / "sqlite") as shard:
+        await push_delta(shard.manager, 0, 1, [PatternSpec(1, contents=("a",))])
+        await push_delta(shard.manager, 1, 1, [PatternSpec(1)])
     await export(tmp_path / "good.jsonl", data_dir=tmp_path / "sqlite")
     return (tmp_path / "good.jsonl").read_text().splitlines()
 
 
-def broken(line: str, **changes: Any) -> str:
+def break_pattern(line: str, **changes: Any) -> str:
     """Return a device's line with another first pattern."""
     device = json.loads(line)
     device["device"]["patterns"][0] |= changes
@@ -165,7 +169,7 @@ def broken(line: str, **changes: Any) -> str:
 
 
 async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
-    head, first, second, end = await exported(tmp_path)
+    head, first, second, end = await export_lines(tmp_path)
     cases = {
         "is cut short": [head, first, second],
         "but its last line says": [head, first, end],
@@ -174,38 +178,43 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
         "comes twice, or out of order": [head, second, first, end],
         "line 2 is wrong: a success_rate must be from 0 to 1, got 1.5": [
             head,
-            broken(first, success_rate=1.5),
+            break_pattern(first, success_rate=1.5),
             second,
             end,
         ],
         "line 2 is wrong: an embedding must be 384 codes": [
             head,
-            broken(first, embedding="AAAA"),
+            break_pattern(first, embedding="AAAA"),
             second,
             end,
         ],
         "line 2 is wrong: an id must be 32 digits of lower-case hex": [
             head,
-            broken(first, pattern_id="00"),
+            break_pattern(first, pattern_id="00"),
             second,
             end,
         ],
         "line 2 is wrong: a number must be from 1 to 1000000000, got -1": [
             head,
-            broken(first, sample_count=-1),
+            break_pattern(first, sample_count=-1),
             second,
             end,
         ],
         "line 2 is wrong: must be a list, got 'noir'": [
             head,
-            broken(first, genres="noir"),
+            break_pattern(first, genres="noir"),
             second,
             end,
         ],
-        "line 2 is wrong: must not hold NUL": [head, broken(first, genres=["a\0"]), second, end],
+        "line 2 is wrong: must not hold NUL": [
+            head,
+            break_pattern(first, genres=["a\0"]),
+            second,
+            end,
+        ],
         "line 2 is wrong: at most 8 words": [
             head,
-            broken(first, genres=list("abcdefghi")),
+            break_pattern(first, genres=list("abcdefghi")),
             second,
             end,
         ],
@@ -224,19 +233,19 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             await run_import(config, Namespace(file=tmp_path / "bad.jsonl"))
 
         assert not (tmp_path / "new").exists()
-    finished = await run("import", str(tmp_path / "bad.jsonl"), data_dir=tmp_path / "new")
+    finished = await run_command("import", str(tmp_path / "bad.jsonl"), data_dir=tmp_path / "new")
     assert (finished.status, "goes on after its last line" in finished.err) == (1, True)
 
 
 async def test_an_import_needs_an_empty_store_and_enough_room(tmp_path: Path) -> None:
-    await exported(tmp_path)
+    await export_lines(tmp_path)
     file = str(tmp_path / "good.jsonl")
 
-    full = await run("import", file, data_dir=tmp_path / "sqlite")
-    small = await run("import", file, data_dir=tmp_path / "new", max_devices=1)
-    missing = await run("import", str(tmp_path / "none"), data_dir=tmp_path / "new")
-    nowhere = await run("import", file)
-    nothing = await run("export", str(tmp_path / "out"))
+    full = await run_command("import", file, data_dir=tmp_path / "sqlite")
+    small = await run_command("import", file, data_dir=tmp_path / "new", max_devices=1)
+    missing = await run_command("import", str(tmp_path / "none"), data_dir=tmp_path / "new")
+    nowhere = await run_command("import", file)
+    nothing = await run_command("export", str(tmp_path / "out"))
 
     assert [each.status for each in (full, small, missing, nowhere, nothing)] == [2] * 5
     assert "is not empty: an import needs an empty store" in full.err
@@ -248,22 +257,22 @@ async def test_an_import_needs_an_empty_store_and_enough_room(tmp_path: Path) ->
 
 
 async def test_an_import_that_did_not_finish_is_never_served(tmp_path: Path) -> None:
-    lines = [line.encode() for line in await exported(tmp_path)]
-    checked = Writer()
+    lines = [line.encode() for line in await export_lines(tmp_path)]
+    checked = ArchiveImporter()
     checked.begin()
-    parsed = [parse(line, number) for number, line in enumerate(lines, 1)]
+    parsed = [parse_line(line, number) for number, line in enumerate(lines, 1)]
     for kind, line in parsed[1:-1]:
         checked.prepare(kind, [line])
-    writer = Writer(checked.totals)
+    writer = ArchiveImporter(checked.totals)
     async with open_sqlite(tmp_path / "half") as store:
         epoch = await store.take_epoch()
         await store.commit(epoch, writer.begin())
         first = writer.prepare("device", [parsed[1][1]])
-        assert isinstance(first, Changes)
+        assert isinstance(first, CommitWrites)
         await store.commit(epoch, first)
 
-    again = await run("import", str(tmp_path / "good.jsonl"), data_dir=tmp_path / "half")
-    served = await run("serve", data_dir=tmp_path / "half", grpc_addr="127.0.0.1:0")
+    again = await run_command("import", str(tmp_path / "good.jsonl"), data_dir=tmp_path / "half")
+    served = await run_command("serve", data_dir=tmp_path / "half", grpc_addr="127.0.0.1:0")
 
     assert "is not empty: an import needs an empty store. How to empty one" in again.err
     assert served.status == 1
@@ -271,9 +280,9 @@ async def test_an_import_that_did_not_finish_is_never_served(tmp_path: Path) -> 
 
 
 async def test_an_export_can_be_piped(tmp_path: Path) -> None:
-    lines = await exported(tmp_path)
+    lines = await export_lines(tmp_path)
 
-    piped = await run("export", "-", data_dir=tmp_path / "sqlite")
+    piped = await run_command("export", "-", data_dir=tmp_path / "sqlite")
 
     assert piped.out.splitlines() == lines
     assert await asyncio.to_thread(Path(tmp_path / "-").exists) is False

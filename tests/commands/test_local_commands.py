@@ -10,9 +10,9 @@ import pytest
 
 from constellation.v1.shard_pb2 import AddContentRequest
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
-from tests.commands.servers import content, run_apart, serving_shard
-from tests.commands.terminal import on_terminal
-from tests.scenarios.sdk_devices import free_address
+from tests.commands.servers import make_content_message, run_shard_server, run_subprocess
+from tests.commands.terminal import run_on_terminal
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of a shard that has ended, with one content."""
-    folder, address = tmp_path_factory.mktemp("stored"), free_address()
-    with serving_shard(address, data_dir=folder), grpc.insecure_channel(address) as channel:
+    folder, address = tmp_path_factory.mktemp("stored"), find_free_address()
+    with run_shard_server(address, data_dir=folder), grpc.insecure_channel(address) as channel:
         shard: Any = ShardServiceStub(channel)
-        shard.AddContent(AddContentRequest(contents=[content("film:1", "Solaris", 1)]))
+        shard.AddContent(AddContentRequest(contents=[make_content_message("film:1", "Solaris", 1)]))
     return folder
 
 
-def test_check_tells_programs_what_it_tells_people(stored: Path) -> None:
-    told = run_apart("constellation", "check", data_dir=stored)
-    document = run_apart("constellation", "check", "--json", data_dir=stored)
+def test_check_tells_programs_what_it_tells_people(stored_data_dir: Path) -> None:
+    told = run_subprocess("constellation", "check", data_dir=stored_data_dir)
+    document = run_subprocess("constellation", "check", "--json", data_dir=stored_data_dir)
 
     assert (told.status, document.status) == (0, 0)
     assert told.out == "ok: 0 devices, 0 patterns, 0 in the index, commit 0\n"
@@ -45,10 +45,14 @@ def test_check_tells_programs_what_it_tells_people(stored: Path) -> None:
     }
 
 
-def test_an_export_and_its_import_count_what_they_wrote(stored: Path, tmp_path: Path) -> None:
+def test_an_export_and_its_import_count_what_they_wrote(
+    stored_data_dir: Path, tmp_path: Path
+) -> None:
     file = str(tmp_path / "shard.jsonl")
-    exported = run_apart("constellation", "export", file, "--json", data_dir=stored)
-    imported = run_apart("constellation", "import", file, "--json", data_dir=tmp_path / "other")
+    exported = run_subprocess("constellation", "export", file, "--json", data_dir=stored_data_dir)
+    imported = run_subprocess(
+        "constellation", "import", file, "--json", data_dir=tmp_path / "other"
+    )
 
     counts = {"contents": 1, "devices": 0, "patterns": 0, "counts": 0}
     assert json.loads(exported.out) == {"file": file, **counts}
@@ -56,9 +60,9 @@ def test_an_export_and_its_import_count_what_they_wrote(stored: Path, tmp_path: 
     assert exported.err == ""  # neither a bar nor a log
 
 
-def test_an_export_to_standard_output_is_nothing_else(stored: Path) -> None:
-    whole = run_apart("constellation", "export", "-", data_dir=stored)
-    refused = run_apart("constellation", "export", "-", "--json", data_dir=stored)
+def test_an_export_to_standard_output_is_nothing_else(stored_data_dir: Path) -> None:
+    whole = run_subprocess("constellation", "export", "-", data_dir=stored_data_dir)
+    refused = run_subprocess("constellation", "export", "-", "--json", data_dir=stored_data_dir)
 
     assert [list(json.loads(line)) for line in whole.out.splitlines()][-2:] == [
         ["content"],
@@ -69,11 +73,13 @@ def test_an_export_to_standard_output_is_nothing_else(stored: Path) -> None:
     assert 'FILE "-" would both write to standard output' in refused.err
 
 
-def test_an_export_shows_its_progress_on_a_terminal(stored: Path, tmp_path: Path) -> None:
+def test_an_export_shows_its_progress_on_a_terminal(stored_data_dir: Path, tmp_path: Path) -> None:
     file = str(tmp_path / "shard.jsonl")
 
-    with on_terminal("constellation", "export", file, DATA_DIR=str(stored)) as terminal:
-        assert terminal.end() == 0
+    with run_on_terminal(
+        "constellation", "export", file, DATA_DIR=str(stored_data_dir)
+    ) as terminal:
+        assert terminal.read_to_exit() == 0
 
     assert "Exporting" in terminal.text
     assert "100%" in terminal.text
@@ -81,8 +87,8 @@ def test_an_export_shows_its_progress_on_a_terminal(stored: Path, tmp_path: Path
 
 
 def test_migrate_tells_programs_what_a_database_has_and_misses(postgres_url: str) -> None:
-    done = run_apart("constellation", "migrate", "--json", postgres_url=postgres_url)
-    planned = run_apart(
+    done = run_subprocess("constellation", "migrate", "--json", postgres_url=postgres_url)
+    planned = run_subprocess(
         "constellation", "migrate", "--dry-run", "--json", postgres_url=postgres_url
     )
 

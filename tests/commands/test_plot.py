@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.plots.labels import LINE_PIXELS, place_labels, shortened, spread
-from constellation.plots.projection import nearest, project
+from constellation.plots.labels import LINE_PIXELS, place_labels, shorten, spread_apart
+from constellation.plots.projection import find_nearest, project
 from tests.commands.png import read_png
 from tests.deltas import embedding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.commands.conftest import Asking
-    from tests.commands.servers import Fleet
+    from tests.commands.conftest import CommandLine
+    from tests.commands.servers import RunningFleet
 
 pytest.importorskip("altair", reason="needs the extra plot")
 
 
-def specification(page: str) -> dict[str, Any]:
+def extract_specification(page: str) -> dict[str, Any]:
     """Return what a page draws."""
     found = re.search(r"^\s*const spec = (\{.*\});$", page, re.MULTILINE)
     assert found is not None
@@ -29,13 +29,13 @@ def specification(page: str) -> dict[str, Any]:
     return spec
 
 
-def loads(page: str) -> list[str]:
+def find_external_resources(page: str) -> list[str]:
     """Return what a page would load from elsewhere; what scripts hold as text loads nothing."""
     outside = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL)
     return re.findall(r"<[^>]*\s(?:src|href)=[^>]*>", outside)
 
 
-def values(spec: dict[str, Any], chart: dict[str, Any]) -> list[dict[str, Any]]:
+def extract_values(spec: dict[str, Any], chart: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what one chart draws."""
     rows: list[dict[str, Any]] = spec["datasets"][chart["data"]["name"]]
     return rows
@@ -49,11 +49,11 @@ def values(spec: dict[str, Any], chart: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_a_picture_is_a_png_of_many_colours(
-    ask: Asking, tmp_path: Path, kind: str, width: int, height: tuple[int, int], said: str
+    cli: CommandLine, tmp_path: Path, kind: str, width: int, height: tuple[int, int], said: str
 ) -> None:
     file = tmp_path / f"{kind}.png"
 
-    finished = ask("plot", kind, str(file))
+    finished = cli("plot", kind, str(file))
 
     assert finished.status == 0, finished.err
     assert re.fullmatch(rf"{re.escape(str(file))}: {said}\n", finished.out)
@@ -70,19 +70,19 @@ def test_a_picture_is_a_png_of_many_colours(
 
 
 def test_a_map_in_html_has_the_titles_and_needs_nothing_else(
-    ask: Asking, fleet: Fleet, tmp_path: Path
+    cli: CommandLine, fleet: RunningFleet, tmp_path: Path
 ) -> None:
     file = tmp_path / "map.html"
 
-    told = ask.json("plot", "patterns", str(file))
+    told = cli.run_json("plot", "patterns", str(file))
 
     page = file.read_text()
-    assert loads(page) == []
-    spec = specification(page)
+    assert find_external_resources(page) == []
+    spec = extract_specification(page)
     dots, marks, *_ = spec["layer"]
-    assert len(values(spec, dots)) == told["patterns"] == 2 * len(fleet.devices[0])
-    assert len(values(spec, marks)) == told["clusters"]
-    assert {each["titles"] for each in values(spec, dots)} == {
+    assert len(extract_values(spec, dots)) == told["patterns"] == 2 * len(fleet.device_ids[0])
+    assert len(extract_values(spec, marks)) == told["clusters"]
+    assert {each["titles"] for each in extract_values(spec, dots)} == {
         "Solaris (1972); Stalker (1972)",
         "Playtime (1972); Mon Oncle (1972)",
         "Ran [1985 cut] (1972)",
@@ -90,58 +90,60 @@ def test_a_map_in_html_has_the_titles_and_needs_nothing_else(
     assert {each["field"] for each in dots["encoding"]["tooltip"]} >= {"titles", "genres"}
 
 
-def test_patterns_have_the_colour_of_their_cluster(ask: Asking, tmp_path: Path) -> None:
+def test_patterns_have_the_colour_of_their_cluster(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "map.html"
-    ask("plot", "patterns", str(file))
+    cli("plot", "patterns", str(file))
 
-    spec = specification(file.read_text())
+    spec = extract_specification(file.read_text())
     dots, marks, *_ = spec["layer"]
 
     for film in ("Solaris (1972)", "Playtime (1972)"):
-        (cluster,) = (each for each in values(spec, marks) if film in each["titles"])
-        found = {each["colour"] for each in values(spec, dots) if film in each["titles"]}
+        (cluster,) = (each for each in extract_values(spec, marks) if film in each["titles"])
+        found = {each["colour"] for each in extract_values(spec, dots) if film in each["titles"]}
         assert found == {cluster["colour"]}
-    assert len({each["colour"] for each in values(spec, marks)}) > 1
+    assert len({each["colour"] for each in extract_values(spec, marks)}) > 1
 
 
-def test_trends_in_html_have_every_hour(ask: Asking, tmp_path: Path) -> None:
+def test_trends_in_html_have_every_hour(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "trends.html"
 
-    ask("plot", "trends", str(file), "--hours", "24")
+    cli("plot", "trends", str(file), "--hours", "24")
 
     page = file.read_text()
-    assert loads(page) == []
-    spec = specification(page)
+    assert find_external_resources(page) == []
+    spec = extract_specification(page)
     lines = spec["vconcat"][0]["layer"][0]
-    solaris = [each["devices"] for each in values(spec, lines) if each["name"] == "Solaris (1972)"]
+    solaris = [
+        each["devices"] for each in extract_values(spec, lines) if each["name"] == "Solaris (1972)"
+    ]
     assert len(solaris) == 24
     assert solaris[-1] > 1
 
 
 @pytest.mark.parametrize("kind", ["patterns", "trends"])
 def test_there_is_nothing_to_draw_of_an_empty_shard(
-    ask_alone: Asking, empty_shard: str, tmp_path: Path, kind: str
+    unconfigured_cli: CommandLine, empty_shard: str, tmp_path: Path, kind: str
 ) -> None:
     file = tmp_path / "none.png"
 
-    finished = ask_alone("plot", kind, str(file), "--address", empty_shard)
+    finished = unconfigured_cli("plot", kind, str(file), "--address", empty_shard)
 
     assert finished.status == 1
     assert "nothing to draw" in finished.err
     assert not file.exists()
 
 
-def test_what_is_no_picture_is_asked_wrongly(ask: Asking) -> None:
-    finished = ask("plot", "patterns", "map.gif")
+def test_what_is_no_picture_is_asked_wrongly(cli: CommandLine) -> None:
+    finished = cli("plot", "patterns", "map.gif")
 
     assert finished.status == 2
     assert "must end in .png or .html, got 'map.gif'" in finished.err
 
 
-def test_a_picture_that_cannot_be_written_leaves_nothing(ask: Asking, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_leaves_nothing(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "none" / "map.png"
 
-    finished = ask("plot", "patterns", str(file))
+    finished = cli("plot", "patterns", str(file))
 
     assert finished.status == 2
     assert finished.err == f"constellation: cannot write {file}: No such file or directory\n"
@@ -155,7 +157,7 @@ def test_alike_embeddings_are_near_each_other() -> None:
     places = project(embeddings)
 
     middles = places.reshape(3, 20, 2).mean(axis=1)
-    assert nearest(embeddings, anchors).tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    assert find_nearest(embeddings, anchors).tolist() == [0] * 20 + [1] * 20 + [2] * 20
     away = np.linalg.norm(places[:, None] - middles, axis=2)
     assert away.argmin(axis=1).tolist() == [0] * 20 + [1] * 20 + [2] * 20
     assert places.min() == 0
@@ -185,10 +187,10 @@ def test_labels_do_not_cover_each_other_and_stay_inside() -> None:
 
 
 def test_names_of_lines_that_end_together_are_spread_with_the_strongest_on_top() -> None:
-    assert spread([0, 0, 0, 50], 15, 100) == [30, 15, 0, 50]
-    assert spread([100, 99, 10], 15, 100) == [100, 85, 10]
+    assert spread_apart([0, 0, 0, 50], 15, 100) == [30, 15, 0, 50]
+    assert spread_apart([100, 99, 10], 15, 100) == [100, 85, 10]
 
 
 def test_long_titles_are_shortened() -> None:
-    assert shortened("Ran") == "Ran"
-    assert shortened("x" * 50) == "x" * 33 + "…"
+    assert shorten("Ran") == "Ran"
+    assert shorten("x" * 50) == "x" * 33 + "…"

@@ -6,78 +6,80 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from constellation.commands.top import Sample, rates_between
+from constellation.commands.top import StatsSample, compute_rates
 from constellation.v1.shard_pb2 import GetStatsResponse
-from tests.commands.servers import clean_environment
-from tests.commands.terminal import WIDTH, on_terminal
-from tests.scenarios.processes import COMMANDS
-from tests.scenarios.sdk_devices import free_address
+from tests.commands.servers import make_clean_environment
+from tests.commands.terminal import WIDTH, run_on_terminal
+from tests.scenarios.processes import COMMAND_DIR
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import Asking
-    from tests.commands.servers import Fleet
+    from tests.commands.conftest import CommandLine
+    from tests.commands.servers import RunningFleet
 
 SHOW_CURSOR = "\x1b[?25h"
 
 
-def test_frames_follow_each_other_until_q(fleet: Fleet) -> None:
-    with on_terminal(
-        "constellation", "top", "--interval", "0.1", "--address", fleet.all_shards
+def test_frames_follow_each_other_until_q(fleet: RunningFleet) -> None:
+    with run_on_terminal(
+        "constellation", "top", "--interval", "0.1", "--address", fleet.shard_list
     ) as (terminal):
         terminal.read_until(" UTC", times=2)
-        terminal.press("q")
-        status = terminal.end()
+        terminal.press_keys("q")
+        status = terminal.read_to_exit()
 
     assert status == 0
-    assert SHOW_CURSOR in terminal.raw
+    assert SHOW_CURSOR in terminal.raw_text
     first, second, *_ = terminal.text.split(" UTC")
     for frame in (first, second):
-        assert all(address in frame for address in fleet.shards)
+        assert all(address in frame for address in fleet.shard_addresses)
     assert max(len(line) for line in terminal.text.split("\n")) <= WIDTH
 
 
-def test_ctrl_c_ends_it_as_shells_expect(fleet: Fleet) -> None:
-    with on_terminal("constellation", "top", "--interval", "0.1", "--address", fleet.shards[0]) as (
-        terminal
-    ):
+def test_ctrl_c_ends_it_as_shells_expect(fleet: RunningFleet) -> None:
+    with run_on_terminal(
+        "constellation", "top", "--interval", "0.1", "--address", fleet.shard_addresses[0]
+    ) as (terminal):
         terminal.read_until(" UTC")
-        terminal.press("\x03")
-        status = terminal.end()
+        terminal.press_keys("\x03")
+        status = terminal.read_to_exit()
 
     assert status == 130
-    assert SHOW_CURSOR in terminal.raw
+    assert SHOW_CURSOR in terminal.raw_text
     assert "Traceback" not in terminal.text
 
 
 def test_a_shard_that_does_not_answer_is_shown_with_why() -> None:
-    nobody = free_address()
+    nobody = find_free_address()
 
-    with on_terminal("constellation", "top", "--interval", "0.1", "--address", nobody) as terminal:
+    with run_on_terminal(
+        "constellation", "top", "--interval", "0.1", "--address", nobody
+    ) as terminal:
         terminal.read_until(" UTC")
-        terminal.press("q")
-        status = terminal.end()
+        terminal.press_keys("q")
+        status = terminal.read_to_exit()
 
     assert status == 1
     assert "no answer" in terminal.text
     assert "nobody listens there" in terminal.text.replace("\n", " ")
 
 
-def test_without_a_terminal_it_prints_once(ask: Asking, fleet: Fleet) -> None:
-    finished = ask("top", "--interval", "0.05", "--all")
+def test_without_a_terminal_it_prints_once(cli: CommandLine, fleet: RunningFleet) -> None:
+    finished = cli("top", "--interval", "0.05", "--all")
 
     assert finished.status == 0
     head, *rows, at = finished.out.splitlines()
     assert head.split()[:4] == ["shard", "devices", "active", "streams"]
-    assert [row.split()[0] for row in rows] == fleet.shards
+    assert [row.split()[0] for row in rows] == fleet.shard_addresses
     assert at.endswith(" UTC")
 
 
-def test_json_is_a_line_for_each_interval(fleet: Fleet) -> None:
-    flags = ["--address", fleet.shards[0], "--interval", "0.05", "--count", "3", "--json"]
+def test_json_is_a_line_for_each_interval(fleet: RunningFleet) -> None:
+    flags = ["--address", fleet.shard_addresses[0], "--interval", "0.05", "--count", "3", "--json"]
 
     finished = subprocess.run(
-        [COMMANDS / "constellation", "top", *flags],
-        env=clean_environment(),
+        [COMMAND_DIR / "constellation", "top", *flags],
+        env=make_clean_environment(),
         check=True,
         capture_output=True,
         text=True,
@@ -90,10 +92,12 @@ def test_json_is_a_line_for_each_interval(fleet: Fleet) -> None:
 
 
 def test_rates_are_of_the_time_between_two_looks() -> None:
-    before = Sample("a", 10.0, GetStatsResponse(deltas_applied=5, commits=2))
-    now = Sample("a", 12.0, GetStatsResponse(deltas_applied=25, commits=6, patterns_rejected=1))
+    before = StatsSample("a", 10.0, GetStatsResponse(deltas_applied=5, commits=2))
+    now = StatsSample(
+        "a", 12.0, GetStatsResponse(deltas_applied=25, commits=6, patterns_rejected=1)
+    )
 
-    rates = rates_between(before, now)
+    rates = compute_rates(before, now)
 
     assert rates is not None
     assert rates.deltas_per_second == 10
@@ -105,7 +109,7 @@ def test_rates_are_of_the_time_between_two_looks() -> None:
 def test_there_are_no_rates_after_a_restart_or_a_silence(
     earlier: GetStatsResponse | None,
 ) -> None:
-    before = Sample("a", 10.0, earlier)
-    now = Sample("a", 12.0, GetStatsResponse(deltas_applied=25))
+    before = StatsSample("a", 10.0, earlier)
+    now = StatsSample("a", 12.0, GetStatsResponse(deltas_applied=25))
 
-    assert rates_between(before, now) is None
+    assert compute_rates(before, now) is None

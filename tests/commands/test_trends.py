@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import Asking
+    from tests.commands.conftest import CommandLine
 
 
-def test_trends_are_told_with_their_hours(ask: Asking) -> None:
-    finished = ask("trends")
+def test_trends_are_told_with_their_hours(cli: CommandLine) -> None:
+    finished = cli("trends")
 
     head, *rows, sums = finished.out.splitlines()
     assert head.split() == ["score", "trend", "where", "last", "24", "h", "now", "popularity"]
@@ -15,24 +15,24 @@ def test_trends_are_told_with_their_hours(ask: Asking) -> None:
     assert sums == f"{len(rows)} trends"
 
 
-def test_trends_without_hours_have_no_bars(ask: Asking) -> None:
-    head, *rows, _ = ask("trends", "--hours", "0", "--limit", "1").out.splitlines()
+def test_trends_without_hours_have_no_bars(cli: CommandLine) -> None:
+    head, *rows, _ = cli("trends", "--hours", "0", "--limit", "1").out.splitlines()
 
     assert head.split() == ["score", "trend", "where", "popularity"]
     assert len(rows) == 1
     assert "█" not in rows[0]
 
 
-def test_trends_as_json_have_each_hour(ask: Asking) -> None:
-    told = ask.json("trends", "--hours", "48")
+def test_trends_as_json_have_each_hour(cli: CommandLine) -> None:
+    told = cli.run_json("trends", "--hours", "48")
 
     assert {len(each["hourly_devices"]) for each in told["trends"]} == {48}
     lately = [max(each["hourly_devices"][-3:]) for each in told["trends"]]  # hours go by
     assert max(lately) > 1
 
 
-def test_clusters_are_told_with_titles(ask: Asking) -> None:
-    finished = ask("clusters")
+def test_clusters_are_told_with_titles(cli: CommandLine) -> None:
+    finished = cli("clusters")
 
     head, *rows, sums = finished.out.splitlines()
     assert head.split() == ["devices", "success", "genres", "contents"]
@@ -40,16 +40,16 @@ def test_clusters_are_told_with_titles(ask: Asking) -> None:
     assert sums.endswith(" of round 1")
 
 
-def test_clusters_as_json_name_the_round(ask: Asking) -> None:
-    told = ask.json("clusters", "--limit", "1")
+def test_clusters_as_json_name_the_round(cli: CommandLine) -> None:
+    told = cli.run_json("clusters", "--limit", "1")
 
     assert told["round_id"] == "1"
     assert len(told["clusters"]["success_rates"]) == 1
 
 
-def test_an_empty_shard_has_neither(ask_alone: Asking, empty_shard: str) -> None:
-    trends = ask_alone("trends", "--address", empty_shard)
-    clusters = ask_alone("clusters", "--address", empty_shard)
+def test_an_empty_shard_has_neither(unconfigured_cli: CommandLine, empty_shard: str) -> None:
+    trends = unconfigured_cli("trends", "--address", empty_shard)
+    clusters = unconfigured_cli("clusters", "--address", empty_shard)
 
     assert trends.out == "no trends yet\n"
     assert clusters.out == "no clusters yet: no round was published here\n"

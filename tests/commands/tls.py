@@ -14,33 +14,35 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-NAME = "shard.example"
+SERVER_NAME = "shard.example"
 """What the certificate is of: an address of this machine is not."""
 DEADLINE_SECONDS = 20
-_CHUNK = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Identity:
+class Certificate:
     """A certificate that signs itself, and its key."""
 
     cert: Path
     key: Path
 
 
-def make_identity(folder: Path, name: str) -> Identity:
-    made = Identity(folder / f"{name}.pem", folder / f"{name}.key")
+def make_certificate(folder: Path, name: str) -> Certificate:
+    certificate = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
     subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]
-    files = ["-keyout", str(made.key), "-out", str(made.cert)]
+    files = ["-keyout", str(certificate.key), "-out", str(certificate.cert)]
     subprocess.run(
         ["openssl", "req", "-x509", *kind, *subject, *files], check=True, capture_output=True
     )
-    return made
+    return certificate
 
 
 @contextmanager
-def tls_in_front(address: str, server: Identity, client: Identity | None = None) -> Iterator[str]:
+def run_tls_proxy(
+    address: str, server: Certificate, client: Certificate | None = None
+) -> Iterator[str]:
     """Take TLS connections for what serves at an address; `client` must show its certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(server.cert, server.key)
@@ -53,7 +55,7 @@ def tls_in_front(address: str, server: Identity, client: Identity | None = None)
     stop = asyncio.Event()
 
     async def serve() -> None:
-        proxy = await asyncio.start_server(_joined_to(address), "127.0.0.1", 0, ssl=context)
+        proxy = await asyncio.start_server(_make_forwarder(address), "127.0.0.1", 0, ssl=context)
         async with proxy:
             started.append(f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
             ready.set()
@@ -73,12 +75,12 @@ def tls_in_front(address: str, server: Identity, client: Identity | None = None)
         thread.join(DEADLINE_SECONDS)
 
 
-def _joined_to(
+def _make_forwarder(
     address: str,
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
     host, _, port = address.rpartition(":")
 
-    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_connection(host, int(port))
         tasks = [
             asyncio.create_task(_copy(reader, behind_writer)),
@@ -86,11 +88,11 @@ def _joined_to(
         ]
         await asyncio.gather(*tasks, return_exceptions=True)  # either side may just be gone
 
-    return join
+    return forward
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_CHUNK):
+    while data := await reader.read(_CHUNK_BYTES):
         writer.write(data)
         await writer.drain()
     writer.close()

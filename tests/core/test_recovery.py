@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from constellation.core.recovery import check_index
-from constellation.core.rows import WordKind
+from constellation.core.rows import TermKind
 from constellation.errors import DamagedStoreError
-from constellation.storage.snapshots import Snapshots
-from tests.conftest import running
-from tests.deltas import Pattern
-from tests.transport.inbox_client import push
+from constellation.storage.snapshots import IndexSnapshots
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec
+from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,76 +22,78 @@ if TYPE_CHECKING:
 EXACT = 100
 
 
-def _settings(tmp_path: Path) -> dict[str, Any]:
+def _make_settings(tmp_path: Path) -> dict[str, Any]:
     return {"data_dir": tmp_path / "shard", "exact_limit": EXACT}
 
 
 async def _fill(shard: RunningShard, devices: int) -> None:
     for device in range(devices):
-        patterns = [Pattern(number, direction=64 * device + number) for number in range(60)]
-        await push(shard.manager, device, 1, patterns)
+        patterns = [PatternSpec(number, direction=64 * device + number) for number in range(60)]
+        await push_delta(shard.manager, device, 1, patterns)
 
 
-def _require_whole(manager: ShardManager, patterns: int) -> None:
+def _require_complete(manager: ShardManager, patterns: int) -> None:
     assert manager.table.totals.patterns == patterns
     assert check_index(manager.table, manager.index, manager.rules) == []
-    holding = manager.table.holding(np.arange(manager.table.totals.devices))
+    holding = manager.table.find_patterns(np.arange(manager.table.totals.devices))
     assert len(holding.slots) == patterns
 
 
 async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
-    async with running(**_settings(tmp_path)) as shard:
+    async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 5)
-        await push(shard.manager, 0, 2, [Pattern(1, direction=5, contents=("film",))], [2, 3])
+        await push_delta(
+            shard.manager, 0, 2, [PatternSpec(1, direction=5, contents=("film",))], [2, 3]
+        )
         before = shard.manager.table.totals
 
-    async with running(**_settings(tmp_path)) as shard:
+    async with run_shard(**_make_settings(tmp_path)) as shard:
         assert shard.manager.epoch == 2
         assert shard.manager.table.totals == before
         assert shard.manager.index.kind == "partitioned"
-        _require_whole(shard.manager, 298)
-        word = shard.manager.table.words.number(WordKind.CONTENT, "film")
+        _require_complete(shard.manager, 298)
+        word = shard.manager.table.vocabulary.number(TermKind.CONTENT, "film")
         assert shard.manager.table.support[word] == 1
 
 
 async def test_a_snapshot_and_the_log_after_it_give_the_same_index(tmp_path: Path) -> None:
-    async with running(**_settings(tmp_path)) as shard:
+    async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
-        await shard.manager.feeder.caught_up()
+        await shard.manager.feeder.wait_until_caught_up()
         shard.manager.index.rebuild()
-        snapshots = Snapshots(tmp_path / "shard")
-        await shard.manager.snapshot(snapshots)
-        taken_at = snapshots.newest_lsn()
-        await push(shard.manager, 0, 2, [Pattern(7, direction=999)], [8, 9])
-        await push(shard.manager, 9, 1, [Pattern(1, direction=5)])
+        snapshots = IndexSnapshots(tmp_path / "shard")
+        await shard.manager.write_snapshot(snapshots)
+        taken_at = snapshots.find_newest_lsn()
+        await push_delta(shard.manager, 0, 2, [PatternSpec(7, direction=999)], [8, 9])
+        await push_delta(shard.manager, 9, 1, [PatternSpec(1, direction=5)])
         payload = (tmp_path / "shard" / f"index-{taken_at}.snapshot").read_bytes()
     for file in (tmp_path / "shard").glob("index-*"):
         file.unlink()
     (tmp_path / "shard" / f"index-{taken_at}.snapshot").write_bytes(payload)
 
-    async with running(**_settings(tmp_path)) as shard:
-        _require_whole(shard.manager, 239)
+    async with run_shard(**_make_settings(tmp_path)) as shard:
+        _require_complete(shard.manager, 239)
 
 
 async def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
-    async with running(**_settings(tmp_path)) as shard:
+    async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
-        await shard.manager.feeder.caught_up()
+        await shard.manager.feeder.wait_until_caught_up()
         shard.manager.index.rebuild()
     snapshot = next((tmp_path / "shard").glob("index-*.snapshot"))
     data = bytearray(snapshot.read_bytes())
     data[len(data) // 2] ^= 1
     snapshot.write_bytes(data)
 
-    async with running(**_settings(tmp_path)) as shard:
-        _require_whole(shard.manager, 240)
+    async with run_shard(**_make_settings(tmp_path)) as shard:
+        _require_complete(shard.manager, 240)
 
 
 async def test_a_database_behind_its_snapshot_is_refused(tmp_path: Path) -> None:
-    async with running(**_settings(tmp_path)) as shard:
+    async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 1)
-    Snapshots(tmp_path / "shard").write(10_000, b"later")
+    IndexSnapshots(tmp_path / "shard").write(10_000, b"later")
 
     with pytest.RaisesGroup(pytest.RaisesExc(DamagedStoreError, match="was taken at 10000")):
-        async with running(**_settings(tmp_path)):
+        async with run_shard(**_make_settings(tmp_path)):
             pass

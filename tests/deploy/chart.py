@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tools.manifests import rendered
+from tools.manifests import render_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,55 +80,61 @@ class Pod:
         return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
 
     @property
-    def main(self) -> Document:
+    def main_container(self) -> Document:
         (container,) = self.spec["containers"]
         found: Document = container
         return found
 
     @property
     def ports(self) -> dict[str, int]:
-        return {port["name"]: port["containerPort"] for port in self.main.get("ports", ())}
+        return {
+            port["name"]: port["containerPort"] for port in self.main_container.get("ports", ())
+        }
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables of the main container; what the pod's index says is 1."""
-        return {each["name"]: each.get("value", "1") for each in self.main["env"]}
+        return {each["name"]: each.get("value", "1") for each in self.main_container["env"]}
 
-    def mounted(self, path: str) -> Document:
+    def find_volume(self, path: str) -> Document:
         """Return the volume at a path of the main container."""
-        (name,) = (each["name"] for each in self.main["volumeMounts"] if each["mountPath"] == path)
+        (name,) = (
+            each["name"]
+            for each in self.main_container["volumeMounts"]
+            if each["mountPath"] == path
+        )
         (volume,) = (each for each in self.spec["volumes"] if each["name"] == name)
         found: Document = volume
         return found
 
 
 @dataclass(frozen=True)
-class Chart:
+class RenderedChart:
     """What one set of values made of the chart."""
 
     documents: list[Document]
 
-    def of(self, kind: str) -> list[Document]:
+    def find_all(self, kind: str) -> list[Document]:
         return [each for each in self.documents if each["kind"] == kind]
 
-    def one(self, kind: str, name: str) -> Document:
-        (found,) = (each for each in self.of(kind) if each["metadata"]["name"] == name)
+    def find_one(self, kind: str, name: str) -> Document:
+        (found,) = (each for each in self.find_all(kind) if each["metadata"]["name"] == name)
         return found
 
-    def pods(self, *components: str) -> Iterator[Pod]:
+    def iterate_pods(self, *components: str) -> Iterator[Pod]:
         """Yield a pod of each controller, of these components or of all."""
         for kind in ("StatefulSet", "Deployment", "Job"):
-            for each in self.of(kind):
+            for each in self.find_all(kind):
                 template = each["spec"]["template"]
                 labels = template["metadata"]["labels"]
                 component = labels["app.kubernetes.io/component"]
                 if component in components or not components:
                     yield Pod(component, each["metadata"]["name"], labels, template["spec"])
 
-    def behind(self, service: Document) -> list[Pod]:
+    def select_pods(self, service: Document) -> list[Pod]:
         """Return the pods that a Service selects."""
         wanted = service["spec"]["selector"].items()
-        return [pod for pod in self.pods() if wanted <= pod.labels.items()]
+        return [pod for pod in self.iterate_pods() if wanted <= pod.labels.items()]
 
     @property
     def envoy(self) -> Document:
@@ -138,21 +144,21 @@ class Chart:
 
     @property
     def envoy_text(self) -> str:
-        text: str = self.one("ConfigMap", "constellation-front")["data"]["envoy.yaml"]
+        text: str = self.find_one("ConfigMap", "constellation-front")["data"]["envoy.yaml"]
         return text
 
 
-def chart(values: Mapping[str, Any]) -> Chart:
+def load_chart(values: Mapping[str, Any]) -> RenderedChart:
     """Render with these values and an image."""
-    return _rendered(json.dumps({**IMAGE, **values}, sort_keys=True))
+    return _render_cached(json.dumps({**IMAGE, **values}, sort_keys=True))
 
 
-def arguments(values: Mapping[str, Any]) -> list[str]:
+def to_helm_arguments(values: Mapping[str, Any]) -> list[str]:
     """Return what gives these values to Helm."""
     return [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
 
 
 @cache
-def _rendered(values: str) -> Chart:
-    found = yaml.safe_load_all(rendered(*arguments(json.loads(values))))
-    return Chart([document for document in found if document])
+def _render_cached(values: str) -> RenderedChart:
+    found = yaml.safe_load_all(render_chart(*to_helm_arguments(json.loads(values))))
+    return RenderedChart([document for document in found if document])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from tests.deploy.prometheus import ROOT
-from tests.scenarios.processes import COMMANDS, DEADLINE_SECONDS, Finished
+from tests.scenarios.processes import COMMAND_DIR, DEADLINE_SECONDS, CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -22,30 +22,34 @@ FILE = FOLDER / "compose.yaml"
 _VARIABLE = re.compile(r"\$\{\w+:-([^}]*)\}")
 
 
-def composed() -> dict[str, Any]:
+def read_compose_file() -> dict[str, Any]:
     """Return the file as compose reads it, where no variable is set."""
     read: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(r"\1", FILE.read_text()))
     return read
 
 
-def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = composed()["services"]
+def read_services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = read_compose_file()["services"]
     return found
 
 
-def rewritten(text: str, places: Mapping[str, str]) -> str:
+def replace_locations(text: str, locations: Mapping[str, str]) -> str:
     """Return a text of the file with places of this machine in place of the container's."""
-    inside = re.compile("|".join(map(re.escape, places)))
-    return inside.sub(lambda found: places[found[0]], text)
+    pattern = re.compile("|".join(map(re.escape, locations)))
+    return pattern.sub(lambda found: locations[found[0]], text)
 
 
-async def start(name: str, places: Mapping[str, str], **more: str) -> asyncio.subprocess.Process:
+async def start_service(
+    name: str, locations: Mapping[str, str], **more: str
+) -> asyncio.subprocess.Process:
     """Start the command of a service with its environment."""
-    service = services()[name]
-    settings = {key: rewritten(text, places) for key, text in service["environment"].items()}
-    path = f"{COMMANDS}{os.pathsep}{os.environ['PATH']}"
+    service = read_services()[name]
+    settings = {
+        key: replace_locations(text, locations) for key, text in service["environment"].items()
+    }
+    path = f"{COMMAND_DIR}{os.pathsep}{os.environ['PATH']}"
     return await asyncio.create_subprocess_exec(
-        *(rewritten(word, places) for word in service["command"]),
+        *(replace_locations(word, locations) for word in service["command"]),
         env={"PATH": path, **settings, **more},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -54,11 +58,11 @@ async def start(name: str, places: Mapping[str, str], **more: str) -> asyncio.su
 
 
 @asynccontextmanager
-async def running(
-    name: str, places: Mapping[str, str], **more: str
+async def run_service(
+    name: str, locations: Mapping[str, str], **more: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a service for as long as the block lasts; a process that is left is killed."""
-    process = await start(name, places, **more)
+    process = await start_service(name, locations, **more)
     try:
         yield process
     finally:
@@ -67,25 +71,25 @@ async def running(
         await process.communicate()
 
 
-async def ended(process: asyncio.subprocess.Process) -> Finished:
+async def wait_for_exit(process: asyncio.subprocess.Process) -> CommandResult:
     """Wait for a process to end by itself."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return Finished(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())
 
 
-async def run(*command: str | Path, **environment: str) -> Finished:
+async def run_command(*command: str | Path, **environment: str) -> CommandResult:
     """Run a command to its end, with nothing else in its environment."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        env={"PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}", **environment},
+        env={"PATH": f"{COMMAND_DIR}{os.pathsep}{os.environ['PATH']}", **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        return await ended(process)
+        return await wait_for_exit(process)
     finally:
         if process.returncode is None:
             process.kill()

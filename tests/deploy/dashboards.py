@@ -12,7 +12,7 @@ from tests.deploy.prometheus import ROOT
 GRAFANA = ROOT / "deploy" / "grafana"
 FOLDER = GRAFANA / "dashboards"
 NAMES = ("federation", "fleet", "shard")
-_CHOSEN = {
+_VARIABLE_VALUES = {
     "$__rate_interval": "5m",
     "$shard_id": "0",
     "$instance": ".*",
@@ -20,14 +20,14 @@ _CHOSEN = {
 """What stands for Grafana's variables while an expression is checked."""
 _LABELS = re.compile(r"([\w:]+)\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
-_GROUPED = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
+_GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class DashboardQuery:
     """One expression, and where it stands."""
 
-    where: str
+    source: str
     expression: str
 
     @property
@@ -40,40 +40,40 @@ class Asked:
         ]
 
     @property
-    def grouped(self) -> set[str]:
+    def grouping_labels(self) -> set[str]:
         """Return the labels by which it groups and joins."""
-        lists = ",".join(_GROUPED.findall(self.expression))
+        lists = ",".join(_GROUPING.findall(self.expression))
         return {label.strip() for label in lists.split(",")} - {""}
 
 
-def dashboard(name: str) -> dict[str, Any]:
+def read_dashboard(name: str) -> dict[str, Any]:
     read: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return read
 
 
-def panels(name: str) -> list[dict[str, Any]]:
+def read_panels(name: str) -> list[dict[str, Any]]:
     """Return the panels that show something: no rows."""
-    return [panel for panel in dashboard(name)["panels"] if panel["type"] != "row"]
+    return [panel for panel in read_dashboard(name)["panels"] if panel["type"] != "row"]
 
 
-def asked(name: str) -> list[Asked]:
+def read_queries(name: str) -> list[DashboardQuery]:
     """Return every expression of a dashboard, with values in place of variables."""
     found = [
-        Asked(f"{name}: {panel['title']}", chosen(target["expr"]))
-        for panel in panels(name)
+        DashboardQuery(f"{name}: {panel['title']}", substitute_variables(target["expr"]))
+        for panel in read_panels(name)
         for target in panel["targets"]
     ]
-    annotations = dashboard(name)["annotations"]["list"]
+    annotations = read_dashboard(name)["annotations"]["list"]
     found += [
-        Asked(f"{name}: annotation {each['name']}", chosen(each["expr"]))
+        DashboardQuery(f"{name}: annotation {each['name']}", substitute_variables(each["expr"]))
         for each in annotations
         if "expr" in each
     ]
     return found
 
 
-def chosen(expression: str) -> str:
-    for variable, value in _CHOSEN.items():
+def substitute_variables(expression: str) -> str:
+    for variable, value in _VARIABLE_VALUES.items():
         expression = expression.replace(variable, value)
     assert "$" not in expression, expression
     return expression

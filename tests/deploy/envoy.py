@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tests.polling import eventually
-from tests.scenarios.processes import COMMANDS, DEADLINE_SECONDS, Finished
+from tests.polling import wait_until
+from tests.scenarios.processes import COMMAND_DIR, DEADLINE_SECONDS, CommandResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "envoy" / "envoy.yaml"
-OWN_PORT = "{ address: 0.0.0.0, port_value: 50051 }"
-ADMIN_PORT = "{ address: 127.0.0.1, port_value: 9901 }"
+LISTENER_ADDRESS = "{ address: 0.0.0.0, port_value: 50051 }"
+ADMIN_ADDRESS = "{ address: 127.0.0.1, port_value: 9901 }"
 
 
 @dataclass(frozen=True)
-class FrontDoor:
+class RunningEnvoy:
     """A running Envoy."""
 
     address: str
     admin: httpx.AsyncClient
 
-    async def ask(self, path: str) -> Any:
+    async def query_admin(self, path: str) -> Any:
         """Return what the admin interface answers."""
         return (await self.admin.get(path)).raise_for_status().json()
 
-    async def ready(self) -> dict[str, set[str]]:
+    async def get_ready_shards(self) -> dict[str, set[str]]:
         """Return the shards each cluster sends to now, by their addresses."""
-        clusters = (await self.ask("/clusters?format=json"))["cluster_statuses"]
+        clusters = (await self.query_admin("/clusters?format=json"))["cluster_statuses"]
         return {
             cluster["name"]: {
                 f"{at['address']}:{at['port_value']}"
@@ -46,40 +46,45 @@ class FrontDoor:
         }
 
 
-def rewritten(shards: Mapping[int, str]) -> str:
+def render_config(shards: Mapping[int, str]) -> str:
     """Return the committed file with these shards, and with ports that the system chooses."""
     text = CONFIG.read_text()
-    replaced = {OWN_PORT: socket_address("127.0.0.1:0"), ADMIN_PORT: socket_address("127.0.0.1:0")}
+    replacements = {
+        LISTENER_ADDRESS: format_socket_address("127.0.0.1:0"),
+        ADMIN_ADDRESS: format_socket_address("127.0.0.1:0"),
+    }
     for shard_id, address in shards.items():
-        replaced[f"{{ address: shard-{shard_id}, port_value: 50051 }}"] = socket_address(address)
-    for committed, chosen in replaced.items():
+        replacements[f"{{ address: shard-{shard_id}, port_value: 50051 }}"] = format_socket_address(
+            address
+        )
+    for committed, replacement in replacements.items():
         assert text.count(committed) == 1
-        text = text.replace(committed, chosen)
+        text = text.replace(committed, replacement)
     return text
 
 
-def socket_address(address: str) -> str:
+def format_socket_address(address: str) -> str:
     host, _, port = address.rpartition(":")
     return f"{{ address: {host}, port_value: {port} }}"
 
 
 @asynccontextmanager
-async def front_door(shards: Mapping[int, str], folder: Path) -> AsyncIterator[FrontDoor]:
+async def run_envoy(shards: Mapping[int, str], folder: Path) -> AsyncIterator[RunningEnvoy]:
     """Run Envoy in front of shards that may come later; it is ended in the end."""
     config, log, admin = folder / "envoy.yaml", folder / "envoy.log", folder / "admin"
-    config.write_text(rewritten(shards))
+    config.write_text(render_config(shards))
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            *(COMMANDS / "envoy", "-c", config, "--concurrency", "1", "--log-level", "warning"),
+            *(COMMAND_DIR / "envoy", "-c", config, "--concurrency", "1", "--log-level", "warning"),
             *("--disable-hot-restart", "--admin-address-path", admin),  # shares nothing
             stdin=asyncio.subprocess.DEVNULL,
             stdout=written,
             stderr=written,
         )
     try:
-        await eventually(_told(admin, process))
+        await wait_until(_make_admin_check(admin, process))
         async with httpx.AsyncClient(base_url=f"http://{admin.read_text()}") as client:
-            yield FrontDoor(await _listening(client), client)
+            yield RunningEnvoy(await _wait_for_listener(client), client)
         assert process.returncode is None, log.read_text()
     finally:
         if process.returncode is None:
@@ -87,34 +92,36 @@ async def front_door(shards: Mapping[int, str], folder: Path) -> AsyncIterator[F
         await process.wait()
 
 
-def _told(admin: Path, process: asyncio.subprocess.Process) -> Callable[[], Awaitable[bool]]:
-    async def told() -> bool:
+def _make_admin_check(
+    admin: Path, process: asyncio.subprocess.Process
+) -> Callable[[], Awaitable[bool]]:
+    async def is_admin_ready() -> bool:
         assert process.returncode is None, "Envoy ended before it listened"
         return admin.exists() and ":" in admin.read_text()  # noqa: ASYNC240  # a moment
 
-    return told
+    return is_admin_ready
 
 
-async def _listening(admin: httpx.AsyncClient) -> str:
+async def _wait_for_listener(admin: httpx.AsyncClient) -> str:
     """Return where devices connect, once Envoy takes their connections."""
 
-    async def live() -> bool:
+    async def is_live() -> bool:
         return (await admin.get("/ready")).text.strip() == "LIVE"
 
-    await eventually(live)
+    await wait_until(is_live)
     (listener,) = (await admin.get("/listeners?format=json")).json()["listener_statuses"]
     at = listener["local_address"]["socket_address"]
     return f"{at['address']}:{at['port_value']}"
 
 
-async def validated(config: Path) -> Finished:
+async def validate_config(config: Path) -> CommandResult:
     """Let Envoy check a file."""
     process = await asyncio.create_subprocess_exec(
-        *(COMMANDS / "envoy", "--mode", "validate", "-c", config, "--log-level", "warning"),
+        *(COMMAND_DIR / "envoy", "--mode", "validate", "-c", config, "--log-level", "warning"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(DEADLINE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return Finished(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())

@@ -10,29 +10,31 @@ from typing import Any
 
 import yaml
 
-from tests.scenarios.processes import DEADLINE_SECONDS, Finished
+from tests.scenarios.processes import DEADLINE_SECONDS, CommandResult
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 RULES = PROMETHEUS / "constellation.rules.yaml"
 OPERATIONS = ROOT / "docs" / "operations.md"
 
-_BUILT = ROOT / "build" / "tools" / "promtool"
+_BUILT_PROMTOOL = ROOT / "build" / "tools" / "promtool"
 _METRIC = re.compile(r"\b(?:(?:constellation|grpc|process)_\w+|constellation:[\w:]+|up)\b")
-_NO_METRIC = re.compile(r"\"[^\"]*\"|\{[^}]*\}|\b(?:by|on|without|ignoring)\s*\([^)]*\)")
+_NOT_METRIC = re.compile(r"\"[^\"]*\"|\{[^}]*\}|\b(?:by|on|without|ignoring)\s*\([^)]*\)")
 
 
-def promtool_command() -> Path:
+def find_promtool() -> Path:
     """Return where promtool is."""
-    found = shutil.which("promtool") or (_BUILT if _BUILT.exists() else None)
-    assert found, f"promtool is neither on PATH nor at {_BUILT}: run `make build/tools/promtool`"
+    found = shutil.which("promtool") or (_BUILT_PROMTOOL if _BUILT_PROMTOOL.exists() else None)
+    assert found, (
+        f"promtool is neither on PATH nor at {_BUILT_PROMTOOL}: run `make build/tools/promtool`"
+    )
     return Path(found)
 
 
-async def promtool(*arguments: str | Path) -> Finished:
+async def run_promtool(*arguments: str | Path) -> CommandResult:
     """Run promtool to its end."""
     process = await asyncio.create_subprocess_exec(
-        *(promtool_command(), *arguments),
+        *(find_promtool(), *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -45,31 +47,31 @@ async def promtool(*arguments: str | Path) -> Finished:
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    return Finished(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())
 
 
-def rules() -> list[dict[str, Any]]:
+def read_rules() -> list[dict[str, Any]]:
     """Return every committed rule, recording and alerting."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def alerts() -> dict[str, dict[str, Any]]:
+def read_alerts() -> dict[str, dict[str, Any]]:
     """Return the alerts by their names."""
-    return {rule["alert"]: rule for rule in rules() if "alert" in rule}
+    return {rule["alert"]: rule for rule in read_rules() if "alert" in rule}
 
 
-def recorded() -> set[str]:
+def read_recorded_names() -> set[str]:
     """Return the names of what the rules record."""
-    return {rule["record"] for rule in rules() if "record" in rule}
+    return {rule["record"] for rule in read_rules() if "record" in rule}
 
 
-def metrics_in(expression: str) -> set[str]:
+def find_metric_names(expression: str) -> set[str]:
     """Return the names of the metrics that an expression reads."""
-    return set(_METRIC.findall(_NO_METRIC.sub("", expression)))
+    return set(_METRIC.findall(_NOT_METRIC.sub("", expression)))
 
 
-def documented() -> set[str]:
+def read_documented_names() -> set[str]:
     """Return the names that the metric tables of docs/operations.md and its text give."""
     text = OPERATIONS.read_text()
     return set(re.findall(r"`((?:constellation|grpc_server)_\w+)`", text))

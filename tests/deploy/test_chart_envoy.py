@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from tests.deploy.chart import DATABASE, POSTGRES, chart
-from tests.deploy.envoy import CONFIG, validated
+from tests.deploy.chart import DATABASE, POSTGRES, load_chart
+from tests.deploy.envoy import CONFIG, validate_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HOST = "constellation-shard-{}.constellation-shards.constellation.svc"
 
 
-def listeners(config: Document) -> Document:
+def get_filter_chain(config: Document) -> Document:
     """Return the only filter chain of the only listener."""
     (listener,) = config["static_resources"]["listeners"]
     (chain,) = listener["filter_chains"]
@@ -25,14 +25,14 @@ def listeners(config: Document) -> Document:
     return found
 
 
-def routes(config: Document) -> list[Document]:
-    (manager,) = listeners(config)["filters"]
+def get_routes(config: Document) -> list[Document]:
+    (manager,) = get_filter_chain(config)["filters"]
     (host,) = manager["typed_config"]["route_config"]["virtual_hosts"]
     found: list[Document] = host["routes"]
     return found
 
 
-def hosts(config: Document) -> dict[str, list[str]]:
+def get_cluster_hosts(config: Document) -> dict[str, list[str]]:
     """Return where each cluster sends to."""
     return {
         cluster["name"]: [
@@ -48,9 +48,9 @@ def hosts(config: Document) -> dict[str, list[str]]:
 @pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
 async def test_envoy_takes_the_rendered_file(store: Document, count: int, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
-    config.write_text(chart({**store, "shards": {"count": count}}).envoy_text)
+    config.write_text(load_chart({**store, "shards": {"count": count}}).envoy_text)
 
-    finished = await validated(config)
+    finished = await validate_config(config)
 
     assert (finished.status, finished.err) == (0, "")
 
@@ -62,20 +62,20 @@ def test_for_two_shards_it_is_the_committed_file() -> None:
         assert address in committed
         committed = committed.replace(address, f"address: {HOST.format(shard)},")
 
-    found = chart({"shards": {"count": 2}}).envoy
+    found = load_chart({"shards": {"count": 2}}).envoy
 
     assert found == yaml.safe_load(committed)
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])
 def test_each_shard_has_its_routes_and_its_cluster(count: int) -> None:
-    config = chart({"shards": {"count": count}}).envoy
+    config = load_chart({"shards": {"count": count}}).envoy
 
     every = [HOST.format(shard) for shard in range(count)]
-    found = hosts(config)
+    found = get_cluster_hosts(config)
     assert found.pop("any_shard") == every
     assert found == {f"shard_{shard}": [host] for shard, host in enumerate(every)}
-    named = [route for route in routes(config) if "headers" in route["match"]]
+    named = [route for route in get_routes(config) if "headers" in route["match"]]
     assert len(named) == 2 * count
     for route in named:
         (header,) = route["match"]["headers"]
@@ -83,49 +83,51 @@ def test_each_shard_has_its_routes_and_its_cluster(count: int) -> None:
 
 
 def test_a_stream_is_matched_before_any_other_call() -> None:
-    config = chart({"shards": {"count": 3}}).envoy
+    config = load_chart({"shards": {"count": 3}}).envoy
 
-    streams = ["path" in route["match"] for route in routes(config)]
+    streams = ["path" in route["match"] for route in get_routes(config)]
 
     assert streams == sorted(streams, reverse=True)
-    assert routes(config)[3]["route"]["cluster"] == "any_shard"
+    assert get_routes(config)[3]["route"]["cluster"] == "any_shard"
 
 
 def test_envoy_knows_every_process_of_a_shard_in_postgresql() -> None:
-    rendered = chart({"store": "postgres", "postgres": DATABASE})
+    rendered = load_chart({"store": "postgres", "postgres": DATABASE})
 
     for shard in range(3):
-        (host,) = hosts(rendered.envoy)[f"shard_{shard}"]
-        service = rendered.one("Service", host.removesuffix(".constellation.svc"))
+        (host,) = get_cluster_hosts(rendered.envoy)[f"shard_{shard}"]
+        service = rendered.find_one("Service", host.removesuffix(".constellation.svc"))
         assert service["spec"]["clusterIP"] == "None"
         assert service["spec"]["publishNotReadyAddresses"] is True
-        (pod,) = rendered.behind(service)
+        (pod,) = rendered.select_pods(service)
         assert pod.environment["SHARD_ID"] == str(shard)
 
 
 async def test_with_a_certificate_the_front_door_speaks_tls(tmp_path: Path) -> None:
-    rendered = chart({"envoy": {"tlsSecret": "front-tls"}})
-    (pod,) = rendered.pods("front")
-    (certificate,) = listeners(rendered.envoy)["transport_socket"]["typed_config"][
+    rendered = load_chart({"envoy": {"tlsSecret": "front-tls"}})
+    (pod,) = rendered.iterate_pods("front")
+    (certificate,) = get_filter_chain(rendered.envoy)["transport_socket"]["typed_config"][
         "common_tls_context"
     ]["tls_certificates"]
     files = [certificate[each]["filename"] for each in ("certificate_chain", "private_key")]
     config = tmp_path / "envoy.yaml"
     config.write_text(rendered.envoy_text.replace("/etc/envoy/tls", str(tmp_path)))
 
-    finished = await validated(config)
+    finished = await validate_config(config)
 
-    assert pod.mounted("/etc/envoy/tls")["secret"]["secretName"] == "front-tls"
+    assert pod.find_volume("/etc/envoy/tls")["secret"]["secretName"] == "front-tls"
     assert files == ["/etc/envoy/tls/tls.crt", "/etc/envoy/tls/tls.key"]
     assert re.search(rf"{tmp_path}/tls\.(crt|key)", finished.err)  # they alone are missing
 
 
 def test_the_process_reads_what_the_chart_rendered() -> None:
-    rendered = chart({})
-    (pod,) = rendered.pods("front")
-    folder, _, file = pod.main["command"][pod.main["command"].index("-c") + 1].rpartition("/")
+    rendered = load_chart({})
+    (pod,) = rendered.iterate_pods("front")
+    folder, _, file = pod.main_container["command"][
+        pod.main_container["command"].index("-c") + 1
+    ].rpartition("/")
 
-    config = rendered.one("ConfigMap", pod.mounted(folder)["configMap"]["name"])
+    config = rendered.find_one("ConfigMap", pod.find_volume(folder)["configMap"]["name"])
 
     assert list(config["data"]) == [file]
 
@@ -133,7 +135,9 @@ def test_the_process_reads_what_the_chart_rendered() -> None:
 def test_another_number_of_shards_is_another_pod() -> None:
     checksums = set()
     for count in (2, 3):
-        deployment = chart({"shards": {"count": count}}).one("Deployment", "constellation-front")
+        deployment = load_chart({"shards": {"count": count}}).find_one(
+            "Deployment", "constellation-front"
+        )
         checksums.add(deployment["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
 
     assert len(checksums) == 2

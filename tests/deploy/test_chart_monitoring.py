@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.deploy.chart import MONITORED, OPERATOR_KINDS, POSTGRES, Chart, chart
+from tests.deploy.chart import MONITORED, OPERATOR_KINDS, POSTGRES, RenderedChart, load_chart
 from tools.manifests import DEPLOY
 
 if TYPE_CHECKING:
@@ -19,46 +19,48 @@ RULE_KEYS = {"alert", "record", "expr", "for", "keep_firing_for", "labels", "ann
 GROUP_KEYS = {"name", "interval", "query_offset", "limit", "labels", "rules"}
 
 
-def monitored(**values: Any) -> Chart:
-    return chart({**values, "monitoring": MONITORED})
+def render_monitored(**values: Any) -> RenderedChart:
+    return load_chart({**values, "monitoring": MONITORED})
 
 
-def read(name: str) -> Any:
+def read_yaml(name: str) -> Any:
     return yaml.safe_load((PROMETHEUS / name).read_text())
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
 def test_each_process_is_measured_once_under_the_name_the_alerts_know(values: Document) -> None:
-    rendered = monitored(**values)
-    jobs = {each["job_name"] for each in read("prometheus.yml")["scrape_configs"]}
+    rendered = render_monitored(**values)
+    jobs = {each["job_name"] for each in read_yaml("prometheus.yml")["scrape_configs"]}
     measured: list[str] = []
 
-    for monitor in rendered.of("ServiceMonitor"):
+    for monitor in rendered.find_all("ServiceMonitor"):
         (endpoint,) = monitor["spec"]["endpoints"]
         (relabeling,) = endpoint["relabelings"]
         assert relabeling["targetLabel"] == "job"
         assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["constellation"]}
         jobs.remove(relabeling["replacement"])
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
-        for service in rendered.of("Service"):
+        for service in rendered.find_all("Service"):
             names = [port["name"] for port in service["spec"]["ports"]]
             if wanted <= service["metadata"]["labels"].items() and endpoint["port"] in names:
-                measured += [pod.name for pod in rendered.behind(service)]
+                measured += [pod.name for pod in rendered.select_pods(service)]
 
     assert not jobs
     assert sorted(measured) == sorted(
-        pod.name for pod in rendered.pods("shard", "federation") for _ in [pod.ports["metrics"]]
+        pod.name
+        for pod in rendered.iterate_pods("shard", "federation")
+        for _ in [pod.ports["metrics"]]
     )
 
 
 def test_processes_that_wait_are_measured_too() -> None:
-    shards = monitored(**POSTGRES).one("Service", "constellation-shards")
+    shards = render_monitored(**POSTGRES).find_one("Service", "constellation-shards")
 
     assert shards["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_the_alerts_are_those_of_the_file() -> None:
-    (rule,) = monitored().of("PrometheusRule")
+    (rule,) = render_monitored().find_all("PrometheusRule")
     committed = (PROMETHEUS / "constellation.rules.yaml").read_text()
     assert "runbook_url: docs/" in committed
 
@@ -69,7 +71,7 @@ def test_the_alerts_are_those_of_the_file() -> None:
 
 
 def test_every_alert_leads_to_its_page() -> None:
-    (rule,) = monitored().of("PrometheusRule")
+    (rule,) = render_monitored().find_all("PrometheusRule")
     pages = [
         (each["alert"], each["annotations"]["runbook_url"])
         for group in rule["spec"]["groups"]
@@ -83,7 +85,7 @@ def test_every_alert_leads_to_its_page() -> None:
 
 
 def test_the_operator_knows_every_key_of_the_rules() -> None:
-    (rule,) = monitored().of("PrometheusRule")
+    (rule,) = render_monitored().find_all("PrometheusRule")
 
     for group in rule["spec"]["groups"]:
         assert group.keys() <= GROUP_KEYS
@@ -94,17 +96,17 @@ def test_the_operator_knows_every_key_of_the_rules() -> None:
 
 def test_prometheus_selects_them_by_the_labels_it_is_given() -> None:
     for kind in OPERATOR_KINDS:
-        for each in monitored().of(kind):
+        for each in render_monitored().find_all(kind):
             assert each["metadata"]["labels"]["release"] == "prometheus"
 
 
 def test_no_monitor_without_what_it_measures() -> None:
-    rendered = monitored(federation={"enabled": False})
+    rendered = render_monitored(federation={"enabled": False})
 
-    assert [each["metadata"]["name"] for each in rendered.of("ServiceMonitor")] == [
+    assert [each["metadata"]["name"] for each in rendered.find_all("ServiceMonitor")] == [
         "constellation-shard"
     ]
-    (rule,) = rendered.of("PrometheusRule")
+    (rule,) = rendered.find_all("PrometheusRule")
     expressions = [each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]]
     absent = [each for each in expressions if re.search(r"\babsent\(", each)]
     assert absent == ['absent(up{job="constellation-shard"})']  # or it would fire for ever
@@ -113,7 +115,7 @@ def test_no_monitor_without_what_it_measures() -> None:
 def test_each_dashboard_is_a_config_map_for_grafana() -> None:
     found = {
         file: json.loads(text)
-        for each in monitored().of("ConfigMap")
+        for each in render_monitored().find_all("ConfigMap")
         if each["metadata"]["labels"].get("grafana_dashboard") == "1"
         for file, text in each["data"].items()
     }
@@ -122,4 +124,4 @@ def test_each_dashboard_is_a_config_map_for_grafana() -> None:
 
 
 def test_a_cluster_without_the_operator_is_asked_for_nothing_of_it() -> None:
-    assert not OPERATOR_KINDS & {each["kind"] for each in chart({}).documents}
+    assert not OPERATOR_KINDS & {each["kind"] for each in load_chart({}).documents}

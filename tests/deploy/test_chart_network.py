@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deploy.chart import POSTGRES, VARIANTS, Chart, chart
+from tests.deploy.chart import POSTGRES, VARIANTS, RenderedChart, load_chart
 
 if TYPE_CHECKING:
     from tests.deploy.chart import Document, Labels
@@ -25,7 +25,7 @@ TRACED = {"tracing": {"endpoint": "http://collector.observability:4317"}}
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """One end of a connection: a pod of some namespace, or a machine."""
 
     name: str
@@ -33,7 +33,7 @@ class Place:
     namespace: str = "constellation"
     address: str = "198.51.100.7"
 
-    def is_meant_by(self, peer: Document) -> bool:
+    def is_selected_by(self, peer: Document) -> bool:
         """Return whether a peer of a rule is this."""
         if "ipBlock" in peer:
             network, own = ip_network(peer["ipBlock"]["cidr"]), ip_address(self.address)
@@ -47,70 +47,78 @@ class Place:
         return here and self.labels is not None and wanted <= self.labels.items()
 
 
-OURS = [
-    Place("shard", SHARD),
-    Place("federation", FEDERATION),
-    Place("front", FRONT),
-    Place("migrate", MIGRATE),
+OWN_ENDPOINTS = [
+    Endpoint("shard", SHARD),
+    Endpoint("federation", FEDERATION),
+    Endpoint("front", FRONT),
+    Endpoint("migrate", MIGRATE),
 ]
-STRANGERS = [
-    Place("prometheus", {"app.kubernetes.io/name": "prometheus"}, "monitoring"),
-    Place("prometheus of others", {"app.kubernetes.io/name": "prometheus"}, "others"),
-    Place("shard of others", SHARD, "others"),
-    Place("device"),
-    Place("device with IPv6", address="2001:db8::7"),
-    Place("database", address="10.1.2.3"),
+OTHER_ENDPOINTS = [
+    Endpoint("prometheus", {"app.kubernetes.io/name": "prometheus"}, "monitoring"),
+    Endpoint("prometheus of others", {"app.kubernetes.io/name": "prometheus"}, "others"),
+    Endpoint("shard of others", SHARD, "others"),
+    Endpoint("device"),
+    Endpoint("device with IPv6", address="2001:db8::7"),
+    Endpoint("database", address="10.1.2.3"),
 ]
 
 
-def allowed(rendered: Chart, source: Place, target: Place, port: int, protocol: str) -> bool:
+def is_allowed(
+    rendered: RenderedChart, source: Endpoint, target: Endpoint, port: int, protocol: str
+) -> bool:
     """Return whether both ends' policies let a connection through."""
-    leaving = _lets(rendered, source, target, ("Egress", "egress", "to"), (port, protocol))
-    arriving = _lets(rendered, target, source, ("Ingress", "ingress", "from"), (port, protocol))
+    leaving = _is_permitted(rendered, source, target, ("Egress", "egress", "to"), (port, protocol))
+    arriving = _is_permitted(
+        rendered, target, source, ("Ingress", "ingress", "from"), (port, protocol)
+    )
     return leaving and arriving
 
 
-def _lets(
-    rendered: Chart, own: Place, other: Place, way: tuple[str, str, str], port: tuple[int, str]
+def _is_permitted(
+    rendered: RenderedChart,
+    own: Endpoint,
+    other: Endpoint,
+    direction: tuple[str, str, str],
+    port: tuple[int, str],
 ) -> bool:
-    kind, rules, peers = way
+    kind, rules, peers = direction
     policies = [
         each["spec"]
-        for each in rendered.of("NetworkPolicy")
-        if own.is_meant_by({"podSelector": each["spec"]["podSelector"]})
+        for each in rendered.find_all("NetworkPolicy")
+        if own.is_selected_by({"podSelector": each["spec"]["podSelector"]})
         and kind in each["spec"]["policyTypes"]
     ]
     if not policies:
         return True
     return any(
         port in {(each["port"], each["protocol"]) for each in rule["ports"]}
-        and (peers not in rule or any(other.is_meant_by(peer) for peer in rule[peers]))
+        and (peers not in rule or any(other.is_selected_by(peer) for peer in rule[peers]))
         for policy in policies
         for rule in policy.get(rules) or ()
     )
 
 
-def connections(rendered: Chart) -> set[tuple[str, str, int]]:
+def list_connections(rendered: RenderedChart) -> set[tuple[str, str, int]]:
     """Return every connection to a process of ours that is possible."""
     return {
         (source.name, target.name, port)
-        for source in OURS + STRANGERS
-        for target in OURS
+        for source in OWN_ENDPOINTS + OTHER_ENDPOINTS
+        for target in OWN_ENDPOINTS
         for port in PORTS
-        if allowed(rendered, source, target, port, "TCP")
+        if is_allowed(rendered, source, target, port, "TCP")
     }
 
 
-SCRAPED = {("prometheus", "shard", 9090), ("prometheus", "federation", 9091)}
-COMING_IN = {
+SCRAPE_CONNECTIONS = {("prometheus", "shard", 9090), ("prometheus", "federation", 9091)}
+INGRESS_CONNECTIONS = {
     (name, "front", 50051)
-    for name in ("device", "device with IPv6", "database", *(each.name for each in STRANGERS))
+    for name in ("device", "device with IPv6", "database", *(each.name for each in OTHER_ENDPOINTS))
 }
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES, TRACED], ids=["sqlite", "postgres", "traced"])
 def test_processes_reach_exactly_what_they_need(values: Document) -> None:
-    assert connections(chart(values)) == SCRAPED | COMING_IN | {
+    assert list_connections(load_chart(values)) == SCRAPE_CONNECTIONS | INGRESS_CONNECTIONS | {
         ("front", "shard", 50051),
         ("federation", "shard", 50051),
     }
@@ -119,14 +127,14 @@ def test_processes_reach_exactly_what_they_need(values: Document) -> None:
 def test_without_a_front_door_devices_reach_shards_and_nothing_else() -> None:
     values = {"envoy": {"enabled": False}, "networkPolicy": {"devices": ["198.51.100.0/24"]}}
 
-    found = connections(chart(values))
+    found = list_connections(load_chart(values))
 
     assert {each for each in found if "device" in each[0]} == {("device", "shard", 50051)}
     assert ("federation", "shard", 50051) in found
 
 
 def test_without_a_federation_nobody_takes_its_place() -> None:
-    found = connections(chart({"federation": {"enabled": False}}))
+    found = list_connections(load_chart({"federation": {"enabled": False}}))
 
     assert ("federation", "shard", 50051) not in found
     assert ("front", "shard", 50051) in found
@@ -143,58 +151,68 @@ def test_without_a_federation_nobody_takes_its_place() -> None:
     ids=["nothing", "everything", "the journal", "the shards"],
 )
 def test_those_who_store_in_postgresql_reach_it(values: Document, asking: set[str]) -> None:
-    rendered = chart(values)
-    database = next(each for each in STRANGERS if each.name == "database")
-    elsewhere = next(each for each in STRANGERS if each.name == "device")
+    rendered = load_chart(values)
+    database = next(each for each in OTHER_ENDPOINTS if each.name == "database")
+    elsewhere = next(each for each in OTHER_ENDPOINTS if each.name == "device")
     known = [
-        each for each in OURS if any(rendered.pods(each.name))
+        each for each in OWN_ENDPOINTS if any(rendered.iterate_pods(each.name))
     ]  # there may be no Job, and then there is no policy for it
 
-    assert {each.name for each in known if allowed(rendered, each, database, 5432, "TCP")} == asking
-    assert not any(allowed(rendered, each, elsewhere, 5432, "TCP") for each in known)
+    assert {
+        each.name for each in known if is_allowed(rendered, each, database, 5432, "TCP")
+    } == asking
+    assert not any(is_allowed(rendered, each, elsewhere, 5432, "TCP") for each in known)
 
 
 def test_those_who_send_traces_reach_the_collector() -> None:
-    collector = Place("collector", address="10.9.9.9")
-    found = {each.name for each in OURS if allowed(chart(TRACED), each, collector, 4317, "TCP")}
+    collector = Endpoint("collector", address="10.9.9.9")
+    found = {
+        each.name
+        for each in OWN_ENDPOINTS
+        if is_allowed(load_chart(TRACED), each, collector, 4317, "TCP")
+    }
 
     assert found == {"shard", "federation"}
-    assert not any(allowed(chart({}), each, collector, 4317, "TCP") for each in OURS)
+    assert not any(
+        is_allowed(load_chart({}), each, collector, 4317, "TCP") for each in OWN_ENDPOINTS
+    )
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
 def test_whoever_calls_by_name_may_ask_for_names(values: Document) -> None:
-    dns = Place("dns", address="10.96.0.10")
-    rendered = chart(values)
+    dns = Endpoint("dns", address="10.96.0.10")
+    rendered = load_chart(values)
     asking = {"federation", "front"} | ({"shard", "migrate"} if values else set())
 
     for protocol in ("UDP", "TCP"):
-        known = [each for each in OURS if any(rendered.pods(each.name))]
-        assert {each.name for each in known if allowed(rendered, each, dns, 53, protocol)} == asking
+        known = [each for each in OWN_ENDPOINTS if any(rendered.iterate_pods(each.name))]
+        assert {
+            each.name for each in known if is_allowed(rendered, each, dns, 53, protocol)
+        } == asking
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
 def test_services_lead_to_ports_that_pods_have(values: Document) -> None:
-    rendered = chart(values)
+    rendered = load_chart(values)
 
-    for service in rendered.of("Service"):
-        pods = rendered.behind(service)
+    for service in rendered.find_all("Service"):
+        pods = rendered.select_pods(service)
         assert pods
         for pod in pods:
             for port in service["spec"]["ports"]:
                 assert pod.ports[port["targetPort"]] == port["port"]
-    for each in rendered.of("StatefulSet"):
-        service = rendered.one("Service", each["spec"]["serviceName"])
+    for each in rendered.find_all("StatefulSet"):
+        service = rendered.find_one("Service", each["spec"]["serviceName"])
         assert service["spec"]["clusterIP"] == "None"
         assert service["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_the_front_door_is_the_only_service_with_a_balancer() -> None:
-    rendered = chart(VARIANTS["tls"])
+    rendered = load_chart(VARIANTS["tls"])
 
     outside = [
         each["metadata"]["name"]
-        for each in rendered.of("Service")
+        for each in rendered.find_all("Service")
         if each["spec"].get("type", "ClusterIP") != "ClusterIP"
     ]
     assert outside == ["constellation-front"]

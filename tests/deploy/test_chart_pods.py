@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from constellation.config import ShardConfig, load
+from constellation.config import ShardConfig, load_config
 from constellation.transport.health.service import LIVENESS
 from federation.config import FederationConfig
-from tests.deploy.chart import DATABASE, POSTGRES, VARIANTS, Chart, Document, chart
+from tests.deploy.chart import DATABASE, POSTGRES, VARIANTS, Document, RenderedChart, load_chart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,58 +22,58 @@ PROGRAMS: dict[str, type[ShardConfig | FederationConfig]] = {
     "migrate": ShardConfig,
     "federation": FederationConfig,
 }
-OTHERS_SETTINGS = "OTEL_"
+FOREIGN_SETTINGS_PREFIX = "OTEL_"
 """OpenTelemetry reads its variables itself."""
 every_variant = pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
 
 
-def own(rendered: Chart) -> list[Pod]:
+def list_own_pods(rendered: RenderedChart) -> list[Pod]:
     """Return the pods that run our programs."""
-    return list(rendered.pods(*PROGRAMS))
+    return list(rendered.iterate_pods(*PROGRAMS))
 
 
-def settings(pod: Pod) -> Any:
+def load_settings(pod: Pod) -> Any:
     """Return the pod's settings, as its program reads them."""
-    return load(PROGRAMS[pod.component], pod.environment)
+    return load_config(PROGRAMS[pod.component], pod.environment)
 
 
-def service_of(address: str, rendered: Chart) -> Document:
+def find_service(address: str, rendered: RenderedChart) -> Document:
     """Return the Service behind a name inside the cluster."""
     host, _, port = address.rpartition(":")
     *_, name, namespace, svc = host.split(".")
     assert (namespace, svc) == ("constellation", "svc")
-    service = rendered.one("Service", name)
+    service = rendered.find_one("Service", name)
     assert int(port) in {each["port"] for each in service["spec"]["ports"]}
     return service
 
 
 @every_variant
 def test_each_variable_is_a_setting_of_the_program(values: Document) -> None:
-    for pod in own(chart(values)):
+    for pod in list_own_pods(load_chart(values)):
         known = {name.upper() for name in PROGRAMS[pod.component].__dataclass_fields__}
-        names = [each["name"] for each in pod.main["env"]]
+        names = [each["name"] for each in pod.main_container["env"]]
 
         assert len(names) == len(set(names))
         if pod.component != "migrate":  # takes what its shards take
-            assert {each for each in names if not each.startswith(OTHERS_SETTINGS)} <= known
-        settings(pod)
+            assert {each for each in names if not each.startswith(FOREIGN_SETTINGS_PREFIX)} <= known
+        load_settings(pod)
 
 
 @every_variant
 def test_probes_ask_the_port_and_the_services_there_are(values: Document) -> None:
-    for pod in chart(values).pods("shard", "federation"):
-        port = int(settings(pod).grpc_addr.rpartition(":")[2])
+    for pod in load_chart(values).iterate_pods("shard", "federation"):
+        port = int(load_settings(pod).grpc_addr.rpartition(":")[2])
 
         assert pod.ports["grpc"] == port
-        assert pod.main["startupProbe"]["grpc"] == {"port": port, "service": LIVENESS}
-        assert pod.main["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}
-        assert pod.main["readinessProbe"]["grpc"] == {"port": port, "service": ""}
+        assert pod.main_container["startupProbe"]["grpc"] == {"port": port, "service": LIVENESS}
+        assert pod.main_container["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}
+        assert pod.main_container["readinessProbe"]["grpc"] == {"port": port, "service": ""}
 
 
 @every_variant
 def test_ports_are_the_programs_own(values: Document) -> None:
-    for pod in chart(values).pods("shard", "federation"):
-        config = settings(pod)
+    for pod in load_chart(values).iterate_pods("shard", "federation"):
+        config = load_settings(pod)
         addresses = {
             "grpc": config.grpc_addr,
             "rest": config.rest_addr,
@@ -89,44 +89,44 @@ def test_ports_are_the_programs_own(values: Document) -> None:
 def test_a_shard_has_the_time_it_needs_to_end(store: Document) -> None:
     times = {"drainSeconds": 45, "commitSeconds": 15, "snapshotSeconds": 60}
 
-    for pod in chart({**store, "shards": times}).pods("shard"):
-        assert settings(pod).drain_seconds == 45
+    for pod in load_chart({**store, "shards": times}).iterate_pods("shard"):
+        assert load_settings(pod).drain_seconds == 45
         assert pod.spec["terminationGracePeriodSeconds"] == 45 + 15 + 60 + 10
 
 
 @every_variant
 def test_every_shard_of_the_map_runs_and_can_be_reached(values: Document) -> None:
-    rendered = chart(values)
-    pods = list(rendered.pods("shard"))
-    config = settings(pods[0])
+    rendered = load_chart(values)
+    pods = list(rendered.iterate_pods("shard"))
+    config = load_settings(pods[0])
     count = values.get("shards", {}).get("count", 3)
 
     assert sorted(config.shard_map) == list(range(count))
     if values.get("store") == "postgres":
-        assert [settings(pod).shard_id for pod in pods] == list(range(count))
+        assert [load_settings(pod).shard_id for pod in pods] == list(range(count))
     else:
-        assert rendered.of("StatefulSet")[0]["spec"]["replicas"] == count
+        assert rendered.find_all("StatefulSet")[0]["spec"]["replicas"] == count
     for shard_id, address in config.shard_map.items():
         if not address.endswith(".svc:50051"):
             assert address == values["frontDoorAddress"]
-        elif rendered.behind(service_of(address, rendered))[0].component == "shard":
+        elif rendered.select_pods(find_service(address, rendered))[0].component == "shard":
             assert f"shard-{shard_id}." in address
 
 
 @pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
 def test_a_federation_asks_the_owner_of_each_shard(store: Document) -> None:
-    rendered = chart({**store, "shards": {"count": 4}})
-    (federation,) = rendered.pods("federation")
+    rendered = load_chart({**store, "shards": {"count": 4}})
+    (federation,) = rendered.iterate_pods("federation")
 
-    addresses = settings(federation).shard_addrs
+    addresses = load_settings(federation).shard_addrs
 
     assert len(set(addresses)) == 4
     for shard, address in enumerate(addresses):
-        service = service_of(address, rendered)
-        (pod,) = rendered.behind(service)
+        service = find_service(address, rendered)
+        (pod,) = rendered.select_pods(service)
         assert pod.component == "shard"
         if store:
-            assert settings(pod).shard_id == shard
+            assert load_settings(pod).shard_id == shard
             assert not service["spec"].get("publishNotReadyAddresses")  # whoever serves
         else:
             assert address.startswith(f"{pod.name}-{shard}.")
@@ -134,29 +134,29 @@ def test_a_federation_asks_the_owner_of_each_shard(store: Document) -> None:
 
 @pytest.mark.parametrize(("count", "minimum"), [(1, 1), (2, 2), (3, 3), (5, 3)])
 def test_a_federation_of_few_shards_does_not_wait_for_more(count: int, minimum: int) -> None:
-    (federation,) = chart({"shards": {"count": count}}).pods("federation")
+    (federation,) = load_chart({"shards": {"count": count}}).iterate_pods("federation")
 
-    assert settings(federation).min_shards == minimum
+    assert load_settings(federation).min_shards == minimum
 
 
 def test_large_numbers_are_written_out() -> None:
-    rendered = chart(
+    rendered = load_chart(
         {
             **POSTGRES,
             "shards": {"autoscaling": {"enabled": True, "streamsPerProcess": 2_000_000}},
             "federation": {"intervalSeconds": 5_000_000},
         }
     )
-    (federation,) = rendered.pods("federation")
-    scaler = rendered.one("HorizontalPodAutoscaler", "constellation-shard-0")
+    (federation,) = rendered.iterate_pods("federation")
+    scaler = rendered.find_one("HorizontalPodAutoscaler", "constellation-shard-0")
 
-    assert settings(federation).federation_interval_secs == 5_000_000
+    assert load_settings(federation).federation_interval_secs == 5_000_000
     assert scaler["spec"]["metrics"][0]["external"]["target"]["averageValue"] == "2000000"
 
 
 @every_variant
 def test_pods_meet_the_restricted_pod_security_standard(values: Document) -> None:
-    for pod in chart(values).pods():
+    for pod in load_chart(values).iterate_pods():
         security = pod.spec["securityContext"]
         assert security["runAsNonRoot"] is True
         assert security["runAsUser"] > 0
@@ -177,18 +177,18 @@ def test_pods_meet_the_restricted_pod_security_standard(values: Document) -> Non
 
 @every_variant
 def test_accounts_exist_and_have_no_token(values: Document) -> None:
-    rendered = chart(values)
-    accounts = {each["metadata"]["name"]: each for each in rendered.of("ServiceAccount")}
+    rendered = load_chart(values)
+    accounts = {each["metadata"]["name"]: each for each in rendered.find_all("ServiceAccount")}
 
-    for pod in rendered.pods("shard", "federation", "front"):
+    for pod in rendered.iterate_pods("shard", "federation", "front"):
         assert accounts[pod.spec["serviceAccountName"]]["automountServiceAccountToken"] is False
-    assert not rendered.of("Role") + rendered.of("ClusterRole")
+    assert not rendered.find_all("Role") + rendered.find_all("ClusterRole")
 
 
 @every_variant
 def test_what_is_mounted_exists_once(values: Document) -> None:
-    for pod in chart(values).pods():
-        claims = [each["metadata"]["name"] for each in _claims(chart(values), pod)]
+    for pod in load_chart(values).iterate_pods():
+        claims = [each["metadata"]["name"] for each in _find_claims(load_chart(values), pod)]
         names = sorted([*claims, *(each["name"] for each in pod.spec["volumes"])])
         mounted = {
             each["name"] for container in pod.containers for each in container["volumeMounts"]
@@ -200,10 +200,10 @@ def test_what_is_mounted_exists_once(values: Document) -> None:
             assert len(paths) == len(set(paths))
 
 
-def _claims(rendered: Chart, pod: Pod) -> list[Document]:
+def _find_claims(rendered: RenderedChart, pod: Pod) -> list[Document]:
     found: list[Document] = [
         claim
-        for each in rendered.of("StatefulSet")
+        for each in rendered.find_all("StatefulSet")
         if each["metadata"]["name"] == pod.name
         for claim in each["spec"]["volumeClaimTemplates"]
     ]
@@ -212,7 +212,7 @@ def _claims(rendered: Chart, pod: Pod) -> list[Document]:
 
 @every_variant
 def test_no_secret_is_in_the_environment(values: Document) -> None:
-    for pod in chart(values).pods():
+    for pod in load_chart(values).iterate_pods():
         for container in pod.containers:
             assert "envFrom" not in container
             for variable in container.get("env", ()):
@@ -222,14 +222,14 @@ def test_no_secret_is_in_the_environment(values: Document) -> None:
 
 
 def test_the_password_is_a_file_that_libpq_reads(tmp_path: Path) -> None:
-    rendered = chart(POSTGRES)
-    for pod in own(rendered):
+    rendered = load_chart(POSTGRES)
+    for pod in list_own_pods(rendered):
         url = pod.environment["POSTGRES_URL"]
         (passfile,) = parse_qs(urlsplit(url).query)["passfile"]
         (copy,) = pod.spec["initContainers"]
         *command, secret, copied = copy["command"]
         assert copied == passfile
-        assert pod.mounted(passfile.rpartition("/")[0])["emptyDir"]["medium"] == "Memory"
+        assert pod.find_volume(passfile.rpartition("/")[0])["emptyDir"]["medium"] == "Memory"
         (source,) = (each for each in pod.spec["volumes"] if each["name"] == "postgres-secret")
         assert source["secret"]["secretName"] == DATABASE["existingSecret"]
         mounted = tmp_path / "mounted"
@@ -246,32 +246,32 @@ def test_the_password_is_a_file_that_libpq_reads(tmp_path: Path) -> None:
 
 
 def test_nothing_needs_postgresql_where_nothing_is_in_it() -> None:
-    rendered = chart({})
+    rendered = load_chart({})
 
-    assert not rendered.of("Job")
-    assert all("POSTGRES_URL" not in pod.environment for pod in own(rendered))
+    assert not rendered.find_all("Job")
+    assert all("POSTGRES_URL" not in pod.environment for pod in list_own_pods(rendered))
 
 
 def test_only_one_process_may_have_an_embedded_store() -> None:
-    rendered = chart({})
-    (shards,) = rendered.of("StatefulSet")
-    federation = rendered.one("Deployment", "constellation-federation")["spec"]
-    (claim,) = rendered.of("PersistentVolumeClaim")
+    rendered = load_chart({})
+    (shards,) = rendered.find_all("StatefulSet")
+    federation = rendered.find_one("Deployment", "constellation-federation")["spec"]
+    (claim,) = rendered.find_all("PersistentVolumeClaim")
     (template,) = shards["spec"]["volumeClaimTemplates"]
 
     for each in (claim, template):
         assert each["spec"]["accessModes"] == ["ReadWriteOncePod"]
     assert (federation["replicas"], federation["strategy"]["type"]) == (1, "Recreate")
-    for pod in rendered.pods("shard", "federation"):
-        assert str(settings(pod).data_dir) in {
-            each["mountPath"] for each in pod.main["volumeMounts"]
+    for pod in rendered.iterate_pods("shard", "federation"):
+        assert str(load_settings(pod).data_dir) in {
+            each["mountPath"] for each in pod.main_container["volumeMounts"]
         }
 
 
 def test_volumes_outlive_the_release() -> None:
-    rendered = chart({})
-    (shards,) = rendered.of("StatefulSet")
-    (claim,) = rendered.of("PersistentVolumeClaim")
+    rendered = load_chart({})
+    (shards,) = rendered.find_all("StatefulSet")
+    (claim,) = rendered.find_all("PersistentVolumeClaim")
 
     kept = shards["spec"]["persistentVolumeClaimRetentionPolicy"]
     assert kept == {"whenDeleted": "Retain", "whenScaled": "Retain"}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.deploy.chart import DATABASE, POSTGRES, chart
+from tests.deploy.chart import DATABASE, POSTGRES, load_chart
 
 if TYPE_CHECKING:
     from tests.deploy.chart import Document
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 AUTOSCALED = {**POSTGRES, "shards": {"autoscaling": {"enabled": True, "min": 2, "max": 4}}}
 
 
-def rollout(deployment: Document) -> tuple[int, int]:
+def get_rollout_limits(deployment: Document) -> tuple[int, int]:
     """Return by how many pods a rollout goes over, and below, the pods there are to be."""
     replicas: int = deployment["spec"]["replicas"]
     limits: dict[str, Any] = deployment["spec"]["strategy"]["rollingUpdate"]
 
-    def pods(name: str) -> int:
+    def to_pod_count(name: str) -> int:
         return replicas * int(limits[name].removesuffix("%")) // 100
 
-    return pods("maxSurge"), pods("maxUnavailable")
+    return to_pod_count("maxSurge"), to_pod_count("maxUnavailable")
 
 
 @pytest.mark.parametrize("spares", [0, 1, 3])
 def test_a_rollout_does_not_wait_for_processes_that_wait_for_a_lease(spares: int) -> None:
-    rendered = chart({**POSTGRES, "shards": {"spares": spares}})
+    rendered = load_chart({**POSTGRES, "shards": {"spares": spares}})
     waiting = [
-        each for each in rendered.of("Deployment") if "front" not in each["metadata"]["name"]
+        each for each in rendered.find_all("Deployment") if "front" not in each["metadata"]["name"]
     ]
 
     for deployment in waiting:
         replicas = deployment["spec"]["replicas"]
-        surge, unavailable = rollout(deployment)
+        surge, unavailable = get_rollout_limits(deployment)
         assert surge == replicas  # every new one is there before an old one is told to go
         assert replicas - unavailable == 0  # none of the new ones can be ready before that
     assert [
@@ -43,20 +43,22 @@ def test_a_rollout_does_not_wait_for_processes_that_wait_for_a_lease(spares: int
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
 def test_one_shard_at_a_time_may_be_evicted(store: Document, count: int) -> None:
-    rendered = chart({**store, "shards": {"count": count}})
+    rendered = load_chart({**store, "shards": {"count": count}})
 
-    budget = rendered.one("PodDisruptionBudget", "constellation-shard")["spec"]
+    budget = rendered.find_one("PodDisruptionBudget", "constellation-shard")["spec"]
 
     serving = count  # one process of each shard is ready, however many wait
     assert serving - budget["minAvailable"] == 1
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"  # or spares would hold machines
     wanted = budget["selector"]["matchLabels"].items()
-    assert all(wanted <= pod.labels.items() for pod in rendered.pods("shard"))
-    assert not any(wanted <= pod.labels.items() for pod in rendered.pods("front", "federation"))
+    assert all(wanted <= pod.labels.items() for pod in rendered.iterate_pods("shard"))
+    assert not any(
+        wanted <= pod.labels.items() for pod in rendered.iterate_pods("front", "federation")
+    )
 
 
 def test_the_processes_of_one_shard_spread_over_machines() -> None:
-    for pod in chart(POSTGRES).pods("shard"):
+    for pod in load_chart(POSTGRES).iterate_pods("shard"):
         spread = {each["topologyKey"]: each for each in pod.spec["topologySpreadConstraints"]}
         machines = spread["kubernetes.io/hostname"]
 
@@ -66,7 +68,7 @@ def test_the_processes_of_one_shard_spread_over_machines() -> None:
 
 
 def test_embedded_shards_spread_where_they_can() -> None:
-    (pod,) = chart({}).pods("shard")
+    (pod,) = load_chart({}).iterate_pods("shard")
 
     for each in pod.spec["topologySpreadConstraints"]:
         assert each["whenUnsatisfiable"] == "ScheduleAnyway"  # a volume may leave no choice
@@ -74,15 +76,17 @@ def test_embedded_shards_spread_where_they_can() -> None:
 
 
 def test_the_number_of_processes_follows_the_streams_of_each_shard() -> None:
-    rendered = chart(AUTOSCALED)
-    scalers = rendered.of("HorizontalPodAutoscaler")
+    rendered = load_chart(AUTOSCALED)
+    scalers = rendered.find_all("HorizontalPodAutoscaler")
 
     assert len(scalers) == 3
     for shard, scaler in enumerate(scalers):
         spec = scaler["spec"]
         (metric,) = spec["metrics"]
-        target = rendered.one("Deployment", spec["scaleTargetRef"]["name"])
-        (pod,) = (pod for pod in rendered.pods("shard") if pod.name == target["metadata"]["name"])
+        target = rendered.find_one("Deployment", spec["scaleTargetRef"]["name"])
+        (pod,) = (
+            pod for pod in rendered.iterate_pods("shard") if pod.name == target["metadata"]["name"]
+        )
         assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
         assert "replicas" not in target["spec"]  # or each upgrade would undo it
         assert metric["external"]["metric"] == {
@@ -96,19 +100,19 @@ def test_the_number_of_processes_follows_the_streams_of_each_shard() -> None:
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
 def test_nothing_scales_by_itself_unless_asked(values: Document) -> None:
-    assert not chart(values).of("HorizontalPodAutoscaler")
+    assert not load_chart(values).find_all("HorizontalPodAutoscaler")
 
 
 def test_the_schema_is_brought_up_to_date_before_the_programs_change() -> None:
-    rendered = chart({**POSTGRES, "shards": {"env": {"VECTOR_EXTENSION": "ruvector"}}})
-    (job,) = rendered.of("Job")
+    rendered = load_chart({**POSTGRES, "shards": {"env": {"VECTOR_EXTENSION": "ruvector"}}})
+    (job,) = rendered.find_all("Job")
     (policy,) = (
-        each for each in rendered.of("NetworkPolicy") if "migrate" in str(each["metadata"])
+        each for each in rendered.find_all("NetworkPolicy") if "migrate" in str(each["metadata"])
     )
-    (pod,) = rendered.pods("migrate")
+    (pod,) = rendered.iterate_pods("migrate")
     hooks = [each["metadata"]["annotations"] for each in (policy, job)]
 
-    assert pod.main["command"] == ["constellation", "migrate"]
+    assert pod.main_container["command"] == ["constellation", "migrate"]
     assert pod.environment["VECTOR_EXTENSION"] == "ruvector"  # the schema depends on it
     assert pod.spec["serviceAccountName"] == "default"  # there is no other yet
     assert [each["helm.sh/hook"] for each in hooks] == ["pre-install,pre-upgrade"] * 2
@@ -118,18 +122,18 @@ def test_the_schema_is_brought_up_to_date_before_the_programs_change() -> None:
 def test_migrating_can_be_left_to_others() -> None:
     values = {**POSTGRES, "postgres": {**DATABASE, "migrate": False}}
 
-    assert not list(chart(values).pods("migrate"))
+    assert not list(load_chart(values).iterate_pods("migrate"))
 
 
 def test_a_front_door_that_goes_is_not_found_any_more() -> None:
-    (pod,) = chart({}).pods("front")
+    (pod,) = load_chart({}).iterate_pods("front")
 
-    pause = pod.main["lifecycle"]["preStop"]["sleep"]["seconds"]
+    pause = pod.main_container["lifecycle"]["preStop"]["sleep"]["seconds"]
 
     assert 0 < pause < pod.spec["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
 def test_a_new_version_of_the_chart_alone_restarts_nothing(values: Document) -> None:
-    for pod in chart(values).pods():
+    for pod in load_chart(values).iterate_pods():
         assert not {"helm.sh/chart", "app.kubernetes.io/version"} & pod.labels.keys()

@@ -15,10 +15,18 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.deploy.compose import FOLDER, composed, ended, rewritten, run, running, services
-from tests.deploy.envoy import CONFIG, front_door
+from tests.deploy.compose import (
+    FOLDER,
+    read_compose_file,
+    read_services,
+    replace_locations,
+    run_command,
+    run_service,
+    wait_for_exit,
+)
+from tests.deploy.envoy import CONFIG, run_envoy
 from tests.deploy.prometheus import PROMETHEUS, ROOT
-from tests.scenarios.processes import logged
+from tests.scenarios.processes import wait_for_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +48,7 @@ COMMIT_SECONDS, SNAPSHOT_SECONDS, SPARE_SECONDS = 10, 30, 10
 HEALTHCHECK = ROOT / "deploy" / "healthcheck.py"
 
 
-def seconds(text: str) -> int:
+def parse_seconds(text: str) -> int:
     found = re.fullmatch(r"(\d+)s", text)
     assert found, f"{text} is not a number of seconds"
     return int(found[1])
@@ -51,15 +59,15 @@ def test_the_file_is_what_the_specification_allows() -> None:
 
     problems = [
         f"{error.json_path}: {error.message}"
-        for error in jsonschema.Draft202012Validator(schema).iter_errors(composed())
+        for error in jsonschema.Draft202012Validator(schema).iter_errors(read_compose_file())
     ]
 
     assert problems == []
 
 
-@pytest.mark.parametrize("name", services())
+@pytest.mark.parametrize("name", read_services())
 def test_a_container_may_do_no_more_than_it_needs(name: str) -> None:
-    service = services()[name]
+    service = read_services()[name]
 
     user, _, _ = service["user"].partition(":")
     assert int(user) > 0
@@ -69,30 +77,30 @@ def test_a_container_may_do_no_more_than_it_needs(name: str) -> None:
     assert not {"privileged", "cap_add", "network_mode", "pid", "ipc"} & set(service)
 
 
-@pytest.mark.parametrize("name", services())
+@pytest.mark.parametrize("name", read_services())
 def test_an_image_is_pinned_to_a_version(name: str) -> None:
-    _, _, tag = services()[name]["image"].rpartition(":")
+    _, _, tag = read_services()[name]["image"].rpartition(":")
 
     assert re.fullmatch(r"v?\d+\.\d+\.\d+(-pg18-trixie)?", tag)
 
 
 def test_our_image_has_our_version() -> None:
-    ours = {each["image"] for each in services().values() if "build" in each}
+    ours = {each["image"] for each in read_services().values() if "build" in each}
 
     assert ours == {f"constellation:{distribution('constellation-tv').version}"}
 
 
-@pytest.mark.parametrize("name", sorted(set(services()) - {"migrate"}))
+@pytest.mark.parametrize("name", sorted(set(read_services()) - {"migrate"}))
 def test_a_service_is_watched_and_started_again(name: str) -> None:
-    service = services()[name]
+    service = read_services()[name]
 
     assert service["healthcheck"]["test"][0] == "CMD"
-    assert seconds(service["healthcheck"]["timeout"]) > 0
+    assert parse_seconds(service["healthcheck"]["timeout"]) > 0
     assert service["restart"] == "unless-stopped"
 
 
 def test_the_schema_is_migrated_once_before_anything_serves() -> None:
-    found = services()
+    found = read_services()
 
     assert found["migrate"]["restart"] == "no"
     assert found["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
@@ -104,17 +112,17 @@ def test_the_schema_is_migrated_once_before_anything_serves() -> None:
 
 @pytest.mark.parametrize("name", SERVING)
 def test_a_shard_has_the_time_to_drain(name: str) -> None:
-    service = services()[name]
+    service = read_services()[name]
 
     drain_seconds = int(service["environment"]["DRAIN_SECONDS"])
     needed = drain_seconds + COMMIT_SECONDS + SNAPSHOT_SECONDS + SPARE_SECONDS
-    assert seconds(service["stop_grace_period"]) >= needed
+    assert parse_seconds(service["stop_grace_period"]) >= needed
 
 
 def test_only_the_loopback_is_published_and_nothing_of_postgresql() -> None:
     published = {
         name: [each.split(":") for each in service["ports"]]
-        for name, service in services().items()
+        for name, service in read_services().items()
         if "ports" in service
     }
 
@@ -123,15 +131,15 @@ def test_only_the_loopback_is_published_and_nothing_of_postgresql() -> None:
         name: {int(outside): int(inside) for _, outside, inside in ports}
         for name, ports in published.items()
     } == PUBLISHED
-    assert composed()["networks"]["store"] == {"internal": True}
-    assert services()["postgres"]["networks"] == ["store"]
+    assert read_compose_file()["networks"]["store"] == {"internal": True}
+    assert read_services()["postgres"]["networks"] == ["store"]
 
 
 def test_passwords_are_in_files_that_are_not_committed() -> None:
-    defined = composed()["secrets"]
-    environments = [each.get("environment", {}) for each in services().values()]
+    defined = read_compose_file()["secrets"]
+    environments = [each.get("environment", {}) for each in read_services().values()]
 
-    named = {secret for each in services().values() for secret in each.get("secrets", ())}
+    named = {secret for each in read_services().values() for secret in each.get("secrets", ())}
     for variables in environments:
         for variable, text in variables.items():
             assert not re.search(r":[^/@]+@", text), f"{variable} holds a password"
@@ -144,7 +152,7 @@ def test_passwords_are_in_files_that_are_not_committed() -> None:
 def test_what_is_mounted_is_there() -> None:
     mounted = [
         FOLDER / source
-        for service in services().values()
+        for service in read_services().values()
         for volume in service.get("volumes", ())
         if (source := volume.split(":")[0]).startswith(".")
     ]
@@ -158,7 +166,7 @@ def test_everybody_is_called_by_the_name_of_a_service() -> None:
     data = ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml"
     called = {
         *(at for each in scraped for static in each["static_configs"] for at in static["targets"]),
-        *services()["federation"]["environment"]["SHARD_ADDRS"].split(","),
+        *read_services()["federation"]["environment"]["SHARD_ADDRS"].split(","),
         *re.findall(r"address: ([\w-]*shard[\w-]*), port", CONFIG.read_text()),
         yaml.safe_load(data.read_text())["datasources"][0]["url"].removeprefix("http://"),
     }
@@ -168,10 +176,10 @@ def test_everybody_is_called_by_the_name_of_a_service() -> None:
 
 @pytest.mark.parametrize("name", [*SERVING, "federation", "migrate"])
 async def test_a_programs_settings_are_ones_that_it_takes(name: str) -> None:
-    settings = services()[name]["environment"]
+    settings = read_services()[name]["environment"]
     program = "federation" if name == "federation" else "constellation"
 
-    finished = await run(program, "config", "--json", **settings)
+    finished = await run_command(program, "config", "--json", **settings)
 
     assert finished.status == 0, finished.err
     told = {each["name"]: each["source"] for each in json.loads(finished.out)["settings"]}
@@ -182,12 +190,12 @@ async def test_a_programs_settings_are_ones_that_it_takes(name: str) -> None:
 async def test_secrets_are_made_once_and_others_cannot_get_at_them(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
 
-    first = await run("sh", FOLDER / "secrets.sh", folder)
+    first = await run_command("sh", FOLDER / "secrets.sh", folder)
     made = {path.name: path.read_text() for path in folder.iterdir()}
-    second = await run("sh", FOLDER / "secrets.sh", folder)
+    second = await run_command("sh", FOLDER / "secrets.sh", folder)
 
     assert (first.status, second.status) == (0, 0)
-    assert set(made) == set(composed()["secrets"])
+    assert set(made) == set(read_compose_file()["secrets"])
     assert made == {path.name: path.read_text() for path in folder.iterdir()}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o444}
@@ -195,17 +203,19 @@ async def test_secrets_are_made_once_and_others_cannot_get_at_them(tmp_path: Pat
 
 
 @pytest.fixture
-async def places(tmp_path: Path, postgres_server: PostgresServer) -> AsyncIterator[dict[str, str]]:
+async def locations(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> AsyncIterator[dict[str, str]]:
     """What stands for the containers' places: secrets made, the database set up."""
     there = {"postgres:5432": f"127.0.0.1:{postgres_server.port}"}
     pgpass = tmp_path / "secrets" / "pgpass"
-    await run("sh", FOLDER / "secrets.sh", pgpass.parent)
+    await run_command("sh", FOLDER / "secrets.sh", pgpass.parent)
     pgpass.chmod(0o644)
-    pgpass.write_text(rewritten(pgpass.read_text(), there))
+    pgpass.write_text(replace_locations(pgpass.read_text(), there))
     pgpass.chmod(0o444)
-    superuser = conninfo_to_dict(postgres_server.url())
-    done = await run(
-        *("env", f"PATH={Path(postgres_server.program('psql')).parent}:/usr/bin:/bin"),
+    superuser = conninfo_to_dict(postgres_server.make_url())
+    done = await run_command(
+        *("env", f"PATH={Path(postgres_server.find_program('psql')).parent}:/usr/bin:/bin"),
         *("sh", FOLDER / "postgres.sh"),
         PGPASS_SECRET=str(pgpass),
         PGHOST="127.0.0.1",
@@ -214,48 +224,48 @@ async def places(tmp_path: Path, postgres_server: PostgresServer) -> AsyncIterat
     )
     assert done.status == 0, done.err
     yield {**there, "/run/secrets/": f"{pgpass.parent}/", "/tmp/": f"{tmp_path}/"}  # noqa: S108
-    postgres_server.drop("constellation")
-    postgres_server.run("DROP ROLE constellation")
+    postgres_server.drop_database("constellation")
+    postgres_server.execute("DROP ROLE constellation")
 
 
-ANYWHERE = {f"{kind}_ADDR": "127.0.0.1:0" for kind in ("GRPC", "REST", "METRICS")}
+ANY_PORTS = {f"{kind}_ADDR": "127.0.0.1:0" for kind in ("GRPC", "REST", "METRICS")}
 
 
 async def test_migration_shards_and_federation_run_as_composed(
-    tmp_path: Path, places: dict[str, str]
+    tmp_path: Path, locations: dict[str, str]
 ) -> None:
-    async with running("migrate", places) as migrating:
-        migrated = await ended(migrating)
+    async with run_service("migrate", locations) as migrating:
+        migrated = await wait_for_exit(migrating)
     assert migrated.status == 0, migrated.err
 
     for number, name in enumerate(SERVING):
         data = {"DATA_DIR": str(tmp_path / name)}
-        async with running(name, places, **ANYWHERE, **data) as shard:
-            told = await logged(shard, "shard_started")
+        async with run_service(name, locations, **ANY_PORTS, **data) as shard:
+            told = await wait_for_event(shard, "shard_started")
             rest = f"127.0.0.1:{told['rest_port']}"
-            asked = await run("python", HEALTHCHECK, "ready", REST_ADDR=rest)
+            asked = await run_command("python", HEALTHCHECK, "ready", REST_ADDR=rest)
             shard.terminate()
-            finished = await ended(shard)
+            finished = await wait_for_exit(shard)
         assert (told["store"], told["shard_id"], asked.status) == ("postgres", number, 0)
         assert finished.status == 0, finished.err
 
-    async with running("federation", places, **ANYWHERE) as federation:
-        active = await logged(federation, "federation_active")
+    async with run_service("federation", locations, **ANY_PORTS) as federation:
+        active = await wait_for_event(federation, "federation_active")
         federation.terminate()
-        finished = await ended(federation)
+        finished = await wait_for_exit(federation)
     assert active["event"] == "federation_active"
     assert finished.status == 0, finished.err
 
 
 async def test_libpq_takes_the_copy_of_the_password_and_not_the_mounted_file(
-    tmp_path: Path, places: dict[str, str]
+    tmp_path: Path, locations: dict[str, str]
 ) -> None:
-    url = rewritten(services()["migrate"]["environment"]["POSTGRES_URL"], places)
-    copying = services()["migrate"]["command"][2].replace("exec constellation migrate", "true")
+    url = replace_locations(read_services()["migrate"]["environment"]["POSTGRES_URL"], locations)
+    copying = read_services()["migrate"]["command"][2].replace("exec constellation migrate", "true")
     mounted = url.replace(f"{tmp_path}/pgpass", f"{tmp_path}/secrets/pgpass")
 
     for _ in range(2):  # as when a container is started again
-        copied = await run("sh", "-c", rewritten(copying, places))
+        copied = await run_command("sh", "-c", replace_locations(copying, locations))
         assert copied.status == 0, copied.err
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT current_user, usesuper FROM pg_user").fetchall()
@@ -266,13 +276,13 @@ async def test_libpq_takes_the_copy_of_the_password_and_not_the_mounted_file(
 
 
 async def test_envoy_is_asked_for_its_health_inside_its_container(tmp_path: Path) -> None:
-    command: list[Any] = services()["envoy"]["healthcheck"]["test"][1:]
+    command: list[Any] = read_services()["envoy"]["healthcheck"]["test"][1:]
     nobody = {0: "127.0.0.1:1", 1: "127.0.0.1:1"}
 
-    async with front_door(nobody, tmp_path) as front:
+    async with run_envoy(nobody, tmp_path) as front:
         port = str(front.admin.base_url.port)
-        asked = await run(*(word.replace("9901", port) for word in command))
-    after = await run(*(word.replace("9901", port) for word in command))
+        asked = await run_command(*(word.replace("9901", port) for word in command))
+    after = await run_command(*(word.replace("9901", port) for word in command))
 
     assert asked.status == 0, asked.err
     assert after.status != 0

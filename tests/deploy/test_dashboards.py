@@ -11,40 +11,60 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deploy.dashboards import FOLDER, GRAFANA, NAMES, asked, dashboard, panels
-from tests.deploy.prometheus import OPERATIONS, metrics_in, promtool, recorded, rules
-from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
+from tests.deploy.dashboards import (
+    FOLDER,
+    GRAFANA,
+    NAMES,
+    read_dashboard,
+    read_panels,
+    read_queries,
+)
+from tests.deploy.prometheus import (
+    OPERATIONS,
+    find_metric_names,
+    read_recorded_names,
+    read_rules,
+    run_promtool,
+)
+from tests.federation.fleet import (
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
+    run_round,
+    run_shards,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ADDED = {"job", "instance"}
+ADDED_LABELS = {"job", "instance"}
 """Labels that Prometheus gives every metric that it scrapes."""
-OF_PROMETHEUS = {"ALERTS": {"alertname", "alertstate", "shard_id"}}
+PROMETHEUS_METRICS = {"ALERTS": {"alertname", "alertstate", "shard_id"}}
 KINDS = {"stat", "timeseries", "table", "heatmap"}
-EVERY = [(name, panel) for name in NAMES for panel in panels(name)]
+ALL_PANELS = [(name, panel) for name in NAMES for panel in read_panels(name)]
 WIDTH = 24
 
 
-def ids(value: object) -> str:
+def to_test_id(value: object) -> str:
     return str(value["title"]) if isinstance(value, dict) else str(value)
 
 
-def rows_of_metrics() -> dict[str, str]:
+def read_metric_rows() -> dict[str, str]:
     """Return what docs/operations.md says of each metric."""
     row = re.compile(r"^\| `(constellation_\w+)` \| (.+) \|$", re.MULTILINE)
     return dict(row.findall(OPERATIONS.read_text()))
 
 
-async def scraped() -> dict[str, set[str]]:
+async def scrape_labels() -> dict[str, set[str]]:
     """Return the labels of every metric that a shard and a federation tell, by its name."""
-    async with shards(2) as (north, south):
+    async with run_shards(2) as (north, south):
         for number in range(6):
-            await push(north, [drama(number)])
-            await push(south, [drama(10 + number)])
-        async with federating([address_of(north), address_of(south)]) as federation:
+            await push_devices(north, [make_drama_device(number)])
+            await push_devices(south, [make_drama_device(10 + number)])
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             await run_round(federation)
-            texts = [read(port.metrics) for port in (north.ports, federation.ports)]
+            texts = [fetch_metrics(port.metrics) for port in (north.ports, federation.ports)]
     labels: dict[str, set[str]] = {}
     for family in (each for text in texts for each in text_string_to_metric_families(text)):
         for sample in family.samples:
@@ -52,25 +72,25 @@ async def scraped() -> dict[str, set[str]]:
     return labels
 
 
-def read(port: int) -> str:
+def fetch_metrics(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text: str = answer.read().decode()
     return text
 
 
-async def known() -> dict[str, set[str]]:
+async def collect_labels() -> dict[str, set[str]]:
     """Return the labels of every metric: as told, as documented, and of what is recorded.
 
     A counter by cause is told from its first cause on.
     """
-    labels = await scraped()
-    for name, says in rows_of_metrics().items():
+    labels = await scrape_labels()
+    for name, says in read_metric_rows().items():
         shard = set() if name.startswith("constellation_federation_") else {"shard_id"}
         documented = set(re.findall(r"`([a-z]+)`", says))
         labels[name] = labels.get(name, set()) | shard | documented
-    found = {name: each | ADDED for name, each in labels.items()}
-    found |= {name: {"shard_id", *ADDED} for name in recorded()}
-    return {**found, **OF_PROMETHEUS, "up": ADDED}
+    found = {name: each | ADDED_LABELS for name, each in labels.items()}
+    found |= {name: {"shard_id", *ADDED_LABELS} for name in read_recorded_names()}
+    return {**found, **PROMETHEUS_METRICS, "up": ADDED_LABELS}
 
 
 def test_there_is_no_other_dashboard() -> None:
@@ -79,19 +99,22 @@ def test_there_is_no_other_dashboard() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dashboard_keeps_its_address_and_asks_the_datasource_that_is_chosen(name: str) -> None:
-    board = dashboard(name)
+    board = read_dashboard(name)
     variables = {each["name"]: each for each in board["templating"]["list"]}
 
     assert board["uid"] == f"constellation-{name}"
     assert variables["datasource"]["type"] == "datasource"
     assert board["description"]
-    queried = [*panels(name), *(target for panel in panels(name) for target in panel["targets"])]
+    queried = [
+        *read_panels(name),
+        *(target for panel in read_panels(name) for target in panel["targets"]),
+    ]
     chosen = {"type": "prometheus", "uid": "${datasource}"}
-    assert [each["title"] for each in panels(name) if each["datasource"] != chosen] == []
+    assert [each["title"] for each in read_panels(name) if each["datasource"] != chosen] == []
     assert all(each["datasource"] == chosen for each in queried)
 
 
-@pytest.mark.parametrize(("name", "panel"), EVERY, ids=ids)
+@pytest.mark.parametrize(("name", "panel"), ALL_PANELS, ids=to_test_id)
 def test_a_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> None:
     assert panel["type"] in KINDS, name
     assert panel["title"]
@@ -102,7 +125,7 @@ def test_a_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_panels_do_not_overlap_and_have_numbers_of_their_own(name: str) -> None:
-    every = dashboard(name)["panels"]
+    every = read_dashboard(name)["panels"]
     places = [panel["gridPos"] for panel in every]
 
     assert [
@@ -119,58 +142,63 @@ def test_panels_do_not_overlap_and_have_numbers_of_their_own(name: str) -> None:
 async def test_every_expression_is_one_that_prometheus_takes(name: str, tmp_path: Path) -> None:
     records = [
         {"record": f"asked:{number}", "expr": each.expression}
-        for number, each in enumerate(asked(name))
+        for number, each in enumerate(read_queries(name))
     ]
     rules = tmp_path / "asked.yaml"
     rules.write_text(yaml.safe_dump({"groups": [{"name": name, "rules": records}]}))
 
-    finished = await promtool("check", "rules", rules)
+    finished = await run_promtool("check", "rules", rules)
 
     assert finished.status == 0, finished.out + finished.err
     assert f"{len(records)} rules found" in finished.out
 
 
 async def test_every_metric_and_label_is_one_that_is_told() -> None:
-    labels = await known()
-    every = [each for name in NAMES for each in asked(name)]
+    labels = await collect_labels()
+    every = [each for name in NAMES for each in read_queries(name)]
 
-    unknown = [(it.where, name) for it in every for name in metrics_in(it.expression) - {*labels}]
+    unknown = [
+        (it.source, name) for it in every for name in find_metric_names(it.expression) - {*labels}
+    ]
     wrong = [
-        (it.where, f"{metric}{{{label}}}")
+        (it.source, f"{metric}{{{label}}}")
         for it in every
         for metric, label, _, _ in it.matchers
         if label not in labels[metric] | {"le"}
     ]
     ungrouped = [
-        (it.where, label)
+        (it.source, label)
         for it in every
-        for label in it.grouped - {"le"}
-        if not any(label in labels[name] for name in metrics_in(it.expression) | named(it.matchers))
+        for label in it.grouping_labels - {"le"}
+        if not any(
+            label in labels[name]
+            for name in find_metric_names(it.expression) | get_metric_names(it.matchers)
+        )
     ]
 
     assert (unknown, wrong, ungrouped) == ([], [], [])
 
 
-def named(matchers: list[tuple[str, str, str, str]]) -> set[str]:
+def get_metric_names(matchers: list[tuple[str, str, str, str]]) -> set[str]:
     return {metric for metric, _, _, _ in matchers}
 
 
 def test_every_metric_that_is_told_can_be_seen_and_every_recorded_one_is_used() -> None:
     """What nobody looks at need not be measured."""
-    read = [it.expression for name in NAMES for it in asked(name)]
-    read += [rule["expr"] for rule in rules()]
+    read = [it.expression for name in NAMES for it in read_queries(name)]
+    read += [rule["expr"] for rule in read_rules()]
 
-    used = {name for expression in read for name in metrics_in(expression)}
+    used = {name for expression in read for name in find_metric_names(expression)}
 
     series = {re.sub(r"_(bucket|sum|count)$", "", name) for name in used}
-    assert (rows_of_metrics().keys() | recorded()) - series - used == set()
+    assert (read_metric_rows().keys() | read_recorded_names()) - series - used == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_variables_list_what_is_there(name: str) -> None:
     queries = {
         each["name"]: each["query"]["query"]
-        for each in dashboard(name)["templating"]["list"]
+        for each in read_dashboard(name)["templating"]["list"]
         if each["type"] == "query"
     }
 

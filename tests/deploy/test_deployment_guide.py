@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import IMAGE, POSTGRES, chart
+from tests.deploy.chart import IMAGE, POSTGRES, load_chart
 from tools.manifests import DEPLOY
 
 GUIDE, _, _ = (DEPLOY.parent / "docs" / "deployment.md").read_text().partition("\n## Compose\n")
@@ -26,14 +26,14 @@ NAMED = re.compile(rf"\b({'|'.join(KINDS)})[/ ](constellation-[a-z0-9-]*[a-z0-9]
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda values: values.get("store", ""))
 def test_the_guide_gives_values_that_the_chart_takes(values: dict[str, Any]) -> None:
-    assert chart({**IMAGE, **values}).documents
+    assert load_chart({**IMAGE, **values}).documents
 
 
 def test_the_guide_names_what_is_there() -> None:
     known = {
         (each["kind"], each["metadata"]["name"])
         for values in ({}, POSTGRES)
-        for each in chart(values).documents
+        for each in load_chart(values).documents
     }
     named = {(KINDS[kind], name) for kind, name in NAMED.findall(GUIDE)}
 
@@ -44,9 +44,9 @@ def test_the_guide_names_what_is_there() -> None:
 
 def test_the_guide_selects_pods_by_labels_they_have() -> None:
     selectors = set(re.findall(r"--selector ([^ \n]+)", GUIDE))
-    deployments = [each["metadata"]["labels"] for each in chart(POSTGRES).of("Deployment")] + [
-        each["metadata"]["labels"] for each in chart({}).of("PersistentVolumeClaim")
-    ]
+    deployments = [
+        each["metadata"]["labels"] for each in load_chart(POSTGRES).find_all("Deployment")
+    ] + [each["metadata"]["labels"] for each in load_chart({}).find_all("PersistentVolumeClaim")]
 
     assert selectors
     for selector in selectors:
@@ -55,6 +55,6 @@ def test_the_guide_selects_pods_by_labels_they_have() -> None:
 
 
 def test_the_guide_tells_the_grace_period_by_its_default() -> None:
-    (shard,) = chart({}).pods("shard")
+    (shard,) = load_chart({}).iterate_pods("shard")
 
     assert f"seconds for that, {shard.spec['terminationGracePeriodSeconds']} by default" in GUIDE

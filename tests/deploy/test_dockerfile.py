@@ -12,10 +12,15 @@ import pytest
 
 from constellation.config import ShardConfig
 from federation.config import FederationConfig
-from tests.deploy.compose import run
+from tests.deploy.compose import run_command
 from tests.deploy.prometheus import ROOT
-from tests.scenarios.processes import COMMANDS, logged, serving, start_serving
-from tests.scenarios.sdk_devices import free_address
+from tests.scenarios.processes import (
+    COMMAND_DIR,
+    run_shard_process,
+    start_shard_process,
+    wait_for_event,
+)
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,20 +31,22 @@ HEALTHCHECK = DEPLOY / "healthcheck.py"
 CODE = ["constellation", "federation"]
 
 
-def instructions(name: str) -> list[str]:
+def find_instructions(name: str) -> list[str]:
     """Return what follows an instruction, each time it is given."""
     joined = DOCKERFILE.read_text().replace("\\\n", " ")
     return re.findall(rf"^{name} +(.+)$", joined, re.MULTILINE)
 
 
-def copied() -> set[str]:
+def list_copied_paths() -> set[str]:
     """Return the paths that are copied out of the tree."""
-    given = [words.split() for words in instructions("COPY") if not words.startswith("--from")]
+    given = [words.split() for words in find_instructions("COPY") if not words.startswith("--from")]
     return {source for words in given for source in words[:-1]}
 
 
 async def test_hadolint_finds_nothing() -> None:
-    finished = await run(COMMANDS / "hadolint", "--failure-threshold", "style", DOCKERFILE)
+    finished = await run_command(
+        COMMAND_DIR / "hadolint", "--failure-threshold", "style", DOCKERFILE
+    )
 
     assert (finished.status, finished.out) == (0, "")
 
@@ -49,17 +56,17 @@ def test_what_is_copied_is_there_and_nothing_else_reaches_the_build() -> None:
     let_through = {line.removeprefix("!") for line in lines if line.startswith("!")}
 
     assert "*" in lines
-    assert let_through == copied()
-    assert {path for path in copied() if not (ROOT / path).exists()} == set()
+    assert let_through == list_copied_paths()
+    assert {path for path in list_copied_paths() if not (ROOT / path).exists()} == set()
 
 
 def test_it_is_made_for_the_python_of_the_lock_and_runs_without_root() -> None:
-    (image,) = instructions("ARG")
+    (image,) = find_instructions("ARG")
 
     assert image == "PYTHON_IMAGE=python:3.11-slim-bookworm"
     assert "--python-version 3.11 " in (ROOT / "Makefile").read_text()
-    assert instructions("FROM") == ["${PYTHON_IMAGE} AS builder", "${PYTHON_IMAGE}"]
-    (user,) = instructions("USER")
+    assert find_instructions("FROM") == ["${PYTHON_IMAGE} AS builder", "${PYTHON_IMAGE}"]
+    (user,) = find_instructions("USER")
     assert min(int(number) for number in user.split(":")) > 0
 
 
@@ -71,34 +78,34 @@ def test_the_ports_are_those_of_the_settings() -> None:
         for address in (config.grpc_addr, config.rest_addr, config.metrics_addr)
     ]
 
-    assert instructions("EXPOSE") == [" ".join(ports)]
+    assert find_instructions("EXPOSE") == [" ".join(ports)]
 
 
 async def test_what_is_copied_installs_as_a_whole_and_starts(tmp_path: Path) -> None:
     """The last RUN of the builder, beside the packages that are installed here."""
     tree, site = tmp_path / "src", tmp_path / "site"
     tree.mkdir()
-    for path in copied() - {"deploy/healthcheck.py"}:
+    for path in list_copied_paths() - {"deploy/healthcheck.py"}:
         copy = shutil.copytree if (ROOT / path).is_dir() else shutil.copy
         copy(ROOT / path, tree / path)
     environment = {"HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "cache")}
 
-    installed = await run(
-        *(COMMANDS / "uv", "pip", "install", "--no-deps", "--no-build-isolation", "--offline"),
+    installed = await run_command(
+        *(COMMAND_DIR / "uv", "pip", "install", "--no-deps", "--no-build-isolation", "--offline"),
         *("--python", sys.executable, "--target", site, tree),
         **environment,
     )
-    told = await run(
+    told = await run_command(
         *(sys.executable, "-P", "-c", "import constellation.__main__ as it; print(it.__file__)"),
         PYTHONPATH=str(site),
     )
 
     assert installed.status == 0, installed.err
     assert told.out.strip() == str(site / "constellation" / "__main__.py")
-    assert files_under(site) == files_under(ROOT)
+    assert list_files(site) == list_files(ROOT)
 
 
-def files_under(root: Path) -> set[str]:
+def list_files(root: Path) -> set[str]:
     """Return the files of our packages that are no leftovers."""
     return {
         str(path.relative_to(root))
@@ -112,15 +119,15 @@ def files_under(root: Path) -> set[str]:
 async def test_the_healthcheck_says_yes_while_a_shard_serves_and_no_once_it_is_gone(
     question: tuple[str, ...],
 ) -> None:
-    process = await start_serving()
+    process = await start_shard_process()
     try:
-        port = (await logged(process, "shard_started"))["rest_port"]
+        port = (await wait_for_event(process, "shard_started"))["rest_port"]
         address = f"0.0.0.0:{port}"
-        alive = await run(sys.executable, HEALTHCHECK, *question, REST_ADDR=address)
+        alive = await run_command(sys.executable, HEALTHCHECK, *question, REST_ADDR=address)
     finally:
         process.terminate()
         await process.communicate()
-    gone = await run(sys.executable, HEALTHCHECK, *question, REST_ADDR=address)
+    gone = await run_command(sys.executable, HEALTHCHECK, *question, REST_ADDR=address)
 
     assert (alive.status, alive.err) == (0, "")
     assert gone.status == 1
@@ -129,14 +136,16 @@ async def test_the_healthcheck_says_yes_while_a_shard_serves_and_no_once_it_is_g
 
 async def test_the_healthcheck_tells_ready_from_live(tmp_path: Path, postgres_url: str) -> None:
     """A process that waits for its shard lives, and is not ready."""
-    rest = free_address()
+    rest = find_free_address()
     settings = {"postgres_url": postgres_url, "shard_id": 7}
-    async with serving(tmp_path / "first", **settings):
-        waiting = await start_serving(**settings, rest_addr=rest, data_dir=tmp_path / "second")
+    async with run_shard_process(tmp_path / "first", **settings):
+        waiting = await start_shard_process(
+            **settings, rest_addr=rest, data_dir=tmp_path / "second"
+        )
         try:
-            await logged(waiting, "lease_awaited")
-            live = await run(sys.executable, HEALTHCHECK, REST_ADDR=rest)
-            ready = await run(sys.executable, HEALTHCHECK, "ready", REST_ADDR=rest)
+            await wait_for_event(waiting, "waiting_for_lease")
+            live = await run_command(sys.executable, HEALTHCHECK, REST_ADDR=rest)
+            ready = await run_command(sys.executable, HEALTHCHECK, "ready", REST_ADDR=rest)
         finally:
             waiting.terminate()
             await waiting.communicate()

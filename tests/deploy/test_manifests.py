@@ -16,21 +16,21 @@ from tests.deploy.chart import (
     OPERATOR_KINDS,
     POSTGRES,
     VARIANTS,
-    Chart,
-    arguments,
-    chart,
+    RenderedChart,
+    load_chart,
+    to_helm_arguments,
 )
-from tests.scenarios.processes import COMMANDS
+from tests.scenarios.processes import COMMAND_DIR
 from tools.helm import HELM, KUBECTL, unpack
 from tools.manifests import (
     CHART,
-    KUBERNETES,
+    KUBERNETES_VERSION,
+    MANIFESTS,
     NAMESPACE,
-    PLAIN,
     RELEASE,
     RenderError,
-    manifests,
-    rendered,
+    render_chart,
+    render_manifests,
 )
 
 if TYPE_CHECKING:
@@ -44,34 +44,34 @@ VERSIONS = ["1.30", "1.37"]
 
 
 @pytest.fixture(autouse=True)
-def unpacked() -> None:
+def unpacked_tools() -> None:
     unpack(HELM, KUBECTL)
 
 
-def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run_program(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
-def check(document: Document) -> None:
+def validate(document: Document) -> None:
     """Let Kubernetes' own schemas say what is wrong."""
     if document["kind"] not in OPERATOR_KINDS:
         for each in VERSIONS:
             kubernetes_validate.validate(document, each, strict=True)
 
 
-def refusal(values: Document) -> str:
+def get_refusal(values: Document) -> str:
     """Return why the chart does not take these values."""
     with pytest.raises(RenderError) as refused:
-        rendered(*arguments(values))
+        render_chart(*to_helm_arguments(values))
     return str(refused.value)
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
 def test_kubernetes_takes_every_object(values: Document) -> None:
-    documents = chart(values).documents
+    documents = load_chart(values).documents
 
     for document in documents:
-        check(document)
+        validate(document)
     names = [(each["kind"], each["metadata"]["name"]) for each in documents]
     assert len(names) == len(set(names))
     assert all(len(name) <= 63 for _, name in names)
@@ -81,39 +81,39 @@ def test_kubernetes_takes_every_object(values: Document) -> None:
 def test_the_largest_release_fits(store: Document) -> None:
     values = {**IMAGE, **store, "shards": {"count": 300}}
 
-    text = rendered(*arguments(values), release="r" * 53)
+    text = render_chart(*to_helm_arguments(values), release="r" * 53)
 
-    largest = Chart([each for each in yaml.load_all(text, yaml.CSafeLoader) if each])
+    largest = RenderedChart([each for each in yaml.load_all(text, yaml.CSafeLoader) if each])
     assert max(len(each["metadata"]["name"]) for each in largest.documents) <= 63
-    (config,) = largest.of("ConfigMap")
+    (config,) = largest.find_all("ConfigMap")
     assert len(json.dumps(config)) < 2**20  # Kubernetes takes no larger ones
-    assert "/shards/count" in refusal({**values, "shards": {"count": 301}})
+    assert "/shards/count" in get_refusal({**values, "shards": {"count": 301}})
 
 
 def test_a_packaged_chart_is_whole(tmp_path: Path) -> None:
-    values = arguments({**IMAGE, "monitoring": MONITORED})
+    values = to_helm_arguments({**IMAGE, "monitoring": MONITORED})
 
-    packaged = run(HELM, "package", CHART, "--destination", tmp_path)
+    packaged = run_program(HELM, "package", CHART, "--destination", tmp_path)
 
     assert packaged.returncode == 0, packaged.stderr
     (package,) = tmp_path.iterdir()
-    place = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
-    alone = run(HELM, "template", RELEASE, package, *place, *values)
-    assert alone.stdout == rendered(*values)
+    place = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES_VERSION)
+    alone = run_program(HELM, "template", RELEASE, package, *place, *values)
+    assert alone.stdout == render_chart(*values)
 
 
 def test_the_chart_names_what_was_tested() -> None:
     described = yaml.safe_load((CHART / "Chart.yaml").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    envoy = run(COMMANDS / "envoy", "--version").stdout
+    envoy = run_program(COMMAND_DIR / "envoy", "--version").stdout
 
     assert described["appVersion"] == version("constellation-tv")
     assert f"/{values['envoy']['image'].rpartition(':v')[2]}/" in envoy
 
 
 def test_helm_finds_nothing_wrong() -> None:
-    chosen = run(HELM, "lint", "--strict", CHART, *arguments(IMAGE))
-    unset = run(HELM, "lint", CHART)
+    chosen = run_program(HELM, "lint", "--strict", CHART, *to_helm_arguments(IMAGE))
+    unset = run_program(HELM, "lint", CHART)
 
     assert (chosen.returncode, unset.returncode) == (0, 0)
     assert "[WARNING]" not in chosen.stdout
@@ -148,11 +148,13 @@ def test_helm_finds_nothing_wrong() -> None:
     ids=lambda each: each if isinstance(each, str) else "",
 )
 def test_wrong_values_are_named(values: Document, said: str) -> None:
-    assert said in refusal(values)
+    assert said in get_refusal(values)
 
 
 def test_a_password_is_never_repeated() -> None:
-    assert "hunter2" not in refusal({**IMAGE, "postgres": {"url": "postgresql://me:hunter2@db/c"}})
+    assert "hunter2" not in get_refusal(
+        {**IMAGE, "postgres": {"url": "postgresql://me:hunter2@db/c"}}
+    )
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
@@ -175,21 +177,21 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
         for each, inner in part.items():
             yield from given(f"{name}.{each}", inner)
 
-    assert all("additionalProperties" in each for each in _objects(schema))
+    assert all("additionalProperties" in each for each in _find_objects(schema))
     leaves = set(described("", schema)) - {".global"}  # Helm's own
     assert set(given("", values)) == leaves
 
 
-def _objects(part: Any) -> Iterator[Document]:
+def _find_objects(part: Any) -> Iterator[Document]:
     """Yield every description of an object whose keys are named, however deep."""
     if isinstance(part, dict):
         if part.get("type") == "object" and "properties" in part:
             yield part
         for inner in part.values():
-            yield from _objects(inner)
+            yield from _find_objects(inner)
     elif isinstance(part, list):
         for inner in part:
-            yield from _objects(inner)
+            yield from _find_objects(inner)
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
@@ -197,11 +199,13 @@ def test_the_notes_name_what_is_there(store: str) -> None:
     values = {**IMAGE, **(POSTGRES if store == "postgres" else {})}
     place = ("--namespace", "constellation", "--dry-run=client")
 
-    finished = run(HELM, "install", "constellation", CHART, *place, *arguments(values))
+    finished = run_program(
+        HELM, "install", "constellation", CHART, *place, *to_helm_arguments(values)
+    )
 
     assert finished.returncode == 0
     notes = finished.stdout.partition("\nNOTES:\n")[2]
-    names = {each["metadata"]["name"] for each in chart(values).documents}
+    names = {each["metadata"]["name"] for each in load_chart(values).documents}
     for word in notes.split():
         kind, slash, name = word.partition("/")
         if slash and kind in {"service", "statefulset"}:
@@ -211,27 +215,27 @@ def test_the_notes_name_what_is_there(store: str) -> None:
 
 
 def test_plain_manifests_are_fresh() -> None:
-    fresh = manifests()
+    fresh = render_manifests()
 
-    assert fresh.keys() == set(PLAIN.rglob("manifests.yaml"))
+    assert fresh.keys() == set(MANIFESTS.rglob("manifests.yaml"))
     for path, text in fresh.items():
         assert path.read_text() == text, "run `.venv/bin/python -m tools.manifests`"
 
 
 @pytest.mark.parametrize("folder", ["sqlite", "postgres", "migrate"])
 def test_kustomize_takes_the_plain_manifests(folder: str, tmp_path: Path) -> None:
-    for file in (PLAIN / folder).iterdir():
+    for file in (MANIFESTS / folder).iterdir():
         text = file.read_text().replace("newTag: 0.1.0", "newTag: chosen")
         (tmp_path / file.name).write_text(text)
 
-    built = run(KUBECTL, "kustomize", tmp_path)
+    built = run_program(KUBECTL, "kustomize", tmp_path)
 
     assert built.returncode == 0, built.stderr
-    plain = Chart(list(yaml.safe_load_all(built.stdout)))
+    plain = RenderedChart(list(yaml.safe_load_all(built.stdout)))
     for document in plain.documents:
-        check(document)
+        validate(document)
         assert document["metadata"]["namespace"] == "constellation"
-    ours = [pod for pod in plain.pods() if pod.component != "front"]
+    ours = [pod for pod in plain.iterate_pods() if pod.component != "front"]
     assert ours
     for pod in ours:
         for container in pod.containers:

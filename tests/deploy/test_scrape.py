@@ -10,27 +10,33 @@ import httpx
 
 from constellation.config import Count
 from constellation.v1 import sync_pb2
-from tests.conftest import running
-from tests.deltas import Pattern
-from tests.deploy.prometheus import promtool_command
-from tests.federation.fleet import address_of, drama, federating, push, run_round
-from tests.sync_client import stream
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec
+from tests.deploy.prometheus import find_promtool
+from tests.federation.fleet import (
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
+    run_round,
+)
+from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def scraped(port: int) -> str:
+async def scrape(port: int) -> str:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return answer.raise_for_status().text
 
 
-async def complaints(metrics: str) -> str:
+async def check_metrics(metrics: str) -> str:
     """Return what `promtool check metrics` finds; it knows the conventions of names and types."""
     process = await asyncio.create_subprocess_exec(
-        *(promtool_command(), "check", "metrics"),
+        *(find_promtool(), "check", "metrics"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -43,31 +49,31 @@ async def complaints(metrics: str) -> str:
 async def test_promtool_finds_nothing_wrong_with_what_processes_tell(tmp_path: Path) -> None:
     """Every counter by cause has been used, as far as a device can use it."""
     async with (
-        running(data_dir=tmp_path, max_streams=Count(1)) as shard,
-        federating([address_of(shard)], min_shards=Count(1)) as federation,
-        grpc.aio.insecure_channel(address_of(shard)) as channel,
+        run_shard(data_dir=tmp_path, max_streams=Count(1)) as shard,
+        run_federation([get_address(shard)], min_shards=Count(1)) as federation,
+        grpc.aio.insecure_channel(get_address(shard)) as channel,
     ):
-        async with stream(channel) as device:
+        async with open_stream(channel) as device:
             await device.open(1)
             await device.acknowledge(await device.expect("global_update"))
-            await device.push(1, [Pattern(1), Pattern(2, success_rate=0.1)])
-            async with stream(channel) as turned_away:
-                assert await turned_away.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await device.push(1, [PatternSpec(1), PatternSpec(2, success_rate=0.1)])
+            async with open_stream(channel) as turned_away:
+                assert await turned_away.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await device.send(bye=sync_pb2.Bye())
-            await device.status()
-        await push(shard, [drama(number) for number in range(10, 16)])
+            await device.wait_for_status()
+        await push_devices(shard, [make_drama_device(number) for number in range(10, 16)])
         await run_round(federation)
 
-        of_shard = await scraped(shard.ports.metrics)
-        of_federation = await scraped(federation.ports.metrics)
+        of_shard = await scrape(shard.ports.metrics)
+        of_federation = await scrape(federation.ports.metrics)
 
-    assert 'constellation_shed_total{reason="streams",shard_id="0"} 1' in of_shard
+    assert 'constellation_devices_shed_total{reason="streams",shard_id="0"} 1' in of_shard
     assert 'constellation_federation_rounds_total{status="published"} 1' in of_federation
-    assert await complaints(of_shard) == ""
-    assert await complaints(of_federation) == ""
+    assert await check_metrics(of_shard) == ""
+    assert await check_metrics(of_federation) == ""
 
 
 async def test_promtool_complains_of_what_is_wrong() -> None:
-    assert "counter metrics should have" in await complaints(
+    assert "counter metrics should have" in await check_metrics(
         "# HELP tests_made A test.\n# TYPE tests_made counter\ntests_made 1\n"
     )

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation_settop import AckedDelta, SharedValue
-from examples.demo.store_state import Counted, StoredDevice, lost_deltas, signals_of, since
+from constellation_settop import AckedDelta, PatternStats
+from examples.demo.store_state import (
+    DeltaCounts,
+    StoredDevice,
+    compute_signals,
+    filter_recent,
+    find_lost_deltas,
+)
 from testing.viewings import Viewings
 
 if TYPE_CHECKING:
@@ -25,20 +31,20 @@ HOUSEHOLDS = 48
 FIRST, SECOND = b"\1" * 16, b"\2" * 16
 
 
-def demo_command(into: Path) -> list[str]:
+def make_demo_command(into: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "examples.demo"),
         *("--households", str(HOUSEHOLDS), "--into", str(into)),
     ]
 
 
-def acked(
-    seq: int, upserts: dict[bytes, SharedValue], removed: tuple[bytes, ...] = ()
+def make_acked_delta(
+    seq: int, upserts: dict[bytes, PatternStats], removed: tuple[bytes, ...] = ()
 ) -> AckedDelta:
     return AckedDelta(
         seq,
         digest=b"",
-        snapshot=False,
+        is_snapshot=False,
         upserts=upserts,
         removed_ids=removed,
         rejected_ids=(),
@@ -51,7 +57,7 @@ def acked(
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: str) -> None:
     run = subprocess.run(
-        [*demo_command(tmp_path), "--store", store],
+        [*make_demo_command(tmp_path), "--store", store],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -78,27 +84,27 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_ends_its_servers(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
-        demo_command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        make_demo_command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as demo:
         assert demo.stdout is not None
-        servers = server_pids(demo.stdout, count=3)
+        servers = parse_server_pids(demo.stdout, count=3)
 
         demo.send_signal(number)
         said = demo.stdout.read()
 
         assert demo.wait(30) == 130, said
     assert len(set(servers)) == 3
-    assert all(ended(server, within_seconds=5) for server in servers)
+    assert all(has_ended(server, within_seconds=5) for server in servers)
 
 
-def server_pids(lines: Iterator[str], *, count: int) -> list[int]:
+def parse_server_pids(lines: Iterator[str], *, count: int) -> list[int]:
     """Return what the demo says of its processes: two shards, one federation."""
     said = (line for line in lines if ", pid " in line)
     pids = (int(line.partition(", pid ")[2].partition(",")[0]) for line in said)
     return list(islice(pids, count))
 
 
-def ended(pid: int, *, within_seconds: float) -> bool:
+def has_ended(pid: int, *, within_seconds: float) -> bool:
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -109,36 +115,36 @@ def ended(pid: int, *, within_seconds: float) -> bool:
 
 
 def test_a_pattern_the_shard_lacks_is_a_lost_delta() -> None:
-    value = SharedValue(1.0, 3)
-    journal = [acked(1, {FIRST: value}), acked(2, {SECOND: value})]
+    value = PatternStats(1.0, 3)
+    journal = [make_acked_delta(1, {FIRST: value}), make_acked_delta(2, {SECOND: value})]
 
-    lost = lost_deltas(journal, StoredDevice(2, {FIRST: value}))
+    lost = find_lost_deltas(journal, StoredDevice(2, {FIRST: value}))
 
     assert lost == {2}
 
 
 def test_a_cursor_behind_the_last_ack_is_a_lost_delta() -> None:
-    journal = [acked(1, {}), acked(2, {})]
+    journal = [make_acked_delta(1, {}), make_acked_delta(2, {})]
 
-    assert lost_deltas(journal, StoredDevice(1, {})) == {2}
+    assert find_lost_deltas(journal, StoredDevice(1, {})) == {2}
 
 
 def test_an_older_value_is_a_lost_delta() -> None:
-    old, new = SharedValue(1.0, 3), SharedValue(1.0, 4)
-    journal = [acked(1, {FIRST: old}), acked(2, {FIRST: new})]
+    old, new = PatternStats(1.0, 3), PatternStats(1.0, 4)
+    journal = [make_acked_delta(1, {FIRST: old}), make_acked_delta(2, {FIRST: new})]
 
-    assert lost_deltas(journal, StoredDevice(2, {FIRST: old})) == {2}
+    assert find_lost_deltas(journal, StoredDevice(2, {FIRST: old})) == {2}
 
 
 def test_a_removed_pattern_that_is_still_stored_is_a_lost_delta() -> None:
-    value = SharedValue(1.0, 3)
-    journal = [acked(1, {FIRST: value}), acked(2, {}, removed=(FIRST,))]
+    value = PatternStats(1.0, 3)
+    journal = [make_acked_delta(1, {FIRST: value}), make_acked_delta(2, {}, removed=(FIRST,))]
 
-    assert lost_deltas(journal, StoredDevice(2, {FIRST: value})) == {2}
+    assert find_lost_deltas(journal, StoredDevice(2, {FIRST: value})) == {2}
 
 
 def test_a_shard_that_applied_more_than_its_cursors_moved_applied_twice() -> None:
-    assert Counted(applied=12, distinct=10).twice == 2
+    assert DeltaCounts(applied=12, distinct=10).duplicates == 2
 
 
 def test_a_household_signals_four_films_an_hour_at_most() -> None:
@@ -156,7 +162,7 @@ def test_a_household_signals_four_films_an_hour_at_most() -> None:
         engagements=ones.copy(),
     )
 
-    signals = signals_of(viewings, hour * 3600 + six)
+    signals = compute_signals(viewings, hour * 3600 + six)
 
     assert signals == {(hour, f"film:{number}"): 1 for number in range(4)}
-    assert not since(signals, hour + 1)
+    assert not filter_recent(signals, hour + 1)

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from constellation.cli.text_embedding import open_model
-from constellation.encoding import DIMENSION, unit
+from constellation.encoding import DIMENSION, normalise_codes
 from testing.catalogue import FilmCatalogue, load_catalogue
-from testing.patterns import real_patterns
+from testing.patterns import sample_patterns
 from testing.viewings import (
     EVENING_HOURS,
     LIKED,
     WEEK_SECONDS,
     Viewings,
-    last_week,
     load_ratings,
     load_viewings,
-    match,
-    select,
+    match_films,
+    select_households,
+    spread_over_week,
 )
 
 NOW = 1_800_000_000.0
@@ -58,7 +58,7 @@ def test_a_star_wars_film_is_nearest_to_other_star_wars_films(catalogue: FilmCat
 
 
 def test_the_catalogue_covers_most_ratings(catalogue: FilmCatalogue) -> None:
-    rows = match(catalogue.films, load_ratings())
+    rows = match_films(catalogue.films, load_ratings())
 
     assert (rows >= 0).mean() >= 0.85
 
@@ -82,9 +82,9 @@ def test_a_liked_film_was_watched_with_more_interest(viewings: Viewings) -> None
 
 
 def test_the_same_households_are_selected_every_time(viewings: Viewings) -> None:
-    chosen = select(viewings, households=50)
+    chosen = select_households(viewings, households=50)
 
-    again = select(viewings, households=50)
+    again = select_households(viewings, households=50)
 
     _, counts = np.unique(chosen.households, return_counts=True)
     assert len(counts) == 50
@@ -95,13 +95,13 @@ def test_the_same_households_are_selected_every_time(viewings: Viewings) -> None
 
 def test_more_households_than_there_are_is_an_error(viewings: Viewings) -> None:
     with pytest.raises(ValueError, match="households have 20 viewings"):
-        select(viewings, households=10_000)
+        select_households(viewings, households=10_000)
 
 
 def test_every_household_watches_in_its_own_order_on_seven_evenings(viewings: Viewings) -> None:
-    some = select(viewings, households=20)
+    some = select_households(viewings, households=20)
 
-    watched, times = last_week(some, NOW)
+    watched, times = spread_over_week(some, NOW)
 
     assert len(watched) == len(some)
     assert (np.diff(times) >= 0).all()
@@ -114,12 +114,12 @@ def test_every_household_watches_in_its_own_order_on_seven_evenings(viewings: Vi
 
 
 def test_patterns_are_real_distinct_and_the_same_for_a_seed() -> None:
-    codes = real_patterns(2_000)
+    codes = sample_patterns(2_000)
 
-    again = real_patterns(2_000)
+    again = sample_patterns(2_000)
 
     assert codes.shape == (2_000, DIMENSION)
     assert codes.dtype == np.int8
     assert (codes == again).all()
     assert len(np.unique(codes, axis=0)) > 1_900
-    assert 0.7 < np.linalg.norm(unit(codes).mean(axis=0)) < 0.95
+    assert 0.7 < np.linalg.norm(normalise_codes(codes).mean(axis=0)) < 0.95

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.globals import GlobalState, Version
+from constellation.core.globals import GlobalState, GlobalVersion
 from constellation.encoding import DIMENSION
 from constellation.federated.aggregate import Anchors
-from constellation.federated.published import Clusters, Published, Round
+from constellation.federated.published import PublishedClusters, PublishedGlobal, RoundKey
 from constellation.federated.trends import (
     Counts,
     Direction,
     Trend,
-    first_counted,
+    compute_strength,
+    find_first_hour,
+    find_trend_starts,
     is_trending,
-    strength,
-    trending,
-    trending_since,
+    rank_trends,
 )
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ STARTS = [HOURS, HOURS + 6, HOURS + 12, HOURS + 18]
 """Hours of `_daily` at which the audience grows, is largest, shrinks, is smallest."""
 
 
-def _counts(*series: list[float]) -> Counts:
+def _make_counts(*series: list[float]) -> Counts:
     counts = np.zeros((HOURS, len(series)))
     for column, values in enumerate(series):
         counts[HOURS - len(values) :, column] = values
     return counts
 
 
-def _days(*values: float) -> list[float]:
+def _repeat_for_days(*values: float) -> list[float]:
     """Return a series that has one value all day, for each day."""
     return [value for value in values for _ in range(24)]
 
 
-def _daily(hours: int, mean: float) -> NDArray[np.float64]:
+def _make_daily_swing(hours: int, mean: float) -> NDArray[np.float64]:
     """Return counts that swing by 80 % with the day."""
     swing: NDArray[np.float64] = np.round(
         mean * (1 + 0.8 * np.sin(2 * np.pi * np.arange(hours) / 24))
@@ -53,18 +53,18 @@ def _daily(hours: int, mean: float) -> NDArray[np.float64]:
 
 
 def test_popularity_is_halved_every_thirteen_and_a_half_hours() -> None:
-    counts = _counts([100.0] + [0.0] * 13, [100.0])
+    counts = _make_counts([100.0] + [0.0] * 13, [100.0])
 
-    found = strength(counts, decay_rate=0.95, floor=5)
+    found = compute_strength(counts, decay_rate=0.95, floor=5)
 
     assert found.popularity[1] == 100
     assert 50 < found.popularity[0] < 52
 
 
 def test_a_surprise_is_measured_in_deviations_from_the_same_hour_of_the_days_before() -> None:
-    counts = _counts(_days(100, 100, 100, 100, 100, 140, 300))
+    counts = _make_counts(_repeat_for_days(100, 100, 100, 100, 100, 140, 300))
 
-    found = strength(counts, decay_rate=0.95, floor=50)
+    found = compute_strength(counts, decay_rate=0.95, floor=50)
 
     mean = 100 + 0.35 * 40
     variance = 0.65 * 0.35 * 40**2
@@ -74,47 +74,56 @@ def test_a_surprise_is_measured_in_deviations_from_the_same_hour_of_the_days_bef
 
 
 def test_what_comes_every_day_at_the_same_hour_is_no_surprise() -> None:
-    found = strength(_daily(HOURS, 1000)[:, None], decay_rate=0.95, floor=5)
+    found = compute_strength(_make_daily_swing(HOURS, 1000)[:, None], decay_rate=0.95, floor=5)
 
     assert np.abs(found.surprise).max() < 1
 
 
 def test_nothing_below_the_floor_is_a_surprise() -> None:
-    counts = _counts(_days(1, 0, 0, 0, 0, 0, 50), _days(0, 0, 0, 0, 0, 0, 60))
+    counts = _make_counts(
+        _repeat_for_days(1, 0, 0, 0, 0, 0, 50), _repeat_for_days(0, 0, 0, 0, 0, 0, 60)
+    )
 
-    found = strength(counts, decay_rate=0.95, floor=50)
+    found = compute_strength(counts, decay_rate=0.95, floor=50)
 
     assert found.surprise[-1, 0] <= 0 < found.surprise[-1, 1]
 
 
 def test_nothing_is_a_surprise_before_its_hour_was_counted_on_three_days() -> None:
-    third, fourth = _counts(_days(10, 10, 100)), _counts(_days(10, 10, 10, 100))
+    third, fourth = (
+        _make_counts(_repeat_for_days(10, 10, 100)),
+        _make_counts(_repeat_for_days(10, 10, 10, 100)),
+    )
 
-    assert not strength(third, decay_rate=0.95, floor=5).surprise.any()
-    assert (strength(fourth, decay_rate=0.95, floor=5).surprise > 6).all()
+    assert not compute_strength(third, decay_rate=0.95, floor=5).surprise.any()
+    assert (compute_strength(fourth, decay_rate=0.95, floor=5).surprise > 6).all()
 
 
 def test_hours_before_the_first_count_are_not_taken_for_quiet_ones() -> None:
-    counts = _counts(_days(100, 100, 100, 100))
+    counts = _make_counts(_repeat_for_days(100, 100, 100, 100))
 
-    found = strength(counts, decay_rate=0.95, floor=5)
+    found = compute_strength(counts, decay_rate=0.95, floor=5)
 
-    assert first_counted(counts) == 72
+    assert find_first_hour(counts) == 72
     assert not found.surprise.any()  # zeros would make 100 far above the usual
 
 
 def test_a_caller_may_know_of_earlier_counts_than_those_given() -> None:
-    counts = _counts(_days(100))
+    counts = _make_counts(_repeat_for_days(100))
 
-    found = strength(counts, decay_rate=0.95, floor=5, first_hour=0)
+    found = compute_strength(counts, decay_rate=0.95, floor=5, first_hour=0)
 
     assert (found.surprise > 6).all()
 
 
 def test_a_score_is_popularity_raised_by_surprise_and_nothing_for_nothing() -> None:
-    counts = _counts(_days(20, 20, 20, 20, 20, 20, 20), _days(20, 20, 20, 20, 20, 20, 120), [])
+    counts = _make_counts(
+        _repeat_for_days(20, 20, 20, 20, 20, 20, 20),
+        _repeat_for_days(20, 20, 20, 20, 20, 20, 120),
+        [],
+    )
 
-    found = strength(counts, decay_rate=0.95, floor=5)
+    found = compute_strength(counts, decay_rate=0.95, floor=5)
 
     surprise = 100 / np.sqrt(25)
     expected = np.log1p(found.popularity[:2]) * [1, 1 + np.log1p(surprise)]
@@ -122,9 +131,14 @@ def test_a_score_is_popularity_raised_by_surprise_and_nothing_for_nothing() -> N
 
 
 def test_an_hour_that_has_just_begun_does_not_end_a_surprise() -> None:
-    whole, begun = _counts([10.0] * 158 + [90.0] * 10), _counts([10.0] * 158 + [90.0] * 9 + [1.0])
+    whole, begun = (
+        _make_counts([10.0] * 158 + [90.0] * 10),
+        _make_counts([10.0] * 158 + [90.0] * 9 + [1.0]),
+    )
 
-    at_its_end, at_its_start = (strength(each, decay_rate=0.95, floor=5) for each in (whole, begun))
+    at_its_end, at_its_start = (
+        compute_strength(each, decay_rate=0.95, floor=5) for each in (whole, begun)
+    )
 
     assert at_its_start.scores[0] > 0.9 * at_its_end.scores[0]
     assert at_its_start.directions[0] == at_its_end.directions[0] == Direction.PEAKING
@@ -133,30 +147,30 @@ def test_an_hour_that_has_just_begun_does_not_end_a_surprise() -> None:
 def test_a_ramp_beats_a_steady_favourite_of_the_same_popularity() -> None:
     steady, ramp = [20.0] * 168, [0.0] * 160 + [10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 120.0, 140.0]
 
-    found = strength(_counts(steady, ramp), decay_rate=0.95, floor=5)
+    found = compute_strength(_make_counts(steady, ramp), decay_rate=0.95, floor=5)
 
     assert found.scores[1] > found.scores[0]
     assert found.directions.tolist() == [Direction.PEAKING, Direction.RISING]
 
 
 def test_what_nobody_watches_any_more_is_falling() -> None:
-    found = strength(_counts([50.0] * 20 + [0.0] * 10), decay_rate=0.95, floor=5)
+    found = compute_strength(_make_counts([50.0] * 20 + [0.0] * 10), decay_rate=0.95, floor=5)
 
     assert found.directions.tolist() == [Direction.FALLING]
 
 
 def test_what_nobody_watched_for_days_is_falling_still() -> None:
-    found = strength(_counts([50.0] * 20 + [0.0] * 40), decay_rate=0.95, floor=5)
+    found = compute_strength(_make_counts([50.0] * 20 + [0.0] * 40), decay_rate=0.95, floor=5)
 
     assert found.scores[0] > 0
     assert found.directions.tolist() == [Direction.FALLING]
 
 
 def test_coming_and_going_with_the_day_is_neither_rising_nor_falling() -> None:
-    hours = _daily(HOURS + 24, 1000)
+    hours = _make_daily_swing(HOURS + 24, 1000)
 
     directions = {
-        int(strength(hours[end - HOURS : end, None], 0.95, 50).directions[0])
+        int(compute_strength(hours[end - HOURS : end, None], 0.95, 50).directions[0])
         for end in range(HOURS, HOURS + 24)
     }
 
@@ -165,11 +179,11 @@ def test_coming_and_going_with_the_day_is_neither_rising_nor_falling() -> None:
 
 @pytest.mark.parametrize("start", STARTS)
 def test_a_ramp_rises_then_peaks_then_falls_at_any_time_of_the_day(start: int) -> None:
-    hours = _daily(start + 24, 1000)
+    hours = _make_daily_swing(start + 24, 1000)
     hours[start : start + 17] *= np.interp(np.arange(17), [0, 5, 14, 16], [1.1, 1.6, 1.6, 1.2])
 
     directions = [
-        Direction(int(strength(hours[end - HOURS : end, None], 0.95, 50).directions[0]))
+        Direction(int(compute_strength(hours[end - HOURS : end, None], 0.95, 50).directions[0]))
         for end in range(start + 3, start + 24)
     ]
 
@@ -177,7 +191,7 @@ def test_a_ramp_rises_then_peaks_then_falls_at_any_time_of_the_day(start: int) -
     assert changes == [Direction.RISING, Direction.PEAKING, Direction.FALLING]
 
 
-def _surprises(*series: Sequence[float]) -> NDArray[np.float64]:
+def _make_surprises(*series: Sequence[float]) -> NDArray[np.float64]:
     """Return series of 24 hours, 0 at first."""
     surprise = np.zeros((24, len(series)))
     for column, values in enumerate(series):
@@ -186,29 +200,31 @@ def _surprises(*series: Sequence[float]) -> NDArray[np.float64]:
 
 
 def test_a_trend_is_over_after_three_quiet_hours_in_a_row() -> None:
-    surprise = _surprises([7, 1, 1], [7, 1, 1, 1], [7, 1, 1, 2, 1, 1], [5.9] * 24, [7] + [2] * 23)
+    surprise = _make_surprises(
+        [7, 1, 1], [7, 1, 1, 1], [7, 1, 1, 2, 1, 1], [5.9] * 24, [7] + [2] * 23
+    )
 
     assert is_trending(surprise, 6).tolist() == [True, False, True, False, True]
 
 
 def test_a_trend_that_was_over_begins_anew() -> None:
-    surprise = _surprises([7, 1, 1, 1, 8, 3], [9, 8, 7], [7, 0, 0, 0])
+    surprise = _make_surprises([7, 1, 1, 1, 8, 3], [9, 8, 7], [7, 0, 0, 0])
 
-    assert trending_since(surprise, 6).tolist() == [22, 21, 24]
+    assert find_trend_starts(surprise, 6).tolist() == [22, 21, 24]
 
 
 def test_below_two_the_threshold_itself_keeps_a_trend() -> None:
-    assert trending_since(_surprises([1.5] * 24), 1.5).tolist() == [0]
+    assert find_trend_starts(_make_surprises([1.5] * 24), 1.5).tolist() == [0]
 
 
 def test_without_a_threshold_everything_trends() -> None:
-    assert is_trending(_surprises([-7] * 24, []), 0).tolist() == [True, True]
+    assert is_trending(_make_surprises([-7] * 24, []), 0).tolist() == [True, True]
 
 
 def test_only_eligible_subjects_trend_best_first_and_ties_by_number() -> None:
-    counts = _counts([9.0], [9.0], [50.0], [20.0], [])
+    counts = _make_counts([9.0], [9.0], [50.0], [20.0], [])
 
-    found = trending(
+    found = rank_trends(
         counts, np.array([True, True, False, True, True]), decay_rate=0.95, floor=5, limit=10
     )
 
@@ -218,52 +234,52 @@ def test_only_eligible_subjects_trend_best_first_and_ties_by_number() -> None:
 def test_a_shard_without_counts_has_no_trends() -> None:
     nothing = np.zeros((HOURS, 0))
 
-    assert trending(nothing, np.zeros(0, bool), decay_rate=0.95, floor=5, limit=10) == []
+    assert rank_trends(nothing, np.zeros(0, bool), decay_rate=0.95, floor=5, limit=10) == []
 
 
-def _trend(content_id: str, score: float) -> Trend:
+def _make_trend(content_id: str, score: float) -> Trend:
     return Trend(content_id, "", score, Direction.RISING, 1.0)
 
 
 def test_a_version_is_published_only_when_trends_changed() -> None:
     state = GlobalState(generation=3, region="north", trend_limit=50)
 
-    assert state.publish([_trend("a", 1)])
-    assert not state.publish([_trend("a", 1)])
-    assert state.version == Version(3, 1)
+    assert state.set_local_trends([_make_trend("a", 1)])
+    assert not state.set_local_trends([_make_trend("a", 1)])
+    assert state.version == GlobalVersion(3, 1)
 
 
 def test_a_change_names_what_is_new_changed_and_over() -> None:
     state = GlobalState(generation=1, region="north", trend_limit=50)
-    state.publish([_trend("a", 1), _trend("b", 2)])
+    state.set_local_trends([_make_trend("a", 1), _make_trend("b", 2)])
     held = state.version
-    state.publish([_trend("b", 3), _trend("c", 4)])
+    state.set_local_trends([_make_trend("b", 3), _make_trend("c", 4)])
 
     change = state.change_since(held)
 
-    assert not change.reset
+    assert not change.is_reset
     assert {trend.content_id for trend in change.upserts} == {"b", "c"}
-    assert change.removed == [("a", "")]
-    assert change.count == 2
+    assert change.removed_subjects == [("a", "")]
+    assert change.trend_count == 2
 
 
 def test_an_unknown_or_too_old_version_gets_the_full_state() -> None:
     state = GlobalState(generation=2, region="north", trend_limit=50)
     for score in range(100):
-        state.publish([_trend("a", score)])
+        state.set_local_trends([_make_trend("a", score)])
 
-    for held in (Version(1, 5), Version(2, 1), Version()):
+    for held in (GlobalVersion(1, 5), GlobalVersion(2, 1), GlobalVersion()):
         change = state.change_since(held)
-        assert change.reset
+        assert change.is_reset
         assert len(change.upserts) == 1
 
 
-def _published(round_id: int, *trends: Trend) -> Published:
+def _make_published(round_id: int, *trends: Trend) -> PublishedGlobal:
     """Return what a federation that has only trends published in a round."""
     rows = np.empty((0, DIMENSION), np.float32)
     none = np.empty(0, np.uint8)
     numbers = np.empty(0, np.uint32)
-    clusters = Clusters(
+    clusters = PublishedClusters(
         ids=[],
         codes=np.empty((0, DIMENSION), np.int8),
         success_rates=np.empty(0, np.float32),
@@ -275,18 +291,23 @@ def _published(round_id: int, *trends: Trend) -> Published:
         genres=[],
         content_ids=[],
     )
-    return Published(Round(1, round_id), Anchors(1, 0, numbers, rows), clusters, trends, 0)
+    return PublishedGlobal(RoundKey(1, round_id), Anchors(1, 0, numbers, rows), clusters, trends, 0)
 
 
-def _federated(content_id: str, score: float, region: str = "") -> Trend:
-    return replace(_trend(content_id, score), region=region, is_global=not region)
+def _make_federated_trend(content_id: str, score: float, region: str = "") -> Trend:
+    return replace(_make_trend(content_id, score), region=region, is_global=not region)
 
 
 def test_trends_of_everywhere_and_of_the_own_region_hold_and_those_of_another_do_not() -> None:
     state = GlobalState(generation=1, region="north", trend_limit=50)
 
     state.adopt(
-        _published(1, _federated("a", 3), _federated("b", 2, "south"), _federated("c", 1, "north"))
+        _make_published(
+            1,
+            _make_federated_trend("a", 3),
+            _make_federated_trend("b", 2, "south"),
+            _make_federated_trend("c", 1, "north"),
+        )
     )
 
     assert [trend.content_id for trend in state.trends()] == ["a", "c"]
@@ -295,34 +316,41 @@ def test_trends_of_everywhere_and_of_the_own_region_hold_and_those_of_another_do
 @pytest.mark.parametrize("local_first", [True, False])
 def test_the_federation_overrules_the_shard_on_what_both_know(*, local_first: bool) -> None:
     state = GlobalState(generation=1, region="north", trend_limit=50)
-    seen_everywhere, seen_here = _federated("a", 5), [_trend("a", 9), _trend("own", 2)]
+    seen_everywhere, seen_here = (
+        _make_federated_trend("a", 5),
+        [_make_trend("a", 9), _make_trend("own", 2)],
+    )
 
     if local_first:
-        state.publish(seen_here)
-    state.adopt(_published(1, seen_everywhere))
+        state.set_local_trends(seen_here)
+    state.adopt(_make_published(1, seen_everywhere))
     if not local_first:
-        state.publish(seen_here)
+        state.set_local_trends(seen_here)
 
-    assert state.trends() == [seen_everywhere, _trend("own", 2)]
+    assert state.trends() == [seen_everywhere, _make_trend("own", 2)]
 
 
 def test_a_genre_is_another_subject_than_a_content_of_its_name() -> None:
     state = GlobalState(generation=1, region="north", trend_limit=50)
-    genre = replace(_trend("", 1), genre="a")
-    state.publish([genre])
+    genre = replace(_make_trend("", 1), genre="a")
+    state.set_local_trends([genre])
 
-    state.adopt(_published(1, _federated("a", 5)))
+    state.adopt(_make_published(1, _make_federated_trend("a", 5)))
 
-    assert state.trends() == [_federated("a", 5), genre]
+    assert state.trends() == [_make_federated_trend("a", 5), genre]
 
 
 def test_the_trends_of_a_shard_get_the_room_that_the_federation_leaves() -> None:
     state = GlobalState(generation=1, region="north", trend_limit=3)
-    state.publish([_trend("a", 9), _trend("b", 8), _trend("c", 7)])
+    state.set_local_trends([_make_trend("a", 9), _make_trend("b", 8), _make_trend("c", 7)])
 
-    state.adopt(_published(1, _federated("x", 2), _federated("y", 1, "north")))
+    state.adopt(
+        _make_published(1, _make_federated_trend("x", 2), _make_federated_trend("y", 1, "north"))
+    )
     roomy = {trend.content_id for trend in state.trends()}
-    state.adopt(_published(2, *(_federated(content_id, 1) for content_id in "wxyz")))
+    state.adopt(
+        _make_published(2, *(_make_federated_trend(content_id, 1) for content_id in "wxyz"))
+    )
     full = {trend.content_id for trend in state.trends()}
 
     assert roomy == {"x", "y", "a"}
@@ -331,23 +359,23 @@ def test_the_trends_of_a_shard_get_the_room_that_the_federation_leaves() -> None
 
 def test_what_a_shard_knows_itself_comes_back_when_the_federation_names_it_no_more() -> None:
     state = GlobalState(generation=1, region="north", trend_limit=50)
-    state.publish([_trend("a", 9)])
-    state.adopt(_published(1, _federated("a", 5), _federated("b", 4)))
+    state.set_local_trends([_make_trend("a", 9)])
+    state.adopt(_make_published(1, _make_federated_trend("a", 5), _make_federated_trend("b", 4)))
     held = state.version
 
-    state.adopt(_published(2))
+    state.adopt(_make_published(2))
     change = state.change_since(held)
 
-    assert not change.reset
-    assert change.upserts == [_trend("a", 9)]
-    assert change.removed == [("b", "")]
+    assert not change.is_reset
+    assert change.upserts == [_make_trend("a", 9)]
+    assert change.removed_subjects == [("b", "")]
 
 
 def test_a_later_global_with_the_same_trends_is_a_new_version_for_its_clusters() -> None:
     state = GlobalState(generation=1, region="north", trend_limit=50)
-    state.adopt(_published(1, _federated("a", 5)))
+    state.adopt(_make_published(1, _make_federated_trend("a", 5)))
     held = state.version
 
-    assert state.adopt(_published(2, _federated("a", 5)))
+    assert state.adopt(_make_published(2, _make_federated_trend("a", 5)))
     assert state.version > held
     assert state.change_since(held).upserts == []

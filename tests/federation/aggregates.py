@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.federated.aggregate import (
+    AggregateHeader,
     AggregateUpdate,
     AggregateVersion,
     ClusterRows,
-    ShardFacts,
+    ClusterTerms,
     SubjectCounts,
-    WordCounts,
 )
 from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
 
@@ -28,7 +28,7 @@ def embedding(direction: int) -> NDArray[np.float64]:
     return unit
 
 
-def features(
+def make_cluster_sums(
     directions: Sequence[int], devices: Sequence[int], success: float = 0.9
 ) -> ClusterSums:
     """Return one row for each direction: so many devices of weight 1 that agree."""
@@ -46,7 +46,7 @@ def features(
     )
 
 
-def words(rows: Sequence[Mapping[str, int]]) -> WordCounts:
+def make_term_counts(rows: Sequence[Mapping[str, int]]) -> ClusterTerms:
     """Return devices by row and text."""
     texts = sorted({text for row in rows for text in row})
     flat = [
@@ -55,10 +55,10 @@ def words(rows: Sequence[Mapping[str, int]]) -> WordCounts:
         for text, count in sorted(row.items(), key=lambda each: -each[1])
     ]
     columns = np.array(flat, np.int64).reshape(-1, 3).T
-    return WordCounts(columns[0], columns[1], columns[2], texts)
+    return ClusterTerms(columns[0], columns[1], columns[2], texts)
 
 
-def clusters(
+def make_cluster_rows(
     ids: Sequence[int],
     devices: Sequence[int],
     contents: Sequence[Mapping[str, int]] | None = None,
@@ -70,13 +70,13 @@ def clusters(
     return ClusterRows(
         np.array(ids, np.uint32),
         np.full(len(ids), version, np.int64),
-        features(directions or ids, devices),
-        words([{"Drama": count} for count in devices]),
-        words(contents or [{} for _ in ids]),
+        make_cluster_sums(directions or ids, devices),
+        make_term_counts([{"Drama": count} for count in devices]),
+        make_term_counts(contents or [{} for _ in ids]),
     )
 
 
-def hours(counts: Mapping[tuple[str, int], int]) -> SubjectCounts:
+def make_subject_counts(counts: Mapping[tuple[str, int], int]) -> SubjectCounts:
     """Return hourly counts of contents."""
     texts = sorted({text for text, _ in counts})
     return SubjectCounts(
@@ -88,7 +88,7 @@ def hours(counts: Mapping[tuple[str, int], int]) -> SubjectCounts:
     )
 
 
-def update(  # noqa: PLR0913 - an aggregate has as many parts
+def make_update(  # noqa: PLR0913 - an aggregate has as many parts
     shard_id: int,
     rows: ClusterRows,
     counts: Mapping[tuple[str, int], int] | None = None,
@@ -99,12 +99,12 @@ def update(  # noqa: PLR0913 - an aggregate has as many parts
     region: str = "north",
     devices: int = 10_000,
     codebook_version: int = 1,
-    codebook_since: int = 0,
+    codebook_effective_version: int = 0,
 ) -> AggregateUpdate:
     return AggregateUpdate(
         AggregateVersion(shard_id, epoch, version),
-        ShardFacts(region, 1, codebook_version, codebook_since, devices),
+        AggregateHeader(region, 1, codebook_version, codebook_effective_version, devices),
         base_version,
         rows,
-        hours(counts or {}),
+        make_subject_counts(counts or {}),
     )

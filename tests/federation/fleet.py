@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from constellation.config import Address, Addresses, Count, Floor, Interval, Seconds
+from constellation.config import Address, Addresses, Count, Interval, NonNegative, Seconds
 from constellation.v1 import federation_pb2, sync_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.config import FederationConfig
 from federation.server import RunningFederation, serve
-from tests.conftest import running
-from tests.deltas import Pattern, device_id
-from tests.sync_client import to_message
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, device_id
+from tests.sync_client import make_delta_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 HOUR = int(time.time()) // 3600
 
 
-def address_of(running_: RunningShard | RunningFederation) -> str:
+def get_address(running_: RunningShard | RunningFederation) -> str:
     return f"127.0.0.1:{running_.port}"
 
 
-def federation_config(addresses: Sequence[str], **settings: Any) -> FederationConfig:
+def make_federation_config(addresses: Sequence[str], **settings: Any) -> FederationConfig:
     """Return settings for a test: a free port, rounds only when asked for, a small fleet."""
     defaults: dict[str, Any] = {
         "shard_addrs": Addresses(tuple(addresses)),
@@ -47,7 +47,7 @@ def federation_config(addresses: Sequence[str], **settings: Any) -> FederationCo
         "global_k_anonymity": Count(4),
         "candidate_devices": Count(2),
         "trend_floor": Count(1),
-        "trend_surprise": Floor(0),
+        "trend_surprise": NonNegative(0),
     }
     if relays := settings.pop("relay_addrs", ()):
         defaults["relay_addrs"] = Addresses(tuple(relays))
@@ -55,56 +55,58 @@ def federation_config(addresses: Sequence[str], **settings: Any) -> FederationCo
 
 
 @asynccontextmanager
-async def federating(addresses: Sequence[str], **settings: Any) -> AsyncIterator[RunningFederation]:
+async def run_federation(
+    addresses: Sequence[str], **settings: Any
+) -> AsyncIterator[RunningFederation]:
     """Run a federation in this process; it is the active one once entered."""
-    async with serve(federation_config(addresses, **settings)) as federation:
+    async with serve(make_federation_config(addresses, **settings)) as federation:
         await federation.rounds.became_active.wait()
         yield federation
 
 
 @asynccontextmanager
-async def shards(count: int, **settings: Any) -> AsyncIterator[list[RunningShard]]:
+async def run_shards(count: int, **settings: Any) -> AsyncIterator[list[RunningShard]]:
     async with AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(running(shard_id=number, **settings))
+            await stack.enter_async_context(run_shard(shard_id=number, **settings))
             for number in range(count)
         ]
 
 
 @dataclass(frozen=True)
-class Household:
+class SampleDevice:
     """What one device pushes, whole."""
 
     number: int
-    patterns: Sequence[Pattern]
+    patterns: Sequence[PatternSpec]
     signals: Sequence[tuple[str, int]] = ()
 
 
-async def push(shard: RunningShard, households: Sequence[Household], seq: int = 1) -> None:
+async def push_devices(shard: RunningShard, devices: Sequence[SampleDevice], seq: int = 1) -> None:
     """Push deltas to a shard over real gRPC; each is durable when this returns."""
-    async with grpc.aio.insecure_channel(address_of(shard)) as channel:
+    async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub: SyncServiceAsyncStub = SyncServiceStub(channel)
-        for household in households:
+        for device in devices:
             await stub.PushPatterns(
                 sync_pb2.PushPatternsRequest(
-                    device_id=device_id(household.number),
+                    device_id=device_id(device.number),
                     incarnation=1,
-                    delta=to_message(
-                        seq, household.patterns, snapshot=True, signals=household.signals
+                    delta=make_delta_message(
+                        seq, device.patterns, snapshot=True, signals=device.signals
                     ),
                 )
             )
 
 
-def drama(number: int, direction: int = 1) -> Household:
+def make_drama_device(number: int, direction: int = 1) -> SampleDevice:
     """Return a household that likes what its fellows of one direction like."""
     contents = (f"film:{direction}", f"film:{direction}b")
-    pattern = Pattern(0, direction, 0.95, 16, genres=("Drama",), contents=contents)
-    return Household(number, [pattern], [(contents[0], HOUR - 1)])
+    pattern = PatternSpec(0, direction, 0.95, 16, genres=("Drama",), contents=contents)
+    return SampleDevice(number, [pattern], [(contents[0], HOUR - 1)])
 
 
 async def run_round(federation: RunningFederation) -> federation_pb2.Round:
     """Run a round over real gRPC."""
-    async with grpc.aio.insecure_channel(address_of(federation)) as channel:
+    async with grpc.aio.insecure_channel(get_address(federation)) as channel:
         stub: FederationServiceAsyncStub = FederationServiceStub(channel)
         return (await stub.RunRound(federation_pb2.RunRoundRequest())).round

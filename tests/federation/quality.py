@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.federated.clustering import lloyd, local_clusters, nearest
+from constellation.federated.clustering import cluster_points, find_nearest, refine_centres
 from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums, Integers
 from federation.merge.codebook import Candidates
 
@@ -16,39 +16,41 @@ if TYPE_CHECKING:
 
     from constellation.encoding import Embeddings
 
-TRUE_CLUSTERS = 64
-SHARDS = 20
-POINTS = 1500
+TRUE_CLUSTER_COUNT = 64
+SHARD_COUNT = 20
+POINTS_PER_SHARD = 1500
 """Of each shard, each a device of its own."""
-LOCAL_CLUSTERS = 96
+LOCAL_CLUSTER_COUNT = 96
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fleet:
+class LabelledPoints:
     """Points of several shards, and the cluster that each was drawn from."""
 
     points: Embeddings
-    truth: Integers
+    true_clusters: Integers
     shards: Integers
 
 
-def fleet(noise: float, skew: float, seed: int) -> Fleet:
+def draw_points(noise: float, skew: float, seed: int) -> LabelledPoints:
     """Draw shards with tastes of their own: the smaller `skew`, the fewer clusters a shard has."""
     random = np.random.default_rng(seed)
-    centres = _unit(random.standard_normal((TRUE_CLUSTERS, 384)))
-    points, truth = [], []
-    for _ in range(SHARDS):
-        mix = random.dirichlet(np.full(TRUE_CLUSTERS, skew))
-        drawn = random.choice(TRUE_CLUSTERS, POINTS, p=mix)
-        spread = random.standard_normal((POINTS, 384)) * noise / np.sqrt(384)
-        points.append(_unit(centres[drawn] + spread))
-        truth.append(drawn)
-    return Fleet(
-        np.concatenate(points), np.concatenate(truth), np.repeat(np.arange(SHARDS), POINTS)
+    centres = _normalize(random.standard_normal((TRUE_CLUSTER_COUNT, 384)))
+    points, true_clusters = [], []
+    for _ in range(SHARD_COUNT):
+        mix = random.dirichlet(np.full(TRUE_CLUSTER_COUNT, skew))
+        drawn_clusters = random.choice(TRUE_CLUSTER_COUNT, POINTS_PER_SHARD, p=mix)
+        spread = random.standard_normal((POINTS_PER_SHARD, 384)) * noise / np.sqrt(384)
+        points.append(_normalize(centres[drawn_clusters] + spread))
+        true_clusters.append(drawn_clusters)
+    return LabelledPoints(
+        np.concatenate(points),
+        np.concatenate(true_clusters),
+        np.repeat(np.arange(SHARD_COUNT), POINTS_PER_SHARD),
     )
 
 
-def sums_of(points: Embeddings, rows: Integers, count: int) -> ClusterSums:
+def sum_points(points: Embeddings, rows: Integers, count: int) -> ClusterSums:
     """Return the sums of points of weight 1, each of a device of its own."""
     devices = np.bincount(rows, minlength=count)
     sums = np.zeros((count, 384), np.int64)
@@ -58,35 +60,35 @@ def sums_of(points: Embeddings, rows: Integers, count: int) -> ClusterSums:
     return ClusterSums(devices, weights, weights, sums, np.zeros((count, CONTEXTS), np.int64))
 
 
-def offered(data: Fleet) -> Candidates:
+def collect_candidates(data: LabelledPoints) -> Candidates:
     """Return what each shard offers: its local clusters of five devices or more."""
     shard_ids, parts = [], []
-    for shard in range(SHARDS):
+    for shard in range(SHARD_COUNT):
         points = data.points[data.shards == shard]
-        labels = local_clusters(points, np.ones(len(points)), LOCAL_CLUSTERS, 0)
-        features = sums_of(points, labels, LOCAL_CLUSTERS)
-        parts.append(features.rows(features.devices >= 5))
+        labels = cluster_points(points, np.ones(len(points)), LOCAL_CLUSTER_COUNT, 0)
+        features = sum_points(points, labels, LOCAL_CLUSTER_COUNT)
+        parts.append(features.select(features.devices >= 5))
         shard_ids.append(np.full(len(parts[-1]), shard))
-    every = ClusterSums(
+    all_sums = ClusterSums(
         *(
             np.concatenate([getattr(part, name) for part in parts])
             for name in ("devices", "weights", "successes", "sums", "contexts")
         )
     )
-    return Candidates(np.concatenate(shard_ids), every)
+    return Candidates(np.concatenate(shard_ids), all_sums)
 
 
-def centralised(data: Fleet, seed: int) -> Embeddings:
+def cluster_centrally(data: LabelledPoints, seed: int) -> Embeddings:
     """Return the centres that one process with all points would find: the best of five."""
     random, weights = np.random.default_rng(seed), np.ones(len(data.points))
     found = []
     for _ in range(5):
-        start = data.points[random.choice(len(data.points), TRUE_CLUSTERS, replace=False)]
-        found.append(lloyd(data.points, weights, start, 10))
-    return max(found, key=lambda centres: float(nearest(data.points, centres)[1].sum()))
+        start = data.points[random.choice(len(data.points), TRUE_CLUSTER_COUNT, replace=False)]
+        found.append(refine_centres(data.points, weights, start, 10))
+    return max(found, key=lambda centres: float(find_nearest(data.points, centres)[1].sum()))
 
 
-def bucketed(points: Embeddings) -> Integers:
+def cluster_by_buckets(points: Embeddings) -> Integers:
     """Return clusters as the reference makes them: 8 numbers, rounded at x 10, are a key."""
     _, labels = np.unique(np.rint(points[:, :8] * 10), axis=0, return_inverse=True)
     flat: Integers = labels.ravel()
@@ -101,14 +103,18 @@ def adjusted_rand_index(first: Integers, second: Integers) -> float:
     table = np.zeros((int(first.max()) + 1, int(second.max()) + 1))
     np.add.at(table, (first, second), 1)
 
-    def pairs(counts: NDArray[np.float64]) -> float:
+    def count_pairs(counts: NDArray[np.float64]) -> float:
         return float((counts * (counts - 1) / 2).sum())
 
-    together, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
-    expected = rows * columns / pairs(np.array([float(len(first))]))
+    together, rows, columns = (
+        count_pairs(table),
+        count_pairs(table.sum(axis=1)),
+        count_pairs(table.sum(axis=0)),
+    )
+    expected = rows * columns / count_pairs(np.array([float(len(first))]))
     return (together - expected) / ((rows + columns) / 2 - expected)
 
 
-def _unit(vectors: NDArray[np.float64]) -> Embeddings:
+def _normalize(vectors: NDArray[np.float64]) -> Embeddings:
     unit: Embeddings = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype(np.float32)
     return unit

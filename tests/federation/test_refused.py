@@ -9,21 +9,21 @@ import grpc
 import pytest
 
 from constellation.config import Address, Count, Interval
-from constellation.transport.codec.aggregates import from_update
+from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.v1 import aggregates_pb2, aggregates_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
-from tests.conftest import running
-from tests.federation.aggregates import clusters, update
+from tests.conftest import run_shard
+from tests.federation.aggregates import make_cluster_rows, make_update
 from tests.federation.fleet import (
-    address_of,
-    drama,
-    federating,
-    push,
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
     run_round,
-    shards,
+    run_shards,
 )
-from tests.federation.test_rounds import NORTH, SOUTH, newest
-from tests.polling import eventually
+from tests.federation.test_rounds import NORTH, SOUTH, fetch_newest_round
+from tests.polling import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from constellation.federated.aggregate import AggregateUpdate
 
 
-class Lying(aggregates_pb2_grpc.AggregateServiceServicer):
+class FaultyShard(aggregates_pb2_grpc.AggregateServiceServicer):
     """Answers every pull with the same chunks, and takes every global."""
 
     def __init__(self, sent: AggregateUpdate, spoil: Any) -> None:
-        self._chunks = list(from_update(sent))
+        self._chunks = list(from_aggregate_update(sent))
         spoil(self._chunks)
 
     async def PullAggregate(  # noqa: N802
@@ -49,9 +49,9 @@ class Lying(aggregates_pb2_grpc.AggregateServiceServicer):
 
 
 @asynccontextmanager
-async def lying(sent: AggregateUpdate, spoil: Any) -> AsyncIterator[str]:
+async def run_faulty_shard(sent: AggregateUpdate, spoil: Any) -> AsyncIterator[str]:
     server = grpc.aio.server()
-    servicer = Lying(sent, spoil)  # type: ignore[abstract]  # it takes no global
+    servicer = FaultyShard(sent, spoil)  # type: ignore[abstract]  # it takes no global
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -61,114 +61,121 @@ async def lying(sent: AggregateUpdate, spoil: Any) -> AsyncIterator[str]:
         await server.stop(0)
 
 
-def shorten(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
+def shorten_sums(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
     chunks[1].clusters.sums = chunks[1].clusters.sums[:-8]
 
 
-def leave_out(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
+def drop_chunk(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
     del chunks[1]
 
 
-def exaggerate(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
+def inflate_weights(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
     chunks[1].clusters.weights[0] *= 100
 
 
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (shorten, "clusters.sums must be 384 x 8 bytes"),
-        (leave_out, "clusters of shard 9 must be 1 rows, got 0"),
-        (exaggerate, "clusters.weights of cluster 1 contradicts its weight"),
+        (shorten_sums, "clusters.sums must be 384 x 8 bytes"),
+        (drop_chunk, "clusters of shard 9 must be 1 rows, got 0"),
+        (inflate_weights, "clusters.weights of cluster 1 contradicts its weight"),
     ],
 )
 async def test_an_aggregate_that_cannot_be_is_named_and_left_out(spoil: Any, problem: str) -> None:
-    async with shards(2) as (north, south), lying(update(9, clusters([1], [5])), spoil) as liar:
-        await push(north, NORTH)
-        await push(south, SOUTH)
-        async with federating([address_of(north), address_of(south), liar]) as federation:
+    async with (
+        run_shards(2) as (north, south),
+        run_faulty_shard(make_update(9, make_cluster_rows([1], [5])), spoil) as liar,
+    ):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
+        async with run_federation([get_address(north), get_address(south), liar]) as federation:
             told = await run_round(federation)
 
-            stored = await newest(federation.port)
-            refused = federation.rounds.counts.refused
+            stored = await fetch_newest_round(federation.port)
+            refused = federation.rounds.stats.aggregates_rejected
 
     outcomes = {shard.address: shard for shard in told.shards}
     assert told.state == pb.ROUND_STATE_PUBLISHED
-    assert told.coverage.devices_heard == 12
-    assert outcomes[liar].outcome == pb.SHARD_OUTCOME_REFUSED
+    assert told.coverage.devices_fresh == 12
+    assert outcomes[liar].outcome == pb.SHARD_OUTCOME_REJECTED
     assert problem in outcomes[liar].problem
     assert problem in str(stored)
     assert refused == 1
 
 
 async def test_an_older_epoch_is_named_and_left_out(tmp_path: Path) -> None:
-    async with running(data_dir=tmp_path) as first:
-        await push(first, NORTH)
-    old = update(0, clusters([1], [50]), epoch=1)
+    async with run_shard(data_dir=tmp_path) as first:
+        await push_devices(first, NORTH)
+    old = make_update(0, make_cluster_rows([1], [50]), epoch=1)
     async with (
-        running(data_dir=tmp_path) as north,
-        lying(old, list) as liar,
-        federating([address_of(north), liar], min_shards=Count(1)) as federation,
+        run_shard(data_dir=tmp_path) as north,
+        run_faulty_shard(old, list) as liar,
+        run_federation([get_address(north), liar], min_shards=Count(1)) as federation,
     ):
         federation.rounds.fleet.clients.sort(key=lambda client: client.address == liar)
         told = await run_round(federation)
 
     assert north.manager.epoch == 2
-    assert told.coverage.devices_heard == 6
+    assert told.coverage.devices_fresh == 6
     assert [shard.outcome for shard in told.shards] == [
-        pb.SHARD_OUTCOME_HEARD,
-        pb.SHARD_OUTCOME_REFUSED,
+        pb.SHARD_OUTCOME_FRESH,
+        pb.SHARD_OUTCOME_REJECTED,
     ]
     assert "give each shard a SHARD_ID of its own" in told.shards[1].problem
 
 
 async def test_one_address_speaks_for_one_shard_unless_it_is_a_relay() -> None:
-    async with shards(4) as fleet:
+    async with run_shards(4) as fleet:
         for place, shard in enumerate(fleet):
-            await push(shard, [drama(100 * place + number) for number in range(6)])
-        halves = [[address_of(each) for each in half] for half in (fleet[:2], fleet[2:])]
+            await push_devices(
+                shard, [make_drama_device(100 * place + number) for number in range(6)]
+            )
+        halves = [[get_address(each) for each in half] for half in (fleet[:2], fleet[2:])]
         async with (
-            federating(halves[0], relay=True) as relay,
-            federating([address_of(relay), *halves[1]]) as above,
+            run_federation(halves[0], relay=True) as relay,
+            run_federation([get_address(relay), *halves[1]]) as above,
         ):
             told = await run_round(above)
 
-    refused = next(shard for shard in told.shards if shard.address == address_of(relay))
-    assert refused.outcome == pb.SHARD_OUTCOME_REFUSED
+    refused = next(shard for shard in told.shards if shard.address == get_address(relay))
+    assert refused.outcome == pb.SHARD_OUTCOME_REJECTED
     assert "name it in RELAY_ADDRS" in refused.problem
-    assert told.coverage.devices_heard == 12
+    assert told.coverage.devices_fresh == 12
 
 
 async def test_a_shard_that_began_anew_is_taken_as_it_is_now(tmp_path: Path) -> None:
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
         for _ in range(2):
-            async with running(shard_id=2, data_dir=tmp_path / "old"):
+            async with run_shard(shard_id=2, data_dir=tmp_path / "old"):
                 pass
-        async with running(shard_id=2, data_dir=tmp_path / "old") as west:
-            home = address_of(west)
-            await push(west, [drama(number) for number in range(40, 46)])
-            opening = federating(
-                [address_of(north), address_of(south), home], pull_timeout_seconds=Interval(2)
+        async with run_shard(shard_id=2, data_dir=tmp_path / "old") as west:
+            home = get_address(west)
+            await push_devices(west, [make_drama_device(number) for number in range(40, 46)])
+            opening = run_federation(
+                [get_address(north), get_address(south), home], pull_timeout_seconds=Interval(2)
             )
             federation = await opening.__aenter__()
             before = await run_round(federation)
-        async with running(shard_id=2, data_dir=tmp_path / "new", grpc_addr=Address(home)) as west:
-            await push(west, [drama(40)])
+        async with run_shard(
+            shard_id=2, data_dir=tmp_path / "new", grpc_addr=Address(home)
+        ) as west:
+            await push_devices(west, [make_drama_device(40)])
 
             async def is_heard() -> bool:  # its channel backs off a while
                 told.append(await run_round(federation))
-                return told[-1].coverage.shards_heard == 3
+                return told[-1].coverage.shards_fresh == 3
 
             told: list[pb.Round] = []
-            await eventually(is_heard)
+            await wait_until(is_heard)
             await opening.__aexit__(None, None, None)
 
-    assert before.coverage.devices_heard == 18
-    assert told[-1].coverage.devices_heard == told[-1].coverage.devices_known == 13
+    assert before.coverage.devices_fresh == 18
+    assert told[-1].coverage.devices_fresh == told[-1].coverage.devices_total == 13
 
 
-class Babbling(aggregates_pb2_grpc.AggregateServiceServicer):
+class GarbageShard(aggregates_pb2_grpc.AggregateServiceServicer):
     """Answers with bytes that are no message."""
 
     async def PullAggregate(self, request: Any, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: ARG002, N802
@@ -179,7 +186,7 @@ class Babbling(aggregates_pb2_grpc.AggregateServiceServicer):
 
 
 async def test_a_shard_that_babbles_is_refused_and_the_others_go_on() -> None:
-    babbling = Babbling()
+    babbling = GarbageShard()
     handlers: dict[str, Any] = {
         "PullAggregate": grpc.unary_stream_rpc_method_handler(babbling.PullAggregate),
         "PublishGlobal": grpc.stream_unary_rpc_method_handler(babbling.PublishGlobal),
@@ -189,15 +196,15 @@ async def test_a_shard_that_babbles_is_refused_and_the_others_go_on() -> None:
     server.add_generic_rpc_handlers((generic,))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
-        async with federating([address_of(north), address_of(south), address]) as federation:
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
+        async with run_federation([get_address(north), get_address(south), address]) as federation:
             told = await run_round(federation)
     await server.stop(0)
 
     babbler = next(shard for shard in told.shards if shard.address == address)
     assert told.state == pb.ROUND_STATE_PUBLISHED
-    assert babbler.outcome == pb.SHARD_OUTCOME_REFUSED
+    assert babbler.outcome == pb.SHARD_OUTCOME_REJECTED
     assert "cannot be decoded" in babbler.problem
     assert "cannot be decoded" in babbler.publish_problem

@@ -12,18 +12,18 @@ from constellation.config import Interval
 from constellation.errors import ConfigError
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import federation_pb2 as pb
-from federation.merge.result import Inputs, Memory, work_out
+from federation.merge.result import ModelState, RoundInputs, compute_result
 from federation.messages import from_result
-from tests.conftest import running
+from tests.conftest import run_shard
 from tests.federation.fleet import (
-    address_of,
-    drama,
-    federating,
-    push,
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
     run_round,
-    shards,
+    run_shards,
 )
-from tests.federation.test_rounds import cold_start
+from tests.federation.test_rounds import pull_as_new_device
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,15 +36,15 @@ CLOSED_AT = 1_800_000_000
 
 
 @asynccontextmanager
-async def world(
+async def run_relay_tree(
     fleet: list[RunningShard], data_dir: Path | None = None
 ) -> AsyncIterator[tuple[RunningFederation, list[RunningFederation]]]:
     """Run two relays over half of the shards each, and a federation over both."""
     async with AsyncExitStack() as stack:
         relays = [
             await stack.enter_async_context(
-                federating(
-                    [address_of(each) for each in half],
+                run_federation(
+                    [get_address(each) for each in half],
                     relay=True,
                     data_dir=data_dir / f"relay-{number}" if data_dir else None,
                 )
@@ -52,48 +52,55 @@ async def world(
             for number, half in enumerate((fleet[:2], fleet[2:]))
         ]
         above = await stack.enter_async_context(
-            federating([], relay_addrs=[address_of(each) for each in relays])
+            run_federation([], relay_addrs=[get_address(each) for each in relays])
         )
         yield above, relays
 
 
-async def filled(fleet: list[RunningShard], first: int = 0) -> None:
-    for place, shard in enumerate(fleet):
-        numbers = range(first + 100 * place, first + 100 * place + 12)
-        await push(shard, [drama(number, 1 + number % 3) for number in numbers])
+async def fill_shards(fleet: list[RunningShard], first: int = 0) -> None:
+    for position, shard in enumerate(fleet):
+        numbers = range(first + 100 * position, first + 100 * position + 12)
+        await push_devices(shard, [make_drama_device(number, 1 + number % 3) for number in numbers])
 
 
-async def result_of(federation: RunningFederation, memory: Memory, generation: int = 1) -> bytes:
+async def compute_result_bytes(
+    federation: RunningFederation, memory: ModelState, generation: int = 1
+) -> bytes:
     """Return what a round would publish now, without publishing it."""
     rounds, rules = federation.rounds, federation.rounds._rules
-    rounds._memory = memory
-    heard = await rounds.sweep(rounds._wanted())
+    rounds._model_state = memory
+    sweep = await rounds.sweep(rounds._make_candidate_request())
     fleet = rounds.fleet
-    inputs = Inputs(
+    inputs = RoundInputs(
         1,
         CLOSED_AT,
-        [fleet.aggregates[shard_id] for shard_id in sorted(heard.fresh)],
-        heard.candidates if heard.asked else None,
+        [fleet.aggregates[shard_id] for shard_id in sorted(sweep.fresh_shard_ids)],
+        sweep.candidates if sweep.has_candidate_request else None,
         (fleet.contents, fleet.genres),
         generation,
     )
-    result = work_out(inputs, memory, rules)
-    rounds._memory = result.memory
+    result = compute_result(inputs, memory, rules)
+    rounds._model_state = result.model_state
     return from_result(result, (1, 1, CLOSED_AT), aggregates_pb2.Coverage())
 
 
 async def test_two_levels_make_what_one_makes_bit_for_bit() -> None:
-    async with shards(4) as fleet:
-        await filled(fleet)
+    async with run_shards(4) as fleet:
+        await fill_shards(fleet)
         async with (
-            federating([address_of(each) for each in fleet]) as flat,
-            world(fleet) as (above, _),
+            run_federation([get_address(each) for each in fleet]) as flat,
+            run_relay_tree(fleet) as (above, _),
         ):
-            first = await result_of(flat, Memory()), await result_of(above, Memory())
+            first = (
+                await compute_result_bytes(flat, ModelState()),
+                await compute_result_bytes(above, ModelState()),
+            )
             await run_round(above)  # shards have a codebook now
-            await filled(fleet, first=50)  # increments
-            memory, generation = above.rounds._memory, above.rounds._generation
-            second = [await result_of(each, memory, generation) for each in (flat, above)]
+            await fill_shards(fleet, first=50)  # increments
+            memory, generation = above.rounds._model_state, above.rounds._generation
+            second = [
+                await compute_result_bytes(each, memory, generation) for each in (flat, above)
+            ]
 
     assert first[0] == first[1]
     assert second[0] == second[1]
@@ -102,17 +109,17 @@ async def test_two_levels_make_what_one_makes_bit_for_bit() -> None:
 
 
 async def test_a_global_goes_down_through_relays_to_every_shard(tmp_path: Path) -> None:
-    async with shards(4) as fleet:
-        await filled(fleet)
-        async with world(fleet, tmp_path) as (above, relays):
+    async with run_shards(4) as fleet:
+        await fill_shards(fleet)
+        async with run_relay_tree(fleet, tmp_path) as (above, relays):
             told = await run_round(above)
 
-            held = [each.manager.globals.round for each in fleet]
-            below = await relays[0].rounds.get(0)
-            given = await cold_start(fleet[3])
+            held = [each.manager.global_state.round for each in fleet]
+            below = await relays[0].rounds.get_round(0)
+            given = await pull_as_new_device(fleet[3])
 
-        assert told.coverage.shards_heard == 4
-        assert told.coverage.devices_heard == 48
+        assert told.coverage.shards_fresh == 4
+        assert told.coverage.devices_fresh == 48
         assert [[each.shard_id for each in shard.versions] for shard in told.shards] in (
             [[0, 1], [2, 3]],
             [[2, 3], [0, 1]],
@@ -124,37 +131,39 @@ async def test_a_global_goes_down_through_relays_to_every_shard(tmp_path: Path) 
 
 
 async def test_a_shard_behind_a_relay_that_is_away_is_aged_above() -> None:
-    async with shards(3) as fleet:
+    async with run_shards(3) as fleet:
         async with AsyncExitStack() as stack:
-            gone = await stack.enter_async_context(running(shard_id=3))
+            gone = await stack.enter_async_context(run_shard(shard_id=3))
             every = [*fleet, gone]
-            await filled(every)
-            opening = world(every)
+            await fill_shards(every)
+            opening = run_relay_tree(every)
             above, relays = await opening.__aenter__()
             for relay in relays:
-                relay.rounds.pace = type(relay.rounds.pace)(relay=True, pull_timeout_seconds=1.0)
+                relay.rounds.policy = type(relay.rounds.policy)(
+                    is_relay=True, pull_timeout_seconds=1.0
+                )
             await run_round(above)
         told = await run_round(above)
         await opening.__aexit__(None, None, None)
 
-    assert (told.coverage.shards_heard, told.coverage.shards_aged) == (3, 1)
-    assert told.coverage.devices_known == 48
+    assert (told.coverage.shards_fresh, told.coverage.shards_stale) == (3, 1)
+    assert told.coverage.devices_total == 48
 
 
 async def test_a_relay_runs_no_rounds_and_a_federation_relays_nothing() -> None:
-    async with shards(2) as fleet:
-        addresses = [address_of(each) for each in fleet]
-        async with federating(addresses, relay=True) as relay, federating(addresses) as own:
+    async with run_shards(2) as fleet:
+        addresses = [get_address(each) for each in fleet]
+        async with run_federation(addresses, relay=True) as relay, run_federation(addresses) as own:
             with pytest.raises(grpc.aio.AioRpcError, match="RELAY is 1"):
                 await run_round(relay)
             with pytest.raises(ConfigError, match="RELAY is 0"):
-                await own.rounds.relay(None)  # type: ignore[arg-type]  # it is not looked at
-            async with federating(
-                [], relay_addrs=[address_of(own)], pull_timeout_seconds=Interval(1)
+                await own.rounds.relay_global(None)  # type: ignore[arg-type]  # it is not looked at
+            async with run_federation(
+                [], relay_addrs=[get_address(own)], pull_timeout_seconds=Interval(1)
             ) as above:
                 with pytest.raises(grpc.aio.AioRpcError, match="0 of 1 shards"):
                     await run_round(above)
-                told = await above.rounds.get(0)
+                told = await above.rounds.get_round(0)
 
     assert told is not None
     assert "RELAY is 0" in told.shards[0].problem

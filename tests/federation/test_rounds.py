@@ -12,24 +12,24 @@ import grpc
 import pytest
 
 from constellation.config import Address, Count, Interval, RobustMerge, ShardMap
-from constellation.placement import owner
+from constellation.placement import find_owner
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import federation_pb2_grpc, sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from tests.conftest import running
-from tests.deltas import Pattern, device_id
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, device_id
 from tests.federation.fleet import (
     HOUR,
-    Household,
-    address_of,
-    drama,
-    federating,
-    push,
+    SampleDevice,
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
     run_round,
-    shards,
+    run_shards,
 )
-from tests.polling import eventually
-from tests.sync_client import Stream, reason_of, stream
+from tests.polling import wait_until
+from tests.sync_client import SyncStream, open_stream, read_error_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
     from constellation.v1 import patterns_pb2
     from federation.server import RunningFederation
 
-NORTH = [drama(number) for number in range(6)]
-SOUTH = [drama(number) for number in range(10, 16)]
+NORTH = [make_drama_device(number) for number in range(6)]
+SOUTH = [make_drama_device(number) for number in range(10, 16)]
 
 
-async def cold_start(shard: RunningShard) -> patterns_pb2.GlobalUpdate:
+async def pull_as_new_device(shard: RunningShard) -> patterns_pb2.GlobalUpdate:
     """Return what a brand-new box is given."""
-    async with grpc.aio.insecure_channel(address_of(shard)) as channel:
+    async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         request = sync_pb2.PullPatternsRequest(device_id=device_id(999))
         return (await SyncServiceStub(channel).PullPatterns(request)).update
 
 
 async def test_rounds_bring_every_shards_taste_to_a_box_that_has_none() -> None:
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
 
-        async with federating([address_of(north), address_of(south)]) as federation:
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             told = [await run_round(federation) for _ in range(3)]
 
         assert [each.state for each in told] == [pb.ROUND_STATE_PUBLISHED] * 3
         assert [each.round_id for each in told] == [1, 2, 3]
-        assert told[-1].coverage.shards_heard == told[-1].coverage.shards_known == 2
-        assert told[-1].coverage.devices_heard == told[-1].coverage.devices_known == 12
+        assert told[-1].coverage.shards_fresh == told[-1].coverage.shards_total == 2
+        assert told[-1].coverage.devices_fresh == told[-1].coverage.devices_total == 12
         for shard in (north, south):
-            given = await cold_start(shard)
+            given = await pull_as_new_device(shard)
             assert list(given.clusters.content_ids) == ["film:1", "film:1b"]
             assert given.clusters.sample_counts == [12]
             assert list(given.clusters.genres) == []  # no catalogue knows them
@@ -72,100 +72,102 @@ async def test_rounds_bring_every_shards_taste_to_a_box_that_has_none() -> None:
 
 
 async def test_a_box_that_watches_gets_the_increment() -> None:
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
         async with (
-            federating([address_of(north), address_of(south)]) as federation,
-            grpc.aio.insecure_channel(address_of(north)) as channel,
-            stream(channel) as box,
+            run_federation([get_address(north), get_address(south)]) as federation,
+            grpc.aio.insecure_channel(get_address(north)) as channel,
+            open_stream(channel) as box,
         ):
             await box.open(50)
             await run_round(federation)
-            first = await update_with(box, clusters=1)
-            await push(south, [drama(number, 2) for number in range(20, 26)])
-            await push(north, [drama(number, 2) for number in range(30, 36)])
-            overhaul_is_due(federation)
+            first = await wait_for_clusters(box, clusters=1)
+            await push_devices(south, [make_drama_device(number, 2) for number in range(20, 26)])
+            await push_devices(north, [make_drama_device(number, 2) for number in range(30, 36)])
+            make_overhaul_due(federation)
             await run_round(federation)  # makes an anchor of what no anchor was near
-            await summed_up(2, north, south)
+            await wait_for_codebook(2, north, south)
             await run_round(federation)
-            second = await update_with(box, clusters=2)
+            second = await wait_for_clusters(box, clusters=2)
 
         assert list(first.clusters.content_ids) == ["film:1", "film:1b"]
         assert {"film:2", "film:2b"} <= set(second.clusters.content_ids)
 
 
-async def summed_up(codebook_version: int, *fleet: RunningShard) -> None:
+async def wait_for_codebook(codebook_version: int, *fleet: RunningShard) -> None:
     """Return once shards have sums over a codebook."""
 
-    async def holds() -> bool:
+    async def is_current() -> bool:
         return all(each.manager.aggregates.codebook_version == codebook_version for each in fleet)
 
-    await eventually(holds)
+    await wait_until(is_current)
 
 
-def overhaul_is_due(federation: RunningFederation) -> None:
+def make_overhaul_due(federation: RunningFederation) -> None:
     """Let the last overhaul of the codebook be long ago."""
-    memory = federation.rounds._memory
-    federation.rounds._memory = replace(memory, reanchored_at=0.0)
+    memory = federation.rounds._model_state
+    federation.rounds._model_state = replace(memory, reanchored_at=0.0)
 
 
-async def update_with(box: Stream, clusters: int) -> patterns_pb2.GlobalUpdate:
+async def wait_for_clusters(device: SyncStream, clusters: int) -> patterns_pb2.GlobalUpdate:
     """Answer updates until one leaves the box with so many clusters."""
     while True:
-        given: patterns_pb2.GlobalUpdate = await box.expect("global_update")
-        await box.acknowledge(given)
-        if given.cluster_count == clusters:
-            return given
+        update: patterns_pb2.GlobalUpdate = await device.expect("global_update")
+        await device.acknowledge(update)
+        if update.cluster_count == clusters:
+            return update
 
 
 async def test_a_shard_that_is_away_counts_by_its_last_aggregate_and_catches_up(
     tmp_path: Path,
 ) -> None:
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
-        async with running(shard_id=2, data_dir=tmp_path) as west:
-            await push(west, [drama(number) for number in range(40, 46)])
-            home = address_of(west)
-            opening = federating(
-                [address_of(north), address_of(south), home], pull_timeout_seconds=Interval(2)
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
+        async with run_shard(shard_id=2, data_dir=tmp_path) as west:
+            await push_devices(west, [make_drama_device(number) for number in range(40, 46)])
+            home = get_address(west)
+            opening = run_federation(
+                [get_address(north), get_address(south), home], pull_timeout_seconds=Interval(2)
             )
             federation = await opening.__aenter__()
             await run_round(federation)
             await run_round(federation)
         away = await run_round(federation)
-        given = await cold_start(north)
-        async with running(shard_id=2, data_dir=tmp_path, grpc_addr=Address(home)) as west:
-            before = west.manager.globals.round.round_id
-            await eventually(partial(caught_up, federation, west))
-            after = west.manager.globals.round.round_id
+        given = await pull_as_new_device(north)
+        async with run_shard(shard_id=2, data_dir=tmp_path, grpc_addr=Address(home)) as west:
+            before = west.manager.global_state.round.round_id
+            await wait_until(partial(is_caught_up, federation, west))
+            after = west.manager.global_state.round.round_id
             await opening.__aexit__(None, None, None)
 
     outcomes = {shard.address: shard for shard in away.shards}
-    assert outcomes[home].outcome == pb.SHARD_OUTCOME_AGED
+    assert outcomes[home].outcome == pb.SHARD_OUTCOME_STALE
     assert outcomes[home].devices == 6
     assert not outcomes[home].published
-    assert (away.coverage.shards_heard, away.coverage.shards_aged) == (2, 1)
-    assert (away.coverage.devices_heard, away.coverage.devices_known) == (12, 18)
+    assert (away.coverage.shards_fresh, away.coverage.shards_stale) == (2, 1)
+    assert (away.coverage.devices_fresh, away.coverage.devices_total) == (12, 18)
     assert given.clusters.sample_counts == [18]
     assert (before, after) == (2, 3)
 
 
-async def caught_up(federation: RunningFederation, shard: RunningShard) -> bool:
-    await federation.publisher.offer()  # as every CATCH_UP_SECONDS; its channel backs off a while
-    last = federation.publisher.last
-    return last is not None and shard.manager.globals.round.round_id == last.round_id
+async def is_caught_up(federation: RunningFederation, shard: RunningShard) -> bool:
+    await (
+        federation.publisher.publish_pending()
+    )  # as every CATCH_UP_SECONDS; its channel backs off a while
+    last = federation.publisher.last_global
+    return last is not None and shard.manager.global_state.round.round_id == last.round_id
 
 
 async def test_an_aggregate_that_is_too_old_does_not_count() -> None:
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
-        async with running(shard_id=2) as west:
-            await push(west, [drama(number) for number in range(40, 46)])
-            opening = federating(
-                [address_of(north), address_of(south), address_of(west)],
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
+        async with run_shard(shard_id=2) as west:
+            await push_devices(west, [make_drama_device(number) for number in range(40, 46)])
+            opening = run_federation(
+                [get_address(north), get_address(south), get_address(west)],
                 pull_timeout_seconds=Interval(1),
                 max_age_seconds=Interval(0.01),
             )
@@ -175,43 +177,43 @@ async def test_an_aggregate_that_is_too_old_does_not_count() -> None:
         away = await run_round(federation)
         await opening.__aexit__(None, None, None)
 
-    assert away.coverage.shards_aged == 0
+    assert away.coverage.shards_stale == 0
     assert {shard.outcome for shard in away.shards} == {
-        pb.SHARD_OUTCOME_HEARD,
+        pb.SHARD_OUTCOME_FRESH,
         pb.SHARD_OUTCOME_MISSING,
     }
 
 
 async def test_too_few_shards_publish_nothing() -> None:
-    async with shards(1) as (north,):
-        await push(north, NORTH)
-        async with federating(
-            [address_of(north), "127.0.0.1:1"], pull_timeout_seconds=Interval(1)
+    async with run_shards(1) as (north,):
+        await push_devices(north, NORTH)
+        async with run_federation(
+            [get_address(north), "127.0.0.1:1"], pull_timeout_seconds=Interval(1)
         ) as federation:
-            async with grpc.aio.insecure_channel(address_of(federation)) as channel:
+            async with grpc.aio.insecure_channel(get_address(federation)) as channel:
                 stub = federation_pb2_grpc.FederationServiceStub(channel)
                 call = stub.RunRound(pb.RunRoundRequest())
                 with pytest.raises(grpc.aio.AioRpcError, match="1 of 2 shards were heard"):
                     await call
-                reason = await reason_of(call)
-            told = await newest(federation.port)
+                reason = await read_error_reason(call)
+            told = await fetch_newest_round(federation.port)
 
         assert reason == "NO_QUORUM"
         assert told.state == pb.ROUND_STATE_NO_QUORUM
         assert [shard.outcome for shard in told.shards] == [
             pb.SHARD_OUTCOME_MISSING,
-            pb.SHARD_OUTCOME_HEARD,
+            pb.SHARD_OUTCOME_FRESH,
         ]
-        assert north.manager.globals.published is None
+        assert north.manager.global_state.published is None
 
 
 async def test_too_few_devices_publish_nothing() -> None:
-    async with shards(3) as (north, south, west):
-        await push(north, NORTH)
-        await push(south, SOUTH)
-        await push(west, [drama(number) for number in range(40, 80)])
-        addresses = [address_of(each) for each in (north, south, west)]
-        async with federating(addresses) as federation:
+    async with run_shards(3) as (north, south, west):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
+        await push_devices(west, [make_drama_device(number) for number in range(40, 80)])
+        addresses = [get_address(each) for each in (north, south, west)]
+        async with run_federation(addresses) as federation:
             await run_round(federation)
             known = federation.rounds.fleet.clients
             federation.rounds.fleet.clients = [c for c in known if c.address != addresses[2]]
@@ -219,7 +221,7 @@ async def test_too_few_devices_publish_nothing() -> None:
                 await run_round(federation)
 
 
-async def newest(port: int) -> pb.Round:
+async def fetch_newest_round(port: int) -> pb.Round:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = federation_pb2_grpc.FederationServiceStub(channel)
         answer: pb.GetRoundResponse = await stub.GetRound(pb.GetRoundRequest())
@@ -227,35 +229,37 @@ async def newest(port: int) -> pb.Round:
 
 
 async def test_a_device_that_moved_to_another_shard_is_counted_once(tmp_path: Path) -> None:
-    everybody = [drama(number) for number in range(12)]
-    async with running(shard_id=0, data_dir=tmp_path) as alone:
-        await push(alone, everybody)
+    everybody = [make_drama_device(number) for number in range(12)]
+    async with run_shard(shard_id=0, data_dir=tmp_path) as alone:
+        await push_devices(alone, everybody)
     shard_map = ShardMap({0: "127.0.0.1:1", 1: "127.0.0.1:2"})
-    moved = [each for each in everybody if owner(device_id(each.number), shard_map) == 1]
+    moved = [each for each in everybody if find_owner(device_id(each.number), shard_map) == 1]
     async with (
-        running(shard_id=0, data_dir=tmp_path, shard_map=shard_map) as old,
-        running(shard_id=1, shard_map=shard_map) as new,
+        run_shard(shard_id=0, data_dir=tmp_path, shard_map=shard_map) as old,
+        run_shard(shard_id=1, shard_map=shard_map) as new,
     ):
-        await push(new, moved)
-        async with federating([address_of(old), address_of(new)]) as federation:
+        await push_devices(new, moved)
+        async with run_federation([get_address(old), get_address(new)]) as federation:
             await run_round(federation)
             told = await run_round(federation)
-            given = await cold_start(old if owner(device_id(999), shard_map) == 0 else new)
+            given = await pull_as_new_device(
+                old if find_owner(device_id(999), shard_map) == 0 else new
+            )
 
         assert 0 < len(moved) < 12
-        assert told.coverage.devices_heard == 12
+        assert told.coverage.devices_fresh == 12
         assert given.clusters.sample_counts == [12]
         assert len(old.manager.index) == 12 - len(moved)
 
 
 async def test_five_shards_may_be_merged_by_the_geometric_median() -> None:
-    async with shards(5) as fleet:
+    async with run_shards(5) as fleet:
         for place, shard in enumerate(fleet):
             direction = 1 if place else 2  # one shard says something else of the same cluster
-            households = [drama(100 * place + number, direction) for number in range(6)]
-            await push(shard, households)
-        async with federating(
-            [address_of(each) for each in fleet],
+            households = [make_drama_device(100 * place + number, direction) for number in range(6)]
+            await push_devices(shard, households)
+        async with run_federation(
+            [get_address(each) for each in fleet],
             robust_merge=RobustMerge("geometric_median"),
             min_shards=Count(1),
         ) as federation:
@@ -267,9 +271,9 @@ async def test_five_shards_may_be_merged_by_the_geometric_median() -> None:
 
 async def test_rounds_are_listed_newest_first() -> None:
     async with (
-        shards(2) as (north, south),
-        federating([address_of(north), address_of(south)]) as federation,
-        grpc.aio.insecure_channel(address_of(federation)) as channel,
+        run_shards(2) as (north, south),
+        run_federation([get_address(north), get_address(south)]) as federation,
+        grpc.aio.insecure_channel(get_address(federation)) as channel,
     ):
         stub = federation_pb2_grpc.FederationServiceStub(channel)
         for _ in range(3):
@@ -287,67 +291,67 @@ async def test_rounds_are_listed_newest_first() -> None:
 
 
 async def test_a_content_that_few_support_is_not_published() -> None:
-    rare = Household(
-        5, [Pattern(0, 1, 0.95, 16, contents=("film:1", "film:rare"))], [("film:1", HOUR - 1)]
+    rare = SampleDevice(
+        5, [PatternSpec(0, 1, 0.95, 16, contents=("film:1", "film:rare"))], [("film:1", HOUR - 1)]
     )
-    async with shards(2) as (north, south):
-        await push(north, [*NORTH[:5], rare])
-        await push(south, SOUTH)
-        async with federating([address_of(north), address_of(south)]) as federation:
+    async with run_shards(2) as (north, south):
+        await push_devices(north, [*NORTH[:5], rare])
+        await push_devices(south, SOUTH)
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             await run_round(federation)
             await run_round(federation)
 
-        given = await cold_start(south)
+        given = await pull_as_new_device(south)
         assert "film:rare" not in given.clusters.content_ids
         assert "film:1" in given.clusters.content_ids
 
 
 async def test_publishing_a_round_again_changes_nothing() -> None:
-    async with shards(2) as (north, south):
-        await push(north, NORTH)
-        await push(south, SOUTH)
-        async with federating([address_of(north), address_of(south)]) as federation:
+    async with run_shards(2) as (north, south):
+        await push_devices(north, NORTH)
+        await push_devices(south, SOUTH)
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             await run_round(federation)
-            before = north.manager.globals.version
-            federation.publisher.forget(address_of(north))
+            before = north.manager.global_state.version
+            federation.publisher.forget(get_address(north))
 
-            problems = await federation.publisher.offer()
+            problems = await federation.publisher.publish_pending()
 
             assert problems == {}
-            assert north.manager.globals.version == before
+            assert north.manager.global_state.version == before
 
 
 async def test_a_fleet_without_common_tastes_goes_on() -> None:
-    async with shards(2, k_anonymity=Count(5)) as (north, south):
-        await push(north, NORTH[:2])
-        await push(south, SOUTH[:2])
-        async with federating([address_of(north), address_of(south)]) as federation:
+    async with run_shards(2, k_anonymity=Count(5)) as (north, south):
+        await push_devices(north, NORTH[:2])
+        await push_devices(south, SOUTH[:2])
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             first = await run_round(federation)
-            await push(north, NORTH[2:])
-            await push(south, SOUTH[2:])
+            await push_devices(north, NORTH[2:])
+            await push_devices(south, SOUTH[2:])
             second = await run_round(federation)
-            await summed_up(1, north, south)
+            await wait_for_codebook(1, north, south)
             third = await run_round(federation)
 
     assert (first.anchor_count, second.anchor_count, third.cluster_count) == (0, 1, 1)
 
 
 async def test_a_pull_that_is_given_up_leaves_the_sums_right() -> None:
-    async with shards(1) as (shard,):
-        await push(shard, NORTH)
+    async with run_shards(1) as (shard,):
+        await push_devices(shard, NORTH)
         folding, may_go_on = threading.Event(), threading.Event()
 
         def slowly() -> None:
             folding.set()
             may_go_on.wait(10)
 
-        pull = asyncio.create_task(shard.manager.committer.still(slowly))
+        pull = asyncio.create_task(shard.manager.committer.run_with_commits_paused(slowly))
         await asyncio.to_thread(folding.wait, 10)
         pull.cancel()
-        pushing = asyncio.create_task(push(shard, SOUTH))
+        pushing = asyncio.create_task(push_devices(shard, SOUTH))
         with pytest.raises(asyncio.CancelledError):
             await pull
 
-        assert shard.manager.committer.writing.locked()
+        assert shard.manager.committer.write_lock.locked()
         may_go_on.set()
         await pushing

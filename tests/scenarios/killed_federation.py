@@ -8,37 +8,37 @@ import signal
 import sys
 from typing import Any
 
-from constellation.config import load
+from constellation.config import load_config
 from federation.config import FederationConfig
 from federation.server import open_rounds
 
-POINTS = ("begun", "pulled", "settled", "half_published", "published", "closed")
+KILL_POINTS = ("begun", "pulled", "settled", "half_published", "published", "closed")
 
 
-def die_after(owner: Any, method: str) -> None:
+def kill_after(owner: Any, method: str) -> None:
     """Let the process end, without a word, once a method has done its work."""
     original = getattr(owner, method)
 
-    async def last(*arguments: Any) -> Any:
+    async def run_and_kill(*arguments: Any) -> Any:
         await original(*arguments)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    setattr(owner, method, last)
+    setattr(owner, method, run_and_kill)
 
 
 async def main(point: str) -> None:
-    async with open_rounds(load(FederationConfig)) as (rounds, publisher):
+    async with open_rounds(load_config(FederationConfig)) as (rounds, publisher):
         await rounds.resume()
         journal, fleet = rounds._journal, rounds.fleet
         owner, method = {
-            "begun": (journal, "begin"),
+            "begun": (journal, "begin_round"),
             "pulled": (fleet, "sweep"),
-            "settled": (journal, "settle"),
+            "settled": (journal, "save_result"),
             "half_published": (fleet.clients[0], "publish"),
-            "published": (publisher, "offer"),
-            "closed": (journal, "close"),
+            "published": (publisher, "publish_pending"),
+            "closed": (journal, "close_round"),
         }[point]
-        die_after(owner, method)
+        kill_after(owner, method)
         await rounds.run()
 
 

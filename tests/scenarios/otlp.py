@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Span:
+class ReceivedSpan:
     """A span, and whose it is."""
 
     resource: dict[str, str]
@@ -31,52 +31,52 @@ class Span:
         return self.resource["service.name"]
 
     @property
-    def trace(self) -> str:
+    def trace_id(self) -> str:
         return self.message.trace_id.hex()
 
     @property
-    def id(self) -> str:
+    def span_id(self) -> str:
         return self.message.span_id.hex()
 
     @property
-    def parent(self) -> str:
+    def parent_id(self) -> str:
         return self.message.parent_span_id.hex()
 
     @property
-    def linked_to(self) -> list[tuple[str, str]]:
+    def links(self) -> list[tuple[str, str]]:
         """The traces and spans it links to."""
         return [(link.trace_id.hex(), link.span_id.hex()) for link in self.message.links]
 
     @property
     def attributes(self) -> dict[str, str]:
-        return _texts(self.message.attributes)
+        return _to_strings(self.message.attributes)
 
 
-class Collector(TraceServiceServicer):
+class SpanCollector(TraceServiceServicer):
     """Keeps every span that it is sent."""
 
     def __init__(self) -> None:
         self.address = ""
-        self.spans: list[Span] = []
+        self.spans: list[ReceivedSpan] = []
 
     async def Export(self, request: Any, _: Any) -> Any:  # noqa: N802 - as OTLP names it
         for of_resource in request.resource_spans:
-            resource = _texts(of_resource.resource.attributes)
+            resource = _to_strings(of_resource.resource.attributes)
             for of_scope in of_resource.scope_spans:
-                self.spans += [Span(resource, message) for message in of_scope.spans]
+                self.spans += [ReceivedSpan(resource, message) for message in of_scope.spans]
         return pb.ExportTraceServiceResponse()
 
-    def named(self, name: str) -> list[Span]:
+    def find_spans(self, name: str) -> list[ReceivedSpan]:
         return [span for span in self.spans if span.message.name == name]
 
-    def settings(self, **more: str) -> dict[str, str]:
+    def make_settings(self, **more: str) -> dict[str, str]:
         """Return the variables with which a process sends its spans here."""
         return {"otel_exporter_otlp_endpoint": f"http://{self.address}", **more}
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
-    collector, server = Collector(), grpc.aio.server()
+async def run_collector() -> AsyncIterator[SpanCollector]:
+    collector, server = SpanCollector(), grpc.aio.server()
     add_to: Any = add_TraceServiceServicer_to_server
     add_to(collector, server)
     collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -87,7 +87,7 @@ async def collecting() -> AsyncIterator[Collector]:
         await server.stop(None)
 
 
-def _texts(attributes: Any) -> dict[str, str]:
+def _to_strings(attributes: Any) -> dict[str, str]:
     return {
         each.key: str(getattr(each.value, each.value.WhichOneof("value"))) for each in attributes
     }

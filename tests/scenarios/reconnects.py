@@ -12,51 +12,53 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.scenarios.sdk_devices import Box
+    from tests.scenarios.sdk_devices import SdkDevice
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 """A box that leaves is away for longer, and has hardly ever tried to come back by then."""
 
 
 @dataclass
-class Returns:
+class Reconnects:
     """How boxes left, and when they came back."""
 
-    fleet: Sequence[Box]
-    moments: list[float] = field(default_factory=list)
+    devices: Sequence[SdkDevice]
+    reconnected_at: list[float] = field(default_factory=list)
     """Of each return, in seconds on the loop's clock."""
     problems: list[str] = field(default_factory=list)
     """Of boxes whose stream did not end in order, as they tell it."""
-    _away: set[int] = field(default_factory=set)
+    _disconnected: set[int] = field(default_factory=set)
 
-    def look(self) -> None:
-        for box in self.fleet:
-            if not box.sync.connected and box.number not in self._away:
-                self._away.add(box.number)
-                self.problems += [box.sync.problem] if box.sync.problem else []
-            elif box.sync.connected and box.number in self._away:
-                self._away.remove(box.number)
-                self.moments.append(asyncio.get_running_loop().time())
+    def poll(self) -> None:
+        for device in self.devices:
+            if not device.sync.is_connected and device.number not in self._disconnected:
+                self._disconnected.add(device.number)
+                self.problems += (
+                    [device.sync.disconnect_reason] if device.sync.disconnect_reason else []
+                )
+            elif device.sync.is_connected and device.number in self._disconnected:
+                self._disconnected.remove(device.number)
+                self.reconnected_at.append(asyncio.get_running_loop().time())
 
-    def peak(self, window_seconds: float) -> int:
+    def find_peak(self, window_seconds: float) -> int:
         """Return the most boxes that came back within any window of this length."""
-        moments = np.array(self.moments)
+        moments = np.array(self.reconnected_at)
         ends = np.searchsorted(moments, moments + window_seconds)
         return int((ends - np.arange(len(moments))).max())
 
 
 @asynccontextmanager
-async def watching(fleet: Sequence[Box]) -> AsyncIterator[Returns]:
+async def watch_reconnects(devices: Sequence[SdkDevice]) -> AsyncIterator[Reconnects]:
     """Note each return of a box until the block is left."""
-    returns = Returns(fleet)
+    reconnects = Reconnects(devices)
 
-    async def look_forever() -> None:
+    async def poll_forever() -> None:
         while True:
-            returns.look()
-            await asyncio.sleep(LOOK_SECONDS)
+            reconnects.poll()
+            await asyncio.sleep(POLL_SECONDS)
 
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(look_forever(), name="boxes_watched")
-        yield returns
+        task = tasks.create_task(poll_forever(), name="boxes_watched")
+        yield reconnects
         task.cancel()
-    returns.look()
+    reconnects.poll()

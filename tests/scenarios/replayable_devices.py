@@ -11,78 +11,84 @@ import grpc
 import numpy as np
 
 from constellation.config import ShardConfig
-from constellation.core.loading import load
-from constellation.server import rules_of
+from constellation.core.loading import load_shard
+from constellation.server import to_rules
 from constellation.stores import open_reader
-from tests.deltas import Pattern, device_id
-from tests.sync_client import Stream, hello, stream, to_message
+from tests.deltas import PatternSpec, device_id
+from tests.sync_client import SyncStream, make_delta_message, make_hello, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.scenarios.processes import Serving
+    from tests.scenarios.processes import ShardProcess
 
-PATTERNS = 5
-IN_FLIGHT = 8
+PATTERN_COUNT = 5
+MAX_IN_FLIGHT = 8
 
 
 @dataclass
-class Device:
+class ReplayableDevice:
     """A device whose delta `seq` is the same whenever it is sent."""
 
     number: int
-    acked: int = 0
+    acked_seq: int = 0
 
-    async def push(self, shard: Serving, on_ack: Callable[[], None], end: int) -> None:
+    async def push(self, shard: ShardProcess, on_ack: Callable[[], None], end: int) -> None:
         """Push deltas up to `end`, or for as long as the shard lets it."""
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it was killed
             async with (
                 grpc.aio.insecure_channel(shard.address) as channel,
-                stream(channel) as open_,
+                open_stream(channel) as open_,
             ):
                 await self._push(open_, on_ack, end)
 
-    async def _push(self, open_: Stream, on_ack: Callable[[], None], end: int) -> None:
-        await open_.send(hello=hello(self.number, last_acked_seq=self.acked))
-        first = await open_.receive()
+    async def _push(self, sync_stream: SyncStream, on_ack: Callable[[], None], end: int) -> None:
+        await sync_stream.send(hello=make_hello(self.number, last_acked_seq=self.acked_seq))
+        first = await sync_stream.receive()
         if first is None or not first.HasField("welcome"):
             return  # the shard said Bye at once
         welcome = first.welcome
-        assert not welcome.resync_full
-        assert welcome.expected_seq > self.acked
-        self.acked, sent = welcome.expected_seq - 1, welcome.expected_seq - 1
-        while self.acked < end:
-            while sent < min(self.acked + IN_FLIGHT, end):
+        assert not welcome.full_resync
+        assert welcome.expected_seq > self.acked_seq
+        self.acked_seq, sent = welcome.expected_seq - 1, welcome.expected_seq - 1
+        while self.acked_seq < end:
+            while sent < min(self.acked_seq + MAX_IN_FLIGHT, end):
                 sent += 1
-                await open_.send(delta=to_message(sent, upserts_of(sent), removed_of(sent)))
-            frame = await open_.receive()
+                await sync_stream.send(
+                    delta=make_delta_message(sent, make_upserts(sent), make_removals(sent))
+                )
+            frame = await sync_stream.receive()
             if frame is None:
                 return  # the shard said Bye
             if frame.WhichOneof("frame") == "delta_ack":
                 assert frame.delta_ack.through_seq <= sent
-                self.acked = frame.delta_ack.through_seq
+                self.acked_seq = frame.delta_ack.through_seq
                 on_ack()
 
-    def patterns(self) -> dict[bytes, int]:
+    def expected_patterns(self) -> dict[bytes, int]:
         """Return what is stored once everything acked is applied, and nothing else."""
         stored: dict[bytes, int] = {}
-        for seq in range(1, self.acked + 1):
-            for gone in removed_of(seq):
-                stored.pop(Pattern(gone).pattern_id, None)
-            stored |= {new.pattern_id: new.sample_count for new in upserts_of(seq)}
+        for seq in range(1, self.acked_seq + 1):
+            for gone in make_removals(seq):
+                stored.pop(PatternSpec(gone).pattern_id, None)
+            stored |= {new.pattern_id: new.sample_count for new in make_upserts(seq)}
         return stored
 
 
-def upserts_of(seq: int) -> list[Pattern]:
-    return [] if removed_of(seq) else [Pattern(seq % PATTERNS, direction=seq, sample_count=seq)]
+def make_upserts(seq: int) -> list[PatternSpec]:
+    return (
+        []
+        if make_removals(seq)
+        else [PatternSpec(seq % PATTERN_COUNT, direction=seq, sample_count=seq)]
+    )
 
 
-def removed_of(seq: int) -> list[int]:
-    return [] if seq % 7 else [seq % PATTERNS]
+def make_removals(seq: int) -> list[int]:
+    return [] if seq % 7 else [seq % PATTERN_COUNT]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredDeviceState:
     """What is on disk for one device."""
 
     number: int
@@ -91,11 +97,11 @@ class Stored:
     """Sample counts by pattern id."""
 
 
-async def stored(devices: int, **settings: Any) -> list[Stored]:
+async def read_stored_devices(devices: int, **settings: Any) -> list[StoredDeviceState]:
     """Read the devices back, in the order of their numbers."""
     config = ShardConfig(**settings)
     async with open_reader(config) as reader:
-        loaded = await load(reader, rules_of(config))
+        loaded = await load_shard(reader, to_rules(config))
     assert loaded.problems == []
     table = loaded.table
     found = []
@@ -103,9 +109,9 @@ async def stored(devices: int, **settings: Any) -> list[Stored]:
         slot = table.find_device(device_id(number))
         if slot < 0:
             continue
-        rows = table.patterns[table.holding(np.array([slot], np.int64)).slots]
+        rows = table.patterns[table.find_patterns(np.array([slot], np.int64)).slots]
         found.append(
-            Stored(
+            StoredDeviceState(
                 number,
                 int(table.devices["seq"][slot]),
                 {row["pattern_id"].tobytes(): int(row["sample_count"]) for row in rows},
@@ -114,16 +120,18 @@ async def stored(devices: int, **settings: Any) -> list[Stored]:
     return found
 
 
-def pushing(devices: list[Device], shard: Serving, on_ack: Callable[[], None], end: int) -> Any:
+def push_all(
+    devices: list[ReplayableDevice], shard: ShardProcess, on_ack: Callable[[], None], end: int
+) -> Any:
     return asyncio.gather(*(device.push(shard, on_ack, end) for device in devices))
 
 
-def after(acks: int, action: Callable[[], None]) -> Callable[[], None]:
+def call_after(acks: int, action: Callable[[], None]) -> Callable[[], None]:
     """Return what does something once it was called this often."""
-    left = iter(range(acks))
+    remaining = iter(range(acks))
 
     def count() -> None:
-        if next(left, None) == acks - 1:
+        if next(remaining, None) == acks - 1:
             action()
 
     return count

@@ -14,9 +14,9 @@ from constellation import placement
 from constellation.v1 import shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation_settop import Outbox, Sync, SyncSettings, replay
-from tests.clients.samples import learned
+from tests.clients.samples import make_learned_changes
 from tests.deltas import device_id
-from tests.scenarios.replayable_devices import PATTERNS, Stored, stored
+from tests.scenarios.replayable_devices import PATTERN_COUNT, StoredDeviceState, read_stored_devices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 
     from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
 
-FLUSH_SECONDS = 20.0
+FLUSH_TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Box:
+class SdkDevice:
     """A set-top box without a screen: what it has learned comes from the test."""
 
     number: int
     outbox: Outbox
     sync: Sync
 
-    def push(self) -> None:
+    def push_change(self) -> None:
         """Learn something, and send it as soon as there is a connection."""
         seq = self.outbox.next_seq
-        self.outbox.append(learned(seq % PATTERNS, sample_count=seq))
+        self.outbox.append(make_learned_changes(seq % PATTERN_COUNT, sample_count=seq))
         self.sync.notify()
 
-    def expected(self) -> Stored:
+    def expected_state(self) -> StoredDeviceState:
         """Return what the shard must hold that acked what it acked, and nothing else."""
-        held = replay(self.outbox.journal())
+        held = replay(self.outbox.read_journal())
         counts = {pattern_id: value.sample_count for pattern_id, value in held.items()}
-        return Stored(self.number, self.outbox.last_acked_seq, counts)
+        return StoredDeviceState(self.number, self.outbox.last_acked_seq, counts)
 
 
 @asynccontextmanager
-async def boxes(
+async def open_devices(
     addresses: Sequence[str], count: int, settings: SyncSettings
-) -> AsyncIterator[list[Box]]:
+) -> AsyncIterator[list[SdkDevice]]:
     """Open boxes that stay connected; they are told the addresses in turn."""
     async with AsyncExitStack() as stack:
         opened = []
@@ -62,19 +62,21 @@ async def boxes(
             )
             address = addresses[number % len(addresses)]
             sync = await stack.enter_async_context(Sync.open(address, outbox, settings))
-            opened.append(Box(number, outbox, sync))
+            opened.append(SdkDevice(number, outbox, sync))
         yield opened
 
 
 @asynccontextmanager
-async def pushing(fleet: Sequence[Box], interval_seconds: float) -> AsyncIterator[None]:
+async def push_continuously(
+    devices: Sequence[SdkDevice], interval_seconds: float
+) -> AsyncIterator[None]:
     """Let each box push once in an interval, one after the other, until the block is left."""
 
     async def push_forever() -> None:
         while True:
-            for box in fleet:
-                box.push()
-                await asyncio.sleep(interval_seconds / len(fleet))
+            for device in devices:
+                device.push_change()
+                await asyncio.sleep(interval_seconds / len(devices))
 
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(push_forever(), name="boxes_pushing")
@@ -82,41 +84,49 @@ async def pushing(fleet: Sequence[Box], interval_seconds: float) -> AsyncIterato
         task.cancel()
 
 
-async def flush(fleet: Iterable[Box]) -> None:
+async def flush_all(devices: Iterable[SdkDevice]) -> None:
     """Return once everything pushed is acked."""
-    await asyncio.gather(*(box.sync.flush(FLUSH_SECONDS) for box in fleet))
+    await asyncio.gather(*(device.sync.flush(FLUSH_TIMEOUT_SECONDS) for device in devices))
 
 
-async def all_connected(fleet: Iterable[Box]) -> bool:
-    return all(box.sync.connected for box in fleet)
+async def are_all_connected(devices: Iterable[SdkDevice]) -> bool:
+    return all(device.sync.is_connected for device in devices)
 
 
-async def none_connected(fleet: Iterable[Box]) -> bool:
-    return not any(box.sync.connected for box in fleet)
+async def are_all_disconnected(devices: Iterable[SdkDevice]) -> bool:
+    return not any(device.sync.is_connected for device in devices)
 
 
-def boxes_of(shard_id: int, shards: Mapping[int, str], fleet: Iterable[Box]) -> list[Box]:
+def select_devices(
+    shard_id: int, shards: Mapping[int, str], devices: Iterable[SdkDevice]
+) -> list[SdkDevice]:
     """Return the boxes that the shard map gives to a shard."""
-    return [box for box in fleet if placement.owner(box.outbox.device_id, shards) == shard_id]
+    return [
+        device
+        for device in devices
+        if placement.find_owner(device.outbox.device_id, shards) == shard_id
+    ]
 
 
-async def stats_of(address: str) -> shard_pb2.GetStatsResponse:
+async def fetch_stats(address: str) -> shard_pb2.GetStatsResponse:
     async with grpc.aio.insecure_channel(address) as channel:
         stub: ShardServiceAsyncStub = ShardServiceStub(channel)
         return await stub.GetStats(shard_pb2.GetStatsRequest())
 
 
-async def stored_in(data_dir: Path, fleet: Sequence[Box]) -> list[Stored]:
+async def read_stored(data_dir: Path, devices: Sequence[SdkDevice]) -> list[StoredDeviceState]:
     """Read what a shard that has ended has stored of these boxes."""
-    return await stored(max(box.number for box in fleet) + 1, data_dir=data_dir)
+    return await read_stored_devices(
+        max(device.number for device in devices) + 1, data_dir=data_dir
+    )
 
 
-def deltas_in(found: Iterable[Stored]) -> int:
+def count_deltas(found: Iterable[StoredDeviceState]) -> int:
     """Return how many different deltas were ever applied: the numbering has no gaps."""
     return sum(device.seq for device in found)
 
 
-def free_address() -> str:
+def find_free_address() -> str:
     """Return an address nobody listens at, for a process that must be found there twice."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -12,9 +12,16 @@ import pytest
 
 from federation.journal.contract import RoundState
 from federation.journal.open import open_journal
-from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
-from tests.scenarios.killed_federation import POINTS
-from tests.scenarios.processes import COMMANDS, environment
+from tests.federation.fleet import (
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
+    run_round,
+    run_shards,
+)
+from tests.scenarios.killed_federation import KILL_POINTS
+from tests.scenarios.processes import COMMAND_DIR, make_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,52 +29,57 @@ if TYPE_CHECKING:
     from constellation.server import RunningShard
 
 ROOT = Path(__file__).parents[2]
-SETTLED = POINTS[2:]
+SETTLED_POINTS = KILL_POINTS[2:]
 """Points from which on the result must not change any more."""
 
 
-def settings(fleet: list[RunningShard], place: Mapping[str, object]) -> dict[str, str]:
-    return environment(
-        shard_addrs=",".join(address_of(each) for each in fleet),
+def make_settings(
+    fleet: list[RunningShard], journal_settings: Mapping[str, object]
+) -> dict[str, str]:
+    return make_environment(
+        shard_addrs=",".join(get_address(each) for each in fleet),
         min_shards=2,
         global_k_anonymity=4,
         candidate_devices=2,
         trend_floor=1,
         trend_surprise=0,
         federation_interval_secs=0,
-        **place,
+        **journal_settings,
     )
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
+def journal_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
     """Return where the journal is, for each kind of journal that survives."""
     if request.param == "sqlite":
         return {"data_dir": tmp_path / "federation"}
     return {"postgres_url": request.getfixturevalue("postgres_url")}
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", KILL_POINTS)
 async def test_a_round_is_published_exactly_once_whenever_its_federation_dies(
-    point: str, place: dict[str, object]
+    point: str, journal_settings: dict[str, object]
 ) -> None:
-    async with shards(2) as fleet:
+    async with run_shards(2) as fleet:
         for number, shard in enumerate(fleet):
-            await push(shard, [drama(100 * number + each) for each in range(6)])
+            await push_devices(shard, [make_drama_device(100 * number + each) for each in range(6)])
 
-        assert await died(point, fleet, place) == -signal.SIGKILL
+        assert await run_until_killed(point, fleet, journal_settings) == -signal.SIGKILL
 
-        async with open_journal(place.get("data_dir"), place.get("postgres_url")) as journal:  # type: ignore[arg-type]
-            await journal.take()
-            left, newest = await journal.result(), await journal.newest()
-        async with federating([address_of(each) for each in fleet], **place) as federation:
-            held = [each.manager.globals.round.round_id for each in fleet]
-            stored = [await each.manager.store.stored_global() for each in fleet]
+        data_dir, url = journal_settings.get("data_dir"), journal_settings.get("postgres_url")
+        async with open_journal(data_dir, url) as journal:  # type: ignore[arg-type]
+            await journal.become_active()
+            left, newest = await journal.read_result(), await journal.read_newest()
+        async with run_federation(
+            [get_address(each) for each in fleet], **journal_settings
+        ) as federation:
+            held = [each.manager.global_state.round.round_id for each in fleet]
+            stored = [await each.manager.store.get_global() for each in fleet]
             told = await run_round(federation)
 
         assert newest is not None
-        assert (left is not None) == (point in SETTLED)
-        if point in SETTLED:
+        assert (left is not None) == (point in SETTLED_POINTS)
+        if point in SETTLED_POINTS:
             assert left is not None
             assert held == [1, 1]
             assert [each.payload for each in stored if each] == [left[1]] * 2
@@ -76,11 +88,13 @@ async def test_a_round_is_published_exactly_once_whenever_its_federation_dies(
             assert newest.state is RoundState.PULLING
             assert held == [0, 0]
             assert told.round_id == 1
-        adopted = [each.manager.globals.version.version for each in fleet]
+        adopted = [each.manager.global_state.version.version for each in fleet]
         assert adopted == [told.round_id] * 2  # a version for each round, none twice
 
 
-async def died(point: str, fleet: list[RunningShard], place: dict[str, object]) -> int:
+async def run_until_killed(
+    point: str, fleet: list[RunningShard], journal_settings: dict[str, object]
+) -> int:
     """Run a round that is killed at some point; return the process's status."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -88,7 +102,7 @@ async def died(point: str, fleet: list[RunningShard], place: dict[str, object]) 
         "tests.scenarios.killed_federation",
         point,
         cwd=ROOT,
-        env=settings(fleet, place),
+        env=make_settings(fleet, journal_settings),
         stderr=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
     )
@@ -97,12 +111,12 @@ async def died(point: str, fleet: list[RunningShard], place: dict[str, object]) 
 
 
 async def test_one_round_from_the_command_line_tells_its_coverage(tmp_path: Path) -> None:
-    async with shards(2) as fleet:
+    async with run_shards(2) as fleet:
         for number, shard in enumerate(fleet):
-            await push(shard, [drama(100 * number + each) for each in range(6)])
+            await push_devices(shard, [make_drama_device(100 * number + each) for each in range(6)])
 
-        status, out, _ = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
-        again, more, _ = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+        status, out, _ = await run_with_fleet(fleet, {"data_dir": tmp_path}, "round", "--once")
+        again, more, _ = await run_with_fleet(fleet, {"data_dir": tmp_path}, "round", "--once")
 
     assert status == again == 0
     assert "Round 1" in out
@@ -112,12 +126,12 @@ async def test_one_round_from_the_command_line_tells_its_coverage(tmp_path: Path
 
 
 async def test_one_round_without_a_quorum_tells_who_was_missing(tmp_path: Path) -> None:
-    async with shards(1) as fleet:
-        env = settings(fleet, {"data_dir": tmp_path})
+    async with run_shards(1) as fleet:
+        env = make_settings(fleet, {"data_dir": tmp_path})
         env["SHARD_ADDRS"] += ",127.0.0.1:1"
         env["PULL_TIMEOUT_SECONDS"] = "1"
 
-        status, out, err = await command(env, "round", "--once")
+        status, out, err = await run_federation_command(env, "round", "--once")
 
     assert status == 1
     assert "1 of 2 shards heard" in out
@@ -127,12 +141,12 @@ async def test_one_round_without_a_quorum_tells_who_was_missing(tmp_path: Path) 
 
 
 async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
-    async with shards(2) as fleet:
-        addresses = [address_of(each) for each in fleet]
-        async with federating(addresses, data_dir=tmp_path):
-            status, _, err = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+    async with run_shards(2) as fleet:
+        addresses = [get_address(each) for each in fleet]
+        async with run_federation(addresses, data_dir=tmp_path):
+            status, _, err = await run_with_fleet(fleet, {"data_dir": tmp_path}, "round", "--once")
 
-        after, out, why = await commanded(fleet, {"data_dir": tmp_path}, "round", "--once")
+        after, out, why = await run_with_fleet(fleet, {"data_dir": tmp_path}, "round", "--once")
 
     assert status == 1
     assert "another federation is the active one" in err
@@ -141,9 +155,9 @@ async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
 
 
 async def test_bad_settings_are_told_together() -> None:
-    env = environment(min_coverage=3, robust_merge="median")
+    env = make_environment(min_coverage=3, robust_merge="median")
 
-    status, _, err = await command(env, "run")
+    status, _, err = await run_federation_command(env, "run")
 
     assert status == 2
     for part in ("MIN_COVERAGE: must be", "ROBUST_MERGE: must be"):
@@ -151,9 +165,9 @@ async def test_bad_settings_are_told_together() -> None:
 
 
 async def test_settings_that_no_round_could_go_by_are_told_together() -> None:
-    env = environment(candidates_per_shard=5000, patterns_per_shard=5000)
+    env = make_environment(candidates_per_shard=5000, patterns_per_shard=5000)
 
-    status, _, err = await command(env, "run")
+    status, _, err = await run_federation_command(env, "run")
 
     assert status == 2
     for part in ("SHARD_ADDRS or RELAY_ADDRS is required", "CANDIDATES_PER", "PATTERNS_PER"):
@@ -161,31 +175,33 @@ async def test_settings_that_no_round_could_go_by_are_told_together() -> None:
 
 
 async def test_one_round_needs_a_journal_that_lasts() -> None:
-    status, _, err = await command(environment(shard_addrs="127.0.0.1:1"), "round", "--once")
+    status, _, err = await run_federation_command(
+        make_environment(shard_addrs="127.0.0.1:1"), "round", "--once"
+    )
 
     assert status == 2
     assert "DATA_DIR or POSTGRES_URL is required" in err
 
 
 async def test_a_federation_that_does_not_run_is_not_asked_in_vain() -> None:
-    env = environment(shard_addrs="127.0.0.1:1", grpc_addr="127.0.0.1:1")
+    env = make_environment(shard_addrs="127.0.0.1:1", grpc_addr="127.0.0.1:1")
 
-    status, _, err = await command(env, "round")
+    status, _, err = await run_federation_command(env, "round")
 
     assert status == 1
     assert "no federation answers at GRPC_ADDR=127.0.0.1:1" in err
 
 
-async def commanded(
-    fleet: list[RunningShard], place: Mapping[str, object], *arguments: str
+async def run_with_fleet(
+    fleet: list[RunningShard], journal_settings: Mapping[str, object], *arguments: str
 ) -> tuple[int, str, str]:
-    return await command(settings(fleet, place), *arguments)
+    return await run_federation_command(make_settings(fleet, journal_settings), *arguments)
 
 
-async def command(env: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+async def run_federation_command(env: dict[str, str], *arguments: str) -> tuple[int, str, str]:
     """Run the `federation` command; return its status and what it printed."""
     process = await asyncio.create_subprocess_exec(
-        COMMANDS / "federation",
+        COMMAND_DIR / "federation",
         *arguments,
         env=env,
         stdout=asyncio.subprocess.PIPE,

@@ -19,13 +19,13 @@ from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.stores import open_store
 from constellation.transport.health.service import LIVENESS
-from constellation.transport.listener import STANDARD
+from constellation.transport.listener import COMMON_SERVICES
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
 from constellation.v1 import shard_pb2, shard_pb2_grpc
-from tests.conftest import running, shard_config
-from tests.polling import eventually
-from tests.sync_client import reason_of, stream
+from tests.conftest import make_shard_config, run_shard
+from tests.polling import wait_until
+from tests.sync_client import open_stream, read_error_reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,28 +37,30 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class Probes:
+class HealthProbes:
     """Everybody who asks a process how it is."""
 
     def __init__(self, grpc_port: int, rest_port: int) -> None:
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}")
         self.rest = httpx.AsyncClient(base_url=f"http://127.0.0.1:{rest_port}")
-        self.standard: Any = health_pb2_grpc.HealthStub(self.channel)
-        self.own = own.HealthServiceStub(self.channel)
+        self.standard_stub: Any = health_pb2_grpc.HealthStub(self.channel)
+        self.health_stub = own.HealthServiceStub(self.channel)
 
     async def check(self, service: str) -> int:
         request = health_pb2.HealthCheckRequest(service=service)
-        status: int = (await self.standard.Check(request, wait_for_ready=True, timeout=10)).status
+        status: int = (
+            await self.standard_stub.Check(request, wait_for_ready=True, timeout=10)
+        ).status
         return status
 
-    async def agree(self, *, ready: bool, worst: pb.HealthStatus.ValueType) -> None:
+    async def require_agreement(self, *, ready: bool, worst: pb.HealthStatus.ValueType) -> None:
         """Fail unless every probe says the same."""
         expected = SERVING if ready else NOT_SERVING
-        assert {await self.check(name) for name in ("", *SERVICES, *STANDARD)} == {expected}
+        assert {await self.check(name) for name in ("", *SERVICES, *COMMON_SERVICES)} == {expected}
         assert await self.check(LIVENESS) == SERVING
-        readiness = await self.own.GetReadiness(pb.GetReadinessRequest())
-        health = await self.own.GetHealth(pb.GetHealthRequest())
-        detailed = await self.own.GetDetailedHealth(pb.GetDetailedHealthRequest())
+        readiness = await self.health_stub.GetReadiness(pb.GetReadinessRequest())
+        health = await self.health_stub.GetHealth(pb.GetHealthRequest())
+        detailed = await self.health_stub.GetDetailedHealth(pb.GetDetailedHealthRequest())
         assert (readiness.ready, not readiness.reason) == (ready, ready)
         assert health.status == detailed.status == worst
         assert max(part.status for part in detailed.components) == worst
@@ -79,20 +81,20 @@ class Probes:
 
 
 @asynccontextmanager
-async def probing(grpc_port: int, rest_port: int) -> AsyncIterator[Probes]:
-    probes = Probes(grpc_port, rest_port)
+async def open_probes(grpc_port: int, rest_port: int) -> AsyncIterator[HealthProbes]:
+    probes = HealthProbes(grpc_port, rest_port)
     try:
         yield probes
     finally:
         await probes.close()
 
 
-class Watcher:
+class StatusWatcher:
     """Somebody who is told of every change, as Envoy and Kubernetes' tools may be."""
 
-    def __init__(self, probes: Probes, service: str) -> None:
+    def __init__(self, probes: HealthProbes, service: str) -> None:
         self.seen: list[int] = []
-        self._call = probes.standard.Watch(
+        self._call = probes.standard_stub.Watch(
             health_pb2.HealthCheckRequest(service=service), wait_for_ready=True
         )
 
@@ -103,7 +105,7 @@ class Watcher:
 
 
 @asynccontextmanager
-async def in_background(
+async def run_in_background(
     settings: dict[str, Any], before: contextlib.AsyncExitStack
 ) -> AsyncIterator[asyncio.Future[RunningShard]]:
     """Run a shard beside the block, which sees it start; leaving drains it.
@@ -113,8 +115,8 @@ async def in_background(
     started: asyncio.Future[RunningShard] = asyncio.get_running_loop().create_future()
     leave = asyncio.Event()
 
-    async def live() -> None:
-        config = shard_config(**settings)
+    async def serve_shard() -> None:
+        config = make_shard_config(**settings)
         async with open_store(config) as store, serve(config, store) as shard:
             started.set_result(shard)
             await asyncio.wait(
@@ -125,7 +127,7 @@ async def in_background(
                 return_when=asyncio.FIRST_COMPLETED,
             )
 
-    task = asyncio.create_task(live())
+    task = asyncio.create_task(serve_shard())
     try:
         yield started
     finally:
@@ -134,7 +136,7 @@ async def in_background(
         await task
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -142,71 +144,75 @@ def free_port() -> int:
 
 
 @pytest.fixture
-async def own_url(postgres_server: PostgresServer) -> str:
+async def own_database_url(postgres_server: PostgresServer) -> str:
     """A migrated database on a server that a test may stop."""
-    url = postgres_server.create("health")
+    url = postgres_server.create_database("health")
     await migrations.migrate(url, PGVECTOR)
     return url
 
 
 async def test_all_probes_agree_from_start_to_end(
-    postgres_server: PostgresServer, own_url: str
+    postgres_server: PostgresServer, own_database_url: str
 ) -> None:
-    ports = free_port(), free_port()
+    ports = find_free_port(), find_free_port()
     settings: dict[str, Any] = {
-        "postgres_url": Secret(own_url),
+        "postgres_url": Secret(own_database_url),
         "grpc_addr": Address(f"127.0.0.1:{ports[0]}"),
         "rest_addr": Address(f"127.0.0.1:{ports[1]}"),
         "drain_seconds": Seconds(1.5),
     }
     async with contextlib.AsyncExitStack() as stack:
         before = await stack.enter_async_context(contextlib.AsyncExitStack())
-        await before.enter_async_context(running(postgres_url=Secret(own_url)))
-        started = await stack.enter_async_context(in_background(settings, before))
-        probes = await stack.enter_async_context(probing(*ports))
-        watchers = [Watcher(probes, ""), Watcher(probes, SERVICES[0]), Watcher(probes, LIVENESS)]
+        await before.enter_async_context(run_shard(postgres_url=Secret(own_database_url)))
+        started = await stack.enter_async_context(run_in_background(settings, before))
+        probes = await stack.enter_async_context(open_probes(*ports))
+        watchers = [
+            StatusWatcher(probes, ""),
+            StatusWatcher(probes, SERVICES[0]),
+            StatusWatcher(probes, LIVENESS),
+        ]
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for watcher in watchers:
             tasks.create_task(watcher.watch())
 
         # Another process has the shard: this one is live, and says why it is not ready.
-        await eventually(lambda: says(probes, "waiting to be the shard's one writer"))
-        await probes.agree(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
+        await wait_until(lambda: has_reason(probes, "waiting to be the shard's one writer"))
+        await probes.require_agreement(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
         shard = shard_pb2_grpc.ShardServiceStub(probes.channel)
         refused = shard.GetInfo(shard_pb2.GetInfoRequest())
         assert await refused.code() is grpc.StatusCode.UNAVAILABLE
-        assert await reason_of(refused) == "NOT_READY"
+        assert await read_error_reason(refused) == "NOT_READY"
 
         await before.aclose()
         await started
-        await probes.agree(ready=True, worst=pb.HEALTH_STATUS_HEALTHY)
+        await probes.require_agreement(ready=True, worst=pb.HEALTH_STATUS_HEALTHY)
 
         postgres_server.stop()
-        await eventually(lambda: says(probes, "store: "))
-        await probes.agree(ready=False, worst=pb.HEALTH_STATUS_UNHEALTHY)
+        await wait_until(lambda: has_reason(probes, "store: "))
+        await probes.require_agreement(ready=False, worst=pb.HEALTH_STATUS_UNHEALTHY)
 
         postgres_server.start()
-        await eventually(lambda: says(probes, ""))
-        await probes.agree(ready=True, worst=pb.HEALTH_STATUS_HEALTHY)
+        await wait_until(lambda: has_reason(probes, ""))
+        await probes.require_agreement(ready=True, worst=pb.HEALTH_STATUS_HEALTHY)
 
-        async with stream(probes.channel) as device:
+        async with open_stream(probes.channel) as device:
             await device.open(1)
             await shard.Drain(shard_pb2.DrainRequest())
             await device.expect("drain")
-            await probes.agree(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
-            assert await device.status() is grpc.StatusCode.OK
+            await probes.require_agreement(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
+            assert await device.wait_for_status() is grpc.StatusCode.OK
 
     changes = [NOT_SERVING, SERVING, NOT_SERVING, SERVING, NOT_SERVING]
     assert [watcher.seen for watcher in watchers] == [changes, changes, [SERVING]]
-    async with probing(*ports) as late:
+    async with open_probes(*ports) as late:
         with pytest.raises(grpc.aio.AioRpcError) as gone:
-            await late.own.GetLiveness(pb.GetLivenessRequest())
+            await late.health_stub.GetLiveness(pb.GetLivenessRequest())
         assert gone.value.code() is grpc.StatusCode.UNAVAILABLE
         with pytest.raises(httpx.ConnectError):
             await late.rest.get("/health/live")
 
 
-async def says(probes: Probes, reason: str) -> bool:
+async def has_reason(probes: HealthProbes, reason: str) -> bool:
     """Say whether readiness gives this reason, or none at all."""
-    told = await probes.own.GetReadiness(pb.GetReadinessRequest(), wait_for_ready=True)
-    return told.reason.startswith(reason) if reason else told.ready
+    readiness = await probes.health_stub.GetReadiness(pb.GetReadinessRequest(), wait_for_ready=True)
+    return readiness.reason.startswith(reason) if reason else readiness.ready

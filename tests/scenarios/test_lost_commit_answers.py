@@ -11,10 +11,10 @@ import pytest
 from constellation.core.ingest.deltas import Verdict
 from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from tests.conftest import running
-from tests.deltas import Pattern, device_id
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, device_id
 from tests.proxy import LostCommit, Proxy
-from tests.sync_client import to_message
+from tests.sync_client import make_delta_message
 
 
 async def push(port: int, seq: int) -> grpc.StatusCode:
@@ -24,7 +24,7 @@ async def push(port: int, seq: int) -> grpc.StatusCode:
             sync_pb2.PushPatternsRequest(
                 device_id=device_id(1),
                 incarnation=1,
-                delta=to_message(seq, [Pattern(seq)], snapshot=seq == 1),
+                delta=make_delta_message(seq, [PatternSpec(seq)], snapshot=seq == 1),
             )
         )
         code: grpc.StatusCode = await call.code()
@@ -38,23 +38,23 @@ async def test_a_delta_whose_answer_was_lost_is_counted_once(
     parts = psycopg.conninfo.conninfo_to_dict(postgres_url)
     async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
         through = psycopg.conninfo.make_conninfo(postgres_url, port=proxy.port, sslmode="disable")
-        async with running(postgres_url=through, postgres_timeout_seconds=2) as shard:
+        async with run_shard(postgres_url=through, postgres_timeout_seconds=2) as shard:
             stats = shard.manager.stats
-            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=written)
+            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", is_executed=written)
 
             assert await push(shard.port, 1) is grpc.StatusCode.UNAVAILABLE
-            unsettled = dict(stats.deltas), stats.deltas_failed
+            unsettled = dict(stats.deltas), stats.failed_deltas
             assert await push(shard.port, 1) is grpc.StatusCode.OK
 
             assert stats.unknown_commits == 1
             assert sum(unsettled[0].values()) + unsettled[1] == 0  # nobody knows yet
             assert stats.deltas[Verdict.APPLIED] == 1
             assert stats.deltas[Verdict.DUPLICATE] == int(written)
-            assert stats.deltas_failed == int(not written)
+            assert stats.failed_deltas == int(not written)
 
 
 async def test_an_expiry_is_a_commit_without_deltas() -> None:
-    async with running() as shard:
+    async with run_shard() as shard:
         await push(shard.port, 1)
         stats = shard.manager.stats
         before = stats.commits, stats.commit_deltas.cumulative()[-1]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios.processes import COMMANDS, environment
-from tests.scenarios.sdk_devices import free_address
+from tests.scenarios.processes import COMMAND_DIR, make_environment
+from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,16 +22,16 @@ ROOT = Path(__file__).parents[2]
 SECTION = re.compile(r"^## All of it on one machine$(.*?)^## ", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 INSTALL = 'make install\nexport PATH="$PWD/.venv/bin:$PATH"\n'
-SECONDS = 240
+TIMEOUT_SECONDS = 240
 PORTS = {
     "constellation": {"GRPC_ADDR": 50051, "REST_ADDR": 8080, "METRICS_ADDR": 9090},
     "federation": {"GRPC_ADDR": 50052, "REST_ADDR": 8081, "METRICS_ADDR": 9091},
 }
 """Where the programs listen, and ask, unless they are told otherwise."""
-OF_THE_SECOND_SHARD = (50061, 8090, 9190)
+SECOND_SHARD_PORTS = (50061, 8090, 9190)
 
 
-def typed(chosen: Mapping[int, str]) -> str:
+def read_commands(addresses: Mapping[int, str]) -> str:
     """Return the section's commands, all in one, at ports that nobody has."""
     (section,) = SECTION.findall((ROOT / "docs" / "operations.md").read_text())
     blocks = BLOCK.findall(section)
@@ -41,44 +41,46 @@ def typed(chosen: Mapping[int, str]) -> str:
         text = "".join(
             line for line in text.splitlines(keepends=True) if not line.startswith("curl")
         )
-    for port, address in chosen.items():
+    for port, address in addresses.items():
         text = re.sub(rf"(?:localhost|0\.0\.0\.0):{port}\b", address, text)
     return "set -eux\n" + text
 
 
 @pytest.fixture
-def chosen() -> dict[int, str]:
+def addresses() -> dict[int, str]:
     """Return an address for each port of the section."""
     named = [port for ports in PORTS.values() for port in ports.values()]
-    return {port: free_address() for port in (*named, *OF_THE_SECOND_SHARD)}
+    return {port: find_free_address() for port in (*named, *SECOND_SHARD_PORTS)}
 
 
 @pytest.fixture
-def programs(tmp_path: Path, chosen: Mapping[int, str]) -> str:
+def program_path(tmp_path: Path, addresses: Mapping[int, str]) -> str:
     """Return a PATH on which the programs have other addresses, unless they are told some."""
     folder = tmp_path / "programs"
     folder.mkdir()
     for program, ports in PORTS.items():
-        lines = [f'export {name}="${{{name}:-{chosen[port]}}}"' for name, port in ports.items()]
+        lines = [f'export {name}="${{{name}:-{addresses[port]}}}"' for name, port in ports.items()]
         script = folder / program
-        script.write_text("\n".join(["#!/bin/sh", *lines, f'exec {COMMANDS / program} "$@"', ""]))
+        script.write_text(
+            "\n".join(["#!/bin/sh", *lines, f'exec {COMMAND_DIR / program} "$@"', ""])
+        )
         script.chmod(0o755)
-    return f"{folder}:{COMMANDS}:{os.environ['PATH']}"
+    return f"{folder}:{COMMAND_DIR}:{os.environ['PATH']}"
 
 
-@pytest.mark.timeout(SECONDS + 30)
+@pytest.mark.timeout(TIMEOUT_SECONDS + 30)
 def test_everything_an_operator_is_told_to_type_works(
-    tmp_path: Path, programs: str, chosen: Mapping[int, str]
+    tmp_path: Path, program_path: str, addresses: Mapping[int, str]
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
-    inherited = environment(drain_seconds=2)
+    inherited = make_environment(drain_seconds=2)
     for name in ("GRPC_ADDR", "REST_ADDR", "METRICS_ADDR"):
         inherited.pop(name, None)
     with subprocess.Popen(
-        ["bash", "-c", typed(chosen)],
+        ["bash", "-c", read_commands(addresses)],
         cwd=place,
-        env={**inherited, "PATH": programs, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
+        env={**inherited, "PATH": program_path, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -86,7 +88,7 @@ def test_everything_an_operator_is_told_to_type_works(
         start_new_session=True,
     ) as bash:
         try:
-            out, _ = bash.communicate(timeout=SECONDS)
+            out, _ = bash.communicate(timeout=TIMEOUT_SECONDS)
         finally:
             if bash.poll() is None:
                 os.killpg(bash.pid, signal.SIGKILL)

@@ -13,19 +13,31 @@ import psycopg
 import pytest
 
 from constellation.core.ingest.deltas import Verdict
-from constellation.core.rows import WordKind
+from constellation.core.rows import TermKind
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.v1 import health_pb2 as health
 from constellation.v1 import health_pb2_grpc, shard_pb2, shard_pb2_grpc
-from tests.conftest import running
-from tests.deltas import Pattern, embedding
-from tests.polling import eventually
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, embedding
+from tests.polling import wait_until
 from tests.proxy import LostCommit, Proxy
-from tests.scenarios.processes import Serving, logged, port_of, run, serving, start_serving
-from tests.scenarios.replayable_devices import Device, Stored, pushing, stored
-from tests.sync_client import reason_of, stream, to_message
-from tests.transport.inbox_client import push
+from tests.scenarios.processes import (
+    ShardProcess,
+    read_port,
+    run_command,
+    run_shard_process,
+    start_shard_process,
+    wait_for_event,
+)
+from tests.scenarios.replayable_devices import (
+    ReplayableDevice,
+    StoredDeviceState,
+    push_all,
+    read_stored_devices,
+)
+from tests.sync_client import make_delta_message, open_stream, read_error_reason
+from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,60 +51,64 @@ CRASHES = 3
 
 
 @pytest.fixture
-async def own_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
+async def own_database_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
     """A migrated database on a server that a test may crash."""
-    url = postgres_server.create(f"own_{abs(hash(request.node.name))}")
+    url = postgres_server.create_database(f"own_{abs(hash(request.node.name))}")
     await migrations.migrate(url, PGVECTOR)
     return url
 
 
-async def push_through(
-    devices: list[Device], shard: Serving, acks: asyncio.Queue[None], end: int
+async def push_to_end(
+    devices: list[ReplayableDevice], shard: ShardProcess, acks: asyncio.Queue[None], end: int
 ) -> None:
     """Push to the end, however often the shard refuses."""
     async with asyncio.timeout(40):
-        while min(device.acked for device in devices) < end:
-            await pushing(devices, shard, lambda: acks.put_nowait(None), end)
+        while min(device.acked_seq for device in devices) < end:
+            await push_all(devices, shard, lambda: acks.put_nowait(None), end)
 
 
 async def test_a_database_that_crashes_under_load_loses_no_acked_delta(
-    postgres_server: PostgresServer, own_url: str
+    postgres_server: PostgresServer, own_database_url: str
 ) -> None:
-    devices = [Device(number) for number in range(DEVICES)]
+    devices = [ReplayableDevice(number) for number in range(DEVICES)]
     acks: asyncio.Queue[None] = asyncio.Queue()
-    async with serving(postgres_url=own_url) as shard:
+    async with run_shard_process(postgres_url=own_database_url) as shard:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(push_through(devices, shard, acks, 120))
+            tasks.create_task(push_to_end(devices, shard, acks, 120))
             for _ in range(CRASHES):
                 for _ in range(300):
                     await acks.get()
                 postgres_server.stop(signal.SIGQUIT)
                 postgres_server.start()
         shard.process.terminate()
-        finished = await shard.ended()
+        finished = await shard.wait_for_exit()
 
     assert finished.status == 0
-    checked = await run("check", postgres_url=own_url)
+    checked = await run_command("check", postgres_url=own_database_url)
     assert (checked.status, checked.out[:3]) == (0, "ok:")
-    expected = [Stored(device.number, 120, device.patterns()) for device in devices]
-    assert await stored(DEVICES, postgres_url=own_url) == expected
+    expected = [
+        StoredDeviceState(device.number, 120, device.expected_patterns()) for device in devices
+    ]
+    assert await read_stored_devices(DEVICES, postgres_url=own_database_url) == expected
 
 
 async def test_backends_killed_under_load_lose_no_acked_delta(postgres_url: str) -> None:
-    devices = [Device(number) for number in range(DEVICES)]
+    devices = [ReplayableDevice(number) for number in range(DEVICES)]
     acks: asyncio.Queue[None] = asyncio.Queue()
-    async with serving(postgres_url=postgres_url) as shard:
+    async with run_shard_process(postgres_url=postgres_url) as shard:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(push_through(devices, shard, acks, 100))
+            tasks.create_task(push_to_end(devices, shard, acks, 100))
             for _ in range(5):
                 for _ in range(150):
                     await acks.get()
                 await asyncio.to_thread(_kill_backends, postgres_url)
         shard.process.terminate()
-        assert (await shard.ended()).status == 0
+        assert (await shard.wait_for_exit()).status == 0
 
-    expected = [Stored(device.number, 100, device.patterns()) for device in devices]
-    assert await stored(DEVICES, postgres_url=postgres_url) == expected
+    expected = [
+        StoredDeviceState(device.number, 100, device.expected_patterns()) for device in devices
+    ]
+    assert await read_stored_devices(DEVICES, postgres_url=postgres_url) == expected
 
 
 def _kill_backends(url: str) -> None:
@@ -106,23 +122,23 @@ def _kill_backends(url: str) -> None:
 async def test_of_two_processes_with_one_shard_id_one_serves_and_one_waits(
     postgres_url: str,
 ) -> None:
-    async with serving(postgres_url=postgres_url) as first:
-        second = await start_serving(postgres_url=postgres_url)
+    async with run_shard_process(postgres_url=postgres_url) as first:
+        second = await start_shard_process(postgres_url=postgres_url)
         try:
-            waited = await logged(second, "lease_awaited")
+            waited = await wait_for_event(second, "waiting_for_lease")
             assert waited["owner"].endswith("(epoch 1)")
-            device = Device(0)
+            device = ReplayableDevice(0)
             await device.push(first, lambda: None, 5)
-            assert device.acked == 5
+            assert device.acked_seq == 5
 
             first.process.terminate()
 
-            assert (await first.ended()).status == 0
-            shard = Serving(second, await port_of(second))
+            assert (await first.wait_for_exit()).status == 0
+            shard = ShardProcess(second, await read_port(second))
             await device.push(shard, lambda: None, 9)
-            assert device.acked == 9
+            assert device.acked_seq == 9
             second.terminate()
-            assert (await shard.ended()).status == 0
+            assert (await shard.wait_for_exit()).status == 0
         finally:
             if second.returncode is None:
                 second.kill()
@@ -130,50 +146,52 @@ async def test_of_two_processes_with_one_shard_id_one_serves_and_one_waits(
 
 
 async def test_a_process_that_waits_for_its_shard_can_be_ended(postgres_url: str) -> None:
-    async with serving(postgres_url=postgres_url):
-        second = await start_serving(postgres_url=postgres_url)
-        await logged(second, "lease_awaited")
+    async with run_shard_process(postgres_url=postgres_url):
+        second = await start_shard_process(postgres_url=postgres_url)
+        await wait_for_event(second, "waiting_for_lease")
 
         second.terminate()
 
-        assert (await Serving(second, 0).ended()).status == 0
+        assert (await ShardProcess(second, 0).wait_for_exit()).status == 0
 
 
 async def test_an_owner_that_slept_past_its_lease_writes_nothing_and_ends(
     postgres_url: str,
 ) -> None:
-    device, other = Device(0), Device(1)
+    device, other = ReplayableDevice(0), ReplayableDevice(1)
     async with (
-        serving(postgres_url=postgres_url, lease_seconds=1) as stale,
+        run_shard_process(postgres_url=postgres_url, lease_seconds=1) as stale,
         grpc.aio.insecure_channel(stale.address) as channel,
-        stream(channel) as open_,
+        open_stream(channel) as open_,
     ):
         await open_.open(device=5)
-        assert (await open_.push(1, [Pattern(1)])).through_seq == 1
+        assert (await open_.push(1, [PatternSpec(1)])).through_seq == 1
         await device.push(stale, lambda: None, 5)
         stale.process.send_signal(signal.SIGSTOP)
-        async with serving(postgres_url=postgres_url, lease_seconds=1) as owner:
+        async with run_shard_process(postgres_url=postgres_url, lease_seconds=1) as owner:
             await device.push(owner, lambda: None, 20)
             await other.push(owner, lambda: None, 7)
-            await open_.send(delta=to_message(2, [Pattern(2)]))  # it lies in the sleeper's socket
+            await open_.send(
+                delta=make_delta_message(2, [PatternSpec(2)])
+            )  # it lies in the sleeper's socket
 
             stale.process.send_signal(signal.SIGCONT)
 
-            status = await open_.status()
+            status = await open_.wait_for_status()
             assert status is grpc.StatusCode.UNAVAILABLE
-            finished = await stale.ended()
+            finished = await stale.wait_for_exit()
             owner.process.terminate()
-            assert (await owner.ended()).status == 0
+            assert (await owner.wait_for_exit()).status == 0
 
     assert finished.status == 1
     assert "constellation: FENCED: epoch 1 was taken over by" in finished.err
     assert '"fenced"' in finished.err
     assert "Traceback" not in finished.err
-    found = await stored(6, postgres_url=postgres_url)
+    found = await read_stored_devices(6, postgres_url=postgres_url)
     assert found == [
-        Stored(0, 20, device.patterns()),
-        Stored(1, 7, other.patterns()),
-        Stored(5, 1, {Pattern(1).pattern_id: 3}),
+        StoredDeviceState(0, 20, device.expected_patterns()),
+        StoredDeviceState(1, 7, other.expected_patterns()),
+        StoredDeviceState(5, 1, {PatternSpec(1).pattern_id: 3}),
     ]
 
 
@@ -181,30 +199,30 @@ async def test_a_killed_process_is_followed_at_once_on_its_own_data_directory(
     postgres_url: str, tmp_path: Path
 ) -> None:
     settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "lease_seconds": 600}
-    async with serving(**settings) as shard:  # type: ignore[arg-type]
+    async with run_shard_process(**settings) as shard:  # type: ignore[arg-type]
         shard.process.kill()
-        await shard.ended()
+        await shard.wait_for_exit()
 
-    async with serving(**settings) as shard:  # type: ignore[arg-type]
+    async with run_shard_process(**settings) as shard:  # type: ignore[arg-type]
         shard.process.terminate()
-        assert (await shard.ended()).status == 0
+        assert (await shard.wait_for_exit()).status == 0
 
     assert not (tmp_path / "shard.db").exists()
 
 
 async def test_while_the_database_is_away_the_shard_reads_and_refuses_writes(
-    postgres_server: PostgresServer, own_url: str
+    postgres_server: PostgresServer, own_database_url: str
 ) -> None:
     async with (
-        running(postgres_url=own_url) as shard,
+        run_shard(postgres_url=own_database_url) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         probe = health_pb2_grpc.HealthServiceStub(channel)
-        async with stream(channel) as open_:
+        async with open_stream(channel) as open_:
             await open_.open()
-            await open_.push(1, [Pattern(1, direction=1)])
+            await open_.push(1, [PatternSpec(1, direction=1)])
         postgres_server.stop(signal.SIGQUIT)
-        await eventually(lambda: _is_ready(probe, ready=False))
+        await wait_until(lambda: _is_ready(probe, ready=False))
 
         ready = await probe.GetReadiness(health.GetReadinessRequest())
         assert "store: PostgreSQL at 127.0.0.1" in ready.reason
@@ -217,18 +235,18 @@ async def test_while_the_database_is_away_the_shard_reads_and_refuses_writes(
             )
         )
         assert found.similarities[0] > 0.99
-        async with stream(channel) as open_:
-            assert not (await open_.open(device=1)).resync_full
-            await open_.send(delta=to_message(1, [Pattern(2)]))
-            assert await open_.status() is grpc.StatusCode.UNAVAILABLE
-            assert await reason_of(open_.call) == "NOT_READY"
+        async with open_stream(channel) as open_:
+            assert not (await open_.open(device=1)).full_resync
+            await open_.send(delta=make_delta_message(1, [PatternSpec(2)]))
+            assert await open_.wait_for_status() is grpc.StatusCode.UNAVAILABLE
+            assert await read_error_reason(open_.call) == "NOT_READY"
 
         postgres_server.start()
 
-        await eventually(lambda: _is_ready(probe, ready=True))
-        async with stream(channel) as open_:
+        await wait_until(lambda: _is_ready(probe, ready=True))
+        async with open_stream(channel) as open_:
             assert (await open_.open(device=1)).expected_seq == 1
-            assert (await open_.push(1, [Pattern(2)])).through_seq == 1
+            assert (await open_.push(1, [PatternSpec(2)])).through_seq == 1
 
 
 async def _is_ready(probe: health_pb2_grpc.HealthServiceAsyncStub, *, ready: bool) -> bool:
@@ -236,11 +254,11 @@ async def _is_ready(probe: health_pb2_grpc.HealthServiceAsyncStub, *, ready: boo
 
 
 @asynccontextmanager
-async def shard_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, RunningShard]]:
+async def run_shard_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, RunningShard]]:
     parts = psycopg.conninfo.conninfo_to_dict(url)
     async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
         through = psycopg.conninfo.make_conninfo(url, port=proxy.port, sslmode="disable")
-        async with running(postgres_url=through, postgres_timeout_seconds=2) as shard:
+        async with run_shard(postgres_url=through, postgres_timeout_seconds=2) as shard:
             yield proxy, shard
 
 
@@ -249,29 +267,31 @@ async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
     postgres_url: str, *, written: bool
 ) -> None:
     async with (
-        shard_behind_proxy(postgres_url) as (proxy, shard),
+        run_shard_behind_proxy(postgres_url) as (proxy, shard),
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
-        async with stream(channel) as open_:
+        async with open_stream(channel) as open_:
             await open_.open()
-            await open_.push(1, [Pattern(1)])
-            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=written)
-            await open_.send(delta=to_message(2, [Pattern(2)], signals=[("film", _hour())]))
-            assert await open_.status() is grpc.StatusCode.UNAVAILABLE
-        assert proxy.cuts == 1
+            await open_.push(1, [PatternSpec(1)])
+            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", is_executed=written)
+            await open_.send(
+                delta=make_delta_message(2, [PatternSpec(2)], signals=[("film", _current_hour())])
+            )
+            assert await open_.wait_for_status() is grpc.StatusCode.UNAVAILABLE
+        assert proxy.cut_count == 1
 
-        async with stream(channel) as open_:
+        async with open_stream(channel) as open_:
             await open_.open(last_acked_seq=1)
-            resent = await open_.push(2, [Pattern(2)], signals=[("film", _hour())])
+            resent = await open_.push(2, [PatternSpec(2)], signals=[("film", _current_hour())])
 
         assert resent.through_seq == 2
         stats = shard.manager.stats
         assert (stats.deltas[Verdict.APPLIED], stats.deltas[Verdict.DUPLICATE]) == (2, int(written))
         assert stats.unknown_commits == 1
         assert shard.manager.table.totals.patterns == 2
-        assert shard.manager.ring.count(WordKind.CONTENT, _hour(), 1) == 1
+        assert shard.manager.ring.count(TermKind.CONTENT, _current_hour(), 1) == 1
         assert shard.manager.epoch == 2
-    assert [device.seq for device in await stored(1, postgres_url=postgres_url)] == [2]
+    assert [device.seq for device in await read_stored_devices(1, postgres_url=postgres_url)] == [2]
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -279,28 +299,28 @@ async def test_contents_whose_commit_lost_its_answer_are_settled_before_the_next
     postgres_url: str, *, written: bool
 ) -> None:
     async with (
-        shard_behind_proxy(postgres_url) as (proxy, shard),
+        run_shard_behind_proxy(postgres_url) as (proxy, shard),
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         operator = shard_pb2_grpc.ShardServiceStub(channel)
-        request = shard_pb2.AddContentRequest(contents=[a_film("film:1", "noir")])
-        proxy.lost_commit = LostCommit(b"INTO constellation.content", answered=written)
+        request = shard_pb2.AddContentRequest(contents=[make_film("film:1", "noir")])
+        proxy.lost_commit = LostCommit(b"INTO constellation.content", is_executed=written)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await operator.AddContent(request)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
-        async with stream(channel) as open_:  # numbers words of its own
+        async with open_stream(channel) as open_:  # numbers words of its own
             await open_.open()
-            await open_.push(1, [Pattern(1, genres=("drama",), contents=("film:2",))])
+            await open_.push(1, [PatternSpec(1, genres=("drama",), contents=("film:2",))])
 
         again = await operator.AddContent(request)
         assert (again.added_count, again.replaced_count) == (int(not written), int(written))
         assert shard.manager.catalogue.count == 1
-    checked = await run("check", postgres_url=postgres_url)
+    checked = await run_command("check", postgres_url=postgres_url)
     assert checked.status == 0, checked.out
 
 
-def a_film(content_id: str, genre: str) -> shard_pb2.Content:
+def make_film(content_id: str, genre: str) -> shard_pb2.Content:
     return shard_pb2.Content(
         content_id=content_id,
         title="A film",
@@ -311,7 +331,7 @@ def a_film(content_id: str, genre: str) -> shard_pb2.Content:
     )
 
 
-def _hour() -> int:
+def _current_hour() -> int:
     return int(time.time()) // 3600
 
 
@@ -320,18 +340,20 @@ async def test_an_index_snapshot_newer_than_the_database_is_discarded(
 ) -> None:
     """A database that was restored, or failed over, knows less than the cache beside it."""
     settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "exact_limit": 100}
-    async with running(**settings) as shard:
+    async with run_shard(**settings) as shard:
         for number in range(60):
-            await push(shard.manager, number, 1, [Pattern(n, direction=n) for n in range(4)])
-        await shard.manager.feeder.caught_up()
+            await push_delta(
+                shard.manager, number, 1, [PatternSpec(n, direction=n) for n in range(4)]
+            )
+        await shard.manager.feeder.wait_until_caught_up()
         await asyncio.to_thread(shard.manager.index.rebuild)
-    (snapshot,) = snapshots_in(tmp_path)
+    (snapshot,) = list_snapshots(tmp_path)
     snapshot.rename(tmp_path / "index-100000.snapshot")
 
-    async with running(**settings) as shard:
+    async with run_shard(**settings) as shard:
         assert len(shard.manager.index) == 240
-        assert snapshots_in(tmp_path) == []
+        assert list_snapshots(tmp_path) == []
 
 
-def snapshots_in(folder: Path) -> list[Path]:
+def list_snapshots(folder: Path) -> list[Path]:
     return list(folder.glob("index-*"))

@@ -10,11 +10,11 @@ import pytest
 
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
-from tests.conftest import running
-from tests.deltas import Pattern
-from tests.scenarios.processes import run, serving
-from tests.scenarios.replayable_devices import Device
-from tests.transport.inbox_client import push
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec
+from tests.scenarios.processes import run_command, run_shard_process
+from tests.scenarios.replayable_devices import ReplayableDevice
+from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def migrated_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
     """A migrated database on a server whose programs are at hand."""
-    url = postgres_server.create(f"dumped_{abs(hash(request.node.name))}")
+    url = postgres_server.create_database(f"dumped_{abs(hash(request.node.name))}")
     await migrations.migrate(url, PGVECTOR)
     return url
 
@@ -46,7 +46,7 @@ async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
     url: str, status: int, message: str
 ) -> None:
     for command in ("serve", "migrate", "check"):
-        finished = await run(command, postgres_url=url)
+        finished = await run_command(command, postgres_url=url)
 
         assert finished.status == status
         assert message in finished.err
@@ -57,7 +57,7 @@ async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
 async def test_a_wrong_password_is_asked_wrongly_and_not_repeated(
     postgres_server: PostgresServer,
 ) -> None:
-    finished = await run("serve", postgres_url=postgres_server.url(password="Sesame"))  # noqa: S106
+    finished = await run_command("serve", postgres_url=postgres_server.make_url(password="Sesame"))  # noqa: S106
 
     assert finished.status == 2
     assert "refused the login: " in finished.err
@@ -69,17 +69,17 @@ async def test_a_wrong_password_is_asked_wrongly_and_not_repeated(
 async def test_migrate_says_what_it_would_do_and_does_it_once(
     postgres_server: PostgresServer,
 ) -> None:
-    url = postgres_server.create("to_migrate")
+    url = postgres_server.create_database("to_migrate")
 
-    plan = await run("migrate", "--dry-run", postgres_url=url)
-    before = await run("migrate", "--status", postgres_url=url)
-    refused = await run("serve", postgres_url=url)
-    done = await run("migrate", postgres_url=url)
-    after_ = await run("migrate", "--status", postgres_url=url)
-    again = await run("migrate", postgres_url=url)
+    plan = await run_command("migrate", "--dry-run", postgres_url=url)
+    before = await run_command("migrate", "--status", postgres_url=url)
+    refused = await run_command("serve", postgres_url=url)
+    done = await run_command("migrate", postgres_url=url)
+    after_ = await run_command("migrate", "--status", postgres_url=url)
+    again = await run_command("migrate", postgres_url=url)
 
     assert "CREATE TABLE constellation.pattern" in plan.out
-    files = [migration.name for migration in migrations.known()]
+    files = [migration.name for migration in migrations.load_migrations()]
     assert before.out.splitlines() == [
         f"{number:4}  {name:24} missing" for number, name in enumerate(files, 1)
     ]
@@ -91,14 +91,14 @@ async def test_migrate_says_what_it_would_do_and_does_it_once(
 
 
 async def test_a_missing_extension_is_named(postgres_server: PostgresServer) -> None:
-    url = postgres_server.create("without_extension")
-    postgres_server.run("DROP EXTENSION vector", "without_extension")
-    postgres_server.run("DROP ROLE IF EXISTS plain")
-    postgres_server.run("CREATE ROLE plain LOGIN PASSWORD 'plain'")
-    plain = postgres_server.url("without_extension", user="plain", password="plain")  # noqa: S106
+    url = postgres_server.create_database("without_extension")
+    postgres_server.execute("DROP EXTENSION vector", "without_extension")
+    postgres_server.execute("DROP ROLE IF EXISTS plain")
+    postgres_server.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    plain = postgres_server.make_url("without_extension", user="plain", password="plain")  # noqa: S106
 
-    not_offered = await run("migrate", postgres_url=url, vector_extension="ruvector")
-    not_allowed = await run("migrate", postgres_url=plain)
+    not_offered = await run_command("migrate", postgres_url=url, vector_extension="ruvector")
+    not_allowed = await run_command("migrate", postgres_url=plain)
 
     assert not_offered.status == not_allowed.status == 2
     assert "does not offer the extension ruvector: install it" in not_offered.err
@@ -110,10 +110,10 @@ async def test_a_dump_restored_elsewhere_is_the_same_shard(
     postgres_server: PostgresServer, migrated_url: str, tmp_path: Path
 ) -> None:
     """The restore drill of docs/operations.md, with the shard serving meanwhile."""
-    device, dump = Device(0), str(tmp_path / "shards.dump")
-    postgres_server.run("CREATE DATABASE drill TEMPLATE template1")
-    drill = postgres_server.url("drill")
-    async with serving(postgres_url=migrated_url) as shard:
+    device, dump = ReplayableDevice(0), str(tmp_path / "shards.dump")
+    postgres_server.execute("CREATE DATABASE drill TEMPLATE template1")
+    drill = postgres_server.make_url("drill")
+    async with run_shard_process(postgres_url=migrated_url) as shard:
         await device.push(shard, lambda: None, 30)
         for command in (
             (
@@ -126,22 +126,24 @@ async def test_a_dump_restored_elsewhere_is_the_same_shard(
             ("pg_restore", "--no-owner", f"--dbname={drill}", dump),
         ):
             done = await asyncio.create_subprocess_exec(
-                postgres_server.program(command[0]), *command[1:]
+                postgres_server.find_program(command[0]), *command[1:]
             )
             assert await done.wait() == 0
 
-    checked = await run("check", postgres_url=drill)
+    checked = await run_command("check", postgres_url=drill)
     for url, file in ((migrated_url, "first"), (drill, "second")):
-        assert (await run("export", str(tmp_path / file), postgres_url=url)).status == 0
+        assert (await run_command("export", str(tmp_path / file), postgres_url=url)).status == 0
 
     assert (checked.status, checked.out[:26]) == (0, "ok: 1 devices, 4 patterns,")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 async def test_people_can_read_patterns_in_sql(postgres_url: str) -> None:
-    async with running(postgres_url=postgres_url) as shard:
-        patterns = [Pattern(1, genres=("noir", "drama"), contents=("film:1",), success_rate=0.75)]
-        await push(shard.manager, 0, 1, patterns)
+    async with run_shard(postgres_url=postgres_url) as shard:
+        patterns = [
+            PatternSpec(1, genres=("noir", "drama"), contents=("film:1",), success_rate=0.75)
+        ]
+        await push_delta(shard.manager, 0, 1, patterns)
 
     with psycopg.connect(postgres_url) as connection:
         found = connection.execute(

@@ -23,20 +23,20 @@ import grpc
 
 from constellation.placement import format_map
 from constellation_settop import SyncSettings
-from tests.polling import eventually
-from tests.scenarios.processes import Serving, serving
-from tests.scenarios.reconnects import Returns, watching
+from tests.polling import wait_until
+from tests.scenarios.processes import ShardProcess, run_shard_process
+from tests.scenarios.reconnects import Reconnects, watch_reconnects
 from tests.scenarios.sdk_devices import (
-    Box,
-    all_connected,
-    boxes,
-    boxes_of,
-    deltas_in,
-    flush,
-    free_address,
-    pushing,
-    stats_of,
-    stored_in,
+    SdkDevice,
+    are_all_connected,
+    count_deltas,
+    fetch_stats,
+    find_free_address,
+    flush_all,
+    open_devices,
+    push_continuously,
+    read_stored,
+    select_devices,
 )
 
 if TYPE_CHECKING:
@@ -44,50 +44,52 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-BOXES = 500
-EVERY_SECONDS = 2.0
+DEVICE_COUNT = 500
+PUSH_INTERVAL_SECONDS = 2.0
 """Each box pushes this often."""
 DRAIN_SECONDS = 4.0
 RETURN_SECONDS = 10.0
 """What Drain allows a box, at most, before it comes back."""
 WINDOW_SECONDS = 3.0
 PEAK_TO_MEAN = 2.0
-GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+UNAVAILABLE_CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 """How a question ends that a process cannot answer any more: CANCELLED, when it was on its way."""
 
 
 @dataclass(frozen=True)
-class Restart:
+class RestartResult:
     """What was seen while one shard was restarted."""
 
-    new: Serving
-    status: int
+    new_process: ShardProcess
+    exit_status: int
     """How the old process ended."""
-    applied: int
+    applied_deltas: int
     """Deltas that the old process said it had applied, when it last answered."""
-    survived: int
+    surviving_deltas: int
     """Deltas that it had stored, once it had ended."""
-    away_seconds: float
+    unavailable_seconds: float
     """From SIGTERM until the new process listened."""
-    back_seconds: float
+    recovery_seconds: float
     """From SIGTERM until everybody was back."""
-    returns: Returns
+    reconnects: Reconnects
 
     @property
     def peak_to_mean(self) -> float:
-        mean = len(self.returns.moments) / (DRAIN_SECONDS + RETURN_SECONDS - self.away_seconds)
-        return self.returns.peak(WINDOW_SECONDS) / WINDOW_SECONDS / mean
+        mean = len(self.reconnects.reconnected_at) / (
+            DRAIN_SECONDS + RETURN_SECONDS - self.unavailable_seconds
+        )
+        return self.reconnects.find_peak(WINDOW_SECONDS) / WINDOW_SECONDS / mean
 
     def __str__(self) -> str:
         return (
-            f"{len(self.returns.moments)} returned, away for {self.away_seconds:.1f} s, all back "
-            f"after {self.back_seconds:.1f} s, peak {self.returns.peak(WINDOW_SECONDS)} in "
+            f"{len(self.reconnects.reconnected_at)} returned, away for {self.unavailable_seconds:.1f} s, all back "
+            f"after {self.recovery_seconds:.1f} s, peak {self.reconnects.find_peak(WINDOW_SECONDS)} in "
             f"{WINDOW_SECONDS:g} s, {self.peak_to_mean:.2f} times the mean"
         )
 
 
 @dataclass(frozen=True)
-class Place:
+class ShardPair:
     """Two shards at addresses that stay, and their stores."""
 
     folder: Path
@@ -97,8 +99,8 @@ class Place:
         return self.folder / f"shard-{shard_id}"
 
     @asynccontextmanager
-    async def serve(self, shard_id: int) -> AsyncIterator[Serving]:
-        async with serving(
+    async def run_shard(self, shard_id: int) -> AsyncIterator[ShardProcess]:
+        async with run_shard_process(
             self.data_dir(shard_id),
             shard_id=shard_id,
             shard_map=format_map(self.shards),
@@ -108,62 +110,64 @@ class Place:
             yield shard
 
 
-async def last_applied(address: str) -> int:
+async def read_last_applied(address: str) -> int:
     """Ask a shard that drains for its count until it is gone, and return the last answer."""
     applied = 0
     try:
         while True:
-            applied = (await stats_of(address)).deltas_applied
+            applied = (await fetch_stats(address)).deltas_applied
             await asyncio.sleep(0.02)
     except grpc.aio.AioRpcError as error:
-        assert error.code() in GONE  # noqa: PT017 - the end of the loop
+        assert error.code() in UNAVAILABLE_CODES  # noqa: PT017 - the end of the loop
     return applied
 
 
-async def restart(old: Serving, own: Sequence[Box], place: Place, stack: AsyncExitStack) -> Restart:
+async def restart_shard(
+    old: ShardProcess, own: Sequence[SdkDevice], pair: ShardPair, stack: AsyncExitStack
+) -> RestartResult:
     """Let one shard end, start it again, and return once its boxes are all back."""
-    shard_id = next(each for each, address in place.shards.items() if address == old.address)
+    shard_id = next(each for each, address in pair.shards.items() if address == old.address)
     clock = asyncio.get_running_loop().time
-    async with watching(own) as returns:
+    async with watch_reconnects(own) as returns:
         began = clock()
         old.process.terminate()
-        applied = await last_applied(old.address)
-        status = (await old.ended()).status
-        survived = deltas_in(await stored_in(place.data_dir(shard_id), own))
-        new = await stack.enter_async_context(place.serve(shard_id))
+        applied = await read_last_applied(old.address)
+        status = (await old.wait_for_exit()).status
+        survived = count_deltas(await read_stored(pair.data_dir(shard_id), own))
+        new = await stack.enter_async_context(pair.run_shard(shard_id))
         away_seconds = clock() - began
-        await eventually(lambda: all_connected(own))
+        await wait_until(lambda: are_all_connected(own))
         back_seconds = clock() - began
-    return Restart(new, status, applied, survived, away_seconds, back_seconds, returns)
+    return RestartResult(new, status, applied, survived, away_seconds, back_seconds, returns)
 
 
 async def test_a_rolling_restart_loses_nothing_and_brings_everybody_back_evenly(
     tmp_path: Path,
 ) -> None:
-    place = Place(tmp_path, {0: free_address(), 1: free_address()})
+    place = ShardPair(tmp_path, {0: find_free_address(), 1: find_free_address()})
     async with AsyncExitStack() as stack:
-        old = [await stack.enter_async_context(place.serve(each)) for each in place.shards]
+        old = [await stack.enter_async_context(place.run_shard(each)) for each in place.shards]
         fleet = await stack.enter_async_context(
-            boxes(list(place.shards.values()), BOXES, SyncSettings())
+            open_devices(list(place.shards.values()), DEVICE_COUNT, SyncSettings())
         )
-        owned = [boxes_of(each, place.shards, fleet) for each in place.shards]
-        await eventually(lambda: all_connected(fleet))
+        owned = [select_devices(each, place.shards, fleet) for each in place.shards]
+        await wait_until(lambda: are_all_connected(fleet))
 
-        async with pushing(fleet, EVERY_SECONDS):
+        async with push_continuously(fleet, PUSH_INTERVAL_SECONDS):
             restarts = [
-                await restart(shard, own, place, stack)
+                await restart_shard(shard, own, place, stack)
                 for shard, own in zip(old, owned, strict=True)
             ]
-        await flush(fleet)
+        await flush_all(fleet)
 
         for shard_id, (seen, own) in enumerate(zip(restarts, owned, strict=True)):
-            applied = (await stats_of(seen.new.address)).deltas_applied
-            seen.new.process.terminate()
-            assert (seen.status, (await seen.new.ended()).status) == (0, 0)
-            found = await stored_in(place.data_dir(shard_id), own)
-            assert found == [box.expected() for box in own]
-            assert 0 < seen.applied <= seen.survived
-            assert applied == deltas_in(found) - seen.survived
-            assert seen.returns.problems == []
-            assert len(seen.returns.moments) == len(own)
+            applied = (await fetch_stats(seen.new_process.address)).deltas_applied
+            seen.new_process.process.terminate()
+            assert (seen.exit_status, (await seen.new_process.wait_for_exit()).status) == (0, 0)
+            found = await read_stored(place.data_dir(shard_id), own)
+            assert found == [box.expected_state() for box in own]
+            assert 0 < seen.applied_deltas <= seen.surviving_deltas
+            assert applied == count_deltas(found) - seen.surviving_deltas
+            assert seen.reconnects.problems == []
+            assert len(seen.reconnects.reconnected_at) == len(own)
             assert seen.peak_to_mean < PEAK_TO_MEAN, str(seen)

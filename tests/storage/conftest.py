@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from constellation.core.store import PatternStore
     from tests.databases import Databases
 
-STAND_IN = Path(__file__).with_name("ruvector.sql")
+RUVECTOR_STAND_IN = Path(__file__).with_name("ruvector.sql")
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def ruvector_template(databases: Databases) -> Iterator[str]:
     url = databases.url(name)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        connection.execute(STAND_IN.read_bytes())
+        connection.execute(RUVECTOR_STAND_IN.read_bytes())
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, migrate(url, RUVECTOR)).result()
     yield name
@@ -41,7 +41,7 @@ def ruvector_template(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def ruvector_url(databases: Databases, ruvector_template: str) -> Iterator[str]:
-    with databases.one(template=ruvector_template) as url:
+    with databases.open_database(template=ruvector_template) as url:
         yield url
 
 
@@ -62,7 +62,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-async def sqlite(tmp_path: Path) -> AsyncIterator[SqlitePatternStore]:
+async def sqlite_store(tmp_path: Path) -> AsyncIterator[SqlitePatternStore]:
     """An embedded store, empty."""
     async with open_sqlite(tmp_path / "data") as opened:
         yield opened

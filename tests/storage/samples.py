@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import Changes, Content, HourlyCounts, StoreReader, Totals
+from constellation.core.store import CommitWrites, Content, HourlyCounts, StoreReader, Totals
 
 
-def pattern_rows(count: int, seed: int = 1) -> PatternRows:
+def make_pattern_rows(count: int, seed: int = 1) -> PatternRows:
     """Return rows of random bytes, but for the reserved one: a store must not judge them."""
     rows = np.frombuffer(np.random.default_rng(seed).bytes(count * PATTERN.itemsize), PATTERN)
     rows = rows.copy()
@@ -16,39 +16,41 @@ def pattern_rows(count: int, seed: int = 1) -> PatternRows:
     return rows
 
 
-def device_rows(count: int, seed: int = 1) -> DeviceRows:
+def make_device_rows(count: int, seed: int = 1) -> DeviceRows:
     return np.frombuffer(np.random.default_rng(seed).bytes(count * DEVICE.itemsize), DEVICE)
 
 
-def slots(*numbers: int) -> Slots:
+def to_slots(*numbers: int) -> Slots:
     return np.array(numbers, np.int64)
 
 
-def patterns_at(lsn: int, where: Slots) -> Changes:
+def make_commit(lsn: int, pattern_slots: Slots) -> CommitWrites:
     """Return a commit that writes one pattern at each slot; its rows follow from the lsn."""
-    return Changes(Totals(lsn), slots=where, rows=pattern_rows(len(where), seed=lsn))
+    return CommitWrites(
+        Totals(lsn), slots=pattern_slots, rows=make_pattern_rows(len(pattern_slots), seed=lsn)
+    )
 
 
-def hourly(*counts: tuple[int, int, int, int]) -> HourlyCounts:
+def make_hourly_counts(*counts: tuple[int, int, int, int]) -> HourlyCounts:
     """Return counts from (hour, kind, number, devices)."""
     hours, kinds, numbers, devices = np.array(counts, np.uint32).reshape(-1, 4).T
     return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
-def content(content_id: str) -> Content:
+def make_content(content_id: str) -> Content:
     return Content(
         content_id, f"title of {content_id}", 2, ("drama", "科幻"), 1999, b"\x00\xff" * 192
     )
 
 
-async def patterns_in(store: StoreReader) -> dict[int, bytes]:
+async def read_patterns(store: StoreReader) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     async for block, rows in store.scan_patterns():
         found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))
     return found
 
 
-async def devices_in(store: StoreReader) -> dict[int, bytes]:
+async def read_devices(store: StoreReader) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     async for block, rows in store.scan_devices():
         found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))

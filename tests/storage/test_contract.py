@@ -5,147 +5,147 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.core.rows import WordKind
-from constellation.core.store import Changes, HourlyCounts, PatternStore, Totals, Word
+from constellation.core.rows import TermKind
+from constellation.core.store import CommitWrites, HourlyCounts, PatternStore, Term, Totals
 from constellation.errors import FencedError, StoreFailedError
 from constellation.federated.published import StoredGlobal
 from tests.storage.samples import (
-    content,
-    device_rows,
-    devices_in,
-    hourly,
-    pattern_rows,
-    patterns_at,
-    patterns_in,
-    slots,
+    make_commit,
+    make_content,
+    make_device_rows,
+    make_hourly_counts,
+    make_pattern_rows,
+    read_devices,
+    read_patterns,
+    to_slots,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-GENRE, CONTENT = WordKind.GENRE, WordKind.CONTENT
+GENRE, CONTENT = TermKind.GENRE, TermKind.CONTENT
 
 
-async def counts_in(store: PatternStore) -> set[tuple[int, int, int, int]]:
-    found = await store.counts()
-    assert [column.dtype for column in columns_of(found)] == [np.uint32, np.uint8, *[np.uint32] * 2]
-    return set(zip(*(column.tolist() for column in columns_of(found)), strict=True))
+async def read_counts(store: PatternStore) -> set[tuple[int, int, int, int]]:
+    found = await store.read_hourly_counts()
+    assert [column.dtype for column in to_columns(found)] == [np.uint32, np.uint8, *[np.uint32] * 2]
+    return set(zip(*(column.tolist() for column in to_columns(found)), strict=True))
 
 
-def columns_of(counts: HourlyCounts) -> tuple[NDArray[Any], ...]:
+def to_columns(counts: HourlyCounts) -> tuple[NDArray[Any], ...]:
     return counts.hours, counts.kinds, counts.numbers, counts.devices
 
 
 async def test_an_empty_store_holds_nothing(store: PatternStore) -> None:
-    assert await store.totals() == Totals()
-    assert await patterns_in(store) == {}
-    assert await devices_in(store) == {}
-    assert list(await store.words()) == []
-    assert await counts_in(store) == set()
+    assert await store.read_totals() == Totals()
+    assert await read_patterns(store) == {}
+    assert await read_devices(store) == {}
+    assert list(await store.read_terms()) == []
+    assert await read_counts(store) == set()
     assert await store.count_contents() == 0
-    assert await store.stored_global() is None
+    assert await store.get_global() is None
     await store.probe()
 
 
 async def test_the_secret_is_32_bytes_and_stays(store: PatternStore) -> None:
-    secret = await store.secret()
+    secret = await store.read_secret()
 
     assert len(secret) == 32
-    assert await store.secret() == secret
+    assert await store.read_secret() == secret
 
 
 async def test_what_is_committed_is_scanned_byte_for_byte(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    patterns, devices = pattern_rows(3), device_rows(2)
+    patterns, devices = make_pattern_rows(3), make_device_rows(2)
 
     await store.commit(
         epoch,
-        Changes(
+        CommitWrites(
             Totals(1),
-            slots=slots(7, 0, 2**40 if store.kind == "sqlite" else 40),
+            slots=to_slots(7, 0, 2**40 if store.kind == "sqlite" else 40),
             rows=patterns,
-            device_slots=slots(5, 1),
+            device_slots=to_slots(5, 1),
             device_rows=devices,
         ),
     )
 
-    found = await patterns_in(store)
+    found = await read_patterns(store)
     assert list(found) == sorted(found)
     assert list(found.values()) == [patterns[at].tobytes() for at in (1, 0, 2)]
-    assert await devices_in(store) == {1: devices[1].tobytes(), 5: devices[0].tobytes()}
+    assert await read_devices(store) == {1: devices[1].tobytes(), 5: devices[0].tobytes()}
 
 
 async def test_rows_of_a_strided_array_are_written_as_they_read(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    rows = pattern_rows(6)[::2]
+    rows = make_pattern_rows(6)[::2]
 
-    await store.commit(epoch, Changes(Totals(1), slots=slots(0, 1, 2), rows=rows))
+    await store.commit(epoch, CommitWrites(Totals(1), slots=to_slots(0, 1, 2), rows=rows))
 
-    assert list((await patterns_in(store)).values()) == [row.tobytes() for row in rows]
+    assert list((await read_patterns(store)).values()) == [row.tobytes() for row in rows]
 
 
 async def test_an_lsn_that_is_not_the_next_changes_nothing(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    await store.commit(epoch, patterns_at(1, slots(1)))
+    await store.commit(epoch, make_commit(1, to_slots(1)))
 
     for lsn in (1, 3):
         with pytest.raises(StoreFailedError, match=f"lsn must be 2, got {lsn}"):
-            await store.commit(epoch, patterns_at(lsn, slots(2)))
+            await store.commit(epoch, make_commit(lsn, to_slots(2)))
 
-    assert list(await patterns_in(store)) == [1]
-    assert await store.totals() == Totals(1)
+    assert list(await read_patterns(store)) == [1]
+    assert await store.read_totals() == Totals(1)
 
 
 async def test_rows_are_replaced_and_freed(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    first = Changes(
+    first = CommitWrites(
         Totals(1),
-        slots=slots(0, 1, 2),
-        rows=pattern_rows(3, seed=1),
-        device_slots=slots(0, 1),
-        device_rows=device_rows(2, seed=1),
+        slots=to_slots(0, 1, 2),
+        rows=make_pattern_rows(3, seed=1),
+        device_slots=to_slots(0, 1),
+        device_rows=make_device_rows(2, seed=1),
     )
     await store.commit(epoch, first)
-    pattern, device = pattern_rows(1, seed=2), device_rows(1, seed=2)
+    pattern, device = make_pattern_rows(1, seed=2), make_device_rows(1, seed=2)
 
     await store.commit(
         epoch,
-        Changes(
+        CommitWrites(
             Totals(2),
-            slots=slots(1),
+            slots=to_slots(1),
             rows=pattern,
-            freed=slots(0),
-            device_slots=slots(1),
+            freed_slots=to_slots(0),
+            device_slots=to_slots(1),
             device_rows=device,
-            freed_devices=slots(0),
+            freed_devices=to_slots(0),
         ),
     )
 
-    assert await patterns_in(store) == {1: pattern[0].tobytes(), 2: first.rows[2].tobytes()}
-    assert await devices_in(store) == {1: device[0].tobytes()}
+    assert await read_patterns(store) == {1: pattern[0].tobytes(), 2: first.rows[2].tobytes()}
+    assert await read_devices(store) == {1: device[0].tobytes()}
 
 
 async def test_a_stale_epoch_is_fenced_and_changes_nothing(store: PatternStore) -> None:
     stale = await store.take_epoch()
-    await store.commit(stale, patterns_at(1, slots(1)))
+    await store.commit(stale, make_commit(1, to_slots(1)))
     epoch = await store.take_epoch()
 
     with pytest.raises(FencedError, match=f"epoch {stale} was taken over by epoch {epoch}"):
-        await store.commit(stale, patterns_at(2, slots(2)))
+        await store.commit(stale, make_commit(2, to_slots(2)))
     with pytest.raises(FencedError):
-        await store.put_contents(stale, [content("a")], [])
+        await store.put_contents(stale, [make_content("a")], [])
     with pytest.raises(FencedError):
-        await store.forget_changes(stale, 1)
+        await store.trim_change_log(stale, 1)
     with pytest.raises(FencedError):
         await store.put_global(stale, StoredGlobal(1, 1, b"late"))
 
     assert epoch == stale + 1
-    assert list(await patterns_in(store)) == [1]
+    assert list(await read_patterns(store)) == [1]
     assert await store.count_contents() == 0
-    assert await store.changed_since(0) is not None
-    assert await store.stored_global() is None
-    await store.commit(epoch, patterns_at(2, slots(2)))
+    assert await store.read_changed_slots(0) is not None
+    assert await store.get_global() is None
+    await store.commit(epoch, make_commit(2, to_slots(2)))
 
 
 @pytest.mark.parametrize("digest", [0, 1, 2**63 - 1, 2**63, 2**64 - 1])
@@ -153,31 +153,33 @@ async def test_totals_come_back_as_committed(store: PatternStore, digest: int) -
     epoch = await store.take_epoch()
     totals = Totals(1, 10, 3, digest, 2**64 - 1 - digest)
 
-    await store.commit(epoch, Changes(totals))
+    await store.commit(epoch, CommitWrites(totals))
 
-    assert await store.totals() == totals
+    assert await store.read_totals() == totals
 
 
 async def test_words_come_back_in_the_order_of_their_numbers(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    drama, noir = Word(WordKind.GENRE, 1, "drama"), Word(WordKind.GENRE, 2, "noir — été")
-    film = Word(WordKind.CONTENT, 1, "film:1")
+    drama, noir = Term(TermKind.GENRE, 1, "drama"), Term(TermKind.GENRE, 2, "noir — été")
+    film = Term(TermKind.CONTENT, 1, "film:1")
 
-    await store.commit(epoch, Changes(Totals(1), words=[film, noir]))
+    await store.commit(epoch, CommitWrites(Totals(1), terms=[film, noir]))
     await store.put_contents(epoch, [], [drama])
 
-    assert list(await store.words()) == [drama, noir, film]
+    assert list(await store.read_terms()) == [drama, noir, film]
 
 
 async def test_counts_are_replaced_and_old_hours_pruned(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    first = hourly((10, CONTENT, 1, 5), (11, CONTENT, 1, 6), (11, CONTENT, 2, 2**32 - 1))
-    await store.commit(epoch, Changes(Totals(1), counts=first))
+    first = make_hourly_counts(
+        (10, CONTENT, 1, 5), (11, CONTENT, 1, 6), (11, CONTENT, 2, 2**32 - 1)
+    )
+    await store.commit(epoch, CommitWrites(Totals(1), counts=first))
 
-    second = hourly((11, CONTENT, 1, 7), (12, CONTENT, 1, 1), (9, CONTENT, 1, 1))
-    await store.commit(epoch, Changes(Totals(2), counts=second, oldest_hour=11))
+    second = make_hourly_counts((11, CONTENT, 1, 7), (12, CONTENT, 1, 1), (9, CONTENT, 1, 1))
+    await store.commit(epoch, CommitWrites(Totals(2), counts=second, oldest_hour=11))
 
-    assert await counts_in(store) == {
+    assert await read_counts(store) == {
         (11, CONTENT, 1, 7),
         (11, CONTENT, 2, 2**32 - 1),
         (12, CONTENT, 1, 1),
@@ -186,13 +188,13 @@ async def test_counts_are_replaced_and_old_hours_pruned(store: PatternStore) -> 
 
 async def test_counts_of_a_genre_and_a_content_of_one_number_differ(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    first = hourly((10, GENRE, 1, 4), (11, GENRE, 1, 5), (11, CONTENT, 1, 6))
-    await store.commit(epoch, Changes(Totals(1), counts=first))
+    first = make_hourly_counts((10, GENRE, 1, 4), (11, GENRE, 1, 5), (11, CONTENT, 1, 6))
+    await store.commit(epoch, CommitWrites(Totals(1), counts=first))
 
-    second = hourly((11, GENRE, 1, 7), (11, GENRE, 2**16 - 1, 1))
-    await store.commit(epoch, Changes(Totals(2), counts=second, oldest_hour=11))
+    second = make_hourly_counts((11, GENRE, 1, 7), (11, GENRE, 2**16 - 1, 1))
+    await store.commit(epoch, CommitWrites(Totals(2), counts=second, oldest_hour=11))
 
-    assert await counts_in(store) == {
+    assert await read_counts(store) == {
         (11, GENRE, 1, 7),
         (11, CONTENT, 1, 6),
         (11, GENRE, 2**16 - 1, 1),
@@ -203,15 +205,15 @@ async def test_the_last_global_replaces_the_one_before(store: PatternStore) -> N
     epoch = await store.take_epoch()
     first = StoredGlobal(1_700_000_000_000, 2**63 - 1, bytes(range(256)) * 2**16)  # 16 MiB
     await store.put_global(epoch, first)
-    assert await store.stored_global() == first
+    assert await store.get_global() == first
 
     second = StoredGlobal(2**63 - 1, 0, b"")  # any may follow: a store does not judge
     await store.put_global(epoch, second)
 
-    assert await store.stored_global() == second
-    assert await store.totals() == Totals()
-    await store.commit(epoch, patterns_at(1, slots(1)))
-    assert await store.stored_global() == second
+    assert await store.get_global() == second
+    assert await store.read_totals() == Totals()
+    await store.commit(epoch, make_commit(1, to_slots(1)))
+    assert await store.get_global() == second
 
 
 async def test_a_stale_epoch_does_not_replace_the_global(store: PatternStore) -> None:
@@ -223,17 +225,17 @@ async def test_a_stale_epoch_does_not_replace_the_global(store: PatternStore) ->
     with pytest.raises(FencedError, match=f"epoch {stale} was taken over by epoch {epoch}"):
         await store.put_global(stale, StoredGlobal(1, 2, b"late"))
 
-    assert await store.stored_global() == kept
+    assert await store.get_global() == kept
 
 
 async def test_changed_since_names_what_was_written_or_freed_later(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    await store.commit(epoch, patterns_at(1, slots(4, 9)))
-    await store.commit(epoch, patterns_at(2, slots(9, 3)))
-    await store.commit(epoch, Changes(Totals(3), freed=slots(4)))
-    await store.commit(epoch, Changes(Totals(4)))
+    await store.commit(epoch, make_commit(1, to_slots(4, 9)))
+    await store.commit(epoch, make_commit(2, to_slots(9, 3)))
+    await store.commit(epoch, CommitWrites(Totals(3), freed_slots=to_slots(4)))
+    await store.commit(epoch, CommitWrites(Totals(4)))
 
-    changed = [await store.changed_since(lsn) for lsn in range(5)]
+    changed = [await store.read_changed_slots(lsn) for lsn in range(5)]
 
     assert [None if found is None else found.tolist() for found in changed] == [
         [3, 4, 9],
@@ -247,36 +249,36 @@ async def test_changed_since_names_what_was_written_or_freed_later(store: Patter
 async def test_changed_since_is_none_where_the_log_does_not_reach(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     for lsn in (1, 2, 3):
-        await store.commit(epoch, patterns_at(lsn, slots(lsn)))
+        await store.commit(epoch, make_commit(lsn, to_slots(lsn)))
 
-    await store.forget_changes(epoch, 2)
+    await store.trim_change_log(epoch, 2)
 
-    assert await store.changed_since(1) is None
-    assert await store.changed_since(4) is None
-    kept = await store.changed_since(2)
+    assert await store.read_changed_slots(1) is None
+    assert await store.read_changed_slots(4) is None
+    kept = await store.read_changed_slots(2)
     assert kept is not None
     assert kept.tolist() == [3]
 
 
 async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    old, new = content("film:1"), content("film:1")
-    await store.put_contents(epoch, [old, content("фильм:2")], [])
+    old, new = make_content("film:1"), make_content("film:1")
+    await store.put_contents(epoch, [old, make_content("фильм:2")], [])
 
     await store.put_contents(epoch, [new], [])
 
     assert await store.get_content("film:1") == new
-    assert await store.get_content("фильм:2") == content("фильм:2")
+    assert await store.get_content("фильм:2") == make_content("фильм:2")
     assert await store.get_content("FILM:1") is None
-    assert await store.stored_of(["FILM:1", "film:1", "фильм:2"]) == {"film:1", "фильм:2"}
-    assert await store.stored_of([]) == set()
+    assert await store.find_stored_ids(["FILM:1", "film:1", "фильм:2"]) == {"film:1", "фильм:2"}
+    assert await store.find_stored_ids([]) == set()
     assert await store.count_contents() == 2
 
 
 async def test_contents_are_listed_page_by_page_in_the_order_of_utf8(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     content_ids = ["a", "Z", "é", "z", "\uffee", "😀", "a\u0301", "aa"]
-    await store.put_contents(epoch, [content(content_id) for content_id in content_ids], [])
+    await store.put_contents(epoch, [make_content(content_id) for content_id in content_ids], [])
 
     listed: list[str] = []
     while page := await store.list_contents(listed[-1] if listed else "", 3):
@@ -288,8 +290,8 @@ async def test_contents_are_listed_page_by_page_in_the_order_of_utf8(store: Patt
 async def test_many_rows_are_scanned_in_blocks(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     count = 20_000 if store.kind == "postgres" else 70_000  # several blocks of either
-    rows = pattern_rows(count)
-    await store.commit(epoch, Changes(Totals(1), slots=np.arange(count), rows=rows))
+    rows = make_pattern_rows(count)
+    await store.commit(epoch, CommitWrites(Totals(1), slots=np.arange(count), rows=rows))
 
     blocks = [block async for block in store.scan_patterns()]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from constellation.storage.snapshots import Snapshots
+from constellation.storage.snapshots import IndexSnapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,23 +20,23 @@ PAYLOAD = np.arange(1000, dtype=np.uint8)
 def test_a_snapshot_comes_back_as_written(
     tmp_path: Path, payload: NDArray[np.uint8] | bytes
 ) -> None:
-    snapshots = Snapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path)
 
     snapshots.write(7, payload)
 
     found = snapshots.read()
     assert found is not None
     assert (found[0], found[1].tobytes()) == (7, bytes(payload))
-    assert snapshots.newest_lsn() == 7
+    assert snapshots.find_newest_lsn() == 7
 
 
 def test_an_empty_directory_has_no_snapshot(tmp_path: Path) -> None:
-    assert Snapshots(tmp_path).read() is None
-    assert Snapshots(tmp_path).newest_lsn() is None
+    assert IndexSnapshots(tmp_path).read() is None
+    assert IndexSnapshots(tmp_path).find_newest_lsn() is None
 
 
 def test_older_snapshots_are_deleted(tmp_path: Path) -> None:
-    snapshots = Snapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path)
     (tmp_path / "index-8.unfinished").touch()
 
     snapshots.write(9, b"nine")
@@ -46,7 +46,7 @@ def test_older_snapshots_are_deleted(tmp_path: Path) -> None:
 
 
 def test_a_damaged_snapshot_is_skipped_for_an_older_one(tmp_path: Path) -> None:
-    snapshots = Snapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path)
     snapshots.write(9, b"nine")
     older = (tmp_path / "index-9.snapshot").read_bytes()
     snapshots.write(10, b"ten")
@@ -62,13 +62,13 @@ def test_a_damaged_snapshot_is_skipped_for_an_older_one(tmp_path: Path) -> None:
 
         assert found is not None
         assert (found[0], found[1].tobytes()) == (9, b"nine")
-        assert logs[0]["event"] == "snapshot_refused"
+        assert logs[0]["event"] == "snapshot_unusable"
         assert logs[0]["path"].endswith("index-10.snapshot")
-    assert snapshots.newest_lsn() == 10
+    assert snapshots.find_newest_lsn() == 10
 
 
 def test_a_snapshot_cut_short_is_skipped(tmp_path: Path) -> None:
-    snapshots = Snapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path)
     snapshots.write(3, PAYLOAD)
     path = tmp_path / "index-3.snapshot"
     sound = path.read_bytes()

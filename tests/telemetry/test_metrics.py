@@ -11,41 +11,48 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.config import Count
 from constellation.errors import ConfigError
-from constellation.telemetry.metrics import Kind, Metric, metrics_served, one
+from constellation.telemetry.metrics import Metric, MetricKind, make_reader, serve_metrics
 from constellation.telemetry.shard_metrics import (
-    Compared,
-    health_metric,
-    shard_histograms,
-    shard_metrics,
+    MetricLimits,
+    make_shard_health_metric,
+    make_shard_histograms,
+    make_shard_metrics,
 )
-from constellation.transport.calls.counters import Calls
+from constellation.transport.calls.counters import CallStats
 from constellation.transport.calls.interceptor import CallKind
-from constellation.transport.sync.limits import Limits
+from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import sync_pb2 as sync
 from federation import metrics as of_federation
-from tests.conftest import running
-from tests.deltas import Pattern
-from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
-from tests.sync_client import stream
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec
+from tests.federation.fleet import (
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
+    run_round,
+    run_shards,
+)
+from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from constellation.server import RunningShard
-    from constellation.transport.calls.counters import MethodCalls
+    from constellation.transport.calls.counters import MethodStats
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
-def scraped(port: int) -> dict[str, Family]:
+def scrape_metrics(port: int) -> dict[str, Family]:
     """Return what Prometheus would read, by name."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
-def value(families: dict[str, Family], name: str, **labels: str) -> float:
+def get_value(families: dict[str, Family], name: str, **labels: str) -> float:
     samples = [
         sample.value
         for family in families.values()
@@ -57,58 +64,58 @@ def value(families: dict[str, Family], name: str, **labels: str) -> float:
 
 
 async def test_a_shard_tells_what_it_counts() -> None:
-    async with shards(1) as (shard,):
-        await push(shard, [drama(number) for number in range(5)])
-        await push(shard, [drama(0)])
+    async with run_shards(1) as (shard,):
+        await push_devices(shard, [make_drama_device(number) for number in range(5)])
+        await push_devices(shard, [make_drama_device(0)])
 
-        found = scraped(shard.ports.metrics)
+        found = scrape_metrics(shard.ports.metrics)
 
-    assert value(found, "constellation_deltas_total", result="applied") == 5
-    assert value(found, "constellation_deltas_total", result="duplicate") == 1
-    assert value(found, "constellation_patterns_stored_total", shard_id="0") == 5
-    assert value(found, "constellation_patterns") == 5
-    assert value(found, "constellation_total_devices") == 5
-    assert value(found, "constellation_active_devices") == 5
-    assert value(found, "constellation_shard_health") == 1
-    assert value(found, "constellation_sync_latency_seconds_count") == 6
-    assert value(found, "constellation_sync_latency_seconds_bucket", le="+Inf") == 6
-    assert 0 < value(found, "constellation_sync_latency_seconds_sum") < 60
+    assert get_value(found, "constellation_deltas_total", result="applied") == 5
+    assert get_value(found, "constellation_deltas_total", result="duplicate") == 1
+    assert get_value(found, "constellation_patterns_stored_total", shard_id="0") == 5
+    assert get_value(found, "constellation_patterns") == 5
+    assert get_value(found, "constellation_total_devices") == 5
+    assert get_value(found, "constellation_active_devices") == 5
+    assert get_value(found, "constellation_shard_health") == 1
+    assert get_value(found, "constellation_sync_latency_seconds_count") == 6
+    assert get_value(found, "constellation_sync_latency_seconds_bucket", le="+Inf") == 6
+    assert 0 < get_value(found, "constellation_sync_latency_seconds_sum") < 60
 
 
 async def test_a_federation_tells_its_rounds() -> None:
-    async with shards(2) as (north, south):
-        await push(north, [drama(number) for number in range(6)])
-        await push(south, [drama(number) for number in range(10, 16)])
-        async with federating([address_of(north), address_of(south)]) as federation:
+    async with run_shards(2) as (north, south):
+        await push_devices(north, [make_drama_device(number) for number in range(6)])
+        await push_devices(south, [make_drama_device(number) for number in range(10, 16)])
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             await run_round(federation)
             await run_round(federation)
 
-            found = scraped(federation.ports.metrics)
+            found = scrape_metrics(federation.ports.metrics)
 
-    assert value(found, "constellation_federation_rounds_total", status="published") == 2
-    assert value(found, "constellation_federation_globals_published_total") == 4
-    assert value(found, "constellation_federation_coverage_ratio") == 1
-    assert value(found, "constellation_federation_clusters") == 1
-    assert value(found, "constellation_federation_patterns_aggregated_total") >= 2
-    assert value(found, "constellation_federation_aggregates_refused_total") == 0
-    assert value(found, "constellation_federation_round_id") == 2
-    assert value(found, "constellation_federation_active") == 1
-    assert 0 <= value(found, "constellation_federation_round_age_seconds") < 60
+    assert get_value(found, "constellation_federation_rounds_total", status="published") == 2
+    assert get_value(found, "constellation_federation_globals_published_total") == 4
+    assert get_value(found, "constellation_federation_coverage_ratio") == 1
+    assert get_value(found, "constellation_federation_clusters") == 1
+    assert get_value(found, "constellation_federation_patterns_aggregated_total") >= 2
+    assert get_value(found, "constellation_federation_aggregates_rejected_total") == 0
+    assert get_value(found, "constellation_federation_round_id") == 2
+    assert get_value(found, "constellation_federation_active") == 1
+    assert 0 <= get_value(found, "constellation_federation_round_age_seconds") < 60
 
 
 async def test_a_federation_tells_of_rounds_that_never_were() -> None:
-    async with federating(["127.0.0.1:1"]) as federation:
-        found = scraped(federation.ports.metrics)
+    async with run_federation(["127.0.0.1:1"]) as federation:
+        found = scrape_metrics(federation.ports.metrics)
 
     for status in ("published", "no_quorum"):
-        assert value(found, "constellation_federation_rounds_total", status=status) == 0
+        assert get_value(found, "constellation_federation_rounds_total", status=status) == 0
 
 
 async def test_no_metric_names_a_device() -> None:
-    async with shards(1) as (shard,):
-        await push(shard, [drama(number) for number in range(3)])
+    async with run_shards(1) as (shard,):
+        await push_devices(shard, [make_drama_device(number) for number in range(3)])
 
-        found = scraped(shard.ports.metrics)
+        found = scrape_metrics(shard.ports.metrics)
 
     labels = {
         label for each in found.values() for sample in each.samples for label in sample.labels
@@ -119,46 +126,50 @@ async def test_no_metric_names_a_device() -> None:
 
 def test_an_address_that_is_taken_is_told() -> None:
     with (
-        metrics_served("127.0.0.1:0") as metrics,
+        serve_metrics("127.0.0.1:0") as metrics,
         pytest.raises(
             ConfigError, match=f"METRICS_ADDR: cannot listen on 127.0.0.1:{metrics.port}"
         ),
-        metrics_served(f"127.0.0.1:{metrics.port}"),
+        serve_metrics(f"127.0.0.1:{metrics.port}"),
     ):
         pass
 
 
 def test_metrics_are_read_when_they_are_scraped() -> None:
     counted = [1.0]
-    metric = Metric("constellation_test", Kind.COUNTER, "A test.", one(lambda: counted[0], a="b"))
+    metric = Metric(
+        "constellation_test", MetricKind.COUNTER, "A test.", make_reader(lambda: counted[0], a="b")
+    )
 
-    with metrics_served("127.0.0.1:0") as metrics:
+    with serve_metrics("127.0.0.1:0") as metrics:
         metrics.add([metric])
-        before = value(scraped(metrics.port), "constellation_test_total", a="b")
+        before = get_value(scrape_metrics(metrics.port), "constellation_test_total", a="b")
         counted[0] = 5
-        after = value(scraped(metrics.port), "constellation_test_total", a="b")
+        after = get_value(scrape_metrics(metrics.port), "constellation_test_total", a="b")
 
     assert (before, after) == (1, 5)
 
 
 async def test_every_metric_is_documented_and_no_other() -> None:
     """A counter by cause has no value before its first cause: so the instruments are compared."""
-    async with shards(1) as (shard,), federating([address_of(shard)]) as federation:
-        streams = OpenStreams(shard.manager, Limits())
-        compared = Compared(1, None)
+    async with run_shards(1) as (shard,), run_federation([get_address(shard)]) as federation:
+        streams = OpenStreams(shard.manager, SessionLimits())
+        compared = MetricLimits(1, None)
         counted = [
-            health_metric(0, lambda: True),
-            *shard_metrics(shard.manager, streams, Calls(), compared),
-            of_federation.health_metric(lambda: True),
-            *of_federation.federation_metrics(federation.rounds, federation.publisher, 1),
+            make_shard_health_metric(0, lambda: True),
+            *make_shard_metrics(shard.manager, streams, CallStats(), compared),
+            of_federation.make_health_metric(lambda: True),
+            *of_federation.make_federation_metrics(federation.rounds, federation.publisher, 1),
         ]
         histograms = [
-            *shard_histograms(shard.manager),
-            *of_federation.federation_histograms(federation.rounds),
+            *make_shard_histograms(shard.manager),
+            *of_federation.make_federation_histograms(federation.rounds),
         ]
     rows = re.findall(r"^\| `(constellation_\w+)` \|", OPERATIONS.read_text(), re.MULTILINE)
 
-    named = [f"{each.name}_total" if each.kind is Kind.COUNTER else each.name for each in counted]
+    named = [
+        f"{each.name}_total" if each.kind is MetricKind.COUNTER else each.name for each in counted
+    ]
     named += [each.name for each in histograms]
 
     assert sorted(rows) == sorted(named)
@@ -166,42 +177,42 @@ async def test_every_metric_is_documented_and_no_other() -> None:
 
 async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
     async with (
-        running(data_dir=tmp_path, max_streams=Count(1)) as shard,
-        grpc.aio.insecure_channel(address_of(shard)) as channel,
+        run_shard(data_dir=tmp_path, max_streams=Count(1)) as shard,
+        grpc.aio.insecure_channel(get_address(shard)) as channel,
     ):
-        async with stream(channel) as device:
+        async with open_stream(channel) as device:
             await device.open(1)
             await device.acknowledge(await device.expect("global_update"))
-            await device.push(1, [Pattern(1), Pattern(2, success_rate=0.1)])
-            async with stream(channel) as another:
-                assert await another.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            await device.push(1, [PatternSpec(1), PatternSpec(2, success_rate=0.1)])
+            async with open_stream(channel) as another:
+                assert await another.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await device.send(bye=sync.Bye())
-            assert await device.status() is grpc.StatusCode.OK
-        found = scraped(shard.ports.metrics)
+            assert await device.wait_for_status() is grpc.StatusCode.OK
+        found = scrape_metrics(shard.ports.metrics)
 
     service = {"grpc_service": "constellation.v1.SyncService", "grpc_method": "Sync"}
-    assert value(found, "constellation_hellos_total", result="welcomed") == 1
-    assert value(found, "constellation_shed_total", reason="streams") == 1
-    assert value(found, "constellation_patterns_rejected_total", reason="below_quality") == 1
-    assert value(found, "constellation_global_acks_total", result="applied") == 1
-    assert value(found, "constellation_sync_requests_total", status="OK") == 1
-    assert value(found, "constellation_sync_requests_total", status="RESOURCE_EXHAUSTED") == 1
-    assert value(found, "grpc_server_started_total", grpc_type="bidi_stream", **service) == 2
-    assert value(found, "grpc_server_handled_total", grpc_code="OK", **service) == 1
-    assert value(found, "grpc_server_msg_received_total", **service) == 4
-    assert value(found, "grpc_server_msg_sent_total", **service) == 4
+    assert get_value(found, "constellation_hellos_total", result="welcomed") == 1
+    assert get_value(found, "constellation_devices_shed_total", reason="streams") == 1
+    assert get_value(found, "constellation_patterns_rejected_total", reason="below_quality") == 1
+    assert get_value(found, "constellation_global_acks_total", result="applied") == 1
+    assert get_value(found, "constellation_sync_requests_total", status="OK") == 1
+    assert get_value(found, "constellation_sync_requests_total", status="RESOURCE_EXHAUSTED") == 1
+    assert get_value(found, "grpc_server_started_total", grpc_type="bidi_stream", **service) == 2
+    assert get_value(found, "grpc_server_handled_total", grpc_code="OK", **service) == 1
+    assert get_value(found, "grpc_server_msg_received_total", **service) == 4
+    assert get_value(found, "grpc_server_msg_sent_total", **service) == 4
     for name in ("commit_seconds", "fsync_seconds", "commit_deltas", "delta_ack_seconds"):
-        assert value(found, f"constellation_{name}_count") == 1, name
-    assert value(found, "constellation_shareable_patterns") == 1
-    assert value(found, "constellation_disk_free_bytes") > 0
-    assert value(found, "process_resident_memory_bytes") > 0
+        assert get_value(found, f"constellation_{name}_count") == 1, name
+    assert get_value(found, "constellation_shareable_patterns") == 1
+    assert get_value(found, "constellation_disk_free_bytes") > 0
+    assert get_value(found, "process_resident_memory_bytes") > 0
 
 
-class LetsOthersIn(str):
+class ReentrantStatus(str):
     """A status during whose look-up another call ends, as may happen between two threads."""
 
     __slots__ = ("calls",)
-    calls: MethodCalls
+    calls: MethodStats
 
     def __hash__(self) -> int:
         self.calls.handled["OK"] += 1
@@ -209,14 +220,14 @@ class LetsOthersIn(str):
 
 
 async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None:
-    calls = Calls()
-    push_patterns = calls.of("/constellation.v1.SyncService/PushPatterns", CallKind.UNARY)
-    status = LetsOthersIn("ABORTED")
+    calls = CallStats()
+    push_patterns = calls.get_or_add("/constellation.v1.SyncService/PushPatterns", CallKind.UNARY)
+    status = ReentrantStatus("ABORTED")
     status.calls = push_patterns
     push_patterns.handled[status] += 1
     del push_patterns.handled["OK"]
-    metrics = shard_metrics(
-        shard.manager, OpenStreams(shard.manager, Limits()), calls, Compared(1, None)
+    metrics = make_shard_metrics(
+        shard.manager, OpenStreams(shard.manager, SessionLimits()), calls, MetricLimits(1, None)
     )
     (read,) = [each.read for each in metrics if each.name == "constellation_sync_requests"]
 
@@ -227,28 +238,31 @@ async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None
 
 
 async def test_unary_and_server_streaming_calls_are_counted_and_timed() -> None:
-    async with shards(1) as (shard,), federating([address_of(shard)], min_shards=Count(1)) as above:
-        await push(shard, [drama(number) for number in range(5)])
+    async with (
+        run_shards(1) as (shard,),
+        run_federation([get_address(shard)], min_shards=Count(1)) as above,
+    ):
+        await push_devices(shard, [make_drama_device(number) for number in range(5)])
         await run_round(above)
-        found = scraped(shard.ports.metrics)
-        of_above = scraped(above.ports.metrics)
+        found = scrape_metrics(shard.ports.metrics)
+        of_above = scrape_metrics(above.ports.metrics)
 
     push_patterns, pull = {"grpc_method": "PushPatterns"}, {"grpc_method": "PullAggregate"}
-    assert value(found, "grpc_server_handling_seconds_count", **push_patterns) == 5
-    assert value(found, "grpc_server_msg_sent_total", **push_patterns) == 5
-    assert value(found, "grpc_server_handled_total", grpc_code="OK", **pull) == 1
-    assert value(found, "grpc_server_msg_sent_total", **pull) >= 1
+    assert get_value(found, "grpc_server_handling_seconds_count", **push_patterns) == 5
+    assert get_value(found, "grpc_server_msg_sent_total", **push_patterns) == 5
+    assert get_value(found, "grpc_server_handled_total", grpc_code="OK", **pull) == 1
+    assert get_value(found, "grpc_server_msg_sent_total", **pull) >= 1
     published = {"grpc_type": "client_stream", "grpc_method": "PublishGlobal"}
-    assert value(found, "grpc_server_msg_received_total", **published) >= 2
+    assert get_value(found, "grpc_server_msg_received_total", **published) >= 2
     run = {"grpc_method": "RunRound", "grpc_code": "OK"}
-    assert value(of_above, "grpc_server_handled_total", **run) == 1
-    assert value(of_above, "constellation_federation_duration_seconds_count") == 1
+    assert get_value(of_above, "grpc_server_handled_total", **run) == 1
+    assert get_value(of_above, "constellation_federation_duration_seconds_count") == 1
 
 
 async def test_a_shard_that_is_not_ready_can_be_scraped(shard: RunningShard) -> None:
-    before = value(scraped(shard.ports.metrics), "constellation_shard_health")
-    shard.health.not_ready("draining")
+    before = get_value(scrape_metrics(shard.ports.metrics), "constellation_shard_health")
+    shard.health.mark_not_ready("draining")
 
-    after = value(scraped(shard.ports.metrics), "constellation_shard_health")
+    after = get_value(scrape_metrics(shard.ports.metrics), "constellation_shard_health")
 
     assert (before, after) == (1, 0)

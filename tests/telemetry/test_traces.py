@@ -8,12 +8,12 @@ import grpc
 import pytest
 
 from constellation.errors import ConfigError
-from constellation.telemetry.traces import traces_exported
+from constellation.telemetry.traces import export_traces
 from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.deltas import device_id
-from tests.scenarios.otlp import collecting
-from tests.scenarios.processes import run, serving
+from tests.scenarios.otlp import run_collector
+from tests.scenarios.processes import run_command, run_shard_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ async def test_a_wrong_variable_is_told(
         monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError) as raised:
-        await traces_exported("test", {}).__aenter__()
+        await export_traces("test", {}).__aenter__()
 
     assert problem in str(raised.value)
 
@@ -55,7 +55,7 @@ async def test_a_wrong_variable_is_told(
 async def test_all_that_is_wrong_is_told_together_and_nothing_else() -> None:
     wrong = {"otel_exporter_otlp_timeout": "abc", "otel_exporter_otlp_compression": "zstd"}
 
-    ended = await run("serve", **ENDPOINT, **wrong)
+    ended = await run_command("serve", **ENDPOINT, **wrong)
 
     assert ended.status == 2
     assert "Traceback" not in ended.err
@@ -68,7 +68,7 @@ async def test_without_an_endpoint_nothing_is_wrong(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
 
-    async with traces_exported("test", {}):
+    async with export_traces("test", {}):
         pass
 
 
@@ -79,15 +79,15 @@ async def test_an_empty_variable_is_an_unset_one(tmp_path: Path) -> None:
         "otel_exporter_otlp_compression",
         "otel_bsp_max_queue_size",
     )
-    async with collecting() as collector:
-        empty = collector.settings(**dict.fromkeys(names, ""))
-        async with serving(tmp_path, **empty) as shard:
+    async with run_collector() as collector:
+        empty = collector.make_settings(**dict.fromkeys(names, ""))
+        async with run_shard_process(tmp_path, **empty) as shard:
             async with grpc.aio.insecure_channel(shard.address) as channel:
                 await SyncServiceStub(channel).PullPatterns(
                     sync_pb2.PullPatternsRequest(device_id=device_id(1))
                 )
             shard.process.terminate()
-            ended = await shard.ended()
+            ended = await shard.wait_for_exit()
 
     assert ended.status == 0, ended.err
     assert {each.service for each in collector.spans} == {"constellation-shard"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from constellation.core.ingest.inbox import Entry
-from tests.deltas import Pattern, delta
+from constellation.core.ingest.inbox import InboxEntry
+from tests.deltas import PatternSpec, make_delta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from constellation.errors import ConstellationError
 
 
-class Waiting:
+class AwaitableSender:
     """A sender that can be awaited."""
 
     trace: SpanContext | None = None
@@ -26,24 +26,24 @@ class Waiting:
     def __init__(self) -> None:
         self.receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
 
-    def settle(self, receipt: Receipt) -> None:
+    def complete(self, receipt: Receipt) -> None:
         self.receipt.set_result(receipt)
 
     def fail(self, error: ConstellationError) -> None:
         self.receipt.set_exception(error)
 
 
-async def push(
+async def push_delta(
     manager: ShardManager,
     device: int,
     seq: int,
-    upserts: Sequence[Pattern] = (),
+    upserts: Sequence[PatternSpec] = (),
     removed: Sequence[int] = (),
     signals: Sequence[tuple[str, int]] = (),
 ) -> Receipt:
     """Return what became of one delta, once it is durable."""
-    waiting = Waiting()
-    arrived = asyncio.get_running_loop().time()
-    sent = delta(device, seq, upserts, removed, signals=signals)
-    manager.inbox.put(Entry(sent, waiting, arrived))
-    return await waiting.receipt
+    sender = AwaitableSender()
+    arrived_at = asyncio.get_running_loop().time()
+    sent = make_delta(device, seq, upserts, removed, signals=signals)
+    manager.inbox.put(InboxEntry(sent, sender, arrived_at))
+    return await sender.receipt

@@ -17,7 +17,7 @@ _INITIAL_WINDOW_SIZE = 4
 
 
 @asynccontextmanager
-async def deaf_call(port: int, path: str) -> AsyncIterator[None]:
+async def open_stalled_call(port: int, path: str) -> AsyncIterator[None]:
     """Make a call with an empty message, and keep it open."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = {
@@ -29,18 +29,18 @@ async def deaf_call(port: int, path: str) -> AsyncIterator[None]:
         "te": "trailers",
     }
     writer.write(_PREFACE)
-    writer.write(_frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)))
-    block = b"".join(_literal(*each) for each in headers.items())
-    writer.write(_frame(_HEADERS, _END_HEADERS, 1, block))
-    writer.write(_frame(_DATA, _END_STREAM, 1, bytes(5)))
+    writer.write(_encode_frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)))
+    block = b"".join(_encode_header(*each) for each in headers.items())
+    writer.write(_encode_frame(_HEADERS, _END_HEADERS, 1, block))
+    writer.write(_encode_frame(_DATA, _END_STREAM, 1, bytes(5)))
     try:
-        await _until_settled(reader, writer)
+        await _wait_for_handshake(reader, writer)
         yield
     finally:
         writer.close()
 
 
-async def _until_settled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _wait_for_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Return once the server has accepted the settings, and answered the headers."""
     seen: set[tuple[int, int]] = set()
     while not {(_SETTINGS, _ACK), (_HEADERS, _END_HEADERS)} <= seen:
@@ -48,13 +48,13 @@ async def _until_settled(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         await reader.readexactly(int.from_bytes(head[:3], "big"))
         seen.add((head[3], head[4]))
         if head[3] == _SETTINGS and not head[4] & _ACK:
-            writer.write(_frame(_SETTINGS, _ACK, 0))
+            writer.write(_encode_frame(_SETTINGS, _ACK, 0))
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def _encode_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def _literal(name: str, value: str) -> bytes:
+def _encode_header(name: str, value: str) -> bytes:
     """Return a header without compression: HPACK, literal without indexing, short."""
     return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()

@@ -10,23 +10,23 @@ import grpc
 import numpy as np
 import pytest
 
-from constellation.core.rows import WordKind
-from constellation.core.table.hourly import HOURS
+from constellation.core.rows import TermKind
+from constellation.core.table.hourly import RING_HOURS
 from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.stores import open_store
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc
-from tests.conftest import running, shard_config
-from tests.deltas import Pattern
-from tests.sync_client import hello, reason_of, stream, to_message
-from tests.transport.inbox_client import push
+from tests.conftest import make_shard_config, run_shard
+from tests.deltas import PatternSpec
+from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
+from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _content(content_id: str, genre: str) -> shard_pb2.Content:
+def _make_content(content_id: str, genre: str) -> shard_pb2.Content:
     return shard_pb2.Content(
         content_id=content_id,
         content_type=patterns.CONTENT_TYPE_MOVIE,
@@ -42,16 +42,16 @@ async def test_a_cancelled_add_content_leaves_the_words_in_order(
     manager = durable_shard.manager
     async with grpc.aio.insecure_channel(f"127.0.0.1:{durable_shard.port}") as channel:
         stub = shard_pb2_grpc.ShardServiceStub(channel)
-        async with manager.committer.writing:
-            request = shard_pb2.AddContentRequest(contents=[_content("f", "War")])
+        async with manager.committer.write_lock:
+            request = shard_pb2.AddContentRequest(contents=[_make_content("f", "War")])
             call = stub.AddContent(request, timeout=0.3)
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
-        await push(manager, 0, 1, [Pattern(1, genres=("Western",), contents=("g",))])
+        await push_delta(manager, 0, 1, [PatternSpec(1, genres=("Western",), contents=("g",))])
 
         await stub.GetContent(shard_pb2.GetContentRequest(content_id="f"))
-        words = manager.table.words
-        numbers = [words.number(WordKind.GENRE, genre) for genre in ("War", "Western")]
+        words = manager.table.vocabulary
+        numbers = [words.number(TermKind.GENRE, genre) for genre in ("War", "Western")]
         assert sorted(numbers) == [1, 2]
 
 
@@ -60,55 +60,57 @@ async def test_words_that_no_stored_pattern_names_take_no_number(
 ) -> None:
     hour = int(time.time()) // 3600
 
-    await push(shard.manager, 0, 1, [Pattern(1, success_rate=0.1, genres=("x",), contents=("y",))])
-    async with stream(channel) as device:
+    await push_delta(
+        shard.manager, 0, 1, [PatternSpec(1, success_rate=0.1, genres=("x",), contents=("y",))]
+    )
+    async with open_stream(channel) as device:
         await device.open(1)
-        await device.push(1, signals=[("old", hour - HOURS - 5), ("new", hour)])
+        await device.push(1, signals=[("old", hour - RING_HOURS - 5), ("new", hour)])
 
-    assert shard.manager.table.words.count(WordKind.GENRE) == 0
-    assert shard.manager.table.words.count(WordKind.CONTENT) == 1
+    assert shard.manager.table.vocabulary.count(TermKind.GENRE) == 0
+    assert shard.manager.table.vocabulary.count(TermKind.CONTENT) == 1
 
 
 @pytest.mark.parametrize("field", ["genres", "content_ids"])
 async def test_a_dictionary_larger_than_its_use_is_refused(
     channel: grpc.aio.Channel, field: str
 ) -> None:
-    delta = to_message(1, [Pattern(1)])
+    delta = make_delta_message(1, [PatternSpec(1)])
     getattr(delta.upserts, field).append("unused")
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
         await device.send(delta=delta)
 
-        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await device.wait_for_status() is grpc.StatusCode.INVALID_ARGUMENT
         assert f"{field} must each be used" in await device.call.details()
 
 
 async def test_more_signals_than_the_window_holds_are_refused(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
-        await device.send(delta=to_message(1, signals=[("x", 1)] * 673))
+        await device.send(delta=make_delta_message(1, signals=[("x", 1)] * 673))
 
-        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await device.wait_for_status() is grpc.StatusCode.INVALID_ARGUMENT
         assert "must be at most 672, got 673" in await device.call.details()
 
 
 async def test_an_impossible_last_acked_seq_is_invalid(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
-        await device.send(hello=hello(last_acked_seq=2**64 - 1))
+    async with open_stream(channel) as device:
+        await device.send(hello=make_hello(last_acked_seq=2**64 - 1))
 
-        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
-        assert await reason_of(device.call) == "INVALID_INPUT"
+        assert await device.wait_for_status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await read_error_reason(device.call) == "INVALID_INPUT"
 
 
 async def test_a_genre_that_the_catalogue_lacks_is_not_shown_to_others(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
     stub = shard_pb2_grpc.ShardServiceStub(channel)
-    await stub.AddContent(shard_pb2.AddContentRequest(contents=[_content("film", "War")]))
-    await push(shard.manager, 0, 1, [Pattern(1, genres=("War", "call me on 555"))])
-    await shard.manager.feeder.caught_up()
+    await stub.AddContent(shard_pb2.AddContentRequest(contents=[_make_content("film", "War")]))
+    await push_delta(shard.manager, 0, 1, [PatternSpec(1, genres=("War", "call me on 555"))])
+    await shard.manager.feeder.wait_until_caught_up()
 
     found = await stub.SearchPatterns(shard_pb2.SearchPatternsRequest(content_id="film"))
 
@@ -116,25 +118,25 @@ async def test_a_genre_that_the_catalogue_lacks_is_not_shown_to_others(
 
 
 async def test_the_log_of_changes_is_trimmed_while_the_index_is_exact(tmp_path: Path) -> None:
-    async with running(data_dir=tmp_path / "shard", snapshot_seconds=3600) as shard:
+    async with run_shard(data_dir=tmp_path / "shard", snapshot_seconds=3600) as shard:
         for seq in range(1, 6):
-            await push(shard.manager, 0, seq, [Pattern(seq)])
-        await shard.manager.feeder.caught_up()
+            await push_delta(shard.manager, 0, seq, [PatternSpec(seq)])
+        await shard.manager.feeder.wait_until_caught_up()
 
-    async with running(data_dir=tmp_path / "shard") as shard:
-        assert await shard.manager.store.changed_since(0) is None
+    async with run_shard(data_dir=tmp_path / "shard") as shard:
+        assert await shard.manager.store.read_changed_slots(0) is None
         assert len(shard.manager.index) == 5
 
 
 async def test_a_store_that_fails_ends_the_process_instead_of_hanging_it(tmp_path: Path) -> None:
-    config = shard_config(data_dir=tmp_path / "shard", drain_seconds=3600)
+    config = make_shard_config(data_dir=tmp_path / "shard", drain_seconds=3600)
 
     async def fail(*_: object) -> None:
         raise StoreFailedError("the disk is gone")
 
     with pytest.RaisesGroup(StoreFailedError, flatten_subgroups=True):
         async with asyncio.timeout(20), open_store(config) as store, serve(config, store) as shard:
-            await push(shard.manager, 0, 1, [Pattern(1)])
+            await push_delta(shard.manager, 0, 1, [PatternSpec(1)])
             store.commit = fail  # type: ignore[method-assign, assignment]  # breaks one thing
 
-            await push(shard.manager, 0, 2, [Pattern(2)])
+            await push_delta(shard.manager, 0, 2, [PatternSpec(2)])

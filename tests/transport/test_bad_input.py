@@ -10,72 +10,72 @@ import numpy as np
 import pytest
 
 from constellation.config import Count, ShardMap
-from constellation.placement import owner
+from constellation.placement import find_owner
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
-from tests.conftest import running
-from tests.deltas import Pattern, device_id
-from tests.sync_client import hello, reason_of, stream, to_message
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, device_id
+from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
 
-Break = Callable[[patterns.Delta], None]
+Mutation = Callable[[patterns.Delta], None]
 
 
-def _wrong_dimension(delta: patterns.Delta) -> None:
+def _shorten_embeddings(delta: patterns.Delta) -> None:
     delta.upserts.embeddings = delta.upserts.embeddings[:-4]
 
 
-def _unknown_encoding(delta: patterns.Delta) -> None:
+def _set_unknown_encoding(delta: patterns.Delta) -> None:
     delta.upserts.encoding = 9  # type: ignore[assignment]  # that is the point
 
 
-def _short_column(delta: patterns.Delta) -> None:
+def _clear_sample_counts(delta: patterns.Delta) -> None:
     del delta.upserts.sample_counts[:]
 
 
-def _short_dictionary(delta: patterns.Delta) -> None:
+def _overstate_genre_count(delta: patterns.Delta) -> None:
     delta.upserts.genre_counts = bytes([3])
 
 
-def _half_an_id(delta: patterns.Delta) -> None:
+def _set_partial_id(delta: patterns.Delta) -> None:
     delta.removed_ids = b"half"
 
 
-def _long_content_id(delta: patterns.Delta) -> None:
+def _add_long_content_id(delta: patterns.Delta) -> None:
     delta.upserts.content_ids.append("x" * 65)
 
 
-def _signal_without_hour(delta: patterns.Delta) -> None:
+def _add_signal_without_hour(delta: patterns.Delta) -> None:
     delta.signals.content_ids.append("x")
 
 
-def _nul(delta: patterns.Delta) -> None:
+def _add_nul_character(delta: patterns.Delta) -> None:
     delta.signals.content_ids.append("a\0film")
     delta.signals.hours.append(490_000)
 
 
-def _no_seq(delta: patterns.Delta) -> None:
+def _clear_seq(delta: patterns.Delta) -> None:
     delta.seq = 0
 
 
-def _too_many(delta: patterns.Delta) -> None:
+def _remove_too_many(delta: patterns.Delta) -> None:
     delta.removed_ids = bytes(16 * 65)
 
 
-MALFORMED: dict[str, tuple[Break, str]] = {
-    "wrong dimension": (_wrong_dimension, "embeddings must have length 388"),
-    "unknown encoding": (_unknown_encoding, "encoding must be 1"),
-    "truncated column": (_short_column, "sample_counts must have length 1"),
-    "truncated dictionary": (_short_dictionary, "genre_indexes must have length 3"),
-    "half an id": (_half_an_id, "removed_ids must be 16 bytes each"),
-    "oversize content id": (_long_content_id, "content_ids must be from 1 to 64 bytes"),
-    "signal without hour": (_signal_without_hour, "signals.hours must be one for each"),
-    "a NUL": (_nul, "signals.content_ids must not hold NUL"),
-    "no seq": (_no_seq, "seq must be from 1"),
-    "too many patterns": (_too_many, "must be at most 64 together, got 66"),
+MALFORMED: dict[str, tuple[Mutation, str]] = {
+    "wrong dimension": (_shorten_embeddings, "embeddings must have length 388"),
+    "unknown encoding": (_set_unknown_encoding, "encoding must be 1"),
+    "truncated column": (_clear_sample_counts, "sample_counts must have length 1"),
+    "truncated dictionary": (_overstate_genre_count, "genre_indexes must have length 3"),
+    "half an id": (_set_partial_id, "removed_ids must be 16 bytes each"),
+    "oversize content id": (_add_long_content_id, "content_ids must be from 1 to 64 bytes"),
+    "signal without hour": (_add_signal_without_hour, "signals.hours must be one for each"),
+    "a NUL": (_add_nul_character, "signals.content_ids must not hold NUL"),
+    "no seq": (_clear_seq, "seq must be from 1"),
+    "too many patterns": (_remove_too_many, "must be at most 64 together, got 66"),
 }
 
 
@@ -84,18 +84,18 @@ async def test_a_malformed_delta_ends_its_stream_and_no_other(
     channel: grpc.aio.Channel, case: str
 ) -> None:
     break_it, message = MALFORMED[case]
-    delta = to_message(1, [Pattern(1)])
+    delta = make_delta_message(1, [PatternSpec(1)])
     break_it(delta)
-    async with stream(channel) as bad, stream(channel) as good:
+    async with open_stream(channel) as bad, open_stream(channel) as good:
         await good.open(1)
         await bad.open(0)
 
         await bad.send(delta=delta)
 
-        assert await bad.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await bad.wait_for_status() is grpc.StatusCode.INVALID_ARGUMENT
         assert message in await bad.call.details()
-        assert await reason_of(bad.call) == "INVALID_INPUT"
-        assert (await good.push(1, [Pattern(1)])).through_seq == 1
+        assert await read_error_reason(bad.call) == "INVALID_INPUT"
+        assert (await good.push(1, [PatternSpec(1)])).through_seq == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1e9], ids=["nan", "inf", "zero", "huge"])
@@ -103,7 +103,7 @@ async def test_a_malformed_delta_ends_its_stream_and_no_other(
 async def test_a_poisonous_embedding_is_rejected_alone(
     shard: RunningShard, channel: grpc.aio.Channel, value: float, encoding: Any
 ) -> None:
-    delta = to_message(1, [Pattern(1), Pattern(2)])
+    delta = make_delta_message(1, [PatternSpec(1), PatternSpec(2)])
     delta.upserts.encoding = encoding
     if encoding == patterns.ENCODING_FLOAT32:
         rows = np.ones((2, 384), "<f4")
@@ -112,14 +112,14 @@ async def test_a_poisonous_embedding_is_rejected_alone(
     else:
         scale = np.float32(value).tobytes()
         delta.upserts.embeddings = scale + delta.upserts.embeddings[4:]
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
         await device.send(delta=delta)
         ack = await device.expect("delta_ack")
 
         assert ack.through_seq == 1
-        assert [rejection.pattern_id for rejection in ack.rejected] == [Pattern(1).pattern_id]
+        assert [rejection.pattern_id for rejection in ack.rejected] == [PatternSpec(1).pattern_id]
         expected = (
             patterns.REJECTION_REASON_NOT_FINITE
             if not np.isfinite(value)
@@ -130,28 +130,28 @@ async def test_a_poisonous_embedding_is_rejected_alone(
 
 
 async def test_a_delta_before_hello_is_out_of_order(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
-        await device.send(delta=to_message(1))
+    async with open_stream(channel) as device:
+        await device.send(delta=make_delta_message(1))
 
-        assert await device.status() is grpc.StatusCode.FAILED_PRECONDITION
-        assert await reason_of(device.call) == "OUT_OF_ORDER"
+        assert await device.wait_for_status() is grpc.StatusCode.FAILED_PRECONDITION
+        assert await read_error_reason(device.call) == "OUT_OF_ORDER"
 
 
 async def test_a_second_hello_is_out_of_order(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
-        await device.send(hello=hello())
+        await device.send(hello=make_hello())
 
-        assert await device.status() is grpc.StatusCode.FAILED_PRECONDITION
+        assert await device.wait_for_status() is grpc.StatusCode.FAILED_PRECONDITION
         assert "hello came twice" in await device.call.details()
 
 
 async def test_an_empty_frame_is_invalid(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.send()
 
-        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await device.wait_for_status() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(
@@ -170,30 +170,30 @@ async def test_an_empty_frame_is_invalid(channel: grpc.aio.Channel) -> None:
 async def test_a_malformed_hello_is_invalid(
     channel: grpc.aio.Channel, changed: dict[str, Any]
 ) -> None:
-    frame = hello()
+    frame = make_hello()
     for field, value in changed.items():
         frame.ClearField(field)  # type: ignore[arg-type]  # names of fields
         frame.MergeFrom(pb.Hello(**{field: value}))
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.send(hello=frame)
 
-        assert await device.status() is grpc.StatusCode.INVALID_ARGUMENT
-        assert await reason_of(device.call) == "INVALID_INPUT"
+        assert await device.wait_for_status() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await read_error_reason(device.call) == "INVALID_INPUT"
 
 
 async def test_a_foreign_device_is_sent_to_its_owner() -> None:
     shards = {0: "127.0.0.1:1", 1: "127.0.0.1:2"}
-    foreign = next(number for number in range(64) if owner(device_id(number), shards) == 1)
+    foreign = next(number for number in range(64) if find_owner(device_id(number), shards) == 1)
     async with (
-        running(shard_map=ShardMap(shards)) as shard,
+        run_shard(shard_map=ShardMap(shards)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
-        stream(channel) as device,
+        open_stream(channel) as device,
     ):
-        await device.send(hello=hello(foreign))
+        await device.send(hello=make_hello(foreign))
         redirect = await device.expect("redirect")
 
         assert (redirect.shard_id, redirect.address) == (1, "127.0.0.1:2")
-        assert await device.status() is grpc.StatusCode.OK
+        assert await device.wait_for_status() is grpc.StatusCode.OK
         with pytest.raises(grpc.aio.AioRpcError, match="belongs to shard 1") as raised:
             await sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(
                 pb.PushPatternsRequest(device_id=device_id(foreign), incarnation=1)
@@ -203,57 +203,57 @@ async def test_a_foreign_device_is_sent_to_its_owner() -> None:
 
 async def test_a_full_shard_refuses_new_devices_only() -> None:
     async with (
-        running(max_devices=Count(1)) as shard,
+        run_shard(max_devices=Count(1)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
-        async with stream(channel) as known:
+        async with open_stream(channel) as known:
             await known.open(0)
             await known.push(1)
-        async with stream(channel) as new, stream(channel) as known:
-            await new.send(hello=hello(1))
+        async with open_stream(channel) as new, open_stream(channel) as known:
+            await new.send(hello=make_hello(1))
 
-            assert await new.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert await new.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "MAX_DEVICES is 1" in await new.call.details()
-            assert await reason_of(new.call) == "SHARD_FULL"
+            assert await read_error_reason(new.call) == "SHARD_FULL"
             assert (await known.open(0)).expected_seq == 2
 
 
 async def test_one_stream_too_many_is_refused() -> None:
     async with (
-        running(max_streams=Count(1)) as shard,
+        run_shard(max_streams=Count(1)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
-        stream(channel) as first,
+        open_stream(channel) as first,
     ):
         await first.open(0)
 
-        async with stream(channel) as second:
-            assert await second.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        async with open_stream(channel) as second:
+            assert await second.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "MAX_STREAMS is 1" in await second.call.details()
 
 
 async def test_more_deltas_in_flight_than_allowed_end_the_stream() -> None:
     async with (
-        running(max_inflight_deltas=Count(2)) as shard,
+        run_shard(max_inflight_deltas=Count(2)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
-        stream(channel) as device,
+        open_stream(channel) as device,
     ):
         await device.open()
-        async with shard.manager.committer.writing:
+        async with shard.manager.committer.write_lock:
             for seq in (1, 2, 3):
-                await device.send(delta=to_message(seq))
+                await device.send(delta=make_delta_message(seq))
 
-            assert await device.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert await reason_of(device.call) == "TOO_MANY_INFLIGHT"
+            assert await device.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert await read_error_reason(device.call) == "TOO_MANY_INFLIGHT"
 
 
 async def test_a_message_over_the_limit_ends_its_stream_only(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as bad, stream(channel) as good:
+    async with open_stream(channel) as bad, open_stream(channel) as good:
         await good.open(1)
         await bad.open(0)
 
         await bad.send(delta=patterns.Delta(seq=1, removed_ids=bytes(2 << 20)))
 
-        assert await bad.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await bad.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await good.push(1)).through_seq == 1
 
 
@@ -326,7 +326,7 @@ async def test_what_is_no_message_is_invalid_and_no_crash(
     call = ask(timeout=10)
     await call.write(b"\xff\xff\xff")
 
-    code, reason = await call.code(), await reason_of(call)
+    code, reason = await call.code(), await read_error_reason(call)
 
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_INPUT")
     assert "cannot be decoded" in await call.details()

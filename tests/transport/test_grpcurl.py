@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.scenarios.processes import COMMANDS, DEADLINE_SECONDS, Finished, serving
+from tests.scenarios.processes import (
+    COMMAND_DIR,
+    DEADLINE_SECONDS,
+    CommandResult,
+    run_shard_process,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,26 +31,26 @@ ADDRESS = "localhost:50051"
 @pytest.fixture
 async def port(tmp_path: Path) -> AsyncIterator[int]:
     """The port of a shard that serves as `make run` lets it."""
-    async with serving(tmp_path) as shard:
+    async with run_shard_process(tmp_path) as shard:
         yield shard.port
 
 
-def call_in_readme(containing: str) -> str:
+def find_readme_call(containing: str) -> str:
     """Return the only command block of the README that holds this text."""
     (found,) = [text for kind, text in BLOCK.findall(README) if kind == "sh" and containing in text]
     return str(found)
 
 
-def answer_in_readme(command: str) -> str:
+def find_readme_answer(command: str) -> str:
     """Return the block that follows a command."""
     blocks = [text for _, text in BLOCK.findall(README)]
     return str(blocks[blocks.index(command) + 1])
 
 
-async def typed(command: str, port: int) -> Finished:
+async def run_in_shell(command: str, port: int) -> CommandResult:
     """Run a command block, as typed in the project's directory, against this shard."""
     assert ".venv/bin/grpcurl" in command
-    line = command.replace(".venv/bin/grpcurl", f"'{COMMANDS}/grpcurl'")
+    line = command.replace(".venv/bin/grpcurl", f"'{COMMAND_DIR}/grpcurl'")
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",
@@ -56,18 +61,18 @@ async def typed(command: str, port: int) -> Finished:
     async with asyncio.timeout(DEADLINE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return Finished(process.returncode, out.decode(), err.decode())
+    return CommandResult(process.returncode, out.decode(), err.decode())
 
 
-async def asked(port: int, method: str, request: str = "{}") -> dict[str, Any]:
+async def call_method(port: int, method: str, request: str = "{}") -> dict[str, Any]:
     command = f".venv/bin/grpcurl -plaintext -d '{request}' {ADDRESS} {method}"
-    finished = await typed(command, port)
+    finished = await run_in_shell(command, port)
     assert (finished.status, finished.err) == (0, "")
     answer: dict[str, Any] = json.loads(finished.out)
     return answer
 
 
-def frames(text: str) -> list[dict[str, Any]]:
+def parse_frames(text: str) -> list[dict[str, Any]]:
     """Return the JSON objects in a text."""
     found, decoder = [], json.JSONDecoder()
     while text := text.lstrip():
@@ -78,27 +83,27 @@ def frames(text: str) -> list[dict[str, Any]]:
 
 
 async def test_the_readme_lists_the_services(port: int) -> None:
-    command = call_in_readme(f"{ADDRESS} list")
+    command = find_readme_call(f"{ADDRESS} list")
 
-    finished = await typed(command, port)
+    finished = await run_in_shell(command, port)
 
-    assert finished.out == answer_in_readme(command)
+    assert finished.out == find_readme_answer(command)
 
 
 async def test_the_readme_shows_what_get_info_answers(port: int) -> None:
-    command = call_in_readme("GetInfo")
+    command = find_readme_call("GetInfo")
 
-    finished = await typed(command, port)
+    finished = await run_in_shell(command, port)
 
-    answer, shown = json.loads(finished.out), json.loads(answer_in_readme(command))
+    answer, shown = json.loads(finished.out), json.loads(find_readme_answer(command))
     assert answer.pop("started_at")[:2] == shown.pop("started_at")[:2]
     assert answer == shown
 
 
 async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
-    finished = await typed(call_in_readme("SyncService/Sync"), port)
+    finished = await run_in_shell(find_readme_call("SyncService/Sync"), port)
 
-    answers = frames(finished.out)
+    answers = parse_frames(finished.out)
     kinds = [kind for frame in answers for kind in frame]
     assert finished.status == 0
     assert kinds[0] == "welcome"
@@ -108,19 +113,19 @@ async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
 
 
 async def test_a_heartbeat_typed_by_hand_is_taken(shard: RunningShard) -> None:
-    command = call_in_readme("SyncService/Sync")
+    command = find_readme_call("SyncService/Sync")
     delta = next(line for line in command.splitlines() if "delta" in line)
 
-    finished = await typed(command.replace(delta, '{"heartbeat": {}}'), shard.port)
+    finished = await run_in_shell(command.replace(delta, '{"heartbeat": {}}'), shard.port)
 
     assert finished.status == 0
-    assert "bye" in frames(finished.out)[-1]
+    assert "bye" in parse_frames(finished.out)[-1]
 
 
 async def test_every_service_describes_itself(shard: RunningShard) -> None:
     command = f".venv/bin/grpcurl -plaintext {ADDRESS} describe"
 
-    finished = await typed(command, shard.port)
+    finished = await run_in_shell(command, shard.port)
 
     assert finished.status == 0
     for service in ("SyncService", "ShardService", "HealthService"):
@@ -131,15 +136,15 @@ async def test_every_service_describes_itself(shard: RunningShard) -> None:
 async def test_health_is_asked_as_kubernetes_asks_it(shard: RunningShard, service: str) -> None:
     request = f'{{"service": "{service}"}}'
 
-    answer = await asked(shard.port, "grpc.health.v1.Health/Check", request)
+    answer = await call_method(shard.port, "grpc.health.v1.Health/Check", request)
 
     assert answer == {"status": "SERVING"}
 
 
 async def test_stats_are_measured(shard: RunningShard) -> None:
-    await typed(call_in_readme("SyncService/Sync"), shard.port)
+    await run_in_shell(find_readme_call("SyncService/Sync"), shard.port)
 
-    answer = await asked(shard.port, "constellation.v1.ShardService/GetStats")
+    answer = await call_method(shard.port, "constellation.v1.ShardService/GetStats")
 
     assert answer["total_devices"] == "1"
     assert answer["deltas_applied"] == "1"
@@ -147,7 +152,7 @@ async def test_stats_are_measured(shard: RunningShard) -> None:
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    pages = [ROOT / "README.md", *_pages()]
+    pages = [ROOT / "README.md", *_list_pages()]
 
     links = [
         page.parent / link
@@ -158,5 +163,5 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
     assert [str(link) for link in links if not link.exists()] == []
 
 
-def _pages() -> list[Path]:
+def _list_pages() -> list[Path]:
     return [ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]

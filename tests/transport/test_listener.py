@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from constellation.server import SERVICES
-from constellation.transport.calls.counters import Calls
+from constellation.transport.calls.counters import CallStats
 from constellation.transport.health.service import Health
-from constellation.transport.listener import STANDARD, Front, listening
+from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, open_listener
 from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import shard_pb2, sync_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
@@ -20,38 +20,40 @@ from constellation.v1.sync_pb2_grpc import SyncServiceStub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-FRONT = Front(grpc_addr="127.0.0.1:0", rest_addr="127.0.0.1:0", services=SERVICES, max_calls=100)
+LISTENER_CONFIG = ListenerConfig(
+    grpc_addr="127.0.0.1:0", rest_addr="127.0.0.1:0", services=SERVICES, max_calls=100
+)
 
 
 @asynccontextmanager
-async def waiting(calls: Calls) -> AsyncIterator[grpc.aio.Channel]:
+async def open_waiting_shard(calls: CallStats) -> AsyncIterator[grpc.aio.Channel]:
     """Open the ports of a shard that waits, and connect to them."""
-    health = Health((*SERVICES, *STANDARD))
-    health.not_ready("waiting to be the shard's one writer")
+    health = Health((*SERVICES, *COMMON_SERVICES))
+    health.mark_not_ready("waiting to be the shard's one writer")
     process = ProcessServicer(lambda: "info", lambda _: None)
     async with (
-        listening(FRONT, health, process, calls) as listener,
+        open_listener(LISTENER_CONFIG, health, process, calls) as listener,
         grpc.aio.insecure_channel(f"127.0.0.1:{listener.grpc_port}") as channel,
     ):
         yield channel
         await listener.server.stop(grace=0)
 
 
-async def refusal(call: Any) -> tuple[grpc.StatusCode, str | None]:
+async def get_refusal(call: Any) -> tuple[grpc.StatusCode, str | None]:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     return raised.value.code(), raised.value.details()
 
 
 async def test_every_kind_of_call_is_told_to_wait_and_counted_as_what_it_is() -> None:
-    calls = Calls()
-    async with waiting(calls) as channel:
+    calls = CallStats()
+    async with open_waiting_shard(calls) as channel:
         sync: Any = SyncServiceStub(channel)
         shard: Any = ShardServiceStub(channel)
         told = [
-            await refusal(sync.GetSyncVersion(sync_pb2.GetSyncVersionRequest())),
-            await refusal(shard.GetInfo(shard_pb2.GetInfoRequest())),
-            await refusal(sync.Sync().read()),
+            await get_refusal(sync.GetSyncVersion(sync_pb2.GetSyncVersionRequest())),
+            await get_refusal(shard.GetInfo(shard_pb2.GetInfoRequest())),
+            await get_refusal(sync.Sync().read()),
         ]
 
     assert set(told) == {
@@ -66,10 +68,10 @@ async def test_every_kind_of_call_is_told_to_wait_and_counted_as_what_it_is() ->
 
 
 async def test_a_method_that_does_not_exist_is_neither_told_to_wait_nor_counted() -> None:
-    calls = Calls()
-    async with waiting(calls) as channel:
+    calls = CallStats()
+    async with open_waiting_shard(calls) as channel:
         made_up: Any = channel.unary_unary("/constellation.v1.SyncService/MadeUp")
-        code, _ = await refusal(made_up(b""))
+        code, _ = await get_refusal(made_up(b""))
 
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert calls.methods() == []

@@ -3,26 +3,26 @@
 from constellation_settop.device import Device, DeviceSettings
 from constellation_settop.errors import (
     CredentialError,
+    InvalidArgumentError,
     SettopError,
     StorageError,
     UnreachableError,
-    WrongCallError,
 )
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.sync import Sync, sync_once
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.catalogue import Catalogue
 from constellation_settop.recommending.learning import LearningSettings
-from constellation_settop.recommending.ranking import Choice, Weights
+from constellation_settop.recommending.ranking import RankingWeights, Recommendation
 from constellation_settop.storage.database import Durability
-from constellation_settop.storage.journal import AckedDelta, SharedValue, replay
+from constellation_settop.storage.journal import AckedDelta, PatternStats, replay
 from constellation_settop.storage.outbox import Outbox
 from constellation_settop.values import (
-    Changes,
     ContentType,
     Context,
     DayType,
-    Learned,
+    LearnedPattern,
+    LocalChanges,
     Pattern,
     Signal,
     TimeOfDay,
@@ -33,8 +33,6 @@ __all__ = [
     "AckedDelta",
     "Brain",
     "Catalogue",
-    "Changes",
-    "Choice",
     "ContentType",
     "Context",
     "CredentialError",
@@ -42,12 +40,16 @@ __all__ = [
     "Device",
     "DeviceSettings",
     "Durability",
-    "Learned",
+    "InvalidArgumentError",
+    "LearnedPattern",
     "LearningSettings",
+    "LocalChanges",
     "Outbox",
     "Pattern",
+    "PatternStats",
+    "RankingWeights",
+    "Recommendation",
     "SettopError",
-    "SharedValue",
     "Signal",
     "StorageError",
     "Sync",
@@ -55,8 +57,6 @@ __all__ = [
     "TimeOfDay",
     "UnreachableError",
     "View",
-    "Weights",
-    "WrongCallError",
     "replay",
     "sync_once",
 ]

@@ -18,7 +18,7 @@ from constellation_settop.values import (
     GlobalState,
     Pattern,
     Scope,
-    Similar,
+    SimilarPattern,
     Subject,
     TimeOfDay,
     Trend,
@@ -38,20 +38,20 @@ class MalformedUpdateError(ValueError):
 
 
 @dataclass(slots=True)
-class _Words:
+class _TermIndex:
     """The distinct words of one message, numbered as they come."""
 
     numbers: dict[str, int] = field(default_factory=dict)
 
-    def indexes(self, words: Iterable[str]) -> list[int]:
-        return [self.numbers.setdefault(word, len(self.numbers)) for word in words]
+    def assign_indexes(self, terms: Iterable[str]) -> list[int]:
+        return [self.numbers.setdefault(word, len(self.numbers)) for word in terms]
 
 
 def from_patterns(patterns: Sequence[Pattern]) -> pb.PatternColumns:
     """Return the columns of `patterns`, their embeddings in INT8."""
-    genres, contents = _Words(), _Words()
-    genre_indexes = [genres.indexes(pattern.genres) for pattern in patterns]
-    content_indexes = [contents.indexes(pattern.content_ids) for pattern in patterns]
+    genres, contents = _TermIndex(), _TermIndex()
+    genre_indexes = [genres.assign_indexes(pattern.genres) for pattern in patterns]
+    content_indexes = [contents.assign_indexes(pattern.content_ids) for pattern in patterns]
     embeddings = [pattern.embedding for pattern in patterns]
     return pb.PatternColumns(
         ids=b"".join(pattern.pattern_id for pattern in patterns),
@@ -91,8 +91,10 @@ def to_patterns(columns: pb.PatternColumns) -> list[Pattern]:
         map(TimeOfDay, columns.times_of_day),
         map(DayType, columns.day_types),
         map(ContentType, columns.content_types),
-        _words(columns.genres, columns.genre_counts, columns.genre_indexes, len(ids)),
-        _words(columns.content_ids, columns.content_counts, columns.content_indexes, len(ids)),
+        _decode_terms(columns.genres, columns.genre_counts, columns.genre_indexes, len(ids)),
+        _decode_terms(
+            columns.content_ids, columns.content_counts, columns.content_indexes, len(ids)
+        ),
         columns.created_at,
         columns.updated_at,
         strict=True,
@@ -100,17 +102,17 @@ def to_patterns(columns: pb.PatternColumns) -> list[Pattern]:
     return [Pattern(row[0], row[1].copy(), *row[2:]) for row in rows]
 
 
-def _words(
-    words: Sequence[str], counts: bytes, indexes: Sequence[int], rows: int
+def _decode_terms(
+    terms: Sequence[str], counts: bytes, indexes: Sequence[int], rows: int
 ) -> list[tuple[str, ...]]:
     if not counts:
         return [()] * rows
-    if sum(counts) != len(indexes) or any(index >= len(words) for index in indexes):
+    if sum(counts) != len(indexes) or any(index >= len(terms) for index in indexes):
         raise ValueError("the indexes do not fit the dictionary or the counts")
     ends = np.cumsum(np.frombuffer(counts, np.uint8), dtype=np.int64).tolist()
     starts = [0, *ends[:-1]]
     return [
-        tuple(words[index] for index in indexes[start:end])
+        tuple(terms[index] for index in indexes[start:end])
         for start, end in zip(starts, ends, strict=True)
     ]
 
@@ -139,7 +141,7 @@ def to_trend(message: pb.Trend) -> Trend:
 
 
 def from_trend(trend: Trend) -> pb.Trend:
-    named = "genre" if trend.subject.is_genre else "content_id"
+    field_name = "genre" if trend.subject.is_genre else "content_id"
     message = pb.Trend(
         score=trend.score,
         region=trend.region,
@@ -147,7 +149,7 @@ def from_trend(trend: Trend) -> pb.Trend:
         direction=pb.TrendDirection.ValueType(trend.direction),
         popularity=trend.popularity,
     )
-    setattr(message, named, trend.subject.name)
+    setattr(message, field_name, trend.subject.name)
     return message
 
 
@@ -162,9 +164,9 @@ def to_version(message: pb.GlobalVersion) -> Version:
 def apply_update(held: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
     """Return what is held after the update; raise MalformedUpdateError and change nothing."""
     try:
-        similar = _similar_after(held, update)
-        trends = _trends_after(held, update)
-        clusters = _clusters_after(held, update)
+        similar = _apply_similar(held, update)
+        trends = _apply_trends(held, update)
+        clusters = _apply_clusters(held, update)
     except ValueError as error:
         raise MalformedUpdateError(str(error)) from error
     _check_count("similar patterns", len(similar), update.similar_count)
@@ -173,18 +175,20 @@ def apply_update(held: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
     return GlobalState(to_version(update.version), similar, trends, clusters)
 
 
-def _similar_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Similar]:
+def _apply_similar(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, SimilarPattern]:
     similar = dict(held.similar)
     for pseudonym in split_ids(update.removed_similar_ids):
         similar.pop(pseudonym, None)
-    for pattern, cosine in zip(_of_others(update.similar), update.similarities, strict=True):
+    for pattern, cosine in zip(
+        _to_foreign_patterns(update.similar), update.similarities, strict=True
+    ):
         if not math.isfinite(cosine):
             raise ValueError("a similarity is not finite")
-        similar[pattern.pattern_id] = Similar(pattern, cosine)
+        similar[pattern.pattern_id] = SimilarPattern(pattern, cosine)
     return similar
 
 
-def _trends_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, Trend]:
+def _apply_trends(held: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, Trend]:
     trends = {} if update.reset else dict(held.trends)
     for content_id in update.removed_trend_content_ids:
         trends.pop(Subject(content_id), None)
@@ -195,9 +199,11 @@ def _trends_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, T
     return trends
 
 
-def _clusters_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Cluster]:
+def _apply_clusters(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Cluster]:
     removed = split_ids(update.removed_cluster_ids)
-    new = [Cluster(pattern, pattern.sample_count) for pattern in _of_others(update.clusters)]
+    new = [
+        Cluster(pattern, pattern.sample_count) for pattern in _to_foreign_patterns(update.clusters)
+    ]
     if not new and not update.cluster_count:  # a shard that knows no clusters names none to forget
         return {}
     clusters = dict(held.clusters)
@@ -209,7 +215,7 @@ def _clusters_after(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, C
     return clusters
 
 
-def _of_others(columns: pb.PatternColumns) -> list[Pattern]:
+def _to_foreign_patterns(columns: pb.PatternColumns) -> list[Pattern]:
     if not all(0 <= rate < math.inf for rate in columns.success_rates):
         raise ValueError("a success rate is negative or not finite")
     return to_patterns(columns)

@@ -15,7 +15,7 @@ from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.sync import Sync
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.learning import LearningSettings
-from constellation_settop.recommending.ranking import Choice, Weights
+from constellation_settop.recommending.ranking import RankingWeights, Recommendation
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.outbox import Outbox
 
@@ -43,7 +43,7 @@ class DeviceSettings:
     """Keep every acked delta, for verification; the journal is not bounded."""
     sync: SyncSettings = field(default_factory=SyncSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
-    weights: Weights = field(default_factory=Weights)
+    weights: RankingWeights = field(default_factory=RankingWeights)
 
 
 class Device:
@@ -54,7 +54,7 @@ class Device:
         self.outbox = outbox
         self.sync = sync
         self._settings = settings
-        self._learned = asyncio.Event()
+        self._changes_event = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -70,55 +70,55 @@ class Device:
 
         Raises StorageError when another process has the directory open.
         """
-        chosen = settings or DeviceSettings()
+        resolved = settings or DeviceSettings()
         Path(data_dir).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # a moment, at start
         with Outbox.open(
             Path(data_dir) / FILE_NAME,
-            chosen.device_id,
-            durability=chosen.durability,
-            keep_journal=chosen.keep_journal,
+            resolved.device_id,
+            durability=resolved.durability,
+            keep_journal=resolved.keep_journal,
         ) as outbox:
             brain = Brain(
                 catalogue,
-                outbox.learned(),
-                outbox.watched(),
-                settings=chosen.learning,
-                weights=chosen.weights,
+                outbox.read_learned(),
+                outbox.read_watched(),
+                settings=resolved.learning,
+                weights=resolved.weights,
             )
-            async with Sync.open(address, outbox, chosen.sync) as sync:
-                device = cls(brain, outbox, sync, chosen)
-                async with device._cutting():
+            async with Sync.open(address, outbox, resolved.sync) as sync:
+                device = cls(brain, outbox, sync, resolved)
+                async with device._save_in_background():
                     yield device
 
     @asynccontextmanager
-    async def _cutting(self) -> AsyncIterator[None]:
+    async def _save_in_background(self) -> AsyncIterator[None]:
         """Cut deltas in the background, and a last one in the end."""
-        self.sync.on_global = self._hold
-        self._hold()
-        task = asyncio.create_task(self._cut_forever(), name="settop_cutter")
+        self.sync.on_global = self._use_global_state
+        self._use_global_state()
+        task = asyncio.create_task(self._save_forever(), name="settop_cutter")
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait({task})
-            self._cut_or_put_back()
+            self._try_save_changes()
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    def _hold(self) -> None:
-        self.brain.hold(lambda: self.outbox.global_state)
+    def _use_global_state(self) -> None:
+        self.brain.use_global_state(lambda: self.outbox.global_state)
 
     def observe(self, view: View) -> float:
         """Learn from a view, and return its reward from 0 to 1. The view stays on the device."""
-        gained = self.brain.observe(view)
-        self._learned.set()
-        return gained
+        reward = self.brain.observe(view)
+        self._changes_event.set()
+        return reward
 
-    def recommend(self, context: Context | None = None, limit: int = 20) -> list[Choice]:
+    def recommend(self, context: Context | None = None, limit: int = 20) -> list[Recommendation]:
         """Return up to `limit` contents not watched yet, best first; works offline."""
         return self.brain.recommend(context, limit)
 
-    def cut_delta(self) -> Sequence[int]:
+    def save_changes(self) -> Sequence[int]:
         """Make what was learned durable now, and return the seqs of its deltas, often just one.
 
         Raises StorageError; then nothing is forgotten, and the next call tries again.
@@ -129,14 +129,14 @@ class Device:
         try:
             seqs = self.outbox.append(changes)
         except StorageError:
-            self.brain.put_back(changes)
+            self.brain.restore_changes(changes)
             raise
         self.sync.notify()
         return seqs
 
     def sync_soon(self) -> None:
         """Send what was learned now instead of at the next interval."""
-        self._cut_or_put_back()
+        self._try_save_changes()
         self.sync.sync_soon()
 
     async def flush(self, deadline_seconds: float) -> None:
@@ -144,21 +144,21 @@ class Device:
 
         Raises UnreachableError, CredentialError or StorageError.
         """
-        self.cut_delta()
+        self.save_changes()
         await self.sync.flush(deadline_seconds)
 
-    async def _cut_forever(self) -> None:
+    async def _save_forever(self) -> None:
         """Cut what was learned, spread at random so that a fleet does not beat in step."""
         interval = self._settings.delta_interval_seconds
         while True:
-            await self._learned.wait()
+            await self._changes_event.wait()
             await asyncio.sleep(interval * random.uniform(0.5, 1))  # noqa: S311  # no secret
-            self._learned.clear()
-            self._cut_or_put_back()
+            self._changes_event.clear()
+            self._try_save_changes()
 
-    def _cut_or_put_back(self) -> None:
+    def _try_save_changes(self) -> None:
         try:
-            self.cut_delta()
+            self.save_changes()
         except StorageError as error:
             log.warning("what was learned stays in memory: %s", error)
-            self._learned.set()
+            self._changes_event.set()

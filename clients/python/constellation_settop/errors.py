@@ -7,7 +7,7 @@ class SettopError(Exception):
     """Something the caller can act on."""
 
 
-class WrongCallError(SettopError, ValueError):
+class InvalidArgumentError(SettopError, ValueError):
     """Fix the call: an argument is wrong."""
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation_settop.errors import WrongCallError
+from constellation_settop.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SECONDS_PER_HOUR: Final = 3600
-MAX_SECONDS: Final = 2**32 - 1
+MAX_TIMESTAMP: Final = 2**32 - 1
 """Times are uint32 on the wire."""
-_SATURDAY: Final = 5
+_SATURDAY_INDEX: Final = 5
 
 Embedding = NDArray[np.float32]
 """Shape (DIMENSION,), unit length."""
@@ -52,7 +52,7 @@ class ContentType(IntEnum):
     CLIP = 4
 
 
-_MORNING, _AFTERNOON, _EVENING, _NIGHT = 5, 12, 17, 22
+_MORNING_HOUR, _AFTERNOON_HOUR, _EVENING_HOUR, _NIGHT_HOUR = 5, 12, 17, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,18 @@ class Context:
     day_type: DayType = DayType.ANY
 
     @classmethod
-    def at(cls, moment: datetime) -> Context:
+    def from_datetime(cls, moment: datetime) -> Context:
         """Return the context of a moment in the household's own time zone."""
-        weekend = moment.weekday() >= _SATURDAY
-        return cls(_part_of(moment.hour), DayType.WEEKEND if weekend else DayType.WEEKDAY)
+        is_weekend = moment.weekday() >= _SATURDAY_INDEX
+        return cls(_to_time_of_day(moment.hour), DayType.WEEKEND if is_weekend else DayType.WEEKDAY)
 
 
-def _part_of(hour: int) -> TimeOfDay:
-    if hour < _MORNING or hour >= _NIGHT:
+def _to_time_of_day(hour: int) -> TimeOfDay:
+    if hour < _MORNING_HOUR or hour >= _NIGHT_HOUR:
         return TimeOfDay.NIGHT
-    if hour < _AFTERNOON:
+    if hour < _AFTERNOON_HOUR:
         return TimeOfDay.MORNING
-    return TimeOfDay.AFTERNOON if hour < _EVENING else TimeOfDay.EVENING
+    return TimeOfDay.AFTERNOON if hour < _EVENING_HOUR else TimeOfDay.EVENING
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class View:
     """From 0 to 1."""
     engagement: float = 0.0
     """From 0 to 1: pausing to look, asking for more, coming back."""
-    at: datetime | float | None = None
+    watched_at: datetime | float | None = None
     """A datetime with a time zone, or seconds since 1970; None is now."""
     context: Context | None = None
     """None derives it from `at`."""
@@ -122,32 +122,32 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class LearnedPattern:
     """An own pattern, and what the learner must remember to go on with it."""
 
     pattern: Pattern
-    memory: bytes = b""
+    learner_state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class LocalChanges:
     """What the device learned since the last delta."""
 
-    learned: Sequence[Learned] = ()
+    learned_patterns: Sequence[LearnedPattern] = ()
     """New or changed patterns, whatever their quality."""
-    forgotten: Sequence[bytes] = ()
+    forgotten_ids: Sequence[bytes] = ()
     """Ids of patterns that no longer exist."""
     signals: Sequence[Signal] = ()
     """In the order of their hours."""
-    watched: Sequence[str] = ()
+    watched_ids: Sequence[str] = ()
     """Contents not to recommend again; stays on the device."""
 
     def __bool__(self) -> bool:
-        return bool(self.learned or self.forgotten or self.signals or self.watched)
+        return bool(self.learned_patterns or self.forgotten_ids or self.signals or self.watched_ids)
 
 
 @dataclass(frozen=True, slots=True)
-class Similar:
+class SimilarPattern:
     """A pattern of another device, and its cosine with the nearest own one."""
 
     pattern: Pattern
@@ -216,22 +216,26 @@ class GlobalState:
     """What other households' devices learned, as this device holds it."""
 
     version: Version = field(default_factory=Version)
-    similar: Mapping[bytes, Similar] = field(default_factory=dict)
+    similar: Mapping[bytes, SimilarPattern] = field(default_factory=dict)
     """By pseudonym."""
     trends: Mapping[Subject, Trend] = field(default_factory=dict)
     clusters: Mapping[bytes, Cluster] = field(default_factory=dict)
     """By id."""
 
 
-def moment_of(at: datetime | float | None, now: float) -> datetime:
+def to_datetime(timestamp: datetime | float | None, now: float) -> datetime:
     """Return a moment with a time zone: the datetime's own, or the machine's for seconds."""
     try:
-        if isinstance(at, datetime):
-            moment = at if at.tzinfo else at.astimezone()
+        if isinstance(timestamp, datetime):
+            moment = timestamp if timestamp.tzinfo else timestamp.astimezone()
         else:
-            moment = datetime.fromtimestamp(now if at is None else at, UTC).astimezone()
+            moment = datetime.fromtimestamp(
+                now if timestamp is None else timestamp, UTC
+            ).astimezone()
     except (ValueError, OverflowError, OSError) as error:
-        raise WrongCallError(f"at must be a moment in seconds since 1970, got {at}") from error
-    if not 0 <= moment.timestamp() <= MAX_SECONDS:
-        raise WrongCallError(f"at must be from 1970 to 2106, got {at}")
+        raise InvalidArgumentError(
+            f"at must be a moment in seconds since 1970, got {timestamp}"
+        ) from error
+    if not 0 <= moment.timestamp() <= MAX_TIMESTAMP:
+        raise InvalidArgumentError(f"at must be from 1970 to 2106, got {timestamp}")
     return moment

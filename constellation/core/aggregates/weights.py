@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 SAMPLE_CAP: Final = 16
 """Samples that count: what is beyond is a device's own claim."""
-_LEAST: Final = 2**10
+_MIN_CLAIM: Final = 2**10
 """What every pattern claims, so that none weighs nothing, however often claims are halved."""
-_LIFT: Final = SUM_ONE // WEIGHT_ONE
+_SUM_UNITS_PER_WEIGHT: Final = SUM_ONE // WEIGHT_ONE
 _BLOCK: Final = 4096
 """Rows added together: their sums stay below 2**50."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Terms:
+class WeightChanges:
     """How the weights of some patterns change, row by row."""
 
     rows: PatternRows
@@ -46,17 +46,19 @@ class Terms:
     """Likewise; 0 for one that is not counted any more."""
 
 
-def claims(success_rates: NDArray[np.float32], sample_counts: NDArray[np.uint32]) -> Integers:
+def compute_claims(
+    success_rates: NDArray[np.float32], sample_counts: NDArray[np.uint32]
+) -> Integers:
     """Return success_rate x min(sample_count, SAMPLE_CAP) / SAMPLE_CAP, in 1 / WEIGHT_ONE.
 
     It is at least _LEAST.
     """
     evidence = np.minimum(sample_counts, SAMPLE_CAP) * (WEIGHT_ONE / SAMPLE_CAP)
     claimed = np.rint(success_rates.astype(np.float64) * evidence).astype(np.int64)
-    return np.maximum(claimed, _LEAST)
+    return np.maximum(claimed, _MIN_CLAIM)
 
 
-def bounded(claimed: Integers, owners: Integers, devices: int) -> Integers:
+def bound_weights(claimed: Integers, owners: Integers, devices: int) -> Integers:
     """Return weights of which no device has more than 1 in all; `owners` are from 0 to `devices`.
 
     A device's claims are halved until their sum is at most 1, which makes the sum of their squares
@@ -70,46 +72,48 @@ def bounded(claimed: Integers, owners: Integers, devices: int) -> Integers:
     return weights
 
 
-def norms_of(codes: Codes) -> NDArray[np.float64]:
+def compute_norms(codes: Codes) -> NDArray[np.float64]:
     """Return the norm of stored codes, shape (n,), at least 1; summed in integers."""
     wide = codes.astype(np.int32)
     norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide).astype(np.float64))
     return np.maximum(norms, 1)
 
 
-def scaled(weights: Integers, norms: NDArray[np.float64]) -> Integers:
+def compute_scale_factors(weights: Integers, norms: NDArray[np.float64]) -> Integers:
     """Return what stored codes are multiplied by, so that weight x embedding is whole numbers.
 
     Shape (n,). Each step is rounded as IEEE 754 says, so every machine gets the same bits.
     """
-    factors: Integers = np.rint(weights * _LIFT / norms).astype(np.int64)
+    factors: Integers = np.rint(weights * _SUM_UNITS_PER_WEIGHT / norms).astype(np.int64)
     return factors
 
 
-def add(features: ClusterSums, terms: Terms) -> None:
+def add_weight_changes(features: ClusterSums, changes: WeightChanges) -> None:
     """Bring sums from before to after, in place; `devices` are the caller's business."""
-    rows, clusters = terms.rows, terms.clusters
-    change = terms.after - terms.before
+    rows, clusters = changes.rows, changes.clusters
+    change = changes.after - changes.before
     rates = rows["success_rate"].astype(np.float64)
-    successes = np.rint(terms.after * rates) - np.rint(terms.before * rates)
+    successes = np.rint(changes.after * rates) - np.rint(changes.before * rates)
     np.add.at(features.weights, clusters, change)
     np.add.at(features.successes, clusters, successes.astype(np.int64))
     day_types = rows["day_type"].astype(np.int64) + TIMES_OF_DAY
     content_types = rows["content_type"].astype(np.int64) + TIMES_OF_DAY + DAY_TYPES
     for columns in (rows["time_of_day"].astype(np.int64), day_types, content_types):
         np.add.at(features.contexts, (clusters, columns), change)
-    norms = norms_of(rows["codes"])
-    factors = scaled(terms.after, norms) - scaled(terms.before, norms)
+    norms = compute_norms(rows["codes"])
+    factors = compute_scale_factors(changes.after, norms) - compute_scale_factors(
+        changes.before, norms
+    )
     order = np.argsort(clusters, kind="stable")
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]
         _add_sums(features.sums, clusters[block], rows["codes"][block], factors[block])
 
 
-def summed(terms: Terms, count: int) -> ClusterSums:
+def sum_clusters(changes: WeightChanges, count: int) -> ClusterSums:
     """Return the sums of `count` clusters, without their devices."""
     features = no_sums(count)
-    add(features, terms)
+    add_weight_changes(features, changes)
     return features
 
 

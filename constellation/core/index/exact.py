@@ -25,7 +25,7 @@ class ExactRows:
         self._count = 0
         self._rows = np.empty((1024, DIMENSION), dtype=np.float32)
         self._slots = np.empty(1024, dtype=np.int64)
-        self._places = reserve(capacity, np.dtype(np.int32)).view(np.int32)
+        self._positions = reserve(capacity, np.dtype(np.int32)).view(np.int32)
         """Shape (capacity,): row + 1 by slot; 0 for an absent slot."""
 
     def __len__(self) -> int:
@@ -54,20 +54,20 @@ class ExactRows:
         self._grow(end)
         self._rows[start:end] = vectors
         self._slots[start:end] = added
-        self._places[added] = np.arange(start + 1, end + 1, dtype=np.int32)
+        self._positions[added] = np.arange(start + 1, end + 1, dtype=np.int32)
         self._count = end
 
     def _remove(self, leaving: Slots) -> None:
-        places = self._places[leaving]
-        rows = places[places > 0].astype(np.int64) - 1
-        self._places[leaving] = 0
+        positions = self._positions[leaving]
+        rows = positions[positions > 0].astype(np.int64) - 1
+        self._positions[leaving] = 0
         rest = self._count - len(rows)
         holes = rows[rows < rest]
         tail = np.arange(rest, self._count)
-        movers = tail[self._places[self._slots[tail]] > 0]  # those at the end that stay
+        movers = tail[self._positions[self._slots[tail]] > 0]  # those at the end that stay
         self._rows[holes] = self._rows[movers]
         self._slots[holes] = self._slots[movers]
-        self._places[self._slots[holes]] = holes.astype(np.int32) + 1
+        self._positions[self._slots[holes]] = holes.astype(np.int32) + 1
         self._count = rest
 
     def _grow(self, count: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-FEED_SECONDS: Final = 0.05
+FEED_INTERVAL_SECONDS: Final = 0.05
 """Pause between two changes of the index: what one costs beside its rows is shared by more."""
 MAX_PENDING_ROWS: Final = 20_000
 """Changes that may wait for the index before commits wait too."""
@@ -30,7 +30,7 @@ class IndexFeeder:
     def __init__(self, index: PatternIndex, lsn: int) -> None:
         self.lsn = lsn
         """Every commit up to here is in the index."""
-        self.shareable = len(index)
+        self.shareable_count = len(index)
         """Patterns that belong in the index once it has caught up: counted from the commits."""
         self._index = index
         self._pending: list[PatternChange] = []
@@ -51,8 +51,8 @@ class IndexFeeder:
         await self._room.wait()
         self._pending.append(change)
         self._pending_lsn = lsn
-        self.shareable += len(change.indexed) - len(change.unindexed)
-        self._pending_rows += len(change.unindexed) + len(change.indexed)
+        self.shareable_count += len(change.indexed_slots) - len(change.unindexed_slots)
+        self._pending_rows += len(change.unindexed_slots) + len(change.indexed_slots)
         self._caught_up.clear()
         self._arrived.set()
         if self._waiting_since is None:
@@ -60,12 +60,12 @@ class IndexFeeder:
         if self._pending_rows > MAX_PENDING_ROWS:
             self._room.clear()
 
-    def behind_seconds(self, now: float) -> float:
+    def lag_seconds(self, now: float) -> float:
         """Return for how long the index has not been where the store is."""
         since = self._waiting_since if self._feeding_since is None else self._feeding_since
         return 0.0 if since is None else now - since
 
-    async def caught_up(self) -> None:
+    async def wait_until_caught_up(self) -> None:
         """Return once everything added is in the index."""
         await self._caught_up.wait()
 
@@ -78,20 +78,20 @@ class IndexFeeder:
             self._feeding_since, self._waiting_since = self._waiting_since, None
             lsn, self._pending_rows = self._pending_lsn, 0
             self._room.set()
-            removed, added, codes = merged(pending)
+            removed, added, codes = merge_changes(pending)
             if len(removed) or len(added):
                 await asyncio.to_thread(self._index.apply, removed, added, codes)
             self.lsn = lsn
             self._feeding_since = None
             if not self._pending:
                 self._caught_up.set()
-            await asyncio.sleep(FEED_SECONDS)
+            await asyncio.sleep(FEED_INTERVAL_SECONDS)
 
     async def rebuild_forever(self, check_seconds: float) -> None:
         """Retrain the index beside the searches whenever that is due. Runs until cancelled."""
         while True:
             await asyncio.sleep(check_seconds)
-            if await asyncio.to_thread(self._index.due):
+            if await asyncio.to_thread(self._index.is_rebuild_due):
                 started = asyncio.get_running_loop().time()
                 await asyncio.to_thread(self._index.rebuild)
                 seconds = asyncio.get_running_loop().time() - started
@@ -103,13 +103,16 @@ class IndexFeeder:
                 )
 
 
-def merged(changes: list[PatternChange]) -> tuple[Slots, Slots, Codes]:
+def merge_changes(changes: list[PatternChange]) -> tuple[Slots, Slots, Codes]:
     """Return one change with the effect of several in their order: the last word on a slot."""
-    slots = [part for change in changes for part in (change.unindexed, change.indexed)]
+    slots = [part for change in changes for part in (change.unindexed_slots, change.indexed_slots)]
     is_added = [
         part
         for change in changes
-        for part in (np.zeros(len(change.unindexed), bool), np.ones(len(change.indexed), bool))
+        for part in (
+            np.zeros(len(change.unindexed_slots), bool),
+            np.ones(len(change.indexed_slots), bool),
+        )
     ]
     all_slots, all_added = np.concatenate(slots), np.concatenate(is_added)
     codes = np.concatenate([np.empty((0, DIMENSION), np.int8), *(c.indexed_codes for c in changes)])

@@ -20,7 +20,7 @@ class ReadersWriterLock:
         self._writing = False
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
+    def lock_shared(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not (self._writing or self._waiting))
             self._readers += 1
@@ -32,7 +32,7 @@ class ReadersWriterLock:
                 self._changed.notify_all()
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def lock_exclusive(self) -> Iterator[None]:
         with self._changed:
             self._waiting += 1
             self._changed.wait_for(lambda: not (self._writing or self._readers))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
-CANDIDATES = 500
+MIN_CANDIDATES = 500
 """Ranked exactly for each query; 1-bit codes alone find too few."""
 
 _HEADER = struct.Struct("<4sIqd")
@@ -30,10 +30,10 @@ _MAGIC = b"CPI1"
 class PartitionedRows:
     """An IVF of RaBitQ codes by slot. Locked by its owner; `codes` is the shard's live table."""
 
-    def __init__(self, ivf: Any, codes: Codes, *, trained_on: int, imbalance: float) -> None:
+    def __init__(self, ivf: Any, codes: Codes, *, trained_count: int, imbalance: float) -> None:
         self._ivf = ivf
         self._codes = codes
-        self.trained_on = trained_on
+        self.trained_count = trained_count
         """Patterns it was trained for."""
         self.trained_imbalance = imbalance
         """Imbalance of the partitions when they were fresh; 1 is even."""
@@ -48,7 +48,7 @@ class PartitionedRows:
     def slots(self) -> Slots:
         """Return what is in the partitions themselves, ascending."""
         lists = self._ivf.invlists
-        parts = [_partition(lists, number) for number in range(self._ivf.nlist)]
+        parts = [_read_partition(lists, number) for number in range(self._ivf.nlist)]
         return np.sort(np.concatenate(parts))
 
     def stage(self, leaving: Slots, added: Slots, vectors: Embeddings) -> Callable[[], None]:
@@ -61,10 +61,10 @@ class PartitionedRows:
             lists = np.ascontiguousarray(self._ivf.quantizer.search(vectors, 1)[1].ravel())
         return partial(self._change, leaving, added, vectors, lists)
 
-    def candidates(self, queries: Embeddings, limit: int) -> Slots:
+    def find_candidates(self, queries: Embeddings, limit: int) -> Slots:
         """Return slots worth ranking, shape (q, n); -1 where there are fewer."""
-        wanted = max(CANDIDATES, 2 * limit)
-        probes = _probes(self._ivf.nlist, wanted / max(len(self), 1))
+        wanted = max(MIN_CANDIDATES, 2 * limit)
+        probes = _choose_probe_count(self._ivf.nlist, wanted / max(len(self), 1))
         settings = faiss.SearchParametersIVF(nprobe=probes)
         slots: Slots = self._ivf.search(queries, wanted, params=settings)[1]
         return slots
@@ -73,13 +73,15 @@ class PartitionedRows:
         return PartitionedRows(
             faiss.clone_index(self._ivf),
             self._codes,
-            trained_on=self.trained_on,
+            trained_count=self.trained_count,
             imbalance=self.trained_imbalance,
         )
 
     def dump(self) -> NDArray[np.uint8]:
         data: NDArray[np.uint8] = faiss.serialize_index(self._ivf)
-        head = _HEADER.pack(_MAGIC, zlib.crc32(data.data), self.trained_on, self.trained_imbalance)
+        head = _HEADER.pack(
+            _MAGIC, zlib.crc32(data.data), self.trained_count, self.trained_imbalance
+        )
         return np.concatenate([np.frombuffer(head, dtype=np.uint8), data])
 
     def _change(
@@ -92,11 +94,11 @@ class PartitionedRows:
             self._ivf.add_core(len(added), *pointers)
 
 
-def load(data: NDArray[np.uint8], codes: Codes) -> PartitionedRows:
+def load_partitions(data: NDArray[np.uint8], codes: Codes) -> PartitionedRows:
     """Return what `dump` wrote. Raises ValueError when it is damaged or does not fit `codes`."""
     if len(data) < _HEADER.size:
         raise ValueError("an index snapshot is too short")
-    magic, checksum, trained_on, imbalance = _HEADER.unpack(data[: _HEADER.size].tobytes())
+    magic, checksum, trained_count, imbalance = _HEADER.unpack(data[: _HEADER.size].tobytes())
     body = np.ascontiguousarray(data[_HEADER.size :])
     if magic != _MAGIC or zlib.crc32(body.data) != checksum:
         raise ValueError("an index snapshot is damaged")
@@ -106,13 +108,13 @@ def load(data: NDArray[np.uint8], codes: Codes) -> PartitionedRows:
         raise ValueError("an index snapshot cannot be read") from error
     if not isinstance(ivf, faiss.IndexIVFRaBitQ) or ivf.d != DIMENSION:
         raise ValueError("an index snapshot holds another kind of index")
-    rows = PartitionedRows(ivf, codes, trained_on=trained_on, imbalance=imbalance)
+    rows = PartitionedRows(ivf, codes, trained_count=trained_count, imbalance=imbalance)
     if len(rows) and not 0 <= rows.slots()[0] <= rows.slots()[-1] < len(codes):
         raise ValueError("an index snapshot names slots the table does not have")
     return rows
 
 
-def ranked(
+def rank_candidates(
     queries: Embeddings, candidates: Slots, codes: Codes, limit: int
 ) -> tuple[Embeddings, Slots]:
     """Return exact cosines of the best candidates and their slots, shape (q, limit)."""
@@ -120,14 +122,14 @@ def ranked(
     slots = np.full((len(queries), limit), -1, dtype=np.int64)
     for row, query in enumerate(queries):  # one query's candidates fit the cache, a batch's do not
         found = candidates[row][candidates[row] >= 0]
-        cosines = _cosines(query, codes[found])
+        cosines = _compute_cosines(query, codes[found])
         best = np.argsort(-cosines, kind="stable")[:limit]
         scores[row, : len(best)] = cosines[best]
         slots[row, : len(best)] = found[best]
     return scores, slots
 
 
-def _cosines(query: NDArray[np.float32], codes: Codes) -> NDArray[np.float32]:
+def _compute_cosines(query: NDArray[np.float32], codes: Codes) -> NDArray[np.float32]:
     """Return cosines, shape (n,); 0 for a row of zeros, which is being removed."""
     rows = codes.astype(np.float32)
     squares = np.einsum("ij,ij->i", rows, rows)  # exact: below 2**24
@@ -137,7 +139,7 @@ def _cosines(query: NDArray[np.float32], codes: Codes) -> NDArray[np.float32]:
     return cosines
 
 
-def _probes(partitions: int, wanted: float) -> int:
+def _choose_probe_count(partitions: int, wanted: float) -> int:
     """Return how many partitions a search visits for recall@10 of at least 0.95.
 
     `wanted` is the share of all patterns to be ranked: an index that shrank is searched whole.
@@ -145,7 +147,7 @@ def _probes(partitions: int, wanted: float) -> int:
     return min(partitions, max(48 + partitions // 20, int(4 * wanted * partitions)))
 
 
-def _partition(lists: Any, number: int) -> Slots:
+def _read_partition(lists: Any, number: int) -> Slots:
     size = lists.list_size(number)
     if not size:
         return np.empty(0, dtype=np.int64)

@@ -9,8 +9,8 @@ import numpy as np
 
 from constellation.core.index.exact import ExactRows
 from constellation.core.index.lock import ReadersWriterLock
-from constellation.core.index.partitioned import PartitionedRows, load, ranked
-from constellation.core.index.training import BLOCK, outgrown, train, vectors_of
+from constellation.core.index.partitioned import PartitionedRows, load_partitions, rank_candidates
+from constellation.core.index.training import BLOCK, is_outgrown, to_vectors, train_partitions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
-_Change = tuple["Slots", "Slots", "Codes"]
+_IndexChange = tuple["Slots", "Slots", "Codes"]
 
 
 class PatternIndex:
@@ -34,10 +34,10 @@ class PatternIndex:
         self._rows: ExactRows | PartitionedRows = ExactRows(len(codes))
         self._lock = ReadersWriterLock()
         """Searches share it; the short part of a change holds it."""
-        self._changing = threading.Lock()
+        self._change_lock = threading.Lock()
         """Held while _rows and _missed change together: by a whole change, and by a swap."""
-        self._rebuilding = threading.Lock()
-        self._missed: list[_Change] | None = None
+        self._rebuild_lock = threading.Lock()
+        self._missed_changes: list[_IndexChange] | None = None
         """Changes the structure being built has not seen; None when none is being built."""
 
     def __len__(self) -> int:
@@ -49,51 +49,51 @@ class PatternIndex:
 
     def slots(self) -> Slots:
         """Return all slots that are present, ascending."""
-        with self._lock.shared():
+        with self._lock.lock_shared():
             return self._rows.slots()
 
     def apply(self, removed: Slots, added: Slots, codes: Codes) -> None:
         """Remove, then add or replace; `codes` has a row for each of `added`."""
-        with self._changing:
-            if self._missed is not None:
-                self._missed.append((removed.copy(), added.copy(), codes.copy()))
+        with self._change_lock:
+            if self._missed_changes is not None:
+                self._missed_changes.append((removed.copy(), added.copy(), codes.copy()))
             self._apply(self._rows, (removed, added, codes))
 
     def search(self, queries: Embeddings, limit: int) -> tuple[NDArray[np.float32], Slots]:
         """Return cosines and slots, shape (q, limit), best first; -inf and -1 where too few."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        with self._lock.shared():
+        with self._lock.lock_shared():
             rows = self._rows
             if isinstance(rows, ExactRows):
-                return _padded(*rows.search(queries, limit), limit)
-            candidates = rows.candidates(queries, limit)
-        return ranked(queries, candidates, self._codes, limit)
+                return _pad_results(*rows.search(queries, limit), limit)
+            candidates = rows.find_candidates(queries, limit)
+        return rank_candidates(queries, candidates, self._codes, limit)
 
-    def due(self) -> bool:
+    def is_rebuild_due(self) -> bool:
         """Return whether another structure would fit the present size better."""
-        with self._lock.shared():
+        with self._lock.lock_shared():
             rows = self._rows
             if isinstance(rows, ExactRows):
                 return len(rows) > self._exact_limit
-            return self._fits_exact(rows) or outgrown(rows)
+            return self._can_be_exact(rows) or is_outgrown(rows)
 
     def rebuild(self) -> None:
         """Build what fits the present size beside what serves, catch up, and swap."""
-        with self._rebuilding:
-            with self._changing:
-                slots, self._missed = self.slots(), []
+        with self._rebuild_lock:
+            with self._change_lock:
+                slots, self._missed_changes = self.slots(), []
             try:
                 fresh = self._build(slots)
-                self._catch_up(fresh)
-                with self._changing:
-                    self._catch_up(fresh)
+                self._replay_missed(fresh)
+                with self._change_lock:
+                    self._replay_missed(fresh)
                     self._swap(fresh)
             finally:
-                self._missed = None
+                self._missed_changes = None
 
     def dump(self) -> NDArray[np.uint8] | None:
         """Return the structure for a snapshot; None while exact, which is cheaper to fill anew."""
-        with self._lock.shared():
+        with self._lock.lock_shared():
             if isinstance(self._rows, ExactRows):
                 return None
             copy = self._rows.copy()
@@ -101,42 +101,42 @@ class PatternIndex:
 
     def restore(self, data: NDArray[np.uint8]) -> None:
         """Become what was dumped. Raises ValueError, changing nothing, when that is unusable."""
-        fresh = load(data, self._codes)
-        with self._rebuilding, self._changing:
+        fresh = load_partitions(data, self._codes)
+        with self._rebuild_lock, self._change_lock:
             self._swap(fresh)
 
     def _build(self, slots: Slots) -> ExactRows | PartitionedRows:
         """Read the live table: whoever overwrites a row meanwhile then applies that change."""
         floor = self._exact_limit if self.kind == "exact" else self._exact_limit // 2
         if len(slots) > floor:
-            return train(slots, self._codes)
+            return train_partitions(slots, self._codes)
         rows = ExactRows(len(self._codes))
-        rows.stage(slots[:0], slots, vectors_of(self._codes[slots]))()
+        rows.stage(slots[:0], slots, to_vectors(self._codes[slots]))()
         return rows
 
-    def _catch_up(self, fresh: ExactRows | PartitionedRows) -> None:
+    def _replay_missed(self, fresh: ExactRows | PartitionedRows) -> None:
         """Replay what was missed, in order; apply may append meanwhile."""
-        missed = self._missed or []
+        missed = self._missed_changes or []
         while missed:
-            for part in _parts(missed.pop(0)):
+            for part in _split_change(missed.pop(0)):
                 fresh.stage(*part)()
 
-    def _apply(self, rows: ExactRows | PartitionedRows, change: _Change) -> None:
-        for part in _parts(change):
+    def _apply(self, rows: ExactRows | PartitionedRows, change: _IndexChange) -> None:
+        for part in _split_change(change):
             commit = rows.stage(*part)
-            with self._lock.exclusive():
+            with self._lock.lock_exclusive():
                 commit()
 
     def _swap(self, fresh: ExactRows | PartitionedRows) -> None:
-        with self._lock.exclusive():
+        with self._lock.lock_exclusive():
             old, self._rows = self._rows, fresh
         del old  # gives its memory back beside the searches
 
-    def _fits_exact(self, rows: PartitionedRows) -> bool:
+    def _can_be_exact(self, rows: PartitionedRows) -> bool:
         return len(rows) < self._exact_limit // 2
 
 
-def _parts(change: _Change) -> list[tuple[Slots, Slots, Embeddings]]:
+def _split_change(change: _IndexChange) -> list[tuple[Slots, Slots, Embeddings]]:
     """Return (leaving, added, vectors) in blocks, so that each exclusive section is short.
 
     A slot that is replaced leaves and comes back within one block.
@@ -149,11 +149,11 @@ def _parts(change: _Change) -> list[tuple[Slots, Slots, Embeddings]]:
     for start in range(0, max(len(added), 1), BLOCK):
         block = added[start : start + BLOCK]
         leaving = block if start else np.concatenate([gone, block])
-        parts.append((leaving, block, vectors_of(codes[start : start + BLOCK])))
+        parts.append((leaving, block, to_vectors(codes[start : start + BLOCK])))
     return parts
 
 
-def _padded(
+def _pad_results(
     scores: NDArray[np.float32], slots: Slots, limit: int
 ) -> tuple[NDArray[np.float32], Slots]:
     rest = ((0, 0), (0, limit - slots.shape[1]))

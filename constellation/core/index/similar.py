@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.table.change import is_shared
-from constellation.encoding import ID_BYTES, Embeddings, unit
+from constellation.encoding import ID_BYTES, Embeddings, normalise_codes
 from constellation.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SAMPLE_MARGIN: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class SimilarPatterns:
     """Patterns near some queries, nearest first."""
 
     rows: PatternRows
@@ -46,11 +46,11 @@ class Found:
     pseudonyms: Sequence[bytes]
     """16 bytes each: names one revision of one pattern, not its owner."""
 
-    def only(self, places: Sequence[int]) -> Found:
+    def select(self, positions: Sequence[int]) -> SimilarPatterns:
         """Return some of the patterns."""
-        chosen = np.array(places, np.int64)
-        return Found(
-            self.rows[chosen], self.similarities[chosen], [self.pseudonyms[p] for p in places]
+        chosen = np.array(positions, np.int64)
+        return SimilarPatterns(
+            self.rows[chosen], self.similarities[chosen], [self.pseudonyms[p] for p in positions]
         )
 
 
@@ -58,7 +58,7 @@ class Found:
 class _Request:
     queries: Embeddings
     limit: int
-    answer: asyncio.Future[tuple[NDArray[np.float32], Slots]]
+    result: asyncio.Future[tuple[NDArray[np.float32], Slots]]
 
 
 class SimilarSearch:
@@ -74,58 +74,60 @@ class SimilarSearch:
         self.search_seconds = Histogram()
         """Micro-batches: one call of the index each."""
 
-    def taste(self, device: int) -> Embeddings:
+    def compute_taste(self, device: int) -> Embeddings:
         """Return a device's strongest patterns: success times evidence, evidence capped."""
-        rows = self._table.patterns[self._own(device)]
+        rows = self._table.patterns[self._find_own_slots(device)]
         weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
         strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
-        return unit(rows["codes"][strongest])
+        return normalise_codes(rows["codes"][strongest])
 
-    async def near_device(self, device: int, taste: Embeddings, limit: int) -> Found:
+    async def search_for_device(
+        self, device: int, taste: Embeddings, limit: int
+    ) -> SimilarPatterns:
         """Return shared patterns of other devices near a device's taste; none when it has none."""
         if not len(taste):
-            return self._found(np.empty(0, np.int64), np.empty(0, np.float32))
-        return await self.near(
-            taste, limit, without_device=device, own=int(self._table.pattern_counts[device])
+            return self._build_result(np.empty(0, np.int64), np.empty(0, np.float32))
+        return await self.search(
+            taste, limit, excluded_device=device, own_count=int(self._table.pattern_counts[device])
         )
 
-    async def near(
-        self, queries: Embeddings, limit: int, *, without_device: int = -1, own: int = 0
-    ) -> Found:
+    async def search(
+        self, queries: Embeddings, limit: int, *, excluded_device: int = -1, own_count: int = 0
+    ) -> SimilarPatterns:
         """Return shared patterns near unit-length queries, leaving one device's `own` out."""
         lsn = self._table.totals.lsn
         loop = asyncio.get_running_loop()
-        request = _Request(queries, min(limit + own, _BATCH_LIMIT), loop.create_future())
+        request = _Request(queries, min(limit + own_count, _BATCH_LIMIT), loop.create_future())
         self._waiting.append(request)
         self._arrived.set()
-        scores, slots = await request.answer
+        scores, slots = await request.result
 
-        slots, scores = _best_of(slots, scores)
-        enough = limit + own  # copying whole rows costs more than finding them
-        chosen = self._usable(slots[:enough], lsn, without_device)
+        slots, scores = _merge_results(slots, scores)
+        enough = limit + own_count  # copying whole rows costs more than finding them
+        chosen = self._find_usable(slots[:enough], lsn, excluded_device)
         if len(chosen) < limit:  # some changed meanwhile
-            chosen = self._usable(slots, lsn, without_device)
-        return self._found(slots[chosen[:limit]], scores[chosen[:limit]])
+            chosen = self._find_usable(slots, lsn, excluded_device)
+        return self._build_result(slots[chosen[:limit]], scores[chosen[:limit]])
 
-    def sample(self, limit: int) -> Found:
+    def sample(self, limit: int) -> SimilarPatterns:
         """Return up to so many shared patterns, evenly picked by slot: the same until one changes.
 
         Looks at few rows more than it returns, so it may miss some where hardly any is shared.
         """
-        used = self._table.free_patterns.used
+        used = self._table.pattern_allocator.high_water
         looked_at = np.unique(
             np.linspace(0, used - 1, min(used, limit * _SAMPLE_MARGIN)).astype(int)
         )
-        shared = looked_at[self._usable(looked_at, self._table.totals.lsn, -1)]
-        shared = shared[~self._table.away[self._table.patterns["device"][shared]]]
+        shared = looked_at[self._find_usable(looked_at, self._table.totals.lsn, -1)]
+        shared = shared[~self._table.relocated[self._table.patterns["device"][shared]]]
         picked = shared[np.linspace(0, len(shared) - 1, min(limit, len(shared))).astype(int)]
-        return self._found(picked, np.ones(len(picked), np.float32))
+        return self._build_result(picked, np.ones(len(picked), np.float32))
 
-    def _usable(self, slots: Slots, lsn: int, without_device: int) -> NDArray[np.int64]:
+    def _find_usable(self, slots: Slots, lsn: int, excluded_device: int) -> NDArray[np.int64]:
         """Return which slots still hold what was found there, and may be shown to a device."""
         rows = self._table.patterns[slots]
         usable = is_shared(rows, self._rules) & (rows["lsn"] <= lsn)
-        return np.flatnonzero(usable & (rows["device"] != without_device))
+        return np.flatnonzero(usable & (rows["device"] != excluded_device))
 
     async def search_forever(self) -> None:
         """Answer what waits, a micro-batch at a time. Runs until cancelled."""
@@ -133,9 +135,9 @@ class SimilarSearch:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                await self._search(self._take())
+                await self._search_batch(self._take_batch())
 
-    def _take(self) -> list[_Request]:
+    def _take_batch(self) -> list[_Request]:
         batch = [self._waiting.popleft()]
         queries = len(batch[0].queries)
         while self._waiting and queries + len(self._waiting[0].queries) <= _BATCH_QUERIES:
@@ -143,7 +145,7 @@ class SimilarSearch:
             queries += len(batch[-1].queries)
         return batch
 
-    async def _search(self, batch: list[_Request]) -> None:
+    async def _search_batch(self, batch: list[_Request]) -> None:
         queries = np.concatenate([request.queries for request in batch])
         limit = max(request.limit for request in batch)
         started = time.perf_counter()
@@ -152,27 +154,27 @@ class SimilarSearch:
         start = 0
         for request in batch:
             end = start + len(request.queries)
-            if not request.answer.done():  # its caller may have been cancelled
-                request.answer.set_result((scores[start:end], slots[start:end]))
+            if not request.result.done():  # its caller may have been cancelled
+                request.result.set_result((scores[start:end], slots[start:end]))
             start = end
 
-    def _own(self, device: int) -> Slots:
-        return self._table.holding(np.array([device], np.int64)).slots
+    def _find_own_slots(self, device: int) -> Slots:
+        return self._table.find_patterns(np.array([device], np.int64)).slots
 
-    def _found(self, slots: Slots, similarities: NDArray[np.float32]) -> Found:
+    def _build_result(self, slots: Slots, similarities: NDArray[np.float32]) -> SimilarPatterns:
         rows = self._table.patterns[slots]
         rare = self._table.support[rows["contents"]] < self._rules.k_anonymity
         rows["contents"][rare] = 0
         rows["genres"][~self._table.public_genres[rows["genres"]]] = 0
         rows.flags.writeable = False
         pseudonyms = [
-            _pseudonym(self._secret, slot, lsn)
+            _derive_pseudonym(self._secret, slot, lsn)
             for slot, lsn in zip(slots.tolist(), rows["lsn"].tolist(), strict=True)
         ]
-        return Found(rows, similarities, pseudonyms)
+        return SimilarPatterns(rows, similarities, pseudonyms)
 
 
-def _best_of(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, NDArray[np.float32]]:
+def _merge_results(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, NDArray[np.float32]]:
     """Merge the answers of several queries: each slot once, at its best, best first."""
     flat_slots, flat_scores = slots.ravel(), scores.ravel()
     order = np.lexsort((flat_slots, -flat_scores))
@@ -182,7 +184,7 @@ def _best_of(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, NDArray[
     return flat_slots[best], flat_scores[best]
 
 
-def _pseudonym(secret: bytes, slot: int, lsn: int) -> bytes:
+def _derive_pseudonym(secret: bytes, slot: int, lsn: int) -> bytes:
     """Return a keyed hash of a slot and the commit that last changed it."""
     named = slot.to_bytes(8, "little") + lsn.to_bytes(8, "little")
     return blake2b(named, digest_size=ID_BYTES, key=secret).digest()

@@ -20,42 +20,45 @@ _SAMPLES_PER_PARTITION = 64
 _ITERATIONS = 6
 
 
-def vectors_of(codes: Codes) -> Embeddings:
+def to_vectors(codes: Codes) -> Embeddings:
     """Return unit embeddings; zeros for a row of zeros, which is about to be removed."""
     scales = unit_scales(codes)
     scales[~np.isfinite(scales)] = 0
     return codes * scales[:, None]
 
 
-def train(slots: Slots, codes: Codes) -> PartitionedRows:
+def train_partitions(slots: Slots, codes: Codes) -> PartitionedRows:
     """Return partitions that hold `slots`, read from the live table. Takes seconds."""
     ivf = faiss.IndexIVFRaBitQ(
-        faiss.IndexFlatIP(DIMENSION), DIMENSION, _partitions(len(slots)), faiss.METRIC_INNER_PRODUCT
+        faiss.IndexFlatIP(DIMENSION),
+        DIMENSION,
+        _choose_partition_count(len(slots)),
+        faiss.METRIC_INNER_PRODUCT,
     )
     ivf.cp.niter = _ITERATIONS
     ivf.cp.min_points_per_centroid = 1  # no warning on standard output when there are few
     ivf.cp.max_points_per_centroid = _SAMPLES_PER_PARTITION
-    ivf.train(vectors_of(codes[_sample(slots, _SAMPLES_PER_PARTITION * ivf.nlist)]))
+    ivf.train(to_vectors(codes[_sample_slots(slots, _SAMPLES_PER_PARTITION * ivf.nlist)]))
     ivf.set_direct_map_type(faiss.DirectMap.Hashtable)  # removes without a scan
-    rows = PartitionedRows(ivf, codes, trained_on=len(slots), imbalance=1.0)
+    rows = PartitionedRows(ivf, codes, trained_count=len(slots), imbalance=1.0)
     for start in range(0, len(slots), BLOCK):
         block = slots[start : start + BLOCK]
-        rows.stage(block[:0], block, vectors_of(codes[block]))()
+        rows.stage(block[:0], block, to_vectors(codes[block]))()
     rows.trained_imbalance = rows.imbalance
     return rows
 
 
-def outgrown(rows: PartitionedRows) -> bool:
+def is_outgrown(rows: PartitionedRows) -> bool:
     """Return whether training anew would help: twice the patterns, or lists grown uneven."""
     uneven = rows.imbalance > max(2.0, 1.5 * rows.trained_imbalance)
-    return uneven or len(rows) > 2 * rows.trained_on
+    return uneven or len(rows) > 2 * rows.trained_count
 
 
-def _partitions(count: int) -> int:
+def _choose_partition_count(count: int) -> int:
     return max(8, min(8192, int(2 * np.sqrt(count))))
 
 
-def _sample(slots: Slots, count: int) -> Slots:
+def _sample_slots(slots: Slots, count: int) -> Slots:
     if len(slots) <= count:
         return slots
     return np.sort(np.random.default_rng(count).choice(slots, size=count, replace=False))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.ingest.deltas import PatternColumns, Reason
+from constellation.core.ingest.deltas import PatternColumns, RejectionReason
 from constellation.core.rows import (
     LAST_CONTENT_TYPE,
     LAST_DAY_TYPE,
@@ -16,17 +16,17 @@ from constellation.core.rows import (
     MAX_SAMPLE_COUNT,
     PATTERN,
     PatternRows,
-    WordKind,
+    TermKind,
 )
 from constellation.encoding import ID_BYTES, INT8_ROW, Codes, Encoding, decode, quantise
-from constellation.federated.terms import CONTENTS, GENRES
+from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from constellation.core.table.vocabulary import NewWords
+    from constellation.core.table.vocabulary import PendingTerms
 
 MIN_NORM: Final = 1e-6
 MAX_NORM: Final = 1e3
@@ -44,7 +44,9 @@ class Upserts:
     """A Reason for what must not be stored; 0 for what may."""
 
 
-def gather(batches: Sequence[PatternColumns], words: NewWords, quality_threshold: float) -> Upserts:
+def decode_patterns(
+    batches: Sequence[PatternColumns], terms: PendingTerms, quality_threshold: float
+) -> Upserts:
     """Return the rows of several batches of patterns, and which of them are bad."""
     counts = np.array([len(batch.ids) // ID_BYTES for batch in batches], np.int64)
     total = int(counts.sum())
@@ -54,13 +56,13 @@ def gather(batches: Sequence[PatternColumns], words: NewWords, quality_threshold
         return upserts
     rows["pattern_id"] = np.frombuffer(b"".join(b.ids for b in batches), f"V{ID_BYTES}")
     _fill_embeddings(upserts, batches)
-    _fill_figures(upserts, batches, quality_threshold)
+    _fill_statistics(upserts, batches, quality_threshold)
     _fill_context(upserts, batches)
-    _fill_words(upserts, batches, words)
+    _fill_terms(upserts, batches, terms)
     return upserts
 
 
-def _reject(upserts: Upserts, bad: NDArray[np.bool_], reason: Reason) -> None:
+def _reject(upserts: Upserts, bad: NDArray[np.bool_], reason: RejectionReason) -> None:
     """Give a reason to rows that have none yet."""
     upserts.reasons[bad & (upserts.reasons == 0)] = reason
 
@@ -76,9 +78,9 @@ def _fill_embeddings(upserts: Upserts, batches: Sequence[PatternColumns]) -> Non
         upserts.rows["codes"][mask] = codes
         bad = np.zeros(len(mask), bool)
         bad[mask] = ~np.isfinite(norms)
-        _reject(upserts, bad, Reason.NOT_FINITE)
+        _reject(upserts, bad, RejectionReason.NOT_FINITE)
         bad[mask] = ~((norms >= MIN_NORM) & (norms <= MAX_NORM))
-        _reject(upserts, bad, Reason.BAD_NORM)
+        _reject(upserts, bad, RejectionReason.BAD_NORM)
 
 
 def _from_int8(data: bytes) -> tuple[Codes, NDArray[np.float64]]:
@@ -103,7 +105,7 @@ def _from_floats(data: bytes, encoding: Encoding) -> tuple[Codes, NDArray[np.flo
     return codes, np.where(finite, norms, np.nan)
 
 
-def _fill_figures(
+def _fill_statistics(
     upserts: Upserts, batches: Sequence[PatternColumns], quality_threshold: float
 ) -> None:
     rows, total = upserts.rows, len(upserts.rows)
@@ -117,9 +119,9 @@ def _fill_figures(
     rows["updated_at"] = np.fromiter(
         chain.from_iterable(b.updated_at for b in batches), np.uint32, total
     )
-    _reject(upserts, ~((rates >= 0) & (rates <= 1)), Reason.BAD_SUCCESS_RATE)
-    _reject(upserts, (counts < 1) | (counts > MAX_SAMPLE_COUNT), Reason.BAD_SAMPLE_COUNT)
-    _reject(upserts, rates < np.float32(quality_threshold), Reason.BELOW_QUALITY)
+    _reject(upserts, ~((rates >= 0) & (rates <= 1)), RejectionReason.BAD_SUCCESS_RATE)
+    _reject(upserts, (counts < 1) | (counts > MAX_SAMPLE_COUNT), RejectionReason.BAD_SAMPLE_COUNT)
+    _reject(upserts, rates < np.float32(quality_threshold), RejectionReason.BELOW_QUALITY)
 
 
 def _fill_context(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
@@ -132,40 +134,40 @@ def _fill_context(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
         | (rows["day_type"] > LAST_DAY_TYPE)
         | (rows["content_type"] > LAST_CONTENT_TYPE)
     )
-    _reject(upserts, unknown, Reason.BAD_CONTEXT)
+    _reject(upserts, unknown, RejectionReason.BAD_CONTEXT)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ragged:
+class _RaggedColumn:
     """One kind of word in several batches: dictionaries, entries for each row, indexes."""
 
-    kind: WordKind
+    kind: TermKind
     width: int
     dictionaries: list[Sequence[str]]
     counts: bytes
     indexes: list[Sequence[int]]
 
 
-def _fill_words(upserts: Upserts, batches: Sequence[PatternColumns], words: NewWords) -> None:
-    genres = _Ragged(
-        WordKind.GENRE,
-        GENRES,
+def _fill_terms(upserts: Upserts, batches: Sequence[PatternColumns], terms: PendingTerms) -> None:
+    genres = _RaggedColumn(
+        TermKind.GENRE,
+        MAX_GENRES,
         [b.genres for b in batches],
         b"".join(b.genre_counts or bytes(len(b.ids) // ID_BYTES) for b in batches),
         [b.genre_indexes for b in batches],
     )
-    contents = _Ragged(
-        WordKind.CONTENT,
-        CONTENTS,
+    contents = _RaggedColumn(
+        TermKind.CONTENT,
+        MAX_CONTENTS,
         [b.content_ids for b in batches],
         b"".join(b.content_counts or bytes(len(b.ids) // ID_BYTES) for b in batches),
         [b.content_indexes for b in batches],
     )
-    _fill_ragged(upserts, "genres", genres, words)
-    _fill_ragged(upserts, "contents", contents, words)
+    _fill_ragged(upserts, "genres", genres, terms)
+    _fill_ragged(upserts, "contents", contents, terms)
 
 
-def _fill_ragged(upserts: Upserts, column: str, ragged: _Ragged, words: NewWords) -> None:
+def _fill_ragged(upserts: Upserts, column: str, ragged: _RaggedColumn, terms: PendingTerms) -> None:
     counts = np.frombuffer(ragged.counts, np.uint8).astype(np.int64)
     indexes = np.fromiter(chain.from_iterable(ragged.indexes), np.int64)
     if not len(indexes):
@@ -173,26 +175,30 @@ def _fill_ragged(upserts: Upserts, column: str, ragged: _Ragged, words: NewWords
     sizes = np.array([len(dictionary) for dictionary in ragged.dictionaries], np.int64)
     entries = np.array([len(batch) for batch in ragged.indexes], np.int64)
     outside = indexes >= np.repeat(sizes, entries)
-    at = np.where(outside, 0, indexes + np.repeat(np.cumsum(sizes) - sizes, entries))
+    dictionary_positions = np.where(
+        outside, 0, indexes + np.repeat(np.cumsum(sizes) - sizes, entries)
+    )
     row = np.repeat(np.arange(len(counts)), counts)
     bad = counts > ragged.width
     bad[row[outside]] = True
-    _reject(upserts, bad, Reason.BAD_CONTEXT)
+    _reject(upserts, bad, RejectionReason.BAD_CONTEXT)
 
     named = (upserts.reasons[row] == 0) & ~outside
-    numbers = _numbered(ragged, np.unique(at[named]), int(sizes.sum()), words)
-    place = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    upserts.rows[column][row[named], place[named]] = numbers[at[named]]
+    numbers = _number_terms(ragged, np.unique(dictionary_positions[named]), int(sizes.sum()), terms)
+    row_positions = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    upserts.rows[column][row[named], row_positions[named]] = numbers[dictionary_positions[named]]
     full = np.zeros(len(counts), bool)
-    full[row[named & (numbers[at] == 0)]] = True
-    _reject(upserts, full, Reason.SHARD_FULL)
+    full[row[named & (numbers[dictionary_positions] == 0)]] = True
+    _reject(upserts, full, RejectionReason.SHARD_FULL)
 
 
-def _numbered(
-    ragged: _Ragged, used: NDArray[np.int64], size: int, words: NewWords
+def _number_terms(
+    ragged: _RaggedColumn, used: NDArray[np.int64], size: int, terms: PendingTerms
 ) -> NDArray[np.int64]:
     """Return the numbers of the dictionaries' words; only those that a good row names get one."""
     texts = list(chain.from_iterable(ragged.dictionaries))
     numbers = np.zeros(max(size, 1), np.int64)
-    numbers[used] = words.numbers(ragged.kind, [texts[place] for place in used.tolist()])
+    numbers[used] = terms.assign_numbers(
+        ragged.kind, [texts[position] for position in used.tolist()]
+    )
     return numbers

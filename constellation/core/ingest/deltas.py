@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from constellation.encoding import Encoding
 
 
-class Reason(IntEnum):
+class RejectionReason(IntEnum):
     """Why one pattern was not stored; the numbers are those of the .proto."""
 
     BELOW_QUALITY = 1
@@ -65,7 +65,7 @@ class Delta:
     signal_contents: Sequence[str] = ()
     signal_hours: Sequence[int] = ()
     """Hours since 1970, UTC; as many as signal_contents."""
-    snapshot: bool = False
+    is_snapshot: bool = False
 
 
 class Verdict(IntEnum):
@@ -82,12 +82,12 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejection:
     """One pattern that was not stored."""
 
     seq: int
     pattern_id: bytes
-    reason: Reason
+    reason: RejectionReason
 
 
 @dataclass(slots=True, eq=False)
@@ -97,5 +97,5 @@ class Receipt:
     verdict: Verdict
     through_seq: int
     """The device's cursor after it."""
-    rejected: Sequence[Rejected] = ()
+    rejections: Sequence[Rejection] = ()
     signals_dropped: int = 0

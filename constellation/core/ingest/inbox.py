@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from constellation.core.ingest.deltas import Delta, Receipt
     from constellation.errors import ConstellationError
 
-MAX_WAITING: Final = 8192
+MAX_WAITING_DELTAS: Final = 8192
 """Deltas; a stream is not read while as many wait."""
 GROUP_DELTAS: Final = 512
 """Deltas in one commit, so that planning it does not hold the event loop."""
@@ -25,7 +25,7 @@ class Sender(Protocol):
     trace: SpanContext | None
     """The sampled trace that it is part of."""
 
-    def settle(self, receipt: Receipt) -> None:
+    def complete(self, receipt: Receipt) -> None:
         """Take the receipt; what it says is durable."""
         ...
 
@@ -35,12 +35,12 @@ class Sender(Protocol):
 
 
 @dataclass(slots=True, eq=False)  # not frozen: there is one for each delta
-class Entry:
+class InboxEntry:
     """A delta that waits."""
 
     delta: Delta
     sender: Sender
-    arrived: float
+    arrived_at: float
     """Loop time."""
 
 
@@ -48,7 +48,7 @@ class Inbox:
     """First in, first out. Filled by many streams, emptied by the committer."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[InboxEntry] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -65,27 +65,27 @@ class Inbox:
     def is_full(self) -> bool:
         return not self._room.is_set()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: InboxEntry) -> None:
         """Add an entry; whoever may wait looks at `is_full` first."""
         self._entries.append(entry)
         self._arrived.set()
-        if len(self._entries) >= MAX_WAITING:
+        if len(self._entries) >= MAX_WAITING_DELTAS:
             self._room.clear()
 
-    async def has_room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Return once the inbox is not full."""
         await self._room.wait()
 
-    async def has_any(self) -> None:
+    async def wait_for_entry(self) -> None:
         """Return once an entry waits."""
         await self._arrived.wait()
 
-    def take(self) -> list[Entry]:
+    def take_group(self) -> list[InboxEntry]:
         """Return the oldest entries, up to GROUP_DELTAS."""
         count = min(len(self._entries), GROUP_DELTAS)
         taken = [self._entries.popleft() for _ in range(count)]
         if not self._entries:
             self._arrived.clear()
-        if len(self._entries) < MAX_WAITING // 2:
+        if len(self._entries) < MAX_WAITING_DELTAS // 2:
             self._room.set()
         return taken

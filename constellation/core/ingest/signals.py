@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.rows import WordKind
+from constellation.core.rows import TermKind
 from constellation.core.store import HourlyCounts, no_counts
-from constellation.core.table.hourly import HOURS, HourlyRing
+from constellation.core.table.hourly import RING_HOURS, HourlyRing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +21,8 @@ class SignalTally:
         self._ring = ring
         self._content_genres = content_genres
         self._now_hour = now_hour
-        self._added: dict[tuple[int, WordKind, int], int] = {}
-        self._genres: dict[int, frozenset[int]] = {}
+        self._increments: dict[tuple[int, TermKind, int], int] = {}
+        self._genres_by_content: dict[int, frozenset[int]] = {}
         """Of the contents met so far."""
 
     def has_room(self, device: NDArray[np.void], hour: int) -> bool:
@@ -31,11 +31,11 @@ class SignalTally:
         A device's hours only go forward, so its row needs to remember no more than one hour.
         """
         newest = int(device["signal_hour"])
-        if not self._is_open(hour) or hour < newest:
+        if not self._is_open_hour(hour) or hour < newest:
             return False
         return hour > newest or 0 in device["signal_contents"]
 
-    def admit(self, device: NDArray[np.void], hour: int, content: int) -> bool:
+    def add_signal(self, device: NDArray[np.void], hour: int, content: int) -> bool:
         """Count one signal for which there is room; say whether it counted.
 
         One that the device sent before in this hour does not, nor one that got no number. A genre
@@ -48,30 +48,32 @@ class SignalTally:
         if content in seen or not content:
             return False
         device["signal_contents"][seen.index(0)] = content
-        self._add(hour, WordKind.CONTENT, content)
-        for genre in self._genres_of(content).difference(*map(self._genres_of, seen)):
-            self._add(hour, WordKind.GENRE, genre)
+        self._add(hour, TermKind.CONTENT, content)
+        for genre in self._find_genres(content).difference(*map(self._find_genres, seen)):
+            self._add(hour, TermKind.GENRE, genre)
         return True
 
     def counts(self) -> HourlyCounts:
         """Return the new absolute counts."""
-        if not self._added:
+        if not self._increments:
             return no_counts()
-        hours, kinds, numbers = np.array(list(self._added), np.uint32).T
+        hours, kinds, numbers = np.array(list(self._increments), np.uint32).T
         devices = [
-            self._ring.count(kind, h, n) + more for (h, kind, n), more in self._added.items()
+            self._ring.count(kind, h, n) + more for (h, kind, n), more in self._increments.items()
         ]
         return HourlyCounts(hours, kinds.astype(np.uint8), numbers, np.array(devices, np.uint32))
 
-    def _add(self, hour: int, kind: WordKind, number: int) -> None:
+    def _add(self, hour: int, kind: TermKind, number: int) -> None:
         key = hour, kind, number
-        self._added[key] = self._added.get(key, 0) + 1
+        self._increments[key] = self._increments.get(key, 0) + 1
 
-    def _genres_of(self, content: int) -> frozenset[int]:
-        genres = self._genres.get(content)
+    def _find_genres(self, content: int) -> frozenset[int]:
+        genres = self._genres_by_content.get(content)
         if genres is None:
-            genres = self._genres[content] = frozenset(self._content_genres[content].tolist()) - {0}
+            genres = self._genres_by_content[content] = frozenset(
+                self._content_genres[content].tolist()
+            ) - {0}
         return genres
 
-    def _is_open(self, hour: int) -> bool:
-        return self._now_hour - HOURS < hour <= self._now_hour + 1
+    def _is_open_hour(self, hour: int) -> bool:
+        return self._now_hour - RING_HOURS < hour <= self._now_hour + 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.ingest.deltas import Reason, Verdict
+from constellation.core.ingest.deltas import RejectionReason, Verdict
 from constellation.histogram import POWERS, Histogram
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from constellation.core.ingest.deltas import Receipt
 
 WINDOW_SECONDS: Final = 60.0
-_LAG_SECONDS: Final = 0.5
-_LAG_LOOKS: Final = 30
+_LAG_INTERVAL_SECONDS: Final = 0.5
+_LAG_SAMPLES: Final = 30
 """Looks at the event loop for one figure: what Prometheus scrapes is the worst of 15 seconds."""
 _BOUNDS: Final = np.geomspace(1e-4, 100.0, 241)
 """Upper bounds of the latency buckets, in seconds: 6 % apart."""
@@ -41,16 +41,16 @@ class Stats:
     def __init__(self) -> None:
         self.commits = 0
         self.unknown_commits = 0
-        self.fenced = 0
+        self.fenced_writes = 0
         """Writes that the store refused, because another process has taken the shard over."""
         self.deltas = Counter(dict.fromkeys(Verdict, 0))
         """By what became of them."""
-        self.deltas_failed = 0
+        self.failed_deltas = 0
         """Neither applied nor refused: their devices send them again."""
-        self.patterns_accepted = 0
-        self.rejected = Counter(dict.fromkeys(Reason, 0))
+        self.accepted_patterns = 0
+        self.rejected_patterns = Counter(dict.fromkeys(RejectionReason, 0))
         """Patterns."""
-        self.signals_dropped = 0
+        self.dropped_signals = 0
         self.hellos = Counter(dict.fromkeys(("welcomed", "redirected", "refused"), 0))
         """Streams that said Hello: welcomed, redirected or refused."""
         self.resyncs = 0
@@ -69,9 +69,9 @@ class Stats:
         self.commit_seconds = Histogram()
         """Store transactions."""
         self.commit_deltas = Histogram(POWERS)
-        self._buckets = np.zeros(len(_BOUNDS) + 1, np.int64)
+        self._latency_buckets = np.zeros(len(_BOUNDS) + 1, np.int64)
         """Since start: deltas by their latency; ..."""
-        self._total_seconds = 0.0
+        self._latency_seconds = 0.0
         """... and the sum of it."""
         self._ack_buckets = np.zeros(len(_BOUNDS) + 1, np.int64)
         """The same, until the ack was handed to the transport."""
@@ -80,21 +80,21 @@ class Stats:
             deque()
         )
 
-    def record(self, arrivals: list[float], now: float) -> None:
+    def record_durable(self, arrivals: list[float], now: float) -> None:
         """Count deltas that arrived at these loop times and are durable `now`."""
         waits = now - np.array(arrivals)
         buckets = np.bincount(np.searchsorted(_BOUNDS, waits), minlength=len(_BOUNDS) + 1)
-        self._buckets += buckets
-        self._total_seconds += float(waits.sum())
+        self._latency_buckets += buckets
+        self._latency_seconds += float(waits.sum())
         second = math.floor(now)
         if self._seconds and self._seconds[-1][0] == second:
             _, counted, total = self._seconds.pop()
             self._seconds.append((second, counted + buckets, total + float(waits.sum())))
         else:
             self._seconds.append((second, buckets, float(waits.sum())))
-        self._forget(now)
+        self._drop_old_seconds(now)
 
-    def acked(self, arrivals: list[float], now: float) -> None:
+    def record_acked(self, arrivals: list[float], now: float) -> None:
         """Count deltas that arrived at these loop times and whose acks are on their way `now`."""
         waits = now - np.array(arrivals)
         self._ack_buckets += np.bincount(
@@ -102,28 +102,28 @@ class Stats:
         )
         self._ack_seconds += float(waits.sum())
 
-    def count(self, receipts: Sequence[Receipt]) -> None:
+    def count_receipts(self, receipts: Sequence[Receipt]) -> None:
         """Count what became of deltas."""
         for receipt in receipts:
             self.deltas[receipt.verdict] += 1
-            for rejected in receipt.rejected:
-                self.rejected[rejected.reason] += 1
-            self.signals_dropped += receipt.signals_dropped
+            for rejected in receipt.rejections:
+                self.rejected_patterns[rejected.reason] += 1
+            self.dropped_signals += receipt.signals_dropped
 
     async def watch_loop_forever(self) -> None:
         """Measure how late the event loop is. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             worst = 0.0
-            for _ in range(_LAG_LOOKS):
-                due = loop.time() + _LAG_SECONDS
-                await asyncio.sleep(_LAG_SECONDS)
+            for _ in range(_LAG_SAMPLES):
+                due = loop.time() + _LAG_INTERVAL_SECONDS
+                await asyncio.sleep(_LAG_INTERVAL_SECONDS)
                 worst = max(worst, loop.time() - due)
             self.loop_lag_seconds = worst
 
     def latency(self, now: float) -> Latency | None:
         """Return the last minute's latency; None when no delta became durable in it."""
-        self._forget(now)
+        self._drop_old_seconds(now)
         if not self._seconds:
             return None
         buckets = np.sum([counted for _, counted, _ in self._seconds], axis=0)
@@ -133,20 +133,20 @@ class Stats:
         total = sum(seconds for _, _, seconds in self._seconds)
         return Latency(count, total / count, p99)
 
-    def until_durable(self) -> tuple[list[float], list[int], float]:
+    def commit_latency_histogram(self) -> tuple[list[float], list[int], float]:
         """Return bounds, the deltas up to each and in all, and the sum of their latencies."""
-        return *_coarse(self._buckets), self._total_seconds
+        return *_coarsen(self._latency_buckets), self._latency_seconds
 
-    def until_acked(self) -> tuple[list[float], list[int], float]:
+    def ack_latency_histogram(self) -> tuple[list[float], list[int], float]:
         """Return the same of the time until the ack was handed to the transport."""
-        return *_coarse(self._ack_buckets), self._ack_seconds
+        return *_coarsen(self._ack_buckets), self._ack_seconds
 
-    def _forget(self, now: float) -> None:
+    def _drop_old_seconds(self, now: float) -> None:
         while self._seconds and self._seconds[0][0] <= now - WINDOW_SECONDS - 1:
             self._seconds.popleft()
 
 
-def _coarse(
+def _coarsen(
     buckets: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> tuple[list[float], list[int]]:
     """Return every eighth bound, and how many were up to each and in all."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.rows import PATTERN, PatternRows, Slots
-from constellation.core.table.shard_table import Holding, Table, pattern_keys
+from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,40 +27,40 @@ class PatternChange:
     """... and becomes this."""
     is_new: NDArray[np.bool_]
     """Which of `slots` were free."""
-    freed: Slots
+    freed_slots: Slots
     devices: Slots
     """The devices that were touched ..."""
-    unlinked: Slots
+    unlinked_devices: Slots
     """... those that lose the list of their patterns first ..."""
-    linked: Holding
+    linked_patterns: DevicePatterns
     """... and the patterns they are given then."""
-    gained: NDArray[np.int64]
+    gained_contents: NDArray[np.int64]
     """Contents that one more device supports; repeated for several devices."""
-    lost: NDArray[np.int64]
+    lost_contents: NDArray[np.int64]
     """Contents that one device less supports."""
-    unindexed: Slots
+    unindexed_slots: Slots
     """What leaves the index, before `indexed` enters."""
-    indexed: Slots
+    indexed_slots: Slots
     indexed_codes: Codes
-    moved: Slots
+    taste_moved_devices: Slots
     """Devices whose taste moved."""
 
     def apply(self, table: Table, lsn: int) -> None:
         """Bring the table's pattern rows, lists, directory and support to the new state."""
-        if len(self.freed):
-            table.pattern_directory.remove(_keys_of(table.patterns[self.freed]))
-            table.patterns[self.freed] = np.zeros(1, PATTERN)
-            table.patterns["lsn"][self.freed] = lsn
+        if len(self.freed_slots):
+            table.slots_by_pattern.remove(_to_row_keys(table.patterns[self.freed_slots]))
+            table.patterns[self.freed_slots] = np.zeros(1, PATTERN)
+            table.patterns["lsn"][self.freed_slots] = lsn
         new = self.slots[self.is_new]
         if len(new):
-            table.free_patterns.take(len(new))
-            table.pattern_directory.put(_keys_of(self.rows[self.is_new]), new)
-        table.free_patterns.free(self.freed)
+            table.pattern_allocator.take(len(new))
+            table.slots_by_pattern.put(_to_row_keys(self.rows[self.is_new]), new)
+        table.pattern_allocator.free(self.freed_slots)
         table.patterns[self.slots] = self.rows
-        table.unlink(self.unlinked)
-        table.link(self.devices, self.linked)
-        np.add.at(table.support, self.gained, np.uint32(1))
-        np.subtract.at(table.support, self.lost, np.uint32(1))
+        table.unlink(self.unlinked_devices)
+        table.link(self.devices, self.linked_patterns)
+        np.add.at(table.support, self.gained_contents, np.uint32(1))
+        np.subtract.at(table.support, self.lost_contents, np.uint32(1))
 
 
 def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
@@ -71,11 +71,11 @@ def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
     return shared
 
 
-def _words_of(ids: bytes | PatternRows) -> NDArray[np.uint64]:
+def _to_uint64_pairs(ids: bytes | PatternRows) -> NDArray[np.uint64]:
     return np.frombuffer(bytes(ids) if isinstance(ids, bytes) else ids.tobytes(), "<u8").reshape(
         -1, 2
     )
 
 
-def _keys_of(rows: PatternRows) -> NDArray[np.uint64]:
-    return pattern_keys(_words_of(rows["pattern_id"]), rows["device"].astype(np.int64))
+def _to_row_keys(rows: PatternRows) -> NDArray[np.uint64]:
+    return to_pattern_keys(_to_uint64_pairs(rows["pattern_id"]), rows["device"].astype(np.int64))

@@ -12,25 +12,25 @@ Keys = NDArray[np.uint64]
 """Shape (n, width): each row is one key."""
 
 _EMPTY: Final = -1
-_REMOVED: Final = -2
+_TOMBSTONE: Final = -2
 _WINDOW: Final = 8
 """Places looked at together: one round finds nearly every key."""
 _OFFSETS: Final = np.arange(_WINDOW)
-_MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_MIX_FACTORS: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-class Directory:
+class HashIndex:
     """An open-addressing hash table in two arrays: 24 to 32 bytes a place, no object for a key.
 
     Every method takes a batch and costs some tens of microseconds plus tens of nanoseconds a key.
     The hash is keyed at random in each process, so that nobody can choose colliding ids.
     """
 
-    def __init__(self, width: int, places: int = 1024) -> None:
+    def __init__(self, width: int, capacity: int = 1024) -> None:
         self._seed = np.uint64(secrets.randbits(64))
-        self._keys = np.zeros((places, width), np.uint64)
-        self._rows = np.full(places, _EMPTY, np.int64)
-        self._taken = 0  # rows and tombstones
+        self._keys = np.zeros((capacity, width), np.uint64)
+        self._rows = np.full(capacity, _EMPTY, np.int64)
+        self._occupied = 0  # rows and tombstones
         self._count = 0
 
     def __len__(self) -> int:
@@ -45,14 +45,14 @@ class Directory:
         """Add keys that are distinct and absent; their rows are distinct and not negative."""
         if self.is_crowded(len(keys)):
             self.grow(len(keys))
-        starts = self._places(keys)
+        starts = self._hash_keys(keys)
         waiting = np.arange(len(keys))
         while len(waiting):
             window = self._window(starts[waiting])
             free = self._rows[window] < 0
             claimed = window[np.arange(len(window)), free.argmax(axis=1)]
             found = free.any(axis=1)
-            self._taken += self._claim(waiting[found], claimed[found], keys, rows)
+            self._occupied += self._claim(waiting[found], claimed[found], keys, rows)
             done = found & (self._rows[claimed] == rows[waiting])
             full = waiting[~found]
             starts[full] += _WINDOW
@@ -61,13 +61,13 @@ class Directory:
 
     def remove(self, keys: Keys) -> None:
         """Remove keys that are distinct and present."""
-        places, _ = self._probe(keys)
-        self._rows[places] = _REMOVED
+        positions, _ = self._probe(keys)
+        self._rows[positions] = _TOMBSTONE
         self._count -= len(keys)
 
     def is_crowded(self, more: int) -> bool:
         """Say whether `more` keys need a larger table: over 60 % of the places would be taken."""
-        return (self._taken + more) * 5 > len(self._rows) * 3
+        return (self._occupied + more) * 5 > len(self._rows) * 3
 
     def grow(self, more: int) -> None:
         """Move to a table with room for `more` keys, and drop the traces of removed ones.
@@ -75,58 +75,58 @@ class Directory:
         May run in a thread beside `find`: the new table is swapped in at the end.
         """
         kept = self._rows >= 0
-        places = len(self._rows)
-        while (self._count + more) * 5 > places * 2:
-            places *= 2
-        moved = Directory(self._keys.shape[1], places)
+        capacity = len(self._rows)
+        while (self._count + more) * 5 > capacity * 2:
+            capacity *= 2
+        moved = HashIndex(self._keys.shape[1], capacity)
         moved._seed = self._seed
         moved.put(self._keys[kept], self._rows[kept])
         self._keys, self._rows = moved._keys, moved._rows
-        self._taken = moved._taken
+        self._occupied = moved._occupied
 
     def _claim(
         self,
         claims: NDArray[np.int64],
-        places: NDArray[np.int64],
+        positions: NDArray[np.int64],
         keys: Keys,
         rows: NDArray[np.int64],
     ) -> int:
         """Write keys into free places, one for each place; return how many places were empty."""
-        empty = places[self._rows[places] == _EMPTY]
-        self._rows[places] = rows[claims]  # of several claims to one place, one stays
-        won = self._rows[places] == rows[claims]
-        self._keys[places[won]] = keys[claims[won]]
+        empty = positions[self._rows[positions] == _EMPTY]
+        self._rows[positions] = rows[claims]  # of several claims to one place, one stays
+        won = self._rows[positions] == rows[claims]
+        self._keys[positions[won]] = keys[claims[won]]
         return len(np.unique(empty))
 
     def _probe(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        places = self._places(keys)
+        positions = self._hash_keys(keys)
         found = np.full(len(keys), -1, np.int64)
         waiting = np.arange(len(keys))
         while len(waiting):
-            window = self._window(places[waiting])
+            window = self._window(positions[waiting])
             rows = self._rows[window]
             hits = (rows >= 0) & (self._keys[window] == keys[waiting, None]).all(axis=2)
             which = hits.argmax(axis=1)
             hit = hits.any(axis=1)
             at = np.arange(len(window))
             found[waiting[hit]] = rows[at, which][hit]
-            places[waiting[hit]] = window[at, which][hit]
+            positions[waiting[hit]] = window[at, which][hit]
             going = waiting[~hit & (rows != _EMPTY).all(axis=1)]
-            places[going] += _WINDOW
+            positions[going] += _WINDOW
             waiting = going
-        return places, found
+        return positions, found
 
     def _window(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places looked at together, shape (n, _WINDOW)."""
         return (starts[:, None] + _OFFSETS) & (len(self._rows) - 1)
 
-    def _places(self, keys: Keys) -> NDArray[np.int64]:
+    def _hash_keys(self, keys: Keys) -> NDArray[np.int64]:
         mixed = np.full(len(keys), self._seed)
         for column in keys.T:
             mixed ^= column
             mixed ^= mixed >> np.uint64(30)
-            mixed *= _MIX[0]
+            mixed *= _MIX_FACTORS[0]
             mixed ^= mixed >> np.uint64(27)
-            mixed *= _MIX[1]
+            mixed *= _MIX_FACTORS[1]
         mixed ^= mixed >> np.uint64(31)
         return (mixed & np.uint64(len(self._rows) - 1)).astype(np.int64)

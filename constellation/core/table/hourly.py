@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import WordKind, reserve
+from constellation.core.rows import TermKind, reserve
 from constellation.core.store import HourlyCounts, no_counts
-from constellation.core.table.vocabulary import LIMITS
+from constellation.core.table.vocabulary import TERM_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-HOURS: Final = 168
+RING_HOURS: Final = 168
 """Hours the trends look back."""
 
 
@@ -24,17 +24,17 @@ class HourlyRing:
     """Counts of the last 168 hours, by kind and number of a word; a row is the hour modulo 168."""
 
     def __init__(self, stored: HourlyCounts | None = None) -> None:
-        self.newest = 0
+        self.newest_hour = 0
         """The newest hour with a count; 0 before the first."""
         self.version = 0
         """One more for each `put` that held a count; what was stored before is of version 0."""
-        self._hours = np.zeros(HOURS, np.int64)
-        self._kinds = {kind: _Counts(LIMITS[kind]) for kind in WordKind}
+        self._hours = np.zeros(RING_HOURS, np.int64)
+        self._kinds = {kind: _KindCounts(TERM_LIMITS[kind]) for kind in TermKind}
         self._write(stored or no_counts(), 0)
 
-    def count(self, kind: WordKind, hour: int, number: int) -> int:
+    def count(self, kind: TermKind, hour: int, number: int) -> int:
         """Return the distinct devices of one content or genre in one hour."""
-        row = hour % HOURS
+        row = hour % RING_HOURS
         return int(self._kinds[kind].devices[row, number]) if self._hours[row] == hour else 0
 
     def put(self, counts: HourlyCounts) -> None:
@@ -44,17 +44,17 @@ class HourlyRing:
             self.version += 1  # last: who reads it from another thread misses nothing of before
 
     def window(
-        self, kind: WordKind, now_hour: int, highest: int
+        self, kind: TermKind, now_hour: int, highest: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the numbers with a count, and counts (HOURS, those), `now_hour` in the last row.
 
         `highest` is the highest number there is of that kind.
         """
-        hours = np.arange(now_hour - HOURS + 1, now_hour + 1)
-        current = self._hours[hours % HOURS] == hours
+        hours = np.arange(now_hour - RING_HOURS + 1, now_hour + 1)
+        current = self._hours[hours % RING_HOURS] == hours
         rows = self._kinds[kind].devices[:, : highest + 1]
         seen = np.flatnonzero(rows.any(axis=0))
-        counts = rows[np.ix_(hours % HOURS, seen)].astype(np.float64)
+        counts = rows[np.ix_(hours % RING_HOURS, seen)].astype(np.float64)
         counts[~current] = 0
         return seen, counts
 
@@ -64,7 +64,7 @@ class HourlyRing:
 
     def changed_since(self, version: int) -> HourlyCounts:
         """Return every count that is not zero and was put after a version; below 0: every one."""
-        parts = list(self._changed(version))
+        parts = list(self._iterate_changed(version))
         if not parts:
             return no_counts()
         sizes = [len(numbers) for _, _, numbers, _ in parts]
@@ -75,44 +75,46 @@ class HourlyRing:
             np.concatenate([devices for _, _, _, devices in parts]),
         )
 
-    def _changed(
+    def _iterate_changed(
         self, version: int
-    ) -> Iterator[tuple[int, WordKind, NDArray[np.int64], NDArray[np.uint32]]]:
+    ) -> Iterator[tuple[int, TermKind, NDArray[np.int64], NDArray[np.uint32]]]:
         """Yield hour, kind, numbers and devices of the counts put after a version."""
-        for hour in np.sort(self._hours[self._hours > max(0, self.newest - HOURS)]).tolist():
+        for hour in np.sort(
+            self._hours[self._hours > max(0, self.newest_hour - RING_HOURS)]
+        ).tolist():
             for kind, held in self._kinds.items():
-                numbers = held.changed_since(version, hour % HOURS)
+                numbers = held.changed_since(version, hour % RING_HOURS)
                 if len(numbers):
-                    yield hour, kind, numbers, held.devices[hour % HOURS, numbers]
+                    yield hour, kind, numbers, held.devices[hour % RING_HOURS, numbers]
 
     def _write(self, counts: HourlyCounts, version: int) -> None:
         for hour in np.unique(counts.hours).tolist():
-            if hour <= self.newest - HOURS:
+            if hour <= self.newest_hour - RING_HOURS:
                 continue
-            self._open(hour)
+            self._open_hour(hour)
             within = np.flatnonzero(counts.hours == hour)
             for kind, held in self._kinds.items():
                 chosen = within[counts.kinds[within] == kind]
-                held.put(hour % HOURS, counts.numbers[chosen], counts.devices[chosen], version)
+                held.put(hour % RING_HOURS, counts.numbers[chosen], counts.devices[chosen], version)
 
-    def _open(self, hour: int) -> None:
-        row = hour % HOURS
+    def _open_hour(self, hour: int) -> None:
+        row = hour % RING_HOURS
         if self._hours[row] != hour:
             for held in self._kinds.values():
                 held.clear(row)
             self._hours[row] = hour
-        self.newest = max(self.newest, hour)
+        self.newest_hour = max(self.newest_hour, hour)
 
 
-class _Counts:
+class _KindCounts:
     """Counts of one kind of word, and at which version each was put; a row is an hour."""
 
     def __init__(self, limit: int) -> None:
-        cells = HOURS * (limit + 1)
-        self.devices: NDArray[np.uint32] = reserve(cells, np.dtype("<u4")).reshape(HOURS, -1)
+        cells = RING_HOURS * (limit + 1)
+        self.devices: NDArray[np.uint32] = reserve(cells, np.dtype("<u4")).reshape(RING_HOURS, -1)
         # At 100 commits a second, 32 bits would be full after 16 months.
-        self._versions: NDArray[np.int64] = reserve(cells, np.dtype("<i8")).reshape(HOURS, -1)
-        self._newest = np.zeros(HOURS, np.int64)
+        self._versions: NDArray[np.int64] = reserve(cells, np.dtype("<i8")).reshape(RING_HOURS, -1)
+        self._newest_versions = np.zeros(RING_HOURS, np.int64)
         """The highest version in each row."""
         self._width = 0
         """No number at or above this was ever put; memory there is not touched."""
@@ -124,15 +126,15 @@ class _Counts:
             self._width = max(self._width, int(numbers.max()) + 1)
             self.devices[row, numbers] = devices
             self._versions[row, numbers] = version
-            self._newest[row] = version
+            self._newest_versions[row] = version
 
     def clear(self, row: int) -> None:
         self.devices[row, : self._width] = 0
-        self._newest[row] = 0
+        self._newest_versions[row] = 0
 
     def changed_since(self, version: int, row: int) -> NDArray[np.int64]:
         """Return the numbers with a count that was put after a version."""
-        if self._newest[row] <= version:
+        if self._newest_versions[row] <= version:
             return np.empty(0, np.int64)
         devices, versions = self.devices[row, : self._width], self._versions[row, : self._width]
         return np.flatnonzero((devices > 0) & (versions > version))

@@ -4,63 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from constellation.core.rows import WordKind
-from constellation.core.store import Word
+from constellation.core.rows import TermKind
+from constellation.core.store import Term
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-LIMITS: Final = {WordKind.GENRE: 2**16 - 1, WordKind.CONTENT: 2_000_000}
+TERM_LIMITS: Final = {TermKind.GENRE: 2**16 - 1, TermKind.CONTENT: 2_000_000}
 """Words of each kind a shard can hold; a pattern that needs more is rejected SHARD_FULL."""
 
 
-class Words:
+class Vocabulary:
     """Every word of one shard. Numbers run from 1; 0 in a row means none."""
 
-    def __init__(self, words: Iterable[Word] = ()) -> None:
-        self._numbers: dict[WordKind, dict[str, int]] = {kind: {} for kind in WordKind}
-        self._texts: dict[WordKind, list[str]] = {kind: [""] for kind in WordKind}
-        self.add(words)
+    def __init__(self, terms: Iterable[Term] = ()) -> None:
+        self._numbers: dict[TermKind, dict[str, int]] = {kind: {} for kind in TermKind}
+        self._texts: dict[TermKind, list[str]] = {kind: [""] for kind in TermKind}
+        self.add(terms)
 
-    def add(self, words: Iterable[Word]) -> None:
+    def add(self, terms: Iterable[Term]) -> None:
         """Add words in the order of their numbers."""
-        for word in words:
-            texts = self._texts[word.kind]
-            assert word.number == len(texts), f"word {word.number} after {len(texts) - 1}"
-            texts.append(word.text)
-            self._numbers[word.kind][word.text] = word.number
+        for term in terms:
+            texts = self._texts[term.kind]
+            assert term.number == len(texts), f"word {term.number} after {len(texts) - 1}"
+            texts.append(term.text)
+            self._numbers[term.kind][term.text] = term.number
 
-    def count(self, kind: WordKind) -> int:
+    def count(self, kind: TermKind) -> int:
         """Return how many words of a kind there are; also the highest number."""
         return len(self._texts[kind]) - 1
 
-    def number(self, kind: WordKind, text: str) -> int:
+    def number(self, kind: TermKind, text: str) -> int:
         """Return a word's number, 0 when it is not known."""
         return self._numbers[kind].get(text, 0)
 
-    def text(self, kind: WordKind, number: int) -> str:
+    def text(self, kind: TermKind, number: int) -> str:
         return self._texts[kind][number]
 
 
-class NewWords:
+class PendingTerms:
     """The words one commit adds; the shard's own words learn them only once it is durable."""
 
-    def __init__(self, known: Words) -> None:
+    def __init__(self, known: Vocabulary) -> None:
         self._known = known
-        self._added: dict[tuple[WordKind, str], int] = {}
-        self._next = {kind: known.count(kind) + 1 for kind in WordKind}
+        self._added: dict[tuple[TermKind, str], int] = {}
+        self._next = {kind: known.count(kind) + 1 for kind in TermKind}
 
-    def numbers(self, kind: WordKind, texts: Sequence[str]) -> list[int]:
+    def assign_numbers(self, kind: TermKind, texts: Sequence[str]) -> list[int]:
         """Return the number of each text, adding those that are new; 0 once the limit is met."""
         return [self._known.number(kind, text) or self._add(kind, text) for text in texts]
 
-    def words(self) -> list[Word]:
+    def to_terms(self) -> list[Term]:
         """Return what was added, in the order of the numbers."""
-        return [Word(kind, number, text) for (kind, text), number in self._added.items()]
+        return [Term(kind, number, text) for (kind, text), number in self._added.items()]
 
-    def _add(self, kind: WordKind, text: str) -> int:
+    def _add(self, kind: TermKind, text: str) -> int:
         number = self._added.get((kind, text), 0)
-        if not number and self._next[kind] <= LIMITS[kind]:
+        if not number and self._next[kind] <= TERM_LIMITS[kind]:
             number = self._added[kind, text] = self._next[kind]
             self._next[kind] += 1
         return number

@@ -14,13 +14,13 @@ import numpy as np
 
 from constellation.core.rows import (
     DEVICE,
+    MAX_SIGNALS_PER_HOUR,
     PATTERN,
-    SIGNALS_PER_HOUR,
     DeviceRows,
     PatternRows,
     Slots,
 )
-from constellation.federated.terms import CONTENTS, GENRES
+from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,136 +36,140 @@ _MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class CopyColumn:
     """A column of a table, and how it travels."""
 
     name: str
-    kind: str
+    sql_type: str
     """Its SQL type."""
-    wire: np.dtype[np.generic]
+    dtype: np.dtype[np.generic]
     is_time: bool = False
 
 
-def _column(name: str, kind: str, wire: str, *, is_time: bool = False) -> Column:
-    return Column(name, kind, np.dtype(wire), is_time)
+def _make_column(name: str, sql_type: str, dtype: str, *, is_time: bool = False) -> CopyColumn:
+    return CopyColumn(name, sql_type, np.dtype(dtype), is_time)
 
 
 PATTERN_COLUMNS: Final = (
-    _column("slot", "bigint", ">i8"),
-    _column("lsn", "bigint", ">i8"),
-    _column("device", "integer", ">u4"),
-    _column("pattern_id", "uuid", "V16"),
-    _column("success_rate", "real", ">f4"),
-    _column("sample_count", "integer", ">u4"),
-    _column("created_at", "timestamptz", ">i8", is_time=True),
-    _column("updated_at", "timestamptz", ">i8", is_time=True),
-    _column("time_of_day", "smallint", ">i2"),
-    _column("day_type", "smallint", ">i2"),
-    _column("content_type", "smallint", ">i2"),
-    _column("genres", "bytea", f"V{2 * GENRES}"),
-    _column("contents", "bytea", f"V{4 * CONTENTS}"),
+    _make_column("slot", "bigint", ">i8"),
+    _make_column("lsn", "bigint", ">i8"),
+    _make_column("device", "integer", ">u4"),
+    _make_column("pattern_id", "uuid", "V16"),
+    _make_column("success_rate", "real", ">f4"),
+    _make_column("sample_count", "integer", ">u4"),
+    _make_column("created_at", "timestamptz", ">i8", is_time=True),
+    _make_column("updated_at", "timestamptz", ">i8", is_time=True),
+    _make_column("time_of_day", "smallint", ">i2"),
+    _make_column("day_type", "smallint", ">i2"),
+    _make_column("content_type", "smallint", ">i2"),
+    _make_column("genres", "bytea", f"V{2 * MAX_GENRES}"),
+    _make_column("contents", "bytea", f"V{4 * MAX_CONTENTS}"),
 )
 """All but the embedding, which a Dialect knows."""
 DEVICE_COLUMNS: Final = (
-    _column("slot", "bigint", ">i8"),
-    _column("device_id", "uuid", "V16"),
-    _column("incarnation", "bigint", ">u8"),
-    _column("seq", "bigint", ">u8"),
-    _column("synced_at", "timestamptz", ">i8", is_time=True),
-    _column("signal_hour", "integer", ">u4"),
-    _column("signal_contents", "bytea", f"V{4 * SIGNALS_PER_HOUR}"),
+    _make_column("slot", "bigint", ">i8"),
+    _make_column("device_id", "uuid", "V16"),
+    _make_column("incarnation", "bigint", ">u8"),
+    _make_column("seq", "bigint", ">u8"),
+    _make_column("synced_at", "timestamptz", ">i8", is_time=True),
+    _make_column("signal_hour", "integer", ">u4"),
+    _make_column("signal_contents", "bytea", f"V{4 * MAX_SIGNALS_PER_HOUR}"),
 )
 
 
-def names(columns: tuple[Column, ...]) -> str:
+def join_column_names(columns: tuple[CopyColumn, ...]) -> str:
     """Return the columns' names, as SQL lists them."""
     return ", ".join(column.name for column in columns)
 
 
-def pattern_copy(slots: Slots, rows: PatternRows, dialect: Dialect) -> bytes:
+def encode_patterns(slots: Slots, rows: PatternRows, dialect: Dialect) -> bytes:
     """Return patterns as COPY takes them: PATTERN_COLUMNS, then the embedding."""
-    columns = (*PATTERN_COLUMNS, Column("embedding", dialect.staged, dialect.wire))
-    wire = _copied(columns, slots, rows)
+    columns = (*PATTERN_COLUMNS, CopyColumn("embedding", dialect.staging_type, dialect.copy_dtype))
+    wire = _encode_rows(columns, slots, rows)
     wire["embedding"] = dialect.encode(rows["codes"])
     return _COPY_HEADER + wire.tobytes() + _COPY_TRAILER
 
 
-def device_copy(slots: Slots, rows: DeviceRows) -> bytes:
+def encode_devices(slots: Slots, rows: DeviceRows) -> bytes:
     """Return devices as COPY takes them: DEVICE_COLUMNS."""
-    return _COPY_HEADER + _copied(DEVICE_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
+    return _COPY_HEADER + _encode_rows(DEVICE_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
 
 
-def pattern_rows(records: bytes, codes: Codes) -> tuple[Slots, PatternRows]:
+def decode_patterns(records: bytes, codes: Codes) -> tuple[Slots, PatternRows]:
     """Return the patterns of joined records of PATTERN_COLUMNS, in ascending slots.
 
     Raises ValueError when they are not such records.
     """
-    return _rows(records, PATTERN_COLUMNS, PATTERN, codes)
+    return _decode_rows(records, PATTERN_COLUMNS, PATTERN, codes)
 
 
-def device_rows(records: bytes) -> tuple[Slots, DeviceRows]:
+def decode_devices(records: bytes) -> tuple[Slots, DeviceRows]:
     """Return the devices of joined records of DEVICE_COLUMNS, likewise."""
-    return _rows(records, DEVICE_COLUMNS, DEVICE, None)
+    return _decode_rows(records, DEVICE_COLUMNS, DEVICE, None)
 
 
-def _copied(columns: tuple[Column, ...], slots: Slots, rows: NDArray[np.void]) -> NDArray[np.void]:
+def _encode_rows(
+    columns: tuple[CopyColumn, ...], slots: Slots, rows: NDArray[np.void]
+) -> NDArray[np.void]:
     """Return a COPY row for each row, its embedding still missing."""
-    wire = np.empty(len(rows), _framed(columns, "count", ">i2", with_types=False))
+    wire = np.empty(len(rows), _make_record_dtype(columns, "count", ">i2", with_types=False))
     wire["count"] = len(columns)
     for column in columns:
-        wire[f"{column.name} bytes"] = column.wire.itemsize
+        wire[f"{column.name} bytes"] = column.dtype.itemsize
         if column.name == "slot":
             wire["slot"] = slots
         elif column.is_time:
             seconds = rows[column.name].astype(np.int64)
             wire[column.name] = (seconds - _EPOCH_2000) * _MICROSECONDS
-        elif column.wire.kind == "V" and column.wire.fields is None:
-            wire[column.name] = np.ascontiguousarray(rows[column.name]).view(column.wire).ravel()
+        elif column.dtype.kind == "V" and column.dtype.fields is None:
+            wire[column.name] = np.ascontiguousarray(rows[column.name]).view(column.dtype).ravel()
         elif column.name in (rows.dtype.names or ()):
             wire[column.name] = rows[column.name]
     return wire
 
 
-def _rows(
-    records: bytes, columns: tuple[Column, ...], dtype: np.dtype[np.void], codes: Codes | None
+def _decode_rows(
+    records: bytes, columns: tuple[CopyColumn, ...], dtype: np.dtype[np.void], codes: Codes | None
 ) -> tuple[Slots, NDArray[np.void]]:
-    framed = _framed(columns, "count", ">i4", with_types=True)
-    if len(records) % framed.itemsize:
-        raise ValueError(f"{len(records)} bytes are no records of {framed.itemsize}")
-    wire = np.frombuffer(records, framed)
+    record_dtype = _make_record_dtype(columns, "count", ">i4", with_types=True)
+    if len(records) % record_dtype.itemsize:
+        raise ValueError(f"{len(records)} bytes are no records of {record_dtype.itemsize}")
+    wire = np.frombuffer(records, record_dtype)
     for column in columns:
-        if (wire[f"{column.name} bytes"] != column.wire.itemsize).any():
-            raise ValueError(f"a {column.name} is not {column.wire.itemsize} bytes")
+        if (wire[f"{column.name} bytes"] != column.dtype.itemsize).any():
+            raise ValueError(f"a {column.name} is not {column.dtype.itemsize} bytes")
     slots = wire["slot"].astype(np.int64)
     order = np.argsort(slots, kind="stable")
     rows = np.zeros(len(wire), dtype)
     for column in columns:
         if column.name != "slot":
-            rows[column.name] = _read(wire[column.name][order], column, rows.dtype[column.name])
+            rows[column.name] = _decode_column(
+                wire[column.name][order], column, rows.dtype[column.name]
+            )
     if codes is not None:
         rows["codes"] = codes[order]
     return slots[order], rows
 
 
-def _read(
-    values: NDArray[np.generic], column: Column, kind: np.dtype[np.generic]
+def _decode_column(
+    values: NDArray[np.generic], column: CopyColumn, target_dtype: np.dtype[np.generic]
 ) -> NDArray[np.generic]:
     if column.is_time:
         return values.astype(np.int64) // _MICROSECONDS + _EPOCH_2000
-    if kind.subdtype:
-        base, shape = kind.subdtype
+    if target_dtype.subdtype:
+        base, shape = target_dtype.subdtype
         return values.view(base).reshape(-1, *shape)
     return values
 
 
 @cache
-def _framed(
-    columns: tuple[Column, ...], count: str, count_kind: str, *, with_types: bool
+def _make_record_dtype(
+    columns: tuple[CopyColumn, ...], count_name: str, count_type: str, *, with_types: bool
 ) -> np.dtype[np.void]:
     """Return one row: how many fields, then for each its type (in records), its length, itself."""
-    fields: list[tuple[str, object]] = [(count, count_kind)]
+    fields: list[tuple[str, object]] = [(count_name, count_type)]
     for column in columns:
         if with_types:
             fields.append((f"{column.name} type", ">u4"))
-        fields += [(f"{column.name} bytes", ">i4"), (column.name, column.wire)]
+        fields += [(f"{column.name} bytes", ">i4"), (column.name, column.dtype)]
     return np.dtype(fields)

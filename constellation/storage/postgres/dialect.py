@@ -43,25 +43,25 @@ class Dialect:
 
     extension: str
     """Its name in pg_extension."""
-    vector: str
+    vector_type: str
     """The type of a column, with its dimension."""
-    staged: str
+    staging_type: str
     """The type in which an embedding reaches the staging table ..."""
     cast: str
     """... and what makes it a vector there."""
-    wire: np.dtype[np.generic]
+    copy_dtype: np.dtype[np.generic]
     """One embedding in a binary COPY."""
     encode: Callable[[Codes], NDArray[np.void]]
-    one: str
+    row_expression: str
     """SQL that returns a column `embedding` as `decode` takes it ..."""
-    many: str
+    aggregate_expression: str
     """... and the aggregate that collects it from several rows."""
     decode: Callable[[Any], Codes]
     """Codes of what `many` collected, or of several of `one`. Raises ValueError for others."""
-    oldest: tuple[int, ...] = ()
+    minimum_version: tuple[int, ...] = ()
     """The first version that works; () when any may."""
 
-    def literal(self, codes: bytes) -> str:
+    def to_literal(self, codes: bytes) -> str:
         """Return one embedding as a parameter of type `vector`."""
         return str(np.frombuffer(codes, np.int8).tolist())
 
@@ -100,25 +100,25 @@ def _from_texts(texts: Sequence[str]) -> Codes:
 
 PGVECTOR: Final = Dialect(
     extension="vector",
-    vector=f"halfvec({DIMENSION})",
-    staged=f"halfvec({DIMENSION})",
+    vector_type=f"halfvec({DIMENSION})",
+    staging_type=f"halfvec({DIMENSION})",
     cast="",
-    wire=_HALF_VECTOR,
+    copy_dtype=_HALF_VECTOR,
     encode=_to_halves,
-    one="halfvec_send(embedding)",
-    many="string_agg(halfvec_send(embedding), ''::bytea)",
+    row_expression="halfvec_send(embedding)",
+    aggregate_expression="string_agg(halfvec_send(embedding), ''::bytea)",
     decode=_from_halves,
-    oldest=(0, 7),
+    minimum_version=(0, 7),
 )
 RUVECTOR: Final = Dialect(
     extension="ruvector",
-    vector=f"ruvector({DIMENSION})",
-    staged="text",
+    vector_type=f"ruvector({DIMENSION})",
+    staging_type="text",
     cast=f"::ruvector({DIMENSION})",
-    wire=_TEXT_VECTOR,
+    copy_dtype=_TEXT_VECTOR,
     encode=_to_texts,
-    one="embedding::text",
-    many="array_agg(embedding::text)",
+    row_expression="embedding::text",
+    aggregate_expression="array_agg(embedding::text)",
     decode=_from_texts,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {"pgvector": PGVECTOR, "ruvector": RUVECTOR}

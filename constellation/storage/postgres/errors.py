@@ -20,7 +20,7 @@ from constellation.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MEANINGS: Final[
+_TRANSLATIONS: Final[
     tuple[tuple[tuple[type[psycopg.Error], ...], type[ConstellationError], str], ...]
 ] = (
     (
@@ -80,13 +80,13 @@ _MEANINGS: Final[
     ),
 )
 """What an error of psycopg means: the first kind that fits. The rest are mistakes of ours."""
-_REFUSED: Final = (
+_LOGIN_REFUSALS: Final = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
 )
 """What the server says to a login; psycopg gives the class only where the server sent a code."""
-_REFUSED_WORDS: Final = (
+_LOGIN_REFUSAL_TEXTS: Final = (
     "password authentication failed",
     "no password supplied",
     "does not exist",
@@ -98,10 +98,14 @@ _REFUSED_WORDS: Final = (
     "SSL",
 )
 
-_FULL_WORDS: Final = ("too many clients", "remaining connection slots", "too many connections")
+_TOO_MANY_CONNECTIONS_TEXTS: Final = (
+    "too many clients",
+    "remaining connection slots",
+    "too many connections",
+)
 
 
-def place_of(url: str) -> str:
+def describe_database(url: str) -> str:
     """Return where a connection string leads, for people: never its password.
 
     Raises ConfigError when it is none; the string itself is not repeated.
@@ -119,42 +123,44 @@ def place_of(url: str) -> str:
 
 
 @contextmanager
-def explained(place: str) -> Iterator[None]:
+def translate_errors(database: str) -> Iterator[None]:
     """Raise what psycopg raises inside as one of our errors; mistakes of ours pass as they are."""
     try:
         yield
     except psycopg.Error as error:
-        raise explanation(place, error) from error
+        raise translate_error(database, error) from error
 
 
-def explanation(place: str, error: psycopg.Error) -> BaseException:
+def translate_error(database: str, error: psycopg.Error) -> BaseException:
     """Return the error of ours that one of psycopg's means; the same when it is a mistake of ours.
 
     A NotReadyError says that nothing was written, which holds for all but a COMMIT.
     """
-    said = _said(error)
-    for kinds, meaning, sentence in _MEANINGS:
+    message = _extract_message(error)
+    for kinds, meaning, sentence in _TRANSLATIONS:
         if isinstance(error, kinds):
-            return meaning(sentence.format(place=place, said=said))
+            return meaning(sentence.format(place=database, said=message))
     return error
 
 
-def login_problem(place: str, error: psycopg.Error) -> ConstellationError:
+def translate_login_error(database: str, error: psycopg.Error) -> ConstellationError:
     """Return why no connection could be made: asked wrongly, or nobody there."""
-    said = _said(error)
-    if isinstance(error, _REFUSED) or any(words in said for words in _REFUSED_WORDS):
-        return ConfigError(f"{place} refused the login: {said}. Mend POSTGRES_URL")
-    if any(words in said for words in _FULL_WORDS):
+    message = _extract_message(error)
+    if isinstance(error, _LOGIN_REFUSALS) or any(
+        words in message for words in _LOGIN_REFUSAL_TEXTS
+    ):
+        return ConfigError(f"{database} refused the login: {message}. Mend POSTGRES_URL")
+    if any(words in message for words in _TOO_MANY_CONNECTIONS_TEXTS):
         return NotReadyError(
-            f"{place} takes no more connections: {said}. "
+            f"{database} takes no more connections: {message}. "
             "Raise its max_connections, or put PgBouncer in front"
         )
     return NotReadyError(
-        f"{place} does not answer: {said}. Start it, or mend the host and port in POSTGRES_URL"
+        f"{database} does not answer: {message}. Start it, or mend the host and port in POSTGRES_URL"
     )
 
 
-def _said(error: psycopg.Error) -> str:
+def _extract_message(error: psycopg.Error) -> str:
     """Return the server's own sentence, on one line."""
     text = error.diag.message_primary or str(error) or type(error).__name__
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -18,11 +18,11 @@ from constellation.errors import FencedError, NotReadyError, StoreFailedError
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-    from constellation.storage.postgres.pool import Connections
+    from constellation.storage.postgres.pool import ConnectionPool
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 1.0
 """Between two looks at somebody else's lease: an owner that ends in order gives it up at once."""
 
 
@@ -30,7 +30,7 @@ class Lease:
     """One process's hold on one shard."""
 
     def __init__(
-        self, connections: Connections, shard_id: int, owner: str, *, seconds: float
+        self, connections: ConnectionPool, shard_id: int, owner: str, *, seconds: float
     ) -> None:
         self.seconds = seconds
         self.epoch = 0
@@ -38,7 +38,7 @@ class Lease:
         self._connections = connections
         self._shard_id = shard_id
         self.owner = owner
-        self._changing = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def take(self) -> int:
         """Raise the epoch and return it; waits for as long as another process holds the shard.
@@ -48,52 +48,54 @@ class Lease:
         awaited = False
         while True:
             try:
-                owner, left = await self._try()
+                owner, left = await self._try_take()
             except NotReadyError:
                 if not awaited:
                     raise
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
                 continue
             if owner == self.owner:
                 return self.epoch
             if not awaited:
-                log.warning("lease_awaited", owner=owner, seconds_left=round(left, 1))
+                log.warning("waiting_for_lease", owner=owner, seconds_left=round(left, 1))
                 awaited = True
             jitter = random.uniform(0, 0.1)  # noqa: S311 - not a secret
-            await asyncio.sleep(min(max(left, 0), _LOOK_SECONDS) + jitter)
+            await asyncio.sleep(min(max(left, 0), _POLL_SECONDS) + jitter)
 
-    async def _try(self) -> tuple[str, float]:
+    async def _try_take(self) -> tuple[str, float]:
         """Raise the epoch if that is allowed; return who holds the shard, and for how long."""
-        async with self._changing, self._connections.transact() as connection:
-            epoch = await self._raise(connection)
+        async with self._lock, self._connections.transact() as connection:
+            epoch = await self._raise_epoch(connection)
             if epoch is not None:
                 self.epoch = epoch
                 return self.owner, self.seconds
-            owner, left = await self._holder(connection)
+            owner, left = await self._read_holder(connection)
             if self.epoch:
                 raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
             return owner, left
 
     async def hold_forever(self) -> None:
         """Renew the lease in good time. Raises FencedError after a takeover."""
-        away = False
+        is_unavailable = False
         while True:
-            await asyncio.sleep(min(self.seconds / 3, _LOOK_SECONDS) if away else self.seconds / 3)
+            await asyncio.sleep(
+                min(self.seconds / 3, _POLL_SECONDS) if is_unavailable else self.seconds / 3
+            )
             try:
                 await self.renew()
             except NotReadyError as error:
-                if not away:
+                if not is_unavailable:
                     log.warning("lease_not_renewed", problem=str(error))
-                away = True
+                is_unavailable = True
             else:
-                away = False
+                is_unavailable = False
 
     async def renew(self) -> None:
         """Renew the lease. Raises FencedError when it is another's by now.
 
         It goes by the owner: when the answer to the last `take` was lost, the epoch is a later one.
         """
-        async with self._changing, self._connections.transact() as connection:
+        async with self._lock, self._connections.transact() as connection:
             done = await connection.execute(
                 "UPDATE constellation.shard"
                 " SET lease_until = clock_timestamp() + make_interval(secs => %s)"
@@ -101,7 +103,7 @@ class Lease:
                 (self.seconds, self._shard_id, self.owner),
             )
             if done.rowcount != 1:
-                owner, _ = await self._holder(connection)
+                owner, _ = await self._read_holder(connection)
                 raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
 
     async def release(self) -> None:
@@ -113,7 +115,7 @@ class Lease:
                 (self._shard_id, self.owner),
             )
 
-    async def _raise(self, connection: AsyncConnection) -> int | None:
+    async def _raise_epoch(self, connection: AsyncConnection) -> int | None:
         cursor = await connection.execute(
             "UPDATE constellation.shard SET epoch = epoch + 1, owner = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
@@ -124,7 +126,7 @@ class Lease:
         row = await cursor.fetchone()
         return None if row is None else int(row[0])
 
-    async def _holder(self, connection: AsyncConnection) -> tuple[str, float]:
+    async def _read_holder(self, connection: AsyncConnection) -> tuple[str, float]:
         """Return who holds the shard, for people, and the seconds left of the lease."""
         cursor = await connection.execute(
             "SELECT owner, epoch, extract(epoch FROM lease_until - clock_timestamp())::float8"

@@ -10,8 +10,8 @@ import structlog
 from psycopg import errors, sql
 
 from constellation.errors import ConfigError
-from constellation.storage.postgres.errors import explained, place_of
-from constellation.storage.postgres.pool import connected
+from constellation.storage.postgres.errors import describe_database, translate_errors
+from constellation.storage.postgres.pool import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_LOCK: Final = 0x434F4E5354454C4C
+_LOCK_KEY: Final = 0x434F4E5354454C4C
 """Key of the advisory lock: whoever migrates holds it."""
 
 
@@ -36,15 +36,15 @@ class Migration:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedMigration:
     """One migration that the database has, and when it got it."""
 
     version: int
     name: str
-    at: str
+    applied_at: str
 
 
-def known() -> Sequence[Migration]:
+def load_migrations() -> Sequence[Migration]:
     """Return the migrations of this program, in order."""
     folder = resources.files("constellation.storage.postgres").joinpath("schema")
     files = sorted(
@@ -65,14 +65,14 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
     Raises ConfigError when the schema is newer than this program, when the extension is missing
     or when a privilege is; NotReadyError when the database does not answer.
     """
-    place = place_of(url)
-    async with await connected(url, place) as connection:
-        with explained(place):
+    database = describe_database(url)
+    async with await connect(url, database) as connection:
+        with translate_errors(database):
             await connection.execute("BEGIN")
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            await _require_utf8(connection, place)
-            await _make_extension(connection, place, dialect)
-            missing = missing_of(place, await applied(connection))
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+            await _require_utf8(connection, database)
+            await _ensure_extension(connection, database, dialect)
+            missing = find_missing(database, await read_applied(connection))
             await connection.execute("CREATE SCHEMA IF NOT EXISTS constellation")
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS constellation.migration ("
@@ -80,7 +80,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
                 " applied_at timestamptz NOT NULL DEFAULT now())"
             )
             for migration in missing:
-                await connection.execute(text_of(migration, dialect).encode())
+                await connection.execute(render_sql(migration, dialect).encode())
                 await connection.execute(
                     "INSERT INTO constellation.migration (version, name) VALUES (%s, %s)",
                     (migration.version, migration.name),
@@ -91,20 +91,20 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
     return missing
 
 
-async def status(url: str) -> Sequence[Applied]:
+async def list_applied(url: str) -> Sequence[AppliedMigration]:
     """Return the migrations that the database has, in order."""
-    place = place_of(url)
-    async with await connected(url, place) as connection:
-        with explained(place):
-            return await applied(connection)
+    database = describe_database(url)
+    async with await connect(url, database) as connection:
+        with translate_errors(database):
+            return await read_applied(connection)
 
 
-def text_of(migration: Migration, dialect: Dialect) -> str:
+def render_sql(migration: Migration, dialect: Dialect) -> str:
     """Return a migration as it is run with a vector extension."""
-    return migration.text.replace("{vector}", dialect.vector)
+    return migration.text.replace("{vector}", dialect.vector_type)
 
 
-async def applied(connection: psycopg.AsyncConnection) -> Sequence[Applied]:
+async def read_applied(connection: psycopg.AsyncConnection) -> Sequence[AppliedMigration]:
     """Return the migrations that a connection's database has."""
     cursor = await connection.execute("SELECT to_regclass('constellation.migration') IS NOT NULL")
     if await cursor.fetchone() != (True,):
@@ -113,30 +113,32 @@ async def applied(connection: psycopg.AsyncConnection) -> Sequence[Applied]:
         "SELECT version, name, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SSZ')"
         " FROM constellation.migration ORDER BY version"
     )
-    return [Applied(*row) for row in await cursor.fetchall()]
+    return [AppliedMigration(*row) for row in await cursor.fetchall()]
 
 
-def missing_of(place: str, found: Sequence[Applied]) -> Sequence[Migration]:
+def find_missing(
+    database: str, applied_migrations: Sequence[AppliedMigration]
+) -> Sequence[Migration]:
     """Return the migrations that are not among those found; raise ConfigError when it has more."""
-    ours = known()
-    newest = found[-1].version if found else 0
+    ours = load_migrations()
+    newest = applied_migrations[-1].version if applied_migrations else 0
     if newest > len(ours):
         raise ConfigError(
-            f"{place} has schema {newest}, this program knows {len(ours)}: "
+            f"{database} has schema {newest}, this program knows {len(ours)}: "
             "start the newer version of the program"
         )
     return ours[newest:]
 
 
-async def require_current(
-    connection: psycopg.AsyncConnection, place: str, dialect: Dialect
+async def require_current_schema(
+    connection: psycopg.AsyncConnection, database: str, dialect: Dialect
 ) -> None:
     """Raise ConfigError when the database's schema is not the one this program works with."""
-    await _require_utf8(connection, place)
-    missing = missing_of(place, await applied(connection))
+    await _require_utf8(connection, database)
+    missing = find_missing(database, await read_applied(connection))
     if missing:
         raise ConfigError(
-            f"{place} has schema {missing[0].version - 1}, this program needs "
+            f"{database} has schema {missing[0].version - 1}, this program needs "
             f"{missing[-1].version}: run `constellation migrate`, or set MIGRATE_ON_START=1"
         )
     cursor = await connection.execute(
@@ -145,29 +147,29 @@ async def require_current(
     )
     row = await cursor.fetchone()
     found = row[0].rpartition(".")[2] if row else "no"
-    if found != dialect.vector:
+    if found != dialect.vector_type:
         raise ConfigError(
-            f"{place} stores embeddings as {found}, this program needs {dialect.vector}: "
+            f"{database} stores embeddings as {found}, this program needs {dialect.vector_type}: "
             "check VECTOR_EXTENSION, and that this is the right database"
         )
 
 
-async def _require_utf8(connection: psycopg.AsyncConnection, place: str) -> None:
+async def _require_utf8(connection: psycopg.AsyncConnection, database: str) -> None:
     cursor = await connection.execute("SHOW server_encoding")
     row = await cursor.fetchone()
     if row != ("UTF8",):
         found = row[0] if row else "unknown"
         raise ConfigError(
-            f"{place} has the encoding {found}, which lacks most of the world's letters: "
+            f"{database} has the encoding {found}, which lacks most of the world's letters: "
             "create a database with ENCODING 'UTF8' TEMPLATE template0"
         )
 
 
-async def _make_extension(
-    connection: psycopg.AsyncConnection, place: str, dialect: Dialect
+async def _ensure_extension(
+    connection: psycopg.AsyncConnection, database: str, dialect: Dialect
 ) -> None:
     """Create the extension unless it is there. Raises ConfigError, with what to do."""
-    kind = dialect.vector.partition("(")[0]
+    kind = dialect.vector_type.partition("(")[0]
     cursor = await connection.execute(
         "SELECT to_regtype(%s) IS NOT NULL,"
         " (SELECT extversion FROM pg_extension WHERE extname = %s),"
@@ -179,25 +181,27 @@ async def _make_extension(
     exists, version, available = row
     if not exists and version is None and available is None:
         raise ConfigError(
-            f"{place} does not offer the extension {dialect.extension}: install it on that server"
+            f"{database} does not offer the extension {dialect.extension}: install it on that server"
         )
     if not exists and version is None:
         version = available
-        await _create(connection, place, dialect.extension)
+        await _create_extension(connection, database, dialect.extension)
     numbers = tuple(int(part) for part in (version or "").split(".") if part.isdigit())
-    if version is not None and numbers < dialect.oldest:
-        oldest = ".".join(map(str, dialect.oldest))
+    if version is not None and numbers < dialect.minimum_version:
+        oldest = ".".join(map(str, dialect.minimum_version))
         raise ConfigError(
-            f"{place} has {dialect.extension} {version}, this needs {oldest} or newer: "
+            f"{database} has {dialect.extension} {version}, this needs {oldest} or newer: "
             f"install it, then ALTER EXTENSION {dialect.extension} UPDATE"
         )
 
 
-async def _create(connection: psycopg.AsyncConnection, place: str, extension: str) -> None:
+async def _create_extension(
+    connection: psycopg.AsyncConnection, database: str, extension: str
+) -> None:
     try:
         await connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
     except errors.InsufficientPrivilege:
         raise ConfigError(
-            f"{place} may not create the extension {extension}: have a superuser run "
+            f"{database} may not create the extension {extension}: have a superuser run "
             f"CREATE EXTENSION {extension} in that database, once"
         ) from None

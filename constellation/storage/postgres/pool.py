@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from constellation.errors import ConfigError, NotReadyError
 from constellation.storage.postgres.dialect import PGVECTOR, Dialect
-from constellation.storage.postgres.errors import explained, login_problem
+from constellation.storage.postgres.errors import translate_errors, translate_login_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 _MAX_WAITING: Final = 64
 """Calls that may wait for a connection; one more is refused."""
-_CUT_AFTER: Final = 1.2
+_ABORT_FACTOR: Final = 1.2
 """Times the statement's own time-out: a server that does not even keep that is cut off."""
 _WAIT_SECONDS: Final = 2.0
 """For a connection to come free, or to be made."""
-_GIVE_UP_SECONDS: Final = 1.0
+_RECONNECT_SECONDS: Final = 1.0
 """The pool tries to connect for so long, and again when somebody asks: not minutes later."""
-_BUSY: Final = (PoolTimeout, TooManyRequests)
-_SHUN_SECONDS: Final = 0.5
+_POOL_EXHAUSTED: Final = (PoolTimeout, TooManyRequests)
+_RETRY_AFTER_SECONDS: Final = 0.5
 """After the server was found away, calls are refused at once for so long: none of them waits."""
-_CONNECTION: Final[dict[str, Any]] = {
+_CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -45,11 +45,11 @@ _CONNECTION: Final[dict[str, Any]] = {
     "client_encoding": "utf8",
 }
 """What a connection string that says nothing else gets."""
-_SESSION: Final[dict[str, Any]] = {
+_CONNECTION_OPTIONS: Final[dict[str, Any]] = {
     "autocommit": True,  # `postgres_write` opens its transactions in pipelines of its own
     "prepare_threshold": None,  # PgBouncer before 1.21 loses prepared statements
 }
-_LIMITS: Final = (
+_SET_TIMEOUTS: Final = (
     "SELECT set_config('statement_timeout', %s, true),"
     " set_config('idle_in_transaction_session_timeout', %s, true)"
 )
@@ -71,36 +71,36 @@ class PostgresSettings:
     pool_size: int = 4
 
 
-class Connections:
+class ConnectionPool:
     """A pool. Every error of psycopg leaves it as one of ours."""
 
     def __init__(
-        self, pool: AsyncConnectionPool[AsyncConnection], settings: PostgresSettings, place: str
+        self, pool: AsyncConnectionPool[AsyncConnection], settings: PostgresSettings, database: str
     ) -> None:
         self._pool = pool
-        self._place = place
+        self._database = database
         self._settings = settings
-        self._shunned_until = float("-inf")
+        self._retry_at = float("-inf")
         self._problem = ""
-        self._asking = asyncio.Lock()
+        self._probe_lock = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: PostgresSettings, place: str, size: int
-    ) -> AsyncIterator[Connections]:
+        cls, settings: PostgresSettings, database: str, size: int
+    ) -> AsyncIterator[ConnectionPool]:
         """Open a pool of at most `size` connections; they come as they are needed."""
         pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
-            kwargs={**_parameters(settings.url), **_SESSION},
+            kwargs={**_merge_parameters(settings.url), **_CONNECTION_OPTIONS},
             min_size=1,
             max_size=size,
             max_waiting=_MAX_WAITING,
             timeout=min(_WAIT_SECONDS, settings.timeout_seconds),
-            reconnect_timeout=_GIVE_UP_SECONDS,
+            reconnect_timeout=_RECONNECT_SECONDS,
             open=False,
         )
         async with pool:
-            yield cls(pool, settings, place)
+            yield cls(pool, settings, database)
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[AsyncConnection]:
@@ -109,23 +109,23 @@ class Connections:
         Raises NotReadyError when there is none, when the server is away, and when it is slow.
         """
         loop = asyncio.get_running_loop()
-        if loop.time() < self._shunned_until:
+        if loop.time() < self._retry_at:
             raise NotReadyError(self._problem)
         try:
-            with explained(self._place):
-                connection = await self._take()
-                seconds = _CUT_AFTER * self._settings.timeout_seconds
-                late = loop.call_later(seconds, cut, connection)
+            with translate_errors(self._database):
+                connection = await self._acquire()
+                seconds = _ABORT_FACTOR * self._settings.timeout_seconds
+                abort_timer = loop.call_later(seconds, abort_connection, connection)
                 try:
                     yield connection
                 finally:
                     await _roll_back(connection)
-                    late.cancel()
+                    abort_timer.cancel()
                     await self._pool.putconn(connection)
         except (ConfigError, NotReadyError) as error:  # what was right at the start may be again
-            if not isinstance(error.__cause__, _BUSY):
+            if not isinstance(error.__cause__, _POOL_EXHAUSTED):
                 self._problem = str(error)
-                self._shunned_until = loop.time() + _SHUN_SECONDS
+                self._retry_at = loop.time() + _RETRY_AFTER_SECONDS
             raise NotReadyError(str(error)) from error
 
     @asynccontextmanager
@@ -134,51 +134,53 @@ class Connections:
         async with self.lend() as connection:
             async with connection.pipeline():
                 await connection.execute("BEGIN")
-                await limit(connection, self._settings.timeout_seconds)
+                await set_timeouts(connection, self._settings.timeout_seconds)
             yield connection
             await connection.execute("COMMIT")
 
-    async def _take(self) -> AsyncConnection:
+    async def _acquire(self) -> AsyncConnection:
         """Take a connection that lives, or say why there is none."""
         while True:
             try:
                 connection = await self._pool.getconn()
             except PoolTimeout:
-                await self._ask()
+                await self._probe()
                 raise  # the server is there, and the pool is what is too small
-            if not _is_gone(connection):
+            if not _is_closed_by_server(connection):
                 return connection
             await connection.close()
             await self._pool.putconn(connection)  # which makes another
 
-    async def _ask(self) -> None:
+    async def _probe(self) -> None:
         """Raise why the server cannot be reached; one asks, and those who wait hear the same."""
-        async with self._asking:
-            if asyncio.get_running_loop().time() < self._shunned_until:
+        async with self._probe_lock:
+            if asyncio.get_running_loop().time() < self._retry_at:
                 raise NotReadyError(self._problem)
-            async with await connected(self._settings.url, self._place):
+            async with await connect(self._settings.url, self._database):
                 return
 
 
-async def connected(url: str, place: str) -> AsyncConnection:
+async def connect(url: str, database: str) -> AsyncConnection:
     """Return one connection of its own. Raises ConfigError or NotReadyError, with what to do."""
     try:
-        return await psycopg.AsyncConnection.connect(**_parameters(url), **_SESSION)
+        return await psycopg.AsyncConnection.connect(
+            **_merge_parameters(url), **_CONNECTION_OPTIONS
+        )
     except psycopg.Error as error:
-        raise login_problem(place, error) from None
+        raise translate_login_error(database, error) from None
 
 
-async def limit(connection: AsyncConnection, timeout_seconds: float) -> None:
+async def set_timeouts(connection: AsyncConnection, timeout_seconds: float) -> None:
     """Let the server end what takes too long, for the rest of the transaction."""
     milliseconds = str(round(timeout_seconds * 1000))
-    await connection.execute(_LIMITS, (milliseconds, milliseconds))
+    await connection.execute(_SET_TIMEOUTS, (milliseconds, milliseconds))
 
 
-def _parameters(url: str) -> dict[str, Any]:
-    return {**_CONNECTION, **conninfo_to_dict(url)}
+def _merge_parameters(url: str) -> dict[str, Any]:
+    return {**_CONNECTION_DEFAULTS, **conninfo_to_dict(url)}
 
 
-def cut(connection: AsyncConnection) -> None:
+def abort_connection(connection: AsyncConnection) -> None:
     """Break a connection: whoever waits for its answer hears at once that there is none.
 
     Cancelling the task instead would wait for the server, which is what does not answer.
@@ -190,7 +192,7 @@ def cut(connection: AsyncConnection) -> None:
         wire.shutdown(socket.SHUT_RDWR)
 
 
-def _is_gone(connection: AsyncConnection) -> bool:
+def _is_closed_by_server(connection: AsyncConnection) -> bool:
     """Say whether an idle connection has something to say: that is the server's goodbye."""
     poll = select.poll()  # select() takes no descriptor above 1023, and streams use those up
     poll.register(connection.pgconn.socket, select.POLLIN)

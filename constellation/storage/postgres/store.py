@@ -18,11 +18,11 @@ from constellation.errors import (
 )
 from constellation.histogram import Histogram
 from constellation.storage.postgres import read, write
-from constellation.storage.postgres.binary_copy import device_rows, pattern_rows
-from constellation.storage.postgres.errors import explained, place_of
+from constellation.storage.postgres.binary_copy import decode_devices, decode_patterns
+from constellation.storage.postgres.errors import describe_database, translate_errors
 from constellation.storage.postgres.lease import Lease
-from constellation.storage.postgres.migrations import require_current
-from constellation.storage.postgres.pool import Connections, PostgresSettings, connected
+from constellation.storage.postgres.migrations import require_current_schema
+from constellation.storage.postgres.pool import ConnectionPool, PostgresSettings, connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,18 +31,25 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.rows import DeviceRows, PatternRows, Slots
-    from constellation.core.store import Changes, Content, HourlyCounts, StoreReader, Totals, Word
+    from constellation.core.store import (
+        CommitWrites,
+        Content,
+        HourlyCounts,
+        StoreReader,
+        Term,
+        Totals,
+    )
     from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_OWNER_CONNECTIONS: Final = 2
+_WRITER_CONNECTIONS: Final = 2
 """Connections that reads of the catalogue cannot take: for commits, and for the lease."""
-_AHEAD: Final = 2
+_PREFETCHED_BLOCKS: Final = 2
 """Queries of a scan under way beside the one whose rows are being used."""
-_PAGE: Final = 1000
+_PAGE_SIZE: Final = 1000
 
 
 @asynccontextmanager
@@ -51,46 +58,46 @@ async def open_postgres(settings: PostgresSettings) -> AsyncIterator[PostgresPat
 
     Raises ConfigError or NotReadyError, each with what to do about it.
     """
-    place = place_of(settings.url)
-    async with await connected(settings.url, place) as connection:
-        with explained(place):
-            await require_current(connection, place, settings.dialect)
+    database = describe_database(settings.url)
+    async with await connect(settings.url, database) as connection:
+        with translate_errors(database):
+            await require_current_schema(connection, database, settings.dialect)
             secret = secrets.token_bytes(SECRET_BYTES)
-            await write.make_shard(connection, settings.shard_id, secret)
+            await write.ensure_shard(connection, settings.shard_id, secret)
     async with (
-        Connections.open(settings, place, _OWNER_CONNECTIONS) as own,
-        Connections.open(settings, place, settings.pool_size) as readers,
+        ConnectionPool.open(settings, database, _WRITER_CONNECTIONS) as writer,
+        ConnectionPool.open(settings, database, settings.pool_size) as readers,
     ):
-        lease = Lease(own, settings.shard_id, settings.owner, seconds=settings.lease_seconds)
-        store = PostgresPatternStore(settings, place, readers.transact, own, lease)
+        lease = Lease(writer, settings.shard_id, settings.owner, seconds=settings.lease_seconds)
+        store = PostgresPatternStore(settings, database, readers.transact, writer, lease)
         try:
             yield store
         finally:
-            await _release(lease)
+            await _release_lease(lease)
 
 
 @asynccontextmanager
-async def open_snapshot(settings: PostgresSettings) -> AsyncIterator[StoreReader]:
+async def open_postgres_reader(settings: PostgresSettings) -> AsyncIterator[StoreReader]:
     """Open a shard as it is at this moment, to be read while its owner goes on writing.
 
     Raises ConfigError when the database has no such shard.
     """
-    place = place_of(settings.url)
-    async with await connected(settings.url, place) as connection:
-        with explained(place):
-            await require_current(connection, place, settings.dialect)
+    database = describe_database(settings.url)
+    async with await connect(settings.url, database) as connection:
+        with translate_errors(database):
+            await require_current_schema(connection, database, settings.dialect)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             if not await read.has_shard(connection, settings.shard_id):
-                raise ConfigError(f"{place} has no shard {settings.shard_id}: check SHARD_ID")
-        alone = asyncio.Lock()
+                raise ConfigError(f"{database} has no shard {settings.shard_id}: check SHARD_ID")
+        lock = asyncio.Lock()
 
         @asynccontextmanager
         async def lend() -> AsyncIterator[AsyncConnection]:
-            async with alone:
-                with explained(place):
+            async with lock:
+                with translate_errors(database):
                     yield connection
 
-        yield PostgresReader(settings, place, lend)
+        yield PostgresReader(settings, database, lend)
 
 
 class PostgresReader:
@@ -101,41 +108,41 @@ class PostgresReader:
     def __init__(
         self,
         settings: PostgresSettings,
-        place: str,
+        database: str,
         lend: Callable[[], AbstractAsyncContextManager[AsyncConnection]],
     ) -> None:
         self._shard_id = settings.shard_id
         self._dialect = settings.dialect
-        self._place = place
+        self._database = database
         self._lend = lend
 
-    async def secret(self) -> bytes:
+    async def read_secret(self) -> bytes:
         async with self._lend() as connection:
             return await read.read_secret(connection, self._shard_id)
 
-    async def totals(self) -> Totals:
+    async def read_totals(self) -> Totals:
         async with self._lend() as connection:
             return await read.read_totals(connection, self._shard_id)
 
-    async def words(self) -> Sequence[Word]:
+    async def read_terms(self) -> Sequence[Term]:
         async with self._lend() as connection:
-            return await read.read_words(connection, self._shard_id)
+            return await read.read_terms(connection, self._shard_id)
 
-    async def counts(self) -> HourlyCounts:
+    async def read_hourly_counts(self) -> HourlyCounts:
         async with self._lend() as connection:
-            return await read.read_counts(connection, self._shard_id)
+            return await read.read_hourly_counts(connection, self._shard_id)
 
-    async def changed_since(self, lsn: int) -> Slots | None:
+    async def read_changed_slots(self, lsn: int) -> Slots | None:
         async with self._lend() as connection:
-            return await read.read_changed(connection, self._shard_id, lsn)
+            return await read.read_changed_slots(connection, self._shard_id, lsn)
 
     async def get_content(self, content_id: str) -> Content | None:
         async with self._lend() as connection:
             return await read.read_content(connection, self._shard_id, content_id, self._dialect)
 
-    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
+    async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         async with self._lend() as connection:
-            return await read.read_stored(connection, self._shard_id, content_ids)
+            return await read.find_stored_ids(connection, self._shard_id, content_ids)
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         async with self._lend() as connection:
@@ -145,20 +152,20 @@ class PostgresReader:
         async with self._lend() as connection:
             return await read.count_contents(connection, self._shard_id)
 
-    async def stored_global(self) -> StoredGlobal | None:
+    async def get_global(self) -> StoredGlobal | None:
         async with self._lend() as connection:
             return await read.read_global(connection, self._shard_id)
 
-    async def size_bytes(self) -> int:
+    async def read_size_bytes(self) -> int:
         """Return the bytes of every shard in the database: partitions are shared."""
         async with self._lend() as connection:
-            return await read.read_size(connection)
+            return await read.read_size_bytes(connection)
 
     async def verify(self) -> Sequence[str]:
         """Read the catalogue; a recovery reads the rest, and PostgreSQL checks pages as it goes."""
         after = ""
         try:
-            while page := await self.list_contents(after, _PAGE):
+            while page := await self.list_contents(after, _PAGE_SIZE):
                 after = page[-1].content_id
         except ValueError as error:
             return [f"the catalogue after {after!r}: {error}"]
@@ -170,9 +177,11 @@ class PostgresReader:
 
         async for records, embeddings in self._scan("pattern", fetch):
             try:
-                yield pattern_rows(records, self._dialect.decode(embeddings))
+                yield decode_patterns(records, self._dialect.decode(embeddings))
             except ValueError as error:
-                raise DamagedStoreError(f"{self._place} holds damaged patterns: {error}") from error
+                raise DamagedStoreError(
+                    f"{self._database} holds damaged patterns: {error}"
+                ) from error
 
     async def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
         async def fetch(connection: AsyncConnection, first: int) -> bytes | None:
@@ -180,9 +189,11 @@ class PostgresReader:
 
         async for records in self._scan("device", fetch):
             try:
-                yield device_rows(records)
+                yield decode_devices(records)
             except ValueError as error:
-                raise DamagedStoreError(f"{self._place} holds damaged devices: {error}") from error
+                raise DamagedStoreError(
+                    f"{self._database} holds damaged devices: {error}"
+                ) from error
 
     async def _scan(
         self, table: str, fetch: Callable[[AsyncConnection, int], Awaitable[T | None]]
@@ -191,25 +202,27 @@ class PostgresReader:
         async with self._lend() as connection:
             last = await read.read_last_slot(connection, self._shard_id, table)
 
-        async def part(first: int) -> T | None:
+        async def fetch_block(first: int) -> T | None:
             async with self._lend() as connection:
                 return await fetch(connection, first)
 
         starts = iter(range(0, last + 1, read.SCAN_SLOTS))
-        waiting: list[asyncio.Task[T | None]] = []
+        tasks: list[asyncio.Task[T | None]] = []
         try:
             while True:
-                while len(waiting) <= _AHEAD and (first := next(starts, None)) is not None:
-                    waiting.append(asyncio.create_task(part(first), name="scan"))
-                if not waiting:
+                while (
+                    len(tasks) <= _PREFETCHED_BLOCKS and (first := next(starts, None)) is not None
+                ):
+                    tasks.append(asyncio.create_task(fetch_block(first), name="scan"))
+                if not tasks:
                     return
-                found = await waiting.pop(0)
+                found = await tasks.pop(0)
                 if found is not None:
                     yield found
         finally:
-            for task in waiting:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating would say it twice
@@ -218,15 +231,15 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
     def __init__(
         self,
         settings: PostgresSettings,
-        place: str,
+        database: str,
         lend: Callable[[], AbstractAsyncContextManager[AsyncConnection]],
-        own: Connections,
+        connections: ConnectionPool,
         lease: Lease,
     ) -> None:
-        super().__init__(settings, place, lend)
+        super().__init__(settings, database, lend)
         self.sync_seconds = Histogram()
         self._statements = write.Statements(settings.dialect, settings.timeout_seconds)
-        self._own = own
+        self._connections = connections
         self._lease = lease
 
     async def take_epoch(self) -> int:
@@ -236,56 +249,58 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
         """Keep the lease; a database that is away is waited for."""
         await self._lease.hold_forever()
 
-    async def commit(self, epoch: int, changes: Changes) -> None:
-        async with self._own.lend() as connection:
-            await write.write_changes(
+    async def commit(self, epoch: int, writes: CommitWrites) -> None:
+        async with self._connections.lend() as connection:
+            await write.write_commit(
                 connection,
-                self._fence(epoch),
-                changes,
+                self._make_fence(epoch),
+                writes,
                 self._statements,
                 lease_seconds=self._lease.seconds,
-                synced=self.sync_seconds,
+                sync_seconds=self.sync_seconds,
             )
 
-    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
+    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
         try:
-            async with self._own.lend() as connection:
-                await write.forget_changes(
-                    connection, self._fence(epoch), through_lsn, self._statements
+            async with self._connections.lend() as connection:
+                await write.trim_change_log(
+                    connection, self._make_fence(epoch), through_lsn, self._statements
                 )
         except OutcomeUnknownError as error:
             raise NotReadyError(str(error)) from error  # forgetting twice is harmless
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
     ) -> None:
-        async with self._own.lend() as connection:
+        async with self._connections.lend() as connection:
             await write.write_contents(
-                connection, self._fence(epoch), contents, words, self._statements
+                connection, self._make_fence(epoch), contents, terms, self._statements
             )
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
         try:
-            async with self._own.lend() as connection:
-                await write.write_global(connection, self._fence(epoch), stored, self._statements)
+            async with self._connections.lend() as connection:
+                await write.write_global(
+                    connection, self._make_fence(epoch), stored, self._statements
+                )
         except OutcomeUnknownError as error:
             raise NotReadyError(str(error)) from error  # putting it twice is harmless
 
     async def probe(self) -> None:
         """Return when the store answers, and takes writes: a standby does not."""
-        async with self._own.transact() as connection:
+        async with self._connections.transact() as connection:
             await read.read_totals(connection, self._shard_id)
             if await read.is_standby(connection):
                 raise NotReadyError(
-                    f"{self._place} is a standby, which takes no writes: promote it, or add "
+                    f"{self._database} is a standby, which takes no writes: promote it, or add "
                     "target_session_attrs=read-write and the primary's host to POSTGRES_URL"
                 )
 
-    def _fence(self, epoch: int) -> write.Fence:
+    def _make_fence(self, epoch: int) -> write.Fence:
         return write.Fence(self._shard_id, epoch, self._lease.owner)
 
 
-async def _release(lease: Lease) -> None:
+async def _release_lease(lease: Lease) -> None:
     """Give the lease up; the next process waits for its end when that does not work."""
     if not lease.epoch:
         return

@@ -21,12 +21,12 @@ from constellation.errors import FencedError, OutcomeUnknownError, StoreFailedEr
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
-    Column,
-    device_copy,
-    names,
-    pattern_copy,
+    CopyColumn,
+    encode_devices,
+    encode_patterns,
+    join_column_names,
 )
-from constellation.storage.postgres.pool import limit
+from constellation.storage.postgres.pool import set_timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.rows import Slots
-    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
     from constellation.storage.postgres.dialect import Dialect
@@ -59,69 +59,69 @@ class Statements:
     def __init__(self, dialect: Dialect, timeout_seconds: float) -> None:
         self.dialect = dialect
         self.timeout_seconds = timeout_seconds
-        patterns, devices = names(PATTERN_COLUMNS), names(DEVICE_COLUMNS)
-        staged = Column("embedding", dialect.staged, dialect.wire)
-        self.stages = (
-            _stage("stage_pattern", (*PATTERN_COLUMNS, staged)),
-            _stage("stage_device", DEVICE_COLUMNS),
+        patterns, devices = join_column_names(PATTERN_COLUMNS), join_column_names(DEVICE_COLUMNS)
+        staged = CopyColumn("embedding", dialect.staging_type, dialect.copy_dtype)
+        self.staging_tables = (
+            _build_staging_table("stage_pattern", (*PATTERN_COLUMNS, staged)),
+            _build_staging_table("stage_device", DEVICE_COLUMNS),
         )
-        self.copy_patterns = _sql(
+        self.copy_patterns = _to_sql(
             f"COPY pg_temp.stage_pattern ({patterns}, embedding) FROM STDIN (FORMAT binary)"
         )
-        self.copy_devices = _sql(
+        self.copy_devices = _to_sql(
             f"COPY pg_temp.stage_device ({devices}) FROM STDIN (FORMAT binary)"
         )
-        self.put_patterns = _sql(
+        self.put_patterns = _to_sql(
             f"INSERT INTO constellation.pattern (shard_id, {patterns}, embedding)"  # noqa: S608 - names of ours
             f" SELECT %s, {patterns}, embedding{dialect.cast} FROM pg_temp.stage_pattern"
-            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_excluded(PATTERN_COLUMNS)},"
+            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(PATTERN_COLUMNS)},"
             " embedding = excluded.embedding"
         )
-        self.put_devices = _sql(
+        self.put_devices = _to_sql(
             f"INSERT INTO constellation.device (shard_id, {devices})"  # noqa: S608 - names of ours
             f" SELECT %s, {devices} FROM pg_temp.stage_device"
-            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_excluded(DEVICE_COLUMNS)}"
+            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(DEVICE_COLUMNS)}"
         )
-        self.put_content = _sql(
+        self.put_content = _to_sql(
             "INSERT INTO constellation.content"  # noqa: S608 - a type of ours
             " (shard_id, content_id, title, content_type, genres, year, embedding)"
-            f" VALUES (%s, %s, %s, %s, %s, %s, %s::text::{dialect.vector})"
+            f" VALUES (%s, %s, %s, %s, %s, %s, %s::text::{dialect.vector_type})"
             " ON CONFLICT (shard_id, content_id) DO UPDATE SET title = excluded.title,"
             " content_type = excluded.content_type, genres = excluded.genres,"
             " year = excluded.year, embedding = excluded.embedding"
         )
 
 
-async def write_changes(
+async def write_commit(
     connection: AsyncConnection,
     fence: Fence,
-    changes: Changes,
+    writes: CommitWrites,
     statements: Statements,
     *,
     lease_seconds: float,
-    synced: Histogram,
+    sync_seconds: Histogram,
 ) -> None:
     """Commit the changes. The usual commit has patterns and devices only."""
     shard_id = fence.shard_id
-    await _open_commit(connection, fence, changes.totals, statements, lease_seconds)
-    if len(changes.slots):
-        rows = pattern_copy(changes.slots, changes.rows, statements.dialect)
+    await _begin_commit(connection, fence, writes.totals, statements, lease_seconds)
+    if len(writes.slots):
+        rows = encode_patterns(writes.slots, writes.rows, statements.dialect)
         await _copy(connection, statements.copy_patterns, rows)
-    if len(changes.device_slots):
-        rows = device_copy(changes.device_slots, changes.device_rows)
+    if len(writes.device_slots):
+        rows = encode_devices(writes.device_slots, writes.device_rows)
         await _copy(connection, statements.copy_devices, rows)
-    async with _committing(connection, synced):
-        if len(changes.slots):
+    async with _commit_on_exit(connection, sync_seconds):
+        if len(writes.slots):
             await connection.execute(statements.put_patterns, (shard_id,))
-        if len(changes.device_slots):
+        if len(writes.device_slots):
             await connection.execute(statements.put_devices, (shard_id,))
-        await _free(connection, shard_id, changes.freed, changes.freed_devices)
-        await _write_words(connection, shard_id, changes.words)
-        await _write_counts(connection, shard_id, changes.counts, changes.oldest_hour)
-        changed = np.concatenate((changes.slots, changes.freed)).astype("<i8", copy=False)
+        await _delete_rows(connection, shard_id, writes.freed_slots, writes.freed_devices)
+        await _write_terms(connection, shard_id, writes.terms)
+        await _write_counts(connection, shard_id, writes.counts, writes.oldest_hour)
+        changed = np.concatenate((writes.slots, writes.freed_slots)).astype("<i8", copy=False)
         await connection.execute(
             "INSERT INTO constellation.change (shard_id, lsn, slots) VALUES (%s, %s, %s)",
-            (shard_id, changes.totals.lsn, changed.tobytes()),
+            (shard_id, writes.totals.lsn, changed.tobytes()),
         )
 
 
@@ -129,10 +129,10 @@ async def write_contents(
     connection: AsyncConnection,
     fence: Fence,
     contents: Sequence[Content],
-    words: Sequence[Word],
+    terms: Sequence[Term],
     statements: Statements,
 ) -> None:
-    await _open_fenced(connection, fence, statements)
+    await _begin_fenced(connection, fence, statements)
     rows = [
         (
             fence.shard_id,
@@ -141,21 +141,21 @@ async def write_contents(
             content.content_type,
             list(content.genres),
             content.year,
-            statements.dialect.literal(content.codes),
+            statements.dialect.to_literal(content.codes),
         )
         for content in contents
     ]
-    async with _committing(connection):
+    async with _commit_on_exit(connection):
         if rows:
             await connection.cursor().executemany(statements.put_content, rows)
-        await _write_words(connection, fence.shard_id, words)
+        await _write_terms(connection, fence.shard_id, terms)
 
 
-async def forget_changes(
+async def trim_change_log(
     connection: AsyncConnection, fence: Fence, through_lsn: int, statements: Statements
 ) -> None:
-    await _open_fenced(connection, fence, statements)
-    async with _committing(connection):
+    await _begin_fenced(connection, fence, statements)
+    async with _commit_on_exit(connection):
         await connection.execute(
             "DELETE FROM constellation.change WHERE shard_id = %s AND lsn <= %s",
             (fence.shard_id, through_lsn),
@@ -165,8 +165,8 @@ async def forget_changes(
 async def write_global(
     connection: AsyncConnection, fence: Fence, stored: StoredGlobal, statements: Statements
 ) -> None:
-    await _open_fenced(connection, fence, statements)
-    async with _committing(connection):
+    await _begin_fenced(connection, fence, statements)
+    async with _commit_on_exit(connection):
         await connection.execute(
             "INSERT INTO constellation.global (shard_id, generation, round_id, payload)"
             " VALUES (%s, %s, %s, %s) ON CONFLICT (shard_id) DO UPDATE SET"
@@ -176,7 +176,7 @@ async def write_global(
         )
 
 
-async def make_shard(connection: AsyncConnection, shard_id: int, secret: bytes) -> None:
+async def ensure_shard(connection: AsyncConnection, shard_id: int, secret: bytes) -> None:
     """Insert a shard's row unless it is there."""
     await connection.execute(
         "INSERT INTO constellation.shard (shard_id, secret) VALUES (%s, %s)"
@@ -185,7 +185,7 @@ async def make_shard(connection: AsyncConnection, shard_id: int, secret: bytes) 
     )
 
 
-async def _open_commit(
+async def _begin_commit(
     connection: AsyncConnection,
     fence: Fence,
     totals: Totals,
@@ -195,7 +195,7 @@ async def _open_commit(
     """Begin, and write the totals, which is the fence as well: one statement for both."""
     async with connection.pipeline():
         await connection.execute("BEGIN")
-        await limit(connection, statements.timeout_seconds)
+        await set_timeouts(connection, statements.timeout_seconds)
         written = await connection.execute(
             "UPDATE constellation.shard SET lsn = %s, patterns = %s, devices = %s,"
             " pattern_digest = %s, device_digest = %s,"
@@ -206,8 +206,8 @@ async def _open_commit(
                 totals.lsn,
                 totals.patterns,
                 totals.devices,
-                _signed(totals.pattern_digest),
-                _signed(totals.device_digest),
+                _to_signed(totals.pattern_digest),
+                _to_signed(totals.device_digest),
                 lease_seconds,
                 fence.shard_id,
                 fence.epoch,
@@ -217,13 +217,13 @@ async def _open_commit(
         )
     row = await written.fetchone()
     if row is None:
-        await _refuse(connection, fence, totals.lsn)
+        await _raise_refusal(connection, fence, totals.lsn)
     elif row != (True,):  # a connection that has not committed before
-        for stage in statements.stages:
+        for stage in statements.staging_tables:
             await connection.execute(stage)
 
 
-async def _refuse(connection: AsyncConnection, fence: Fence, lsn: int) -> None:
+async def _raise_refusal(connection: AsyncConnection, fence: Fence, lsn: int) -> None:
     """Raise why the totals could not be written."""
     cursor = await connection.execute(
         "SELECT epoch, owner, lsn FROM constellation.shard WHERE shard_id = %s", (fence.shard_id,)
@@ -233,11 +233,11 @@ async def _refuse(connection: AsyncConnection, fence: Fence, lsn: int) -> None:
     raise StoreFailedError(f"lsn must be {row[2] + 1}, got {lsn}: the store is not what it was")
 
 
-async def _open_fenced(connection: AsyncConnection, fence: Fence, statements: Statements) -> None:
+async def _begin_fenced(connection: AsyncConnection, fence: Fence, statements: Statements) -> None:
     """Begin, and keep others from taking the shard over until the end. Raises FencedError."""
     async with connection.pipeline():
         await connection.execute("BEGIN")
-        await limit(connection, statements.timeout_seconds)
+        await set_timeouts(connection, statements.timeout_seconds)
         found = await connection.execute(
             "SELECT epoch, owner FROM constellation.shard WHERE shard_id = %s FOR SHARE",
             (fence.shard_id,),
@@ -260,25 +260,25 @@ def _require_shard(row: tuple[Any, ...] | None, shard_id: int) -> tuple[Any, ...
 
 
 @asynccontextmanager
-async def _committing(
-    connection: AsyncConnection, synced: Histogram | None = None
+async def _commit_on_exit(
+    connection: AsyncConnection, sync_seconds: Histogram | None = None
 ) -> AsyncIterator[None]:
     """Send what is done inside and COMMIT together; `synced` hears how long their answer took.
 
     Raises OutcomeUnknownError unless the server itself says that the transaction has failed:
     whatever else goes wrong may have gone wrong after COMMIT was done.
     """
-    sent = False
+    is_commit_sent = False
     started = time.perf_counter()
     try:
         async with connection.pipeline():
             yield
-            sent = True
+            is_commit_sent = True
             await connection.execute("COMMIT")
-        if synced is not None:
-            synced.observe(time.perf_counter() - started)
+        if sync_seconds is not None:
+            sync_seconds.observe(time.perf_counter() - started)
     except psycopg.Error as error:
-        if not sent or connection.pgconn.transaction_status == TransactionStatus.INERROR:
+        if not is_commit_sent or connection.pgconn.transaction_status == TransactionStatus.INERROR:
             raise
         raise OutcomeUnknownError(
             "PostgreSQL was lost during a commit; what became of it is settled once it is back"
@@ -290,7 +290,7 @@ async def _copy(connection: AsyncConnection, statement: sql.SQL, rows: bytes) ->
         await copy.write(rows)
 
 
-async def _free(
+async def _delete_rows(
     connection: AsyncConnection, shard_id: int, slots: Slots, device_slots: Slots
 ) -> None:
     if len(slots):
@@ -305,16 +305,16 @@ async def _free(
         )
 
 
-async def _write_words(connection: AsyncConnection, shard_id: int, words: Sequence[Word]) -> None:
-    if words:
+async def _write_terms(connection: AsyncConnection, shard_id: int, terms: Sequence[Term]) -> None:
+    if terms:
         await connection.execute(  # each word comes once in the life of a shard
             "INSERT INTO constellation.word (shard_id, kind, number, text)"
             " SELECT %s, * FROM unnest(%s::smallint[], %s::integer[], %s::text[])",
             (
                 shard_id,
-                [int(word.kind) for word in words],
-                [word.number for word in words],
-                [word.text for word in words],
+                [int(word.kind) for word in terms],
+                [word.number for word in terms],
+                [word.text for word in terms],
             ),
         )
 
@@ -342,21 +342,21 @@ async def _write_counts(
         )
 
 
-def _stage(name: str, columns: tuple[Column, ...]) -> sql.SQL:
+def _build_staging_table(name: str, columns: tuple[CopyColumn, ...]) -> sql.SQL:
     """Return what makes a staging table, once for each connection to the server itself."""
-    types = ", ".join(f"{column.name} {column.kind}" for column in columns)
-    return _sql(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DELETE ROWS")
+    types = ", ".join(f"{column.name} {column.sql_type}" for column in columns)
+    return _to_sql(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DELETE ROWS")
 
 
-def _excluded(columns: tuple[Column, ...]) -> str:
+def _build_assignments(columns: tuple[CopyColumn, ...]) -> str:
     kept = [column.name for column in columns if column.name != "slot"]
     return ", ".join(f"{name} = excluded.{name}" for name in kept)
 
 
-def _sql(text: str) -> sql.SQL:
+def _to_sql(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
-def _signed(digest: int) -> int:
+def _to_signed(digest: int) -> int:
     """Return the digest as PostgreSQL's 64-bit integers hold it."""
     return digest - 2**64 if digest >= 2**63 else digest

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables
-_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_MINIMUM_SQLITE: Final = (3, 37, 0)  # STRICT tables
+_DAMAGE_CODES: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED_CODES: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SqliteFile:
         `prepare` creates or upgrades the schema, inside one transaction. Raises DamagedStoreError
         before SQLite could hide the damage.
         """
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        if sqlite3.sqlite_version_info < _MINIMUM_SQLITE:
             raise ConfigError(f"SQLite is {sqlite3.sqlite_version}; this needs 3.37 or newer")
         self._check_files()
         connection = sqlite3.connect(self.database, timeout=1, isolation_level=None)
@@ -68,9 +68,9 @@ class SqliteFile:
     def translate(self, error: sqlite3.DatabaseError) -> ConstellationError:
         """Return our error for one of SQLite."""
         code = error_code(error)
-        if code is None or code in _DAMAGE:
+        if code is None or code in _DAMAGE_CODES:
             return self.damaged(str(error))
-        if code in _LOCKED:
+        if code in _LOCKED_CODES:
             return StoreInUseError(f"{self.database} is open in another program: close it")
         if code == sqlite3.SQLITE_FULL:
             return self.full()

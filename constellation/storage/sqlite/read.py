@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import Slots, WordKind
-from constellation.core.store import Content, HourlyCounts, Totals, Word
+from constellation.core.rows import Slots, TermKind
+from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.federated.published import StoredGlobal
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS: Final = 65_536
 
-PATTERN_BLOCK: Final = "SELECT slot, row FROM pattern WHERE slot > ? ORDER BY slot LIMIT ?"
-DEVICE_BLOCK: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER BY slot LIMIT ?"
+PATTERN_BLOCK_QUERY: Final = "SELECT slot, row FROM pattern WHERE slot > ? ORDER BY slot LIMIT ?"
+DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER BY slot LIMIT ?"
 
 
 def read_block(
@@ -51,18 +51,18 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
     return Totals(lsn, patterns, devices, pattern_digest % 2**64, device_digest % 2**64)
 
 
-def read_words(connection: sqlite3.Connection) -> Sequence[Word]:
+def read_terms(connection: sqlite3.Connection) -> Sequence[Term]:
     found = connection.execute("SELECT kind, number, text FROM word ORDER BY kind, number")
-    return [Word(WordKind(kind), number, text) for kind, number, text in found.fetchall()]
+    return [Term(TermKind(kind), number, text) for kind, number, text in found.fetchall()]
 
 
-def read_counts(connection: sqlite3.Connection) -> HourlyCounts:
+def read_hourly_counts(connection: sqlite3.Connection) -> HourlyCounts:
     found = connection.execute("SELECT hour, kind, number, devices FROM hourly_count").fetchall()
     hours, kinds, numbers, devices = np.array(found, np.uint32).reshape(-1, 4).T
     return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
-def read_changed(connection: sqlite3.Connection, lsn: int) -> Slots | None:
+def read_changed_slots(connection: sqlite3.Connection, lsn: int) -> Slots | None:
     newest = connection.execute("SELECT lsn FROM shard").fetchone()[0]
     found = connection.execute("SELECT slots FROM change WHERE lsn > ?", (lsn,)).fetchall()
     if len(found) != newest - lsn:  # every commit has one, so one is missing
@@ -76,10 +76,10 @@ def read_content(connection: sqlite3.Connection, content_id: str) -> Content | N
         " FROM content WHERE content_id = ?",
         (content_id,),
     ).fetchone()
-    return _content(found) if found else None
+    return _to_content(found) if found else None
 
 
-def read_stored(connection: sqlite3.Connection, content_ids: Sequence[str]) -> set[str]:
+def find_stored_ids(connection: sqlite3.Connection, content_ids: Sequence[str]) -> set[str]:
     found = connection.execute(
         "SELECT content_id FROM content WHERE content_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(content_ids)),),
@@ -93,7 +93,7 @@ def read_contents(connection: sqlite3.Connection, after: str, limit: int) -> Seq
         " FROM content WHERE content_id > ? ORDER BY content_id LIMIT ?",
         (after, limit),
     )
-    return [_content(row) for row in found.fetchall()]
+    return [_to_content(row) for row in found.fetchall()]
 
 
 def count_contents(connection: sqlite3.Connection) -> int:
@@ -111,6 +111,6 @@ def find_problems(connection: sqlite3.Connection) -> Sequence[str]:
     return [] if found == ["ok"] else found
 
 
-def _content(row: tuple[str, str, int, str, int, bytes]) -> Content:
+def _to_content(row: tuple[str, str, int, str, int, bytes]) -> Content:
     content_id, title, content_type, genres, year, codes = row
     return Content(content_id, title, content_type, tuple(json.loads(genres)), year, codes)

@@ -22,10 +22,10 @@ _PRAGMAS: Final = (
     "PRAGMA mmap_size = 1073741824",
     "PRAGMA cache_size = -65536",  # KiB, negated
 )
-_HOURLY_COUNT: Final = """CREATE TABLE hourly_count (
+_HOURLY_COUNT_TABLE: Final = """CREATE TABLE hourly_count (
          hour INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,
          devices INTEGER NOT NULL, PRIMARY KEY (hour, kind, number)) STRICT, WITHOUT ROWID"""
-_GLOBAL: Final = """CREATE TABLE global (
+_GLOBAL_TABLE: Final = """CREATE TABLE global (
          only INTEGER PRIMARY KEY CHECK (only = 1), generation INTEGER NOT NULL,
          round_id INTEGER NOT NULL, payload BLOB NOT NULL) STRICT"""
 _SCHEMA: Final = (
@@ -34,7 +34,7 @@ _SCHEMA: Final = (
     """CREATE TABLE word (
          kind INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL,
          PRIMARY KEY (kind, number)) STRICT, WITHOUT ROWID""",
-    _HOURLY_COUNT,
+    _HOURLY_COUNT_TABLE,
     """CREATE TABLE content (
          content_id TEXT NOT NULL PRIMARY KEY COLLATE BINARY, title TEXT NOT NULL,
          content_type INTEGER NOT NULL, genres TEXT NOT NULL, year INTEGER NOT NULL,
@@ -45,15 +45,15 @@ _SCHEMA: Final = (
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
          pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
          secret BLOB NOT NULL) STRICT""",
-    _GLOBAL,
+    _GLOBAL_TABLE,
 )
 _UPGRADES: Final = {
     1: (  # counts had no kind: all were of contents, which are kind 2
         "ALTER TABLE hourly_count RENAME TO earlier_count",
-        _HOURLY_COUNT,
+        _HOURLY_COUNT_TABLE,
         "INSERT INTO hourly_count SELECT hour, 2, content, devices FROM earlier_count",
         "DROP TABLE earlier_count",
-        _GLOBAL,
+        _GLOBAL_TABLE,
         "UPDATE shard SET schema_version = 2",
     ),
 }

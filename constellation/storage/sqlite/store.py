@@ -20,7 +20,7 @@ from constellation.errors import (
     StoreFailedError,
 )
 from constellation.histogram import Histogram
-from constellation.storage.data_dir import held
+from constellation.storage.data_dir import lock_directory
 from constellation.storage.sqlite import read, write
 from constellation.storage.sqlite.file import SqliteFile, error_code
 from constellation.storage.sqlite.schema import PAGE_SIZE, create_or_upgrade, database_file
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 CHECKPOINT_ROWS: Final = 2_000
 """Pattern rows in the write-ahead log, at most about 8 MiB, before they move to the database."""
 
-_ROOM_BYTES: Final = 4 << 20
+_REQUIRED_FREE_BYTES: Final = 4 << 20
 """Free bytes with which a disk that was full counts as well again: a large commit fits."""
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
     """
     file = database_file(data_dir)
     loop = asyncio.get_running_loop()
-    with held(data_dir), ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer:
+    with lock_directory(data_dir), ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer:
         prepare = partial(create_or_upgrade, file=file)
         connection = await loop.run_in_executor(writer, file.connect, prepare)
         try:
@@ -77,8 +77,8 @@ class SqlitePatternStore:
         self._writer = writer
         self._failure: str | None = None
         """Why nothing may be written any more. These three belong to the writer thread."""
-        self._disk_full = False
-        self._log_rows = 0
+        self._is_disk_full = False
+        self._wal_rows = 0
         """Rows committed since the last checkpoint."""
 
     async def take_epoch(self) -> int:
@@ -88,52 +88,52 @@ class SqlitePatternStore:
         """Wait for ever: the directory's lock is held as long as this process lives."""
         await asyncio.Event().wait()
 
-    async def secret(self) -> bytes:
+    async def read_secret(self) -> bytes:
         return await self._read(read.read_secret)
 
-    async def totals(self) -> Totals:
+    async def read_totals(self) -> Totals:
         return await self._read(read.read_totals)
 
-    async def commit(self, epoch: int, changes: Changes) -> None:
+    async def commit(self, epoch: int, writes: CommitWrites) -> None:
         await self._write(
-            partial(write.write_changes, epoch=epoch, changes=changes, synced=self.sync_seconds)
+            partial(write.write_commit, epoch=epoch, writes=writes, sync_seconds=self.sync_seconds)
         )
-        rows = len(changes.slots) + len(changes.device_slots) + len(changes.freed)
+        rows = len(writes.slots) + len(writes.device_slots) + len(writes.freed_slots)
         self._writer.submit(
             self._checkpoint, rows
         )  # after the ack; its failure is the next write's
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
-        return self._scan(read.PATTERN_BLOCK, PATTERN)
+        return self._scan(read.PATTERN_BLOCK_QUERY, PATTERN)
 
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
-        return self._scan(read.DEVICE_BLOCK, DEVICE)
+        return self._scan(read.DEVICE_BLOCK_QUERY, DEVICE)
 
-    async def words(self) -> Sequence[Word]:
-        return await self._read(read.read_words)
+    async def read_terms(self) -> Sequence[Term]:
+        return await self._read(read.read_terms)
 
-    async def counts(self) -> HourlyCounts:
-        return await self._read(read.read_counts)
+    async def read_hourly_counts(self) -> HourlyCounts:
+        return await self._read(read.read_hourly_counts)
 
-    async def changed_since(self, lsn: int) -> Slots | None:
-        return await self._read(partial(read.read_changed, lsn=lsn))
+    async def read_changed_slots(self, lsn: int) -> Slots | None:
+        return await self._read(partial(read.read_changed_slots, lsn=lsn))
 
-    async def forget_changes(self, epoch: int, through_lsn: int) -> None:
-        await self._write(partial(write.forget_changes, epoch=epoch, through_lsn=through_lsn))
+    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
+        await self._write(partial(write.trim_change_log, epoch=epoch, through_lsn=through_lsn))
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
     ) -> None:
         await self._write(
-            partial(write.write_contents, epoch=epoch, contents=contents, words=words)
+            partial(write.write_contents, epoch=epoch, contents=contents, terms=terms)
         )
         self._writer.submit(self._checkpoint, len(contents))
 
     async def get_content(self, content_id: str) -> Content | None:
         return await self._read(partial(read.read_content, content_id=content_id))
 
-    async def stored_of(self, content_ids: Sequence[str]) -> set[str]:
-        return await self._read(partial(read.read_stored, content_ids=content_ids))
+    async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
+        return await self._read(partial(read.find_stored_ids, content_ids=content_ids))
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         return await self._read(partial(read.read_contents, after=after, limit=limit))
@@ -141,7 +141,7 @@ class SqlitePatternStore:
     async def count_contents(self) -> int:
         return await self._read(read.count_contents)
 
-    async def stored_global(self) -> StoredGlobal | None:
+    async def get_global(self) -> StoredGlobal | None:
         return await self._read(read.read_global)
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
@@ -154,17 +154,17 @@ class SqlitePatternStore:
         A page may fit where a commit does not, so that a look alone would say that all is well.
         """
         await self._read(read.read_totals)
-        if self._disk_full:
+        if self._is_disk_full:
             free = shutil.disk_usage(self._file.database.parent).free
-            if free < _ROOM_BYTES:
+            if free < _REQUIRED_FREE_BYTES:
                 raise NotReadyError(
                     f"disk full: {free} bytes are free beside {self._file.database}, "
-                    f"{_ROOM_BYTES} are needed; free some space"
+                    f"{_REQUIRED_FREE_BYTES} are needed; free some space"
                 )
-            await self._write(write.write_nothing)
+            await self._write(write.write_probe)
 
-    async def size_bytes(self) -> int:
-        return await self._read(self._size_bytes)
+    async def read_size_bytes(self) -> int:
+        return await self._read(self._measure_size)
 
     async def verify(self) -> Sequence[str]:
         """Return what is wrong with the file, nothing when it is sound. Reads all of it."""
@@ -185,16 +185,16 @@ class SqlitePatternStore:
 
     async def _read(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._guarded, work, self._refused_read
+            self._writer, self._run_guarded, work, self._translate_read_error
         )
 
     async def _write(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._guarded, work, self._refused_write
+            self._writer, self._run_guarded, work, self._translate_write_error
         )
 
-    def _guarded(
-        self, work: Work[T], refused: Callable[[sqlite3.DatabaseError], ConstellationError]
+    def _run_guarded(
+        self, work: Work[T], translate: Callable[[sqlite3.DatabaseError], ConstellationError]
     ) -> T:
         if self._failure:
             raise StoreFailedError(self._failure)
@@ -203,29 +203,29 @@ class SqlitePatternStore:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # a mistake of ours, and rolled back
         except sqlite3.DatabaseError as error:
-            raise refused(error) from error
-        if refused == self._refused_write:
-            self._disk_full = False
+            raise translate(error) from error
+        if translate == self._translate_write_error:
+            self._is_disk_full = False
         return done
 
-    def _refused_read(self, error: sqlite3.DatabaseError) -> ConstellationError:
+    def _translate_read_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
         return self._file.translate(error)
 
-    def _refused_write(self, error: sqlite3.DatabaseError) -> ConstellationError:
+    def _translate_write_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
         if error_code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
-            self._disk_full = True
+            self._is_disk_full = True
             return self._file.full()
         # After a failed fsync nobody knows what is on disk, and the next one would say all is well.
         self._failure = str(self._file.failed(error))
         return StoreFailedError(self._failure)
 
     def _checkpoint(self, rows: int) -> None:
-        self._log_rows += rows
-        if self._failure or self._log_rows < CHECKPOINT_ROWS:
+        self._wal_rows += rows
+        if self._failure or self._wal_rows < CHECKPOINT_ROWS:
             return
         try:
             self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-            self._log_rows = 0
+            self._wal_rows = 0
         except sqlite3.DatabaseError as error:
             if (
                 error_code(error) != sqlite3.SQLITE_FULL
@@ -233,6 +233,6 @@ class SqlitePatternStore:
                 self._failure = str(self._file.failed(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 
-    def _size_bytes(self, _: sqlite3.Connection) -> int:
+    def _measure_size(self, _: sqlite3.Connection) -> int:
         files = (self._file.database, self._file.log)
         return sum(file.stat().st_size for file in files if file.exists())

@@ -20,21 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from constellation.core.rows import Slots
-    from constellation.core.store import Changes, Content, HourlyCounts, Totals, Word
+    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, synced: Histogram | None = None) -> Iterator[None]:
+def open_transaction(
+    connection: sqlite3.Connection, sync_seconds: Histogram | None = None
+) -> Iterator[None]:
     """Commit what is done inside, or nothing of it; `synced` hears how long COMMIT took."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         started = time.perf_counter()
         connection.execute("COMMIT")
-        if synced is not None:
-            synced.observe(time.perf_counter() - started)
+        if sync_seconds is not None:
+            sync_seconds.observe(time.perf_counter() - started)
     except BaseException:
         if connection.in_transaction:  # some failures roll back by themselves
             connection.execute("ROLLBACK")
@@ -42,54 +44,54 @@ def transaction(connection: sqlite3.Connection, synced: Histogram | None = None)
 
 
 def take_epoch(connection: sqlite3.Connection) -> int:
-    with transaction(connection):
+    with open_transaction(connection):
         connection.execute("UPDATE shard SET epoch = epoch + 1")
         (epoch,) = connection.execute("SELECT epoch FROM shard").fetchone()
     return int(epoch)
 
 
-def write_changes(
-    connection: sqlite3.Connection, epoch: int, changes: Changes, synced: Histogram
+def write_commit(
+    connection: sqlite3.Connection, epoch: int, writes: CommitWrites, sync_seconds: Histogram
 ) -> None:
     """Commit the changes. The usual commit has patterns and devices only."""
-    with transaction(connection, synced):
-        _write_totals(connection, epoch, changes.totals)
-        if len(changes.slots):
+    with open_transaction(connection, sync_seconds):
+        _write_totals(connection, epoch, writes.totals)
+        if len(writes.slots):
             connection.execute(
                 "INSERT OR REPLACE INTO pattern (slot, row)"
                 " SELECT value, substr(?2, key * ?3 + 1, ?3) FROM json_each(?1)",
-                (_json(changes.slots), changes.rows.tobytes(), changes.rows.itemsize),
+                (_to_json(writes.slots), writes.rows.tobytes(), writes.rows.itemsize),
             )
-        if len(changes.device_slots):
+        if len(writes.device_slots):
             connection.execute(
                 "INSERT OR REPLACE INTO device (slot, row)"
                 " SELECT value, substr(?2, key * ?3 + 1, ?3) FROM json_each(?1)",
                 (
-                    _json(changes.device_slots),
-                    changes.device_rows.tobytes(),
-                    changes.device_rows.itemsize,
+                    _to_json(writes.device_slots),
+                    writes.device_rows.tobytes(),
+                    writes.device_rows.itemsize,
                 ),
             )
-        _free(connection, changes.freed, changes.freed_devices)
-        _write_words(connection, changes.words)
-        _write_counts(connection, changes.counts, changes.oldest_hour)
-        changed = np.concatenate((changes.slots, changes.freed)).astype("<i8", copy=False)
+        _delete_rows(connection, writes.freed_slots, writes.freed_devices)
+        _write_terms(connection, writes.terms)
+        _write_counts(connection, writes.counts, writes.oldest_hour)
+        changed = np.concatenate((writes.slots, writes.freed_slots)).astype("<i8", copy=False)
         connection.execute(
-            "INSERT INTO change (lsn, slots) VALUES (?, ?)", (changes.totals.lsn, changed.tobytes())
+            "INSERT INTO change (lsn, slots) VALUES (?, ?)", (writes.totals.lsn, changed.tobytes())
         )
 
 
-def forget_changes(connection: sqlite3.Connection, epoch: int, through_lsn: int) -> None:
-    with transaction(connection):
-        _check(connection, epoch)
+def trim_change_log(connection: sqlite3.Connection, epoch: int, through_lsn: int) -> None:
+    with open_transaction(connection):
+        _require_epoch(connection, epoch)
         connection.execute("DELETE FROM change WHERE lsn <= ?", (through_lsn,))
 
 
 def write_contents(
-    connection: sqlite3.Connection, epoch: int, contents: Sequence[Content], words: Sequence[Word]
+    connection: sqlite3.Connection, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
 ) -> None:
-    with transaction(connection):
-        _check(connection, epoch)
+    with open_transaction(connection):
+        _require_epoch(connection, epoch)
         connection.executemany(
             "INSERT OR REPLACE INTO content"
             " (content_id, title, content_type, genres, year, codes) VALUES (?, ?, ?, ?, ?, ?)",
@@ -105,12 +107,12 @@ def write_contents(
                 for content in contents
             ],
         )
-        _write_words(connection, words)
+        _write_terms(connection, terms)
 
 
 def write_global(connection: sqlite3.Connection, epoch: int, stored: StoredGlobal) -> None:
-    with transaction(connection):
-        _check(connection, epoch)
+    with open_transaction(connection):
+        _require_epoch(connection, epoch)
         connection.execute(
             "INSERT OR REPLACE INTO global (only, generation, round_id, payload)"
             " VALUES (1, ?, ?, ?)",
@@ -118,13 +120,13 @@ def write_global(connection: sqlite3.Connection, epoch: int, stored: StoredGloba
         )
 
 
-def write_nothing(connection: sqlite3.Connection) -> None:
+def write_probe(connection: sqlite3.Connection) -> None:
     """Commit one page as it is, to learn whether the disk takes it."""
-    with transaction(connection):
+    with open_transaction(connection):
         connection.execute("UPDATE shard SET epoch = epoch")
 
 
-def _check(connection: sqlite3.Connection, epoch: int) -> None:
+def _require_epoch(connection: sqlite3.Connection, epoch: int) -> None:
     (newest,) = connection.execute("SELECT epoch FROM shard").fetchone()
     if epoch != newest:
         raise FencedError(f"epoch {epoch} was taken over by epoch {newest}")
@@ -139,35 +141,35 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
             totals.lsn,
             totals.patterns,
             totals.devices,
-            _signed(totals.pattern_digest),
-            _signed(totals.device_digest),
+            _to_signed(totals.pattern_digest),
+            _to_signed(totals.device_digest),
             epoch,
             totals.lsn - 1,
         ),
     )
     if written.rowcount != 1:
-        _check(connection, epoch)
+        _require_epoch(connection, epoch)
         (lsn,) = connection.execute("SELECT lsn FROM shard").fetchone()
         raise StoreFailedError(f"lsn must be {lsn + 1}, got {totals.lsn}")
 
 
-def _free(connection: sqlite3.Connection, slots: Slots, device_slots: Slots) -> None:
+def _delete_rows(connection: sqlite3.Connection, slots: Slots, device_slots: Slots) -> None:
     if len(slots):
         connection.execute(
-            "DELETE FROM pattern WHERE slot IN (SELECT value FROM json_each(?))", (_json(slots),)
+            "DELETE FROM pattern WHERE slot IN (SELECT value FROM json_each(?))", (_to_json(slots),)
         )
     if len(device_slots):
         connection.execute(
             "DELETE FROM device WHERE slot IN (SELECT value FROM json_each(?))",
-            (_json(device_slots),),
+            (_to_json(device_slots),),
         )
 
 
-def _write_words(connection: sqlite3.Connection, words: Sequence[Word]) -> None:
-    if words:
+def _write_terms(connection: sqlite3.Connection, terms: Sequence[Term]) -> None:
+    if terms:
         connection.executemany(  # each word comes once in the life of a shard
             "INSERT INTO word (kind, number, text) VALUES (?, ?, ?)",
-            [(int(word.kind), word.number, word.text) for word in words],
+            [(int(word.kind), word.number, word.text) for word in terms],
         )
 
 
@@ -184,10 +186,10 @@ def _write_counts(connection: sqlite3.Connection, counts: HourlyCounts, oldest_h
         connection.execute("DELETE FROM hourly_count WHERE hour < ?", (oldest_hour,))
 
 
-def _json(slots: Slots) -> str:
+def _to_json(slots: Slots) -> str:
     return str(slots.tolist())
 
 
-def _signed(digest: int) -> int:
+def _to_signed(digest: int) -> int:
     """Return the digest as SQLite's 64-bit integers hold it."""
     return digest - 2**64 if digest >= 2**63 else digest

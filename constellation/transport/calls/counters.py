@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class MethodCalls:
+class MethodStats:
     """What is known of one method's calls since the process started."""
 
     def __init__(self, method: str, kind: CallKind) -> None:
@@ -38,103 +38,103 @@ class MethodCalls:
         """Only of unary calls: how long a stream was open says nothing about the server."""
 
 
-class Calls:
+class CallStats:
     """The calls of one process, by method."""
 
     def __init__(self) -> None:
-        self._methods: dict[str, MethodCalls] = {}
+        self._methods: dict[str, MethodStats] = {}
 
-    def of(self, method: str, kind: CallKind) -> MethodCalls:
+    def get_or_add(self, method: str, kind: CallKind) -> MethodStats:
         """Return what is known of a method, which from now on is known."""
-        known = self._methods.get(method)
-        if known is None:
-            known = self._methods[method] = MethodCalls(method, kind)
-        return known
+        stats = self._methods.get(method)
+        if stats is None:
+            stats = self._methods[method] = MethodStats(method, kind)
+        return stats
 
-    def methods(self) -> list[MethodCalls]:
+    def methods(self) -> list[MethodStats]:
         """Return every method that was called so far."""
         return list(self._methods.values())
 
-    def counted(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
+    def count_calls(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
         """Return a behaviour that counts.
 
         The messages of a bidirectional stream are counted by its servicer, which reads and writes.
         """
-        calls = self.of(method, kind)
+        stats = self.get_or_add(method, kind)
         match kind:
             case CallKind.UNARY:
-                return _unary(behaviour, calls)
+                return _count_unary(behaviour, stats)
             case CallKind.CLIENT_STREAM:
-                return _awaited(_reading(behaviour, calls), calls)
+                return _count_call(_count_requests(behaviour, stats), stats)
             case CallKind.SERVER_STREAM if isasyncgenfunction(behaviour):
-                return _yielding(behaviour, calls)
-        return _awaited(behaviour, calls)
+                return _count_server_stream(behaviour, stats)
+        return _count_call(behaviour, stats)
 
 
-def _unary(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
-    ended = _awaited(behaviour, calls)
+def _count_unary(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
+    counting = _count_call(behaviour, stats)
 
-    async def timed(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        calls.received += 1
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        stats.received += 1
         started = time.perf_counter()
         try:
-            answer = await ended(request, context)
+            answer = await counting(request, context)
         finally:
-            calls.seconds.observe(time.perf_counter() - started)
-        calls.sent += 1
+            stats.seconds.observe(time.perf_counter() - started)
+        stats.sent += 1
         return answer
 
-    return timed
+    return handle
 
 
-def _awaited(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
-    async def counted(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        with _counted(calls, context):
+def _count_call(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        with _record_call(stats, context):
             return await behaviour(request, context)
 
-    return counted
+    return handle
 
 
-def _yielding(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
-    async def counted(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        calls.received += 1
-        with _counted(calls, context):
+def _count_server_stream(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        stats.received += 1
+        with _record_call(stats, context):
             async for response in behaviour(request, context):
-                calls.sent += 1
+                stats.sent += 1
                 yield response
 
-    return counted
+    return handle
 
 
 @contextmanager
-def _counted(calls: MethodCalls, context: ServicerContext[Any, Any]) -> Iterator[None]:
+def _record_call(stats: MethodStats, context: ServicerContext[Any, Any]) -> Iterator[None]:
     """Count a call, and how it ends."""
-    calls.started += 1
+    stats.started += 1
     status = grpc.StatusCode.OK
     try:
         yield
     except BaseException as raised:
-        status = ended_with(raised, context)
+        status = to_status_code(raised, context)
         raise
     finally:
-        calls.handled[status.name] += 1
+        stats.handled[status.name] += 1
 
 
-def _reading(behaviour: Behaviour, calls: MethodCalls) -> Behaviour:
-    async def read(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+def _count_requests(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
+    async def count(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for request in requests:
-            calls.received += 1
+            stats.received += 1
             yield request
 
-    async def reading(requests: AsyncIterator[Any], context: ServicerContext[Any, Any]) -> Any:
-        answer = await behaviour(read(requests), context)
-        calls.sent += 1
+    async def handle(requests: AsyncIterator[Any], context: ServicerContext[Any, Any]) -> Any:
+        answer = await behaviour(count(requests), context)
+        stats.sent += 1
         return answer
 
-    return reading
+    return handle
 
 
-def ended_with(raised: BaseException, context: ServicerContext[Any, Any]) -> grpc.StatusCode:
+def to_status_code(raised: BaseException, context: ServicerContext[Any, Any]) -> grpc.StatusCode:
     """Return the status that a call ends with which raised something."""
     if isinstance(raised, (asyncio.CancelledError, GeneratorExit)):
         return grpc.StatusCode.CANCELLED

@@ -25,7 +25,7 @@ class CallKind(StrEnum):
     BIDI_STREAM = "bidi_stream"
 
 
-Wrap = Callable[[str, CallKind, Behaviour], Behaviour]
+Wrapper = Callable[[str, CallKind, Behaviour], Behaviour]
 """Makes another behaviour of a method's own, given its name."""
 
 
@@ -35,9 +35,9 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
     Each method is wrapped once, not once for each call.
     """
 
-    def __init__(self, wraps: Sequence[Wrap]) -> None:
-        self._wraps = wraps
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
+    def __init__(self, wrappers: Sequence[Wrapper]) -> None:
+        self._wrappers = wrappers
+        self._wrapped_handlers: dict[str, tuple[Any, Any]] = {}
         """By method: the handler, and what it became."""
 
     async def intercept_service(
@@ -51,41 +51,41 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith("/constellation."):
             return handler
-        known = self._wrapped.get(method)
-        if known is None or known[0] is not handler:
-            known = self._wrapped[method] = handler, self._wrap(method, handler)
-        return known[1]
+        cached = self._wrapped_handlers.get(method)
+        if cached is None or cached[0] is not handler:
+            cached = self._wrapped_handlers[method] = handler, self._wrap(method, handler)
+        return cached[1]
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        behaviour, rebuild, kind = _parts(handler)
+        behaviour, rebuild, kind = _split_handler(handler)
         decode = handler.request_deserializer
         if decode is not None and kind in {CallKind.UNARY, CallKind.SERVER_STREAM}:
-            behaviour, decode = _decoding(behaviour, decode), None
-        for wrap in reversed(self._wraps):
+            behaviour, decode = _decode_inside(behaviour, decode), None
+        for wrap in reversed(self._wrappers):
             behaviour = wrap(method, kind, behaviour)
         return rebuild(behaviour, decode, handler.response_serializer)
 
 
-def _decoding(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Behaviour:
+def _decode_inside(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Behaviour:
     """Return a behaviour that takes bytes: what cannot be decoded fails inside all wraps.
 
     Otherwise gRPC answers, by a status that says nothing, and nobody has counted it.
     """
     if isasyncgenfunction(behaviour):
 
-        async def stream(request: bytes, context: Any) -> Any:
+        async def handle_stream(request: bytes, context: Any) -> Any:
             async for response in behaviour(decode(request), context):
                 yield response
 
-        return stream
+        return handle_stream
 
-    async def decoding(request: bytes, context: Any) -> Any:
+    async def handle(request: bytes, context: Any) -> Any:
         return await behaviour(decode(request), context)
 
-    return decoding
+    return handle
 
 
-def _parts(handler: Any) -> tuple[Any, Any, CallKind]:
+def _split_handler(handler: Any) -> tuple[Any, Any, CallKind]:
     """Return a handler's method, what makes a handler of another one like it, and its kind."""
     kinds = (
         (handler.unary_unary, grpc.unary_unary_rpc_method_handler, CallKind.UNARY),

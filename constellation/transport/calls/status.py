@@ -53,7 +53,7 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
 }
 """What a caller sees of each error: the status, and the reason in its ErrorInfo."""
 
-_RETRIED: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
+_RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
 
 def cause_of(raised: BaseException) -> BaseException:
@@ -63,7 +63,7 @@ def cause_of(raised: BaseException) -> BaseException:
     return raised
 
 
-def details_of(error: ConstellationError) -> status_pb2.Status:
+def to_rpc_status(error: ConstellationError) -> status_pb2.Status:
     """Return an error as google.rpc.Status: exactly one ErrorInfo, and what else helps."""
     code, reason = STATUSES[type(error)]
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
@@ -71,18 +71,20 @@ def details_of(error: ConstellationError) -> status_pb2.Status:
     if isinstance(error, errors.NotOwnerError):
         info.metadata["shard_id"] = str(error.shard_id)
         info.metadata["address"] = error.address
-    _add(status, info)
+    _add_detail(status, info)
     if isinstance(error, errors.InvalidInputError):
         bad = error_details_pb2.BadRequest()
         bad.field_violations.add(field=error.field, description=error.problem)
-        _add(status, bad)
-    if code in _RETRIED:
-        _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS)))
+        _add_detail(status, bad)
+    if code in _RETRYABLE:
+        _add_detail(
+            status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))
+        )
     return status
 
 
 @asynccontextmanager
-async def status_on_error(method: str, context: ServicerContext[Any, Any]) -> AsyncIterator[None]:
+async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> AsyncIterator[None]:
     """End the call with the status of whatever is raised inside."""
     try:
         yield
@@ -98,39 +100,39 @@ async def status_on_error(method: str, context: ServicerContext[Any, Any]) -> As
         await context.abort(_Code.INTERNAL, "internal error")
 
 
-def guarded(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
+def map_errors(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
     """Return a behaviour inside `status_on_error`, whatever it raises."""
     if isasyncgenfunction(behaviour):
-        return _guarded_stream(method, behaviour)
+        return _map_stream_errors(method, behaviour)
 
-    async def guard(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        async with status_on_error(method, context):
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        async with abort_on_error(method, context):
             return await behaviour(request, context)
 
-    return guard
+    return handle
 
 
-def _guarded_stream(method: str, behaviour: Behaviour) -> Behaviour:
-    async def guard(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        async with status_on_error(method, context):
+def _map_stream_errors(method: str, behaviour: Behaviour) -> Behaviour:
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        async with abort_on_error(method, context):
             async for response in behaviour(request, context):
                 yield response
 
-    return guard
+    return handle
 
 
 async def _abort(context: ServicerContext[Any, Any], error: ConstellationError) -> None:
     code, _ = STATUSES[type(error)]
-    details = details_of(error)
+    details = to_rpc_status(error)
     trailers: list[tuple[str, str | bytes]] = [
         ("grpc-status-details-bin", details.SerializeToString())
     ]
-    if code in _RETRIED:
+    if code in _RETRYABLE:
         trailers.append(("grpc-retry-pushback-ms", str(RETRY_SECONDS * 1000)))
     await context.abort(code, str(error), trailing_metadata=tuple(trailers))
 
 
-def _add(status: status_pb2.Status, detail: Any) -> None:
+def _add_detail(status: status_pb2.Status, detail: Any) -> None:
     packed = AnyMessage()
     packed.Pack(detail)
     status.details.append(packed)

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from constellation.transport.calls.counters import ended_with
+from constellation.transport.calls.counters import to_status_code
 from constellation.transport.calls.interceptor import Behaviour, CallKind
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _TRACER: Final = trace.get_tracer("constellation")
 _TRACEPARENT: Final = "traceparent"
 _TRACEPARENT_LENGTH: Final = 55
-_FAULTS: Final = {
+_SERVER_ERRORS: Final = {
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.UNIMPLEMENTED,
@@ -39,7 +39,7 @@ _FAULTS: Final = {
 """What OpenTelemetry's conventions for RPC call a server's error."""
 
 
-def are_made() -> bool:
+def is_enabled() -> bool:
     """Say whether anybody looks at spans: otherwise the calls need none."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
@@ -51,56 +51,56 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
     return tuple(carrier.items())
 
 
-def spanned(method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
+def trace_calls(method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
     """Return a behaviour with a span for each call; a device's stream only continues its trace.
 
     A stream lives for hours: a span of it would end long after anybody looked. Its deltas have
     spans of their own.
     """
     if kind is CallKind.BIDI_STREAM:
-        return _continued(behaviour)
+        return _continue_trace(behaviour)
     if isasyncgenfunction(behaviour):
-        return _spanned_stream(method, behaviour)
+        return _trace_stream(method, behaviour)
 
-    async def inside(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        with _span(method, context) as span, _current(span):
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        with _start_span(method, context) as span, _use_span(span):
             return await behaviour(request, context)
 
-    return inside
+    return handle
 
 
-def _spanned_stream(method: str, behaviour: Behaviour) -> Behaviour:
-    async def inside(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        with _span(method, context) as span:
+def _trace_stream(method: str, behaviour: Behaviour) -> Behaviour:
+    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        with _start_span(method, context) as span:
             async with aclosing(behaviour(request, context)) as responses:
                 while True:
-                    with _current(span):  # not across a yield: another task may close what yields
+                    with _use_span(span):  # not across a yield: another task may close what yields
                         response = await anext(responses, None)
                     if response is None:
                         return
                     yield response
 
-    return inside
+    return handle
 
 
-def _continued(behaviour: Behaviour) -> Behaviour:
-    async def inside(requests: Any, context: ServicerContext[Any, Any]) -> Any:
-        token = contexts.attach(_parent(context))
+def _continue_trace(behaviour: Behaviour) -> Behaviour:
+    async def handle(requests: Any, context: ServicerContext[Any, Any]) -> Any:
+        token = contexts.attach(_extract_parent(context))
         try:
             return await behaviour(requests, context)
         finally:
             contexts.detach(token)
 
-    return inside
+    return handle
 
 
 @contextmanager
-def _span(method: str, context: ServicerContext[Any, Any]) -> Iterator[Span]:
+def _start_span(method: str, context: ServicerContext[Any, Any]) -> Iterator[Span]:
     """Make the span of a call. It tells the status, and nothing that was sent or raised."""
     service, _, name = method.strip("/").rpartition("/")
     span = _TRACER.start_span(
         f"{service}/{name}",
-        context=_parent(context),
+        context=_extract_parent(context),
         kind=SpanKind.SERVER,
         attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
     )
@@ -108,20 +108,20 @@ def _span(method: str, context: ServicerContext[Any, Any]) -> Iterator[Span]:
     try:
         yield span
     except BaseException as raised:
-        status = ended_with(raised, context)
+        status = to_status_code(raised, context)
         raise
     finally:
         span.set_attribute("rpc.grpc.status_code", status.value[0])
-        if status in _FAULTS:
+        if status in _SERVER_ERRORS:
             span.set_status(StatusCode.ERROR)
         span.end()
 
 
-def _current(span: Span) -> AbstractContextManager[Span]:
+def _use_span(span: Span) -> AbstractContextManager[Span]:
     return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
-def _parent(context: ServicerContext[Any, Any]) -> contexts.Context:
+def _extract_parent(context: ServicerContext[Any, Any]) -> contexts.Context:
     """Return the caller's trace. What is longer than one is not looked at, nor is `tracestate`."""
     for key, value in context.invocation_metadata() or ():
         if key == _TRACEPARENT and len(value) <= _TRACEPARENT_LENGTH:

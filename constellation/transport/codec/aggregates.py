@@ -11,14 +11,14 @@ from constellation.errors import InvalidInputError
 from constellation.federated.aggregate import (
     CONTENTS_PER_CLUSTER,
     GENRES_PER_CLUSTER,
+    AggregateHeader,
     AggregateVersion,
     ClusterRows,
-    ShardFacts,
+    ClusterTerms,
     SubjectCounts,
-    WordCounts,
 )
 from constellation.federated.fixed_point import CONTEXTS, ClusterSums
-from constellation.federated.terms import check_word
+from constellation.federated.terms import check_term
 from constellation.v1 import aggregates_pb2 as pb
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 CLUSTERS_PER_CHUNK: Final = 128
 """3.2 KB each, and up to 2.6 KB of words."""
-_HOURS_BYTES: Final = 900_000
+_HOURS_CHUNK_BYTES: Final = 900_000
 _COUNT_BYTES: Final = 12
 _TEXT_OVERHEAD: Final = 2
 MAX_DEVICES: Final = 2**26
 """Devices of one shard: sums over 100 shards of as many stay in an int64."""
-_LARGEST: Final = 2**62
+_VALUE_LIMIT: Final = 2**62
 """Sums beyond this come near the end of an int64: no fleet has as many devices."""
 
 
-def from_version(version: AggregateVersion) -> pb.AggregateVersion:
+def from_aggregate_version(version: AggregateVersion) -> pb.AggregateVersion:
     return pb.AggregateVersion(
         shard_id=version.shard_id, epoch=version.epoch, version=version.version
     )
@@ -48,26 +48,26 @@ def from_version(version: AggregateVersion) -> pb.AggregateVersion:
 
 def to_aggregate_version(sent: pb.AggregateVersion) -> AggregateVersion:
     """Return a version. Raises InvalidInputError for one that no shard can have."""
-    if not 0 < sent.epoch < _LARGEST or sent.version >= _LARGEST:
+    if not 0 < sent.epoch < _VALUE_LIMIT or sent.version >= _VALUE_LIMIT:
         raise InvalidInputError(
             "version", f"must be of an epoch from 1, got epoch {sent.epoch}, {sent.version}"
         )
     return AggregateVersion(sent.shard_id, sent.epoch, sent.version)
 
 
-def from_update(
+def from_aggregate_update(
     update: AggregateUpdate, age_seconds: int = 0
 ) -> Iterator[pb.PullAggregateResponse]:
     """Yield one shard's answer: its header, then its rows."""
-    version = from_version(update.of)
-    facts = update.facts
+    version = from_aggregate_version(update.version)
+    facts = update.header
     yield pb.PullAggregateResponse(
         version=version,
         header=pb.AggregateHeader(
             region=facts.region,
             codebook_generation=facts.codebook_generation,
             codebook_version=facts.codebook_version,
-            codebook_since=facts.codebook_since,
+            codebook_effective_version=facts.codebook_effective_version,
             devices=facts.devices,
             base_version=update.base_version,
             cluster_count=len(update.clusters),
@@ -76,28 +76,28 @@ def from_update(
             age_seconds=age_seconds,
         ),
     )
-    for columns in _clusters(update.clusters):
+    for columns in _encode_clusters(update.clusters):
         yield pb.PullAggregateResponse(version=version, clusters=columns)
-    for hours in _hours(update.hours):
+    for hours in _encode_hours(update.hours):
         yield pb.PullAggregateResponse(version=version, hours=hours)
-    for columns in _clusters(update.candidates):
+    for columns in _encode_clusters(update.candidates):
         yield pb.PullAggregateResponse(version=version, candidates=columns)
 
 
-def to_facts(header: pb.AggregateHeader) -> ShardFacts:
+def to_shard_facts(header: pb.AggregateHeader) -> AggregateHeader:
     """Return what a shard says of itself. Raises InvalidInputError for what cannot be."""
     check_text(header.region, "header.region")
     if header.devices > MAX_DEVICES:
         raise InvalidInputError(
             "header.devices", f"must be at most {MAX_DEVICES}, got {header.devices}"
         )
-    if max(header.base_version, header.codebook_since) >= _LARGEST:
+    if max(header.base_version, header.codebook_effective_version) >= _VALUE_LIMIT:
         raise InvalidInputError("header", "has a version beyond 2**62")
-    return ShardFacts(
+    return AggregateHeader(
         header.region,
         header.codebook_generation,
         header.codebook_version,
-        header.codebook_since,
+        header.codebook_effective_version,
         header.devices,
     )
 
@@ -112,11 +112,11 @@ def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
     if len(np.unique(ids)) != count:
         raise InvalidInputError(f"{field}.cluster_ids", "must be distinct")
     features = ClusterSums(
-        _counts(columns.devices, count, f"{field}.devices"),
-        _counts(columns.weights, count, f"{field}.weights"),
-        _counts(columns.successes, count, f"{field}.successes"),
-        _block(columns.sums, (count, DIMENSION), f"{field}.sums"),
-        _block(columns.contexts, (count, CONTEXTS), f"{field}.contexts"),
+        _to_counts(columns.devices, count, f"{field}.devices"),
+        _to_counts(columns.weights, count, f"{field}.weights"),
+        _to_counts(columns.successes, count, f"{field}.successes"),
+        _to_matrix(columns.sums, (count, DIMENSION), f"{field}.sums"),
+        _to_matrix(columns.contexts, (count, CONTEXTS), f"{field}.contexts"),
     )
     genres = (columns.genres, columns.genre_counts, columns.genre_indexes, columns.genre_devices)
     contents = (
@@ -127,21 +127,21 @@ def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
     )
     return ClusterRows(
         ids,
-        _counts(columns.versions, count, f"{field}.versions"),
+        _to_counts(columns.versions, count, f"{field}.versions"),
         features,
-        _to_words(genres, count, GENRES_PER_CLUSTER, f"{field}.genres"),
-        _to_words(contents, count, CONTENTS_PER_CLUSTER, f"{field}.content_ids"),
+        _to_term_counts(genres, count, GENRES_PER_CLUSTER, f"{field}.genres"),
+        _to_term_counts(contents, count, CONTENTS_PER_CLUSTER, f"{field}.content_ids"),
     )
 
 
-def to_subjects(columns: pb.HourlyColumns) -> SubjectCounts:
+def to_subject_counts(columns: pb.HourlyColumns) -> SubjectCounts:
     """Return hourly counts; every column but the texts is checked.
 
     Raises InvalidInputError, naming the column that is wrong.
     """
-    subjects = _words_of(columns.subjects, "hours.subjects")
-    hours = _words_of(columns.hours, "hours.hours")
-    devices = _words_of(columns.devices, "hours.devices")
+    subjects = _to_uint32s(columns.subjects, "hours.subjects")
+    hours = _to_uint32s(columns.hours, "hours.hours")
+    devices = _to_uint32s(columns.devices, "hours.devices")
     if not len(subjects) == len(hours) == len(devices):
         raise InvalidInputError(
             "hours", f"has {len(subjects)} subjects, {len(hours)} hours, {len(devices)} devices"
@@ -155,31 +155,31 @@ def to_subjects(columns: pb.HourlyColumns) -> SubjectCounts:
 def check_text(text: str, field: str) -> str:
     """Return a genre, a content id or a region; raise InvalidInputError for another text."""
     try:
-        return check_word(text)
+        return check_term(text)
     except ValueError as error:
         raise InvalidInputError(field, str(error)) from None
 
 
-def _clusters(rows: ClusterRows) -> Iterator[pb.ClusterColumns]:
+def _encode_clusters(rows: ClusterRows) -> Iterator[pb.ClusterColumns]:
     features = rows.features
     for start in range(0, len(rows), CLUSTERS_PER_CHUNK):
         end = min(start + CLUSTERS_PER_CHUNK, len(rows))
-        part = features.rows(slice(start, end))
+        chunk = features.select(slice(start, end))
         columns = pb.ClusterColumns(
             cluster_ids=rows.cluster_ids[start:end].tolist(),
             versions=rows.versions[start:end].tolist(),
-            devices=part.devices.tolist(),
-            weights=part.weights.tolist(),
-            successes=part.successes.tolist(),
-            sums=part.sums.astype("<i8", copy=False).tobytes(),
-            contexts=part.contexts.astype("<i8", copy=False).tobytes(),
+            devices=chunk.devices.tolist(),
+            weights=chunk.weights.tolist(),
+            successes=chunk.successes.tolist(),
+            sums=chunk.sums.astype("<i8", copy=False).tobytes(),
+            contexts=chunk.contexts.astype("<i8", copy=False).tobytes(),
         )
-        texts, counts, indexes, devices = _from_words(rows.genres, start, end)
+        texts, counts, indexes, devices = _encode_term_counts(rows.genres, start, end)
         columns.genres.extend(texts)
         columns.genre_counts.extend(counts)
         columns.genre_indexes.extend(indexes)
         columns.genre_devices.extend(devices)
-        texts, counts, indexes, devices = _from_words(rows.contents, start, end)
+        texts, counts, indexes, devices = _encode_term_counts(rows.contents, start, end)
         columns.content_ids.extend(texts)
         columns.content_counts.extend(counts)
         columns.content_indexes.extend(indexes)
@@ -187,39 +187,39 @@ def _clusters(rows: ClusterRows) -> Iterator[pb.ClusterColumns]:
         yield columns
 
 
-def _from_words(
-    words: WordCounts, start: int, end: int
+def _encode_term_counts(
+    terms: ClusterTerms, start: int, end: int
 ) -> tuple[list[str], list[int], list[int], list[int]]:
     """Return the dictionary, and for the rows from start to end: counts, indexes, devices."""
-    first, last = np.searchsorted(words.rows, [start, end])
-    distinct, indexes = np.unique(words.words[first:last], return_inverse=True)
-    counts = np.bincount(words.rows[first:last] - start, minlength=end - start)
-    texts = [words.texts[word] for word in distinct.tolist()]
-    return texts, counts.tolist(), indexes.tolist(), words.devices[first:last].tolist()
+    first, last = np.searchsorted(terms.rows, [start, end])
+    distinct, indexes = np.unique(terms.terms[first:last], return_inverse=True)
+    counts = np.bincount(terms.rows[first:last] - start, minlength=end - start)
+    texts = [terms.texts[term] for term in distinct.tolist()]
+    return texts, counts.tolist(), indexes.tolist(), terms.devices[first:last].tolist()
 
 
-def _to_words(
+def _to_term_counts(
     sent: tuple[Sequence[str], Sequence[int], Sequence[int], Sequence[int]],
     rows: int,
     limit: int,
     field: str,
-) -> WordCounts:
+) -> ClusterTerms:
     texts, counts, indexes, devices = sent
-    counted = np.array(counts or [0] * rows, np.int64)
-    words, numbers = np.array(indexes, np.int64), np.array(devices, np.int64)
-    if len(counted) != rows or counted.max(initial=0) > limit:
+    row_counts = np.array(counts or [0] * rows, np.int64)
+    terms, numbers = np.array(indexes, np.int64), np.array(devices, np.int64)
+    if len(row_counts) != rows or row_counts.max(initial=0) > limit:
         raise InvalidInputError(field, f"must have counts up to {limit} for each of {rows} rows")
-    if not counted.sum() == len(words) == len(numbers):
+    if not row_counts.sum() == len(terms) == len(numbers):
         raise InvalidInputError(
             field,
-            f"must have {counted.sum()} indexes and devices, got {len(words)}, {len(numbers)}",
+            f"must have {row_counts.sum()} indexes and devices, got {len(terms)}, {len(numbers)}",
         )
-    if words.max(initial=-1) >= len(texts):
-        raise InvalidInputError(field, f"has index {words.max()}, but only {len(texts)} texts")
-    return WordCounts(np.repeat(np.arange(rows), counted), words, numbers, texts)
+    if terms.max(initial=-1) >= len(texts):
+        raise InvalidInputError(field, f"has index {terms.max()}, but only {len(texts)} texts")
+    return ClusterTerms(np.repeat(np.arange(rows), row_counts), terms, numbers, texts)
 
 
-def _hours(counts: SubjectCounts) -> Iterator[pb.HourlyColumns]:
+def _encode_hours(counts: SubjectCounts) -> Iterator[pb.HourlyColumns]:
     """Yield the counts by subject, so that a chunk names few of them."""
     if not len(counts.hours):
         return
@@ -229,45 +229,45 @@ def _hours(counts: SubjectCounts) -> Iterator[pb.HourlyColumns]:
     subjects = counts.subjects[order].astype(np.int64)
     is_first = np.diff(subjects, prepend=-1) > 0
     sizes = np.cumsum(_COUNT_BYTES + is_first * lengths[subjects])
-    cuts = np.flatnonzero(np.diff(sizes // _HOURS_BYTES)) + 1
-    for part in np.split(order, cuts):
-        yield _hour_columns(counts, part)
+    cuts = np.flatnonzero(np.diff(sizes // _HOURS_CHUNK_BYTES)) + 1
+    for chunk in np.split(order, cuts):
+        yield _encode_hour_chunk(counts, chunk)
 
 
-def _hour_columns(counts: SubjectCounts, part: Integers) -> pb.HourlyColumns:
-    distinct, indexes = np.unique(counts.subjects[part], return_inverse=True)
+def _encode_hour_chunk(counts: SubjectCounts, chunk: Integers) -> pb.HourlyColumns:
+    distinct, indexes = np.unique(counts.subjects[chunk], return_inverse=True)
     contents = len(counts.content_ids)
     numbers = distinct.tolist()
     return pb.HourlyColumns(
         content_ids=[counts.content_ids[number] for number in numbers if number < contents],
         genres=[counts.genres[number - contents] for number in numbers if number >= contents],
         subjects=indexes.astype("<u4").tobytes(),
-        hours=counts.hours[part].astype("<u4").tobytes(),
-        devices=counts.devices[part].astype("<u4").tobytes(),
+        hours=counts.hours[chunk].astype("<u4").tobytes(),
+        devices=counts.devices[chunk].astype("<u4").tobytes(),
     )
 
 
-def _counts(values: Sequence[int], count: int, field: str) -> Integers:
+def _to_counts(values: Sequence[int], count: int, field: str) -> Integers:
     if len(values) != count:
         raise InvalidInputError(field, f"must be {count}, got {len(values)}")
-    if values and max(values) >= _LARGEST:
+    if values and max(values) >= _VALUE_LIMIT:
         raise InvalidInputError(field, f"must be below 2**62, got {max(values)}")
     return np.array(values, np.int64)
 
 
-def _block(data: bytes, shape: tuple[int, int], field: str) -> Integers:
+def _to_matrix(data: bytes, shape: tuple[int, int], field: str) -> Integers:
     """Return int64 rows; raise InvalidInputError for another length, or values that overflow."""
     if len(data) != shape[0] * shape[1] * 8:
         raise InvalidInputError(
             field, f"must be {shape[1]} x 8 bytes for each of {shape[0]} rows, got {len(data)}"
         )
     values = np.frombuffer(data, "<i8").reshape(shape)
-    if len(values) and (values.max() >= _LARGEST or values.min() <= -_LARGEST):
+    if len(values) and (values.max() >= _VALUE_LIMIT or values.min() <= -_VALUE_LIMIT):
         raise InvalidInputError(field, "must be below 2**62, or it may overflow")
     return values.astype(np.int64)
 
 
-def _words_of(data: bytes, field: str) -> NDArray[np.uint32]:
+def _to_uint32s(data: bytes, field: str) -> NDArray[np.uint32]:
     if len(data) % 4:
         raise InvalidInputError(field, f"must be 4 bytes each, got {len(data)} in all")
     return np.frombuffer(data, "<u4").astype(np.uint32)

@@ -14,13 +14,18 @@ from constellation.encoding import (
     INT8_ROW,
     Encoding,
     encode,
+    normalise_codes,
     pack_int8,
-    unit,
     unit_scales,
 )
 from constellation.errors import InvalidInputError
 from constellation.federated.aggregate import Anchors
-from constellation.federated.published import Clusters, Published, Round, StoredGlobal
+from constellation.federated.published import (
+    PublishedClusters,
+    PublishedGlobal,
+    RoundKey,
+    StoredGlobal,
+)
 from constellation.federated.trends import Direction, Trend
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as pb
@@ -33,14 +38,14 @@ if TYPE_CHECKING:
 _UNIT_TOLERANCE: Final = 1e-3
 
 
-def to_global(payload: bytes) -> Published:
+def to_global(payload: bytes) -> PublishedGlobal:
     """Return a serialised Global as a shard serves it. Raises InvalidInputError for another."""
     try:
         message = aggregates_pb2.Global.FromString(payload)
     except DecodeError as error:
         raise InvalidInputError("chunk", f"must be a Global: {error}") from None
-    return Published(
-        Round(message.generation, message.round_id),
+    return PublishedGlobal(
+        RoundKey(message.generation, message.round_id),
         to_anchors(message.generation, message.codebook),
         _to_clusters(message.clusters),
         [_to_trend(trend) for trend in message.trends],
@@ -65,15 +70,15 @@ def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
 
 
 def from_clusters(
-    clusters: Clusters, places: Sequence[int], encoding: Encoding
+    clusters: PublishedClusters, positions: Sequence[int], encoding: Encoding
 ) -> pb.PatternColumns:
     """Return some clusters as patterns."""
-    chosen = np.array(places, np.int64)
+    chosen = np.array(positions, np.int64)
     stamps = clusters.changed_at[chosen].tolist()
     columns = pb.PatternColumns(
-        ids=b"".join(clusters.ids[place] for place in places),
+        ids=b"".join(clusters.ids[position] for position in positions),
         encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
-        embeddings=_embedded(clusters.codes[chosen], encoding),
+        embeddings=_encode_codes(clusters.codes[chosen], encoding),
         success_rates=clusters.success_rates[chosen].tolist(),
         sample_counts=clusters.devices[chosen].tolist(),
         times_of_day=clusters.times_of_day[chosen].tobytes(),
@@ -82,14 +87,14 @@ def from_clusters(
         created_at=stamps,
         updated_at=stamps,
     )
-    genres = [clusters.genres[place] for place in places]
+    genres = [clusters.genres[place] for place in positions]
     columns.genre_counts = bytes(len(each) for each in genres)
     columns.genres.extend(distinct := sorted({genre for each in genres for genre in each}))
-    columns.genre_indexes.extend(_indexes(distinct, genres))
-    contents = [clusters.content_ids[place] for place in places]
+    columns.genre_indexes.extend(_encode_indexes(distinct, genres))
+    contents = [clusters.content_ids[place] for place in positions]
     columns.content_counts = bytes(len(each) for each in contents)
     columns.content_ids.extend(distinct := sorted({name for each in contents for name in each}))
-    columns.content_indexes.extend(_indexes(distinct, contents))
+    columns.content_indexes.extend(_encode_indexes(distinct, contents))
     return columns
 
 
@@ -109,7 +114,7 @@ def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
     ]
 
 
-def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> Clusters:
+def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> PublishedClusters:
     columns = sent.patterns
     count, rest = divmod(len(columns.ids), ID_BYTES)
     if rest or columns.encoding != pb.ENCODING_INT8:
@@ -131,7 +136,7 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> Clusters:
     for name, length in lengths.items():
         if length != count:
             raise InvalidInputError(f"clusters.patterns.{name}", f"must be {count}, got {length}")
-    return Clusters(
+    return PublishedClusters(
         [columns.ids[at : at + ID_BYTES] for at in range(0, len(columns.ids), ID_BYTES)],
         np.frombuffer(columns.embeddings, INT8_ROW)["codes"].copy(),
         np.array(columns.success_rates, np.float32),
@@ -140,23 +145,25 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> Clusters:
         np.frombuffer(columns.day_types, np.uint8),
         np.frombuffer(columns.content_types, np.uint8),
         np.array(columns.updated_at, np.uint32),
-        _named(columns.genres, columns.genre_counts, columns.genre_indexes, "genres"),
-        _named(columns.content_ids, columns.content_counts, columns.content_indexes, "contents"),
+        _decode_rows(columns.genres, columns.genre_counts, columns.genre_indexes, "genres"),
+        _decode_rows(
+            columns.content_ids, columns.content_counts, columns.content_indexes, "contents"
+        ),
     )
 
 
-def _named(
+def _decode_rows(
     texts: Sequence[str], counts: bytes, indexes: Sequence[int], field: str
 ) -> list[list[str]]:
     if sum(counts) != len(indexes) or max(indexes, default=-1) >= len(texts):
         raise InvalidInputError(f"clusters.patterns.{field}", "has indexes that do not add up")
-    rest = iter(indexes)
-    return [[texts[next(rest)] for _ in range(count)] for count in counts]
+    remaining = iter(indexes)
+    return [[texts[next(remaining)] for _ in range(count)] for count in counts]
 
 
-def _indexes(distinct: list[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    place = {text: number for number, text in enumerate(distinct)}
-    return [place[text] for row in rows for text in row]
+def _encode_indexes(distinct: list[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    positions = {text: number for number, text in enumerate(distinct)}
+    return [positions[text] for row in rows for text in row]
 
 
 def _to_trend(sent: pb.Trend) -> Trend:
@@ -173,10 +180,10 @@ def _to_trend(sent: pb.Trend) -> Trend:
     )
 
 
-def _embedded(codes: Codes, encoding: Encoding) -> bytes:
+def _encode_codes(codes: Codes, encoding: Encoding) -> bytes:
     if encoding is Encoding.INT8:
         return pack_int8(codes, unit_scales(codes))
-    embeddings: Embeddings = unit(codes)
+    embeddings: Embeddings = normalise_codes(codes)
     return encode(embeddings, encoding)
 
 
@@ -194,7 +201,7 @@ async def to_stored_global(
         if (kind == "header") != (header is None):
             raise InvalidInputError("frame", f"must be header first, then chunks; got {kind}")
         if kind == "header":
-            header = _checked(frame.header)
+            header = _check_header(frame.header)
         else:
             payload += frame.chunk
             if header is not None and len(payload) > header.size_bytes:
@@ -212,10 +219,10 @@ async def to_stored_global(
     return StoredGlobal(header.generation, header.round_id, bytes(payload))
 
 
-def to_published(stored: StoredGlobal) -> Published:
+def to_published(stored: StoredGlobal) -> PublishedGlobal:
     """Return a global as a shard serves it. Raises InvalidInputError for what cannot be one."""
     published = to_global(stored.payload)
-    if published.round != Round(stored.generation, stored.round_id):
+    if published.round != RoundKey(stored.generation, stored.round_id):
         raise InvalidInputError(
             "header",
             f"names round {stored.round_id} of generation {stored.generation}, the chunks are of "
@@ -224,7 +231,7 @@ def to_published(stored: StoredGlobal) -> Published:
     return published
 
 
-def _checked(header: aggregates_pb2.GlobalHeader) -> aggregates_pb2.GlobalHeader:
+def _check_header(header: aggregates_pb2.GlobalHeader) -> aggregates_pb2.GlobalHeader:
     if header.size_bytes > MAX_GLOBAL_BYTES:
         raise InvalidInputError(
             "header.size_bytes", f"must be at most {MAX_GLOBAL_BYTES}, got {header.size_bytes}"

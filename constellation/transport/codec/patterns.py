@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.globals import Version
+from constellation.core.globals import GlobalVersion
 from constellation.core.ingest.decode import MAX_NORM, MIN_NORM
-from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejected, Verdict
-from constellation.core.rows import SIGNALS_PER_HOUR, PatternRows, WordKind
+from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejection, Verdict
+from constellation.core.rows import MAX_SIGNALS_PER_HOUR, PatternRows, TermKind
 from constellation.core.store import Content
-from constellation.core.table.hourly import HOURS
+from constellation.core.table.hourly import RING_HOURS
 from constellation.encoding import (
     ID_BYTES,
     ROW_BYTES,
@@ -19,13 +19,13 @@ from constellation.encoding import (
     Encoding,
     decode,
     encode,
+    normalise_codes,
     pack_int8,
     quantise,
-    unit,
     unit_scales,
 )
 from constellation.errors import InvalidInputError
-from constellation.federated.terms import GENRES, check_word
+from constellation.federated.terms import MAX_GENRES, check_term
 from constellation.v1 import patterns_pb2 as pb
 from constellation.v1 import shard_pb2
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.index.similar import Found
-    from constellation.core.table.vocabulary import Words
+    from constellation.core.index.similar import SimilarPatterns
+    from constellation.core.table.vocabulary import Vocabulary
 
 _ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
 MAX_SEQ: Final = 2**63 - 1
-_MAX_SIGNALS: Final = HOURS * SIGNALS_PER_HOUR
+_MAX_SIGNALS: Final = RING_HOURS * MAX_SIGNALS_PER_HOUR
 _COLUMNS: Final = (
     "embeddings",
     "success_rates",
@@ -54,11 +54,11 @@ _COLUMNS: Final = (
     "content_counts",
     "content_indexes",
 )
-_TITLE_BYTES: Final = 256
+_MAX_TITLE_BYTES: Final = 256
 _CONTENT_TYPES: Final = range(1, 5)
 
 
-def to_device_id(device_id: bytes) -> bytes:
+def check_device_id(device_id: bytes) -> bytes:
     """Check a device id."""
     if len(device_id) != ID_BYTES:
         raise InvalidInputError("device_id", f"must be {ID_BYTES} bytes, got {len(device_id)}")
@@ -67,7 +67,7 @@ def to_device_id(device_id: bytes) -> bytes:
     return device_id
 
 
-def to_incarnation(incarnation: int) -> int:
+def check_incarnation(incarnation: int) -> int:
     """Check an incarnation."""
     if not incarnation:
         raise InvalidInputError("incarnation", "must not be 0: draw it at random once")
@@ -84,7 +84,7 @@ def to_encoding(encoding: int) -> Encoding:
     return known
 
 
-def to_ids(ids: bytes, field: str) -> bytes:
+def check_ids(ids: bytes, field: str) -> bytes:
     """Check a column of 16-byte ids."""
     if len(ids) % ID_BYTES:
         raise InvalidInputError(field, f"must be {ID_BYTES} bytes each, got {len(ids)} in all")
@@ -97,7 +97,7 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
         raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {delta.seq}")
     sent = delta.upserts
     upserts = _to_columns(sent) if sent.ids or sent.embeddings else None
-    removed = to_ids(delta.removed_ids, "removed_ids")
+    removed = check_ids(delta.removed_ids, "removed_ids")
     count = (len(removed) + len(delta.upserts.ids)) // ID_BYTES
     if count > max_patterns:
         raise InvalidInputError(
@@ -119,16 +119,16 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
         seq=delta.seq,
         upserts=upserts,
         removed_ids=removed,
-        signal_contents=_to_texts(contents, "signals.content_ids"),
+        signal_contents=_check_texts(contents, "signals.content_ids"),
         signal_hours=hours,
-        snapshot=delta.snapshot,
+        is_snapshot=delta.snapshot,
     )
 
 
 def _to_columns(sent: pb.PatternColumns) -> PatternColumns:
     """Return columns whose lengths agree. Reads each field once: that is most of the cost."""
     columns = PatternColumns(
-        ids=to_ids(sent.ids, "ids"),
+        ids=check_ids(sent.ids, "ids"),
         encoding=to_encoding(sent.encoding),
         embeddings=sent.embeddings,
         success_rates=sent.success_rates,
@@ -138,10 +138,10 @@ def _to_columns(sent: pb.PatternColumns) -> PatternColumns:
         content_types=sent.content_types,
         created_at=sent.created_at,
         updated_at=sent.updated_at,
-        genres=_to_texts(sent.genres, "genres"),
+        genres=_check_texts(sent.genres, "genres"),
         genre_counts=sent.genre_counts,
         genre_indexes=sent.genre_indexes,
-        content_ids=_to_texts(sent.content_ids, "content_ids"),
+        content_ids=_check_texts(sent.content_ids, "content_ids"),
         content_counts=sent.content_counts,
         content_indexes=sent.content_indexes,
     )
@@ -153,8 +153,8 @@ def _require_lengths(columns: PatternColumns) -> None:
     """Check that every column has an entry for each pattern."""
     count = len(columns.ids) // ID_BYTES
     genres, contents = columns.genre_counts, columns.content_counts
-    _require_used("genres", columns.genres, columns.genre_indexes)
-    _require_used("content_ids", columns.content_ids, columns.content_indexes)
+    _require_all_used("genres", columns.genres, columns.genre_indexes)
+    _require_all_used("content_ids", columns.content_ids, columns.content_indexes)
     found = (
         len(columns.embeddings),
         len(columns.success_rates),
@@ -180,25 +180,25 @@ def _require_lengths(columns: PatternColumns) -> None:
             )
 
 
-def _require_used(field: str, words: Sequence[str], indexes: Sequence[int]) -> None:
-    if len(words) > len(indexes):
+def _require_all_used(field: str, texts: Sequence[str], indexes: Sequence[int]) -> None:
+    if len(texts) > len(indexes):
         raise InvalidInputError(
-            field, f"must each be used: {len(words)} of them, but {len(indexes)} indexes"
+            field, f"must each be used: {len(texts)} of them, but {len(indexes)} indexes"
         )
 
 
-def _to_texts(texts: Sequence[str], field: str) -> Sequence[str]:
+def _check_texts(texts: Sequence[str], field: str) -> Sequence[str]:
     try:
         for text in texts:
-            check_word(text)
+            check_term(text)
     except ValueError as error:
         raise InvalidInputError(field, str(error)) from None
     return texts
 
 
-def to_content_id(content_id: str, field: str = "content_id") -> str:
+def check_content_id(content_id: str, field: str = "content_id") -> str:
     """Check the id of one content."""
-    _to_texts([content_id], field)
+    _check_texts([content_id], field)
     return content_id
 
 
@@ -207,40 +207,44 @@ def from_receipt(receipt: Receipt) -> pb.DeltaAck:
     return pb.DeltaAck(
         through_seq=receipt.through_seq,
         expected_seq=receipt.through_seq + 1,
-        resync_full=receipt.verdict is Verdict.RESYNC,
-        rejected=[from_rejected(rejected) for rejected in receipt.rejected],
+        full_resync=receipt.verdict is Verdict.RESYNC,
+        rejected=[from_rejection(rejected) for rejected in receipt.rejections],
         signals_dropped=receipt.signals_dropped,
     )
 
 
-def from_rejected(rejected: Rejected) -> pb.Rejection:
+def from_rejection(rejection: Rejection) -> pb.Rejection:
     """Return one rejection."""
     return pb.Rejection(
-        seq=rejected.seq,
-        pattern_id=rejected.pattern_id,
-        reason=int(rejected.reason),  # type: ignore[arg-type]  # enums are ints
+        seq=rejection.seq,
+        pattern_id=rejection.pattern_id,
+        reason=int(rejection.reason),  # type: ignore[arg-type]  # enums are ints
     )
 
 
-def to_version(version: pb.GlobalVersion) -> Version:
-    return Version(version.generation, version.version)
+def to_version(version: pb.GlobalVersion) -> GlobalVersion:
+    return GlobalVersion(version.generation, version.version)
 
 
-def from_version(version: Version) -> pb.GlobalVersion:
+def from_version(version: GlobalVersion) -> pb.GlobalVersion:
     return pb.GlobalVersion(generation=version.generation, version=version.version)
 
 
-def from_found(found: Found, words: Words, encoding: Encoding) -> pb.PatternColumns:
+def from_similar_patterns(
+    found: SimilarPatterns, vocabulary: Vocabulary, encoding: Encoding
+) -> pb.PatternColumns:
     """Return patterns as other devices may see them: under pseudonyms, without their owners."""
-    return from_rows(found.rows, b"".join(found.pseudonyms), words, encoding)
+    return from_rows(found.rows, b"".join(found.pseudonyms), vocabulary, encoding)
 
 
-def from_rows(rows: PatternRows, ids: bytes, words: Words, encoding: Encoding) -> pb.PatternColumns:
+def from_rows(
+    rows: PatternRows, ids: bytes, vocabulary: Vocabulary, encoding: Encoding
+) -> pb.PatternColumns:
     """Return rows under some ids, 16 bytes each."""
     columns = pb.PatternColumns(
         ids=ids,
         encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
-        embeddings=_embedded(rows, encoding),
+        embeddings=_encode_rows(rows, encoding),
         success_rates=rows["success_rate"].tolist(),
         sample_counts=rows["sample_count"].tolist(),
         times_of_day=rows["time_of_day"].tobytes(),
@@ -249,29 +253,29 @@ def from_rows(rows: PatternRows, ids: bytes, words: Words, encoding: Encoding) -
         created_at=rows["created_at"].tolist(),
         updated_at=rows["updated_at"].tolist(),
     )
-    genres, columns.genre_counts, indexes = _dictionary(rows["genres"])
-    columns.genres.extend(words.text(WordKind.GENRE, number) for number in genres)
+    genres, columns.genre_counts, indexes = _encode_dictionary(rows["genres"])
+    columns.genres.extend(vocabulary.text(TermKind.GENRE, number) for number in genres)
     columns.genre_indexes.extend(indexes)
-    contents, columns.content_counts, indexes = _dictionary(rows["contents"])
-    columns.content_ids.extend(words.text(WordKind.CONTENT, number) for number in contents)
+    contents, columns.content_counts, indexes = _encode_dictionary(rows["contents"])
+    columns.content_ids.extend(vocabulary.text(TermKind.CONTENT, number) for number in contents)
     columns.content_indexes.extend(indexes)
     return columns
 
 
-def _embedded(rows: PatternRows, encoding: Encoding) -> bytes:
+def _encode_rows(rows: PatternRows, encoding: Encoding) -> bytes:
     if encoding is Encoding.INT8:
         return pack_int8(rows["codes"], unit_scales(rows["codes"]))
-    return encode(unit(rows["codes"]), encoding)
+    return encode(normalise_codes(rows["codes"]), encoding)
 
 
-def _dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:
+def _encode_dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:
     """Return distinct numbers but 0, how many each row has, and which of the distinct those are."""
     present = numbers > 0
     distinct, indexes = np.unique(numbers[present], return_inverse=True)
     return distinct.tolist(), present.sum(axis=1).astype(np.uint8).tobytes(), indexes.tolist()
 
 
-def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:
+def decode_embeddings(data: bytes, encoding: int, field: str) -> Embeddings:
     """Return unit-length embeddings; each must be finite and of a usable norm."""
     known = to_encoding(encoding)
     if not data or len(data) % ROW_BYTES[known]:
@@ -285,41 +289,41 @@ def to_queries(data: bytes, encoding: int, field: str) -> Embeddings:
     bad = norms[(norms < MIN_NORM) | (norms > MAX_NORM)]
     if len(bad):
         raise InvalidInputError(field, f"must have a norm from 1e-6 to 1e3, got {bad[0]:.3g}")
-    queries: Embeddings = (values / norms[:, None]).astype(np.float32)
-    return queries
+    unit_rows: Embeddings = (values / norms[:, None]).astype(np.float32)
+    return unit_rows
 
 
-def to_content(content: shard_pb2.Content, place: int) -> Content:
+def to_content(content: shard_pb2.Content, position: int) -> Content:
     """Return one content; errors name its place in the request."""
-    field = f"contents[{place}]"
-    to_content_id(content.content_id, f"{field}.content_id")
-    if len(content.title.encode()) > _TITLE_BYTES:
-        raise InvalidInputError(f"{field}.title", f"must be at most {_TITLE_BYTES} bytes")
+    field = f"contents[{position}]"
+    check_content_id(content.content_id, f"{field}.content_id")
+    if len(content.title.encode()) > _MAX_TITLE_BYTES:
+        raise InvalidInputError(f"{field}.title", f"must be at most {_MAX_TITLE_BYTES} bytes")
     if "\0" in content.title:
         raise InvalidInputError(f"{field}.title", "must not hold NUL")
     if content.content_type not in _CONTENT_TYPES:
         raise InvalidInputError(
             f"{field}.content_type", f"must be from 1 to 4, got {content.content_type}"
         )
-    if len(content.genres) > GENRES:
+    if len(content.genres) > MAX_GENRES:
         raise InvalidInputError(
-            f"{field}.genres", f"must be at most {GENRES}, got {len(content.genres)}"
+            f"{field}.genres", f"must be at most {MAX_GENRES}, got {len(content.genres)}"
         )
     embedding = f"{field}.embedding"
-    queries = to_queries(content.embedding, content.encoding, embedding)
-    if len(queries) != 1:
-        raise InvalidInputError(embedding, f"must be one row, got {len(queries)}")
+    unit_rows = decode_embeddings(content.embedding, content.encoding, embedding)
+    if len(unit_rows) != 1:
+        raise InvalidInputError(embedding, f"must be one row, got {len(unit_rows)}")
     return Content(
         content.content_id,
         content.title,
         int(content.content_type),
-        tuple(_to_texts(content.genres, f"{field}.genres")),
+        tuple(_check_texts(content.genres, f"{field}.genres")),
         content.year,
-        _content_codes(content, queries),
+        _to_codes(content, unit_rows),
     )
 
 
-def _content_codes(content: shard_pb2.Content, unit_row: Embeddings) -> bytes:
+def _to_codes(content: shard_pb2.Content, unit_row: Embeddings) -> bytes:
     """Return INT8 codes: those sent, when they were INT8, so that nothing is lost twice."""
     if content.encoding == pb.ENCODING_INT8:
         return content.embedding[4:]

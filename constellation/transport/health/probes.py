@@ -24,22 +24,22 @@ MAX_WATCHERS: Final = 32
 
 _UNKNOWN: Final = pb.HealthCheckResponse.SERVICE_UNKNOWN
 
-Status = Callable[[str], bool | None]
+IsServing = Callable[[str], bool | None]
 """Says whether a service takes traffic, None for one that is not known."""
 
 
-class Changes:
+class ChangeNotifier:
     """What waits for the next change of something."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake everybody who waits."""
         self._next.set()
         self._next = asyncio.Event()
 
-    def following(self) -> asyncio.Event:
+    def next_event(self) -> asyncio.Event:
         """Return what is set at the next change from now on."""
         return self._next
 
@@ -47,16 +47,16 @@ class Changes:
 class ProbeServicer(health_pb2_grpc.HealthServicer):
     """Serves grpc.health.v1."""
 
-    def __init__(self, serves: Status, changes: Changes) -> None:
-        self._serves = serves
+    def __init__(self, is_serving: IsServing, changes: ChangeNotifier) -> None:
+        self._is_serving = is_serving
         self._changes = changes
         self._watchers = 0
 
     async def Check(self, request: pb.HealthCheckRequest, context: Any) -> pb.HealthCheckResponse:
-        serves = self._serves(request.service)
-        if serves is None:
+        is_serving = self._is_serving(request.service)
+        if is_serving is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
-        return pb.HealthCheckResponse(status=SERVING if serves else NOT_SERVING)
+        return pb.HealthCheckResponse(status=SERVING if is_serving else NOT_SERVING)
 
     async def Watch(
         self,
@@ -71,20 +71,20 @@ class ProbeServicer(health_pb2_grpc.HealthServicer):
             )
         self._watchers += 1
         try:
-            told = None
+            last_sent = None
             while True:
-                changed = self._changes.following()
-                status = self._status(request.service)
-                if status == told:
+                changed = self._changes.next_event()
+                status = self._to_status(request.service)
+                if status == last_sent:
                     await changed.wait()
                     continue
                 await context.write(pb.HealthCheckResponse(status=status))
-                told = status
+                last_sent = status
         finally:
             self._watchers -= 1
 
-    def _status(self, service: str) -> int:
-        serves = self._serves(service)
-        if serves is None:
+    def _to_status(self, service: str) -> int:
+        is_serving = self._is_serving(service)
+        if is_serving is None:
             return _UNKNOWN
-        return SERVING if serves else NOT_SERVING
+        return SERVING if is_serving else NOT_SERVING

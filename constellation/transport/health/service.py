@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.duration_pb2 import Duration
 
 from constellation.errors import NotReadyError
-from constellation.transport.health.probes import Changes, ProbeServicer
+from constellation.transport.health.probes import ChangeNotifier, ProbeServicer
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
 
@@ -30,46 +30,46 @@ log = structlog.get_logger(__name__)
 
 LIVENESS: Final = "liveness"
 """The service of grpc.health.v1 that is SERVING as long as the process can answer at all."""
-PROBE_SECONDS: Final = 1.0
+STORE_PROBE_SECONDS: Final = 1.0
 """Between two looks at the store."""
 
-Parts = Callable[[], Sequence[pb.ComponentHealth]]
+ComponentReader = Callable[[], Sequence[pb.ComponentHealth]]
 
 
 class Health:
     """Whether this process should get traffic, and why not."""
 
     def __init__(self, services: Sequence[str]) -> None:
-        self._changes = Changes()
-        self.probes = ProbeServicer(self._serves, self._changes)
+        self._changes = ChangeNotifier()
+        self.probes = ProbeServicer(self._is_serving, self._changes)
         self.started = time.monotonic()
         self.store_latency = 0.0
         """Seconds of the last look at the store."""
-        self.parts: Parts = lambda: [self.traffic("")]
+        self.read_components: ComponentReader = lambda: [self.describe_traffic("")]
         """How each part is. A process that starts has no other."""
-        self._process = "starting"
-        self._store = ""
+        self._process_problem = "starting"
+        self._store_problem = ""
         self._services = frozenset(("", *services))
 
     @property
     def reason(self) -> str:
         """Why there should be no traffic; empty when there should."""
-        return "; ".join(filter(None, (self._process, self._store)))
+        return "; ".join(filter(None, (self._process_problem, self._store_problem)))
 
     @property
     def store_problem(self) -> str:
         """What the last look at the store found; empty when it answered."""
-        return self._store.removeprefix("store: ")
+        return self._store_problem.removeprefix("store: ")
 
-    def ready(self) -> None:
+    def mark_ready(self) -> None:
         """Send traffic, as far as the process itself goes."""
-        self._process = ""
-        self._changes.tell()
+        self._process_problem = ""
+        self._changes.notify()
 
-    def not_ready(self, reason: str) -> None:
+    def mark_not_ready(self, reason: str) -> None:
         """Send no more traffic."""
-        self._process = reason
-        self._changes.tell()
+        self._process_problem = reason
+        self._changes.notify()
 
     async def watch_forever(self, store: Probed) -> None:
         """Send no traffic while the store is away. Runs until cancelled."""
@@ -80,22 +80,24 @@ class Health:
             except NotReadyError as error:
                 problem = f"store: {error}"
             self.store_latency = time.monotonic() - started
-            changed = bool(problem) != bool(self._store)
-            self._store = problem
+            changed = bool(problem) != bool(self._store_problem)
+            self._store_problem = problem
             if changed:
-                self._changes.tell()
-                log.warning("store_away", problem=problem) if problem else log.info("store_back")
-            await asyncio.sleep(PROBE_SECONDS)
+                self._changes.notify()
+                log.warning("store_unavailable", problem=problem) if problem else log.info(
+                    "store_available"
+                )
+            await asyncio.sleep(STORE_PROBE_SECONDS)
 
-    def traffic(self, well: str) -> pb.ComponentHealth:
+    def describe_traffic(self, healthy_message: str) -> pb.ComponentHealth:
         """Return whether the process takes traffic, as a part of it."""
         return pb.ComponentHealth(
             name="traffic",
             status=pb.HEALTH_STATUS_DEGRADED if self.reason else pb.HEALTH_STATUS_HEALTHY,
-            message=self.reason or well,
+            message=self.reason or healthy_message,
         )
 
-    def _serves(self, service: str) -> bool | None:
+    def _is_serving(self, service: str) -> bool | None:
         if service == LIVENESS:
             return True
         return not self.reason if service in self._services else None
@@ -108,7 +110,7 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
         self._health = health
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
-        worst = max(self._health.parts(), key=lambda part: part.status)
+        worst = max(self._health.read_components(), key=lambda part: part.status)
         return pb.GetHealthResponse(status=worst.status, message=f"{worst.name}: {worst.message}")
 
     async def GetReadiness(
@@ -125,9 +127,9 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
     async def GetDetailedHealth(
         self, request: pb.GetDetailedHealthRequest, context: Any
     ) -> pb.GetDetailedHealthResponse:
-        parts = self._health.parts()
+        components = self._health.read_components()
         return pb.GetDetailedHealthResponse(
-            status=max(part.status for part in parts), components=parts
+            status=max(component.status for component in components), components=components
         )
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_SHOWN: Final = 80
+_MAX_VALUE_LENGTH: Final = 80
 """Characters of a value that an error repeats."""
-_RETRIED: Final = (429, 503)
+_RETRYABLE: Final = (429, 503)
 _Code = grpc.StatusCode
 HTTP_STATUSES: Final[dict[grpc.StatusCode, int]] = {
     _Code.OK: 200,
@@ -72,7 +72,7 @@ class FieldError(RestError):
     reason = "INVALID_INPUT"
 
     def __init__(self, field: str, problem: str) -> None:
-        name = shown(field, quoted=False) or "''"
+        name = format_value(field, quoted=False) or "''"
         super().__init__(f"{name} {problem}")
         self.metadata = {"field": name}
         self._violation = error_details_pb2.BadRequest.FieldViolation(
@@ -92,7 +92,7 @@ class NoSuchRouteError(RestError):
     http, code, reason = 404, _Code.NOT_FOUND, "NO_SUCH_ROUTE"
 
 
-class NoSuchVerbError(RestError):
+class MethodNotAllowedError(RestError):
     http, code, reason = 405, _Code.UNIMPLEMENTED, "METHOD_NOT_ALLOWED"
 
 
@@ -112,49 +112,49 @@ class MediaTypeError(RestError):
     http, reason = 415, "UNSUPPORTED_MEDIA_TYPE"
 
 
-def shown(value: Any, *, quoted: bool = True) -> str:
+def format_value(value: Any, *, quoted: bool = True) -> str:
     """Return a value for an error's message, cut when it is long."""
     text = repr(value) if quoted else str(value).encode(errors="backslashreplace").decode()
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}..."
 
 
-async def refused(_: Request, raised: Exception) -> Response:
+async def handle_rest_error(_: Request, raised: Exception) -> Response:
     """Return the error of a request that no gRPC method has seen."""
     assert isinstance(raised, RestError)
-    details = [_packed(detail) for detail in raised.details()]
-    response = _response(raised.http, raised.code, str(raised), details)
+    details = [_pack(detail) for detail in raised.details()]
+    response = _make_response(raised.http, raised.code, str(raised), details)
     response.headers.update(raised.headers)
     return response
 
 
-async def unrouted(request: Request, _: Exception) -> Response:
+async def handle_unknown_route(request: Request, _: Exception) -> Response:
     """Return the only error that Starlette itself finds: there is no such path."""
-    path = shown(request.scope["raw_path"].decode("latin-1"))
-    return await refused(
+    path = format_value(request.scope["raw_path"].decode("latin-1"))
+    return await handle_rest_error(
         request, NoSuchRouteError(f"there is no {path} here: GET /openapi.json lists what is")
     )
 
 
-async def abandoned(_: Request, __: Exception) -> Response:
+async def handle_disconnect(_: Request, __: Exception) -> Response:
     """Return what a caller that is gone does not read."""
     return Response(status_code=HTTP_STATUSES[_Code.CANCELLED])
 
 
-async def crashed(_: Request, raised: Exception) -> Response:
+async def handle_crash(_: Request, raised: Exception) -> Response:
     """Return no more than that something broke; the log has the rest."""
     log.error("rest_crashed", problem=repr(raised))
-    return _response(500, _Code.INTERNAL, "internal error", [])
+    return _make_response(500, _Code.INTERNAL, "internal error", [])
 
 
-async def failed(error: grpc.aio.AioRpcError) -> Response:
+async def to_error_response(error: grpc.aio.AioRpcError) -> Response:
     """Return the error of a gRPC call, its details as they came."""
     code = error.code()
-    status = await rpc_status.from_call(_Ended(error))
+    status = await rpc_status.from_call(_FailedCall(error))
     details = list(status.details) if status else []
-    return _response(HTTP_STATUSES[code], code, error.details() or "", details)
+    return _make_response(HTTP_STATUSES[code], code, error.details() or "", details)
 
 
-class _Ended:
+class _FailedCall:
     """A call that ended with an error, as grpc_status wants to see it."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
@@ -170,34 +170,34 @@ class _Ended:
         return self._error.trailing_metadata()
 
 
-def _response(
+def _make_response(
     http: int, code: grpc.StatusCode, message: str, details: list[AnyMessage]
 ) -> Response:
     """Return an error with exactly one ErrorInfo, and told when to come back if that helps."""
     if not any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details):
         # gRPC's own errors, and what crashed, have none
         info = error_details_pb2.ErrorInfo(reason=code.name, domain=DOMAIN)
-        details = [_packed(info), *details]
+        details = [_pack(info), *details]
     body = {
         "code": http,
         "message": message,
         "status": code.name,
         "details": [json_format.MessageToDict(detail) for detail in details],
     }
-    headers = {"Retry-After": str(wait)} if (wait := _wait_seconds(code, details)) else None
+    headers = {"Retry-After": str(wait)} if (wait := _find_retry_delay(code, details)) else None
     return JSONResponse({"error": body}, status_code=http, headers=headers)
 
 
-def _wait_seconds(code: grpc.StatusCode, details: Sequence[AnyMessage]) -> int:
+def _find_retry_delay(code: grpc.StatusCode, details: Sequence[AnyMessage]) -> int:
     """Return when to come back; 0 when that changes nothing."""
     retry = error_details_pb2.RetryInfo()
     for detail in details:
         if detail.Unpack(retry):
             return int(retry.retry_delay.seconds) + int(retry.retry_delay.nanos > 0)
-    return RETRY_SECONDS if HTTP_STATUSES[code] in _RETRIED else 0
+    return RETRY_SECONDS if HTTP_STATUSES[code] in _RETRYABLE else 0
 
 
-def _packed(detail: Message) -> AnyMessage:
+def _pack(detail: Message) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(detail)
     return packed

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor as Field
 
-from constellation.transport.rest.errors import FieldError, shown
+from constellation.transport.rest.errors import FieldError, format_value
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -43,35 +43,35 @@ def to_message(kind: type[Message], values: dict[str, Any]) -> Message:
         raise FieldError("body", f"cannot be read: {error}") from None
 
 
-def from_text(field: Any, texts: list[str], name: str) -> Any:
+def to_json_value(field: Any, texts: list[str], name: str) -> Any:
     """Return the JSON value of a parameter that was sent once, or several times."""
     if field.is_repeated:
-        return [_typed(field, text, name) for text in texts]
+        return [_parse_text(field, text, name) for text in texts]
     if len(texts) > 1:
         raise FieldError(name, f"must be given once, got {len(texts)} values")
-    return _typed(field, texts[0], name)
+    return _parse_text(field, texts[0], name)
 
 
-def _typed(field: Any, text: str, name: str) -> Any:
+def _parse_text(field: Any, text: str, name: str) -> Any:
     """Return what a text means where JSON would have another type than a string."""
     if field.cpp_type == Field.CPPTYPE_BOOL:
         if text not in ("true", "false"):
-            raise FieldError(name, f"must be true or false, got {shown(text)}")
+            raise FieldError(name, f"must be true or false, got {format_value(text)}")
         return text == "true"
     if field.cpp_type == Field.CPPTYPE_ENUM and _INTEGER.fullmatch(text):
         return int(text)
     return text
 
 
-def _check_message(kind: Any, values: Any, place: str) -> None:
+def _check_message(kind: Any, values: Any, parent: str) -> None:
     if not isinstance(values, dict):
-        raise FieldError(place, f"must be an object, got {shown(values)}")
+        raise FieldError(parent, f"must be an object, got {format_value(values)}")
     names = {each.json_name: each.name for each in kind.fields} | {
         each.name: each.name for each in kind.fields
     }
     seen = set()
     for key, value in values.items():
-        path = f"{place}.{key}" if place else key
+        path = f"{parent}.{key}" if parent else key
         name = names.get(key)
         if name is None:
             known = ", ".join(each.name for each in kind.fields) or "nothing"
@@ -87,7 +87,7 @@ def _check_field(field: Any, value: Any, path: str) -> None:
         _check_value(field, value, path)
         return
     if not isinstance(value, list):
-        raise FieldError(path, f"must be an array, got {shown(value)}")
+        raise FieldError(path, f"must be an array, got {format_value(value)}")
     for number, each in enumerate(value):
         _check_value(field, each, f"{path}[{number}]")
 
@@ -98,11 +98,11 @@ def _check_value(field: Any, value: Any, path: str) -> None:
     if field.message_type is not None:
         if not field.message_type.full_name.startswith("google.protobuf."):
             _check_message(field.message_type, value, path)
-    elif problem := _problem(field, value):
-        raise FieldError(path, f"must be {problem}, got {shown(value)}")
+    elif problem := _find_problem(field, value):
+        raise FieldError(path, f"must be {problem}, got {format_value(value)}")
 
 
-def _problem(field: Any, value: Any) -> str:
+def _find_problem(field: Any, value: Any) -> str:
     """Return what a scalar must be and is not; empty when it is."""
     if field.cpp_type in _RANGES:
         low, high = _RANGES[field.cpp_type]
@@ -111,7 +111,7 @@ def _problem(field: Any, value: Any) -> str:
         case Field.CPPTYPE_BOOL:
             return "" if isinstance(value, bool) else "true or false"
         case Field.CPPTYPE_ENUM:
-            return _enum_problem(field, value)
+            return _find_enum_problem(field, value)
         case Field.CPPTYPE_STRING if field.type == Field.TYPE_BYTES:
             return "" if isinstance(value, str) and _BASE64.fullmatch(value) else "base64"
         case Field.CPPTYPE_STRING:
@@ -143,7 +143,7 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _enum_problem(field: Any, value: Any) -> str:
+def _find_enum_problem(field: Any, value: Any) -> str:
     names = [each.name for each in field.enum_type.values]
     numbers = [each.number for each in field.enum_type.values]
     # protobuf's own maps fail without saying so when they are asked for what is not UTF-8

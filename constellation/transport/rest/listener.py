@@ -11,7 +11,7 @@ import grpc
 import uvicorn
 
 from constellation.errors import ConfigError
-from constellation.transport.rest.app import rest_app
+from constellation.transport.rest.app import make_rest_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,7 +22,7 @@ _MAX_CONNECTIONS: Final = 256
 
 
 @asynccontextmanager
-async def rest_served(
+async def serve_rest(
     address: str, grpc_address: str, services: Sequence[str]
 ) -> AsyncIterator[int]:
     """Answer the routes of some services at REST_ADDR until the block is left; yields the port.
@@ -31,11 +31,11 @@ async def rest_served(
 
     Raises ConfigError when that address cannot be listened at.
     """
-    with _listening(address) as listener:
+    with _open_socket(address) as listener:
         async with grpc.aio.insecure_channel(grpc_address) as channel:
             server = _Server(
                 uvicorn.Config(
-                    rest_app(channel, services),
+                    make_rest_app(channel, services),
                     log_config=None,
                     access_log=False,
                     lifespan="off",
@@ -54,7 +54,7 @@ async def rest_served(
 
 
 @contextmanager
-def _listening(address: str) -> Iterator[socket.socket]:
+def _open_socket(address: str) -> Iterator[socket.socket]:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

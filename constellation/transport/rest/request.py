@@ -13,7 +13,7 @@ from constellation.transport.rest.errors import (
     MalformedBodyError,
     MediaTypeError,
     NotAcceptableError,
-    shown,
+    format_value,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _JSON: Final = "application/json"
 _SPECIFICITY: Final = {"*/*": 0, "application/*": 1, _JSON: 2}
 
 
-def path_values(template: str, sent: bytes) -> dict[str, bytes] | None:
+def match_path(template: str, sent: bytes) -> dict[str, bytes] | None:
     """Return what a path, as it was sent, has in the places of a template; None if it is another.
 
     A value is one segment: a slash in it comes as %2F, so the path must not be decoded as a whole.
@@ -43,15 +43,15 @@ def path_values(template: str, sent: bytes) -> dict[str, bytes] | None:
     return values
 
 
-def to_text(name: str, value: bytes) -> str:
+def decode_segment(name: str, value: bytes) -> str:
     """Return a part of the path as text."""
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise FieldError(name, f"must be UTF-8, got {shown(value)}") from None
+        raise FieldError(name, f"must be UTF-8, got {format_value(value)}") from None
 
 
-def query_values(query: bytes) -> dict[str, list[str]]:
+def parse_query(query: bytes) -> dict[str, list[str]]:
     """Return the query's parameters, each with all its values."""
     try:
         pairs = parse_qsl(
@@ -78,12 +78,12 @@ def require_acceptable(request: Request) -> None:
         kind, _, parameters = each.partition(";")
         specificity = _SPECIFICITY.get(kind.strip().lower(), -1)
         if specificity > best:
-            best, best_quality = specificity, _quality(parameters)
+            best, best_quality = specificity, _parse_quality(parameters)
     if not best_quality:
-        raise NotAcceptableError(f"answers are {_JSON}, but accept is {shown(accepted)}")
+        raise NotAcceptableError(f"answers are {_JSON}, but accept is {format_value(accepted)}")
 
 
-def _quality(parameters: str) -> float:
+def _parse_quality(parameters: str) -> float:
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "q":
@@ -94,11 +94,11 @@ def _quality(parameters: str) -> float:
     return 1.0
 
 
-async def body_values(request: Request, *, optional: bool) -> dict[str, Any]:
+async def read_body(request: Request, *, optional: bool) -> dict[str, Any]:
     """Return the JSON object of the body; no body at all is an empty one where it is optional."""
     length = request.headers.get("content-length", "0")
     if length != "0" or "transfer-encoding" in request.headers:
-        _require_json(request)
+        _require_json_type(request)
     if int(length) > MAX_BODY_BYTES:
         raise BodyTooLargeError(MAX_BODY_BYTES)
     sent = bytearray()
@@ -106,26 +106,32 @@ async def body_values(request: Request, *, optional: bool) -> dict[str, Any]:
         sent += chunk
         if len(sent) > MAX_BODY_BYTES:
             raise BodyTooLargeError(MAX_BODY_BYTES)
-    return {} if optional and not sent else _decoded(bytes(sent))
+    return {} if optional and not sent else _parse_json(bytes(sent))
 
 
-def _require_json(request: Request) -> None:
+def _require_json_type(request: Request) -> None:
     sent = request.headers.get("content-type", "")
     parsed = Headers()
     parsed["content-type"] = sent
     if not sent or parsed.get_content_type() != _JSON:
-        raise MediaTypeError(f"content-type must be {_JSON}, got {shown(sent)}")
+        raise MediaTypeError(f"content-type must be {_JSON}, got {format_value(sent)}")
     if parsed.get_content_charset("utf-8") not in ("utf-8", "utf8"):
-        raise MediaTypeError(f"content-type must have charset utf-8 or none, got {shown(sent)}")
+        raise MediaTypeError(
+            f"content-type must have charset utf-8 or none, got {format_value(sent)}"
+        )
     coding = request.headers.get("content-encoding", "identity")
     if coding.lower() != "identity":
-        raise MediaTypeError(f"content-encoding must be identity or none, got {shown(coding)}")
+        raise MediaTypeError(
+            f"content-encoding must be identity or none, got {format_value(coding)}"
+        )
 
 
-def _decoded(sent: bytes) -> dict[str, Any]:
+def _parse_json(sent: bytes) -> dict[str, Any]:
     try:
         values = json.loads(
-            sent.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant
+            sent.decode(),
+            object_pairs_hook=_require_distinct_names,
+            parse_constant=_reject_constant,
         )
     except UnicodeDecodeError as error:
         raise MalformedBodyError(f"the body must be UTF-8: byte {error.start} is not") from None
@@ -134,18 +140,20 @@ def _decoded(sent: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise MalformedBodyError(f"the body must be JSON: {error}") from None
     if not isinstance(values, dict):
-        raise MalformedBodyError(f"the body must be a JSON object, got {shown(values)}")
+        raise MalformedBodyError(f"the body must be a JSON object, got {format_value(values)}")
     return values
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _require_distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedBodyError(f"the body must name each field once, got {shown(twice)} again")
+        raise MalformedBodyError(
+            f"the body must name each field once, got {format_value(twice)} again"
+        )
     return values
 
 
-def _refuse_constant(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise MalformedBodyError(f'the body must be JSON: {constant} is not, but "{constant}" may be')

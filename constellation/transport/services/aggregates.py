@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from constellation.transport.codec.aggregates import (
-    from_update,
+    from_aggregate_update,
     to_aggregate_version,
     to_candidate_limits,
 )
@@ -38,9 +38,9 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self, request: pb.PullAggregateRequest, context: Any
     ) -> AsyncIterator[pb.PullAggregateResponse]:
         limit, residual = to_candidate_limits(request)
-        held = [to_aggregate_version(each) for each in request.held]
-        update = await self._shard.aggregate(self._base(held), limit, residual)
-        chunks = from_update(update)
+        held = [to_aggregate_version(each) for each in request.known_versions]
+        update = await self._shard.aggregate_since(self._find_base_version(held), limit, residual)
+        chunks = from_aggregate_update(update)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
 
@@ -48,15 +48,13 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], context: Any
     ) -> pb.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
-        applied = await self._shard.adopt(stored, to_published(stored))
-        held = self._shard.globals.round
+        applied = await self._shard.adopt_global(stored, to_published(stored))
+        held = self._shard.global_state.round
         return pb.PublishGlobalResponse(
             generation=held.generation, round_id=held.round_id, applied=applied
         )
 
-    def _base(self, held: list[AggregateVersion]) -> int:
+    def _find_base_version(self, held: list[AggregateVersion]) -> int:
         """Return the version that the caller holds of this shard, in this epoch; 0 for none."""
-        mine = (self._shard.identity.shard_id, self._shard.epoch)
-        return max(
-            (each.version for each in held if (each.shard_id, each.epoch) == mine), default=0
-        )
+        own = (self._shard.identity.shard_id, self._shard.epoch)
+        return max((each.version for each in held if (each.shard_id, each.epoch) == own), default=0)

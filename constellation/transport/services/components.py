@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from constellation.transport.health.service import Health
     from constellation.transport.sync.streams import OpenStreams
 
-MAX_BEHIND_SECONDS: Final = 5.0
+MAX_INDEX_LAG_SECONDS: Final = 5.0
 """An index that is older than so many seconds' commits is looked at."""
 MIN_RECALL: Final = 0.95
-FULL_SHARE: Final = 0.85
+MAX_STREAMS_SHARE: Final = 0.85
 """Of MAX_STREAMS: more of them, and somebody should look."""
 MIN_FREE_SHARE: Final = 0.1
 """Of the disk under DATA_DIR, likewise."""
@@ -31,7 +31,7 @@ _DEGRADED: Final = pb.HEALTH_STATUS_DEGRADED
 
 
 @dataclass(frozen=True, slots=True)
-class ShardParts:
+class ShardComponents:
     """The parts of one shard. Reads what others measure, so that a probe costs next to nothing."""
 
     health: Health
@@ -44,56 +44,63 @@ class ShardParts:
 
     def __call__(self) -> Sequence[pb.ComponentHealth]:
         """Return the parts as they are now."""
-        parts = [self._store(), self._index(), self._streams(), self._federation()]
+        components = [
+            self._check_store(),
+            self._check_index(),
+            self._check_streams(),
+            self._check_federation(),
+        ]
         if self.data_dir is not None:
-            parts.append(self._disk(self.data_dir))
-        return [*parts, self.health.traffic("taken")]
+            components.append(self._check_disk(self.data_dir))
+        return [*components, self.health.describe_traffic("taken")]
 
-    def _store(self) -> pb.ComponentHealth:
+    def _check_store(self) -> pb.ComponentHealth:
         """Tell what the last look found: one for each call would be a load of its own."""
         problem, totals = self.health.store_problem, self.shard.table.totals
-        well = f"{self.shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
+        healthy_message = (
+            f"{self.shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
+        )
         return pb.ComponentHealth(
             name="store",
             status=pb.HEALTH_STATUS_UNHEALTHY if problem else _HEALTHY,
-            message=problem or well,
+            message=problem or healthy_message,
             latency=to_duration(self.health.store_latency),
         )
 
-    def _index(self) -> pb.ComponentHealth:
+    def _check_index(self) -> pb.ComponentHealth:
         shard, recall = self.shard, self.shard.recall
         behind = shard.table.totals.lsn - shard.feeder.lsn
         message = f"{shard.index.kind}, {len(shard.index)} patterns, {behind} commits behind"
-        late = shard.feeder.behind_seconds(time.monotonic()) > MAX_BEHIND_SECONDS
+        late = shard.feeder.lag_seconds(time.monotonic()) > MAX_INDEX_LAG_SECONDS
         if recall is None:
-            return _part("index", message, degraded=late)
-        part = _part(
+            return _make_component("index", message, degraded=late)
+        component = _make_component(
             "index",
             f"{message}, recall@10 {recall.ratio:.2f}",
             degraded=late or recall.ratio < MIN_RECALL,
         )
-        part.latency.CopyFrom(to_duration(recall.search_seconds))
-        return part
+        component.latency.CopyFrom(to_duration(recall.search_seconds))
+        return component
 
-    def _streams(self) -> pb.ComponentHealth:
+    def _check_streams(self) -> pb.ComponentHealth:
         count = len(self.streams)
-        return _part(
+        return _make_component(
             "streams",
             f"{count} open, MAX_STREAMS is {self.max_streams}",
-            degraded=count > FULL_SHARE * self.max_streams,
+            degraded=count > MAX_STREAMS_SHARE * self.max_streams,
         )
 
-    def _federation(self) -> pb.ComponentHealth:
-        published = self.shard.globals.published
+    def _check_federation(self) -> pb.ComponentHealth:
+        published = self.shard.global_state.published
         if published is None:
-            return _part("federation", "no global yet", degraded=False)
+            return _make_component("federation", "no global yet", degraded=False)
         age, limit = max(0.0, time.time() - published.closed_at), self.global_max_age_seconds
         old = 0 < limit < age
-        wanted = f", GLOBAL_MAX_AGE_SECONDS is {limit:g}" if old else ""
-        message = f"round {published.round.round_id} is {age:.0f} seconds old{wanted}"
-        return _part("federation", message, degraded=old)
+        limit_text = f", GLOBAL_MAX_AGE_SECONDS is {limit:g}" if old else ""
+        message = f"round {published.round.round_id} is {age:.0f} seconds old{limit_text}"
+        return _make_component("federation", message, degraded=old)
 
-    def _disk(self, data_dir: Path) -> pb.ComponentHealth:
+    def _check_disk(self, data_dir: Path) -> pb.ComponentHealth:
         started = time.monotonic()
         try:
             usage = shutil.disk_usage(data_dir)
@@ -103,16 +110,16 @@ class ShardParts:
                 status=pb.HEALTH_STATUS_UNHEALTHY,
                 message=f"DATA_DIR {data_dir}: {error.strerror}",
             )
-        part = _part(
+        component = _make_component(
             "disk",
             f"{usage.free / 1e9:.1f} of {usage.total / 1e9:.1f} GB free",
             degraded=usage.free < MIN_FREE_SHARE * usage.total,
         )
-        part.latency.CopyFrom(to_duration(time.monotonic() - started))
-        return part
+        component.latency.CopyFrom(to_duration(time.monotonic() - started))
+        return component
 
 
-def _part(name: str, message: str, *, degraded: bool) -> pb.ComponentHealth:
+def _make_component(name: str, message: str, *, degraded: bool) -> pb.ComponentHealth:
     return pb.ComponentHealth(
         name=name, status=_DEGRADED if degraded else _HEALTHY, message=message
     )

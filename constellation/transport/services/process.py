@@ -13,34 +13,36 @@ if TYPE_CHECKING:
 
     from constellation.v1.process_pb2 import LogLevel
 
-_NAMES: Final = {
+_LEVEL_NAMES: Final = {
     pb.LOG_LEVEL_DEBUG: "debug",
     pb.LOG_LEVEL_INFO: "info",
     pb.LOG_LEVEL_WARNING: "warning",
     pb.LOG_LEVEL_ERROR: "error",
 }
-_LEVELS: Final[dict[str, LogLevel.ValueType]] = {name: level for level, name in _NAMES.items()}
+_LEVELS: Final[dict[str, LogLevel.ValueType]] = {
+    name: level for level, name in _LEVEL_NAMES.items()
+}
 
 
 class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
     """Serves operators. The log itself is another layer's: how to ask and set it is given."""
 
-    def __init__(self, level: Callable[[], str], set_level: Callable[[str], None]) -> None:
-        self._level = level
+    def __init__(self, get_level: Callable[[], str], set_level: Callable[[str], None]) -> None:
+        self._get_level = get_level
         self._set_level = set_level
 
     async def GetLogLevel(
         self, request: pb.GetLogLevelRequest, context: Any
     ) -> pb.GetLogLevelResponse:
-        return pb.GetLogLevelResponse(level=_LEVELS[self._level()])
+        return pb.GetLogLevelResponse(level=_LEVELS[self._get_level()])
 
     async def SetLogLevel(
         self, request: pb.SetLogLevelRequest, context: Any
     ) -> pb.SetLogLevelResponse:
-        if request.level not in _NAMES:
+        if request.level not in _LEVEL_NAMES:
             raise InvalidInputError(
-                "level", f"must be from 1 to {len(_NAMES)}, got {request.level}"
+                "level", f"must be from 1 to {len(_LEVEL_NAMES)}, got {request.level}"
             )
-        previous = _LEVELS[self._level()]
-        self._set_level(_NAMES[request.level])
+        previous = _LEVELS[self._get_level()]
+        self._set_level(_LEVEL_NAMES[request.level])
         return pb.SetLogLevelResponse(previous_level=previous)

@@ -13,17 +13,17 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from constellation.core.ingest.deltas import Verdict
-from constellation.encoding import DIMENSION, Encoding, unit
+from constellation.encoding import DIMENSION, Encoding, normalise_codes
 from constellation.errors import InvalidInputError, NotFoundError
 from constellation.placement import map_version
 from constellation.transport.codec.patterns import (
+    check_content_id,
+    check_device_id,
+    decode_embeddings,
     from_content,
-    from_found,
+    from_similar_patterns,
     from_version,
     to_content,
-    to_content_id,
-    to_device_id,
-    to_queries,
 )
 from constellation.transport.services.inspection import Inspection
 from constellation.v1 import shard_pb2 as pb
@@ -32,7 +32,7 @@ from constellation.v1 import shard_pb2_grpc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from constellation.core.index.similar import Found
+    from constellation.core.index.similar import SimilarPatterns
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.streams import OpenStreams
 
@@ -46,7 +46,7 @@ _MAX_SPREAD_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ProcessInfo:
     """What is known of this process from outside the shard."""
 
     version: str
@@ -59,7 +59,7 @@ class Process:
 class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     """Serves operators."""
 
-    def __init__(self, shard: ShardManager, streams: OpenStreams, process: Process) -> None:
+    def __init__(self, shard: ShardManager, streams: OpenStreams, process: ProcessInfo) -> None:
         self._shard = shard
         self._streams = streams
         self._process = process
@@ -88,7 +88,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         applied = stats.deltas[Verdict.APPLIED]
         latency = stats.latency(asyncio.get_running_loop().time())
         active = await asyncio.to_thread(
-            shard.active_devices, self._streams.device_ids(), time.time()
+            shard.count_active_devices, self._streams.device_ids(), time.time()
         )
         response = pb.GetStatsResponse(
             total_devices=shard.table.totals.devices,
@@ -104,16 +104,18 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             deltas_per_commit=applied / stats.commits if stats.commits else None,
             deltas_applied=applied,
             deltas_duplicate=stats.deltas[Verdict.DUPLICATE],
-            patterns_rejected=stats.rejected.total(),
+            patterns_rejected=stats.rejected_patterns.total(),
             recovery_seconds=stats.recovery_seconds,
             index_kind=shard.index.kind,
             lsn=shard.table.totals.lsn,
             resident_bytes=_resident_bytes(),
-            round_id=shard.globals.round.round_id,
-            clusters=len(shard.globals.published.clusters) if shard.globals.published else 0,
+            round_id=shard.global_state.round.round_id,
+            clusters=len(shard.global_state.published.clusters)
+            if shard.global_state.published
+            else 0,
             codebook_version=shard.aggregates.codebook_version,
         )
-        getattr(response, "global").CopyFrom(from_version(shard.globals.version))
+        response.global_version.CopyFrom(from_version(shard.global_state.version))
         return response
 
     async def ListShards(
@@ -132,22 +134,24 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             raise InvalidInputError(
                 "contents", f"must be from 1 to {_MAX_CONTENTS}, got {len(request.contents)}"
             )
-        contents = [to_content(content, place) for place, content in enumerate(request.contents)]
+        contents = [
+            to_content(content, position) for position, content in enumerate(request.contents)
+        ]
         added, replaced = await self._shard.committer.add_contents(contents)
         return pb.AddContentResponse(added_count=added, replaced_count=replaced)
 
     async def GetContent(
         self, request: pb.GetContentRequest, context: Any
     ) -> pb.GetContentResponse:
-        content = await self._shard.catalogue.get(to_content_id(request.content_id))
+        content = await self._shard.catalogue.get(check_content_id(request.content_id))
         return pb.GetContentResponse(content=from_content(content))
 
     async def ListContent(
         self, request: pb.ListContentRequest, context: Any
     ) -> pb.ListContentResponse:
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
-        after = request.page_token and to_content_id(request.page_token, "page_token")
-        page = await self._shard.catalogue.page(after, size)
+        after = request.page_token and check_content_id(request.page_token, "page_token")
+        page = await self._shard.catalogue.list_contents(after, size)
         return pb.ListContentResponse(
             contents=[from_content(c, with_embedding=not request.omit_embeddings) for c in page],
             next_page_token=page[-1].content_id if len(page) == size else "",
@@ -162,7 +166,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         found = await self._search(request, limit)
         shard = self._shard
         return pb.SearchPatternsResponse(
-            patterns=from_found(found, shard.table.words, Encoding.INT8),
+            patterns=from_similar_patterns(found, shard.table.vocabulary, Encoding.INT8),
             similarities=found.similarities.tolist(),
         )
 
@@ -200,25 +204,25 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self._process.request_drain(spread)
         return pb.DrainResponse(streams=len(self._streams))
 
-    async def _search(self, request: pb.SearchPatternsRequest, limit: int) -> Found:
+    async def _search(self, request: pb.SearchPatternsRequest, limit: int) -> SimilarPatterns:
         similar = self._shard.similar
         match request.WhichOneof("query"):
             case "embeddings":
-                queries = to_queries(request.embeddings, request.encoding, "embeddings")
+                queries = decode_embeddings(request.embeddings, request.encoding, "embeddings")
                 if len(queries) > _MAX_QUERIES:
                     raise InvalidInputError(
                         "embeddings", f"must be at most {_MAX_QUERIES}, got {len(queries)}"
                     )
-                return await similar.near(queries, limit)
+                return await similar.search(queries, limit)
             case "content_id":
-                content = await self._shard.catalogue.get(to_content_id(request.content_id))
+                content = await self._shard.catalogue.get(check_content_id(request.content_id))
                 codes = np.frombuffer(content.codes, np.int8).reshape(1, DIMENSION)
-                return await similar.near(unit(codes), limit)
+                return await similar.search(normalise_codes(codes), limit)
             case "device_id":
-                device = self._shard.table.find_device(to_device_id(request.device_id))
+                device = self._shard.table.find_device(check_device_id(request.device_id))
                 if device < 0:
                     raise NotFoundError(f"no device {request.device_id.hex()} has synced here")
-                return await similar.near_device(device, similar.taste(device), limit)
+                return await similar.search_for_device(device, similar.compute_taste(device), limit)
             case _:
                 raise InvalidInputError("query", "must be one of embeddings, content_id, device_id")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-HELLO_SECONDS: Final = 10.0
+HELLO_TIMEOUT_SECONDS: Final = 10.0
 """A stream without Hello for longer is ended."""
-SDK_VERSION_BYTES: Final = 64
-MAX_HELD: Final = 1000
+MAX_SDK_VERSION_BYTES: Final = 64
+MAX_HELD_IDS: Final = 1000
 """Similar patterns a device may hold; and clusters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
+class SessionLimits:
     """The rules of a session; each is a setting of the same name."""
 
     max_inflight_deltas: int = 32

@@ -10,7 +10,7 @@ from grpc.aio import ServicerContext
 
 from constellation.core.ingest import spans as tracing
 from constellation.core.ingest.deltas import Receipt, Verdict
-from constellation.core.ingest.inbox import Entry
+from constellation.core.ingest.inbox import InboxEntry
 from constellation.errors import (
     ConstellationError,
     NotFoundError,
@@ -18,15 +18,20 @@ from constellation.errors import (
 )
 from constellation.transport.calls.interceptor import CallKind
 from constellation.transport.codec.patterns import (
+    check_device_id,
+    check_incarnation,
     from_receipt,
     from_version,
     to_delta,
-    to_device_id,
-    to_incarnation,
 )
-from constellation.transport.sync.outgoing import Outgoing
-from constellation.transport.sync.session import Session, to_held, to_reader, to_welcome
-from constellation.transport.sync.updates import to_update
+from constellation.transport.sync.outgoing import OutgoingFrames
+from constellation.transport.sync.session import (
+    DeviceSession,
+    make_welcome,
+    negotiate_format,
+    to_held_state,
+)
+from constellation.transport.sync.updates import make_update
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 
@@ -34,9 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from constellation.core.shard import ShardManager
-    from constellation.transport.calls.counters import Calls
-    from constellation.transport.sync.limits import Limits
-    from constellation.transport.sync.outgoing import Write
+    from constellation.transport.calls.counters import CallStats
+    from constellation.transport.sync.limits import SessionLimits
+    from constellation.transport.sync.outgoing import WriteFrame
     from constellation.transport.sync.streams import OpenStreams
 
 SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
@@ -50,23 +55,23 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     """Serves set-top boxes."""
 
     def __init__(
-        self, shard: ShardManager, limits: Limits, streams: OpenStreams, calls: Calls
+        self, shard: ShardManager, limits: SessionLimits, streams: OpenStreams, calls: CallStats
     ) -> None:
         self._shard = shard
-        self._frames = calls.of(_SYNC_METHOD, CallKind.BIDI_STREAM)
+        self._stream_stats = calls.get_or_add(_SYNC_METHOD, CallKind.BIDI_STREAM)
         self._limits = limits
         self._streams = streams
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        outgoing = Outgoing(self._counted(context.write), task.cancel)
-        session = Session(self._shard, self._limits, self._streams, outgoing, loop.time())
+        outgoing = OutgoingFrames(self._count_writes(context.write), task.cancel)
+        session = DeviceSession(self._shard, self._limits, self._streams, outgoing, loop.time())
         try:
-            self._streams.enter(session)
-            await self._read(session, context)
+            self._streams.add(session)
+            await self._read_frames(session, context)
         except asyncio.CancelledError:
-            if not outgoing.is_over:
+            if not outgoing.has_ended:
                 raise  # the device or the server cancelled the call
             task.uncancel()
             if isinstance(outgoing.error, grpc.aio.BaseError):  # a write found the device gone
@@ -75,46 +80,46 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
                 raise outgoing.error from None
         finally:
             outgoing.abandon()
-            self._streams.leave(session)
+            self._streams.remove(session)
 
     async def RegisterDevice(
         self, request: pb.RegisterDeviceRequest, context: Any
     ) -> pb.RegisterDeviceResponse:
         hello = request.hello
-        to_incarnation(hello.incarnation)
-        self._shard.admit(to_device_id(hello.device_id))
-        encoding, _ = to_reader(hello, self._shard.rules.similar_limit)
+        check_incarnation(hello.incarnation)
+        self._shard.admit(check_device_id(hello.device_id))
+        encoding, _ = negotiate_format(hello, self._shard.rules.similar_limit)
         return pb.RegisterDeviceResponse(
-            welcome=to_welcome(self._shard, self._limits, hello, encoding)
+            welcome=make_welcome(self._shard, self._limits, hello, encoding)
         )
 
     async def PushPatterns(
         self, request: pb.PushPatternsRequest, context: Any
     ) -> pb.PushPatternsResponse:
-        device_id = to_device_id(request.device_id)
+        device_id = check_device_id(request.device_id)
         self._shard.admit(device_id)
         delta = to_delta(
             device_id,
-            to_incarnation(request.incarnation),
+            check_incarnation(request.incarnation),
             request.delta,
             self._limits.max_patterns_per_delta,
         )
-        await self._shard.inbox.has_room()
+        await self._shard.inbox.wait_for_room()
         loop = asyncio.get_running_loop()
-        sender = _Waiting(loop.create_future())
-        self._shard.inbox.put(Entry(delta, sender, loop.time()))
+        sender = _UnarySender(loop.create_future())
+        self._shard.inbox.put(InboxEntry(delta, sender, loop.time()))
         return pb.PushPatternsResponse(ack=from_receipt(await sender.receipt))
 
     async def PullPatterns(
         self, request: pb.PullPatternsRequest, context: Any
     ) -> pb.PullPatternsResponse:
-        device_id = to_device_id(request.device_id)
+        device_id = check_device_id(request.device_id)
         self._shard.require_owned(device_id)
-        encoding, capacity = to_reader(request, self._shard.rules.similar_limit)
-        update, _ = await to_update(
+        encoding, capacity = negotiate_format(request, self._shard.rules.similar_limit)
+        update, _ = await make_update(
             self._shard,
             device_id,
-            to_held(request),
+            to_held_state(request),
             capacity,
             encoding,
         )
@@ -123,48 +128,48 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     async def GetSyncVersion(
         self, request: pb.GetSyncVersionRequest, context: Any
     ) -> pb.GetSyncVersionResponse:
-        device_id = to_device_id(request.device_id)
+        device_id = check_device_id(request.device_id)
         self._shard.require_owned(device_id)
-        cursor = self._shard.cursor(device_id)
+        cursor = self._shard.find_cursor(device_id)
         if cursor is None:
             raise NotFoundError(f"no device {device_id.hex()} has synced here")
         response = pb.GetSyncVersionResponse(incarnation=cursor.incarnation, through_seq=cursor.seq)
-        getattr(response, "global").CopyFrom(from_version(self._shard.globals.version))
+        response.global_version.CopyFrom(from_version(self._shard.global_state.version))
         return response
 
-    def _counted(self, write: Write) -> Write:
+    def _count_writes(self, write: WriteFrame) -> WriteFrame:
         """Return what writes a frame and counts it."""
-        frames = self._frames
+        stats = self._stream_stats
 
-        def counted(frame: pb.SyncResponse) -> Coroutine[Any, None, None]:
-            frames.sent += 1
+        def write_and_count(frame: pb.SyncResponse) -> Coroutine[Any, None, None]:
+            stats.sent += 1
             return write(frame)
 
-        return counted
+        return write_and_count
 
-    async def _read(self, session: Session, context: SyncContext) -> None:
+    async def _read_frames(self, session: DeviceSession, context: SyncContext) -> None:
         """Hand frames to the session until the device is gone."""
         loop, inbox = asyncio.get_running_loop(), self._shard.inbox
         read: Callable[[], Awaitable[Any]] = context.read  # the stubs do not know that EOF may come
         while (frame := await read()) is not grpc.aio.EOF:
-            self._frames.received += 1
+            self._stream_stats.received += 1
             session.receive(frame, loop.time())
             if inbox.is_full:
-                await inbox.has_room()
-        if not session.ended:  # broken: let the cancellation arrive before returning
+                await inbox.wait_for_room()
+        if not session.has_ended:  # broken: let the cancellation arrive before returning
             await asyncio.sleep(_CANCEL_GRACE_SECONDS)
-        elif not session.outgoing.is_over:  # the device stopped sending after its Bye
+        elif not session.outgoing.has_ended:  # the device stopped sending after its Bye
             await asyncio.Future()  # until the last frames are written
 
 
-class _Waiting:
+class _UnarySender:
     """A unary call that waits for its delta's receipt."""
 
     def __init__(self, receipt: asyncio.Future[Receipt]) -> None:
         self.receipt = receipt
-        self.trace = tracing.current()
+        self.trace = tracing.get_sampled_trace()
 
-    def settle(self, receipt: Receipt) -> None:
+    def complete(self, receipt: Receipt) -> None:
         if self.receipt.done():
             return  # the caller went away
         if receipt.verdict is Verdict.REFUSED:

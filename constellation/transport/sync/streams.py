@@ -8,38 +8,38 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from constellation.errors import ShardFullError, SlowReaderError, SupersededError
-from constellation.transport.sync.updates import is_nothing, to_update
+from constellation.transport.sync.updates import is_redundant, make_update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from constellation.core.shard import ShardManager
-    from constellation.transport.sync.limits import Limits
-    from constellation.transport.sync.session import Session
+    from constellation.transport.sync.limits import SessionLimits
+    from constellation.transport.sync.session import DeviceSession
 
-_TOGETHER: Final = 64
+_BATCH_SIZE: Final = 64
 """Updates worked out at once; their searches gather into micro-batches."""
-_TICK_SECONDS: Final = 0.005
+_MIN_SLEEP_SECONDS: Final = 0.005
 """Shorter sleeps take longer than they say."""
-_PAUSE: Final = 256
+_SESSIONS_PER_TURN: Final = 256
 """Sessions looked at before the event loop gets a turn."""
 
 
 class OpenStreams:
     """The sessions with an open stream. One task feeds all of them, one ends the overdue ones."""
 
-    def __init__(self, shard: ShardManager, limits: Limits) -> None:
+    def __init__(self, shard: ShardManager, limits: SessionLimits) -> None:
         self._shard = shard
         self._limits = limits
-        self._all: set[Session] = set()
-        self._by_device: dict[bytes, Session] = {}
-        self._due: list[tuple[float, int, Session]] = []
-        self._queued: set[Session] = set()
-        self._order = count()
-        self._sooner = asyncio.Event()
+        self._sessions: set[DeviceSession] = set()
+        self._by_device: dict[bytes, DeviceSession] = {}
+        self._update_queue: list[tuple[float, int, DeviceSession]] = []
+        self._queued_sessions: set[DeviceSession] = set()
+        self._tie_breaker = count()
+        self._has_earlier_update = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._sessions)
 
     def device_ids(self) -> list[bytes]:
         """Return the devices that said Hello."""
@@ -51,114 +51,120 @@ class OpenStreams:
 
     def waiting_bytes(self) -> int:
         """Return the bytes of frames that wait to be written. Looks at every stream."""
-        return sum(session.outgoing.waiting_bytes() for session in list(self._all))
+        return sum(session.outgoing.waiting_bytes() for session in list(self._sessions))
 
-    def enter(self, session: Session) -> None:
+    def add(self, session: DeviceSession) -> None:
         """Take in a new stream; raises ShardFullError when there are too many."""
-        if len(self._all) >= self._limits.max_streams:
+        if len(self._sessions) >= self._limits.max_streams:
             self._shard.stats.shed["streams"] += 1
             raise ShardFullError(
-                f"{len(self._all)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
+                f"{len(self._sessions)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
             )
-        self._all.add(session)
+        self._sessions.add(session)
 
-    def leave(self, session: Session) -> None:
+    def remove(self, session: DeviceSession) -> None:
         """Forget a stream that ended."""
-        session.ended = True
-        self._all.discard(session)
+        session.has_ended = True
+        self._sessions.discard(session)
         if self._by_device.get(session.device_id) is session:
             del self._by_device[session.device_id]
 
-    def opened(self, session: Session) -> None:
+    def register(self, session: DeviceSession) -> None:
         """Make a session its device's only one."""
         older = self._by_device.get(session.device_id)
         if older is not None:
             older.fail(SupersededError("a newer stream of this device is open"))
         self._by_device[session.device_id] = session
 
-    def wants_update(self, session: Session) -> None:
+    def queue_update(self, session: DeviceSession) -> None:
         """Queue a session for an update, no sooner than it may have one."""
-        if session in self._queued:
+        if session in self._queued_sessions:
             return
-        self._queued.add(session)
+        self._queued_sessions.add(session)
         now = asyncio.get_running_loop().time()
         due = max(now, session.updated_at + self._limits.global_min_interval_seconds)
-        heapq.heappush(self._due, (due, next(self._order), session))
-        if self._due[0][2] is session:
-            self._sooner.set()
+        heapq.heappush(self._update_queue, (due, next(self._tie_breaker), session))
+        if self._update_queue[0][2] is session:
+            self._has_earlier_update.set()
 
-    def taste_moved(self, device_ids: Sequence[bytes]) -> None:
+    def queue_devices(self, device_ids: Sequence[bytes]) -> None:
         """Queue the devices that have a stream."""
         for device_id in device_ids:
             if session := self._by_device.get(device_id):
-                self.wants_update(session)
+                self.queue_update(session)
 
-    def published(self) -> None:
+    def queue_all(self) -> None:
         """Queue everybody."""
         for session in self._by_device.values():
-            self.wants_update(session)
+            self.queue_update(session)
 
-    async def feed_forever(self) -> None:
+    async def send_updates_forever(self) -> None:
         """Send due updates. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._until_due(loop)
-            batch: list[Session] = []
-            while self._due and self._due[0][0] <= loop.time() and len(batch) < _TOGETHER:
-                session = heapq.heappop(self._due)[2]
-                self._queued.discard(session)
+            await self._wait_until_due(loop)
+            batch: list[DeviceSession] = []
+            while (
+                self._update_queue
+                and self._update_queue[0][0] <= loop.time()
+                and len(batch) < _BATCH_SIZE
+            ):
+                session = heapq.heappop(self._update_queue)[2]
+                self._queued_sessions.discard(session)
                 batch.append(session)
-            await asyncio.gather(*(self._feed(session) for session in batch))
+            await asyncio.gather(*(self._send_update(session) for session in batch))
 
-    async def sweep_forever(self) -> None:
+    async def end_overdue_forever(self) -> None:
         """End sessions that are overdue. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(1.0, self._limits.heartbeat_seconds / 2))
-            for number, session in enumerate(list(self._all)):
-                error = session.overdue(loop.time())
+            for number, session in enumerate(list(self._sessions)):
+                error = session.check_timeouts(loop.time())
                 if error is not None:
                     self._shard.stats.slow_readers += isinstance(error, SlowReaderError)
                     session.fail(error)
-                if number % _PAUSE == _PAUSE - 1:
+                if number % _SESSIONS_PER_TURN == _SESSIONS_PER_TURN - 1:
                     await asyncio.sleep(0)
 
     async def drain(self, spread_seconds: float, return_max_seconds: float) -> None:
         """Ask every device to leave, spread evenly; then end the sessions of those that stayed."""
         loop = asyncio.get_running_loop()
         end = loop.time() + spread_seconds
-        sessions = list(self._all)
+        sessions = list(self._sessions)
         for number, session in enumerate(sessions):
             if session.device_id:
                 session.drain(max(0.0, end - loop.time()), 0.0, return_max_seconds)
             else:
-                session.leave()
+                session.close()
             ahead = end - spread_seconds * (1 - (number + 1) / len(sessions)) - loop.time()
-            if ahead > _TICK_SECONDS or number % _PAUSE == 0:
+            if ahead > _MIN_SLEEP_SECONDS or number % _SESSIONS_PER_TURN == 0:
                 await asyncio.sleep(max(0.0, ahead))
         await asyncio.sleep(max(0.0, end - loop.time()))
-        for session in list(self._all):
-            session.leave()
+        for session in list(self._sessions):
+            session.close()
 
-    async def _until_due(self, loop: asyncio.AbstractEventLoop) -> None:
-        while not self._due or self._due[0][0] > loop.time():
-            self._sooner.clear()
-            wait = self._due[0][0] - loop.time() if self._due else None
+    async def _wait_until_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._update_queue or self._update_queue[0][0] > loop.time():
+            self._has_earlier_update.clear()
+            wait = self._update_queue[0][0] - loop.time() if self._update_queue else None
             try:
                 async with asyncio.timeout(wait):
-                    await self._sooner.wait()
+                    await self._has_earlier_update.wait()
             except TimeoutError:
                 return
 
-    async def _feed(self, session: Session) -> None:
-        if not session.accepts(self._shard.globals.version):
+    async def _send_update(self, session: DeviceSession) -> None:
+        if not session.can_offer(self._shard.global_state.version):
             return
-        update, held = await to_update(
+        update, held = await make_update(
             self._shard,
             session.device_id,
-            session.held,
+            session.held_state,
             session.capacity,
             session.encoding,
         )
-        if session.accepts(self._shard.globals.version) and not is_nothing(update, session.held):
+        if session.can_offer(self._shard.global_state.version) and not is_redundant(
+            update, session.held_state
+        ):
             session.offer(update, held, asyncio.get_running_loop().time())

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Outbox, replay
-from constellation_settop.network.outcome import Hooks
-from constellation_settop.network.session import Session
+from constellation_settop.network.outcome import SessionHooks
+from constellation_settop.network.session import DeviceSession
 from tests.clients.samples import (
-    ShardRules,
-    global_update,
-    learned,
-    pattern,
+    ShardModel,
+    make_global_update,
+    make_learned_changes,
+    make_pattern,
+    make_signal_changes,
     restore_backup,
-    signalled,
 )
 
 if TYPE_CHECKING:
@@ -34,155 +34,157 @@ def outbox() -> Iterator[Outbox]:
         yield outbox
 
 
-def begin(outbox: Outbox, **options: Any) -> Session:
-    session = Session(outbox, Random(1), Hooks(), **options)  # noqa: S311  # no secret
-    session.open(0.0)
+def start_session(outbox: Outbox, **options: Any) -> DeviceSession:
+    session = DeviceSession(outbox, Random(1), SessionHooks(), **options)  # noqa: S311  # no secret
+    session.start(0.0)
     return session
 
 
-def opened(outbox: Outbox, shard: ShardRules, **options: Any) -> Session:
-    session = begin(outbox, **options)
-    session.take(0.0)
-    session.receive(shard.welcome(), 0.0)
+def open_session(outbox: Outbox, shard: ShardModel, **options: Any) -> DeviceSession:
+    session = start_session(outbox, **options)
+    session.take_frames(0.0)
+    session.receive(shard.make_welcome(), 0.0)
     return session
 
 
-def deltas(session: Session, now: float = 0.0) -> list[patterns_pb2.Delta]:
-    return [frame.delta for frame in session.take(now) if frame.HasField("delta")]
+def take_deltas(session: DeviceSession, now: float = 0.0) -> list[patterns_pb2.Delta]:
+    return [frame.delta for frame in session.take_frames(now) if frame.HasField("delta")]
 
 
-def converse(session: Session, shard: ShardRules, now: float = 0.0) -> None:
+def exchange_all(session: DeviceSession, shard: ShardModel, now: float = 0.0) -> None:
     """Carry every frame until neither has anything to say."""
-    while sent := deltas(session, now):
-        for delta in sent:
-            session.receive(shard.take(delta), now)
+    while sent_deltas := take_deltas(session, now):
+        for delta in sent_deltas:
+            session.receive(shard.apply_delta(delta), now)
 
 
 def test_hello_is_the_first_frame_and_nothing_follows_before_welcome(outbox: Outbox) -> None:
-    outbox.append(learned(1))
+    outbox.append(make_learned_changes(1))
 
-    session = begin(outbox)
+    session = start_session(outbox)
 
-    assert [frame.WhichOneof("frame") for frame in session.take(0)] == ["hello"]
-    assert session.take(1) == []
+    assert [frame.WhichOneof("frame") for frame in session.take_frames(0)] == ["hello"]
+    assert session.take_frames(1) == []
 
 
 def test_a_new_device_begins_with_a_snapshot(outbox: Outbox) -> None:
-    shard = ShardRules()
-    outbox.append(learned(1, 2))
+    shard = ShardModel()
+    outbox.append(make_learned_changes(1, 2))
 
-    converse(opened(outbox, shard), shard)
+    exchange_all(open_session(outbox, shard), shard)
 
-    assert len(shard.stored) == 2
-    assert not outbox.pending
+    assert len(shard.stored_patterns) == 2
+    assert not outbox.pending_deltas
 
 
 def test_no_more_deltas_are_in_flight_than_the_shard_allows(outbox: Outbox) -> None:
-    shard = ShardRules(window=2, cursor=0)
+    shard = ShardModel(max_inflight=2, cursor=0)
     for number in range(1, 6):
-        outbox.append(learned(number))
+        outbox.append(make_learned_changes(number))
 
-    session = opened(outbox, shard)
+    session = open_session(outbox, shard)
 
-    assert [delta.seq for delta in deltas(session)] == [1, 2]
-    assert deltas(session) == []
+    assert [delta.seq for delta in take_deltas(session)] == [1, 2]
+    assert take_deltas(session) == []
 
 
 def test_after_a_gap_the_device_sends_again_from_the_expected_delta(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
+    shard = ShardModel(cursor=0)
     for number in range(1, 4):
-        outbox.append(learned(number))
-    session = opened(outbox, shard)
-    lost, *arrived = deltas(session)
+        outbox.append(make_learned_changes(number))
+    session = open_session(outbox, shard)
+    lost, *arrived = take_deltas(session)
 
     for delta in arrived:
-        session.receive(shard.take(delta), 0)
-    converse(session, shard)
+        session.receive(shard.apply_delta(delta), 0)
+    exchange_all(session, shard)
 
     assert lost.seq == 1
-    assert shard.applied == [1, 2, 3]
-    assert not outbox.pending
+    assert shard.applied_seqs == [1, 2, 3]
+    assert not outbox.pending_deltas
 
 
 def test_a_lost_ack_costs_one_duplicate(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
+    shard = ShardModel(cursor=0)
     for number in range(1, 4):
-        outbox.append(learned(number))
-    for delta in deltas(opened(outbox, shard)):
-        shard.take(delta)
+        outbox.append(make_learned_changes(number))
+    for delta in take_deltas(open_session(outbox, shard)):
+        shard.apply_delta(delta)
 
-    again = opened(outbox, shard)
+    again = open_session(outbox, shard)
 
-    assert [delta.seq for delta in deltas(again)] == [3]
-    again.receive(shard.take(outbox.message(3)), 0)
-    assert not outbox.pending
+    assert [delta.seq for delta in take_deltas(again)] == [3]
+    again.receive(shard.apply_delta(outbox.read_delta(3)), 0)
+    assert not outbox.pending_deltas
 
 
 def test_a_shard_restored_from_a_backup_gets_everything_again(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
+    shard = ShardModel(cursor=0)
     for number in range(1, 4):
-        outbox.append(learned(number))
-    converse(opened(outbox, shard), shard)
-    restored = ShardRules(cursor=1, stored={pattern(1).pattern_id: 1})
+        outbox.append(make_learned_changes(number))
+    exchange_all(open_session(outbox, shard), shard)
+    restored = ShardModel(cursor=1, stored_patterns={make_pattern(1).pattern_id: 1})
 
-    converse(opened(outbox, restored), restored)
+    exchange_all(open_session(outbox, restored), restored)
 
-    assert restored.stored == shard.stored
+    assert restored.stored_patterns == shard.stored_patterns
 
 
 def test_a_device_that_lost_sent_deltas_never_reuses_their_numbers(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=40, stored={pattern(9).pattern_id: 1})
-    outbox.append(learned(1))
+    shard = ShardModel(cursor=40, stored_patterns={make_pattern(9).pattern_id: 1})
+    outbox.append(make_learned_changes(1))
 
-    converse(opened(outbox, shard), shard)
+    exchange_all(open_session(outbox, shard), shard)
 
-    assert shard.applied == [41]
-    assert set(shard.stored) == {pattern(1).pattern_id}
+    assert shard.applied_seqs == [41]
+    assert set(shard.stored_patterns) == {make_pattern(1).pattern_id}
 
 
 def test_a_snapshot_larger_than_a_delta_continues_in_ordinary_ones(outbox: Outbox) -> None:
-    shard = ShardRules(patterns_per_delta=2)
-    outbox.append(learned(1, 2, 3, 4, 5))
+    shard = ShardModel(patterns_per_delta=2)
+    outbox.append(make_learned_changes(1, 2, 3, 4, 5))
 
-    session = opened(outbox, shard)
-    sent = deltas(session)
+    session = open_session(outbox, shard)
+    sent = take_deltas(session)
 
     assert [delta.snapshot for delta in sent] == [True, False, False]
     for delta in sent:
-        session.receive(shard.take(delta), 0)
-    assert len(shard.stored) == 5
+        session.receive(shard.apply_delta(delta), 0)
+    assert len(shard.stored_patterns) == 5
 
 
 def test_a_shard_that_loses_its_cursor_within_a_session_gets_one_snapshot(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
-    session = opened(outbox, shard)
+    shard = ShardModel(cursor=0)
+    session = open_session(outbox, shard)
     for number in range(1, 4):
-        outbox.append(learned(number))
-    sent = deltas(session)
+        outbox.append(make_learned_changes(number))
+    sent = take_deltas(session)
     shard.cursor = None
 
     for delta in sent:
-        session.receive(shard.take(delta), 0)
-    converse(session, shard)
+        session.receive(shard.apply_delta(delta), 0)
+    exchange_all(session, shard)
 
-    assert len(shard.applied) == 1
-    assert len(shard.stored) == 3
+    assert len(shard.applied_seqs) == 1
+    assert len(shard.stored_patterns) == 3
 
 
 def test_an_update_is_applied_and_acked_by_its_nonce(outbox: Outbox) -> None:
-    session = opened(outbox, ShardRules())
+    session = open_session(outbox, ShardModel())
 
-    session.receive(pb.SyncResponse(global_update=global_update([pattern(5)], 1, nonce=7)), 0)
+    session.receive(
+        pb.SyncResponse(global_update=make_global_update([make_pattern(5)], 1, nonce=7)), 0
+    )
 
-    answers = [frame.global_ack for frame in session.take(0) if frame.HasField("global_ack")]
+    answers = [frame.global_ack for frame in session.take_frames(0) if frame.HasField("global_ack")]
     assert [(answer.nonce, answer.version.version) for answer in answers] == [(7, 7)]
-    assert list(outbox.global_state.similar) == [pattern(5).pattern_id]
+    assert list(outbox.global_state.similar) == [make_pattern(5).pattern_id]
 
 
 @pytest.mark.parametrize("damage", ["count", "similarities", "embedding", "ids"])
 def test_a_wrong_update_is_refused_and_changes_nothing(outbox: Outbox, damage: str) -> None:
-    session = opened(outbox, ShardRules())
-    update = global_update([pattern(5)], 1)
+    session = open_session(outbox, ShardModel())
+    update = make_global_update([make_pattern(5)], 1)
     match damage:
         case "count":
             update.trend_count = 3
@@ -195,150 +197,152 @@ def test_a_wrong_update_is_refused_and_changes_nothing(outbox: Outbox, damage: s
 
     session.receive(pb.SyncResponse(global_update=update), 0)
 
-    (answer,) = [frame.global_ack for frame in session.take(0) if frame.HasField("global_ack")]
+    (answer,) = [
+        frame.global_ack for frame in session.take_frames(0) if frame.HasField("global_ack")
+    ]
     assert answer.error.code == code_pb2.INVALID_ARGUMENT
     assert answer.version.version == 0
     assert not outbox.global_state.similar
 
 
 def test_a_pattern_the_shard_rejected_is_not_in_the_next_snapshot(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
-    outbox.append(learned(1, 2))
-    session = opened(outbox, shard)
-    (delta,) = deltas(session)
-    answer = shard.take(delta)
-    answer.delta_ack.rejected.add(seq=1, pattern_id=pattern(2).pattern_id, reason=6)
+    shard = ShardModel(cursor=0)
+    outbox.append(make_learned_changes(1, 2))
+    session = open_session(outbox, shard)
+    (delta,) = take_deltas(session)
+    answer = shard.apply_delta(delta)
+    answer.delta_ack.rejected.add(seq=1, pattern_id=make_pattern(2).pattern_id, reason=6)
 
     session.receive(answer, 0)
 
-    outbox.collapse()
-    snapshot = outbox.message(outbox.pending[0].seq)
-    assert snapshot.upserts.ids == pattern(1).pattern_id
+    outbox.compact_to_snapshot()
+    snapshot = outbox.read_delta(outbox.pending_deltas[0].seq)
+    assert snapshot.upserts.ids == make_pattern(1).pattern_id
 
 
 def test_a_throttled_device_waits_before_the_next_delta(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
-    session = opened(outbox, shard)
-    outbox.append(learned(1))
+    shard = ShardModel(cursor=0)
+    session = open_session(outbox, shard)
+    outbox.append(make_learned_changes(1))
 
     pause = pb.Throttle(delay_min=Duration(seconds=5), delay_max=Duration(seconds=8))
     session.receive(pb.SyncResponse(throttle=pause), 10)
 
-    assert deltas(session, 14.9) == []
-    assert 15 <= session.wake_at(14.9) <= 18
-    assert len(deltas(session, 18.1)) == 1
+    assert take_deltas(session, 14.9) == []
+    assert 15 <= session.next_wake_time(14.9) <= 18
+    assert len(take_deltas(session, 18.1)) == 1
 
 
 def test_a_draining_device_gets_its_acks_says_bye_and_waits_as_told(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
-    outbox.append(learned(1))
-    session = opened(outbox, shard)
-    (delta,) = deltas(session)
+    shard = ShardModel(cursor=0)
+    outbox.append(make_learned_changes(1))
+    session = open_session(outbox, shard)
+    (delta,) = take_deltas(session)
     drain = pb.Drain(
         deadline=Duration(seconds=9), delay_min=Duration(seconds=3), delay_max=Duration(seconds=4)
     )
 
     session.receive(pb.SyncResponse(drain=drain), 1)
-    outbox.append(learned(2))
+    outbox.append(make_learned_changes(2))
 
-    assert session.take(1) == []
-    session.receive(shard.take(delta), 2)
-    assert [frame.WhichOneof("frame") for frame in session.take(2)] == ["bye"]
-    delay = session.parting().delay_seconds
+    assert session.take_frames(1) == []
+    session.receive(shard.apply_delta(delta), 2)
+    assert [frame.WhichOneof("frame") for frame in session.take_frames(2)] == ["bye"]
+    delay = session.outcome().delay_seconds
     assert delay is not None
     assert 3 <= delay <= 4
 
 
 def test_a_redirect_names_the_shard_to_go_to(outbox: Outbox) -> None:
-    session = begin(outbox)
+    session = start_session(outbox)
 
     session.receive(pb.SyncResponse(redirect=pb.Redirect(shard_id=2, address="other:1")), 0)
 
-    assert session.over is not None
-    assert session.over.address == "other:1"
+    assert session.final_outcome is not None
+    assert session.final_outcome.address == "other:1"
 
 
 def test_a_heartbeat_goes_out_only_when_nothing_else_did(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
-    session = opened(outbox, shard)
+    shard = ShardModel(cursor=0)
+    session = open_session(outbox, shard)
 
-    assert session.take(20) == []
-    assert [frame.WhichOneof("frame") for frame in session.take(29)] == ["heartbeat"]
-    assert session.take(30) == []
+    assert session.take_frames(20) == []
+    assert [frame.WhichOneof("frame") for frame in session.take_frames(29)] == ["heartbeat"]
+    assert session.take_frames(30) == []
 
 
 def test_two_missed_heartbeats_end_the_session(outbox: Outbox) -> None:
-    session = opened(outbox, ShardRules())
+    session = open_session(outbox, ShardModel())
 
-    session.check(59)
-    assert session.over is None
-    session.check(61)
+    session.check_timeouts(59)
+    assert session.final_outcome is None
+    session.check_timeouts(61)
 
-    assert session.over is not None
+    assert session.final_outcome is not None
 
 
 def test_a_device_that_does_not_stay_says_bye_once_all_is_acked(outbox: Outbox) -> None:
-    shard = ShardRules(cursor=0)
-    outbox.append(learned(1))
-    session = opened(outbox, shard, leave_when_done=True)
-    (delta,) = deltas(session)
+    shard = ShardModel(cursor=0)
+    outbox.append(make_learned_changes(1))
+    session = open_session(outbox, shard, leave_when_done=True)
+    (delta,) = take_deltas(session)
 
-    session.receive(shard.take(delta), 0)
+    session.receive(shard.apply_delta(delta), 0)
 
-    assert [frame.WhichOneof("frame") for frame in session.take(0)] == ["bye"]
-    assert session.done
+    assert [frame.WhichOneof("frame") for frame in session.take_frames(0)] == ["bye"]
+    assert session.is_complete
 
 
-class Household:
+class LossyLink:
     """A device and its shard, with a network between them that a test may disturb."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
-        self.shard = ShardRules()
+        self.shard = ShardModel()
         self.expected: dict[bytes, int] = {}
-        self._learned = 0
-        self._up: deque[patterns_pb2.Delta] = deque()
-        self._down: deque[pb.SyncResponse] = deque()
-        self._session = opened(outbox, self.shard)
+        self._change_count = 0
+        self._uplink: deque[patterns_pb2.Delta] = deque()
+        self._downlink: deque[pb.SyncResponse] = deque()
+        self._session = open_session(outbox, self.shard)
 
     def learn(self, number: int) -> None:
-        self._learned += 1
-        self.outbox.append(learned(number, sample_count=self._learned))
-        self.expected[pattern(number).pattern_id] = self._learned
+        self._change_count += 1
+        self.outbox.append(make_learned_changes(number, sample_count=self._change_count))
+        self.expected[make_pattern(number).pattern_id] = self._change_count
 
     def send(self, number: int) -> None:
-        self._up.extend(deltas(self._session))
-        for _ in range(min(number, len(self._up))):
-            self._down.append(self.shard.take(self._up.popleft()))
+        self._uplink.extend(take_deltas(self._session))
+        for _ in range(min(number, len(self._uplink))):
+            self._downlink.append(self.shard.apply_delta(self._uplink.popleft()))
 
     def answer(self, number: int) -> None:
-        for _ in range(min(number, len(self._down))):
-            self._session.receive(self._down.popleft(), 0)
+        for _ in range(min(number, len(self._downlink))):
+            self._session.receive(self._downlink.popleft(), 0)
 
     def drop(self, _: int) -> None:
-        if self._up:
-            self._up.popleft()
+        if self._uplink:
+            self._uplink.popleft()
 
     def repeat(self, _: int) -> None:
-        if self._up:
-            self._up.appendleft(self._up[0])
+        if self._uplink:
+            self._uplink.appendleft(self._uplink[0])
 
-    def collapse(self, _: int) -> None:
-        self.outbox.collapse()
+    def compact(self, _: int) -> None:
+        self.outbox.compact_to_snapshot()
 
     def lose_cursor(self, _: int) -> None:
         self.shard.cursor = None
-        self.shard.stored.clear()
-        self.shard.applied.clear()
+        self.shard.stored_patterns.clear()
+        self.shard.applied_seqs.clear()
         self.shard.history.clear()
 
     def roll_back(self, _: int) -> None:
         restore_backup(self.shard)
 
     def reconnect(self, _: int) -> None:
-        self._up.clear()
-        self._down.clear()
-        self._session = opened(self.outbox, self.shard)
+        self._uplink.clear()
+        self._downlink.clear()
+        self._session = open_session(self.outbox, self.shard)
 
     def exchange(self, _: int) -> None:
         self.send(4)
@@ -346,10 +350,10 @@ class Household:
 
     def settle(self) -> None:
         self.reconnect(0)
-        converse(self._session, self.shard)
+        exchange_all(self._session, self.shard)
 
 
-DISTURBANCES = ["drop", "repeat", "reconnect", "lose_cursor", "roll_back", "collapse"]
+DISTURBANCES = ["drop", "repeat", "reconnect", "lose_cursor", "roll_back", "compact"]
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("learn"), st.integers(1, 6)),
@@ -371,38 +375,38 @@ def test_whatever_is_lost_each_delta_counts_once_and_nothing_is_forgotten(
     steps: list[tuple[str, int]],
 ) -> None:
     with Outbox.open(":memory:", keep_journal=True, max_pending=8) as outbox:
-        household = Household(outbox)
+        household = LossyLink(outbox)
         for step, number in steps:
             getattr(household, step)(number)
 
         household.settle()
 
-        assert household.shard.stored == household.expected
-        assert not outbox.pending
-        held = replay(outbox.journal())
+        assert household.shard.stored_patterns == household.expected
+        assert not outbox.pending_deltas
+        held = replay(outbox.read_journal())
         assert {key: value.sample_count for key, value in held.items()} == household.expected
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["signal", "send", "lose answers", "reconnect"]), max_size=40))
 def test_no_signal_is_counted_twice(steps: list[str]) -> None:
-    shard = ShardRules(cursor=0)
+    shard = ShardModel(cursor=0)
     sent = 0
     with Outbox.open(":memory:", max_pending=5) as outbox:
-        session = opened(outbox, shard)
+        session = open_session(outbox, shard)
         for step in steps:
             match step:
                 case "signal":
                     sent += 1
-                    outbox.append(signalled(str(sent)))
+                    outbox.append(make_signal_changes(str(sent)))
                 case "send":
-                    converse(session, shard)
+                    exchange_all(session, shard)
                 case "lose answers":
-                    for delta in deltas(session):
-                        shard.take(delta)
+                    for delta in take_deltas(session):
+                        shard.apply_delta(delta)
                 case "reconnect":
-                    session = opened(outbox, shard)
+                    session = open_session(outbox, shard)
 
-        converse(opened(outbox, shard), shard)
+        exchange_all(open_session(outbox, shard), shard)
 
-    assert len(shard.signals) == len(set(shard.signals))
+    assert len(shard.counted_signals) == len(set(shard.counted_signals))

@@ -22,21 +22,21 @@ from constellation_settop import (
     sync_once,
 )
 from constellation_settop.columns import MAX_CLUSTERS
-from constellation_settop.network.hello import hello_of, pull_of
-from constellation_settop.network.outcome import Hooks
-from constellation_settop.network.session import Session
+from constellation_settop.network.hello import build_hello, build_pull_request
+from constellation_settop.network.outcome import SessionHooks
+from constellation_settop.network.session import DeviceSession
 from constellation_settop.values import Cluster, GlobalState, Subject, Trend
 from tests.clients.samples import (
-    ShardRules,
-    catalogue,
-    cluster,
-    clusters_update,
-    global_update,
-    learned,
-    pattern,
-    unit_rows,
+    ShardModel,
+    make_catalogue,
+    make_cluster,
+    make_clusters_update,
+    make_global_update,
+    make_learned_changes,
+    make_pattern,
+    make_unit_rows,
 )
-from tests.clients.stub_shard import Peer, serving
+from tests.clients.stub_shard import StubShard, serve_stub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from constellation.v1 import patterns_pb2
 
 EVENING = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
-TWO = (cluster(1, "0-0", ["0-1"], devices=60), cluster(2, "1-0", ["1-1"]))
+TWO_CLUSTERS = (make_cluster(1, "0-0", ["0-1"], devices=60), make_cluster(2, "1-0", ["1-1"]))
 
 
 @pytest.fixture
@@ -54,73 +54,75 @@ def outbox() -> Iterator[Outbox]:
         yield outbox
 
 
-def key(number: int) -> bytes:
+def to_cluster_id(number: int) -> bytes:
     return number.to_bytes(16, "little")
 
 
-def answer_to(outbox: Outbox, update: patterns_pb2.GlobalUpdate) -> pb.GlobalAck:
-    session = Session(outbox, Random(1), Hooks())  # noqa: S311  # no secret
-    session.open(0.0)
-    session.receive(ShardRules().welcome(), 0.0)
+def receive_update(outbox: Outbox, update: patterns_pb2.GlobalUpdate) -> pb.GlobalAck:
+    session = DeviceSession(outbox, Random(1), SessionHooks())  # noqa: S311  # no secret
+    session.start(0.0)
+    session.receive(ShardModel().make_welcome(), 0.0)
     session.receive(pb.SyncResponse(global_update=update), 0.0)
-    (answer,) = [frame.global_ack for frame in session.take(0) if frame.HasField("global_ack")]
+    (answer,) = [
+        frame.global_ack for frame in session.take_frames(0) if frame.HasField("global_ack")
+    ]
     return answer
 
 
-def holding(*clusters: Cluster, trends: tuple[Trend, ...] = ()) -> GlobalState:
+def make_global_state(*clusters: Cluster, trends: tuple[Trend, ...] = ()) -> GlobalState:
     return GlobalState(
         clusters={each.pattern.pattern_id: each for each in clusters},
         trends={trend.subject: trend for trend in trends},
     )
 
 
-def brain_with(held: GlobalState, *watched: str) -> Brain:
-    brain = Brain(catalogue())
+def make_brain(global_state: GlobalState, *watched: str) -> Brain:
+    brain = Brain(make_catalogue())
     for content_id in watched:
         brain.observe(View(content_id, 1.0, 0.9, 0, EVENING))
-    brain.hold(lambda: held)
+    brain.use_global_state(lambda: global_state)
     return brain
 
 
 def test_clusters_of_an_update_are_held_and_acked(outbox: Outbox) -> None:
-    answer = answer_to(outbox, clusters_update(TWO, 2))
+    answer = receive_update(outbox, make_clusters_update(TWO_CLUSTERS, 2))
 
     assert not answer.HasField("error")
-    held = outbox.global_state.clusters[key(1)]
+    held = outbox.global_state.clusters[to_cluster_id(1)]
     assert held.devices == 60
     assert held.pattern.genres == ("genre-0",)
     assert held.pattern.content_ids == ("0-1",)
-    assert float(held.pattern.embedding @ TWO[0].pattern.embedding) > 0.999
+    assert float(held.pattern.embedding @ TWO_CLUSTERS[0].pattern.embedding) > 0.999
 
 
 def test_clusters_are_declared_again_after_a_restart(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "a") as outbox:
-        answer_to(outbox, clusters_update(TWO, 2))
+        receive_update(outbox, make_clusters_update(TWO_CLUSTERS, 2))
 
     with Outbox.open(tmp_path / "a") as outbox:
-        assert hello_of(outbox).held_cluster_ids == key(1) + key(2)
-        assert pull_of(outbox).held_cluster_ids == key(1) + key(2)
-        assert outbox.global_state.clusters[key(1)].devices == 60
+        assert build_hello(outbox).held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
+        assert build_pull_request(outbox).held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
+        assert outbox.global_state.clusters[to_cluster_id(1)].devices == 60
 
 
 def test_an_update_changes_what_is_held_and_a_reset_concerns_trends_only(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "a") as outbox:
-        answer_to(outbox, clusters_update(TWO, 2))
-        change = clusters_update([cluster(3, "2-0", ["2-1"])], 2, 1, nonce=2)
+        receive_update(outbox, make_clusters_update(TWO_CLUSTERS, 2))
+        change = make_clusters_update([make_cluster(3, "2-0", ["2-1"])], 2, 1, nonce=2)
         change.reset = True
 
-        answer = answer_to(outbox, change)
+        answer = receive_update(outbox, change)
 
         assert not answer.HasField("error")
 
     with Outbox.open(tmp_path / "a") as outbox:
-        assert set(outbox.global_state.clusters) == {key(2), key(3)}
+        assert set(outbox.global_state.clusters) == {to_cluster_id(2), to_cluster_id(3)}
 
 
 def test_a_shard_that_knows_no_clusters_leaves_none(outbox: Outbox) -> None:
-    answer_to(outbox, clusters_update(TWO, 2))
+    receive_update(outbox, make_clusters_update(TWO_CLUSTERS, 2))
 
-    answer = answer_to(outbox, global_update([pattern(5)], 1, nonce=2))
+    answer = receive_update(outbox, make_global_update([make_pattern(5)], 1, nonce=2))
 
     assert not answer.HasField("error")
     assert not outbox.global_state.clusters
@@ -131,8 +133,8 @@ def test_a_shard_that_knows_no_clusters_leaves_none(outbox: Outbox) -> None:
     "damage", ["count", "missed removal", "none counted", "embedding", "ids", "removed ids", "rate"]
 )
 def test_wrong_clusters_are_refused_and_change_nothing(outbox: Outbox, damage: str) -> None:
-    answer_to(outbox, clusters_update(TWO, 2))
-    update = clusters_update([cluster(3, "2-0", ["2-1"])], 2, 1, nonce=2)
+    receive_update(outbox, make_clusters_update(TWO_CLUSTERS, 2))
+    update = make_clusters_update([make_cluster(3, "2-0", ["2-1"])], 2, 1, nonce=2)
     match damage:
         case "count":
             update.cluster_count = 4
@@ -149,19 +151,19 @@ def test_wrong_clusters_are_refused_and_change_nothing(outbox: Outbox, damage: s
         case "rate":
             update.clusters.success_rates[0] = float("nan")
 
-    answer = answer_to(outbox, update)
+    answer = receive_update(outbox, update)
 
     assert answer.error.code == code_pb2.INVALID_ARGUMENT
     assert answer.version.version == 1
-    assert set(outbox.global_state.clusters) == {key(1), key(2)}
+    assert set(outbox.global_state.clusters) == {to_cluster_id(1), to_cluster_id(2)}
 
 
 def test_more_clusters_than_a_device_keeps_are_refused(outbox: Outbox) -> None:
-    most = [Cluster(pattern(number), 50) for number in range(1, MAX_CLUSTERS + 1)]
-    assert not answer_to(outbox, clusters_update(most, MAX_CLUSTERS)).HasField("error")
+    most = [Cluster(make_pattern(number), 50) for number in range(1, MAX_CLUSTERS + 1)]
+    assert not receive_update(outbox, make_clusters_update(most, MAX_CLUSTERS)).HasField("error")
 
-    one_more = clusters_update([Cluster(pattern(999), 50)], MAX_CLUSTERS + 1, nonce=2)
-    answer = answer_to(outbox, one_more)
+    one_more = make_clusters_update([Cluster(make_pattern(999), 50)], MAX_CLUSTERS + 1, nonce=2)
+    answer = receive_update(outbox, one_more)
 
     assert answer.error.code == code_pb2.INVALID_ARGUMENT
     assert len(outbox.global_state.clusters) == MAX_CLUSTERS
@@ -170,45 +172,45 @@ def test_more_clusters_than_a_device_keeps_are_refused(outbox: Outbox) -> None:
 def test_a_file_of_the_form_before_clusters_opens_and_goes_on(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "a") as outbox:
         identity = outbox.device_id, outbox.incarnation
-        answer_to(outbox, global_update([pattern(5)], 1))
-        outbox.append(learned(1))
-        pending = list(outbox.pending)
+        receive_update(outbox, make_global_update([make_pattern(5)], 1))
+        outbox.append(make_learned_changes(1))
+        pending = list(outbox.pending_deltas)
     with closing(sqlite3.connect(tmp_path / "a")) as connection:
         connection.execute("DROP TABLE clusters")
 
     with Outbox.open(tmp_path / "a") as outbox:
         assert (outbox.device_id, outbox.incarnation) == identity
-        assert list(outbox.pending) == pending
-        assert list(outbox.global_state.similar) == [pattern(5).pattern_id]
+        assert list(outbox.pending_deltas) == pending
+        assert list(outbox.global_state.similar) == [make_pattern(5).pattern_id]
         assert not outbox.global_state.clusters
-        update = clusters_update(TWO, 2, nonce=2)
+        update = make_clusters_update(TWO_CLUSTERS, 2, nonce=2)
         update.similar_count = 1
-        answer_to(outbox, update)
+        receive_update(outbox, update)
     with Outbox.open(tmp_path / "a") as outbox:
         assert len(outbox.global_state.clusters) == 2
 
 
 async def test_clusters_are_pulled_and_declared_without_a_stream(outbox: Outbox) -> None:
-    peer = Peer()
-    peer.clusters = clusters_update(TWO, 2)
-    async with serving(peer) as address:
+    peer = StubShard()
+    peer.pull_update = make_clusters_update(TWO_CLUSTERS, 2)
+    async with serve_stub(peer) as address:
         await sync_once(address, outbox, deadline_seconds=5)
         assert peer.held_cluster_ids == b""
         assert len(outbox.global_state.clusters) == 2
 
-        peer.clusters = clusters_update([], 1, 1, nonce=2)
+        peer.pull_update = make_clusters_update([], 1, 1, nonce=2)
         await sync_once(address, outbox, deadline_seconds=5)
 
-    assert peer.held_cluster_ids == key(1) + key(2)
-    assert list(outbox.global_state.clusters) == [key(2)]
+    assert peer.held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
+    assert list(outbox.global_state.clusters) == [to_cluster_id(2)]
 
 
 def test_a_new_household_gets_what_clusters_enjoy_the_strongest_first() -> None:
-    weak = cluster(1, "0-0", ["0-1", "0-2"], devices=50)
-    strong = cluster(2, "1-0", ["1-1", "1-2"], devices=5_000)
-    middle = cluster(3, "2-0", ["2-1", "2-2"], devices=500)
+    weak = make_cluster(1, "0-0", ["0-1", "0-2"], devices=50)
+    strong = make_cluster(2, "1-0", ["1-1", "1-2"], devices=5_000)
+    middle = make_cluster(3, "2-0", ["2-1", "2-2"], devices=500)
 
-    choices = brain_with(holding(weak, strong, middle)).recommend(EVENING, limit=7)
+    choices = make_brain(make_global_state(weak, strong, middle)).recommend(EVENING, limit=7)
 
     themes = [choice.content_id[0] for choice in choices]
     assert themes == ["1", "1", "2", "2", "0", "0", "1"]  # at last what is near the strongest
@@ -217,19 +219,21 @@ def test_a_new_household_gets_what_clusters_enjoy_the_strongest_first() -> None:
 
 
 def test_a_content_of_several_clusters_is_named_after_the_strongest() -> None:
-    weak = cluster(1, "0-0", ["3-3"])
-    strong = cluster(2, "1-0", ["3-3"], devices=500)
+    weak = make_cluster(1, "0-0", ["3-3"])
+    strong = make_cluster(2, "1-0", ["3-3"], devices=500)
 
-    first = brain_with(holding(weak, strong)).recommend(EVENING, limit=1)[0]
+    first = make_brain(make_global_state(weak, strong)).recommend(EVENING, limit=1)[0]
 
     assert (first.content_id, first.reason) == ("3-3", "Popular with households that like genre-1")
 
 
 def test_a_cluster_without_genres_has_a_reason_too() -> None:
-    row = catalogue().embeddings[0]
-    held = holding(Cluster(Pattern(key(1), row, 0.9, 50, content_ids=("0-1",)), 50))
+    row = make_catalogue().embeddings[0]
+    held = make_global_state(
+        Cluster(Pattern(to_cluster_id(1), row, 0.9, 50, content_ids=("0-1",)), 50)
+    )
 
-    choices = brain_with(held).recommend(EVENING, limit=2)
+    choices = make_brain(held).recommend(EVENING, limit=2)
 
     assert [choice.reason for choice in choices] == [
         "Popular with many households",
@@ -240,16 +244,18 @@ def test_a_cluster_without_genres_has_a_reason_too() -> None:
 def test_a_new_household_gets_clusters_and_trends() -> None:
     trend = Trend(Subject("3-3"), 5.0, "north")
 
-    choices = brain_with(holding(*TWO, trends=(trend,))).recommend(EVENING, limit=3)
+    choices = make_brain(make_global_state(*TWO_CLUSTERS, trends=(trend,))).recommend(
+        EVENING, limit=3
+    )
 
     assert {choice.content_id for choice in choices} == {"0-1", "1-1", "3-3"}
     assert "Trending in north" in {choice.reason for choice in choices}
 
 
 def test_a_near_cluster_counts_more_than_a_far_one_however_strong() -> None:
-    near = cluster(1, "0-7", ["3-1"])
-    far = cluster(2, "1-0", ["3-2"], devices=100_000)
-    brain = brain_with(holding(near, far), "0-0", "0-1", "0-2")
+    near = make_cluster(1, "0-7", ["3-1"])
+    far = make_cluster(2, "1-0", ["3-2"], devices=100_000)
+    brain = make_brain(make_global_state(near, far), "0-0", "0-1", "0-2")
 
     ranks = {
         choice.content_id: rank for rank, choice in enumerate(brain.recommend(EVENING, limit=40))
@@ -260,7 +266,7 @@ def test_a_near_cluster_counts_more_than_a_far_one_however_strong() -> None:
 
 
 def test_a_household_that_no_cluster_is_near_is_told_what_is_popular() -> None:
-    brain = brain_with(holding(*TWO), "3-0", "3-1", "3-2")
+    brain = make_brain(make_global_state(*TWO_CLUSTERS), "3-0", "3-1", "3-2")
 
     choices = brain.recommend(EVENING, limit=40)
 
@@ -269,26 +275,26 @@ def test_a_household_that_no_cluster_is_near_is_told_what_is_popular() -> None:
 
 
 def test_contents_and_clusters_out_of_the_catalogue_do_no_harm() -> None:
-    held = holding(cluster(1, "0-0", ["elsewhere"]))
+    held = make_global_state(make_cluster(1, "0-0", ["elsewhere"]))
 
-    assert len(brain_with(held).recommend(EVENING, limit=7)) == 7
-    assert Brain(Catalogue([], unit_rows(0))).recommend(EVENING) == []
+    assert len(make_brain(held).recommend(EVENING, limit=7)) == 7
+    assert Brain(Catalogue([], make_unit_rows(0))).recommend(EVENING) == []
 
 
 @pytest.mark.parametrize("views", [0, 200])
 def test_recommending_with_every_cluster_takes_less_than_15_ms(views: int) -> None:
-    contents = Catalogue([str(row) for row in range(10_000)], unit_rows(10_000))
+    contents = Catalogue([str(row) for row in range(10_000)], make_unit_rows(10_000))
     brain = Brain(contents)
     for row in range(views):
         brain.observe(View(str(row), 1.0, 0.9, 0, EVENING))
     supported = [tuple(str(16 * each + n) for n in range(16)) for each in range(MAX_CLUSTERS)]
-    held = holding(
+    held = make_global_state(
         *(
-            Cluster(Pattern(key(number), row, 0.9, 50, content_ids=supported[number]), 50)
-            for number, row in enumerate(unit_rows(MAX_CLUSTERS, seed=2))
+            Cluster(Pattern(to_cluster_id(number), row, 0.9, 50, content_ids=supported[number]), 50)
+            for number, row in enumerate(make_unit_rows(MAX_CLUSTERS, seed=2))
         )
     )
-    brain.hold(lambda: held)
+    brain.use_global_state(lambda: held)
     brain.recommend(EVENING)
 
     times = []

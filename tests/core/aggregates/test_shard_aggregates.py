@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.aggregates.shard_aggregates import Aggregates
-from constellation.core.aggregates.weights import bounded, claims
-from constellation.core.ingest.plan import apply, plan, plan_expiry
-from constellation.core.rows import WordKind
+from constellation.core.aggregates.weights import bound_weights, compute_claims
+from constellation.core.ingest.plan import apply_plan, plan_commit, plan_expiry
+from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.table.hourly import HourlyRing
-from constellation.core.table.ownership import Identity
+from constellation.core.table.ownership import ShardIdentity
 from constellation.core.table.shard_table import Table
-from constellation.encoding import unit
+from constellation.encoding import normalise_codes
 from constellation.errors import NotReadyError
 from constellation.federated.aggregate import AggregateUpdate, AggregateVersion, Anchors
 from constellation.federated.fixed_point import SUM_ONE, WEIGHT_ONE
-from constellation.placement import owner
-from tests.deltas import Pattern, delta, device_id, embedding
+from constellation.placement import find_owner
+from tests.deltas import PatternSpec, device_id, embedding, make_delta
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from constellation.core.ingest.plan import Plan
 
 RULES = Rules(max_devices=8, max_patterns=64, max_patterns_per_device=6, k_anonymity=1)
-TWO = replace(RULES, k_anonymity=2)
+TWO_ANONYMITY_RULES = replace(RULES, k_anonymity=2)
 NOW = 1_800_000_000.0
 HOUR = int(NOW) // 3600
 DIRECTIONS = 4
 
 
-def anchors(version: int = 1, first: int = 0) -> Anchors:
+def make_anchors(version: int = 1, first: int = 0) -> Anchors:
     """Return anchors at some of the directions that patterns have."""
     embeddings = np.stack([embedding(direction) for direction in range(first, DIRECTIONS)])
     ids = np.arange(first + 1, DIRECTIONS + 1, dtype=np.uint32)
     return Anchors(7, version, ids, embeddings.astype(np.float32))
 
 
-class Summed:
+class AggregatedTable:
     """A table and its aggregates, brought forward as the committer does."""
 
     def __init__(self, rules: Rules = RULES) -> None:
@@ -56,33 +56,35 @@ class Summed:
         self.aggregates = Aggregates(self.table, self.ring, rules)
 
     def commit(self, *deltas: Delta) -> None:
-        self._apply(plan(self.table, self.ring, self.rules, deltas, NOW))
+        self._apply(plan_commit(self.table, self.ring, self.rules, deltas, NOW))
 
     def expire(self, device: int) -> None:
         slot = self.table.find_device(device_id(device))
         if slot >= 0:
             self._apply(plan_expiry(self.table, np.array([slot]), self.rules))
 
-    def use(self, new: Anchors) -> None:
-        asyncio.run(self.aggregates._build(new, still))
+    def use_anchors(self, new_anchors: Anchors) -> None:
+        asyncio.run(self.aggregates._build(new_anchors, run_with_commits_paused))
 
-    def since(self, base: int = 0) -> AggregateUpdate:
-        return self.aggregates.since(AggregateVersion(7, 3, 0), base, "north")
+    def get_update(self, base: int = 0) -> AggregateUpdate:
+        return self.aggregates.update_since(AggregateVersion(7, 3, 0), base, "north")
 
     def _apply(self, planned: Plan) -> None:
-        self.aggregates.note(planned.patterns)
-        apply(self.table, self.ring, planned)
+        self.aggregates.record(planned.pattern_change)
+        apply_plan(self.table, self.ring, planned)
 
 
-async def still(work: Callable[[], None]) -> None:
+async def run_with_commits_paused(work: Callable[[], None]) -> None:
     """Run something while nothing is committed: nothing else runs here."""
     work()
 
 
-def by_hand(shard: Summed, used: Anchors) -> dict[int, dict[str, Any]]:
+def compute_by_hand(shard: AggregatedTable, anchors: Anchors) -> dict[int, dict[str, Any]]:
     """Work the sums out again, from the stored rows, one pattern after the other."""
     table = shard.table
-    patterns = [row for row in table.patterns[: table.free_patterns.used] if row["sample_count"]]
+    patterns = [
+        row for row in table.patterns[: table.pattern_allocator.high_water] if row["sample_count"]
+    ]
     owned = defaultdict(list)
     for row in patterns:
         owned[int(row["device"])].append(row)
@@ -94,9 +96,9 @@ def by_hand(shard: Summed, used: Anchors) -> dict[int, dict[str, Any]]:
         ]
         halvings = max(0, math.ceil(math.log2(sum(claimed) / WEIGHT_ONE)))
         for row, claim in zip(rows, claimed, strict=True):
-            cosines = used.embeddings @ unit(row["codes"][None])[0]
+            cosines = anchors.embeddings @ normalise_codes(row["codes"][None])[0]
             cluster = sums.setdefault(
-                int(used.cluster_ids[cosines.argmax()]),
+                int(anchors.cluster_ids[cosines.argmax()]),
                 {"devices": set(), "weight": 0, "sum": np.zeros(384, np.int64), "contents": set()},
             )
             weight = claim >> halvings
@@ -106,7 +108,7 @@ def by_hand(shard: Summed, used: Anchors) -> dict[int, dict[str, Any]]:
             cluster["weight"] += weight
             cluster["sum"] += factor * codes
             for number in row["contents"][row["contents"] > 0].tolist():
-                text = table.words.text(WordKind.CONTENT, number)
+                text = table.vocabulary.text(TermKind.CONTENT, number)
                 cluster["contents"].add((device, text))
     return sums
 
@@ -126,7 +128,7 @@ def require_same(update: AggregateUpdate, expected: dict[int, dict[str, Any]]) -
 
 
 PATTERNS = st.builds(
-    Pattern,
+    PatternSpec,
     number=st.integers(0, 5),
     direction=st.integers(0, DIRECTIONS - 1),
     success_rate=st.sampled_from([0.75, 0.9, 1.0]),
@@ -155,14 +157,14 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_sums_are_those_of_the_stored_patterns_whatever_happened(steps: list[Any]) -> None:
-    shard, used, version = Summed(), anchors(), 1
-    shard.use(used)
+    shard, used, version = AggregatedTable(), make_anchors(), 1
+    shard.use_anchors(used)
     seqs: dict[int, int] = defaultdict(int)
     for step in steps:
         match step:
             case ("delta", device, upserts, removed, snapshot):
                 seqs[device] += 1
-                shard.commit(delta(device, seqs[device], upserts, removed, snapshot=snapshot))
+                shard.commit(make_delta(device, seqs[device], upserts, removed, snapshot=snapshot))
             case ("expire", device):
                 shard.expire(device)
                 seqs[device] = 0
@@ -170,23 +172,26 @@ def test_sums_are_those_of_the_stored_patterns_whatever_happened(steps: list[Any
                 shard.aggregates.fold()
             case ("switch", first):
                 version += 1
-                used = anchors(version, first)
-                shard.use(used)
+                used = make_anchors(version, first)
+                shard.use_anchors(used)
 
-    update = shard.since()
+    update = shard.get_update()
 
-    require_same(update, by_hand(shard, used))
+    require_same(update, compute_by_hand(shard, used))
     sums = shard.aggregates._current
     assert sums is not None
-    clusters, numbers, devices = sums.words.of_kind(WordKind.CONTENT)
+    clusters, numbers, devices = sums.terms.select_kind(TermKind.CONTENT)
     counted = {
-        (int(used.cluster_ids[cluster]), shard.table.words.text(WordKind.CONTENT, number)): count
+        (
+            int(used.cluster_ids[cluster]),
+            shard.table.vocabulary.text(TermKind.CONTENT, number),
+        ): count
         for cluster, number, count in zip(
             clusters.tolist(), numbers.tolist(), devices.tolist(), strict=True
         )
     }
     expected: dict[tuple[int, str], int] = defaultdict(int)
-    for cluster_id, cluster in by_hand(shard, used).items():
+    for cluster_id, cluster in compute_by_hand(shard, used).items():
         for _, text in cluster["contents"]:
             expected[cluster_id, text] += 1
     assert counted == expected
@@ -195,20 +200,20 @@ def test_sums_are_those_of_the_stored_patterns_whatever_happened(steps: list[Any
 @settings(max_examples=40, deadline=None)
 @given(STEPS, st.integers(0, 5))
 def test_an_increment_brings_a_holder_to_the_whole(steps: list[Any], at: int) -> None:
-    shard = Summed()
-    shard.use(anchors())
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
     seqs: dict[int, int] = defaultdict(int)
     held: AggregateUpdate | None = None
     for number, step in enumerate(steps):
         if number == at:
-            held = shard.since()
+            held = shard.get_update()
         if step[0] == "delta":
             _, device, upserts, removed, snapshot = step
             seqs[device] += 1
-            shard.commit(delta(device, seqs[device], upserts, removed, snapshot=snapshot))
-    held = held or shard.since()
+            shard.commit(make_delta(device, seqs[device], upserts, removed, snapshot=snapshot))
+    held = held or shard.get_update()
 
-    more, whole = shard.since(held.of.version), shard.since()
+    more, whole = shard.get_update(held.version.version), shard.get_update()
 
     rows = {int(i): held.clusters.features.sums[r] for r, i in enumerate(held.clusters.cluster_ids)}
     rows |= {
@@ -217,53 +222,53 @@ def test_an_increment_brings_a_holder_to_the_whole(steps: list[Any], at: int) ->
     full = {
         int(i): whole.clusters.features.sums[r] for r, i in enumerate(whole.clusters.cluster_ids)
     }
-    assert more.base_version == held.of.version
+    assert more.base_version == held.version.version
     assert {i: row.tolist() for i, row in rows.items()} == {i: r.tolist() for i, r in full.items()}
 
 
 def test_nothing_changed_is_an_empty_answer_of_the_same_version() -> None:
-    shard = Summed()
-    shard.use(anchors())
-    shard.commit(delta(0, 1, [Pattern(1)], signals=[("a", HOUR)]))
-    first = shard.since()
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
+    shard.commit(make_delta(0, 1, [PatternSpec(1)], signals=[("a", HOUR)]))
+    first = shard.get_update()
 
-    second = shard.since(first.of.version)
+    second = shard.get_update(first.version.version)
 
-    assert second.of == first.of
+    assert second.version == first.version
     assert len(second.clusters) == len(second.hours.hours) == 0
 
 
 def test_only_clusters_that_changed_travel() -> None:
-    shard = Summed()
-    shard.use(anchors())
-    shard.commit(delta(0, 1, [Pattern(1, 0)]), delta(1, 1, [Pattern(1, 1)]))
-    first = shard.since()
-    shard.commit(delta(1, 2, [Pattern(1, 1, sample_count=9)]))
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
+    shard.commit(make_delta(0, 1, [PatternSpec(1, 0)]), make_delta(1, 1, [PatternSpec(1, 1)]))
+    first = shard.get_update()
+    shard.commit(make_delta(1, 2, [PatternSpec(1, 1, sample_count=9)]))
 
-    second = shard.since(first.of.version)
+    second = shard.get_update(first.version.version)
 
     assert second.clusters.cluster_ids.tolist() == [2]
 
 
 def test_a_version_that_is_not_known_gets_everything() -> None:
-    shard = Summed()
-    shard.use(anchors())
-    shard.commit(delta(0, 1, [Pattern(1, 0)]))
-    shard.since()
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
+    shard.commit(make_delta(0, 1, [PatternSpec(1, 0)]))
+    shard.get_update()
 
-    update = shard.since(99)
+    update = shard.get_update(99)
 
     assert update.base_version == 0
     assert update.clusters.cluster_ids.tolist() == [1]
 
 
 def test_no_device_weighs_more_than_one_whatever_it_claims() -> None:
-    shard = Summed()
-    shard.use(anchors())
-    greedy = [Pattern(n, n % DIRECTIONS, 1.0, 10**9) for n in range(6)]
-    shard.commit(delta(0, 1, greedy))
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
+    greedy = [PatternSpec(n, n % DIRECTIONS, 1.0, 10**9) for n in range(6)]
+    shard.commit(make_delta(0, 1, greedy))
 
-    features = shard.since().clusters.features
+    features = shard.get_update().clusters.features
 
     assert features.weights.sum() <= WEIGHT_ONE
     assert (features.weights.astype(float) ** 2).sum() <= float(WEIGHT_ONE) ** 2
@@ -276,12 +281,12 @@ def test_a_devices_weights_are_halved_until_they_fit(
     patterns: list[tuple[int, float, int]],
 ) -> None:
     owners = np.array([owner for owner, _, _ in patterns])
-    claimed = claims(
+    claimed = compute_claims(
         np.array([rate for _, rate, _ in patterns], np.float32),
         np.array([count for _, _, count in patterns], np.uint32),
     )
 
-    weights = bounded(claimed, owners, 5)
+    weights = bound_weights(claimed, owners, 5)
 
     for device in range(5):
         before, after = claimed[owners == device].sum(), weights[owners == device].sum()
@@ -293,15 +298,15 @@ def test_a_devices_weights_are_halved_until_they_fit(
 
 
 def test_a_content_travels_once_enough_devices_support_or_watched_it() -> None:
-    shard = Summed(TWO)
-    shard.use(anchors())
-    alone = [Pattern(1, 0, contents=("secret", "shared"))]
+    shard = AggregatedTable(TWO_ANONYMITY_RULES)
+    shard.use_anchors(make_anchors())
+    alone = [PatternSpec(1, 0, contents=("secret", "shared"))]
     shard.commit(
-        delta(0, 1, alone, signals=[("secret", HOUR), ("shared", HOUR)]),
-        delta(1, 1, [Pattern(1, 0, contents=("shared",))]),
+        make_delta(0, 1, alone, signals=[("secret", HOUR), ("shared", HOUR)]),
+        make_delta(1, 1, [PatternSpec(1, 0, contents=("shared",))]),
     )
 
-    update = shard.since()
+    update = shard.get_update()
 
     assert list(update.clusters.contents.texts) == ["shared"]
     assert update.clusters.contents.devices.tolist() == [2]
@@ -309,13 +314,13 @@ def test_a_content_travels_once_enough_devices_support_or_watched_it() -> None:
 
 
 def test_what_is_new_to_travel_brings_its_past() -> None:
-    shard = Summed(TWO)
-    shard.use(anchors())
-    shard.commit(delta(0, 1, [Pattern(1)], signals=[("late", HOUR - 5), ("late", HOUR)]))
-    first = shard.since()
-    shard.commit(delta(1, 1, [Pattern(1)], signals=[("late", HOUR)]))
+    shard = AggregatedTable(TWO_ANONYMITY_RULES)
+    shard.use_anchors(make_anchors())
+    shard.commit(make_delta(0, 1, [PatternSpec(1)], signals=[("late", HOUR - 5), ("late", HOUR)]))
+    first = shard.get_update()
+    shard.commit(make_delta(1, 1, [PatternSpec(1)], signals=[("late", HOUR)]))
 
-    second = shard.since(first.of.version)
+    second = shard.get_update(first.version.version)
 
     assert list(first.hours.content_ids) == []
     assert sorted(zip(second.hours.hours.tolist(), second.hours.devices.tolist(), strict=True)) == [
@@ -325,21 +330,21 @@ def test_what_is_new_to_travel_brings_its_past() -> None:
 
 
 async def test_a_shard_that_sums_up_anew_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("constellation.core.aggregates.shard_aggregates._PATIENCE_SECONDS", 0.01)
-    shard = Summed()
-    await shard.aggregates.summed_up()  # nobody has asked for sums
+    monkeypatch.setattr("constellation.core.aggregates.shard_aggregates._READY_SECONDS", 0.01)
+    shard = AggregatedTable()
+    await shard.aggregates.wait_until_ready()  # nobody has asked for sums
 
-    shard.aggregates.use(anchors())
+    shard.aggregates.set_anchors(make_anchors())
 
     with pytest.raises(NotReadyError, match="summing up"):
-        await shard.aggregates.summed_up()
+        await shard.aggregates.wait_until_ready()
 
 
 def test_commits_during_a_switch_are_counted_once() -> None:
-    shard, used = Summed(), anchors(2, 1)
-    shard.use(anchors())
+    shard, used = AggregatedTable(), make_anchors(2, 1)
+    shard.use_anchors(make_anchors())
     for device in range(4):
-        shard.commit(delta(device, 1, [Pattern(n, n % DIRECTIONS) for n in range(4)]))
+        shard.commit(make_delta(device, 1, [PatternSpec(n, n % DIRECTIONS) for n in range(4)]))
 
     async def switch() -> None:
         turns = 0
@@ -348,43 +353,49 @@ def test_commits_during_a_switch_are_counted_once() -> None:
             nonlocal turns
             turns += 1
             if turns == 1:  # between looking patterns up and counting them
-                shard.commit(delta(0, 2, [Pattern(1, 3)], [2]), delta(4, 1, [Pattern(1, 2)]))
+                shard.commit(
+                    make_delta(0, 2, [PatternSpec(1, 3)], [2]),
+                    make_delta(4, 1, [PatternSpec(1, 2)]),
+                )
             work()
             if turns == 1:  # between counting them and the switch
-                shard.commit(delta(1, 2, [Pattern(1, 3)], [2]))
+                shard.commit(make_delta(1, 2, [PatternSpec(1, 3)], [2]))
                 shard.expire(3)
 
         await shard.aggregates._build(used, still)
 
     asyncio.run(switch())
 
-    require_same(shard.since(), by_hand(shard, used))
+    require_same(shard.get_update(), compute_by_hand(shard, used))
 
 
 def test_a_device_that_the_map_gives_away_is_not_counted() -> None:
-    shard, shards = Summed(), {0: "a:1", 1: "b:1"}
+    shard, shards = AggregatedTable(), {0: "a:1", 1: "b:1"}
     for device in range(6):
-        shard.commit(delta(device, 1, [Pattern(1, 0)]))
-    Identity(0, "north", shards).mark_away(shard.table)
+        shard.commit(make_delta(device, 1, [PatternSpec(1, 0)]))
+    ShardIdentity(0, "north", shards).mark_relocated(shard.table)
 
-    shard.use(anchors())
+    shard.use_anchors(make_anchors())
 
-    mine = sum(owner(device_id(device), shards) == 0 for device in range(6))
-    update = shard.since()
+    mine = sum(find_owner(device_id(device), shards) == 0 for device in range(6))
+    update = shard.get_update()
     assert 0 < mine < 6
-    assert update.facts.devices == mine
+    assert update.header.devices == mine
     assert update.clusters.features.devices.tolist() == [mine]
 
 
 def test_a_cluster_of_too_few_devices_leaves_the_shard_as_zeros() -> None:
-    shard = Summed(TWO)
-    shard.use(anchors())
-    shard.commit(delta(0, 1, [Pattern(1, 0, contents=("a",))]), delta(1, 1, [Pattern(1, 1)]))
-    shard.commit(delta(2, 1, [Pattern(1, 1, contents=("a",))]))
-    first = shard.since()
-    shard.commit(delta(2, 2, removed=[1]))
+    shard = AggregatedTable(TWO_ANONYMITY_RULES)
+    shard.use_anchors(make_anchors())
+    shard.commit(
+        make_delta(0, 1, [PatternSpec(1, 0, contents=("a",))]),
+        make_delta(1, 1, [PatternSpec(1, 1)]),
+    )
+    shard.commit(make_delta(2, 1, [PatternSpec(1, 1, contents=("a",))]))
+    first = shard.get_update()
+    shard.commit(make_delta(2, 2, removed=[1]))
 
-    second = shard.since(first.of.version)
+    second = shard.get_update(first.version.version)
 
     assert first.clusters.cluster_ids.tolist() == [2]
     assert first.clusters.features.devices.tolist() == [2]
@@ -394,65 +405,67 @@ def test_a_cluster_of_too_few_devices_leaves_the_shard_as_zeros() -> None:
 
 
 def test_a_pattern_that_never_succeeded_counts_its_device_once() -> None:
-    shard = Summed(replace(RULES, quality_threshold=0.0))
-    shard.use(anchors())
+    shard = AggregatedTable(replace(RULES, quality_threshold=0.0))
+    shard.use_anchors(make_anchors())
     for seq in range(1, 5):
-        shard.commit(delta(0, seq, [Pattern(1, 0, success_rate=0.0, sample_count=seq)]))
+        shard.commit(make_delta(0, seq, [PatternSpec(1, 0, success_rate=0.0, sample_count=seq)]))
         shard.aggregates.fold()
 
-    assert shard.since().clusters.features.devices.tolist() == [1]
+    assert shard.get_update().clusters.features.devices.tolist() == [1]
 
 
 def test_a_codebook_without_anchors_is_none() -> None:
-    shard = Summed()
-    shard.commit(delta(0, 1, [Pattern(1)]))
+    shard = AggregatedTable()
+    shard.commit(make_delta(0, 1, [PatternSpec(1)]))
 
-    shard.aggregates.use(Anchors(7, 1, np.empty(0, np.uint32), np.empty((0, 384), np.float32)))
+    shard.aggregates.set_anchors(
+        Anchors(7, 1, np.empty(0, np.uint32), np.empty((0, 384), np.float32))
+    )
 
-    assert not shard.aggregates._wanted_changed.is_set()
-    assert shard.since().facts.codebook_version == 0
+    assert not shard.aggregates._target_changed.is_set()
+    assert shard.get_update().header.codebook_version == 0
 
 
 def test_another_journals_codebook_is_another_one_whatever_its_version() -> None:
-    shard = Summed()
-    shard.use(anchors())
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
 
-    shard.aggregates.use(replace(anchors(), generation=8))
+    shard.aggregates.set_anchors(replace(make_anchors(), generation=8))
 
-    assert shard.aggregates._wanted_changed.is_set()
+    assert shard.aggregates._target_changed.is_set()
 
 
 def test_what_becomes_known_by_patterns_alone_travels_with_its_past() -> None:
-    shard = Summed(TWO)
-    shard.commit(delta(0, 1, [Pattern(1)], signals=[("late", HOUR - 5)]))
-    first = shard.since()
+    shard = AggregatedTable(TWO_ANONYMITY_RULES)
+    shard.commit(make_delta(0, 1, [PatternSpec(1)], signals=[("late", HOUR - 5)]))
+    first = shard.get_update()
     for device in (0, 1):
-        shard.commit(delta(device, 2 - device, [Pattern(2, contents=("late",))]))
+        shard.commit(make_delta(device, 2 - device, [PatternSpec(2, contents=("late",))]))
 
-    second = shard.since(first.of.version)
+    second = shard.get_update(first.version.version)
 
-    assert second.of.version > first.of.version
+    assert second.version.version > first.version.version
     assert second.hours.hours.tolist() == [HOUR - 5]
 
 
 def test_local_clusters_are_of_enough_devices() -> None:
-    shard = Summed(TWO)
+    shard = AggregatedTable(TWO_ANONYMITY_RULES)
     for device in range(3):
-        shard.commit(delta(device, 1, [Pattern(1, 0), Pattern(2, 10 + device)]))
+        shard.commit(make_delta(device, 1, [PatternSpec(1, 0), PatternSpec(2, 10 + device)]))
 
-    candidates = shard.aggregates.candidates(shard.aggregates.sample(0.6), 16)
+    candidates = shard.aggregates.compute_candidates(shard.aggregates.sample(0.6), 16)
 
     assert candidates.features.devices.min() >= 2
     assert candidates.features.devices.max() == 3
 
 
 def test_patterns_near_an_anchor_are_no_candidates() -> None:
-    shard = Summed()
-    shard.use(anchors())
+    shard = AggregatedTable()
+    shard.use_anchors(make_anchors())
     for device in range(3):
-        shard.commit(delta(device, 1, [Pattern(1, 0), Pattern(2, 50)]))
+        shard.commit(make_delta(device, 1, [PatternSpec(1, 0), PatternSpec(2, 50)]))
 
     sample = shard.aggregates.sample(0.6)
 
     assert len(sample.rows) == 3
-    assert (sample.rows["pattern_id"] == np.void(Pattern(2).pattern_id)).all()
+    assert (sample.rows["pattern_id"] == np.void(PatternSpec(2).pattern_id)).all()

@@ -10,7 +10,7 @@ def test_readers_hold_the_lock_together() -> None:
     lock, both = ReadersWriterLock(), Barrier(2, timeout=5)
 
     def read() -> int:
-        with lock.shared():
+        with lock.lock_shared():
             return both.wait()
 
     with ThreadPoolExecutor() as threads:
@@ -24,13 +24,13 @@ def test_a_writer_is_alone() -> None:
 
     def write() -> None:
         for _ in range(2000):
-            with lock.exclusive():
+            with lock.lock_exclusive():
                 total[0] += 1
                 total[1] += 1
 
     def read() -> bool:
         for _ in range(2000):
-            with lock.shared():
+            with lock.lock_shared():
                 if total[0] != total[1]:
                     return False
         return True

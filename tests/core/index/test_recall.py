@@ -10,11 +10,11 @@ import pytest
 
 from constellation.core.index import recall
 from constellation.core.index.pattern_index import PatternIndex
-from constellation.core.index.recall import measure
+from constellation.core.index.recall import measure_recall
 from constellation.core.rules import Rules
 from constellation.core.table.shard_table import Table
-from constellation.encoding import unit
-from testing.patterns import real_patterns
+from constellation.encoding import normalise_codes
+from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,80 +25,80 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 RULES = Rules(max_devices=10, max_patterns=20_000)
-NONE = np.empty(0, dtype=np.int64)
+NO_SLOTS = np.empty(0, dtype=np.int64)
 QUERIES = 32
 NEAREST = 10
 SEED = 3
 ALL, EVERY_OTHER, LAST_FIVE = slice(None), slice(None, None, 2), slice(6, None)
 
 
-def filled(count: int) -> Table:
+def make_filled_table(count: int) -> Table:
     """Return a table with real patterns that may all be shown."""
     table = Table(RULES)
-    table.free_patterns.take(count)
+    table.pattern_allocator.take(count)
     rows = table.patterns[:count]
-    rows["codes"] = real_patterns(count)
+    rows["codes"] = sample_patterns(count)
     rows["sample_count"], rows["success_rate"] = 5, 0.9
     return table
 
 
-def indexed(table: Table, *, exact_limit: int, every: int = 1) -> PatternIndex:
+def make_index(table: Table, *, exact_limit: int, every: int = 1) -> PatternIndex:
     """Return an index of every so many-th row."""
     index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
-    slots = np.arange(0, table.free_patterns.used, every)
-    index.apply(NONE, slots, table.patterns["codes"][slots])
-    if index.due():
+    slots = np.arange(0, table.pattern_allocator.high_water, every)
+    index.apply(NO_SLOTS, slots, table.patterns["codes"][slots])
+    if index.is_rebuild_due():
         index.rebuild()
     return index
 
 
-class Spoiled(PatternIndex):
+class SpoiledIndex(PatternIndex):
     """An index that loses or spoils some of what it finds."""
 
-    spoil: Callable[[Answers], None]
+    spoil: Callable[[SearchResults], None]
 
     def search(self, queries: Embeddings, limit: int) -> tuple[NDArray[np.float32], Slots]:
         scores, found = super().search(queries, limit)
-        self.spoil(Answers(scores, found))
+        self.spoil(SearchResults(scores, found))
         return scores, found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
+class SearchResults:
     """What one search answers: a row for each query, which comes first itself."""
 
     scores: NDArray[np.float32]
-    found: Slots
+    slots: Slots
 
-    def lose(self, queries: slice, places: slice) -> None:
-        self.scores[queries, places], self.found[queries, places] = -np.inf, -1
+    def lose(self, queries: slice, positions: slice) -> None:
+        self.scores[queries, positions], self.slots[queries, positions] = -np.inf, -1
 
 
-def spoiled(table: Table, spoil: Callable[[Answers], None]) -> Spoiled:
-    slots = np.arange(table.free_patterns.used)
-    index = Spoiled(table.patterns["codes"])
-    index.apply(NONE, slots, table.patterns["codes"][slots])
+def make_spoiled_index(table: Table, spoil: Callable[[SearchResults], None]) -> SpoiledIndex:
+    slots = np.arange(table.pattern_allocator.high_water)
+    index = SpoiledIndex(table.patterns["codes"])
+    index.apply(NO_SLOTS, slots, table.patterns["codes"][slots])
     index.spoil = spoil
     return index
 
 
-def one_far_answer(table: Table) -> Callable[[Answers], None]:
+def make_far_result_spoiler(table: Table) -> Callable[[SearchResults], None]:
     """Return what puts the row farthest from the first query in the place of its tenth."""
-    vectors = unit(table.patterns["codes"][: table.free_patterns.used])
+    vectors = normalise_codes(table.patterns["codes"][: table.pattern_allocator.high_water])
 
-    def spoil(answers: Answers) -> None:
-        cosines = vectors @ vectors[answers.found[0, 0]]
+    def spoil(answers: SearchResults) -> None:
+        cosines = vectors @ vectors[answers.slots[0, 0]]
         far = int(cosines.argmin())
-        answers.scores[0, NEAREST], answers.found[0, NEAREST] = cosines[far], far
+        answers.scores[0, NEAREST], answers.slots[0, NEAREST] = cosines[far], far
 
     return spoil
 
 
-def by_brute_force(table: Table, index: PatternIndex) -> float:
+def compute_recall_by_brute_force(table: Table, index: PatternIndex) -> float:
     """Return recall@10 of the queries that the probe of the same seed asks."""
-    count = table.free_patterns.used
+    count = table.pattern_allocator.high_water
     asked = np.random.default_rng(SEED).choice(np.arange(count), QUERIES, replace=False)
-    vectors = unit(table.patterns["codes"][:count])
+    vectors = normalise_codes(table.patterns["codes"][:count])
     _, found = index.search(vectors[asked], NEAREST + 1)
     cosines = vectors[asked] @ vectors.T
     cosines[np.arange(QUERIES), asked] = -np.inf
@@ -107,99 +107,103 @@ def by_brute_force(table: Table, index: PatternIndex) -> float:
     return float(np.minimum((near & (found >= 0)).sum(axis=1), NEAREST).mean()) / NEAREST
 
 
-def ratio(table: Table, index: PatternIndex) -> float:
-    probe = measure(table, index, RULES, np.random.default_rng(SEED))
+def measure_ratio(table: Table, index: PatternIndex) -> float:
+    probe = measure_recall(table, index, RULES, np.random.default_rng(SEED))
     assert probe is not None
     assert 0 < probe.search_seconds < 10
     return probe.ratio
 
 
 def test_an_exact_index_finds_everything() -> None:
-    table = filled(2000)
+    table = make_filled_table(2000)
 
-    assert ratio(table, indexed(table, exact_limit=50_000)) == 1.0
+    assert measure_ratio(table, make_index(table, exact_limit=50_000)) == 1.0
 
 
 def test_partitions_miss_what_brute_force_says_they_miss() -> None:
-    table = filled(11_000)
-    index = indexed(table, exact_limit=500)
+    table = make_filled_table(11_000)
+    index = make_index(table, exact_limit=500)
 
     assert index.kind == "partitioned"
-    assert by_brute_force(table, index) < 1.0
-    assert ratio(table, index) == pytest.approx(by_brute_force(table, index))
+    assert compute_recall_by_brute_force(table, index) < 1.0
+    assert measure_ratio(table, index) == pytest.approx(compute_recall_by_brute_force(table, index))
 
 
 def test_an_index_that_lost_half_its_rows_shows_it() -> None:
-    table = filled(2000)
-    index = indexed(table, exact_limit=50_000, every=2)
+    table = make_filled_table(2000)
+    index = make_index(table, exact_limit=50_000, every=2)
 
-    assert by_brute_force(table, index) < 0.7
-    assert ratio(table, index) == pytest.approx(by_brute_force(table, index))
+    assert compute_recall_by_brute_force(table, index) < 0.7
+    assert measure_ratio(table, index) == pytest.approx(compute_recall_by_brute_force(table, index))
 
 
 def test_what_may_not_be_shown_is_not_missed() -> None:
-    table = filled(2000)
+    table = make_filled_table(2000)
     table.patterns["success_rate"][1:2000:2] = 0.75
 
-    assert ratio(table, indexed(table, exact_limit=50_000, every=2)) == 1.0
+    assert measure_ratio(table, make_index(table, exact_limit=50_000, every=2)) == 1.0
 
 
 def test_an_empty_index_finds_nothing_of_what_is_stored() -> None:
-    table = filled(2000)
+    table = make_filled_table(2000)
 
-    assert ratio(table, PatternIndex(table.patterns["codes"])) == 0.0
+    assert measure_ratio(table, PatternIndex(table.patterns["codes"])) == 0.0
 
 
 def test_an_index_of_five_patterns_finds_five_of_ten_at_most() -> None:
-    table = filled(2000)
-    index = indexed(table, exact_limit=50_000, every=400)
+    table = make_filled_table(2000)
+    index = make_index(table, exact_limit=50_000, every=400)
 
-    assert ratio(table, index) == by_brute_force(table, index) < 0.05
+    assert measure_ratio(table, index) == compute_recall_by_brute_force(table, index) < 0.05
 
 
 def test_queries_that_find_nothing_count_as_much_as_the_others() -> None:
-    table = filled(2000)
-    index = spoiled(table, lambda answers: answers.lose(EVERY_OTHER, ALL))
+    table = make_filled_table(2000)
+    index = make_spoiled_index(table, lambda answers: answers.lose(EVERY_OTHER, ALL))
 
-    assert ratio(table, index) == 0.5
+    assert measure_ratio(table, index) == 0.5
 
 
 def test_a_search_that_returns_too_few_misses_the_rest() -> None:
-    table = filled(2000)
-    index = spoiled(table, lambda answers: answers.lose(ALL, LAST_FIVE))
+    table = make_filled_table(2000)
+    index = make_spoiled_index(table, lambda answers: answers.lose(ALL, LAST_FIVE))
 
-    assert ratio(table, index) == 0.5
+    assert measure_ratio(table, index) == 0.5
 
 
 def test_one_far_answer_is_one_miss() -> None:
-    table = filled(20_000)
-    index = spoiled(table, one_far_answer(table))
+    table = make_filled_table(20_000)
+    index = make_spoiled_index(table, make_far_result_spoiler(table))
 
-    assert ratio(table, index) == 1 - 1 / (QUERIES * NEAREST)
+    assert measure_ratio(table, index) == 1 - 1 / (QUERIES * NEAREST)
 
 
 @pytest.mark.parametrize("blocks", [4, 20])
 def test_a_sample_tells_how_much_is_missed(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
     monkeypatch.setattr(recall, "_BLOCK", 500)
-    monkeypatch.setattr(recall, "_ROWS", 500 * blocks)
-    table = filled(20_000)
-    half = indexed(table, exact_limit=50_000, every=2)
+    monkeypatch.setattr(recall, "_MAX_ROWS", 500 * blocks)
+    table = make_filled_table(20_000)
+    half = make_index(table, exact_limit=50_000, every=2)
 
-    assert mean_ratio(table, indexed(table, exact_limit=50_000)) == 1.0
-    assert mean_ratio(table, half) == pytest.approx(0.5, abs=0.08)
-    assert mean_ratio(table, PatternIndex(table.patterns["codes"])) == 0.0
-    assert mean_ratio(table, spoiled(table, one_far_answer(table))) > 0.85
+    assert measure_mean_recall(table, make_index(table, exact_limit=50_000)) == 1.0
+    assert measure_mean_recall(table, half) == pytest.approx(0.5, abs=0.08)
+    assert measure_mean_recall(table, PatternIndex(table.patterns["codes"])) == 0.0
+    assert (
+        measure_mean_recall(table, make_spoiled_index(table, make_far_result_spoiler(table))) > 0.85
+    )
 
 
-def mean_ratio(table: Table, index: PatternIndex) -> float:
+def measure_mean_recall(table: Table, index: PatternIndex) -> float:
     """Return the mean of several probes: a sample holds few of a query's nearest."""
-    probes = [measure(table, index, RULES, np.random.default_rng(seed)) for seed in range(20)]
+    probes = [
+        measure_recall(table, index, RULES, np.random.default_rng(seed)) for seed in range(20)
+    ]
     return float(np.mean([probe.ratio for probe in probes if probe is not None]))
 
 
 @pytest.mark.parametrize("count", [0, NEAREST])
 def test_too_few_patterns_have_no_recall(count: int) -> None:
-    table = filled(count)
-    index = indexed(table, exact_limit=50_000)
+    table = make_filled_table(count)
+    index = make_index(table, exact_limit=50_000)
 
-    assert measure(table, index, RULES, np.random.default_rng(SEED)) is None
+    assert measure_recall(table, index, RULES, np.random.default_rng(SEED)) is None

@@ -5,22 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from constellation.core.ingest.deltas import Delta, Reason, Verdict
-from constellation.core.ingest.plan import Plan, apply, plan, plan_expiry
-from constellation.core.rows import WordKind, digest
+from constellation.core.ingest.deltas import Delta, RejectionReason, Verdict
+from constellation.core.ingest.plan import Plan, apply_plan, plan_commit, plan_expiry
+from constellation.core.rows import TermKind, digest_rows
 from constellation.core.rules import Rules
-from constellation.core.store import Word
+from constellation.core.store import Term
 from constellation.core.table.change import is_shared
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
-from tests.deltas import Pattern, delta, device_id
+from tests.deltas import PatternSpec, device_id, make_delta
 
 RULES = Rules(max_devices=6, max_patterns=40, max_patterns_per_device=5, k_anonymity=2)
 NOW = 1_800_000_000.0
 HOUR = int(NOW) // 3600
 
 
-class Shard:
+class PlannedTable:
     """A table and a ring, planned and applied as the committer does."""
 
     def __init__(self, rules: Rules = RULES) -> None:
@@ -30,14 +30,14 @@ class Shard:
         self.indexed: set[int] = set()
 
     def commit(self, *deltas: Delta) -> Plan:
-        planned = plan(self.table, self.ring, self.rules, deltas, NOW)
-        apply(self.table, self.ring, planned)
-        self.indexed -= set(planned.patterns.unindexed.tolist())
-        self.indexed |= set(planned.patterns.indexed.tolist())
+        planned = plan_commit(self.table, self.ring, self.rules, deltas, NOW)
+        apply_plan(self.table, self.ring, planned)
+        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
+        self.indexed |= set(planned.pattern_change.indexed_slots.tolist())
         return planned
 
-    def stored(self) -> dict[tuple[bytes, bytes], float]:
-        rows = self.table.patterns[: self.table.free_patterns.used]
+    def read_success_rates(self) -> dict[tuple[bytes, bytes], float]:
+        rows = self.table.patterns[: self.table.pattern_allocator.high_water]
         rows = rows[rows["sample_count"] > 0]
         return {
             (
@@ -50,15 +50,17 @@ class Shard:
     def require_consistent(self) -> None:
         """Compare what was kept up with what the rows say."""
         table = self.table
-        rows = table.patterns[: table.free_patterns.used]
+        rows = table.patterns[: table.pattern_allocator.high_water]
         slots = np.flatnonzero(rows["sample_count"] > 0)
-        devices = np.flatnonzero(table.devices[: table.free_devices.used]["incarnation"] > 0)
+        devices = np.flatnonzero(
+            table.devices[: table.device_allocator.high_water]["incarnation"] > 0
+        )
         assert table.totals.patterns == len(slots)
         assert table.totals.devices == len(devices)
-        assert table.totals.pattern_digest == digest(slots, rows[slots]) % 2**64
-        assert table.totals.device_digest == digest(devices, table.devices[devices]) % 2**64
+        assert table.totals.pattern_digest == digest_rows(slots, rows[slots]) % 2**64
+        assert table.totals.device_digest == digest_rows(devices, table.devices[devices]) % 2**64
         assert self.indexed == set(np.flatnonzero(is_shared(rows, self.rules)).tolist())
-        holding = table.holding(devices)
+        holding = table.find_patterns(devices)
         assert sorted(holding.slots.tolist()) == slots.tolist()
         assert (rows["device"][holding.slots] == devices[holding.owners]).all()
         pairs = {
@@ -68,168 +70,178 @@ class Shard:
         }
         support = np.bincount([content for _, content in pairs], minlength=100)
         assert (table.support[:100] == support).all()
-        assert len(table.pattern_directory) == len(slots)
-        assert len(table.device_directory) == len(devices)
+        assert len(table.slots_by_pattern) == len(slots)
+        assert len(table.slots_by_device) == len(devices)
 
 
 def test_a_first_delta_is_stored() -> None:
-    shard = Shard()
+    shard = PlannedTable()
 
-    planned = shard.commit(delta(0, 1, [Pattern(1), Pattern(2)]))
+    planned = shard.commit(make_delta(0, 1, [PatternSpec(1), PatternSpec(2)]))
 
     assert [receipt.verdict for receipt in planned.receipts] == [Verdict.APPLIED]
-    assert len(shard.stored()) == 2
+    assert len(shard.read_success_rates()) == 2
     shard.require_consistent()
 
 
 def test_a_delta_sent_twice_counts_once_also_within_one_group() -> None:
-    shard = Shard()
+    shard = PlannedTable()
 
-    planned = shard.commit(delta(0, 1, [Pattern(1)]), delta(0, 1, [Pattern(1)]))
+    planned = shard.commit(make_delta(0, 1, [PatternSpec(1)]), make_delta(0, 1, [PatternSpec(1)]))
 
     assert [r.verdict for r in planned.receipts] == [Verdict.APPLIED, Verdict.DUPLICATE]
     assert [r.through_seq for r in planned.receipts] == [1, 1]
 
 
 def test_a_gap_changes_nothing() -> None:
-    shard = Shard()
-    shard.commit(delta(0, 1, [Pattern(1)]))
+    shard = PlannedTable()
+    shard.commit(make_delta(0, 1, [PatternSpec(1)]))
 
-    planned = shard.commit(delta(0, 3, [Pattern(2)]))
+    planned = shard.commit(make_delta(0, 3, [PatternSpec(2)]))
 
     assert planned.receipts[0].verdict is Verdict.GAP
     assert planned.is_empty
-    assert len(shard.stored()) == 1
+    assert len(shard.read_success_rates()) == 1
 
 
 def test_a_new_incarnation_must_begin_with_a_snapshot_that_replaces_everything() -> None:
-    shard = Shard()
-    shard.commit(delta(0, 1, [Pattern(1), Pattern(2)]))
+    shard = PlannedTable()
+    shard.commit(make_delta(0, 1, [PatternSpec(1), PatternSpec(2)]))
 
-    refused = shard.commit(delta(0, 1, [Pattern(3)], incarnation=2))
-    accepted = shard.commit(delta(0, 7, [Pattern(2), Pattern(3)], incarnation=2, snapshot=True))
+    refused = shard.commit(make_delta(0, 1, [PatternSpec(3)], incarnation=2))
+    accepted = shard.commit(
+        make_delta(0, 7, [PatternSpec(2), PatternSpec(3)], incarnation=2, snapshot=True)
+    )
 
     assert refused.receipts[0].verdict is Verdict.RESYNC
     assert accepted.receipts[0].through_seq == 7
-    assert {key[1] for key in shard.stored()} == {Pattern(2).pattern_id, Pattern(3).pattern_id}
+    assert {key[1] for key in shard.read_success_rates()} == {
+        PatternSpec(2).pattern_id,
+        PatternSpec(3).pattern_id,
+    }
     shard.require_consistent()
 
 
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        (Pattern(1, success_rate=0.5), Reason.BELOW_QUALITY),
-        (Pattern(1, success_rate=1.5), Reason.BAD_SUCCESS_RATE),
-        (Pattern(1, success_rate=float("nan")), Reason.BAD_SUCCESS_RATE),
-        (Pattern(1, sample_count=0), Reason.BAD_SAMPLE_COUNT),
-        (Pattern(1, sample_count=2_000_000_000), Reason.BAD_SAMPLE_COUNT),
-        (Pattern(1, genres=tuple("abcdefghi")), Reason.BAD_CONTEXT),
+        (PatternSpec(1, success_rate=0.5), RejectionReason.BELOW_QUALITY),
+        (PatternSpec(1, success_rate=1.5), RejectionReason.BAD_SUCCESS_RATE),
+        (PatternSpec(1, success_rate=float("nan")), RejectionReason.BAD_SUCCESS_RATE),
+        (PatternSpec(1, sample_count=0), RejectionReason.BAD_SAMPLE_COUNT),
+        (PatternSpec(1, sample_count=2_000_000_000), RejectionReason.BAD_SAMPLE_COUNT),
+        (PatternSpec(1, genres=tuple("abcdefghi")), RejectionReason.BAD_CONTEXT),
     ],
 )
 def test_a_bad_pattern_is_rejected_alone_and_its_delta_still_counts(
-    pattern: Pattern, reason: Reason
+    pattern: PatternSpec, reason: RejectionReason
 ) -> None:
-    shard = Shard()
+    shard = PlannedTable()
 
-    receipt = shard.commit(delta(0, 1, [pattern, Pattern(2)])).receipts[0]
+    receipt = shard.commit(make_delta(0, 1, [pattern, PatternSpec(2)])).receipts[0]
 
     assert receipt.verdict is Verdict.APPLIED
-    assert [(r.pattern_id, r.reason) for r in receipt.rejected] == [(pattern.pattern_id, reason)]
-    assert [key[1] for key in shard.stored()] == [Pattern(2).pattern_id]
+    assert [(r.pattern_id, r.reason) for r in receipt.rejections] == [(pattern.pattern_id, reason)]
+    assert [key[1] for key in shard.read_success_rates()] == [PatternSpec(2).pattern_id]
     shard.require_consistent()
 
 
 def test_a_rejected_revision_also_ends_the_older_one() -> None:
-    shard = Shard()
-    shard.commit(delta(0, 1, [Pattern(1)]))
+    shard = PlannedTable()
+    shard.commit(make_delta(0, 1, [PatternSpec(1)]))
 
-    shard.commit(delta(0, 2, [Pattern(1, success_rate=0.2)]))
+    shard.commit(make_delta(0, 2, [PatternSpec(1, success_rate=0.2)]))
 
-    assert shard.stored() == {}
+    assert shard.read_success_rates() == {}
     shard.require_consistent()
 
 
 def test_a_device_keeps_no_more_patterns_than_it_may() -> None:
-    shard = Shard()
-    shard.commit(delta(0, 1, [Pattern(n) for n in range(4)]))
+    shard = PlannedTable()
+    shard.commit(make_delta(0, 1, [PatternSpec(n) for n in range(4)]))
 
-    receipt = shard.commit(delta(0, 2, [Pattern(n) for n in range(3, 8)])).receipts[0]
+    receipt = shard.commit(make_delta(0, 2, [PatternSpec(n) for n in range(3, 8)])).receipts[0]
 
-    assert [r.reason for r in receipt.rejected] == [Reason.TOO_MANY_PATTERNS] * 3
-    assert len(shard.stored()) == 5
+    assert [r.reason for r in receipt.rejections] == [RejectionReason.TOO_MANY_PATTERNS] * 3
+    assert len(shard.read_success_rates()) == 5
     shard.require_consistent()
 
 
 def test_a_full_shard_rejects_new_patterns_and_refuses_new_devices() -> None:
     rules = Rules(max_devices=2, max_patterns=3)
-    shard = Shard(rules)
+    shard = PlannedTable(rules)
 
-    first = shard.commit(delta(0, 1, [Pattern(n) for n in range(4)]), delta(1, 1), delta(2, 1))
+    first = shard.commit(
+        make_delta(0, 1, [PatternSpec(n) for n in range(4)]), make_delta(1, 1), make_delta(2, 1)
+    )
 
-    assert [r.reason for r in first.receipts[0].rejected] == [Reason.SHARD_FULL]
+    assert [r.reason for r in first.receipts[0].rejections] == [RejectionReason.SHARD_FULL]
     assert [r.verdict for r in first.receipts] == [Verdict.APPLIED] * 2 + [Verdict.REFUSED]
-    assert shard.commit(delta(0, 2, removed=[0])).receipts[0].verdict is Verdict.APPLIED
+    assert shard.commit(make_delta(0, 2, removed=[0])).receipts[0].verdict is Verdict.APPLIED
     shard.require_consistent()
 
 
 def test_signals_count_distinct_devices_and_at_most_four_an_hour() -> None:
-    shard = Shard()
+    shard = PlannedTable()
     signals = [("a", HOUR), ("a", HOUR), ("b", HOUR), ("c", HOUR), ("d", HOUR), ("e", HOUR)]
 
     receipts = shard.commit(
-        delta(0, 1, signals=signals),
-        delta(1, 1, signals=[("a", HOUR), ("a", HOUR - 1), ("a", HOUR - 500)]),
+        make_delta(0, 1, signals=signals),
+        make_delta(1, 1, signals=[("a", HOUR), ("a", HOUR - 1), ("a", HOUR - 500)]),
     ).receipts
 
     assert [receipt.signals_dropped for receipt in receipts] == [2, 2]
-    number = shard.table.words.number(WordKind.CONTENT, "a")
-    assert shard.ring.count(WordKind.CONTENT, HOUR, number) == 2
+    number = shard.table.vocabulary.number(TermKind.CONTENT, "a")
+    assert shard.ring.count(TermKind.CONTENT, HOUR, number) == 2
 
 
 def test_signals_count_a_device_once_for_each_genre_and_hour() -> None:
-    shard = Shard()
-    words = [Word(WordKind.CONTENT, 1, "a"), Word(WordKind.CONTENT, 2, "b")]
-    shard.table.words.add(
-        [*words, Word(WordKind.GENRE, 1, "drama"), Word(WordKind.GENRE, 2, "noir")]
+    shard = PlannedTable()
+    words = [Term(TermKind.CONTENT, 1, "a"), Term(TermKind.CONTENT, 2, "b")]
+    shard.table.vocabulary.add(
+        [*words, Term(TermKind.GENRE, 1, "drama"), Term(TermKind.GENRE, 2, "noir")]
     )
     shard.table.content_genres[1:3, :2] = [[1, 0], [2, 1]]
 
     shard.commit(
-        delta(0, 1, signals=[("a", HOUR - 1), ("a", HOUR)]), delta(1, 1, signals=[("c", HOUR)])
+        make_delta(0, 1, signals=[("a", HOUR - 1), ("a", HOUR)]),
+        make_delta(1, 1, signals=[("c", HOUR)]),
     )
-    shard.commit(delta(0, 2, signals=[("b", HOUR)]), delta(1, 2, signals=[("b", HOUR)]))
+    shard.commit(make_delta(0, 2, signals=[("b", HOUR)]), make_delta(1, 2, signals=[("b", HOUR)]))
 
     counts = [
-        [shard.ring.count(WordKind.GENRE, hour, genre) for genre in (1, 2)]
+        [shard.ring.count(TermKind.GENRE, hour, genre) for genre in (1, 2)]
         for hour in (HOUR - 1, HOUR)
     ]
     assert counts == [[1, 0], [2, 2]]
-    assert shard.ring.count(WordKind.CONTENT, HOUR, 2) == 2
+    assert shard.ring.count(TermKind.CONTENT, HOUR, 2) == 2
 
 
 def test_an_expired_device_leaves_nothing_behind() -> None:
-    shard = Shard()
-    shard.commit(delta(0, 1, [Pattern(1, contents=("x",))]), delta(1, 1, [Pattern(1)]))
+    shard = PlannedTable()
+    shard.commit(
+        make_delta(0, 1, [PatternSpec(1, contents=("x",))]), make_delta(1, 1, [PatternSpec(1)])
+    )
     slot = shard.table.find_device(device_id(0))
 
     planned = plan_expiry(shard.table, np.array([slot]), shard.rules)
-    apply(shard.table, shard.ring, planned)
-    shard.indexed -= set(planned.patterns.unindexed.tolist())
+    apply_plan(shard.table, shard.ring, planned)
+    shard.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
 
     assert shard.table.find_device(device_id(0)) == -1
-    assert [key[0] for key in shard.stored()] == [device_id(1)]
+    assert [key[0] for key in shard.read_success_rates()] == [device_id(1)]
     shard.require_consistent()
 
 
 PATTERNS = st.builds(
-    Pattern,
+    PatternSpec,
     number=st.integers(0, 7),
     direction=st.integers(0, 3),
     success_rate=st.sampled_from([0.5, 0.75, 0.85, 0.95]),
     contents=st.lists(st.sampled_from("abcde"), max_size=3, unique=True).map(tuple),
 )
 DELTAS = st.builds(
-    delta,
+    make_delta,
     device=st.integers(0, 4),
     seq=st.integers(1, 6),
     upserts=st.lists(PATTERNS, max_size=4),
@@ -242,7 +254,7 @@ DELTAS = st.builds(
 @settings(max_examples=150, deadline=None)
 @given(groups=st.lists(st.lists(DELTAS, min_size=1, max_size=5), max_size=6))
 def test_groups_of_deltas_equal_the_same_deltas_one_at_a_time(groups: list[list[Delta]]) -> None:
-    together, alone = Shard(), Shard()
+    together, alone = PlannedTable(), PlannedTable()
 
     for group in groups:
         verdicts = [receipt.verdict for receipt in together.commit(*group).receipts]
@@ -250,12 +262,12 @@ def test_groups_of_deltas_equal_the_same_deltas_one_at_a_time(groups: list[list[
 
         together.require_consistent()
         alone.require_consistent()
-    if not any(len(holding) == 5 for holding in _by_device(alone).values()):
-        assert together.stored() == alone.stored()
+    if not any(len(holding) == 5 for holding in _group_by_device(alone).values()):
+        assert together.read_success_rates() == alone.read_success_rates()
 
 
-def _by_device(shard: Shard) -> dict[bytes, list[bytes]]:
+def _group_by_device(shard: PlannedTable) -> dict[bytes, list[bytes]]:
     held: dict[bytes, list[bytes]] = {}
-    for device, pattern in shard.stored():
+    for device, pattern in shard.read_success_rates():
         held.setdefault(device, []).append(pattern)
     return held

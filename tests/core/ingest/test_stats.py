@@ -7,8 +7,8 @@ from constellation.core.ingest.stats import WINDOW_SECONDS, Stats
 
 def test_latency_is_measured_over_the_last_minute() -> None:
     stats = Stats()
-    stats.record([0.0] * 99, now=0.010)
-    stats.record([10.0], now=11.0)
+    stats.record_durable([0.0] * 99, now=0.010)
+    stats.record_durable([10.0], now=11.0)
 
     latency = stats.latency(now=12.0)
 
@@ -20,6 +20,6 @@ def test_latency_is_measured_over_the_last_minute() -> None:
 
 def test_an_old_minute_is_forgotten() -> None:
     stats = Stats()
-    stats.record([0.0], now=0.5)
+    stats.record_durable([0.0], now=0.5)
 
     assert stats.latency(now=2 * WINDOW_SECONDS) is None

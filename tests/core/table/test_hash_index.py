@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from constellation.core.table.hash_index import Directory
+from constellation.core.table.hash_index import HashIndex
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_directory_equals_a_dict_through_a_long_random_sequence(seed: int) -> None:
     random = np.random.default_rng(seed)
-    directory, model = Directory(width=2, places=16), dict[tuple[int, ...], int]()
+    directory, model = HashIndex(width=2, capacity=16), dict[tuple[int, ...], int]()
 
     for step in range(300):
         keys = np.unique(
@@ -30,7 +30,7 @@ def test_a_directory_equals_a_dict_through_a_long_random_sequence(seed: int) -> 
 
 
 def test_a_repeated_key_is_found_each_time() -> None:
-    directory = Directory(width=2)
+    directory = HashIndex(width=2)
     directory.put(np.array([[1, 2]], np.uint64), np.array([7]))
 
     found = directory.find(np.array([[1, 2], [9, 9], [1, 2]], np.uint64))
@@ -40,7 +40,7 @@ def test_a_repeated_key_is_found_each_time() -> None:
 
 def test_many_keys_in_one_batch_all_find_a_place() -> None:
     keys = np.random.default_rng(3).integers(0, 2**63, size=(20_000, 3), dtype=np.uint64)
-    directory = Directory(width=3, places=16)
+    directory = HashIndex(width=3, capacity=16)
 
     directory.put(keys, np.arange(len(keys)))
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.federation.journal.samples import Place
+from tests.federation.journal.samples import JournalLocation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def shared_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def shared_location(request: pytest.FixtureRequest, tmp_path: Path) -> JournalLocation:
     """Each place in turn that several journals can share."""
     if request.param == "sqlite":
-        return Place(data_dir=tmp_path / "data")
-    return Place(postgres_url=request.getfixturevalue("postgres_url"))
+        return JournalLocation(data_dir=tmp_path / "data")
+    return JournalLocation(postgres_url=request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> JournalLocation:
     """A place for each kind of journal in turn, empty."""
     match request.param:
         case "memory":
-            return Place()
+            return JournalLocation()
         case "sqlite":
-            return Place(data_dir=tmp_path / "data")
+            return JournalLocation(data_dir=tmp_path / "data")
         case _:  # which wins
-            return Place(tmp_path / "data", request.getfixturevalue("postgres_url"))
+            return JournalLocation(tmp_path / "data", request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
-async def journal(place: Place) -> AsyncIterator[Journal]:
+async def journal(location: JournalLocation) -> AsyncIterator[Journal]:
     """Each kind of journal in turn, empty and taken."""
-    async with place.open() as opened:
-        await opened.take()
+    async with location.open() as opened:
+        await opened.become_active()
         yield opened

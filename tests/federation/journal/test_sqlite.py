@@ -19,13 +19,13 @@ from constellation.errors import (
     StoreFailedError,
 )
 from federation.journal.open import open_journal
-from federation.journal.sqlite import open_sqlite
+from federation.journal.sqlite import open_sqlite_journal
 from tests.federation.journal.samples import (
-    holds,
-    outcome,
-    published,
-    publishing,
-    pulling,
+    has_outcome,
+    make_outcome,
+    make_published_round,
+    make_publishing_round,
+    make_pulling_round,
     run_round,
 )
 
@@ -50,18 +50,18 @@ async def main():
             round_id += 1
 asyncio.run(main())
 """
-LOG = "federation.db-wal"
+WAL_FILE = "federation.db-wal"
 
 
 async def test_a_torn_settle_is_whole_or_nothing(tmp_path: Path) -> None:
     """Every length that the log can have had when the power failed."""
-    log = tmp_path / "data" / LOG
+    log = tmp_path / "data" / WAL_FILE
     async with open_journal(tmp_path / "data", None) as journal:
-        await journal.take()
+        await journal.become_active()
         await run_round(journal, 1, 7, 8)
-        await journal.begin(pulling(2))
+        await journal.begin_round(make_pulling_round(2))
         before = log.stat().st_size
-        await journal.settle(publishing(2), outcome(2, 7, 8, size_bytes=9000))
+        await journal.save_result(make_publishing_round(2), make_outcome(2, 7, 8, size_bytes=9000))
         after = log.stat().st_size
         shutil.copytree(tmp_path / "data", tmp_path / "crashed")
     step = (after - before) // 20 | 1
@@ -70,100 +70,104 @@ async def test_a_torn_settle_is_whole_or_nothing(tmp_path: Path) -> None:
     for length in [*range(before, after, step), after]:
         copy = tmp_path / f"copy{length}"
         shutil.copytree(tmp_path / "crashed", copy)
-        with (copy / LOG).open("r+b") as file:
+        with (copy / WAL_FILE).open("r+b") as file:
             file.truncate(length)
         async with open_journal(copy, None) as journal:
-            await journal.take()
-            settled = await holds(journal, outcome(2, 7, 8, size_bytes=9000))
-            assert settled or await holds(journal, outcome(1, 7, 8))
-            assert await journal.newest() == (publishing(2) if settled else pulling(2))
+            await journal.become_active()
+            settled = await has_outcome(journal, make_outcome(2, 7, 8, size_bytes=9000))
+            assert settled or await has_outcome(journal, make_outcome(1, 7, 8))
+            assert await journal.read_newest() == (
+                make_publishing_round(2) if settled else make_pulling_round(2)
+            )
             found.append(settled)
 
     assert found[-1]
     assert not any(found[:-1])
 
 
-def settled_before_kill(data_dir: Path, rounds: int) -> int:
+def kill_after_settling(data_dir: Path, rounds: int) -> int:
     """Kill a process that settles rounds after so many; return the last that it said it settled."""
     command = [sys.executable, "-c", SETTLE_FOREVER, str(data_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline() for _ in range(rounds)]
+        output = [process.stdout.readline() for _ in range(rounds)]
         process.kill()
-        told += [line for line in process.stdout if line.endswith("\n")]
-    return int(told[-1])
+        output += [line for line in process.stdout if line.endswith("\n")]
+    return int(output[-1])
 
 
 async def test_a_killed_process_keeps_what_it_said_it_settled(tmp_path: Path) -> None:
     for rounds in (1, 4, 9):
-        told = await asyncio.to_thread(settled_before_kill, tmp_path, rounds)
+        told = await asyncio.to_thread(kill_after_settling, tmp_path, rounds)
 
         async with open_journal(tmp_path, None) as journal:
-            await journal.take()
-            settled, _ = await journal.result() or (0, b"")
+            await journal.become_active()
+            settled, _ = await journal.read_result() or (0, b"")
             assert settled >= told
-            assert await holds(journal, outcome(settled, *range(20), size_bytes=50_000))
-            newest = await journal.newest()
-            assert newest in {publishing(settled), pulling(settled + 1)}
+            assert await has_outcome(journal, make_outcome(settled, *range(20), size_bytes=50_000))
+            newest = await journal.read_newest()
+            assert newest in {make_publishing_round(settled), make_pulling_round(settled + 1)}
 
 
 async def test_a_large_outcome_does_not_stay_in_the_log(tmp_path: Path) -> None:
     async with open_journal(tmp_path, None) as journal:
-        await journal.take()
-        await journal.begin(pulling(1))
-        made = outcome(1, *range(30), size_bytes=2**20)
+        await journal.become_active()
+        await journal.begin_round(make_pulling_round(1))
+        made = make_outcome(1, *range(30), size_bytes=2**20)
 
-        await journal.settle(publishing(1), made)
-        await journal.close(published(1))
+        await journal.save_result(make_publishing_round(1), made)
+        await journal.close_round(make_published_round(1))
 
-        assert (tmp_path / LOG).stat().st_size < 2**20
-        assert await holds(journal, made)
+        assert (tmp_path / WAL_FILE).stat().st_size < 2**20
+        assert await has_outcome(journal, made)
 
 
 async def test_lost_commits_are_noticed(tmp_path: Path) -> None:
     async with open_journal(tmp_path / "data", None) as journal:
-        await journal.take()
+        await journal.become_active()
         for round_id in range(1, 5):
             await run_round(journal, round_id, 7)
         shutil.copytree(tmp_path / "data", tmp_path / "crashed")
-    with (tmp_path / "crashed" / LOG).open("r+b") as file:
+    with (tmp_path / "crashed" / WAL_FILE).open("r+b") as file:
         file.seek(100)
         file.write(b"\xff" * 50)
 
     async with open_journal(tmp_path / "crashed", None) as journal:
         with pytest.raises(DamagedStoreError, match=r"commits would be lost; .* a new journal"):
-            await journal.take()
+            await journal.become_active()
 
 
 async def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
     async with open_journal(tmp_path, None) as journal:
-        await journal.take()
+        await journal.become_active()
     with closing(sqlite3.connect(tmp_path / "federation.db")) as connection, connection:
         connection.execute("UPDATE federation SET schema_version = 9")
 
     async with open_journal(tmp_path, None) as journal:
         with pytest.raises(ConfigError, match=r"schema version 9, this program knows 1"):
-            await journal.take()
+            await journal.become_active()
 
 
 async def test_a_full_disk_changes_nothing_and_may_be_emptied(tmp_path: Path) -> None:
-    async with open_sqlite(tmp_path, ("PRAGMA max_page_count = 40",)) as journal:
-        await journal.take()
+    async with open_sqlite_journal(tmp_path, ("PRAGMA max_page_count = 40",)) as journal:
+        await journal.become_active()
         await run_round(journal, 1, 7)
-        await journal.begin(pulling(2))
+        await journal.begin_round(make_pulling_round(2))
 
         with pytest.raises(NotReadyError, match="disk full"):
-            await journal.settle(publishing(2), outcome(2, 7, 8, size_bytes=2**20))
+            await journal.save_result(
+                make_publishing_round(2), make_outcome(2, 7, 8, size_bytes=2**20)
+            )
 
-        assert await journal.newest() == pulling(2)
-        assert await holds(journal, outcome(1, 7))
-        await journal.settle(publishing(2), outcome(2, 7))
-        assert await holds(journal, outcome(2, 7))
+        assert await journal.read_newest() == make_pulling_round(2)
+        assert await has_outcome(journal, make_outcome(1, 7))
+        await journal.save_result(make_publishing_round(2), make_outcome(2, 7))
+        assert await has_outcome(journal, make_outcome(2, 7))
 
 
 async def test_after_a_failed_write_nothing_is_trusted(tmp_path: Path) -> None:
     async with open_journal(tmp_path, None) as journal:
-        await journal.take()
+        await journal.become_active()
 
         def fail(_: sqlite3.Connection) -> None:
             error = sqlite3.OperationalError("disk I/O error")
@@ -175,4 +179,4 @@ async def test_after_a_failed_write_nothing_is_trusted(tmp_path: Path) -> None:
             await journal._run(lambda: file.write(fail))  # type: ignore[attr-defined]  # likewise
 
         with pytest.raises(StoreFailedError, match="restart once the disk is sound"):
-            await journal.begin(pulling(1))
+            await journal.begin_round(make_pulling_round(1))

@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from constellation.errors import InvalidInputError
 from constellation.federated.fixed_point import WEIGHT_ONE
-from constellation.transport.codec.aggregates import from_update
+from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.v1 import aggregates_pb2 as pb
 from federation.merge.cluster_sums import (
-    RefusedError,
-    Sent,
+    AggregateRefusedError,
     ShardAggregate,
-    capped,
-    join,
-    merge,
-    renumbered,
+    ShardUpdate,
+    cap_weights,
+    join_update,
+    merge_aggregates,
+    renumber_terms,
 )
-from federation.merge.terms import Names
+from federation.merge.terms import TermDictionary
 from federation.shards.assembly import Assembly
-from federation.shards.relay import chunks_of, from_aggregate, to_aggregate
-from tests.federation.aggregates import clusters, features, update
+from federation.shards.relay import from_aggregate, to_aggregate, to_chunks
+from tests.federation.aggregates import make_cluster_rows, make_cluster_sums, make_update
 
 if TYPE_CHECKING:
     import random
@@ -35,39 +35,41 @@ if TYPE_CHECKING:
 HOUR = 500_000
 
 
-class Joined:
+class JoinedShards:
     """What a federation knows of some shards, after updates in some order."""
 
     def __init__(self) -> None:
-        self.contents = Names()
-        self.genres = Names()
+        self.contents = TermDictionary()
+        self.genres = TermDictionary()
         self.shards: dict[int, ShardAggregate] = {}
 
-    def take(self, update_: AggregateUpdate) -> None:
-        for sent in self.assembled(list(from_update(update_))):
+    def apply_update(self, update_: AggregateUpdate) -> None:
+        for sent in self.assemble(list(from_aggregate_update(update_))):
             self.join(sent)
 
-    def join(self, sent: Sent) -> None:
-        held = self.shards.get(sent.of.shard_id)
-        self.shards[sent.of.shard_id] = join(held, sent, (1.0, "a:1"))
+    def join(self, sent: ShardUpdate) -> None:
+        held = self.shards.get(sent.version.shard_id)
+        self.shards[sent.version.shard_id] = join_update(held, sent, (1.0, "a:1"))
 
-    def assembled(self, chunks: Sequence[pb.PullAggregateResponse]) -> list[Sent]:
+    def assemble(self, chunks: Sequence[pb.PullAggregateResponse]) -> list[ShardUpdate]:
         """Return what chunks make up that came over the wire."""
         assembly = Assembly(HOUR)
         for chunk in chunks:
             assembly.add(pb.PullAggregateResponse.FromString(chunk.SerializeToString()))
         ours = (self.contents, self.genres)
-        return [renumbered(found, assembly.names, ours) for found, _ in assembly.updates()]
+        return [
+            renumber_terms(found, assembly.terms, ours) for found, _ in assembly.build_updates()
+        ]
 
-    def told(self, cluster_ids: Sequence[int]) -> tuple[Any, ...]:
+    def to_sums(self, cluster_ids: Sequence[int]) -> tuple[Any, ...]:
         """Return the sums over all shards, as bytes and texts."""
         ordered = [self.shards[shard_id] for shard_id in sorted(self.shards)]
-        merged = merge(ordered, np.array(cluster_ids, np.uint32))
+        merged = merge_aggregates(ordered, np.array(cluster_ids, np.uint32))
         named = sorted(
             (row, self.contents.texts[word], devices)
             for row, word, devices in zip(
                 merged.contents.counts.rows.tolist(),
-                merged.contents.counts.words.tolist(),
+                merged.contents.counts.terms.tolist(),
                 merged.contents.counts.devices.tolist(),
                 strict=True,
             )
@@ -76,9 +78,9 @@ class Joined:
             (shard_id, self.contents.texts[subject], hour, devices)
             for shard_id, shard in self.shards.items()
             for subject, hour, devices in zip(
-                shard.hours.cells().subjects.tolist(),
-                shard.hours.cells().hours.tolist(),
-                shard.hours.cells().devices.tolist(),
+                shard.hours.to_cells().subjects.tolist(),
+                shard.hours.to_cells().hours.tolist(),
+                shard.hours.to_cells().devices.tolist(),
                 strict=True,
             )
         )
@@ -93,7 +95,7 @@ COUNTS = st.dictionaries(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[AggregateUpdate]:
+def draw_histories(draw: st.DrawFn) -> list[AggregateUpdate]:
     """Draw what several shards sent over time: whole at first, then what changed; some restart."""
     sent = []
     for shard_id in range(draw(st.integers(1, 3))):
@@ -109,116 +111,120 @@ def histories(draw: st.DrawFn) -> list[AggregateUpdate]:
             contents = [{"a": each} for each in devices]
             for cell, count in draw(COUNTS).items():  # counts only grow
                 seen[cell] = max(count, seen.get(cell, 0))
-            rows = clusters(ids, devices, contents, version=version)
+            rows = make_cluster_rows(ids, devices, contents, version=version)
             base = 0 if whole else version - 1
             sent.append(
-                update(shard_id, rows, dict(seen), epoch=epoch, version=version, base_version=base)
+                make_update(
+                    shard_id, rows, dict(seen), epoch=epoch, version=version, base_version=base
+                )
             )
     return sent
 
 
-def small_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+def shrink_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     monkeypatch.setattr("constellation.transport.codec.aggregates.CLUSTERS_PER_CHUNK", rows)
-    monkeypatch.setattr("constellation.transport.codec.aggregates._HOURS_BYTES", rows * 20)
+    monkeypatch.setattr("constellation.transport.codec.aggregates._HOURS_CHUNK_BYTES", rows * 20)
 
 
 @settings(max_examples=80, deadline=None)
-@given(histories(), st.integers(1, 5), st.randoms(use_true_random=False))
+@given(draw_histories(), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_the_sums_have_the_same_bytes_for_any_order_repetition_loss_and_split(
     sent: list[AggregateUpdate], split: int, shuffle: random.Random
 ) -> None:
-    expected, found = Joined(), Joined()
+    expected, found = JoinedShards(), JoinedShards()
     for each in sent:
-        expected.take(each)
+        expected.apply_update(each)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        small_chunks(monkeypatch, split)
+        shrink_chunks(monkeypatch, split)
         for each in sent:
-            chunks = list(from_update(each))
+            chunks = list(from_aggregate_update(each))
             arrived = shuffle.sample(chunks, shuffle.randint(0, len(chunks) - 1))
             if arrived:  # a broken pull changes nothing ...
                 with pytest.raises(InvalidInputError, match=r"missing|must be"):
-                    found.assembled(arrived)
+                    found.assemble(arrived)
             repeated = chunks + shuffle.choices(chunks, k=shuffle.randint(0, 3))
             shuffle.shuffle(repeated)
-            for retried in found.assembled(repeated):  # ... and its retry is taken
+            for retried in found.assemble(repeated):  # ... and its retry is taken
                 found.join(retried)
                 found.join(retried)
 
-    assert found.told([1, 2, 3, 4]) == expected.told([1, 2, 3, 4])
+    assert found.to_sums([1, 2, 3, 4]) == expected.to_sums([1, 2, 3, 4])
 
 
 @settings(max_examples=60, deadline=None)
-@given(histories(), st.randoms(use_true_random=False))
+@given(draw_histories(), st.randoms(use_true_random=False))
 def test_whole_updates_may_come_in_any_order(
     sent: list[AggregateUpdate], shuffle: random.Random
 ) -> None:
     whole: dict[tuple[int, int, int], list[pb.PullAggregateResponse]] = {}
-    known = Joined()
+    known = JoinedShards()
     for each in sent:  # what each shard would have sent to somebody who holds nothing
-        known.take(each)
-        held = known.shards[each.of.shard_id]
-        chunks = list(chunks_of(held, 0, (known.contents, known.genres)))
-        whole[each.of.shard_id, each.of.epoch, each.of.version] = chunks
-    found, shuffled = Joined(), list(whole.values())
+        known.apply_update(each)
+        held = known.shards[each.version.shard_id]
+        chunks = list(to_chunks(held, 0, (known.contents, known.genres)))
+        whole[each.version.shard_id, each.version.epoch, each.version.version] = chunks
+    found, shuffled = JoinedShards(), list(whole.values())
     shuffle.shuffle(shuffled)
 
     for chunks in shuffled:
-        for full in found.assembled(chunks):
+        for full in found.assemble(chunks):
             found.join(full)
 
-    assert found.told([1, 2, 3, 4]) == known.told([1, 2, 3, 4])
+    assert found.to_sums([1, 2, 3, 4]) == known.to_sums([1, 2, 3, 4])
 
 
 @settings(max_examples=40, deadline=None)
-@given(histories())
+@given(draw_histories())
 def test_the_journal_gives_back_what_was_stored(sent: list[AggregateUpdate]) -> None:
-    known, restored = Joined(), Joined()
+    known, restored = JoinedShards(), JoinedShards()
     for each in sent:
-        known.take(each)
+        known.apply_update(each)
 
     for shard_id, held in known.shards.items():
         stored = from_aggregate(held, known.contents, known.genres)
         restored.shards[shard_id] = to_aggregate(stored, restored.contents, restored.genres)
 
-    assert restored.told([1, 2, 3, 4]) == known.told([1, 2, 3, 4])
-    assert {s: held.of for s, held in restored.shards.items()} == {
-        s: held.of for s, held in known.shards.items()
+    assert restored.to_sums([1, 2, 3, 4]) == known.to_sums([1, 2, 3, 4])
+    assert {s: held.version for s, held in restored.shards.items()} == {
+        s: held.version for s, held in known.shards.items()
     }
 
 
 def test_an_older_epoch_changes_nothing() -> None:
-    known = Joined()
-    known.take(update(0, clusters([1], [5]), epoch=2))
-    before = known.told([1])
+    known = JoinedShards()
+    known.apply_update(make_update(0, make_cluster_rows([1], [5]), epoch=2))
+    before = known.to_sums([1])
 
-    known.take(update(0, clusters([1], [9]), epoch=1, version=9))
+    known.apply_update(make_update(0, make_cluster_rows([1], [9]), epoch=1, version=9))
 
-    assert known.told([1]) == before
+    assert known.to_sums([1]) == before
 
 
 def test_a_new_epoch_starts_anew() -> None:
-    known = Joined()
-    known.take(update(0, clusters([1, 2], [5, 6]), {("a", HOUR): 9}, version=8))
+    known = JoinedShards()
+    known.apply_update(
+        make_update(0, make_cluster_rows([1, 2], [5, 6]), {("a", HOUR): 9}, version=8)
+    )
 
-    known.take(update(0, clusters([1], [7]), {("a", HOUR): 2}, epoch=2))
+    known.apply_update(make_update(0, make_cluster_rows([1], [7]), {("a", HOUR): 2}, epoch=2))
 
     held = known.shards[0]
     assert held.clusters.features.devices.tolist() == [7]
-    assert held.hours.cells().devices.tolist() == [2]
+    assert held.hours.to_cells().devices.tolist() == [2]
 
 
 def test_rows_of_an_earlier_codebook_are_void() -> None:
-    known = Joined()
-    known.take(update(0, clusters([1, 2], [5, 6], version=3), version=3))
+    known = JoinedShards()
+    known.apply_update(make_update(0, make_cluster_rows([1, 2], [5, 6], version=3), version=3))
 
-    known.take(
-        update(
+    known.apply_update(
+        make_update(
             0,
-            clusters([2], [7], version=4),
+            make_cluster_rows([2], [7], version=4),
             version=4,
             base_version=3,
             codebook_version=2,
-            codebook_since=4,
+            codebook_effective_version=4,
         )
     )
 
@@ -226,40 +232,44 @@ def test_rows_of_an_earlier_codebook_are_void() -> None:
 
 
 def test_an_update_that_leaves_out_what_is_not_held_is_refused() -> None:
-    with pytest.raises(RefusedError, match="version 4, which is not held"):
-        Joined().take(update(0, clusters([1], [5]), version=5, base_version=4))
+    with pytest.raises(AggregateRefusedError, match="version 4, which is not held"):
+        JoinedShards().apply_update(
+            make_update(0, make_cluster_rows([1], [5]), version=5, base_version=4)
+        )
 
 
 def test_a_moved_device_is_counted_once() -> None:
-    known = Joined()
-    known.take(update(0, clusters([1], [2]), devices=2))
-    known.take(update(1, clusters([1], [1]), devices=1))
-    known.take(  # the map gave one of its devices away
-        update(0, clusters([1], [1], version=2), version=2, base_version=1, devices=1)
+    known = JoinedShards()
+    known.apply_update(make_update(0, make_cluster_rows([1], [2]), devices=2))
+    known.apply_update(make_update(1, make_cluster_rows([1], [1]), devices=1))
+    known.apply_update(  # the map gave one of its devices away
+        make_update(0, make_cluster_rows([1], [1], version=2), version=2, base_version=1, devices=1)
     )
-    known.take(  # ... and here it sent its patterns again
-        update(1, clusters([1], [2], version=2), version=2, base_version=1, devices=2)
+    known.apply_update(  # ... and here it sent its patterns again
+        make_update(1, make_cluster_rows([1], [2], version=2), version=2, base_version=1, devices=2)
     )
 
     ordered = [known.shards[0], known.shards[1]]
-    assert merge(ordered, np.array([1], np.uint32)).features.devices.tolist() == [3]
+    assert merge_aggregates(ordered, np.array([1], np.uint32)).features.devices.tolist() == [3]
     assert sum(each.facts.devices for each in ordered) == 3
 
 
 def test_a_heavy_shard_weighs_at_most_four_medians() -> None:
-    known = Joined()
+    known = JoinedShards()
     for shard_id, devices in enumerate([10, 10, 10, 1000]):
-        known.take(update(shard_id, clusters([1], [devices])))
+        known.apply_update(make_update(shard_id, make_cluster_rows([1], [devices])))
 
-    merged = merge([known.shards[shard_id] for shard_id in range(4)], np.array([1], np.uint32))
+    merged = merge_aggregates(
+        [known.shards[shard_id] for shard_id in range(4)], np.array([1], np.uint32)
+    )
 
     assert merged.features.weights[0] == (10 + 10 + 10 + 40) * WEIGHT_ONE
     assert merged.features.devices[0] == 1030
-    assert capped([10, 10]) == [1.0, 1.0]
-    assert capped([0, 0, 0]) == [1.0, 1.0, 1.0]
+    assert cap_weights([10, 10]) == [1.0, 1.0]
+    assert cap_weights([0, 0, 0]) == [1.0, 1.0, 1.0]
 
 
-BAD: dict[str, Callable[[pb.PullAggregateResponse], object]] = {
+INVALID_CHUNKS: dict[str, Callable[[pb.PullAggregateResponse], object]] = {
     "clusters.sums": lambda chunk: setattr(chunk.clusters, "sums", chunk.clusters.sums[:-8]),
     "clusters.devices": lambda chunk: chunk.clusters.devices.__setitem__(0, 2**63),
     "clusters.weights": lambda chunk: chunk.clusters.weights.__setitem__(0, 2**50),
@@ -272,29 +282,37 @@ BAD: dict[str, Callable[[pb.PullAggregateResponse], object]] = {
 }
 
 
-@pytest.mark.parametrize("field", BAD)
+@pytest.mark.parametrize("field", INVALID_CHUNKS)
 def test_an_aggregate_that_cannot_be_is_refused_by_name(field: str) -> None:
-    chunks = list(from_update(update(0, clusters([1, 2], [5, 6]))))
-    BAD[field](chunks[1])
+    chunks = list(from_aggregate_update(make_update(0, make_cluster_rows([1, 2], [5, 6]))))
+    INVALID_CHUNKS[field](chunks[1])
 
     with pytest.raises(InvalidInputError, match=field.partition(".")[2]) as raised:
-        Joined().assembled(chunks)
+        JoinedShards().assemble(chunks)
 
     assert raised.value.field == field
 
 
 def test_a_sum_longer_than_its_weights_is_refused() -> None:
-    rows = clusters([1], [5])
+    rows = make_cluster_rows([1], [5])
     longer = replace(rows.features, sums=rows.features.sums * 2)
 
     with pytest.raises(InvalidInputError, match=r"sums of cluster 1 contradicts"):
-        Joined().assembled(list(from_update(update(0, replace(rows, features=longer)))))
+        JoinedShards().assemble(
+            list(from_aggregate_update(make_update(0, replace(rows, features=longer))))
+        )
 
 
 def test_an_hour_ahead_of_the_clock_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="clock ahead"):
-        Joined().assembled(list(from_update(update(0, clusters([1], [5]), {("a", HOUR + 50): 1}))))
+        JoinedShards().assemble(
+            list(
+                from_aggregate_update(
+                    make_update(0, make_cluster_rows([1], [5]), {("a", HOUR + 50): 1})
+                )
+            )
+        )
 
 
 def test_features_of_the_helper_are_sound() -> None:
-    assert features([1], [3]).weights.tolist() == [3 * WEIGHT_ONE]
+    assert make_cluster_sums([1], [3]).weights.tolist() == [3 * WEIGHT_ONE]

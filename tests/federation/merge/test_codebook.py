@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.federated.clustering import nearest
-from constellation.federated.fixed_point import SUM_ONE, WEIGHT_ONE, joined, no_sums
+from constellation.federated.clustering import find_nearest
+from constellation.federated.fixed_point import SUM_ONE, WEIGHT_ONE, concatenate_sums, no_sums
 from federation.merge.codebook import (
     Candidates,
     ClusterRules,
     Codebook,
-    assigned,
-    bootstrap,
-    reanchor,
-    robust_anchors,
-    step,
+    apply_lloyd_step,
+    assign_candidates,
+    bootstrap_codebook,
+    compute_geometric_medians,
+    reanchor_codebook,
 )
-from tests.federation.aggregates import embedding, features
+from tests.federation.aggregates import embedding, make_cluster_sums
 from tests.federation.quality import (
-    SHARDS,
-    Fleet,
+    SHARD_COUNT,
+    LabelledPoints,
     adjusted_rand_index,
-    bucketed,
-    centralised,
-    fleet,
-    offered,
-    sums_of,
+    cluster_by_buckets,
+    cluster_centrally,
+    collect_candidates,
+    draw_points,
+    sum_points,
 )
 
 if TYPE_CHECKING:
@@ -37,33 +37,33 @@ RULES = ClusterRules()
 
 
 @pytest.fixture(scope="module")
-def data() -> Fleet:
-    return fleet(1.0, 0.2, seed=3)
+def labelled_points() -> LabelledPoints:
+    return draw_points(1.0, 0.2, seed=3)
 
 
 @pytest.fixture(scope="module")
-def offers(data: Fleet) -> Candidates:
-    return offered(data)
+def offers(labelled_points: LabelledPoints) -> Candidates:
+    return collect_candidates(labelled_points)
 
 
-def shuffled(rows: Candidates, seed: int = 0) -> Candidates:
+def shuffle(rows: Candidates, seed: int = 0) -> Candidates:
     order: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(rows.shard_ids))
-    return Candidates(rows.shard_ids[order], rows.features.rows(order))
+    return Candidates(rows.shard_ids[order], rows.features.select(order))
 
 
-def codebook(directions: list[int], first_id: int = 1) -> Codebook:
+def make_codebook(directions: list[int], first_id: int = 1) -> Codebook:
     anchors = np.stack([embedding(direction) for direction in directions]).astype(np.float32)
     ids = np.arange(first_id, first_id + len(directions), dtype=np.uint32)
     return Codebook(1, ids, anchors, first_id + len(directions))
 
 
-def candidates(rows: list[tuple[int, int, int]]) -> Candidates:
+def make_candidates(rows: list[tuple[int, int, int]]) -> Candidates:
     """Return candidates of (shard, direction, devices)."""
     if not rows:
         return Candidates(np.empty(0, np.int64), no_sums(0))
     return Candidates(
         np.array([shard for shard, _, _ in rows], np.int64),
-        features([direction for _, direction, _ in rows], [count for *_, count in rows]),
+        make_cluster_sums([direction for _, direction, _ in rows], [count for *_, count in rows]),
     )
 
 
@@ -71,21 +71,21 @@ def candidates(rows: list[tuple[int, int, int]]) -> Candidates:
 def test_clusters_of_shards_with_tastes_of_their_own_are_those_of_one_process(
     noise: float, skew: float
 ) -> None:
-    data = fleet(noise, skew, seed=7)
+    data = draw_points(noise, skew, seed=7)
 
-    found = bootstrap(offered(data), RULES)
+    found = bootstrap_codebook(collect_candidates(data), RULES)
     for _ in range(3):  # rounds
-        rows, _ = nearest(data.points, found.anchors)
-        found = step(found, sums_of(data.points, rows, len(found.anchors)), RULES)
+        rows, _ = find_nearest(data.points, found.anchors)
+        found = apply_lloyd_step(found, sum_points(data.points, rows, len(found.anchors)), RULES)
 
-    rows, cosines = nearest(data.points, found.anchors)
-    best = centralised(data, seed=1)
-    best_rows, best_cosines = nearest(data.points, best)
-    index = adjusted_rand_index(data.truth, rows)
-    reference = adjusted_rand_index(data.truth, bucketed(data.points))
+    rows, cosines = find_nearest(data.points, found.anchors)
+    best = cluster_centrally(data, seed=1)
+    best_rows, best_cosines = find_nearest(data.points, best)
+    index = adjusted_rand_index(data.true_clusters, rows)
+    reference = adjusted_rand_index(data.true_clusters, cluster_by_buckets(data.points))
     print(  # noqa: T201 - shown by pytest -s
         f"ARI {index:.3f} with {len(found.anchors)} anchors; centralised "
-        f"{adjusted_rand_index(data.truth, best_rows):.3f}; reference's buckets {reference:.3f}; "
+        f"{adjusted_rand_index(data.true_clusters, best_rows):.3f}; reference's buckets {reference:.3f}; "
         f"cosine {cosines.mean() / best_cosines.mean():.4f} of centralised"
     )
     assert index >= 0.95
@@ -93,53 +93,56 @@ def test_clusters_of_shards_with_tastes_of_their_own_are_those_of_one_process(
     assert reference < index
 
 
-def test_a_step_over_shards_is_a_step_over_their_union(data: Fleet, offers: Candidates) -> None:
-    before = bootstrap(offers, RULES)
-    rows, _ = nearest(data.points, before.anchors)
+def test_a_step_over_shards_is_a_step_over_their_union(
+    labelled_points: LabelledPoints, offers: Candidates
+) -> None:
+    before = bootstrap_codebook(offers, RULES)
+    rows, _ = find_nearest(labelled_points.points, before.anchors)
     count = len(before.anchors)
     total = no_sums(count)
-    for shard in range(SHARDS):
-        mine = data.shards == shard
-        total.add_at(np.arange(count), sums_of(data.points[mine], rows[mine], count))
+    for shard in range(SHARD_COUNT):
+        mine = labelled_points.shards == shard
+        total.add_at(np.arange(count), sum_points(labelled_points.points[mine], rows[mine], count))
 
-    union = sums_of(data.points, rows, count)
+    union = sum_points(labelled_points.points, rows, count)
 
     assert (total.sums == union.sums).all()
     assert (total.devices == union.devices).all()
     assert (
-        step(before, total, RULES).anchors.tobytes() == step(before, union, RULES).anchors.tobytes()
+        apply_lloyd_step(before, total, RULES).anchors.tobytes()
+        == apply_lloyd_step(before, union, RULES).anchors.tobytes()
     )
 
 
 def test_the_first_codebook_has_the_same_bytes_for_any_order(offers: Candidates) -> None:
-    first, second = bootstrap(offers, RULES), bootstrap(shuffled(offers), RULES)
+    first, second = bootstrap_codebook(offers, RULES), bootstrap_codebook(shuffle(offers), RULES)
 
     assert first.anchors.tobytes() == second.anchors.tobytes()
 
 
 def test_candidates_of_equal_sums_have_an_order_too() -> None:
-    rows = candidates([(0, 3, 20), (0, 3, 20), (0, 3, 20)])
+    rows = make_candidates([(0, 3, 20), (0, 3, 20), (0, 3, 20)])
     rows.features.devices[:] = [4, 20, 90]
     rows.features.weights[:] = np.array([7, 20, 31]) * WEIGHT_ONE
 
-    orders = [shuffled(rows, seed).canonical().features for seed in range(10)]
+    orders = [shuffle(rows, seed).to_canonical().features for seed in range(10)]
 
     assert len({each.devices.tobytes() + each.weights.tobytes() for each in orders}) == 1
 
 
 def test_an_anchor_that_hardly_turns_stays_bit_for_bit() -> None:
-    before = codebook([1, 2])
-    rows = features([1, 2], [10, 10])
+    before = make_codebook([1, 2])
+    rows = make_cluster_sums([1, 2], [10, 10])
 
-    assert step(before, rows, RULES) is before
+    assert apply_lloyd_step(before, rows, RULES) is before
 
 
 def test_an_anchor_without_devices_stays() -> None:
-    before = codebook([1, 2])
-    moved = features([1, 3], [10, 10])
+    before = make_codebook([1, 2])
+    moved = make_cluster_sums([1, 3], [10, 10])
     moved.weights[0], moved.sums[0] = 0, 0
 
-    after = step(before, moved, RULES)
+    after = apply_lloyd_step(before, moved, RULES)
 
     assert after.version == 2
     assert (after.anchors[0] == before.anchors[0]).all()
@@ -147,16 +150,16 @@ def test_an_anchor_without_devices_stays() -> None:
 
 
 def test_an_anchor_whose_sums_cancel_out_stays() -> None:
-    before, cancelled = codebook([1, 2]), features([1, 2], [10, 10])
+    before, cancelled = make_codebook([1, 2]), make_cluster_sums([1, 2], [10, 10])
     cancelled.sums[0] = 0
 
-    assert step(before, cancelled, RULES) is before
+    assert apply_lloyd_step(before, cancelled, RULES) is before
 
 
 def test_an_outlier_of_one_shard_is_no_anchor() -> None:
     rows = [(shard, 1, 20) for shard in range(4)] + [(0, 2, 500)]
 
-    found = bootstrap(candidates(rows), RULES)
+    found = bootstrap_codebook(make_candidates(rows), RULES)
 
     assert (found.anchors @ embedding(2) < 0.5).all()
     assert len(found.anchors) == 1
@@ -165,7 +168,9 @@ def test_an_outlier_of_one_shard_is_no_anchor() -> None:
 def test_many_outliers_of_one_shard_are_no_anchors() -> None:
     rows = [(shard, 1, 20) for shard in range(4)] + [(0, 2, 500)] * 5
 
-    found = bootstrap(candidates(rows + [(0, lie, 500) for lie in range(100, 300)]), RULES)
+    found = bootstrap_codebook(
+        make_candidates(rows + [(0, lie, 500) for lie in range(100, 300)]), RULES
+    )
 
     assert len(found.anchors) == 1
     assert float(found.anchors[0] @ embedding(1)) > 0.999
@@ -173,13 +178,13 @@ def test_many_outliers_of_one_shard_are_no_anchors() -> None:
 
 @pytest.mark.parametrize("others", [[], [(1, 5, 20)]])
 def test_what_only_one_shard_has_left_over_is_no_anchor(others: list[tuple[int, int, int]]) -> None:
-    before, rows = codebook([1, 2, 3]), features([1, 2, 3], [50, 50, 50])
+    before, rows = make_codebook([1, 2, 3]), make_cluster_sums([1, 2, 3], [50, 50, 50])
     near = int((before.anchors @ embedding(4)).argmax())  # they are counted there, so far
     rows.devices[near] += 500
     rows.weights[near] += 500 * WEIGHT_ONE
     rows.sums[near] += np.rint(embedding(4) * SUM_ONE).astype(np.int64) * 500
 
-    after, _ = reanchor(before, rows, candidates([(0, 4, 500), *others]), RULES)
+    after, _ = reanchor_codebook(before, rows, make_candidates([(0, 4, 500), *others]), RULES)
 
     assert (after.anchors @ embedding(4) < 0.9).all()
 
@@ -191,25 +196,25 @@ def test_candidates_of_few_devices_are_no_anchors() -> None:
         for direction in (1, 2)
     ]
 
-    assert len(bootstrap(candidates(rows), RULES).anchors) == 1
+    assert len(bootstrap_codebook(make_candidates(rows), RULES).anchors) == 1
 
 
 def test_nothing_good_enough_is_no_codebook() -> None:
-    assert bootstrap(candidates([(0, 1, 2)]), RULES).version == 0
+    assert bootstrap_codebook(make_candidates([(0, 1, 2)]), RULES).version == 0
 
 
 def test_ids_go_on_when_clusters_drift_appear_and_die() -> None:
-    before = codebook([1, 2, 3])
+    before = make_codebook([1, 2, 3])
     drifted = 0.97 * embedding(1) + 0.25 * embedding(9)
-    rows = features([1, 2, 3], [50, 50, 0])
+    rows = make_cluster_sums([1, 2, 3], [50, 50, 0])
     rows.sums[0] = np.rint(drifted / np.linalg.norm(drifted) * SUM_ONE * 50)
     rows.weights[2], rows.sums[2] = 0, 0
-    appeared = candidates([(shard, 4, 20) for shard in range(3)])
+    appeared = make_candidates([(shard, 4, 20) for shard in range(3)])
     near = int((before.anchors @ embedding(4)).argmax())  # they are counted there, so far
     rows.weights[near] += 60 * WEIGHT_ONE
     rows.sums[near] += np.rint(embedding(4) * SUM_ONE).astype(np.int64) * 60
 
-    after, retired = reanchor(before, rows, appeared, RULES)
+    after, retired = reanchor_codebook(before, rows, appeared, RULES)
 
     assert after.cluster_ids.tolist() == [1, 2, 4]
     assert float(after.anchors[0] @ drifted / np.linalg.norm(drifted)) > 0.999
@@ -219,12 +224,12 @@ def test_ids_go_on_when_clusters_drift_appear_and_die() -> None:
 
 
 def test_anchors_that_came_together_become_one() -> None:
-    before = codebook([1, 2])
+    before = make_codebook([1, 2])
     twin = embedding(1) + 0.1 * embedding(2)
-    rows = features([1, 2], [50, 60])
+    rows = make_cluster_sums([1, 2], [50, 60])
     rows.sums[1] = np.rint(twin / np.linalg.norm(twin) * SUM_ONE * 60)
 
-    after, retired = reanchor(before, rows, candidates([]), RULES)
+    after, retired = reanchor_codebook(before, rows, make_candidates([]), RULES)
 
     assert len(after.anchors) == 1
     assert sum(rows.devices) == 110
@@ -232,18 +237,22 @@ def test_anchors_that_came_together_become_one() -> None:
 
 
 def test_an_overhaul_of_what_did_not_change_is_the_same_codebook() -> None:
-    before = codebook([1, 2, 3])
+    before = make_codebook([1, 2, 3])
 
-    after, retired = reanchor(before, features([1, 2, 3], [50, 50, 50]), candidates([]), RULES)
+    after, retired = reanchor_codebook(
+        before, make_cluster_sums([1, 2, 3], [50, 50, 50]), make_candidates([]), RULES
+    )
 
     assert after is before
     assert not retired
 
 
 def test_an_overhaul_leaves_alone_what_hardly_turned() -> None:
-    before = codebook([1, 2, 3])
+    before = make_codebook([1, 2, 3])
 
-    after, retired = reanchor(before, features([1, 2, 3], [50, 50, 1]), candidates([]), RULES)
+    after, retired = reanchor_codebook(
+        before, make_cluster_sums([1, 2, 3], [50, 50, 1]), make_candidates([]), RULES
+    )
 
     assert after.version == 2
     assert after.anchors.tobytes() == before.anchors[:2].tobytes()
@@ -251,9 +260,11 @@ def test_an_overhaul_leaves_alone_what_hardly_turned() -> None:
 
 
 def test_an_overhaul_has_the_same_bytes_for_any_order(offers: Candidates) -> None:
-    before, rows = codebook([1, 2]), features([1, 2], [50, 60])
+    before, rows = make_codebook([1, 2]), make_cluster_sums([1, 2], [50, 60])
 
-    first, second = (reanchor(before, rows, each, RULES)[0] for each in (offers, shuffled(offers)))
+    first, second = (
+        reanchor_codebook(before, rows, each, RULES)[0] for each in (offers, shuffle(offers))
+    )
 
     assert first.anchors.tobytes() == second.anchors.tobytes()
     assert first.cluster_ids.tolist() == second.cluster_ids.tolist()
@@ -263,32 +274,36 @@ def test_no_more_anchors_than_allowed() -> None:
     rules = replace(RULES, limit=2)
     rows = [(shard, direction, 20) for shard in range(3) for direction in (1, 2, 3, 4)]
 
-    assert len(bootstrap(candidates(rows), rules).anchors) == 2
+    assert len(bootstrap_codebook(make_candidates(rows), rules).anchors) == 2
 
 
 def test_anchors_of_fewest_devices_go_first() -> None:
-    rows = features([1, 2, 3], [50, 20, 30])
+    rows = make_cluster_sums([1, 2, 3], [50, 20, 30])
     rows.weights[1] = 90 * WEIGHT_ONE
 
-    after, retired = reanchor(codebook([1, 2, 3]), rows, candidates([]), replace(RULES, limit=2))
+    after, retired = reanchor_codebook(
+        make_codebook([1, 2, 3]), rows, make_candidates([]), replace(RULES, limit=2)
+    )
 
     assert after.cluster_ids.tolist() == [1, 3]
     assert retired.keys() == {2}
 
 
 def test_twins_take_one_place_among_those_allowed() -> None:
-    rows = features([1, 1, 3], [50, 49, 20])
+    rows = make_cluster_sums([1, 1, 3], [50, 49, 20])
 
-    after, _ = reanchor(codebook([1, 2, 3]), rows, candidates([]), replace(RULES, limit=2))
+    after, _ = reanchor_codebook(
+        make_codebook([1, 2, 3]), rows, make_candidates([]), replace(RULES, limit=2)
+    )
 
     assert float((after.anchors @ embedding(1)).max()) > 0.999
     assert float((after.anchors @ embedding(3)).max()) > 0.999
 
 
 def test_a_device_in_two_candidates_of_its_shard_is_not_counted_twice() -> None:
-    rows = candidates([(0, 1, 20), (0, 1, 15), (1, 1, 10)])
+    rows = make_candidates([(0, 1, 20), (0, 1, 15), (1, 1, 10)])
 
-    total, shards = assigned(rows, codebook([1]))
+    total, shards = assign_candidates(rows, make_codebook([1]))
 
     assert total.devices.tolist() == [30]
     assert total.weights.tolist() == [45 * WEIGHT_ONE]
@@ -303,13 +318,15 @@ def test_the_geometric_median_resists_two_of_seven_liars() -> None:
     ).reshape(-1, 1, 1)
     weights = np.array([[1], [1], [1], [1], [1], [2], [2]]) * WEIGHT_ONE
 
-    median = robust_anchors(sums, weights)[0]
+    median = compute_geometric_medians(sums, weights)[0]
 
     mean = sums.sum(axis=0)[0].astype(float)
     assert float(median @ truth) > 0.99
-    assert float(robust_anchors(sums, weights * 1000)[0] @ median) > 0.999999
+    assert float(compute_geometric_medians(sums, weights * 1000)[0] @ median) > 0.999999
     assert np.linalg.norm(mean) / SUM_ONE < 1.1  # four of nine votes cancel
 
 
 def test_features_join_in_order() -> None:
-    assert joined([features([1], [2]), features([2], [3])]).devices.tolist() == [2, 3]
+    assert concatenate_sums(
+        [make_cluster_sums([1], [2]), make_cluster_sums([2], [3])]
+    ).devices.tolist() == [2, 3]

@@ -7,78 +7,78 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.federated.aggregate import AggregateVersion, ShardFacts
+from constellation.federated.aggregate import AggregateHeader, AggregateVersion
 from constellation.v1 import aggregates_pb2
 from federation.merge.cluster_sums import ShardAggregate
 from federation.merge.codebook import Codebook
-from federation.merge.hourly_counts import Cells, Hours
-from federation.merge.published_clusters import Gates
-from federation.merge.result import Inputs, Memory, RoundRules, work_out
-from federation.merge.terms import Names, interned
+from federation.merge.hourly_counts import HourlyCells, HourlyWindow
+from federation.merge.published_clusters import PublishRules
+from federation.merge.result import ModelState, RoundInputs, RoundRules, compute_result
+from federation.merge.terms import TermDictionary, intern_rows
 from federation.merge.trends import TrendRules
 from federation.messages import from_result
-from tests.federation.aggregates import clusters, embedding
+from tests.federation.aggregates import embedding, make_cluster_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from constellation.encoding import Embeddings
     from constellation.federated.aggregate import ClusterRows
-    from federation.merge.result import Result
+    from federation.merge.result import RoundResult
 
 RULES = RoundRules(
-    gates=Gates(min_devices=5), trends=TrendRules(surprise=0, floor=1, min_devices=5)
+    publishing=PublishRules(min_devices=5), trends=TrendRules(surprise=0, floor=1, min_devices=5)
 )
 CLOSED_AT = 1_800_000_000
 HOUR = CLOSED_AT // 3600 - 1
 CONTENTS = ("film:a", "film:b", "film:c")
 
 
-class Fleet:
+class AggregatedShards:
     """Aggregates of shards whose words were met in some order."""
 
-    def __init__(self, met: Sequence[str] = ()) -> None:
-        self.contents, self.genres = Names(), Names()
-        self.contents.numbers(met)
+    def __init__(self, known_ids: Sequence[str] = ()) -> None:
+        self.contents, self.genres = TermDictionary(), TermDictionary()
+        self.contents.intern(known_ids)
         self.aggregates: list[ShardAggregate] = []
 
-    def add(self, devices: int, direction: int = 1) -> None:
+    def add_shard(self, devices: int, direction: int = 1) -> None:
         """Add a shard whose devices all point one way, in cluster 1, and watch three films."""
         shard_id = len(self.aggregates)
         words = [dict.fromkeys(CONTENTS, devices)]
-        rows = clusters([1], [devices], words, directions=[direction])
-        subjects = self.contents.numbers(CONTENTS)
-        cells = Cells(subjects, np.full(3, HOUR), np.full(3, devices))
+        rows = make_cluster_rows([1], [devices], words, directions=[direction])
+        subjects = self.contents.intern(CONTENTS)
+        cells = HourlyCells(subjects, np.full(3, HOUR), np.full(3, devices))
         self.aggregates.append(
             ShardAggregate(
                 AggregateVersion(shard_id, 1, 1),
-                ShardFacts("north", 1, 1, 0, devices),
-                interned(rows, self.contents, self.genres),
-                Hours().joined(cells, 1),
+                AggregateHeader("north", 1, 1, 0, devices),
+                intern_rows(rows, self.contents, self.genres),
+                HourlyWindow().join(cells, 1),
                 float(CLOSED_AT),
                 f"shard-{shard_id}:1",
             )
         )
 
-    def round(self, rules: RoundRules = RULES) -> Result:
+    def compute_result(self, rules: RoundRules = RULES) -> RoundResult:
         codebook = Codebook(1, np.array([1], np.uint32), embedding(1).astype(np.float32)[None], 2)
-        memory = Memory(codebook, float(CLOSED_AT))
+        memory = ModelState(codebook, float(CLOSED_AT))
         names = (self.contents, self.genres)
-        inputs = Inputs(2, CLOSED_AT, self.aggregates, None, names, 1)
-        return work_out(inputs, memory, rules)
+        inputs = RoundInputs(2, CLOSED_AT, self.aggregates, None, names, 1)
+        return compute_result(inputs, memory, rules)
 
-    def anchor(self, rules: RoundRules = RULES) -> Embeddings:
-        anchor: Embeddings = self.round(rules).codebook.anchors[0]
+    def compute_anchor(self, rules: RoundRules = RULES) -> Embeddings:
+        anchor: Embeddings = self.compute_result(rules).codebook.anchors[0]
         return anchor
 
 
 def test_a_result_has_the_same_bytes_in_whatever_order_words_were_met() -> None:
     payloads = []
     for met in (CONTENTS, CONTENTS[::-1], ("film:z", *CONTENTS[1:])):
-        fleet = Fleet(met)
+        fleet = AggregatedShards(met)
         for devices in (10, 11, 12):
-            fleet.add(devices)
-        result = fleet.round()
+            fleet.add_shard(devices)
+        result = fleet.compute_result()
         payloads.append(from_result(result, (1, 2, CLOSED_AT), aggregates_pb2.Coverage()))
 
     told = aggregates_pb2.Global.FromString(payloads[0])
@@ -88,102 +88,104 @@ def test_a_result_has_the_same_bytes_in_whatever_order_words_were_met() -> None:
 
 
 def test_a_lying_shard_does_not_move_an_anchor_when_the_merge_is_robust() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for _ in range(6):
-        fleet.add(20)
-    fleet.add(20_000, direction=2)  # it claims a thousand times their devices
+        fleet.add_shard(20)
+    fleet.add_shard(20_000, direction=2)  # it claims a thousand times their devices
 
-    mean, robust = fleet.anchor(), fleet.anchor(replace(RULES, robust=True))
+    mean, robust = fleet.compute_anchor(), fleet.compute_anchor(replace(RULES, is_robust=True))
 
     assert float(robust @ embedding(1)) > 0.99
     assert float(mean @ embedding(1)) < 0.9
 
 
 def test_fewer_than_five_shards_are_merged_by_the_mean() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for place in range(4):
-        fleet.add(20, direction=1 + place % 2)
+        fleet.add_shard(20, direction=1 + place % 2)
 
-    assert (fleet.anchor(replace(RULES, robust=True)) == fleet.anchor()).all()
+    assert (fleet.compute_anchor(replace(RULES, is_robust=True)) == fleet.compute_anchor()).all()
 
 
 def test_one_shards_word_for_a_content_is_not_enough() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for _ in range(5):
-        fleet.add(20)
+        fleet.add_shard(20)
     liar = fleet.aggregates[-1].clusters.contents
-    numbers = fleet.contents.numbers(["film:evil"])
-    evil = replace(liar, rows=np.zeros(1, np.int64), words=numbers, devices=np.array([20]))
+    numbers = fleet.contents.intern(["film:evil"])
+    evil = replace(liar, rows=np.zeros(1, np.int64), terms=numbers, devices=np.array([20]))
     fleet.aggregates[-1] = replace(
         fleet.aggregates[-1], clusters=replace(fleet.aggregates[-1].clusters, contents=evil)
     )
 
-    (cluster,) = fleet.round().clusters
+    (cluster,) = fleet.compute_result().clusters
 
     assert cluster.content_ids == CONTENTS
 
 
 def test_one_shards_devices_do_not_lift_a_cluster_over_the_gate() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for devices in (2, 2, 1_000_000):
-        fleet.add(devices)
-    gates = replace(RULES.gates, min_devices=50)
+        fleet.add_shard(devices)
+    gates = replace(RULES.publishing, min_devices=50)
 
-    assert list(fleet.round(replace(RULES, gates=gates)).clusters) == []
+    assert list(fleet.compute_result(replace(RULES, publishing=gates)).clusters) == []
 
 
 def test_sums_over_another_journals_codebook_do_not_count() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for _ in range(4):
-        fleet.add(20)
+        fleet.add_shard(20)
     facts = replace(fleet.aggregates[0].facts, codebook_generation=9)
     fleet.aggregates[0] = replace(fleet.aggregates[0], facts=facts)
 
-    (cluster,) = fleet.round().clusters
+    (cluster,) = fleet.compute_result().clusters
 
     assert cluster.devices == 60
     assert cluster.shards == 3
 
 
-def overhauled(fleet: Fleet, directions: list[int], offers: dict[int, ClusterRows]) -> Codebook:
+def overhaul_codebook(
+    fleet: AggregatedShards, directions: list[int], offers: dict[int, ClusterRows]
+) -> Codebook:
     """Return the codebook after an overhaul for which shards offered local clusters."""
     anchors = np.stack([embedding(each) for each in directions]).astype(np.float32)
     ids = np.arange(1, len(anchors) + 1, dtype=np.uint32)
-    memory = Memory(Codebook(1, ids, anchors, len(anchors) + 1), 0.0)
+    memory = ModelState(Codebook(1, ids, anchors, len(anchors) + 1), 0.0)
     names = (fleet.contents, fleet.genres)
-    return work_out(
-        Inputs(2, CLOSED_AT, fleet.aggregates, offers, names, 1), memory, RULES
+    return compute_result(
+        RoundInputs(2, CLOSED_AT, fleet.aggregates, offers, names, 1), memory, RULES
     ).codebook
 
 
 def test_an_overhaul_happens_also_when_nobody_offers_anything() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for _ in range(3):
-        fleet.add(20)
+        fleet.add_shard(20)
 
-    after = overhauled(fleet, [1, 2], {})  # nobody is in the second cluster
+    after = overhaul_codebook(fleet, [1, 2], {})  # nobody is in the second cluster
 
     assert after.cluster_ids.tolist() == [1]
 
 
 def test_a_shard_cannot_offer_the_sums_of_others_away() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for _ in range(4):
-        fleet.add(20)
-    lie = clusters([1], [10_000], directions=[1])
+        fleet.add_shard(20)
+    lie = make_cluster_rows([1], [10_000], directions=[1])
 
-    after = overhauled(fleet, [1], {3: interned(lie, fleet.contents, fleet.genres)})
+    after = overhaul_codebook(fleet, [1], {3: intern_rows(lie, fleet.contents, fleet.genres)})
 
     assert after.cluster_ids.tolist() == [1]
     assert float(after.anchors[0] @ embedding(1)) > 0.99
 
 
 def test_what_a_heavy_shard_offers_is_scaled_as_its_sums_are() -> None:
-    fleet = Fleet()
+    fleet = AggregatedShards()
     for devices in (20, 20, 10_000):
-        fleet.add(devices)
-    offer = clusters([1], [2_000], directions=[1])
+        fleet.add_shard(devices)
+    offer = make_cluster_rows([1], [2_000], directions=[1])
 
-    after = overhauled(fleet, [1], {2: interned(offer, fleet.contents, fleet.genres)})
+    after = overhaul_codebook(fleet, [1], {2: intern_rows(offer, fleet.contents, fleet.genres)})
 
     assert after.cluster_ids.tolist() == [1]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.federated.trends import Direction, strength
+from constellation.federated.trends import Direction, compute_strength
 from federation.merge.hourly_counts import HOURS
 from federation.merge.trends import (
-    FoundTrend,
     ShardCounts,
+    SubjectTrend,
     TrendRules,
-    federated_trends,
-    winsorised,
+    find_trends,
+    winsorise,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ CALM = (195, 235)
 """Hours before the first of them."""
 
 
-def _expected(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+def _compute_expected(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the devices expected in a shard: Zipf-like by rank, 80 % up and down with the day."""
     swing = 1 + 0.8 * np.sin(2 * np.pi * np.arange(DAYS * 24) / 24)
     expected: NDArray[np.float64] = swing[:, None] * (20_000 / (ranks + 20))
@@ -43,7 +43,7 @@ def _expected(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fleet:
+class ShardHistory:
     """What every shard counted in 14 days, and the ramps put into it."""
 
     counts: NDArray[np.uint16]
@@ -51,54 +51,54 @@ class Fleet:
     starts: dict[int, int]
     """The hour in which the ramp of a title begins."""
 
-    def trends(self, newest: int, rules: TrendRules) -> list[FoundTrend]:
+    def find_trends(self, newest: int, rules: TrendRules) -> list[SubjectTrend]:
         titles = np.arange(self.counts.shape[2])
         shards = [
             ShardCounts(number, f"region-{number % 4}", DEVICES, titles, window.astype(float))
             for number, window in enumerate(self.counts[:, newest - HOURS + 1 : newest + 1])
         ]
-        return federated_trends(shards, rules, len(titles))
+        return find_trends(shards, rules, len(titles))
 
-    def global_titles(self, newest: int, rules: TrendRules | None = None) -> set[int]:
-        found = self.trends(newest, rules or TrendRules())
+    def find_global_titles(self, newest: int, rules: TrendRules | None = None) -> set[int]:
+        found = self.find_trends(newest, rules or TrendRules())
         return {trend.subject for trend in found if trend.is_global}
 
-    def may_trend(self, title: int, hour: int) -> bool:
+    def can_trend(self, title: int, hour: int) -> bool:
         """Say whether a trend is true: during a ramp, and for the day that it takes to be over."""
         start = self.starts.get(title, DAYS * 24)
         return start <= hour <= start + RAMP_HOURS + 24
 
 
 @pytest.fixture(scope="module")
-def fleet() -> Fleet:
+def fleet() -> ShardHistory:
     """Return a fleet with ramps of titles that 40 devices of a shard watch in the quietest hour.
 
     Of fewer, a shard cannot tell x 1.6 from chance: 3 deviations of 40 are 19, and 24 come on top.
     """
     generator = np.random.default_rng(20)
-    expected = _expected(np.arange(TITLES))
+    expected = _compute_expected(np.arange(TITLES))
     busy = np.flatnonzero(expected.min(axis=0) >= 40)
     titles = generator.choice(busy, RAMPS, replace=False).tolist()
-    starts = {title: STARTS[place % len(STARTS)] for place, title in enumerate(titles)}
+    starts = {title: STARTS[position % len(STARTS)] for position, title in enumerate(titles)}
     for title, start in starts.items():
         expected[start : start + RAMP_HOURS, title] *= RAMP
     counts = np.empty((SHARDS, *expected.shape), np.uint16)
     for shard in counts:
         shard[:] = generator.poisson(expected)
-    return Fleet(counts, starts)
+    return ShardHistory(counts, starts)
 
 
-def test_every_ramp_is_found_within_two_hours_and_little_else(fleet: Fleet) -> None:
+def test_every_ramp_is_found_within_two_hours_and_little_else(fleet: ShardHistory) -> None:
     hours = [*CALM, *(start + late for start in STARTS for late in (0, 1, 2))]
 
-    found = {hour: fleet.global_titles(hour) for hour in hours}
+    found = {hour: fleet.find_global_titles(hour) for hour in hours}
 
     in_time = [
         title
         for title, start in fleet.starts.items()
         if any(title in found[start + late] for late in (0, 1, 2))
     ]
-    false = [(t, hour) for hour in hours for t in found[hour] if not fleet.may_trend(t, hour)]
+    false = [(t, hour) for hour in hours for t in found[hour] if not fleet.can_trend(t, hour)]
     assert len(in_time) == RAMPS
     assert len(false) <= 1e-4 * TITLES * len(hours)
 
@@ -107,19 +107,23 @@ def test_every_ramp_is_found_within_two_hours_and_little_else(fleet: Fleet) -> N
 def test_fake_devices_of_one_shard_put_nothing_on_the_global_list(rank: int) -> None:
     ranks = np.array([rank, *range(100, TITLES, 100)])
     generator = np.random.default_rng(rank)
-    counts = generator.poisson(_expected(ranks), (SHARDS, DAYS * 24, len(ranks))).astype(np.uint16)
+    counts = generator.poisson(_compute_expected(ranks), (SHARDS, DAYS * 24, len(ranks))).astype(
+        np.uint16
+    )
     start = HOURS + 20
     counts[7, start:, 0] += DEVICES // 100
-    pushed = Fleet(counts, {})
+    pushed = ShardHistory(counts, {})
     plain_sum = counts[:, start + 1 - HOURS : start + 1].sum(axis=0, dtype=float)
 
-    listed = [pushed.global_titles(hour) for hour in range(start, start + 48)]
+    listed = [pushed.find_global_titles(hour) for hour in range(start, start + 48)]
 
     assert listed == [set()] * 48
-    assert strength(plain_sum, 0.95, 50).surprise[-1, 0] >= 6  # or the test would show nothing
+    assert (
+        compute_strength(plain_sum, 0.95, 50).surprise[-1, 0] >= 6
+    )  # or the test would show nothing
 
 
-def _shard(number: int, region: str, *series: list[float], devices: int = 1000) -> ShardCounts:
+def _make_shard(number: int, region: str, *series: list[float], devices: int = 1000) -> ShardCounts:
     """Return a shard whose counts end with these values, each after a steady 10 an hour."""
     counts = np.full((HOURS, len(series)), 10.0)
     for column, values in enumerate(series):
@@ -127,16 +131,18 @@ def _shard(number: int, region: str, *series: list[float], devices: int = 1000) 
     return ShardCounts(number, region, devices, np.arange(len(series)), counts)
 
 
-UP = [200.0, 200.0]
+RISING_COUNTS = [200.0, 200.0]
 """What surprises a shard that is used to 10."""
 
 
 def test_a_trend_is_global_when_enough_shards_see_it_for_themselves() -> None:
-    seen_by_three = [_shard(n, f"region-{n}", UP if n < 3 else []) for n in range(5)]
-    seen_by_two = [_shard(n, f"region-{n}", UP if n < 2 else []) for n in range(5)]
+    seen_by_three = [
+        _make_shard(n, f"region-{n}", RISING_COUNTS if n < 3 else []) for n in range(5)
+    ]
+    seen_by_two = [_make_shard(n, f"region-{n}", RISING_COUNTS if n < 2 else []) for n in range(5)]
 
-    three = federated_trends(seen_by_three, TrendRules(), 1)
-    two = federated_trends(seen_by_two, TrendRules(), 1)
+    three = find_trends(seen_by_three, TrendRules(), 1)
+    two = find_trends(seen_by_two, TrendRules(), 1)
 
     assert [(trend.subject, trend.is_global, trend.region) for trend in three] == [(0, True, "")]
     assert [(trend.is_global, trend.region) for trend in two] == [
@@ -146,9 +152,12 @@ def test_a_trend_is_global_when_enough_shards_see_it_for_themselves() -> None:
 
 
 def test_a_trend_of_one_region_carries_its_name() -> None:
-    shards = [_shard(n, "north" if n < 2 else "south", UP if n < 2 else []) for n in range(6)]
+    shards = [
+        _make_shard(n, "north" if n < 2 else "south", RISING_COUNTS if n < 2 else [])
+        for n in range(6)
+    ]
 
-    found = federated_trends(shards, TrendRules(), 1)
+    found = find_trends(shards, TrendRules(), 1)
 
     assert [(trend.region, trend.is_global) for trend in found] == [("north", False)]
     assert found[0].direction == Direction.RISING
@@ -158,14 +167,14 @@ def test_a_trend_of_one_region_carries_its_name() -> None:
 
 
 def test_trends_of_regions_follow_the_global_ones_best_first_whatever_the_region() -> None:
-    least, more, most = UP, [300.0, 300.0], [400.0, 400.0]
+    least, more, most = RISING_COUNTS, [300.0, 300.0], [400.0, 400.0]
     shards = [
-        _shard(0, "east", UP, least, [], most, []),
-        _shard(1, "north", UP, [], most, [], []),
-        _shard(2, "west", UP, [], [], [], more),
+        _make_shard(0, "east", RISING_COUNTS, least, [], most, []),
+        _make_shard(1, "north", RISING_COUNTS, [], most, [], []),
+        _make_shard(2, "west", RISING_COUNTS, [], [], [], more),
     ]
 
-    found = federated_trends(shards, TrendRules(), 5)
+    found = find_trends(shards, TrendRules(), 5)
 
     assert [(trend.subject, trend.region) for trend in found] == [
         (0, ""),
@@ -180,7 +189,7 @@ def test_a_trend_that_lasts_stays_global_though_shards_see_less_of_it_than_the_s
     rest = [15.0] * 12  # 6.3 deviations of the sum, 1.4 of a shard
 
     lasting, never_seen = (
-        federated_trends([_shard(n, "", series) for n in range(20)], TrendRules(), 1)
+        find_trends([_make_shard(n, "", series) for n in range(20)], TrendRules(), 1)
         for series in ([200.0, *rest], rest)
     )
 
@@ -189,24 +198,28 @@ def test_a_trend_that_lasts_stays_global_though_shards_see_less_of_it_than_the_s
 
 
 def test_a_shard_has_to_pass_its_share_of_the_floor() -> None:
-    shards = [_shard(n, "", [40.0, 40.0]) for n in range(20)]
+    shards = [_make_shard(n, "", [40.0, 40.0]) for n in range(20)]
 
-    found = federated_trends(shards, TrendRules(floor=50), 1)
+    found = find_trends(shards, TrendRules(floor=50), 1)
 
     assert [trend.is_global for trend in found] == [True]
 
 
 def test_one_device_surprises_no_shard_however_many_there_are() -> None:
-    shards = [_shard(n, "", [0.0] * 166 + [1.0, 1.0], []) for n in range(20)]
+    shards = [_make_shard(n, "", [0.0] * 166 + [1.0, 1.0], []) for n in range(20)]
 
-    found = federated_trends(shards, TrendRules(floor=1, min_devices=20), 2)
+    found = find_trends(shards, TrendRules(floor=1, min_devices=20), 2)
 
     assert [(trend.subject, trend.is_global) for trend in found] == [(0, False)]
 
 
 def test_a_trend_is_over_after_three_hours_as_usual() -> None:
     lists = [
-        federated_trends([_shard(n, "", [*UP, *[10.0] * quiet]) for n in range(4)], TrendRules(), 1)
+        find_trends(
+            [_make_shard(n, "", [*RISING_COUNTS, *[10.0] * quiet]) for n in range(4)],
+            TrendRules(),
+            1,
+        )
         for quiet in (2, 3)
     ]
 
@@ -218,17 +231,17 @@ def test_directions_follow_a_ramp() -> None:
 
     directions = []
     for end in range(8, len(ramp) + 1):
-        shards = [_shard(n, "", ramp[:end]) for n in range(4)]
-        directions += [trend.direction for trend in federated_trends(shards, TrendRules(), 1)]
+        shards = [_make_shard(n, "", ramp[:end]) for n in range(4)]
+        directions += [trend.direction for trend in find_trends(shards, TrendRules(), 1)]
 
     changes = [direction for direction, _ in groupby(directions)]
     assert changes == [Direction.RISING, Direction.PEAKING, Direction.FALLING]
 
 
 def test_a_trend_needs_an_hour_with_enough_devices() -> None:
-    shards = [_shard(n, "", UP) for n in range(4)]
+    shards = [_make_shard(n, "", RISING_COUNTS) for n in range(4)]
 
-    lists = [federated_trends(shards, TrendRules(min_devices=least), 1) for least in (800, 801)]
+    lists = [find_trends(shards, TrendRules(min_devices=least), 1) for least in (800, 801)]
 
     assert [len(found) for found in lists] == [1, 0]
 
@@ -237,7 +250,7 @@ def test_one_shard_counts_for_four_times_the_median_rate_at_most() -> None:
     counts = np.array([10.0, 21.0, 30.0, 0.0, 500.0])[:, None, None]
     devices = np.array([1000, 1000, 1000, 1000, 2000])
 
-    capped = winsorised(counts, devices)
+    capped = winsorise(counts, devices)
 
     # rates above 0: .010 .021 .030 .250; median .0255; the cap of 2,000 devices is 204
     assert capped.ravel().tolist() == [10, 21, 30, 0, 204]
@@ -246,7 +259,7 @@ def test_one_shard_counts_for_four_times_the_median_rate_at_most() -> None:
 def test_it_takes_three_shards_to_cap_one() -> None:
     counts = np.array([[[0.0, 1.0, 1.0]], [[100.0, 100.0, 100.0]], [[0.0, 0.0, 1.0]]])
 
-    capped = winsorised(counts, np.full(3, 1000))
+    capped = winsorise(counts, np.full(3, 1000))
 
     assert capped[1].ravel().tolist() == [100, 100, 4]
 
@@ -254,63 +267,65 @@ def test_it_takes_three_shards_to_cap_one() -> None:
 def test_a_small_shard_may_count_for_one_device_always() -> None:
     counts = np.array([1.0, 1.0, 2.0])[:, None, None]
 
-    capped = winsorised(counts, np.array([1000, 1000, 10]))
+    capped = winsorise(counts, np.array([1000, 1000, 10]))
 
     assert capped.ravel().tolist() == [1, 1, 1]
 
 
 def test_what_one_shard_exaggerates_is_capped_in_the_sum() -> None:
-    honest = [_shard(n, "", UP) for n in range(5)]
-    lying = [*honest[:4], _shard(4, "", [9000.0, 9000.0])]
-    capped = [*honest[:4], _shard(4, "", [800.0, 800.0])]
+    honest = [_make_shard(n, "", RISING_COUNTS) for n in range(5)]
+    lying = [*honest[:4], _make_shard(4, "", [9000.0, 9000.0])]
+    capped = [*honest[:4], _make_shard(4, "", [800.0, 800.0])]
 
-    assert federated_trends(lying, TrendRules(), 1) == federated_trends(capped, TrendRules(), 1)
+    assert find_trends(lying, TrendRules(), 1) == find_trends(capped, TrendRules(), 1)
 
 
 def test_what_one_shard_exaggerates_does_not_make_up_for_missing_devices() -> None:
-    shards = [_shard(n, "", [60.0, 60.0] if n < 4 else [9000.0, 9000.0]) for n in range(5)]
+    shards = [_make_shard(n, "", [60.0, 60.0] if n < 4 else [9000.0, 9000.0]) for n in range(5)]
 
-    lists = [federated_trends(shards, TrendRules(min_devices=least), 1) for least in (480, 481)]
+    lists = [find_trends(shards, TrendRules(min_devices=least), 1) for least in (480, 481)]
 
     assert [len(found) for found in lists] == [1, 0]  # 4 x 60, and a cap of 240
 
 
 def test_a_shard_with_more_devices_may_count_for_more() -> None:
-    large = _shard(4, "", [1900.0, 1900.0], devices=10_000)
-    shards = [*(_shard(n, "", UP) for n in range(4)), large]
+    large = _make_shard(4, "", [1900.0, 1900.0], devices=10_000)
+    shards = [*(_make_shard(n, "", RISING_COUNTS) for n in range(4)), large]
 
-    lists = [federated_trends(shards, TrendRules(min_devices=least), 1) for least in (2700, 2701)]
+    lists = [find_trends(shards, TrendRules(min_devices=least), 1) for least in (2700, 2701)]
 
     assert [len(found) for found in lists] == [1, 0]
 
 
 def test_a_shard_that_raised_what_is_usual_does_not_hide_a_trend() -> None:
-    shards = [_shard(n, "", UP) for n in range(6)]
+    shards = [_make_shard(n, "", RISING_COUNTS) for n in range(6)]
     shards[5].counts[:-2] = 4000.0
 
-    found = federated_trends(shards, TrendRules(), 1)
+    found = find_trends(shards, TrendRules(), 1)
 
     assert [trend.is_global for trend in found] == [True]
 
 
 def test_a_shard_that_pushes_other_subjects_does_not_crowd_a_trend_out() -> None:
     liar, pushed = 5, [[90_000.0, 90_000.0]] * 10
-    shards = [_shard(n, "", [30.0, 30.0], *(pushed if n == liar else [[]] * 10)) for n in range(6)]
+    shards = [
+        _make_shard(n, "", [30.0, 30.0], *(pushed if n == liar else [[]] * 10)) for n in range(6)
+    ]
     shards[liar].counts[:, 0] = 400.0  # the raw sum is 4.5 deviations above its usual, no 6
 
-    found = federated_trends(shards, TrendRules(limit=1), 11)
+    found = find_trends(shards, TrendRules(limit=1), 11)
 
     assert [(trend.subject, trend.is_global) for trend in found] == [(0, True)]
 
 
 def test_a_shard_adds_nothing_to_subjects_that_it_does_not_know() -> None:
-    three = [_shard(n, "", [], UP) for n in range(3)]
+    three = [_make_shard(n, "", [], RISING_COUNTS) for n in range(3)]
     another = ShardCounts(3, "", 1000, np.array([2]), np.full((HOURS, 1), 9000.0))
     nothing = ShardCounts(4, "", 0, np.empty(0, np.int64), np.zeros((HOURS, 0)))
 
-    found = federated_trends([*three, another, nothing], TrendRules(), 3)
+    found = find_trends([*three, another, nothing], TrendRules(), 3)
 
-    alone = federated_trends(three, TrendRules(), 3)
+    alone = find_trends(three, TrendRules(), 3)
     assert [trend.subject for trend in found] == [trend.subject for trend in alone] == [1]
     assert found[0].popularity == pytest.approx(alone[0].popularity)
     assert found[0].score == pytest.approx(alone[0].score)
@@ -318,15 +333,18 @@ def test_a_shard_adds_nothing_to_subjects_that_it_does_not_know() -> None:
 
 def test_without_a_threshold_what_is_popular_in_enough_shards_is_global() -> None:
     small = TrendRules(floor=1, surprise=0, min_devices=20, min_shards=2)
-    shards = [_shard(0, "north", [], [50.0] * 9, []), _shard(1, "south", [], [0.0] * 168, [])]
+    shards = [
+        _make_shard(0, "north", [], [50.0] * 9, []),
+        _make_shard(1, "south", [], [0.0] * 168, []),
+    ]
     shards[1].counts[:, 2] = 1.0
 
-    found = federated_trends(shards, small, 3)
+    found = find_trends(shards, small, 3)
 
     assert [(trend.subject, trend.region) for trend in found] == [(0, ""), (1, "north")]
 
 
-def _motley(seed: int) -> list[ShardCounts]:
+def _make_mixed_shards(seed: int) -> list[ShardCounts]:
     """Return shards of different sizes that know different subjects."""
     generator = np.random.default_rng(seed)
     shards = []
@@ -343,23 +361,25 @@ def _motley(seed: int) -> list[ShardCounts]:
 
 @pytest.mark.parametrize("surprise", [6.0, 0.0])
 def test_the_order_of_shards_changes_nothing(surprise: float) -> None:
-    shards, rules = _motley(5), TrendRules(surprise=surprise)
+    shards, rules = _make_mixed_shards(5), TrendRules(surprise=surprise)
     shuffled = [shards[place] for place in np.random.default_rng(1).permutation(len(shards))]
 
-    found = federated_trends(shards, rules, 60)
+    found = find_trends(shards, rules, 60)
 
     assert {trend.is_global for trend in found} == {True, False} or not surprise
-    assert federated_trends(shuffled, rules, 60) == found
-    assert federated_trends(shards[::-1], rules, 60) == found
+    assert find_trends(shuffled, rules, 60) == found
+    assert find_trends(shards[::-1], rules, 60) == found
 
 
 def test_a_list_is_cut_at_its_limit_best_first_and_ties_by_number() -> None:
-    series = [UP, [300.0, 300.0], UP, [250.0, 250.0]]
-    shards = [_shard(n, "north", *series) for n in range(4)]
-    alone = [_shard(n, "north" if n < 2 else "", *(series if n < 2 else [[]] * 4)) for n in (0, 1)]
+    series = [RISING_COUNTS, [300.0, 300.0], RISING_COUNTS, [250.0, 250.0]]
+    shards = [_make_shard(n, "north", *series) for n in range(4)]
+    alone = [
+        _make_shard(n, "north" if n < 2 else "", *(series if n < 2 else [[]] * 4)) for n in (0, 1)
+    ]
 
-    everywhere = federated_trends(shards, TrendRules(limit=3), 4)
-    here = federated_trends(alone, TrendRules(limit=3), 4)
+    everywhere = find_trends(shards, TrendRules(limit=3), 4)
+    here = find_trends(alone, TrendRules(limit=3), 4)
 
     assert [trend.subject for trend in everywhere if trend.is_global] == [1, 3, 0]
     assert [(trend.subject, trend.region) for trend in here] == [
@@ -371,13 +391,13 @@ def test_a_list_is_cut_at_its_limit_best_first_and_ties_by_number() -> None:
 
 
 def test_a_shard_that_has_just_started_is_not_surprised_by_everything() -> None:
-    old = [_shard(n, "", []) for n in range(4)]
-    young = [_shard(n, "", []) for n in (4, 5, 6)]
+    old = [_make_shard(n, "", []) for n in range(4)]
+    young = [_make_shard(n, "", []) for n in (4, 5, 6)]
     for shard in young:
         shard.counts[:-5] = 0
         shard.counts[-5:] = 200.0
 
-    found = federated_trends([*old, *young], TrendRules(), 1)
+    found = find_trends([*old, *young], TrendRules(), 1)
 
     assert not any(trend.is_global for trend in found)
 
@@ -385,6 +405,6 @@ def test_a_shard_that_has_just_started_is_not_surprised_by_everything() -> None:
 def test_nothing_counted_is_no_trend() -> None:
     empty = ShardCounts(0, "north", 0, np.empty(0, np.int64), np.zeros((HOURS, 0)))
 
-    assert federated_trends([], TrendRules(), 0) == []
-    assert federated_trends([empty], TrendRules(surprise=0, min_devices=0), 0) == []
-    assert federated_trends([empty], TrendRules(surprise=0, min_devices=0), 5) == []
+    assert find_trends([], TrendRules(), 0) == []
+    assert find_trends([empty], TrendRules(surprise=0, min_devices=0), 0) == []
+    assert find_trends([empty], TrendRules(surprise=0, min_devices=0), 5) == []

@@ -11,42 +11,42 @@ import psycopg
 
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import PostgresPatternStore, open_postgres
-from tests.polling import eventually
+from tests.polling import wait_until
 from tests.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-def settings(url: str, owner: str = "first", **more: float) -> PostgresSettings:
+def make_settings(url: str, owner: str = "first", **more: float) -> PostgresSettings:
     return replace(PostgresSettings(url=url, owner=owner), **more)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, PostgresPatternStore]]:
+async def open_store_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, PostgresPatternStore]]:
     """Open a store that reaches its database through a proxy."""
     parts = psycopg.conninfo.conninfo_to_dict(url)
     async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
-        through = psycopg.conninfo.make_conninfo(url, port=proxy.port, sslmode="disable")
-        async with open_postgres(settings(through, timeout_seconds=1)) as store:
+        proxied_url = psycopg.conninfo.make_conninfo(url, port=proxy.port, sslmode="disable")
+        async with open_postgres(make_settings(proxied_url, timeout_seconds=1)) as store:
             yield proxy, store
 
 
-def run(url: str, statement: str) -> list[tuple[object, ...]]:
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
 
 
-async def until_waiting(url: str, table: str) -> None:
+async def wait_for_lock(url: str, table: str) -> None:
     """Return once a statement about a table waits for a lock."""
     statement = (
         "SELECT query FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
 
-    async def waits() -> bool:
-        waiting = await asyncio.to_thread(run, url, statement)
+    async def is_waiting() -> bool:
+        waiting = await asyncio.to_thread(execute, url, statement)
         return any(f"constellation.{table}" in str(query) for (query,) in waiting)
 
-    await eventually(waits)
+    await wait_until(is_waiting)

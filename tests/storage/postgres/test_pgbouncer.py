@@ -16,15 +16,15 @@ import pytest
 from constellation.errors import FencedError
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
-from tests.polling import eventually
-from tests.storage.samples import content, patterns_at, patterns_in, slots
+from tests.polling import wait_until
+from tests.storage.samples import make_commit, make_content, read_patterns, to_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAM = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ default_pool_size = 2
 """
     )
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    assert PROGRAM is not None
-    with subprocess.Popen([PROGRAM, "-q", *user, str(config)]) as process:
+    assert PGBOUNCER is not None
+    with subprocess.Popen([PGBOUNCER, "-q", *user, str(config)]) as process:
         try:
             yield psycopg.conninfo.make_conninfo(postgres_url, port=port)
         finally:
@@ -66,23 +66,23 @@ async def test_two_shards_share_the_connections_of_a_pooler(pooled_url: str) -> 
             return False
         return True
 
-    await eventually(answers)
+    await wait_until(answers)
     async with (
         open_postgres(PostgresSettings(url=pooled_url, owner="zero")) as zero,
         open_postgres(PostgresSettings(url=pooled_url, owner="one", shard_id=1)) as one,
     ):
         epochs = [await zero.take_epoch(), await one.take_epoch()]
         for lsn in range(1, 21):
-            changes = patterns_at(lsn, slots(lsn, lsn + 100))
+            changes = make_commit(lsn, to_slots(lsn, lsn + 100))
             await asyncio.gather(
                 zero.commit(epochs[0], changes),
                 one.commit(epochs[1], changes),
-                zero.put_contents(epochs[0], [content(f"film:{lsn}")], []),
+                zero.put_contents(epochs[0], [make_content(f"film:{lsn}")], []),
                 zero.get_content("film:1"),
             )
 
-        assert len(await patterns_in(zero)) == len(await patterns_in(one)) == 40
+        assert len(await read_patterns(zero)) == len(await read_patterns(one)) == 40
         assert await zero.count_contents() == 20
         await zero.take_epoch()
         with pytest.raises(FencedError):
-            await zero.commit(epochs[0], patterns_at(21, slots(1)))
+            await zero.commit(epochs[0], make_commit(21, to_slots(1)))

@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from constellation.core.store import Changes, Totals
+from constellation.core.store import CommitWrites, Totals
 from constellation.errors import (
     NotReadyError,
     OutcomeUnknownError,
@@ -22,18 +22,23 @@ from constellation.errors import (
 from constellation.federated.published import StoredGlobal
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
-from constellation.storage.postgres.pool import cut
-from constellation.storage.postgres.store import open_postgres, open_snapshot
-from tests.polling import once_ready
+from constellation.storage.postgres.pool import abort_connection
+from constellation.storage.postgres.store import open_postgres, open_postgres_reader
+from tests.polling import retry_until_ready
 from tests.proxy import LostCommit
-from tests.storage.postgres.stores import behind_proxy, run, settings, until_waiting
+from tests.storage.postgres.stores import (
+    execute,
+    make_settings,
+    open_store_behind_proxy,
+    wait_for_lock,
+)
 from tests.storage.samples import (
-    content,
-    device_rows,
-    pattern_rows,
-    patterns_at,
-    patterns_in,
-    slots,
+    make_commit,
+    make_content,
+    make_device_rows,
+    make_pattern_rows,
+    read_patterns,
+    to_slots,
 )
 
 if TYPE_CHECKING:
@@ -42,31 +47,31 @@ if TYPE_CHECKING:
 
 async def test_two_shards_share_a_database(postgres_url: str) -> None:
     async with (
-        open_postgres(settings(postgres_url)) as zero,
-        open_postgres(settings(postgres_url, shard_id=1)) as one,
+        open_postgres(make_settings(postgres_url)) as zero,
+        open_postgres(make_settings(postgres_url, shard_id=1)) as one,
     ):
-        await zero.commit(await zero.take_epoch(), patterns_at(1, slots(3)))
-        await one.commit(await one.take_epoch(), patterns_at(1, slots(3, 4)))
-        await one.put_contents(1, [content("a")], [])
+        await zero.commit(await zero.take_epoch(), make_commit(1, to_slots(3)))
+        await one.commit(await one.take_epoch(), make_commit(1, to_slots(3, 4)))
+        await one.put_contents(1, [make_content("a")], [])
         await one.put_global(1, StoredGlobal(1, 1, b"of one"))
 
-        assert list(await patterns_in(zero)) == [3]
-        assert list(await patterns_in(one)) == [3, 4]
+        assert list(await read_patterns(zero)) == [3]
+        assert list(await read_patterns(one)) == [3, 4]
         assert await zero.count_contents() == 0
-        assert await zero.secret() != await one.secret()
-        assert await zero.stored_global() is None
-        assert await one.stored_global() == StoredGlobal(1, 1, b"of one")
+        assert await zero.read_secret() != await one.read_secret()
+        assert await zero.get_global() is None
+        assert await one.get_global() == StoredGlobal(1, 1, b"of one")
 
 
 async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
-    async with open_postgres(settings(postgres_url)) as store:
+    async with open_postgres(make_settings(postgres_url)) as store:
         epoch = await store.take_epoch()
-        run(postgres_url, "DELETE FROM constellation.shard")
+        execute(postgres_url, "DELETE FROM constellation.shard")
 
         for call in (
             store.probe(),
-            store.commit(epoch, patterns_at(1, slots(1))),
-            store.forget_changes(epoch, 1),
+            store.commit(epoch, make_commit(1, to_slots(1))),
+            store.trim_change_log(epoch, 1),
             store.put_global(epoch, StoredGlobal(1, 1, b"")),
             store.take_epoch(),
         ):
@@ -78,15 +83,15 @@ async def test_a_burst_of_reads_opens_no_more_connections_than_the_pool_has(
     postgres_url: str,
 ) -> None:
     async with (
-        open_postgres(settings(postgres_url, pool_size=2, timeout_seconds=0.5)) as store,
+        open_postgres(make_settings(postgres_url, pool_size=2, timeout_seconds=0.5)) as store,
         await psycopg.AsyncConnection.connect(postgres_url) as blocker,
     ):
         await blocker.execute("LOCK TABLE constellation.content IN ACCESS EXCLUSIVE MODE")
         reads = [asyncio.create_task(store.get_content("a")) for _ in range(100)]
-        await until_waiting(postgres_url, "content")
+        await wait_for_lock(postgres_url, "content")
 
         ((count,),) = await asyncio.to_thread(
-            run,
+            execute,
             postgres_url,
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'constellation'"
             " AND datname = current_database()",
@@ -97,11 +102,14 @@ async def test_a_burst_of_reads_opens_no_more_connections_than_the_pool_has(
 
 
 async def test_cutting_a_dead_connection_harms_no_other_socket(postgres_url: str) -> None:
-    async with behind_proxy(postgres_url) as (proxy, store), store._own.lend() as connection:
+    async with (
+        open_store_behind_proxy(postgres_url) as (proxy, store),
+        store._connections.lend() as connection,
+    ):
         descriptor = connection.pgconn.socket
-        proxy.cut()
-        cut(connection)
-        cut(connection)
+        proxy.cut_connections()
+        abort_connection(connection)
+        abort_connection(connection)
 
         with socket.socket() as other:
             assert other.fileno() != descriptor
@@ -111,7 +119,7 @@ async def test_cutting_a_dead_connection_harms_no_other_socket(postgres_url: str
 
 async def test_what_the_url_says_of_a_connection_holds(postgres_url: str) -> None:
     url = psycopg.conninfo.make_conninfo(postgres_url, application_name="television")
-    async with open_postgres(settings(url)) as store, store._own.lend() as connection:
+    async with open_postgres(make_settings(url)) as store, store._connections.lend() as connection:
         found = await (await connection.execute("SHOW application_name")).fetchone()
 
         assert found == ("television",)
@@ -121,65 +129,65 @@ async def test_what_the_url_says_of_a_connection_holds(postgres_url: str) -> Non
 async def test_a_lost_answer_to_commit_is_unknown_until_it_is_read(
     postgres_url: str, *, answered: bool
 ) -> None:
-    async with behind_proxy(postgres_url) as (proxy, store):
+    async with open_store_behind_proxy(postgres_url) as (proxy, store):
         epoch = await store.take_epoch()
-        proxy.lost_commit = LostCommit(b"INTO constellation.pattern", answered=answered)
+        proxy.lost_commit = LostCommit(b"INTO constellation.pattern", is_executed=answered)
 
         with pytest.raises(OutcomeUnknownError):
-            await store.commit(epoch, patterns_at(1, slots(1)))
+            await store.commit(epoch, make_commit(1, to_slots(1)))
 
-        assert proxy.cuts == 1
-        await once_ready(store.take_epoch)
-        assert await store.totals() == Totals(1 if answered else 0)
+        assert proxy.cut_count == 1
+        await retry_until_ready(store.take_epoch)
+        assert await store.read_totals() == Totals(1 if answered else 0)
 
 
 async def test_a_connection_cut_before_commit_wrote_nothing(postgres_url: str) -> None:
-    async with behind_proxy(postgres_url) as (proxy, store):
+    async with open_store_behind_proxy(postgres_url) as (proxy, store):
         epoch = await store.take_epoch()
-        proxy.cut_requests = lambda data: b"COPY pg_temp.stage_pattern" in data
+        proxy.should_cut_request = lambda data: b"COPY pg_temp.stage_pattern" in data
 
         with pytest.raises(NotReadyError, match="does not answer"):
-            await store.commit(epoch, patterns_at(1, slots(1)))
+            await store.commit(epoch, make_commit(1, to_slots(1)))
 
-        proxy.cut_requests = lambda _: False
-        await once_ready(lambda: store.commit(epoch, patterns_at(1, slots(2))))
-        assert list(await patterns_in(store)) == [2]
+        proxy.should_cut_request = lambda _: False
+        await retry_until_ready(lambda: store.commit(epoch, make_commit(1, to_slots(2))))
+        assert list(await read_patterns(store)) == [2]
 
 
 async def test_a_server_that_hangs_is_given_up(postgres_url: str) -> None:
-    async with behind_proxy(postgres_url) as (proxy, store):
+    async with open_store_behind_proxy(postgres_url) as (proxy, store):
         epoch = await store.take_epoch()
         proxy.pause()
 
         async with asyncio.timeout(5):  # its own time-out is 1 s
             with pytest.raises(NotReadyError):
-                await store.commit(epoch, patterns_at(1, slots(1)))
+                await store.commit(epoch, make_commit(1, to_slots(1)))
 
         proxy.resume()
-        await once_ready(lambda: store.commit(epoch, patterns_at(1, slots(1))))
+        await retry_until_ready(lambda: store.commit(epoch, make_commit(1, to_slots(1))))
 
 
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_url: str) -> None:
     async with (
-        open_postgres(settings(postgres_url, timeout_seconds=0.2)) as store,
+        open_postgres(make_settings(postgres_url, timeout_seconds=0.2)) as store,
         await psycopg.AsyncConnection.connect(postgres_url) as blocker,
     ):
         epoch = await store.take_epoch()
         await blocker.execute("LOCK TABLE constellation.device IN ACCESS EXCLUSIVE MODE")
-        change = patterns_at(1, slots(1))
-        with_device = replace(change, device_slots=slots(0), device_rows=device_rows(1))
+        change = make_commit(1, to_slots(1))
+        with_device = replace(change, device_slots=to_slots(0), device_rows=make_device_rows(1))
 
         with pytest.raises(NotReadyError, match="statement timeout"):
             await store.commit(epoch, with_device)
 
         await blocker.rollback()
-        assert await store.totals() == Totals()
-        await once_ready(lambda: store.commit(epoch, with_device))
+        assert await store.read_totals() == Totals()
+        await retry_until_ready(lambda: store.commit(epoch, with_device))
 
 
 async def test_reads_beyond_the_pool_are_refused_and_commits_are_not(postgres_url: str) -> None:
     async with (
-        open_postgres(settings(postgres_url, pool_size=1, timeout_seconds=0.3)) as store,
+        open_postgres(make_settings(postgres_url, pool_size=1, timeout_seconds=0.3)) as store,
         await psycopg.AsyncConnection.connect(postgres_url) as blocker,
     ):
         epoch = await store.take_epoch()
@@ -190,79 +198,79 @@ async def test_reads_beyond_the_pool_are_refused_and_commits_are_not(postgres_ur
 
         assert {type(each) for each in found} == {NotReadyError}
         assert any("POSTGRES_POOL_SIZE" in str(each) for each in found)
-        await store.commit(epoch, patterns_at(1, slots(1)))
+        await store.commit(epoch, make_commit(1, to_slots(1)))
 
 
 async def test_a_server_that_crashes_loses_nothing_that_was_committed(
     postgres_server: PostgresServer,
 ) -> None:
-    url = postgres_server.create("crash")
+    url = postgres_server.create_database("crash")
     await migrations.migrate(url, PGVECTOR)
-    async with open_postgres(settings(url)) as store:
+    async with open_postgres(make_settings(url)) as store:
         epoch = await store.take_epoch()
-        await store.commit(epoch, patterns_at(1, np.arange(500)))
-        before = await patterns_in(store)
+        await store.commit(epoch, make_commit(1, np.arange(500)))
+        before = await read_patterns(store)
 
         postgres_server.stop(signal.SIGQUIT)
         with pytest.raises(NotReadyError):
-            await store.commit(epoch, patterns_at(2, slots(1)))
+            await store.commit(epoch, make_commit(2, to_slots(1)))
         with pytest.raises(NotReadyError):
             await store.probe()
         postgres_server.start()
 
-        await once_ready(store.probe)
-        assert await patterns_in(store) == before
-        await store.commit(epoch, patterns_at(2, slots(1)))
+        await retry_until_ready(store.probe)
+        assert await read_patterns(store) == before
+        await store.commit(epoch, make_commit(2, to_slots(1)))
 
 
 async def test_backends_that_are_killed_are_replaced(postgres_url: str) -> None:
-    async with open_postgres(settings(postgres_url)) as store:
+    async with open_postgres(make_settings(postgres_url)) as store:
         epoch = await store.take_epoch()
         for lsn in range(1, 6):
             await asyncio.to_thread(
-                run,
+                execute,
                 postgres_url,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'constellation'",
             )
-            await once_ready(partial(store.commit, epoch, patterns_at(lsn, slots(lsn))))
+            await retry_until_ready(partial(store.commit, epoch, make_commit(lsn, to_slots(lsn))))
 
-        assert list(await patterns_in(store)) == [1, 2, 3, 4, 5]
+        assert list(await read_patterns(store)) == [1, 2, 3, 4, 5]
 
 
 async def test_a_database_that_went_back_is_not_written(postgres_url: str) -> None:
     """As after a failover to a standby that lagged."""
-    async with open_postgres(settings(postgres_url)) as store:
+    async with open_postgres(make_settings(postgres_url)) as store:
         epoch = await store.take_epoch()
-        await store.commit(epoch, patterns_at(1, slots(1)))
-        run(postgres_url, "UPDATE constellation.shard SET lsn = 0")
+        await store.commit(epoch, make_commit(1, to_slots(1)))
+        execute(postgres_url, "UPDATE constellation.shard SET lsn = 0")
 
         with pytest.raises(StoreFailedError, match="lsn must be 1, got 2"):
-            await store.commit(epoch, patterns_at(2, slots(2)))
+            await store.commit(epoch, make_commit(2, to_slots(2)))
 
 
 async def test_a_snapshot_is_read_as_it_was_while_the_owner_writes(postgres_url: str) -> None:
-    async with open_postgres(settings(postgres_url)) as store:
+    async with open_postgres(make_settings(postgres_url)) as store:
         epoch = await store.take_epoch()
-        await store.commit(epoch, patterns_at(1, np.arange(5000)))
-        async with open_snapshot(settings(postgres_url)) as reader:
-            await store.commit(epoch, Changes(Totals(2), freed=np.arange(100)))
+        await store.commit(epoch, make_commit(1, np.arange(5000)))
+        async with open_postgres_reader(make_settings(postgres_url)) as reader:
+            await store.commit(epoch, CommitWrites(Totals(2), freed_slots=np.arange(100)))
 
-            found = await patterns_in(reader)
+            found = await read_patterns(reader)
 
             assert list(found) == list(range(5000))
-            assert await reader.totals() == Totals(1)
+            assert await reader.read_totals() == Totals(1)
 
 
 async def test_an_embedding_is_one_that_sql_can_compare(postgres_url: str) -> None:
-    async with open_postgres(settings(postgres_url)) as store:
-        rows = pattern_rows(2)
+    async with open_postgres(make_settings(postgres_url)) as store:
+        rows = make_pattern_rows(2)
         rows["codes"][1] = np.clip(rows["codes"][0].astype(int) // 2, -127, 127)
         await store.commit(
-            await store.take_epoch(), Changes(Totals(1), slots=slots(0, 1), rows=rows)
+            await store.take_epoch(), CommitWrites(Totals(1), slots=to_slots(0, 1), rows=rows)
         )
 
-    ((distance,),) = run(
+    ((distance,),) = execute(
         postgres_url,
         "SELECT a.embedding <=> b.embedding FROM constellation.pattern a, constellation.pattern b"
         " WHERE a.slot = 0 AND b.slot = 1",
@@ -275,17 +283,17 @@ async def test_an_embedding_is_one_that_sql_can_compare(postgres_url: str) -> No
 
 async def test_the_last_global_outlives_its_process(postgres_url: str) -> None:
     first, second = StoredGlobal(1, 1, b"first"), StoredGlobal(1, 2, b"second")
-    async with open_postgres(settings(postgres_url)) as store:
+    async with open_postgres(make_settings(postgres_url)) as store:
         await store.put_global(await store.take_epoch(), first)
 
     async with (
-        open_postgres(settings(postgres_url, "second")) as store,
-        open_snapshot(settings(postgres_url)) as reader,
+        open_postgres(make_settings(postgres_url, "second")) as store,
+        open_postgres_reader(make_settings(postgres_url)) as reader,
     ):
-        assert await reader.stored_global() == first
+        assert await reader.get_global() == first
         await store.put_global(await store.take_epoch(), second)
-        assert await store.stored_global() == second
-        assert await reader.stored_global() == first
+        assert await store.get_global() == second
+        assert await reader.get_global() == first
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -293,13 +301,13 @@ async def test_a_lost_answer_to_a_global_asks_to_put_it_again(
     postgres_url: str, *, answered: bool
 ) -> None:
     stored = StoredGlobal(1, 1, bytes(300_000))
-    async with behind_proxy(postgres_url) as (proxy, store):
+    async with open_store_behind_proxy(postgres_url) as (proxy, store):
         epoch = await store.take_epoch()
-        proxy.lost_commit = LostCommit(b"INTO constellation.global", answered=answered)
+        proxy.lost_commit = LostCommit(b"INTO constellation.global", is_executed=answered)
         with pytest.raises(NotReadyError):
             await store.put_global(epoch, stored)
 
-        assert proxy.cuts == 1
-        await once_ready(partial(store.put_global, epoch, stored))
+        assert proxy.cut_count == 1
+        await retry_until_ready(partial(store.put_global, epoch, stored))
 
-        assert await store.stored_global() == stored
+        assert await store.get_global() == stored

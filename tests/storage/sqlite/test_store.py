@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from constellation.core.rows import WordKind
-from constellation.core.store import Changes, Totals
+from constellation.core.rows import TermKind
+from constellation.core.store import CommitWrites, Totals
 from constellation.errors import (
     ConfigError,
     DamagedStoreError,
@@ -22,7 +22,13 @@ from constellation.errors import (
 )
 from constellation.federated.published import StoredGlobal
 from constellation.storage.sqlite.store import SqlitePatternStore, open_sqlite
-from tests.storage.samples import content, hourly, patterns_at, patterns_in, slots
+from tests.storage.samples import (
+    make_commit,
+    make_content,
+    make_hourly_counts,
+    read_patterns,
+    to_slots,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 PAGE = 4096
 FRAME = 24 + PAGE
 
-OPEN = """
+OPEN_SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from constellation.storage.sqlite.store import open_sqlite
@@ -90,7 +96,7 @@ INSERT INTO hourly_count VALUES (10, 1, 5), (10, 2, 6), (11, 1, 7);
 """
 
 
-def first_schema(data_dir: Path) -> sqlite3.Connection:
+def make_first_schema(data_dir: Path) -> sqlite3.Connection:
     """Make the database that the first version of the program would leave."""
     data_dir.mkdir()
     connection = sqlite3.connect(data_dir / "shard.db", isolation_level=None)
@@ -98,52 +104,52 @@ def first_schema(data_dir: Path) -> sqlite3.Connection:
     return connection
 
 
-async def crashed(tmp_path: Path, commits: int) -> tuple[Path, list[int]]:
+async def make_crashed_copy(tmp_path: Path, commits: int) -> tuple[Path, list[int]]:
     """Return the files of a store that was never closed, and its log's length after each commit."""
     copy, lengths = tmp_path / "crashed", []
     async with open_sqlite(tmp_path / "data") as store:
         epoch = await store.take_epoch()
         for lsn in range(1, commits + 1):
-            await store.commit(epoch, patterns_at(lsn, np.arange(lsn * 10, lsn * 10 + 10)))
+            await store.commit(epoch, make_commit(lsn, np.arange(lsn * 10, lsn * 10 + 10)))
             log = (tmp_path / "data" / "shard.db-wal").read_bytes()
             lengths.append(len(log))
         shutil.copytree(tmp_path / "data", copy)
     return copy, lengths
 
 
-async def lsn_of(data_dir: Path) -> int:
+async def read_lsn(data_dir: Path) -> int:
     async with open_sqlite(data_dir) as store:
-        totals = await store.totals()
-        assert len(await patterns_in(store)) == totals.lsn * 10
+        totals = await store.read_totals()
+        assert len(await read_patterns(store)) == totals.lsn * 10
         return totals.lsn
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with open_sqlite(tmp_path / "new" / "data") as store:
-        secret, epoch = await store.secret(), await store.take_epoch()
-        await store.commit(epoch, patterns_at(1, slots(3, 1)))
-        await store.put_contents(epoch, [content("a")], [])
+        secret, epoch = await store.read_secret(), await store.take_epoch()
+        await store.commit(epoch, make_commit(1, to_slots(3, 1)))
+        await store.put_contents(epoch, [make_content("a")], [])
         await store.put_global(epoch, StoredGlobal(5, 6, b"global"))
-        before = await patterns_in(store)
+        before = await read_patterns(store)
 
     async with open_sqlite(tmp_path / "new" / "data") as store:
-        assert await store.stored_global() == StoredGlobal(5, 6, b"global")
-        assert await patterns_in(store) == before
-        assert await store.get_content("a") == content("a")
-        assert await store.secret() == secret
-        assert await store.totals() == Totals(1)
+        assert await store.get_global() == StoredGlobal(5, 6, b"global")
+        assert await read_patterns(store) == before
+        assert await store.get_content("a") == make_content("a")
+        assert await store.read_secret() == secret
+        assert await store.read_totals() == Totals(1)
         assert await store.take_epoch() == epoch + 1
         assert await store.verify() == []
-        assert await store.size_bytes() > PAGE
+        assert await store.read_size_bytes() > PAGE
 
 
-async def test_a_directory_is_opened_once(sqlite: SqlitePatternStore, tmp_path: Path) -> None:
-    await sqlite.probe()
+async def test_a_directory_is_opened_once(sqlite_store: SqlitePatternStore, tmp_path: Path) -> None:
+    await sqlite_store.probe()
 
     with pytest.raises(StoreInUseError, match=f"{tmp_path}/data is in use by process"):
         async with open_sqlite(tmp_path / "data"):
             pass
-    command = [sys.executable, "-c", OPEN, str(tmp_path / "data")]
+    command = [sys.executable, "-c", OPEN_SCRIPT, str(tmp_path / "data")]
     second = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
 
     assert second.returncode == 1
@@ -159,7 +165,7 @@ async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_torn_tail_loses_only_the_last_commit(tmp_path: Path) -> None:
-    source, lengths = await crashed(tmp_path, 4)
+    source, lengths = await make_crashed_copy(tmp_path, 4)
     log = (source / "shard.db-wal").read_bytes()
     cuts = {*range(lengths[2], lengths[3], 997), lengths[2] + 1, lengths[3] - 1}
 
@@ -168,12 +174,12 @@ async def test_a_torn_tail_loses_only_the_last_commit(tmp_path: Path) -> None:
         shutil.copy(source / "shard.db", torn)
         (torn / "shard.db-wal").write_bytes(log[:cut])
         with capture_logs() as logs:
-            assert await lsn_of(torn) == 3
+            assert await read_lsn(torn) == 3
         assert [line["event"] for line in logs] == ["wal_tail_dropped"] * (cut > lengths[2])
 
 
 async def test_a_bit_flipped_mid_log_refuses_to_start(tmp_path: Path) -> None:
-    source, lengths = await crashed(tmp_path, 4)
+    source, lengths = await make_crashed_copy(tmp_path, 4)
     log = (source / "shard.db-wal").read_bytes()
 
     for at in range(5, lengths[1], 1231):
@@ -181,20 +187,20 @@ async def test_a_bit_flipped_mid_log_refuses_to_start(tmp_path: Path) -> None:
         damaged[at] ^= 4
         (source / "shard.db-wal").write_bytes(damaged)
         with pytest.raises(DamagedStoreError, match=r"shard\.db-wal is damaged at"):
-            await lsn_of(source)
+            await read_lsn(source)
     (source / "shard.db-wal").write_bytes(log)
-    assert await lsn_of(source) == 4
+    assert await read_lsn(source) == 4
 
 
 @pytest.mark.parametrize("at", [0, 16, 18, 19, 21])
 async def test_a_damaged_database_header_refuses_to_start(tmp_path: Path, at: int) -> None:
-    source, _ = await crashed(tmp_path, 1)
+    source, _ = await make_crashed_copy(tmp_path, 1)
     with (source / "shard.db").open("r+b") as file:
         file.seek(at)
         file.write(b"\xee")
 
     with pytest.raises(DamagedStoreError, match=r"shard\.db is damaged"):
-        await lsn_of(source)
+        await read_lsn(source)
 
 
 async def test_what_was_acked_survives_a_kill(tmp_path: Path) -> None:
@@ -210,91 +216,95 @@ async def test_what_was_acked_survives_a_kill(tmp_path: Path) -> None:
     await process.wait()
 
     async with open_sqlite(tmp_path / "data") as store:
-        found = await patterns_in(store)
-        lsn = (await store.totals()).lsn
+        found = await read_patterns(store)
+        lsn = (await store.read_totals()).lsn
 
     assert lsn >= acked
     assert list(found) == list(range(40, lsn * 40 + 40))
     for at in range(1, lsn + 1):
-        rows = patterns_at(at, np.arange(40)).rows
+        rows = make_commit(at, np.arange(40)).rows
         assert [found[at * 40 + row] for row in range(40)] == [row.tobytes() for row in rows]
 
 
-async def test_a_full_disk_refuses_writes_until_there_is_space(sqlite: SqlitePatternStore) -> None:
-    epoch = await sqlite.take_epoch()
-    await sqlite._read(
+async def test_a_full_disk_refuses_writes_until_there_is_space(
+    sqlite_store: SqlitePatternStore,
+) -> None:
+    epoch = await sqlite_store.take_epoch()
+    await sqlite_store._read(
         lambda connection: connection.execute("PRAGMA max_page_count = 20").fetchall()
     )
 
     with pytest.raises(NotReadyError, match="disk full"):
-        await sqlite.commit(epoch, patterns_at(1, np.arange(1000)))
-    assert await patterns_in(sqlite) == {}
-    await sqlite._read(
+        await sqlite_store.commit(epoch, make_commit(1, np.arange(1000)))
+    assert await read_patterns(sqlite_store) == {}
+    await sqlite_store._read(
         lambda connection: connection.execute("PRAGMA max_page_count = 9999").fetchall()
     )
-    await sqlite.probe()
-    await sqlite.commit(epoch, patterns_at(1, np.arange(1000)))
+    await sqlite_store.probe()
+    await sqlite_store.commit(epoch, make_commit(1, np.arange(1000)))
 
-    assert len(await patterns_in(sqlite)) == 1000
+    assert len(await read_patterns(sqlite_store)) == 1000
 
 
 async def test_a_disk_with_room_for_a_page_alone_is_still_full(
-    sqlite: SqlitePatternStore, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: SqlitePatternStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epoch = await sqlite.take_epoch()
-    await sqlite._read(
+    epoch = await sqlite_store.take_epoch()
+    await sqlite_store._read(
         lambda connection: connection.execute("PRAGMA max_page_count = 20").fetchall()
     )
     with pytest.raises(NotReadyError, match="disk full"):
-        await sqlite.commit(epoch, patterns_at(1, np.arange(1000)))
+        await sqlite_store.commit(epoch, make_commit(1, np.arange(1000)))
 
     with monkeypatch.context() as patched:
         usage = type("Usage", (), {"free": 8192})
         patched.setattr(shutil, "disk_usage", lambda _: usage)
         with pytest.raises(NotReadyError, match=r"8192 bytes are free .* 4194304 are needed"):
-            await sqlite.probe()
+            await sqlite_store.probe()
 
-    await sqlite.probe()
+    await sqlite_store.probe()
 
 
-async def test_no_write_is_tried_after_one_failed(sqlite: SqlitePatternStore) -> None:
+async def test_no_write_is_tried_after_one_failed(sqlite_store: SqlitePatternStore) -> None:
     def fail(_: sqlite3.Connection) -> None:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode, error.sqlite_errorname = 1034, "SQLITE_IOERR_FSYNC"
         raise error
 
-    epoch = await sqlite.take_epoch()
+    epoch = await sqlite_store.take_epoch()
     with pytest.raises(StoreFailedError, match="SQLITE_IOERR_FSYNC"):
-        await sqlite._write(fail)
+        await sqlite_store._write(fail)
 
     with pytest.raises(StoreFailedError, match=r"shard\.db: disk I/O error"):
-        await sqlite.commit(epoch, patterns_at(1, slots(1)))
+        await sqlite_store.commit(epoch, make_commit(1, to_slots(1)))
     with pytest.raises(StoreFailedError):
-        await sqlite.probe()
+        await sqlite_store.probe()
 
 
 async def test_a_database_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
-    first_schema(tmp_path / "data").close()
+    make_first_schema(tmp_path / "data").close()
 
     for _ in range(2):  # the second time there is nothing left to do
         async with open_sqlite(tmp_path / "data") as store:
-            counts = await store.counts()
+            counts = await store.read_hourly_counts()
             assert counts.hours.tolist() == [10, 10, 11]
-            assert counts.kinds.tolist() == [WordKind.CONTENT] * 3
+            assert counts.kinds.tolist() == [TermKind.CONTENT] * 3
             assert counts.numbers.tolist() == [1, 2, 1]
             assert counts.devices.tolist() == [5, 6, 7]
-            assert [word.text for word in await store.words()] == ["film:1", "film:2"]
-            assert await store.totals() == Totals(1)
-            assert await store.stored_global() is None
+            assert [word.text for word in await store.read_terms()] == ["film:1", "film:2"]
+            assert await store.read_totals() == Totals(1)
+            assert await store.get_global() is None
             assert await store.verify() == []
     async with open_sqlite(tmp_path / "data") as store:
         assert await store.take_epoch() == 4
-        await store.commit(4, Changes(Totals(2), counts=hourly((11, WordKind.GENRE, 1, 2))))
-        assert sorted((await store.counts()).devices.tolist()) == [2, 5, 6, 7]
+        await store.commit(
+            4, CommitWrites(Totals(2), counts=make_hourly_counts((11, TermKind.GENRE, 1, 2)))
+        )
+        assert sorted((await store.read_hourly_counts()).devices.tolist()) == [2, 5, 6, 7]
 
 
 async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
-    connection = first_schema(tmp_path / "data")
+    connection = make_first_schema(tmp_path / "data")
     connection.execute("CREATE TABLE global (something INTEGER)")
     connection.close()
 
@@ -309,7 +319,7 @@ async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_database_of_a_later_schema_is_refused(tmp_path: Path) -> None:
-    connection = first_schema(tmp_path / "data")
+    connection = make_first_schema(tmp_path / "data")
     connection.execute("UPDATE shard SET schema_version = 77")
     connection.close()
 
@@ -319,12 +329,12 @@ async def test_a_database_of_a_later_schema_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_global_moves_into_the_database_at_once(
-    sqlite: SqlitePatternStore, tmp_path: Path
+    sqlite_store: SqlitePatternStore, tmp_path: Path
 ) -> None:
-    epoch = await sqlite.take_epoch()
+    epoch = await sqlite_store.take_epoch()
     for round_id in range(6):
-        await sqlite.put_global(epoch, StoredGlobal(1, round_id, bytes(9 * 2**20)))
+        await sqlite_store.put_global(epoch, StoredGlobal(1, round_id, bytes(9 * 2**20)))
 
     log = tmp_path / "data" / "shard.db-wal"
-    assert (await sqlite.stored_global() or StoredGlobal(0, 0, b"")).round_id == 5
+    assert (await sqlite_store.get_global() or StoredGlobal(0, 0, b"")).round_id == 5
     assert log.stat().st_size < 2 * 10 * 2**20

@@ -13,11 +13,11 @@ from google.rpc import error_details_pb2
 from constellation import errors
 from constellation.errors import ConstellationError, InvalidInputError, NotOwnerError
 from constellation.transport.calls.interceptor import MethodInterceptor
-from constellation.transport.calls.status import STATUSES, cause_of, details_of, guarded
-from constellation.transport.listener import OPTIONS
+from constellation.transport.calls.status import STATUSES, cause_of, map_errors, to_rpc_status
+from constellation.transport.listener import SERVER_OPTIONS
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
-from tests.sync_client import reason_in, reason_of
+from tests.sync_client import get_error_reason, read_error_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
 
 
-class Failing(sync_pb2_grpc.SyncServiceServicer):
+class FailingServicer(sync_pb2_grpc.SyncServiceServicer):
     """Raises what it was given, from a unary method and from a stream."""
 
     def __init__(self, error: Exception) -> None:
@@ -42,22 +42,22 @@ class Failing(sync_pb2_grpc.SyncServiceServicer):
         raise self.error
 
 
-async def unary(stub: Any) -> Any:
+async def call_unary(stub: Any) -> Any:
     call = stub.GetSyncVersion(pb.GetSyncVersionRequest())
     await call.code()
     return call
 
 
-async def streamed(stub: Any) -> Any:
+async def call_stream(stub: Any) -> Any:
     call = stub.Sync()
     await call.code()
     return call
 
 
-async def ended_with(error: Exception, method: Callable[[Any], Awaitable[Any]]) -> Any:
+async def call_failing_method(error: Exception, method: Callable[[Any], Awaitable[Any]]) -> Any:
     """Return a call that a server ended by raising this."""
-    failing = Failing(error)  # type: ignore[abstract]  # the other methods are not called
-    server = grpc.aio.server(interceptors=[MethodInterceptor([guarded])])
+    failing = FailingServicer(error)  # type: ignore[abstract]  # the other methods are not called
+    server = grpc.aio.server(interceptors=[MethodInterceptor([map_errors])])
     sync_pb2_grpc.add_SyncServiceServicer_to_server(failing, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -68,7 +68,7 @@ async def ended_with(error: Exception, method: Callable[[Any], Awaitable[Any]]) 
         await server.stop(None)
 
 
-def public_errors() -> list[type[ConstellationError]]:
+def list_public_errors() -> list[type[ConstellationError]]:
     """Return the errors that callers may see: a private one never leaves its module."""
     return [error for error in ConstellationError.__subclasses__() if error.__name__[0] != "_"]
 
@@ -76,15 +76,15 @@ def public_errors() -> list[type[ConstellationError]]:
 def test_every_error_has_a_status_and_a_reason_of_its_own() -> None:
     reasons = [reason for _, reason in STATUSES.values()]
 
-    assert set(STATUSES) == set(public_errors())
+    assert set(STATUSES) == set(list_public_errors())
     assert len(set(reasons)) == len(reasons)
 
 
 def test_no_error_hides_below_another() -> None:
-    assert [error for error in public_errors() if error.__subclasses__()] == []
+    assert [error for error in list_public_errors() if error.__subclasses__()] == []
 
 
-@pytest.mark.parametrize("method", [unary, streamed])
+@pytest.mark.parametrize("method", [call_unary, call_stream])
 @pytest.mark.parametrize(
     "error",
     [
@@ -98,20 +98,20 @@ def test_no_error_hides_below_another() -> None:
 async def test_a_raised_error_ends_the_call_with_its_status(
     error: ConstellationError, method: Callable[[Any], Awaitable[Any]]
 ) -> None:
-    call = await ended_with(error, method)
+    call = await call_failing_method(error, method)
 
     code, reason = STATUSES[type(error)]
     assert await call.code() is code
     assert await call.details() == str(error)
-    assert await reason_of(call) == reason
+    assert await read_error_reason(call) == reason
 
 
-@pytest.mark.parametrize("method", [unary, streamed])
+@pytest.mark.parametrize("method", [call_unary, call_stream])
 @pytest.mark.parametrize("error", [RuntimeError("secret"), KeyError("secret")])
 async def test_anything_else_is_internal_and_leaks_nothing(
     error: Exception, method: Callable[[Any], Awaitable[Any]]
 ) -> None:
-    call = await ended_with(error, method)
+    call = await call_failing_method(error, method)
 
     assert await call.code() is grpc.StatusCode.INTERNAL
     assert await call.details() == "internal error"
@@ -127,16 +127,16 @@ def test_a_task_groups_first_error_is_the_cause() -> None:
 
 @pytest.mark.parametrize("kind", [errors.NotReadyError, errors.ShardFullError])
 def test_what_may_work_later_says_when(kind: type[ConstellationError]) -> None:
-    status = details_of(kind("later"))
+    status = to_rpc_status(kind("later"))
 
     retry = error_details_pb2.RetryInfo()
-    assert reason_in(status) == STATUSES[kind][1]
+    assert get_error_reason(status) == STATUSES[kind][1]
     assert any(detail.Unpack(retry) for detail in status.details)
     assert retry.retry_delay.seconds == 5
 
 
 def test_bad_input_names_its_field() -> None:
-    status = details_of(InvalidInputError("limit", "must be from 1 to 9, got 0"))
+    status = to_rpc_status(InvalidInputError("limit", "must be from 1 to 9, got 0"))
 
     bad = error_details_pb2.BadRequest()
     assert any(detail.Unpack(bad) for detail in status.details)
@@ -156,4 +156,4 @@ def test_the_protocols_table_of_server_options_is_the_programs() -> None:
         r"^\| `(grpc\.[a-z0-9._]+)` \| ([\d,]+) \|", PROTOCOL.read_text(), re.MULTILINE
     )
 
-    assert [(name, int(value.replace(",", ""))) for name, value in rows] == list(OPTIONS)
+    assert [(name, int(value.replace(",", ""))) for name, value in rows] == list(SERVER_OPTIONS)

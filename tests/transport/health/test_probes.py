@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
 from constellation.transport.health.probes import MAX_WATCHERS
-from tests.conftest import running
-from tests.transport.stalled_client import deaf_call
+from tests.conftest import run_shard
+from tests.transport.stalled_client import open_stalled_call
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
@@ -22,35 +22,35 @@ SERVING = pb.HealthCheckResponse.SERVING
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 WATCH = "/grpc.health.v1.Health/Watch"
-SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
-def stub(channel: grpc.aio.Channel) -> Any:
+def make_stub(channel: grpc.aio.Channel) -> Any:
     return health_pb2_grpc.HealthStub(channel)
 
 
-def watch(channel: grpc.aio.Channel, service: str = "") -> Any:
-    return stub(channel).Watch(pb.HealthCheckRequest(service=service))
+def start_watch(channel: grpc.aio.Channel, service: str = "") -> Any:
+    return make_stub(channel).Watch(pb.HealthCheckRequest(service=service))
 
 
-async def next_status(call: Any) -> int:
-    async with asyncio.timeout(SECONDS):
+async def read_next_status(call: Any) -> int:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         status: int = (await call.read()).status
         return status
 
 
-async def checked(channel: grpc.aio.Channel, service: str = "") -> int:
-    status: int = (await stub(channel).Check(pb.HealthCheckRequest(service=service))).status
+async def check_health(channel: grpc.aio.Channel, service: str = "") -> int:
+    status: int = (await make_stub(channel).Check(pb.HealthCheckRequest(service=service))).status
     return status
 
 
 async def test_a_watcher_hears_each_change(shard: RunningShard, channel: grpc.aio.Channel) -> None:
-    calls = [watch(channel, name) for name in ("", "liveness", "constellation.v1.Nothing")]
-    first = [await next_status(call) for call in calls]
-    shard.health.not_ready("draining")
-    second = await next_status(calls[0])
-    shard.health.ready()
-    third = await next_status(calls[0])
+    calls = [start_watch(channel, name) for name in ("", "liveness", "constellation.v1.Nothing")]
+    first = [await read_next_status(call) for call in calls]
+    shard.health.mark_not_ready("draining")
+    second = await read_next_status(calls[0])
+    shard.health.mark_ready()
+    third = await read_next_status(calls[0])
 
     assert first == [SERVING, SERVING, UNKNOWN]
     assert (second, third) == (NOT_SERVING, SERVING)
@@ -59,39 +59,39 @@ async def test_a_watcher_hears_each_change(shard: RunningShard, channel: grpc.ai
 async def test_nobody_waits_for_a_watcher_that_does_not_read(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    honest = watch(channel)
-    assert await next_status(honest) == SERVING
-    async with deaf_call(shard.port, WATCH):
-        shard.health.not_ready("draining")
+    honest = start_watch(channel)
+    assert await read_next_status(honest) == SERVING
+    async with open_stalled_call(shard.port, WATCH):
+        shard.health.mark_not_ready("draining")
 
-        assert await next_status(honest) == NOT_SERVING
-        assert await checked(channel) == NOT_SERVING
+        assert await read_next_status(honest) == NOT_SERVING
+        assert await check_health(channel) == NOT_SERVING
 
 
 async def test_a_shard_ends_although_a_watcher_does_not_read() -> None:
-    async with AsyncExitStack() as stack, asyncio.timeout(SECONDS), running() as shard:
-        await stack.enter_async_context(deaf_call(shard.port, WATCH))
+    async with AsyncExitStack() as stack, asyncio.timeout(TIMEOUT_SECONDS), run_shard() as shard:
+        await stack.enter_async_context(open_stalled_call(shard.port, WATCH))
 
 
 async def test_watchers_leave_calls_for_others(channel: grpc.aio.Channel) -> None:
-    watchers = [watch(channel) for _ in range(MAX_WATCHERS)]
-    assert {await next_status(call) for call in watchers} == {SERVING}
+    watchers = [start_watch(channel) for _ in range(MAX_WATCHERS)]
+    assert {await read_next_status(call) for call in watchers} == {SERVING}
 
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await next_status(watch(channel))
+        await read_next_status(start_watch(channel))
 
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert raised.value.details() == "32 calls of Watch are open, 32 may be: use Check"
-    assert await checked(channel, "liveness") == SERVING
+    assert await check_health(channel, "liveness") == SERVING
     watchers[0].cancel()
     await asyncio.wait([asyncio.ensure_future(watchers[0].code())])
-    async with asyncio.timeout(SECONDS):
-        while await watched(channel) != SERVING:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while await watch_once(channel) != SERVING:
             pass
 
 
-async def watched(channel: grpc.aio.Channel) -> int | None:
+async def watch_once(channel: grpc.aio.Channel) -> int | None:
     try:
-        return await next_status(watch(channel))
+        return await read_next_status(start_watch(channel))
     except grpc.aio.AioRpcError:
         return None

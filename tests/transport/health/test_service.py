@@ -17,8 +17,8 @@ from constellation.v1 import aggregates_pb2
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
 from constellation.v1 import patterns_pb2 as patterns
-from tests.conftest import running
-from tests.sync_client import stream
+from tests.conftest import run_shard
+from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def standard(channel: grpc.aio.Channel) -> set[int]:
+async def check_standard_health(channel: grpc.aio.Channel) -> set[int]:
     """Return what grpc.health.v1 says of the process and of each service."""
     probe: Any = health_pb2_grpc.HealthStub(channel)
     return {
@@ -41,7 +41,7 @@ async def standard(channel: grpc.aio.Channel) -> set[int]:
 async def test_a_shard_that_serves_is_ready(channel: grpc.aio.Channel) -> None:
     ready = await own.HealthServiceStub(channel).GetReadiness(pb.GetReadinessRequest())
 
-    assert await standard(channel) == {SERVING}
+    assert await check_standard_health(channel) == {SERVING}
     assert (ready.ready, ready.reason) == (True, "")
 
 
@@ -50,11 +50,11 @@ async def test_a_shard_that_drains_is_alive_and_not_ready(
 ) -> None:
     probe = own.HealthServiceStub(channel)
 
-    shard.health.not_ready("draining")
+    shard.health.mark_not_ready("draining")
 
     ready = await probe.GetReadiness(pb.GetReadinessRequest())
     health = await probe.GetHealth(pb.GetHealthRequest())
-    assert await standard(channel) == {NOT_SERVING}
+    assert await check_standard_health(channel) == {NOT_SERVING}
     assert (ready.ready, ready.reason) == (False, "draining")
     assert (health.status, health.message) == (pb.HEALTH_STATUS_DEGRADED, "traffic: draining")
     assert (await probe.GetLiveness(pb.GetLivenessRequest())).live
@@ -63,12 +63,12 @@ async def test_a_shard_that_drains_is_alive_and_not_ready(
 async def test_a_shard_that_is_ready_again_says_so(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    shard.health.not_ready("starting")
-    shard.health.ready()
+    shard.health.mark_not_ready("starting")
+    shard.health.mark_ready()
 
     ready = await own.HealthServiceStub(channel).GetReadiness(pb.GetReadinessRequest())
 
-    assert await standard(channel) == {SERVING}
+    assert await check_standard_health(channel) == {SERVING}
     assert ready.ready
 
 
@@ -103,7 +103,7 @@ async def test_each_part_is_told_with_figures(durable_shard: RunningShard, tmp_p
 
 
 async def test_a_data_directory_that_is_gone_is_told(tmp_path: Path) -> None:
-    async with running(data_dir=tmp_path / "shard") as shard:
+    async with run_shard(data_dir=tmp_path / "shard") as shard:
         (tmp_path / "shard").rename(tmp_path / "elsewhere")
         async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
             told = await own.HealthServiceStub(channel).GetDetailedHealth(
@@ -118,12 +118,12 @@ async def test_a_data_directory_that_is_gone_is_told(tmp_path: Path) -> None:
 
 async def test_many_streams_degrade_health_before_they_are_refused() -> None:
     async with (
-        running(max_streams=Count(7)) as shard,
+        run_shard(max_streams=Count(7)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
         contextlib.AsyncExitStack() as stack,
     ):
         for device in range(6):
-            await (await stack.enter_async_context(stream(channel))).open(device)
+            await (await stack.enter_async_context(open_stream(channel))).open(device)
 
         told = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
 
@@ -131,7 +131,7 @@ async def test_many_streams_degrade_health_before_they_are_refused() -> None:
             pb.HEALTH_STATUS_DEGRADED,
             "streams: 6 open, MAX_STREAMS is 7",
         )
-        assert await standard(channel) == {SERVING}
+        assert await check_standard_health(channel) == {SERVING}
 
 
 async def test_an_old_global_degrades_health(
@@ -140,7 +140,7 @@ async def test_an_old_global_degrades_health(
     none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
     clusters = aggregates_pb2.GlobalClusters(patterns=none)
     sent = aggregates_pb2.Global(generation=1, round_id=4, closed_at=1, clusters=clusters)
-    shard.manager.resume(to_global(sent.SerializeToString()))
+    shard.manager.restore_global(to_global(sent.SerializeToString()))
 
     told = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
 
@@ -155,7 +155,7 @@ async def test_liveness_has_a_service_of_its_own(
 ) -> None:
     probe: Any = health_pb2_grpc.HealthStub(channel)
 
-    shard.health.not_ready("draining")
+    shard.health.mark_not_ready("draining")
 
     answer = await probe.Check(health_pb2.HealthCheckRequest(service="liveness"))
     assert answer.status == SERVING

@@ -20,12 +20,19 @@ from constellation.config import Address
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import ConfigError, NotReadyError
 from constellation.transport.rest.errors import HTTP_STATUSES
-from constellation.transport.rest.listener import rest_served
+from constellation.transport.rest.listener import serve_rest
 from constellation.transport.rest.request import MAX_BODY_BYTES
-from tests.conftest import running
+from tests.conftest import run_shard
 from tests.deltas import device_id, embedding
-from tests.federation.fleet import address_of, drama, federating, push, run_round, shards
-from tests.polling import eventually
+from tests.federation.fleet import (
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
+    run_round,
+    run_shards,
+)
+from tests.polling import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,22 +54,26 @@ CONTENT = {
 
 
 @asynccontextmanager
-async def client(process: RunningShard | RunningFederation) -> AsyncIterator[httpx.AsyncClient]:
+async def open_client(
+    process: RunningShard | RunningFederation,
+) -> AsyncIterator[httpx.AsyncClient]:
     address = f"http://127.0.0.1:{process.ports.rest}"
     async with httpx.AsyncClient(base_url=address, verify=False) as found:  # noqa: S501 - no TLS
         yield found
 
 
-def require_described(answer: httpx.Response, path: str, verb: str = "get") -> None:
+def require_documented(answer: httpx.Response, path: str, verb: str = "get") -> None:
     """Compare an answer with what the OpenAPI document says of it."""
     responses = DOCUMENT["paths"][path][verb]["responses"]
-    told = responses.get(str(answer.status_code), DOCUMENT["components"]["responses"]["Error"])
-    schema = told["content"]["application/json"]["schema"]
+    documented = responses.get(
+        str(answer.status_code), DOCUMENT["components"]["responses"]["Error"]
+    )
+    schema = documented["content"]["application/json"]["schema"]
     Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(answer.json())
 
 
-def error_of(answer: httpx.Response, path: str, verb: str = "get") -> dict[str, Any]:
-    require_described(answer, path, verb)
+def get_error(answer: httpx.Response, path: str, verb: str = "get") -> dict[str, Any]:
+    require_documented(answer, path, verb)
     error: dict[str, Any] = answer.json()["error"]
     assert error["code"] == answer.status_code
     infos = [each for each in error["details"] if each["@type"].endswith("google.rpc.ErrorInfo")]
@@ -83,27 +94,27 @@ def error_of(answer: httpx.Response, path: str, verb: str = "get") -> dict[str, 
     ],
 )
 async def test_a_shards_routes_answer_as_they_are_described(shard: RunningShard, path: str) -> None:
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         answer = await rest.get(path)
         head = await rest.head(path)
 
     assert answer.status_code == head.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert head.content == b""
-    require_described(answer, path)
+    require_documented(answer, path)
 
 
 async def test_content_goes_in_and_comes_out(shard: RunningShard) -> None:
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         added = await rest.post("/api/v1/content", json={"contents": [CONTENT]})
         found = await rest.get("/api/v1/content/film:1")
         missing = await rest.get("/api/v1/content/film:2")
 
     assert added.json() == {"added_count": 1, "replaced_count": 0}
-    require_described(added, "/api/v1/content", "post")
+    require_documented(added, "/api/v1/content", "post")
     assert found.json()["content"]["title"] == "A film"
-    require_described(found, "/api/v1/content/{content_id}")
-    error = error_of(missing, "/api/v1/content/{content_id}")
+    require_documented(found, "/api/v1/content/{content_id}")
+    error = get_error(missing, "/api/v1/content/{content_id}")
     assert (error["code"], error["status"]) == (404, "NOT_FOUND")
     assert error["details"][0]["reason"] == "NOT_FOUND"
 
@@ -111,14 +122,14 @@ async def test_content_goes_in_and_comes_out(shard: RunningShard) -> None:
 async def test_a_delta_may_come_by_rest_and_counts_once(shard: RunningShard) -> None:
     signals = {"content_ids": ["film:1"], "hours": [500_000]}
     sent = {"device_id": DEVICE, "incarnation": "1", "delta": {"seq": "1", "signals": signals}}
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         first = await rest.post("/api/v1/sync", json=sent)
         again = await rest.post("/api/v1/sync", json=sent)
         cursor = await rest.get("/api/v1/sync/version", params={"device_id": DEVICE})
 
     assert [each.json()["ack"]["through_seq"] for each in (first, again)] == ["1", "1"]
     assert cursor.json()["through_seq"] == "1"
-    require_described(cursor, "/api/v1/sync/version")
+    require_documented(cursor, "/api/v1/sync/version")
     assert shard.manager.stats.deltas[Verdict.APPLIED] == 1
 
 
@@ -142,10 +153,10 @@ async def test_a_delta_may_come_by_rest_and_counts_once(shard: RunningShard) -> 
 async def test_a_body_that_makes_no_sense_is_refused(
     shard: RunningShard, kind: str, body: bytes, status: int, problem: str
 ) -> None:
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         answer = await rest.post("/api/v1/content", content=body, headers={"content-type": kind})
 
-    error = error_of(answer, "/api/v1/content", "post")
+    error = get_error(answer, "/api/v1/content", "post")
     assert error["code"] == status
     assert problem in error["message"]
 
@@ -166,7 +177,7 @@ async def test_a_body_that_makes_no_sense_is_refused(
 async def test_a_request_that_makes_no_sense_is_refused(
     shard: RunningShard, path: str, status: int, problem: str
 ) -> None:
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         answer = await rest.get(path)
 
     assert answer.status_code == status
@@ -174,7 +185,7 @@ async def test_a_request_that_makes_no_sense_is_refused(
 
 
 async def test_another_verb_is_not_allowed(shard: RunningShard) -> None:
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         answer = await rest.put("/health")
 
     assert answer.status_code == 405
@@ -188,28 +199,28 @@ async def test_readiness_is_503_while_the_store_is_away(
     async def away() -> None:
         raise NotReadyError("unplugged")
 
-    monkeypatch.setattr("constellation.transport.health.service.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("constellation.transport.health.service.STORE_PROBE_SECONDS", 0.01)
     monkeypatch.setattr(shard.manager.store, "probe", away)
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
 
         async def is_not_ready() -> bool:
             return bool((await rest.get("/health/ready")).status_code == 503)
 
-        await eventually(is_not_ready)
+        await wait_until(is_not_ready)
         ready, live, health = [
             await rest.get(path) for path in ("/health/ready", "/health/live", "/health")
         ]
 
     assert ready.json() == {"ready": False, "reason": "store: unplugged"}
-    require_described(ready, "/health/ready")
+    require_documented(ready, "/health/ready")
     assert live.status_code == 200
     assert health.status_code == 503
     assert health.json()["status"] == "HEALTH_STATUS_UNHEALTHY"
 
 
 async def test_readiness_is_503_while_draining(shard: RunningShard) -> None:
-    shard.health.not_ready("draining")
-    async with client(shard) as rest:
+    shard.health.mark_not_ready("draining")
+    async with open_client(shard) as rest:
         answer = await rest.get("/health/ready")
 
     assert answer.status_code == 503
@@ -217,12 +228,12 @@ async def test_readiness_is_503_while_draining(shard: RunningShard) -> None:
 
 
 async def test_a_federations_routes_answer_as_they_are_described() -> None:
-    async with shards(2) as (north, south):
-        await push(north, [drama(number) for number in range(6)])
-        await push(south, [drama(number) for number in range(10, 16)])
+    async with run_shards(2) as (north, south):
+        await push_devices(north, [make_drama_device(number) for number in range(6)])
+        await push_devices(south, [make_drama_device(number) for number in range(10, 16)])
         async with (
-            federating([address_of(north), address_of(south)]) as federation,
-            client(federation) as rest,
+            run_federation([get_address(north), get_address(south)]) as federation,
+            open_client(federation) as rest,
         ):
             none = await rest.get("/api/v1/rounds/0")
             ran = await rest.post("/api/v1/rounds:run")
@@ -232,18 +243,18 @@ async def test_a_federations_routes_answer_as_they_are_described() -> None:
             wrong = await rest.get("/api/v1/rounds/x")
             health = await rest.get("/health/detailed")
 
-    assert error_of(none, "/api/v1/rounds/{round_id}")["code"] == 404
+    assert get_error(none, "/api/v1/rounds/{round_id}")["code"] == 404
     assert ran.json()["round"]["state"] == "ROUND_STATE_PUBLISHED"
-    require_described(ran, "/api/v1/rounds:run", "post")
+    require_documented(ran, "/api/v1/rounds:run", "post")
     assert newest.json()["round"]["round_id"] == "2"
-    require_described(newest, "/api/v1/rounds/{round_id}")
+    require_documented(newest, "/api/v1/rounds/{round_id}")
     assert [each["round_id"] for each in page.json()["rounds"]] == ["2"]
-    assert error_of(wrong, "/api/v1/rounds/{round_id}")["code"] == 400
+    assert get_error(wrong, "/api/v1/rounds/{round_id}")["code"] == 400
     assert health.status_code == 200
 
 
 async def test_each_process_describes_its_own_routes(shard: RunningShard) -> None:
-    async with client(shard) as rest:
+    async with open_client(shard) as rest:
         told = (await rest.get("/openapi.json")).json()
 
     validate(told)
@@ -273,11 +284,11 @@ async def test_an_address_that_is_taken_is_told(shard: RunningShard) -> None:
     taken = f"127.0.0.1:{shard.ports.rest}"
 
     with pytest.raises(ConfigError, match=f"REST_ADDR: cannot listen on {taken}"):
-        async with rest_served(taken, address_of(shard), []):
+        async with serve_rest(taken, get_address(shard), []):
             pass
 
 
 async def test_a_shard_whose_rest_address_is_taken_does_not_start(shard: RunningShard) -> None:
     with pytest.raises(ConfigError, match="REST_ADDR"):
-        async with running(rest_addr=Address(f"127.0.0.1:{shard.ports.rest}")):
+        async with run_shard(rest_addr=Address(f"127.0.0.1:{shard.ports.rest}")):
             pass

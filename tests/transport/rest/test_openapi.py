@@ -18,7 +18,13 @@ from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 
 from tests.deltas import device_id, embedding
-from tests.federation.fleet import address_of, drama, federating, push, shards
+from tests.federation.fleet import (
+    get_address,
+    make_drama_device,
+    push_devices,
+    run_federation,
+    run_shards,
+)
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
@@ -51,7 +57,7 @@ class Findings:
     """... and those of them that were answered with 200."""
     problems: set[str] = field(default_factory=set)
 
-    def take(self, event: ScenarioFinished) -> None:
+    def record_scenario(self, event: ScenarioFinished) -> None:
         recorder = event.recorder
         statuses = [
             each.response.status_code for each in recorder.interactions.values() if each.response
@@ -73,13 +79,13 @@ def explore(document: dict[str, Any], address: str, settings: dict[str, Any]) ->
     for event in from_schema(schemathesis.openapi.from_dict(document, config=config)).execute():
         match event:
             case ScenarioFinished():
-                findings.take(event)
+                findings.record_scenario(event)
             case FatalError() | NonFatalError():
                 findings.problems.add(repr(event))
     return findings
 
 
-async def document_of(address: str) -> dict[str, Any]:
+async def fetch_document(address: str) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=address, verify=False) as rest:  # noqa: S501 - no TLS
         document: dict[str, Any] = (await rest.get("/openapi.json")).json()
     return document
@@ -88,14 +94,14 @@ async def document_of(address: str) -> dict[str, Any]:
 def require_sound(findings: Findings, document: dict[str, Any]) -> None:
     """Check that every operation was called, and that no answer was wrong."""
     assert not findings.problems, "\n\n".join(sorted(findings.problems))
-    assert operations_of(document) <= {each for each, count in findings.sent.items() if count}
+    assert list_operations(document) <= {each for each, count in findings.sent.items() if count}
 
 
-def operations_of(document: dict[str, Any]) -> set[str]:
+def list_operations(document: dict[str, Any]) -> set[str]:
     return {f"{verb.upper()} {path}" for path, verbs in document["paths"].items() for verb in verbs}
 
 
-def narrowed(document: dict[str, Any]) -> dict[str, Any]:
+def narrow_document(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with what the .proto files say in words only: all it allows is right."""
     narrow = copy.deepcopy(document)
     schemas = narrow["components"]["schemas"]
@@ -133,7 +139,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
 
 async def test_a_shard_does_what_its_document_says(shard: RunningShard) -> None:
     address = f"http://127.0.0.1:{shard.ports.rest}"
-    document = await document_of(address)
+    document = await fetch_document(address)
 
     findings = await asyncio.to_thread(explore, document, address, ALLOWED_OR_NOT)
 
@@ -142,21 +148,21 @@ async def test_a_shard_does_what_its_document_says(shard: RunningShard) -> None:
 
 async def test_a_shard_accepts_what_the_proto_files_allow(shard: RunningShard) -> None:
     address = f"http://127.0.0.1:{shard.ports.rest}"
-    document = narrowed(await document_of(address))
+    document = narrow_document(await fetch_document(address))
 
     findings = await asyncio.to_thread(explore, document, address, ALLOWED)
 
     require_sound(findings, document)
-    assert operations_of(document) <= {each for each, count in findings.accepted.items() if count}
+    assert list_operations(document) <= {each for each, count in findings.accepted.items() if count}
 
 
 async def test_a_federation_does_what_its_document_says() -> None:
-    async with shards(2) as (north, south):
-        await push(north, [drama(number) for number in range(6)])
-        await push(south, [drama(number) for number in range(10, 16)])
-        async with federating([address_of(north), address_of(south)]) as federation:
+    async with run_shards(2) as (north, south):
+        await push_devices(north, [make_drama_device(number) for number in range(6)])
+        await push_devices(south, [make_drama_device(number) for number in range(10, 16)])
+        async with run_federation([get_address(north), get_address(south)]) as federation:
             address = f"http://127.0.0.1:{federation.ports.rest}"
-            document = await document_of(address)
+            document = await fetch_document(address)
 
             findings = await asyncio.to_thread(explore, document, address, ALLOWED_OR_NOT)
 
@@ -172,7 +178,7 @@ async def test_a_federation_does_what_its_document_says() -> None:
 async def test_a_number_as_text_has_its_limit_too(
     shard: RunningShard, schema: str, field: str, largest: int, beyond: int
 ) -> None:
-    document = await document_of(f"http://127.0.0.1:{shard.ports.rest}")
+    document = await fetch_document(f"http://127.0.0.1:{shard.ports.rest}")
     pattern = document["components"]["schemas"][schema]["properties"][field]["pattern"]
 
     assert bool(re.fullmatch(pattern, str(largest + beyond))) == (beyond <= 0)

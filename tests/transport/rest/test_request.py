@@ -18,13 +18,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 
-from constellation.transport.rest.app import rest_app
-from constellation.transport.rest.errors import HTTP_STATUSES, failed
+from constellation.transport.rest.app import make_rest_app
+from constellation.transport.rest.errors import HTTP_STATUSES, to_error_response
 from constellation.transport.rest.request import MAX_BODY_BYTES
-from tests.conftest import running
+from tests.conftest import run_shard
 from tests.deltas import device_id
-from tests.federation.fleet import address_of
-from tests.transport.rest.test_app import CONTENT, client, error_of
+from tests.federation.fleet import get_address
+from tests.transport.rest.test_app import CONTENT, get_error, open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,17 +41,17 @@ CURSOR_PATH = "/api/v1/sync/version"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_shard() -> AsyncIterator[RunningShard]:
     """One shard for the whole module: no test here needs it empty."""
-    async with running() as shard:
+    async with run_shard() as shard:
         yield shard
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def rest(shared_shard: RunningShard) -> AsyncIterator[httpx.AsyncClient]:
-    async with client(shared_shard) as found:
+    async with open_client(shared_shard) as found:
         yield found
 
 
-def info_of(error: dict[str, Any]) -> dict[str, Any]:
+def get_error_info(error: dict[str, Any]) -> dict[str, Any]:
     infos = [each for each in error["details"] if each["@type"].endswith("google.rpc.ErrorInfo")]
     assert len(infos) == 1
     info: dict[str, Any] = infos[0]
@@ -59,13 +59,13 @@ def info_of(error: dict[str, Any]) -> dict[str, Any]:
     return info
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+def get_refusal(answer: httpx.Response) -> tuple[int, str, str]:
     """Return an error's status, reason and message, once it is one as AIP-193 says."""
     assert answer.headers["content-type"] == "application/json"
     error = answer.json()["error"]
     assert error["code"] == answer.status_code
     assert set(error) == {"code", "message", "status", "details"}
-    return answer.status_code, info_of(error)["reason"], error["message"]
+    return answer.status_code, get_error_info(error)["reason"], error["message"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/openapi.json", "/api/v1/content/none", "/nowhere"])
@@ -93,7 +93,7 @@ async def test_options_tells_the_verbs(rest: httpx.AsyncClient) -> None:
 async def test_a_verb_that_a_path_does_not_have_is_405(rest: httpx.AsyncClient, verb: str) -> None:
     answer = await rest.request(verb, "/health")
 
-    assert refusal(answer) == (
+    assert get_refusal(answer) == (
         405,
         "METHOD_NOT_ALLOWED",
         f"{verb} is not for /health: use GET, HEAD, OPTIONS",
@@ -105,7 +105,7 @@ async def test_a_verb_that_a_path_does_not_have_is_405(rest: httpx.AsyncClient, 
     "path", ["/", "/health/", "//health", "/health%0A", "/Health", "/api/v1/content/", "/%FF"]
 )
 async def test_a_path_that_is_not_there_is_404(rest: httpx.AsyncClient, path: str) -> None:
-    status, reason, message = refusal(await rest.get(path))
+    status, reason, message = get_refusal(await rest.get(path))
 
     assert (status, reason) == (404, "NO_SUCH_ROUTE")
     assert "GET /openapi.json lists what is" in message
@@ -139,7 +139,7 @@ async def test_dots_alone_cannot_be_named(rest: httpx.AsyncClient, content_id: s
 async def test_a_path_parameter_that_is_not_utf8_is_refused(rest: httpx.AsyncClient) -> None:
     answer = await rest.get(f"{CONTENT_PATH}/%ff")
 
-    assert refusal(answer) == (400, "INVALID_INPUT", r"content_id must be UTF-8, got b'\xff'")
+    assert get_refusal(answer) == (400, "INVALID_INPUT", r"content_id must be UTF-8, got b'\xff'")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_a_path_parameter_that_is_not_utf8_is_refused(rest: httpx.AsyncCli
 async def test_a_wrong_query_is_refused(rest: httpx.AsyncClient, query: str, problem: str) -> None:
     answer = await rest.get(f"{CURSOR_PATH}?{query}")
 
-    status, reason, message = refusal(answer)
+    status, reason, message = get_refusal(answer)
     assert (status, reason) == (400, "INVALID_INPUT")
     assert message.startswith(problem)
     bad = answer.json()["error"]["details"][1]
@@ -208,7 +208,7 @@ async def test_the_caller_must_accept_json(
 
     assert answer.status_code == status
     if status == 406:
-        assert refusal(answer)[1:] == (
+        assert get_refusal(answer)[1:] == (
             "NOT_ACCEPTABLE",
             f"answers are application/json, but accept is {accept!r}",
         )
@@ -238,7 +238,7 @@ async def test_a_body_must_be_declared_as_json(
 
     assert answer.status_code == status
     if status == 415:
-        assert refusal(answer)[1] == "UNSUPPORTED_MEDIA_TYPE"
+        assert get_refusal(answer)[1] == "UNSUPPORTED_MEDIA_TYPE"
 
 
 async def test_a_body_that_says_it_is_too_large_is_not_read(
@@ -264,12 +264,14 @@ async def test_a_body_that_grows_too_large_is_cut(rest: httpx.AsyncClient) -> No
 
     answer = await rest.post(CONTENT_PATH, content=chunks(), headers=JSON)
 
-    assert refusal(answer) == (
+    assert get_refusal(answer) == (
         413,
         "BODY_TOO_LARGE",
         f"the body must be at most {MAX_BODY_BYTES} bytes: send several requests",
     )
-    assert info_of(answer.json()["error"])["metadata"] == {"limit_bytes": str(MAX_BODY_BYTES)}
+    assert get_error_info(answer.json()["error"])["metadata"] == {
+        "limit_bytes": str(MAX_BODY_BYTES)
+    }
 
 
 @pytest.mark.parametrize(
@@ -294,7 +296,7 @@ async def test_a_body_that_grows_too_large_is_cut(rest: httpx.AsyncClient) -> No
 async def test_a_body_that_is_no_json_object_is_refused(
     rest: httpx.AsyncClient, body: bytes, problem: str
 ) -> None:
-    status, reason, message = refusal(await rest.post(CONTENT_PATH, content=body, headers=JSON))
+    status, reason, message = get_refusal(await rest.post(CONTENT_PATH, content=body, headers=JSON))
 
     assert (status, reason) == (400, "MALFORMED_BODY")
     assert message.startswith(problem)
@@ -343,8 +345,8 @@ async def test_a_field_that_is_wrong_is_named(
     body = json.dumps(values).replace("Infinity", "1e400")
     answer = await rest.post(CONTENT_PATH, content=body, headers=JSON)
 
-    error = error_of(answer, CONTENT_PATH, "post")
-    assert refusal(answer)[:2] == (400, "INVALID_INPUT")
+    error = get_error(answer, CONTENT_PATH, "post")
+    assert get_refusal(answer)[:2] == (400, "INVALID_INPUT")
     assert error["message"].startswith(problem)
     violation = error["details"][1]["fieldViolations"][0]
     assert problem.startswith(violation["field"])
@@ -404,20 +406,20 @@ async def test_a_long_value_is_cut_in_the_message(rest: httpx.AsyncClient) -> No
 async def test_a_post_takes_no_query(rest: httpx.AsyncClient) -> None:
     answer = await rest.post(f"{CONTENT_PATH}?contents=1", json={"contents": [CONTENT]})
 
-    assert refusal(answer)[2].startswith("contents is no parameter of POST /api/v1/content")
+    assert get_refusal(answer)[2].startswith("contents is no parameter of POST /api/v1/content")
 
 
 async def test_a_servicers_error_keeps_its_details(rest: httpx.AsyncClient) -> None:
     answer = await rest.post(CONTENT_PATH, json={"contents": []})
 
-    assert refusal(answer)[:2] == (400, "INVALID_INPUT")
+    assert get_refusal(answer)[:2] == (400, "INVALID_INPUT")
     assert answer.json()["error"]["details"][1]["fieldViolations"] == [
         {"field": "contents", "description": "must be from 1 to 256, got 0"}
     ]
 
 
 async def test_a_full_shard_says_when_to_come_back() -> None:
-    async with running(max_devices=0) as shard, client(shard) as rest:
+    async with run_shard(max_devices=0) as shard, open_client(shard) as rest:
         sent = {
             "device_id": base64.b64encode(device_id(0)).decode(),
             "incarnation": "1",
@@ -425,17 +427,17 @@ async def test_a_full_shard_says_when_to_come_back() -> None:
         }
         answer = await rest.post("/api/v1/sync", json=sent)
 
-    assert refusal(answer)[:2] == (429, "SHARD_FULL")
+    assert get_refusal(answer)[:2] == (429, "SHARD_FULL")
     assert answer.headers["retry-after"] == "5"
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
 async def test_an_error_without_details_gets_its_reason(code: grpc.StatusCode) -> None:
-    response = await failed(AioRpcError(code, Metadata(), Metadata(), "so it is"))
+    response = await to_error_response(AioRpcError(code, Metadata(), Metadata(), "so it is"))
 
     error = json.loads(bytes(response.body))["error"]
     assert response.status_code == error["code"] == HTTP_STATUSES[code]
-    assert error["status"] == info_of(error)["reason"] == code.name
+    assert error["status"] == get_error_info(error)["reason"] == code.name
     assert ("retry-after" in response.headers) is (response.status_code in (429, 503))
 
 
@@ -448,7 +450,9 @@ async def test_retry_after_is_whole_seconds_rounded_up() -> None:
     )
     trailers = Metadata(("grpc-status-details-bin", status.SerializeToString()))
 
-    response = await failed(AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailers, "later"))
+    response = await to_error_response(
+        AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailers, "later")
+    )
 
     assert response.headers["retry-after"] == "2"
 
@@ -458,12 +462,12 @@ async def test_a_process_that_does_not_answer_is_503() -> None:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         async with grpc.aio.insecure_channel(address) as channel:
-            app = rest_app(channel, ["constellation.v1.HealthService"])
+            app = make_rest_app(channel, ["constellation.v1.HealthService"])
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as rest:
                 answer = await rest.get("/health")
 
-    assert refusal(answer)[:2] == (503, "UNAVAILABLE")
+    assert get_refusal(answer)[:2] == (503, "UNAVAILABLE")
     assert answer.headers["retry-after"] == "5"
 
 
@@ -484,18 +488,18 @@ async def test_a_caller_that_leaves_in_the_middle_is_no_crash(shared_shard: Runn
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async with grpc.aio.insecure_channel(address_of(shared_shard)) as channel:
-        await rest_app(channel, ["constellation.v1.ShardService"])(scope, receive, send)
+    async with grpc.aio.insecure_channel(get_address(shared_shard)) as channel:
+        await make_rest_app(channel, ["constellation.v1.ShardService"])(scope, receive, send)
 
     assert sent[0]["status"] == 499
 
 
 async def test_what_breaks_inside_stays_inside(shared_shard: RunningShard) -> None:
-    channel = grpc.aio.insecure_channel(address_of(shared_shard))
-    app = rest_app(channel, ["constellation.v1.HealthService"])
+    channel = grpc.aio.insecure_channel(get_address(shared_shard))
+    app = make_rest_app(channel, ["constellation.v1.HealthService"])
     await channel.close()  # a call on it raises what no client should see
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as rest:
         answer = await rest.get("/health")
 
-    assert refusal(answer) == (500, "INTERNAL", "internal error")
+    assert get_refusal(answer) == (500, "INTERNAL", "internal error")

@@ -14,11 +14,11 @@ from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2, shard_pb2
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
-from tests.conftest import running
-from tests.deltas import Pattern, embedding
-from tests.federation.fleet import HOUR, Household, drama, push
-from tests.polling import eventually
-from tests.sync_client import reason_of
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, embedding
+from tests.federation.fleet import HOUR, SampleDevice, make_drama_device, push_devices
+from tests.polling import wait_until
+from tests.sync_client import read_error_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
     from constellation.server import RunningShard
 
 
-def codebook(version: int = 1, directions: int = 2) -> pb.Codebook:
+def make_codebook(version: int = 1, directions: int = 2) -> pb.Codebook:
     anchors = np.stack([embedding(1 + number) for number in range(directions)]).astype("<f4")
     return pb.Codebook(
         version=version, cluster_ids=range(1, directions + 1), anchors=anchors.tobytes()
     )
 
 
-def global_(round_id: int = 1, generation: int = 5, **parts: Any) -> pb.Global:
+def make_global(round_id: int = 1, generation: int = 5, **parts: Any) -> pb.Global:
     clusters = pb.GlobalClusters()
     clusters.patterns.encoding = patterns_pb2.ENCODING_INT8
     return pb.Global(
         generation=generation,
         round_id=round_id,
-        **{"codebook": codebook(), "clusters": clusters, **parts},
+        **{"codebook": make_codebook(), "clusters": clusters, **parts},
     )
 
 
-def frames(message: pb.Global, **header: Any) -> Iterator[pb.PublishGlobalRequest]:
+def to_frames(message: pb.Global, **header: Any) -> Iterator[pb.PublishGlobalRequest]:
     payload = message.SerializeToString()
     named = {
         "generation": message.generation,
@@ -72,36 +72,36 @@ async def test_a_later_round_replaces_an_earlier_one_and_nothing_else_does(
 ) -> None:
     sent = [(5, 2), (5, 2), (5, 1), (5, 3), (4, 9), (6, 1)]
 
-    answers = [await publish(channel, frames(global_(r, g))) for g, r in sent]
+    answers = [await publish(channel, to_frames(make_global(r, g))) for g, r in sent]
 
     assert [each.applied for each in answers] == [True, False, False, True, False, True]
     assert (answers[-1].generation, answers[-1].round_id) == (6, 1)
 
 
-def cut(message: pb.Global) -> list[pb.PublishGlobalRequest]:
-    return list(frames(message))[:-1]
+def drop_last_frame(message: pb.Global) -> list[pb.PublishGlobalRequest]:
+    return list(to_frames(message))[:-1]
 
 
-def without_header(message: pb.Global) -> list[pb.PublishGlobalRequest]:
-    return list(frames(message))[1:]
+def drop_header(message: pb.Global) -> list[pb.PublishGlobalRequest]:
+    return list(to_frames(message))[1:]
 
 
-def repeated(message: pb.Global) -> list[pb.PublishGlobalRequest]:
-    sent = list(frames(message))
+def repeat_last_frame(message: pb.Global) -> list[pb.PublishGlobalRequest]:
+    sent = list(to_frames(message))
     return [*sent, sent[-1]]
 
 
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (cut, "must add up to"),
-        (without_header, "header first"),
-        (repeated, "bytes in all"),
+        (drop_last_frame, "must add up to"),
+        (drop_header, "header first"),
+        (repeat_last_frame, "bytes in all"),
         (lambda _: [], "nothing came"),
-        (lambda each: list(frames(each, sha256=bytes(32))), "SHA-256"),
-        (lambda each: list(frames(each, size_bytes=1 << 40)), "size_bytes must be at most"),
-        (lambda each: list(frames(each, round_id=0)), "round_id must be from 1"),
-        (lambda each: list(frames(each, generation=2**63)), "generation must be from 1"),
+        (lambda each: list(to_frames(each, sha256=bytes(32))), "SHA-256"),
+        (lambda each: list(to_frames(each, size_bytes=1 << 40)), "size_bytes must be at most"),
+        (lambda each: list(to_frames(each, round_id=0)), "round_id must be from 1"),
+        (lambda each: list(to_frames(each, generation=2**63)), "generation must be from 1"),
     ],
 )
 async def test_a_global_whose_chunks_do_not_add_up_is_refused(
@@ -110,48 +110,48 @@ async def test_a_global_whose_chunks_do_not_add_up_is_refused(
     spoil: Callable[[pb.Global], list[pb.PublishGlobalRequest]],
     problem: str,
 ) -> None:
-    call = AggregateServiceStub(channel).PublishGlobal(iter(spoil(global_())))
+    call = AggregateServiceStub(channel).PublishGlobal(iter(spoil(make_global())))
 
     with pytest.raises(grpc.aio.AioRpcError, match=problem):
         await call
 
-    assert await reason_of(call) == "INVALID_INPUT"
-    assert shard.manager.globals.published is None
+    assert await read_error_reason(call) == "INVALID_INPUT"
+    assert shard.manager.global_state.published is None
 
 
-def wrong_length(message: pb.Global) -> None:
+def shorten_anchors(message: pb.Global) -> None:
     message.codebook.anchors = message.codebook.anchors[:-4]
 
 
-def not_unit(message: pb.Global) -> None:
+def denormalize_anchors(message: pb.Global) -> None:
     message.codebook.anchors = np.full((2, 384), 3, "<f4").tobytes()
 
 
-def not_finite(message: pb.Global) -> None:
+def set_nan_anchors(message: pb.Global) -> None:
     message.codebook.anchors = np.full((2, 384), np.nan, "<f4").tobytes()
 
 
-def not_ascending(message: pb.Global) -> None:
+def duplicate_cluster_ids(message: pb.Global) -> None:
     message.codebook.cluster_ids[:] = [2, 2]
 
 
-def short_column(message: pb.Global) -> None:
+def shorten_pattern_ids(message: pb.Global) -> None:
     message.clusters.patterns.ids = bytes(16)
 
 
-def no_direction(message: pb.Global) -> None:
+def add_undirected_trend(message: pb.Global) -> None:
     message.trends.add(content_id="a")
 
 
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (wrong_length, "codebook.anchors must be 2 rows"),
-        (not_unit, "codebook.anchors must be of unit length"),
-        (not_finite, "codebook.anchors must be of unit length"),
-        (not_ascending, "cluster_ids must be ascending"),
-        (short_column, "patterns.embeddings must be 1 rows"),
-        (no_direction, "trends.direction must be 1, 2 or 3"),
+        (shorten_anchors, "codebook.anchors must be 2 rows"),
+        (denormalize_anchors, "codebook.anchors must be of unit length"),
+        (set_nan_anchors, "codebook.anchors must be of unit length"),
+        (duplicate_cluster_ids, "cluster_ids must be ascending"),
+        (shorten_pattern_ids, "patterns.embeddings must be 1 rows"),
+        (add_undirected_trend, "trends.direction must be 1, 2 or 3"),
     ],
 )
 async def test_a_global_that_makes_no_sense_is_refused(
@@ -160,29 +160,29 @@ async def test_a_global_that_makes_no_sense_is_refused(
     spoil: Callable[[pb.Global], None],
     problem: str,
 ) -> None:
-    message = global_()
+    message = make_global()
     spoil(message)
 
     with pytest.raises(grpc.aio.AioRpcError, match=problem):
-        await publish(channel, frames(message))
+        await publish(channel, to_frames(message))
 
-    assert shard.manager.globals.published is None
+    assert shard.manager.global_state.published is None
 
 
 async def test_a_global_survives_a_restart_and_patterns_are_summed_up_again(
     tmp_path: Path,
 ) -> None:
-    async with running(data_dir=tmp_path) as shard:
+    async with run_shard(data_dir=tmp_path) as shard:
         address = Address(f"127.0.0.1:{shard.port}")
-        await push(shard, [drama(number) for number in range(3)])
+        await push_devices(shard, [make_drama_device(number) for number in range(3)])
         async with grpc.aio.insecure_channel(address) as channel:
-            await publish(channel, frames(global_(7)))
+            await publish(channel, to_frames(make_global(7)))
             before = await pull(channel)
     async with (
-        running(data_dir=tmp_path) as shard,
+        run_shard(data_dir=tmp_path) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
-        again = await publish(channel, frames(global_(7)))
+        again = await publish(channel, to_frames(make_global(7)))
         after = await pull(channel, held=[before[0].version])
         stub: Any = ShardServiceStub(channel)
         stats = await stub.GetStats(shard_pb2.GetStatsRequest())
@@ -197,12 +197,12 @@ async def test_a_global_survives_a_restart_and_patterns_are_summed_up_again(
 async def test_a_pull_answers_with_what_changed(
     channel: grpc.aio.Channel, shard: RunningShard
 ) -> None:
-    await push(shard, [drama(number, 1 + number % 2) for number in range(4)])
-    await publish(channel, frames(global_()))
+    await push_devices(shard, [make_drama_device(number, 1 + number % 2) for number in range(4)])
+    await publish(channel, to_frames(make_global()))
     whole = await pull(channel)
-    await push(
+    await push_devices(
         shard,
-        [Household(0, [Pattern(0, 1, 1.0, 16)], [("film:1", HOUR)])],
+        [SampleDevice(0, [PatternSpec(0, 1, 1.0, 16)], [("film:1", HOUR)])],
         seq=2,
     )
 
@@ -219,22 +219,22 @@ async def test_a_pull_answers_with_what_changed(
 async def test_a_new_codebook_is_taken_into_use_beside_the_commits(
     channel: grpc.aio.Channel, shard: RunningShard
 ) -> None:
-    await push(shard, [drama(number, 1 + number % 3) for number in range(6)])
-    await publish(channel, frames(global_(1)))
+    await push_devices(shard, [make_drama_device(number, 1 + number % 3) for number in range(6)])
+    await publish(channel, to_frames(make_global(1)))
     first = await pull(channel)
-    await publish(channel, frames(global_(2, codebook=codebook(2, 3))))
+    await publish(channel, to_frames(make_global(2, codebook=make_codebook(2, 3))))
     stub: Any = ShardServiceStub(channel)
 
     async def switched() -> bool:
         stats = await stub.GetStats(shard_pb2.GetStatsRequest())
         return bool(stats.codebook_version == 2)
 
-    await eventually(switched)
+    await wait_until(switched)
     second = await pull(channel, held=[first[0].version])
 
     assert first[0].header.cluster_count == 2
     assert second[0].header.codebook_version == 2
-    assert second[0].header.codebook_since > first[0].version.version
+    assert second[0].header.codebook_effective_version > first[0].version.version
     assert second[1].clusters.devices == [2, 2, 2]
 
 
@@ -243,7 +243,7 @@ async def test_a_new_codebook_is_taken_into_use_beside_the_commits(
     [
         ({"max_candidates": 5000}, "max_candidates must be at most 4096"),
         ({"max_candidates": 1, "residual_cosine": 2.0}, "residual_cosine must be from 0 to 1"),
-        ({"held": [pb.AggregateVersion(shard_id=0)]}, "epoch from 1"),
+        ({"known_versions": [pb.AggregateVersion(shard_id=0)]}, "epoch from 1"),
     ],
 )
 async def test_a_pull_that_makes_no_sense_is_refused(
@@ -257,16 +257,18 @@ async def test_no_chunk_is_larger_than_a_mebibyte(
     channel: grpc.aio.Channel, shard: RunningShard
 ) -> None:
     contents = tuple(f"{number:064d}" for number in range(16))
-    await push(
+    await push_devices(
         shard,
         [
-            Household(each, [Pattern(n, 10 * each + n, 0.9, 16, (), contents) for n in range(30)])
+            SampleDevice(
+                each, [PatternSpec(n, 10 * each + n, 0.9, 16, (), contents) for n in range(30)]
+            )
             for each in range(20)
         ],
     )
     anchors = np.stack([embedding(n) for n in range(400)]).astype("<f4")
     book = pb.Codebook(version=1, cluster_ids=range(1, 401), anchors=anchors.tobytes())
-    await publish(channel, frames(global_(codebook=book)))
+    await publish(channel, to_frames(make_global(codebook=book)))
 
     chunks = await pull(channel)
 

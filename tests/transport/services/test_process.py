@@ -11,8 +11,8 @@ import pytest
 from constellation.v1 import process_pb2 as pb
 from constellation.v1 import shard_pb2, shard_pb2_grpc
 from constellation.v1.process_pb2_grpc import ProcessServiceStub
-from tests.federation.fleet import address_of, federating
-from tests.scenarios.processes import serving
+from tests.federation.fleet import get_address, run_federation
+from tests.scenarios.processes import run_shard_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
     from constellation.v1.process_pb2_grpc import ProcessServiceAsyncStub
 
 
-def stub(channel: grpc.aio.Channel) -> ProcessServiceAsyncStub:
+def make_stub(channel: grpc.aio.Channel) -> ProcessServiceAsyncStub:
     return ProcessServiceStub(channel)
 
 
 async def set_level(channel: grpc.aio.Channel, level: LogLevel.ValueType) -> LogLevel.ValueType:
     """Return the level before."""
-    return (await stub(channel).SetLogLevel(pb.SetLogLevelRequest(level=level))).previous_level
+    return (await make_stub(channel).SetLogLevel(pb.SetLogLevelRequest(level=level))).previous_level
 
 
-def events(log: str) -> Iterator[dict[str, Any]]:
+def parse_events(log: str) -> Iterator[dict[str, Any]]:
     for line in log.splitlines():
         yield json.loads(line)
 
 
 async def test_a_process_logs_less_from_the_moment_it_is_told(tmp_path: Path) -> None:
-    async with serving(tmp_path) as shard:
+    async with run_shard_process(tmp_path) as shard:
         async with grpc.aio.insecure_channel(shard.address) as channel:
             before = await set_level(channel, pb.LOG_LEVEL_ERROR)
-            told = (await stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
+            told = (await make_stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
             drain: Any = shard_pb2_grpc.ShardServiceStub(channel)
             await drain.Drain(shard_pb2.DrainRequest())
-        finished = await shard.ended()
+        finished = await shard.wait_for_exit()
 
     assert (before, told) == (pb.LOG_LEVEL_INFO, pb.LOG_LEVEL_ERROR)
     assert finished.status == 0
-    assert [line for line in events(finished.err) if line["level"] == "info"] == []
+    assert [line for line in parse_events(finished.err) if line["level"] == "info"] == []
 
 
 async def test_a_federation_can_be_told_too(shard: RunningShard) -> None:
     async with (
-        federating([address_of(shard)]) as federation,
-        grpc.aio.insecure_channel(address_of(federation)) as channel,
+        run_federation([get_address(shard)]) as federation,
+        grpc.aio.insecure_channel(get_address(federation)) as channel,
     ):
         first = await set_level(channel, pb.LOG_LEVEL_DEBUG)
         second = await set_level(channel, first)
@@ -64,11 +64,11 @@ async def test_a_federation_can_be_told_too(shard: RunningShard) -> None:
 
 @pytest.mark.parametrize("level", [0, 9])
 async def test_a_level_that_is_none_is_refused(channel: grpc.aio.Channel, level: int) -> None:
-    before = (await stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
+    before = (await make_stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await set_level(channel, level)  # type: ignore[arg-type]  # what the wire can carry
 
-    after = (await stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
+    after = (await make_stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
 
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert raised.value.details() == f"level must be from 1 to 4, got {level}"

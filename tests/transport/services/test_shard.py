@@ -12,19 +12,19 @@ from constellation.config import ShardMap
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2 as pb
 from constellation.v1 import shard_pb2_grpc
-from tests.conftest import running
-from tests.deltas import Pattern, device_id, embedding
-from tests.sync_client import stream
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, device_id, embedding
+from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
 
 
-def stub(channel: grpc.aio.Channel) -> Any:
+def make_stub(channel: grpc.aio.Channel) -> Any:
     return shard_pb2_grpc.ShardServiceStub(channel)
 
 
-def content(content_id: str, direction: int = 0, **more: Any) -> pb.Content:
+def make_content(content_id: str, direction: int = 0, **more: Any) -> pb.Content:
     fields: dict[str, Any] = {
         "title": f"The {content_id}",
         "content_type": patterns.CONTENT_TYPE_MOVIE,
@@ -36,20 +36,20 @@ def content(content_id: str, direction: int = 0, **more: Any) -> pb.Content:
     return pb.Content(content_id=content_id, **{**fields, **more})
 
 
-async def add(channel: grpc.aio.Channel, *contents: pb.Content) -> pb.AddContentResponse:
-    response: pb.AddContentResponse = await stub(channel).AddContent(
+async def add_contents(channel: grpc.aio.Channel, *contents: pb.Content) -> pb.AddContentResponse:
+    response: pb.AddContentResponse = await make_stub(channel).AddContent(
         pb.AddContentRequest(contents=contents)
     )
     return response
 
 
-async def push(channel: grpc.aio.Channel, device: int, *upserts: Pattern) -> None:
-    async with stream(channel) as open_:
+async def push_patterns(channel: grpc.aio.Channel, device: int, *upserts: PatternSpec) -> None:
+    async with open_stream(channel) as open_:
         await open_.open(device)
         await open_.push(1, upserts)
 
 
-async def refused(call: Any) -> str:
+async def get_refusal(call: Any) -> str:
     """Return why a call was refused as invalid."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
@@ -58,9 +58,9 @@ async def refused(call: Any) -> str:
 
 
 async def test_content_comes_back_as_it_was_stored(channel: grpc.aio.Channel) -> None:
-    added = await add(channel, content("film", direction=3))
+    added = await add_contents(channel, make_content("film", direction=3))
 
-    found = (await stub(channel).GetContent(pb.GetContentRequest(content_id="film"))).content
+    found = (await make_stub(channel).GetContent(pb.GetContentRequest(content_id="film"))).content
 
     assert (added.added_count, added.replaced_count) == (1, 0)
     assert (found.title, found.year, list(found.genres)) == ("The film", 1999, ["Drama", "Crime"])
@@ -71,11 +71,13 @@ async def test_content_comes_back_as_it_was_stored(channel: grpc.aio.Channel) ->
 
 
 async def test_content_of_the_same_id_is_replaced(channel: grpc.aio.Channel) -> None:
-    await add(channel, content("film"))
+    await add_contents(channel, make_content("film"))
 
-    again = await add(channel, content("film", title="Renamed"), content("other"))
-    found = await stub(channel).GetContent(pb.GetContentRequest(content_id="film"))
-    stats = await stub(channel).GetStats(pb.GetStatsRequest())
+    again = await add_contents(
+        channel, make_content("film", title="Renamed"), make_content("other")
+    )
+    found = await make_stub(channel).GetContent(pb.GetContentRequest(content_id="film"))
+    stats = await make_stub(channel).GetStats(pb.GetStatsRequest())
 
     assert (again.added_count, again.replaced_count) == (1, 1)
     assert found.content.title == "Renamed"
@@ -84,16 +86,18 @@ async def test_content_of_the_same_id_is_replaced(channel: grpc.aio.Channel) -> 
 
 async def test_unknown_content_is_not_found(channel: grpc.aio.Channel) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await stub(channel).GetContent(pb.GetContentRequest(content_id="none"))
+        await make_stub(channel).GetContent(pb.GetContentRequest(content_id="none"))
 
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
     assert "the catalogue has no content 'none'" in str(raised.value.details())
 
 
 async def test_one_bad_content_keeps_the_others_out(channel: grpc.aio.Channel) -> None:
-    problem = await refused(add(channel, content("good"), content("bad", year=1, content_type=0)))
+    problem = await get_refusal(
+        add_contents(channel, make_content("good"), make_content("bad", year=1, content_type=0))
+    )
 
-    page = await stub(channel).ListContent(pb.ListContentRequest())
+    page = await make_stub(channel).ListContent(pb.ListContentRequest())
 
     assert problem.startswith("contents[1].content_type")
     assert not page.contents
@@ -101,21 +105,23 @@ async def test_one_bad_content_keeps_the_others_out(channel: grpc.aio.Channel) -
 
 @pytest.mark.parametrize("count", [0, 257])
 async def test_a_wrong_number_of_contents_is_refused(channel: grpc.aio.Channel, count: int) -> None:
-    problem = await refused(add(channel, *[content(f"film{at}") for at in range(count)]))
+    problem = await get_refusal(
+        add_contents(channel, *[make_content(f"film{at}") for at in range(count)])
+    )
 
     assert problem == f"contents must be from 1 to 256, got {count}"
 
 
 async def test_pages_hold_every_content_once_in_order(channel: grpc.aio.Channel) -> None:
     names = [f"film-{number:02}" for number in range(7)]
-    await add(channel, *[content(name) for name in reversed(names)])
+    await add_contents(channel, *[make_content(name) for name in reversed(names)])
     listed: list[str] = []
     sizes = []
 
     token = ""
     while True:
         request = pb.ListContentRequest(page_size=3, page_token=token, omit_embeddings=True)
-        page = await stub(channel).ListContent(request)
+        page = await make_stub(channel).ListContent(request)
         assert not any(found.embedding for found in page.contents)
         listed += [found.content_id for found in page.contents]
         sizes.append(len(page.contents))
@@ -129,10 +135,10 @@ async def test_pages_hold_every_content_once_in_order(channel: grpc.aio.Channel)
 async def test_patterns_are_found_by_embedding_content_and_device(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    await add(channel, content("film", direction=7))
-    await push(channel, 0, Pattern(1, direction=7), Pattern(2, direction=8))
-    await push(channel, 1, Pattern(1, direction=7))
-    await shard.manager.feeder.caught_up()
+    await add_contents(channel, make_content("film", direction=7))
+    await push_patterns(channel, 0, PatternSpec(1, direction=7), PatternSpec(2, direction=8))
+    await push_patterns(channel, 1, PatternSpec(1, direction=7))
+    await shard.manager.feeder.wait_until_caught_up()
     row = embedding(7).tobytes()
     queries: list[dict[str, Any]] = [
         {"embeddings": row, "encoding": patterns.ENCODING_FLOAT32},
@@ -141,7 +147,7 @@ async def test_patterns_are_found_by_embedding_content_and_device(
     ]
 
     answers = [
-        await stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query, limit=2))
+        await make_stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query, limit=2))
         for query in queries
     ]
 
@@ -151,7 +157,7 @@ async def test_patterns_are_found_by_embedding_content_and_device(
     assert by_device[0] == pytest.approx(1, abs=1e-3)
     assert by_device[1] < 0.5  # its own is left out
     assert all(len(answer.patterns.ids) == 32 for answer in answers)
-    assert Pattern(1).pattern_id not in answers[0].patterns.ids
+    assert PatternSpec(1).pattern_id not in answers[0].patterns.ids
 
 
 @pytest.mark.parametrize(
@@ -171,7 +177,7 @@ async def test_patterns_are_found_by_embedding_content_and_device(
 async def test_a_bad_search_is_refused_and_told_why(
     channel: grpc.aio.Channel, query: dict[str, Any], problem: str
 ) -> None:
-    told = await refused(stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query)))
+    told = await get_refusal(make_stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query)))
 
     assert told.startswith(problem)
 
@@ -181,21 +187,21 @@ async def test_a_search_near_something_unknown_is_not_found(
     channel: grpc.aio.Channel, query: dict[str, Any]
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query))
+        await make_stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query))
 
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_stats_follow_what_happened(shard: RunningShard, channel: grpc.aio.Channel) -> None:
-    before = await stub(channel).GetStats(pb.GetStatsRequest())
-    async with stream(channel) as open_:
+    before = await make_stub(channel).GetStats(pb.GetStatsRequest())
+    async with open_stream(channel) as open_:
         await open_.open(0)
-        await open_.push(1, [Pattern(1), Pattern(2, success_rate=0.75)])
-        await open_.push(2, [Pattern(3, success_rate=0.1)])
+        await open_.push(1, [PatternSpec(1), PatternSpec(2, success_rate=0.75)])
+        await open_.push(2, [PatternSpec(3, success_rate=0.1)])
         await open_.push(2)
-        await shard.manager.feeder.caught_up()
+        await shard.manager.feeder.wait_until_caught_up()
 
-        after = await stub(channel).GetStats(pb.GetStatsRequest())
+        after = await make_stub(channel).GetStats(pb.GetStatsRequest())
 
     assert (before.total_devices, before.patterns, before.syncs_per_minute) == (0, 0, 0)
     assert not before.HasField("sync_latency_mean_seconds")
@@ -209,7 +215,7 @@ async def test_stats_follow_what_happened(shard: RunningShard, channel: grpc.aio
 
 
 async def test_info_names_the_rules_this_shard_works_by(channel: grpc.aio.Channel) -> None:
-    info = await stub(channel).GetInfo(pb.GetInfoRequest())
+    info = await make_stub(channel).GetInfo(pb.GetInfoRequest())
 
     assert (info.epoch, info.store, info.dimension, info.k_anonymity) == (1, "memory", 384, 2)
     assert info.max_devices == 10_000
@@ -218,10 +224,10 @@ async def test_info_names_the_rules_this_shard_works_by(channel: grpc.aio.Channe
 async def test_the_shard_map_is_listed_in_order() -> None:
     shards = ShardMap({1: "127.0.0.1:2", 0: "127.0.0.1:1"})
     async with (
-        running(shard_map=shards) as shard,
+        run_shard(shard_map=shards) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
-        listed = await stub(channel).ListShards(pb.ListShardsRequest())
+        listed = await make_stub(channel).ListShards(pb.ListShardsRequest())
 
     assert [(one.shard_id, one.address) for one in listed.shards] == [
         (0, "127.0.0.1:1"),
@@ -233,10 +239,10 @@ async def test_the_shard_map_is_listed_in_order() -> None:
 async def test_drain_asks_the_process_to_go_away(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as open_:
+    async with open_stream(channel) as open_:
         await open_.open(0)
 
-        answer = await stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=0)))
+        answer = await make_stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=0)))
 
         async with asyncio.timeout(5):
             await shard.drain_requested.wait()
@@ -246,7 +252,9 @@ async def test_drain_asks_the_process_to_go_away(
 async def test_a_negative_spread_is_refused_and_drains_nothing(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    problem = await refused(stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=-1))))
+    problem = await get_refusal(
+        make_stub(channel).Drain(pb.DrainRequest(spread=Duration(seconds=-1)))
+    )
 
     assert problem == "spread must be from 0 to 3600 seconds, got -1"
     assert not shard.drain_requested.is_set()

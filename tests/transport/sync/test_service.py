@@ -12,20 +12,20 @@ from constellation.core.ingest.deltas import Verdict
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
-from tests.conftest import running
-from tests.deltas import Pattern, device_id
-from tests.sync_client import Stream, hello, stream, to_message
+from tests.conftest import run_shard
+from tests.deltas import PatternSpec, device_id
+from tests.sync_client import SyncStream, make_delta_message, make_hello, open_stream
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
 
 
 async def test_a_new_device_is_welcomed_at_seq_one(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         welcome = await device.open()
 
     assert welcome.expected_seq == 1
-    assert not welcome.resync_full
+    assert not welcome.full_resync
     assert welcome.epoch == 1
     assert welcome.encoding == patterns.ENCODING_INT8
 
@@ -33,10 +33,10 @@ async def test_a_new_device_is_welcomed_at_seq_one(channel: grpc.aio.Channel) ->
 async def test_a_delta_is_acked_once_it_is_stored(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
-        ack = await device.push(1, [Pattern(1), Pattern(2)])
+        ack = await device.push(1, [PatternSpec(1), PatternSpec(2)])
 
         assert (ack.through_seq, ack.expected_seq) == (1, 2)
         assert shard.manager.table.totals.patterns == 2
@@ -45,11 +45,11 @@ async def test_a_delta_is_acked_once_it_is_stored(
 async def test_a_resent_delta_is_acked_as_a_duplicate(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
-        await device.push(1, [Pattern(1)])
+        await device.push(1, [PatternSpec(1)])
 
-        ack = await device.push(1, [Pattern(1)])
+        ack = await device.push(1, [PatternSpec(1)])
 
         assert ack.through_seq == 1
         assert shard.manager.stats.deltas[Verdict.APPLIED] == 1
@@ -57,22 +57,22 @@ async def test_a_resent_delta_is_acked_as_a_duplicate(
 
 
 async def test_a_gap_is_answered_with_the_expected_seq(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
         await device.push(1)
 
         ack = await device.push(5)
 
-        assert (ack.through_seq, ack.expected_seq, ack.resync_full) == (1, 2, False)
+        assert (ack.through_seq, ack.expected_seq, ack.full_resync) == (1, 2, False)
 
 
 async def test_a_device_resumes_where_its_deltas_are_durable(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as first:
+    async with open_stream(channel) as first:
         await first.open()
         await first.push(1)
         await first.push(2)
 
-    async with stream(channel) as second:
+    async with open_stream(channel) as second:
         welcome = await second.open(last_acked_seq=1)
 
     assert welcome.expected_seq == 3
@@ -82,57 +82,57 @@ async def test_a_device_resumes_where_its_deltas_are_durable(channel: grpc.aio.C
 async def test_a_lost_cursor_or_a_new_incarnation_resyncs_with_a_snapshot(
     shard: RunningShard, channel: grpc.aio.Channel, incarnation: int, last_acked_seq: int
 ) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
-        await device.push(1, [Pattern(1), Pattern(2)])
-    async with stream(channel) as device:
+        await device.push(1, [PatternSpec(1), PatternSpec(2)])
+    async with open_stream(channel) as device:
         welcome = await device.open(incarnation=incarnation, last_acked_seq=last_acked_seq)
-        refused = await device.push(10, [Pattern(3)])
+        refused = await device.push(10, [PatternSpec(3)])
 
-        ack = await device.push(11, [Pattern(2)], snapshot=True)
+        ack = await device.push(11, [PatternSpec(2)], snapshot=True)
 
-        assert welcome.resync_full
-        assert refused.resync_full
-        assert (ack.through_seq, ack.resync_full) == (11, False)
+        assert welcome.full_resync
+        assert refused.full_resync
+        assert (ack.through_seq, ack.full_resync) == (11, False)
         assert shard.manager.table.totals.patterns == 1
 
 
 async def test_a_newer_stream_supersedes_the_older(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as older, stream(channel) as newer:
+    async with open_stream(channel) as older, open_stream(channel) as newer:
         await older.open()
 
         await newer.open()
 
-        assert await older.status() is grpc.StatusCode.ABORTED
+        assert await older.wait_for_status() is grpc.StatusCode.ABORTED
         assert (await newer.push(1)).through_seq == 1
 
 
 async def test_bye_is_answered_and_ends_the_stream_ok(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
         await device.send(bye=pb.Bye())
 
         assert await device.expect("bye")
-        assert await device.status() is grpc.StatusCode.OK
+        assert await device.wait_for_status() is grpc.StatusCode.OK
 
 
 async def test_bye_waits_for_the_acks_of_what_was_sent(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
-        async with shard.manager.committer.writing:
-            await device.send(delta=to_message(1, [Pattern(1)]))
+        async with shard.manager.committer.write_lock:
+            await device.send(delta=make_delta_message(1, [PatternSpec(1)]))
             await device.send(bye=pb.Bye())
 
         assert (await device.expect("delta_ack")).through_seq == 1
         assert await device.expect("bye")
-        assert await device.status() is grpc.StatusCode.OK
+        assert await device.wait_for_status() is grpc.StatusCode.OK
 
 
 async def test_a_heartbeat_is_answered(channel: grpc.aio.Channel) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
         await device.send(heartbeat=pb.Heartbeat())
@@ -142,29 +142,29 @@ async def test_a_heartbeat_is_answered(channel: grpc.aio.Channel) -> None:
 
 async def test_a_silent_device_is_cut_after_two_heartbeats() -> None:
     async with (
-        running(heartbeat_seconds=0.05) as shard,
+        run_shard(heartbeat_seconds=0.05) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
-        stream(channel) as device,
+        open_stream(channel) as device,
     ):
         await device.open()
 
-        assert await device.status() is grpc.StatusCode.UNAVAILABLE
+        assert await device.wait_for_status() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_devices_with_one_taste_find_each_other_and_never_themselves(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as first, stream(channel) as second:
+    async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
-        await first.push(1, [Pattern(1, direction=7, contents=("x", "rare"))])
-        await shard.manager.feeder.caught_up()
+        await first.push(1, [PatternSpec(1, direction=7, contents=("x", "rare"))])
+        await shard.manager.feeder.wait_until_caught_up()
         await second.open(1)
-        await second.push(1, [Pattern(1, direction=7, contents=("x",))])
+        await second.push(1, [PatternSpec(1, direction=7, contents=("x",))])
 
         update = await second.expect_similar()
 
         assert len(update.similar.ids) == 16
-        assert update.similar.ids != Pattern(1).pattern_id
+        assert update.similar.ids != PatternSpec(1).pattern_id
         assert update.similarities[0] == pytest.approx(1.0, abs=1e-3)
         assert list(update.similar.content_ids) == ["x"]  # "rare" has one device, k is 2
         assert update.similar_count == 1
@@ -173,18 +173,18 @@ async def test_devices_with_one_taste_find_each_other_and_never_themselves(
 async def test_updates_are_changes_and_removals_are_explicit(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as first, stream(channel) as second:
+    async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
-        await first.push(1, [Pattern(1, direction=7)])
-        await shard.manager.feeder.caught_up()
+        await first.push(1, [PatternSpec(1, direction=7)])
+        await shard.manager.feeder.wait_until_caught_up()
         await second.open(1)
-        await second.push(1, [Pattern(1, direction=7)])
+        await second.push(1, [PatternSpec(1, direction=7)])
         shown = await second.expect_similar()
         await second.send(global_ack=pb.GlobalAck(nonce=shown.nonce))
-        await first.push(2, [Pattern(2, direction=8)], removed=[1])
-        await shard.manager.feeder.caught_up()
+        await first.push(2, [PatternSpec(2, direction=8)], removed=[1])
+        await shard.manager.feeder.wait_until_caught_up()
 
-        await second.push(2, [Pattern(3, direction=9)])
+        await second.push(2, [PatternSpec(3, direction=9)])
         update = await second.expect_similar()
 
         assert update.removed_similar_ids == shown.similar.ids
@@ -195,16 +195,16 @@ async def test_an_update_waits_until_the_last_one_is_answered(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
     """What a device holds is not known until then: a change would be worked out from too little."""
-    async with stream(channel) as first, stream(channel) as second:
+    async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
-        await first.push(1, [Pattern(1, direction=7)])
-        await shard.manager.feeder.caught_up()
+        await first.push(1, [PatternSpec(1, direction=7)])
+        await shard.manager.feeder.wait_until_caught_up()
         await second.open(1)
-        await second.push(1, [Pattern(1, direction=7)])
+        await second.push(1, [PatternSpec(1, direction=7)])
         shown = await second.expect_similar()
-        await first.push(2, [Pattern(2, direction=7)])
-        await shard.manager.feeder.caught_up()
-        await second.push(2, [Pattern(3, direction=9)])
+        await first.push(2, [PatternSpec(2, direction=7)])
+        await shard.manager.feeder.wait_until_caught_up()
+        await second.push(2, [PatternSpec(3, direction=9)])
         await second.send(heartbeat=pb.Heartbeat())
         frame = await second.receive()
         assert frame is not None
@@ -224,10 +224,12 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
     for device in (0, 1):
         await stub.PushPatterns(
             pb.PushPatternsRequest(
-                device_id=device_id(device), incarnation=1, delta=to_message(1, [Pattern(1)])
+                device_id=device_id(device),
+                incarnation=1,
+                delta=make_delta_message(1, [PatternSpec(1)]),
             )
         )
-    await shard.manager.feeder.caught_up()
+    await shard.manager.feeder.wait_until_caught_up()
     full = await stub.PullPatterns(pb.PullPatternsRequest(device_id=device_id(0)))
 
     again = await stub.PullPatterns(
@@ -243,18 +245,18 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
 async def test_a_refused_version_is_not_sent_again(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as first, stream(channel) as second:
+    async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
-        await first.push(1, [Pattern(1)])
-        await shard.manager.feeder.caught_up()
+        await first.push(1, [PatternSpec(1)])
+        await shard.manager.feeder.wait_until_caught_up()
         await second.open(1)
-        await second.push(1, [Pattern(1)])
+        await second.push(1, [PatternSpec(1)])
         update = await second.expect_similar()
         nack = pb.GlobalAck(nonce=update.nonce)
         nack.error.code = 3
         await second.send(global_ack=nack)
 
-        await second.push(2, [Pattern(2, direction=5)])
+        await second.push(2, [PatternSpec(2, direction=5)])
         await second.send(heartbeat=pb.Heartbeat())
         frame = await second.receive()
 
@@ -265,16 +267,16 @@ async def test_a_refused_version_is_not_sent_again(
 async def test_the_unary_twins_share_the_streams_cursor(channel: grpc.aio.Channel) -> None:
     stub = sync_pb2_grpc.SyncServiceStub(channel)
     request = pb.PushPatternsRequest(
-        device_id=device_id(0), incarnation=1, delta=to_message(1, [Pattern(1)])
+        device_id=device_id(0), incarnation=1, delta=make_delta_message(1, [PatternSpec(1)])
     )
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
         await stub.PushPatterns(request)
 
-        duplicate = await device.push(1, [Pattern(1)])
+        duplicate = await device.push(1, [PatternSpec(1)])
         following = await device.push(2)
         version = await stub.GetSyncVersion(pb.GetSyncVersionRequest(device_id=device_id(0)))
-        registered = await stub.RegisterDevice(pb.RegisterDeviceRequest(hello=hello(0)))
+        registered = await stub.RegisterDevice(pb.RegisterDeviceRequest(hello=make_hello(0)))
 
         assert duplicate.through_seq == 1
         assert following.through_seq == 2
@@ -285,12 +287,14 @@ async def test_the_unary_twins_share_the_streams_cursor(channel: grpc.aio.Channe
 async def test_many_deltas_in_flight_share_commits(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    async with stream(channel) as device:
+    async with open_stream(channel) as device:
         await device.open()
 
-        async with shard.manager.committer.writing:
+        async with shard.manager.committer.write_lock:
             for seq in range(1, 31):
-                await device.send(delta=to_message(seq, [Pattern(seq % 5, direction=seq)]))
+                await device.send(
+                    delta=make_delta_message(seq, [PatternSpec(seq % 5, direction=seq)])
+                )
         through = 0
         while through < 30:
             through = (await device.expect("delta_ack")).through_seq
@@ -304,7 +308,7 @@ async def test_a_drained_device_gets_its_acks_and_a_bye() -> None:
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def serve_until_told() -> None:
-        async with running() as shard:
+        async with run_shard() as shard:
             started.set_result(shard.port)
             await leave.wait()
 
@@ -312,30 +316,30 @@ async def test_a_drained_device_gets_its_acks_and_a_bye() -> None:
         tasks.create_task(serve_until_told())
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{await started}") as channel,
-            stream(channel) as device,
+            open_stream(channel) as device,
         ):
             await device.open()
-            await device.push(1, [Pattern(1)])
+            await device.push(1, [PatternSpec(1)])
 
             leave.set()
 
             assert await device.expect("drain")
             assert await device.expect("bye")
-            assert await device.status() is grpc.StatusCode.OK
+            assert await device.wait_for_status() is grpc.StatusCode.OK
 
 
 async def test_trends_reach_devices_that_are_connected(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
     hour = int(time.time()) // 3600
-    async with stream(channel) as watcher:
+    async with open_stream(channel) as watcher:
         await watcher.open(9)
         for number in range(3):
-            async with stream(channel) as device:
+            async with open_stream(channel) as device:
                 await device.open(number)
                 await device.push(1, signals=[("film", hour)])
 
-        await shard.manager.publish(time.time())
+        await shard.manager.publish_trends(time.time())
         update = await watcher.expect("global_update")
         while not update.trends:  # the empty state came first
             await watcher.acknowledge(update)
@@ -351,11 +355,11 @@ SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024
 
 async def test_a_device_that_does_not_read_is_cut_and_delays_nobody() -> None:
     async with (
-        running(slow_reader_seconds=0.2, heartbeat_seconds=30.0) as shard,
+        run_shard(slow_reader_seconds=0.2, heartbeat_seconds=30.0) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}", SMALL_WINDOW) as slow_channel,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
-        stream(slow_channel) as slow,
-        stream(channel) as other,
+        open_stream(slow_channel) as slow,
+        open_stream(channel) as other,
     ):
         stats = shard_pb2_grpc.ShardServiceStub(channel)
         await slow.open(0)
@@ -363,13 +367,13 @@ async def test_a_device_that_does_not_read_is_cut_and_delays_nobody() -> None:
 
         async with asyncio.timeout(30):
             while (await stats.GetStats(shard_pb2.GetStatsRequest())).streams == 2:
-                await _send_unless_over(slow, 200)
+                await _send_until_closed(slow, 200)
 
-        assert (await other.push(1, [Pattern(1)])).through_seq == 1
-        assert await slow.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await other.push(1, [PatternSpec(1)])).through_seq == 1
+        assert await slow.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def _send_unless_over(device: Stream, count: int) -> None:
+async def _send_until_closed(device: SyncStream, count: int) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         for _ in range(count):
             await device.send(heartbeat=pb.Heartbeat())

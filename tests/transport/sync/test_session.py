@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 
 from constellation.core.ingest.cursors import Cursor
 from constellation.core.ingest.deltas import Verdict
-from constellation.core.recovery import recover
+from constellation.core.recovery import recover_shard
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
-from constellation.core.table.ownership import Identity
+from constellation.core.table.ownership import ShardIdentity
 from constellation.storage.memory import MemoryPatternStore
-from constellation.transport.calls.counters import Calls
-from constellation.transport.sync.limits import Limits
-from constellation.transport.sync.outgoing import Outgoing
+from constellation.transport.calls.counters import CallStats
+from constellation.transport.sync.limits import SessionLimits
+from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.service import SyncServicer
-from constellation.transport.sync.session import Session
+from constellation.transport.sync.session import DeviceSession
 from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
-from tests.deltas import Pattern, device_id
-from tests.sync_client import hello, to_message
+from tests.deltas import PatternSpec, device_id
+from tests.sync_client import make_delta_message, make_hello
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,13 +40,13 @@ BARRIER = 99
 
 
 @asynccontextmanager
-async def opened_manager() -> AsyncIterator[ShardManager]:
+async def open_manager() -> AsyncIterator[ShardManager]:
     """Open a shard's core in memory, with what runs beside it."""
     store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000)
     epoch = await store.take_epoch()
-    recovered = await recover(store, rules, None, exact_limit=50_000)
-    secret = await store.secret()
-    manager = ShardManager(Identity(), rules, store, recovered, epoch=epoch, secret=secret)
+    recovered = await recover_shard(store, rules, None, exact_limit=50_000)
+    secret = await store.read_secret()
+    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch, secret=secret)
     async with asyncio.TaskGroup() as tasks:
         forever = (
             manager.committer.commit_forever(),
@@ -61,14 +61,14 @@ async def opened_manager() -> AsyncIterator[ShardManager]:
                 task.cancel()
 
 
-class Written:
+class WrittenFrames:
     """What was written to one stream."""
 
     def __init__(self) -> None:
         self.frames: list[pb.SyncResponse] = []
-        self.outgoing = Outgoing(self._write, lambda: None)
+        self.outgoing = OutgoingFrames(self._write, lambda: None)
 
-    def take(self) -> list[pb.SyncResponse]:
+    def take_frames(self) -> list[pb.SyncResponse]:
         """Return what was written since the last call."""
         frames, self.frames = self.frames, []
         return frames
@@ -78,44 +78,44 @@ class Written:
 
 
 @dataclass
-class Device:
+class SimulatedDevice:
     """One device: what it made, what it was told, and its newest stream."""
 
     number: int
     incarnation: int = 0
-    made: list[patterns.Delta] = field(default_factory=list)
+    deltas: list[patterns.Delta] = field(default_factory=list)
     """Delta `seq` is at `seq - 1`; never changed, as if it were in an outbox."""
-    acked: int = 0
-    resync: bool = False
+    acked_seq: int = 0
+    needs_resync: bool = False
 
-    def delta(self, seq: int) -> patterns.Delta:
+    def get_delta(self, seq: int) -> patterns.Delta:
         """Return a delta, after making all up to it."""
-        while len(self.made) < seq:
-            self.make(snapshot=False)
-        return self.made[seq - 1]
+        while len(self.deltas) < seq:
+            self.make_next_delta(snapshot=False)
+        return self.deltas[seq - 1]
 
-    def make(self, *, snapshot: bool) -> int:
+    def make_next_delta(self, *, snapshot: bool) -> int:
         """Make the next delta; return its seq."""
-        seq = len(self.made) + 1
+        seq = len(self.deltas) + 1
         count = self.incarnation * 1000 + seq
         if snapshot:
-            changed = [Pattern(number, sample_count=count) for number in range(PATTERNS)]
+            changed = [PatternSpec(number, sample_count=count) for number in range(PATTERNS)]
         else:
-            changed = [Pattern(seq % PATTERNS, sample_count=count)] if seq % 5 else []
+            changed = [PatternSpec(seq % PATTERNS, sample_count=count)] if seq % 5 else []
         removed = [] if snapshot or seq % 5 else [seq % PATTERNS]
-        self.made.append(to_message(seq, changed, removed, snapshot=snapshot))
+        self.deltas.append(make_delta_message(seq, changed, removed, snapshot=snapshot))
         return seq
 
-    def learn(self, ack: patterns.DeltaAck) -> None:
-        self.resync = ack.resync_full
-        if not ack.resync_full:
-            self.acked = max(self.acked, ack.through_seq)
+    def apply_ack(self, ack: patterns.DeltaAck) -> None:
+        self.needs_resync = ack.full_resync
+        if not ack.full_resync:
+            self.acked_seq = max(self.acked_seq, ack.through_seq)
 
 
-def folded(made: list[patterns.Delta]) -> dict[bytes, int]:
+def fold_deltas(deltas: list[patterns.Delta]) -> dict[bytes, int]:
     """Return the sample counts by pattern id once these deltas are applied in order."""
     state: dict[bytes, int] = {}
-    for delta in made:
+    for delta in deltas:
         if delta.snapshot:
             state = {}
         ids = delta.upserts.ids
@@ -130,48 +130,53 @@ class World:
     """Some devices and a shard; checks after every commit what must hold."""
 
     def __init__(self, manager: ShardManager) -> None:
-        limits = Limits(max_inflight_deltas=1000)
+        limits = SessionLimits(max_inflight_deltas=1000)
         self.manager = manager
         self.streams = OpenStreams(manager, limits)
-        self.unary = SyncServicer(manager, limits, self.streams, Calls())
+        self.unary = SyncServicer(manager, limits, self.streams, CallStats())
         self.limits = limits
-        self.devices = [Device(number) for number in range(DEVICES)]
-        self.sessions: dict[int, Session] = {}
-        self.written: dict[int, Written] = {}
-        self.calls: list[tuple[Device, int, asyncio.Task[pb.PushPatternsResponse]]] = []
+        self.devices = [SimulatedDevice(number) for number in range(DEVICES)]
+        self.sessions: dict[int, DeviceSession] = {}
+        self.written_frames: dict[int, WrittenFrames] = {}
+        self.calls: list[tuple[SimulatedDevice, int, asyncio.Task[pb.PushPatternsResponse]]] = []
         self.lives: dict[tuple[int, int], list[patterns.Delta]] = {}
         """Everything made, by device and incarnation."""
         self.sent: set[tuple[int, int, int]] = set()
         self.barriers = 0
 
-    def reset(self, device: Device) -> None:
+    def reset(self, device: SimulatedDevice) -> None:
         """Give a device a new life, as a factory reset does."""
         device.incarnation += 1
-        device.made, device.acked = [], 0
-        self.lives[device.number, device.incarnation] = device.made
+        device.deltas, device.acked_seq = [], 0
+        self.lives[device.number, device.incarnation] = device.deltas
         self.connect(device)
 
-    def connect(self, device: Device) -> None:
+    def connect(self, device: SimulatedDevice) -> None:
         """Open a new stream; the device's older one is superseded."""
-        written = Written()
-        session = Session(self.manager, self.limits, self.streams, written.outgoing, 0.0)
-        said = hello(device.number, incarnation=device.incarnation, last_acked_seq=device.acked)
+        written = WrittenFrames()
+        session = DeviceSession(self.manager, self.limits, self.streams, written.outgoing, 0.0)
+        said = make_hello(
+            device.number, incarnation=device.incarnation, last_acked_seq=device.acked_seq
+        )
         session.receive(pb.SyncRequest(hello=said), 0.0)
-        self.sessions[device.number], self.written[device.number] = session, written
-        (first, *_) = written.take()
-        assert first.welcome.expected_seq > device.acked
-        assert first.welcome.expected_seq - 1 <= self.durable(device) or first.welcome.resync_full
-        device.resync = first.welcome.resync_full
+        self.sessions[device.number], self.written_frames[device.number] = session, written
+        (first, *_) = written.take_frames()
+        assert first.welcome.expected_seq > device.acked_seq
+        assert (
+            first.welcome.expected_seq - 1 <= self.get_durable_seq(device)
+            or first.welcome.full_resync
+        )
+        device.needs_resync = first.welcome.full_resync
 
-    def send(self, device: Device, seq: int) -> None:
-        delta = device.delta(seq)
+    def send(self, device: SimulatedDevice, seq: int) -> None:
+        delta = device.get_delta(seq)
         self.sent.add((device.number, device.incarnation, seq))
         self.sessions[device.number].receive(pb.SyncRequest(delta=delta), 0.0)
 
-    async def call(self, device: Device, seq: int) -> None:
+    async def push_unary(self, device: SimulatedDevice, seq: int) -> None:
         """Send a delta without the stream; its answer is read later."""
         self.sent.add((device.number, device.incarnation, seq))
-        request = self.request(device.number, device.incarnation, device.delta(seq))
+        request = self.make_request(device.number, device.incarnation, device.get_delta(seq))
         call = asyncio.create_task(self.unary.PushPatterns(request, None))
         self.calls.append((device, device.incarnation, call))
         await asyncio.sleep(0)  # it is in the inbox now, and the committer may have begun
@@ -179,64 +184,64 @@ class World:
     async def settle(self) -> None:
         """Let everything sent become durable, and check the answers and the store."""
         self.barriers += 1
-        request = self.request(BARRIER, 1, to_message(self.barriers))
+        request = self.make_request(BARRIER, 1, make_delta_message(self.barriers))
         await self.unary.PushPatterns(request, None)
         for device in self.devices:
-            self._hear(device)
+            self._read_frames(device)
         for device, incarnation, call in self.calls:
             ack = (await call).ack
             if incarnation == device.incarnation:
-                assert ack.through_seq <= self.durable(device)
-                device.learn(ack)
+                assert ack.through_seq <= self.get_durable_seq(device)
+                device.apply_ack(ack)
         self.calls = []
         await self._compare()
 
-    async def finish(self, device: Device) -> None:
+    async def finish(self, device: SimulatedDevice) -> None:
         """Follow the protocol on the stream that is open: everything must get through."""
         for _ in range(6):
-            if device.resync:
-                device.make(snapshot=True)
-                self.send(device, len(device.made))
+            if device.needs_resync:
+                device.make_next_delta(snapshot=True)
+                self.send(device, len(device.deltas))
             else:
-                for seq in range(device.acked + 1, len(device.made) + 1):
+                for seq in range(device.acked_seq + 1, len(device.deltas) + 1):
                     self.send(device, seq)
             await self.settle()
-            if device.acked == len(device.made):
+            if device.acked_seq == len(device.deltas):
                 return
-        raise AssertionError(f"stuck at {device.acked} of {len(device.made)}")
+        raise AssertionError(f"stuck at {device.acked_seq} of {len(device.deltas)}")
 
-    def durable(self, device: Device) -> int:
+    def get_durable_seq(self, device: SimulatedDevice) -> int:
         """Return the last delta of a device's present life that is stored."""
-        cursor = self.manager.cursor(device_id(device.number)) or Cursor(0, 0)
+        cursor = self.manager.find_cursor(device_id(device.number)) or Cursor(0, 0)
         return cursor.seq if cursor.incarnation == device.incarnation else 0
 
-    def stored(self, device: Device) -> dict[bytes, int]:
+    def read_stored(self, device: SimulatedDevice) -> dict[bytes, int]:
         table = self.manager.table
         slot = table.find_device(device_id(device.number))
-        rows = table.patterns[table.holding(np.array([slot], np.int64)).slots]
+        rows = table.patterns[table.find_patterns(np.array([slot], np.int64)).slots]
         return {row["pattern_id"].tobytes(): int(row["sample_count"]) for row in rows}
 
-    def request(self, number: int, incarnation: int, delta: patterns.Delta) -> Any:
+    def make_request(self, number: int, incarnation: int, delta: patterns.Delta) -> Any:
         return pb.PushPatternsRequest(
             device_id=device_id(number), incarnation=incarnation, delta=delta
         )
 
-    def _hear(self, device: Device) -> None:
-        for frame in self.written[device.number].take():
+    def _read_frames(self, device: SimulatedDevice) -> None:
+        for frame in self.written_frames[device.number].take_frames():
             if frame.WhichOneof("frame") == "delta_ack":
                 ack = frame.delta_ack
-                assert ack.through_seq <= self.durable(device)
-                assert ack.through_seq < ack.expected_seq <= len(device.made) + 1
-                device.learn(ack)
+                assert ack.through_seq <= self.get_durable_seq(device)
+                assert ack.through_seq < ack.expected_seq <= len(device.deltas) + 1
+                device.apply_ack(ack)
 
     async def _compare(self) -> None:
         for device in self.devices:
-            cursor = self.manager.cursor(device_id(device.number))
+            cursor = self.manager.find_cursor(device_id(device.number))
             if cursor is not None:
                 made = self.lives[device.number, cursor.incarnation]
-                assert self.stored(device) == folded(made[: cursor.seq])
+                assert self.read_stored(device) == fold_deltas(made[: cursor.seq])
         assert self.manager.stats.deltas[Verdict.APPLIED] <= len(self.sent) + self.barriers
-        assert await self.manager.store.totals() == self.manager.table.totals
+        assert await self.manager.store.read_totals() == self.manager.table.totals
 
 
 Step = tuple[str, int, int]
@@ -249,17 +254,17 @@ STEPS = st.tuples(
 """What happens, to which device, and how far from the newest delta: 1 is the next one."""
 
 
-async def take(world: World, step: Step) -> None:
+async def take_step(world: World, step: Step) -> None:
     kind, number, shift = step
     device = world.devices[number]
-    seq = max(1, len(device.made) + shift)
+    seq = max(1, len(device.deltas) + shift)
     match kind:
         case "send":
             world.send(device, seq)
         case "call":
-            await world.call(device, seq)
+            await world.push_unary(device, seq)
         case "snapshot":
-            world.send(device, device.make(snapshot=True))
+            world.send(device, device.make_next_delta(snapshot=True))
         case "connect":
             world.connect(device)
         case "reset":
@@ -268,13 +273,13 @@ async def take(world: World, step: Step) -> None:
             await world.settle()
 
 
-async def live_through(steps: list[Step]) -> None:
-    async with opened_manager() as manager:
+async def run_steps(steps: list[Step]) -> None:
+    async with open_manager() as manager:
         world = World(manager)
         for device in world.devices:
             world.reset(device)
         for step in steps:
-            await take(world, step)
+            await take_step(world, step)
         await world.settle()
         for device in world.devices:
             await world.finish(device)
@@ -285,7 +290,7 @@ async def live_through(steps: list[Step]) -> None:
 def test_every_delta_applies_once_in_order_and_no_ack_is_ahead_of_the_store(
     steps: list[Step],
 ) -> None:
-    asyncio.run(live_through(steps))
+    asyncio.run(run_steps(steps))
 
 
 @pytest.mark.parametrize(
@@ -301,11 +306,11 @@ def test_every_delta_applies_once_in_order_and_no_ack_is_ahead_of_the_store(
     ],
 )
 async def test_a_device_that_mixes_calls_and_its_stream_gets_through(steps: list[Step]) -> None:
-    await live_through([*steps, ("send", 0, 1)])
+    await run_steps([*steps, ("send", 0, 1)])
 
 
 async def test_bye_waits_for_the_acks_of_what_is_in_flight() -> None:
-    async with opened_manager() as manager:
+    async with open_manager() as manager:
         world = World(manager)
         device = world.devices[0]
         world.reset(device)
@@ -313,9 +318,9 @@ async def test_bye_waits_for_the_acks_of_what_is_in_flight() -> None:
         session = world.sessions[0]
 
         session.receive(pb.SyncRequest(bye=pb.Bye()), 0.0)
-        early = world.written[0].take()
-        await world.unary.PushPatterns(world.request(BARRIER, 1, to_message(1)), None)
-        late = world.written[0].take()
+        early = world.written_frames[0].take_frames()
+        await world.unary.PushPatterns(world.make_request(BARRIER, 1, make_delta_message(1)), None)
+        late = world.written_frames[0].take_frames()
 
         assert early == []
         assert [frame.WhichOneof("frame") for frame in late] == ["delta_ack", "bye"]

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from constellation_settop.errors import UnreachableError
 
-CONNECT_SECONDS: Final = 20.0
-OPTIONS: Final = (
+CONNECT_TIMEOUT_SECONDS: Final = 20.0
+CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 20_000),  # without it a dead balancer goes unnoticed for 60 s
@@ -21,23 +21,23 @@ OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
     ("grpc.http2.bdp_probe", 0),
 )
-_REFUSED: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
-_BROKEN: Final = (
+_CREDENTIAL_CODES: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+_FAILED_STATES: Final = (
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
     grpc.ChannelConnectivity.SHUTDOWN,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class CallFailure:
     """Why a call failed, as far as it matters for the next one."""
 
-    why: str
+    reason: str
     delay_seconds: float | None = None
     """As the shard asked."""
     address: str | None = None
     """Of the shard that owns the device."""
-    refused: bool = False
+    is_credential_refused: bool = False
     """The credential is not accepted."""
 
 
@@ -46,40 +46,42 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """Return a channel with a connection of its own, not yet made."""
     if credentials is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
 
 async def connect(channel: grpc.aio.Channel) -> None:
     """Connect once; raise UnreachableError at the first refusal: when to retry is ours to say."""
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             state = channel.get_state(try_to_connect=True)
             while state is not grpc.ChannelConnectivity.READY:
-                if state in _BROKEN:
+                if state in _FAILED_STATES:
                     raise UnreachableError("no connection")
                 await channel.wait_for_state_change(state)
                 state = channel.get_state(try_to_connect=True)
     except TimeoutError as error:
-        raise UnreachableError(f"no connection within {CONNECT_SECONDS:g} s") from error
+        raise UnreachableError(f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s") from error
 
 
-def failure_of(error: grpc.aio.AioRpcError) -> Failure:
+def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
     """Read RetryInfo, pushback and the owner's address out of a failed call."""
     trailers = {str(key): value for key, value in error.trailing_metadata() or ()}
-    delay = _pushback(trailers.get("grpc-retry-pushback-ms"))
+    delay = _parse_pushback(trailers.get("grpc-retry-pushback-ms"))
     address = None
-    for detail in _details(trailers.get("grpc-status-details-bin")):
+    for detail in _parse_details(trailers.get("grpc-status-details-bin")):
         retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()
         if detail.Unpack(retry):
             delay = max(delay or 0.0, retry.retry_delay.ToTimedelta().total_seconds())
         elif detail.Unpack(info):
             address = info.metadata.get("address")
-    why = f"{error.code().name}: {error.details()}"
-    return Failure(why, delay, address, refused=error.code() in _REFUSED)
+    reason = f"{error.code().name}: {error.details()}"
+    return CallFailure(
+        reason, delay, address, is_credential_refused=error.code() in _CREDENTIAL_CODES
+    )
 
 
-def _pushback(text: str | bytes | None) -> float | None:
+def _parse_pushback(text: str | bytes | None) -> float | None:
     """Return seconds; a negative pushback ("do not retry") leaves it to the back-off."""
     try:
         milliseconds = int(text) if text is not None else -1
@@ -88,7 +90,7 @@ def _pushback(text: str | bytes | None) -> float | None:
     return milliseconds / 1000 if milliseconds >= 0 else None
 
 
-def _details(data: str | bytes | None) -> list[error_details_pb2.Any]:
+def _parse_details(data: str | bytes | None) -> list[error_details_pb2.Any]:
     if not isinstance(data, bytes):
         return []
     try:

@@ -7,28 +7,28 @@ from typing import Final
 
 log = logging.getLogger("constellation_settop")
 
-STREAMS_BEFORE_UNARY: Final = 3
-UNARY_SECONDS: Final = 3600.0
+LOST_STREAMS_BEFORE_UNARY: Final = 3
+UNARY_PERIOD_SECONDS: Final = 3600.0
 
 
-class Fallback:
+class UnaryFallback:
     """Counts streams that died before their Welcome although there was a connection."""
 
     def __init__(self) -> None:
-        self._lost = 0
+        self._lost_streams = 0
         self._unary_until = 0.0
 
-    def unary(self, now: float) -> bool:
+    def is_active(self, now: float) -> bool:
         """Tell whether to use the unary twins now."""
         return now < self._unary_until
 
-    def welcomed(self) -> None:
-        self._lost = 0
+    def reset(self) -> None:
+        self._lost_streams = 0
 
-    def stream_died(self, now: float) -> None:
+    def record_lost_stream(self, now: float) -> None:
         """Count a stream that died without a Welcome, and without a word of the shard."""
-        self._lost += 1
-        if self._lost >= STREAMS_BEFORE_UNARY:
-            log.info("streams do not work here; using unary calls for %d s", UNARY_SECONDS)
-            self._lost = 0
-            self._unary_until = now + UNARY_SECONDS
+        self._lost_streams += 1
+        if self._lost_streams >= LOST_STREAMS_BEFORE_UNARY:
+            log.info("streams do not work here; using unary calls for %d s", UNARY_PERIOD_SECONDS)
+            self._lost_streams = 0
+            self._unary_until = now + UNARY_PERIOD_SECONDS

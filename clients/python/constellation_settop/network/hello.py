@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SDK_VERSION: Final = "0.1.0"
 
 
-def hello_of(outbox: Outbox) -> pb.Hello:
+def build_hello(outbox: Outbox) -> pb.Hello:
     """Return the first frame of a session."""
     hello = pb.Hello(
         device_id=outbox.device_id,
@@ -22,21 +22,21 @@ def hello_of(outbox: Outbox) -> pb.Hello:
         last_acked_seq=outbox.last_acked_seq,
         sdk_version=SDK_VERSION,
     )
-    _declare_held(hello, outbox)
+    _add_held_state(hello, outbox)
     return hello
 
 
-def pull_of(outbox: Outbox) -> pb.PullPatternsRequest:
+def build_pull_request(outbox: Outbox) -> pb.PullPatternsRequest:
     """Return the request for what changed."""
     request = pb.PullPatternsRequest(device_id=outbox.device_id)
-    _declare_held(request, outbox)
+    _add_held_state(request, outbox)
     return request
 
 
-def _declare_held(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
+def _add_held_state(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
     held = outbox.global_state
     message.held_similar_ids = b"".join(held.similar)
     message.held_cluster_ids = b"".join(held.clusters)
     message.encodings.append(patterns_pb2.ENCODING_INT8)
     if held.version.generation or held.version.version:
-        getattr(message, "global").CopyFrom(from_version(held.version))  # a word of Python's
+        message.global_version.CopyFrom(from_version(held.version))

@@ -9,29 +9,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _nothing(*_: object) -> None:
+def _ignore(*_: object) -> None:
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class SessionHooks:
     """What is called as a session proceeds; they must return at once."""
 
-    on_ack: Callable[[int, float], None] = _nothing
+    on_ack: Callable[[int, float], None] = _ignore
     """seq, and seconds from the frame to its ack."""
-    on_global: Callable[[], None] = _nothing
+    on_global: Callable[[], None] = _ignore
     """The outbox holds a new global state."""
-    on_welcome: Callable[[], None] = _nothing
+    on_welcome: Callable[[], None] = _ignore
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class SessionOutcome:
     """How a session ended, and when to come back."""
 
-    why: str
+    reason: str
     delay_seconds: float | None = None
     """As the shard asked; None leaves it to the back-off."""
     address: str | None = None
     """Another shard to go to."""
-    in_step: bool = False
+    is_in_sync: bool = False
     """All was exchanged: the delay is an interval, which new deltas may cut short."""

@@ -10,7 +10,7 @@ import grpc
 from constellation import placement
 from constellation.v1 import shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
-from constellation_settop.network.outcome import Parting
+from constellation_settop.network.outcome import SessionOutcome
 
 if TYPE_CHECKING:
     from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
@@ -18,38 +18,40 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("constellation_settop")
 
-MAP_SECONDS: Final = 5.0
-MISSES_BEFORE_HOME: Final = 3
+SHARD_MAP_TIMEOUT_SECONDS: Final = 5.0
+ATTEMPTS_BEFORE_HOME: Final = 3
 
 
-class Route:
+class ShardRoute:
     """Where to connect next, and what to say so that a proxy finds the shard."""
 
     def __init__(self, address: str, device_id: bytes, settings: SyncSettings) -> None:
         self.address = address
-        self._home = address
+        self._initial_address = address
         self._device_id = device_id
         self._settings = settings
-        self._shards: dict[int, str] | None = None
-        self._misses = self._redirects = 0
+        self._shard_map: dict[int, str] | None = None
+        self._miss_count = self._redirect_count = 0
 
-    async def learn(self, channel: grpc.aio.Channel) -> None:
+    async def load_shard_map(self, channel: grpc.aio.Channel) -> None:
         """Ask for the shard map, once for each address; it may do without."""
-        if self._shards is not None:
+        if self._shard_map is not None:
             return
         stub: ShardServiceAsyncStub = ShardServiceStub(channel)
         try:
-            answer = await stub.ListShards(shard_pb2.ListShardsRequest(), timeout=MAP_SECONDS)
+            response = await stub.ListShards(
+                shard_pb2.ListShardsRequest(), timeout=SHARD_MAP_TIMEOUT_SECONDS
+            )
         except grpc.aio.AioRpcError as error:
             log.debug("no shard map: %s", error.code().name)
         else:
-            self._shards = {shard.shard_id: shard.address for shard in answer.shards}
+            self._shard_map = {shard.shard_id: shard.address for shard in response.shards}
 
-    def metadata(self) -> list[tuple[str, str]]:
+    def call_metadata(self) -> list[tuple[str, str]]:
         """Return what every call carries."""
         metadata = []
-        if self._shards:
-            owner = placement.owner(self._device_id, self._shards)
+        if self._shard_map:
+            owner = placement.find_owner(self._device_id, self._shard_map)
             metadata.append(("x-constellation-shard", str(owner)))
         if self._settings.credential is not None:
             metadata.append(("authorization", f"Bearer {self._settings.credential}"))
@@ -57,21 +59,25 @@ class Route:
             metadata.append(("traceparent", traceparent))
         return metadata
 
-    def arrived(self) -> None:
+    def record_welcome(self) -> None:
         """Count a welcome: this is the right place."""
-        self._misses = self._redirects = 0
+        self._miss_count = self._redirect_count = 0
 
-    def missed(self, why: str) -> Parting:
+    def record_unreachable(self, reason: str) -> SessionOutcome:
         """Go back to the address we were given when another one does not answer."""
-        parting = Parting(f"{self.address}: {why}")
-        self._misses += 1
-        if self._misses >= MISSES_BEFORE_HOME:
-            self.address = self._home
-        return parting
+        outcome = SessionOutcome(f"{self.address}: {reason}")
+        self._miss_count += 1
+        if self._miss_count >= ATTEMPTS_BEFORE_HOME:
+            self.address = self._initial_address
+        return outcome
 
-    def moved(self, parting: Parting) -> Parting:
+    def follow_redirect(self, outcome: SessionOutcome) -> SessionOutcome:
         """Follow a redirect; after several in a row without a welcome, slowly."""
-        self.address = parting.address or self._home
-        self._shards = None
-        self._redirects += 1
-        return parting if self._redirects <= MISSES_BEFORE_HOME else Parting(parting.why)
+        self.address = outcome.address or self._initial_address
+        self._shard_map = None
+        self._redirect_count += 1
+        return (
+            outcome
+            if self._redirect_count <= ATTEMPTS_BEFORE_HOME
+            else SessionOutcome(outcome.reason)
+        )

@@ -20,7 +20,7 @@ class SyncSettings:
     """Keep a stream open; else connect, push, pull and leave at the shard's interval."""
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 300.0
-    leave_seconds: float = 2.0
+    close_timeout_seconds: float = 2.0
     """How long closing may wait for the acks of what is in flight."""
     credential: str | None = field(default=None, repr=False)
     """Sent as a bearer token."""

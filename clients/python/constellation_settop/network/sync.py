@@ -12,11 +12,11 @@ import grpc
 
 from constellation_settop.errors import CredentialError, StorageError, UnreachableError
 from constellation_settop.network.backoff import Backoff
-from constellation_settop.network.channel import Failure, connect, failure_of, open_channel
-from constellation_settop.network.fallback import Fallback
-from constellation_settop.network.outcome import Hooks, Parting
-from constellation_settop.network.route import Route
-from constellation_settop.network.session import Session
+from constellation_settop.network.channel import CallFailure, connect, open_channel, parse_failure
+from constellation_settop.network.fallback import UnaryFallback
+from constellation_settop.network.outcome import SessionHooks, SessionOutcome
+from constellation_settop.network.route import ShardRoute
+from constellation_settop.network.session import DeviceSession
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.transports import pull, run_stream, run_unary
 
@@ -35,26 +35,26 @@ class Sync:
 
     def __init__(self, address: str, outbox: Outbox, settings: SyncSettings) -> None:
         self.outbox = outbox
-        self._route = Route(address, outbox.device_id, settings)
+        self._route = ShardRoute(address, outbox.device_id, settings)
         self._settings = settings
         self._backoff = Backoff(
             settings.backoff_base_seconds, settings.backoff_cap_seconds, settings.random
         )
         self._wake = asyncio.Event()
-        self._soon = asyncio.Event()
-        self._progress = asyncio.Event()
-        self._closing = False
-        self._session: Session | None = None
-        self._fallback = Fallback()
+        self._sync_requested = asyncio.Event()
+        self._progress_event = asyncio.Event()
+        self._is_closing = False
+        self._session: DeviceSession | None = None
+        self._fallback = UnaryFallback()
         self.last_ack_latency: float | None = None
         """Seconds from the newest acked delta's frame to its ack."""
         self.updates_applied = 0
         """Global updates since this was opened."""
-        self.cycles = 0
+        self.completed_sessions = 0
         """Sessions that ended in order since this was opened."""
-        self.problem: str | None = None
+        self.disconnect_reason: str | None = None
         """Why there is no connection; None while there is, or before the first attempt."""
-        self.refused = False
+        self.is_credential_refused = False
         """The shard does not accept the credential."""
         self.on_global: Callable[[], None] = lambda: None
 
@@ -73,10 +73,10 @@ class Sync:
             await sync._close(task)
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         """A session is open and welcomed."""
         session = self._session
-        return session is not None and session.welcome is not None and session.over is None
+        return session is not None and session.welcome is not None and session.final_outcome is None
 
     def notify(self) -> None:
         """Say that the outbox holds something new: a connected device sends it now."""
@@ -84,154 +84,161 @@ class Sync:
 
     def sync_soon(self) -> None:
         """Sync now instead of at the next interval. Does not shorten a back-off."""
-        self._soon.set()
+        self._sync_requested.set()
         self._wake.set()
 
     async def flush(self, deadline_seconds: float) -> None:
         """Return when nothing waits for an ack; raise UnreachableError or CredentialError."""
         self.sync_soon()
-        await self._until(lambda: not self.outbox.pending, deadline_seconds)
+        await self._wait_until(lambda: not self.outbox.pending_deltas, deadline_seconds)
 
-    async def refreshed(self, deadline_seconds: float, *, after: int = 0) -> None:
+    async def wait_for_update(self, deadline_seconds: float, *, after: int = 0) -> None:
         """Return when more than `after` global updates were applied since this was opened."""
-        await self._until(lambda: self.updates_applied > after, deadline_seconds)
+        await self._wait_until(lambda: self.updates_applied > after, deadline_seconds)
 
-    async def synced_once(self, deadline_seconds: float) -> None:
+    async def wait_for_session(self, deadline_seconds: float) -> None:
         """Return when one whole session has ended in order since this call."""
-        before = self.cycles
+        before = self.completed_sessions
         self.sync_soon()
-        await self._until(lambda: self.cycles > before, deadline_seconds)
+        await self._wait_until(lambda: self.completed_sessions > before, deadline_seconds)
 
-    async def _until(self, reached: Callable[[], bool], deadline_seconds: float) -> None:
+    async def _wait_until(self, condition: Callable[[], bool], deadline_seconds: float) -> None:
         try:
             async with asyncio.timeout(deadline_seconds):
-                while not reached():
-                    self._progress.clear()
-                    await self._progress.wait()
+                while not condition():
+                    self._progress_event.clear()
+                    await self._progress_event.wait()
         except TimeoutError as error:
-            kind = CredentialError if self.refused else UnreachableError
-            why = self.problem or "the shard has not answered yet"
+            kind = CredentialError if self.is_credential_refused else UnreachableError
+            why = self.disconnect_reason or "the shard has not answered yet"
             raise kind(f"not done within {deadline_seconds:g} s: {why}") from error
 
     async def _close(self, task: asyncio.Task[None]) -> None:
-        self._closing = True
-        leave_seconds = self._settings.leave_seconds
+        self._is_closing = True
+        leave_seconds = self._settings.close_timeout_seconds
         if self._session is not None:
             self._session.leave(_now(), leave_seconds)
         self.sync_soon()
-        await asyncio.wait({task}, timeout=leave_seconds if self.connected else 0)
+        await asyncio.wait({task}, timeout=leave_seconds if self.is_connected else 0)
         task.cancel()
         await asyncio.wait({task})
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
 
     async def _run(self) -> None:
-        while not self._closing:
-            self._soon.clear()
-            parting = await self._attempt()
-            self._progress.set()
-            if self._closing:
+        while not self._is_closing:
+            self._sync_requested.clear()
+            outcome = await self._run_session()
+            self._progress_event.set()
+            if self._is_closing:
                 return
-            if parting.delay_seconds is None:
+            if outcome.delay_seconds is None:
                 delay = self._backoff.next_seconds()
-                log.info("not in sync (%s); again in %.1f s", parting.why, delay)
-                self.problem = parting.why
-                await self._pause(delay, interruptible=False)
+                log.info("not in sync (%s); again in %.1f s", outcome.reason, delay)
+                self.disconnect_reason = outcome.reason
+                await self._pause(delay, is_interruptible=False)
             else:
-                await self._pause(parting.delay_seconds, interruptible=parting.in_step)
+                await self._pause(outcome.delay_seconds, is_interruptible=outcome.is_in_sync)
 
-    async def _pause(self, seconds: float, *, interruptible: bool) -> None:
-        if not interruptible:
+    async def _pause(self, seconds: float, *, is_interruptible: bool) -> None:
+        if not is_interruptible:
             await asyncio.sleep(seconds)
             return
         try:
             async with asyncio.timeout(seconds):
-                await self._soon.wait()
+                await self._sync_requested.wait()
         except TimeoutError:
             pass
 
-    async def _attempt(self) -> Parting:
+    async def _run_session(self) -> SessionOutcome:
         """Hold one session on a channel of its own, and return how it ended."""
         channel = open_channel(self._route.address, self._settings.tls)
-        unary = self._fallback.unary(_now())
-        stays = self._settings.stay_connected and not unary
-        session = Session(
-            self.outbox, self._settings.random, self._hooks(), leave_when_done=not stays
+        is_unary = self._fallback.is_active(_now())
+        stays_connected = self._settings.stay_connected and not is_unary
+        session = DeviceSession(
+            self.outbox,
+            self._settings.random,
+            self._make_hooks(),
+            leave_when_done=not stays_connected,
         )
         self._session = session
         try:
             await connect(channel)
-            await self._carry(channel, session, unary=unary)
-            if session.done and not stays:
-                await pull(channel, session, self.outbox, self._route.metadata())
+            await self._exchange_frames(channel, session, is_unary=is_unary)
+            if session.is_complete and not stays_connected:
+                await pull(channel, session, self.outbox, self._route.call_metadata())
         except UnreachableError as error:
-            return self._route.missed(str(error))
+            return self._route.record_unreachable(str(error))
         except StorageError as error:
             log.warning("%s", error)
-            return Parting(str(error))
+            return SessionOutcome(str(error))
         except grpc.aio.AioRpcError as error:
-            return self._failed(failure_of(error), session, unary=unary)
+            return self._handle_failure(parse_failure(error), session, is_unary=is_unary)
         finally:
             self._session = None
             await channel.close()
-        return self._ended(session, stays=stays)
+        return self._handle_end(session, stays_connected=stays_connected)
 
-    async def _carry(self, channel: grpc.aio.Channel, session: Session, *, unary: bool) -> None:
-        await self._route.learn(channel)
-        if unary:
-            await run_unary(channel, session, self._route.metadata())
+    async def _exchange_frames(
+        self, channel: grpc.aio.Channel, session: DeviceSession, *, is_unary: bool
+    ) -> None:
+        await self._route.load_shard_map(channel)
+        if is_unary:
+            await run_unary(channel, session, self._route.call_metadata())
         else:
-            await run_stream(channel, session, self._route.metadata(), self._wake)
+            await run_stream(channel, session, self._route.call_metadata(), self._wake)
 
-    def _hooks(self) -> Hooks:
-        return Hooks(self._on_ack, self._on_global, self._on_welcome)
+    def _make_hooks(self) -> SessionHooks:
+        return SessionHooks(self._on_ack, self._on_global, self._on_welcome)
 
     def _on_ack(self, seq: int, seconds: float) -> None:
         self.last_ack_latency = seconds
         if self._settings.on_ack is not None:
             self._settings.on_ack(seq, seconds)
-        self._progress.set()
+        self._progress_event.set()
 
     def _on_global(self) -> None:
         self.updates_applied += 1
         self.on_global()
-        self._progress.set()
+        self._progress_event.set()
 
     def _on_welcome(self) -> None:
         self._backoff.reset()
-        self._route.arrived()
-        self._fallback.welcomed()
-        self.problem = None
-        self.refused = False
-        self._progress.set()
+        self._route.record_welcome()
+        self._fallback.reset()
+        self.disconnect_reason = None
+        self.is_credential_refused = False
+        self._progress_event.set()
 
-    def _failed(self, failure: Failure, session: Session, *, unary: bool) -> Parting:
-        self.refused = failure.refused
+    def _handle_failure(
+        self, failure: CallFailure, session: DeviceSession, *, is_unary: bool
+    ) -> SessionOutcome:
+        self.is_credential_refused = failure.is_credential_refused
         if failure.address is not None:
-            return self._route.moved(
-                Parting(failure.why, failure.delay_seconds or 0.0, failure.address)
+            return self._route.follow_redirect(
+                SessionOutcome(failure.reason, failure.delay_seconds or 0.0, failure.address)
             )
-        if session.welcome is None and not unary and failure.delay_seconds is None:
-            self._fallback.stream_died(_now())
+        if session.welcome is None and not is_unary and failure.delay_seconds is None:
+            self._fallback.record_lost_stream(_now())
         if failure.delay_seconds is None:
-            return Parting(failure.why)
+            return SessionOutcome(failure.reason)
         jitter = self._backoff.next_seconds()  # many devices were told the same
-        return Parting(failure.why, failure.delay_seconds + jitter)
+        return SessionOutcome(failure.reason, failure.delay_seconds + jitter)
 
-    def _ended(self, session: Session, *, stays: bool) -> Parting:
-        parting = session.parting()
-        if parting.address is not None:
-            return self._route.moved(parting)
+    def _handle_end(self, session: DeviceSession, *, stays_connected: bool) -> SessionOutcome:
+        outcome = session.outcome()
+        if outcome.address is not None:
+            return self._route.follow_redirect(outcome)
         if session.welcome is None:
-            self._fallback.stream_died(_now())
-            return parting
-        if stays or not session.done:
-            return parting
-        self.cycles += 1
+            self._fallback.record_lost_stream(_now())
+            return outcome
+        if stays_connected or not session.is_complete:
+            return outcome
+        self.completed_sessions += 1
         interval = self._interval_seconds(session)
-        return replace(parting, delay_seconds=interval, in_step=True)
+        return replace(outcome, delay_seconds=interval, is_in_sync=True)
 
-    def _interval_seconds(self, session: Session) -> float:
+    def _interval_seconds(self, session: DeviceSession) -> float:
         welcome = session.welcome
         assert welcome is not None
         interval = welcome.sync_interval.ToTimedelta().total_seconds() or DEFAULT_INTERVAL_SECONDS
@@ -247,9 +254,9 @@ async def sync_once(
     deadline_seconds: float = 60.0,
 ) -> None:
     """Connect, push, pull, leave. Raises UnreachableError or CredentialError."""
-    once = replace(settings or SyncSettings(), stay_connected=False)
-    async with Sync.open(address, outbox, once) as sync:
-        await sync.synced_once(deadline_seconds)
+    single_session = replace(settings or SyncSettings(), stay_connected=False)
+    async with Sync.open(address, outbox, single_session) as sync:
+        await sync.wait_for_session(deadline_seconds)
 
 
 def _now() -> float:

@@ -10,25 +10,25 @@ import grpc
 
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from constellation_settop.network.hello import pull_of
+from constellation_settop.network.hello import build_pull_request
 
 if TYPE_CHECKING:
     from constellation.v1.sync_pb2_grpc import SyncServiceAsyncStub
-    from constellation_settop.network.session import Session
+    from constellation_settop.network.session import DeviceSession
     from constellation_settop.storage.outbox import Outbox
 
 Metadata = Sequence[tuple[str, str]]
 
-STUCK_WRITE_SECONDS: Final = 60.0
-FAREWELL_SECONDS: Final = 5.0
+WRITE_TIMEOUT_SECONDS: Final = 60.0
+BYE_TIMEOUT_SECONDS: Final = 5.0
 """How long the shard may take to end a stream after our Bye."""
-UNARY_SECONDS: Final = 30.0
+UNARY_TIMEOUT_SECONDS: Final = 30.0
 
 _SyncCall = grpc.aio.StreamStreamCall[pb.SyncRequest, pb.SyncResponse]
 
 
 async def run_stream(
-    channel: grpc.aio.Channel, session: Session, metadata: Metadata, wake: asyncio.Event
+    channel: grpc.aio.Channel, session: DeviceSession, metadata: Metadata, wake: asyncio.Event
 ) -> None:
     """Carry frames until the session is over; set `wake` when there is something to send.
 
@@ -36,10 +36,10 @@ async def run_stream(
     """
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     call = stub.Sync(metadata=tuple(metadata))
-    session.open(_now())
-    reader = asyncio.create_task(_read(call, session, wake), name="sync_reader")
+    session.start(_now())
+    reader = asyncio.create_task(_read_frames(call, session, wake), name="sync_reader")
     try:
-        await _write(call, session, wake, reader)
+        await _write_frames(call, session, wake, reader)
     finally:
         call.cancel()  # a call that has ended stays as it is
         await asyncio.wait({reader})
@@ -48,7 +48,7 @@ async def run_stream(
         raise failure
 
 
-async def _read(call: _SyncCall, session: Session, wake: asyncio.Event) -> None:
+async def _read_frames(call: _SyncCall, session: DeviceSession, wake: asyncio.Event) -> None:
     """Never cancelled while the call lives: a cancelled read loses a frame."""
     try:
         while isinstance(frame := await call.read(), pb.SyncResponse):
@@ -58,29 +58,31 @@ async def _read(call: _SyncCall, session: Session, wake: asyncio.Event) -> None:
         wake.set()
 
 
-async def _write(
-    call: _SyncCall, session: Session, wake: asyncio.Event, reader: asyncio.Task[None]
+async def _write_frames(
+    call: _SyncCall, session: DeviceSession, wake: asyncio.Event, reader: asyncio.Task[None]
 ) -> None:
     while not reader.done():
         wake.clear()
-        session.check(_now())
-        if session.over is not None:
+        session.check_timeouts(_now())
+        if session.final_outcome is not None:
             return
         try:
-            for frame in session.take(_now()):
-                async with asyncio.timeout(STUCK_WRITE_SECONDS):  # when it fires, the call is over
+            for frame in session.take_frames(_now()):
+                async with asyncio.timeout(
+                    WRITE_TIMEOUT_SECONDS
+                ):  # when it fires, the call is over
                     await call.write(frame)
-            if session.parted:
+            if session.has_sent_bye:
                 await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-            session.parted = True  # the reader knows why
-        if session.parted:
-            await asyncio.wait({reader}, timeout=FAREWELL_SECONDS)
+            session.has_sent_bye = True  # the reader knows why
+        if session.has_sent_bye:
+            await asyncio.wait({reader}, timeout=BYE_TIMEOUT_SECONDS)
             return
-        await _wait(wake, session.wake_at(_now()) - _now())
+        await _wait_for_event(wake, session.next_wake_time(_now()) - _now())
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _wait_for_event(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(max(0.0, seconds)):
             await event.wait()
@@ -88,24 +90,24 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def run_unary(channel: grpc.aio.Channel, session: Session, metadata: Metadata) -> None:
+async def run_unary(channel: grpc.aio.Channel, session: DeviceSession, metadata: Metadata) -> None:
     """Carry the frames of a session that leaves when done, one call for each."""
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     hello = pb.Hello()
-    session.open(_now())
-    while session.over is None and not session.parted:
-        frames = session.take(_now())
+    session.start(_now())
+    while session.final_outcome is None and not session.has_sent_bye:
+        frames = session.take_frames(_now())
         if not frames:
             return
         for frame in frames:
             if frame.HasField("hello"):
                 hello = frame.hello
-            answer = await _call(stub, frame, hello, tuple(metadata))
-            if answer is not None:
-                session.receive(answer, _now())
+            response = await _call_unary(stub, frame, hello, tuple(metadata))
+            if response is not None:
+                session.receive(response, _now())
 
 
-async def _call(
+async def _call_unary(
     stub: SyncServiceAsyncStub,
     frame: pb.SyncRequest,
     hello: pb.Hello,
@@ -113,25 +115,25 @@ async def _call(
 ) -> pb.SyncResponse | None:
     if frame.HasField("hello"):
         registration = await stub.RegisterDevice(
-            pb.RegisterDeviceRequest(hello=hello), timeout=UNARY_SECONDS, metadata=metadata
+            pb.RegisterDeviceRequest(hello=hello), timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata
         )
         return pb.SyncResponse(welcome=registration.welcome)
     if frame.HasField("delta"):
         request = pb.PushPatternsRequest(
             device_id=hello.device_id, incarnation=hello.incarnation, delta=frame.delta
         )
-        push = await stub.PushPatterns(request, timeout=UNARY_SECONDS, metadata=metadata)
+        push = await stub.PushPatterns(request, timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata)
         return pb.SyncResponse(delta_ack=push.ack)
     return None
 
 
 async def pull(
-    channel: grpc.aio.Channel, session: Session, outbox: Outbox, metadata: Metadata
+    channel: grpc.aio.Channel, session: DeviceSession, outbox: Outbox, metadata: Metadata
 ) -> None:
     """Ask for the change against what the device holds, and apply it."""
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     response = await stub.PullPatterns(
-        pull_of(outbox), timeout=UNARY_SECONDS, metadata=tuple(metadata)
+        build_pull_request(outbox), timeout=UNARY_TIMEOUT_SECONDS, metadata=tuple(metadata)
     )
     session.receive(pb.SyncResponse(global_update=response.update), _now())
 

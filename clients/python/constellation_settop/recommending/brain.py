@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation_settop.errors import WrongCallError
+from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.recommending.learning import (
-    SUCCESS,
+    SUCCESS_THRESHOLD,
     Learner,
     LearningSettings,
-    Watched,
-    reward,
+    Observation,
+    compute_reward,
 )
 from constellation_settop.recommending.ranking import (
-    Choice,
     OwnTaste,
-    Ranking,
+    Ranker,
+    RankingWeights,
+    Recommendation,
     SharedTaste,
-    Weights,
-    own_taste,
-    shared_taste,
+    build_own_taste,
+    build_shared_taste,
 )
 from constellation_settop.values import (
     SECONDS_PER_HOUR,
-    Changes,
     Context,
     GlobalState,
-    Learned,
+    LearnedPattern,
+    LocalChanges,
     Pattern,
     Signal,
     View,
-    moment_of,
+    to_datetime,
 )
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from constellation_settop.recommending.catalogue import Catalogue
 
-ALREADY_WATCHED: Final = 0.2
+WATCHED_THRESHOLD: Final = 0.2
 """From this share on, a content is not recommended again."""
 SIGNALS_PER_HOUR: Final = 4
-MAX_WAITING_SIGNALS: Final = SIGNALS_PER_HOUR * 168
+MAX_PENDING_SIGNALS: Final = SIGNALS_PER_HOUR * 168
 
 
 class Brain:
@@ -53,25 +53,25 @@ class Brain:
     def __init__(
         self,
         catalogue: Catalogue,
-        learned: Sequence[Learned] = (),
-        watched: Sequence[str] = (),
+        learned_patterns: Sequence[LearnedPattern] = (),
+        watched_ids: Sequence[str] = (),
         *,
         settings: LearningSettings | None = None,
-        weights: Weights | None = None,
+        weights: RankingWeights | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Go on from what an outbox kept."""
         self.catalogue = catalogue
-        self._learner = Learner(learned, settings or LearningSettings())
-        self._weights = weights or Weights()
+        self._learner = Learner(learned_patterns, settings or LearningSettings())
+        self._weights = weights or RankingWeights()
         self._clock = clock
-        self._watched = dict.fromkeys(watched)
-        self._new_watched: list[str] = []
-        self._signals: dict[Signal, None] = {}
-        self._signalled: dict[int, int] = {}
-        self._global: Callable[[], GlobalState] = GlobalState
-        self._own: OwnTaste | None = None
-        self._shared: SharedTaste | None = None
+        self._watched_ids = dict.fromkeys(watched_ids)
+        self._new_watched_ids: list[str] = []
+        self._pending_signals: dict[Signal, None] = {}
+        self._signal_counts: dict[int, int] = {}
+        self._load_global_state: Callable[[], GlobalState] = GlobalState
+        self._own_taste: OwnTaste | None = None
+        self._shared_taste: SharedTaste | None = None
 
     @property
     def patterns(self) -> Sequence[Pattern]:
@@ -81,68 +81,71 @@ class Brain:
         """Learn from a view; return its reward, from 0 to 1. Unknown content teaches nothing."""
         for name in ("watch_percentage", "engagement"):
             if not 0 <= getattr(view, name) <= 1:
-                raise WrongCallError(f"{name} must be from 0 to 1, got {getattr(view, name)}")
-        moment = moment_of(view.at, self._clock())
+                raise InvalidArgumentError(f"{name} must be from 0 to 1, got {getattr(view, name)}")
+        moment = to_datetime(view.watched_at, self._clock())
         at = int(moment.timestamp())
-        gained = reward(view.watch_percentage, view.engagement)
-        if view.watch_percentage >= ALREADY_WATCHED and view.content_id not in self._watched:
-            self._watched[view.content_id] = None
-            self._new_watched.append(view.content_id)
-        row = self.catalogue.row(view.content_id)
+        view_reward = compute_reward(view.watch_percentage, view.engagement)
+        if view.watch_percentage >= WATCHED_THRESHOLD and view.content_id not in self._watched_ids:
+            self._watched_ids[view.content_id] = None
+            self._new_watched_ids.append(view.content_id)
+        row = self.catalogue.find_row(view.content_id)
         if row is None:
-            return gained
-        watched = Watched(
+            return view_reward
+        observation = Observation(
             view.content_id,
             self.catalogue.embeddings[row],
-            view.context or Context.at(moment),
+            view.context or Context.from_datetime(moment),
             self.catalogue.content_type(row),
             self.catalogue.genres(row),
             at,
         )
-        self._learner.learn(watched, success=gained > SUCCESS)
-        self._own = None
-        if gained > SUCCESS:
-            self._signal(Signal(view.content_id, at // SECONDS_PER_HOUR))
-        return gained
+        self._learner.learn(observation, is_success=view_reward > SUCCESS_THRESHOLD)
+        self._own_taste = None
+        if view_reward > SUCCESS_THRESHOLD:
+            self._record_signal(Signal(view.content_id, at // SECONDS_PER_HOUR))
+        return view_reward
 
-    def _signal(self, signal: Signal) -> None:
-        if signal in self._signals or self._signalled.get(signal.hour, 0) >= SIGNALS_PER_HOUR:
+    def _record_signal(self, signal: Signal) -> None:
+        if (
+            signal in self._pending_signals
+            or self._signal_counts.get(signal.hour, 0) >= SIGNALS_PER_HOUR
+        ):
             return
-        self._signals[signal] = None
-        self._signalled[signal.hour] = self._signalled.get(signal.hour, 0) + 1
-        if len(self._signals) > MAX_WAITING_SIGNALS:
-            del self._signals[next(iter(self._signals))]
-        if len(self._signalled) > MAX_WAITING_SIGNALS:
-            del self._signalled[min(self._signalled)]
+        self._pending_signals[signal] = None
+        self._signal_counts[signal.hour] = self._signal_counts.get(signal.hour, 0) + 1
+        if len(self._pending_signals) > MAX_PENDING_SIGNALS:
+            del self._pending_signals[next(iter(self._pending_signals))]
+        if len(self._signal_counts) > MAX_PENDING_SIGNALS:
+            del self._signal_counts[min(self._signal_counts)]
 
-    def recommend(self, context: Context | None = None, limit: int = 20) -> list[Choice]:
+    def recommend(self, context: Context | None = None, limit: int = 20) -> list[Recommendation]:
         """Return up to `limit` contents not watched yet, best first; None is the context of now."""
         if limit < 1:
-            raise WrongCallError(f"limit must be at least 1, got {limit}")
-        if self._own is None:
-            self._own = own_taste(self.catalogue, self.patterns)
-        if self._shared is None:
-            self._shared = shared_taste(self.catalogue, self._global())
-        now = context or Context.at(moment_of(None, self._clock()))
-        exclude = np.unique(self.catalogue.rows(self._watched))
-        ranking = Ranking(self.catalogue, self._own, self._shared, self._weights)
-        return ranking.best(now, exclude, limit)
+            raise InvalidArgumentError(f"limit must be at least 1, got {limit}")
+        if self._own_taste is None:
+            self._own_taste = build_own_taste(self.catalogue, self.patterns)
+        if self._shared_taste is None:
+            self._shared_taste = build_shared_taste(self.catalogue, self._load_global_state())
+        now = context or Context.from_datetime(to_datetime(None, self._clock()))
+        exclude = np.unique(self.catalogue.find_rows(self._watched_ids))
+        ranking = Ranker(self.catalogue, self._own_taste, self._shared_taste, self._weights)
+        return ranking.rank(now, exclude, limit)
 
-    def hold(self, held: Callable[[], GlobalState]) -> None:
+    def use_global_state(self, load_global_state: Callable[[], GlobalState]) -> None:
         """Recommend with this global state from now on; asked for when first needed."""
-        self._global = held
-        self._shared = None
+        self._load_global_state = load_global_state
+        self._shared_taste = None
 
-    def take_changes(self) -> Changes:
+    def take_changes(self) -> LocalChanges:
         """Return what was learned since the last call, to be made durable."""
         learned, forgotten = self._learner.take_changes()
-        signals = sorted(self._signals, key=lambda signal: signal.hour)
-        changes = Changes(learned, forgotten, signals, self._new_watched)
-        self._signals, self._new_watched = {}, []
+        signals = sorted(self._pending_signals, key=lambda signal: signal.hour)
+        changes = LocalChanges(learned, forgotten, signals, self._new_watched_ids)
+        self._pending_signals, self._new_watched_ids = {}, []
         return changes
 
-    def put_back(self, changes: Changes) -> None:
+    def restore_changes(self, changes: LocalChanges) -> None:
         """Count changes that could not be made durable as not taken."""
-        self._learner.put_back(changes.learned, changes.forgotten)
-        self._signals = dict.fromkeys(changes.signals) | self._signals
-        self._new_watched = [*changes.watched, *self._new_watched]
+        self._learner.restore_changes(changes.learned_patterns, changes.forgotten_ids)
+        self._pending_signals = dict.fromkeys(changes.signals) | self._pending_signals
+        self._new_watched_ids = [*changes.watched_ids, *self._new_watched_ids]

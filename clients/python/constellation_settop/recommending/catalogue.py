@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION, Embeddings
-from constellation_settop.errors import WrongCallError
+from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.values import ContentType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-MAX_WORD_BYTES: Final = 64
+MAX_TERM_BYTES: Final = 64
 """UTF-8 bytes in a content id or a genre."""
 
 Rows = NDArray[np.int64]
@@ -38,29 +38,31 @@ class Catalogue:
         count = len(content_ids)
         for name, column in (("titles", titles), ("genres", genres), ("types", content_types)):
             if column is not None and len(column) != count:
-                raise WrongCallError(f"{count} contents but {len(column)} {name}")
+                raise InvalidArgumentError(f"{count} contents but {len(column)} {name}")
         self.content_ids = tuple(content_ids)
-        self.embeddings = _unit_rows(embeddings, count)
+        self.embeddings = _normalize_rows(embeddings, count)
         self._titles = titles
         self._genres = genres
-        self._types = content_types
-        for word in {*self.content_ids, *(word for words in genres or () for word in words)}:
-            if not 1 <= len(word.encode()) <= MAX_WORD_BYTES:
-                raise WrongCallError(f"must be from 1 to {MAX_WORD_BYTES} bytes: {word!r}")
-        self._row_of = {content_id: row for row, content_id in enumerate(self.content_ids)}
-        if len(self._row_of) != count:
-            raise WrongCallError("a content_id is in the catalogue twice")
+        self._content_types = content_types
+        for term in {*self.content_ids, *(word for words in genres or () for word in words)}:
+            if not 1 <= len(term.encode()) <= MAX_TERM_BYTES:
+                raise InvalidArgumentError(f"must be from 1 to {MAX_TERM_BYTES} bytes: {term!r}")
+        self._row_by_content_id = {
+            content_id: row for row, content_id in enumerate(self.content_ids)
+        }
+        if len(self._row_by_content_id) != count:
+            raise InvalidArgumentError("a content_id is in the catalogue twice")
 
     def __len__(self) -> int:
         return len(self.content_ids)
 
-    def row(self, content_id: str) -> int | None:
+    def find_row(self, content_id: str) -> int | None:
         """Return the row of a content, or None."""
-        return self._row_of.get(content_id)
+        return self._row_by_content_id.get(content_id)
 
-    def rows(self, content_ids: Iterable[str]) -> Rows:
+    def find_rows(self, content_ids: Iterable[str]) -> Rows:
         """Return the rows of those contents that are here."""
-        found = (self._row_of.get(content_id) for content_id in content_ids)
+        found = (self._row_by_content_id.get(content_id) for content_id in content_ids)
         return np.fromiter((row for row in found if row is not None), np.int64)
 
     def title(self, row: int) -> str:
@@ -71,10 +73,10 @@ class Catalogue:
         return self._genres[row] if self._genres is not None else ()
 
     def content_type(self, row: int) -> ContentType:
-        return self._types[row] if self._types is not None else ContentType.ANY
+        return self._content_types[row] if self._content_types is not None else ContentType.ANY
 
     @cached_property
-    def mean(self) -> NDArray[np.float32]:
+    def mean_embedding(self) -> NDArray[np.float32]:
         """Shape (DIMENSION,): what all contents have in common, and ranking leaves out."""
         if not len(self):
             return np.zeros(DIMENSION, np.float32)
@@ -82,13 +84,13 @@ class Catalogue:
         return mean
 
     @cached_property
-    def centred(self) -> Embeddings:
+    def centred_embeddings(self) -> Embeddings:
         """Shape (n, DIMENSION), unit length after the mean was taken away."""
         return self.centre(self.embeddings)
 
     def centre(self, embeddings: Embeddings) -> Embeddings:
         """Return embeddings (n, DIMENSION) as ranking compares them; a row at the mean is zero."""
-        shifted = embeddings - self.mean
+        shifted = embeddings - self.mean_embedding
         norms = np.linalg.norm(shifted, axis=1, keepdims=True)
         centred: Embeddings = (shifted / np.maximum(norms, 1e-6)).astype(np.float32)
         return centred
@@ -103,12 +105,14 @@ class Catalogue:
         return {genre: np.array(members, np.int64) for genre, members in rows.items()}
 
 
-def _unit_rows(embeddings: Embeddings, count: int) -> Embeddings:
+def _normalize_rows(embeddings: Embeddings, count: int) -> Embeddings:
     if embeddings.shape != (count, DIMENSION):
-        raise WrongCallError(f"embeddings must be ({count}, {DIMENSION}), got {embeddings.shape}")
+        raise InvalidArgumentError(
+            f"embeddings must be ({count}, {DIMENSION}), got {embeddings.shape}"
+        )
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and (norms > 0).all()):
-        raise WrongCallError("an embedding is zero or not finite")
+        raise InvalidArgumentError("an embedding is zero or not finite")
     rows: Embeddings = np.ascontiguousarray(embeddings / norms, dtype=np.float32)
     rows.flags.writeable = False
     return rows

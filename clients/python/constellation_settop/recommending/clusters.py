@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.encoding import DIMENSION
-from constellation_settop.recommending.scores import Scores, scaled
+from constellation_settop.recommending.scores import Scores, scale_to_one
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from constellation_settop.recommending.catalogue import Catalogue, Rows
     from constellation_settop.values import Cluster
 
-NEAR_COSINE: Final = 0.2
+MIN_CLUSTER_COSINE: Final = 0.2
 """A household that no cluster is nearer to is told what is popular, as one without patterns is."""
-MAX_CENTROIDS: Final = 8
+MAX_ACTIVE_CENTROIDS: Final = 8
 """Clusters whose centroids count at once: those that weigh most."""
 
 
@@ -30,7 +30,7 @@ class ClusterTaste:
     """The clusters a device holds, ready to be ranked with."""
 
     clusters: Sequence[Cluster]
-    centred: NDArray[np.float32]
+    centred_embeddings: NDArray[np.float32]
     """Shape (n, DIMENSION)."""
     success_rates: Scores
     """Shape (n,)."""
@@ -38,45 +38,47 @@ class ClusterTaste:
     """Shape (n,)."""
     supported_rows: Rows
     """Shape (m,): contents that clusters were learned from ..."""
-    supporters: NDArray[np.int64]
+    supporting_clusters: NDArray[np.int64]
     """Shape (m,): ... and for each the cluster."""
 
-    def weigh(self, own: NDArray[np.float32]) -> Scores:
+    def compute_weights(self, own: NDArray[np.float32]) -> Scores:
         """Return what each cluster counts, shape (n,), beside own patterns (k, DIMENSION).
 
         Near clusters count by their nearness; to a household that none is near they count by their
         strength.
         """
-        cosines = (self.centred @ own.T).max(axis=1, initial=0.0)
-        if cosines.max(initial=0.0) < NEAR_COSINE:
-            return scaled(self.strengths)
+        cosines = (self.centred_embeddings @ own.T).max(axis=1, initial=0.0)
+        if cosines.max(initial=0.0) < MIN_CLUSTER_COSINE:
+            return scale_to_one(self.strengths)
         weights: Scores = cosines * self.success_rates
         return weights
 
-    def supported(self, weights: Scores, contents: int) -> Scores:
+    def compute_support(self, weights: Scores, content_count: int) -> Scores:
         """Return how far clusters of these weights support each content."""
-        sums = np.bincount(self.supported_rows, weights[self.supporters], minlength=contents)
-        supported: Scores = scaled(sums.astype(np.float32)) * weights.max(initial=0.0)
-        return supported
+        sums = np.bincount(
+            self.supported_rows, weights[self.supporting_clusters], minlength=content_count
+        )
+        support: Scores = scale_to_one(sums.astype(np.float32)) * weights.max(initial=0.0)
+        return support
 
-    def heaviest(self, weights: Scores) -> NDArray[np.int64]:
+    def select_centroids(self, weights: Scores) -> NDArray[np.int64]:
         """Return the clusters whose centroids count."""
-        heaviest = np.argsort(-weights, kind="stable")[:MAX_CENTROIDS]
+        heaviest = np.argsort(-weights, kind="stable")[:MAX_ACTIVE_CENTROIDS]
         return heaviest[weights[heaviest] > 0]
 
-    def main_supporter(self, row: int, weights: Scores) -> int:
+    def find_main_supporter(self, row: int, weights: Scores) -> int:
         """Return the cluster that weighs most of those that support a content."""
-        supporters = self.supporters[self.supported_rows == row]
+        supporters = self.supporting_clusters[self.supported_rows == row]
         return int(supporters[weights[supporters].argmax()])
 
 
-def cluster_taste(catalogue: Catalogue, clusters: Collection[Cluster]) -> ClusterTaste:
+def build_cluster_taste(catalogue: Catalogue, clusters: Collection[Cluster]) -> ClusterTaste:
     """Prepare clusters; needed again when they change."""
     patterns = [cluster.pattern for cluster in clusters]
     embeddings = np.array([each.embedding for each in patterns], np.float32)
     rates = [each.success_rate for each in patterns]
     strengths = [each.pattern.success_rate * math.log2(1 + each.devices) for each in clusters]
-    rows = [catalogue.rows(each.content_ids) for each in patterns]
+    rows = [catalogue.find_rows(each.content_ids) for each in patterns]
     return ClusterTaste(
         tuple(clusters),
         catalogue.centre(embeddings.reshape(-1, DIMENSION)),

@@ -15,7 +15,7 @@ from constellation_settop.values import (
     Context,
     DayType,
     Embedding,
-    Learned,
+    LearnedPattern,
     Pattern,
     TimeOfDay,
 )
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 WATCH_WEIGHT: Final = 0.7
 ENGAGEMENT_WEIGHT: Final = 0.3
-SUCCESS: Final = 0.7
+SUCCESS_THRESHOLD: Final = 0.7
 """A view with a larger reward was a success."""
 MAX_GENRES: Final = 8
-MAX_CONTENTS: Final = 16
-_HISTOGRAM: Final = len(TimeOfDay) + len(DayType) + len(ContentType)
-_MEMORY: Final = np.dtype(
-    [("sum", "<f4", (DIMENSION,)), ("successes", "<u4"), ("histogram", "<u4", (_HISTOGRAM,))]
+MAX_CONTENT_IDS: Final = 16
+_HISTOGRAM_BINS: Final = len(TimeOfDay) + len(DayType) + len(ContentType)
+_STATE_DTYPE: Final = np.dtype(
+    [("sum", "<f4", (DIMENSION,)), ("successes", "<u4"), ("histogram", "<u4", (_HISTOGRAM_BINS,))]
 )
 
 
@@ -51,7 +51,7 @@ class LearningSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Observation:
     """What the learner needs to know of one view."""
 
     content_id: str
@@ -59,60 +59,64 @@ class Watched:
     context: Context
     content_type: ContentType
     genres: Sequence[str]
-    at: int
+    watched_at: int
     """Seconds since 1970."""
 
 
-def reward(watch_percentage: float, engagement: float) -> float:
+def compute_reward(watch_percentage: float, engagement: float) -> float:
     """Return how much a view was liked, from 0 to 1."""
     return WATCH_WEIGHT * watch_percentage + ENGAGEMENT_WEIGHT * engagement
 
 
 @dataclass(slots=True, eq=False)
-class _Taste:
+class _PatternState:
     """One pattern while it is learned."""
 
     pattern_id: bytes
     created_at: int
-    total: NDArray[np.float32] = field(default_factory=lambda: np.zeros(DIMENSION, np.float32))
+    embedding_sum: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros(DIMENSION, np.float32)
+    )
     successes: int = 0
     sample_count: int = 0
-    histogram: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(_HISTOGRAM, np.uint32))
+    histogram: NDArray[np.uint32] = field(
+        default_factory=lambda: np.zeros(_HISTOGRAM_BINS, np.uint32)
+    )
     genres: Counter[str] = field(default_factory=Counter)
     content_ids: list[str] = field(default_factory=list)
     updated_at: int = 0
 
-    def add(self, watched: Watched) -> None:
+    def add_success(self, observation: Observation) -> None:
         """Count a successful view."""
-        self.total += watched.embedding
+        self.embedding_sum += observation.embedding
         self.successes += 1
         self.sample_count += 1
-        self.histogram[_bins(watched)] += 1
-        self.genres.update(watched.genres)
-        self.touch(watched)
+        self.histogram[_to_bins(observation)] += 1
+        self.genres.update(observation.genres)
+        self.record_content(observation)
 
-    def touch(self, watched: Watched) -> None:
-        self.updated_at = max(self.updated_at, watched.at)
-        if watched.content_id in self.content_ids:
-            self.content_ids.remove(watched.content_id)
-        self.content_ids = [*self.content_ids, watched.content_id][-MAX_CONTENTS:]
+    def record_content(self, observation: Observation) -> None:
+        self.updated_at = max(self.updated_at, observation.watched_at)
+        if observation.content_id in self.content_ids:
+            self.content_ids.remove(observation.content_id)
+        self.content_ids = [*self.content_ids, observation.content_id][-MAX_CONTENT_IDS:]
 
-    def absorb(self, other: _Taste) -> None:
+    def merge(self, other: _PatternState) -> None:
         """Become the union of both."""
-        self.total += other.total
+        self.embedding_sum += other.embedding_sum
         self.successes += other.successes
         self.sample_count += other.sample_count
         self.histogram += other.histogram
         self.genres.update(other.genres)
         merged = dict.fromkeys([*self.content_ids, *other.content_ids])
-        self.content_ids = list(merged)[-MAX_CONTENTS:]
+        self.content_ids = list(merged)[-MAX_CONTENT_IDS:]
         self.updated_at = max(self.updated_at, other.updated_at)
 
-    def freeze(self) -> Learned:
+    def to_learned_pattern(self) -> LearnedPattern:
         times, days, types = np.split(self.histogram, [len(TimeOfDay), -len(ContentType)])
         pattern = Pattern(
             self.pattern_id,
-            _unit(self.total),
+            _normalize(self.embedding_sum),
             self.successes / self.sample_count,
             self.sample_count,
             TimeOfDay(int(times.argmax())),
@@ -123,109 +127,113 @@ class _Taste:
             self.created_at,
             self.updated_at,
         )
-        memory = np.array((self.total, self.successes, self.histogram), _MEMORY)
-        return Learned(pattern, memory.tobytes())
+        learner_state = np.array((self.embedding_sum, self.successes, self.histogram), _STATE_DTYPE)
+        return LearnedPattern(pattern, learner_state.tobytes())
 
 
-def _bins(watched: Watched) -> list[int]:
-    context = watched.context
-    days = len(TimeOfDay) + context.day_type
-    return [context.time_of_day, days, len(TimeOfDay) + len(DayType) + watched.content_type]
+def _to_bins(observation: Observation) -> list[int]:
+    context = observation.context
+    day_bin = len(TimeOfDay) + context.day_type
+    return [context.time_of_day, day_bin, len(TimeOfDay) + len(DayType) + observation.content_type]
 
 
-def _unit(total: NDArray[np.float32]) -> Embedding:
+def _normalize(total: NDArray[np.float32]) -> Embedding:
     norm = max(float(np.linalg.norm(total)), 1e-6)
     return (total / np.float32(norm)).astype(np.float32)
 
 
-def _thaw(learned: Learned) -> _Taste:
+def _from_learned_pattern(learned: LearnedPattern) -> _PatternState:
     pattern = learned.pattern
-    taste = _Taste(pattern.pattern_id, pattern.created_at, sample_count=pattern.sample_count)
-    taste.content_ids = list(pattern.content_ids)
-    taste.genres.update(pattern.genres)
-    taste.updated_at = pattern.updated_at
-    if len(learned.memory) == _MEMORY.itemsize:
-        memory = np.frombuffer(learned.memory, _MEMORY)[0]
-        taste.total = memory["sum"].copy()
-        taste.successes = int(memory["successes"])
-        taste.histogram = memory["histogram"].copy()
+    state = _PatternState(pattern.pattern_id, pattern.created_at, sample_count=pattern.sample_count)
+    state.content_ids = list(pattern.content_ids)
+    state.genres.update(pattern.genres)
+    state.updated_at = pattern.updated_at
+    if len(learned.learner_state) == _STATE_DTYPE.itemsize:
+        record = np.frombuffer(learned.learner_state, _STATE_DTYPE)[0]
+        state.embedding_sum = record["sum"].copy()
+        state.successes = int(record["successes"])
+        state.histogram = record["histogram"].copy()
     else:
-        taste.successes = round(pattern.success_rate * pattern.sample_count)
-        taste.total = pattern.embedding * np.float32(max(1, taste.successes))
-    return taste
+        state.successes = round(pattern.success_rate * pattern.sample_count)
+        state.embedding_sum = pattern.embedding * np.float32(max(1, state.successes))
+    return state
 
 
 class Learner:
     """A household's patterns, changed view by view. Bounded by `max_patterns`."""
 
-    def __init__(self, learned: Sequence[Learned], settings: LearningSettings) -> None:
+    def __init__(self, learned: Sequence[LearnedPattern], settings: LearningSettings) -> None:
         self._settings = settings
-        self._tastes = [_thaw(each) for each in learned]
-        self._units = np.zeros((settings.max_patterns + 1, DIMENSION), np.float32)
-        for row, taste in enumerate(self._tastes[: settings.max_patterns]):
-            self._units[row] = _unit(taste.total)
-        del self._tastes[settings.max_patterns :]
-        self._changed: dict[bytes, None] = {}
-        self._forgotten: dict[bytes, None] = {}
+        self._states = [_from_learned_pattern(each) for each in learned]
+        self._unit_vectors = np.zeros((settings.max_patterns + 1, DIMENSION), np.float32)
+        for row, taste in enumerate(self._states[: settings.max_patterns]):
+            self._unit_vectors[row] = _normalize(taste.embedding_sum)
+        del self._states[settings.max_patterns :]
+        self._changed_ids: dict[bytes, None] = {}
+        self._forgotten_ids: dict[bytes, None] = {}
 
     def __len__(self) -> int:
-        return len(self._tastes)
+        return len(self._states)
 
     def patterns(self) -> list[Pattern]:
-        return [taste.freeze().pattern for taste in self._tastes]
+        return [taste.to_learned_pattern().pattern for taste in self._states]
 
-    def learn(self, watched: Watched, *, success: bool) -> None:
+    def learn(self, observation: Observation, *, is_success: bool) -> None:
         """Count a view: a success shapes the pattern it is near, a failure lowers its rate."""
-        row = self._nearest(watched.embedding)
-        if row is None and not success:
+        row = self._find_nearest(observation.embedding)
+        if row is None and not is_success:
             return
         if row is None:
-            row = self._begin(watched.at)
-        taste = self._tastes[row]
-        if success:
-            taste.add(watched)
-            self._units[row] = _unit(taste.total)
+            row = self._add_pattern(observation.watched_at)
+        state = self._states[row]
+        if is_success:
+            state.add_success(observation)
+            self._unit_vectors[row] = _normalize(state.embedding_sum)
         else:
-            taste.sample_count += 1
-            taste.updated_at = max(taste.updated_at, watched.at)
-        self._changed[taste.pattern_id] = None
+            state.sample_count += 1
+            state.updated_at = max(state.updated_at, observation.watched_at)
+        self._changed_ids[state.pattern_id] = None
         if len(self) > self._settings.max_patterns:
-            self._merge_two()
+            self._merge_most_similar()
 
-    def _nearest(self, embedding: Embedding) -> int | None:
-        if not self._tastes:
+    def _find_nearest(self, embedding: Embedding) -> int | None:
+        if not self._states:
             return None
-        cosines = self._units[: len(self)] @ embedding
+        cosines = self._unit_vectors[: len(self)] @ embedding
         row = int(cosines.argmax())
         return row if cosines[row] >= self._settings.join_cosine else None
 
-    def _begin(self, at: int) -> int:
-        self._tastes.append(_Taste(secrets.token_bytes(ID_BYTES), at))
+    def _add_pattern(self, created_at: int) -> int:
+        self._states.append(_PatternState(secrets.token_bytes(ID_BYTES), created_at))
         return len(self) - 1
 
-    def _merge_two(self) -> None:
+    def _merge_most_similar(self) -> None:
         """Let the two patterns that are most alike become one."""
-        units = self._units[: len(self)]
+        units = self._unit_vectors[: len(self)]
         cosines = units @ units.T
         np.fill_diagonal(cosines, -2)
         rows = np.unravel_index(int(cosines.argmax()), cosines.shape)
-        kept, gone = sorted(int(row) for row in rows)
-        lost = self._tastes.pop(gone)
-        self._tastes[kept].absorb(lost)
-        self._units[gone:-1] = self._units[gone + 1 :].copy()
-        self._units[kept] = _unit(self._tastes[kept].total)
-        self._changed[self._tastes[kept].pattern_id] = None
-        self._changed.pop(lost.pattern_id, None)
-        self._forgotten[lost.pattern_id] = None
+        kept_row, removed_row = sorted(int(row) for row in rows)
+        removed_state = self._states.pop(removed_row)
+        self._states[kept_row].merge(removed_state)
+        self._unit_vectors[removed_row:-1] = self._unit_vectors[removed_row + 1 :].copy()
+        self._unit_vectors[kept_row] = _normalize(self._states[kept_row].embedding_sum)
+        self._changed_ids[self._states[kept_row].pattern_id] = None
+        self._changed_ids.pop(removed_state.pattern_id, None)
+        self._forgotten_ids[removed_state.pattern_id] = None
 
-    def take_changes(self) -> tuple[list[Learned], list[bytes]]:
+    def take_changes(self) -> tuple[list[LearnedPattern], list[bytes]]:
         """Return what changed and what was forgotten since the last call."""
-        changed, forgotten = self._changed, self._forgotten
-        self._changed, self._forgotten = {}, {}
-        learned = [taste.freeze() for taste in self._tastes if taste.pattern_id in changed]
+        changed, forgotten = self._changed_ids, self._forgotten_ids
+        self._changed_ids, self._forgotten_ids = {}, {}
+        learned = [
+            taste.to_learned_pattern() for taste in self._states if taste.pattern_id in changed
+        ]
         return learned, list(forgotten)
 
-    def put_back(self, learned: Sequence[Learned], forgotten: Sequence[bytes]) -> None:
+    def restore_changes(
+        self, learned: Sequence[LearnedPattern], forgotten: Sequence[bytes]
+    ) -> None:
         """Count changes that could not be kept as not taken."""
-        self._changed |= {each.pattern.pattern_id: None for each in learned}
-        self._forgotten |= dict.fromkeys(forgotten)
+        self._changed_ids |= {each.pattern.pattern_id: None for each in learned}
+        self._forgotten_ids |= dict.fromkeys(forgotten)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("constellation_settop")
 
 SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS device_state(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deltas(
   seq INTEGER PRIMARY KEY, snapshot INTEGER NOT NULL, size INTEGER NOT NULL, message BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS patterns(
-  pattern_id BLOB PRIMARY KEY, columns BLOB NOT NULL, memory BLOB NOT NULL,
+  pattern_id BLOB PRIMARY KEY, columns BLOB NOT NULL, learner_state BLOB NOT NULL,
   shared_seq INTEGER NOT NULL -- the delta that last carried it; 0 when the shard lacks it
 );
 CREATE TABLE IF NOT EXISTS watched(content_id TEXT UNIQUE NOT NULL);
@@ -35,12 +35,12 @@ CREATE TABLE IF NOT EXISTS trends(
 CREATE TABLE IF NOT EXISTS clusters(
   cluster_id BLOB PRIMARY KEY, devices INTEGER NOT NULL, columns BLOB NOT NULL
 );
-CREATE TABLE IF NOT EXISTS acked(
+CREATE TABLE IF NOT EXISTS acked_deltas(
   seq INTEGER PRIMARY KEY, message BLOB NOT NULL, rejected_ids BLOB NOT NULL, acked_at REAL NOT NULL
 );
 """
 """A later form may add tables: a file that lacks some gets them when it is opened."""
-_TABLES: Final = SCHEMA.count("CREATE TABLE")
+_TABLE_COUNT: Final = SCHEMA.count("CREATE TABLE")
 _CACHE_KIB: Final = 256
 
 
@@ -80,7 +80,7 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         tables = "SELECT count(*) FROM sqlite_schema WHERE type='table'"
-        if connection.execute(tables).fetchone()[0] < _TABLES:
+        if connection.execute(tables).fetchone()[0] < _TABLE_COUNT:
             connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
     except sqlite3.DatabaseError:
         connection.close()
@@ -90,9 +90,9 @@ def _connect(path: Path | str) -> sqlite3.Connection:
 
 def _move_aside(path: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(path.with_name(f"{path.name}.damaged{suffix}"))
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.replace(path.with_name(f"{path.name}.damaged{suffix}"))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class DeviceState:
     """A device and where its numbering stands."""
 
     device_id: bytes
@@ -27,18 +27,20 @@ class Facts:
     """Of the global state held."""
 
 
-def identify(connection: sqlite3.Connection, device_id: bytes | None) -> None:
+def ensure_identity(connection: sqlite3.Connection, device_id: bytes | None) -> None:
     """Give a new file an identity; one that has one keeps it."""
-    if connection.execute("SELECT count(*) FROM facts").fetchone()[0]:
+    if connection.execute("SELECT count(*) FROM device_state").fetchone()[0]:
         return
     incarnation = 1 + secrets.randbelow(2**64 - 1)
-    identity = Facts(device_id or secrets.token_bytes(ID_BYTES), incarnation)
-    write_facts(connection, None, identity)
+    state = DeviceState(device_id or secrets.token_bytes(ID_BYTES), incarnation)
+    write_device_state(connection, None, state)
 
 
-def read_facts(connection: sqlite3.Connection) -> Facts:
-    texts: dict[str, str] = dict(connection.execute("SELECT name, value FROM facts").fetchall())
-    return Facts(
+def read_device_state(connection: sqlite3.Connection) -> DeviceState:
+    texts: dict[str, str] = dict(
+        connection.execute("SELECT name, value FROM device_state").fetchall()
+    )
+    return DeviceState(
         bytes.fromhex(texts["device_id"]),
         int(texts["incarnation"]),
         int(texts["next_seq"]),
@@ -49,21 +51,23 @@ def read_facts(connection: sqlite3.Connection) -> Facts:
     )
 
 
-def write_facts(connection: sqlite3.Connection, before: Facts | None, after: Facts) -> None:
+def write_device_state(
+    connection: sqlite3.Connection, before: DeviceState | None, after: DeviceState
+) -> None:
     """Write what differs; call it inside a transaction."""
-    known = _texts(before) if before else {}
-    changed = [row for row in _texts(after).items() if known.get(row[0]) != row[1]]
-    connection.executemany("INSERT OR REPLACE INTO facts VALUES(?,?)", changed)
+    old_texts = _to_texts(before) if before else {}
+    changed_rows = [row for row in _to_texts(after).items() if old_texts.get(row[0]) != row[1]]
+    connection.executemany("INSERT OR REPLACE INTO device_state VALUES(?,?)", changed_rows)
 
 
-def _texts(facts: Facts) -> dict[str, str]:
+def _to_texts(state: DeviceState) -> dict[str, str]:
     return {
-        "device_id": facts.device_id.hex(),
-        "incarnation": str(facts.incarnation),  # SQLite's integers are signed
-        "next_seq": str(facts.next_seq),
-        "last_acked_seq": str(facts.last_acked_seq),
-        "quality_threshold": repr(facts.quality_threshold),
-        "patterns_per_delta": str(facts.patterns_per_delta),
-        "generation": str(facts.version.generation),
-        "version": str(facts.version.version),
+        "device_id": state.device_id.hex(),
+        "incarnation": str(state.incarnation),  # SQLite's integers are signed
+        "next_seq": str(state.next_seq),
+        "last_acked_seq": str(state.last_acked_seq),
+        "quality_threshold": repr(state.quality_threshold),
+        "patterns_per_delta": str(state.patterns_per_delta),
+        "generation": str(state.version.generation),
+        "version": str(state.version.version),
     }

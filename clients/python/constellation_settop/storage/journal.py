@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedValue:
+class PatternStats:
     """The values of one pattern as the shard must hold them."""
 
     success_rate: float
@@ -30,8 +30,8 @@ class AckedDelta:
     seq: int
     digest: bytes
     """16 bytes over the delta as it was sent."""
-    snapshot: bool
-    upserts: Mapping[bytes, SharedValue]
+    is_snapshot: bool
+    upserts: Mapping[bytes, PatternStats]
     removed_ids: tuple[bytes, ...]
     rejected_ids: tuple[bytes, ...]
     """Those of `upserts` that the shard did not store."""
@@ -40,25 +40,25 @@ class AckedDelta:
     """Seconds since 1970."""
 
 
-def write(
-    connection: sqlite3.Connection, through_seq: int, rejected: Mapping[int, bytes], now: float
+def write_acked(
+    connection: sqlite3.Connection, through_seq: int, rejected_ids: Mapping[int, bytes], now: float
 ) -> None:
     """Move deltas that are acked now into the journal; call it inside a transaction."""
     rows = connection.execute("SELECT seq, message FROM deltas WHERE seq<=?", (through_seq,))
     connection.executemany(
-        "INSERT OR REPLACE INTO acked VALUES(?,?,?,?)",
-        [(seq, message, rejected.get(seq, b""), now) for seq, message in rows.fetchall()],
+        "INSERT OR REPLACE INTO acked_deltas VALUES(?,?,?,?)",
+        [(seq, message, rejected_ids.get(seq, b""), now) for seq, message in rows.fetchall()],
     )
 
 
-def read(connection: sqlite3.Connection) -> Iterator[AckedDelta]:
+def read_acked(connection: sqlite3.Connection) -> Iterator[AckedDelta]:
     """Yield every acked delta, in the order of seq."""
     for seq, message, rejected_ids, acked_at in connection.execute(
-        "SELECT seq, message, rejected_ids, acked_at FROM acked ORDER BY seq"
+        "SELECT seq, message, rejected_ids, acked_at FROM acked_deltas ORDER BY seq"
     ):
         delta = pb.Delta.FromString(message)
         columns = delta.upserts
-        values = map(SharedValue, columns.success_rates, columns.sample_counts)
+        values = map(PatternStats, columns.success_rates, columns.sample_counts)
         yield AckedDelta(
             seq,
             blake2b(message, digest_size=16).digest(),
@@ -71,11 +71,11 @@ def read(connection: sqlite3.Connection) -> Iterator[AckedDelta]:
         )
 
 
-def replay(entries: Iterable[AckedDelta]) -> dict[bytes, SharedValue]:
+def replay(entries: Iterable[AckedDelta]) -> dict[bytes, PatternStats]:
     """Return the patterns a shard holds that applied exactly these deltas, by pattern id."""
-    held: dict[bytes, SharedValue] = {}
+    held: dict[bytes, PatternStats] = {}
     for entry in entries:
-        if entry.snapshot:
+        if entry.is_snapshot:
             held.clear()
         for pattern_id in entry.removed_ids:
             held.pop(pattern_id, None)

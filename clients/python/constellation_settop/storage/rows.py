@@ -13,12 +13,12 @@ from constellation_settop.columns import (
     to_trend,
 )
 from constellation_settop.values import (
-    Changes,
     Cluster,
     GlobalState,
-    Learned,
+    LearnedPattern,
+    LocalChanges,
     Pattern,
-    Similar,
+    SimilarPattern,
     Subject,
     Version,
 )
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-MAX_WATCHED: Final = 20_000
+MAX_WATCHED_IDS: Final = 20_000
 
 
 def _to_pattern(columns: bytes) -> Pattern:
     return to_patterns(pb.PatternColumns.FromString(columns))[0]
 
 
-def read_learned(connection: sqlite3.Connection) -> list[Learned]:
-    rows = connection.execute("SELECT columns, memory FROM patterns ORDER BY rowid")
-    return [Learned(_to_pattern(columns), memory) for columns, memory in rows]
+def read_learned(connection: sqlite3.Connection) -> list[LearnedPattern]:
+    rows = connection.execute("SELECT columns, learner_state FROM patterns ORDER BY rowid")
+    return [LearnedPattern(_to_pattern(columns), memory) for columns, memory in rows]
 
 
 def read_shared(connection: sqlite3.Connection) -> dict[bytes, Pattern]:
@@ -47,7 +47,7 @@ def read_shared(connection: sqlite3.Connection) -> dict[bytes, Pattern]:
 
 
 def write_learned(
-    connection: sqlite3.Connection, changes: Changes, quality_threshold: float, seq: int
+    connection: sqlite3.Connection, changes: LocalChanges, quality_threshold: float, seq: int
 ) -> None:
     """Write what was learned, shared from delta `seq` on; call it inside a transaction."""
     connection.executemany(
@@ -56,19 +56,19 @@ def write_learned(
             (
                 learned.pattern.pattern_id,
                 from_patterns([learned.pattern]).SerializeToString(),
-                learned.memory,
+                learned.learner_state,
                 seq if learned.pattern.success_rate >= quality_threshold else 0,
             )
-            for learned in changes.learned
+            for learned in changes.learned_patterns
         ],
     )
-    gone = [(pattern_id,) for pattern_id in changes.forgotten]
-    connection.executemany("DELETE FROM patterns WHERE pattern_id=?", gone)
-    watched = [(content_id,) for content_id in changes.watched]
-    connection.executemany("INSERT OR IGNORE INTO watched VALUES(?)", watched)
+    forgotten_rows = [(pattern_id,) for pattern_id in changes.forgotten_ids]
+    connection.executemany("DELETE FROM patterns WHERE pattern_id=?", forgotten_rows)
+    watched_rows = [(content_id,) for content_id in changes.watched_ids]
+    connection.executemany("INSERT OR IGNORE INTO watched VALUES(?)", watched_rows)
 
 
-def unshare(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
+def mark_unshared(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
     """Remember that the shard lacks these, unless a delta after `seq` brings them again."""
     connection.executemany(
         "UPDATE patterns SET shared_seq=0 WHERE pattern_id=? AND shared_seq<=?",
@@ -79,7 +79,7 @@ def unshare(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
 def read_watched(connection: sqlite3.Connection) -> Sequence[str]:
     """Return the newest MAX_WATCHED contents, and forget the others."""
     oldest = "SELECT max(rowid) - ? FROM watched"
-    connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED,))  # noqa: S608  # a constant
+    connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED_IDS,))  # noqa: S608  # a constant
     return [row[0] for row in connection.execute("SELECT content_id FROM watched ORDER BY rowid")]
 
 
@@ -87,7 +87,7 @@ def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState
     similar = {}
     for columns, similarity in connection.execute("SELECT columns, similarity FROM similar"):
         pattern = _to_pattern(columns)
-        similar[pattern.pattern_id] = Similar(pattern, similarity)
+        similar[pattern.pattern_id] = SimilarPattern(pattern, similarity)
     trends = {}
     for (message,) in connection.execute("SELECT message FROM trends"):
         trend = to_trend(pb.Trend.FromString(message))
@@ -124,12 +124,12 @@ def _write_similar(connection: sqlite3.Connection, before: GlobalState, after: G
 def _write_trends(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
     connection.executemany(
         "DELETE FROM trends WHERE name=? AND is_genre=?",
-        [_key(subject) for subject in before.trends if subject not in after.trends],
+        [_to_key(subject) for subject in before.trends if subject not in after.trends],
     )
     connection.executemany(
         "INSERT OR REPLACE INTO trends VALUES(?,?,?)",
         [
-            (*_key(subject), from_trend(trend).SerializeToString())
+            (*_to_key(subject), from_trend(trend).SerializeToString())
             for subject, trend in after.trends.items()
             if before.trends.get(subject) is not trend
         ],
@@ -153,5 +153,5 @@ def _write_clusters(
     )
 
 
-def _key(subject: Subject) -> tuple[str, bool]:
+def _to_key(subject: Subject) -> tuple[str, bool]:
     return subject.name, subject.is_genre
