@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, pack_int8, unit_scales
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2
@@ -91,10 +92,8 @@ def to_model_state(stored: bytes | None, payload: bytes | None) -> ModelState:
 def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.GlobalClusters:
     codes = np.frombuffer(b"".join(each.codes for each in clusters), np.int8)
     codes = codes.reshape(-1, DIMENSION)
-    genres = sorted({genre for each in clusters for genre in each.genres})
-    contents = sorted({content for each in clusters for content in each.content_ids})
-    genre_indexes = {text: index for index, text in enumerate(genres)}
-    content_indexes = {text: place for place, text in enumerate(contents)}
+    genres = encode_texts(each.genres for each in clusters)
+    contents = encode_texts(each.content_ids for each in clusters)
     stamps = [each.changed_at for each in clusters]
     return pb.GlobalClusters(
         cluster_ids=[each.cluster_id for each in clusters],
@@ -112,14 +111,12 @@ def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.
             content_types=bytes(each.content_type for each in clusters),
             created_at=stamps,
             updated_at=stamps,
-            genres=genres,
-            genre_counts=bytes(len(each.genres) for each in clusters),
-            genre_indexes=[genre_indexes[text] for each in clusters for text in each.genres],
-            content_ids=contents,
-            content_counts=bytes(len(each.content_ids) for each in clusters),
-            content_indexes=[
-                content_indexes[text] for each in clusters for text in each.content_ids
-            ],
+            genres=genres.texts,
+            genre_counts=genres.counts,
+            genre_indexes=genres.indexes,
+            content_ids=contents.texts,
+            content_counts=contents.counts,
+            content_indexes=contents.indexes,
         ),
     )
 
@@ -127,7 +124,8 @@ def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.
 def _to_clusters(message: pb.GlobalClusters) -> list[PublishedCluster]:
     columns = message.patterns
     codes = np.frombuffer(columns.embeddings, INT8_ROW)["codes"]
-    genres, contents = iter(columns.genre_indexes), iter(columns.content_indexes)
+    genres = decode_texts(columns.genres, columns.genre_counts, columns.genre_indexes)
+    contents = decode_texts(columns.content_ids, columns.content_counts, columns.content_indexes)
     return [
         PublishedCluster(
             cluster_id,
@@ -139,8 +137,8 @@ def _to_clusters(message: pb.GlobalClusters) -> list[PublishedCluster]:
             columns.times_of_day[row],
             columns.day_types[row],
             columns.content_types[row],
-            tuple(columns.genres[next(genres)] for _ in range(columns.genre_counts[row])),
-            tuple(columns.content_ids[next(contents)] for _ in range(columns.content_counts[row])),
+            genres[row],
+            contents[row],
             columns.updated_at[row],
         )
         for row, cluster_id in enumerate(message.cluster_ids)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from constellation.transport.codec.aggregates import from_aggregate_version
+from constellation.transport.codec.times import to_duration
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import federation_pb2 as pb
 from federation.messages import from_trends
@@ -72,19 +70,6 @@ def explain_missing_quorum(
             f"{coverage.devices_total} devices, and MIN_COVERAGE is {min_coverage:g}"
         )
     return None
-
-
-def to_timestamp(seconds: float) -> Timestamp:
-    """Return seconds since 1970 as a timestamp."""
-    timestamp = Timestamp()
-    timestamp.FromNanoseconds(int(seconds * 1e9))
-    return timestamp
-
-
-def to_duration(seconds: float) -> Duration:
-    message = Duration()
-    message.FromNanoseconds(int(seconds * 1e9))
-    return message
 
 
 def _to_round_shard(

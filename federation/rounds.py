@@ -19,18 +19,13 @@ from constellation.errors import (
 )
 from constellation.federated.published import StoredGlobal
 from constellation.histogram import MINUTES, Histogram
+from constellation.transport.codec.times import to_duration, to_timestamp
 from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.journal.contract import RoundOutput, RoundRecord, RoundState
 from federation.merge.codebook import compute_residual_cosine
 from federation.merge.result import ModelState, RoundInputs, RoundRules, compute_result
 from federation.messages import from_model_state, from_result, to_model_state
-from federation.report import (
-    explain_missing_quorum,
-    report_result,
-    report_shards,
-    to_duration,
-    to_timestamp,
-)
+from federation.report import explain_missing_quorum, report_result, report_shards
 from federation.shards.client import CandidateRequest
 
 if TYPE_CHECKING:

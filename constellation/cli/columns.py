@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from constellation.dictionary_column import decode_texts
 from constellation.encoding import ID_BYTES, Embeddings, Encoding, decode
 from constellation.v1 import patterns_pb2 as pb
 
@@ -38,8 +39,8 @@ class PatternRow:
 
 def to_rows(columns: pb.PatternColumns) -> list[PatternRow]:
     """Return what people read of each pattern, in the order it came in."""
-    genres = _decode_terms(columns.genres, columns.genre_counts, columns.genre_indexes)
-    contents = _decode_terms(columns.content_ids, columns.content_counts, columns.content_indexes)
+    genres = decode_texts(columns.genres, columns.genre_counts, columns.genre_indexes)
+    contents = decode_texts(columns.content_ids, columns.content_counts, columns.content_indexes)
     return [
         PatternRow(
             pattern_id=columns.ids[position * ID_BYTES : (position + 1) * ID_BYTES].hex(),
@@ -64,14 +65,6 @@ def to_embeddings(columns: pb.PatternColumns) -> Embeddings:
 def format_content_type(content_type: int) -> str:
     """Return a content type as people write it: movie, episode, live, clip."""
     return _format_enum(pb.ContentType, "CONTENT_TYPE_", content_type)
-
-
-def _decode_terms(terms: Sequence[str], counts: bytes, indexes: Sequence[int]) -> list[list[str]]:
-    ends = np.cumsum(np.frombuffer(counts, np.uint8), dtype=np.int64).tolist()
-    return [
-        [terms[index] for index in indexes[start:end]]
-        for start, end in zip([0, *ends], ends, strict=False)
-    ]
 
 
 def _format_context(columns: pb.PatternColumns, position: int) -> str:

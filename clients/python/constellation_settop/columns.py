@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import ID_BYTES, Encoding, decode, encode
 from constellation.v1 import patterns_pb2 as pb
 from constellation_settop.values import (
@@ -26,7 +26,7 @@ from constellation_settop.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 MAX_CLUSTERS: Final = 256
@@ -37,21 +37,10 @@ class MalformedUpdateError(ValueError):
     """A global update that cannot be applied; nothing of it was."""
 
 
-@dataclass(slots=True)
-class _TermIndex:
-    """The distinct words of one message, numbered as they come."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-
-    def assign_indexes(self, terms: Iterable[str]) -> list[int]:
-        return [self.numbers.setdefault(word, len(self.numbers)) for word in terms]
-
-
 def from_patterns(patterns: Sequence[Pattern]) -> pb.PatternColumns:
     """Return the columns of `patterns`, their embeddings in INT8."""
-    genres, contents = _TermIndex(), _TermIndex()
-    genre_indexes = [genres.assign_indexes(pattern.genres) for pattern in patterns]
-    content_indexes = [contents.assign_indexes(pattern.content_ids) for pattern in patterns]
+    genres = encode_texts(pattern.genres for pattern in patterns)
+    contents = encode_texts(pattern.content_ids for pattern in patterns)
     embeddings = [pattern.embedding for pattern in patterns]
     return pb.PatternColumns(
         ids=b"".join(pattern.pattern_id for pattern in patterns),
@@ -64,12 +53,12 @@ def from_patterns(patterns: Sequence[Pattern]) -> pb.PatternColumns:
         content_types=bytes(pattern.content_type for pattern in patterns),
         created_at=[pattern.created_at for pattern in patterns],
         updated_at=[pattern.updated_at for pattern in patterns],
-        genres=list(genres.numbers),
-        genre_counts=bytes(map(len, genre_indexes)),
-        genre_indexes=[index for row in genre_indexes for index in row],
-        content_ids=list(contents.numbers),
-        content_counts=bytes(map(len, content_indexes)),
-        content_indexes=[index for row in content_indexes for index in row],
+        genres=genres.texts,
+        genre_counts=genres.counts,
+        genre_indexes=genres.indexes,
+        content_ids=contents.texts,
+        content_counts=contents.counts,
+        content_indexes=contents.indexes,
     )
 
 
@@ -105,16 +94,7 @@ def to_patterns(columns: pb.PatternColumns) -> list[Pattern]:
 def _decode_terms(
     terms: Sequence[str], counts: bytes, indexes: Sequence[int], rows: int
 ) -> list[tuple[str, ...]]:
-    if not counts:
-        return [()] * rows
-    if sum(counts) != len(indexes) or any(index >= len(terms) for index in indexes):
-        raise ValueError("the indexes do not fit the dictionary or the counts")
-    ends = np.cumsum(np.frombuffer(counts, np.uint8), dtype=np.int64).tolist()
-    starts = [0, *ends[:-1]]
-    return [
-        tuple(terms[index] for index in indexes[start:end])
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    return decode_texts(terms, counts, indexes) if counts else [()] * rows
 
 
 def split_ids(ids: bytes) -> list[bytes]:

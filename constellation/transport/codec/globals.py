@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import (
     DIMENSION,
     ID_BYTES,
@@ -87,14 +88,14 @@ def from_clusters(
         created_at=stamps,
         updated_at=stamps,
     )
-    genres = [clusters.genres[place] for place in positions]
-    columns.genre_counts = bytes(len(each) for each in genres)
-    columns.genres.extend(distinct := sorted({genre for each in genres for genre in each}))
-    columns.genre_indexes.extend(_encode_indexes(distinct, genres))
-    contents = [clusters.content_ids[place] for place in positions]
-    columns.content_counts = bytes(len(each) for each in contents)
-    columns.content_ids.extend(distinct := sorted({name for each in contents for name in each}))
-    columns.content_indexes.extend(_encode_indexes(distinct, contents))
+    genres = encode_texts(clusters.genres[position] for position in positions)
+    columns.genres.extend(genres.texts)
+    columns.genre_counts = genres.counts
+    columns.genre_indexes.extend(genres.indexes)
+    contents = encode_texts(clusters.content_ids[position] for position in positions)
+    columns.content_ids.extend(contents.texts)
+    columns.content_counts = contents.counts
+    columns.content_indexes.extend(contents.indexes)
     return columns
 
 
@@ -145,25 +146,20 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> PublishedClusters:
         np.frombuffer(columns.day_types, np.uint8),
         np.frombuffer(columns.content_types, np.uint8),
         np.array(columns.updated_at, np.uint32),
-        _decode_rows(columns.genres, columns.genre_counts, columns.genre_indexes, "genres"),
-        _decode_rows(
+        _decode_column(columns.genres, columns.genre_counts, columns.genre_indexes, "genres"),
+        _decode_column(
             columns.content_ids, columns.content_counts, columns.content_indexes, "contents"
         ),
     )
 
 
-def _decode_rows(
+def _decode_column(
     texts: Sequence[str], counts: bytes, indexes: Sequence[int], field: str
-) -> list[list[str]]:
-    if sum(counts) != len(indexes) or max(indexes, default=-1) >= len(texts):
-        raise InvalidInputError(f"clusters.patterns.{field}", "has indexes that do not add up")
-    remaining = iter(indexes)
-    return [[texts[next(remaining)] for _ in range(count)] for count in counts]
-
-
-def _encode_indexes(distinct: list[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    positions = {text: number for number, text in enumerate(distinct)}
-    return [positions[text] for row in rows for text in row]
+) -> list[tuple[str, ...]]:
+    try:
+        return decode_texts(texts, counts, indexes)
+    except ValueError as error:
+        raise InvalidInputError(f"clusters.patterns.{field}", str(error)) from None
 
 
 def _to_trend(sent: pb.Trend) -> Trend:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from google.protobuf.duration_pb2 import Duration
 
 from constellation.errors import NotReadyError
+from constellation.transport.codec.times import to_duration
 from constellation.transport.health.probes import ChangeNotifier, ProbeServicer
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc
@@ -131,8 +131,3 @@ class HealthServicer(health_pb2_grpc.HealthServiceServicer):
         return pb.GetDetailedHealthResponse(
             status=max(component.status for component in components), components=components
         )
-
-
-def to_duration(seconds: float) -> Duration:
-    """Return seconds as a message."""
-    return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))

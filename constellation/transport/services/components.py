@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from constellation.transport.health.service import to_duration
+from constellation.transport.codec.times import to_duration
 from constellation.v1 import health_pb2 as pb
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from constellation.core.ingest.deltas import Verdict
 from constellation.encoding import DIMENSION, Encoding, normalise_codes
@@ -25,6 +24,7 @@ from constellation.transport.codec.patterns import (
     from_version,
     to_content,
 )
+from constellation.transport.codec.times import to_timestamp
 from constellation.transport.services.inspection import Inspection
 from constellation.v1 import shard_pb2 as pb
 from constellation.v1 import shard_pb2_grpc
@@ -67,8 +67,6 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoResponse:
         shard = self._shard
-        started = Timestamp()
-        started.FromNanoseconds(int(self._process.started_at * 1e9))
         return pb.GetInfoResponse(
             shard_id=shard.identity.shard_id,
             region=shard.identity.region,
@@ -80,7 +78,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             quality_threshold=shard.rules.quality_threshold,
             share_threshold=shard.rules.share_threshold,
             k_anonymity=shard.rules.k_anonymity,
-            started_at=started,
+            started_at=to_timestamp(self._process.started_at),
         )
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from google.protobuf.duration_pb2 import Duration
-
 from constellation.core.ingest import spans as tracing
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
@@ -31,6 +29,7 @@ from constellation.transport.codec.patterns import (
     to_delta,
     to_version,
 )
+from constellation.transport.codec.times import to_duration
 from constellation.transport.sync.limits import (
     HELLO_TIMEOUT_SECONDS,
     MAX_HELD_IDS,
@@ -181,9 +180,9 @@ class DeviceSession:
         self.outgoing.send_control(
             pb.SyncResponse(
                 drain=pb.Drain(
-                    deadline=_to_duration(deadline),
-                    delay_min=_to_duration(delay_min),
-                    delay_max=_to_duration(delay_max),
+                    deadline=to_duration(deadline),
+                    delay_min=to_duration(delay_min),
+                    delay_max=to_duration(delay_max),
                 )
             )
         )
@@ -297,8 +296,8 @@ class DeviceSession:
                 redirect=pb.Redirect(
                     shard_id=error.shard_id,
                     address=error.address,
-                    delay_min=_to_duration(0),
-                    delay_max=_to_duration(1),
+                    delay_min=to_duration(0),
+                    delay_max=to_duration(1),
                 )
             )
         )
@@ -364,15 +363,10 @@ def make_welcome(
         max_inflight_deltas=limits.max_inflight_deltas,
         max_patterns_per_delta=limits.max_patterns_per_delta,
         max_patterns=shard.rules.max_patterns_per_device,
-        heartbeat_interval=_to_duration(limits.heartbeat_seconds),
-        sync_interval=_to_duration(limits.sync_interval_seconds),
-        sync_jitter=_to_duration(limits.sync_jitter_seconds),
+        heartbeat_interval=to_duration(limits.heartbeat_seconds),
+        sync_interval=to_duration(limits.sync_interval_seconds),
+        sync_jitter=to_duration(limits.sync_jitter_seconds),
         quality_threshold=shard.rules.quality_threshold,
     )
     welcome.global_version.CopyFrom(from_version(shard.global_state.version))
     return welcome
-
-
-def _to_duration(seconds: float) -> Duration:
-    whole = int(seconds)
-    return Duration(seconds=whole, nanos=round((seconds - whole) * 1e9))

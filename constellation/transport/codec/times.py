@@ -1,0 +1,20 @@
+"""Seconds to protobuf's Duration and Timestamp."""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def to_duration(seconds: float) -> Duration:
+    """Return a length of time, exact to the nanosecond."""
+    duration = Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
+
+
+def to_timestamp(seconds: float) -> Timestamp:
+    """Return a moment, given in seconds since 1970, UTC."""
+    timestamp = Timestamp()
+    timestamp.FromNanoseconds(int(seconds * 1e9))
+    return timestamp
