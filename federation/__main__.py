@@ -59,10 +59,10 @@ async def _run_federation(options: argparse.Namespace) -> int:
     return await run_federation(config, options)
 
 
-def command() -> None:
+def run_as_program() -> None:
     """Run as a program."""
     sys.exit(main())
 
 
 if __name__ == "__main__":
-    command()
+    run_as_program()

@@ -72,7 +72,7 @@ def make_federation_metrics(
             make_reader(lambda: publisher.globals_published),
         ),
         gauge("active", "1 when it runs the rounds, else 0.", rounds.became_active.is_set),
-        gauge("shards_total", "Shards heard so far.", lambda: len(fleet.aggregates)),
+        gauge("shards", "Shards heard so far.", lambda: len(fleet.aggregates)),
         gauge(
             "coverage_ratio",
             "Known devices heard in the last round, once there was one.",

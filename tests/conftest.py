@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytest_plugins = ["tests.command_line"]
+
+
 def make_shard_config(**settings: Any) -> ShardConfig:
     """Return settings for a test: a free port, everything at once, little shared by few."""
     defaults: dict[str, Any] = {

@@ -108,8 +108,8 @@ async def plot_patterns(options: Namespace) -> int:
         else "no clusters yet"
     )
     picture = pattern_map.draw_patterns(
-        pattern_map.Group(rows, _join_titles(rows, titles), to_embeddings(sample.patterns)),
-        pattern_map.Group(
+        pattern_map.PointGroup(rows, _join_titles(rows, titles), to_embeddings(sample.patterns)),
+        pattern_map.PointGroup(
             clusters, _join_titles(clusters, titles), to_embeddings(response.clusters)
         ),
         f"Patterns of {info.region}",
@@ -138,10 +138,10 @@ async def plot_trends(options: Namespace) -> int:
         titles = await look_up_trend_contents(remote, response)
     drawable = [each for each in response.trends if any(each.hourly_devices)]
     panels = [
-        trend_lines.Panel(
+        trend_lines.PlotPanel(
             name,
             [
-                trend_lines.Line(
+                trend_lines.PlotLine(
                     each.trend.genre or format_subject(each.trend, titles),
                     list(each.hourly_devices),
                     format_direction_and_region(each.trend),

@@ -12,7 +12,7 @@ from tests.scenarios.processes import COMMAND_DIR
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.commands.conftest import CommandLine
+    from tests.command_line import CommandLine
 
 PROGRAMS = ["constellation", "federation"]
 

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.tls import SERVER_NAME, make_certificate, run_tls_proxy
 from tests.scenarios.sdk_devices import find_free_address
+from tests.tls import SERVER_NAME, make_certificate, run_tls_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
-    from tests.commands.tls import Certificate
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
+    from tests.tls import Certificate
 
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="openssl makes the certificates"

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.servers import make_clean_environment
-from tests.commands.terminal import WIDTH, run_on_terminal
 from tests.scenarios.processes import COMMAND_DIR
+from tests.servers import make_clean_environment
+from tests.terminal import WIDTH, run_on_terminal
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 
 def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(

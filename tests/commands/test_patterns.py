@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 UNKNOWN_DEVICE = "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b"
 

@@ -15,8 +15,8 @@ from tests.deltas import embedding
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 pytest.importorskip("altair", reason="needs the extra plot")
 

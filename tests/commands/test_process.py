@@ -9,13 +9,13 @@ import pytest
 
 from constellation.config import ShardConfig
 from federation.config import FederationConfig
-from tests.commands.servers import DEADLINE_SECONDS, run_shard_server
-from tests.commands.terminal import run_on_terminal
 from tests.scenarios.sdk_devices import find_free_address
+from tests.servers import DEADLINE_SECONDS, run_shard_server
+from tests.terminal import run_on_terminal
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 
 def test_log_levels_are_changed_and_changed_back(cli: CommandLine, fleet: RunningFleet) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 
 def test_status_says_who_a_shard_is_and_what_it_holds(

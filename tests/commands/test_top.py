@@ -8,14 +8,14 @@ import pytest
 
 from constellation.commands.top import StatsSample, compute_rates
 from constellation.v1.shard_pb2 import GetStatsResponse
-from tests.commands.servers import make_clean_environment
-from tests.commands.terminal import WIDTH, run_on_terminal
 from tests.scenarios.processes import COMMAND_DIR
 from tests.scenarios.sdk_devices import find_free_address
+from tests.servers import make_clean_environment
+from tests.terminal import WIDTH, run_on_terminal
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import CommandLine
-    from tests.commands.servers import RunningFleet
+    from tests.command_line import CommandLine
+    from tests.servers import RunningFleet
 
 SHOW_CURSOR = "\x1b[?25h"
 

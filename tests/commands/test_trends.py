@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.commands.conftest import CommandLine
+    from tests.command_line import CommandLine
 
 
 def test_trends_are_told_with_their_hours(cli: CommandLine) -> None:

@@ -57,10 +57,10 @@ def test_numbers_are_not_reused_once_everything_is_acked(tmp_path: Path) -> None
 def test_a_delta_survives_the_death_of_its_process(tmp_path: Path) -> None:
     script = (
         "import os, signal\n"
-        "from constellation_settop import Changes, Outbox, Signal\n"
+        "from constellation_settop import LocalChanges, Outbox, Signal\n"
         f"with Outbox.open({str(tmp_path / 'a')!r}) as outbox:\n"
-        "    outbox.append(Changes(signals=[Signal('a', 1)]))\n"
-        "    outbox.append(Changes(signals=[Signal('b', 1)]))\n"
+        "    outbox.append(LocalChanges(signals=[Signal('a', 1)]))\n"
+        "    outbox.append(LocalChanges(signals=[Signal('b', 1)]))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
 

@@ -48,9 +48,9 @@ from pathlib import Path
 from federation.journal.open import open_journal
 async def main(data_dir, url):
     async with open_journal(Path(data_dir) if data_dir else None, url or None) as journal:
-        await journal.take()
+        await journal.become_active()
         print("taken", flush=True)
-        await journal.hold_forever()
+        await journal.stay_active_forever()
 asyncio.run(main(*sys.argv[1:]))
 """
 CUT_STATEMENT = (

@@ -36,16 +36,17 @@ SETTLE_FOREVER = """
 import asyncio, sys
 from pathlib import Path
 from federation.journal.open import open_journal
-from tests.federation.journal.samples import outcome, publishing, pulling
+from tests.federation.journal.samples import (
+    make_outcome, make_publishing_round, make_pulling_round)
 async def main():
     async with open_journal(Path(sys.argv[1]), None) as journal:
-        await journal.take()
-        newest = await journal.newest()
+        await journal.become_active()
+        newest = await journal.read_newest()
         round_id = newest.round_id + 1 if newest else 1
         while True:
-            await journal.begin(pulling(round_id))
-            made = outcome(round_id, *range(20), size_bytes=50_000)
-            await journal.settle(publishing(round_id), made)
+            await journal.begin_round(make_pulling_round(round_id))
+            made = make_outcome(round_id, *range(20), size_bytes=50_000)
+            await journal.save_result(make_publishing_round(round_id), made)
             print(round_id, flush=True)
             round_id += 1
 asyncio.run(main())
@@ -176,7 +177,7 @@ async def test_after_a_failed_write_nothing_is_trusted(tmp_path: Path) -> None:
 
         file = journal._file  # type: ignore[attr-defined]  # this kind has one
         with pytest.raises(StoreFailedError, match="SQLITE_IOERR"):
-            await journal._run(lambda: file.write(fail))  # type: ignore[attr-defined]  # likewise
+            await journal._run_in_writer(lambda: file.write(fail))  # type: ignore[attr-defined]  # likewise
 
         with pytest.raises(StoreFailedError, match="restart once the disk is sound"):
             await journal.begin_round(make_pulling_round(1))

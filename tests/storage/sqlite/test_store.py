@@ -51,7 +51,7 @@ from pathlib import Path
 import numpy as np
 from constellation.storage.sqlite.store import open_sqlite
 from constellation.core.rows import PATTERN
-from constellation.core.store import Changes, Totals
+from constellation.core.store import CommitWrites, Totals
 def rows(lsn):
     rows = np.frombuffer(np.random.default_rng(lsn).bytes(40 * PATTERN.itemsize), PATTERN).copy()
     rows["reserved"] = 0
@@ -63,7 +63,7 @@ async def main():
         while True:
             lsn += 1
             slots = np.arange(lsn * 40, lsn * 40 + 40)
-            await store.commit(epoch, Changes(Totals(lsn), slots=slots, rows=rows(lsn)))
+            await store.commit(epoch, CommitWrites(Totals(lsn), slots=slots, rows=rows(lsn)))
             print(lsn, flush=True)
 asyncio.run(main())
 """

@@ -183,7 +183,7 @@ async def test_a_global_survives_a_restart_and_patterns_are_summed_up_again(
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         again = await publish(channel, to_frames(make_global(7)))
-        after = await pull(channel, held=[before[0].version])
+        after = await pull(channel, known_versions=[before[0].version])
         stub: Any = ShardServiceStub(channel)
         stats = await stub.GetStats(shard_pb2.GetStatsRequest())
 
@@ -206,7 +206,7 @@ async def test_a_pull_answers_with_what_changed(
         seq=2,
     )
 
-    more = await pull(channel, held=[whole[0].version])
+    more = await pull(channel, known_versions=[whole[0].version])
 
     assert whole[0].header.cluster_count == 2
     assert whole[0].header.hour_count == 2
@@ -230,7 +230,7 @@ async def test_a_new_codebook_is_taken_into_use_beside_the_commits(
         return bool(stats.codebook_version == 2)
 
     await wait_until(switched)
-    second = await pull(channel, held=[first[0].version])
+    second = await pull(channel, known_versions=[first[0].version])
 
     assert first[0].header.cluster_count == 2
     assert second[0].header.codebook_version == 2

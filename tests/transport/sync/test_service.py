@@ -181,7 +181,7 @@ async def test_updates_are_changes_and_removals_are_explicit(
         await second.push(1, [PatternSpec(1, direction=7)])
         shown = await second.expect_similar()
         await second.send(global_ack=pb.GlobalAck(nonce=shown.nonce))
-        await first.push(2, [PatternSpec(2, direction=8)], removed=[1])
+        await first.push(2, [PatternSpec(2, direction=8)], removed_numbers=[1])
         await shard.manager.feeder.wait_until_caught_up()
 
         await second.push(2, [PatternSpec(3, direction=9)])

@@ -11,14 +11,14 @@ import pytest
 
 import constellation.__main__
 import federation.__main__
-from tests.commands.servers import make_clean_environment, run_fleet, run_shard_server
 from tests.scenarios.processes import CommandResult
 from tests.scenarios.sdk_devices import find_free_address
+from tests.servers import make_clean_environment, run_fleet, run_shard_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.commands.servers import RunningFleet
+    from tests.servers import RunningFleet
 
 PROGRAMS = {"constellation": constellation.__main__.main, "federation": federation.__main__.main}
 

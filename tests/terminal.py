@@ -14,8 +14,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.commands.servers import make_clean_environment
 from tests.scenarios.processes import COMMAND_DIR
+from tests.servers import make_clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
