@@ -137,7 +137,7 @@ class Printer:
     def _print_checks(self, report: Report) -> None:
         table = _make_table("Verified", "claim", "found", "")
         for check in report.checks:
-            mark = "[green]holds[/]" if check["holds"] else "[bold red]FAILS[/]"
+            mark = "[green]holds[/]" if check["passed"] else "[bold red]FAILS[/]"
             table.add_row(str(check["claim"]), escape(str(check["found"])), mark)
         self._console.print(table)
 
