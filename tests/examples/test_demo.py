@@ -76,8 +76,8 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: 
     assert report["clusters"]
     assert report["trends"]
     assert report["devices_with_last_clusters"] == HOUSEHOLDS
-    assert len(report["new_box"]) == 20
-    assert all(check["holds"] for check in report["checks"])
+    assert len(report["new_device"]) == 20
+    assert all(check["passed"] for check in report["checks"])
 
 
 @pytest.mark.timeout(120)
