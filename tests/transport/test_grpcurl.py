@@ -1,4 +1,4 @@
-"""The API as grpcurl shows it, and every call of the README as the README shows it."""
+"""The API as grpcurl shows it, and every call of docs/by-hand.md as that page shows it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from constellation.server import RunningShard
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "by-hand.md").read_text()
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 ADDRESS = "localhost:50051"
 
@@ -35,15 +35,15 @@ async def port(tmp_path: Path) -> AsyncIterator[int]:
         yield shard.port
 
 
-def find_readme_call(containing: str) -> str:
-    """Return the only command block of the README that holds this text."""
-    (found,) = [text for kind, text in BLOCK.findall(README) if kind == "sh" and containing in text]
+def find_call(containing: str) -> str:
+    """Return the only command block of the page that holds this text."""
+    (found,) = [text for kind, text in BLOCK.findall(PAGE) if kind == "sh" and containing in text]
     return str(found)
 
 
-def find_readme_answer(command: str) -> str:
+def find_answer(command: str) -> str:
     """Return the block that follows a command."""
-    blocks = [text for _, text in BLOCK.findall(README)]
+    blocks = [text for _, text in BLOCK.findall(PAGE)]
     return str(blocks[blocks.index(command) + 1])
 
 
@@ -82,26 +82,26 @@ def parse_frames(text: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_the_readme_lists_the_services(port: int) -> None:
-    command = find_readme_call(f"{ADDRESS} list")
+async def test_the_page_lists_the_services(port: int) -> None:
+    command = find_call(f"{ADDRESS} list")
 
     finished = await run_in_shell(command, port)
 
-    assert finished.out == find_readme_answer(command)
+    assert finished.out == find_answer(command)
 
 
-async def test_the_readme_shows_what_get_info_answers(port: int) -> None:
-    command = find_readme_call("GetInfo")
+async def test_the_page_shows_what_get_info_answers(port: int) -> None:
+    command = find_call("GetInfo")
 
     finished = await run_in_shell(command, port)
 
-    answer, shown = json.loads(finished.out), json.loads(find_readme_answer(command))
+    answer, shown = json.loads(finished.out), json.loads(find_answer(command))
     assert answer.pop("started_at")[:2] == shown.pop("started_at")[:2]
     assert answer == shown
 
 
 async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
-    finished = await run_in_shell(find_readme_call("SyncService/Sync"), port)
+    finished = await run_in_shell(find_call("SyncService/Sync"), port)
 
     answers = parse_frames(finished.out)
     kinds = [kind for frame in answers for kind in frame]
@@ -113,7 +113,7 @@ async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
 
 
 async def test_a_heartbeat_typed_by_hand_is_taken(shard: RunningShard) -> None:
-    command = find_readme_call("SyncService/Sync")
+    command = find_call("SyncService/Sync")
     delta = next(line for line in command.splitlines() if "delta" in line)
 
     finished = await run_in_shell(command.replace(delta, '{"heartbeat": {}}'), shard.port)
@@ -142,7 +142,7 @@ async def test_health_is_asked_as_kubernetes_asks_it(shard: RunningShard, servic
 
 
 async def test_stats_are_measured(shard: RunningShard) -> None:
-    await run_in_shell(find_readme_call("SyncService/Sync"), shard.port)
+    await run_in_shell(find_call("SyncService/Sync"), shard.port)
 
     answer = await call_method(shard.port, "constellation.v1.ShardService/GetStats")
 
