@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test check deploy-check fix proto bench lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check fix proto bench lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -35,13 +35,18 @@ demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres o
 test: .venv/ready $(PROMTOOL) ## Run the tests; nothing needs to be running
 	$(PYTEST)
 
-check: proto $(PROMTOOL) ## Everything CI runs
+lint: proto ## Check everything but the tests: a minute
 	git diff --exit-code -- constellation/v1 # generated code is fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint build/api.binpb --path constellation/v1
+
+docs: proto ## Build the documents as a site, in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+check: lint docs $(PROMTOOL) ## Everything CI runs
 	$(PYTEST)
 
 # One program for every check of deploy/, so that a check cannot be in one target and missing in the other.
@@ -80,5 +85,5 @@ embeddings: .venv/ready ## Make the catalogue's embeddings anew
 
 lock: | $(BIN)/uv ## Compile requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot \
-		--group dev --group deploy --group demo --group embed --no-emit-package constellation-tv \
+		--group dev --group deploy --group demo --group docs --group embed --no-emit-package constellation-tv \
 		--no-emit-package constellation-tv-settop --no-header --output-file requirements.lock pyproject.toml

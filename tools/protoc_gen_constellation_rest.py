@@ -54,7 +54,7 @@ def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGenerat
     )
     comments: Comments = {}
     for file in files:
-        comments |= dict(_read_comments(file))
+        comments |= dict(read_comments(file))
     version = tomllib.loads(_PROJECT.read_text("utf-8"))["project"]["version"]
     api = build_document(routes, comments, pool, version)
     for name, content in (("rest_routes.json", routes), ("openapi.json", api)):
@@ -100,7 +100,7 @@ def _read_unavailable_when(method: MethodDescriptorProto, pool: DescriptorPool) 
     return text.split("=") if text else []
 
 
-def _read_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
+def read_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
     """Yield what a file says of its services, methods, messages, fields, enums and values."""
     names = dict(_list_names(file))
     for location in file.source_code_info.location:
