@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check fix proto bench lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -52,6 +52,9 @@ check: lint docs $(PROMTOOL) ## Everything CI runs
 # One program for every check of deploy/, so that a check cannot be in one target and missing in the other.
 deploy-check: .venv/ready $(PROMTOOL) ## Check only what deploys and watches the system
 	$(PYTEST) tests/deploy
+
+image-check: .venv/ready ## Build the image and run it, as root, without a Docker engine (Debian: buildah podman runc)
+	$(BIN)/python -m tools.image_check
 
 # The system's, or the one in Debian's package, unpacked under build/: no root is needed.
 $(PROMTOOL):
