@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily
 
-from constellation.errors import ConfigError
+from constellation.telemetry.scrape_server import serve_scrapes
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, Meter
@@ -124,21 +124,10 @@ def serve_metrics(address: str) -> Iterator[MetricsExporter]:
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
     metrics = MetricsExporter(registry, provider.get_meter("constellation"))
-    host, _, port = address.rpartition(":")
     try:
-        server, thread = start_http_server(int(port), host.strip("[]"), registry)
-    except OSError as error:
-        provider.shutdown()
-        raise ConfigError(
-            f"METRICS_ADDR: cannot listen on {address}: {error.strerror or error}"
-        ) from error
-    metrics.port = int(server.server_port)
-    try:
-        yield metrics
+        with serve_scrapes(address, registry) as metrics.port:
+            yield metrics
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
         provider.shutdown()
 
 

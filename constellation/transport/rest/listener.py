@@ -12,6 +12,7 @@ import uvicorn
 
 from constellation.errors import ConfigError
 from constellation.transport.rest.app import make_rest_app
+from constellation.transport.rest.connections import WaitingConnections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _GRACE_SECONDS: Final = 1
 _KEEP_ALIVE_SECONDS: Final = 30
 _MAX_CONNECTIONS: Final = 256
+"""Connections in all: twice as many as may wait for a request."""
 
 
 @asynccontextmanager
@@ -33,9 +35,10 @@ async def serve_rest(
     """
     with _open_socket(address) as listener:
         async with grpc.aio.insecure_channel(grpc_address) as channel:
-            server = _Server(
+            server = RestServer(
                 uvicorn.Config(
                     make_rest_app(channel, services),
+                    http=WaitingConnections().make_protocol,  # type: ignore[arg-type]  # called
                     log_config=None,
                     access_log=False,
                     lifespan="off",
@@ -70,7 +73,7 @@ def _open_socket(address: str) -> Iterator[socket.socket]:
         yield listener
 
 
-class _Server(uvicorn.Server):
+class RestServer(uvicorn.Server):
     """A server that leaves signals to the process."""
 
     @contextmanager
