@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
-# or gRPC itself writes to stderr what commands say in words; it looks when it is imported
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+from constellation.startup import prepare_process
+
+prepare_process()  # before anything else is imported
 
 from constellation.cli.completion import add_completion
 from constellation.cli.config import add_config

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
 
     from structlog.typing import EventDict
@@ -30,7 +31,7 @@ class _Bucket:
 
 
 class LogLimit:
-    """A processor of structlog that drops lines of an event that comes too often.
+    """Drops lines of an event that comes too often, of structlog and of Python's logging.
 
     The next line of that event that passes says how many were dropped, as `suppressed`. A token
     bucket for each event: what somebody outside can cause, a malformed request for instance, is
@@ -43,8 +44,24 @@ class LogLimit:
         self._lock = threading.Lock()
 
     def __call__(self, _: object, __: str, line: EventDict) -> EventDict:
-        record = line.get("_record")  # of Python's logging: its format, not what fills it
-        event = str(record.msg if record is not None else line.get("event"))
+        """Pass a line of structlog on, or drop it; a processor."""
+        suppressed = self.admit(str(line.get("event")))
+        if suppressed is None:
+            raise structlog.DropEvent
+        return {**line, "suppressed": suppressed} if suppressed else line
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass a record of Python's logging on, or drop it; a filter of a handler.
+
+        Its event is its format, without what fills it.
+        """
+        suppressed = self.admit(str(record.msg))
+        if suppressed:
+            record.suppressed = suppressed
+        return suppressed is not None
+
+    def admit(self, event: str) -> int | None:
+        """Return how many lines were dropped since the last one; None to drop this one."""
         with self._lock:
             bucket = self._find_bucket(event)
             now = self._clock()
@@ -53,10 +70,10 @@ class LogLimit:
             bucket.refilled_at = now
             if bucket.tokens < 1:
                 bucket.suppressed += 1
-                raise structlog.DropEvent
+                return None
             bucket.tokens -= 1
             suppressed, bucket.suppressed = bucket.suppressed, 0
-        return {**line, "suppressed": suppressed} if suppressed else line
+        return suppressed
 
     def _find_bucket(self, event: str) -> _Bucket:
         if event not in self._buckets and len(self._buckets) >= _MAX_EVENTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
 from typing import TYPE_CHECKING, Final
@@ -9,10 +10,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from opentelemetry import trace
 
+from constellation.telemetry.log_limit import LogLimit
+from constellation.telemetry.log_writer import LogWriter
+
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import EventDict, Processor
 
 
+_LAST_LINES_SECONDS: Final = 1.0
+"""How long the end of the process waits for whoever reads the log."""
 _MIN_LIBRARY_LEVEL: Final = logging.WARNING
 """What libraries log below this is for debugging."""
 
@@ -48,13 +56,19 @@ def set_up_logs(level: str, **context: object) -> None:
             structlog.processors.ExceptionRenderer(traceback),
             structlog.processors.JSONRenderer(),
         ]
+    limit, stream = LogLimit(), _open_stream()
     structlog.configure(
-        processors=[*begin, *end], logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+        processors=[limit, *begin, *end], logger_factory=_StreamLoggerFactory(stream)
     )
-    library_handler = logging.StreamHandler(sys.stderr)
+    library_handler = logging.StreamHandler(stream)
+    library_handler.addFilter(limit)
     library_handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *begin],
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(["suppressed"]),
+                *begin,
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
         )
     )
@@ -77,6 +91,38 @@ def get_log_level() -> str:
     return logging.getLevelName(
         level or logging.DEBUG
     ).lower()  # 0 before set_up_logs: all is logged
+
+
+def count_lost_lines() -> int:
+    """Return how many lines could not be written since the start: their reader was not there."""
+    factory = structlog.get_config()["logger_factory"]
+    stream = factory.stream if isinstance(factory, _StreamLoggerFactory) else None
+    return stream.lost_lines if isinstance(stream, LogWriter) else 0
+
+
+class _StreamLoggerFactory:
+    """Makes loggers that write each line to one stream, at once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __call__(self, *_: object) -> structlog.WriteLogger:
+        return structlog.WriteLogger(self.stream)
+
+
+def _open_stream() -> TextIO:
+    """Return standard error, so that nobody waits for it; where it is no file, as it is."""
+    try:
+        descriptor = sys.stderr.fileno()
+    except OSError:
+        return sys.stderr
+
+    def report(lost: int) -> None:
+        structlog.get_logger(__name__).warning("log_lines_lost", lines=lost)
+
+    writer = LogWriter(descriptor, on_recovered=report)
+    atexit.register(writer.wait_until_written, _LAST_LINES_SECONDS)
+    return writer  # type: ignore[return-value]  # what loggers ask of a stream: write and flush
 
 
 def _add_trace(_: object, __: str, line: EventDict) -> EventDict:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Observation
@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily
 
+from constellation.telemetry.logs import count_lost_lines
 from constellation.telemetry.scrape_server import serve_scrapes
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ class MetricsExporter:
             self._registry.register(_HistogramCollector(each))
 
 
+_LOST_LINES: Final = Metric(
+    "constellation_log_lines_lost",
+    MetricKind.COUNTER,
+    "Log lines that could not be written.",
+    make_reader(count_lost_lines),
+)
+
+
 @contextmanager
 def serve_metrics(address: str) -> Iterator[MetricsExporter]:
     """Answer scrapes at METRICS_ADDR until the block is left: so far, about the process itself.
@@ -124,6 +133,7 @@ def serve_metrics(address: str) -> Iterator[MetricsExporter]:
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
     metrics = MetricsExporter(registry, provider.get_meter("constellation"))
+    metrics.add([_LOST_LINES])
     try:
         with serve_scrapes(address, registry) as metrics.port:
             yield metrics
