@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from constellation.loopback import to_channel_options
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
 from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
@@ -34,9 +35,11 @@ class ConnectionOptions:
     def open_channel(self, address: str) -> grpc.aio.Channel:
         """Return a channel; nothing is connected until the first call."""
         if self.credentials is None:
-            return grpc.aio.insecure_channel(address)
+            return grpc.aio.insecure_channel(address, options=to_channel_options(address))
         named = [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
-        return grpc.aio.secure_channel(address, self.credentials, options=named)
+        return grpc.aio.secure_channel(
+            address, self.credentials, options=[*named, *to_channel_options(address)]
+        )
 
 
 def add_connection_flags(

@@ -112,7 +112,7 @@ class MetricsExporter:
             self._registry.register(_HistogramCollector(each))
 
 
-_LOST_LINES: Final = Metric(
+LOST_LINES: Final = Metric(
     "constellation_log_lines_lost",
     MetricKind.COUNTER,
     "Log lines that could not be written.",
@@ -133,7 +133,7 @@ def serve_metrics(address: str) -> Iterator[MetricsExporter]:
     )
     provider = MeterProvider([reader], shutdown_on_exit=False)
     metrics = MetricsExporter(registry, provider.get_meter("constellation"))
-    metrics.add([_LOST_LINES])
+    metrics.add([LOST_LINES])
     try:
         with serve_scrapes(address, registry) as metrics.port:
             yield metrics

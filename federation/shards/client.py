@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import structlog
 
+from constellation.loopback import to_channel_options
 from constellation.errors import InvalidInputError
 from constellation.transport.calls.tracing import outgoing_metadata
 from constellation.transport.codec.aggregates import from_aggregate_version
@@ -87,7 +88,9 @@ class ShardClient:
     @classmethod
     @asynccontextmanager
     async def open(cls, address: str, *, is_relay: bool = False) -> AsyncIterator[ShardClient]:
-        async with grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(
+            address, options=[*_CHANNEL_OPTIONS, *to_channel_options(address)]
+        ) as channel:
             yield cls(address, AggregateServiceStub(channel), is_relay=is_relay)
 
     async def pull(

@@ -11,7 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.config import Count
 from constellation.errors import ConfigError
-from constellation.telemetry.metrics import Metric, MetricKind, make_reader, serve_metrics
+from constellation.telemetry.metrics import (
+    LOST_LINES,
+    Metric,
+    MetricKind,
+    make_reader,
+    serve_metrics,
+)
 from constellation.telemetry.shard_metrics import (
     MetricLimits,
     make_shard_health_metric,
@@ -156,6 +162,7 @@ async def test_every_metric_is_documented_and_no_other() -> None:
         streams = OpenStreams(shard.manager, SessionLimits())
         compared = MetricLimits(1, None)
         counted = [
+            LOST_LINES,
             make_shard_health_metric(0, lambda: True),
             *make_shard_metrics(shard.manager, streams, CallStats(), compared),
             of_federation.make_health_metric(lambda: True),

@@ -34,7 +34,9 @@ async def serve_rest(
     Raises ConfigError when that address cannot be listened at.
     """
     with _open_socket(address) as listener:
-        async with grpc.aio.insecure_channel(grpc_address) as channel:
+        async with grpc.aio.insecure_channel(
+            grpc_address, options=[("grpc.enable_http_proxy", 0)]
+        ) as channel:
             server = RestServer(
                 uvicorn.Config(
                     make_rest_app(channel, services),

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from constellation.loopback import to_channel_options
 from constellation_settop.errors import UnreachableError
 
 CONNECT_TIMEOUT_SECONDS: Final = 20.0
@@ -45,9 +46,10 @@ def open_channel(
     address: str, credentials: grpc.ChannelCredentials | None = None
 ) -> grpc.aio.Channel:
     """Return a channel with a connection of its own, not yet made."""
+    options = (*CHANNEL_OPTIONS, *to_channel_options(address))
     if credentials is None:
-        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def connect(channel: grpc.aio.Channel) -> None:
