@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.conftest import run_shard
-from tests.federation.fleet import get_address, run_federation
+from tests.federation.fleet import get_address, run_federation, run_shards
 from tests.scenarios.processes import run_command, run_shard_process
 from tests.scenarios.sdk_devices import find_free_address
 
@@ -42,7 +41,10 @@ async def test_the_command_line_reaches_a_shard_of_this_machine(tmp_path: Path) 
 
 
 async def test_a_federation_reaches_shards_of_this_machine() -> None:
-    async with run_shard() as shard, run_federation([get_address(shard)]) as federation:
+    async with (
+        run_shards(2) as shards,
+        run_federation([get_address(each) for each in shards]) as federation,
+    ):
         report = await federation.rounds.run()
 
-    assert report.coverage.shards_fresh == 1
+    assert report.coverage.shards_fresh == 2
