@@ -53,7 +53,7 @@ check: lint docs $(PROMTOOL) ## Everything CI runs
 deploy-check: .venv/ready $(PROMTOOL) ## Check only what deploys and watches the system
 	$(PYTEST) tests/deploy
 
-image-check: .venv/ready ## Build the image and run it, as root, without a Docker engine (Debian: buildah podman runc)
+image-check: .venv/ready $(PROMTOOL) ## Build the image and run it, as root, without a Docker engine (Debian: buildah podman runc)
 	$(BIN)/python -m tools.image_check
 
 # The system's, or the one in Debian's package, unpacked under build/: no root is needed.

@@ -13,10 +13,13 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from testing.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +31,8 @@ IMAGE: Final = "localhost/constellation:check"
 BASE: Final = "docker.io/library/python:3.11-slim-bookworm"
 PROGRAMS: Final = ("buildah", "podman", "runc", "conmon", "debootstrap")
 PACKAGES: Final = "python3,python3-venv,python3-pip,ca-certificates"
+PROMTOOL: Final = ROOT / "build" / "tools" / "promtool"
+METRICS_ADDRESS: Final = "127.0.0.1:9990"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 60
 _PODMAN: Final = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
@@ -109,6 +114,7 @@ def check_image() -> dict[str, Any]:
         run(*_PODMAN, "exec", FEDERATION.container, "federation", "round", "--run")
         memory = {each.name: read_memory_mb(each) for each in (SHARD, FEDERATION)}
         federation_stop, second_stop = stop(FEDERATION), stop(SHARD)
+    on_postgres = check_postgres()
     return {
         "image_mb": read_size_mb(IMAGE),
         "over_its_base_mb": round(read_size_mb(IMAGE) - read_size_mb(base), 1),
@@ -117,8 +123,32 @@ def check_image() -> dict[str, Any]:
         "shard_stop_seconds": [first_stop, second_stop],
         "federation_start_seconds": federation_start,
         "federation_stop_seconds": federation_stop,
+        "shard_on_postgres_start_seconds": on_postgres,
         "resident_mb": memory,
     }
+
+
+def check_postgres() -> float:
+    """Migrate an empty database and serve from it; return the seconds until the shard is ready."""
+    with PostgresServer.open() as server:
+        server.execute("CREATE EXTENSION vector", "template1")
+        url = server.create_database("constellation")
+        program = replace(SHARD, settings={**SHARD.settings, "POSTGRES_URL": url})
+        run(
+            *(*_PODMAN, "run", "--rm", "--env", f"POSTGRES_URL={url}", *_RESTRICTIONS),
+            *(IMAGE, "constellation", "migrate"),
+        )
+        with run_container(program) as start_seconds:
+            check_metrics()
+            stop(program)
+    return start_seconds
+
+
+def check_metrics() -> None:
+    """Let promtool read what the shard's container answers when it is scraped."""
+    with urllib.request.urlopen(f"http://{METRICS_ADDRESS}/metrics", timeout=10) as response:
+        scraped = response.read()
+    subprocess.run([PROMTOOL, "check", "metrics"], input=scraped, check=True)
 
 
 @contextmanager
@@ -128,7 +158,10 @@ def run_container(program: Program) -> Iterator[float]:
     Its root is read-only, it has no capabilities, and it is not root.
     """
     name = program.container
-    variables = {**program.settings, "METRICS_ADDR": "127.0.0.1:0"}
+    variables = {
+        **program.settings,
+        "METRICS_ADDR": METRICS_ADDRESS if program.name == SHARD.name else "127.0.0.1:0",
+    }
     flags = [part for each in variables.items() for part in ("--env", "=".join(each))]
     run(*_PODMAN, "rm", "--force", "--ignore", name)
     started = time.monotonic()
