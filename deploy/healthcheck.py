@@ -1,6 +1,7 @@
-"""Ask the process in this container how it is; the image has no other HTTP client.
+"""The health check of the container image, which contains no other HTTP client.
 
-Without a word: whether it lives. With the word "ready": whether it takes traffic.
+Without an argument, it checks that the process is alive. With the argument "ready", it checks that the process accepts
+traffic. It exits with status 0 if so; otherwise it prints the problem to stderr and exits with status 1.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 def problem_at(address: str, question: str) -> str | None:
-    """Return why the answer is no, or None when it is yes."""
+    """Return the problem at an address, or None if the process there answers with status 200."""
     port = int(address.rpartition(":")[2])
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     try:
@@ -29,7 +30,7 @@ def problem_at(address: str, question: str) -> str | None:
 
 
 def main() -> str | None:
-    """Return None when the shard or the federation says yes, at REST_ADDR or its default."""
+    """Return None if a shard or a federation is healthy at REST_ADDR or its default, else the problem."""
     question = sys.argv[1] if len(sys.argv) > 1 else "live"
     addresses = [address] if (address := os.environ.get("REST_ADDR")) else [SHARD, FEDERATION]
     problems = [problem_at(address, question) for address in addresses]

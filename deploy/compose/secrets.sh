@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the passwords that compose.yaml mounts, where they are missing; those that exist stay as they are.
+# Create the passwords that compose.yaml mounts. Existing passwords stay unchanged.
 #
 #   sh deploy/compose/secrets.sh [FOLDER]     # default: secrets/ beside this file
 set -eu
@@ -11,7 +11,7 @@ password() {
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
 }
 
-# Others may read the files, since containers run as other users, but not enter the folder.
+# Everybody may read the files, because containers run as other users. But only the owner may enter the folder.
 keep() {
     if [ ! -e "$folder/$1" ]; then
         printf '%s\n' "$2" >"$folder/$1"
@@ -20,6 +20,6 @@ keep() {
 }
 
 keep postgres_password "$(password)"
-# One line as libpq reads it: host:port:database:user:password.
+# One line in libpq's format: host:port:database:user:password.
 keep pgpass "postgres:5432:constellation:constellation:$(password)"
 keep grafana_password "$(password)"

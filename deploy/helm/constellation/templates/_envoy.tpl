@@ -1,20 +1,20 @@
 {{- /*
-deploy/envoy/envoy.yaml with as many shards as there are. The file says how a shard is reached: its routes and clusters of shard 0
-are the patterns, copied for each shard; everything else stays as it is. What is not found there stops the rendering, so a changed
-file cannot quietly lose its shards.
+deploy/envoy/envoy.yaml, extended to shards.count shards. The routes and the cluster of shard 0 in that file are templates that are
+copied for each shard; everything else stays unchanged. If a template is missing, rendering fails, so a change of the file cannot
+silently lose shards.
 */ -}}
 {{- define "constellation.envoyConfig" -}}
 {{- $root := . -}}
 {{- $text := $root.Files.Get "files/envoy.yaml" -}}
 {{- if $root.Values.envoy.tlsSecret -}}
-{{- /* The block "TLS" of the file, without its number signs. */ -}}
+{{- /* Uncomment the TLS block of the file. */ -}}
 {{- $text = regexReplaceAll "(?m)^      # (transport_socket:|  )" $text "      $1" -}}
 {{- end -}}
 {{- $config := fromYaml $text -}}
 {{- with $config.Error -}}{{- fail (printf "deploy/envoy/envoy.yaml cannot be read: %s" .) -}}{{- end -}}
 {{- $chain := index (index $config.static_resources.listeners 0).filter_chains 0 -}}
 {{- if and $root.Values.envoy.tlsSecret (not $chain.transport_socket) -}}
-{{- fail "deploy/envoy/envoy.yaml has lost its block for TLS: envoy.tlsSecret needs it, write it as a comment beside `filters`" -}}
+{{- fail "deploy/envoy/envoy.yaml has no TLS block, which envoy.tlsSecret needs: add it as a comment beside `filters`" -}}
 {{- end -}}
 {{- $host := index (index $chain.filters 0).typed_config.route_config.virtual_hosts 0 -}}
 {{- $_ := set $host "routes" (include "constellation.envoyRoutes" (dict "root" $root "routes" $host.routes) | fromYamlArray) -}}
@@ -23,7 +23,7 @@ file cannot quietly lose its shards.
 {{- toYaml $config -}}
 {{- end -}}
 
-{{- /* For each route of shard 0, one of every shard in its place; those of the other shards go, the rest stays. */ -}}
+{{- /* Replace each route of shard 0 by one for every shard, remove the routes of other shards, and keep all other routes. */ -}}
 {{- define "constellation.envoyRoutes" -}}
 {{- $count := int .root.Values.shards.count -}}
 {{- $routes := list -}}
@@ -46,7 +46,7 @@ file cannot quietly lose its shards.
 {{- toYaml $routes -}}
 {{- end -}}
 
-{{- /* The cluster of shard 0 for every shard, and all of them in any_shard. */ -}}
+{{- /* Copy the cluster of shard 0 for every shard, and put every shard into the cluster any_shard. */ -}}
 {{- define "constellation.envoyClusters" -}}
 {{- $root := .root -}}
 {{- $count := int $root.Values.shards.count -}}

@@ -7,7 +7,7 @@
 {{- printf "%s:%s" (required "image.repository is required: build deploy/Dockerfile, push it, and name it" .Values.image.repository) (.Values.image.tag | default .Chart.AppVersion) -}}
 {{- end -}}
 
-{{- /* Selectors never change after an installation, and a new label restarts a pod: no version in them. */ -}}
+{{- /* Without a version: selectors cannot change after the installation, and a new label on a pod template restarts its pods. */ -}}
 {{- define "constellation.selector" -}}
 app.kubernetes.io/name: constellation
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -21,7 +21,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- /* Empty: there is none. */ -}}
+{{- /* The address of the front door, or nothing if there is none. */ -}}
 {{- define "constellation.frontDoor" -}}
 {{- if .Values.frontDoorAddress -}}
 {{- .Values.frontDoorAddress -}}
@@ -30,7 +30,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{- /* Where the shard is for those who want its owner: a pod, or a Service of whoever is ready. */ -}}
+{{- /* The host that reaches the owner of a shard: its pod on SQLite, a Service with its ready pod on PostgreSQL. */ -}}
 {{- define "constellation.shardHost" -}}
 {{- $name := include "constellation.name" .root -}}
 {{- if eq .root.Values.store "sqlite" -}}
@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{- /* Where Envoy looks: every process of the shard. Its own health check finds the one that serves. */ -}}
+{{- /* The host that Envoy resolves: every process of a shard. Envoy's health check finds the process that serves. */ -}}
 {{- define "constellation.shardHosts" -}}
 {{- if eq .root.Values.store "sqlite" -}}
 {{- include "constellation.shardHost" . -}}
@@ -49,7 +49,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{- /* Behind a front door devices know no address but its own; without one, each shard's. */ -}}
+{{- /* SHARD_MAP: with a front door, its address for every shard; without one, the address of each shard. */ -}}
 {{- define "constellation.shardMap" -}}
 {{- $root := . -}}
 {{- $front := include "constellation.frontDoor" . -}}
@@ -61,6 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- join "," $map -}}
 {{- end -}}
 
+{{- /* SHARD_ADDRS: the address of each shard, for the federation. */ -}}
 {{- define "constellation.shardAddrs" -}}
 {{- $root := . -}}
 {{- $addresses := list -}}
@@ -75,7 +76,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- printf "%s%spassfile=/run/postgres/pgpass" $url (contains "?" $url | ternary "&" "?") -}}
 {{- end -}}
 
-{{- /* The drain, the last commit, the last snapshot, and 10 s for everything else. */ -}}
+{{- /* The time for the drain, the last commit and the last snapshot, and 10 s for everything else. */ -}}
 {{- define "constellation.graceSeconds" -}}
 {{- add (int .Values.shards.drainSeconds) (int .Values.shards.commitSeconds) (int .Values.shards.snapshotSeconds) 10 -}}
 {{- end -}}
@@ -95,7 +96,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- /* libpq ignores a password file that its group may read, and a mounted Secret always is. */ -}}
+{{- /* Copies the password file: libpq ignores one that its group may read, and the group may always read a mounted Secret. */ -}}
 {{- define "constellation.passfileContainer" -}}
 - name: passfile
   image: {{ include "constellation.image" . }}
@@ -139,12 +140,12 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{- /* Whether anything is in PostgreSQL. */ -}}
+{{- /* "true" if the shards or the federation use PostgreSQL, otherwise nothing. */ -}}
 {{- define "constellation.usesPostgres" -}}
 {{- if or (eq .Values.store "postgres") (and .Values.federation.enabled (eq .Values.federation.journal "postgres")) }}true{{ end -}}
 {{- end -}}
 
-{{- /* From the start on the process answers "liveness", also while it recovers or waits: no probe kills a long recovery. */ -}}
+{{- /* A process answers "liveness" as soon as it starts, also while it recovers or waits. So no probe kills a long recovery. */ -}}
 {{- define "constellation.probes" -}}
 startupProbe:
   grpc: {port: {{ .port }}, service: liveness}
@@ -163,7 +164,10 @@ readinessProbe:
   failureThreshold: 2
 {{- end -}}
 
-{{- /* selector; host: what to do where machines are too few; revision: count the pods of one revision only. */ -}}
+{{- /*
+Spread pods over zones and machines. selector: which pods. host: what to do if there are too few machines. revision: the label whose
+value pods must share to be counted together, or nothing to count all.
+*/ -}}
 {{- define "constellation.spread" -}}
 - maxSkew: 1
   topologyKey: topology.kubernetes.io/zone
@@ -180,7 +184,10 @@ readinessProbe:
     matchLabels: {{- .selector | nindent 6 }}
 {{- end -}}
 
-{{- /* What every pod has. place: where its nodeSelector and tolerations are; account: unset, that of its component. */ -}}
+{{- /*
+What every pod has. component: its component. scheduling: the values with its nodeSelector and tolerations. account: its service account,
+by default that of its component.
+*/ -}}
 {{- define "constellation.pod" -}}
 serviceAccountName: {{ .account | default (printf "%s-%s" (include "constellation.name" .root) .component) }}
 automountServiceAccountToken: false
@@ -189,15 +196,15 @@ securityContext: {{- include "constellation.podSecurity" .root | nindent 2 }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .place.nodeSelector }}
+{{- with .scheduling.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .place.tolerations }}
+{{- with .scheduling.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{- /* The pod of a shard. shard: its number, or nil where the pod's index says it; map: SHARD_MAP. */ -}}
+{{- /* The pod of a shard. shard: its number, or nil if the index of the pod is the number. map: SHARD_MAP. */ -}}
 {{- define "constellation.shardPod" -}}
 {{- $root := .root -}}
 {{- $v := $root.Values -}}
@@ -209,12 +216,12 @@ metadata:
     constellation.tv/shard: {{ .shard | quote }}
     {{- end }}
 spec:
-  {{- include "constellation.pod" (dict "root" $root "component" "shard" "place" $v.shards) | nindent 2 }}
+  {{- include "constellation.pod" (dict "root" $root "component" "shard" "scheduling" $v.shards) | nindent 2 }}
   terminationGracePeriodSeconds: {{ include "constellation.graceSeconds" $root }}
   topologySpreadConstraints:
     {{- $selector := include "constellation.selector" (dict "root" $root "component" "shard") }}
     {{- if $postgres }}
-    {{- /* The processes of one shard on different machines, where there are enough: a spare beside its owner is none. */}}
+    {{- /* The processes of one shard run on different machines: a spare on the machine of its owner would be lost with it. */}}
     {{- $selector = printf "%s\nconstellation.tv/shard: %q" $selector (toString .shard) }}
     {{- end }}
     {{- $host := $postgres | ternary "DoNotSchedule" "ScheduleAnyway" }}
@@ -268,7 +275,7 @@ spec:
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
     {{- if $postgres }}
-    {{- /* A cache: a new pod fills its index from PostgreSQL. */}}
+    {{- /* An emptyDir is enough: it is only a cache, and a new pod builds its index from PostgreSQL. */}}
     - name: data
       emptyDir: {sizeLimit: {{ $v.shards.volume.size }}}
     {{- include "constellation.postgresVolumes" $root | nindent 4 }}
