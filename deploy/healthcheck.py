@@ -1,7 +1,8 @@
 """The health check of the container image, which contains no other HTTP client.
 
-Without an argument, it checks that the process is alive. With the argument "ready", it checks that the process accepts
-traffic. It exits with status 0 if so; otherwise it prints the problem to stderr and exits with status 1.
+Without an argument, it checks that the process is alive. With the argument "ready", it checks that
+the process accepts traffic. If the check fails, it prints the problem to stderr and exits with
+status 1.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def problem_at(address: str, question: str) -> str | None:
 
 
 def main() -> str | None:
-    """Return None if a shard or a federation is healthy at REST_ADDR or its default, else the problem."""
+    """Return the problem at REST_ADDR or its default, or None if a process is healthy there."""
     question = sys.argv[1] if len(sys.argv) > 1 else "live"
     addresses = [address] if (address := os.environ.get("REST_ADDR")) else [SHARD, FEDERATION]
     problems = [problem_at(address, question) for address in addresses]
