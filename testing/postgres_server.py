@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
+
+from testing.ports import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ class PostgresServer:
         self._settings = settings
         self._password = secrets.token_urlsafe(12)
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _find_free_port()
+        self.port = find_free_port()
 
     @classmethod
     @contextmanager
@@ -189,9 +190,3 @@ def _build_user_prefix(*options: str) -> list[str]:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
-
-
-def _find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

@@ -11,8 +11,8 @@ import pytest
 
 import constellation.__main__
 import federation.__main__
+from testing.ports import find_free_address
 from tests.scenarios.processes import CommandResult
-from tests.scenarios.sdk_devices import find_free_address
 from tests.servers import make_clean_environment, run_fleet, run_shard_server
 
 if TYPE_CHECKING:

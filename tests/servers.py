@@ -20,10 +20,10 @@ from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.config import FederationConfig
+from testing.ports import find_free_address
 from tests.deltas import PatternSpec, device_id, embedding
 from tests.federation.fleet import HOUR, make_drama_device
 from tests.scenarios.processes import COMMAND_DIR, CommandResult
-from tests.scenarios.sdk_devices import find_free_address
 from tests.sync_client import make_delta_message
 
 if TYPE_CHECKING:

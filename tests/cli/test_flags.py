@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios.sdk_devices import find_free_address
+from testing.ports import find_free_address
 from tests.tls import SERVER_NAME, make_certificate, run_tls_proxy
 
 if TYPE_CHECKING:

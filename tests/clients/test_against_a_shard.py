@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from constellation_settop import (
     replay,
     sync_once,
 )
+from testing.ports import find_free_address
 from tests.clients.samples import make_catalogue, make_learned_changes, make_pattern
 from tests.conftest import run_shard
 
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 
 QUICK = SyncSettings(backoff_base_seconds=0.02, backoff_cap_seconds=0.1)
 SETTINGS = DeviceSettings(sync=QUICK, keep_journal=True)
-
-
-def find_free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.encoding import Encoding, encode
+from testing.ports import find_free_address
 from tests.deltas import embedding
-from tests.scenarios.sdk_devices import find_free_address
 from tests.servers import TITLES, run_shard_server
 
 if TYPE_CHECKING:

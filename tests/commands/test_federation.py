@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scenarios.sdk_devices import find_free_address
+from testing.ports import find_free_address
 from tests.servers import run_fleet, run_server, run_subprocess
 
 if TYPE_CHECKING:

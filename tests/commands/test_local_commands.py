@@ -10,7 +10,7 @@ import pytest
 
 from constellation.v1.shard_pb2 import AddContentRequest
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
-from tests.scenarios.sdk_devices import find_free_address
+from testing.ports import find_free_address
 from tests.servers import make_content_message, run_shard_server, run_subprocess
 from tests.terminal import run_on_terminal
 

@@ -9,7 +9,7 @@ import pytest
 
 from constellation.config import ShardConfig
 from federation.config import FederationConfig
-from tests.scenarios.sdk_devices import find_free_address
+from testing.ports import find_free_address
 from tests.servers import DEADLINE_SECONDS, run_shard_server
 from tests.terminal import run_on_terminal
 

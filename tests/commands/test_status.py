@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.scenarios.sdk_devices import find_free_address
+from testing.ports import find_free_address
 
 if TYPE_CHECKING:
     from tests.command_line import CommandLine

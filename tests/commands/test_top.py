@@ -8,8 +8,8 @@ import pytest
 
 from constellation.commands.top import StatsSample, compute_rates
 from constellation.v1.shard_pb2 import GetStatsResponse
+from testing.ports import find_free_address
 from tests.scenarios.processes import COMMAND_DIR
-from tests.scenarios.sdk_devices import find_free_address
 from tests.servers import make_clean_environment
 from tests.terminal import WIDTH, run_on_terminal
 

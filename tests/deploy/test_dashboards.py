@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from tests.federation.fleet import (
     run_round,
     run_shards,
 )
+from tests.scraping import scrape_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,18 +64,12 @@ async def scrape_labels() -> dict[str, set[str]]:
             await push_devices(south, [make_drama_device(10 + number)])
         async with run_federation([get_address(north), get_address(south)]) as federation:
             await run_round(federation)
-            texts = [fetch_metrics(port.metrics) for port in (north.ports, federation.ports)]
+            texts = [scrape_text(port.metrics) for port in (north.ports, federation.ports)]
     labels: dict[str, set[str]] = {}
     for family in (each for text in texts for each in text_string_to_metric_families(text)):
         for sample in family.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
     return labels
-
-
-def fetch_metrics(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        text: str = answer.read().decode()
-    return text
 
 
 async def collect_labels() -> dict[str, set[str]]:

@@ -12,6 +12,7 @@ import pytest
 
 from constellation.config import ShardConfig
 from federation.config import FederationConfig
+from testing.ports import find_free_address
 from tests.deploy.compose import run_command
 from tests.deploy.prometheus import ROOT
 from tests.scenarios.processes import (
@@ -20,7 +21,6 @@ from tests.scenarios.processes import (
     start_shard_process,
     wait_for_event,
 )
-from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,6 +17,7 @@ from constellation import placement
 from constellation.v1 import shard_pb2, sync_pb2, sync_pb2_grpc
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation_settop import SyncSettings
+from testing.ports import find_free_address
 from tests.deltas import PatternSpec, device_id
 from tests.deploy.envoy import CONFIG, RunningEnvoy, run_envoy, validate_config
 from tests.polling import wait_until
@@ -27,7 +28,6 @@ from tests.scenarios.sdk_devices import (
     are_all_disconnected,
     count_deltas,
     fetch_stats,
-    find_free_address,
     flush_all,
     open_devices,
     push_continuously,

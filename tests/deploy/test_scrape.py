@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
-import httpx
 
 from constellation.config import Count
 from constellation.v1 import sync_pb2
@@ -20,17 +19,11 @@ from tests.federation.fleet import (
     run_federation,
     run_round,
 )
+from tests.scraping import scrape_text
 from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-async def scrape(port: int) -> str:
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(f"http://127.0.0.1:{port}/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    return answer.raise_for_status().text
 
 
 async def check_metrics(metrics: str) -> str:
@@ -64,8 +57,8 @@ async def test_promtool_finds_nothing_wrong_with_what_processes_tell(tmp_path: P
         await push_devices(shard, [make_drama_device(number) for number in range(10, 16)])
         await run_round(federation)
 
-        of_shard = await scrape(shard.ports.metrics)
-        of_federation = await scrape(federation.ports.metrics)
+        of_shard = scrape_text(shard.ports.metrics)
+        of_federation = scrape_text(federation.ports.metrics)
 
     assert 'constellation_devices_shed_total{reason="streams",shard_id="0"} 1' in of_shard
     assert 'constellation_federation_rounds_total{status="published"} 1' in of_federation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -124,10 +123,3 @@ async def read_stored(data_dir: Path, devices: Sequence[SdkDevice]) -> list[Stor
 def count_deltas(found: Iterable[StoredDeviceState]) -> int:
     """Return how many different deltas were ever applied: the numbering has no gaps."""
     return sum(device.seq for device in found)
-
-
-def find_free_address() -> str:
-    """Return an address nobody listens at, for a process that must be found there twice."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from constellation.transport.listener import COMMON_SERVICES
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
 from constellation.v1 import shard_pb2, shard_pb2_grpc
+from testing.ports import find_free_port
 from tests.conftest import make_shard_config, run_shard
 from tests.polling import wait_until
 from tests.sync_client import open_stream, read_error_reason
@@ -134,13 +134,6 @@ async def run_in_background(
         await before.aclose()
         leave.set()
         await task
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import grpc
-import psycopg
 import pytest
 
 from constellation.core.ingest.deltas import Verdict
@@ -13,7 +12,7 @@ from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
-from tests.proxy import LostCommit, Proxy
+from tests.proxy import LostCommit, open_postgres_proxy
 from tests.sync_client import make_delta_message
 
 
@@ -35,22 +34,22 @@ async def push(port: int, seq: int) -> grpc.StatusCode:
 async def test_a_delta_whose_answer_was_lost_is_counted_once(
     postgres_url: str, *, written: bool
 ) -> None:
-    parts = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
-        through = psycopg.conninfo.make_conninfo(postgres_url, port=proxy.port, sslmode="disable")
-        async with run_shard(postgres_url=through, postgres_timeout_seconds=2) as shard:
-            stats = shard.manager.stats
-            proxy.lost_commit = LostCommit(b"INTO constellation.pattern", is_executed=written)
+    async with (
+        open_postgres_proxy(postgres_url) as (proxy, proxied_url),
+        run_shard(postgres_url=proxied_url, postgres_timeout_seconds=2) as shard,
+    ):
+        stats = shard.manager.stats
+        proxy.lost_commit = LostCommit(b"INTO constellation.pattern", is_executed=written)
 
-            assert await push(shard.port, 1) is grpc.StatusCode.UNAVAILABLE
-            unsettled = dict(stats.deltas), stats.failed_deltas
-            assert await push(shard.port, 1) is grpc.StatusCode.OK
+        assert await push(shard.port, 1) is grpc.StatusCode.UNAVAILABLE
+        unresolved = dict(stats.deltas), stats.failed_deltas
+        assert await push(shard.port, 1) is grpc.StatusCode.OK
 
-            assert stats.unknown_commits == 1
-            assert sum(unsettled[0].values()) + unsettled[1] == 0  # nobody knows yet
-            assert stats.deltas[Verdict.APPLIED] == 1
-            assert stats.deltas[Verdict.DUPLICATE] == int(written)
-            assert stats.failed_deltas == int(not written)
+        assert stats.unknown_commits == 1
+        assert sum(unresolved[0].values()) + unresolved[1] == 0  # not known yet
+        assert stats.deltas[Verdict.APPLIED] == 1
+        assert stats.deltas[Verdict.DUPLICATE] == int(written)
+        assert stats.failed_deltas == int(not written)
 
 
 async def test_an_expiry_is_a_commit_without_deltas() -> None:

@@ -21,7 +21,7 @@ from constellation.v1 import health_pb2_grpc, shard_pb2, shard_pb2_grpc
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, embedding
 from tests.polling import wait_until
-from tests.proxy import LostCommit, Proxy
+from tests.proxy import LostCommit, Proxy, open_postgres_proxy
 from tests.scenarios.processes import (
     ShardProcess,
     read_port,
@@ -255,11 +255,12 @@ async def _is_ready(probe: health_pb2_grpc.HealthServiceAsyncStub, *, ready: boo
 
 @asynccontextmanager
 async def run_shard_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, RunningShard]]:
-    parts = psycopg.conninfo.conninfo_to_dict(url)
-    async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
-        through = psycopg.conninfo.make_conninfo(url, port=proxy.port, sslmode="disable")
-        async with run_shard(postgres_url=through, postgres_timeout_seconds=2) as shard:
-            yield proxy, shard
+    """Run a shard that reaches its database through a proxy, with a short time-out."""
+    async with (
+        open_postgres_proxy(url) as (proxy, proxied_url),
+        run_shard(postgres_url=proxied_url, postgres_timeout_seconds=2) as shard,
+    ):
+        yield proxy, shard
 
 
 @pytest.mark.parametrize("written", [True, False])

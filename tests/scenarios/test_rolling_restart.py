@@ -23,6 +23,7 @@ import grpc
 
 from constellation.placement import format_map
 from constellation_settop import SyncSettings
+from testing.ports import find_free_address
 from tests.polling import wait_until
 from tests.scenarios.processes import ShardProcess, run_shard_process
 from tests.scenarios.reconnects import Reconnects, watch_reconnects
@@ -31,7 +32,6 @@ from tests.scenarios.sdk_devices import (
     are_all_connected,
     count_deltas,
     fetch_stats,
-    find_free_address,
     flush_all,
     open_devices,
     push_continuously,

@@ -13,6 +13,7 @@ import pytest
 
 from constellation.v1 import federation_pb2, federation_pb2_grpc, shard_pb2, shard_pb2_grpc
 from constellation_settop import SyncSettings
+from testing.ports import find_free_address
 from tests.scenarios.otlp import run_collector
 from tests.scenarios.processes import (
     COMMAND_DIR,
@@ -22,7 +23,7 @@ from tests.scenarios.processes import (
     run_shard_process,
     wait_for_event,
 )
-from tests.scenarios.sdk_devices import find_free_address, flush_all, open_devices
+from tests.scenarios.sdk_devices import flush_all, open_devices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ from tests.federation.fleet import (
     run_round,
     run_shards,
 )
+from tests.scraping import scrape_text
 from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 def scrape_metrics(port: int) -> dict[str, Family]:
     """Return what Prometheus would read, by name."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
-    return {family.name: family for family in text_string_to_metric_families(text)}
+    families = text_string_to_metric_families(scrape_text(port))
+    return {family.name: family for family in families}
 
 
 def get_value(families: dict[str, Family], name: str, **labels: str) -> float:

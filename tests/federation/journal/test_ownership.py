@@ -32,7 +32,7 @@ from tests.federation.journal.samples import (
     run_round,
 )
 from tests.polling import wait_until
-from tests.proxy import LostCommit, Proxy
+from tests.proxy import LostCommit, Proxy, open_postgres_proxy
 from tests.storage.postgres.stores import execute, wait_for_lock
 from tests.storage.postgres.test_pgbouncer import PGBOUNCER, pooled_url  # noqa: F401 - a fixture
 
@@ -245,11 +245,11 @@ async def test_a_server_that_hangs_is_cut_off(proxied_journal: tuple[Proxy, Jour
 @pytest.fixture
 async def proxied_journal(postgres_url: str) -> AsyncIterator[tuple[Proxy, Journal]]:
     """A journal that reaches its database through a proxy, and is impatient."""
-    parts = psycopg.conninfo.conninfo_to_dict(postgres_url)
-    async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
-        url = psycopg.conninfo.make_conninfo(postgres_url, port=proxy.port, sslmode="disable")
-        async with open_postgres_journal(url, statement_timeout_seconds=1) as journal:
-            yield proxy, journal
+    async with (
+        open_postgres_proxy(postgres_url) as (proxy, url),
+        open_postgres_journal(url, statement_timeout_seconds=1) as journal,
+    ):
+        yield proxy, journal
 
 
 async def test_a_cancelled_settle_leaves_nothing(postgres_url: str) -> None:

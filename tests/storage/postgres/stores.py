@@ -12,7 +12,7 @@ import psycopg
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import PostgresPatternStore, open_postgres
 from tests.polling import wait_until
-from tests.proxy import Proxy
+from tests.proxy import Proxy, open_postgres_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,11 +25,11 @@ def make_settings(url: str, owner: str = "first", **more: float) -> PostgresSett
 @asynccontextmanager
 async def open_store_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, PostgresPatternStore]]:
     """Open a store that reaches its database through a proxy."""
-    parts = psycopg.conninfo.conninfo_to_dict(url)
-    async with Proxy.open(str(parts["host"]), int(str(parts["port"]))) as proxy:
-        proxied_url = psycopg.conninfo.make_conninfo(url, port=proxy.port, sslmode="disable")
-        async with open_postgres(make_settings(proxied_url, timeout_seconds=1)) as store:
-            yield proxy, store
+    async with (
+        open_postgres_proxy(url) as (proxy, proxied_url),
+        open_postgres(make_settings(proxied_url, timeout_seconds=1)) as store,
+    ):
+        yield proxy, store
 
 
 def execute(url: str, statement: str) -> list[tuple[object, ...]]:
