@@ -1,4 +1,4 @@
-"""Fixtures: a shard on a port of its own, and devices that speak to it over real gRPC."""
+"""Fixtures for all tests: real shards on free ports, and real PostgreSQL databases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytest_plugins = ["tests.command_line"]
 
 
 def make_shard_config(**settings: Any) -> ShardConfig:
-    """Return settings for a test: a free port, everything at once, little shared by few."""
+    """Return settings for a test: free ports, no delays, and low limits."""
     defaults: dict[str, Any] = {
         "grpc_addr": Address("127.0.0.1:0"),
         "rest_addr": Address("127.0.0.1:0"),
@@ -40,7 +40,7 @@ def make_shard_config(**settings: Any) -> ShardConfig:
 
 @asynccontextmanager
 async def run_shard(**settings: Any) -> AsyncIterator[RunningShard]:
-    """Run a shard in this process, as production does."""
+    """Run a shard in this process, with the same code as `constellation serve`."""
     config = make_shard_config(**settings)
     async with open_store(config) as store, serve(config, store) as shard:
         yield shard
@@ -48,21 +48,21 @@ async def run_shard(**settings: Any) -> AsyncIterator[RunningShard]:
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
-    """A PostgreSQL server for the whole run."""
+    """A PostgreSQL server for the whole test run."""
     with Databases.open() as databases:
         yield databases
 
 
 @pytest.fixture
 def postgres_url(databases: Databases) -> Iterator[str]:
-    """A database with the schema, and no shard in it."""
+    """A new database with the schema and without a shard."""
     with databases.open_database() as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that a test may stop, crash and misconfigure; its templates are ready."""
+    """A PostgreSQL server that tests may stop, crash and misconfigure; it has pgvector."""
     with PostgresServer.open() as server:
         server.execute("CREATE EXTENSION vector", "template1")
         yield server
@@ -70,19 +70,20 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 async def shard() -> AsyncIterator[RunningShard]:
-    """A shard in memory, with nothing in it."""
+    """An empty shard in memory."""
     async with run_shard() as shard:
         yield shard
 
 
 @pytest.fixture
 async def durable_shard(tmp_path: Path) -> AsyncIterator[RunningShard]:
-    """A shard on SQLite, with nothing in it."""
+    """An empty shard on SQLite."""
     async with run_shard(data_dir=tmp_path / "shard") as shard:
         yield shard
 
 
 @pytest.fixture
 async def channel(shard: RunningShard) -> AsyncIterator[grpc.aio.Channel]:
+    """A gRPC channel to the shard in memory."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
         yield channel

@@ -1,4 +1,4 @@
-"""Databases for tests: each its own, made from a template that has the schema."""
+"""PostgreSQL databases for tests, each copied from a template with the schema."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 class Databases:
-    """Makes databases on one server, and drops them again."""
+    """Creates and drops databases on one server."""
 
     def __init__(self, admin_url: str) -> None:
         self._admin_url = admin_url
         self._template = self.create("template1")
-        with ThreadPoolExecutor(1) as thread:  # this one may have a loop that runs
+        with ThreadPoolExecutor(1) as thread:  # this thread may have a running loop
             thread.submit(asyncio.run, migrate(self.url(self._template), PGVECTOR)).result()
 
     @classmethod
     @contextmanager
     def open(cls) -> Iterator[Databases]:
-        """Use the server that TEST_POSTGRES_URL names, or one that lives as long as the block."""
+        """Use the server in TEST_POSTGRES_URL, or run one until the block is left."""
         if url := os.environ.get("TEST_POSTGRES_URL"):
             databases = cls(url)
             try:
@@ -45,10 +45,11 @@ class Databases:
             yield cls(server.make_url())
 
     def url(self, name: str) -> str:
+        """Return the connection string of a database."""
         return make_conninfo(self._admin_url, dbname=name)
 
     def create(self, template: str | None = None) -> str:
-        """Create a database with the schema, or like another one; return its name."""
+        """Create a database from a template, by default with the schema; return its name."""
         name = f"test_{uuid.uuid4().hex}"
         self._execute("CREATE DATABASE {} TEMPLATE {}", name, template or self._template)
         return name
@@ -58,7 +59,7 @@ class Databases:
 
     @contextmanager
     def open_database(self, *, template: str | None = None) -> Iterator[str]:
-        """Return the connection string of a database that is dropped after the block."""
+        """Create a database, yield its connection string, and drop it when the block is left."""
         name = self.create(template)
         try:
             yield self.url(name)

@@ -1,4 +1,4 @@
-"""Deltas for tests, as values."""
+"""Deltas and patterns for tests, as values of the core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatternSpec:
-    """One pattern of a device."""
+    """One pattern of a device; patterns with the same number have the same id."""
 
     number: int
     direction: int = 0
@@ -31,11 +31,12 @@ class PatternSpec:
 
 
 def device_id(number: int) -> bytes:
+    """Return the 16-byte id of a device, by its number."""
     return (number + 1).to_bytes(16, "little")
 
 
 def embedding(direction: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return one unit vector, the same for the same direction, nearly orthogonal to others."""
+    """Return the unit vector of a direction; different directions are nearly orthogonal."""
     vector = np.random.default_rng(direction).standard_normal(384).astype(np.float32)
     unit: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = vector / np.linalg.norm(vector)
     return unit
@@ -44,6 +45,7 @@ def embedding(direction: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32
 def make_columns(
     patterns: Sequence[PatternSpec], encoding: Encoding = Encoding.INT8
 ) -> PatternColumns:
+    """Return patterns as the columns of a delta."""
     genres = sorted({genre for pattern in patterns for genre in pattern.genres})
     contents = sorted({content for pattern in patterns for content in pattern.contents})
     count = len(patterns)
@@ -67,7 +69,7 @@ def make_columns(
     )
 
 
-def make_delta(  # noqa: PLR0913 - a delta has as many parts
+def make_delta(  # noqa: PLR0913 - as many as a delta has parts
     device: int,
     seq: int,
     upserts: Sequence[PatternSpec] = (),
@@ -77,6 +79,7 @@ def make_delta(  # noqa: PLR0913 - a delta has as many parts
     snapshot: bool = False,
     signals: Sequence[tuple[str, int]] = (),
 ) -> Delta:
+    """Return a delta of a device, by its number; a signal is (content id, hour)."""
     return Delta(
         device_id=device_id(device),
         incarnation=incarnation,

@@ -1,4 +1,4 @@
-"""Waiting for what happens in another process, which tells nobody: asked again, with a deadline."""
+"""Waiting, with a deadline, for a state of another process that cannot notify us."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ _POLL_SECONDS: Final = 0.02
 
 
 async def wait_until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Return once it holds."""
+    """Ask again until a condition is true; raise TimeoutError after DEADLINE_SECONDS."""
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await condition():  # noqa: ASYNC110 - nobody here could set an event
+        while not await condition():  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(_POLL_SECONDS)
 
 
 async def retry_until_ready(call: Callable[[], Awaitable[T]]) -> T:
-    """Return what a call returns once it no longer raises NotReadyError."""
+    """Repeat a call until it does not raise NotReadyError; return its result.
+
+    Raise TimeoutError after DEADLINE_SECONDS.
+    """
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             try:

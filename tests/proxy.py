@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can lose a connection at a chosen moment, or stop answering."""
+"""A TCP proxy on loopback that can close a connection at a chosen moment, or stop answering."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class LostCommit:
-    """A transaction of PostgreSQL whose COMMIT, or its answer, gets lost."""
+    """A PostgreSQL transaction whose COMMIT, or the response to it, is to be lost."""
 
     marker: bytes
-    """Text in one of its requests, which no other transaction has."""
+    """Text in one of its requests that no other transaction contains."""
     is_executed: bool
-    """The server does it, and nobody hears; else it never gets there."""
+    """True: the server commits but its response is lost. False: COMMIT does not reach the server."""
     is_armed: bool = False
 
 
 class Proxy:
-    """Forwards both ways until told otherwise."""
+    """Forwards bytes in both directions, and loses connections on request."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -35,16 +35,18 @@ class Proxy:
         self._answers_enabled.set()
         self.port = 0
         self.should_cut_request: Callable[[bytes], bool] = lambda _: False
-        """Loses the connection instead of handing on a request of which this is true."""
+        """Decides whether to close the connection instead of forwarding these bytes to the server."""
         self.should_cut_answer: Callable[[bytes], bool] = lambda _: False
-        """The same for answers: the server has done it, and nobody hears."""
+        """Decides whether to close the connection instead of forwarding these bytes to the client."""
         self.lost_commit: LostCommit | None = None
-        """Happens once, then is None."""
+        """The transaction to lose. It is lost once, and this is None afterwards."""
         self.cut_count = 0
+        """Connections closed by one of the three attributes above."""
 
     @classmethod
     @asynccontextmanager
     async def open(cls, host: str, port: int) -> AsyncIterator[Proxy]:
+        """Run a proxy for a server until the block is left."""
         proxy = cls(host, port)
         server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
         proxy.port = server.sockets[0].getsockname()[1]
@@ -56,30 +58,31 @@ class Proxy:
             proxy.cut_connections()
 
     def cut_connections(self) -> None:
-        """Lose every connection."""
+        """Close every connection at once."""
         for stream in list(self._streams):
             stream.transport.abort()
 
     def pause(self) -> None:
-        """Hand on no more answers, as a server that hangs."""
+        """Stop forwarding responses, like a server that hangs."""
         self._answers_enabled.clear()
 
     def resume(self) -> None:
+        """Forward responses again, including those that waited."""
         self._answers_enabled.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._host, self._target_port)
-        self._streams |= {writer, far_writer}
+        server_reader, server_writer = await asyncio.open_connection(self._host, self._target_port)
+        self._streams |= {writer, server_writer}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(reader, far_writer, is_answer=False))
-                both.create_task(self._forward(far_reader, writer, is_answer=True))
+                both.create_task(self._forward(reader, server_writer, is_answer=False))
+                both.create_task(self._forward(server_reader, writer, is_answer=True))
         except* OSError:
-            pass  # one side is gone, so the other goes, too
+            pass  # one side has closed, so close the other as well
         finally:
-            self._streams -= {writer, far_writer}
+            self._streams -= {writer, server_writer}
             writer.transport.abort()
-            far_writer.transport.abort()
+            server_writer.transport.abort()
 
     async def _forward(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool

@@ -1,4 +1,4 @@
-"""Devices that speak the protocol by hand, so that tests can break its rules."""
+"""A low-level client of SyncService, with which tests can break the rules of the protocol."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ DEADLINE_SECONDS = 10.0
 def make_hello(
     device: int = 0, *, incarnation: int = 1, last_acked_seq: int = 0, **more: Any
 ) -> pb.Hello:
+    """Return the Hello of a device, by its number; `more` sets further fields."""
     return pb.Hello(
         device_id=device_id(device),
         incarnation=incarnation,
@@ -41,7 +42,7 @@ def make_delta_message(
     snapshot: bool = False,
     signals: Sequence[tuple[str, int]] = (),
 ) -> patterns.Delta:
-    """Return a delta as the wire has it."""
+    """Return a delta message, with the arguments of `tests.deltas.make_delta`."""
     message = patterns.Delta(
         seq=seq,
         snapshot=snapshot,
@@ -56,6 +57,7 @@ def make_delta_message(
 
 
 def to_columns(upserts: Sequence[PatternSpec]) -> patterns.PatternColumns:
+    """Return patterns as the columns of a message."""
     batch = make_columns(upserts)
     return patterns.PatternColumns(
         ids=batch.ids,
@@ -78,7 +80,7 @@ def to_columns(upserts: Sequence[PatternSpec]) -> patterns.PatternColumns:
 
 
 class SyncStream:
-    """One Sync stream."""
+    """One Sync stream of a device, frame by frame."""
 
     def __init__(self, call: Any) -> None:
         self.call = call
@@ -89,13 +91,13 @@ class SyncStream:
         await self.call.write(pb.SyncRequest(**frame))
 
     async def receive(self) -> pb.SyncResponse | None:
-        """Return the next frame, None at the end; raises the status the stream ended with."""
+        """Return the next frame, or None at the end; raise AioRpcError if the stream failed."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             frame = await self.call.read()
         return None if frame is grpc.aio.EOF else frame
 
     async def expect(self, kind: str) -> Any:
-        """Return the next frame of a kind, passing over others; updates among them are answered."""
+        """Return the next frame of a kind. Skip other frames, but acknowledge global updates."""
         while (frame := await self.receive()) is not None:
             if frame.WhichOneof("frame") == kind:
                 return getattr(frame, kind)
@@ -104,7 +106,7 @@ class SyncStream:
         raise AssertionError(f"the stream ended without {kind}: {await self.call.code()}")
 
     async def expect_similar(self) -> patterns.GlobalUpdate:
-        """Return the next update with similar patterns, passing over the first, empty one."""
+        """Return the next global update that contains similar patterns; skip empty ones."""
         while True:
             update: patterns.GlobalUpdate = await self.expect("global_update")
             if update.similar.ids:
@@ -112,22 +114,23 @@ class SyncStream:
             await self.acknowledge(update)
 
     async def acknowledge(self, update: patterns.GlobalUpdate) -> None:
-        """Say that an update was applied; the next one comes only then."""
+        """Acknowledge a global update; the shard sends the next one only after that."""
         await self.send(global_ack=pb.GlobalAck(nonce=update.nonce, version=update.version))
 
     async def open(self, device: int = 0, **more: Any) -> pb.Welcome:
+        """Send Hello for a device, by its number, and return the Welcome."""
         await self.send(hello=make_hello(device, **more))
         welcome: pb.Welcome = await self.expect("welcome")
         return welcome
 
     async def push(self, seq: int, *args: Any, **more: Any) -> patterns.DeltaAck:
-        """Send a delta and return the ack that covers it."""
+        """Send a delta and return the next ack."""
         await self.send(delta=make_delta_message(seq, *args, **more))
         ack: patterns.DeltaAck = await self.expect("delta_ack")
         return ack
 
     async def wait_for_status(self) -> grpc.StatusCode:
-        """Read to the end and return how the stream ended."""
+        """Read to the end of the stream, and return its status."""
         with contextlib.suppress(grpc.aio.AioRpcError):
             while await self.receive() is not None:
                 pass
@@ -137,6 +140,7 @@ class SyncStream:
 
 @asynccontextmanager
 async def open_stream(channel: grpc.aio.Channel) -> AsyncIterator[SyncStream]:
+    """Open a Sync stream, and cancel it when the block is left."""
     call = sync_pb2_grpc.SyncServiceStub(channel).Sync()
     try:
         yield SyncStream(call)
@@ -145,12 +149,13 @@ async def open_stream(channel: grpc.aio.Channel) -> AsyncIterator[SyncStream]:
 
 
 async def read_error_reason(call: Any) -> str:
-    """Return the reason in the ErrorInfo that a call ended with."""
+    """Return the reason in the ErrorInfo of a failed call."""
     status = await rpc_status.from_call(call)
     return get_error_reason(status)
 
 
 def get_error_reason(status: Any) -> str:
+    """Return the reason in the only ErrorInfo of a google.rpc.Status."""
     infos = []
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()

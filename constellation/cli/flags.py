@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from constellation.loopback import to_channel_options
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
 from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
 from constellation.config import PARSERS, Address
+from constellation.loopback import to_channel_options
 from constellation.transport.listener import local_address
 
 if TYPE_CHECKING:

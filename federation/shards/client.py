@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import structlog
 
-from constellation.loopback import to_channel_options
 from constellation.errors import InvalidInputError
+from constellation.loopback import to_channel_options
 from constellation.transport.calls.tracing import outgoing_metadata
 from constellation.transport.codec.aggregates import from_aggregate_version
 from constellation.v1 import aggregates_pb2 as pb

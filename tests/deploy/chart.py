@@ -1,4 +1,4 @@
-"""The chart, rendered, and questions to what comes out."""
+"""The rendered Helm chart, and queries over its objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MONITORED = {
     "dashboards": {"enabled": True},
 }
 OPERATOR_KINDS = {"ServiceMonitor", "PrometheusRule"}
-"""What only the Prometheus operator knows; no schema of Kubernetes checks them."""
+"""Kinds that the Prometheus operator defines; no schema of Kubernetes describes them."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "sqlite": {},
     "postgres": POSTGRES,
@@ -67,11 +67,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Pod:
-    """What a controller makes pods of."""
+    """The pod template of a controller."""
 
     component: str
     name: str
-    """The controller's."""
+    """The name of the controller."""
     labels: Labels
     spec: Document
 
@@ -93,11 +93,11 @@ class Pod:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of the main container; what the pod's index says is 1."""
+        """The variables of the main container. A value that comes from the pod's index is 1."""
         return {each["name"]: each.get("value", "1") for each in self.main_container["env"]}
 
     def find_volume(self, path: str) -> Document:
-        """Return the volume at a path of the main container."""
+        """Return the volume that the main container mounts at a path."""
         (name,) = (
             each["name"]
             for each in self.main_container["volumeMounts"]
@@ -110,7 +110,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class RenderedChart:
-    """What one set of values made of the chart."""
+    """The objects that the chart renders for one set of values."""
 
     documents: list[Document]
 
@@ -122,7 +122,7 @@ class RenderedChart:
         return found
 
     def iterate_pods(self, *components: str) -> Iterator[Pod]:
-        """Yield a pod of each controller, of these components or of all."""
+        """Yield the pod template of each controller of these components, by default of all."""
         for kind in ("StatefulSet", "Deployment", "Job"):
             for each in self.find_all(kind):
                 template = each["spec"]["template"]
@@ -149,12 +149,12 @@ class RenderedChart:
 
 
 def load_chart(values: Mapping[str, Any]) -> RenderedChart:
-    """Render with these values and an image."""
+    """Render the chart with these values and an image; equal values are rendered once."""
     return _render_cached(json.dumps({**IMAGE, **values}, sort_keys=True))
 
 
 def to_helm_arguments(values: Mapping[str, Any]) -> list[str]:
-    """Return what gives these values to Helm."""
+    """Return the command-line arguments that pass these values to Helm."""
     return [f"--set-json={name}={json.dumps(value)}" for name, value in values.items()]
 
 

@@ -1,4 +1,4 @@
-"""deploy/compose/compose.yaml, and its services run as processes of this machine."""
+"""deploy/compose/compose.yaml, and its services as processes of this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"\$\{\w+:-([^}]*)\}")
 
 
 def read_compose_file() -> dict[str, Any]:
-    """Return the file as compose reads it, where no variable is set."""
+    """Return the file as compose reads it when no variable is set."""
     read: dict[str, Any] = yaml.safe_load(_VARIABLE.sub(r"\1", FILE.read_text()))
     return read
 
@@ -34,7 +34,7 @@ def read_services() -> dict[str, dict[str, Any]]:
 
 
 def replace_locations(text: str, locations: Mapping[str, str]) -> str:
-    """Return a text of the file with places of this machine in place of the container's."""
+    """Replace paths and addresses inside containers by those on this machine."""
     pattern = re.compile("|".join(map(re.escape, locations)))
     return pattern.sub(lambda found: locations[found[0]], text)
 
@@ -42,7 +42,7 @@ def replace_locations(text: str, locations: Mapping[str, str]) -> str:
 async def start_service(
     name: str, locations: Mapping[str, str], **more: str
 ) -> asyncio.subprocess.Process:
-    """Start the command of a service with its environment."""
+    """Start the command of a service with the environment of the service."""
     service = read_services()[name]
     settings = {
         key: replace_locations(text, locations) for key, text in service["environment"].items()
@@ -61,7 +61,7 @@ async def start_service(
 async def run_service(
     name: str, locations: Mapping[str, str], **more: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a service for as long as the block lasts; a process that is left is killed."""
+    """Run a service until the block is left, then kill it if it is still running."""
     process = await start_service(name, locations, **more)
     try:
         yield process
@@ -72,7 +72,7 @@ async def run_service(
 
 
 async def wait_for_exit(process: asyncio.subprocess.Process) -> CommandResult:
-    """Wait for a process to end by itself."""
+    """Wait until a process ends by itself, and return its result."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         out, err = await process.communicate()
     assert process.returncode is not None
@@ -80,7 +80,7 @@ async def wait_for_exit(process: asyncio.subprocess.Process) -> CommandResult:
 
 
 async def run_command(*command: str | Path, **environment: str) -> CommandResult:
-    """Run a command to its end, with nothing else in its environment."""
+    """Run a command to its end with only PATH and this environment."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env={"PATH": f"{COMMAND_DIR}{os.pathsep}{os.environ['PATH']}", **environment},

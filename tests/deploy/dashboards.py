@@ -1,4 +1,4 @@
-"""The committed dashboards: their panels, and every expression in them."""
+"""The committed Grafana dashboards: their panels and expressions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VARIABLE_VALUES = {
     "$shard_id": "0",
     "$instance": ".*",
 }
-"""What stands for Grafana's variables while an expression is checked."""
+"""Values that replace Grafana's variables when an expression is checked."""
 _LABELS = re.compile(r"([\w:]+)\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 _GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
@@ -25,14 +25,14 @@ _GROUPING = re.compile(r"\b(?:by|on|without|ignoring)\s*\(([^)]*)\)")
 
 @dataclass(frozen=True)
 class DashboardQuery:
-    """One expression, and where it stands."""
+    """One expression of a dashboard, and where it is."""
 
     source: str
     expression: str
 
     @property
     def matchers(self) -> list[tuple[str, str, str, str]]:
-        """Return each matcher: of which metric, its label, how, and its value."""
+        """Each label matcher as (metric, label, operator, value)."""
         return [
             (metric, *matcher)
             for metric, inside in _LABELS.findall(self.expression)
@@ -41,7 +41,7 @@ class DashboardQuery:
 
     @property
     def grouping_labels(self) -> set[str]:
-        """Return the labels by which it groups and joins."""
+        """The labels by which the expression groups and joins."""
         lists = ",".join(_GROUPING.findall(self.expression))
         return {label.strip() for label in lists.split(",")} - {""}
 
@@ -52,12 +52,12 @@ def read_dashboard(name: str) -> dict[str, Any]:
 
 
 def read_panels(name: str) -> list[dict[str, Any]]:
-    """Return the panels that show something: no rows."""
+    """Return the panels that show data, without the rows between them."""
     return [panel for panel in read_dashboard(name)["panels"] if panel["type"] != "row"]
 
 
 def read_queries(name: str) -> list[DashboardQuery]:
-    """Return every expression of a dashboard, with values in place of variables."""
+    """Return every expression of a dashboard, with its variables replaced by values."""
     found = [
         DashboardQuery(f"{name}: {panel['title']}", substitute_variables(target["expr"]))
         for panel in read_panels(name)

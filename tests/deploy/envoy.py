@@ -1,4 +1,4 @@
-"""Envoy as it is committed, but for its addresses, in a process of its own."""
+"""Envoy with the committed configuration, except for its addresses, in its own process."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ADMIN_ADDRESS = "{ address: 127.0.0.1, port_value: 9901 }"
 
 @dataclass(frozen=True)
 class RunningEnvoy:
-    """A running Envoy."""
+    """A running Envoy: its address and its admin interface."""
 
     address: str
     admin: httpx.AsyncClient
 
     async def query_admin(self, path: str) -> Any:
-        """Return what the admin interface answers."""
+        """Return the JSON that the admin interface answers."""
         return (await self.admin.get(path)).raise_for_status().json()
 
     async def get_ready_shards(self) -> dict[str, set[str]]:
-        """Return the shards each cluster sends to now, by their addresses."""
+        """Return the addresses of the shards that each cluster sends to now, by cluster."""
         clusters = (await self.query_admin("/clusters?format=json"))["cluster_statuses"]
         return {
             cluster["name"]: {
@@ -47,7 +47,7 @@ class RunningEnvoy:
 
 
 def render_config(shards: Mapping[int, str]) -> str:
-    """Return the committed file with these shards, and with ports that the system chooses."""
+    """Return the committed file with these shards and with ports that the system chooses."""
     text = CONFIG.read_text()
     replacements = {
         LISTENER_ADDRESS: format_socket_address("127.0.0.1:0"),
@@ -70,13 +70,17 @@ def format_socket_address(address: str) -> str:
 
 @asynccontextmanager
 async def run_envoy(shards: Mapping[int, str], folder: Path) -> AsyncIterator[RunningEnvoy]:
-    """Run Envoy in front of shards that may come later; it is ended in the end."""
+    """Run Envoy until the block is left; its shards may start later."""
     config, log, admin = folder / "envoy.yaml", folder / "envoy.log", folder / "admin"
     config.write_text(render_config(shards))
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
             *(COMMAND_DIR / "envoy", "-c", config, "--concurrency", "1", "--log-level", "warning"),
-            *("--disable-hot-restart", "--admin-address-path", admin),  # shares nothing
+            *(
+                "--disable-hot-restart",
+                "--admin-address-path",
+                admin,
+            ),  # several may run
             stdin=asyncio.subprocess.DEVNULL,
             stdout=written,
             stderr=written,
@@ -103,7 +107,7 @@ def _make_admin_check(
 
 
 async def _wait_for_listener(admin: httpx.AsyncClient) -> str:
-    """Return where devices connect, once Envoy takes their connections."""
+    """Return the address for devices, once Envoy accepts connections."""
 
     async def is_live() -> bool:
         return (await admin.get("/ready")).text.strip() == "LIVE"
@@ -115,7 +119,7 @@ async def _wait_for_listener(admin: httpx.AsyncClient) -> str:
 
 
 async def validate_config(config: Path) -> CommandResult:
-    """Let Envoy check a file."""
+    """Run Envoy's own check of a configuration file."""
     process = await asyncio.create_subprocess_exec(
         *(COMMAND_DIR / "envoy", "--mode", "validate", "-c", config, "--log-level", "warning"),
         stdout=asyncio.subprocess.PIPE,

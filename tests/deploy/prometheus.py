@@ -1,4 +1,4 @@
-"""promtool, and what the committed Prometheus files say."""
+"""promtool, and the contents of the committed Prometheus files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_METRIC = re.compile(r"\"[^\"]*\"|\{[^}]*\}|\b(?:by|on|without|ignoring)\s*\
 
 
 def find_promtool() -> Path:
-    """Return where promtool is."""
+    """Return the path of promtool; fail if there is none."""
     found = shutil.which("promtool") or (_BUILT_PROMTOOL if _BUILT_PROMTOOL.exists() else None)
     assert found, (
         f"promtool is neither on PATH nor at {_BUILT_PROMTOOL}: run `make build/tools/promtool`"
@@ -32,7 +32,7 @@ def find_promtool() -> Path:
 
 
 async def run_promtool(*arguments: str | Path) -> CommandResult:
-    """Run promtool to its end."""
+    """Run promtool to its end, and return its result."""
     process = await asyncio.create_subprocess_exec(
         *(find_promtool(), *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -51,18 +51,18 @@ async def run_promtool(*arguments: str | Path) -> CommandResult:
 
 
 def read_rules() -> list[dict[str, Any]]:
-    """Return every committed rule, recording and alerting."""
+    """Return all committed rules, recording and alerting."""
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
 def read_alerts() -> dict[str, dict[str, Any]]:
-    """Return the alerts by their names."""
+    """Return the alerting rules by name."""
     return {rule["alert"]: rule for rule in read_rules() if "alert" in rule}
 
 
 def read_recorded_names() -> set[str]:
-    """Return the names of what the rules record."""
+    """Return the names that recording rules define."""
     return {rule["record"] for rule in read_rules() if "record" in rule}
 
 
@@ -72,6 +72,6 @@ def find_metric_names(expression: str) -> set[str]:
 
 
 def read_documented_names() -> set[str]:
-    """Return the names that the metric tables of docs/operations.md and its text give."""
+    """Return the metric names in the tables and the text of docs/operations.md."""
     text = OPERATIONS.read_text()
     return set(re.findall(r"`((?:constellation|grpc_server)_\w+)`", text))

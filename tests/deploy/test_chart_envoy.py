@@ -18,7 +18,7 @@ HOST = "constellation-shard-{}.constellation-shards.constellation.svc"
 
 
 def get_filter_chain(config: Document) -> Document:
-    """Return the only filter chain of the only listener."""
+    """Return the filter chain of the only listener."""
     (listener,) = config["static_resources"]["listeners"]
     (chain,) = listener["filter_chains"]
     found: Document = chain
@@ -33,7 +33,7 @@ def get_routes(config: Document) -> list[Document]:
 
 
 def get_cluster_hosts(config: Document) -> dict[str, list[str]]:
-    """Return where each cluster sends to."""
+    """Return the endpoints of each cluster."""
     return {
         cluster["name"]: [
             endpoint["endpoint"]["address"]["socket_address"]["address"]
@@ -46,7 +46,7 @@ def get_cluster_hosts(config: Document) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("count", [1, 3, 10])
 @pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
-async def test_envoy_takes_the_rendered_file(store: Document, count: int, tmp_path: Path) -> None:
+async def test_envoy_accepts_the_rendered_file(store: Document, count: int, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
     config.write_text(load_chart({**store, "shards": {"count": count}}).envoy_text)
 
@@ -55,7 +55,7 @@ async def test_envoy_takes_the_rendered_file(store: Document, count: int, tmp_pa
     assert (finished.status, finished.err) == (0, "")
 
 
-def test_for_two_shards_it_is_the_committed_file() -> None:
+def test_for_two_shards_the_chart_renders_the_committed_file() -> None:
     committed = CONFIG.read_text()
     for shard in range(2):
         address = f"address: shard-{shard},"
@@ -103,7 +103,7 @@ def test_envoy_knows_every_process_of_a_shard_in_postgresql() -> None:
         assert pod.environment["SHARD_ID"] == str(shard)
 
 
-async def test_with_a_certificate_the_front_door_speaks_tls(tmp_path: Path) -> None:
+async def test_with_a_certificate_the_front_door_uses_tls(tmp_path: Path) -> None:
     rendered = load_chart({"envoy": {"tlsSecret": "front-tls"}})
     (pod,) = rendered.iterate_pods("front")
     (certificate,) = get_filter_chain(rendered.envoy)["transport_socket"]["typed_config"][
@@ -117,10 +117,10 @@ async def test_with_a_certificate_the_front_door_speaks_tls(tmp_path: Path) -> N
 
     assert pod.find_volume("/etc/envoy/tls")["secret"]["secretName"] == "front-tls"
     assert files == ["/etc/envoy/tls/tls.crt", "/etc/envoy/tls/tls.key"]
-    assert re.search(rf"{tmp_path}/tls\.(crt|key)", finished.err)  # they alone are missing
+    assert re.search(rf"{tmp_path}/tls\.(crt|key)", finished.err)  # only these files are missing
 
 
-def test_the_process_reads_what_the_chart_rendered() -> None:
+def test_the_process_reads_the_rendered_file() -> None:
     rendered = load_chart({})
     (pod,) = rendered.iterate_pods("front")
     folder, _, file = pod.main_container["command"][
@@ -132,7 +132,7 @@ def test_the_process_reads_what_the_chart_rendered() -> None:
     assert list(config["data"]) == [file]
 
 
-def test_another_number_of_shards_is_another_pod() -> None:
+def test_a_change_of_the_number_of_shards_restarts_the_front_door() -> None:
     checksums = set()
     for count in (2, 3):
         deployment = load_chart({"shards": {"count": count}}).find_one(

@@ -28,7 +28,7 @@ def read_yaml(name: str) -> Any:
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
-def test_each_process_is_measured_once_under_the_name_the_alerts_know(values: Document) -> None:
+def test_each_process_is_scraped_once_under_the_job_name_of_the_alerts(values: Document) -> None:
     rendered = render_monitored(**values)
     jobs = {each["job_name"] for each in read_yaml("prometheus.yml")["scrape_configs"]}
     measured: list[str] = []
@@ -53,7 +53,7 @@ def test_each_process_is_measured_once_under_the_name_the_alerts_know(values: Do
     )
 
 
-def test_processes_that_wait_are_measured_too() -> None:
+def test_waiting_processes_are_scraped() -> None:
     shards = render_monitored(**POSTGRES).find_one("Service", "constellation-shards")
 
     assert shards["spec"]["publishNotReadyAddresses"] is True
@@ -70,7 +70,7 @@ def test_the_alerts_are_those_of_the_file() -> None:
     assert yaml.safe_load(found) == yaml.safe_load(committed)
 
 
-def test_every_alert_leads_to_its_page() -> None:
+def test_every_alert_links_to_its_runbook() -> None:
     (rule,) = render_monitored().find_all("PrometheusRule")
     pages = [
         (each["alert"], each["annotations"]["runbook_url"])
@@ -84,7 +84,7 @@ def test_every_alert_leads_to_its_page() -> None:
         assert page == f"{MONITORED['runbookBase']}/docs/runbooks/{alert}.md"
 
 
-def test_the_operator_knows_every_key_of_the_rules() -> None:
+def test_the_operator_accepts_every_key_of_the_rules() -> None:
     (rule,) = render_monitored().find_all("PrometheusRule")
 
     for group in rule["spec"]["groups"]:
@@ -94,13 +94,13 @@ def test_the_operator_knows_every_key_of_the_rules() -> None:
             assert re.fullmatch(r"\d+[smhd]", each.get("for", "0s"))
 
 
-def test_prometheus_selects_them_by_the_labels_it_is_given() -> None:
+def test_monitors_and_rules_have_the_labels_that_prometheus_selects_by() -> None:
     for kind in OPERATOR_KINDS:
         for each in render_monitored().find_all(kind):
             assert each["metadata"]["labels"]["release"] == "prometheus"
 
 
-def test_no_monitor_without_what_it_measures() -> None:
+def test_a_component_that_is_disabled_has_no_monitor() -> None:
     rendered = render_monitored(federation={"enabled": False})
 
     assert [each["metadata"]["name"] for each in rendered.find_all("ServiceMonitor")] == [
@@ -109,7 +109,7 @@ def test_no_monitor_without_what_it_measures() -> None:
     (rule,) = rendered.find_all("PrometheusRule")
     expressions = [each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]]
     absent = [each for each in expressions if re.search(r"\babsent\(", each)]
-    assert absent == ['absent(up{job="constellation-shard"})']  # or it would fire for ever
+    assert absent == ['absent(up{job="constellation-shard"})']  # or it always fires
 
 
 def test_each_dashboard_is_a_config_map_for_grafana() -> None:
@@ -123,5 +123,5 @@ def test_each_dashboard_is_a_config_map_for_grafana() -> None:
     assert found == {file.name: json.loads(file.read_text()) for file in DASHBOARDS.glob("*.json")}
 
 
-def test_a_cluster_without_the_operator_is_asked_for_nothing_of_it() -> None:
+def test_without_monitoring_the_chart_has_no_object_of_the_operator() -> None:
     assert not OPERATOR_KINDS & {each["kind"] for each in load_chart({}).documents}

@@ -20,13 +20,13 @@ SHARD, FEDERATION, FRONT, MIGRATE = (
     for component in ("shard", "federation", "front", "migrate")
 )
 PORTS = {50051, 8080, 9090, 50052, 8081, 9091, 9901}
-"""Whatever a process listens on."""
+"""Every port on which a process listens."""
 TRACED = {"tracing": {"endpoint": "http://collector.observability:4317"}}
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One end of a connection: a pod of some namespace, or a machine."""
+    """One end of a connection: a pod in a namespace, or a machine."""
 
     name: str
     labels: Labels | None = None
@@ -34,7 +34,7 @@ class Endpoint:
     address: str = "198.51.100.7"
 
     def is_selected_by(self, peer: Document) -> bool:
-        """Return whether a peer of a rule is this."""
+        """Return whether a peer of a NetworkPolicy rule selects this endpoint."""
         if "ipBlock" in peer:
             network, own = ip_network(peer["ipBlock"]["cidr"]), ip_address(self.address)
             return network.version == own.version and own in network
@@ -66,7 +66,7 @@ OTHER_ENDPOINTS = [
 def is_allowed(
     rendered: RenderedChart, source: Endpoint, target: Endpoint, port: int, protocol: str
 ) -> bool:
-    """Return whether both ends' policies let a connection through."""
+    """Return whether the policies of both ends allow a connection."""
     leaving = _is_permitted(rendered, source, target, ("Egress", "egress", "to"), (port, protocol))
     arriving = _is_permitted(
         rendered, target, source, ("Ingress", "ingress", "from"), (port, protocol)
@@ -99,7 +99,7 @@ def _is_permitted(
 
 
 def list_connections(rendered: RenderedChart) -> set[tuple[str, str, int]]:
-    """Return every connection to a process of ours that is possible."""
+    """Return every allowed connection to a process of the release."""
     return {
         (source.name, target.name, port)
         for source in OWN_ENDPOINTS + OTHER_ENDPOINTS
@@ -133,7 +133,7 @@ def test_without_a_front_door_devices_reach_shards_and_nothing_else() -> None:
     assert ("federation", "shard", 50051) in found
 
 
-def test_without_a_federation_nobody_takes_its_place() -> None:
+def test_without_a_federation_no_connection_replaces_it() -> None:
     found = list_connections(load_chart({"federation": {"enabled": False}}))
 
     assert ("federation", "shard", 50051) not in found
@@ -150,13 +150,13 @@ def test_without_a_federation_nobody_takes_its_place() -> None:
     ],
     ids=["nothing", "everything", "the journal", "the shards"],
 )
-def test_those_who_store_in_postgresql_reach_it(values: Document, asking: set[str]) -> None:
+def test_only_processes_that_use_postgresql_reach_it(values: Document, asking: set[str]) -> None:
     rendered = load_chart(values)
     database = next(each for each in OTHER_ENDPOINTS if each.name == "database")
     elsewhere = next(each for each in OTHER_ENDPOINTS if each.name == "device")
     known = [
         each for each in OWN_ENDPOINTS if any(rendered.iterate_pods(each.name))
-    ]  # there may be no Job, and then there is no policy for it
+    ]  # without a Job, there is no policy for it
 
     assert {
         each.name for each in known if is_allowed(rendered, each, database, 5432, "TCP")
@@ -164,7 +164,7 @@ def test_those_who_store_in_postgresql_reach_it(values: Document, asking: set[st
     assert not any(is_allowed(rendered, each, elsewhere, 5432, "TCP") for each in known)
 
 
-def test_those_who_send_traces_reach_the_collector() -> None:
+def test_processes_that_send_traces_reach_the_collector() -> None:
     collector = Endpoint("collector", address="10.9.9.9")
     found = {
         each.name
@@ -179,7 +179,7 @@ def test_those_who_send_traces_reach_the_collector() -> None:
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
-def test_whoever_calls_by_name_may_ask_for_names(values: Document) -> None:
+def test_processes_that_call_others_reach_dns(values: Document) -> None:
     dns = Endpoint("dns", address="10.96.0.10")
     rendered = load_chart(values)
     asking = {"federation", "front"} | ({"shard", "migrate"} if values else set())
@@ -192,7 +192,7 @@ def test_whoever_calls_by_name_may_ask_for_names(values: Document) -> None:
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_services_lead_to_ports_that_pods_have(values: Document) -> None:
+def test_services_target_ports_that_pods_have(values: Document) -> None:
     rendered = load_chart(values)
 
     for service in rendered.find_all("Service"):
@@ -207,7 +207,7 @@ def test_services_lead_to_ports_that_pods_have(values: Document) -> None:
         assert service["spec"]["publishNotReadyAddresses"] is True
 
 
-def test_the_front_door_is_the_only_service_with_a_balancer() -> None:
+def test_only_the_front_door_has_a_load_balancer() -> None:
     rendered = load_chart(VARIANTS["tls"])
 
     outside = [

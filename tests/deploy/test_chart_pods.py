@@ -23,22 +23,22 @@ PROGRAMS: dict[str, type[ShardConfig | FederationConfig]] = {
     "federation": FederationConfig,
 }
 FOREIGN_SETTINGS_PREFIX = "OTEL_"
-"""OpenTelemetry reads its variables itself."""
+"""Variables that OpenTelemetry reads itself, so they are no settings."""
 every_variant = pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
 
 
 def list_own_pods(rendered: RenderedChart) -> list[Pod]:
-    """Return the pods that run our programs."""
+    """Return the pods that run a shard, a federation or a migration."""
     return list(rendered.iterate_pods(*PROGRAMS))
 
 
 def load_settings(pod: Pod) -> Any:
-    """Return the pod's settings, as its program reads them."""
+    """Return the settings of a pod, as its program reads them."""
     return load_config(PROGRAMS[pod.component], pod.environment)
 
 
 def find_service(address: str, rendered: RenderedChart) -> Document:
-    """Return the Service behind a name inside the cluster."""
+    """Return the Service that a host name inside the cluster belongs to."""
     host, _, port = address.rpartition(":")
     *_, name, namespace, svc = host.split(".")
     assert (namespace, svc) == ("constellation", "svc")
@@ -54,13 +54,13 @@ def test_each_variable_is_a_setting_of_the_program(values: Document) -> None:
         names = [each["name"] for each in pod.main_container["env"]]
 
         assert len(names) == len(set(names))
-        if pod.component != "migrate":  # takes what its shards take
+        if pod.component != "migrate":  # it has the settings of the shards
             assert {each for each in names if not each.startswith(FOREIGN_SETTINGS_PREFIX)} <= known
         load_settings(pod)
 
 
 @every_variant
-def test_probes_ask_the_port_and_the_services_there_are(values: Document) -> None:
+def test_probes_use_a_port_and_services_that_exist(values: Document) -> None:
     for pod in load_chart(values).iterate_pods("shard", "federation"):
         port = int(load_settings(pod).grpc_addr.rpartition(":")[2])
 
@@ -71,7 +71,7 @@ def test_probes_ask_the_port_and_the_services_there_are(values: Document) -> Non
 
 
 @every_variant
-def test_ports_are_the_programs_own(values: Document) -> None:
+def test_ports_are_the_defaults_of_the_programs(values: Document) -> None:
     for pod in load_chart(values).iterate_pods("shard", "federation"):
         config = load_settings(pod)
         addresses = {
@@ -95,7 +95,7 @@ def test_a_shard_has_the_time_it_needs_to_end(store: Document) -> None:
 
 
 @every_variant
-def test_every_shard_of_the_map_runs_and_can_be_reached(values: Document) -> None:
+def test_every_shard_of_the_map_runs_and_is_reachable(values: Document) -> None:
     rendered = load_chart(values)
     pods = list(rendered.iterate_pods("shard"))
     config = load_settings(pods[0])
@@ -114,7 +114,7 @@ def test_every_shard_of_the_map_runs_and_can_be_reached(values: Document) -> Non
 
 
 @pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
-def test_a_federation_asks_the_owner_of_each_shard(store: Document) -> None:
+def test_a_federation_calls_the_owner_of_each_shard(store: Document) -> None:
     rendered = load_chart({**store, "shards": {"count": 4}})
     (federation,) = rendered.iterate_pods("federation")
 
@@ -127,7 +127,7 @@ def test_a_federation_asks_the_owner_of_each_shard(store: Document) -> None:
         assert pod.component == "shard"
         if store:
             assert load_settings(pod).shard_id == shard
-            assert not service["spec"].get("publishNotReadyAddresses")  # whoever serves
+            assert not service["spec"].get("publishNotReadyAddresses")  # only the owner
         else:
             assert address.startswith(f"{pod.name}-{shard}.")
 
@@ -234,7 +234,7 @@ def test_the_password_is_a_file_that_libpq_reads(tmp_path: Path) -> None:
         assert source["secret"]["secretName"] == DATABASE["existingSecret"]
         mounted = tmp_path / "mounted"
         mounted.write_text("db.example:5432:constellation:constellation:secret\n")
-        mounted.chmod(source["secret"]["defaultMode"])  # as a Secret is, with a group of its own
+        mounted.chmod(source["secret"]["defaultMode"])  # as Kubernetes mounts a Secret
         assert secret == "/run/secrets/postgres/pgpass"  # noqa: S105 - a path
 
         subprocess.run([*command, mounted, tmp_path / "pgpass"], check=True)
@@ -245,14 +245,14 @@ def test_the_password_is_a_file_that_libpq_reads(tmp_path: Path) -> None:
         mounted.unlink()
 
 
-def test_nothing_needs_postgresql_where_nothing_is_in_it() -> None:
+def test_nothing_needs_postgresql_unless_something_uses_it() -> None:
     rendered = load_chart({})
 
     assert not rendered.find_all("Job")
     assert all("POSTGRES_URL" not in pod.environment for pod in list_own_pods(rendered))
 
 
-def test_only_one_process_may_have_an_embedded_store() -> None:
+def test_an_embedded_store_has_only_one_process() -> None:
     rendered = load_chart({})
     (shards,) = rendered.find_all("StatefulSet")
     federation = rendered.find_one("Deployment", "constellation-federation")["spec"]

@@ -13,7 +13,7 @@ AUTOSCALED = {**POSTGRES, "shards": {"autoscaling": {"enabled": True, "min": 2, 
 
 
 def get_rollout_limits(deployment: Document) -> tuple[int, int]:
-    """Return by how many pods a rollout goes over, and below, the pods there are to be."""
+    """Return how many pods a rollout may have more, and fewer, than the wanted number."""
     replicas: int = deployment["spec"]["replicas"]
     limits: dict[str, Any] = deployment["spec"]["strategy"]["rollingUpdate"]
 
@@ -33,8 +33,8 @@ def test_a_rollout_does_not_wait_for_processes_that_wait_for_a_lease(spares: int
     for deployment in waiting:
         replicas = deployment["spec"]["replicas"]
         surge, unavailable = get_rollout_limits(deployment)
-        assert surge == replicas  # every new one is there before an old one is told to go
-        assert replicas - unavailable == 0  # none of the new ones can be ready before that
+        assert surge == replicas  # all new pods start before an old one ends
+        assert replicas - unavailable == 0  # no new pod can be ready before that
     assert [
         each["spec"]["replicas"] for each in waiting if "-shard-" in each["metadata"]["name"]
     ] == [1 + spares] * 3
@@ -47,9 +47,9 @@ def test_one_shard_at_a_time_may_be_evicted(store: Document, count: int) -> None
 
     budget = rendered.find_one("PodDisruptionBudget", "constellation-shard")["spec"]
 
-    serving = count  # one process of each shard is ready, however many wait
+    serving = count  # only one process of each shard is ready
     assert serving - budget["minAvailable"] == 1
-    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"  # or spares would hold machines
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"  # spares never block it
     wanted = budget["selector"]["matchLabels"].items()
     assert all(wanted <= pod.labels.items() for pod in rendered.iterate_pods("shard"))
     assert not any(
@@ -88,7 +88,7 @@ def test_the_number_of_processes_follows_the_streams_of_each_shard() -> None:
             pod for pod in rendered.iterate_pods("shard") if pod.name == target["metadata"]["name"]
         )
         assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
-        assert "replicas" not in target["spec"]  # or each upgrade would undo it
+        assert "replicas" not in target["spec"]  # otherwise each upgrade would reset it
         assert metric["external"]["metric"] == {
             "name": "constellation_streams_active",
             "selector": {"matchLabels": {"shard_id": pod.environment["SHARD_ID"]}},
@@ -99,11 +99,11 @@ def test_the_number_of_processes_follows_the_streams_of_each_shard() -> None:
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
-def test_nothing_scales_by_itself_unless_asked(values: Document) -> None:
+def test_nothing_scales_automatically_by_default(values: Document) -> None:
     assert not load_chart(values).find_all("HorizontalPodAutoscaler")
 
 
-def test_the_schema_is_brought_up_to_date_before_the_programs_change() -> None:
+def test_the_schema_is_migrated_before_the_programs_change() -> None:
     rendered = load_chart({**POSTGRES, "shards": {"env": {"VECTOR_EXTENSION": "ruvector"}}})
     (job,) = rendered.find_all("Job")
     (policy,) = (
@@ -114,18 +114,18 @@ def test_the_schema_is_brought_up_to_date_before_the_programs_change() -> None:
 
     assert pod.main_container["command"] == ["constellation", "migrate"]
     assert pod.environment["VECTOR_EXTENSION"] == "ruvector"  # the schema depends on it
-    assert pod.spec["serviceAccountName"] == "default"  # there is no other yet
+    assert pod.spec["serviceAccountName"] == "default"  # no other account exists yet
     assert [each["helm.sh/hook"] for each in hooks] == ["pre-install,pre-upgrade"] * 2
     assert int(hooks[0]["helm.sh/hook-weight"]) < int(hooks[1]["helm.sh/hook-weight"])
 
 
-def test_migrating_can_be_left_to_others() -> None:
+def test_the_migration_can_be_disabled() -> None:
     values = {**POSTGRES, "postgres": {**DATABASE, "migrate": False}}
 
     assert not list(load_chart(values).iterate_pods("migrate"))
 
 
-def test_a_front_door_that_goes_is_not_found_any_more() -> None:
+def test_a_front_door_that_ends_first_leaves_its_service() -> None:
     (pod,) = load_chart({}).iterate_pods("front")
 
     pause = pod.main_container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -134,6 +134,6 @@ def test_a_front_door_that_goes_is_not_found_any_more() -> None:
 
 
 @pytest.mark.parametrize("values", [{}, POSTGRES], ids=["sqlite", "postgres"])
-def test_a_new_version_of_the_chart_alone_restarts_nothing(values: Document) -> None:
+def test_a_new_chart_version_alone_restarts_nothing(values: Document) -> None:
     for pod in load_chart(values).iterate_pods():
         assert not {"helm.sh/chart", "app.kubernetes.io/version"} & pod.labels.keys()

@@ -1,4 +1,4 @@
-"""What compose starts: checked as a file, then run without an engine, on a real PostgreSQL."""
+"""The compose file: checked as a file, then run without an engine on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from testing.postgres_server import PostgresServer
 
 SCHEMA = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
-"""The compose specification's own, which the package check-jsonschema ships."""
+"""The schema of the Compose specification, from the package check-jsonschema."""
 PUBLISHED = {
     "envoy": {50051: 50051},
     "shard-0": {50100: 50051, 8100: 8080},
@@ -54,7 +54,7 @@ def parse_seconds(text: str) -> int:
     return int(found[1])
 
 
-def test_the_file_is_what_the_specification_allows() -> None:
+def test_the_file_conforms_to_the_specification() -> None:
     schema = json.loads(Path(str(distribution("check-jsonschema").locate_file(SCHEMA))).read_text())
 
     problems = [
@@ -66,7 +66,7 @@ def test_the_file_is_what_the_specification_allows() -> None:
 
 
 @pytest.mark.parametrize("name", read_services())
-def test_a_container_may_do_no_more_than_it_needs(name: str) -> None:
+def test_a_container_has_only_the_rights_it_needs(name: str) -> None:
     service = read_services()[name]
 
     user, _, _ = service["user"].partition(":")
@@ -91,7 +91,7 @@ def test_our_image_has_our_version() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(read_services()) - {"migrate"}))
-def test_a_service_is_watched_and_started_again(name: str) -> None:
+def test_a_service_has_a_health_check_and_is_restarted(name: str) -> None:
     service = read_services()[name]
 
     assert service["healthcheck"]["test"][0] == "CMD"
@@ -149,7 +149,7 @@ def test_passwords_are_in_files_that_are_not_committed() -> None:
     assert (FOLDER / ".gitignore").read_text().split() == ["secrets/"]
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_every_mounted_path_exists() -> None:
     mounted = [
         FOLDER / source
         for service in read_services().values()
@@ -161,7 +161,7 @@ def test_what_is_mounted_is_there() -> None:
     assert len(mounted) == 6
 
 
-def test_everybody_is_called_by_the_name_of_a_service() -> None:
+def test_every_address_is_the_name_of_a_service() -> None:
     scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
     data = ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml"
     called = {
@@ -175,19 +175,19 @@ def test_everybody_is_called_by_the_name_of_a_service() -> None:
 
 
 @pytest.mark.parametrize("name", [*SERVING, "federation", "migrate"])
-async def test_a_programs_settings_are_ones_that_it_takes(name: str) -> None:
+async def test_a_program_accepts_its_settings(name: str) -> None:
     settings = read_services()[name]["environment"]
     program = "federation" if name == "federation" else "constellation"
 
     finished = await run_command(program, "config", "--json", **settings)
 
     assert finished.status == 0, finished.err
-    told = {each["name"]: each["source"] for each in json.loads(finished.out)["settings"]}
+    sources = {each["name"]: each["source"] for each in json.loads(finished.out)["settings"]}
     ours = {variable for variable, text in settings.items() if text and variable[:5] != "OTEL_"}
-    assert {told[variable] for variable in ours} == {"environment"}
+    assert {sources[variable] for variable in ours} == {"environment"}
 
 
-async def test_secrets_are_made_once_and_others_cannot_get_at_them(tmp_path: Path) -> None:
+async def test_secrets_are_created_once_in_a_private_folder(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
 
     first = await run_command("sh", FOLDER / "secrets.sh", folder)
@@ -206,12 +206,12 @@ async def test_secrets_are_made_once_and_others_cannot_get_at_them(tmp_path: Pat
 async def locations(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> AsyncIterator[dict[str, str]]:
-    """What stands for the containers' places: secrets made, the database set up."""
-    there = {"postgres:5432": f"127.0.0.1:{postgres_server.port}"}
+    """Paths and addresses on this machine by those in containers; the database is ready."""
+    database = {"postgres:5432": f"127.0.0.1:{postgres_server.port}"}
     pgpass = tmp_path / "secrets" / "pgpass"
     await run_command("sh", FOLDER / "secrets.sh", pgpass.parent)
     pgpass.chmod(0o644)
-    pgpass.write_text(replace_locations(pgpass.read_text(), there))
+    pgpass.write_text(replace_locations(pgpass.read_text(), database))
     pgpass.chmod(0o444)
     superuser = conninfo_to_dict(postgres_server.make_url())
     done = await run_command(
@@ -223,7 +223,7 @@ async def locations(
         PGPASSWORD=str(superuser["password"]),
     )
     assert done.status == 0, done.err
-    yield {**there, "/run/secrets/": f"{pgpass.parent}/", "/tmp/": f"{tmp_path}/"}  # noqa: S108
+    yield {**database, "/run/secrets/": f"{pgpass.parent}/", "/tmp/": f"{tmp_path}/"}  # noqa: S108
     postgres_server.drop_database("constellation")
     postgres_server.execute("DROP ROLE constellation")
 
@@ -241,12 +241,12 @@ async def test_migration_shards_and_federation_run_as_composed(
     for number, name in enumerate(SERVING):
         data = {"DATA_DIR": str(tmp_path / name)}
         async with run_service(name, locations, **ANY_PORTS, **data) as shard:
-            told = await wait_for_event(shard, "shard_started")
-            rest = f"127.0.0.1:{told['rest_port']}"
+            started = await wait_for_event(shard, "shard_started")
+            rest = f"127.0.0.1:{started['rest_port']}"
             asked = await run_command("python", HEALTHCHECK, "ready", REST_ADDR=rest)
             shard.terminate()
             finished = await wait_for_exit(shard)
-        assert (told["store"], told["shard_id"], asked.status) == ("postgres", number, 0)
+        assert (started["store"], started["shard_id"], asked.status) == ("postgres", number, 0)
         assert finished.status == 0, finished.err
 
     async with run_service("federation", locations, **ANY_PORTS) as federation:
@@ -257,14 +257,14 @@ async def test_migration_shards_and_federation_run_as_composed(
     assert finished.status == 0, finished.err
 
 
-async def test_libpq_takes_the_copy_of_the_password_and_not_the_mounted_file(
+async def test_libpq_accepts_the_copy_of_the_password_but_not_the_mounted_file(
     tmp_path: Path, locations: dict[str, str]
 ) -> None:
     url = replace_locations(read_services()["migrate"]["environment"]["POSTGRES_URL"], locations)
     copying = read_services()["migrate"]["command"][2].replace("exec constellation migrate", "true")
     mounted = url.replace(f"{tmp_path}/pgpass", f"{tmp_path}/secrets/pgpass")
 
-    for _ in range(2):  # as when a container is started again
+    for _ in range(2):  # the second time, as after a restart of the container
         copied = await run_command("sh", "-c", replace_locations(copying, locations))
         assert copied.status == 0, copied.err
     with psycopg.connect(url) as connection:
@@ -275,7 +275,7 @@ async def test_libpq_takes_the_copy_of_the_password_and_not_the_mounted_file(
         psycopg.connect(mounted)
 
 
-async def test_envoy_is_asked_for_its_health_inside_its_container(tmp_path: Path) -> None:
+async def test_the_health_check_of_envoy_works_inside_its_container(tmp_path: Path) -> None:
     command: list[Any] = read_services()["envoy"]["healthcheck"]["test"][1:]
     nobody = {0: "127.0.0.1:1", 1: "127.0.0.1:1"}
 

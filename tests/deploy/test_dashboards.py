@@ -1,4 +1,4 @@
-"""What Grafana shows, compared with what real processes tell."""
+"""The Grafana dashboards, compared with the metrics of real processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ADDED_LABELS = {"job", "instance"}
-"""Labels that Prometheus gives every metric that it scrapes."""
+"""Labels that Prometheus adds to every metric it scrapes."""
 PROMETHEUS_METRICS = {"ALERTS": {"alertname", "alertstate", "shard_id"}}
 KINDS = {"stat", "timeseries", "table", "heatmap"}
 ALL_PANELS = [(name, panel) for name in NAMES for panel in read_panels(name)]
@@ -51,13 +51,13 @@ def to_test_id(value: object) -> str:
 
 
 def read_metric_rows() -> dict[str, str]:
-    """Return what docs/operations.md says of each metric."""
+    """Return the description of each metric in docs/operations.md."""
     row = re.compile(r"^\| `(constellation_\w+)` \| (.+) \|$", re.MULTILINE)
     return dict(row.findall(OPERATIONS.read_text()))
 
 
 async def scrape_labels() -> dict[str, set[str]]:
-    """Return the labels of every metric that a shard and a federation tell, by its name."""
+    """Return the labels of every metric of a shard and a federation, by name."""
     async with run_shards(2) as (north, south):
         for number in range(6):
             await push_devices(north, [make_drama_device(number)])
@@ -73,9 +73,9 @@ async def scrape_labels() -> dict[str, set[str]]:
 
 
 async def collect_labels() -> dict[str, set[str]]:
-    """Return the labels of every metric: as told, as documented, and of what is recorded.
+    """Return the labels of every metric: scraped, documented or recorded.
 
-    A counter by cause is told from its first cause on.
+    The documentation is needed because a counter has no label values before its first increment.
     """
     labels = await scrape_labels()
     for name, says in read_metric_rows().items():
@@ -92,7 +92,7 @@ def test_there_is_no_other_dashboard() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dashboard_keeps_its_address_and_asks_the_datasource_that_is_chosen(name: str) -> None:
+def test_a_dashboard_keeps_its_address_and_uses_the_chosen_datasource(name: str) -> None:
     board = read_dashboard(name)
     variables = {each["name"]: each for each in board["templating"]["list"]}
 
@@ -118,22 +118,22 @@ def test_a_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_panels_do_not_overlap_and_have_numbers_of_their_own(name: str) -> None:
+def test_panels_do_not_overlap_and_have_unique_numbers(name: str) -> None:
     every = read_dashboard(name)["panels"]
-    places = [panel["gridPos"] for panel in every]
+    positions = [panel["gridPos"] for panel in every]
 
     assert [
         (a, b)
-        for a, b in combinations(places, 2)
+        for a, b in combinations(positions, 2)
         if a["x"] < b["x"] + b["w"] and b["x"] < a["x"] + a["w"]
         if a["y"] < b["y"] + b["h"] and b["y"] < a["y"] + a["h"]
     ] == []
-    assert all(at["x"] >= 0 and at["x"] + at["w"] <= WIDTH for at in places)
+    assert all(at["x"] >= 0 and at["x"] + at["w"] <= WIDTH for at in positions)
     assert len({panel["id"] for panel in every}) == len(every)
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_every_expression_is_one_that_prometheus_takes(name: str, tmp_path: Path) -> None:
+async def test_prometheus_accepts_every_expression(name: str, tmp_path: Path) -> None:
     records = [
         {"record": f"asked:{number}", "expr": each.expression}
         for number, each in enumerate(read_queries(name))
@@ -147,7 +147,7 @@ async def test_every_expression_is_one_that_prometheus_takes(name: str, tmp_path
     assert f"{len(records)} rules found" in finished.out
 
 
-async def test_every_metric_and_label_is_one_that_is_told() -> None:
+async def test_every_metric_and_label_exists() -> None:
     labels = await collect_labels()
     every = [each for name in NAMES for each in read_queries(name)]
 
@@ -177,8 +177,8 @@ def get_metric_names(matchers: list[tuple[str, str, str, str]]) -> set[str]:
     return {metric for metric, _, _, _ in matchers}
 
 
-def test_every_metric_that_is_told_can_be_seen_and_every_recorded_one_is_used() -> None:
-    """What nobody looks at need not be measured."""
+def test_every_scraped_metric_and_every_recorded_one_is_used() -> None:
+    """A metric that no dashboard or alert uses should not exist."""
     read = [it.expression for name in NAMES for it in read_queries(name)]
     read += [rule["expr"] for rule in read_rules()]
 
@@ -189,7 +189,7 @@ def test_every_metric_that_is_told_can_be_seen_and_every_recorded_one_is_used() 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_variables_list_what_is_there(name: str) -> None:
+def test_the_variables_list_existing_label_values(name: str) -> None:
     queries = {
         each["name"]: each["query"]["query"]
         for each in read_dashboard(name)["templating"]["list"]
@@ -204,7 +204,7 @@ def test_the_variables_list_what_is_there(name: str) -> None:
     assert queries == expected[name]
 
 
-def test_what_grafana_is_provisioned_with_fits_together() -> None:
+def test_the_provisioning_files_of_grafana_match() -> None:
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
         "datasources"
     ]

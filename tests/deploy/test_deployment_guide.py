@@ -25,11 +25,11 @@ NAMED = re.compile(rf"\b({'|'.join(KINDS)})[/ ](constellation-[a-z0-9-]*[a-z0-9]
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda values: values.get("store", ""))
-def test_the_guide_gives_values_that_the_chart_takes(values: dict[str, Any]) -> None:
+def test_the_chart_accepts_the_values_in_the_guide(values: dict[str, Any]) -> None:
     assert load_chart({**IMAGE, **values}).documents
 
 
-def test_the_guide_names_what_is_there() -> None:
+def test_the_guide_names_objects_that_exist() -> None:
     known = {
         (each["kind"], each["metadata"]["name"])
         for values in ({}, POSTGRES)
@@ -42,7 +42,7 @@ def test_the_guide_names_what_is_there() -> None:
     assert named - {shard} <= known
 
 
-def test_the_guide_selects_pods_by_labels_they_have() -> None:
+def test_the_guide_selects_objects_by_labels_they_have() -> None:
     selectors = set(re.findall(r"--selector ([^ \n]+)", GUIDE))
     deployments = [
         each["metadata"]["labels"] for each in load_chart(POSTGRES).find_all("Deployment")
@@ -54,7 +54,7 @@ def test_the_guide_selects_pods_by_labels_they_have() -> None:
         assert any(labels.get(label) == value for labels in deployments)
 
 
-def test_the_guide_tells_the_grace_period_by_its_default() -> None:
+def test_the_guide_states_the_default_grace_period() -> None:
     (shard,) = load_chart({}).iterate_pods("shard")
 
     assert f"seconds for that, {shard.spec['terminationGracePeriodSeconds']} by default" in GUIDE

@@ -1,4 +1,4 @@
-"""The image, as far as it can be known without an engine: what it is made of, and what it asks."""
+"""The image, checked without a container engine: its files, its user and its health check."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ CODE = ["constellation", "federation"]
 
 
 def find_instructions(name: str) -> list[str]:
-    """Return what follows an instruction, each time it is given."""
+    """Return the arguments of each occurrence of an instruction."""
     joined = DOCKERFILE.read_text().replace("\\\n", " ")
     return re.findall(rf"^{name} +(.+)$", joined, re.MULTILINE)
 
 
 def list_copied_paths() -> set[str]:
-    """Return the paths that are copied out of the tree."""
+    """Return the paths that the Dockerfile copies from the repository."""
     given = [words.split() for words in find_instructions("COPY") if not words.startswith("--from")]
     return {source for words in given for source in words[:-1]}
 
@@ -51,7 +51,7 @@ async def test_hadolint_finds_nothing() -> None:
     assert (finished.status, finished.out) == (0, "")
 
 
-def test_what_is_copied_is_there_and_nothing_else_reaches_the_build() -> None:
+def test_every_copied_path_exists_and_nothing_else_reaches_the_build() -> None:
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     let_through = {line.removeprefix("!") for line in lines if line.startswith("!")}
 
@@ -60,7 +60,7 @@ def test_what_is_copied_is_there_and_nothing_else_reaches_the_build() -> None:
     assert {path for path in list_copied_paths() if not (ROOT / path).exists()} == set()
 
 
-def test_it_is_made_for_the_python_of_the_lock_and_runs_without_root() -> None:
+def test_the_image_uses_the_python_of_the_lock_and_runs_without_root() -> None:
     (image,) = find_instructions("ARG")
 
     assert image == "PYTHON_IMAGE=python:3.11-slim-bookworm"
@@ -81,8 +81,8 @@ def test_the_ports_are_those_of_the_settings() -> None:
     assert find_instructions("EXPOSE") == [" ".join(ports)]
 
 
-async def test_what_is_copied_installs_as_a_whole_and_starts(tmp_path: Path) -> None:
-    """The last RUN of the builder, beside the packages that are installed here."""
+async def test_the_copied_files_install_completely_and_start(tmp_path: Path) -> None:
+    """Run the builder's last RUN, with the packages that are installed here."""
     tree, site = tmp_path / "src", tmp_path / "site"
     tree.mkdir()
     for path in list_copied_paths() - {"deploy/healthcheck.py"}:
@@ -95,18 +95,18 @@ async def test_what_is_copied_installs_as_a_whole_and_starts(tmp_path: Path) -> 
         *("--python", sys.executable, "--target", site, tree),
         **environment,
     )
-    told = await run_command(
+    located = await run_command(
         *(sys.executable, "-P", "-c", "import constellation.__main__ as it; print(it.__file__)"),
         PYTHONPATH=str(site),
     )
 
     assert installed.status == 0, installed.err
-    assert told.out.strip() == str(site / "constellation" / "__main__.py")
+    assert located.out.strip() == str(site / "constellation" / "__main__.py")
     assert list_files(site) == list_files(ROOT)
 
 
 def list_files(root: Path) -> set[str]:
-    """Return the files of our packages that are no leftovers."""
+    """Return the files of our packages, without caches."""
     return {
         str(path.relative_to(root))
         for package in CODE
@@ -116,7 +116,7 @@ def list_files(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("question", [(), ("ready",)])
-async def test_the_healthcheck_says_yes_while_a_shard_serves_and_no_once_it_is_gone(
+async def test_the_healthcheck_succeeds_while_a_shard_serves_and_fails_afterwards(
     question: tuple[str, ...],
 ) -> None:
     process = await start_shard_process()
@@ -134,8 +134,10 @@ async def test_the_healthcheck_says_yes_while_a_shard_serves_and_no_once_it_is_g
     assert gone.err.startswith(f"port {port}: ")
 
 
-async def test_the_healthcheck_tells_ready_from_live(tmp_path: Path, postgres_url: str) -> None:
-    """A process that waits for its shard lives, and is not ready."""
+async def test_the_healthcheck_distinguishes_ready_from_live(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """A process that waits for its lease is live but not ready."""
     rest = find_free_address()
     settings = {"postgres_url": postgres_url, "shard_id": 7}
     async with run_shard_process(tmp_path / "first", **settings):

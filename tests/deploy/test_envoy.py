@@ -1,4 +1,4 @@
-"""The front door: the committed Envoy, two real shards behind it, fifty SDK boxes in front."""
+"""The front door: Envoy with the committed file, two real shards behind it, and 50 SDK devices."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
 DEVICE_COUNT = 50
 PUSH_INTERVAL_SECONDS = 0.5
-"""Each box pushes this often."""
+"""How often each device pushes a delta."""
 ENVOY_ROUTE_SECONDS = 15.0
-"""After which Envoy ends a call, where nothing else is said."""
+"""Envoy's default time-out for calls, after which a Sync stream must still be open."""
 DRAIN_SECONDS = 6.0
-"""Longer than it takes a health check to find out."""
+"""Longer than a health check needs to notice the drain."""
 QUICK = SyncSettings(backoff_base_seconds=0.1, backoff_cap_seconds=1.0)
 HEADER = "x-constellation-shard"
 DEVICE_METHODS = (
@@ -68,21 +68,21 @@ OPERATOR_METHODS = (
 
 @dataclass(frozen=True)
 class EnvoyDeployment:
-    """Where the system under test runs."""
+    """Envoy and the addresses and folders of the shards behind it."""
 
     envoy: RunningEnvoy
     shards: dict[int, str]
-    """The shards' own addresses, which devices never see."""
+    """The addresses of the shards by shard_id; devices never see them."""
     folder: Path
 
     @property
     def all_clusters(self) -> dict[str, set[str]]:
-        """The clusters while every shard is ready."""
+        """The ready shards of each cluster while every shard is ready."""
         alone = {f"shard_{shard_id}": {at} for shard_id, at in self.shards.items()}
         return {**alone, "any_shard": set(self.shards.values())}
 
     def clusters_without(self, shard_id: int) -> dict[str, set[str]]:
-        """Return the clusters while a shard is not ready."""
+        """Return the ready shards of each cluster while one shard is not ready."""
         gone = {self.shards[shard_id]}
         return {name: ready - gone for name, ready in self.all_clusters.items()}
 
@@ -91,7 +91,7 @@ class EnvoyDeployment:
 
     @asynccontextmanager
     async def run_shard(self, shard_id: int, **settings: object) -> AsyncIterator[ShardProcess]:
-        """Run a shard whose map names the front door for every shard."""
+        """Run a shard whose shard map has the front door's address for every shard."""
         named = dict.fromkeys(self.shards, self.envoy.address)
         async with run_shard_process(
             self.data_dir(shard_id),
@@ -103,7 +103,7 @@ class EnvoyDeployment:
             yield shard
 
     async def wait_for_routes(self, clusters: dict[str, set[str]]) -> None:
-        """Return once Envoy sends to these shards."""
+        """Return once Envoy routes to exactly these shards."""
 
         async def is_routed() -> bool:
             return await self.envoy.get_ready_shards() == clusters
@@ -127,14 +127,14 @@ async def channel(deployment: EnvoyDeployment) -> AsyncIterator[grpc.aio.Channel
 
 @asynccontextmanager
 async def run_both_shards(
-    place: EnvoyDeployment, **settings: object
+    deployment: EnvoyDeployment, **settings: object
 ) -> AsyncIterator[list[ShardProcess]]:
     async with AsyncExitStack() as stack:
         shards = [
-            await stack.enter_async_context(place.run_shard(each, **settings))
-            for each in place.shards
+            await stack.enter_async_context(deployment.run_shard(each, **settings))
+            for each in deployment.shards
         ]
-        await place.wait_for_routes(place.all_clusters)
+        await deployment.wait_for_routes(deployment.all_clusters)
         yield shards
 
 
@@ -150,7 +150,7 @@ def make_sync_stub(channel: grpc.aio.Channel) -> SyncServiceAsyncStub:
 
 
 def find_device(shard_id: int, shards: dict[int, str]) -> int:
-    """Return the number of a device that is no box, and that the map gives to a shard."""
+    """Return the number of a device that a shard owns and that is not one of the SDK devices."""
     return next(
         n for n in count(DEVICE_COUNT) if placement.find_owner(device_id(n), shards) == shard_id
     )
@@ -158,7 +158,7 @@ def find_device(shard_id: int, shards: dict[int, str]) -> int:
 
 @dataclass(frozen=True)
 class SilentStream:
-    """A stream on which nothing is said, as on a device's between two heartbeats."""
+    """A stream without frames, as between two heartbeats of a device."""
 
     stream: SyncStream
     opened_at: float
@@ -170,14 +170,14 @@ class SilentStream:
         return cls(stream, asyncio.get_running_loop().time())
 
     async def wait_past_call_limit(self) -> None:
-        """Return once it is older than Envoy lets a call become, and still works."""
+        """Wait until the stream is older than Envoy's time-out for calls; it must still work."""
         age = asyncio.get_running_loop().time() - self.opened_at
         await asyncio.sleep(ENVOY_ROUTE_SECONDS + 1 - age)
         assert (await self.stream.push(1)).through_seq == 1
 
 
 async def read_refusal(channel: grpc.aio.Channel, shard_id: int) -> tuple[grpc.StatusCode, str]:
-    """Return how a stream to a shard ends that is away, and after how long to come again."""
+    """Return the status and the pushback in ms of a stream to an unavailable shard."""
     call = make_sync_stub(channel).Sync(metadata=((HEADER, str(shard_id)),))
     status = await SyncStream(call).wait_for_status()
     trailers = {str(key): str(value) for key, value in await call.trailing_metadata() or ()}
@@ -185,14 +185,14 @@ async def read_refusal(channel: grpc.aio.Channel, shard_id: int) -> tuple[grpc.S
 
 
 async def is_reachable(channel: grpc.aio.Channel, method: str) -> bool:
-    """Say whether an empty call reaches a service, whatever it answers."""
+    """Return whether an empty call reaches a service."""
     ask: Any = channel.unary_stream(method)
     call = ask(b"", timeout=10)
     return await SyncStream(call).wait_for_status() is not grpc.StatusCode.UNIMPLEMENTED
 
 
 async def wait_for_progress(devices: Sequence[SdkDevice]) -> None:
-    """Return once each box has had two more deltas acked."""
+    """Return once each device has had two more deltas acked."""
     goals = [(device, device.outbox.last_acked_seq + 2) for device in devices]
 
     async def is_reached() -> bool:
@@ -207,14 +207,14 @@ async def stop_shards(*shards: ShardProcess) -> None:
     assert [(await shard.wait_for_exit()).status for shard in shards] == [0] * len(shards)
 
 
-async def test_envoy_takes_the_committed_file() -> None:
+async def test_envoy_accepts_the_committed_file() -> None:
     finished = await validate_config(CONFIG)
 
     assert (finished.status, finished.err) == (0, "")
     assert finished.out.endswith("OK\n")
 
 
-async def test_the_block_for_tls_lacks_nothing_but_the_certificate(tmp_path: Path) -> None:
+async def test_the_commented_tls_block_needs_only_a_certificate(tmp_path: Path) -> None:
     block = re.compile(r"^      # (transport_socket:\n(?:      #   .*\n)+)", re.MULTILINE)
     text = CONFIG.read_text()
     (commented,) = block.finditer(text)
@@ -229,7 +229,7 @@ async def test_the_block_for_tls_lacks_nothing_but_the_certificate(tmp_path: Pat
     assert f"{tmp_path}/tls/tls." in finished.err
 
 
-async def test_calls_go_where_their_header_says(
+async def test_calls_go_to_the_shard_in_their_header(
     deployment: EnvoyDeployment, channel: grpc.aio.Channel
 ) -> None:
     async with run_both_shards(deployment):
@@ -242,7 +242,7 @@ async def test_calls_go_where_their_header_says(
     assert unknown == {0, 1}
 
 
-async def test_what_operators_ask_is_not_to_be_had_through_the_front_door(
+async def test_the_front_door_rejects_the_calls_of_operators(
     deployment: EnvoyDeployment, channel: grpc.aio.Channel
 ) -> None:
     async with run_both_shards(deployment):
@@ -262,7 +262,7 @@ async def test_what_operators_ask_is_not_to_be_had_through_the_front_door(
     assert directly == {*DEVICE_METHODS, *OPERATOR_METHODS}
 
 
-async def test_a_device_at_the_wrong_shard_is_sent_on(
+async def test_a_device_at_the_wrong_shard_is_redirected(
     deployment: EnvoyDeployment, channel: grpc.aio.Channel
 ) -> None:
     wrong = ((HEADER, "0"),)
@@ -289,14 +289,14 @@ async def test_a_device_at_the_wrong_shard_is_sent_on(
         assert await read_error_reason(unary) == "NOT_OWNER"
 
 
-async def test_a_box_with_an_old_map_ends_up_at_its_shard(deployment: EnvoyDeployment) -> None:
+async def test_a_device_with_an_old_map_reaches_its_shard(deployment: EnvoyDeployment) -> None:
     async with (
         run_both_shards(deployment),
         open_devices([deployment.envoy.address], DEVICE_COUNT, QUICK) as fleet,
     ):
-        for box in fleet:
-            box.sync._route._shard_map = {0: deployment.envoy.address}  # before shard 1 was there
-            box.push_change()
+        for device in fleet:
+            device.sync._route._shard_map = {0: deployment.envoy.address}  # without shard 1
+            device.push_change()
 
         await flush_all(fleet)
 
@@ -306,7 +306,7 @@ async def test_a_box_with_an_old_map_ends_up_at_its_shard(deployment: EnvoyDeplo
             assert (await fetch_stats(address)).total_devices == len(own)
 
 
-async def test_each_box_reaches_its_own_shard(deployment: EnvoyDeployment) -> None:
+async def test_each_device_reaches_its_own_shard(deployment: EnvoyDeployment) -> None:
     async with (
         run_both_shards(deployment) as shards,
         open_devices([deployment.envoy.address], DEVICE_COUNT, QUICK) as fleet,
@@ -322,11 +322,11 @@ async def test_each_box_reaches_its_own_shard(deployment: EnvoyDeployment) -> No
             found = await read_stored(deployment.data_dir(shard_id), fleet)
             assert len(own) > DEVICE_COUNT / 4
             assert (measured.total_devices, measured.streams) == (len(own), len(own))
-            assert found == [box.expected_state() for box in own]
+            assert found == [device.expected_state() for device in own]
             assert measured.deltas_applied == count_deltas(found)
 
 
-async def test_a_killed_shard_is_left_out_until_it_is_back(
+async def test_envoy_skips_a_killed_shard_until_it_is_back(
     deployment: EnvoyDeployment, channel: grpc.aio.Channel
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -357,11 +357,11 @@ async def test_a_killed_shard_is_left_out_until_it_is_back(
         await stop_shards(again, shards[1])
 
         found = [await read_stored(deployment.data_dir(each), fleet) for each in deployment.shards]
-        assert found == [[box.expected_state() for box in each] for each in (lost, kept)]
+        assert found == [[device.expected_state() for device in each] for each in (lost, kept)]
         assert applied == count_deltas(found[0]) - survived
 
 
-async def test_a_draining_shard_gets_nothing_new_and_keeps_what_it_has(
+async def test_a_draining_shard_gets_no_new_streams_and_keeps_its_open_ones(
     deployment: EnvoyDeployment,
 ) -> None:
     async with (
@@ -375,7 +375,9 @@ async def test_a_draining_shard_gets_nothing_new_and_keeps_what_it_has(
 
         await deployment.wait_for_routes(deployment.clusters_without(0))
         asked_last = [
-            box for box in select_devices(0, deployment.shards, fleet) if box.sync.is_connected
+            device
+            for device in select_devices(0, deployment.shards, fleet)
+            if device.sync.is_connected
         ]
         assert asked_last
         await wait_for_progress(select_devices(1, deployment.shards, fleet))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tests.deploy.chart import Document
 
 VERSIONS = ["1.30", "1.37"]
-"""The oldest Kubernetes that the chart takes, and the newest there is a schema of."""
+"""The oldest Kubernetes that the chart supports, and the newest with a schema."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,21 +53,21 @@ def run_program(program: Path, *arguments: str | Path) -> subprocess.CompletedPr
 
 
 def validate(document: Document) -> None:
-    """Let Kubernetes' own schemas say what is wrong."""
+    """Check a document against the schemas of Kubernetes."""
     if document["kind"] not in OPERATOR_KINDS:
         for each in VERSIONS:
             kubernetes_validate.validate(document, each, strict=True)
 
 
 def get_refusal(values: Document) -> str:
-    """Return why the chart does not take these values."""
+    """Return the error with which Helm rejects these values."""
     with pytest.raises(RenderError) as refused:
         render_chart(*to_helm_arguments(values))
     return str(refused.value)
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_kubernetes_takes_every_object(values: Document) -> None:
+def test_every_object_conforms_to_the_schemas_of_kubernetes(values: Document) -> None:
     documents = load_chart(values).documents
 
     for document in documents:
@@ -86,19 +86,19 @@ def test_the_largest_release_fits(store: Document) -> None:
     largest = RenderedChart([each for each in yaml.load_all(text, yaml.CSafeLoader) if each])
     assert max(len(each["metadata"]["name"]) for each in largest.documents) <= 63
     (config,) = largest.find_all("ConfigMap")
-    assert len(json.dumps(config)) < 2**20  # Kubernetes takes no larger ones
+    assert len(json.dumps(config)) < 2**20  # the limit of Kubernetes for a ConfigMap
     assert "/shards/count" in get_refusal({**values, "shards": {"count": 301}})
 
 
-def test_a_packaged_chart_is_whole(tmp_path: Path) -> None:
+def test_a_packaged_chart_is_complete(tmp_path: Path) -> None:
     values = to_helm_arguments({**IMAGE, "monitoring": MONITORED})
 
     packaged = run_program(HELM, "package", CHART, "--destination", tmp_path)
 
     assert packaged.returncode == 0, packaged.stderr
     (package,) = tmp_path.iterdir()
-    place = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES_VERSION)
-    alone = run_program(HELM, "template", RELEASE, package, *place, *values)
+    options = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES_VERSION)
+    alone = run_program(HELM, "template", RELEASE, package, *options, *values)
     assert alone.stdout == render_chart(*values)
 
 
@@ -147,11 +147,11 @@ def test_helm_finds_nothing_wrong() -> None:
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_wrong_values_are_named(values: Document, said: str) -> None:
+def test_wrong_values_are_rejected_by_name(values: Document, said: str) -> None:
     assert said in get_refusal(values)
 
 
-def test_a_password_is_never_repeated() -> None:
+def test_an_error_never_contains_a_password() -> None:
     assert "hunter2" not in get_refusal(
         {**IMAGE, "postgres": {"url": "postgresql://me:hunter2@db/c"}}
     )
@@ -183,7 +183,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 
 
 def _find_objects(part: Any) -> Iterator[Document]:
-    """Yield every description of an object whose keys are named, however deep."""
+    """Yield every object schema with named properties, at any depth."""
     if isinstance(part, dict):
         if part.get("type") == "object" and "properties" in part:
             yield part
@@ -195,12 +195,12 @@ def _find_objects(part: Any) -> Iterator[Document]:
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
-def test_the_notes_name_what_is_there(store: str) -> None:
+def test_the_notes_name_objects_that_exist(store: str) -> None:
     values = {**IMAGE, **(POSTGRES if store == "postgres" else {})}
-    place = ("--namespace", "constellation", "--dry-run=client")
+    options = ("--namespace", "constellation", "--dry-run=client")
 
     finished = run_program(
-        HELM, "install", "constellation", CHART, *place, *to_helm_arguments(values)
+        HELM, "install", "constellation", CHART, *options, *to_helm_arguments(values)
     )
 
     assert finished.returncode == 0
@@ -223,7 +223,7 @@ def test_plain_manifests_are_fresh() -> None:
 
 
 @pytest.mark.parametrize("folder", ["sqlite", "postgres", "migrate"])
-def test_kustomize_takes_the_plain_manifests(folder: str, tmp_path: Path) -> None:
+def test_kustomize_accepts_the_plain_manifests(folder: str, tmp_path: Path) -> None:
     for file in (MANIFESTS / folder).iterdir():
         text = file.read_text().replace("newTag: 0.1.0", "newTag: chosen")
         (tmp_path / file.name).write_text(text)

@@ -1,4 +1,4 @@
-"""What Prometheus computes and whom it wakes, as committed."""
+"""The committed rules and alerts of Prometheus, and their runbooks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 import constellation.__main__
 import federation.__main__
 from tests.deploy.prometheus import (
+    OPERATIONS,
     PROMETHEUS,
     ROOT,
     RULES,
@@ -33,7 +34,8 @@ PROCESS_METRICS = {
     *("up", "process_open_fds", "process_max_fds"),
     *("process_start_time_seconds", "process_cpu_seconds_total"),
 }
-"""What Prometheus itself knows, and what its client tells of every process."""
+"""Metrics of Prometheus itself, and of its client library for every process."""
+_TEMPLATE = re.compile(r"\{\{ .*? \}\}")
 PROGRAMS = {
     "constellation": constellation.__main__.build_parser,
     "federation": federation.__main__.make_commands,
@@ -41,18 +43,18 @@ PROGRAMS = {
 
 
 def read_pages() -> dict[str, str]:
-    """Return each alert's page, by the page's name."""
+    """Return the text of each runbook by the name of its alert."""
     return {path.stem: path.read_text() for path in RUNBOOKS.glob("*.md") if path.stem != "README"}
 
 
 def find_code_blocks(language: str) -> list[tuple[str, str]]:
-    """Return the code blocks of the pages that are in a language, with the page's name."""
+    """Return (runbook, code block) for each code block in a language."""
     fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     return [(name, block) for name, text in read_pages().items() for block in fence.findall(text)]
 
 
 def read_cases() -> list[dict[str, Any]]:
-    """Return every case of an alert: its name, and the alerts it expects."""
+    """Return the test cases of all alerts."""
     tests = [test for path in CASES for test in yaml.safe_load(path.read_text())["tests"]]
     return [case for test in tests for case in test.get("alert_rule_test", ())]
 
@@ -84,22 +86,22 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
     assert quiet == set(read_alerts())
 
 
-def test_no_name_is_given_twice() -> None:
+def test_names_of_rules_are_unique() -> None:
     names = [rule.get("alert") or rule["record"] for rule in read_rules()]
 
     assert sorted(names) == sorted(set(names))
 
 
-def test_every_metric_of_the_rules_is_one_that_is_told() -> None:
+def test_every_metric_in_the_rules_exists() -> None:
     read = {name for rule in read_rules() for name in find_metric_names(rule["expr"])}
-    told = read_documented_names() | read_recorded_names() | PROCESS_METRICS
+    known = read_documented_names() | read_recorded_names() | PROCESS_METRICS
 
-    assert {name for name in read if name.removesuffix("_bucket") not in told} == set()
+    assert {name for name in read if name.removesuffix("_bucket") not in known} == set()
     assert read >= {"constellation_shard_health", "constellation_sync_latency_seconds_bucket"}
 
 
 @pytest.mark.parametrize("name", sorted(read_alerts()))
-def test_an_alert_says_how_urgent_it_is_and_where_to_read_on(name: str) -> None:
+def test_an_alert_has_a_severity_and_links_to_its_runbook(name: str) -> None:
     alert = read_alerts()[name]
 
     assert alert["labels"]["severity"] in {"critical", "warning"}
@@ -107,40 +109,52 @@ def test_an_alert_says_how_urgent_it_is_and_where_to_read_on(name: str) -> None:
     assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{name}.md"
 
 
-def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     assert set(read_pages()) == set(read_alerts())
 
 
-def test_the_list_of_pages_names_each_with_its_urgency() -> None:
+def test_the_index_of_runbooks_lists_each_alert_with_its_severity_and_summary() -> None:
     rows = re.findall(
-        r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \|",
+        r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| (.+) \|$",
         (RUNBOOKS / "README.md").read_text(),
         re.MULTILINE,
     )
 
-    assert {shown: severity for shown, _, severity in rows} == {
-        name: alert["labels"]["severity"] for name, alert in read_alerts().items()
+    assert {shown: (severity, summary) for shown, _, severity, summary in rows} == {
+        name: (alert["labels"]["severity"], _TEMPLATE.sub("…", alert["annotations"]["summary"]))
+        for name, alert in read_alerts().items()
     }
-    assert all(shown == linked for shown, linked, _ in rows)
+    assert all(shown == linked for shown, linked, _, _ in rows)
+
+
+def test_runbooks_refer_to_sections_that_operations_has() -> None:
+    operations = OPERATIONS.read_text()
+    text = " ".join("\n".join(read_pages().values()).split())
+
+    sections = set(re.findall(r'docs/operations\.md, "([^"]+)"', text))
+
+    assert {each for each in sections if f"## {each}\n" not in operations} <= {"Sizing"}
+    assert "Sizing" in operations
+    assert sections >= {"Start and stop", "When it is damaged"}
 
 
 @pytest.mark.parametrize("name", sorted(read_alerts()))
-def test_a_page_has_its_title_and_every_section(name: str) -> None:
+def test_a_runbook_has_its_title_and_every_section(name: str) -> None:
     text = read_pages()[name]
 
     assert text.startswith(f"# {name}\n")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
 
 
-def test_every_page_that_a_page_links_to_is_there() -> None:
+def test_links_between_runbooks_lead_to_runbooks() -> None:
     linked = set(re.findall(r"\]\((\w+)\.md\)", "\n".join(read_pages().values())))
 
     assert linked - set(read_pages()) == set()
     assert linked
 
 
-def test_every_command_of_ours_on_a_page_can_be_given() -> None:
-    """The programs' own parsers read them; nothing is run."""
+def test_our_programs_accept_every_command_in_a_runbook() -> None:
+    """Parse the commands with the programs' own parsers, without running them."""
     lines = [line for _, block in find_code_blocks("sh") for line in block.splitlines()]
     given = [
         (words[0], words[1:])
@@ -149,12 +163,12 @@ def test_every_command_of_ours_on_a_page_can_be_given() -> None:
     ]
 
     for program, arguments in given:
-        PROGRAMS[program]().parse_args(arguments)  # leaves with SystemExit when it cannot
+        PROGRAMS[program]().parse_args(arguments)  # raises SystemExit if it cannot parse
 
     assert {program for program, _ in given} == set(PROGRAMS)
 
 
-async def test_every_query_on_a_page_can_be_asked_and_reads_what_is_told(tmp_path: Path) -> None:
+async def test_every_query_in_a_runbook_is_valid_and_reads_existing_metrics(tmp_path: Path) -> None:
     queries = [
         line for _, block in find_code_blocks("promql") for line in block.splitlines() if line
     ]
@@ -164,14 +178,15 @@ async def test_every_query_on_a_page_can_be_asked_and_reads_what_is_told(tmp_pat
 
     finished = await run_promtool("check", "rules", asked)
 
-    told = read_documented_names() | read_recorded_names() | PROCESS_METRICS
+    known = read_documented_names() | read_recorded_names() | PROCESS_METRICS
     read = {name for query in queries for name in find_metric_names(query)}
     assert finished.status == 0, finished.out + finished.err
-    assert {name for name in read if re.sub(r"_(bucket|count|sum)$", "", name) not in told} == set()
+    unsuffixed = {re.sub(r"_(bucket|count|sum)$", "", name) for name in read}
+    assert unsuffixed - known == set()
     assert len(queries) >= len(read_alerts()) / 2
 
 
-def test_every_event_that_a_page_tells_to_look_for_is_logged() -> None:
+def test_the_programs_log_every_event_in_a_runbook() -> None:
     sources = [*(ROOT / "constellation").rglob("*.py"), *(ROOT / "federation").rglob("*.py")]
     code = "\n".join(path.read_text() for path in sources)
     lines = re.findall(r"^Log events: (.+)$", "\n".join(read_pages().values()), re.MULTILINE)

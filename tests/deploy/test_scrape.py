@@ -1,4 +1,4 @@
-"""What real processes answer when they are scraped, as promtool judges it."""
+"""The metrics of real processes, checked by promtool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def check_metrics(metrics: str) -> str:
-    """Return what `promtool check metrics` finds; it knows the conventions of names and types."""
+    """Return what `promtool check metrics` reports about the names and types of metrics."""
     process = await asyncio.create_subprocess_exec(
         *(find_promtool(), "check", "metrics"),
         stdin=asyncio.subprocess.PIPE,
@@ -35,12 +35,12 @@ async def check_metrics(metrics: str) -> str:
         stderr=asyncio.subprocess.STDOUT,
     )
     out, _ = await process.communicate(metrics.encode())
-    assert process.returncode in {0, 1, 3}  # 3: it has something to say about style
+    assert process.returncode in {0, 1, 3}  # 3: it reports problems of style
     return out.decode()
 
 
-async def test_promtool_finds_nothing_wrong_with_what_processes_tell(tmp_path: Path) -> None:
-    """Every counter by cause has been used, as far as a device can use it."""
+async def test_promtool_finds_no_problem_in_the_metrics_of_processes(tmp_path: Path) -> None:
+    """Before the scrape, a device increments the counters that a device can increment."""
     async with (
         run_shard(data_dir=tmp_path, max_streams=Count(1)) as shard,
         run_federation([get_address(shard)], min_shards=Count(1)) as federation,
@@ -66,7 +66,7 @@ async def test_promtool_finds_nothing_wrong_with_what_processes_tell(tmp_path: P
     assert await check_metrics(of_federation) == ""
 
 
-async def test_promtool_complains_of_what_is_wrong() -> None:
+async def test_promtool_reports_a_wrong_name() -> None:
     assert "counter metrics should have" in await check_metrics(
         "# HELP tests_made A test.\n# TYPE tests_made counter\ntests_made 1\n"
     )

@@ -1,4 +1,4 @@
-"""A federation that is killed at one point of its round, as by a power failure. Run by a test."""
+"""A federation that kills itself at one point of its round; a test runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KILL_POINTS = ("begun", "pulled", "settled", "half_published", "published", "clo
 
 
 def kill_after(owner: Any, method: str) -> None:
-    """Let the process end, without a word, once a method has done its work."""
+    """Kill this process, without any cleanup, as soon as a method has done its work."""
     original = getattr(owner, method)
 
     async def run_and_kill(*arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where spans are sent: the receiving side of OTLP, which keeps what arrives."""
+"""A receiver of spans over OTLP, which keeps all spans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """A span, and whose it is."""
+    """A span, with the attributes of the process that sent it."""
 
     resource: dict[str, str]
     message: SpanMessage
@@ -44,7 +44,7 @@ class ReceivedSpan:
 
     @property
     def links(self) -> list[tuple[str, str]]:
-        """The traces and spans it links to."""
+        """The (trace id, span id) pairs that this span links to."""
         return [(link.trace_id.hex(), link.span_id.hex()) for link in self.message.links]
 
     @property
@@ -53,13 +53,13 @@ class ReceivedSpan:
 
 
 class SpanCollector(TraceServiceServicer):
-    """Keeps every span that it is sent."""
+    """An OTLP receiver that keeps every span."""
 
     def __init__(self) -> None:
         self.address = ""
         self.spans: list[ReceivedSpan] = []
 
-    async def Export(self, request: Any, _: Any) -> Any:  # noqa: N802 - as OTLP names it
+    async def Export(self, request: Any, _: Any) -> Any:  # noqa: N802 - the name in OTLP
         for of_resource in request.resource_spans:
             resource = _to_strings(of_resource.resource.attributes)
             for of_scope in of_resource.scope_spans:
@@ -70,7 +70,7 @@ class SpanCollector(TraceServiceServicer):
         return [span for span in self.spans if span.message.name == name]
 
     def make_settings(self, **more: str) -> dict[str, str]:
-        """Return the variables with which a process sends its spans here."""
+        """Return the settings with which a process sends its spans to this receiver."""
         return {"otel_exporter_otlp_endpoint": f"http://{self.address}", **more}
 
 

@@ -1,4 +1,4 @@
-"""The `constellation` command in processes of its own."""
+"""The `constellation` command in separate processes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 COMMAND_DIR = Path(sys.executable).parent
-"""Where `constellation` and grpcurl are."""
+"""The folder with the programs `constellation`, `federation` and grpcurl."""
 DEADLINE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -32,7 +32,7 @@ class CommandResult:
 
 @dataclass(frozen=True)
 class ShardProcess:
-    """A `constellation serve` that has told its port."""
+    """A running `constellation serve` and its gRPC port."""
 
     process: asyncio.subprocess.Process
     port: int
@@ -42,7 +42,7 @@ class ShardProcess:
         return f"127.0.0.1:{self.port}"
 
     async def wait_for_exit(self) -> CommandResult:
-        """Wait for the process to end."""
+        """Wait until the process has ended, and return its result."""
         async with asyncio.timeout(DEADLINE_SECONDS):
             out, err = await self.process.communicate()
         assert self.process.returncode is not None
@@ -50,7 +50,7 @@ class ShardProcess:
 
 
 def make_environment(**settings: object) -> dict[str, str]:
-    """Return this process's environment with these settings of a shard and no others."""
+    """Return this process's environment with these settings of a shard and no other settings."""
     setting_names = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in setting_names}
     inherited |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
@@ -70,7 +70,7 @@ async def start_command(*arguments: str, **settings: object) -> asyncio.subproce
 
 
 async def run_command(*arguments: str, **settings: object) -> CommandResult:
-    """Run the command to its end."""
+    """Run the `constellation` command to its end."""
     process = await start_command(*arguments, **settings)
     try:
         return await ShardProcess(process, 0).wait_for_exit()
@@ -82,7 +82,7 @@ async def run_command(*arguments: str, **settings: object) -> CommandResult:
 async def run_shard_process(
     data_dir: Path | None = None, **settings: object
 ) -> AsyncIterator[ShardProcess]:
-    """Serve on a port of its own; whatever still runs at the end is killed."""
+    """Run a shard on a free port until the block is left, then kill it if it is still running."""
     process = await start_shard_process(data_dir=data_dir, **settings)
     try:
         yield ShardProcess(process, await read_port(process))
@@ -92,19 +92,19 @@ async def run_shard_process(
 
 
 async def start_shard_process(**settings: object) -> asyncio.subprocess.Process:
-    """Start a shard that may take its time."""
+    """Start a shard, without waiting until it serves."""
     return await start_command(
         "serve", **{"grpc_addr": "127.0.0.1:0", "drain_seconds": 0, **settings}
     )
 
 
 async def read_port(process: asyncio.subprocess.Process) -> int:
-    """Read the log until it tells the port."""
+    """Return the gRPC port of a shard, once its log contains it."""
     return int((await wait_for_event(process, "shard_started"))["port"])
 
 
 async def wait_for_event(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
-    """Read the log until it tells an event, and return that line."""
+    """Read the log until an event occurs, and return its log line."""
     assert process.stderr is not None
     read = b""
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -113,7 +113,7 @@ async def wait_for_event(process: asyncio.subprocess.Process, event: str) -> dic
             if f'"{event}"'.encode() in line:
                 found: dict[str, Any] = json.loads(line)
                 return found
-    raise AssertionError(f"the shard did not say {event}: {read.decode()}")
+    raise AssertionError(f"the process did not log {event}: {read.decode()}")
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -1,4 +1,4 @@
-"""When boxes come back to a shard that asked them to leave, and how evenly."""
+"""When devices reconnect to a shard that asked them to leave, and how evenly."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from tests.scenarios.sdk_devices import SdkDevice
 
 POLL_SECONDS = 0.02
-"""A box that leaves is away for longer, and has hardly ever tried to come back by then."""
+"""Shorter than the absence of nearly every device that leaves, so that no absence is missed."""
 
 
 @dataclass
 class Reconnects:
-    """How boxes left, and when they came back."""
+    """How devices left, and when they reconnected."""
 
     devices: Sequence[SdkDevice]
     reconnected_at: list[float] = field(default_factory=list)
-    """Of each return, in seconds on the loop's clock."""
+    """The time of each reconnect, in seconds on the event loop's clock."""
     problems: list[str] = field(default_factory=list)
-    """Of boxes whose stream did not end in order, as they tell it."""
+    """The disconnect reasons of devices whose stream did not end in order."""
     _disconnected: set[int] = field(default_factory=set)
 
     def poll(self) -> None:
@@ -41,7 +41,7 @@ class Reconnects:
                 self.reconnected_at.append(asyncio.get_running_loop().time())
 
     def find_peak(self, window_seconds: float) -> int:
-        """Return the most boxes that came back within any window of this length."""
+        """Return the largest number of devices that reconnected within a window of this length."""
         moments = np.array(self.reconnected_at)
         ends = np.searchsorted(moments, moments + window_seconds)
         return int((ends - np.arange(len(moments))).max())
@@ -49,7 +49,7 @@ class Reconnects:
 
 @asynccontextmanager
 async def watch_reconnects(devices: Sequence[SdkDevice]) -> AsyncIterator[Reconnects]:
-    """Note each return of a box until the block is left."""
+    """Record each reconnect of a device until the block is left."""
     reconnects = Reconnects(devices)
 
     async def poll_forever() -> None:
@@ -58,7 +58,7 @@ async def watch_reconnects(devices: Sequence[SdkDevice]) -> AsyncIterator[Reconn
             await asyncio.sleep(POLL_SECONDS)
 
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(poll_forever(), name="boxes_watched")
+        task = tasks.create_task(poll_forever(), name="watch_devices")
         yield reconnects
         task.cancel()
     reconnects.poll()

@@ -1,4 +1,4 @@
-"""Devices that push to a shard process, and what must be stored of them afterwards."""
+"""Devices that push to a shard process, and the state that must be stored for them."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ MAX_IN_FLIGHT = 8
 
 @dataclass
 class ReplayableDevice:
-    """A device whose delta `seq` is the same whenever it is sent."""
+    """A device whose delta with a given `seq` is the same each time it is sent."""
 
     number: int
     acked_seq: int = 0
 
     async def push(self, shard: ShardProcess, on_ack: Callable[[], None], end: int) -> None:
-        """Push deltas up to `end`, or for as long as the shard lets it."""
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it was killed
+        """Push deltas up to seq `end`, or until the stream ends."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # killed
             async with (
                 grpc.aio.insecure_channel(shard.address) as channel,
-                open_stream(channel) as open_,
+                open_stream(channel) as stream,
             ):
-                await self._push(open_, on_ack, end)
+                await self._push(stream, on_ack, end)
 
-    async def _push(self, sync_stream: SyncStream, on_ack: Callable[[], None], end: int) -> None:
-        await sync_stream.send(hello=make_hello(self.number, last_acked_seq=self.acked_seq))
-        first = await sync_stream.receive()
+    async def _push(self, stream: SyncStream, on_ack: Callable[[], None], end: int) -> None:
+        await stream.send(hello=make_hello(self.number, last_acked_seq=self.acked_seq))
+        first = await stream.receive()
         if first is None or not first.HasField("welcome"):
-            return  # the shard said Bye at once
+            return  # the shard sent Bye at once
         welcome = first.welcome
         assert not welcome.full_resync
         assert welcome.expected_seq > self.acked_seq
@@ -54,24 +54,24 @@ class ReplayableDevice:
         while self.acked_seq < end:
             while sent < min(self.acked_seq + MAX_IN_FLIGHT, end):
                 sent += 1
-                await sync_stream.send(
+                await stream.send(
                     delta=make_delta_message(sent, make_upserts(sent), make_removals(sent))
                 )
-            frame = await sync_stream.receive()
+            frame = await stream.receive()
             if frame is None:
-                return  # the shard said Bye
+                return  # the shard sent Bye
             if frame.WhichOneof("frame") == "delta_ack":
                 assert frame.delta_ack.through_seq <= sent
                 self.acked_seq = frame.delta_ack.through_seq
                 on_ack()
 
     def expected_patterns(self) -> dict[bytes, int]:
-        """Return what is stored once everything acked is applied, and nothing else."""
+        """Return the sample counts by pattern id that the acked deltas result in."""
         stored: dict[bytes, int] = {}
         for seq in range(1, self.acked_seq + 1):
-            for gone in make_removals(seq):
-                stored.pop(PatternSpec(gone).pattern_id, None)
-            stored |= {new.pattern_id: new.sample_count for new in make_upserts(seq)}
+            for number in make_removals(seq):
+                stored.pop(PatternSpec(number).pattern_id, None)
+            stored |= {each.pattern_id: each.sample_count for each in make_upserts(seq)}
         return stored
 
 
@@ -89,7 +89,7 @@ def make_removals(seq: int) -> list[int]:
 
 @dataclass(frozen=True)
 class StoredDeviceState:
-    """What is on disk for one device."""
+    """The stored state of one device."""
 
     number: int
     seq: int
@@ -98,7 +98,7 @@ class StoredDeviceState:
 
 
 async def read_stored_devices(devices: int, **settings: Any) -> list[StoredDeviceState]:
-    """Read the devices back, in the order of their numbers."""
+    """Return the stored state of the first `devices` devices, in the order of their numbers."""
     config = ShardConfig(**settings)
     async with open_reader(config) as reader:
         loaded = await load_shard(reader, to_rules(config))
@@ -127,7 +127,7 @@ def push_all(
 
 
 def call_after(acks: int, action: Callable[[], None]) -> Callable[[], None]:
-    """Return what does something once it was called this often."""
+    """Return a function that runs an action when it has been called this many times."""
     remaining = iter(range(acks))
 
     def count() -> None:

@@ -1,4 +1,4 @@
-"""Many SDK boxes in this process that push to shards in others, and what must be stored of them."""
+"""SDK devices in this process that push to shard processes, and the state they must store."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ FLUSH_TIMEOUT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class SdkDevice:
-    """A set-top box without a screen: what it has learned comes from the test."""
+    """The outbox and the sync of a device; the test provides what it has learned."""
 
     number: int
     outbox: Outbox
     sync: Sync
 
     def push_change(self) -> None:
-        """Learn something, and send it as soon as there is a connection."""
+        """Add a change to the outbox, and send it as soon as there is a connection."""
         seq = self.outbox.next_seq
         self.outbox.append(make_learned_changes(seq % PATTERN_COUNT, sample_count=seq))
         self.sync.notify()
 
     def expected_state(self) -> StoredDeviceState:
-        """Return what the shard must hold that acked what it acked, and nothing else."""
-        held = replay(self.outbox.read_journal())
-        counts = {pattern_id: value.sample_count for pattern_id, value in held.items()}
+        """Return the state that the shard must have stored, from what it has acked."""
+        patterns = replay(self.outbox.read_journal())
+        counts = {pattern_id: value.sample_count for pattern_id, value in patterns.items()}
         return StoredDeviceState(self.number, self.outbox.last_acked_seq, counts)
 
 
@@ -51,11 +51,11 @@ class SdkDevice:
 async def open_devices(
     addresses: Sequence[str], count: int, settings: SyncSettings
 ) -> AsyncIterator[list[SdkDevice]]:
-    """Open boxes that stay connected; they are told the addresses in turn."""
+    """Open devices that stay connected; they start with these addresses in turn."""
     async with AsyncExitStack() as stack:
         opened = []
         for number in range(count):
-            # As many pending deltas as a box gathers here: it sends what it numbered, no snapshot.
+            # Large enough that the outbox never merges pending deltas into a snapshot.
             outbox = stack.enter_context(
                 Outbox.open(":memory:", device_id(number), keep_journal=True, max_pending=10_000)
             )
@@ -69,7 +69,7 @@ async def open_devices(
 async def push_continuously(
     devices: Sequence[SdkDevice], interval_seconds: float
 ) -> AsyncIterator[None]:
-    """Let each box push once in an interval, one after the other, until the block is left."""
+    """Let each device push once per interval, in turn, until the block is left."""
 
     async def push_forever() -> None:
         while True:
@@ -78,13 +78,13 @@ async def push_continuously(
                 await asyncio.sleep(interval_seconds / len(devices))
 
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(push_forever(), name="boxes_pushing")
+        task = tasks.create_task(push_forever(), name="push_devices")
         yield
         task.cancel()
 
 
 async def flush_all(devices: Iterable[SdkDevice]) -> None:
-    """Return once everything pushed is acked."""
+    """Wait until all pushed changes are acked."""
     await asyncio.gather(*(device.sync.flush(FLUSH_TIMEOUT_SECONDS) for device in devices))
 
 
@@ -99,7 +99,7 @@ async def are_all_disconnected(devices: Iterable[SdkDevice]) -> bool:
 def select_devices(
     shard_id: int, shards: Mapping[int, str], devices: Iterable[SdkDevice]
 ) -> list[SdkDevice]:
-    """Return the boxes that the shard map gives to a shard."""
+    """Return the devices that a shard owns according to the shard map."""
     return [
         device
         for device in devices
@@ -114,12 +114,12 @@ async def fetch_stats(address: str) -> shard_pb2.GetStatsResponse:
 
 
 async def read_stored(data_dir: Path, devices: Sequence[SdkDevice]) -> list[StoredDeviceState]:
-    """Read what a shard that has ended has stored of these boxes."""
+    """Return the state of these devices that a shard has stored; the shard must have ended."""
     return await read_stored_devices(
         max(device.number for device in devices) + 1, data_dir=data_dir
     )
 
 
 def count_deltas(found: Iterable[StoredDeviceState]) -> int:
-    """Return how many different deltas were ever applied: the numbering has no gaps."""
+    """Return how many different deltas were applied: seq has no gaps and starts at 1."""
     return sum(device.seq for device in found)

@@ -1,4 +1,4 @@
-"""A shard is killed, stopped, started twice and damaged; nothing that was acked is lost."""
+"""A shard that is killed, stopped, started twice and damaged loses no acked delta."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEVICES = 24
 
 
 async def test_no_acked_delta_is_lost_however_often_the_shard_is_killed(tmp_path: Path) -> None:
-    chance = random.Random(0xC4A5)  # noqa: S311 - repeatable
+    chance = random.Random(0xC4A5)  # noqa: S311 - must be repeatable
     devices = [ReplayableDevice(number) for number in range(DEVICES)]
     for _ in range(KILL_COUNT):
         async with run_shard_process(tmp_path) as shard:
@@ -48,7 +48,7 @@ async def test_no_acked_delta_is_lost_however_often_the_shard_is_killed(tmp_path
     ]
 
 
-async def test_a_drained_shard_ends_well_and_has_stored_all_it_acked(
+async def test_a_drained_shard_ends_with_status_0_and_has_stored_all_it_acked(
     tmp_path: Path,
 ) -> None:
     devices = [ReplayableDevice(number) for number in range(DEVICES)]
@@ -77,7 +77,7 @@ async def test_a_second_process_on_one_data_directory_is_refused(tmp_path: Path)
         assert "Traceback" not in second.err
 
 
-async def test_one_flipped_byte_is_found_and_never_served(tmp_path: Path) -> None:
+async def test_a_shard_with_one_flipped_byte_is_detected_and_not_served(tmp_path: Path) -> None:
     device = ReplayableDevice(0)
     async with run_shard_process(tmp_path) as shard:
         await device.push(shard, lambda: None, 4)

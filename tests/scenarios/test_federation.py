@@ -1,4 +1,4 @@
-"""A federation that crashes, and two that compete: real processes, real shards, real journals."""
+"""A federation that crashes, and two that compete, with real processes, shards and journals."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SETTLED_POINTS = KILL_POINTS[2:]
-"""Points from which on the result must not change any more."""
+"""Kill points after the result was saved, so that it must not change any more."""
 
 
 def make_settings(
@@ -50,7 +50,7 @@ def make_settings(
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def journal_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
-    """Return where the journal is, for each kind of journal that survives."""
+    """The settings of each kind of journal that survives a crash."""
     if request.param == "sqlite":
         return {"data_dir": tmp_path / "federation"}
     return {"postgres_url": request.getfixturevalue("postgres_url")}
@@ -73,29 +73,29 @@ async def test_a_round_is_published_exactly_once_whenever_its_federation_dies(
         async with run_federation(
             [get_address(each) for each in fleet], **journal_settings
         ) as federation:
-            held = [each.manager.global_state.round.round_id for each in fleet]
+            adopted = [each.manager.global_state.round.round_id for each in fleet]
             stored = [await each.manager.store.get_global() for each in fleet]
-            told = await run_round(federation)
+            next_round = await run_round(federation)
 
         assert newest is not None
         assert (left is not None) == (point in SETTLED_POINTS)
         if point in SETTLED_POINTS:
             assert left is not None
-            assert held == [1, 1]
+            assert adopted == [1, 1]
             assert [each.payload for each in stored if each] == [left[1]] * 2
-            assert told.round_id == 2
+            assert next_round.round_id == 2
         else:
             assert newest.state is RoundState.PULLING
-            assert held == [0, 0]
-            assert told.round_id == 1
-        adopted = [each.manager.global_state.version.version for each in fleet]
-        assert adopted == [told.round_id] * 2  # a version for each round, none twice
+            assert adopted == [0, 0]
+            assert next_round.round_id == 1
+        versions = [each.manager.global_state.version.version for each in fleet]
+        assert versions == [next_round.round_id] * 2  # one version for each round
 
 
 async def run_until_killed(
     point: str, fleet: list[RunningShard], journal_settings: dict[str, object]
 ) -> int:
-    """Run a round that is killed at some point; return the process's status."""
+    """Run a federation that is killed at a point of its round; return its exit status."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -110,7 +110,7 @@ async def run_until_killed(
         return await process.wait()
 
 
-async def test_one_round_from_the_command_line_tells_its_coverage(tmp_path: Path) -> None:
+async def test_one_round_from_the_command_line_prints_its_coverage(tmp_path: Path) -> None:
     async with run_shards(2) as fleet:
         for number, shard in enumerate(fleet):
             await push_devices(shard, [make_drama_device(100 * number + each) for each in range(6)])
@@ -125,7 +125,7 @@ async def test_one_round_from_the_command_line_tells_its_coverage(tmp_path: Path
     assert "1 cluster of 1 anchor" in more
 
 
-async def test_one_round_without_a_quorum_tells_who_was_missing(tmp_path: Path) -> None:
+async def test_one_round_without_a_quorum_prints_the_missing_shard(tmp_path: Path) -> None:
     async with run_shards(1) as fleet:
         env = make_settings(fleet, {"data_dir": tmp_path})
         env["SHARD_ADDRS"] += ",127.0.0.1:1"
@@ -154,7 +154,7 @@ async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
     assert "Round 1" in out
 
 
-async def test_bad_settings_are_told_together() -> None:
+async def test_all_bad_settings_are_reported_together() -> None:
     env = make_environment(min_coverage=3, robust_merge="median")
 
     status, _, err = await run_federation_command(env, "run")
@@ -164,7 +164,7 @@ async def test_bad_settings_are_told_together() -> None:
         assert part in err
 
 
-async def test_settings_that_no_round_could_go_by_are_told_together() -> None:
+async def test_all_settings_that_rule_out_a_round_are_reported_together() -> None:
     env = make_environment(candidates_per_shard=5000, patterns_per_shard=5000)
 
     status, _, err = await run_federation_command(env, "run")
@@ -183,7 +183,7 @@ async def test_one_round_needs_a_journal_that_lasts() -> None:
     assert "DATA_DIR or POSTGRES_URL is required" in err
 
 
-async def test_a_federation_that_does_not_run_is_not_asked_in_vain() -> None:
+async def test_asking_a_federation_that_does_not_run_says_so() -> None:
     env = make_environment(shard_addrs="127.0.0.1:1", grpc_addr="127.0.0.1:1")
 
     status, _, err = await run_federation_command(env, "round")
@@ -199,7 +199,7 @@ async def run_with_fleet(
 
 
 async def run_federation_command(env: dict[str, str], *arguments: str) -> tuple[int, str, str]:
-    """Run the `federation` command; return its status and what it printed."""
+    """Run the `federation` command; return its status, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         COMMAND_DIR / "federation",
         *arguments,

@@ -1,4 +1,4 @@
-"""A shard is driven through its whole life; gRPC health, HealthService and REST always agree."""
+"""Through the whole life of a shard, gRPC health, HealthService and REST agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class HealthProbes:
-    """Everybody who asks a process how it is."""
+    """All the ways to ask a process for its health."""
 
     def __init__(self, grpc_port: int, rest_port: int) -> None:
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}")
@@ -54,7 +54,7 @@ class HealthProbes:
         return status
 
     async def require_agreement(self, *, ready: bool, worst: pb.HealthStatus.ValueType) -> None:
-        """Fail unless every probe says the same."""
+        """Fail unless every probe reports this state."""
         expected = SERVING if ready else NOT_SERVING
         assert {await self.check(name) for name in ("", *SERVICES, *COMMON_SERVICES)} == {expected}
         assert await self.check(LIVENESS) == SERVING
@@ -90,7 +90,7 @@ async def open_probes(grpc_port: int, rest_port: int) -> AsyncIterator[HealthPro
 
 
 class StatusWatcher:
-    """Somebody who is told of every change, as Envoy and Kubernetes' tools may be."""
+    """A client that watches the gRPC health of a service, and records every status."""
 
     def __init__(self, probes: HealthProbes, service: str) -> None:
         self.seen: list[int] = []
@@ -99,7 +99,7 @@ class StatusWatcher:
         )
 
     async def watch(self) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError):  # it ends with the process
+        with contextlib.suppress(grpc.aio.AioRpcError):  # the process ended
             async for answer in self._call:
                 self.seen.append(answer.status)
 
@@ -108,12 +108,12 @@ class StatusWatcher:
 async def run_in_background(
     settings: dict[str, Any], before: contextlib.AsyncExitStack
 ) -> AsyncIterator[asyncio.Future[RunningShard]]:
-    """Run a shard beside the block, which sees it start; leaving drains it.
+    """Run a shard in a task, and yield a future of the shard; leaving the block drains it.
 
-    `before` is what it waits for: closed by the block, or else here.
+    `before` holds the shard's predecessor. It is closed here unless the block has closed it.
     """
     started: asyncio.Future[RunningShard] = asyncio.get_running_loop().create_future()
-    leave = asyncio.Event()
+    left = asyncio.Event()
 
     async def serve_shard() -> None:
         config = make_shard_config(**settings)
@@ -121,7 +121,7 @@ async def run_in_background(
             started.set_result(shard)
             await asyncio.wait(
                 {
-                    asyncio.create_task(leave.wait()),
+                    asyncio.create_task(left.wait()),
                     asyncio.create_task(shard.drain_requested.wait()),
                 },
                 return_when=asyncio.FIRST_COMPLETED,
@@ -132,13 +132,13 @@ async def run_in_background(
         yield started
     finally:
         await before.aclose()
-        leave.set()
+        left.set()
         await task
 
 
 @pytest.fixture
 async def own_database_url(postgres_server: PostgresServer) -> str:
-    """A migrated database on a server that a test may stop."""
+    """A migrated database on a server that the test may stop."""
     url = postgres_server.create_database("health")
     await migrations.migrate(url, PGVECTOR)
     return url
@@ -168,7 +168,7 @@ async def test_all_probes_agree_from_start_to_end(
         for watcher in watchers:
             tasks.create_task(watcher.watch())
 
-        # Another process has the shard: this one is live, and says why it is not ready.
+        # Another process owns the shard: this one is live, and says why it is not ready.
         await wait_until(lambda: has_reason(probes, "waiting to be the shard's one writer"))
         await probes.require_agreement(ready=False, worst=pb.HEALTH_STATUS_DEGRADED)
         shard = shard_pb2_grpc.ShardServiceStub(probes.channel)
@@ -206,6 +206,6 @@ async def test_all_probes_agree_from_start_to_end(
 
 
 async def has_reason(probes: HealthProbes, reason: str) -> bool:
-    """Say whether readiness gives this reason, or none at all."""
+    """Return whether readiness has this reason; with an empty reason, whether it is ready."""
     readiness = await probes.health_stub.GetReadiness(pb.GetReadinessRequest(), wait_for_ready=True)
     return readiness.reason.startswith(reason) if reason else readiness.ready

@@ -1,4 +1,4 @@
-"""What a committer counts: each delta once for each time it was sent, and what commits held."""
+"""A committer counts each sent delta once, even if the response to its commit is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sync_client import make_delta_message
 
 
 async def push(port: int, seq: int) -> grpc.StatusCode:
-    """Push one delta; return how the call ended."""
+    """Push one delta, and return the status of the call."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call = SyncServiceStub(channel).PushPatterns(
             sync_pb2.PushPatternsRequest(
@@ -31,7 +31,7 @@ async def push(port: int, seq: int) -> grpc.StatusCode:
 
 
 @pytest.mark.parametrize("written", [True, False])
-async def test_a_delta_whose_answer_was_lost_is_counted_once(
+async def test_a_delta_whose_commit_lost_its_response_is_counted_once(
     postgres_url: str, *, written: bool
 ) -> None:
     async with (

@@ -1,4 +1,4 @@
-"""Shards on PostgreSQL: the server crashes, owners are replaced, and no ack was a lie."""
+"""Shards on PostgreSQL keep every acked delta when the server crashes or the owner changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CRASHES = 3
 
 @pytest.fixture
 async def own_database_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
-    """A migrated database on a server that a test may crash."""
+    """A migrated database on a server that the test may crash."""
     url = postgres_server.create_database(f"own_{abs(hash(request.node.name))}")
     await migrations.migrate(url, PGVECTOR)
     return url
@@ -61,7 +61,7 @@ async def own_database_url(postgres_server: PostgresServer, request: pytest.Fixt
 async def push_to_end(
     devices: list[ReplayableDevice], shard: ShardProcess, acks: asyncio.Queue[None], end: int
 ) -> None:
-    """Push to the end, however often the shard refuses."""
+    """Push until every delta up to seq `end` is acked, even if the shard refuses meanwhile."""
     async with asyncio.timeout(40):
         while min(device.acked_seq for device in devices) < end:
             await push_all(devices, shard, lambda: acks.put_nowait(None), end)
@@ -145,7 +145,7 @@ async def test_of_two_processes_with_one_shard_id_one_serves_and_one_waits(
                 await second.communicate()
 
 
-async def test_a_process_that_waits_for_its_shard_can_be_ended(postgres_url: str) -> None:
+async def test_a_process_that_waits_for_its_lease_can_be_stopped(postgres_url: str) -> None:
     async with run_shard_process(postgres_url=postgres_url):
         second = await start_shard_process(postgres_url=postgres_url)
         await wait_for_event(second, "waiting_for_lease")
@@ -155,29 +155,29 @@ async def test_a_process_that_waits_for_its_shard_can_be_ended(postgres_url: str
         assert (await ShardProcess(second, 0).wait_for_exit()).status == 0
 
 
-async def test_an_owner_that_slept_past_its_lease_writes_nothing_and_ends(
+async def test_an_owner_that_was_paused_past_its_lease_writes_nothing_and_ends(
     postgres_url: str,
 ) -> None:
     device, other = ReplayableDevice(0), ReplayableDevice(1)
     async with (
         run_shard_process(postgres_url=postgres_url, lease_seconds=1) as stale,
         grpc.aio.insecure_channel(stale.address) as channel,
-        open_stream(channel) as open_,
+        open_stream(channel) as stream,
     ):
-        await open_.open(device=5)
-        assert (await open_.push(1, [PatternSpec(1)])).through_seq == 1
+        await stream.open(device=5)
+        assert (await stream.push(1, [PatternSpec(1)])).through_seq == 1
         await device.push(stale, lambda: None, 5)
         stale.process.send_signal(signal.SIGSTOP)
         async with run_shard_process(postgres_url=postgres_url, lease_seconds=1) as owner:
             await device.push(owner, lambda: None, 20)
             await other.push(owner, lambda: None, 7)
-            await open_.send(
+            await stream.send(
                 delta=make_delta_message(2, [PatternSpec(2)])
-            )  # it lies in the sleeper's socket
+            )  # waits in the socket of the stopped process
 
             stale.process.send_signal(signal.SIGCONT)
 
-            status = await open_.wait_for_status()
+            status = await stream.wait_for_status()
             assert status is grpc.StatusCode.UNAVAILABLE
             finished = await stale.wait_for_exit()
             owner.process.terminate()
@@ -195,7 +195,7 @@ async def test_an_owner_that_slept_past_its_lease_writes_nothing_and_ends(
     ]
 
 
-async def test_a_killed_process_is_followed_at_once_on_its_own_data_directory(
+async def test_a_killed_process_is_replaced_at_once_on_its_own_data_directory(
     postgres_url: str, tmp_path: Path
 ) -> None:
     settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "lease_seconds": 600}
@@ -210,7 +210,7 @@ async def test_a_killed_process_is_followed_at_once_on_its_own_data_directory(
     assert not (tmp_path / "shard.db").exists()
 
 
-async def test_while_the_database_is_away_the_shard_reads_and_refuses_writes(
+async def test_while_the_database_is_unavailable_the_shard_reads_and_refuses_writes(
     postgres_server: PostgresServer, own_database_url: str
 ) -> None:
     async with (
@@ -218,9 +218,9 @@ async def test_while_the_database_is_away_the_shard_reads_and_refuses_writes(
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         probe = health_pb2_grpc.HealthServiceStub(channel)
-        async with open_stream(channel) as open_:
-            await open_.open()
-            await open_.push(1, [PatternSpec(1, direction=1)])
+        async with open_stream(channel) as stream:
+            await stream.open()
+            await stream.push(1, [PatternSpec(1, direction=1)])
         postgres_server.stop(signal.SIGQUIT)
         await wait_until(lambda: _is_ready(probe, ready=False))
 
@@ -235,18 +235,18 @@ async def test_while_the_database_is_away_the_shard_reads_and_refuses_writes(
             )
         )
         assert found.similarities[0] > 0.99
-        async with open_stream(channel) as open_:
-            assert not (await open_.open(device=1)).full_resync
-            await open_.send(delta=make_delta_message(1, [PatternSpec(2)]))
-            assert await open_.wait_for_status() is grpc.StatusCode.UNAVAILABLE
-            assert await read_error_reason(open_.call) == "NOT_READY"
+        async with open_stream(channel) as stream:
+            assert not (await stream.open(device=1)).full_resync
+            await stream.send(delta=make_delta_message(1, [PatternSpec(2)]))
+            assert await stream.wait_for_status() is grpc.StatusCode.UNAVAILABLE
+            assert await read_error_reason(stream.call) == "NOT_READY"
 
         postgres_server.start()
 
         await wait_until(lambda: _is_ready(probe, ready=True))
-        async with open_stream(channel) as open_:
-            assert (await open_.open(device=1)).expected_seq == 1
-            assert (await open_.push(1, [PatternSpec(2)])).through_seq == 1
+        async with open_stream(channel) as stream:
+            assert (await stream.open(device=1)).expected_seq == 1
+            assert (await stream.push(1, [PatternSpec(2)])).through_seq == 1
 
 
 async def _is_ready(probe: health_pb2_grpc.HealthServiceAsyncStub, *, ready: bool) -> bool:
@@ -264,26 +264,26 @@ async def run_shard_behind_proxy(url: str) -> AsyncIterator[tuple[Proxy, Running
 
 
 @pytest.mark.parametrize("written", [True, False])
-async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
+async def test_a_delta_whose_commit_lost_its_response_is_applied_once(
     postgres_url: str, *, written: bool
 ) -> None:
     async with (
         run_shard_behind_proxy(postgres_url) as (proxy, shard),
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
-        async with open_stream(channel) as open_:
-            await open_.open()
-            await open_.push(1, [PatternSpec(1)])
+        async with open_stream(channel) as stream:
+            await stream.open()
+            await stream.push(1, [PatternSpec(1)])
             proxy.lost_commit = LostCommit(b"INTO constellation.pattern", is_executed=written)
-            await open_.send(
+            await stream.send(
                 delta=make_delta_message(2, [PatternSpec(2)], signals=[("film", _current_hour())])
             )
-            assert await open_.wait_for_status() is grpc.StatusCode.UNAVAILABLE
+            assert await stream.wait_for_status() is grpc.StatusCode.UNAVAILABLE
         assert proxy.cut_count == 1
 
-        async with open_stream(channel) as open_:
-            await open_.open(last_acked_seq=1)
-            resent = await open_.push(2, [PatternSpec(2)], signals=[("film", _current_hour())])
+        async with open_stream(channel) as stream:
+            await stream.open(last_acked_seq=1)
+            resent = await stream.push(2, [PatternSpec(2)], signals=[("film", _current_hour())])
 
         assert resent.through_seq == 2
         stats = shard.manager.stats
@@ -296,7 +296,7 @@ async def test_a_delta_whose_commit_lost_its_answer_is_applied_once(
 
 
 @pytest.mark.parametrize("written", [True, False])
-async def test_contents_whose_commit_lost_its_answer_are_settled_before_the_next_write(
+async def test_content_whose_commit_lost_its_response_is_resolved_before_the_next_write(
     postgres_url: str, *, written: bool
 ) -> None:
     async with (
@@ -310,9 +310,9 @@ async def test_contents_whose_commit_lost_its_answer_are_settled_before_the_next
             await operator.AddContent(request)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
-        async with open_stream(channel) as open_:  # numbers words of its own
-            await open_.open()
-            await open_.push(1, [PatternSpec(1, genres=("drama",), contents=("film:2",))])
+        async with open_stream(channel) as stream:  # numbers its own terms
+            await stream.open()
+            await stream.push(1, [PatternSpec(1, genres=("drama",), contents=("film:2",))])
 
         again = await operator.AddContent(request)
         assert (again.added_count, again.replaced_count) == (int(not written), int(written))
@@ -339,7 +339,7 @@ def _current_hour() -> int:
 async def test_an_index_snapshot_newer_than_the_database_is_discarded(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    """A database that was restored, or failed over, knows less than the cache beside it."""
+    """A database that was restored or failed over is older than the cached snapshot."""
     settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "exact_limit": 100}
     async with run_shard(**settings) as shard:
         for number in range(60):

@@ -1,4 +1,4 @@
-"""What an operator of PostgreSQL sees: messages, migrations, dumps, SQL."""
+"""The commands of an operator of PostgreSQL: messages, migrations, dumps and SQL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def migrated_url(postgres_server: PostgresServer, request: pytest.FixtureRequest) -> str:
-    """A migrated database on a server whose programs are at hand."""
+    """A migrated database on a server whose programs the test can run."""
     url = postgres_server.create_database(f"dumped_{abs(hash(request.node.name))}")
     await migrations.migrate(url, PGVECTOR)
     return url
@@ -42,7 +42,7 @@ async def migrated_url(postgres_server: PostgresServer, request: pytest.FixtureR
         ),
     ],
 )
-async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+async def test_an_unreachable_database_is_named_without_its_password(
     url: str, status: int, message: str
 ) -> None:
     for command in ("serve", "migrate", "check"):
@@ -54,7 +54,7 @@ async def test_a_database_that_cannot_be_reached_is_named_without_its_password(
         assert "Traceback" not in finished.err
 
 
-async def test_a_wrong_password_is_asked_wrongly_and_not_repeated(
+async def test_a_wrong_password_ends_with_status_2_and_is_not_printed(
     postgres_server: PostgresServer,
 ) -> None:
     finished = await run_command("serve", postgres_url=postgres_server.make_url(password="Sesame"))  # noqa: S106
@@ -66,7 +66,7 @@ async def test_a_wrong_password_is_asked_wrongly_and_not_repeated(
     assert "Sesame" not in finished.err
 
 
-async def test_migrate_says_what_it_would_do_and_does_it_once(
+async def test_migrate_prints_its_plan_and_applies_it_once(
     postgres_server: PostgresServer,
 ) -> None:
     url = postgres_server.create_database("to_migrate")
@@ -75,7 +75,7 @@ async def test_migrate_says_what_it_would_do_and_does_it_once(
     before = await run_command("migrate", "--status", postgres_url=url)
     refused = await run_command("serve", postgres_url=url)
     done = await run_command("migrate", postgres_url=url)
-    after_ = await run_command("migrate", "--status", postgres_url=url)
+    status = await run_command("migrate", "--status", postgres_url=url)
     again = await run_command("migrate", postgres_url=url)
 
     assert "CREATE TABLE constellation.pattern" in plan.out
@@ -86,7 +86,7 @@ async def test_migrate_says_what_it_would_do_and_does_it_once(
     assert (refused.status, "run `constellation migrate`" in refused.err) == (2, True)
     current = f"schema {len(files)} is current\n"
     assert done.out == "".join(f"applied {name}\n" for name in files) + current
-    assert after_.out.startswith("   1  0001_shard.sql           applied 20")
+    assert status.out.startswith("   1  0001_shard.sql           applied 20")
     assert again.out == current
 
 
@@ -109,7 +109,7 @@ async def test_a_missing_extension_is_named(postgres_server: PostgresServer) -> 
 async def test_a_dump_restored_elsewhere_is_the_same_shard(
     postgres_server: PostgresServer, migrated_url: str, tmp_path: Path
 ) -> None:
-    """The restore drill of docs/operations.md, with the shard serving meanwhile."""
+    """The restore drill of docs/operations.md, while the shard serves."""
     device, dump = ReplayableDevice(0), str(tmp_path / "shards.dump")
     postgres_server.execute("CREATE DATABASE drill TEMPLATE template1")
     drill = postgres_server.make_url("drill")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from testing.ports import find_free_address
 from tests.federation.fleet import get_address, run_federation, run_shards
 from tests.scenarios.processes import run_command, run_shard_process
-from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,15 +1,16 @@
-"""Two shards are restarted one after the other under five hundred boxes that keep pushing.
+"""A rolling restart of two shards while 500 devices keep pushing loses nothing.
 
-How even is the return? A box comes back after a random delay from 0 to RETURN_SECONDS, counted
-from its Drain, and the Drains are spread over DRAIN_SECONDS: by then everybody has tried. Until the
-new process listens nobody gets in, so the mean is everybody over the time from then to the last
-such delay: the lowest rate at which all could be back in time. It does not depend on when they
-came, so a herd cannot hide in it: all at once would be over 2.5 times the mean. What came too early
-backs off and comes on top, which makes the peak.
+The devices also have to reconnect evenly. A device reconnects after a random delay from 0 to
+RETURN_SECONDS after its Drain, and the Drains are spread over DRAIN_SECONDS. So every device has
+tried after the sum of both. No device can connect before the new process listens. The mean rate is
+therefore the number of devices, divided by the time from that moment until the last possible delay.
+It is the lowest rate at which all devices can reconnect in time, and does not depend on when they
+really reconnect. If all devices came at once, the peak would be more than 2.5 times the mean.
+Devices that tried too early back off and come in addition to the others, which causes the peak.
 
-The peak is counted in windows of 3 seconds. 250 boxes of which 60 % come in such a window vary by 8
-(binomial), 5 % of the count; in windows of 1 second it is 12 %, and chance alone would cross the
-bound.
+The peak is counted in windows of 3 seconds. If 60 % of 250 devices reconnect in such a window, the
+standard deviation is 8 devices (binomial), which is 5 % of the count. In windows of 1 second, it
+would be 12 %, and chance alone would exceed the limit.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ if TYPE_CHECKING:
 
 DEVICE_COUNT = 500
 PUSH_INTERVAL_SECONDS = 2.0
-"""Each box pushes this often."""
+"""How often each device pushes a delta."""
 DRAIN_SECONDS = 4.0
 RETURN_SECONDS = 10.0
-"""What Drain allows a box, at most, before it comes back."""
+"""The longest delay that Drain allows before a device reconnects."""
 WINDOW_SECONDS = 3.0
 PEAK_TO_MEAN = 2.0
 UNAVAILABLE_CODES = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
-"""How a question ends that a process cannot answer any more: CANCELLED, when it was on its way."""
+"""How a call to a process that has ended fails; CANCELLED if it was already in progress."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ class RestartResult:
     exit_status: int
     """How the old process ended."""
     applied_deltas: int
-    """Deltas that the old process said it had applied, when it last answered."""
+    """Deltas that the old process reported as applied in its last answer."""
     surviving_deltas: int
-    """Deltas that it had stored, once it had ended."""
+    """Deltas that the old process had stored when it had ended."""
     unavailable_seconds: float
-    """From SIGTERM until the new process listened."""
+    """The time from SIGTERM until the new process listened."""
     recovery_seconds: float
-    """From SIGTERM until everybody was back."""
+    """The time from SIGTERM until all devices had reconnected."""
     reconnects: Reconnects
 
     @property
@@ -82,15 +83,17 @@ class RestartResult:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.reconnects.reconnected_at)} returned, away for {self.unavailable_seconds:.1f} s, all back "
-            f"after {self.recovery_seconds:.1f} s, peak {self.reconnects.find_peak(WINDOW_SECONDS)} in "
-            f"{WINDOW_SECONDS:g} s, {self.peak_to_mean:.2f} times the mean"
+            f"{len(self.reconnects.reconnected_at)} devices reconnected; "
+            f"unavailable for {self.unavailable_seconds:.1f} s; "
+            f"all connected after {self.recovery_seconds:.1f} s; "
+            f"peak {self.reconnects.find_peak(WINDOW_SECONDS)} in {WINDOW_SECONDS:g} s, "
+            f"which is {self.peak_to_mean:.2f} times the mean"
         )
 
 
 @dataclass(frozen=True)
 class ShardPair:
-    """Two shards at addresses that stay, and their stores."""
+    """The fixed addresses and the data directories of two shards."""
 
     folder: Path
     shards: dict[int, str]
@@ -111,21 +114,21 @@ class ShardPair:
 
 
 async def read_last_applied(address: str) -> int:
-    """Ask a shard that drains for its count until it is gone, and return the last answer."""
+    """Ask a draining shard for its applied deltas until it ends, and return the last answer."""
     applied = 0
     try:
         while True:
             applied = (await fetch_stats(address)).deltas_applied
             await asyncio.sleep(0.02)
     except grpc.aio.AioRpcError as error:
-        assert error.code() in UNAVAILABLE_CODES  # noqa: PT017 - the end of the loop
+        assert error.code() in UNAVAILABLE_CODES  # noqa: PT017 - ends the loop
     return applied
 
 
 async def restart_shard(
     old: ShardProcess, own: Sequence[SdkDevice], pair: ShardPair, stack: AsyncExitStack
 ) -> RestartResult:
-    """Let one shard end, start it again, and return once its boxes are all back."""
+    """Restart one shard, and return once all its devices have reconnected."""
     shard_id = next(each for each, address in pair.shards.items() if address == old.address)
     clock = asyncio.get_running_loop().time
     async with watch_reconnects(own) as returns:
@@ -141,21 +144,21 @@ async def restart_shard(
     return RestartResult(new, status, applied, survived, away_seconds, back_seconds, returns)
 
 
-async def test_a_rolling_restart_loses_nothing_and_brings_everybody_back_evenly(
+async def test_a_rolling_restart_loses_nothing_and_devices_reconnect_evenly(
     tmp_path: Path,
 ) -> None:
-    place = ShardPair(tmp_path, {0: find_free_address(), 1: find_free_address()})
+    pair = ShardPair(tmp_path, {0: find_free_address(), 1: find_free_address()})
     async with AsyncExitStack() as stack:
-        old = [await stack.enter_async_context(place.run_shard(each)) for each in place.shards]
+        old = [await stack.enter_async_context(pair.run_shard(each)) for each in pair.shards]
         fleet = await stack.enter_async_context(
-            open_devices(list(place.shards.values()), DEVICE_COUNT, SyncSettings())
+            open_devices(list(pair.shards.values()), DEVICE_COUNT, SyncSettings())
         )
-        owned = [select_devices(each, place.shards, fleet) for each in place.shards]
+        owned = [select_devices(each, pair.shards, fleet) for each in pair.shards]
         await wait_until(lambda: are_all_connected(fleet))
 
         async with push_continuously(fleet, PUSH_INTERVAL_SECONDS):
             restarts = [
-                await restart_shard(shard, own, place, stack)
+                await restart_shard(shard, own, pair, stack)
                 for shard, own in zip(old, owned, strict=True)
             ]
         await flush_all(fleet)
@@ -164,8 +167,8 @@ async def test_a_rolling_restart_loses_nothing_and_brings_everybody_back_evenly(
             applied = (await fetch_stats(seen.new_process.address)).deltas_applied
             seen.new_process.process.terminate()
             assert (seen.exit_status, (await seen.new_process.wait_for_exit()).status) == (0, 0)
-            found = await read_stored(place.data_dir(shard_id), own)
-            assert found == [box.expected_state() for box in own]
+            found = await read_stored(pair.data_dir(shard_id), own)
+            assert found == [device.expected_state() for device in own]
             assert 0 < seen.applied_deltas <= seen.surviving_deltas
             assert applied == count_deltas(found) - seen.surviving_deltas
             assert seen.reconnects.problems == []

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from testing.ports import find_free_address
 from tests.polling import wait_until
 from tests.scenarios.processes import COMMAND_DIR, make_environment
-from tests.scenarios.sdk_devices import find_free_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Traces across processes: device, shard and store; federation and shard."""
+"""Traces across processes: from device to shard and store, and from federation to shard."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXPORTER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 
 
 async def push_deltas(shard: ShardProcess, settings: SyncSettings, deltas: int = 3) -> None:
-    """Let one box push deltas, each durable before the next."""
+    """Let one device push deltas, each one durable before the next."""
     async with open_devices([shard.address], 1, settings) as fleet:
         for _ in range(deltas):
             fleet[0].push_change()
@@ -45,7 +45,7 @@ async def push_deltas(shard: ShardProcess, settings: SyncSettings, deltas: int =
 
 
 async def stop_shard(shard: ShardProcess) -> CommandResult:
-    """End a shard in order: what it traced is sent by then."""
+    """Stop a process cleanly, so that it has sent its spans, and return its result."""
     shard.process.terminate()
     finished = await shard.wait_for_exit()
     assert finished.status == 0, finished.err
@@ -80,7 +80,7 @@ async def run_round(federation: ShardProcess) -> federation_pb2.Round:
         return answer.round
 
 
-async def test_a_devices_trace_leads_to_the_commit_that_made_its_delta_durable(
+async def test_a_devices_trace_links_to_the_commit_that_made_its_delta_durable(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -117,7 +117,7 @@ async def test_deltas_of_a_device_that_is_not_sampled_have_no_spans(tmp_path: Pa
     assert [span.links for span in collector.find_spans("commit")] == [[]] * 3
 
 
-async def test_the_environment_says_how_much_is_sampled(tmp_path: Path) -> None:
+async def test_the_environment_sets_the_sampling_ratio(tmp_path: Path) -> None:
     sampled = {"otel_traces_sampler": "parentbased_traceidratio", "otel_traces_sampler_arg": "0"}
     async with (
         run_collector() as collector,
@@ -130,7 +130,7 @@ async def test_the_environment_says_how_much_is_sampled(tmp_path: Path) -> None:
     assert [span.trace_id for span in collector.find_spans("delta")] == [DEVICE_TRACE]
 
 
-async def test_a_rounds_trace_leads_to_its_calls_of_every_shard(tmp_path: Path) -> None:
+async def test_a_rounds_trace_contains_its_calls_to_every_shard(tmp_path: Path) -> None:
     async with (
         run_collector() as collector,
         run_shard_process(tmp_path / "0", shard_id=0, **collector.make_settings()) as north,
@@ -142,7 +142,7 @@ async def test_a_rounds_trace_leads_to_its_calls_of_every_shard(tmp_path: Path) 
             **collector.make_settings(),
         ) as federation,
     ):
-        told = await run_round(federation)
+        finished_round = await run_round(federation)
         log = (await stop_shard(federation)).err
         await stop_shard(north)
         await stop_shard(south)
@@ -151,7 +151,7 @@ async def test_a_rounds_trace_leads_to_its_calls_of_every_shard(tmp_path: Path) 
     (asked,) = collector.find_spans("constellation.v1.FederationService/RunRound")
     pulls = collector.find_spans("constellation.v1.AggregateService/PullAggregate")
     published = collector.find_spans("constellation.v1.AggregateService/PublishGlobal")
-    assert told.state == federation_pb2.ROUND_STATE_PUBLISHED
+    assert finished_round.state == federation_pb2.ROUND_STATE_PUBLISHED
     assert round_.parent_id == asked.span_id
     for calls in (pulls, published):
         assert {(span.trace_id, span.parent_id) for span in calls} == {
@@ -164,15 +164,15 @@ async def test_a_rounds_trace_leads_to_its_calls_of_every_shard(tmp_path: Path) 
     assert of_round["trace_id"] == round_.trace_id
 
 
-async def test_of_a_commit_only_some_deltas_are_traced(tmp_path: Path) -> None:
+async def test_at_most_32_deltas_of_a_commit_are_traced(tmp_path: Path) -> None:
     async with (
         run_collector() as collector,
         run_shard_process(tmp_path, **collector.make_settings()) as shard,
     ):
         async with open_devices([shard.address], 100, SAMPLED) as fleet:
             for _ in range(3):
-                for box in fleet:
-                    box.push_change()
+                for device in fleet:
+                    device.push_change()
                 await flush_all(fleet)
         await stop_shard(shard)
 
@@ -185,7 +185,7 @@ async def test_of_a_commit_only_some_deltas_are_traced(tmp_path: Path) -> None:
     assert spans == {commit: min(deltas, 32) for commit, deltas in commits.items()}
 
 
-async def test_a_call_that_fails_leaves_its_status_and_nothing_that_was_sent(
+async def test_the_span_of_a_failed_call_has_its_status_but_no_request_data(
     tmp_path: Path,
 ) -> None:
     unknown = bytes(range(16))
@@ -208,7 +208,7 @@ async def test_a_call_that_fails_leaves_its_status_and_nothing_that_was_sent(
     assert list(failed.message.events) == []
 
 
-async def test_what_is_no_trace_context_is_ignored_without_a_word(tmp_path: Path) -> None:
+async def test_an_invalid_trace_context_is_ignored_without_a_log_line(tmp_path: Path) -> None:
     odd = [
         (("traceparent", "00-" + "a" * 3000),),
         (("traceparent", "00-zz-yy-01"), ("tracestate", "=" * 3000)),
@@ -231,14 +231,14 @@ async def test_what_is_no_trace_context_is_ignored_without_a_word(tmp_path: Path
     assert {json.loads(line)["level"] for line in log.splitlines()} == {"info"}
 
 
-async def test_a_collector_that_is_away_costs_a_shard_nothing(tmp_path: Path) -> None:
-    nobody = {"otel_exporter_otlp_endpoint": f"http://{find_free_address()}"}
-    async with run_shard_process(tmp_path, **nobody) as shard:
+async def test_an_unreachable_collector_does_not_delay_a_shard(tmp_path: Path) -> None:
+    unreachable = {"otel_exporter_otlp_endpoint": f"http://{find_free_address()}"}
+    async with run_shard_process(tmp_path, **unreachable) as shard:
         await push_deltas(shard, SAMPLED)
         began = asyncio.get_running_loop().time()
         finished = await stop_shard(shard)
         seconds = asyncio.get_running_loop().time() - began
 
-    assert seconds < 5  # 2 of them for the last spans
+    assert seconds < 5  # including 2 for the last spans
     lines = [json.loads(line) for line in finished.err.splitlines()]
     assert {line["logger"] for line in lines if "logger" in line} == {EXPORTER}
