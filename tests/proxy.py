@@ -20,7 +20,7 @@ class LostCommit:
     marker: bytes
     """Text in one of its requests that no other transaction contains."""
     is_executed: bool
-    """True: the server commits but its response is lost. False: COMMIT does not reach the server."""
+    """True: the server commits, but the response is lost. False: the COMMIT itself is lost."""
     is_armed: bool = False
 
 
@@ -35,9 +35,9 @@ class Proxy:
         self._answers_enabled.set()
         self.port = 0
         self.should_cut_request: Callable[[bytes], bool] = lambda _: False
-        """Decides whether to close the connection instead of forwarding these bytes to the server."""
+        """Decides whether to close the connection instead of forwarding bytes to the server."""
         self.should_cut_answer: Callable[[bytes], bool] = lambda _: False
-        """Decides whether to close the connection instead of forwarding these bytes to the client."""
+        """Decides whether to close the connection instead of forwarding bytes to the client."""
         self.lost_commit: LostCommit | None = None
         """The transaction to lose. It is lost once, and this is None afterwards."""
         self.cut_count = 0
