@@ -67,6 +67,8 @@ class TermKind(IntEnum):
     CONTENT = 2
 
 
+DIGEST_MODULUS: Final = 2**64
+"""Digests of rows are added and subtracted modulo this number."""
 _MAP_NORESERVE: Final = 0x4000  # Linux; the mmap module names it only from Python 3.13 on
 _WEIGHTS: Final = np.random.default_rng(0x5EED).integers(
     0, 2**63, size=PATTERN.itemsize // 8, dtype=np.uint64

@@ -1,1 +1,1 @@
-"""One module for each kind of store."""
+"""The stores of a shard: in memory, in SQLite, in PostgreSQL; and its index snapshots."""

@@ -1,4 +1,4 @@
-"""A data directory: made when missing, held by one process at a time."""
+"""A data directory: created when missing, and locked by one process at a time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lock_directory(data_dir: Path) -> Iterator[None]:
-    """Hold the directory's lock; the kernel lets go of it when the process ends, however it ends.
+    """Lock a directory for this process during the block; create the directory when missing.
 
-    Raises StoreInUseError when another process holds it, ConfigError when it cannot be written.
+    The kernel releases the lock when the process ends, even if it crashes. Raises StoreInUseError
+    when another process has the lock, and ConfigError when the directory cannot be written.
     """
     try:
         _create_directory(data_dir)
@@ -28,7 +29,7 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"DATA_DIR={data_dir} cannot be written ({error.strerror}): "
-            "name a directory this user may write to, or change its owner"
+            "name a directory that this user may write to, or change the owner of this one"
         ) from error
     try:
         _acquire_lock(lock, data_dir)
@@ -38,10 +39,11 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
 
 
 def read_or_create_owner(data_dir: Path) -> str:
-    """Return a name for whoever holds the directory, kept in it; made when there is none.
+    """Return the owner name that the directory stores; create and store one when there is none.
 
-    The directory's lock makes it one process at a time, so the next one may follow the last
-    without waiting. On another machine, a copied directory gets a name of its own.
+    Only one process at a time has the lock of the directory. The next one therefore uses the same
+    name, and need not wait for the lease of the last one. On another machine, a copy of the
+    directory gets a new name.
     """
     file = data_dir / "OWNER"
     host = socket.gethostname()
@@ -54,12 +56,12 @@ def read_or_create_owner(data_dir: Path) -> str:
 
 
 def generate_owner() -> str:
-    """Return a name that no other process has: its machine's, and something random."""
+    """Return a name that no other process has: the host name and a random number."""
     return f"{socket.gethostname()}/{secrets.token_hex(8)}"
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the directory's entries durable: a new or renamed file is not until then."""
+    """Make new and renamed files of a directory durable. They are not durable before."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -70,7 +72,7 @@ def sync_directory(directory: Path) -> None:
 def _create_directory(data_dir: Path) -> None:
     if not data_dir.is_dir():
         data_dir.mkdir(parents=True, exist_ok=True)
-        with suppress(PermissionError):  # a parent we may enter but not read
+        with suppress(PermissionError):  # this user may enter the parent but not read it
             sync_directory(data_dir.parent)
 
 

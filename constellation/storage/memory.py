@@ -1,4 +1,4 @@
-"""MemoryPatternStore: nothing outlives the process; for development and tests."""
+"""MemoryPatternStore: a store for development and tests, which is lost with the process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
-from constellation.core.store import SECRET_BYTES, CommitWrites, Content, HourlyCounts, Term, Totals
+from constellation.core.store import (
+    SCAN_ROWS,
+    SECRET_BYTES,
+    CommitWrites,
+    Content,
+    HourlyCounts,
+    Term,
+    Totals,
+)
 from constellation.errors import FencedError, StoreFailedError
 from constellation.histogram import Histogram
 
@@ -21,11 +29,9 @@ if TYPE_CHECKING:
 
     from constellation.federated.published import StoredGlobal
 
-BLOCK_ROWS: Final = 65_536
-
 
 class MemoryPatternStore:
-    """A PatternStore in arrays and dicts. Every method is atomic: none of them awaits."""
+    """A PatternStore in arrays and dicts. Every method is atomic, because none of them awaits."""
 
     kind: Final = "memory"
 
@@ -38,7 +44,9 @@ class MemoryPatternStore:
         self._devices = _RowArray(DEVICE)
         self._terms: list[Term] = []
         self._counts: dict[tuple[int, int, int], int] = {}
+        """Devices by hour, kind and number."""
         self._changed_slots: dict[int, Slots] = {}
+        """Slots that each commit changed, by its lsn."""
         self._contents: dict[str, Content] = {}
         self._global: StoredGlobal | None = None
 
@@ -47,7 +55,7 @@ class MemoryPatternStore:
         return self._epoch
 
     async def hold_forever(self) -> None:
-        """Wait for ever: nobody else has this memory."""
+        """Wait until cancelled: no other process can write this memory."""
         await asyncio.Event().wait()
 
     async def read_secret(self) -> bytes:
@@ -77,7 +85,7 @@ class MemoryPatternStore:
         return self._devices.scan()
 
     async def read_terms(self) -> Sequence[Term]:
-        return sorted(self._terms, key=lambda word: (word.kind, word.number))
+        return sorted(self._terms, key=lambda term: (term.kind, term.number))
 
     async def read_hourly_counts(self) -> HourlyCounts:
         hours, kinds, numbers = np.array(list(self._counts), np.uint32).reshape(-1, 3).T
@@ -85,7 +93,7 @@ class MemoryPatternStore:
         return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
     async def read_changed_slots(self, lsn: int) -> Slots | None:
-        later = [slots for at, slots in self._changed_slots.items() if at > lsn]
+        later = [slots for commit_lsn, slots in self._changed_slots.items() if commit_lsn > lsn]
         if len(later) != self._totals.lsn - lsn:
             return None
         return np.unique(np.concatenate([np.empty(0, np.int64), *later]))
@@ -111,7 +119,7 @@ class MemoryPatternStore:
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         later = (content_id for content_id in self._contents if content_id > after)
-        # Python orders text by code points, and UTF-8 was made to order its bytes the same way.
+        # Python orders text by code point, and the bytes of UTF-8 have the same order.
         return [self._contents[content_id] for content_id in heapq.nsmallest(limit, later)]
 
     async def count_contents(self) -> int:
@@ -128,7 +136,7 @@ class MemoryPatternStore:
         return ()
 
     async def probe(self) -> None:
-        """Return: memory always answers."""
+        """Return at once, because memory is always available."""
 
     async def read_size_bytes(self) -> int:
         return 0
@@ -147,7 +155,7 @@ class MemoryPatternStore:
 
 
 class _RowArray:
-    """Rows by slot, in one array that doubles."""
+    """Rows by slot, in one array that doubles its size when it is full."""
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:
         self._rows: NDArray[np.void] = np.empty(0, dtype)
@@ -167,6 +175,6 @@ class _RowArray:
 
     async def scan(self) -> AsyncIterator[tuple[Slots, NDArray[np.void]]]:
         used = np.flatnonzero(self._used)
-        for start in range(0, len(used), BLOCK_ROWS):
-            slots = used[start : start + BLOCK_ROWS]
+        for start in range(0, len(used), SCAN_ROWS):
+            slots = used[start : start + SCAN_ROWS]
             yield slots, self._rows[slots]

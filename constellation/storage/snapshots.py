@@ -1,4 +1,4 @@
-"""Index snapshots on disk: each names the log sequence number it was taken at."""
+"""Index snapshots on disk. The name of each contains the lsn at which it was taken."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _HEADER: Final = struct.Struct("<8sqQI")
-"""Magic, lsn, bytes of payload, CRC-32 of lsn, length and payload."""
+"""Magic, lsn, length of the payload in bytes, CRC-32 of lsn, length and payload."""
 _MAGIC: Final = b"CONSTIX1"
 _PREFIX: Final = "index-"
 _SUFFIX: Final = ".snapshot"
 
 
 class IndexSnapshots:
-    """The snapshots in one directory. Every method blocks."""
+    """The index snapshots in one directory. Every method blocks on the disk."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def write(self, lsn: int, payload: NDArray[np.uint8] | bytes) -> None:
-        """Write one snapshot durably, then delete the others."""
+        """Write one snapshot durably, then delete the others. Raises OSError, for a full disk."""
         body = memoryview(payload) if isinstance(payload, bytes) else payload.data
         path = self._directory / f"{_PREFIX}{lsn}{_SUFFIX}"
-        unfinished = path.with_suffix(".unfinished")
+        unfinished_path = path.with_suffix(".unfinished")
         header = _HEADER.pack(_MAGIC, lsn, len(body), _compute_checksum(lsn, body))
         try:
-            with unfinished.open("wb") as file:
+            with unfinished_path.open("wb") as file:
                 file.write(header)
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
-            unfinished.unlink(missing_ok=True)  # or it holds space that a full disk lacks
+            unfinished_path.unlink(missing_ok=True)  # otherwise it would take space on a full disk
             raise
-        unfinished.rename(path)
+        unfinished_path.rename(path)
         sync_directory(self._directory)
         for other in self._directory.glob(f"{_PREFIX}*"):
             if other != path:
                 other.unlink()
 
     def read(self) -> tuple[int, NDArray[np.uint8]] | None:
-        """Return the lsn and the payload of the newest snapshot that verifies."""
+        """Return the lsn and the payload of the newest snapshot with a right checksum, or None."""
         for lsn, path in self._list_newest_first():
             payload = _parse_snapshot(lsn, path.read_bytes())
             if payload is not None:
@@ -64,14 +64,14 @@ class IndexSnapshots:
         return None
 
     def find_newest_lsn(self) -> int | None:
-        """Return the newest snapshot's lsn, by its name: a damaged one still tells how far we were.
+        """Return the lsn in the name of the newest snapshot, even if that snapshot is damaged.
 
-        A store behind it has lost commits.
+        A store with a lower lsn has lost commits.
         """
         return next((lsn for lsn, _ in self._list_newest_first()), None)
 
     def discard(self) -> None:
-        """Delete every snapshot, finished or not."""
+        """Delete every snapshot, complete or not."""
         for file in self._directory.glob(f"{_PREFIX}*"):
             file.unlink()
 

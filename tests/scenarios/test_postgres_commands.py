@@ -62,7 +62,7 @@ async def test_a_wrong_password_ends_with_status_2_and_is_not_printed(
     assert finished.status == 2
     assert "refused the login: " in finished.err
     assert "password authentication failed" in finished.err
-    assert "Mend POSTGRES_URL" in finished.err
+    assert "Correct POSTGRES_URL" in finished.err
     assert "Sesame" not in finished.err
 
 
@@ -101,8 +101,8 @@ async def test_a_missing_extension_is_named(postgres_server: PostgresServer) -> 
     not_allowed = await run_command("migrate", postgres_url=plain)
 
     assert not_offered.status == not_allowed.status == 2
-    assert "does not offer the extension ruvector: install it" in not_offered.err
-    assert "may not create the extension vector: have a superuser run" in not_allowed.err
+    assert "does not have the extension ruvector available: install it" in not_offered.err
+    assert "may not create the extension vector. Let a superuser run" in not_allowed.err
     assert "CREATE EXTENSION vector" in not_allowed.err
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from constellation.core.rows import TermKind
-from constellation.core.store import CommitWrites, HourlyCounts, PatternStore, Term, Totals
+from constellation.core.store import (
+    SCAN_ROWS,
+    CommitWrites,
+    HourlyCounts,
+    PatternStore,
+    Term,
+    Totals,
+)
 from constellation.errors import FencedError, StoreFailedError
 from constellation.federated.published import StoredGlobal
 from tests.storage.samples import (
@@ -158,7 +165,7 @@ async def test_totals_come_back_as_committed(store: PatternStore, digest: int) -
     assert await store.read_totals() == totals
 
 
-async def test_words_come_back_in_the_order_of_their_numbers(store: PatternStore) -> None:
+async def test_terms_come_back_in_the_order_of_their_numbers(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     drama, noir = Term(TermKind.GENRE, 1, "drama"), Term(TermKind.GENRE, 2, "noir — été")
     film = Term(TermKind.CONTENT, 1, "film:1")
@@ -295,6 +302,6 @@ async def test_many_rows_are_scanned_in_blocks(store: PatternStore) -> None:
 
     blocks = [block async for block in store.scan_patterns()]
 
-    assert max(len(where) for where, _ in blocks) <= 65_536
-    assert np.array_equal(np.concatenate([where for where, _ in blocks]), np.arange(count))
-    assert b"".join(found.tobytes() for _, found in blocks) == rows.tobytes()
+    assert max(len(slots) for slots, _ in blocks) <= SCAN_ROWS
+    assert np.array_equal(np.concatenate([slots for slots, _ in blocks]), np.arange(count))
+    assert b"".join(block.tobytes() for _, block in blocks) == rows.tobytes()

@@ -1,7 +1,8 @@
-"""Rows ↔ PostgreSQL's binary formats, a batch at a time: COPY for writing, records for reading.
+"""Rows in PostgreSQL's binary formats, in batches: COPY for writing, records for reading.
 
-Every column has a fixed width, so a batch is one numpy array of big-endian fields between lengths.
-Formats: PostgreSQL's documentation of COPY, and `record_send` in its rowtypes.c.
+Every column has a fixed width, so a batch is one numpy array of big-endian fields, each after its
+length. PostgreSQL's documentation of COPY describes the first format, `record_send` in its
+rowtypes.c the second.
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ if TYPE_CHECKING:
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TRAILER: Final = b"\xff\xff"
 _EPOCH_2000: Final = 946_684_800
-"""PostgreSQL counts microseconds from 2000, in seconds since 1970."""
+"""The start of 2000 in seconds since 1970. PostgreSQL counts microseconds from there."""
 _MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class CopyColumn:
-    """A column of a table, and how it travels."""
+    """A column of a table, and its type in the binary formats."""
 
     name: str
     sql_type: str
-    """Its SQL type."""
     dtype: np.dtype[np.generic]
+    """Type of one field; big-endian."""
     is_time: bool = False
+    """Whether the field is a timestamptz, for which the rows store seconds since 1970."""
 
 
 def _make_column(name: str, sql_type: str, dtype: str, *, is_time: bool = False) -> CopyColumn:
@@ -65,7 +67,7 @@ PATTERN_COLUMNS: Final = (
     _make_column("genres", "bytea", f"V{2 * MAX_GENRES}"),
     _make_column("contents", "bytea", f"V{4 * MAX_CONTENTS}"),
 )
-"""All but the embedding, which a Dialect knows."""
+"""Columns of a pattern except the embedding, whose type depends on the Dialect."""
 DEVICE_COLUMNS: Final = (
     _make_column("slot", "bigint", ">i8"),
     _make_column("device_id", "uuid", "V16"),
@@ -78,12 +80,12 @@ DEVICE_COLUMNS: Final = (
 
 
 def join_column_names(columns: tuple[CopyColumn, ...]) -> str:
-    """Return the columns' names, as SQL lists them."""
+    """Return the names of the columns, separated by commas as in SQL."""
     return ", ".join(column.name for column in columns)
 
 
 def encode_patterns(slots: Slots, rows: PatternRows, dialect: Dialect) -> bytes:
-    """Return patterns as COPY takes them: PATTERN_COLUMNS, then the embedding."""
+    """Return patterns in the format of COPY: PATTERN_COLUMNS, then the embedding."""
     columns = (*PATTERN_COLUMNS, CopyColumn("embedding", dialect.staging_type, dialect.copy_dtype))
     wire = _encode_rows(columns, slots, rows)
     wire["embedding"] = dialect.encode(rows["codes"])
@@ -91,28 +93,32 @@ def encode_patterns(slots: Slots, rows: PatternRows, dialect: Dialect) -> bytes:
 
 
 def encode_devices(slots: Slots, rows: DeviceRows) -> bytes:
-    """Return devices as COPY takes them: DEVICE_COLUMNS."""
+    """Return devices in the format of COPY, with DEVICE_COLUMNS."""
     return _COPY_HEADER + _encode_rows(DEVICE_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
 
 
 def decode_patterns(records: bytes, codes: Codes) -> tuple[Slots, PatternRows]:
-    """Return the patterns of joined records of PATTERN_COLUMNS, in ascending slots.
+    """Return the patterns of concatenated records of PATTERN_COLUMNS, in ascending slots.
 
-    Raises ValueError when they are not such records.
+    `codes` are their embeddings in the order of the records. Raises ValueError when the bytes are
+    not such records.
     """
     return _decode_rows(records, PATTERN_COLUMNS, PATTERN, codes)
 
 
 def decode_devices(records: bytes) -> tuple[Slots, DeviceRows]:
-    """Return the devices of joined records of DEVICE_COLUMNS, likewise."""
+    """Return the devices of concatenated records of DEVICE_COLUMNS, in ascending slots.
+
+    Raises ValueError when the bytes are not such records.
+    """
     return _decode_rows(records, DEVICE_COLUMNS, DEVICE, None)
 
 
 def _encode_rows(
     columns: tuple[CopyColumn, ...], slots: Slots, rows: NDArray[np.void]
 ) -> NDArray[np.void]:
-    """Return a COPY row for each row, its embedding still missing."""
-    wire = np.empty(len(rows), _make_record_dtype(columns, "count", ">i2", with_types=False))
+    """Return one COPY row for each row. The caller fills in the embedding, if there is one."""
+    wire = np.empty(len(rows), _make_record_dtype(columns, ">i2", with_types=False))
     wire["count"] = len(columns)
     for column in columns:
         wire[f"{column.name} bytes"] = column.dtype.itemsize
@@ -131,13 +137,16 @@ def _encode_rows(
 def _decode_rows(
     records: bytes, columns: tuple[CopyColumn, ...], dtype: np.dtype[np.void], codes: Codes | None
 ) -> tuple[Slots, NDArray[np.void]]:
-    record_dtype = _make_record_dtype(columns, "count", ">i4", with_types=True)
+    record_dtype = _make_record_dtype(columns, ">i4", with_types=True)
     if len(records) % record_dtype.itemsize:
-        raise ValueError(f"{len(records)} bytes are no records of {record_dtype.itemsize}")
+        raise ValueError(
+            f"{len(records)} bytes are not a whole number of records, "
+            f"which have {record_dtype.itemsize} bytes each"
+        )
     wire = np.frombuffer(records, record_dtype)
     for column in columns:
         if (wire[f"{column.name} bytes"] != column.dtype.itemsize).any():
-            raise ValueError(f"a {column.name} is not {column.dtype.itemsize} bytes")
+            raise ValueError(f"a {column.name} does not have {column.dtype.itemsize} bytes")
     slots = wire["slot"].astype(np.int64)
     order = np.argsort(slots, kind="stable")
     rows = np.zeros(len(wire), dtype)
@@ -164,10 +173,13 @@ def _decode_column(
 
 @cache
 def _make_record_dtype(
-    columns: tuple[CopyColumn, ...], count_name: str, count_type: str, *, with_types: bool
+    columns: tuple[CopyColumn, ...], count_type: str, *, with_types: bool
 ) -> np.dtype[np.void]:
-    """Return one row: how many fields, then for each its type (in records), its length, itself."""
-    fields: list[tuple[str, object]] = [(count_name, count_type)]
+    """Return the dtype of one row: the number of fields, then each field after its length.
+
+    In records, but not in COPY, the object id of its type comes before the length.
+    """
+    fields: list[tuple[str, object]] = [("count", count_type)]
     for column in columns:
         if with_types:
             fields.append((f"{column.name} type", ">u4"))

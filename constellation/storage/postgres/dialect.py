@@ -1,7 +1,7 @@
-"""Dialect: what differs between pgvector and RuVector in SQL, and in how an embedding travels.
+"""The differences between pgvector and RuVector in SQL and in the encoding of embeddings.
 
-An embedding is stored as its INT8 codes, which both types hold exactly: what is read is what was
-written, bit for bit, and the codes' scale does not matter to a cosine.
+Both extensions store an embedding as its INT8 codes. Both types represent these exactly, so reads
+return the same bits as were written. A cosine does not depend on the scale of the codes.
 """
 
 from __future__ import annotations
@@ -21,48 +21,54 @@ if TYPE_CHECKING:
     from constellation.encoding import Codes
 
 _ALL_CODES: Final = np.arange(256, dtype=np.uint8).view(np.int8)
-"""Every code, at the place that its bits name."""
+"""Every code, at the index that has the same bits."""
 _TO_HALF: Final = _ALL_CODES.astype(">f2").view(np.uint16)
 _FROM_HALF: Final = np.zeros(2**16, np.int8)
 _FROM_HALF[_TO_HALF] = _ALL_CODES
 _HALF_VECTOR: Final = np.dtype(
     [("dimension", ">i2"), ("unused", ">i2"), ("values", "<u2", (DIMENSION,))]
 )
-"""What halfvec_recv and halfvec_send in pgvector's halfvec.c read and write. The values are
-big-endian; they pass through tables that hold them as they lie in memory."""
+"""The binary form of a halfvec: see halfvec_recv and halfvec_send in pgvector's halfvec.c.
+
+Its values are big-endian. They are read and written as raw 16-bit patterns through the two tables.
+"""
 _TEXT_VECTOR: Final = np.dtype(
     [("open", "S1"), ("values", [("code", "S4"), ("after", "S1")], (DIMENSION,))]
 )
-"""A text literal of one width for every embedding: "[0001,-127,…]"."""
+"""A text literal with the same width for every embedding: "[0001,-127,…]"."""
 _TO_TEXT: Final = np.array([f"{code:04d}" for code in _ALL_CODES.tolist()], "S4")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
-    """One vector extension. Only the cosine operator `<=>` means the same in both."""
+    """One vector extension: its SQL types and expressions. Both have the cosine operator `<=>`."""
 
     extension: str
-    """Its name in pg_extension."""
+    """Name of the extension in pg_extension."""
     vector_type: str
-    """The type of a column, with its dimension."""
+    """SQL type of a column of embeddings, with its dimension."""
     staging_type: str
-    """The type in which an embedding reaches the staging table ..."""
+    """SQL type of an embedding in the staging table."""
     cast: str
-    """... and what makes it a vector there."""
+    """SQL suffix that casts `staging_type` to `vector_type`; empty if they are the same."""
     copy_dtype: np.dtype[np.generic]
-    """One embedding in a binary COPY."""
+    """Type of one embedding in a binary COPY."""
     encode: Callable[[Codes], NDArray[np.void]]
+    """Converts codes, shape (n, DIMENSION), to `copy_dtype`, shape (n,)."""
     row_expression: str
-    """SQL that returns a column `embedding` as `decode` takes it ..."""
+    """SQL expression of one column `embedding`. `decode` takes a list of its values."""
     aggregate_expression: str
-    """... and the aggregate that collects it from several rows."""
+    """SQL aggregate of the column `embedding` over several rows. `decode` takes its value."""
     decode: Callable[[Any], Codes]
-    """Codes of what `many` collected, or of several of `one`. Raises ValueError for others."""
+    """Converts values of `aggregate_expression` or `row_expression` to codes.
+
+    Raises ValueError when a value does not have DIMENSION numbers.
+    """
     minimum_version: tuple[int, ...] = ()
-    """The first version that works; () when any may."""
+    """The first version that works, or () when every version does."""
 
     def to_literal(self, codes: bytes) -> str:
-        """Return one embedding as a parameter of type `vector`."""
+        """Return one embedding as a text literal of `vector_type`."""
         return str(np.frombuffer(codes, np.int8).tolist())
 
 
@@ -91,7 +97,7 @@ def _to_texts(codes: Codes) -> NDArray[np.void]:
 
 
 def _from_texts(texts: Sequence[str]) -> Codes:
-    """Read text literals: RuVector has no binary form that is stable."""
+    """Read text literals, because RuVector has no stable binary form."""
     numbers = np.fromstring(",".join(text.strip("[]") for text in texts), np.float32, sep=",")
     if len(numbers) != len(texts) * DIMENSION:
         raise ValueError(f"an embedding does not have {DIMENSION} numbers")

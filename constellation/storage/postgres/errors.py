@@ -1,4 +1,4 @@
-"""What went wrong at PostgreSQL, in our own words: who waits, who mends, and what must end."""
+"""Translation of psycopg's errors: retryable, wrong configuration, or fatal."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _TRANSLATIONS: Final[
     (
         (TooManyRequests, PoolTimeout),
         NotReadyError,
-        "{place}: no connection came free; raise POSTGRES_POOL_SIZE if that goes on",
+        "{database}: all connections are in use; raise POSTGRES_POOL_SIZE if this continues",
     ),
     (
         (errors.InsufficientPrivilege,),
         ConfigError,
-        "{place} refused: {said}. Grant this user the right, or name another",
+        "{database} refused: {server_message}. Grant this user the privilege, or name another user",
     ),
     (
         (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
         StoreFailedError,
-        "{place} lost a part of its schema: {said}. Restore it from a backup",
+        "{database} lost a part of its schema: {server_message}. Restore it from a backup",
     ),
     (
         (errors.DataCorrupted, errors.IndexCorrupted),
         StoreFailedError,
-        "{place} is damaged: {said}. Restore a backup",
+        "{database} is damaged: {server_message}. Restore it from a backup",
     ),
     (
         (errors.DiskFull,),
         NotReadyError,
-        "{place} has no space left: {said}. Free some",
+        "{database} has no disk space left: {server_message}. Free some space",
     ),
     (
         (errors.ReadOnlySqlTransaction,),
         NotReadyError,
-        "{place} takes no writes: {said}. It may be a standby: POSTGRES_URL must lead to a primary",
+        "{database} accepts no writes: {server_message}. POSTGRES_URL must name a primary",
     ),
     (
         (
@@ -61,7 +61,7 @@ _TRANSLATIONS: Final[
             errors.SerializationFailure,
         ),
         NotReadyError,
-        "{place} did not do it: {said}",
+        "{database} did not run the statement: {server_message}",
     ),
     (
         (
@@ -71,21 +71,24 @@ _TRANSLATIONS: Final[
             errors.TransactionTimeout,
         ),
         NotReadyError,
-        "{place} does not answer: {said}",
+        "{database} does not answer: {server_message}",
     ),
     (
         (psycopg.InternalError,),
         StoreFailedError,
-        "{place} failed inside: {said}. See its log",
+        "{database} reports an internal error: {server_message}. See its log",
     ),
 )
-"""What an error of psycopg means: the first kind that fits. The rest are mistakes of ours."""
+"""Classes of psycopg, the error to raise for them, and its message. The first match counts.
+
+Errors of other classes are errors in this program.
+"""
 _LOGIN_REFUSALS: Final = (
     errors.InvalidPassword,
     errors.InvalidAuthorizationSpecification,
     errors.InvalidCatalogName,
 )
-"""What the server says to a login; psycopg gives the class only where the server sent a code."""
+"""Classes of refused logins. psycopg uses them only when the server sent an error code."""
 _LOGIN_REFUSAL_TEXTS: Final = (
     "password authentication failed",
     "no password supplied",
@@ -97,7 +100,7 @@ _LOGIN_REFUSAL_TEXTS: Final = (
     "root certificate file",
     "SSL",
 )
-
+"""Parts of the messages of refused logins that have no error code."""
 _TOO_MANY_CONNECTIONS_TEXTS: Final = (
     "too many clients",
     "remaining connection slots",
@@ -106,9 +109,9 @@ _TOO_MANY_CONNECTIONS_TEXTS: Final = (
 
 
 def describe_database(url: str) -> str:
-    """Return where a connection string leads, for people: never its password.
+    """Return the server, database and user of a connection string, without the password.
 
-    Raises ConfigError when it is none; the string itself is not repeated.
+    Raises ConfigError when it is not a connection string. The message does not repeat the string.
     """
     try:
         parts = conninfo_to_dict(url)
@@ -116,15 +119,15 @@ def describe_database(url: str) -> str:
         raise ConfigError(
             "POSTGRES_URL is not a PostgreSQL connection string, "
             "such as postgresql://user@host:5432/database"
-        ) from None  # its message may repeat the password
+        ) from None  # the message of the cause may contain the password
     host, user = parts.get("host") or parts.get("hostaddr"), parts.get("user", "")
-    where = f"{host}:{parts.get('port', 5432)}" if host else "the default host"
-    return f"PostgreSQL at {where}, database {parts.get('dbname', user)}, user {user or 'unnamed'}"
+    server = f"{host}:{parts.get('port', 5432)}" if host else "the default host"
+    return f"PostgreSQL at {server}, database {parts.get('dbname', user)}, user {user or 'unnamed'}"
 
 
 @contextmanager
 def translate_errors(database: str) -> Iterator[None]:
-    """Raise what psycopg raises inside as one of our errors; mistakes of ours pass as they are."""
+    """Translate the errors that psycopg raises in the block; see `translate_error`."""
     try:
         yield
     except psycopg.Error as error:
@@ -132,35 +135,34 @@ def translate_errors(database: str) -> Iterator[None]:
 
 
 def translate_error(database: str, error: psycopg.Error) -> BaseException:
-    """Return the error of ours that one of psycopg's means; the same when it is a mistake of ours.
+    """Return the error to raise for an error of psycopg, or the same if it is a program error.
 
-    A NotReadyError says that nothing was written, which holds for all but a COMMIT.
+    A NotReadyError means that nothing was written. That holds for every statement but COMMIT.
     """
     message = _extract_message(error)
-    for kinds, meaning, sentence in _TRANSLATIONS:
+    for kinds, error_class, template in _TRANSLATIONS:
         if isinstance(error, kinds):
-            return meaning(sentence.format(place=database, said=message))
+            return error_class(template.format(database=database, server_message=message))
     return error
 
 
 def translate_login_error(database: str, error: psycopg.Error) -> ConstellationError:
-    """Return why no connection could be made: asked wrongly, or nobody there."""
+    """Return ConfigError for a refused login, NotReadyError for a server that does not answer."""
     message = _extract_message(error)
-    if isinstance(error, _LOGIN_REFUSALS) or any(
-        words in message for words in _LOGIN_REFUSAL_TEXTS
-    ):
-        return ConfigError(f"{database} refused the login: {message}. Mend POSTGRES_URL")
-    if any(words in message for words in _TOO_MANY_CONNECTIONS_TEXTS):
+    if isinstance(error, _LOGIN_REFUSALS) or any(text in message for text in _LOGIN_REFUSAL_TEXTS):
+        return ConfigError(f"{database} refused the login: {message}. Correct POSTGRES_URL")
+    if any(text in message for text in _TOO_MANY_CONNECTIONS_TEXTS):
         return NotReadyError(
-            f"{database} takes no more connections: {message}. "
-            "Raise its max_connections, or put PgBouncer in front"
+            f"{database} accepts no more connections: {message}. "
+            "Raise its max_connections, or put PgBouncer in front of it"
         )
     return NotReadyError(
-        f"{database} does not answer: {message}. Start it, or mend the host and port in POSTGRES_URL"
+        f"{database} does not answer: {message}. "
+        "Start it, or correct the host and port in POSTGRES_URL"
     )
 
 
 def _extract_message(error: psycopg.Error) -> str:
-    """Return the server's own sentence, on one line."""
+    """Return the message of the server, or else of psycopg, on one line."""
     text = error.diag.message_primary or str(error) or type(error).__name__
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())

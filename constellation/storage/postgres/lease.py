@@ -1,8 +1,9 @@
-"""The lease of a shard: who should try to write it. That nobody else does is the epoch's work.
+"""The lease of a shard: it says which process should write. The epoch makes sure that no other can.
 
-A process takes a shard by raising its epoch, once the lease has run out or is its own. Whatever an
-earlier owner still writes fails, because each of its transactions looks at the epoch; so a wrong
-clock or a process that slept costs a takeover, never data. Only the database's clock counts.
+A process takes a shard by raising its epoch, once the lease has expired or belongs to the process
+itself. Later writes of an earlier owner fail, because each of its transactions checks the epoch. A
+wrong clock or a process that slept can therefore cause a takeover, but never lose data. Only the
+clock of the database counts.
 """
 
 from __future__ import annotations
@@ -23,47 +24,47 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _POLL_SECONDS: Final = 1.0
-"""Between two looks at somebody else's lease: an owner that ends in order gives it up at once."""
+"""Pause between two checks of another process's lease, which it may release at any time."""
 
 
 class Lease:
-    """One process's hold on one shard."""
+    """The claim of one process to one shard, kept alive by renewing it."""
 
     def __init__(
         self, connections: ConnectionPool, shard_id: int, owner: str, *, seconds: float
     ) -> None:
         self.seconds = seconds
         self.epoch = 0
-        """0 before it was taken for the first time."""
+        """The epoch of this process; 0 before `take` returned for the first time."""
         self._connections = connections
         self._shard_id = shard_id
         self.owner = owner
         self._lock = asyncio.Lock()
 
     async def take(self) -> int:
-        """Raise the epoch and return it; waits for as long as another process holds the shard.
+        """Raise the epoch and return it. Wait while another process has the lease.
 
-        Raises FencedError instead of waiting when this one held it before.
+        Raises FencedError instead of waiting if this process had the shard before.
         """
-        awaited = False
+        is_waiting = False
         while True:
             try:
                 owner, left = await self._try_take()
             except NotReadyError:
-                if not awaited:
+                if not is_waiting:
                     raise
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
             if owner == self.owner:
                 return self.epoch
-            if not awaited:
+            if not is_waiting:
                 log.warning("waiting_for_lease", owner=owner, seconds_left=round(left, 1))
-                awaited = True
+                is_waiting = True
             jitter = random.uniform(0, 0.1)  # noqa: S311 - not a secret
             await asyncio.sleep(min(max(left, 0), _POLL_SECONDS) + jitter)
 
     async def _try_take(self) -> tuple[str, float]:
-        """Raise the epoch if that is allowed; return who holds the shard, and for how long."""
+        """Raise the epoch if allowed. Return the owner of the lease and the seconds left of it."""
         async with self._lock, self._connections.transact() as connection:
             epoch = await self._raise_epoch(connection)
             if epoch is not None:
@@ -75,7 +76,7 @@ class Lease:
             return owner, left
 
     async def hold_forever(self) -> None:
-        """Renew the lease in good time. Raises FencedError after a takeover."""
+        """Renew the lease three times in its length. Raises FencedError after a takeover."""
         is_unavailable = False
         while True:
             await asyncio.sleep(
@@ -91,9 +92,10 @@ class Lease:
                 is_unavailable = False
 
     async def renew(self) -> None:
-        """Renew the lease. Raises FencedError when it is another's by now.
+        """Renew the lease. Raises FencedError when another process has it.
 
-        It goes by the owner: when the answer to the last `take` was lost, the epoch is a later one.
+        The check compares owners, not epochs: if the answer to the last `take` was lost, the epoch
+        in the database is later than `epoch`.
         """
         async with self._lock, self._connections.transact() as connection:
             done = await connection.execute(
@@ -107,7 +109,7 @@ class Lease:
                 raise FencedError(f"epoch {self.epoch} was taken over by {owner}")
 
     async def release(self) -> None:
-        """Let the next process take the shard at once."""
+        """End the lease, so that the next process can take the shard at once."""
         async with self._connections.transact() as connection:
             await connection.execute(
                 "UPDATE constellation.shard SET lease_until = clock_timestamp()"
@@ -127,7 +129,7 @@ class Lease:
         return None if row is None else int(row[0])
 
     async def _read_holder(self, connection: AsyncConnection) -> tuple[str, float]:
-        """Return who holds the shard, for people, and the seconds left of the lease."""
+        """Return the owner of the lease, as text for people, and the seconds left of it."""
         cursor = await connection.execute(
             "SELECT owner, epoch, extract(epoch FROM lease_until - clock_timestamp())::float8"
             " FROM constellation.shard WHERE shard_id = %s",

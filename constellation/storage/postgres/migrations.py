@@ -1,4 +1,7 @@
-"""Migrations: numbered SQL files, each applied once, in order, under a lock. Never edited later."""
+"""Migrations: numbered SQL files, each applied once, in order, under a lock.
+
+A file that was released is never edited.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _LOCK_KEY: Final = 0x434F4E5354454C4C
-"""Key of the advisory lock: whoever migrates holds it."""
+"""Key of the advisory lock that a process has while it migrates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of SQL."""
+    """One SQL file of this program."""
 
     version: int
     name: str
@@ -37,11 +40,12 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class AppliedMigration:
-    """One migration that the database has, and when it got it."""
+    """One migration that was applied to the database."""
 
     version: int
     name: str
     applied_at: str
+    """When it was applied, in UTC, as ISO 8601."""
 
 
 def load_migrations() -> Sequence[Migration]:
@@ -51,19 +55,19 @@ def load_migrations() -> Sequence[Migration]:
         (file for file in folder.iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,
     )
-    found = [
+    migrations = [
         Migration(int(file.name.partition("_")[0]), file.name, file.read_text("utf-8"))
         for file in files
     ]
-    assert [migration.version for migration in found] == list(range(1, len(found) + 1))
-    return found
+    assert [each.version for each in migrations] == list(range(1, len(migrations) + 1))
+    return migrations
 
 
 async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
-    """Apply what the database lacks, all or nothing; return that.
+    """Apply the migrations that the database lacks, all or nothing, and return them.
 
-    Raises ConfigError when the schema is newer than this program, when the extension is missing
-    or when a privilege is; NotReadyError when the database does not answer.
+    Raises ConfigError when the schema is newer than this program, or when the extension or a
+    privilege is missing. Raises NotReadyError when the database does not answer.
     """
     database = describe_database(url)
     async with await connect(url, database) as connection:
@@ -92,7 +96,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
 
 
 async def list_applied(url: str) -> Sequence[AppliedMigration]:
-    """Return the migrations that the database has, in order."""
+    """Return the migrations that were applied to a database, in order."""
     database = describe_database(url)
     async with await connect(url, database) as connection:
         with translate_errors(database):
@@ -100,12 +104,12 @@ async def list_applied(url: str) -> Sequence[AppliedMigration]:
 
 
 def render_sql(migration: Migration, dialect: Dialect) -> str:
-    """Return a migration as it is run with a vector extension."""
+    """Return the SQL of a migration for one vector extension."""
     return migration.text.replace("{vector}", dialect.vector_type)
 
 
 async def read_applied(connection: psycopg.AsyncConnection) -> Sequence[AppliedMigration]:
-    """Return the migrations that a connection's database has."""
+    """Return the migrations that were applied to the database of a connection, in order."""
     cursor = await connection.execute("SELECT to_regclass('constellation.migration') IS NOT NULL")
     if await cursor.fetchone() != (True,):
         return ()
@@ -119,13 +123,16 @@ async def read_applied(connection: psycopg.AsyncConnection) -> Sequence[AppliedM
 def find_missing(
     database: str, applied_migrations: Sequence[AppliedMigration]
 ) -> Sequence[Migration]:
-    """Return the migrations that are not among those found; raise ConfigError when it has more."""
+    """Return the migrations that are still to be applied.
+
+    Raises ConfigError when the database has more migrations than this program.
+    """
     ours = load_migrations()
     newest = applied_migrations[-1].version if applied_migrations else 0
     if newest > len(ours):
         raise ConfigError(
-            f"{database} has schema {newest}, this program knows {len(ours)}: "
-            "start the newer version of the program"
+            f"{database} has schema {newest}, but this program supports only schemas up to "
+            f"{len(ours)}: start the newer version of the program"
         )
     return ours[newest:]
 
@@ -133,12 +140,12 @@ def find_missing(
 async def require_current_schema(
     connection: psycopg.AsyncConnection, database: str, dialect: Dialect
 ) -> None:
-    """Raise ConfigError when the database's schema is not the one this program works with."""
+    """Raise ConfigError unless the database has the schema that this program needs."""
     await _require_utf8(connection, database)
     missing = find_missing(database, await read_applied(connection))
     if missing:
         raise ConfigError(
-            f"{database} has schema {missing[0].version - 1}, this program needs "
+            f"{database} has schema {missing[0].version - 1}, but this program needs schema "
             f"{missing[-1].version}: run `constellation migrate`, or set MIGRATE_ON_START=1"
         )
     cursor = await connection.execute(
@@ -146,11 +153,11 @@ async def require_current_schema(
         " WHERE attrelid = to_regclass('constellation.pattern') AND attname = 'embedding'"
     )
     row = await cursor.fetchone()
-    found = row[0].rpartition(".")[2] if row else "no"
-    if found != dialect.vector_type:
+    stored_type = row[0].rpartition(".")[2] if row else "no type"
+    if stored_type != dialect.vector_type:
         raise ConfigError(
-            f"{database} stores embeddings as {found}, this program needs {dialect.vector_type}: "
-            "check VECTOR_EXTENSION, and that this is the right database"
+            f"{database} stores embeddings as {stored_type}, but this program needs "
+            f"{dialect.vector_type}: check VECTOR_EXTENSION, and that this is the right database"
         )
 
 
@@ -158,9 +165,9 @@ async def _require_utf8(connection: psycopg.AsyncConnection, database: str) -> N
     cursor = await connection.execute("SHOW server_encoding")
     row = await cursor.fetchone()
     if row != ("UTF8",):
-        found = row[0] if row else "unknown"
+        encoding = row[0] if row else "unknown"
         raise ConfigError(
-            f"{database} has the encoding {found}, which lacks most of the world's letters: "
+            f"{database} has the encoding {encoding}, but titles need UTF8: "
             "create a database with ENCODING 'UTF8' TEMPLATE template0"
         )
 
@@ -168,7 +175,7 @@ async def _require_utf8(connection: psycopg.AsyncConnection, database: str) -> N
 async def _ensure_extension(
     connection: psycopg.AsyncConnection, database: str, dialect: Dialect
 ) -> None:
-    """Create the extension unless it is there. Raises ConfigError, with what to do."""
+    """Create the extension unless it exists. Raises ConfigError when it is missing or too old."""
     kind = dialect.vector_type.partition("(")[0]
     cursor = await connection.execute(
         "SELECT to_regtype(%s) IS NOT NULL,"
@@ -181,7 +188,8 @@ async def _ensure_extension(
     exists, version, available = row
     if not exists and version is None and available is None:
         raise ConfigError(
-            f"{database} does not offer the extension {dialect.extension}: install it on that server"
+            f"{database} does not have the extension {dialect.extension} available: "
+            "install it on that server"
         )
     if not exists and version is None:
         version = available
@@ -190,7 +198,7 @@ async def _ensure_extension(
     if version is not None and numbers < dialect.minimum_version:
         oldest = ".".join(map(str, dialect.minimum_version))
         raise ConfigError(
-            f"{database} has {dialect.extension} {version}, this needs {oldest} or newer: "
+            f"{database} has {dialect.extension} {version}, but {oldest} or newer is required: "
             f"install it, then ALTER EXTENSION {dialect.extension} UPDATE"
         )
 
@@ -202,6 +210,6 @@ async def _create_extension(
         await connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
     except errors.InsufficientPrivilege:
         raise ConfigError(
-            f"{database} may not create the extension {extension}: have a superuser run "
+            f"{database}: this user may not create the extension {extension}. Let a superuser run "
             f"CREATE EXTENSION {extension} in that database, once"
         ) from None

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: checked, lent out for a limited time, and cut when it is up."""
+"""A pool of PostgreSQL connections: checked, lent for a limited time, and then cut."""
 
 from __future__ import annotations
 
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 _MAX_WAITING: Final = 64
-"""Calls that may wait for a connection; one more is refused."""
+"""Calls that may wait for a connection. Further calls are refused."""
 _ABORT_FACTOR: Final = 1.2
-"""Times the statement's own time-out: a server that does not even keep that is cut off."""
+"""After this many times the statement time-out, a connection is cut.
+
+The server should have ended the statement by then, so it probably hangs.
+"""
 _WAIT_SECONDS: Final = 2.0
-"""For a connection to come free, or to be made."""
+"""How long a call waits for a free or a new connection."""
 _RECONNECT_SECONDS: Final = 1.0
-"""The pool tries to connect for so long, and again when somebody asks: not minutes later."""
+"""How long the pool retries to connect. It retries again at the next call.
+
+By default, psycopg's pool would back off for minutes.
+"""
 _POOL_EXHAUSTED: Final = (PoolTimeout, TooManyRequests)
 _RETRY_AFTER_SECONDS: Final = 0.5
-"""After the server was found away, calls are refused at once for so long: none of them waits."""
+"""How long calls are refused at once after the server was found unreachable."""
 _CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -44,27 +50,29 @@ _CONNECTION_DEFAULTS: Final[dict[str, Any]] = {
     "application_name": "constellation",
     "client_encoding": "utf8",
 }
-"""What a connection string that says nothing else gets."""
+"""Connection parameters that hold unless the connection string sets them."""
 _CONNECTION_OPTIONS: Final[dict[str, Any]] = {
-    "autocommit": True,  # `postgres_write` opens its transactions in pipelines of its own
+    "autocommit": True,  # `write` begins its transactions itself, in pipelines
     "prepare_threshold": None,  # PgBouncer before 1.21 loses prepared statements
 }
 _SET_TIMEOUTS: Final = (
     "SELECT set_config('statement_timeout', %s, true),"
     " set_config('idle_in_transaction_session_timeout', %s, true)"
 )
-"""Ends on the server what is taking too long there, before the connection is cut: a statement that
-went on after that would do its work when nobody expects it, and keep its locks until then."""
+"""Lets the server end slow statements before the client cuts the connection.
+
+A statement that continued after the cut would write at an unexpected time and hold its locks.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostgresSettings:
-    """Which shard of which database, and how long to wait for it."""
+    """The database and the shard in it, with the sizes and time limits of its connections."""
 
     url: str = field(repr=False)
     shard_id: int = 0
     owner: str = ""
-    """Names this process, and those that may follow it without waiting for its lease."""
+    """Name of this process. A process with the same name may take over without waiting."""
     dialect: Dialect = PGVECTOR
     lease_seconds: float = 15.0
     timeout_seconds: float = 10.0
@@ -72,7 +80,7 @@ class PostgresSettings:
 
 
 class ConnectionPool:
-    """A pool. Every error of psycopg leaves it as one of ours."""
+    """A connection pool that translates psycopg's errors to those of this program."""
 
     def __init__(
         self, pool: AsyncConnectionPool[AsyncConnection], settings: PostgresSettings, database: str
@@ -81,7 +89,9 @@ class ConnectionPool:
         self._database = database
         self._settings = settings
         self._retry_at = float("-inf")
+        """Loop time until which calls are refused at once."""
         self._problem = ""
+        """The message with which calls are refused until then."""
         self._probe_lock = asyncio.Lock()
 
     @classmethod
@@ -89,7 +99,7 @@ class ConnectionPool:
     async def open(
         cls, settings: PostgresSettings, database: str, size: int
     ) -> AsyncIterator[ConnectionPool]:
-        """Open a pool of at most `size` connections; they come as they are needed."""
+        """Open a pool of at most `size` connections, made when they are needed."""
         pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             kwargs={**_merge_parameters(settings.url), **_CONNECTION_OPTIONS},
             min_size=1,
@@ -104,9 +114,10 @@ class ConnectionPool:
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection; it is cut when it does not come back in time.
+        """Lend a connection, and cut it if the block takes too long.
 
-        Raises NotReadyError when there is none, when the server is away, and when it is slow.
+        Raises NotReadyError when no connection is free, when the server is unreachable, and when it
+        is too slow.
         """
         loop = asyncio.get_running_loop()
         if loop.time() < self._retry_at:
@@ -122,7 +133,8 @@ class ConnectionPool:
                     await _roll_back(connection)
                     abort_timer.cancel()
                     await self._pool.putconn(connection)
-        except (ConfigError, NotReadyError) as error:  # what was right at the start may be again
+        except (ConfigError, NotReadyError) as error:
+            # The settings were right when the store was opened, so a ConfigError is retryable too.
             if not isinstance(error.__cause__, _POOL_EXHAUSTED):
                 self._problem = str(error)
                 self._retry_at = loop.time() + _RETRY_AFTER_SECONDS
@@ -130,7 +142,7 @@ class ConnectionPool:
 
     @asynccontextmanager
     async def transact(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection for one short transaction, which the server ends when it is slow."""
+        """Lend a connection for one short transaction, which the server ends if it is slow."""
         async with self.lend() as connection:
             async with connection.pipeline():
                 await connection.execute("BEGIN")
@@ -139,20 +151,23 @@ class ConnectionPool:
             await connection.execute("COMMIT")
 
     async def _acquire(self) -> AsyncConnection:
-        """Take a connection that lives, or say why there is none."""
+        """Take a working connection from the pool; raise the reason when there is none."""
         while True:
             try:
                 connection = await self._pool.getconn()
             except PoolTimeout:
                 await self._probe()
-                raise  # the server is there, and the pool is what is too small
+                raise  # the server answers, so the pool is too small
             if not _is_closed_by_server(connection):
                 return connection
             await connection.close()
-            await self._pool.putconn(connection)  # which makes another
+            await self._pool.putconn(connection)  # the pool replaces it
 
     async def _probe(self) -> None:
-        """Raise why the server cannot be reached; one asks, and those who wait hear the same."""
+        """Try to connect; raise the reason when the server is unreachable.
+
+        One caller tries; the others wait and get the same result.
+        """
         async with self._probe_lock:
             if asyncio.get_running_loop().time() < self._retry_at:
                 raise NotReadyError(self._problem)
@@ -161,7 +176,7 @@ class ConnectionPool:
 
 
 async def connect(url: str, database: str) -> AsyncConnection:
-    """Return one connection of its own. Raises ConfigError or NotReadyError, with what to do."""
+    """Return a connection outside any pool. Raises ConfigError or NotReadyError."""
     try:
         return await psycopg.AsyncConnection.connect(
             **_merge_parameters(url), **_CONNECTION_OPTIONS
@@ -171,7 +186,7 @@ async def connect(url: str, database: str) -> AsyncConnection:
 
 
 async def set_timeouts(connection: AsyncConnection, timeout_seconds: float) -> None:
-    """Let the server end what takes too long, for the rest of the transaction."""
+    """Set the server's time limits for the rest of the transaction."""
     milliseconds = str(round(timeout_seconds * 1000))
     await connection.execute(_SET_TIMEOUTS, (milliseconds, milliseconds))
 
@@ -181,29 +196,30 @@ def _merge_parameters(url: str) -> dict[str, Any]:
 
 
 def abort_connection(connection: AsyncConnection) -> None:
-    """Break a connection: whoever waits for its answer hears at once that there is none.
+    """Shut a connection down, so that a task that waits for its answer fails at once.
 
-    Cancelling the task instead would wait for the server, which is what does not answer.
+    Cancelling that task would not help: it would wait for the server, which does not answer.
     """
     if connection.closed:
         return
-    own = os.dup(connection.pgconn.socket)  # closing libpq's would close whatever gets its number
-    with socket.socket(fileno=own) as wire, suppress(OSError):  # the other side may be gone
+    # libpq closes its own descriptor later; closing it here could close a new file of that number.
+    duplicate = os.dup(connection.pgconn.socket)
+    with socket.socket(fileno=duplicate) as wire, suppress(OSError):  # the server may be gone
         wire.shutdown(socket.SHUT_RDWR)
 
 
 def _is_closed_by_server(connection: AsyncConnection) -> bool:
-    """Say whether an idle connection has something to say: that is the server's goodbye."""
-    poll = select.poll()  # select() takes no descriptor above 1023, and streams use those up
+    """Return whether an idle connection has data to read, which means that the server closed it."""
+    poll = select.poll()  # select() fails above descriptor 1023, and streams use many
     poll.register(connection.pgconn.socket, select.POLLIN)
     return bool(poll.poll(0))
 
 
 async def _roll_back(connection: AsyncConnection) -> None:
-    """End a transaction that an error left open."""
+    """Roll back a transaction that an error left open."""
     if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
         return
     try:
         await connection.rollback()
     except psycopg.Error:
-        await connection.close()  # the server rolls back by itself
+        await connection.close()  # the server then rolls back by itself

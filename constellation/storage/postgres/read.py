@@ -1,4 +1,7 @@
-"""What a PostgresPatternStore reads, as SQL, on a connection that commits by itself."""
+"""Queries of a PostgresPatternStore. Each runs on a connection that it is given.
+
+The connection either commits each statement by itself or is inside a transaction of the caller.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from constellation.core.rows import Slots, TermKind
 from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.errors import StoreFailedError
 from constellation.federated.published import StoredGlobal
+from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
+from constellation.storage.digests import to_unsigned
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from constellation.storage.postgres.dialect import Dialect
 
 SCAN_SLOTS: Final = 4096
-"""Slots of one query of a scan: some megabytes, so that a query stays short."""
+"""Slots that one query of a scan covers. It returns a few megabytes, so that it stays short."""
 
 
 async def read_secret(connection: AsyncConnection, shard_id: int) -> bytes:
@@ -42,7 +47,7 @@ async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
         " FROM constellation.shard WHERE shard_id = %s",
         (shard_id,),
     )
-    return Totals(lsn, patterns, devices, pattern_digest % 2**64, device_digest % 2**64)
+    return Totals(lsn, patterns, devices, to_unsigned(pattern_digest), to_unsigned(device_digest))
 
 
 async def has_shard(connection: AsyncConnection, shard_id: int) -> bool:
@@ -60,20 +65,20 @@ async def is_standby(connection: AsyncConnection) -> bool:
 
 
 async def read_terms(connection: AsyncConnection, shard_id: int) -> Sequence[Term]:
-    found = await connection.execute(
-        "SELECT kind, number, text FROM constellation.word WHERE shard_id = %s"
+    cursor = await connection.execute(
+        "SELECT kind, number, text FROM constellation.term WHERE shard_id = %s"
         " ORDER BY kind, number",
         (shard_id,),
     )
-    return [Term(TermKind(kind), number, text) for kind, number, text in await found.fetchall()]
+    return [Term(TermKind(kind), number, text) for kind, number, text in await cursor.fetchall()]
 
 
 async def read_hourly_counts(connection: AsyncConnection, shard_id: int) -> HourlyCounts:
-    found = await connection.execute(
+    cursor = await connection.execute(
         "SELECT hour, kind, number, devices FROM constellation.hourly_count WHERE shard_id = %s",
         (shard_id,),
     )
-    hours, kinds, numbers, devices = np.array(await found.fetchall(), np.uint32).reshape(-1, 4).T
+    hours, kinds, numbers, devices = np.array(await cursor.fetchall(), np.uint32).reshape(-1, 4).T
     return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
@@ -86,13 +91,13 @@ async def read_changed_slots(connection: AsyncConnection, shard_id: int, lsn: in
         " WHERE shard.shard_id = %s GROUP BY shard.lsn",
         (lsn, shard_id),
     )
-    if count != newest - lsn:  # every commit has one, so one is missing
+    if count != newest - lsn:  # each commit has one row, so at least one row is missing
         return None
     return np.unique(np.frombuffer(slots, "<i8"))
 
 
 async def read_last_slot(connection: AsyncConnection, shard_id: int, table: str) -> int:
-    """Return the highest slot in use, -1 when there is none."""
+    """Return the highest slot in use, or -1 if the table has no row of this shard."""
     query = sql.SQL("SELECT coalesce(max(slot), -1) FROM constellation.{} WHERE shard_id = %s")
     (slot,) = await _fetch_one(connection, query.format(sql.Identifier(table)), (shard_id,))
     return int(slot)
@@ -101,11 +106,14 @@ async def read_last_slot(connection: AsyncConnection, shard_id: int, table: str)
 async def read_patterns(
     connection: AsyncConnection, shard_id: int, first: int, dialect: Dialect
 ) -> tuple[bytes, Any] | None:
-    """Return the records of SCAN_SLOTS slots from `first` on, and what `dialect.decode` takes."""
+    """Return the rows in SCAN_SLOTS slots from `first` on, or None if there are none.
+
+    The first part is for `decode_patterns`, the second, the embeddings, for `dialect.decode`.
+    """
     records, embeddings = await _fetch_one(
         connection,
         sql.SQL(
-            f"SELECT string_agg(record_send(ROW({join_column_names(PATTERN_COLUMNS)})), ''::bytea),"  # noqa: S608 - names of ours
+            f"SELECT string_agg(record_send(ROW({join_column_names(PATTERN_COLUMNS)})), ''::bytea),"  # noqa: S608 - constant names
             f" {dialect.aggregate_expression} FROM constellation.pattern"
             " WHERE shard_id = %s AND slot >= %s AND slot < %s"
         ),
@@ -115,11 +123,11 @@ async def read_patterns(
 
 
 async def read_devices(connection: AsyncConnection, shard_id: int, first: int) -> bytes | None:
-    """Return the records of SCAN_SLOTS slots from `first` on."""
+    """Return the rows in SCAN_SLOTS slots from `first` on, for `decode_devices`; None if none."""
     (records,) = await _fetch_one(
         connection,
         sql.SQL(
-            f"SELECT string_agg(record_send(ROW({join_column_names(DEVICE_COLUMNS)})), ''::bytea)"  # noqa: S608 - names of ours
+            f"SELECT string_agg(record_send(ROW({join_column_names(DEVICE_COLUMNS)})), ''::bytea)"  # noqa: S608 - constant names
             " FROM constellation.device WHERE shard_id = %s AND slot >= %s AND slot < %s"
         ),
         (shard_id, first, first + SCAN_SLOTS),
@@ -130,41 +138,41 @@ async def read_devices(connection: AsyncConnection, shard_id: int, first: int) -
 async def find_stored_ids(
     connection: AsyncConnection, shard_id: int, content_ids: Sequence[str]
 ) -> set[str]:
-    found = await connection.execute(
+    cursor = await connection.execute(
         "SELECT content_id FROM constellation.content"
         " WHERE shard_id = %s AND content_id = ANY (%s::text[])",
         (shard_id, list(content_ids)),
     )
-    return {content_id for (content_id,) in await found.fetchall()}
+    return {content_id for (content_id,) in await cursor.fetchall()}
 
 
 async def read_contents(
     connection: AsyncConnection, shard_id: int, after: str, limit: int, dialect: Dialect
 ) -> Sequence[Content]:
-    found = await connection.execute(
+    cursor = await connection.execute(
         sql.SQL(
-            f"SELECT content_id, title, content_type, genres, year, {dialect.row_expression}"  # noqa: S608 - of our own
+            f"SELECT {CONTENT_COLUMNS}, {dialect.row_expression}"  # noqa: S608 - constant names
             " FROM constellation.content WHERE shard_id = %s AND content_id > %s"
             " ORDER BY content_id LIMIT %s"
         ),
         (shard_id, after, limit),
         binary=True,
     )
-    return _to_contents(await found.fetchall(), dialect)
+    return _decode_contents(await cursor.fetchall(), dialect)
 
 
 async def read_content(
     connection: AsyncConnection, shard_id: int, content_id: str, dialect: Dialect
 ) -> Content | None:
-    found = await connection.execute(
+    cursor = await connection.execute(
         sql.SQL(
-            f"SELECT content_id, title, content_type, genres, year, {dialect.row_expression}"  # noqa: S608 - of our own
+            f"SELECT {CONTENT_COLUMNS}, {dialect.row_expression}"  # noqa: S608 - constant names
             " FROM constellation.content WHERE shard_id = %s AND content_id = %s"
         ),
         (shard_id, content_id),
         binary=True,
     )
-    contents = _to_contents(await found.fetchall(), dialect)
+    contents = _decode_contents(await cursor.fetchall(), dialect)
     return contents[0] if contents else None
 
 
@@ -178,17 +186,17 @@ async def count_contents(connection: AsyncConnection, shard_id: int) -> int:
 
 
 async def read_global(connection: AsyncConnection, shard_id: int) -> StoredGlobal | None:
-    found = await connection.execute(
+    cursor = await connection.execute(
         "SELECT generation, round_id, payload FROM constellation.global WHERE shard_id = %s",
         (shard_id,),
         binary=True,
     )
-    row = await found.fetchone()
+    row = await cursor.fetchone()
     return StoredGlobal(row[0], row[1], bytes(row[2])) if row else None
 
 
 async def read_size_bytes(connection: AsyncConnection) -> int:
-    """Return the bytes on disk of all shards in the database, with their indexes."""
+    """Return how many bytes all shards in the database take on disk, with their indexes."""
     (size,) = await _fetch_one(
         connection,
         "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
@@ -201,19 +209,17 @@ async def read_size_bytes(connection: AsyncConnection) -> int:
 async def _fetch_one(
     connection: AsyncConnection, query: Any, parameters: tuple[object, ...]
 ) -> tuple[Any, ...]:
-    """Return the one row that a query has."""
-    found = await connection.execute(query, parameters, binary=True)
-    row = await found.fetchone()
+    """Return the only row of a query. Raises StoreFailedError when there is none."""
+    cursor = await connection.execute(query, parameters, binary=True)
+    row = await cursor.fetchone()
     if row is None:
         raise StoreFailedError("the row of this shard is gone: restore the database")
     return tuple(row)
 
 
-def _to_contents(rows: Sequence[tuple[Any, ...]], dialect: Dialect) -> list[Content]:
-    codes = dialect.decode([row[5] for row in rows]) if rows else ()
+def _decode_contents(rows: Sequence[tuple[Any, ...]], dialect: Dialect) -> list[Content]:
+    codes = dialect.decode([row[-1] for row in rows]) if rows else ()
     return [
-        Content(content_id, title, content_type, tuple(genres), year, each.tobytes())
-        for (content_id, title, content_type, genres, year, _), each in zip(
-            rows, codes, strict=True
-        )
+        decode_content(row, row[3], row_codes.tobytes())
+        for row, row_codes in zip(rows, codes, strict=True)
     ]

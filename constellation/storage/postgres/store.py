@@ -1,4 +1,4 @@
-"""PostgresPatternStore: one shard's rows in PostgreSQL, written by whoever holds its epoch."""
+"""PostgresPatternStore: one shard in PostgreSQL, written by the process that has its epoch."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _WRITER_CONNECTIONS: Final = 2
-"""Connections that reads of the catalogue cannot take: for commits, and for the lease."""
+"""Connections reserved for commits and for the lease. Reads of the catalogue cannot use them."""
 _PREFETCHED_BLOCKS: Final = 2
-"""Queries of a scan under way beside the one whose rows are being used."""
+"""Queries that a scan runs ahead of the block that its caller is using."""
 _PAGE_SIZE: Final = 1000
 
 
 @asynccontextmanager
 async def open_postgres(settings: PostgresSettings) -> AsyncIterator[PostgresPatternStore]:
-    """Open the store of one shard; leaving it in order lets the next process in at once.
+    """Open the store of one shard. A normal exit releases the lease for the next process.
 
-    Raises ConfigError or NotReadyError, each with what to do about it.
+    Raises ConfigError or NotReadyError. Each message says what to do.
     """
     database = describe_database(settings.url)
     async with await connect(settings.url, database) as connection:
@@ -78,9 +78,9 @@ async def open_postgres(settings: PostgresSettings) -> AsyncIterator[PostgresPat
 
 @asynccontextmanager
 async def open_postgres_reader(settings: PostgresSettings) -> AsyncIterator[StoreReader]:
-    """Open a shard as it is at this moment, to be read while its owner goes on writing.
+    """Open a snapshot of a shard for reading, while its owner continues to write.
 
-    Raises ConfigError when the database has no such shard.
+    Raises ConfigError when the database does not have the shard.
     """
     database = describe_database(settings.url)
     async with await connect(settings.url, database) as connection:
@@ -101,7 +101,7 @@ async def open_postgres_reader(settings: PostgresSettings) -> AsyncIterator[Stor
 
 
 class PostgresReader:
-    """A StoreReader of one shard, on connections that it is lent."""
+    """A StoreReader of one shard, on connections that `lend` provides."""
 
     kind: Final = "postgres"
 
@@ -157,12 +157,15 @@ class PostgresReader:
             return await read.read_global(connection, self._shard_id)
 
     async def read_size_bytes(self) -> int:
-        """Return the bytes of every shard in the database: partitions are shared."""
+        """Return the bytes of all shards in the database, because they share partitions."""
         async with self._lend() as connection:
             return await read.read_size_bytes(connection)
 
     async def verify(self) -> Sequence[str]:
-        """Read the catalogue; a recovery reads the rest, and PostgreSQL checks pages as it goes."""
+        """Return the problems of the catalogue. It reads every content item.
+
+        A recovery reads all other rows, and PostgreSQL checks each page that it reads.
+        """
         after = ""
         try:
             while page := await self.list_contents(after, _PAGE_SIZE):
@@ -180,7 +183,7 @@ class PostgresReader:
                 yield decode_patterns(records, self._dialect.decode(embeddings))
             except ValueError as error:
                 raise DamagedStoreError(
-                    f"{self._database} holds damaged patterns: {error}"
+                    f"{self._database} has damaged patterns: {error}"
                 ) from error
 
     async def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
@@ -191,14 +194,12 @@ class PostgresReader:
             try:
                 yield decode_devices(records)
             except ValueError as error:
-                raise DamagedStoreError(
-                    f"{self._database} holds damaged devices: {error}"
-                ) from error
+                raise DamagedStoreError(f"{self._database} has damaged devices: {error}") from error
 
     async def _scan(
         self, table: str, fetch: Callable[[AsyncConnection, int], Awaitable[T | None]]
     ) -> AsyncIterator[T]:
-        """Yield what `fetch` returns for one range of slots after the other, fetching ahead."""
+        """Yield the result of `fetch` for each range of slots in turn; prefetch later ranges."""
         async with self._lend() as connection:
             last = await read.read_last_slot(connection, self._shard_id, table)
 
@@ -216,17 +217,17 @@ class PostgresReader:
                     tasks.append(asyncio.create_task(fetch_block(first), name="scan"))
                 if not tasks:
                     return
-                found = await tasks.pop(0)
-                if found is not None:
-                    yield found
+                block = await tasks.pop(0)
+                if block is not None:
+                    yield block
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating would say it twice
-    """A PatternStore of one shard; other shards may live in the same database."""
+class PostgresPatternStore(PostgresReader):  # a store also reads; delegation would repeat it all
+    """A PatternStore of one shard. The database may contain other shards."""
 
     def __init__(
         self,
@@ -246,7 +247,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
         return await self._lease.take()
 
     async def hold_forever(self) -> None:
-        """Keep the lease; a database that is away is waited for."""
+        """Keep the lease. While the database is unreachable, keep trying."""
         await self._lease.hold_forever()
 
     async def commit(self, epoch: int, writes: CommitWrites) -> None:
@@ -267,7 +268,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
                     connection, self._make_fence(epoch), through_lsn, self._statements
                 )
         except OutcomeUnknownError as error:
-            raise NotReadyError(str(error)) from error  # forgetting twice is harmless
+            raise NotReadyError(str(error)) from error  # trimming again is harmless
 
     async def put_contents(
         self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
@@ -284,15 +285,15 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
                     connection, self._make_fence(epoch), stored, self._statements
                 )
         except OutcomeUnknownError as error:
-            raise NotReadyError(str(error)) from error  # putting it twice is harmless
+            raise NotReadyError(str(error)) from error  # writing it again is harmless
 
     async def probe(self) -> None:
-        """Return when the store answers, and takes writes: a standby does not."""
+        """Return when the database answers and accepts writes, which a standby does not."""
         async with self._connections.transact() as connection:
             await read.read_totals(connection, self._shard_id)
             if await read.is_standby(connection):
                 raise NotReadyError(
-                    f"{self._database} is a standby, which takes no writes: promote it, or add "
+                    f"{self._database} is a standby, which accepts no writes: promote it, or add "
                     "target_session_attrs=read-write and the primary's host to POSTGRES_URL"
                 )
 
@@ -301,7 +302,7 @@ class PostgresPatternStore(PostgresReader):  # a writer reads, too; delegating w
 
 
 async def _release_lease(lease: Lease) -> None:
-    """Give the lease up; the next process waits for its end when that does not work."""
+    """Release the lease. If that fails, the next process waits until the lease expires."""
     if not lease.epoch:
         return
     try:

@@ -1,8 +1,8 @@
-"""What a PostgresPatternStore writes, as SQL: one transaction, fenced, in few round trips.
+"""Writes of a PostgresPatternStore: each is one fenced transaction in few round trips.
 
-Rows reach a temporary table by binary COPY and the tables from there, one statement for each. The
+Rows go to a temporary table by binary COPY. One statement for each table moves them from there. The
 fence is the row in `constellation.shard`: a commit updates it, other writes lock it FOR SHARE. Both
-make a takeover wait for the transaction, and a transaction that comes later see the new epoch.
+make a takeover wait for the transaction, and both make a later transaction see the new epoch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from constellation.errors import FencedError, OutcomeUnknownError, StoreFailedError
+from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
+from constellation.storage.digests import to_signed
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
@@ -42,10 +44,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Who writes which shard.
+    """The process that may write a shard: its epoch and its owner name.
 
-    An epoch alone would not do: a failover may lose one, and the next takeover give its number to
-    another process.
+    The epoch alone is not enough. A failover may lose an epoch, and the next takeover then gives
+    the same number to another process.
     """
 
     shard_id: int
@@ -54,7 +56,7 @@ class Fence:
 
 
 class Statements:
-    """The statements that depend on the dialect, put together once."""
+    """The SQL statements that depend on the dialect, built once for each store."""
 
     def __init__(self, dialect: Dialect, timeout_seconds: float) -> None:
         self.dialect = dialect
@@ -72,19 +74,19 @@ class Statements:
             f"COPY pg_temp.stage_device ({devices}) FROM STDIN (FORMAT binary)"
         )
         self.put_patterns = _to_sql(
-            f"INSERT INTO constellation.pattern (shard_id, {patterns}, embedding)"  # noqa: S608 - names of ours
+            f"INSERT INTO constellation.pattern (shard_id, {patterns}, embedding)"  # noqa: S608 - constant names
             f" SELECT %s, {patterns}, embedding{dialect.cast} FROM pg_temp.stage_pattern"
             f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(PATTERN_COLUMNS)},"
             " embedding = excluded.embedding"
         )
         self.put_devices = _to_sql(
-            f"INSERT INTO constellation.device (shard_id, {devices})"  # noqa: S608 - names of ours
+            f"INSERT INTO constellation.device (shard_id, {devices})"  # noqa: S608 - constant names
             f" SELECT %s, {devices} FROM pg_temp.stage_device"
             f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(DEVICE_COLUMNS)}"
         )
         self.put_content = _to_sql(
-            "INSERT INTO constellation.content"  # noqa: S608 - a type of ours
-            " (shard_id, content_id, title, content_type, genres, year, embedding)"
+            "INSERT INTO constellation.content"  # noqa: S608 - constant names
+            f" (shard_id, {CONTENT_COLUMNS}, embedding)"
             f" VALUES (%s, %s, %s, %s, %s, %s, %s::text::{dialect.vector_type})"
             " ON CONFLICT (shard_id, content_id) DO UPDATE SET title = excluded.title,"
             " content_type = excluded.content_type, genres = excluded.genres,"
@@ -101,7 +103,7 @@ async def write_commit(
     lease_seconds: float,
     sync_seconds: Histogram,
 ) -> None:
-    """Commit the changes. The usual commit has patterns and devices only."""
+    """Write one commit durably, all or nothing. Most commits have patterns and devices only."""
     shard_id = fence.shard_id
     await _begin_commit(connection, fence, writes.totals, statements, lease_seconds)
     if len(writes.slots):
@@ -136,12 +138,9 @@ async def write_contents(
     rows = [
         (
             fence.shard_id,
-            content.content_id,
-            content.title,
-            content.content_type,
-            list(content.genres),
-            content.year,
-            statements.dialect.to_literal(content.codes),
+            *encode_content(
+                content, list(content.genres), statements.dialect.to_literal(content.codes)
+            ),
         )
         for content in contents
     ]
@@ -177,7 +176,7 @@ async def write_global(
 
 
 async def ensure_shard(connection: AsyncConnection, shard_id: int, secret: bytes) -> None:
-    """Insert a shard's row unless it is there."""
+    """Insert the row of a shard unless it exists."""
     await connection.execute(
         "INSERT INTO constellation.shard (shard_id, secret) VALUES (%s, %s)"
         " ON CONFLICT (shard_id) DO NOTHING",
@@ -192,7 +191,7 @@ async def _begin_commit(
     statements: Statements,
     lease_seconds: float,
 ) -> None:
-    """Begin, and write the totals, which is the fence as well: one statement for both."""
+    """Begin a commit. One statement both writes the totals and checks the fence."""
     async with connection.pipeline():
         await connection.execute("BEGIN")
         await set_timeouts(connection, statements.timeout_seconds)
@@ -206,8 +205,8 @@ async def _begin_commit(
                 totals.lsn,
                 totals.patterns,
                 totals.devices,
-                _to_signed(totals.pattern_digest),
-                _to_signed(totals.device_digest),
+                to_signed(totals.pattern_digest),
+                to_signed(totals.device_digest),
                 lease_seconds,
                 fence.shard_id,
                 fence.epoch,
@@ -218,23 +217,25 @@ async def _begin_commit(
     row = await written.fetchone()
     if row is None:
         await _raise_refusal(connection, fence, totals.lsn)
-    elif row != (True,):  # a connection that has not committed before
+    elif row != (True,):  # the first commit on this connection
         for stage in statements.staging_tables:
             await connection.execute(stage)
 
 
 async def _raise_refusal(connection: AsyncConnection, fence: Fence, lsn: int) -> None:
-    """Raise why the totals could not be written."""
+    """Raise the reason why no totals were written: FencedError or StoreFailedError."""
     cursor = await connection.execute(
         "SELECT epoch, owner, lsn FROM constellation.shard WHERE shard_id = %s", (fence.shard_id,)
     )
     row = _require_shard(await cursor.fetchone(), fence.shard_id)
     _require_holder(fence, row[0], row[1])
-    raise StoreFailedError(f"lsn must be {row[2] + 1}, got {lsn}: the store is not what it was")
+    raise StoreFailedError(
+        f"lsn must be {row[2] + 1}, got {lsn}: the database was changed or restored meanwhile"
+    )
 
 
 async def _begin_fenced(connection: AsyncConnection, fence: Fence, statements: Statements) -> None:
-    """Begin, and keep others from taking the shard over until the end. Raises FencedError."""
+    """Begin a transaction that no takeover can overtake. Raises FencedError after a takeover."""
     async with connection.pipeline():
         await connection.execute("BEGIN")
         await set_timeouts(connection, statements.timeout_seconds)
@@ -248,9 +249,11 @@ async def _begin_fenced(connection: AsyncConnection, fence: Fence, statements: S
 
 def _require_holder(fence: Fence, epoch: int, owner: str) -> None:
     if epoch != fence.epoch:
-        raise FencedError(f"epoch {fence.epoch} was taken over by epoch {epoch}, of {owner}")
+        raise FencedError(f"epoch {fence.epoch} was taken over by epoch {epoch} of {owner}")
     if owner != fence.owner:
-        raise FencedError(f"epoch {fence.epoch} is also one of {owner}: the database went back")
+        raise FencedError(
+            f"epoch {fence.epoch} belongs to {owner}: the database lost this process's takeover"
+        )
 
 
 def _require_shard(row: tuple[Any, ...] | None, shard_id: int) -> tuple[Any, ...]:
@@ -263,10 +266,10 @@ def _require_shard(row: tuple[Any, ...] | None, shard_id: int) -> tuple[Any, ...
 async def _commit_on_exit(
     connection: AsyncConnection, sync_seconds: Histogram | None = None
 ) -> AsyncIterator[None]:
-    """Send what is done inside and COMMIT together; `synced` hears how long their answer took.
+    """Send the statements of the block and COMMIT together, in one pipeline.
 
-    Raises OutcomeUnknownError unless the server itself says that the transaction has failed:
-    whatever else goes wrong may have gone wrong after COMMIT was done.
+    `sync_seconds` records how long the server took to answer. Raises OutcomeUnknownError unless the
+    server itself reports that the transaction failed: any other error may come after the COMMIT.
     """
     is_commit_sent = False
     started = time.perf_counter()
@@ -281,7 +284,8 @@ async def _commit_on_exit(
         if not is_commit_sent or connection.pgconn.transaction_status == TransactionStatus.INERROR:
             raise
         raise OutcomeUnknownError(
-            "PostgreSQL was lost during a commit; what became of it is settled once it is back"
+            "the connection to PostgreSQL was lost during a commit; whether the commit was written "
+            "is known once the database answers again"
         ) from error
 
 
@@ -307,14 +311,14 @@ async def _delete_rows(
 
 async def _write_terms(connection: AsyncConnection, shard_id: int, terms: Sequence[Term]) -> None:
     if terms:
-        await connection.execute(  # each word comes once in the life of a shard
-            "INSERT INTO constellation.word (shard_id, kind, number, text)"
+        await connection.execute(  # a shard inserts each term once, ever
+            "INSERT INTO constellation.term (shard_id, kind, number, text)"
             " SELECT %s, * FROM unnest(%s::smallint[], %s::integer[], %s::text[])",
             (
                 shard_id,
-                [int(word.kind) for word in terms],
-                [word.number for word in terms],
-                [word.text for word in terms],
+                [int(term.kind) for term in terms],
+                [term.number for term in terms],
+                [term.text for term in terms],
             ),
         )
 
@@ -343,20 +347,15 @@ async def _write_counts(
 
 
 def _build_staging_table(name: str, columns: tuple[CopyColumn, ...]) -> sql.SQL:
-    """Return what makes a staging table, once for each connection to the server itself."""
+    """Return the statement that creates a staging table, once for each server connection."""
     types = ", ".join(f"{column.name} {column.sql_type}" for column in columns)
     return _to_sql(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DELETE ROWS")
 
 
 def _build_assignments(columns: tuple[CopyColumn, ...]) -> str:
-    kept = [column.name for column in columns if column.name != "slot"]
-    return ", ".join(f"{name} = excluded.{name}" for name in kept)
+    names = [column.name for column in columns if column.name != "slot"]
+    return ", ".join(f"{name} = excluded.{name}" for name in names)
 
 
 def _to_sql(text: str) -> sql.SQL:
     return sql.SQL(text)
-
-
-def _to_signed(digest: int) -> int:
-    """Return the digest as PostgreSQL's 64-bit integers hold it."""
-    return digest - 2**64 if digest >= 2**63 else digest

@@ -1,4 +1,4 @@
-"""What a SqlitePatternStore reads, as SQL. Nothing here leaves a statement open."""
+"""Queries of a SqlitePatternStore. Each fetches all its rows, so no statement stays open."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import Slots, TermKind
-from constellation.core.store import Content, HourlyCounts, Term, Totals
+from constellation.core.store import SCAN_ROWS, Content, HourlyCounts, Term, Totals
 from constellation.federated.published import StoredGlobal
+from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
+from constellation.storage.digests import to_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-BLOCK_ROWS: Final = 65_536
 
 PATTERN_BLOCK_QUERY: Final = "SELECT slot, row FROM pattern WHERE slot > ? ORDER BY slot LIMIT ?"
 DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER BY slot LIMIT ?"
@@ -26,16 +26,16 @@ DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER B
 def read_block(
     connection: sqlite3.Connection, query: str, after: int, dtype: np.dtype[np.void]
 ) -> tuple[Slots, NDArray[np.void]]:
-    """Return up to BLOCK_ROWS rows of the slots after `after`.
+    """Return up to SCAN_ROWS rows whose slots are above `after`, in ascending slots.
 
-    Raises sqlite3.DatabaseError when one is not a row of this dtype.
+    Raises sqlite3.DatabaseError when a stored row does not have the size of `dtype`.
     """
-    found = connection.execute(query, (after, BLOCK_ROWS)).fetchall()
-    if not found:
+    fetched = connection.execute(query, (after, SCAN_ROWS)).fetchall()
+    if not fetched:
         return np.empty(0, np.int64), np.empty(0, dtype)
-    slots, rows = zip(*found, strict=True)
+    slots, rows = zip(*fetched, strict=True)
     if set(map(type, rows)) != {bytes} or set(map(len, rows)) != {dtype.itemsize}:
-        raise sqlite3.DatabaseError(f"a row is not {dtype.itemsize} bytes")
+        raise sqlite3.DatabaseError(f"a row does not have {dtype.itemsize} bytes")
     return np.array(slots, np.int64), np.frombuffer(b"".join(rows), dtype)
 
 
@@ -48,52 +48,51 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
     lsn, patterns, devices, pattern_digest, device_digest = connection.execute(
         "SELECT lsn, patterns, devices, pattern_digest, device_digest FROM shard"
     ).fetchone()
-    return Totals(lsn, patterns, devices, pattern_digest % 2**64, device_digest % 2**64)
+    return Totals(lsn, patterns, devices, to_unsigned(pattern_digest), to_unsigned(device_digest))
 
 
 def read_terms(connection: sqlite3.Connection) -> Sequence[Term]:
-    found = connection.execute("SELECT kind, number, text FROM word ORDER BY kind, number")
-    return [Term(TermKind(kind), number, text) for kind, number, text in found.fetchall()]
+    cursor = connection.execute("SELECT kind, number, text FROM term ORDER BY kind, number")
+    return [Term(TermKind(kind), number, text) for kind, number, text in cursor.fetchall()]
 
 
 def read_hourly_counts(connection: sqlite3.Connection) -> HourlyCounts:
-    found = connection.execute("SELECT hour, kind, number, devices FROM hourly_count").fetchall()
-    hours, kinds, numbers, devices = np.array(found, np.uint32).reshape(-1, 4).T
+    rows = connection.execute("SELECT hour, kind, number, devices FROM hourly_count").fetchall()
+    hours, kinds, numbers, devices = np.array(rows, np.uint32).reshape(-1, 4).T
     return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
 def read_changed_slots(connection: sqlite3.Connection, lsn: int) -> Slots | None:
     newest = connection.execute("SELECT lsn FROM shard").fetchone()[0]
-    found = connection.execute("SELECT slots FROM change WHERE lsn > ?", (lsn,)).fetchall()
-    if len(found) != newest - lsn:  # every commit has one, so one is missing
+    rows = connection.execute("SELECT slots FROM change WHERE lsn > ?", (lsn,)).fetchall()
+    if len(rows) != newest - lsn:  # each commit has one row, so at least one row is missing
         return None
-    return np.unique(np.frombuffer(b"".join(slots for (slots,) in found), "<i8"))
+    return np.unique(np.frombuffer(b"".join(slots for (slots,) in rows), "<i8"))
 
 
 def read_content(connection: sqlite3.Connection, content_id: str) -> Content | None:
-    found = connection.execute(
-        "SELECT content_id, title, content_type, genres, year, codes"
-        " FROM content WHERE content_id = ?",
+    row = connection.execute(
+        f"SELECT {CONTENT_COLUMNS}, codes FROM content WHERE content_id = ?",  # noqa: S608 - constant names
         (content_id,),
     ).fetchone()
-    return _to_content(found) if found else None
+    return _decode_content(row) if row else None
 
 
 def find_stored_ids(connection: sqlite3.Connection, content_ids: Sequence[str]) -> set[str]:
-    found = connection.execute(
+    cursor = connection.execute(
         "SELECT content_id FROM content WHERE content_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(content_ids)),),
     )
-    return {content_id for (content_id,) in found.fetchall()}
+    return {content_id for (content_id,) in cursor.fetchall()}
 
 
 def read_contents(connection: sqlite3.Connection, after: str, limit: int) -> Sequence[Content]:
-    found = connection.execute(
-        "SELECT content_id, title, content_type, genres, year, codes"
-        " FROM content WHERE content_id > ? ORDER BY content_id LIMIT ?",
+    cursor = connection.execute(
+        f"SELECT {CONTENT_COLUMNS}, codes FROM content"  # noqa: S608 - constant names
+        " WHERE content_id > ? ORDER BY content_id LIMIT ?",
         (after, limit),
     )
-    return [_to_content(row) for row in found.fetchall()]
+    return [_decode_content(row) for row in cursor.fetchall()]
 
 
 def count_contents(connection: sqlite3.Connection) -> int:
@@ -101,16 +100,15 @@ def count_contents(connection: sqlite3.Connection) -> int:
 
 
 def read_global(connection: sqlite3.Connection) -> StoredGlobal | None:
-    found = connection.execute("SELECT generation, round_id, payload FROM global").fetchone()
-    return StoredGlobal(*found) if found else None
+    row = connection.execute("SELECT generation, round_id, payload FROM global").fetchone()
+    return StoredGlobal(*row) if row else None
 
 
 def find_problems(connection: sqlite3.Connection) -> Sequence[str]:
-    """Return what SQLite's own check finds wrong; reads the whole file."""
-    found = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
-    return [] if found == ["ok"] else found
+    """Return the problems that SQLite's integrity check finds. It reads the whole file."""
+    lines = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
+    return [] if lines == ["ok"] else lines
 
 
-def _to_content(row: tuple[str, str, int, str, int, bytes]) -> Content:
-    content_id, title, content_type, genres, year, codes = row
-    return Content(content_id, title, content_type, tuple(json.loads(genres)), year, codes)
+def _decode_content(row: tuple[str, str, int, str, int, bytes]) -> Content:
+    return decode_content(row, json.loads(row[3]), row[5])

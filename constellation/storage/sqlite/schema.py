@@ -1,4 +1,4 @@
-"""The database file of a shard: opened, configured, and refused when damaged."""
+"""The schema of a shard's SQLite file: created, upgraded, or refused when it is newer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 PAGE_SIZE: Final = 4096
-"""Seven rows a page. A commit of 100 rows at random among 200,000 took 1.0 ms; with 16 KiB, 2.2."""
+"""Bytes in a page, which holds seven pattern rows.
+
+A commit of 100 random rows among 200,000 took 1.0 ms; with pages of 16 KiB it took 2.2 ms.
+"""
 
 _REMEDY: Final = "restore it from a backup, or delete the data directory: devices will resync"
 _PRAGMAS: Final = (
     "PRAGMA mmap_size = 1073741824",
-    "PRAGMA cache_size = -65536",  # KiB, negated
+    "PRAGMA cache_size = -65536",  # 64 MiB: a negative number means KiB
 )
 _HOURLY_COUNT_TABLE: Final = """CREATE TABLE hourly_count (
          hour INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -31,7 +34,7 @@ _GLOBAL_TABLE: Final = """CREATE TABLE global (
 _SCHEMA: Final = (
     "CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     "CREATE TABLE device (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
-    """CREATE TABLE word (
+    """CREATE TABLE term (
          kind INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL,
          PRIMARY KEY (kind, number)) STRICT, WITHOUT ROWID""",
     _HOURLY_COUNT_TABLE,
@@ -48,7 +51,7 @@ _SCHEMA: Final = (
     _GLOBAL_TABLE,
 )
 _UPGRADES: Final = {
-    1: (  # counts had no kind: all were of contents, which are kind 2
+    1: (  # hourly counts had no kind: all of them were counts of content items, which is kind 2
         "ALTER TABLE hourly_count RENAME TO earlier_count",
         _HOURLY_COUNT_TABLE,
         "INSERT INTO hourly_count SELECT hour, 2, content, devices FROM earlier_count",
@@ -56,17 +59,25 @@ _UPGRADES: Final = {
         _GLOBAL_TABLE,
         "UPDATE shard SET schema_version = 2",
     ),
+    2: (
+        "ALTER TABLE word RENAME TO term",
+        "UPDATE shard SET schema_version = 3",
+    ),
 }
-"""By schema version: what brings a database to the next one."""
+"""By schema version: the statements that upgrade a database to the next version."""
 
 
 def database_file(data_dir: Path) -> SqliteFile:
-    """Return the database file of the shard whose data is in this directory."""
+    """Return the database file of the shard whose data directory this is."""
     return SqliteFile(data_dir / "shard.db", PAGE_SIZE, _REMEDY, _PRAGMAS)
 
 
 def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
-    """Bring the schema to this program's version; refuse a later one with ConfigError."""
+    """Create the schema, or upgrade it to SCHEMA_VERSION.
+
+    Raises ConfigError when the schema is newer than this program, and DamagedStoreError when the
+    totals are missing.
+    """
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -76,12 +87,12 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()
     if len(versions) != 1:
-        raise file.damaged(f"{len(versions)} rows of totals instead of one")
+        raise file.damaged(f"it has {len(versions)} rows of totals instead of one")
     version = versions[0][0]
     if version != SCHEMA_VERSION and version not in _UPGRADES:
         raise ConfigError(
-            f"{file.database} has schema version {version}, this program knows "
-            f"{SCHEMA_VERSION}: start the version that wrote it"
+            f"{file.database} has schema version {version}, but this program supports only "
+            f"versions up to {SCHEMA_VERSION}: start the program version that wrote it"
         )
     for earlier in range(version, SCHEMA_VERSION):
         for statement in _UPGRADES[earlier]:

@@ -1,4 +1,4 @@
-"""SqlitePatternStore: embedded and durable; one file, one writer thread, one process."""
+"""SqlitePatternStore: a durable store in one SQLite file, for one process at a time."""
 
 from __future__ import annotations
 
@@ -37,10 +37,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CHECKPOINT_ROWS: Final = 2_000
-"""Pattern rows in the write-ahead log, at most about 8 MiB, before they move to the database."""
+"""Rows committed to the write-ahead log before a checkpoint moves them to the database.
+
+The log then has at most about 8 MiB.
+"""
 
 _REQUIRED_FREE_BYTES: Final = 4 << 20
-"""Free bytes with which a disk that was full counts as well again: a large commit fits."""
+"""After a full disk, report healthy only once this many bytes are free.
+
+A large commit fits into them.
+"""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -48,9 +54,9 @@ Work = Callable[[sqlite3.Connection], T]
 
 @asynccontextmanager
 async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
-    """Open the store in this directory; leaving moves the log into the database and deletes it.
+    """Open the store in a directory. On exit, SQLite moves its log into the database file.
 
-    Raises ConfigError, StoreInUseError or DamagedStoreError, each with what to do about it.
+    Raises ConfigError, StoreInUseError or DamagedStoreError. Each message says what to do.
     """
     file = database_file(data_dir)
     loop = asyncio.get_running_loop()
@@ -76,16 +82,17 @@ class SqlitePatternStore:
         self._connection = connection
         self._writer = writer
         self._failure: str | None = None
-        """Why nothing may be written any more. These three belong to the writer thread."""
+        """Why no more reads or writes are allowed. Used by the writer thread only."""
         self._is_disk_full = False
+        """Whether a write failed because the disk was full. Used by the writer thread only."""
         self._wal_rows = 0
-        """Rows committed since the last checkpoint."""
+        """Rows committed since the last checkpoint. Used by the writer thread only."""
 
     async def take_epoch(self) -> int:
         return await self._write(write.take_epoch)
 
     async def hold_forever(self) -> None:
-        """Wait for ever: the directory's lock is held as long as this process lives."""
+        """Wait until cancelled: this process has the directory's lock until it ends."""
         await asyncio.Event().wait()
 
     async def read_secret(self) -> bytes:
@@ -99,9 +106,8 @@ class SqlitePatternStore:
             partial(write.write_commit, epoch=epoch, writes=writes, sync_seconds=self.sync_seconds)
         )
         rows = len(writes.slots) + len(writes.device_slots) + len(writes.freed_slots)
-        self._writer.submit(
-            self._checkpoint, rows
-        )  # after the ack; its failure is the next write's
+        # The checkpoint runs after the ack. If it fails, the next write raises the error.
+        self._writer.submit(self._checkpoint, rows)
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
         return self._scan(read.PATTERN_BLOCK_QUERY, PATTERN)
@@ -149,17 +155,18 @@ class SqlitePatternStore:
         self._writer.submit(self._checkpoint, len(stored.payload) // PAGE_SIZE)
 
     async def probe(self) -> None:
-        """Return when the store answers; once the disk was full, when there is room, too.
+        """Return when the store answers; after a full disk, only when there is enough space.
 
-        A page may fit where a commit does not, so that a look alone would say that all is well.
+        One page may fit where a whole commit does not, so a small write alone proves nothing.
+        Raises NotReadyError while there is too little space.
         """
         await self._read(read.read_totals)
         if self._is_disk_full:
             free = shutil.disk_usage(self._file.database.parent).free
             if free < _REQUIRED_FREE_BYTES:
                 raise NotReadyError(
-                    f"disk full: {free} bytes are free beside {self._file.database}, "
-                    f"{_REQUIRED_FREE_BYTES} are needed; free some space"
+                    f"disk full: {free} bytes are free on the disk of {self._file.database}, "
+                    f"but {_REQUIRED_FREE_BYTES} are needed; free some space"
                 )
             await self._write(write.write_probe)
 
@@ -167,7 +174,7 @@ class SqlitePatternStore:
         return await self._read(self._measure_size)
 
     async def verify(self) -> Sequence[str]:
-        """Return what is wrong with the file, nothing when it is sound. Reads all of it."""
+        """Return the problems of the file, or nothing when it is sound. Reads the whole file."""
         return await self._read(read.find_problems)
 
     async def _scan(
@@ -199,14 +206,14 @@ class SqlitePatternStore:
         if self._failure:
             raise StoreFailedError(self._failure)
         try:
-            done = work(self._connection)
+            result = work(self._connection)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # a mistake of ours, and rolled back
+            raise  # an error in this program; SQLite rolled it back
         except sqlite3.DatabaseError as error:
             raise translate(error) from error
         if translate == self._translate_write_error:
             self._is_disk_full = False
-        return done
+        return result
 
     def _translate_read_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
         return self._file.translate(error)
@@ -215,7 +222,7 @@ class SqlitePatternStore:
         if error_code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
             self._is_disk_full = True
             return self._file.full()
-        # After a failed fsync nobody knows what is on disk, and the next one would say all is well.
+        # After a failed fsync it is unknown what is on disk, and the next fsync would succeed.
         self._failure = str(self._file.failed(error))
         return StoreFailedError(self._failure)
 
@@ -227,9 +234,8 @@ class SqlitePatternStore:
             self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
             self._wal_rows = 0
         except sqlite3.DatabaseError as error:
-            if (
-                error_code(error) != sqlite3.SQLITE_FULL
-            ):  # then the log keeps the commits a while longer
+            # On a full disk, the log only keeps the commits for longer.
+            if error_code(error) != sqlite3.SQLITE_FULL:
                 self._failure = str(self._file.failed(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 

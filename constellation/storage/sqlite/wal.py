@@ -1,9 +1,14 @@
-"""Finds damage in a write-ahead log of SQLite, before SQLite opens it.
+"""Detection of damage in a write-ahead log of SQLite, before SQLite opens the log.
 
-SQLite reads the log up to the first frame whose checksum is wrong and silently forgets the rest:
-right for the last transaction, cut short by a crash; wrong for a bit that flipped in the middle.
-Each frame's checksum continues its predecessor's, as stored. So frames that verify *after* a bad
-one were written after it, and all but those of the last transaction after it was durable.
+SQLite reads the log up to the first frame whose checksum is wrong and silently drops the rest. That
+is right for a last transaction that a crash cut short. It is wrong for a bit that flipped in the
+middle, because durable commits after it would be lost.
+
+The checksum of each frame continues the stored checksum of the frame before. Frames that verify
+*after* a bad frame were therefore written after it. The bad frame was durable by the time that any
+of them was written, except for the frames of the last transaction.
+
+The format is described in SQLite's documentation, "The WAL File Format".
 """
 
 from __future__ import annotations
@@ -30,28 +35,29 @@ _BIG_ENDIAN_MAGIC: Final = 0x377F0683
 _PAGE_SIZES: Final = tuple(2**power for power in range(9, 17))
 _BLOCK_FRAMES: Final = 1024
 _MAX_UNFINISHED_TRANSACTIONS: Final = 1
-"""Transactions that a crash may cut short."""
+"""Transactions that a crash can cut short."""
 
 Uint32Array = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
 class WalReport:
-    """What a write-ahead log holds."""
+    """What SQLite will read from a write-ahead log, and what it will drop."""
 
     commits: int
-    """Transactions SQLite will read."""
+    """Transactions that SQLite will read."""
     dropped_frames: int
-    """Whole frames of this log after the last of them, which SQLite will forget ..."""
+    """Complete frames after the last commit, which SQLite will drop."""
     dropped_bytes: int
-    """... and their bytes, with those of a frame cut short."""
+    """Bytes of the dropped frames and of an incomplete frame at the end."""
 
 
 def check_wal(path: Path, page_size: int, remedy: str) -> WalReport:
-    """Report on the log and warn of a dropped tail; raise DamagedStoreError on lost commits.
+    """Check a log, and log a warning when SQLite will drop its tail.
 
-    `page_size` is the database's: the log's own header may be what is damaged. `remedy` ends the
-    message of the error.
+    `page_size` is that of the database, because the header of the log itself may be damaged.
+    Raises DamagedStoreError when SQLite would lose commits; `remedy` ends its message. A log that
+    does not exist is an empty one.
     """
     data = path.read_bytes() if path.exists() else b""
     report = _inspect_wal(path, data, page_size, remedy)
@@ -75,19 +81,19 @@ def _inspect_wal(path: Path, data: bytes, page_size: int, remedy: str) -> WalRep
     if not len(frames):
         return WalReport(0, 0, len(data) - _HEADER_BYTES)
     salts, commits, verified = _verify_frames(data, frames, is_header_valid=is_header_valid)
-    good = int(np.argmin(np.append(verified, False))) if is_header_valid else 0
+    first_bad = int(np.argmin(np.append(verified, False))) if is_header_valid else 0
     problem = _find_lost_commits(
-        good, commits, verified, page_size, is_header_valid=is_header_valid
+        first_bad, commits, verified, page_size, is_header_valid=is_header_valid
     )
     if problem:
         raise DamagedStoreError(f"{path} is damaged {problem}; {remedy}")
-    read = np.flatnonzero(commits[:good])
-    last = int(read[-1]) + 1 if len(read) else 0
-    # Frames of an earlier use of the file stay behind the newest one, with other salts.
-    dropped = int(np.max(np.flatnonzero(salts) + 1, initial=last)) - last
-    size = _FRAME_HEADER_BYTES + page_size
-    partial = (len(data) - _HEADER_BYTES) % size
-    return WalReport(len(read), dropped, dropped * size + partial)
+    commit_frames = np.flatnonzero(commits[:first_bad])
+    end = int(commit_frames[-1]) + 1 if len(commit_frames) else 0
+    # SQLite reuses the file: frames of an earlier use, with other salts, may follow this log's.
+    dropped = int(np.max(np.flatnonzero(salts) + 1, initial=end)) - end
+    frame_bytes = _FRAME_HEADER_BYTES + page_size
+    incomplete_bytes = (len(data) - _HEADER_BYTES) % frame_bytes
+    return WalReport(len(commit_frames), dropped, dropped * frame_bytes + incomplete_bytes)
 
 
 def _find_lost_commits(
@@ -98,9 +104,10 @@ def _find_lost_commits(
     *,
     is_header_valid: bool,
 ) -> str | None:
-    """Describe the durable commits after the first bad frame; return None when there are none.
+    """Describe the durable commits that SQLite would lose, or return None if it would lose none.
 
-    The last transaction may have been written in any order, so its commit alone proves nothing.
+    The disk may have written the frames of the last transaction in any order, so a single commit
+    after the first bad frame does not prove that the frame was durable.
     """
     first = first_bad if is_header_valid else -1
     later = int(np.count_nonzero((commits & verified)[first + 1 :]))
@@ -118,7 +125,7 @@ def _find_lost_commits(
 
 
 def _split_frames(data: bytes, page_size: int) -> NDArray[np.uint8]:
-    """Return the whole frames, shape (n, frame size)."""
+    """Return the complete frames, shape (n, bytes in a frame)."""
     size = _FRAME_HEADER_BYTES + page_size
     count = (len(data) - _HEADER_BYTES) // size
     flat = np.frombuffer(data, np.uint8, count * size, offset=_HEADER_BYTES)
@@ -128,9 +135,10 @@ def _split_frames(data: bytes, page_size: int) -> NDArray[np.uint8]:
 def _verify_frames(
     data: bytes, frames: NDArray[np.uint8], *, is_header_valid: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return, for each frame: is it of this log, does it commit, does it continue the one before.
+    """Return three masks of shape (n,): is the frame of this log, does it commit, does it verify.
 
-    "The one before" is what is stored there, right or wrong.
+    A frame verifies when its checksum continues the stored checksum of the frame before, even if
+    that frame itself is damaged.
     """
     heads = np.ascontiguousarray(frames[:, :_FRAME_HEADER_BYTES]).view(">u4").astype(np.uint32)
     header = np.frombuffer(data, ">u4", _HEADER_BYTES // 4).astype(np.uint32)
@@ -163,10 +171,11 @@ def _read_byte_order(data: bytes) -> str:
 
 
 def _continue_checksums(before: Uint32Array, words: Uint32Array) -> Uint32Array:
-    """Continue each row's checksum over its words, all rows at once.
+    """Return checksums (n, 2): each row of `before` (n, 2) continued over its row of `words`.
 
-    SQLite's checksum is, for each pair (x, y): s0 += x + s1; s1 += y + s0, modulo 2**32. That is
-    linear, so the words' share of it is one product with weights that depend on the length alone.
+    For each pair of words (x, y), SQLite computes s0 += x + s1; s1 += y + s0, modulo 2**32. This is
+    linear, so the contribution of the words is one product with weights that depend only on their
+    number.
     """
     first, second, carry = _compute_weights(words.shape[1])
     sums = np.stack(
@@ -182,9 +191,9 @@ def _continue_checksums(before: Uint32Array, words: Uint32Array) -> Uint32Array:
 
 
 def _compute_weights(length: int) -> tuple[Uint32Array, Uint32Array, Uint32Array]:
-    """Return each word's share of s0 and of s1, and the 2 by 2 share of the checksum before."""
+    """Return each word's weights in s0 and in s1, and the 2 by 2 weights of the state before."""
     first, second = np.empty(length, np.uint32), np.empty(length, np.uint32)
-    a, b, c, d = 1, 0, 0, 1  # how the state after a pair enters the end: s0 = a s0 + b s1, ...
+    a, b, c, d = 1, 0, 0, 1  # final s0 = a s0 + b s1, s1 = c s0 + d s1 of this pair
     for at in range(length - 2, -1, -2):
         first[at], first[at + 1] = (a + b) % 2**32, b
         second[at], second[at + 1] = (c + d) % 2**32, d

@@ -1,46 +1,29 @@
-"""What a SqlitePatternStore writes, as SQL: one statement for each table, whatever the row count.
+"""Writes of a SqlitePatternStore: one statement for each table, for any number of rows.
 
-A statement takes its rows as one blob and its keys as one JSON array, so a batch is a single step
-of SQLite without the interpreter's lock; `executemany` would take that lock again for every row.
+A statement takes all rows as one blob and all slots as one JSON array. SQLite then writes the batch
+in one step without the interpreter's lock. `executemany` would take that lock again for each row.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from constellation.errors import FencedError, StoreFailedError
+from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
+from constellation.storage.digests import to_signed
+from constellation.storage.sqlite.file import open_transaction
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from constellation.core.rows import Slots
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
-
-
-@contextmanager
-def open_transaction(
-    connection: sqlite3.Connection, sync_seconds: Histogram | None = None
-) -> Iterator[None]:
-    """Commit what is done inside, or nothing of it; `synced` hears how long COMMIT took."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        started = time.perf_counter()
-        connection.execute("COMMIT")
-        if sync_seconds is not None:
-            sync_seconds.observe(time.perf_counter() - started)
-    except BaseException:
-        if connection.in_transaction:  # some failures roll back by themselves
-            connection.execute("ROLLBACK")
-        raise
 
 
 def take_epoch(connection: sqlite3.Connection) -> int:
@@ -53,7 +36,7 @@ def take_epoch(connection: sqlite3.Connection) -> int:
 def write_commit(
     connection: sqlite3.Connection, epoch: int, writes: CommitWrites, sync_seconds: Histogram
 ) -> None:
-    """Commit the changes. The usual commit has patterns and devices only."""
+    """Write one commit durably, all or nothing. Most commits have patterns and devices only."""
     with open_transaction(connection, sync_seconds):
         _write_totals(connection, epoch, writes.totals)
         if len(writes.slots):
@@ -93,16 +76,11 @@ def write_contents(
     with open_transaction(connection):
         _require_epoch(connection, epoch)
         connection.executemany(
-            "INSERT OR REPLACE INTO content"
-            " (content_id, title, content_type, genres, year, codes) VALUES (?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO content ({CONTENT_COLUMNS}, codes)"  # noqa: S608 - constant names
+            " VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (
-                    content.content_id,
-                    content.title,
-                    content.content_type,
-                    json.dumps(content.genres, ensure_ascii=False),
-                    content.year,
-                    content.codes,
+                encode_content(
+                    content, json.dumps(content.genres, ensure_ascii=False), content.codes
                 )
                 for content in contents
             ],
@@ -121,7 +99,7 @@ def write_global(connection: sqlite3.Connection, epoch: int, stored: StoredGloba
 
 
 def write_probe(connection: sqlite3.Connection) -> None:
-    """Commit one page as it is, to learn whether the disk takes it."""
+    """Commit one page without changing it, to find out whether the disk accepts writes."""
     with open_transaction(connection):
         connection.execute("UPDATE shard SET epoch = epoch")
 
@@ -133,7 +111,7 @@ def _require_epoch(connection: sqlite3.Connection, epoch: int) -> None:
 
 
 def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) -> None:
-    """Write the totals, which is the fence as well: one statement for both."""
+    """Write the totals. The same statement checks the epoch and the lsn."""
     written = connection.execute(
         "UPDATE shard SET lsn = ?, patterns = ?, devices = ?, pattern_digest = ?, device_digest = ?"
         " WHERE epoch = ? AND lsn = ?",
@@ -141,8 +119,8 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
             totals.lsn,
             totals.patterns,
             totals.devices,
-            _to_signed(totals.pattern_digest),
-            _to_signed(totals.device_digest),
+            to_signed(totals.pattern_digest),
+            to_signed(totals.device_digest),
             epoch,
             totals.lsn - 1,
         ),
@@ -167,9 +145,9 @@ def _delete_rows(connection: sqlite3.Connection, slots: Slots, device_slots: Slo
 
 def _write_terms(connection: sqlite3.Connection, terms: Sequence[Term]) -> None:
     if terms:
-        connection.executemany(  # each word comes once in the life of a shard
-            "INSERT INTO word (kind, number, text) VALUES (?, ?, ?)",
-            [(int(word.kind), word.number, word.text) for word in terms],
+        connection.executemany(  # few rows: a shard inserts each term once, ever
+            "INSERT INTO term (kind, number, text) VALUES (?, ?, ?)",
+            [(int(term.kind), term.number, term.text) for term in terms],
         )
 
 
@@ -188,8 +166,3 @@ def _write_counts(connection: sqlite3.Connection, counts: HourlyCounts, oldest_h
 
 def _to_json(slots: Slots) -> str:
     return str(slots.tolist())
-
-
-def _to_signed(digest: int) -> int:
-    """Return the digest as SQLite's 64-bit integers hold it."""
-    return digest - 2**64 if digest >= 2**63 else digest

@@ -292,7 +292,7 @@ async def test_a_refused_write_leaves_the_federation_active(postgres_url: str) -
                 "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'",
             )
-            with pytest.raises(NotReadyError, match="did not do it"):
+            with pytest.raises(NotReadyError, match="did not run the statement"):
                 await settling
 
         assert await journal.read_newest() == make_pulling_round(1)
@@ -300,7 +300,7 @@ async def test_a_refused_write_leaves_the_federation_active(postgres_url: str) -
 
 
 async def test_a_lost_schema_is_reported_before_anything_is_done(postgres_url: str) -> None:
-    execute(postgres_url, "DELETE FROM constellation.migration WHERE version = 3")
+    execute(postgres_url, "DELETE FROM constellation.migration WHERE version >= 3")
 
     with pytest.raises(ConfigError, match="run `constellation migrate`"):
         async with open_journal(None, postgres_url):

@@ -179,5 +179,5 @@ async def test_after_a_failed_write_nothing_is_trusted(tmp_path: Path) -> None:
         with pytest.raises(StoreFailedError, match="SQLITE_IOERR"):
             await journal._run_in_writer(lambda: file.write(fail))  # type: ignore[attr-defined]  # likewise
 
-        with pytest.raises(StoreFailedError, match="restart once the disk is sound"):
+        with pytest.raises(StoreFailedError, match="check the disk, then restart"):
             await journal.begin_round(make_pulling_round(1))

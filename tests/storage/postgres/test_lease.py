@@ -112,7 +112,7 @@ async def test_an_epoch_that_was_given_twice_fences_who_lost_it(postgres_url: st
         execute(postgres_url, "UPDATE constellation.shard SET epoch = 0, lease_until = '-infinity'")
         assert await owner.take_epoch() == epoch
 
-        with pytest.raises(FencedError, match="epoch 1 is also one of second: the database went"):
+        with pytest.raises(FencedError, match="epoch 1 belongs to second: the database lost"):
             await lost.commit(epoch, make_commit(1, to_slots(1)))
         with pytest.raises(FencedError):
             await lost.trim_change_log(epoch, 0)

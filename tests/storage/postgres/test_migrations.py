@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from constellation.core.rows import TermKind
-from constellation.core.store import CommitWrites, Totals
+from constellation.core.store import CommitWrites, Term, Totals
 from constellation.errors import (
     ConfigError,
     ConstellationError,
@@ -19,7 +19,12 @@ from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.storage.postgres.store import open_postgres
 from tests.storage.postgres.stores import execute, make_settings
-from tests.storage.samples import make_hourly_counts
+from tests.storage.samples import (
+    make_device_rows,
+    make_hourly_counts,
+    make_pattern_rows,
+    to_slots,
+)
 
 if TYPE_CHECKING:
     from tests.databases import Databases
@@ -30,19 +35,25 @@ NEWEST = len(migrations.load_migrations())
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("DELETE FROM constellation.migration", f"has schema 0, this program needs {NEWEST}: run"),
+        (
+            "DELETE FROM constellation.migration",
+            f"has schema 0, but this program needs schema {NEWEST}: run",
+        ),
         (
             "INSERT INTO constellation.migration VALUES (77, '0077_later.sql')",
-            f"has schema 77, this program knows {NEWEST}: start the newer version",
+            f"has schema 77, but this program supports only schemas up to {NEWEST}: start",
         ),
         (
             (
                 "DROP VIEW constellation.readable_pattern;"
                 "ALTER TABLE constellation.pattern ALTER embedding TYPE halfvec(128)"
             ),
-            r"stores embeddings as halfvec\(128\), this program needs halfvec\(384\)",
+            r"stores embeddings as halfvec\(128\), but this program needs halfvec\(384\)",
         ),
-        ("DROP SCHEMA constellation CASCADE", f"has schema 0, this program needs {NEWEST}"),
+        (
+            "DROP SCHEMA constellation CASCADE",
+            f"has schema 0, but this program needs schema {NEWEST}",
+        ),
     ],
 )
 async def test_another_schema_is_refused(postgres_url: str, statement: str, message: str) -> None:
@@ -130,4 +141,45 @@ async def test_counts_of_the_first_schema_become_counts_of_contents(
             (10, 1, 1, 3),
             (10, 2, 1, 5),
             (11, 2, 2, 8),
+        ]
+
+
+async def test_terms_keep_their_numbers_and_patterns_are_readable_after_the_rename(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = migrations.load_migrations()
+    with databases.open_database(template="template1") as url:
+        with monkeypatch.context() as patched:
+            patched.setattr(migrations, "load_migrations", lambda: known[:3])
+            await migrations.migrate(url, PGVECTOR)
+        execute(
+            url,
+            "INSERT INTO constellation.word (shard_id, kind, number, text)"
+            " VALUES (0, 1, 1, 'drama'), (0, 2, 1, 'film:1'), (0, 2, 2, 'film:2')",
+        )
+
+        await migrations.migrate(url, PGVECTOR)
+
+        async with open_postgres(make_settings(url)) as store:
+            epoch = await store.take_epoch()
+            row = make_pattern_rows(1)
+            row["device"], row["time_of_day"], row["day_type"], row["content_type"] = 0, 3, 1, 2
+            row["genres"], row["contents"] = 0, 0
+            row["genres"][0, 0], row["contents"][0, :2] = 1, (2, 1)
+            writes = CommitWrites(
+                Totals(1),
+                slots=to_slots(0),
+                rows=row,
+                device_slots=to_slots(0),
+                device_rows=make_device_rows(1),
+                terms=[Term(TermKind.GENRE, 2, "noir")],
+            )
+            await store.commit(epoch, writes)
+            terms = [(term.kind, term.number, term.text) for term in await store.read_terms()]
+        assert terms == [(1, 1, "drama"), (1, 2, "noir"), (2, 1, "film:1"), (2, 2, "film:2")]
+        assert execute(
+            url, "SELECT time_of_day, genres, content_ids FROM constellation.readable_pattern"
+        ) == [("evening", ["drama"], ["film:1", "film:2"])]
+        assert execute(url, "SELECT constellation.unpack_numbers('\\x0200000001000000', 4)") == [
+            ([2, 1],)
         ]

@@ -323,7 +323,7 @@ async def test_a_database_of_a_later_schema_is_refused(tmp_path: Path) -> None:
     connection.execute("UPDATE shard SET schema_version = 77")
     connection.close()
 
-    with pytest.raises(ConfigError, match="has schema version 77, this program knows"):
+    with pytest.raises(ConfigError, match="has schema version 77, but this program supports"):
         async with open_sqlite(tmp_path / "data"):
             pass
 
