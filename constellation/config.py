@@ -1,125 +1,190 @@
-"""Settings: environment variables, read once, at start, into one frozen dataclass."""
+"""Settings of a process: environment variables, read once at start into a frozen dataclass."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
 from constellation.errors import ConfigError
-from constellation.placement import parse_map
+from constellation.placement import MAX_PORT, is_address, parse_map
 
 T = TypeVar("T")
 Ratio = NewType("Ratio", float)
-Seconds = NewType("Seconds", float)
-Interval = NewType("Interval", float)
-Count = NewType("Count", int)
-Address = NewType("Address", str)
-Addresses = NewType("Addresses", tuple[str, ...])
+"""From 0 to 1."""
 NonNegative = NewType("NonNegative", float)
+"""A finite number of at least 0."""
+Seconds = NewType("Seconds", float)
+"""Seconds, at least 0."""
+Interval = NewType("Interval", float)
+"""A length of time above 0, in the unit that the name of the setting ends in."""
+Count = NewType("Count", int)
+"""A whole number of at least 1."""
+Address = NewType("Address", str)
+"""host:port. Port 0 lets the operating system choose one."""
+Addresses = NewType("Addresses", tuple[str, ...])
+"""Distinct addresses, separated by commas."""
 ShardMap = NewType("ShardMap", dict[int, str])
+"""Address of each shard by its number, in the form of `placement.parse_map`."""
 LogLevel = NewType("LogLevel", str)
 Secret = NewType("Secret", str)
+"""A value that must not appear in logs or messages."""
 VectorExtension = NewType("VectorExtension", str)
 RobustMerge = NewType("RobustMerge", str)
 
+_HELP: Final = "help"
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _VECTOR_EXTENSIONS: Final = ("pgvector", "ruvector")
 _ROBUST_MERGES: Final = ("mean", "geometric_median")
-_MAX_PORT: Final = 65535
+
+
+def setting(default: T, text: str, *, is_secret: bool = False) -> T:
+    """Return a field of a config class: its default, and the text that explains it to operators.
+
+    Reads as a plain default for type checkers. A secret is left out of the `repr` of the config.
+    """
+    metadata = {_HELP: text}
+    made: Any = (
+        field(default_factory=default.copy, metadata=metadata)
+        if isinstance(default, dict)
+        else field(default=default, repr=not is_secret, metadata=metadata)
+    )
+    value: T = made
+    return value
+
+
+def get_help(config_field: Field[Any]) -> str:
+    """Return the text that `setting` was given for this field."""
+    text: str = config_field.metadata[_HELP]
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardConfig:
-    """One shard process. A field is the variable of the same name; its type parses it."""
+    """Settings of a shard process. Each field is the environment variable of the same name.
 
-    shard_id: int = 0
-    """This shard's number in SHARD_MAP."""
-    region: str = "default"
-    """Told to devices with every trend."""
-    grpc_addr: Address = Address("0.0.0.0:50051")
-    """Where gRPC is served, host:port."""
-    rest_addr: Address = Address("0.0.0.0:8080")
-    """Where REST is served, host:port."""
-    metrics_addr: Address = Address("0.0.0.0:9090")
-    """Where Prometheus scrapes, host:port."""
-    data_dir: Path | None = None
-    """Where the SQLite store and index snapshots live. Unset: patterns are lost at the end."""
-    postgres_url: Secret | None = field(default=None, repr=False)  # may hold a password
-    """The PostgreSQL database that stores the shard; DATA_DIR then holds index snapshots only."""
-    vector_extension: VectorExtension = VectorExtension("pgvector")
-    """What stores embeddings in PostgreSQL: pgvector or ruvector."""
-    migrate_on_start: bool = False
-    """1: bring the database's schema up to date before serving, as `constellation migrate` does."""
-    postgres_pool_size: Count = Count(4)
-    """Connections for reads of the catalogue, beside two for writes."""
-    postgres_timeout_seconds: Interval = Interval(10)
-    """A database that takes longer is taken for away."""
-    lease_seconds: Interval = Interval(15)
-    """A process that went silent is replaced after so long, when others wait for its shard."""
-    shard_map: ShardMap = field(default_factory=lambda: ShardMap({}))
-    """All shards, "0=host:port,1=host:port". Unset: this shard owns every device."""
-    max_devices: Count = Count(4_000_000)
-    """Devices admitted; one more is refused with RESOURCE_EXHAUSTED."""
-    max_patterns: Count = Count(40_000_000)
-    """Patterns stored in all; one more is rejected SHARD_FULL."""
-    max_patterns_per_device: Count = Count(128)
-    """Patterns stored for one device; one more is rejected TOO_MANY_PATTERNS."""
-    max_streams: Count = Count(50_000)
-    """Streams open at once."""
-    max_inflight_deltas: Count = Count(32)
-    """Deltas a stream may have unacked."""
-    max_patterns_per_delta: Count = Count(64)
-    """Upserts and removals in one delta."""
-    quality_threshold: Ratio = Ratio(0.7)
-    """Patterns with a lower success_rate are rejected."""
-    share_threshold: Ratio = Ratio(0.8)
-    """Patterns with a lower success_rate are not shown to other devices."""
-    k_anonymity: Count = Count(5)
-    """Devices that must share a content before it is shown to others."""
-    trend_decay_rate: Ratio = Ratio(0.95)
-    """What an hour leaves of a trend."""
-    active_window_seconds: Seconds = Seconds(1800)
-    """A device that synced within it counts as active."""
-    heartbeat_seconds: Interval = Interval(60)
-    """Devices send a frame at least this often."""
-    slow_reader_seconds: Interval = Interval(60)
-    """A device that has not read a frame for longer is cut."""
-    sync_interval_seconds: Interval = Interval(600)
-    """Devices that do not stay connected sync this often."""
-    global_interval_seconds: Interval = Interval(60)
-    """Trends are worked out this often."""
-    global_min_interval_seconds: Seconds = Seconds(60)
-    """Between two updates of one stream."""
-    global_max_age_seconds: Seconds = Seconds(9000)
-    """A federation's global that is older makes health degraded. 0: none is too old."""
-    device_ttl_days: Count = Count(30)
-    """Devices silent for longer are deleted."""
-    drain_seconds: Seconds = Seconds(20)
-    """At the end, streams are asked to leave one by one over this time."""
-    snapshot_seconds: Interval = Interval(300)
-    """The index is kept on disk this often."""
-    exact_limit: Count = Count(50_000)
-    """The index is exact up to this many patterns."""
-    log_level: LogLevel = LogLevel("info")
-    """debug, info, warning or error."""
+    The type of a field decides how the variable is parsed: see PARSERS.
+    """
+
+    shard_id: int = setting(0, "Number of this shard in SHARD_MAP.")
+    region: str = setting(
+        "default", "Name of the region that this shard serves. Devices see it with every trend."
+    )
+    grpc_addr: Address = setting(
+        Address("0.0.0.0:50051"), "Address where gRPC is served, host:port."
+    )
+    rest_addr: Address = setting(
+        Address("0.0.0.0:8080"), "Address where REST is served, host:port."
+    )
+    metrics_addr: Address = setting(
+        Address("0.0.0.0:9090"), "Address where Prometheus scrapes metrics, host:port."
+    )
+    data_dir: Path | None = setting(
+        None,
+        "Directory of the SQLite store and of index snapshots. Unset: patterns are lost when "
+        "the process ends.",
+    )
+    postgres_url: Secret | None = setting(
+        None,
+        "PostgreSQL database that stores the shard. DATA_DIR then holds index snapshots only.",
+        is_secret=True,
+    )
+    vector_extension: VectorExtension = setting(
+        VectorExtension("pgvector"),
+        "PostgreSQL extension that stores embeddings: pgvector or ruvector.",
+    )
+    migrate_on_start: bool = setting(
+        default=False,
+        text="1: upgrade the database schema before serving, as `constellation migrate` does.",
+    )
+    postgres_pool_size: Count = setting(
+        Count(4), "Connections for reads of the catalogue. Two more are for writes."
+    )
+    postgres_timeout_seconds: Interval = setting(
+        Interval(10), "A database that takes longer to answer is treated as unreachable."
+    )
+    lease_seconds: Interval = setting(
+        Interval(15),
+        "After this long without a sign of life, another process may take the shard over.",
+    )
+    shard_map: ShardMap = setting(
+        ShardMap({}), "All shards: 0=host:port,1=host:port. Unset: this shard owns every device."
+    )
+    max_devices: Count = setting(
+        Count(4_000_000),
+        "Devices that the shard admits. Further ones are refused with RESOURCE_EXHAUSTED.",
+    )
+    max_patterns: Count = setting(
+        Count(40_000_000),
+        "Patterns that the shard stores. Further ones are rejected with SHARD_FULL.",
+    )
+    max_patterns_per_device: Count = setting(
+        Count(128),
+        "Patterns stored for one device. Further ones are rejected with TOO_MANY_PATTERNS.",
+    )
+    max_streams: Count = setting(Count(50_000), "Sync streams open at the same time.")
+    max_inflight_deltas: Count = setting(
+        Count(32), "Unacknowledged deltas that one stream may have."
+    )
+    max_patterns_per_delta: Count = setting(Count(64), "Upserts and removals in one delta.")
+    quality_threshold: Ratio = setting(
+        Ratio(0.7), "Patterns with a lower success_rate are rejected."
+    )
+    share_threshold: Ratio = setting(
+        Ratio(0.8), "Patterns with a lower success_rate are not shown to other devices."
+    )
+    k_anonymity: Count = setting(
+        Count(5), "Devices that must share a content item before it is shown to others."
+    )
+    trend_decay_rate: Ratio = setting(Ratio(0.95), "Factor by which a trend fades each hour.")
+    active_window_seconds: Seconds = setting(
+        Seconds(1800), "A device counts as active for this long after a sync."
+    )
+    heartbeat_seconds: Interval = setting(Interval(60), "Devices send a frame at least this often.")
+    slow_reader_seconds: Interval = setting(
+        Interval(60), "The stream of a device that reads no frame for longer is cut."
+    )
+    sync_interval_seconds: Interval = setting(
+        Interval(600), "Devices that do not stay connected sync this often."
+    )
+    global_interval_seconds: Interval = setting(Interval(60), "Trends are computed this often.")
+    global_min_interval_seconds: Seconds = setting(
+        Seconds(60), "Shortest time between two updates of one stream."
+    )
+    global_max_age_seconds: Seconds = setting(
+        Seconds(9000), "If the global of the federation is older, health is degraded. 0: no limit."
+    )
+    device_ttl_days: Count = setting(Count(30), "Devices that did not sync for longer are deleted.")
+    drain_seconds: Seconds = setting(
+        Seconds(20), "When the process ends, it closes its streams one by one over this time."
+    )
+    snapshot_seconds: Interval = setting(
+        Interval(300), "An index snapshot is written to DATA_DIR this often."
+    )
+    exact_limit: Count = setting(
+        Count(50_000), "The index searches exactly up to this many patterns."
+    )
+    log_level: LogLevel = setting(LogLevel("info"), "debug, info, warning or error.")
 
 
 def load_config(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
-    """Read every variable, then report all the problems together."""
+    """Read the settings of a config class from environment variables.
+
+    An empty variable counts as unset. Raises ConfigError, which names every wrong variable.
+    """
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     problems: list[str] = []
-    for setting in fields(kind):  # type: ignore[arg-type]  # a dataclass, whichever it is
-        variable = setting.name.upper()
+    for each in fields(kind):  # type: ignore[arg-type]  # T is a dataclass
+        variable = each.name.upper()
         if text := env.get(variable):
             try:
-                values[setting.name] = PARSERS[hints[setting.name]](text)
+                values[each.name] = PARSERS[hints[each.name]](text)
             except ValueError as error:
                 problems.append(f"{variable}: {error}")
-        elif setting.default is setting.default_factory is MISSING:
+        elif each.default is each.default_factory is MISSING:
             problems.append(f"{variable} is required")
     if problems:
         raise ConfigError("; ".join(problems))
@@ -155,38 +220,31 @@ def _parse_ratio(text: str) -> float:
     return value
 
 
-def _parse_seconds(text: str) -> float:
+def _parse_non_negative(text: str) -> float:
     if not 0 <= (value := _parse_number(text)) < float("inf"):
-        raise ValueError(f"must be seconds from 0 on, got {text}")
+        raise ValueError(f"must be at least 0, got {text}")
     return value
 
 
 def _parse_interval(text: str) -> float:
-    if not (value := _parse_seconds(text)):
-        raise ValueError("must be more than 0 seconds, got 0")
+    if not (value := _parse_non_negative(text)):
+        raise ValueError(f"must be more than 0, got {text}")
     return value
 
 
 def _parse_address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > _MAX_PORT:
-        raise ValueError(f"must be host:port with a port from 0 to {_MAX_PORT}, got {text!r}")
+    if not is_address(text, minimum_port=0):
+        raise ValueError(f"must be host:port with a port from 0 to {MAX_PORT}, got {text!r}")
     return text
 
 
 def _parse_addresses(text: str) -> tuple[str, ...]:
     addresses = tuple(_parse_address(part.strip()) for part in text.split(",") if part.strip())
     if not addresses:
-        raise ValueError(f"must be host:port, separated by commas, got {text!r}")
+        raise ValueError(f"must be host:port, or several separated by commas, got {text!r}")
     if len(set(addresses)) < len(addresses):
         raise ValueError(f"must name each address once, got {text!r}")
     return addresses
-
-
-def _parse_non_negative(text: str) -> float:
-    if not 0 <= (value := _parse_number(text)) < float("inf"):
-        raise ValueError(f"must be from 0 on, got {text}")
-    return value
 
 
 def _parse_flag(text: str) -> bool:
@@ -209,7 +267,7 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     str: str,
     Path | None: Path,
     Ratio: _parse_ratio,
-    Seconds: _parse_seconds,
+    Seconds: _parse_non_negative,
     Interval: _parse_interval,
     Count: _parse_count,
     Address: _parse_address,
@@ -222,3 +280,4 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     Secret | None: str,
     bool: _parse_flag,
 }
+"""By type of a setting: the function that parses its variable, or raises ValueError."""

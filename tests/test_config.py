@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation.config import NonNegative, ShardConfig, load_config
+from constellation.config import NonNegative, ShardConfig, get_help, load_config
 from constellation.errors import ConfigError
 from federation.config import FederationConfig
 from tests.scenarios.processes import run_command
@@ -15,8 +15,8 @@ OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 
 INVALID_VALUES = {
     "GRPC_ADDR": ("nowhere", "must be host:port with a port from 0 to 65535, got 'nowhere'"),
-    "DRAIN_SECONDS": ("-1", "must be seconds from 0 on, got -1"),
-    "HEARTBEAT_SECONDS": ("0", "must be more than 0 seconds, got 0"),
+    "DRAIN_SECONDS": ("-1", "must be at least 0, got -1"),
+    "HEARTBEAT_SECONDS": ("0", "must be more than 0, got 0"),
     "K_ANONYMITY": ("five", "must be a whole number, got 'five'"),
     "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error, got 'loud'"),
     "MAX_DEVICES": ("-3", "must not be negative, got -3"),
@@ -49,7 +49,7 @@ async def test_a_shard_that_its_own_map_lacks_does_not_start() -> None:
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
-    empty = {setting.name.upper(): "" for setting in fields(ShardConfig)}
+    empty = {each.name.upper(): "" for each in fields(ShardConfig)}
 
     assert load_config(ShardConfig, empty) == ShardConfig()
 
@@ -63,21 +63,40 @@ def test_a_variable_of_the_same_name_sets_each_field() -> None:
     assert config.shard_map == {0: "a:1", 1: "b:2"}
 
 
-@pytest.mark.parametrize("text", ["0", "0=", "x=a:1", "0=a:1,0=b:2"])
+@pytest.mark.parametrize("text", ["0", "0=", "0=a:0", "x=a:1", "0=a:1,0=b:2"])
 def test_a_malformed_shard_map_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="SHARD_MAP: "):
         load_config(ShardConfig, {"SHARD_MAP": text})
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", OPERATIONS.read_text(), re.MULTILINE)
+def test_every_setting_is_documented_with_its_default_and_its_help() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| (.+) \|$", OPERATIONS.read_text(), re.MULTILINE)
 
-    of_a_federation = FederationConfig()
     assert rows == [
-        (setting.name.upper(), format_default(getattr(defaults, setting.name)))
-        for defaults in (ShardConfig(), of_a_federation)
-        for setting in fields(defaults)
+        (each.name.upper(), format_default(getattr(defaults, each.name)), get_help(each))
+        for defaults in (ShardConfig(), FederationConfig())
+        for each in fields(defaults)
     ]
+
+
+def test_every_secret_is_left_out_of_the_representation() -> None:
+    config = load_config(ShardConfig, {"POSTGRES_URL": "postgresql://me:hunter2@db/shards"})
+
+    assert config.postgres_url == "postgresql://me:hunter2@db/shards"
+    assert "hunter2" not in repr(config)
+
+
+def test_two_configs_do_not_share_a_shard_map() -> None:
+    first, second = ShardConfig(), ShardConfig()
+
+    assert first.shard_map == second.shard_map == {}
+    assert first.shard_map is not second.shard_map
+
+
+@pytest.mark.parametrize("text", ["a", "a:", ":1", "a:65536", "a:-1", "a:x", "a:²", "a:٣"])
+def test_a_malformed_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="GRPC_ADDR: must be host:port with a port from 0 to"):
+        load_config(ShardConfig, {"GRPC_ADDR": text})
 
 
 @pytest.mark.parametrize("text", [",", "nowhere", "a:1,a:1", "a:1,b"])
@@ -96,16 +115,16 @@ def test_addresses_are_read_in_order() -> None:
 def test_every_default_but_the_unset_ones_can_be_written_out() -> None:
     defaults = ShardConfig()
     env = {
-        setting.name.upper(): str(value)
-        for setting in fields(ShardConfig)
-        if (value := getattr(defaults, setting.name))
+        each.name.upper(): str(value)
+        for each in fields(ShardConfig)
+        if (value := getattr(defaults, each.name))
     }
 
     assert load_config(ShardConfig, env) == defaults
 
 
 def format_default(default: object) -> str:
-    """Return a default as the table writes it."""
+    """Return a default in the form of the table in docs/operations.md."""
     if default in (None, {}, ()):
         return "unset"
     return f"`{int(default) if isinstance(default, bool) else default}`"

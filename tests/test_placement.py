@@ -5,7 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from constellation.placement import find_owner, find_owners, format_map, map_version, parse_map
+from constellation.placement import (
+    find_owner,
+    find_owners,
+    format_map,
+    is_address,
+    map_version,
+    parse_map,
+)
 
 RANDOM = np.random.default_rng(1)
 DEVICES = [RANDOM.bytes(16) for _ in range(4000)]
@@ -67,6 +74,21 @@ def test_a_map_is_read_as_it_is_written() -> None:
 def test_a_malformed_map_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"shard"):
         parse_map(text)
+
+
+def test_a_wrong_address_in_a_map_is_reported_with_the_number_of_its_shard() -> None:
+    with pytest.raises(
+        ValueError,
+        match="the address of shard 7 must be host:port with a port from 1 to 65535, got 'b:0'",
+    ):
+        parse_map("0=a:1,7=b:0")
+
+
+def test_only_an_address_to_listen_on_may_have_port_0() -> None:
+    assert is_address("localhost:0", minimum_port=0)
+    assert not is_address("localhost:0")
+    assert is_address("localhost:65535")
+    assert not is_address("localhost:65536")
 
 
 def test_the_version_changes_with_the_map_and_not_with_its_order() -> None:

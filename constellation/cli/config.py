@@ -1,9 +1,7 @@
-"""`config`, of both programs: the settings that this environment gives them."""
+"""The `config` command of both programs: it prints the settings of this environment."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.parsing import add_json_flag
 from constellation.cli.printing import make_console, print_json
 from constellation.cli.tables import PrintedColumn, PrintedTable, prose_column, text_column
-from constellation.config import load_config
+from constellation.config import get_help, load_config
 from constellation.placement import format_map
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable, as this environment has it."""
+    """One setting, and its value in this environment."""
 
     name: str
     value: str
@@ -40,8 +38,8 @@ def add_config(commands: Commands, check_config: Callable[[Any], object]) -> Non
         "config",
         run_config,
         "print every setting: its value, where it comes from, and what it means",
-        details="Secrets are hidden. Names every variable that is wrong, and then fails with "
-        "status 2.",
+        details="Secrets are not shown. If variables are wrong, it names all of them and exits "
+        "with status 2.",
         examples=("", "--json"),
     )
     parser.set_defaults(require_sound=check_config)
@@ -49,7 +47,7 @@ def add_config(commands: Commands, check_config: Callable[[Any], object]) -> Non
 
 
 async def run_config(options: Namespace) -> int:
-    """Print the settings. Raises ConfigError, which names all that is wrong."""
+    """Print the settings. Raises ConfigError, which names every wrong variable."""
     settings = read_settings(options.settings, os.environ)
     options.require_sound(load_config(options.settings))
     if options.json:
@@ -86,17 +84,17 @@ async def run_config(options: Namespace) -> int:
 
 
 def read_settings(config_class: type[Any], env: Mapping[str, str]) -> Sequence[Setting]:
-    """Return every setting of a program, in the order of its dataclass."""
-    config, meanings = load_config(config_class, env), _read_descriptions(config_class)
+    """Return every setting of a config class, in the order of its fields."""
+    config = load_config(config_class, env)
     return [
         Setting(
-            name=setting.name.upper(),
-            value=_format_value(getattr(config, setting.name), is_secret=not setting.repr),
-            is_from_environment=bool(env.get(setting.name.upper())),
-            description=meanings[setting.name],
-            is_secret=not setting.repr,
+            name=each.name.upper(),
+            value=_format_value(getattr(config, each.name), is_secret=not each.repr),
+            is_from_environment=bool(env.get(each.name.upper())),
+            description=get_help(each),
+            is_secret=not each.repr,
         )
-        for setting in fields(config_class)
+        for each in fields(config_class)
     ]
 
 
@@ -110,19 +108,3 @@ def _format_value(value: object, *, is_secret: bool) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return format_map(value) if isinstance(value, dict) else str(value)
-
-
-def _read_descriptions(config_class: type[Any]) -> Mapping[str, str]:
-    """Return what each setting means: the string under it, which Python itself throws away."""
-    (definition,) = ast.parse(inspect.getsource(config_class)).body
-    assert isinstance(definition, ast.ClassDef)
-    named = zip(definition.body, definition.body[1:], strict=False)
-    return {
-        field.target.id: " ".join(docstring.value.value.split())
-        for field, docstring in named
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(docstring, ast.Expr)
-        and isinstance(docstring.value, ast.Constant)
-        and isinstance(docstring.value.value, str)
-    }
