@@ -1,7 +1,7 @@
-"""Dictionary columns: a few texts for each row, as the wire and the journal carry them.
+"""Dictionary columns: the encoding of a few texts for each row in messages and in the journal.
 
-A column is the distinct texts, how many of them each row has, and their indexes, one row after the
-other. Genres and content ids of patterns and clusters travel like this.
+A column consists of the distinct texts, the number of texts of each row, and the indexes of all
+texts, row after row. Genres and content ids of patterns and clusters are encoded like this.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class DictionaryColumn:
     texts: Sequence[str]
     """Distinct, in ascending order."""
     counts: bytes
-    """One for each row: how many texts it has, at most 255."""
+    """One byte for each row: the number of its texts, at most 255."""
     indexes: Sequence[int]
-    """Indexes into `texts`; as many as `counts` add up to."""
+    """Indexes into `texts`, row after row. Their number is the sum of `counts`."""
 
 
 def encode_texts(rows: Iterable[Sequence[str]]) -> DictionaryColumn:
-    """Return the column of some rows of texts."""
+    """Return rows of texts as a column. Raises ValueError when a row has more than 255 texts."""
     rows = list(rows)
     texts = sorted({text for row in rows for text in row})
     positions = {text: position for position, text in enumerate(texts)}
@@ -39,7 +39,7 @@ def encode_texts(rows: Iterable[Sequence[str]]) -> DictionaryColumn:
 def decode_texts(
     texts: Sequence[str], counts: bytes, indexes: Sequence[int]
 ) -> list[tuple[str, ...]]:
-    """Return the rows of a column. Raises ValueError when its parts do not fit together."""
+    """Return the rows of a column. Raises ValueError when its parts do not agree."""
     if sum(counts) != len(indexes):
         raise ValueError(f"has {len(indexes)} indexes, but its counts add up to {sum(counts)}")
     if indexes and max(indexes) >= len(texts):

@@ -1,6 +1,6 @@
-"""Embeddings to bytes and back, for the shard and the set-top SDK alike.
+"""Encoding of embeddings as bytes, shared by the servers and the set-top SDK.
 
-Everything is little-endian and decoded a batch at a time with one ``np.frombuffer``.
+All numbers are little-endian. A whole batch is decoded with one `np.frombuffer`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIMENSION = 384
-"""Numbers in an embedding: all-MiniLM-L6-v2's."""
+"""Numbers in an embedding of the model all-MiniLM-L6-v2."""
 
 ID_BYTES = 16
 """Bytes in a device id or a pattern id."""
@@ -20,11 +20,11 @@ Embeddings = NDArray[np.float32]
 """Shape (n, DIMENSION)."""
 
 Codes = NDArray[np.int8]
-"""Shape (n, DIMENSION): embeddings as they are stored; unit length once divided by their norm."""
+"""Shape (n, DIMENSION): the stored form of embeddings. Divided by its norm, a row has length 1."""
 
 
 class Encoding(IntEnum):
-    """How one embedding is written; the numbers are those of the .proto."""
+    """The encoding of one embedding. The numbers are those of `Encoding` in the .proto."""
 
     FLOAT32 = 1
     FLOAT16 = 2
@@ -32,19 +32,21 @@ class Encoding(IntEnum):
 
 
 INT8_ROW = np.dtype([("scale", "<f4"), ("codes", "i1", (DIMENSION,))])
+"""One embedding as INT8: the numbers are `codes` times `scale`."""
 
 ROW_DTYPES: dict[Encoding, np.dtype[np.void]] = {
     Encoding.FLOAT32: np.dtype([("values", "<f4", (DIMENSION,))]),
     Encoding.FLOAT16: np.dtype([("values", "<f2", (DIMENSION,))]),
     Encoding.INT8: INT8_ROW,
 }
-"""One embedding's bytes, by encoding: 1536, 768 and 388 of them."""
+"""Type of one embedding by encoding, with 1536, 768 and 388 bytes."""
 
 ROW_BYTES: dict[Encoding, int] = {encoding: row.itemsize for encoding, row in ROW_DTYPES.items()}
+"""Bytes of one embedding, by encoding."""
 
 
 def decode(data: bytes, encoding: Encoding) -> Embeddings:
-    """Return the embeddings as sent: shape (n, DIMENSION), of any norm, possibly not finite.
+    """Return the encoded embeddings, shape (n, DIMENSION). They may be of any norm or not finite.
 
     Raises ValueError when `data` is not a whole number of rows.
     """
@@ -57,7 +59,7 @@ def decode(data: bytes, encoding: Encoding) -> Embeddings:
 
 
 def encode(embeddings: Embeddings, encoding: Encoding) -> bytes:
-    """Return the bytes of finite embeddings, shape (n, DIMENSION)."""
+    """Return embeddings, shape (n, DIMENSION), as bytes. They must be finite."""
     if encoding is Encoding.INT8:
         codes, scales = quantise(embeddings)
         return pack_int8(codes, scales)
@@ -65,7 +67,7 @@ def encode(embeddings: Embeddings, encoding: Encoding) -> bytes:
 
 
 def pack_int8(codes: Codes, scales: NDArray[np.float32]) -> bytes:
-    """Return INT8 rows of codes (n, DIMENSION) and their scales (n,)."""
+    """Return codes, shape (n, DIMENSION), and their scales, shape (n,), as INT8 rows."""
     rows = np.empty(len(codes), dtype=INT8_ROW)
     rows["scale"] = scales
     rows["codes"] = codes
@@ -73,9 +75,9 @@ def pack_int8(codes: Codes, scales: NDArray[np.float32]) -> bytes:
 
 
 def quantise(embeddings: Embeddings) -> tuple[Codes, NDArray[np.float32]]:
-    """Return symmetric INT8 codes and the scale of each row, which is max |x| / 127.
+    """Return symmetric INT8 codes, shape (n, DIMENSION), and the scale of each row, shape (n,).
 
-    A row of zeros gets zero codes and scale 1.
+    The scale is max |x| / 127. A row of zeros gets codes of zero and the scale 1.
     """
     peaks = np.abs(embeddings).max(axis=1, initial=0.0)
     scales = np.where(peaks > 0, peaks / np.float32(127), np.float32(1)).astype(np.float32)
@@ -84,9 +86,10 @@ def quantise(embeddings: Embeddings) -> tuple[Codes, NDArray[np.float32]]:
 
 
 def unit_scales(codes: Codes) -> NDArray[np.float32]:
-    """Return what makes each row of codes unit length, shape (n,); infinite for a row of zeros.
+    """Return the factors that give each row of codes unit length, shape (n,).
 
-    The norm is summed in integers, so every machine gets the same bits.
+    The factor of a row of zeros is infinite. The norm is summed in integers, so every machine gets
+    the same bits.
     """
     wide = codes.astype(np.int32)
     squares = np.einsum("ij,ij->i", wide, wide)
@@ -96,6 +99,6 @@ def unit_scales(codes: Codes) -> NDArray[np.float32]:
 
 
 def normalise_codes(codes: Codes) -> Embeddings:
-    """Return unit-length embeddings of stored codes, shape (n, DIMENSION)."""
+    """Return the unit-length embeddings of codes, both of shape (n, DIMENSION)."""
     embeddings: Embeddings = codes * unit_scales(codes)[:, None]
     return embeddings

@@ -1,4 +1,4 @@
-"""Which store the settings name, and how it is opened: to be written, or only to be read."""
+"""The choice of a store by the settings, and its opening for writing or only for reading."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from constellation.errors import ConfigError
 from constellation.storage.data_dir import generate_owner, lock_directory, read_or_create_owner
 from constellation.storage.memory import MemoryPatternStore
 from constellation.storage.postgres.dialect import DIALECTS
-from constellation.storage.postgres.errors import describe_database as postgres_place
+from constellation.storage.postgres.errors import describe_database
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres, open_postgres_reader
 from constellation.storage.snapshots import IndexSnapshots
+from constellation.storage.sqlite.schema import database_file
 from constellation.storage.sqlite.store import open_sqlite
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
-    """Open the store that the settings name, to write it."""
+    """Open the store that the settings name, for writing.
+
+    POSTGRES_URL names a PostgreSQL store, or else DATA_DIR a SQLite store. Without either, the
+    store is in memory. Raises ConfigError, NotReadyError, StoreInUseError or DamagedStoreError.
+    """
     if config.postgres_url is not None:
         async with _open_postgres(config) as store:
             yield store
@@ -39,36 +44,36 @@ async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
 
 @asynccontextmanager
 async def open_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
-    """Open what a shard has stored, to read it. Only PostgreSQL can be read while it serves.
+    """Open the store of a shard for reading. Only on PostgreSQL may the shard serve meanwhile.
 
-    Raises ConfigError when there is nothing to read.
+    Raises ConfigError when the settings name no store or the store does not exist.
     """
     if config.postgres_url is not None:
         async with open_postgres_reader(postgres_settings(config, owner="")) as reader:
             yield reader
         return
     if config.data_dir is None:
-        raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the shard's store")
-    if not (config.data_dir / "shard.db").is_file():
+        raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the store of the shard")
+    if not database_file(config.data_dir).database.is_file():
         raise ConfigError(f"DATA_DIR: there is no shard in {config.data_dir}")
     async with open_sqlite(config.data_dir) as store:
         yield store
 
 
 def describe_location(config: ShardConfig) -> str:
-    """Return where the shard is stored, for people."""
+    """Return the location of the store of a shard as text for people, without secrets."""
     if config.postgres_url is not None:
-        return f"{postgres_place(config.postgres_url)}, shard {config.shard_id}"
+        return f"{describe_database(config.postgres_url)}, shard {config.shard_id}"
     return str(config.data_dir or "memory")
 
 
 def snapshot_files(config: ShardConfig) -> SnapshotFiles | None:
-    """Return where index snapshots are kept; None without a data directory."""
+    """Return the index snapshots in DATA_DIR, or None without a data directory."""
     return IndexSnapshots(config.data_dir) if config.data_dir else None
 
 
 def postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:
-    """Return the settings that concern PostgreSQL; POSTGRES_URL must be set."""
+    """Return the settings of the PostgreSQL store. POSTGRES_URL must be set."""
     assert config.postgres_url is not None
     return PostgresSettings(
         url=config.postgres_url,

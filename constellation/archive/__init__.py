@@ -1,6 +1,7 @@
-"""Archives: a shard as JSON Lines, the same text whatever store it came from.
+"""Archives: the data of a shard as JSON Lines, the same text for every kind of store.
 
-One line for each content, then for each device with its patterns, then for each hourly count, each
-kind in ascending order; a first line names the format, a last one says how many there were. Slots,
-commits, the epoch and the key of the pseudonyms belong to a store and are not in it.
+The first line names the format. Then come one line for each content item, one for each device with
+its patterns, and one for each hourly count, each kind in ascending order. The last line says how
+many of each there are. Slots, commits, the epoch and the key of the pseudonyms belong to the store
+and are not part of an archive.
 """

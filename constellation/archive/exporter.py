@@ -1,4 +1,4 @@
-"""A shard in memory as the lines of an archive."""
+"""Conversion of a loaded shard to the lines of an archive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from constellation.archive.importer import PATTERN_INTEGER_FIELDS, SUBJECT_FIELDS
+from constellation.archive.lines import PATTERN_INTEGER_FIELDS, SUBJECT_FIELDS
 from constellation.core.rows import PatternRows, TermKind
 from constellation.encoding import ID_BYTES
 
@@ -26,7 +26,7 @@ _BLOCK_DEVICES: Final = 512
 
 
 def to_content_line(content: Content) -> Line:
-    """Return one content as a line has it."""
+    """Return the fields of the line of one content item."""
     return {
         "content_id": content.content_id,
         "title": content.title,
@@ -38,7 +38,7 @@ def to_content_line(content: Content) -> Line:
 
 
 def to_device_lines(loaded: LoadedShard) -> Iterator[Line]:
-    """Yield every device with its patterns, by device id and pattern id."""
+    """Yield every device with its patterns, in the order of device ids and pattern ids."""
     table = loaded.table
     used = np.ones(table.device_allocator.high_water, bool)
     used[table.device_allocator.free_list] = False
@@ -46,11 +46,11 @@ def to_device_lines(loaded: LoadedShard) -> Iterator[Line]:
     slots = slots[np.argsort(_to_sortable(table.devices["device_id"][slots]))]
     for start in range(0, len(slots), _BLOCK_DEVICES):
         block = slots[start : start + _BLOCK_DEVICES]
-        holding = table.find_patterns(block)
-        rows = table.patterns[holding.slots]
-        order = np.lexsort((_to_sortable(rows["pattern_id"]), holding.owners))
+        stored = table.find_patterns(block)
+        rows = table.patterns[stored.slots]
+        order = np.lexsort((_to_sortable(rows["pattern_id"]), stored.owners))
         patterns = _to_patterns(rows[order], table.vocabulary)
-        ends = np.searchsorted(holding.owners[order], np.arange(len(block)), side="right").tolist()
+        ends = np.searchsorted(stored.owners[order], np.arange(len(block)), side="right").tolist()
         begin = 0
         for row, end in zip(table.devices[block], ends, strict=True):
             yield _to_device(row, table.vocabulary) | {"patterns": patterns[begin:end]}
@@ -58,7 +58,7 @@ def to_device_lines(loaded: LoadedShard) -> Iterator[Line]:
 
 
 def to_count_lines(loaded: LoadedShard) -> Iterator[Line]:
-    """Yield every hourly count: by hour, genres first, by their text."""
+    """Yield every hourly count, ordered by hour, then genres before content ids, then text."""
     counts = loaded.ring.counts()
     vocabulary = loaded.table.vocabulary
     kinds = [TermKind(kind) for kind in counts.kinds.tolist()]
@@ -70,7 +70,7 @@ def to_count_lines(loaded: LoadedShard) -> Iterator[Line]:
 
 
 def _to_sortable(ids: NDArray[np.void]) -> NDArray[np.bytes_]:
-    """Return 16-byte ids as text of one length, whose order is that of their bytes."""
+    """Return 16-byte ids as hexadecimal text, which sorts in the order of their bytes."""
     return np.array([each.hex() for each in ids.tolist()], f"S{2 * ID_BYTES}")
 
 
@@ -87,20 +87,26 @@ def _to_device(row: np.void, vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _to_patterns(rows: PatternRows, vocabulary: Vocabulary) -> list[dict[str, Any]]:
-    rates = rows["success_rate"].astype("U32").astype(float).tolist()  # the shortest that is exact
+    rates = (
+        rows["success_rate"].astype("U32").astype(float).tolist()
+    )  # the shortest text with the same float32
     names = [name for name, _, _ in PATTERN_INTEGER_FIELDS]
     numbers = [rows[name].tolist() for name in names]
     genres, contents = rows["genres"].tolist(), rows["contents"].tolist()
     return [
         {
             "pattern_id": row["pattern_id"].tobytes().hex(),
-            "success_rate": rates[at],
-            **{name: column[at] for name, column in zip(names, numbers, strict=True)},
-            "genres": [vocabulary.text(TermKind.GENRE, number) for number in genres[at] if number],
+            "success_rate": rates[row_number],
+            **{name: column[row_number] for name, column in zip(names, numbers, strict=True)},
+            "genres": [
+                vocabulary.text(TermKind.GENRE, number) for number in genres[row_number] if number
+            ],
             "content_ids": [
-                vocabulary.text(TermKind.CONTENT, number) for number in contents[at] if number
+                vocabulary.text(TermKind.CONTENT, number)
+                for number in contents[row_number]
+                if number
             ],
             "embedding": base64.b64encode(row["codes"].tobytes()).decode(),
         }
-        for at, row in enumerate(rows)
+        for row_number, row in enumerate(rows)
     ]

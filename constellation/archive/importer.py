@@ -1,4 +1,4 @@
-"""Lines of an archive as what a store has to write, each value checked."""
+"""Conversion of the lines of an archive to writes for a store. It checks every value."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
+from constellation.archive.lines import MAX_UINT32, PATTERN_INTEGER_FIELDS, SUBJECT_FIELDS
 from constellation.core.rows import (
     DEVICE,
+    DIGEST_MODULUS,
     LAST_CONTENT_TYPE,
-    LAST_DAY_TYPE,
-    LAST_TIME_OF_DAY,
-    MAX_SAMPLE_COUNT,
     MAX_SIGNALS_PER_HOUR,
     PATTERN,
     TermKind,
     digest_rows,
 )
 from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
-from constellation.core.table.vocabulary import PendingTerms, Vocabulary
+from constellation.core.table.vocabulary import TERM_LIMITS, PendingTerms, Vocabulary
 from constellation.encoding import DIMENSION, ID_BYTES
 from constellation.errors import InvalidInputError
 from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES, check_term
@@ -34,19 +33,6 @@ if TYPE_CHECKING:
     from constellation.archive.lines import Line, NumberedLine
 
 
-_MODULUS: Final = 2**64
-_UINT32: Final = 2**32 - 1
-PATTERN_INTEGER_FIELDS: Final = (
-    ("sample_count", 1, MAX_SAMPLE_COUNT),
-    ("created_at", 0, _UINT32),
-    ("updated_at", 0, _UINT32),
-    ("time_of_day", 0, LAST_TIME_OF_DAY),
-    ("day_type", 0, LAST_DAY_TYPE),
-    ("content_type", 0, LAST_CONTENT_TYPE),
-)
-"""Columns of a pattern that are numbers, in the order of its row, and what they may be."""
-SUBJECT_FIELDS: Final = {TermKind.GENRE: "genre", TermKind.CONTENT: "content_id"}
-"""By kind of word: the field of a count that names it."""
 _ID: Final = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 
 T = TypeVar("T")
@@ -54,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ContentBatch:
-    """Contents to store, and the words they bring."""
+    """Content items to store, and the new terms that they use."""
 
     contents: Sequence[Content]
     terms: Sequence[Term]
@@ -64,26 +50,26 @@ StoreWrite = ContentBatch | CommitWrites
 
 
 class ArchiveImporter:
-    """Turns lines into what a store has to write: an empty one, commit by commit.
+    """Converts lines to the writes that fill an empty store, commit by commit.
 
-    Each commit states the totals of the whole archive, where these are known: a store that got only
-    a part of it does not add up, and is never served. Every method raises InvalidInputError for a
-    line that is wrong.
+    With `final_totals`, each commit states the totals of the whole archive. A store that got only a
+    part of the archive then disagrees with its totals, and no shard serves it. Every method raises
+    InvalidInputError for a line that is wrong.
     """
 
     def __init__(self, final_totals: Totals | None = None) -> None:
         self.totals = Totals()
-        """Of what was prepared so far."""
+        """Totals of everything prepared so far."""
         self._final_totals = final_totals
         self._vocabulary = Vocabulary()
         self._last_keys: dict[str, tuple[int, int, str]] = {}
 
     def begin(self) -> CommitWrites:
-        """Return the first commit, which makes the store one that does not add up yet."""
+        """Return the first commit. It has no rows, so the store disagrees with `final_totals`."""
         return CommitWrites(self._advance_totals())
 
     def prepare(self, kind: str, lines: Sequence[NumberedLine]) -> StoreWrite:
-        """Return what some lines of one kind make a store write."""
+        """Return the write for some lines of one kind."""
         match kind:
             case "content":
                 return self._prepare_contents(lines)
@@ -92,7 +78,9 @@ class ArchiveImporter:
             case "count":
                 return self._prepare_counts(lines)
             case _:
-                raise InvalidInputError(f"line {lines[0].number}", f"must not be a {kind}")
+                raise InvalidInputError(
+                    f"line {lines[0].number}", f"must not have the kind {kind!r}"
+                )
 
     def _prepare_contents(self, lines: Sequence[NumberedLine]) -> ContentBatch:
         terms = PendingTerms(self._vocabulary)
@@ -107,13 +95,13 @@ class ArchiveImporter:
 
     def _prepare_devices(self, lines: Sequence[NumberedLine]) -> CommitWrites:
         terms, first = PendingTerms(self._vocabulary), self.totals.devices
-        found, patterns = [], []
+        device_rows, pattern_rows = [], []
         for index, line in enumerate(lines):
-            found.append(_convert_line(line, partial(_to_device, terms=terms)))
+            device_rows.append(_convert_line(line, partial(_to_device, terms=terms)))
             self._require_order(line, "device", (0, 0, line.fields["device_id"]))
             convert = partial(_to_patterns, device=first + index, terms=terms)
-            patterns += _convert_line(line, convert)
-        devices, rows = np.array(found, DEVICE), np.array(patterns, PATTERN)
+            pattern_rows += _convert_line(line, convert)
+        devices, rows = np.array(device_rows, DEVICE), np.array(pattern_rows, PATTERN)
         rows["lsn"] = self.totals.lsn + 1
         device_slots = np.arange(first, first + len(devices))
         slots = np.arange(self.totals.patterns, self.totals.patterns + len(rows))
@@ -122,9 +110,9 @@ class ArchiveImporter:
             self.totals,
             patterns=self.totals.patterns + len(rows),
             devices=first + len(devices),
-            pattern_digest=(self.totals.pattern_digest + digest_rows(slots, rows)) % _MODULUS,
+            pattern_digest=(self.totals.pattern_digest + digest_rows(slots, rows)) % DIGEST_MODULUS,
             device_digest=(self.totals.device_digest + digest_rows(device_slots, devices))
-            % _MODULUS,
+            % DIGEST_MODULUS,
         )
         return CommitWrites(
             self._advance_totals(),
@@ -137,25 +125,25 @@ class ArchiveImporter:
 
     def _prepare_counts(self, lines: Sequence[NumberedLine]) -> CommitWrites:
         terms = PendingTerms(self._vocabulary)
-        found = [_convert_line(line, partial(_to_count, terms=terms)) for line in lines]
+        rows = [_convert_line(line, partial(_to_count, terms=terms)) for line in lines]
         for line in lines:
             kind = _find_subject(line.fields)
             key = (line.fields["hour"], kind, line.fields[SUBJECT_FIELDS[kind]])
             self._require_order(line, "count", key)
-        hours, kinds, numbers, devices = np.array(found, np.uint32).T
+        hours, kinds, numbers, devices = np.array(rows, np.uint32).T
         self._vocabulary.add(terms.to_terms())
         counts = HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
         return CommitWrites(self._advance_totals(), terms=terms.to_terms(), counts=counts)
 
     def _advance_totals(self) -> Totals:
-        """Return the totals of the next commit."""
+        """Count one more commit, and return the totals that it states."""
         self.totals = replace(self.totals, lsn=self.totals.lsn + 1)
         return replace(self._final_totals or self.totals, lsn=self.totals.lsn)
 
     def _require_order(self, line: NumberedLine, kind: str, key: tuple[int, int, str]) -> None:
         if kind in self._last_keys and key <= self._last_keys[kind]:
             raise InvalidInputError(
-                f"line {line.number}", f"{kind} {key[2]} comes twice, or out of order"
+                f"line {line.number}", f"has {kind} {key[2]} twice or out of order"
             )
         self._last_keys[kind] = key
 
@@ -164,7 +152,7 @@ def _convert_line(line: NumberedLine, convert: Callable[[Line], T]) -> T:
     try:
         return convert(line.fields)
     except KeyError as error:
-        raise InvalidInputError(f"line {line.number}", f"lacks {error}") from error
+        raise InvalidInputError(f"line {line.number}", f"lacks the field {error}") from error
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"line {line.number}", f"is wrong: {error}") from error
 
@@ -172,14 +160,16 @@ def _convert_line(line: NumberedLine, convert: Callable[[Line], T]) -> T:
 def _to_content(line: Line) -> Content:
     genres = [check_term(_require_text(genre)) for genre in _require_list(line["genres"])]
     title = _require_text(line["title"])
-    if "\0" in title or len(genres) > MAX_GENRES:
-        raise ValueError(f"a title must not hold NUL, and genres be at most {MAX_GENRES}")
+    if "\0" in title:
+        raise ValueError(f"a title must not contain NUL, got {title!r}")
+    if len(genres) > MAX_GENRES:
+        raise ValueError(f"there must be at most {MAX_GENRES} genres, got {len(genres)}")
     return Content(
         check_term(_require_text(line["content_id"])),
         title,
         _require_integer(line["content_type"], 1, LAST_CONTENT_TYPE),
         tuple(genres),
-        _require_integer(line["year"], 0, _UINT32),
+        _require_integer(line["year"], 0, MAX_UINT32),
         _decode_codes(line),
     )
 
@@ -189,8 +179,8 @@ def _to_device(line: Line, terms: PendingTerms) -> tuple[Any, ...]:
         _parse_id(line["device_id"]),
         _require_integer(line["incarnation"], 1, 2**64 - 1),
         _require_integer(line["seq"], 0, 2**63 - 1),
-        _require_integer(line["synced_at"], 0, _UINT32),
-        _require_integer(line["signal_hour"], 0, _UINT32),
+        _require_integer(line["synced_at"], 0, MAX_UINT32),
+        _require_integer(line["signal_hour"], 0, MAX_UINT32),
         _number_terms(line["signal_content_ids"], TermKind.CONTENT, MAX_SIGNALS_PER_HOUR, terms),
     )
 
@@ -199,7 +189,7 @@ def _to_patterns(line: Line, device: int, terms: PendingTerms) -> list[tuple[Any
     patterns = _require_list(line["patterns"])
     ids = [pattern["pattern_id"] for pattern in patterns]
     if sorted(set(ids)) != ids:
-        raise ValueError("a pattern comes twice, or out of order")
+        raise ValueError("the patterns of a device must be in the order of their ids, each once")
     return [_to_pattern(pattern, device, terms) for pattern in patterns]
 
 
@@ -207,25 +197,28 @@ def _to_count(line: Line, terms: PendingTerms) -> tuple[int, ...]:
     kind = _find_subject(line)
     (number,) = _number_terms([line[SUBJECT_FIELDS[kind]]], kind, 1, terms)
     return (
-        _require_integer(line["hour"], 0, _UINT32),
+        _require_integer(line["hour"], 0, MAX_UINT32),
         kind,
         number,
-        _require_integer(line["devices"], 0, _UINT32),
+        _require_integer(line["devices"], 0, MAX_UINT32),
     )
 
 
 def _find_subject(line: Line) -> TermKind:
-    """Return what a count is of; exports of earlier versions have none of genres."""
+    """Return whether a count is of a genre or of a content item.
+
+    Archives of earlier versions have no counts of genres.
+    """
     return TermKind.GENRE if SUBJECT_FIELDS[TermKind.GENRE] in line else TermKind.CONTENT
 
 
 def _to_pattern(line: Line, device: int, terms: PendingTerms) -> tuple[Any, ...]:
     return (
-        0,  # its commit, once that is known
+        0,  # the lsn, set once the commit is known
         device,
         _require_rate(line["success_rate"]),
         *(_require_integer(line[name], low, high) for name, low, high in PATTERN_INTEGER_FIELDS),
-        0,
+        0,  # reserved
         _parse_id(line["pattern_id"]),
         _number_terms(line["genres"], TermKind.GENRE, MAX_GENRES, terms),
         _number_terms(line["content_ids"], TermKind.CONTENT, MAX_CONTENTS, terms),
@@ -235,13 +228,13 @@ def _to_pattern(line: Line, device: int, terms: PendingTerms) -> tuple[Any, ...]
 
 def _require_text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"must be text, got {value!r}")
+        raise TypeError(f"a value must be text, got {value!r}")
     return value
 
 
 def _require_list(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"must be a list, got {value!r}")
+        raise TypeError(f"a value must be a list, got {value!r}")
     return value
 
 
@@ -258,9 +251,12 @@ def _require_rate(value: object) -> float:
 
 
 def _parse_id(text: object) -> bytes:
-    """Read an id; one text for each, so that their order is that of the bytes."""
+    """Return the bytes of an id.
+
+    Only lower-case digits are valid, so that the order of texts is the order of the bytes.
+    """
     if not isinstance(text, str) or not _ID.fullmatch(text):
-        raise ValueError(f"an id must be {2 * ID_BYTES} digits of lower-case hex, got {text!r}")
+        raise ValueError(f"an id must be {2 * ID_BYTES} lower-case hex digits, got {text!r}")
     return bytes.fromhex(text)
 
 
@@ -268,19 +264,23 @@ def _decode_codes(line: Line) -> bytes:
     try:
         codes = base64.b64decode(_require_text(line["embedding"]), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"an embedding is not base64: {error}") from error
-    if len(codes) != DIMENSION or not any(codes):
-        raise ValueError(f"an embedding must be {DIMENSION} codes, not all 0")
+        raise ValueError(f"an embedding must be base64: {error}") from error
+    if len(codes) != DIMENSION:
+        raise ValueError(f"an embedding must have {DIMENSION} codes, got {len(codes)}")
+    if not any(codes):
+        raise ValueError("an embedding must not be all zeros")
     return codes
 
 
 def _number_terms(
     texts: object, kind: TermKind, width: int, terms: PendingTerms
 ) -> tuple[int, ...]:
-    """Return the numbers of some words, 0 for none, as many as a row has."""
+    """Return the numbers of the texts, padded with 0 to the `width` numbers of a row."""
     numbers = terms.assign_numbers(
         kind, [check_term(_require_text(text)) for text in _require_list(texts)]
     )
-    if len(numbers) > width or 0 in numbers:
-        raise ValueError(f"at most {width} words, and no more than a shard can number")
+    if len(numbers) > width:
+        raise ValueError(f"a list must have at most {width} terms, got {len(numbers)}")
+    if 0 in numbers:
+        raise ValueError(f"a shard can store at most {TERM_LIMITS[kind]} terms of this kind")
     return (*numbers, *(0,) * (width - len(numbers)))

@@ -175,20 +175,20 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
         "but its last line says": [head, first, end],
         "line 1 must be": [first, second, end],
         "line 2 is not a JSON object": [head, first[:-9], second, end],
-        "comes twice, or out of order": [head, second, first, end],
+        "twice or out of order": [head, second, first, end],
         "line 2 is wrong: a success_rate must be from 0 to 1, got 1.5": [
             head,
             break_pattern(first, success_rate=1.5),
             second,
             end,
         ],
-        "line 2 is wrong: an embedding must be 384 codes": [
+        "line 2 is wrong: an embedding must have 384 codes, got 3": [
             head,
             break_pattern(first, embedding="AAAA"),
             second,
             end,
         ],
-        "line 2 is wrong: an id must be 32 digits of lower-case hex": [
+        "line 2 is wrong: an id must be 32 lower-case hex digits": [
             head,
             break_pattern(first, pattern_id="00"),
             second,
@@ -200,7 +200,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: must be a list, got 'noir'": [
+        "line 2 is wrong: a value must be a list, got 'noir'": [
             head,
             break_pattern(first, genres="noir"),
             second,
@@ -212,16 +212,21 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: at most 8 words": [
+        "line 2 is wrong: a list must have at most 8 terms, got 9": [
             head,
             break_pattern(first, genres=list("abcdefghi")),
             second,
             end,
         ],
-        "line 2 lacks 'patterns'": [head, '{"device": {}}'.replace("{}", ID_ONLY), second, end],
+        "line 2 lacks the field 'patterns'": [
+            head,
+            '{"device": {}}'.replace("{}", ID_ONLY),
+            second,
+            end,
+        ],
         "line 2 is wrong: a number must be from 1 to 4, got 0": [head, A_CONTENT, first, end],
-        "line 3 is of an unknown kind, 'surprise'": [head, first, '{"surprise": {}}', end],
-        "line 3 count drama comes twice, or out of order": [head, A_COUNT, A_COUNT, end],
+        "line 3 has the unknown kind 'surprise'": [head, first, '{"surprise": {}}', end],
+        "line 3 has count drama twice or out of order": [head, A_COUNT, A_COUNT, end],
         "goes on after its last line": [head, first, second, end, first],
     }
 
