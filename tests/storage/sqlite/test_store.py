@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
 
-from constellation.core.rows import TermKind
-from constellation.core.store import CommitWrites, Totals
+from constellation.core.store import Totals
 from constellation.errors import (
-    ConfigError,
-    DamagedStoreError,
     NotReadyError,
     StoreFailedError,
     StoreInUseError,
@@ -25,7 +21,6 @@ from constellation.storage.sqlite.store import SqlitePatternStore, open_sqlite
 from tests.storage.samples import (
     make_commit,
     make_content,
-    make_hourly_counts,
     read_patterns,
     to_slots,
 )
@@ -68,61 +63,6 @@ async def main():
 asyncio.run(main())
 """
 
-FIRST_SCHEMA = """
-PRAGMA page_size = 4096;
-PRAGMA journal_mode = WAL;
-CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
-CREATE TABLE device (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;
-CREATE TABLE word (
-  kind INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL,
-  PRIMARY KEY (kind, number)) STRICT, WITHOUT ROWID;
-CREATE TABLE hourly_count (
-  hour INTEGER NOT NULL, content INTEGER NOT NULL, devices INTEGER NOT NULL,
-  PRIMARY KEY (hour, content)) STRICT, WITHOUT ROWID;
-CREATE TABLE content (
-  content_id TEXT NOT NULL PRIMARY KEY COLLATE BINARY, title TEXT NOT NULL,
-  content_type INTEGER NOT NULL, genres TEXT NOT NULL, year INTEGER NOT NULL,
-  codes BLOB NOT NULL) STRICT;
-CREATE TABLE change (lsn INTEGER PRIMARY KEY, slots BLOB NOT NULL) STRICT;
-CREATE TABLE shard (
-  schema_version INTEGER NOT NULL, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL,
-  patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
-  pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
-  secret BLOB NOT NULL) STRICT;
-INSERT INTO shard VALUES (1, 3, 1, 0, 0, 0, 0, zeroblob(32));
-INSERT INTO change VALUES (1, x'');
-INSERT INTO word VALUES (2, 1, 'film:1'), (2, 2, 'film:2');
-INSERT INTO hourly_count VALUES (10, 1, 5), (10, 2, 6), (11, 1, 7);
-"""
-
-
-def make_first_schema(data_dir: Path) -> sqlite3.Connection:
-    """Make the database that the first version of the program would leave."""
-    data_dir.mkdir()
-    connection = sqlite3.connect(data_dir / "shard.db", isolation_level=None)
-    connection.executescript(FIRST_SCHEMA)
-    return connection
-
-
-async def make_crashed_copy(tmp_path: Path, commits: int) -> tuple[Path, list[int]]:
-    """Return the files of a store that was never closed, and its log's length after each commit."""
-    copy, lengths = tmp_path / "crashed", []
-    async with open_sqlite(tmp_path / "data") as store:
-        epoch = await store.take_epoch()
-        for lsn in range(1, commits + 1):
-            await store.commit(epoch, make_commit(lsn, np.arange(lsn * 10, lsn * 10 + 10)))
-            log = (tmp_path / "data" / "shard.db-wal").read_bytes()
-            lengths.append(len(log))
-        shutil.copytree(tmp_path / "data", copy)
-    return copy, lengths
-
-
-async def read_lsn(data_dir: Path) -> int:
-    async with open_sqlite(data_dir) as store:
-        totals = await store.read_totals()
-        assert len(await read_patterns(store)) == totals.lsn * 10
-        return totals.lsn
-
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with open_sqlite(tmp_path / "new" / "data") as store:
@@ -154,53 +94,6 @@ async def test_a_directory_is_opened_once(sqlite_store: SqlitePatternStore, tmp_
 
     assert second.returncode == 1
     assert "StoreInUseError" in second.stderr
-
-
-async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    with pytest.raises(ConfigError, match="file/data cannot be written"):
-        async with open_sqlite(tmp_path / "file" / "data"):
-            pass
-
-
-async def test_a_torn_tail_loses_only_the_last_commit(tmp_path: Path) -> None:
-    source, lengths = await make_crashed_copy(tmp_path, 4)
-    log = (source / "shard.db-wal").read_bytes()
-    cuts = {*range(lengths[2], lengths[3], 997), lengths[2] + 1, lengths[3] - 1}
-
-    for cut in sorted(cuts):
-        (torn := tmp_path / f"cut-{cut}").mkdir()
-        shutil.copy(source / "shard.db", torn)
-        (torn / "shard.db-wal").write_bytes(log[:cut])
-        with capture_logs() as logs:
-            assert await read_lsn(torn) == 3
-        assert [line["event"] for line in logs] == ["wal_tail_dropped"] * (cut > lengths[2])
-
-
-async def test_a_bit_flipped_mid_log_refuses_to_start(tmp_path: Path) -> None:
-    source, lengths = await make_crashed_copy(tmp_path, 4)
-    log = (source / "shard.db-wal").read_bytes()
-
-    for at in range(5, lengths[1], 1231):
-        damaged = bytearray(log)
-        damaged[at] ^= 4
-        (source / "shard.db-wal").write_bytes(damaged)
-        with pytest.raises(DamagedStoreError, match=r"shard\.db-wal is damaged at"):
-            await read_lsn(source)
-    (source / "shard.db-wal").write_bytes(log)
-    assert await read_lsn(source) == 4
-
-
-@pytest.mark.parametrize("at", [0, 16, 18, 19, 21])
-async def test_a_damaged_database_header_refuses_to_start(tmp_path: Path, at: int) -> None:
-    source, _ = await make_crashed_copy(tmp_path, 1)
-    with (source / "shard.db").open("r+b") as file:
-        file.seek(at)
-        file.write(b"\xee")
-
-    with pytest.raises(DamagedStoreError, match=r"shard\.db is damaged"):
-        await read_lsn(source)
 
 
 async def test_what_was_acked_survives_a_kill(tmp_path: Path) -> None:
@@ -279,53 +172,6 @@ async def test_no_write_is_tried_after_one_failed(sqlite_store: SqlitePatternSto
         await sqlite_store.commit(epoch, make_commit(1, to_slots(1)))
     with pytest.raises(StoreFailedError):
         await sqlite_store.probe()
-
-
-async def test_a_database_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
-    make_first_schema(tmp_path / "data").close()
-
-    for _ in range(2):  # the second time there is nothing left to do
-        async with open_sqlite(tmp_path / "data") as store:
-            counts = await store.read_hourly_counts()
-            assert counts.hours.tolist() == [10, 10, 11]
-            assert counts.kinds.tolist() == [TermKind.CONTENT] * 3
-            assert counts.numbers.tolist() == [1, 2, 1]
-            assert counts.devices.tolist() == [5, 6, 7]
-            assert [word.text for word in await store.read_terms()] == ["film:1", "film:2"]
-            assert await store.read_totals() == Totals(1)
-            assert await store.get_global() is None
-            assert await store.verify() == []
-    async with open_sqlite(tmp_path / "data") as store:
-        assert await store.take_epoch() == 4
-        await store.commit(
-            4, CommitWrites(Totals(2), counts=make_hourly_counts((11, TermKind.GENRE, 1, 2)))
-        )
-        assert sorted((await store.read_hourly_counts()).devices.tolist()) == [2, 5, 6, 7]
-
-
-async def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
-    connection = make_first_schema(tmp_path / "data")
-    connection.execute("CREATE TABLE global (something INTEGER)")
-    connection.close()
-
-    with pytest.raises(StoreFailedError, match="global already exists"):
-        async with open_sqlite(tmp_path / "data"):
-            pass
-
-    connection = sqlite3.connect(tmp_path / "data" / "shard.db")
-    assert connection.execute("SELECT content FROM hourly_count").fetchall() == [(1,), (2,), (1,)]
-    assert connection.execute("SELECT schema_version FROM shard").fetchall() == [(1,)]
-    connection.close()
-
-
-async def test_a_database_of_a_later_schema_is_refused(tmp_path: Path) -> None:
-    connection = make_first_schema(tmp_path / "data")
-    connection.execute("UPDATE shard SET schema_version = 77")
-    connection.close()
-
-    with pytest.raises(ConfigError, match="has schema version 77, but this program supports"):
-        async with open_sqlite(tmp_path / "data"):
-            pass
 
 
 async def test_a_global_moves_into_the_database_at_once(
