@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ from constellation.errors import (
 from constellation.federated.published import StoredGlobal
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
-from constellation.storage.postgres.pool import abort_connection
 from constellation.storage.postgres.store import open_postgres, open_postgres_reader
 from tests.polling import retry_until_ready
 from tests.proxy import LostCommit
@@ -30,7 +28,6 @@ from tests.storage.postgres.stores import (
     execute,
     make_settings,
     open_store_behind_proxy,
-    wait_for_lock,
 )
 from tests.storage.samples import (
     make_commit,
@@ -77,52 +74,6 @@ async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
         ):
             with pytest.raises(StoreFailedError, match="is gone: restore the database"):
                 await call
-
-
-async def test_a_burst_of_reads_opens_no_more_connections_than_the_pool_has(
-    postgres_url: str,
-) -> None:
-    async with (
-        open_postgres(make_settings(postgres_url, pool_size=2, timeout_seconds=0.5)) as store,
-        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
-    ):
-        await blocker.execute("LOCK TABLE constellation.content IN ACCESS EXCLUSIVE MODE")
-        reads = [asyncio.create_task(store.get_content("a")) for _ in range(100)]
-        await wait_for_lock(postgres_url, "content")
-
-        ((count,),) = await asyncio.to_thread(
-            execute,
-            postgres_url,
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'constellation'"
-            " AND datname = current_database()",
-        )
-
-        assert int(str(count)) <= 2 + 2 + 1  # one that asks whether the server is there
-        await asyncio.gather(*reads, return_exceptions=True)
-
-
-async def test_cutting_a_dead_connection_harms_no_other_socket(postgres_url: str) -> None:
-    async with (
-        open_store_behind_proxy(postgres_url) as (proxy, store),
-        store._connections.lend() as connection,
-    ):
-        descriptor = connection.pgconn.socket
-        proxy.cut_connections()
-        abort_connection(connection)
-        abort_connection(connection)
-
-        with socket.socket() as other:
-            assert other.fileno() != descriptor
-        with pytest.raises(psycopg.OperationalError):
-            await connection.execute("SELECT 1")
-
-
-async def test_what_the_url_says_of_a_connection_holds(postgres_url: str) -> None:
-    url = psycopg.conninfo.make_conninfo(postgres_url, application_name="television")
-    async with open_postgres(make_settings(url)) as store, store._connections.lend() as connection:
-        found = await (await connection.execute("SHOW application_name")).fetchone()
-
-        assert found == ("television",)
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -185,22 +136,6 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_u
         await retry_until_ready(lambda: store.commit(epoch, with_device))
 
 
-async def test_reads_beyond_the_pool_are_refused_and_commits_are_not(postgres_url: str) -> None:
-    async with (
-        open_postgres(make_settings(postgres_url, pool_size=1, timeout_seconds=0.3)) as store,
-        await psycopg.AsyncConnection.connect(postgres_url) as blocker,
-    ):
-        epoch = await store.take_epoch()
-        await blocker.execute("LOCK TABLE constellation.content IN ACCESS EXCLUSIVE MODE")
-
-        reads = [asyncio.create_task(store.get_content("a")) for _ in range(200)]
-        found = await asyncio.gather(*reads, return_exceptions=True)
-
-        assert {type(each) for each in found} == {NotReadyError}
-        assert any("POSTGRES_POOL_SIZE" in str(each) for each in found)
-        await store.commit(epoch, make_commit(1, to_slots(1)))
-
-
 async def test_a_server_that_crashes_loses_nothing_that_was_committed(
     postgres_server: PostgresServer,
 ) -> None:
@@ -221,21 +156,6 @@ async def test_a_server_that_crashes_loses_nothing_that_was_committed(
         await retry_until_ready(store.probe)
         assert await read_patterns(store) == before
         await store.commit(epoch, make_commit(2, to_slots(1)))
-
-
-async def test_backends_that_are_killed_are_replaced(postgres_url: str) -> None:
-    async with open_postgres(make_settings(postgres_url)) as store:
-        epoch = await store.take_epoch()
-        for lsn in range(1, 6):
-            await asyncio.to_thread(
-                execute,
-                postgres_url,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'constellation'",
-            )
-            await retry_until_ready(partial(store.commit, epoch, make_commit(lsn, to_slots(lsn))))
-
-        assert list(await read_patterns(store)) == [1, 2, 3, 4, 5]
 
 
 async def test_a_database_that_went_back_is_not_written(postgres_url: str) -> None:
