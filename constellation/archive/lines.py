@@ -71,9 +71,11 @@ def parse_line(text: bytes, number: int) -> tuple[str, NumberedLine]:
     """
     try:
         line = json.loads(text)
-        ((kind, fields),) = line.items() if len(line) == 1 else [("head", line)]
-    except (ValueError, AttributeError, TypeError):
-        raise InvalidInputError(f"line {number}", "is not a JSON object") from None
+    except ValueError:
+        line = None
+    if not isinstance(line, dict):
+        raise InvalidInputError(f"line {number}", "is not a JSON object")
+    ((kind, fields),) = line.items() if len(line) == 1 else [("head", line)]
     if kind not in KINDS or not isinstance(fields, dict):
         raise InvalidInputError(f"line {number}", f"has the unknown kind {kind!r}")
     return kind, NumberedLine(number, fields)

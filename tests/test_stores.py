@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation.config import Secret, ShardConfig
+from constellation.core.store import CommitWrites, Totals
+from constellation.errors import ConfigError
+from constellation.storage.snapshots import IndexSnapshots
+from constellation.stores import (
+    describe_location,
+    open_reader,
+    open_store,
+    postgres_settings,
+    snapshot_files,
+)
+from tests.storage.postgres.stores import execute
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.databases import Databases
+
+
+async def test_the_settings_choose_the_kind_of_store(tmp_path: Path, postgres_url: str) -> None:
+    configs = (
+        ShardConfig(),
+        ShardConfig(data_dir=tmp_path / "sqlite"),
+        ShardConfig(data_dir=tmp_path / "cache", postgres_url=Secret(postgres_url)),
+    )
+
+    kinds = []
+    for config in configs:
+        async with open_store(config) as store:
+            kinds.append(store.kind)
+
+    assert kinds == ["memory", "sqlite", "postgres"]
+    assert not (tmp_path / "cache" / "shard.db").exists()
+
+
+async def test_a_database_is_migrated_at_the_start_only_when_asked(databases: Databases) -> None:
+    with databases.open_database(template="template1") as url:
+        with pytest.raises(ConfigError, match="MIGRATE_ON_START=1"):
+            async with open_store(ShardConfig(postgres_url=Secret(url))):
+                pass
+
+        async with open_store(
+            ShardConfig(postgres_url=Secret(url), migrate_on_start=True)
+        ) as store:
+            assert await store.read_totals() == Totals()
+
+
+async def test_a_process_on_the_same_data_directory_is_the_same_owner(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    config = ShardConfig(data_dir=tmp_path, postgres_url=Secret(postgres_url))
+    owners = []
+    for _ in range(2):
+        async with open_store(config) as store:
+            await store.take_epoch()
+            owners.append(execute(postgres_url, "SELECT owner FROM constellation.shard"))
+
+    assert owners[0] == owners[1]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_reader_reads_what_a_store_wrote(
+    tmp_path: Path, postgres_url: str, kind: str
+) -> None:
+    url = Secret(postgres_url) if kind == "postgres" else None
+    config = ShardConfig(data_dir=tmp_path, postgres_url=url)
+    async with open_store(config) as store:
+        await store.commit(await store.take_epoch(), CommitWrites(Totals(1)))
+
+    async with open_reader(config) as reader:
+        assert reader.kind == kind
+        assert await reader.read_totals() == Totals(1)
+
+
+async def test_a_store_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:
+    for config, message in (
+        (ShardConfig(), "DATA_DIR or POSTGRES_URL is required"),
+        (ShardConfig(data_dir=tmp_path), "DATA_DIR: there is no shard in"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            async with open_reader(config):
+                pass
+
+
+async def test_a_shard_that_the_database_lacks_cannot_be_read(postgres_url: str) -> None:
+    with pytest.raises(ConfigError, match="has no shard 7: check SHARD_ID"):
+        async with open_reader(ShardConfig(postgres_url=Secret(postgres_url), shard_id=7)):
+            pass
+
+
+def test_a_location_is_described_without_its_password(tmp_path: Path) -> None:
+    url = Secret("postgresql://me:hunter2@db/shards")
+
+    assert describe_location(ShardConfig()) == "memory"
+    assert describe_location(ShardConfig(data_dir=tmp_path)) == str(tmp_path)
+    assert describe_location(ShardConfig(postgres_url=url, shard_id=7)) == (
+        "PostgreSQL at db:5432, database shards, user me, shard 7"
+    )
+    assert "hunter2" not in repr(postgres_settings(ShardConfig(postgres_url=url), owner="test"))
+
+
+def test_index_snapshots_need_a_data_directory(tmp_path: Path) -> None:
+    assert snapshot_files(ShardConfig()) is None
+    assert isinstance(snapshot_files(ShardConfig(data_dir=tmp_path)), IndexSnapshots)
