@@ -1,4 +1,4 @@
-"""`make bench`: measure, print a table, and write build/bench-report.json."""
+"""`make bench`: run benchmarks, print a table, and write build/bench-report.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
 
 
 def main() -> None:
-    """Run every benchmark, one after the other, or those that are named; keep the other figures."""
+    """Run the named benchmarks, or all of them, in turn. The report keeps the other results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], help="default: all")
     chosen = parser.parse_args().groups or list(GROUPS)

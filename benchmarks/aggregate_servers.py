@@ -1,7 +1,7 @@
-"""Many shards' AggregateServices in one process, each on a port of its own, with made aggregates.
+"""AggregateServices of many shards in one process, each on its own port, with synthetic data.
 
-`python -m benchmarks.aggregate_servers FIRST COUNT GENERATION` prints the ports, then serves until
-terminated.
+`python -m benchmarks.aggregate_servers FIRST COUNT GENERATION` serves shards FIRST to FIRST + COUNT
+- 1, prints their ports as JSON, and runs until it is terminated.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ _MAX_CALLS = 64
 
 
 class SyntheticAggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
-    """Serves one shard's aggregate: all of it, then what changed. Holds no global durably."""
+    """Serves the aggregate of one shard: first all of it, then its changes. It stores no global."""
 
     def __init__(self, update: AggregateUpdate) -> None:
         self._update = update
         self._next_update = make_next_update(update)
 
-    async def PullAggregate(  # noqa: N802 - gRPC says so
+    async def PullAggregate(  # noqa: N802 - the name in the .proto
         self, request: pb.PullAggregateRequest, _: Any
     ) -> AsyncIterator[pb.PullAggregateResponse]:
-        holds = any(
+        is_known = any(
             each.shard_id == self._update.version.shard_id for each in request.known_versions
         )
-        chunks = from_aggregate_update(self._next_update if holds else self._update)
+        chunks = from_aggregate_update(self._next_update if is_known else self._update)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
 
-    async def PublishGlobal(  # noqa: N802 - gRPC says so
+    async def PublishGlobal(  # noqa: N802 - the name in the .proto
         self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], _: Any
     ) -> pb.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
-        named = to_global(stored.payload).round
+        stamp = to_global(stored.payload).round
         return pb.PublishGlobalResponse(
-            generation=named.generation, round_id=named.round_id, applied=True
+            generation=stamp.generation, round_id=stamp.round_id, applied=True
         )
 
 

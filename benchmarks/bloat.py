@@ -1,4 +1,4 @@
-"""What steady updates do to the tables in PostgreSQL: their size, and how many touch no index."""
+"""The effect of steady updates on PostgreSQL: size of the tables, and updates without an index."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psycopg
 
-from benchmarks.filled_store import fill_store
-from benchmarks.report import Measurement
+from benchmarks.filled_store import open_filled_postgres
+from benchmarks.report import Measurement, compare
 from constellation.core.rows import DEVICE, PATTERN
 from constellation.core.store import CommitWrites
-from constellation.storage.postgres.migrations import migrate
-from constellation.storage.postgres.pool import PostgresSettings
-from constellation.storage.postgres.store import open_postgres
 from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
@@ -26,9 +23,9 @@ _PATTERNS: Final = 40_000
 _PATTERNS_PER_DEVICE: Final = 8
 _COMMITS: Final = 480
 _ROWS: Final = 250
-"""Patterns and devices that each commit replaces: three rounds over all patterns in the end."""
+"""Patterns and devices that each commit replaces. In total, every pattern three times."""
 _VACUUM_COMMITS: Final = 8
-"""After so many, as autovacuum would at its scale factors here."""
+"""Commits between two vacuums, about as often as autovacuum would run with its settings."""
 _SIZE: Final = (
     "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = 'constellation'::regnamespace AND relname ~ %s"
@@ -40,48 +37,30 @@ _HOT: Final = (
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
-    """Fill, update three times over, and compare sizes."""
+    """Fill a database, update every pattern three times, and compare the sizes."""
     url = server.create_database("bloat")
     before, after, hot, hot_devices, wal = asyncio.run(_measure_updates(url))
     server.drop_database("bloat")
-    bytes_each, wal_each = before / _PATTERNS, wal / (_COMMITS * _ROWS)
+    row = ("a row in memory", PATTERN.itemsize)
     return [
-        Measurement(
-            "postgres_wal_bytes_per_delta",
-            wal_each,
-            "bytes",
-            "a row in memory",
-            PATTERN.itemsize,
-            wal_each / PATTERN.itemsize,
-        ),
-        Measurement(
-            "postgres_bytes_per_pattern",
-            bytes_each,
-            "bytes",
-            "a row in memory",
-            PATTERN.itemsize,
-            bytes_each / PATTERN.itemsize,
-        ),
-        Measurement(
+        compare("postgres_wal_bytes_per_delta", wal / (_COMMITS * _ROWS), "bytes", *row),
+        compare("postgres_bytes_per_pattern", before / _PATTERNS, "bytes", *row),
+        compare(
             "postgres_size_after_updates",
             after / 1e6,
             "MB",
             "before three rounds of updates",
             before / 1e6,
-            after / before,
         ),
-        Measurement("postgres_hot_pattern_updates", hot, "", "all updates", 1.0, hot),
-        Measurement(
-            "postgres_hot_device_updates", hot_devices, "", "all updates", 1.0, hot_devices
-        ),
+        compare("postgres_hot_pattern_updates", hot, "", "all updates", 1.0),
+        compare("postgres_hot_device_updates", hot_devices, "", "all updates", 1.0),
     ]
 
 
 async def _measure_updates(url: str) -> tuple[float, float, float, float, float]:
-    settings = PostgresSettings(url=url, owner="benchmark")
-    await migrate(url, settings.dialect)
-    async with open_postgres(settings) as store:
-        await fill_store(store, sample_patterns(_PATTERNS), per_device=_PATTERNS_PER_DEVICE)
+    """Return the size before and after, the shares of HOT updates of both tables, and the WAL."""
+    codes = sample_patterns(_PATTERNS)
+    async with open_filled_postgres(url, codes, per_device=_PATTERNS_PER_DEVICE) as store:
         await asyncio.to_thread(_vacuum, url)
         before = await asyncio.to_thread(_query_number, url, _SIZE, "^pattern_")
         wal = await asyncio.to_thread(_query_number, url, _WAL)
@@ -94,11 +73,8 @@ async def _measure_updates(url: str) -> tuple[float, float, float, float, float]
 
 
 async def _run_updates(store: PostgresPatternStore, url: str) -> None:
-    epoch, totals, random = (
-        await store.take_epoch(),
-        await store.read_totals(),
-        np.random.default_rng(5),
-    )
+    epoch, totals = await store.take_epoch(), await store.read_totals()
+    random = np.random.default_rng(5)
     for commit in range(_COMMITS):
         totals = replace(totals, lsn=totals.lsn + 1)
         slots = random.choice(_PATTERNS, _ROWS, replace=False)

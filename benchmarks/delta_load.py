@@ -1,6 +1,7 @@
-"""A load of devices: streams that each send a delta, wait for its ack, and send the next.
+"""A load of devices. Each has a stream on which it sends a delta, waits for the ack, and repeats.
 
-Runs in a process of its own, the same for every server. Prints one line of JSON.
+`python -m benchmarks.delta_load PORT DEVICES DELTAS` runs it in its own process, the same for every
+server, and prints a DeltaLoadResult as one line of JSON.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 
 METHOD: Final = "/constellation.v1.SyncService/Sync"
 _ACK_TAG: Final = 0x12
-"""First byte of what answers a delta: the tag of `delta_ack`, and of a `delta` that is echoed."""
+"""First byte of an answer to a delta: the tag of `delta_ack`, and also of an echoed `delta`."""
 _CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaLoadResult:
-    """What the devices saw."""
+    """What the devices measured."""
 
     syncs_per_second: float
     p50_ms: float
@@ -41,7 +42,7 @@ class DeltaLoadResult:
 
 
 async def run(port: int, devices: int, deltas: int) -> DeltaLoadResult:
-    """Let devices send deltas of one new pattern each, one unacked at a time."""
+    """Let devices send deltas of one new pattern each, with one unacknowledged at a time."""
     codes = sample_patterns(devices * deltas)
     frames = [_make_frames(codes[n * deltas : (n + 1) * deltas]) for n in range(devices)]
     channels = [_open_channel(port) for _ in range(_CONNECTIONS)]
@@ -58,9 +59,9 @@ async def run(port: int, devices: int, deltas: int) -> DeltaLoadResult:
         call.cancel()
     for channel in channels:
         await channel.close()
-    flat = np.concatenate([np.array(one) for one in waits]) * 1000
-    p50, p99 = np.percentile(flat, [50, 99])
-    return DeltaLoadResult(len(flat) / seconds, float(p50), float(p99), len(frames[0][1]))
+    wait_ms = np.concatenate([np.array(each) for each in waits]) * 1000
+    p50, p99 = np.percentile(wait_ms, [50, 99])
+    return DeltaLoadResult(len(wait_ms) / seconds, float(p50), float(p99), len(frames[0][1]))
 
 
 def _open_channel(port: int) -> grpc.aio.Channel:
@@ -87,11 +88,11 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
 
 
 def _make_frames(codes: Codes) -> list[bytes]:
-    """Return a device's Hello and its deltas of one pattern each, as bytes."""
+    """Return the Hello of a device and its deltas, one for each row of `codes`, as bytes."""
     hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
     frames = [sync_pb2.SyncRequest(hello=hello)]
     deltas = [make_delta(row + 1, codes[row : row + 1]) for row in range(len(codes))]
-    frames += [sync_pb2.SyncRequest(delta=one) for one in deltas]
+    frames += [sync_pb2.SyncRequest(delta=delta) for delta in deltas]
     return [frame.SerializeToString() for frame in frames]
 
 

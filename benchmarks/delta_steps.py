@@ -1,4 +1,4 @@
-"""What the shard's own two steps cost for one delta, alone: `python -m benchmarks.parts`."""
+"""Time of a shard's own steps for one delta, without I/O: `python -m benchmarks.delta_steps`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _ROUNDS: Final = 20
 
 
 def main() -> None:
-    """Print microseconds a delta of one new pattern takes; the first round is not counted."""
+    """Print the microseconds that each step takes for a delta of one new pattern.
+
+    The first round does not count.
+    """
     rules = Rules(max_devices=_DEVICES, max_patterns=_DEVICES * (_ROUNDS + 1))
     table, ring = Table(rules), HourlyRing()
     devices = [uuid.uuid4().bytes for _ in range(_DEVICES)]
@@ -33,18 +36,18 @@ def main() -> None:
         messages = _make_messages(seq)
         for start in range(0, _DEVICES, _GROUP):
             part = slice(start, start + _GROUP)
-            began = time.perf_counter()
-            deltas = [_parse(*sent) for sent in zip(devices[part], messages[part], strict=True)]
+            started = time.perf_counter()
+            deltas = [_parse(*each) for each in zip(devices[part], messages[part], strict=True)]
             parsed = time.perf_counter()
-            planned = plan_commit(table, ring, rules, deltas, time.time())
-            done = time.perf_counter()
-            apply_plan(table, ring, planned)
+            plan = plan_commit(table, ring, rules, deltas, time.time())
+            planned = time.perf_counter()
+            apply_plan(table, ring, plan)
             if seq > 1:
-                seconds["parse and check"] += parsed - began
-                seconds["plan"] += done - parsed
-                seconds["apply"] += time.perf_counter() - done
-    for part_name, total in seconds.items():
-        print(f"{part_name:16} {total / (_DEVICES * _ROUNDS) * 1e6:6.1f} us")
+                seconds["parse and check"] += parsed - started
+                seconds["plan"] += planned - parsed
+                seconds["apply"] += time.perf_counter() - planned
+    for step, total in seconds.items():
+        print(f"{step:16} {total / (_DEVICES * _ROUNDS) * 1e6:6.1f} us")
 
 
 def _parse(device_id: bytes, message: bytes) -> Delta:

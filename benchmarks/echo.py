@@ -1,4 +1,4 @@
-"""The ceiling: a bare grpcio server that sends back the bytes it reads."""
+"""The upper limit: a bare grpcio server that sends back the bytes that it reads."""
 
 from __future__ import annotations
 

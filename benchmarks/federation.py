@@ -1,4 +1,4 @@
-"""What a federation costs: its merge, its rounds, and what shards pay for summing up."""
+"""The cost of a federation: its merge, its rounds, and the aggregates of its shards."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def measure() -> list[Measurement]:
-    """Measure all three, one after the other."""
+    """Run all three benchmarks in turn."""
     return [*merge.measure(), *rounds.measure(), *ingest_aggregates.measure()]

@@ -1,29 +1,55 @@
-"""Fills a store with many patterns at once, as a long life of deltas would have."""
+"""Stores filled with many patterns at once, as if many deltas had been applied to them."""
 
 from __future__ import annotations
 
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import DEVICE, PATTERN, TermKind, digest_rows
+from constellation.core.rows import DEVICE, DIGEST_MODULUS, PATTERN, TermKind, digest_rows
 from constellation.core.store import CommitWrites, HourlyCounts, Term, Totals
+from constellation.storage.postgres.migrations import migrate
+from constellation.storage.postgres.pool import PostgresSettings
+from constellation.storage.postgres.store import open_postgres
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from constellation.core.store import PatternStore
     from constellation.encoding import Codes
+    from constellation.storage.postgres.store import PostgresPatternStore
 
 _BLOCK: Final = 32_000
+"""Patterns in one commit."""
 _SHARED_SHARE: Final = 0.7
-"""Share of the patterns that other devices may see."""
+"""Share of the patterns whose success rate is high enough for other devices to see them."""
 _TRENDING_CONTENTS: Final = 200
-"""Contents with signals in each of the last hours, so that there are trends."""
+"""Content items with signals in each hour, so that there are trends."""
 _HOURS: Final = 48
+"""Last hours that have signals."""
+_FILL_TIMEOUT_SECONDS: Final = 120.0
+"""Time limit of a statement; a commit of a full block may take long."""
+
+
+@asynccontextmanager
+async def open_filled_postgres(
+    url: str, codes: Codes, *, per_device: int
+) -> AsyncIterator[PostgresPatternStore]:
+    """Migrate an empty database, fill it as `fill_store` does, and open it as a store."""
+    settings = PostgresSettings(url=url, owner="benchmark", timeout_seconds=_FILL_TIMEOUT_SECONDS)
+    await migrate(url, settings.dialect)
+    async with open_postgres(settings) as store:
+        await fill_store(store, codes, per_device=per_device)
+        yield store
 
 
 async def fill_store(store: PatternStore, codes: Codes, *, per_device: int) -> None:
-    """Store a pattern for each row of `codes`, in an empty store, and signals for trends."""
+    """Fill an empty store with one pattern for each row of `codes`, and signals for trends.
+
+    Consecutive rows belong to the same device, `per_device` to each.
+    """
     epoch, random = await store.take_epoch(), np.random.default_rng(1)
     totals, now = Totals(), int(time.time())
     for start in range(0, len(codes), _BLOCK):
@@ -44,8 +70,8 @@ async def fill_store(store: PatternStore, codes: Codes, *, per_device: int) -> N
             totals.lsn + 1,
             totals.patterns + len(rows),
             totals.devices + len(devices),
-            (totals.pattern_digest + digest_rows(slots, rows)) % 2**64,
-            (totals.device_digest + digest_rows(device_slots, devices)) % 2**64,
+            (totals.pattern_digest + digest_rows(slots, rows)) % DIGEST_MODULUS,
+            (totals.device_digest + digest_rows(device_slots, devices)) % DIGEST_MODULUS,
         )
         writes = CommitWrites(
             totals, slots=slots, rows=rows, device_slots=device_slots, device_rows=devices

@@ -1,4 +1,4 @@
-"""Flower as a peer: installed on demand into build/, never a dependency of the project."""
+"""Flower, for comparison: installed on demand into build/, never a dependency of this project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ONE_THREAD: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_
 
 @contextmanager
 def start_flwr() -> Iterator[Callable[[], float] | None]:
-    """Serve a call that takes one weighted average and returns its seconds; None without flwr."""
+    """Yield a function that measures one weighted average in seconds, or None without flwr."""
     python = _install()
     if python is None:
         yield None
@@ -47,7 +47,7 @@ def start_flwr() -> Iterator[Callable[[], float] | None]:
 
 
 def _install() -> Path | None:
-    """Return the interpreter that has flwr and the numpy of this one; say why there is none."""
+    """Return a Python that has flwr and our version of numpy. Print the reason if there is none."""
     python = _ENVIRONMENT / "bin" / "python"
     uv = Path(sys.executable).with_name("uv")
     wanted = [f"flwr=={VERSION}", f"numpy=={np.__version__}"]
@@ -58,7 +58,8 @@ def _install() -> Path | None:
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
         print(
-            f"flwr {VERSION} is not measured, it could not be installed: {reason}", file=sys.stderr
+            f"flwr {VERSION} is not measured, because its installation failed: {reason}",
+            file=sys.stderr,
         )
         return None
     return python

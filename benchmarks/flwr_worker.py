@@ -1,6 +1,7 @@
-"""Flower's weighted average of the same arrays: once for each line read, answered by its seconds.
+"""Measurement of Flower's weighted average of the same arrays, run as a separate process.
 
-Runs in an environment of its own, which has flwr and numpy and nothing of this project.
+For each line on standard input, it averages once and prints the seconds. It runs in an environment
+that has flwr and numpy, but not this project.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from benchmarks.merge_arrays import make_shard_means, make_shard_weights
 
 
 def main() -> None:
-    """Answer until there are no more lines."""
+    """Answer each line until standard input ends."""
     results = [
         ([means], weight)
         for means, weight in zip(make_shard_means(), make_shard_weights(), strict=True)

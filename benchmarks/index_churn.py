@@ -1,4 +1,4 @@
-"""Index structures under the same churn: what a search and a change cost, and what is found."""
+"""Index structures under the same changes: the cost of searches and changes, and the recall."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 PATTERNS = 60_000
 ROUNDS, CHANGES, QUERIES = 20, 250, 64
-"""Each round replaces CHANGES patterns and asks QUERIES."""
+"""Each round replaces CHANGES patterns and runs QUERIES searches."""
 GRAPH_START = 15_000
-"""A graph takes minutes for PATTERNS; so both get fewer here."""
+"""Patterns in the comparison with a graph, which would take minutes for PATTERNS."""
 
 
 class IndexStructure(Protocol):
@@ -30,7 +30,7 @@ class IndexStructure(Protocol):
 
 
 class OurIndex:
-    """PatternIndex; exact when `exact_limit` is above the size."""
+    """PatternIndex. It searches exactly when `exact_limit` is above the number of patterns."""
 
     def __init__(self, codes: Codes, count: int, exact_limit: int) -> None:
         self._index = PatternIndex(codes, exact_limit=exact_limit)
@@ -46,7 +46,7 @@ class OurIndex:
 
 
 class QuantisedIndex:
-    """IVF with a byte per number and no exact ranking."""
+    """IVF with one byte for each number, without exact ranking."""
 
     def __init__(self, codes: Codes, count: int) -> None:
         self._ivf = faiss.index_factory(DIMENSION, "IVF489,SQ8", faiss.METRIC_INNER_PRODUCT)
@@ -67,7 +67,7 @@ class QuantisedIndex:
 
 
 class GraphIndex:
-    """HNSW, which cannot remove: dead rows stay, are over-fetched and dropped."""
+    """HNSW, which cannot remove rows: searches fetch more rows and drop the removed ones."""
 
     def __init__(self, codes: Codes, count: int) -> None:
         self._graph = faiss.IndexHNSWFlat(DIMENSION, 32, faiss.METRIC_INNER_PRODUCT)
@@ -94,30 +94,30 @@ class ChurnResult:
 
 
 def run_churn(index: IndexStructure, codes: Codes, spare: Codes, count: int) -> ChurnResult:
-    """Replace random patterns and search, round by round; recall@10 is the last round's."""
+    """Replace random patterns and search, in rounds. recall@10 is that of the last round."""
     random = np.random.default_rng(1)
-    asked = normalise_codes(spare[:QUERIES])
+    queries = normalise_codes(spare[:QUERIES])
     searching = changing = 0.0
     found = np.empty((0, 0), dtype=np.int64)
     for _ in range(ROUNDS):
         slots = random.choice(count, size=CHANGES, replace=False)
         codes[slots] = spare[random.integers(QUERIES, len(spare), size=CHANGES)]
-        start = time.perf_counter()
+        started = time.perf_counter()
         index.change(slots, slots, codes[slots])
-        between = time.perf_counter()
-        found = index.find(asked, 50)
-        changing += between - start
-        searching += time.perf_counter() - between
-    cosines = asked @ normalise_codes(codes[:count]).T
+        changed = time.perf_counter()
+        found = index.find(queries, 50)
+        changing += changed - started
+        searching += time.perf_counter() - changed
+    cosines = queries @ normalise_codes(codes[:count]).T
     tenth = np.partition(cosines, -10, axis=1)[:, -10] - 1e-6
     good = np.take_along_axis(cosines, found[:, :10], axis=1) >= tenth[:, None]
-    asked_count = ROUNDS * QUERIES
-    return ChurnResult(good.mean(), searching / asked_count * 1e3, ROUNDS * CHANGES / changing)
+    query_count = ROUNDS * QUERIES
+    return ChurnResult(good.mean(), searching / query_count * 1e3, ROUNDS * CHANGES / changing)
 
 
 def main() -> None:
-    made = sample_patterns(PATTERNS + 2000)
-    spare = made[PATTERNS:]
+    patterns = sample_patterns(PATTERNS + 2000)
+    spare = patterns[PATTERNS:]
     print(f"{'structure':28}{'patterns':>9}{'recall@10':>11}{'ms/query':>10}{'changes/s':>11}")
     for name, count in (
         ("exact rows", PATTERNS),
@@ -126,7 +126,7 @@ def main() -> None:
         ("IVF,RaBitQ + exact ranking", GRAPH_START),
         ("HNSW32, tombstones", GRAPH_START),
     ):
-        codes = made[:count].copy()
+        codes = patterns[:count].copy()
         result = run_churn(build_index(name, codes, count), codes, spare, count)
         numbers = f"{result.recall:11.3f}{result.search_ms:10.2f}{result.changes_per_second:11,.0f}"
         print(f"{name:28}{count:9,}{numbers}", flush=True)

@@ -1,4 +1,4 @@
-"""Durable syncs a second through real gRPC, against a bare grpcio echo of the same bytes."""
+"""Durable syncs per second over real gRPC, compared with a bare grpcio echo of the same bytes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.delta_load import DeltaLoadResult
-from benchmarks.report import Measurement
+from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from testing.postgres_server import PostgresServer
 
@@ -25,43 +25,29 @@ SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": _DELTAS}
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
-    """Take echoes and shards in turns, so that all meet the same machine; compare the medians."""
+    """Measure all in turns, so that the load of the machine is the same; compare the medians."""
     bare, fast, sqlite, postgres = [], [], [], []
-    for round_ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         with _start_echo() as port:
             bare.append(run_delta_load(port))
         with _start_echo("uvloop") as port:
             fast.append(run_delta_load(port))
         with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
             sqlite.append(run_delta_load(started.port))
-        url = server.create_database(f"ingest_{round_}")
+        url = server.create_database(f"ingest_{number}")
         with start_shard(postgres_url=url, migrate_on_start=1, **SETTINGS) as started:
             postgres.append(run_delta_load(started.port))
-        server.drop_database(f"ingest_{round_}")
+        server.drop_database(f"ingest_{number}")
     figures = [
         _compute_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)
     ]
     echo, fast_echo, rate, postgres_rate = figures
     p99, echo_p99 = _compute_median(sqlite, "p99_ms"), _compute_median(bare, "p99_ms")
     return [
-        Measurement("ingest_vs_echo", rate, "syncs/s", "bare grpcio echo", echo, rate / echo),
-        Measurement(
-            "ingest_vs_uvloop_echo",
-            rate,
-            "syncs/s",
-            "the same on uvloop",
-            fast_echo,
-            rate / fast_echo,
-        ),
-        Measurement("ingest_p99", p99, "ms", "bare grpcio echo", echo_p99, p99 / echo_p99),
-        Measurement(
-            "ingest_postgres_vs_sqlite",
-            postgres_rate,
-            "syncs/s",
-            "the same on SQLite",
-            rate,
-            postgres_rate / rate,
-        ),
+        compare("ingest_vs_echo", rate, "syncs/s", "bare grpcio echo", echo),
+        compare("ingest_vs_uvloop_echo", rate, "syncs/s", "the same on uvloop", fast_echo),
+        compare("ingest_p99", p99, "ms", "bare grpcio echo", echo_p99),
+        compare("ingest_postgres_vs_sqlite", postgres_rate, "syncs/s", "the same on SQLite", rate),
     ]
 
 
@@ -70,8 +56,24 @@ def _compute_median(results: Sequence[DeltaLoadResult], figure: str) -> float:
     return statistics.median(figures)
 
 
+def compare_syncs(
+    name: str, baseline: str, rounds: int, sides: tuple[Callable[[], float], Callable[[], float]]
+) -> Measurement:
+    """Measure two sides in turns, the baseline first, and compare their medians.
+
+    A side returns its durable syncs per second. Turns make the load of the machine the same.
+    """
+    ours, theirs = sides
+    rates, baseline_rates = [], []
+    for _ in range(rounds):
+        baseline_rates.append(theirs())
+        rates.append(ours())
+    rate, baseline_rate = statistics.median(rates), statistics.median(baseline_rates)
+    return compare(name, rate, "syncs/s", baseline, baseline_rate)
+
+
 def run_delta_load(port: int) -> DeltaLoadResult:
-    """Let devices push deltas as fast as a server answers."""
+    """Run `benchmarks.delta_load` in its own process against a server on this port."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.delta_load", str(port), str(_DEVICES), str(_DELTAS)],
         check=True,

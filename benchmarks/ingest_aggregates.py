@@ -1,17 +1,16 @@
-"""Durable syncs a second of a shard that sums up for a federation, against one that does not."""
+"""Durable syncs per second of a shard with aggregates for a federation, and of one without."""
 
 from __future__ import annotations
 
-import statistics
 import time
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
 
-from benchmarks.ingest import SETTINGS, run_delta_load
-from benchmarks.report import Measurement
+from benchmarks.ingest import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.shard_process import make_folder, start_shard
 from constellation.encoding import normalise_codes
 from constellation.v1 import (
@@ -26,26 +25,21 @@ from testing.patterns import sample_patterns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.report import Measurement
+
 _ANCHORS: Final = 512
 _ROUNDS: Final = 3
 _PATIENCE_SECONDS: Final = 10.0
 
 
 def measure() -> list[Measurement]:
-    """Load both in turns, so that they meet the same machine; compare the medians."""
-    summing, plain = [], []
-    for _ in range(_ROUNDS):
-        plain.append(_measure_syncs_per_second(0))
-        summing.append(_measure_syncs_per_second(_ANCHORS))
-    rate, baseline = statistics.median(summing), statistics.median(plain)
+    """Compare a shard that has a codebook with one that has none."""
     return [
-        Measurement(
+        compare_syncs(
             "ingest_with_aggregates_vs_without",
-            rate,
-            "syncs/s",
             "the same without a codebook",
-            baseline,
-            rate / baseline,
+            _ROUNDS,
+            (partial(_measure_syncs_per_second, _ANCHORS), partial(_measure_syncs_per_second, 0)),
         )
     ]
 
@@ -58,18 +52,18 @@ def _measure_syncs_per_second(anchors: int) -> float:
 
 
 def _publish_codebook(port: int, anchors: int) -> None:
-    """Publish a global that is nothing but a codebook; return once it is in use."""
+    """Publish a global with a codebook and nothing else; return once the shard uses it."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         aggregates: Any = aggregates_pb2_grpc.AggregateServiceStub(channel)
         stats: Any = shard_pb2_grpc.ShardServiceStub(channel)
-        assert aggregates.PublishGlobal(_make_frames(anchors)).applied
+        assert aggregates.PublishGlobal(_make_publish_requests(anchors)).applied
         until = time.monotonic() + _PATIENCE_SECONDS
         while stats.GetStats(shard_pb2.GetStatsRequest()).codebook_version != 1:
             assert time.monotonic() < until, "the shard does not use its codebook"
             time.sleep(0.05)
 
 
-def _make_frames(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
+def _make_publish_requests(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
     payload = aggregates_pb2.Global(
         generation=1,
         round_id=1,

@@ -1,4 +1,4 @@
-"""The sum over 100 shards, as a round merges them, against numpy and Flower on the same arrays."""
+"""The merge of 100 shards in a round, compared with numpy and Flower on the same arrays."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SUCCESS: Final = 0.9
 
 
 def measure() -> list[Measurement]:
-    """Take all in turns, so that they meet the same machine; compare the medians."""
+    """Measure all in turns, so that the load of the machine is the same; compare the medians."""
     means, weights = make_shard_means(), make_shard_weights()
     aggregates = [
         _make_aggregate(shard_id, each, weight)
@@ -62,6 +62,7 @@ def measure() -> list[Measurement]:
 def _make_measurement(
     name: str, merged: float, baseline_name: str, seconds: Sequence[float]
 ) -> Measurement:
+    """Return the merge beside a baseline. The ratio says how many times faster the merge is."""
     baseline = statistics.median(seconds) * 1000
     return Measurement(name, merged, "ms", baseline_name, baseline, baseline / merged)
 
@@ -69,7 +70,7 @@ def _make_measurement(
 def _compute_weighted_sum(
     means: Sequence[NDArray[np.float32]], weights: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Return the sum of the shards' means, each times its weight, as numpy is fastest at it."""
+    """Return the weighted sum of the means of the shards, by the fastest way in numpy."""
     total, scratch = np.zeros_like(means[0]), np.empty_like(means[0])
     for each, weight in zip(means, weights, strict=True):
         np.multiply(each, np.float32(weight), out=scratch)
@@ -78,7 +79,7 @@ def _compute_weighted_sum(
 
 
 def _make_aggregate(shard_id: int, means: NDArray[np.float32], weight: int) -> ShardAggregate:
-    """Return what a shard has summed up whose devices have these means in every cluster."""
+    """Return the aggregate of a shard whose devices have these means in every cluster."""
     devices = np.full(CLUSTERS, weight, np.int64)
     features = ClusterSums(
         devices,
@@ -109,6 +110,6 @@ def _check_same(
     means: Sequence[NDArray[np.float32]],
     weights: Sequence[int],
 ) -> None:
-    """Fail unless both come to the same sum, as far as a float32 can tell."""
+    """Fail unless both sums are equal within the precision of float32."""
     ours = merge_aggregates(aggregates, _IDS).features.sums / SUM_ONE
     assert np.allclose(ours, _compute_weighted_sum(means, weights), atol=1e-3)

@@ -1,4 +1,4 @@
-"""Deltas as devices send them: one new INT8 pattern each."""
+"""Deltas as devices send them, with one new INT8 pattern each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def make_delta(seq: int, codes: Codes) -> pb.Delta:
-    """Return a delta that adds one pattern; `codes` is shape (1, DIMENSION)."""
+    """Return a delta that adds one pattern. `codes` has the shape (1, DIMENSION)."""
     return pb.Delta(
         seq=seq,
         upserts=pb.PatternColumns(

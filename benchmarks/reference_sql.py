@@ -1,7 +1,8 @@
-"""The peer: a sync done in SQL, as the system that this one replaces does it.
+"""For comparison: a sync in plain SQL, as in the system that this one replaces.
 
-One INSERT … ON CONFLICT for each pattern into a table with an HNSW index, the device's average
-embedding, the nearest patterns of other devices, and trends by GROUP BY; four connections.
+Each sync runs four statements: INSERT … ON CONFLICT of one pattern into a table with an HNSW index,
+the average embedding of the device, the nearest patterns of other devices, and trends by GROUP BY.
+Four connections sync at the same time.
 """
 
 from __future__ import annotations
@@ -53,16 +54,17 @@ WHERE updated_at > now() - interval '7 days' GROUP BY genre ORDER BY count(*) DE
 
 @dataclass(frozen=True, slots=True)
 class ReferenceResult:
-    """What the connections saw."""
+    """What the connections measured."""
 
     syncs_per_second: float
     inserts_per_second: float
-    """The first of the four statements alone."""
+    """Rate of the first of the four statements alone."""
     similar: float
+    """Similar patterns in an answer, on average."""
 
 
 def prepare(url: str, patterns: int) -> None:
-    """Fill the table, ten patterns for each device, and build the index."""
+    """Create and fill the table, with ten patterns for each device, and build the index."""
     codes = sample_patterns(patterns, seed=3)
     with psycopg.connect(url) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -76,15 +78,15 @@ def prepare(url: str, patterns: int) -> None:
 
 
 def measure(url: str, seconds: float) -> ReferenceResult:
-    """Sync on each connection until the time is up; then insert only."""
+    """Run whole syncs on all connections for some seconds, then inserts alone for as long."""
     syncs, similar = _count_syncs(url, seconds, is_whole_sync=True)
     inserts, _ = _count_syncs(url, seconds, is_whole_sync=False)
     return ReferenceResult(syncs / seconds, inserts / seconds, similar)
 
 
 def _count_syncs(url: str, seconds: float, *, is_whole_sync: bool) -> tuple[int, float]:
-    done: list[int] = []
-    found: list[int] = []
+    counts: list[int] = []
+    similar_counts: list[int] = []
 
     def run_connection(number: int) -> None:
         codes = sample_patterns(4096, seed=100 + number)
@@ -95,9 +97,9 @@ def _count_syncs(url: str, seconds: float, *, is_whole_sync: bool) -> tuple[int,
                 row = _make_row(codes[count % len(codes)], uuid.uuid4(), count)
                 connection.execute(_INSERT, row)
                 if is_whole_sync:
-                    found.append(_run_queries(connection, row[0]))
+                    similar_counts.append(_run_queries(connection, row[0]))
                 count += 1
-            done.append(count)
+            counts.append(count)
 
     ready = threading.Barrier(CONNECTIONS)
     threads = [
@@ -107,7 +109,7 @@ def _count_syncs(url: str, seconds: float, *, is_whole_sync: bool) -> tuple[int,
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(done), float(np.mean(found)) if found else 0.0
+    return sum(counts), float(np.mean(similar_counts)) if similar_counts else 0.0
 
 
 def _run_queries(connection: psycopg.Connection, device_id: uuid.UUID) -> int:

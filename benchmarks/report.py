@@ -1,4 +1,4 @@
-"""What a benchmark measured: always beside a baseline of the same run."""
+"""Results of benchmarks, each beside a baseline that was measured in the same run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,27 @@ REPORT = Path("build/bench-report.json")
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One line of the report; machines are noisy, so read the ratio."""
+    """One line of the report. Machines are noisy, so the ratio is what counts."""
 
     name: str
     value: float
     unit: str
     baseline: str
     baseline_value: float
+    """In the same unit."""
     ratio: float
+    """`value` divided by `baseline_value`, unless the benchmark says otherwise."""
+
+
+def compare(
+    name: str, value: float, unit: str, baseline: str, baseline_value: float
+) -> Measurement:
+    """Return a measurement beside its baseline, with the ratio of the two."""
+    return Measurement(name, value, unit, baseline, baseline_value, value / baseline_value)
 
 
 def write_report(measurements: Sequence[Measurement]) -> None:
-    """Write the report; of the one before stays what was not measured again."""
+    """Write the report. Results of earlier runs stay unless they were measured again."""
     REPORT.parent.mkdir(exist_ok=True)
     before = json.loads(REPORT.read_text()) if REPORT.exists() else []
     names = {line.name for line in measurements}
@@ -36,7 +45,7 @@ def write_report(measurements: Sequence[Measurement]) -> None:
 
 
 def format_table(measurements: Sequence[Measurement]) -> str:
-    """Return the report for people."""
+    """Return the measurements as a table for people."""
     lines = [
         f"{line.name:26} {line.value:10,.3f} {line.unit:8} {line.ratio:7.2f} x   "
         f"{line.baseline} ({line.baseline_value:,.3f})"

@@ -1,4 +1,4 @@
-"""Whole rounds over 100 shards: pulled, merged, made durable and published over real gRPC."""
+"""Whole rounds over 100 shards: pull, merge, journal and publish, over real gRPC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from benchmarks.report import Measurement
+from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import make_folder
 from benchmarks.synthetic_aggregates import CLUSTERS, make_codebook
 from constellation.config import Addresses, Count
@@ -24,13 +24,13 @@ from federation.journal.contract import RoundOutput, RoundRecord, RoundState
 from federation.journal.open import open_journal
 from federation.merge.result import ModelState, RoundResult
 from federation.messages import from_model_state, from_result
+from federation.printing import to_seconds
 from federation.server import open_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from google.protobuf.duration_pb2 import Duration
 
 SHARDS: Final = 100
 _PROCESSES: Final = 2
@@ -41,7 +41,7 @@ _SUMS_MB: Final = SHARDS * CLUSTERS * DIMENSION * 8 / 1e6
 
 @dataclass(frozen=True, slots=True)
 class RoundTiming:
-    """One round, as long as its caller waited, and where that went."""
+    """The seconds of one round as its caller sees them, and of each step."""
 
     seconds: float
     pull: float
@@ -52,60 +52,41 @@ class RoundTiming:
 
     @property
     def journal(self) -> float:
-        """What is left: the journal, beginning and closing included."""
+        """The remaining seconds: the journal, with the beginning and the end of the round."""
         return self.seconds - self.pull - self.merge - self.publish
 
 
 def measure() -> list[Measurement]:
-    """Run a first round, which pulls everything, and the next one, several times over."""
+    """Run a first round, which pulls everything, and the next round, several times."""
     set_up_logs("warning")
     pairs = sorted((_measure_pair() for _ in range(_REPETITIONS)), key=lambda pair: pair[0].seconds)
-    whole = pairs[len(pairs) // 2][0]
-    later = sorted((pair[1] for pair in pairs), key=lambda timed: timed.seconds)[len(pairs) // 2]
-    baseline_name = "a round that pulls everything"
+    first = pairs[len(pairs) // 2][0]
+    later = sorted((pair[1] for pair in pairs), key=lambda timing: timing.seconds)[len(pairs) // 2]
+    baseline = "a round that pulls everything"
     return [
-        Measurement(
-            "federation_round_seconds",
-            whole.seconds,
-            "s",
-            "the target",
-            _TARGET_SECONDS,
-            whole.seconds / _TARGET_SECONDS,
+        compare("federation_round_seconds", first.seconds, "s", "the target", _TARGET_SECONDS),
+        *_make_phase_measurements("federation_round", first),
+        compare("federation_round_pulled", first.pulled_mb, "MB", "its int64 sums alone", _SUMS_MB),
+        compare(
+            "federation_round_global", first.global_mb, "MB", "what was pulled", first.pulled_mb
         ),
-        *_make_phase_measurements("federation_round", whole),
-        _make_measurement(
-            "federation_round_pulled", whole.pulled_mb, "MB", ("its int64 sums alone", _SUMS_MB)
-        ),
-        _make_measurement(
-            "federation_round_global", whole.global_mb, "MB", ("what was pulled", whole.pulled_mb)
-        ),
-        _make_measurement(
-            "federation_next_round_seconds", later.seconds, "s", (baseline_name, whole.seconds)
-        ),
+        compare("federation_next_round_seconds", later.seconds, "s", baseline, first.seconds),
         *_make_phase_measurements("federation_next_round", later),
-        _make_measurement(
-            "federation_next_round_pulled", later.pulled_mb, "MB", (baseline_name, whole.pulled_mb)
-        ),
+        compare("federation_next_round_pulled", later.pulled_mb, "MB", baseline, first.pulled_mb),
     ]
 
 
-def _make_phase_measurements(name: str, timed: RoundTiming) -> list[Measurement]:
-    parts = {
-        "pull": timed.pull,
-        "merge": timed.merge,
-        "settle": timed.journal,
-        "publish": timed.publish,
+def _make_phase_measurements(name: str, timing: RoundTiming) -> list[Measurement]:
+    phases = {
+        "pull": timing.pull,
+        "merge": timing.merge,
+        "settle": timing.journal,
+        "publish": timing.publish,
     }
-    whole = ("the whole round", timed.seconds)
     return [
-        _make_measurement(f"{name}_{part}", seconds, "s", whole) for part, seconds in parts.items()
+        compare(f"{name}_{phase}", seconds, "s", "the whole round", timing.seconds)
+        for phase, seconds in phases.items()
     ]
-
-
-def _make_measurement(
-    name: str, value: float, unit: str, baseline: tuple[str, float]
-) -> Measurement:
-    return Measurement(name, value, unit, *baseline, value / baseline[1])
 
 
 def _measure_pair() -> Sequence[RoundTiming]:
@@ -126,7 +107,7 @@ def _measure_pair() -> Sequence[RoundTiming]:
 
 @contextmanager
 def _start_shards(first_id: int, count: int, generation: int) -> Iterator[list[int]]:
-    """Serve some shards from a process of its own; their ports."""
+    """Serve some shards in one process during the block; yield their ports."""
     numbers = map(str, (first_id, count, generation))
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.aggregate_servers", *numbers],
@@ -149,16 +130,16 @@ async def _run_rounds(addresses: Sequence[str], data_dir: Path) -> Sequence[Roun
     )
     async with open_rounds(config) as (rounds, _):
         await rounds.resume()
-        timed = []
+        timings = []
         for _ in range(2):
             started = time.monotonic()
             report = await rounds.run()
-            timed.append(_to_timing(report, time.monotonic() - started))
-    return timed
+            timings.append(_to_timing(report, time.monotonic() - started))
+    return timings
 
 
 async def _prepare_journal(data_dir: Path) -> int:
-    """Leave the journal of a federation that has published its first codebook; its generation."""
+    """Write the journal of a federation with a published codebook; return its generation."""
     anchors, now = make_codebook(), time.time()
     memory = ModelState(anchors, now)
     result = RoundResult(anchors, {}, (), (), memory)
@@ -175,19 +156,15 @@ async def _prepare_journal(data_dir: Path) -> int:
 
 
 def _to_timing(report: federation_pb2.Round, seconds: float) -> RoundTiming:
-    """Return what a round took; it must have heard every shard, and reached every one."""
+    """Return the times of a round, which must have pulled from and published to every shard."""
     assert report.coverage.shards_fresh == SHARDS
     assert all(shard.published for shard in report.shards)
     assert report.cluster_count == CLUSTERS, report.cluster_count
     return RoundTiming(
         seconds,
-        _to_seconds(report.pull_time),
-        _to_seconds(report.merge_time),
-        _to_seconds(report.publish_time),
+        to_seconds(report.pull_time),
+        to_seconds(report.merge_time),
+        to_seconds(report.publish_time),
         sum(shard.pulled_bytes for shard in report.shards) / 1e6,
         report.result_bytes / 1e6,
     )
-
-
-def _to_seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9

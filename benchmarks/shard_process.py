@@ -1,4 +1,4 @@
-"""Shards to measure: `constellation serve` as a process of its own, on either store."""
+"""Shards to measure: `constellation serve` in its own process, on any store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUILD = Path("build")
 
 @dataclass(frozen=True, slots=True)
 class StartedShard:
-    """What a shard said when it began to serve."""
+    """A running shard, and the log event of its start."""
 
     process: subprocess.Popen[str]
     event: Mapping[str, Any]
@@ -34,7 +34,7 @@ class StartedShard:
 
 @contextmanager
 def make_folder() -> Iterator[Path]:
-    """Make a directory for one measurement, on the disk of the project."""
+    """Yield a temporary directory in build/, so that it is on the disk of the project."""
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="bench-") as name:
         yield Path(name)
@@ -42,7 +42,7 @@ def make_folder() -> Iterator[Path]:
 
 @contextmanager
 def start_shard(module: str = "constellation", /, **settings: object) -> Iterator[StartedShard]:
-    """Serve with these settings and no others, until the block is left."""
+    """Run a shard with these settings and no others during the block."""
     setting_names = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in setting_names}
     local = "127.0.0.1:0"

@@ -1,4 +1,4 @@
-"""Whole syncs on PostgreSQL, against the same in SQL on the same server and patterns."""
+"""Whole syncs on PostgreSQL, compared with the same work in plain SQL on the same server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import reference_sql
-from benchmarks.filled_store import fill_store
+from benchmarks.filled_store import open_filled_postgres
 from benchmarks.ingest import run_delta_load
-from benchmarks.report import Measurement
+from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import start_shard
 from benchmarks.sync_load import SyncLoadResult
-from constellation.storage.postgres.migrations import migrate
-from constellation.storage.postgres.pool import PostgresSettings
-from constellation.storage.postgres.store import open_postgres
 from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ _SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": 64}
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
-    """Take both in turns, so that they meet the same machine; compare the medians."""
+    """Measure both in turns, so that the load of the machine is the same; compare the medians."""
     peer_url, url = server.create_database("reference"), server.create_database("whole_sync")
     reference_sql.prepare(peer_url, _PATTERNS)
     asyncio.run(_fill_database(url))
@@ -47,21 +44,17 @@ def measure(server: PostgresServer) -> list[Measurement]:
     whole = statistics.median(each.syncs_per_second for each in syncs)
     delta = statistics.median(deltas)
     similar = round(statistics.mean(each.similar for each in syncs))
-    baseline_name = f"the same in SQL, {round(peers[0].similar)} similar (ours: {similar})"
+    baseline = f"the same in SQL, {round(peers[0].similar)} similar (ours: {similar})"
     return [
-        Measurement("sync_vs_reference_sql", whole, "syncs/s", baseline_name, peer, whole / peer),
-        Measurement("delta_vs_reference_sql", delta, "syncs/s", baseline_name, peer, delta / peer),
-        Measurement(
-            "delta_vs_hnsw_insert", delta, "syncs/s", "its INSERT alone", inserts, delta / inserts
-        ),
+        compare("sync_vs_reference_sql", whole, "syncs/s", baseline, peer),
+        compare("delta_vs_reference_sql", delta, "syncs/s", baseline, peer),
+        compare("delta_vs_hnsw_insert", delta, "syncs/s", "its INSERT alone", inserts),
     ]
 
 
 async def _fill_database(url: str) -> None:
-    settings = PostgresSettings(url=url, owner="benchmark")
-    await migrate(url, settings.dialect)
-    async with open_postgres(settings) as store:
-        await fill_store(store, sample_patterns(_PATTERNS, seed=3), per_device=10)
+    async with open_filled_postgres(url, sample_patterns(_PATTERNS, seed=3), per_device=10):
+        pass
 
 
 def _run_sync_load(port: int) -> SyncLoadResult:

@@ -1,6 +1,7 @@
-"""A load of whole syncs: push a delta of one new pattern, then pull 100 similar ones and trends.
+"""A load of whole syncs: push a delta of one new pattern, then pull similar patterns and trends.
 
-Runs in a process of its own. Prints one line of JSON.
+`python -m benchmarks.sync_load PORT DEVICES SYNCS` runs it in its own process, and prints a
+SyncLoadResult as one line of JSON.
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ _SERVICE: Final = "/constellation.v1.SyncService"
 
 @dataclass(frozen=True, slots=True)
 class SyncLoadResult:
-    """What the devices saw."""
+    """What the devices measured."""
 
     syncs_per_second: float
     p99_ms: float
     similar: float
     """Similar patterns in an answer, on average."""
     trends: float
+    """Trends in an answer, on average."""
 
 
 async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
-    """Let devices sync again and again, each waiting for its answers."""
+    """Let devices sync repeatedly. Each waits for its answers before the next sync."""
     codes = sample_patterns(devices * syncs, seed=11)
     channels = [
         grpc.aio.insecure_channel(
@@ -49,7 +51,7 @@ async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
         for _ in range(_CONNECTIONS)
     ]
     started = time.perf_counter()
-    found = await asyncio.gather(
+    results = await asyncio.gather(
         *(
             _sync(channels[number % _CONNECTIONS], codes[number * syncs : (number + 1) * syncs])
             for number in range(devices)
@@ -58,8 +60,8 @@ async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
     seconds = time.perf_counter() - started
     for channel in channels:
         await channel.close()
-    last = [sync_pb2.PullPatternsResponse.FromString(answer).update for _, answer in found]
-    waits = np.concatenate([waits for waits, _ in found]) * 1000
+    last = [sync_pb2.PullPatternsResponse.FromString(answer).update for _, answer in results]
+    waits = np.concatenate([waits for waits, _ in results]) * 1000
     return SyncLoadResult(
         devices * syncs / seconds,
         float(np.percentile(waits, 99)),
@@ -69,7 +71,7 @@ async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
 
 
 async def _sync(channel: grpc.aio.Channel, codes: Codes) -> tuple[list[float], bytes]:
-    """Sync once for each row; return how long each took, and the last answer as bytes."""
+    """Sync once for each row. Return the seconds of each sync, and the last answer as bytes."""
     push: Any = channel.unary_unary(f"{_SERVICE}/PushPatterns")
     pull: Any = channel.unary_unary(f"{_SERVICE}/PullPatterns")
     device_id = uuid.uuid4().bytes

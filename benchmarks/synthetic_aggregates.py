@@ -1,4 +1,4 @@
-"""Aggregates of shards that have every cluster, words and hourly counts, ready-made."""
+"""Synthetic aggregates of shards, with every cluster, its terms, and hourly counts."""
 
 from __future__ import annotations
 
@@ -34,40 +34,41 @@ if TYPE_CHECKING:
 
 CLUSTERS: Final = 1024
 CHANGED_SHARE: Final = 0.1
-"""Share of the clusters that change until the next round."""
+"""Share of the clusters that change before the next round."""
 _IDS: Final = np.arange(1, CLUSTERS + 1, dtype=np.uint32)
 _DEVICES: Final = 20_000
-"""Of a shard."""
+"""Devices of a shard."""
 _DEVICES_PER_CLUSTER: Final = 40
-"""Devices of a shard in one cluster, on average; there are never fewer than words."""
+"""Devices of a shard in one cluster, on average; at least as many as its terms."""
 _WEIGHT: Final = WEIGHT_ONE // 2
-"""Of a device in one cluster."""
+"""Weight of a device in one cluster."""
 _AGREEMENT: Final = 0.8
 """Mean resultant length of a cluster."""
 _NOISE: Final = 0.02
-"""How far a shard's centroids lie from the anchors, in each coordinate."""
+"""Standard deviation of a shard's centroids from the anchors, in each coordinate."""
 _SUCCESS: Final = 0.9
+"""Success rate of each cluster."""
 _GENRES: Final = [f"genre:{number}" for number in range(20)]
 _CATALOGUE: Final = [f"film:{number}" for number in range(5000)]
 _TERMS_FACTOR: Final = 1.5
-"""Words that a cluster's devices know in all, for each that a shard tells."""
+"""Terms that a cluster has, for each term that a shard exports."""
 _TRENDING: Final = 200
-"""Contents with signals ..."""
+"""Content items with signals in each hour."""
 _HOURS: Final = 24
-"""... in each of the last hours."""
+"""Last hours with signals."""
 _SIGNALS, _MORE_SIGNALS = 20, 200
-"""Devices an hour and content, at first and when they are told again."""
+"""Devices for each hour and content item, in the first update and in the next."""
 
 
 def make_codebook() -> Codebook:
-    """Return a codebook whose anchors are tastes of real households."""
+    """Return a codebook whose anchors are patterns sampled from real ratings."""
     return Codebook(1, _IDS, normalise_codes(sample_patterns(CLUSTERS, seed=13)), CLUSTERS + 1)
 
 
 def make_first_update(shard_id: int, anchors: Embeddings, generation: int) -> AggregateUpdate:
-    """Return all that a shard has summed up over these anchors; a shard always has the same.
+    """Return the whole aggregate of a shard over these anchors. It depends on `shard_id` alone.
 
-    `generation` is that of the federation whose codebook it is.
+    `generation` is the generation of the federation that made the codebook.
     """
     random = np.random.default_rng(shard_id)
     devices = CONTENTS_PER_CLUSTER + random.poisson(
@@ -90,7 +91,7 @@ def make_first_update(shard_id: int, anchors: Embeddings, generation: int) -> Ag
 
 
 def make_next_update(before: AggregateUpdate) -> AggregateUpdate:
-    """Return what changed then: a device more in some clusters, and the counts of the last hour."""
+    """Return the next update: one more device in some clusters, and counts of the last hour."""
     random = np.random.default_rng([before.version.shard_id, before.version.version])
     chosen = np.sort(random.choice(CLUSTERS, int(CLUSTERS * CHANGED_SHARE), replace=False))
     rows, version = before.clusters.select(chosen), before.version.version + 1
@@ -126,7 +127,7 @@ def _make_features(devices: Integers, directions: Embeddings) -> ClusterSums:
 def _make_term_counts(
     devices: Integers, limit: int, texts: list[str], random: np.random.Generator
 ) -> ClusterTerms:
-    """Return `limit` words of each cluster, most devices first, out of the cluster's own."""
+    """Return `limit` terms of each cluster, most devices first, from a pool of its own."""
     pool_size = int(limit * _TERMS_FACTOR)
     starts = np.arange(CLUSTERS)[:, None] * 7
     ranks = random.random((CLUSTERS, pool_size)).argsort(axis=1)[:, :limit]
@@ -139,7 +140,7 @@ def _make_term_counts(
 
 
 def _make_hourly_counts(hours: int, signals: int, random: np.random.Generator) -> SubjectCounts:
-    """Return counts of the same contents in each of the last hours that are over."""
+    """Return counts of the same content items in each of the last complete hours."""
     now_hour = int(time.time()) // 3600
     return SubjectCounts(
         _CATALOGUE[:_TRENDING],

@@ -1,12 +1,12 @@
-"""Durable syncs a second of a shard that tells everything, against one that tells nothing."""
+"""Durable syncs per second of a shard with full telemetry, and of one without any."""
 
 from __future__ import annotations
 
-import statistics
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -16,16 +16,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-from benchmarks.ingest import SETTINGS, run_delta_load
-from benchmarks.report import Measurement
+from benchmarks.ingest import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.report import Measurement
+
 _ROUNDS: Final = 5
 _SCRAPE_SECONDS: Final = 5.0
-"""Three times as often as deploy/prometheus/prometheus.yml."""
+"""Three times as often as in deploy/prometheus/prometheus.yml."""
 _SAMPLER: Final = {
     "otel_traces_sampler": "parentbased_traceidratio",
     "otel_traces_sampler_arg": "0.01",  # as the Helm chart has it
@@ -33,24 +34,20 @@ _SAMPLER: Final = {
 
 
 def measure() -> list[Measurement]:
-    """Load both in turns, so that they meet the same machine; compare the medians."""
-    with_telemetry, without_telemetry = [], []
+    """Compare a shard that is scraped and traced with one whose telemetry is cut out."""
     with _start_collector() as address:
         traced = {"otel_exporter_otlp_endpoint": f"http://{address}", **_SAMPLER}
-        for _ in range(_ROUNDS):
-            without_telemetry.append(_measure_syncs_per_second("benchmarks.without_telemetry"))
-            with_telemetry.append(_measure_syncs_per_second("constellation", **traced))
-    rate, baseline = statistics.median(with_telemetry), statistics.median(without_telemetry)
-    return [
-        Measurement(
-            "ingest_telemetry_on_vs_off",
-            rate,
-            "syncs/s",
-            "the same with telemetry cut out",
-            baseline,
-            rate / baseline,
-        )
-    ]
+        return [
+            compare_syncs(
+                "ingest_telemetry_on_vs_off",
+                "the same with telemetry cut out",
+                _ROUNDS,
+                (
+                    partial(_measure_syncs_per_second, "constellation", **traced),
+                    partial(_measure_syncs_per_second, "benchmarks.without_telemetry"),
+                ),
+            )
+        ]
 
 
 def _measure_syncs_per_second(module: str, **settings: object) -> float:
@@ -64,31 +61,31 @@ def _measure_syncs_per_second(module: str, **settings: object) -> float:
 
 @contextmanager
 def _scrape_repeatedly(port: int | None) -> Iterator[None]:
-    """Scrape a shard again and again, as Prometheus does."""
-    over = threading.Event()
+    """Scrape a shard repeatedly during the block, as Prometheus does; not without a port."""
+    is_over = threading.Event()
 
     def scrape() -> int:
-        times = 0
-        while port is not None and not over.wait(_SCRAPE_SECONDS if times else 0):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-                times += len(answer.read()) > 0
-        return times
+        scrapes = 0
+        while port is not None and not is_over.wait(_SCRAPE_SECONDS if scrapes else 0):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+                scrapes += len(response.read()) > 0
+        return scrapes
 
     with ThreadPoolExecutor(1) as threads:
         scraping = threads.submit(scrape)
         try:
             yield
         finally:
-            over.set()
+            is_over.set()
         assert port is None or scraping.result() > 0
 
 
 @contextmanager
 def _start_collector() -> Iterator[str]:
-    """Take spans as an OpenTelemetry collector does, and drop them."""
+    """Accept spans as an OpenTelemetry collector does, and drop them; yield its address."""
 
     class Collector(TraceServiceServicer):
-        def Export(self, _: Any, __: Any) -> Any:  # noqa: N802 - as OTLP names it
+        def Export(self, _: Any, __: Any) -> Any:  # noqa: N802 - the name in OTLP
             return pb.ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(2))

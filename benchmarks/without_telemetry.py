@@ -1,6 +1,7 @@
-"""The `constellation` command with its telemetry cut out: `python -m benchmarks.without_telemetry serve`.
+"""The `constellation` command without telemetry, for comparison in `benchmarks.telemetry`.
 
-What counts, times and traces does nothing here; `benchmarks.telemetry` compares.
+`python -m benchmarks.without_telemetry serve` runs a shard whose counters, timers and traces do
+nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SILENCED: Final[tuple[tuple[Any, str], ...]] = (
 
 
 class _NoopTracer:
-    """A tracer that makes nothing, with less effort than OpenTelemetry's."""
+    """A tracer that makes no spans, and costs less than that of OpenTelemetry."""
 
     @contextmanager
     def start_as_current_span(self, *_: object, **__: object) -> Iterator[object]:
@@ -44,8 +45,8 @@ def _disable_telemetry() -> None:
         "get_sampled_trace": lambda: None,
         "TRACER": _NoopTracer(),
     }
-    for name, instead in replacements.items():
-        setattr(spans, name, instead)
+    for name, replacement in replacements.items():
+        setattr(spans, name, replacement)
     calls: Any = CallStats
     calls.count_calls = lambda _, __, ___, behaviour: behaviour
 
