@@ -1,1 +1,1 @@
-"""What tests, demo and benchmarks share: a PostgreSQL server, real films, ratings and patterns."""
+"""What tests, the demo and benchmarks share: PostgreSQL, films, ratings and patterns, all real."""

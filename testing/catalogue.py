@@ -1,4 +1,4 @@
-"""The films with their embeddings, as the demo, the tests and the benchmarks use them."""
+"""The catalogue of films with their embeddings."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from constellation.encoding import Codes, Embeddings, normalise_codes
 from testing.films import Film, load_films
 
 EMBEDDINGS_FILE = Path(__file__).with_name("films-minilm-int8.npz")
-"""Arrays `content_ids` (n,), bytes, and `codes` (n, DIMENSION), int8; from `make embeddings`."""
+"""Made by `make embeddings`: arrays `content_ids` (n,), bytes, and `codes` (n, DIMENSION), int8."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilmCatalogue:
-    """Films and their embeddings, row by row. Owns its arrays; read-only."""
+    """Films and their embeddings, row by row. It owns its arrays, which are read-only."""
 
     films: list[Film]
     codes: Codes
     """Shape (n, DIMENSION)."""
     embeddings: Embeddings
-    """Shape (n, DIMENSION), unit length: `codes` without their scale."""
+    """Shape (n, DIMENSION): `codes` with unit length."""
 
 
 def load_catalogue() -> FilmCatalogue:
     """Return every film and its embedding, ordered by content id.
 
-    Raises ValueError when the embeddings were made from another release of the films.
+    Raises ValueError when the embeddings are those of another release of the films.
     """
     films = load_films()
     with np.load(EMBEDDINGS_FILE) as file:
         content_ids, codes = file["content_ids"], file["codes"]
     if content_ids.tolist() != [film.content_id.encode() for film in films]:
-        raise ValueError(f"{EMBEDDINGS_FILE.name} is of other films: run `make embeddings`")
+        raise ValueError(
+            f"{EMBEDDINGS_FILE.name} has the embeddings of other films: run `make embeddings`"
+        )
     embeddings = normalise_codes(codes)
     codes.flags.writeable = False
     embeddings.flags.writeable = False

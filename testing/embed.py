@@ -1,4 +1,4 @@
-"""Makes the embeddings of the film catalogue with all-MiniLM-L6-v2; `make embeddings` runs it."""
+"""`make embeddings`: compute the embeddings of the films with all-MiniLM-L6-v2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def embed_texts(model: TextModel, texts: Sequence[str]) -> Embeddings:
-    """Return one unit-length embedding per text, with a progress bar on standard error."""
+    """Return one unit-length embedding for each text. Show a progress bar on standard error."""
     results = track(
         model.embed_each(enumerate(texts)),
         "Embedding films",

