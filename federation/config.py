@@ -40,7 +40,8 @@ class FederationConfig:
     region: str = setting("global", "Name of this federation in its logs.")
     relay: bool = setting(
         default=False,
-        text="1: run no rounds, but pass aggregates up to a federation above, and its globals down.",
+        text="1: run no rounds, but pass aggregates up to a federation above, and its globals "
+        "down.",
     )
     grpc_addr: Address = setting(
         Address("0.0.0.0:50052"), "Address where gRPC is served, host:port."
@@ -106,11 +107,10 @@ class FederationConfig:
     trend_decay_rate: Ratio = setting(Ratio(0.95), "Factor by which a trend fades each hour.")
     trend_floor: Count = setting(
         Count(50),
-        "Up to this many devices an hour are never a surprise, whatever was usual before.",
+        "Up to this many devices an hour are no surprise, even if far fewer are usual.",
     )
     trend_surprise: NonNegative = setting(
         NonNegative(6),
-        "Standard deviations above the usual that make a trend. 0: whatever is steadily "
-        "popular counts.",
+        "Standard deviations above the usual that make a trend. 0: steady popularity is enough.",
     )
     log_level: LogLevel = setting(LogLevel("info"), "debug, info, warning or error.")

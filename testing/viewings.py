@@ -195,9 +195,8 @@ def spread_over_week(viewings: Viewings, now: float) -> tuple[Viewings, NDArray[
     by_household = np.argsort(index, kind="stable")
     ranks = np.empty(len(viewings))
     ranks[by_household] = np.arange(len(viewings)) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = np.random.default_rng(SEED).random(
-        len(counts)
-    )  # otherwise all would watch at the same times
+    # Households start at different times, so that they do not all watch at once.
+    starts = np.random.default_rng(SEED).random(len(counts))
     evenings = DAYS * (ranks + starts[index]) / counts[index]
     day, share = np.divmod(evenings, 1.0)
     hours = 24 * (day + 1 - DAYS) - EVENING_HOURS * (1.0 - share)

@@ -27,7 +27,7 @@ RUVECTOR_STAND_IN = Path(__file__).with_name("ruvector.sql")
 
 @pytest.fixture(scope="session")
 def ruvector_template(databases: Databases) -> Iterator[str]:
-    """The name of a database whose vectors are RuVector's, as far as SQL can tell."""
+    """The name of a migrated database whose vector type behaves in SQL like that of RuVector."""
     name = databases.create("template1")
     url = databases.url(name)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -47,7 +47,7 @@ def ruvector_url(databases: Databases, ruvector_template: str) -> Iterator[str]:
 
 @pytest.fixture(params=["memory", "sqlite", "postgres", "ruvector"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PatternStore]:
-    """Each kind of store in turn, empty; PostgreSQL with either vector extension."""
+    """Each kind of store in turn, empty; PostgreSQL with each vector extension."""
     async with AsyncExitStack() as stack:
         match request.param:
             case "memory":

@@ -1,5 +1,5 @@
--- A stand-in for RuVector's type: f32, text literals, the cosine operator, and no binary form.
--- The code behind it is pgvector's; what is tested is the SQL that we send.
+-- A stand-in for the type of RuVector: float32, text literals, the cosine operator, no binary form.
+-- Its code is that of pgvector. The tests check the SQL that a store sends.
 CREATE TYPE ruvector;
 CREATE FUNCTION ruvector_in(cstring, oid, integer) RETURNS ruvector
   AS '$libdir/vector', 'vector_in' LANGUAGE C IMMUTABLE STRICT;

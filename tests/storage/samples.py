@@ -1,4 +1,4 @@
-"""Changes to commit, and what came of them."""
+"""Sample rows and commits for stores, and functions that read a whole store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from constellation.core.store import CommitWrites, Content, HourlyCounts, StoreR
 
 
 def make_pattern_rows(count: int, seed: int = 1) -> PatternRows:
-    """Return rows of random bytes, but for the reserved one: a store must not judge them."""
+    """Return rows of random bytes with a reserved byte of 0. A store must not judge rows."""
     rows = np.frombuffer(np.random.default_rng(seed).bytes(count * PATTERN.itemsize), PATTERN)
     rows = rows.copy()
     rows["reserved"] = 0
@@ -25,7 +25,7 @@ def to_slots(*numbers: int) -> Slots:
 
 
 def make_commit(lsn: int, pattern_slots: Slots) -> CommitWrites:
-    """Return a commit that writes one pattern at each slot; its rows follow from the lsn."""
+    """Return a commit that writes one pattern to each slot. Its rows depend on the lsn alone."""
     return CommitWrites(
         Totals(lsn), slots=pattern_slots, rows=make_pattern_rows(len(pattern_slots), seed=lsn)
     )
@@ -44,14 +44,16 @@ def make_content(content_id: str) -> Content:
 
 
 async def read_patterns(store: StoreReader) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    async for block, rows in store.scan_patterns():
-        found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))
-    return found
+    """Return the bytes of every pattern row by its slot."""
+    patterns: dict[int, bytes] = {}
+    async for slots, rows in store.scan_patterns():
+        patterns.update(zip(slots.tolist(), (row.tobytes() for row in rows), strict=True))
+    return patterns
 
 
 async def read_devices(store: StoreReader) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    async for block, rows in store.scan_devices():
-        found.update(zip(block.tolist(), (row.tobytes() for row in rows), strict=True))
-    return found
+    """Return the bytes of every device row by its slot."""
+    devices: dict[int, bytes] = {}
+    async for slots, rows in store.scan_devices():
+        devices.update(zip(slots.tolist(), (row.tobytes() for row in rows), strict=True))
+    return devices

@@ -1,4 +1,4 @@
-"""A store on PostgreSQL, behind a proxy or not, and SQL on the side."""
+"""Stores on PostgreSQL, directly or behind a proxy, and SQL beside them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def execute(url: str, statement: str) -> list[tuple[object, ...]]:
 
 
 async def wait_for_lock(url: str, table: str) -> None:
-    """Return once a statement about a table waits for a lock."""
+    """Return once a statement that names a table waits for a lock."""
     statement = (
         "SELECT query FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"

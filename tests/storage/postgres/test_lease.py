@@ -1,4 +1,4 @@
-"""Who may write a shard: leases, takeovers, epochs."""
+"""The right to write a shard: leases, takeovers and epochs."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_a_takeover_waits_for_the_commit_that_is_under_way(postgres_url: s
 
 
 async def test_the_server_ends_what_an_owner_left_open(postgres_url: str) -> None:
-    """An owner that is cut off in the middle of a commit must not keep its row for hours."""
+    """An owner that is cut off during a commit must not lock its row for hours."""
     async with (
         open_postgres(make_settings(postgres_url, timeout_seconds=0.5, lease_seconds=0.1)) as first,
         open_postgres(make_settings(postgres_url, "second")) as second,

@@ -1,4 +1,4 @@
-"""Databases that have another schema, or none, or are of the wrong kind."""
+"""Migrations, and databases with another schema, without one, or of the wrong kind."""
 
 from __future__ import annotations
 

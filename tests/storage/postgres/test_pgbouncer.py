@@ -1,4 +1,4 @@
-"""Through PgBouncer in transaction mode, where a session is whatever connection is free."""
+"""Stores behind PgBouncer in transaction mode, where each transaction uses any connection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not inst
 
 @pytest.fixture
 def pooled_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same database behind PgBouncer, with fewer connections than two stores open."""
+    """A database behind PgBouncer, with fewer connections than two stores open."""
     parts = psycopg.conninfo.conninfo_to_dict(postgres_url)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -73,10 +73,10 @@ async def test_two_shards_share_the_connections_of_a_pooler(pooled_url: str) -> 
     ):
         epochs = [await zero.take_epoch(), await one.take_epoch()]
         for lsn in range(1, 21):
-            changes = make_commit(lsn, to_slots(lsn, lsn + 100))
+            writes = make_commit(lsn, to_slots(lsn, lsn + 100))
             await asyncio.gather(
-                zero.commit(epochs[0], changes),
-                one.commit(epochs[1], changes),
+                zero.commit(epochs[0], writes),
+                one.commit(epochs[1], writes),
                 zero.put_contents(epochs[0], [make_content(f"film:{lsn}")], []),
                 zero.get_content("film:1"),
             )

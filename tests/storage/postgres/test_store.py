@@ -1,4 +1,4 @@
-"""What only PostgreSQL does: lost answers, a server that goes away, many at once."""
+"""Behaviour of the PostgreSQL store alone: lost answers, an unreachable server, many shards."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_a_server_that_crashes_loses_nothing_that_was_committed(
 
 
 async def test_a_database_that_went_back_is_not_written(postgres_url: str) -> None:
-    """As after a failover to a standby that lagged."""
+    """This happens after a failover to a standby that lagged."""
     async with open_postgres(make_settings(postgres_url)) as store:
         epoch = await store.take_epoch()
         await store.commit(epoch, make_commit(1, to_slots(1)))
