@@ -17,7 +17,7 @@ from constellation.errors import (
     StoreFailedError,
 )
 from constellation.storage.data_dir import lock_directory, sync_directory
-from constellation.storage.sqlite.file import SqliteFile, error_code, transact
+from constellation.storage.sqlite.file import SqliteFile, get_error_code, transact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ class JournalFile:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise  # a mistake of ours
         except sqlite3.DatabaseError as error:
-            raise self._file.translate(error) from error
+            raise self._file.translate_error(error) from error
 
     def write(self, work: Work[None]) -> None:
         """Do the work in one transaction: durable on return, or undone."""
@@ -97,10 +97,10 @@ class JournalFile:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            if error_code(error) == sqlite3.SQLITE_FULL and not connection.in_transaction:
-                raise self._file.translate(error) from error
+            if get_error_code(error) == sqlite3.SQLITE_FULL and not connection.in_transaction:
+                raise self._file.translate_error(error) from error
             # After a failed fsync nobody knows what is on disk, and the next one says all is well.
-            self._failure = str(self._file.failed(error))
+            self._failure = str(self._file.make_failure_error(error))
             raise StoreFailedError(self._failure) from error
 
     def checkpoint(self) -> None:
@@ -112,9 +112,9 @@ class JournalFile:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.DatabaseError as error:
             if (
-                error_code(error) != sqlite3.SQLITE_FULL
+                get_error_code(error) != sqlite3.SQLITE_FULL
             ):  # then the log keeps the rounds a while longer
-                self._failure = str(self._file.failed(error))
+                self._failure = str(self._file.make_failure_error(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 
     def _require_connection(self) -> sqlite3.Connection:
@@ -136,7 +136,7 @@ def _ensure_schema(connection: sqlite3.Connection, file: SqliteFile) -> None:
         )
     row = connection.execute("SELECT schema_version FROM federation").fetchone()
     if row is None:
-        raise file.damaged("the row of its generation is gone")
+        raise file.make_damage_error("the row of its generation is gone")
     if row[0] != SCHEMA_VERSION:
         raise ConfigError(
             f"{file.database} has schema version {row[0]}, this program knows "

@@ -69,32 +69,32 @@ class SqliteFile:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.DatabaseError as error:
             connection.close()
-            raise self.translate(error) from error
+            raise self.translate_error(error) from error
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def translate(self, error: sqlite3.DatabaseError) -> ConstellationError:
+    def translate_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
         """Return the error to raise in place of an error of SQLite."""
-        code = error_code(error)
+        code = get_error_code(error)
         if code is None or code in _DAMAGE_CODES:
-            return self.damaged(str(error))
+            return self.make_damage_error(str(error))
         if code in _LOCKED_CODES:
             return StoreInUseError(f"{self.database} is open in another program: end that program")
         if code == sqlite3.SQLITE_FULL:
-            return self.full()
-        return self.failed(error)
+            return self.make_full_disk_error()
+        return self.make_failure_error(error)
 
-    def damaged(self, problem: str) -> DamagedStoreError:
+    def make_damage_error(self, problem: str) -> DamagedStoreError:
         """Return the error for a file that is damaged and must not be used."""
         return DamagedStoreError(f"{self.database} is damaged ({problem}): {self.remedy}")
 
-    def full(self) -> NotReadyError:
+    def make_full_disk_error(self) -> NotReadyError:
         """Return the error for a file that cannot grow because the disk is full."""
         return NotReadyError(f"disk full: {self.database} cannot grow; free some space")
 
-    def failed(self, error: sqlite3.DatabaseError) -> StoreFailedError:
+    def make_failure_error(self, error: sqlite3.DatabaseError) -> StoreFailedError:
         """Return the error for a failed read or write, after which the file cannot be trusted."""
         name = getattr(error, "sqlite_errorname", "no error code")
         return StoreFailedError(f"{self.database}: {error} ({name}); check the disk, then restart")
@@ -122,10 +122,10 @@ class SqliteFile:
         # A rollback journal exists only while the file is being created.
         rollback = self.database.with_name(f"{self.database.name}-journal")
         if header and header != expected and not rollback.exists():
-            raise self.damaged("its header is wrong")
+            raise self.make_damage_error("its header is wrong")
         report = check_wal(self.log, self.page_size, self.remedy)
         if report.commits and not header:
-            raise self.damaged("it is empty, but its write-ahead log holds commits")
+            raise self.make_damage_error("it is empty, but its write-ahead log holds commits")
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
         work(connection)
 
 
-def error_code(error: sqlite3.DatabaseError) -> int | None:
+def get_error_code(error: sqlite3.DatabaseError) -> int | None:
     """Return SQLite's primary error code, or None for an error of the sqlite3 module itself."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF

@@ -87,7 +87,7 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()
     if len(versions) != 1:
-        raise file.damaged(f"it has {len(versions)} rows of totals instead of one")
+        raise file.make_damage_error(f"it has {len(versions)} rows of totals instead of one")
     version = versions[0][0]
     if version != SCHEMA_VERSION and version not in _UPGRADES:
         raise ConfigError(

@@ -22,7 +22,7 @@ from constellation.errors import (
 from constellation.histogram import Histogram
 from constellation.storage.data_dir import lock_directory
 from constellation.storage.sqlite import read, write
-from constellation.storage.sqlite.file import SqliteFile, error_code
+from constellation.storage.sqlite.file import SqliteFile, get_error_code
 from constellation.storage.sqlite.schema import PAGE_SIZE, create_or_upgrade, database_file
 
 if TYPE_CHECKING:
@@ -216,14 +216,14 @@ class SqlitePatternStore:
         return result
 
     def _translate_read_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
-        return self._file.translate(error)
+        return self._file.translate_error(error)
 
     def _translate_write_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
-        if error_code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
+        if get_error_code(error) == sqlite3.SQLITE_FULL and not self._connection.in_transaction:
             self._is_disk_full = True
-            return self._file.full()
+            return self._file.make_full_disk_error()
         # After a failed fsync it is unknown what is on disk, and the next fsync would succeed.
-        self._failure = str(self._file.failed(error))
+        self._failure = str(self._file.make_failure_error(error))
         return StoreFailedError(self._failure)
 
     def _checkpoint(self, rows: int) -> None:
@@ -235,8 +235,8 @@ class SqlitePatternStore:
             self._wal_rows = 0
         except sqlite3.DatabaseError as error:
             # On a full disk, the log only keeps the commits for longer.
-            if error_code(error) != sqlite3.SQLITE_FULL:
-                self._failure = str(self._file.failed(error))
+            if get_error_code(error) != sqlite3.SQLITE_FULL:
+                self._failure = str(self._file.make_failure_error(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 
     def _measure_size(self, _: sqlite3.Connection) -> int:

@@ -13,7 +13,7 @@ from constellation.errors import (
     StoreInUseError,
 )
 from constellation.histogram import Histogram
-from constellation.storage.sqlite.file import SqliteFile, error_code, open_transaction
+from constellation.storage.sqlite.file import SqliteFile, get_error_code, open_transaction
 from tests.storage.sqlite.crashed_store import make_crashed_copy, read_lsn
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def test_an_empty_file_beside_a_log_with_commits_is_refused(tmp_path: Path) -> N
 def test_an_error_of_sqlite_becomes_one_that_says_what_to_do(
     tmp_path: Path, code: int | None, expected: type[ConstellationError], message: str
 ) -> None:
-    error = make_file(tmp_path).translate(make_error(code))
+    error = make_file(tmp_path).translate_error(make_error(code))
 
     assert type(error) is expected
     assert message in str(error)
@@ -122,8 +122,8 @@ def test_an_error_of_sqlite_becomes_one_that_says_what_to_do(
 
 
 def test_the_detail_of_an_error_code_does_not_count() -> None:
-    assert error_code(make_error(sqlite3.SQLITE_IOERR | 4 << 8)) == sqlite3.SQLITE_IOERR
-    assert error_code(make_error(None)) is None
+    assert get_error_code(make_error(sqlite3.SQLITE_IOERR | 4 << 8)) == sqlite3.SQLITE_IOERR
+    assert get_error_code(make_error(None)) is None
 
 
 def insert_and_fail(connection: sqlite3.Connection) -> None:
