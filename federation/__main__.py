@@ -1,4 +1,4 @@
-"""The `federation` command."""
+"""The `federation` program: rounds over a fleet of shards, and calls to running federations."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from constellation.cli.config import add_config
 from constellation.cli.log_level import add_log_level
 from constellation.cli.parsing import Commands, make_parser
 from constellation.cli.program import run_program
-from constellation.config import load_config
-from constellation.telemetry.logs import set_up_logs
 from federation.commands.round import add_round
 from federation.commands.rounds import add_rounds
-from federation.commands.run import run_federation
+from federation.commands.run import add_run
 from federation.commands.status import add_status
 from federation.config import FederationConfig
 from federation.server import check_config
@@ -29,38 +27,30 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
-    return run_program(make_commands(), argv)
+    """Run the command that `argv` names, and return its exit code."""
+    return run_program(build_parser(), argv)
 
 
-def make_commands() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = make_parser("federation", "What lets the shards of a fleet learn from each other.")
-    parser.set_defaults(settings=FederationConfig)
-    commands = Commands(parser)
-    commands.add(
-        "run",
-        _run_federation,
-        "run a round every FEDERATION_INTERVAL_SECS until SIGTERM or SIGINT",
-        examples=("",),
+    parser = make_parser(
+        "federation",
+        "Merge what the shards of a fleet have learned, and publish the result to them.",
+        FederationConfig,
     )
+    commands = Commands(parser)
+    add_run(commands)
     add_status(commands)
     add_rounds(commands)
     add_round(commands)
     add_log_level(commands, fleet=False)
     add_config(commands, check_config)
-    add_completion(commands, make_commands)
+    add_completion(commands, build_parser)
     return parser
 
 
-async def _run_federation(options: argparse.Namespace) -> int:
-    config = load_config(FederationConfig)
-    set_up_logs(config.log_level, region=config.region)
-    return await run_federation(config, options)
-
-
 def run_as_program() -> None:
-    """Run as a program."""
+    """Run the command line of this process, and exit."""
     sys.exit(main())
 
 

@@ -1,4 +1,4 @@
-"""Printing: a round for people."""
+"""Print a round for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.cli.printing import format_size, pluralise
+from constellation.cli.printing import format_size, pluralise, to_seconds
 from constellation.cli.tables import (
     PrintedColumn,
     PrintedTable,
@@ -15,48 +15,44 @@ from constellation.cli.tables import (
     prose_column,
     text_column,
 )
+from constellation.cli.trend_labels import format_direction
 from constellation.v1 import federation_pb2 as pb
-from constellation.v1 import patterns_pb2
 
 if TYPE_CHECKING:
-    from google.protobuf.duration_pb2 import Duration
     from rich.console import Console
 
     from constellation.v1 import aggregates_pb2
 
+NO_ROUNDS_MESSAGE: Final = "no rounds yet: run one with `federation round --run`"
 _MAX_TRENDS: Final = 10
 _OUTCOME_LABELS: Final = {
-    pb.SHARD_OUTCOME_FRESH: "[green]heard[/]",
-    pb.SHARD_OUTCOME_STALE: "[yellow]away, aged[/]",
+    pb.SHARD_OUTCOME_FRESH: "[green]fresh[/]",
+    pb.SHARD_OUTCOME_STALE: "[yellow]stale[/]",
     pb.SHARD_OUTCOME_MISSING: "[red]missing[/]",
-    pb.SHARD_OUTCOME_REJECTED: "[red]refused[/]",
+    pb.SHARD_OUTCOME_REJECTED: "[red]rejected[/]",
 }
 _STATE_LABELS: Final[dict[int, str]] = {
-    pb.ROUND_STATE_PULLING: "not finished",
-    pb.ROUND_STATE_PUBLISHING: "being published",
+    pb.ROUND_STATE_PULLING: "pulling",
+    pb.ROUND_STATE_PUBLISHING: "publishing",
     pb.ROUND_STATE_PUBLISHED: "published",
-    pb.ROUND_STATE_NO_QUORUM: "not published: too few shards were heard",
-}
-_DIRECTION_LABELS: Final = {
-    patterns_pb2.TREND_DIRECTION_RISING: "rising",
-    patterns_pb2.TREND_DIRECTION_PEAKING: "peaking",
-    patterns_pb2.TREND_DIRECTION_FALLING: "falling",
+    pb.ROUND_STATE_NO_QUORUM: "not published: no quorum",
 }
 
 
 def print_round(console: Console, report: pb.Round) -> None:
-    """Print what became of a round."""
-    closed = datetime.fromtimestamp(report.closed_at.ToNanoseconds() / 1e9, UTC)
+    """Print a round: its coverage, its result, its shards and its strongest trends."""
+    closed = datetime.fromtimestamp(to_seconds(report.closed_at), UTC)
     console.print(
-        f"[bold]Round {report.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: {format_state(report.state)}"
+        f"[bold]Round {report.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: "
+        f"{format_state(report.state)}"
     )
     table = PrintedTable([PrintedColumn(""), prose_column("")])
     table.add_row("  coverage", format_coverage(report))
     table.add_row("  result", _format_result(report))
     table.add_row(
-        "  took",
-        f"{to_seconds(report.pull_time):.2f} s to pull, {to_seconds(report.merge_time):.2f} s to merge, "
-        f"{to_seconds(report.publish_time):.2f} s to publish",
+        "  duration",
+        f"pull {to_seconds(report.pull_time):.2f} s, merge {to_seconds(report.merge_time):.2f} s, "
+        f"publish {to_seconds(report.publish_time):.2f} s",
     )
     table.print(console)
     _make_shard_table(report).print(console)
@@ -75,30 +71,24 @@ def _format_result(report: pb.Round) -> str:
 
 
 def format_coverage(report: pb.Round) -> str:
-    """Return whom a round speaks for, in words."""
+    """Return how many shards gave a fresh or a stale aggregate, and the devices of fresh ones."""
     coverage = report.coverage
-    aged = (
-        f", {coverage.shards_stale} more by an earlier aggregate" if coverage.shards_stale else ""
-    )
+    stale = f", {coverage.shards_stale} stale" if coverage.shards_stale else ""
     return (
-        f"{coverage.shards_fresh} of {coverage.shards_total} shards heard{aged}; "
+        f"{coverage.shards_fresh} of {coverage.shards_total} shards fresh{stale}; "
         f"{coverage.devices_fresh:,} of {coverage.devices_total:,} devices "
         f"({compute_coverage(coverage):.0%})"
     )
 
 
 def compute_coverage(coverage: aggregates_pb2.Coverage) -> float:
-    """Return the share of the known devices that a round heard."""
+    """Return the share of the known devices whose shard gave a fresh aggregate, from 0 to 1."""
     return coverage.devices_fresh / coverage.devices_total if coverage.devices_total else 0.0
 
 
 def format_state(state: int) -> str:
-    """Return how far a round is, in words."""
+    """Return the state of a round in words."""
     return _STATE_LABELS.get(state, "unknown")
-
-
-def to_seconds(duration: Duration) -> float:
-    return duration.ToNanoseconds() / 1e9
 
 
 def _make_shard_table(report: pb.Round) -> PrintedTable:
@@ -122,7 +112,7 @@ def _make_shard_table(report: pb.Round) -> PrintedTable:
             f"{shard.devices:,}",
             f"{shard.pulled_bytes / 1e3:,.0f} kB, {to_seconds(shard.pull_time):.2f} s",
             f"{to_seconds(shard.age):.0f} s",
-            ("yes" if shard.published else "[yellow]later[/]")
+            ("yes" if shard.published else "[yellow]pending[/]")
             + (f"  [dim]{escape(problem)}[/]" if problem else ""),
         )
     return table
@@ -130,13 +120,18 @@ def _make_shard_table(report: pb.Round) -> PrintedTable:
 
 def _make_trend_table(report: pb.Round) -> PrintedTable:
     table = PrintedTable(
-        [number_column("  score"), text_column("trend"), PrintedColumn(""), text_column("where")]
+        [
+            number_column("  score"),
+            text_column("trend"),
+            PrintedColumn("direction"),
+            text_column("region"),
+        ]
     )
     for trend in report.trends[:_MAX_TRENDS]:
         table.add_row(
             f"{trend.score:.1f}",
             escape(f"genre {trend.genre}" if trend.genre else trend.content_id),
-            _DIRECTION_LABELS.get(trend.direction, ""),
+            format_direction(trend),
             escape(trend.region),
         )
     return table

@@ -1,4 +1,4 @@
-"""Columns: patterns as they came, for tables and plots."""
+"""Convert the API's pattern columns to rows and embeddings, for tables and plots."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ _CONTEXT_ENUMS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PatternRow:
-    """One pattern, or one cluster, without its embedding."""
+    """One pattern or cluster without its embedding."""
 
     pattern_id: str
-    """Hex."""
+    """32 hex digits."""
     success_rate: float
+    """From 0 to 1."""
     sample_count: int
+    """Views of a pattern, devices of a cluster."""
     context: str
-    """In words; empty when it holds always and for everything."""
+    """Time of day, type of day and content type in words; empty when it applies in any context."""
     updated_at: int
-    """Seconds since 1970."""
+    """Seconds since 1970, UTC; 0 when unknown."""
     genres: Sequence[str]
     content_ids: Sequence[str]
 
 
 def to_rows(columns: pb.PatternColumns) -> list[PatternRow]:
-    """Return what people read of each pattern, in the order it came in."""
+    """Return one row per pattern, in the order of the columns."""
     genres = decode_texts(columns.genres, columns.genre_counts, columns.genre_indexes)
     contents = decode_texts(columns.content_ids, columns.content_counts, columns.content_indexes)
     return [
@@ -56,14 +58,14 @@ def to_rows(columns: pb.PatternColumns) -> list[PatternRow]:
 
 
 def to_embeddings(columns: pb.PatternColumns) -> Embeddings:
-    """Return the patterns' embeddings, shape (n, DIMENSION), unit length."""
+    """Return the embeddings of the patterns, shape (n, DIMENSION), each of unit length."""
     embeddings = decode(columns.embeddings, Encoding(columns.encoding))
     unit: Embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     return unit
 
 
 def format_content_type(content_type: int) -> str:
-    """Return a content type as people write it: movie, episode, live, clip."""
+    """Return the word for a content type: movie, episode, live or clip."""
     return _format_enum(pb.ContentType, "CONTENT_TYPE_", content_type)
 
 

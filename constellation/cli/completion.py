@@ -1,4 +1,4 @@
-"""`completion`, of both programs: what makes a shell complete their command lines."""
+"""`completion`, in both programs: print a shell completion script."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def add_completion(commands: Commands, make_parser: Callable[[], ArgumentParser]
     parser = commands.add(
         "completion",
         partial(run_completion, make_parser),
-        "print a script that makes a shell complete this command",
-        details="docs/cli.md says where each shell looks for such scripts.",
+        "print a shell completion script",
+        details="docs/cli.md explains where to install it for each shell.",
         examples=(
             f"bash > ~/.local/share/bash-completion/completions/{commands.program}",
             f"zsh > ~/.zfunc/_{commands.program}",
@@ -35,6 +35,6 @@ def add_completion(commands: Commands, make_parser: Callable[[], ArgumentParser]
 
 
 async def run_completion(make_parser: Callable[[], ArgumentParser], options: Namespace) -> int:
-    """Print the script of a shell."""
+    """Print the completion script for one shell."""
     sys.stdout.write(shtab.complete(make_parser(), options.shell))
     return SUCCESS

@@ -1,4 +1,4 @@
-"""Content lines: a catalogue as JSON Lines, one content a line."""
+"""Read a catalogue in JSON Lines: one content item per line."""
 
 from __future__ import annotations
 
@@ -35,21 +35,27 @@ _FIELD_NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CatalogueLine:
-    """One line of a catalogue, its fields of the right types."""
+    """One line of a catalogue, whose fields have been checked."""
 
     location: str
-    """The file and the line, for people."""
+    """The file and the line number, for error messages."""
     fields: Mapping[str, Any]
+    """The JSON object. Its `content_type` is a word such as "movie"."""
 
     def make_error(self, problem: str) -> CommandError:
-        """Return what says that this line is wrong."""
+        """Return an error that names this line."""
         return CommandError(f"{self.location}: {problem}")
 
     @property
     def text(self) -> str:
-        """What is embedded: the text, or what the other fields say."""
+        """The text to embed: the field `text`, or else title, year and genres.
+
+        Raises CommandError when the line has neither a text nor a title.
+        """
         if text := self.fields.get("text", ""):
             return str(text)
+        if not self.fields.get("title"):
+            raise self.make_error("needs a title or a text to embed")
         year = f" ({self.fields['year']})" if self.fields.get("year") else ""
         genres = ", ".join(self.fields.get("genres", ()))
         return f"{self.fields['title']}{year}.{f' Genres: {genres}.' if genres else ''}"
@@ -58,7 +64,11 @@ class CatalogueLine:
 def parse_lines(
     name: str, lines: Iterable[bytes], advance: Callable[[int], None]
 ) -> Iterator[CatalogueLine]:
-    """Yield the contents of a catalogue. Raises CommandError, which names a wrong line."""
+    """Yield the lines of a catalogue, skipping empty ones; `advance` gets the bytes read.
+
+    `name` is the file's name, or "-" for standard input. Raises CommandError, which names the
+    first invalid line.
+    """
     for number, line in enumerate(lines, 1):
         if line.strip():
             yield _parse_line(f"{'standard input' if name == '-' else name} line {number}", line)
@@ -66,10 +76,13 @@ def parse_lines(
 
 
 def to_content(entry: CatalogueLine) -> shard_pb2.Content:
-    """Return a content with its embedding."""
+    """Return a content item with its embedding, for the API.
+
+    Raises CommandError when the line has no embedding, or one that cannot be decoded.
+    """
     fields = entry.fields
     if "embedding" not in fields:
-        raise entry.make_error("has no embedding: `constellation content embed` adds it")
+        raise entry.make_error("has no embedding: add it with `constellation content embed`")
     encoding = _ENCODINGS[fields.get("encoding", "ENCODING_INT8")]
     try:
         embedding = base64.b64decode(fields["embedding"], validate=True)
@@ -92,26 +105,26 @@ def _parse_line(location: str, line: bytes) -> CatalogueLine:
     try:
         fields = json.loads(line)
     except ValueError as error:
-        raise CommandError(f"{location}: is not JSON: {error}") from None
+        raise CommandError(f"{location}: is not valid JSON: {error}") from None
     entry = CatalogueLine(location, fields)
     if not isinstance(fields, dict):
-        raise entry.make_error('must be an object, like {"content_id": "film:1", ...}')
+        raise entry.make_error('must be an object, such as {"content_id": "film:1", ...}')
     if unknown := sorted(set(fields) - set(_FIELD_NAMES)):
         raise entry.make_error(
-            f"there is no field {unknown[0]!r}: known are {', '.join(_FIELD_NAMES)}"
+            f"unknown field {unknown[0]!r}; the fields are {', '.join(_FIELD_NAMES)}"
         )
     for name in ("content_id", "content_type"):
         if not fields.get(name):
             raise entry.make_error(f"{name} is required")
     for name in set(fields) & {"content_id", "title", "text", "embedding", "content_type"}:
         if not isinstance(fields[name], str):
-            raise entry.make_error(f"{name} must be text, got {fields[name]!r}")
+            raise entry.make_error(f"{name} must be a string, got {fields[name]!r}")
     _check_values(entry, fields)
     return entry
 
 
 def _check_values(entry: CatalogueLine, fields: dict[str, Any]) -> None:
-    """Check what is not plain text; make content types words, as tables print them."""
+    """Check content type, genres, year and encoding; make the content type a word."""
     content_type = fields["content_type"].removeprefix("CONTENT_TYPE_").lower()
     if content_type not in _CONTENT_TYPES:
         raise entry.make_error(
@@ -120,9 +133,9 @@ def _check_values(entry: CatalogueLine, fields: dict[str, Any]) -> None:
     fields["content_type"] = content_type
     genres, year = fields.get("genres", []), fields.get("year", 0)
     if not isinstance(genres, list) or not all(isinstance(genre, str) for genre in genres):
-        raise entry.make_error(f"genres must be a list of texts, got {genres!r}")
+        raise entry.make_error(f"genres must be a list of strings, got {genres!r}")
     if not isinstance(year, int) or not 0 <= year < 1 << 32:
-        raise entry.make_error(f"year must be a whole number from 0 on, got {year!r}")
+        raise entry.make_error(f"year must be an integer from 0 to {(1 << 32) - 1}, got {year!r}")
     if (encoding := fields.get("encoding", "ENCODING_INT8")) not in _ENCODINGS or encoding.endswith(
         "UNSPECIFIED"
     ):

@@ -1,4 +1,4 @@
-"""Failing: what a command that cannot do its work tells people."""
+"""CommandError: the one error that a command raises when it cannot do its work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from constellation.cli.exit_codes import FAILURE
 
 
 class CommandError(Exception):
-    """The command cannot be done. The message is one line for people: what, and what to do."""
+    """A command failed. The message is one line for people: what is wrong, and what to do."""
 
     def __init__(
         self, problem: str, exit_code: int = FAILURE, *, is_connection_error: bool = False
@@ -14,4 +14,4 @@ class CommandError(Exception):
         super().__init__(problem)
         self.exit_code = exit_code
         self.is_connection_error = is_connection_error
-        """Nobody was reached; otherwise somebody said no."""
+        """True when no connection was made; False when the server answered with an error."""

@@ -1,4 +1,4 @@
-"""Exit statuses of every command."""
+"""The exit codes of every command; docs/cli.md documents them."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ SUCCESS: Final = 0
 FAILURE: Final = 1
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
-"""By Ctrl-C, as shells count: 128 and the number of SIGINT."""
+"""Ended by Ctrl-C. Shells use 128 plus the number of the signal, and SIGINT is 2."""

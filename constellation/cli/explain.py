@@ -1,4 +1,4 @@
-"""Words: gRPC statuses for people, with what to do about them."""
+"""Explain errors of gRPC calls to people: what went wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -15,35 +15,46 @@ _Code = grpc.StatusCode
 
 _STATUS_MESSAGES: Final = {
     _Code.CANCELLED: "the call was cancelled",
-    _Code.FAILED_PRECONDITION: "this cannot be done now",
-    _Code.INTERNAL: "it failed; its log says why",
-    _Code.INVALID_ARGUMENT: "the request is wrong",
+    _Code.FAILED_PRECONDITION: "this is not possible in its present state",
+    _Code.INTERNAL: "internal error; its log has the cause",
+    _Code.INVALID_ARGUMENT: "invalid request",
     _Code.NOT_FOUND: "not found",
-    _Code.PERMISSION_DENIED: "this client may not do that",
-    _Code.RESOURCE_EXHAUSTED: "it is at a limit",
-    _Code.UNAUTHENTICATED: "it does not know this client: give --cert and --key",
-    _Code.UNAVAILABLE: "it does not serve now",
+    _Code.PERMISSION_DENIED: "this client has no permission",
+    _Code.RESOURCE_EXHAUSTED: "a limit is reached",
+    _Code.UNAUTHENTICATED: "this client is not authenticated: give --cert and --key",
+    _Code.UNAVAILABLE: "it is unavailable",
 }
 _CLOSED_MESSAGE: Final = (
-    "it closed the connection: does it want --tls, or --cert and --key; is it the gRPC port?"
+    "it closed the connection: does it require --tls, or --cert and --key, "
+    "and is this its gRPC port?"
 )
+_UNKNOWN_HOST_MESSAGE: Final = "the host name is unknown"
 _CONNECTION_MESSAGES: Final = (
     (
         "CERTIFICATE_VERIFY_FAILED",
-        "its certificate is signed by nobody trusted here: give --ca FILE",
+        "its certificate is not signed by a trusted authority: give --ca FILE",
     ),
-    ("Hostname Verification", "its certificate is of another name: give --server-name NAME"),
-    ("WRONG_VERSION_NUMBER", "it does not speak TLS: leave --tls, --ca, --cert and --key out"),
-    ("CERTIFICATE_REQUIRED", "it wants a certificate of this client: give --cert and --key"),
+    (
+        "Hostname Verification",
+        "its certificate is for another host name: give --server-name NAME",
+    ),
+    (
+        "WRONG_VERSION_NUMBER",
+        "it does not use TLS: omit --tls, --ca, --cert, --key and --server-name",
+    ),
+    ("CERTIFICATE_REQUIRED", "it requires a client certificate: give --cert and --key"),
     ("Ssl handshake", "the TLS handshake failed"),
-    ("Connection refused", "nobody listens there: is the process running, is it the gRPC port?"),
-    ("errors resolving", "there is no host of that name"),
-    ("DNS resolution", "there is no host of that name"),
-    ("Trying to connect an http1.x server", "that is an HTTP port: give the gRPC port"),
+    (
+        "Connection refused",
+        "connection refused: is the process running, and is this its gRPC port?",
+    ),
+    ("errors resolving", _UNKNOWN_HOST_MESSAGE),
+    ("DNS resolution", _UNKNOWN_HOST_MESSAGE),
+    ("Trying to connect an http1.x server", "this is an HTTP port: give the gRPC port"),
     ("Socket closed", _CLOSED_MESSAGE),
     ("Connection reset", _CLOSED_MESSAGE),
 )
-"""What gRPC says of a connection that does not come about, and what to say instead."""
+"""A fragment of gRPC's message when no connection is made, and what to print instead."""
 _SHARD_METHODS: Final = frozenset(
     shard_pb2.DESCRIPTOR.services_by_name["ShardService"].methods_by_name
 )
@@ -53,29 +64,36 @@ _FEDERATION_METHODS: Final = frozenset(
 
 
 def explain_error(error: grpc.aio.AioRpcError, method_name: str, address: str) -> str:
-    """Return what was asked of whom, what became of it, and what to do, on one line."""
+    """Return one line: the method, the address, what went wrong, and what to do."""
     details = " ".join((error.details() or "").split())
+    call = f"{method_name} at {address}"
     if not is_from_server(error):
-        return f"{method_name} of {address}: {_explain_connection_error(details)}"
+        return f"{call}: {_explain_connection_error(details)}"
     if error.code() is _Code.DEADLINE_EXCEEDED:
-        return f"{method_name} of {address}: there was no answer in time: give a longer --timeout"
+        return f"{call}: timed out: give a longer --timeout"
     message = _STATUS_MESSAGES.get(error.code(), error.code().name)
-    return f"{method_name} of {address}: {message}: {details}"
+    return f"{call}: {message}: {details}"
 
 
 def explain_unknown_method(method_name: str, address: str, services: Sequence[str]) -> str:
-    """Return why a process does not know a method, by the services it has."""
+    """Return why a process does not implement a method.
+
+    `services` are those of "Shard" and "Federation" that it serves.
+    """
     if method_name in _SHARD_METHODS and services == ["Federation"]:
-        return f"{address} is a federation: ask a shard, or use `federation status`"
+        return f"{address} is a federation: give the address of a shard, or use `federation status`"
     if method_name in _FEDERATION_METHODS and services == ["Shard"]:
-        return f"{address} is a shard: ask a federation, or use `constellation status`"
+        return (
+            f"{address} is a shard: give the address of a federation, or use `constellation status`"
+        )
+    problem = f"{address} does not implement {method_name}"
     if services:
-        return f"{address} does not know {method_name}: it is older than this command; upgrade it"
-    return f"{address} does not know {method_name}: it is no process of Constellation"
+        return f"{problem}: it is older than this command; upgrade it"
+    return f"{problem}: it is not a process of Constellation"
 
 
 def is_from_server(error: grpc.aio.AioRpcError) -> bool:
-    """Return whether a process said this; otherwise the connection did."""
+    """Return whether a server sent this error; otherwise no connection was made."""
     trailers = error.trailing_metadata() or ()
     return error.code() is not _Code.UNAVAILABLE or any(
         key == "grpc-status-details-bin" for key, _ in trailers

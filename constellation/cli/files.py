@@ -1,4 +1,4 @@
-"""Files: where commands read from and write to; "-" is standard input, or output."""
+"""Open the files that commands read and write; "-" is standard input or standard output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from constellation.errors import ConfigError
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import USAGE_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_input(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open a file for reading; also yield its size in bytes, None when nobody knows."""
+    """Open a file for reading; yield it and its size in bytes, None for standard input.
+
+    Raises CommandError when the file cannot be opened.
+    """
     if name == "-":
         yield sys.stdin.buffer, None
         return
@@ -24,25 +28,28 @@ def open_input(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise CommandError(f"cannot read {path}: {error.strerror}", USAGE_ERROR) from error
     with file:
         yield file, path.stat().st_size
 
 
 @contextmanager
 def open_output(name: str) -> Iterator[BinaryIO]:
-    """Open a file that only appears once it is whole."""
+    """Open a file for writing that appears under its name only when the block succeeds.
+
+    Raises CommandError when the file cannot be written.
+    """
     if name == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     path = Path(name)
-    partial = path.with_name(f"{path.name}.unfinished")
+    partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("wb") as file:
             yield file
         partial.rename(path)
     except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+        raise CommandError(f"cannot write {path}: {error.strerror}", USAGE_ERROR) from error
     finally:
         partial.unlink(missing_ok=True)

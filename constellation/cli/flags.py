@@ -1,23 +1,28 @@
-"""Flags: which processes a command asks, and how it reaches them."""
+"""The flags that say which processes a command calls, and how it connects to them."""
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
-from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
+from constellation.cli.parsing import (
+    JSON_HELP,
+    add_json_flag,
+    complete_file_names,
+    make_number_parser,
+)
 from constellation.config import PARSERS, Address
 from constellation.loopback import to_channel_options
 from constellation.transport.listener import local_address
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ArgumentGroup
     from collections.abc import Sequence
 
 _TIMEOUT_SECONDS: Final = 10.0
@@ -26,14 +31,17 @@ _MAX_TIMEOUT_SECONDS: Final = 3600
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """How processes are reached."""
+    """How a command connects to processes."""
 
     timeout_seconds: float
+    """The time limit of each call."""
     credentials: grpc.ChannelCredentials | None
+    """None connects without TLS."""
     server_name: str | None
+    """The host name expected in the server's certificate; None expects that of the address."""
 
     def open_channel(self, address: str) -> grpc.aio.Channel:
-        """Return a channel; nothing is connected until the first call."""
+        """Return a channel to an address; it connects at the first call."""
         if self.credentials is None:
             return grpc.aio.insecure_channel(address, options=to_channel_options(address))
         named = [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
@@ -43,57 +51,74 @@ class ConnectionOptions:
 
 
 def add_connection_flags(
-    parser: ArgumentParser, *, several: bool = False, fleet: bool = False
+    parser: ArgumentParser,
+    *,
+    several: bool = False,
+    fleet: bool = False,
+    json_help: str = JSON_HELP,
 ) -> None:
-    """Add what every command knows that talks to a process.
+    """Add the flags of every command that calls a process, and `--json`.
 
-    GRPC_ADDR says where this machine's own process is. An operator asks others, too: --address is
-    the one flag that says what a variable says.
+    GRPC_ADDR is the address of this machine's own process. Operators call other processes as well,
+    so --address is the one flag that repeats a variable. `several` allows more than one address,
+    `fleet` adds --all.
     """
-    group = parser.add_argument_group("whom to ask, and how")
-    repeat_hint = "; may be given again, or hold several, separated by commas" if several else ""
+    default_address = _read_default_address(parser.get_default("settings"))
+    group = parser.add_argument_group("connection")
+    repeat_hint = "; repeatable, or a comma-separated list" if several else ""
     group.add_argument(
         "--address",
         action="extend" if several else "store",
         type=_parse_addresses if several else _parse_address,
         metavar="HOST:PORT",
-        help=f"where the process serves gRPC (default: GRPC_ADDR of the environment){repeat_hint}",
+        help="gRPC address of the process "
+        f"(default: $GRPC_ADDR, else {default_address}){repeat_hint}",
     )
     if fleet:
         group.add_argument(
-            "--all", action="store_true", help="ask every shard of the shard map (SHARD_MAP)"
+            "--all", action="store_true", help="call every shard of the shard map (SHARD_MAP)"
         )
-    group.add_argument("--tls", action="store_true", help="encrypt; the next four imply it")
+    _add_tls_flags(group)
+    group.add_argument(
+        "--timeout",
+        type=make_number_parser(0.001, _MAX_TIMEOUT_SECONDS),
+        metavar="SECONDS",
+        help=f"time limit of each call (default: {_TIMEOUT_SECONDS:g})",
+    )
+    add_json_flag(parser, json_help)
+
+
+def _add_tls_flags(group: _ArgumentGroup) -> None:
+    group.add_argument(
+        "--tls", action="store_true", help="use TLS; each of the next four flags implies it"
+    )
     complete_file_names(
         group.add_argument(
             "--ca",
             type=Path,
             metavar="FILE",
-            help="who may sign the server's certificate, PEM (default: whom the system trusts)",
+            help="CA certificates that verify the server's certificate, PEM "
+            "(default: the system's)",
         )
     )
     complete_file_names(
-        group.add_argument(
-            "--cert", type=Path, metavar="FILE", help="certificate of this client, PEM"
-        )
+        group.add_argument("--cert", type=Path, metavar="FILE", help="client certificate, PEM")
     )
     complete_file_names(
         group.add_argument("--key", type=Path, metavar="FILE", help="private key of --cert, PEM")
     )
-    group.add_argument("--server-name", metavar="NAME", help="name in the server's certificate")
     group.add_argument(
-        "--timeout",
-        type=make_number_parser(0.001, _MAX_TIMEOUT_SECONDS),
-        metavar="SECONDS",
-        help=f"how long an answer may take (default: {_TIMEOUT_SECONDS:g})",
+        "--server-name", metavar="NAME", help="host name expected in the server's certificate"
     )
-    add_json_flag(parser)
 
 
 def parse_connection_options(options: Namespace) -> ConnectionOptions:
-    """Return how to reach processes. Raises CommandError for files that cannot be read."""
+    """Return how to connect.
+
+    Raises CommandError for a certificate without its key, and for files that cannot be read.
+    """
     if bool(options.cert) != bool(options.key):
-        raise CommandError("--cert and --key belong together: give both", USAGE_ERROR)
+        raise CommandError("--cert and --key must be given together", USAGE_ERROR)
     tls = options.tls or options.ca or options.cert or options.server_name
     credentials = None
     if tls:
@@ -106,18 +131,28 @@ def parse_connection_options(options: Namespace) -> ConnectionOptions:
 
 
 def choose_addresses(options: Namespace, grpc_addr: Address) -> Sequence[str]:
-    """Return the addresses on the command line, each once; this machine's own without any."""
+    """Return the addresses of the command line without duplicates, else this machine's process.
+
+    Raises CommandError when neither names a port.
+    """
     if options.address:
-        given = [options.address] if isinstance(options.address, str) else options.address
-        return list(dict.fromkeys(given))
-    port = grpc_addr.rpartition(":")[2]
-    if not int(port):
+        addresses = [options.address] if isinstance(options.address, str) else options.address
+        return list(dict.fromkeys(addresses))
+    port = int(grpc_addr.rpartition(":")[2])
+    if not port:
         raise CommandError(
-            f"GRPC_ADDR is {grpc_addr}: port 0 says nothing of where the process is; "
-            "give --address HOST:PORT",
+            f"GRPC_ADDR is {grpc_addr}: port 0 means any free port, so the address of the process "
+            "is unknown; give --address HOST:PORT",
             USAGE_ERROR,
         )
-    return [local_address(grpc_addr, int(port))]
+    return [local_address(grpc_addr, port)]
+
+
+def _read_default_address(settings: type[Any]) -> str:
+    """Return where a process with default settings is reached on this machine."""
+    defaults = {each.name: each.default for each in fields(settings)}
+    grpc_addr = str(defaults["grpc_addr"])
+    return local_address(grpc_addr, grpc_addr.rpartition(":")[2])
 
 
 def _parse_address(text: str) -> str:

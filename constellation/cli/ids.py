@@ -1,4 +1,4 @@
-"""Device ids on the command line."""
+"""Parse the device ids that people give on the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from constellation.encoding import ID_BYTES
 
 
 def parse_device_id(text: str) -> bytes:
-    """Read an id as tables print it (hex), as UUIDs are written, or as JSON has it (base64)."""
+    """Return a device id, 16 bytes, from hex (as in tables), a UUID, or base64 (as in JSON).
+
+    Raises ArgumentTypeError for any other text.
+    """
     try:
         parsed = bytes.fromhex(text.replace("-", ""))
     except ValueError:

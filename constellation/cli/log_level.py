@@ -1,4 +1,4 @@
-"""`log-level`, of both programs: what a running process logs."""
+"""`log-level`, in both programs: print or change the log level of a running process."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LEVELS: Final = {
     "warning": pb.LOG_LEVEL_WARNING,
     "error": pb.LOG_LEVEL_ERROR,
 }
-_LEVEL_NAMES: Final[dict[int, str]] = {int(level): word for word, level in _LEVELS.items()}
+_LEVEL_NAMES: Final[dict[int, str]] = {int(level): name for name, level in _LEVELS.items()}
 
 
 def add_log_level(commands: Commands, *, fleet: bool) -> None:
     parser = commands.add(
         "log-level",
         run_log_level,
-        "print what a running process logs, or make it log more or less",
-        details="The new level lasts until the process ends: LOG_LEVEL says what it begins with.",
+        "print or change the log level of a running process",
+        details="The new level applies until the process stops; LOG_LEVEL sets the initial level.",
         examples=("", "debug", *(("warning --all",) if fleet else ())),
     )
     parser.add_argument("level", nargs="?", choices=tuple(_LEVELS), help="the new level")
@@ -39,7 +39,7 @@ def add_log_level(commands: Commands, *, fleet: bool) -> None:
 
 
 async def run_log_level(options: Namespace) -> int:
-    """Print or change what is logged."""
+    """Print or change the log level of each process."""
     async with open_remotes(options) as remotes:
         levels = await asyncio.gather(
             *(_read_or_change_level(each, options.level) for each in remotes)
@@ -58,19 +58,19 @@ async def run_log_level(options: Namespace) -> int:
         before = (
             f" (was {_LEVEL_NAMES[level['previous_level']]})" if "previous_level" in level else ""
         )
-        print(f"{remote.address} logs {_LEVEL_NAMES[level['level']]}{before}")
+        print(f"{remote.address}: log level {_LEVEL_NAMES[level['level']]}{before}")
     return SUCCESS
 
 
 async def _read_or_change_level(remote: Remote, new_level: str | None) -> dict[str, int]:
-    """Return the level, and the one before when it was changed."""
+    """Return `level`, and `previous_level` as well when the level was changed."""
     if new_level is None:
-        asked = await remote.call(remote.process.GetLogLevel, pb.GetLogLevelRequest())
-        return {"level": asked.level}
-    changed = await remote.call(
+        current = await remote.call(remote.process.GetLogLevel, pb.GetLogLevelRequest())
+        return {"level": current.level}
+    response = await remote.call(
         remote.process.SetLogLevel, pb.SetLogLevelRequest(level=_LEVELS[new_level])
     )
-    return {"level": _LEVELS[new_level], "previous_level": changed.previous_level}
+    return {"level": _LEVELS[new_level], "previous_level": response.previous_level}
 
 
 def _to_enum_name(level: int) -> str:

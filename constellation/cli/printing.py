@@ -1,4 +1,4 @@
-"""Printing: answers for people as tables, for programs as JSON."""
+"""Format values for people, and print JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from google.protobuf.duration_pb2 import Duration
     from google.protobuf.message import Message
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 _UNLIMITED_WIDTH: Final = 1_000_000
-"""Of what is not printed on a terminal: programs that read it want whole values."""
+"""The line width of output that is not on a terminal: programs that read it want whole values."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _TIME_UNITS: Final = ((86_400, "day"), (3600, "hour"), (60, "min"), (1, "s"))
 
 
 def make_console() -> Console:
-    """Return what prints on standard output.
+    """Return a console for standard output.
 
-    Colours only on a terminal, without NO_COLOR. Only a terminal's width limits lines.
+    It prints colours only on a terminal where NO_COLOR is not set, and limits the length of lines
+    only on a terminal.
     """
     return Console(width=None if sys.stdout.isatty() else _UNLIMITED_WIDTH, highlight=False)
 
@@ -35,12 +38,12 @@ def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def print_json_line(document: Mapping[str, Any]) -> None:
-    """Print a document as one line, at once: somebody may follow."""
+    """Print a JSON document as one line, and flush it, because a program may be following."""
     print(json.dumps(document, ensure_ascii=False, separators=(",", ":")), flush=True)
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """Return a message as REST does: the names of the .proto, 64-bit numbers as strings."""
+    """Return a message as REST prints it: field names of the .proto, 64-bit integers as strings."""
     document: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -52,17 +55,17 @@ def format_count(number: float) -> str:
 
 
 def pluralise(number: int, noun: str) -> str:
-    """Return a count with its noun: 1 device, 2 devices."""
+    """Return a count with its noun, such as "1 device" and "2 devices"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_rate(per_second: float) -> str:
-    """Return a rate: whole when it is large, with two decimals when it is small."""
+    """Return a rate: an integer from 100 on, three significant digits below."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"  # noqa: PLR2004
 
 
 def format_size(size_bytes: int) -> str:
-    """Return bytes in the unit that leaves three digits."""
+    """Return a size with three significant digits, in the largest fitting SI unit."""
     number, unit = float(size_bytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if number < 1000:  # noqa: PLR2004 - SI
@@ -75,8 +78,13 @@ def format_milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:,.1f} ms"
 
 
+def to_seconds(time_value: Duration | Timestamp) -> float:
+    """Return a protobuf duration in seconds, or a timestamp in seconds since 1970, UTC."""
+    return time_value.ToNanoseconds() / 1e9
+
+
 def format_duration(seconds: float) -> str:
-    """Return a length of time in its largest unit."""
+    """Return a duration in its largest unit, rounded down."""
     for length, name in _TIME_UNITS:
         if seconds >= length:
             number = int(seconds // length)
@@ -86,14 +94,17 @@ def format_duration(seconds: float) -> str:
 
 
 def format_age(at_seconds: float, now: float | None = None) -> str:
-    """Return how long ago something was, by this machine's clock."""
+    """Return how long ago something happened; "never" for 0.
+
+    `at_seconds` and `now` are seconds since 1970; `now` defaults to this machine's clock.
+    """
     if not at_seconds:
         return "never"
     return f"{format_duration(max((time.time() if now is None else now) - at_seconds, 0))} ago"
 
 
 def draw_sparkline(values: Sequence[int]) -> str:
-    """Return a bar for each value, the largest as high as a line."""
+    """Return one bar per value; the largest value has the height of the line."""
     highest = max(values, default=0)
     if not highest:
         return _BARS[0] * len(values)
@@ -102,5 +113,5 @@ def draw_sparkline(values: Sequence[int]) -> str:
 
 
 def print_message(text: str) -> None:
-    """Tell people something beside the answer."""
+    """Print a message for people on stderr, apart from the output on stdout."""
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A command from its start to its exit status, of both programs."""
+"""Run a command of either program, from the command line to the exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ log = structlog.get_logger(__name__)
 
 
 def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
-    """Do what the command line asks for; return the exit status, once people know what failed."""
+    """Run the command that the command line names, and return its exit code.
+
+    When the command fails, print the reason on stderr as one line.
+    """
     options = parser.parse_args(argv)
     try:
         exit_code: int = uvloop.run(_run_interruptible(options.run(options)))
@@ -38,23 +41,26 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
     except* ConfigError as group:
         exit_code = _report_problem(parser.prog, cause_of(group), USAGE_ERROR)
     except* FencedError as group:
-        log.error("fenced", problem=str(cause_of(group)))  # noqa: TRY400 - no traceback: told whole
-        exit_code = _report_problem(parser.prog, f"FENCED: {cause_of(group)}", FAILURE)
+        problem = str(cause_of(group))
+        log.error("fenced", problem=problem)  # noqa: TRY400 - the message says all; no traceback
+        exit_code = _report_problem(parser.prog, f"FENCED: {problem}", FAILURE)
     except* ConstellationError as group:
         exit_code = _report_problem(parser.prog, cause_of(group), FAILURE)
     except* (KeyboardInterrupt, asyncio.CancelledError):
         exit_code = INTERRUPTED
-    except* BrokenPipeError:  # whoever read the answer wants no more of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+    except* BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
+        # Python flushes stdout at exit, which would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = FAILURE
     return exit_code
 
 
 async def _run_interruptible(coroutine: Coroutine[None, None, int]) -> int:
-    """Let Ctrl-C end what waits, and what never does, such as a read of standard input.
+    """Run a command so that Ctrl-C ends it, even in a blocking call such as a read of stdin.
 
-    asyncio's own handler only cancels the task, which notices when it waits. An exception that is
-    raised while the loop or gRPC is at work is ignored there, or printed: so only where we are.
+    asyncio's own handler only cancels the task, which takes effect at the next await. A
+    KeyboardInterrupt ends a blocking call, but code of the event loop or of gRPC would ignore or
+    print it. So this handler cancels the task, and raises only while the command's code runs.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

@@ -1,4 +1,4 @@
-"""Progress: how far long work is, on a terminal; nothing elsewhere."""
+"""Show a progress bar on a terminal, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def show_progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how far something is, until the block is left; what is yielded takes steps done."""
+    """Show a progress bar on stderr until the block ends.
+
+    Yields a function that advances the bar by a number of steps. Without a total, the bar shows
+    activity only.
+    """
     console = Console(stderr=True)
-    is_terminal = sys.stderr.isatty()  # FORCE_COLOR makes rich take a file for a terminal
+    is_terminal = sys.stderr.isatty()  # with FORCE_COLOR, rich takes a file for a terminal
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not is_terminal)
     with bar:

@@ -1,4 +1,4 @@
-"""Remote: a process that commands ask, over gRPC."""
+"""Call processes over gRPC, and explain their errors to people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Response = TypeVar("Response")
 
 
 class Remote:
-    """What answers at one address."""
+    """A process at one address: stubs of its services, and calls with explained errors."""
 
     def __init__(self, address: str, channel: grpc.aio.Channel, timeout_seconds: float) -> None:
         self.address = address
@@ -57,7 +57,11 @@ class Remote:
         *,
         timeout_seconds: float | None = None,
     ) -> Response:
-        """Return the answer. Raises CommandError, which says in words why there is none."""
+        """Call a method and return its response.
+
+        Raises CommandError, which explains why the call failed. The time limit is that of
+        `--timeout` unless `timeout_seconds` is given.
+        """
         try:
             return await method(request, timeout=timeout_seconds or self._timeout_seconds)
         except grpc.aio.AioRpcError as error:
@@ -81,7 +85,11 @@ class Remote:
         *,
         or_not_ready: bool = False,
     ) -> Response | None:
-        """Return the answer, None when there is no such thing, or not yet."""
+        """Call a method and return its response, or None when the server answers NOT_FOUND.
+
+        With `or_not_ready`, also return None when the server answers UNAVAILABLE. Raises
+        CommandError for every other error, and when no connection is made.
+        """
         try:
             return await self.call(method, request)
         except CommandError as error:
@@ -98,14 +106,17 @@ class Remote:
         request = health_pb2.HealthCheckRequest(service=f"constellation.v1.{name}Service")
         try:
             await health.Check(request, timeout=self._timeout_seconds)
-        except grpc.aio.AioRpcError:  # NOT_FOUND, or no health service either: it does not
+        except grpc.aio.AioRpcError:  # NOT_FOUND; or UNIMPLEMENTED, without a health service
             return False
         return True
 
 
 @asynccontextmanager
 async def open_remote(options: Namespace) -> AsyncIterator[Remote]:
-    """Open the one process that a command asks."""
+    """Open the one process that the command line names.
+
+    Raises CommandError for wrong flags, and ConfigError for wrong settings.
+    """
     (address,) = choose_addresses(options, _read_grpc_addr(options))
     async with Remote.open(address, parse_connection_options(options)) as remote:
         yield remote
@@ -113,7 +124,11 @@ async def open_remote(options: Namespace) -> AsyncIterator[Remote]:
 
 @asynccontextmanager
 async def open_remotes(options: Namespace) -> AsyncIterator[Sequence[Remote]]:
-    """Open the processes that a command asks; with --all every shard that those know of."""
+    """Open the processes that the command line names; with --all, every shard of their shard map.
+
+    Raises CommandError for wrong flags and when --all reaches no shard, and ConfigError for wrong
+    settings.
+    """
     connection = parse_connection_options(options)
     addresses = choose_addresses(options, _read_grpc_addr(options))
     async with AsyncExitStack() as stack:
@@ -130,7 +145,11 @@ async def open_remotes(options: Namespace) -> AsyncIterator[Sequence[Remote]]:
 
 
 async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:
-    """Return the shard map of the first that answers; without a map, those that were asked."""
+    """Return the addresses in the shard map of the first process that answers.
+
+    Without a shard map, return the addresses of `remotes`. Raises the first CommandError when no
+    process answers.
+    """
     problem: CommandError | None = None
     for remote in remotes:
         try:
@@ -144,8 +163,8 @@ async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:
 
 
 def _read_grpc_addr(options: Namespace) -> Address:
-    """Read the environment only when the command line does not say whom to ask."""
+    """Return GRPC_ADDR; empty, without reading the settings, when --address is given."""
     if options.address:
         return Address("")
-    grpc_addr: Address = load_config(options.settings).grpc_addr  # of whichever program this is
+    grpc_addr: Address = load_config(options.settings).grpc_addr  # of this program's settings
     return grpc_addr

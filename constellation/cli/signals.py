@@ -1,4 +1,4 @@
-"""Signals: how a process that serves is told to stop."""
+"""Handle the signals that stop a serving process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT: the first does what is set, the second ends the process at once."""
+    """Handlers of SIGTERM and SIGINT: the first signal calls an action, the second exits at once.
+
+    Create it inside the running event loop.
+    """
 
     def __init__(self, action: Callable[[], object]) -> None:
         self.was_received = False
@@ -22,7 +25,7 @@ class StopSignals:
         self._set_handler(self._handle_first)
 
     def set_action(self, action: Callable[[], object]) -> None:
-        """Do something else from now on."""
+        """Replace the action that the first signal calls."""
         self._action = action
 
     def _handle_first(self) -> None:

@@ -1,4 +1,4 @@
-"""Tables for people: one line a row, as wide as the terminal and no wider."""
+"""Print tables for people, one line per row, no wider than the terminal."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ if TYPE_CHECKING:
 
 _GAP: Final = 2
 _MIN_WIDTH: Final = 12
-"""A column that gives way keeps so much, or what it needs if that is less."""
+"""No column is cut below this width; a narrower column is not cut at all."""
 _READABLE_WIDTH: Final = 20
-"""Where cells would be cut to less, columns that are spare are left out before."""
+"""Drop optional columns before cutting any cell below this width."""
 _READABLE_PROSE_WIDTH: Final = 32
-"""The same of cells that wrap."""
+"""Drop optional columns before wrapping any cell to less than this width."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrintedColumn:
-    """A column of a table, and what becomes of it when the terminal is narrow."""
+    """A column of a table, and how it changes when the terminal is narrow."""
 
     name: str
+    """The heading; a column without heading and cells takes no room."""
     is_number: bool = False
+    """Align the cells to the right."""
     can_shrink: bool = False
-    """Its cells are cut."""
+    """Cut the cells, with "…" at the end, when the table is too wide."""
     is_optional: bool = False
-    """It is left out where the others would be hard to read otherwise; the last one first."""
+    """Drop the column when the others would become hard to read; the last column goes first."""
     can_wrap: bool = False
-    """What is cut goes on in the next line."""
+    """Continue a cell on the next line instead of cutting it."""
 
 
 def number_column(name: str, *, is_optional: bool = False) -> PrintedColumn:
@@ -42,28 +44,28 @@ def number_column(name: str, *, is_optional: bool = False) -> PrintedColumn:
 
 
 def prose_column(name: str) -> PrintedColumn:
-    """Return a column of sentences: what does not fit goes on in the next line."""
+    """Return a column of sentences, which wrap where they do not fit."""
     return PrintedColumn(name, can_shrink=True, can_wrap=True)
 
 
 def text_column(name: str, *, is_optional: bool = False) -> PrintedColumn:
-    """Return a column of texts of any length."""
+    """Return a column of texts, which are cut where they do not fit."""
     return PrintedColumn(name, can_shrink=True, is_optional=is_optional)
 
 
 @dataclass(frozen=True, slots=True)
 class PrintedTable:
-    """Rows of cells, in rich's markup."""
+    """A table whose cells are texts in rich's markup."""
 
     columns: Sequence[PrintedColumn]
     rows: list[Sequence[str]] = field(default_factory=list)
 
     def add_row(self, *cells: str) -> None:
-        """Add a row; cells that are missing at its end are empty."""
+        """Add a row; missing cells at its end stay empty."""
         self.rows.append(cells)
 
     def fit_to_width(self, width: int) -> RenderableType:
-        """Return the table for a terminal of that width."""
+        """Return the table laid out for a terminal of `width` columns."""
         grid = [[Text.from_markup(cell) for cell in row] for row in self.rows]
         visible = self._choose_columns(grid, width)
         widths = self._shrink_widths(
@@ -75,21 +77,21 @@ class PrintedTable:
         return Group(*(self._format_line(row, widths) for row in [*heads, *rows]))
 
     def print(self, console: Console) -> None:
-        """Print the table; nothing at all when it has no rows."""
+        """Print the table; print nothing, not even headings, when it has no rows."""
         if self.rows:
             console.print(self.fit_to_width(console.width))
 
     def _choose_columns(self, grid: Sequence[Sequence[Text]], width: int) -> Sequence[int]:
-        """Return the places of the columns there is room for."""
+        """Return the positions of the columns to print."""
         visible = [
             position
             for position, column in enumerate(self.columns)
             if column.name or self._measure_column(grid, position)
         ]
-        for place in reversed(range(len(self.columns))):
+        for position in reversed(visible.copy()):
             narrowest = sum(self._measure_minimum(grid, each) + _GAP for each in visible) - _GAP
-            if self.columns[place].is_optional and place in visible and narrowest > width:
-                visible.remove(place)
+            if self.columns[position].is_optional and narrowest > width:
+                visible.remove(position)
         return visible
 
     def _measure_column(self, grid: Sequence[Sequence[Text]], position: int) -> int:
@@ -102,7 +104,7 @@ class PrintedTable:
         return min(needed, readable) if column.can_shrink else needed
 
     def _shrink_widths(self, widths: dict[int, int], width: int) -> dict[int, int]:
-        """Take what is too much from the widest columns that give way."""
+        """Return column widths that fit into `width`, by narrowing the widest columns first."""
         shrinkable = [position for position in widths if self.columns[position].can_shrink]
         excess = sum(widths.values()) + _GAP * (len(widths) - 1) - width
         for _ in range(max(excess, 0)):
@@ -113,7 +115,7 @@ class PrintedTable:
         return widths
 
     def _wrap_row(self, row: Sequence[Text], widths: dict[int, int]) -> list[Sequence[Text]]:
-        """Return the lines of a row: more than one when a cell wraps."""
+        """Return the lines of a row, more than one when a cell wraps."""
         lines: list[Sequence[Text]] = [row]
         for position, column_width in widths.items():
             if (
@@ -139,7 +141,7 @@ class PrintedTable:
 
 
 def _wrap_cell(cell: Text, width: int) -> list[Text]:
-    """Cut a cell into lines, between words; its colours stay. A longer word stays whole."""
+    """Break a cell into lines between words, keeping its colours; long words are not broken."""
     plain = cell.plain
     pieces, start = [], 0
     for line in textwrap.wrap(plain, width, break_long_words=False, break_on_hyphens=False):

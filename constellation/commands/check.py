@@ -1,11 +1,14 @@
-"""`constellation check`: does what is stored agree with itself?"""
+"""`constellation check`: verify that stored rows, totals and index are consistent."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from constellation.cli.exit_codes import FAILURE, SUCCESS
+from constellation.cli.parsing import add_json_flag
 from constellation.cli.printing import print_json
+from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
 from constellation.core.recovery import recover_shard
 from constellation.server import to_identity, to_rules
@@ -15,50 +18,79 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+    from constellation.cli.parsing import Commands
     from constellation.config import ShardConfig
-    from constellation.core.store import Totals
+    from constellation.core.store import StoreReader, Totals
 
 
-async def run_check(config: ShardConfig, options: Namespace) -> int:
-    """Print what differs between rows, totals and index."""
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found."""
+
+    problems: Sequence[str]
+    totals: Totals
+    indexed: int | None
+    """Patterns in the index; None when no index was built."""
+
+
+def add_check(commands: Commands) -> None:
+    parser = commands.add(
+        "check",
+        run_check,
+        "verify that a shard's stored rows, totals and index are consistent",
+        examples=("",),
+    )
+    add_json_flag(parser)
+
+
+async def run_check(options: Namespace) -> int:
+    """Print the inconsistencies between rows, totals and index; fail when there are any."""
+    config = configure_shard()
     async with open_reader(config) as reader:
-        problems = list(await reader.verify())
-        if config.postgres_url is None:
-            recovered = await recover_shard(
-                reader,
-                to_rules(config),
-                snapshot_files(config),
-                exact_limit=config.exact_limit,
-                identity=to_identity(config),
-            )
-            table, more = recovered.table, recovered.problems
-            indexed = len(recovered.index)
-        else:  # its snapshots are a cache, and their shard may be serving
-            loaded = await load_shard(reader, to_rules(config))
-            table, more, indexed = loaded.table, loaded.problems, None
-    problems += more
-    totals = table.totals
+        report = await check_store(config, reader)
     if options.json:
         print_json(
             {
-                "damaged": bool(problems),
-                "problems": problems,
-                "devices": totals.devices,
-                "patterns": totals.patterns,
-                "indexed": indexed,
-                "commit": totals.lsn,
+                "damaged": bool(report.problems),
+                "problems": report.problems,
+                "devices": report.totals.devices,
+                "patterns": report.totals.patterns,
+                "indexed": report.indexed,
+                "commit": report.totals.lsn,
             }
         )
     else:
-        _print_report(problems, totals, indexed)
-    return FAILURE if problems else SUCCESS
+        _print_report(report)
+    return FAILURE if report.problems else SUCCESS
 
 
-def _print_report(problems: Sequence[str], totals: Totals, indexed: int | None) -> None:
-    for problem in problems:
+async def check_store(config: ShardConfig, reader: StoreReader) -> CheckReport:
+    """Read everything that a shard has stored, and compare it.
+
+    On PostgreSQL no index is built: the snapshots there are only a cache, and their shard may be
+    serving.
+    """
+    problems = list(await reader.verify())
+    if config.postgres_url is not None:
+        loaded = await load_shard(reader, to_rules(config))
+        return CheckReport([*problems, *loaded.problems], loaded.table.totals, None)
+    recovered = await recover_shard(
+        reader,
+        to_rules(config),
+        snapshot_files(config),
+        exact_limit=config.exact_limit,
+        identity=to_identity(config),
+    )
+    return CheckReport(
+        [*problems, *recovered.problems], recovered.table.totals, len(recovered.index)
+    )
+
+
+def _print_report(report: CheckReport) -> None:
+    for problem in report.problems:
         print(problem)
-    index = "" if indexed is None else f", {indexed} in the index"
+    index = "" if report.indexed is None else f", {report.indexed} in the index"
     print(
-        f"{'DAMAGED' if problems else 'ok'}: {totals.devices} devices, "
-        f"{totals.patterns} patterns{index}, commit {totals.lsn}"
+        f"{'DAMAGED' if report.problems else 'ok'}: {report.totals.devices} devices, "
+        f"{report.totals.patterns} patterns{index}, commit {report.totals.lsn}"
     )

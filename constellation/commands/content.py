@@ -1,4 +1,4 @@
-"""`constellation content`: what a shard's catalogue holds."""
+"""`constellation content`: list and print the content items of a shard's catalogue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from constellation.cli.columns import format_content_type
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.parsing import make_number_parser
+from constellation.cli.pages import add_limit_flag, fetch_pages
 from constellation.cli.printing import format_count, make_console, pluralise, print_json, to_json
 from constellation.cli.remote import open_remote
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
@@ -20,50 +20,57 @@ from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
+    from constellation.cli.pages import Listing
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
 _DEFAULT_LIMIT: Final = 50
 _PAGE_SIZE: Final = 1000
-_EMPTY_MESSAGE: Final = "the catalogue is empty: `constellation content add` fills it"
+_EMPTY_MESSAGE: Final = "the catalogue is empty: fill it with `constellation content add`"
 
 
 def add_content(commands: Commands) -> None:
-    group = commands.add_group("content", "list, look up, embed and add what can be watched")
+    group = commands.add_group("content", "list, print, embed and add content items")
     list_parser = group.add(
         "list",
         run_list,
-        "list the catalogue of a shard, in the order of its ids",
+        "list a shard's catalogue, ordered by content id",
         examples=("", "--limit 0 --json | jq -r '.contents[].title'"),
     )
-    list_parser.add_argument(
-        "--limit",
-        type=make_number_parser(0, 1e9, is_integer=True),
-        default=_DEFAULT_LIMIT,
-        metavar="N",
-        help="at most so many; 0: all (default: %(default)s)",
-    )
+    add_limit_flag(list_parser, _DEFAULT_LIMIT, "content items")
     add_connection_flags(list_parser)
     get_parser = group.add(
-        "get", run_get, "print one content of a shard's catalogue", examples=("film:0111161",)
+        "get", run_get, "print one content item of a shard's catalogue", examples=("film:0111161",)
     )
-    get_parser.add_argument("content_id", metavar="CONTENT_ID", help="its id")
+    get_parser.add_argument("content_id", metavar="CONTENT_ID", help="id of the content item")
     add_connection_flags(get_parser)
     add_content_add(group)
     add_content_embed(group)
 
 
 async def run_list(options: Namespace) -> int:
-    """Print the catalogue, without embeddings."""
+    """Print the content items of the catalogue without their embeddings."""
     async with open_remote(options) as remote:
-        contents, has_more = await _list_contents(remote, options.limit or float("inf"))
+        listing = await _list_contents(remote, options.limit)
+    contents = listing.items
     if options.json:
-        print_json({"contents": [to_json(content) for content in contents], "more": has_more})
+        print_json(
+            {"contents": [to_json(content) for content in contents], "more": listing.has_more}
+        )
         return SUCCESS
+    console = make_console()
+    _make_table(contents).print(console)
+    summary = pluralise(len(contents), "content item") if contents else _EMPTY_MESSAGE
+    console.print(f"[dim]{summary}{listing.more_hint}[/]")
+    return SUCCESS
+
+
+def _make_table(contents: Sequence[shard_pb2.Content]) -> PrintedTable:
     table = PrintedTable(
         [
-            text_column("content"),
+            text_column("content id"),
             text_column("title"),
             number_column("year"),
             PrintedColumn("type"),
@@ -78,24 +85,19 @@ async def run_list(options: Namespace) -> int:
             format_content_type(content.content_type),
             escape(", ".join(content.genres)),
         )
-    console = make_console()
-    table.print(console)
-    more_hint = "; more follow: --limit 0 lists all" if has_more else ""
-    summary = pluralise(len(contents), "content") if contents else _EMPTY_MESSAGE
-    console.print(f"[dim]{summary}{more_hint}[/]")
-    return SUCCESS
+    return table
 
 
 async def run_get(options: Namespace) -> int:
-    """Print one content."""
+    """Print one content item. Raises CommandError when the catalogue does not have it."""
     async with open_remote(options) as remote:
         response = await remote.find(
             remote.shard.GetContent, shard_pb2.GetContentRequest(content_id=options.content_id)
         )
     if response is None:
         raise CommandError(
-            f"the catalogue of {remote.address} has no content {options.content_id}; "
-            "`constellation content list` lists it"
+            f"the catalogue of {remote.address} has no content item {options.content_id}; "
+            "`constellation content list` lists what it has"
         )
     content = response.content
     if options.json:
@@ -115,21 +117,12 @@ async def run_get(options: Namespace) -> int:
     return SUCCESS
 
 
-async def _list_contents(remote: Remote, limit: float) -> tuple[list[shard_pb2.Content], bool]:
-    """Return the first contents, and whether there are more."""
-    contents: list[shard_pb2.Content] = []
-    token = ""
-    while len(contents) < limit:
-        page = await remote.call(
-            remote.shard.ListContent,
-            shard_pb2.ListContentRequest(
-                page_size=int(min(_PAGE_SIZE, limit - len(contents))),
-                page_token=token,
-                omit_embeddings=True,
-            ),
+async def _list_contents(remote: Remote, limit: int) -> Listing[shard_pb2.Content]:
+    async def fetch_page(size: int, token: str) -> tuple[Sequence[shard_pb2.Content], str]:
+        request = shard_pb2.ListContentRequest(
+            page_size=size, page_token=token, omit_embeddings=True
         )
-        contents += page.contents
-        token = page.next_page_token
-        if not token:
-            break
-    return contents, bool(token)
+        page = await remote.call(remote.shard.ListContent, request)
+        return page.contents, page.next_page_token
+
+    return await fetch_pages(fetch_page, limit=limit, page_size=_PAGE_SIZE)

@@ -1,4 +1,4 @@
-"""`constellation content add`: a catalogue from a file into shards."""
+"""`constellation content add`: add the content items of a file to the catalogues of shards."""
 
 from __future__ import annotations
 
@@ -28,30 +28,33 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE: Final = 256
 _FIELD_PATH: Final = re.compile(r"contents\[(\d+)\]\.?(.*)", re.DOTALL)
-"""How a shard names an entry of a request."""
+"""How a shard's error message names a field of one content item of a request."""
 
 
 def add_content_add(group: Commands) -> None:
     parser = group.add(
         "add",
         run_add,
-        "add contents to the catalogue of shards, from JSON Lines with embeddings",
-        details="A content that is there is replaced, so a file may be added twice. Every shard has "
-        "a catalogue of its own: --all fills them all.",
+        "add content items to the catalogues of shards, from JSON Lines with embeddings",
+        details="Existing content items are replaced, so a file may be added twice. Every shard "
+        "has its own catalogue: --all adds to all of them.",
         examples=("catalogue.jsonl --all", "- < catalogue.jsonl"),
     )
     complete_file_names(
         parser.add_argument(
             "file",
             metavar="FILE",
-            help='what `constellation content embed` wrote; "-": standard input',
+            help='a file that `constellation content embed` wrote; "-" is standard input',
         )
     )
     add_connection_flags(parser, several=True, fleet=True)
 
 
 async def run_add(options: Namespace) -> int:
-    """Add every content of a file."""
+    """Add every content item of a file to each shard.
+
+    Raises CommandError, which names the first line that is invalid or that a shard rejects.
+    """
     added = replaced = 0
     async with open_remotes(options) as remotes:
         with (
@@ -75,27 +78,27 @@ async def run_add(options: Namespace) -> int:
         )
     else:
         addresses = ", ".join(remote.address for remote in remotes)
-        print(
-            f"{pluralise(added, 'content')} added, {format_count(replaced)} replaced at {addresses}"
-        )
+        count = pluralise(added, "content item")
+        print(f"{count} added, {format_count(replaced)} replaced at {addresses}")
     return SUCCESS
 
 
 async def _add_batch(
     remotes: Sequence[Remote], batch: Sequence[CatalogueLine], stored: int
 ) -> Sequence[shard_pb2.AddContentResponse]:
+    """Add one batch to each shard; `stored` is how many content items were added before."""
     request = shard_pb2.AddContentRequest(contents=[to_content(entry) for entry in batch])
     try:
         return await asyncio.gather(
             *(each.call(each.shard.AddContent, request) for each in remotes)
         )
     except CommandError as error:
-        before = f"; what came before, {pluralise(stored, 'content')}, is stored" if stored else ""
+        before = f"; stored before it: {pluralise(stored, 'content item')}" if stored else ""
         raise CommandError(f"{_locate_problem(str(error), batch)}{before}") from error
 
 
 def _locate_problem(problem: str, batch: Sequence[CatalogueLine]) -> str:
-    """Name the line of the entry that a shard refused."""
+    """Replace the position in a request, which a shard names, by the line of the file."""
     if (found := _FIELD_PATH.search(problem)) is None:
         return problem
     return f"{batch[int(found[1])].location}: {found[2]}"

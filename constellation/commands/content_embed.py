@@ -1,10 +1,10 @@
-"""`constellation content embed`: a catalogue with the embeddings of its texts."""
+"""`constellation content embed`: add embeddings to a catalogue in JSON Lines."""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,31 +24,32 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.cli.text_embedding import TextModel
 
-_BATCH: Final = 64
-
 
 def add_content_embed(group: Commands) -> None:
     parser = group.add(
         "embed",
         run_embed,
-        "add embeddings to a catalogue of JSON Lines",
-        details="A line is an object with content_id, title, content_type (movie, episode, live or "
-        "clip) and, if you like, genres, year and text. The text is what is embedded; without "
-        "one it is made of title, year and genres. The model is all-MiniLM-L6-v2; nothing leaves "
-        "this machine.",
+        "add embeddings to a catalogue in JSON Lines",
+        details="Each line is an object with content_id, title, content_type (movie, episode, "
+        "live or clip) and, optionally, genres, year and text. The text is embedded; without a "
+        "text, title, year and genres are embedded. The model all-MiniLM-L6-v2 runs on this "
+        "machine; no data leaves it.",
         examples=("films.jsonl catalogue.jsonl", "- - < films.jsonl | constellation content add -"),
     )
     complete_file_names(
-        parser.add_argument("source", metavar="IN", help='the catalogue; "-" is standard input')
+        parser.add_argument("source", metavar="IN", help='input file; "-" is standard input')
     )
     complete_file_names(
-        parser.add_argument("target", metavar="OUT", help='where to; "-" is standard output')
+        parser.add_argument("target", metavar="OUT", help='output file; "-" is standard output')
     )
     add_json_flag(parser)
 
 
 async def run_embed(options: Namespace) -> int:
-    """Embed every content of a file; a file that cannot be read to its end leaves nothing."""
+    """Embed every content item of a file; an error leaves no output file.
+
+    Raises CommandError when a line is invalid, or when the model is not installed.
+    """
     if options.target == "-" and options.json:
         raise CommandError(
             '--json and OUT "-" would both write to standard output: name a file', USAGE_ERROR
@@ -70,12 +71,12 @@ async def run_embed(options: Namespace) -> int:
     if options.json:
         print_json({"file": options.target, "contents": embedded})
     else:
-        print_message(f"{pluralise(embedded, 'content')} embedded")
+        print_message(f"{pluralise(embedded, 'content item')} embedded")
     return SUCCESS
 
 
 def load_text_model() -> TextModel:
-    """Open the model. Raises CommandError, which says what is missing."""
+    """Load the model. Raises CommandError, which says what to install when it is missing."""
     embedding = load_extra("constellation.cli.text_embedding", "embed")
     try:
         model: TextModel = embedding.open_model()

@@ -1,4 +1,4 @@
-"""`constellation devices`: the devices of shards, and one of them with its patterns."""
+"""`constellation devices`: list the devices of shards, or print one device with its patterns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.flags import add_connection_flags
 from constellation.cli.ids import parse_device_id
-from constellation.cli.parsing import make_number_parser
+from constellation.cli.pages import add_limit_flag, fetch_pages
 from constellation.cli.printing import (
     format_age,
     format_count,
@@ -18,6 +18,7 @@ from constellation.cli.printing import (
     pluralise,
     print_json,
     to_json,
+    to_seconds,
 )
 from constellation.cli.remote import open_remotes
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
+    from rich.console import Console
+
+    from constellation.cli.pages import Listing
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
@@ -38,19 +42,17 @@ _DEFAULT_LIMIT: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class ShardDevices:
-    """Devices of one shard."""
+    """The listed devices of one shard."""
 
     address: str
-    devices: Sequence[shard_pb2.Device]
-    has_more: bool
-    """The shard has others that were not asked for."""
+    listing: Listing[shard_pb2.Device]
 
 
 def add_devices(commands: Commands) -> None:
     parser = commands.add(
         "devices",
         run_devices,
-        "list the devices of a shard, or print one with its patterns",
+        "list the devices of shards, or print one device with its patterns",
         examples=("", "--connected --all", "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b"),
     )
     parser.add_argument(
@@ -58,21 +60,17 @@ def add_devices(commands: Commands) -> None:
         nargs="?",
         type=parse_device_id,
         metavar="DEVICE_ID",
-        help="print this one: 32 hex digits, a UUID, or base64 as in JSON",
+        help="print this device: 32 hex digits, a UUID, or base64 as in JSON",
     )
-    parser.add_argument("--connected", action="store_true", help="only those with an open stream")
     parser.add_argument(
-        "--limit",
-        type=make_number_parser(0, 1e9, is_integer=True),
-        default=_DEFAULT_LIMIT,
-        metavar="N",
-        help="at most so many of each shard; 0: all (default: %(default)s)",
+        "--connected", action="store_true", help="list only devices with an open stream"
     )
+    add_limit_flag(parser, _DEFAULT_LIMIT, "devices per shard")
     add_connection_flags(parser, several=True, fleet=True)
 
 
 async def run_devices(options: Namespace) -> int:
-    """Print devices."""
+    """Print the devices of each shard, or one device."""
     async with open_remotes(options) as remotes:
         if options.device_id is not None:
             return await _print_device(options, remotes)
@@ -85,29 +83,22 @@ async def run_devices(options: Namespace) -> int:
 
 
 async def _list_devices(remote: Remote, options: Namespace) -> ShardDevices:
-    devices: list[shard_pb2.Device] = []
-    limit, token = options.limit or float("inf"), ""
-    while len(devices) < limit:
-        page = await remote.call(
-            remote.shard.ListDevices,
-            shard_pb2.ListDevicesRequest(
-                page_size=int(min(_PAGE_SIZE, limit - len(devices))),
-                page_token=token,
-                connected_only=options.connected,
-            ),
+    async def fetch_page(size: int, token: str) -> tuple[Sequence[shard_pb2.Device], str]:
+        request = shard_pb2.ListDevicesRequest(
+            page_size=size, page_token=token, connected_only=options.connected
         )
-        devices += page.devices
-        token = page.next_page_token
-        if not token:
-            break
-    return ShardDevices(remote.address, devices, has_more=bool(token))
+        page = await remote.call(remote.shard.ListDevices, request)
+        return page.devices, page.next_page_token
+
+    listing = await fetch_pages(fetch_page, limit=options.limit, page_size=_PAGE_SIZE)
+    return ShardDevices(remote.address, listing)
 
 
 def _to_document(shard: ShardDevices) -> dict[str, object]:
     return {
         "address": shard.address,
-        "devices": [to_json(device) for device in shard.devices],
-        "more": shard.has_more,
+        "devices": [to_json(device) for device in shard.listing.items],
+        "more": shard.listing.has_more,
     }
 
 
@@ -117,68 +108,73 @@ def _print_devices(shards: Sequence[ShardDevices], *, connected: bool) -> None:
         PrintedColumn("device"),
         number_column("patterns"),
         number_column("deltas"),
-        PrintedColumn("synced"),
+        PrintedColumn("last sync"),
         text_column(""),
     )
     table = PrintedTable(
         [*columns, *([PrintedColumn("shard", is_optional=True)] if several_shards else [])]
     )
     for shard in shards:
-        for device in shard.devices:
+        for device in shard.listing.items:
             address_cells = [shard.address] if several_shards else []
             table.add_row(*_format_cells(device), *address_cells)
     console = make_console()
     table.print(console)
-    shown = sum(len(listed.devices) for listed in shards)
-    more_hint = (
-        "; more follow: --limit 0 lists all" if any(listed.has_more for listed in shards) else ""
-    )
+    count = sum(len(shard.listing.items) for shard in shards)
+    more_hint = next((each.listing.more_hint for each in shards if each.listing.has_more), "")
     none = "no device is connected" if connected else "no devices yet"
-    console.print(f"[dim]{pluralise(shown, 'device') if shown else none}{more_hint}[/]")
+    console.print(f"[dim]{pluralise(count, 'device') if count else none}{more_hint}[/]")
 
 
 def _format_cells(device: shard_pb2.Device) -> tuple[str, ...]:
     state = "[green]connected[/]" if device.connected else ""
     if device.relocated:
-        state = "[yellow]away: the shard map gives it to another shard[/]"
+        state = "[yellow]relocated: the shard map assigns it to another shard[/]"
     return (
         device.device_id.hex(),
         format_count(device.pattern_count),
         format_count(device.through_seq),
-        format_age(device.synced_at.ToNanoseconds() / 1e9),
+        format_age(to_seconds(device.synced_at)),
         state,
     )
 
 
 async def _print_device(options: Namespace, remotes: Sequence[Remote]) -> int:
-    """Print a device of whichever shard knows it; one that owns it before one that once did."""
-    answers = await asyncio.gather(*(_find_device(each, options.device_id) for each in remotes))
-    owners = [
-        (answer.device.relocated, remote.address, remote, answer)
-        for remote, answer in zip(remotes, answers, strict=True)
-        if answer is not None
+    """Print a device from the shard that has it; its owner comes before a former owner.
+
+    Raises CommandError when no shard has the device.
+    """
+    responses = await asyncio.gather(*(_find_device(each, options.device_id) for each in remotes))
+    found = [
+        (remote, response)
+        for remote, response in zip(remotes, responses, strict=True)
+        if response is not None
     ]
-    if not owners:
+    if not found:
         addresses = ", ".join(remote.address for remote in remotes)
-        hint = "" if options.all else "; --all asks every shard of the shard map"
+        hint = "" if options.all else "; --all searches every shard of the shard map"
         raise CommandError(f"no device {options.device_id.hex()} has synced at {addresses}{hint}")
-    _, address, remote, answer = min(owners, key=lambda each: each[:2])
+    remote, response = min(found, key=lambda each: (each[1].device.relocated, each[0].address))
     if options.json:
-        print_json({"address": address, **to_json(answer)})
+        print_json({"address": remote.address, **to_json(response)})
         return SUCCESS
-    device, console = answer.device, make_console()
-    console.print(f"[bold]Device {device.device_id.hex()}[/] at {address}")
-    *_, synced, state = _format_cells(device)
+    console = make_console()
+    _print_heading(console, remote.address, response.device)
+    contents = await look_up_contents(remote, response.patterns.content_ids)
+    print_patterns(console, response.patterns, contents)
+    return SUCCESS
+
+
+def _print_heading(console: Console, address: str, device: shard_pb2.Device) -> None:
+    *_, last_sync, state = _format_cells(device)
     details = [
         pluralise(device.pattern_count, "pattern"),
         pluralise(device.through_seq, "delta"),
-        f"synced {synced}",
+        f"last sync {last_sync}",
         *([state] if state else []),
     ]
+    console.print(f"[bold]Device {device.device_id.hex()}[/] at {address}")
     console.print(f"  {', '.join(details)}")
-    titles = await look_up_contents(remote, answer.patterns.content_ids)
-    print_patterns(console, answer.patterns, titles)
-    return SUCCESS
 
 
 async def _find_device(remote: Remote, device: bytes) -> shard_pb2.GetDeviceResponse | None:

@@ -1,4 +1,4 @@
-"""`constellation export`: everything a shard has stored, as JSON Lines."""
+"""`constellation export`: write everything that a shard has stored as JSON Lines."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.archive.exporter import to_content_line, to_count_lines, to_device_lines
 from constellation.archive.lines import HEADER_LINE, ArchiveCounts, Line
-from constellation.cli.exit_codes import FAILURE, SUCCESS
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
 from constellation.cli.files import open_output
-from constellation.cli.printing import print_json, print_message
+from constellation.cli.parsing import add_json_flag, complete_file_names
+from constellation.cli.printing import pluralise, print_json, print_message
 from constellation.cli.progress import show_progress
+from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
-from constellation.errors import ConfigError
 from constellation.server import to_rules
 from constellation.stores import open_reader
 
@@ -21,18 +23,40 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import AsyncIterator
 
-    from constellation.config import ShardConfig
+    from constellation.cli.parsing import Commands
     from constellation.core.loading import LoadedShard
     from constellation.core.store import StoreReader
 
-
 _PAGE_SIZE: Final = 1000
+_COUNT_NAMES: Final = {
+    "contents": "content item",
+    "devices": "device",
+    "patterns": "pattern",
+    "counts": "hourly count",
+}
+"""What each field of ArchiveCounts counts, for people."""
 
 
-async def run_export(config: ShardConfig, options: Namespace) -> int:
-    """Write everything that a shard has stored, as JSON Lines."""
+def add_export(commands: Commands) -> None:
+    parser = commands.add(
+        "export",
+        run_export,
+        "write everything that a shard has stored as JSON Lines",
+        examples=("shard-0.jsonl",),
+    )
+    complete_file_names(
+        parser.add_argument("file", metavar="FILE", help='output file; "-" is standard output')
+    )
+    add_json_flag(parser)
+
+
+async def run_export(options: Namespace) -> int:
+    """Write an archive of the store, and print what it holds."""
+    config = configure_shard()
     if options.file == "-" and options.json:
-        raise ConfigError('--json and FILE "-" would both write to standard output: name a file')
+        raise CommandError(
+            '--json and FILE "-" would both write to standard output: name a file', USAGE_ERROR
+        )
     async with open_reader(config) as reader:
         loaded = await load_shard(reader, to_rules(config))
         if loaded.problems:
@@ -55,6 +79,7 @@ async def run_export(config: ShardConfig, options: Namespace) -> int:
 
 
 async def _make_lines(reader: StoreReader, loaded: LoadedShard) -> AsyncIterator[tuple[str, Line]]:
+    """Yield the kind and the fields of every line between the first and the last."""
     after = ""
     while page := await reader.list_contents(after, _PAGE_SIZE):
         for content in page:
@@ -71,8 +96,9 @@ def _encode_line(line: object) -> bytes:
 
 
 def print_summary(verb: str, tally: ArchiveCounts, options: Namespace) -> None:
+    """Print what an archive holds: as JSON on stdout, or in words on stderr."""
     if options.json:
         print_json({"file": options.file, **asdict(tally)})
         return
-    summary = ", ".join(f"{count:,} {name}" for name, count in asdict(tally).items())
-    print_message(f"{verb} {summary}")
+    counts = asdict(tally).items()
+    print_message(f"{verb} {', '.join(pluralise(n, _COUNT_NAMES[name]) for name, n in counts)}")

@@ -1,4 +1,7 @@
-"""`constellation import`: fill an empty store from an export."""
+"""`constellation import`: fill an empty store from an export.
+
+The module has an underscore in its name because `import` is a keyword.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.archive.importer import ArchiveImporter, StoreWrite
 from constellation.archive.lines import HEADER_LINE, ArchiveCounts, Line, NumberedLine, parse_line
-from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
+from constellation.cli.parsing import add_json_flag, complete_file_names
 from constellation.cli.progress import show_progress
 from constellation.commands.export import print_summary
+from constellation.commands.startup import configure_shard
 from constellation.core.store import CommitWrites, Totals
 from constellation.errors import ConfigError, InvalidInputError
 from constellation.stores import describe_location, open_store
@@ -23,24 +29,45 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from typing import BinaryIO
 
+    from constellation.cli.parsing import Commands
     from constellation.config import ShardConfig
     from constellation.core.store import PatternStore
 
 _LINES_PER_COMMIT: Final = 512
-"""Lines of one commit."""
 _EMPTY_STORE_HINT: Final = (
-    "an import needs an empty store. How to empty one, after an import that did not finish, is in "
-    "docs/operations.md, Export and import"
+    'an import requires an empty store. docs/operations.md, "Export and import", says how to '
+    "empty one after an interrupted import"
 )
 
 
-async def run_import(config: ShardConfig, options: Namespace) -> int:
-    """Fill an empty store from an export; all of it is checked before anything is written."""
+def add_import(commands: Commands) -> None:
+    parser = commands.add(
+        "import", run_import, "fill an empty store from an export", examples=("shard-0.jsonl",)
+    )
+    complete_file_names(
+        parser.add_argument("file", metavar="FILE", help="a file that `constellation export` wrote")
+    )
+    add_json_flag(parser)
+
+
+async def run_import(options: Namespace) -> int:
+    """Fill the store that the settings name, and print what it holds now."""
+    config = configure_shard()
+    print_summary("imported", await import_archive(config, Path(options.file)), options)
+    return SUCCESS
+
+
+async def import_archive(config: ShardConfig, path: Path) -> ArchiveCounts:
+    """Fill an empty store from an archive, and return what the archive holds.
+
+    Checks the whole archive before it writes anything. Raises ConfigError when the settings name
+    no store, a store that is not empty, or limits that are too low; CommandError when there is no
+    such file; InvalidInputError when the archive is damaged.
+    """
     if config.postgres_url is None and config.data_dir is None:
         raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the store to fill")
-    path = Path(options.file)
     if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
+        raise CommandError(f"there is no file {path}", USAGE_ERROR)
     size = path.stat().st_size
     with path.open("rb") as file, show_progress("Checking", size) as advance:
         checker = ArchiveImporter()
@@ -55,8 +82,7 @@ async def run_import(config: ShardConfig, options: Namespace) -> int:
             writer, write = ArchiveImporter(checker.totals), _make_write(store, epoch)
             await _read_archive(file, writer, write, advance)
         lease.cancel()
-    print_summary("imported", tally, options)
-    return SUCCESS
+    return tally
 
 
 async def _read_archive(
@@ -65,7 +91,10 @@ async def _read_archive(
     write: Callable[[StoreWrite], Awaitable[None]],
     advance: Callable[[int], None],
 ) -> ArchiveCounts:
-    """Read an archive to its end, and hand on what a store has to write."""
+    """Read an archive to its end, and pass what a store has to write to `write`.
+
+    Raises InvalidInputError when the archive is damaged or incomplete.
+    """
     tally = ArchiveCounts()
     parsed = _parse_lines(file, advance)
     head = next(parsed, None)
@@ -75,7 +104,7 @@ async def _read_archive(
     end = None
     for kind, batch in _batch_lines(parsed):
         if end is not None or (kind == "end" and len(batch) > 1):
-            raise InvalidInputError(file.name, "goes on after its last line")
+            raise InvalidInputError(file.name, "has lines after its end line")
         if kind == "end":
             end = batch[0].fields
             continue
@@ -88,7 +117,7 @@ async def _read_archive(
 
 
 async def _discard(_: StoreWrite) -> None:
-    """Only check."""
+    """Write nothing, so that reading an archive only checks it."""
 
 
 def _make_write(store: PatternStore, epoch: int) -> Callable[[StoreWrite], Awaitable[None]]:
@@ -112,7 +141,7 @@ def _parse_lines(
 def _batch_lines(
     parsed: Iterator[tuple[str, NumberedLine]],
 ) -> Iterator[tuple[str, list[NumberedLine]]]:
-    """Yield neighbours of one kind together, up to _AT_ONCE."""
+    """Yield consecutive lines of the same kind together, at most _LINES_PER_COMMIT of them."""
     for kind, group in groupby(parsed, key=lambda each: each[0]):
         while batch := [line for _, line in islice(group, _LINES_PER_COMMIT)]:
             yield kind, batch
@@ -120,9 +149,9 @@ def _batch_lines(
 
 def _require_end(name: str, end: Line | None, tally: ArchiveCounts) -> None:
     if end is None:
-        raise InvalidInputError(name, "is cut short: its last line is missing")
+        raise InvalidInputError(name, "is truncated: its end line is missing")
     if end != asdict(tally):
-        raise InvalidInputError(name, f"holds {asdict(tally)}, but its last line says {end}")
+        raise InvalidInputError(name, f"holds {asdict(tally)}, but its end line says {end}")
 
 
 def _require_capacity(config: ShardConfig, tally: ArchiveCounts) -> None:
@@ -132,5 +161,5 @@ def _require_capacity(config: ShardConfig, tally: ArchiveCounts) -> None:
     ):
         if found > limit:
             raise ConfigError(
-                f"the export has {found} {name}, but MAX_{name.upper()} is {limit}: raise it"
+                f"the export has {found} {name}, but MAX_{name.upper()} is {limit}: increase it"
             )

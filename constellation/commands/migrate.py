@@ -1,4 +1,4 @@
-"""`constellation migrate`: the schema of a PostgreSQL database."""
+"""`constellation migrate`: bring the schema of a PostgreSQL database up to date."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.parsing import add_json_flag
 from constellation.cli.printing import print_json
+from constellation.commands.startup import configure_shard
 from constellation.errors import ConfigError
 from constellation.storage.postgres import migrations
 from constellation.stores import describe_location, postgres_settings
@@ -14,12 +16,29 @@ from constellation.stores import describe_location, postgres_settings
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from constellation.cli.parsing import Commands
     from constellation.config import ShardConfig
     from constellation.storage.postgres.pool import PostgresSettings
 
 
-async def run_migrate(config: ShardConfig, options: Namespace) -> int:
-    """Bring the schema up to date, or say what that would do."""
+def add_migrate(commands: Commands) -> None:
+    parser = commands.add(
+        "migrate",
+        run_migrate,
+        "bring the schema of POSTGRES_URL up to date",
+        examples=("--status", ""),
+    )
+    add_json_flag(parser)
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--dry-run", action="store_true", help="print the SQL, and change nothing")
+    mode.add_argument(
+        "--status", action="store_true", help="list the applied and the missing migrations"
+    )
+
+
+async def run_migrate(options: Namespace) -> int:
+    """Apply the missing migrations, or print what is missing."""
+    config = configure_shard()
     if config.postgres_url is None:
         raise ConfigError("POSTGRES_URL is required: it names the database to migrate")
     settings = postgres_settings(config, owner="")
@@ -32,14 +51,14 @@ async def run_migrate(config: ShardConfig, options: Namespace) -> int:
     else:
         for migration in await migrations.migrate(settings.url, settings.dialect):
             print(f"applied {migration.name}")
-        print(f"schema {len(migrations.load_migrations())} is current")
+        print(f"schema version {len(migrations.load_migrations())} is current")
     return SUCCESS
 
 
 async def _print_document(
     config: ShardConfig, settings: PostgresSettings, options: Namespace
 ) -> None:
-    """Print what was applied now, what the database has, and what it misses."""
+    """Print the migrations applied by this call, all applied ones, and the missing ones."""
     applied = []
     if not options.status and not options.dry_run:
         applied = [each.name for each in await migrations.migrate(settings.url, settings.dialect)]
@@ -75,4 +94,4 @@ async def _print_missing(config: ShardConfig, settings: PostgresSettings) -> Non
     for migration in missing:
         print(f"-- {migration.name}\n{migrations.render_sql(migration, settings.dialect)}")
     if not missing:
-        print(f"-- nothing to do: schema {len(found)} is current")
+        print(f"-- nothing to do: schema version {len(found)} is current")

@@ -1,4 +1,4 @@
-"""`constellation plot`: pictures of what a shard holds."""
+"""`constellation plot`: plot a shard's patterns or trends as PNG or HTML."""
 
 from __future__ import annotations
 
@@ -35,59 +35,69 @@ _MAX_PATTERNS: Final = 2000
 _MAX_HOURS: Final = 168
 _DEFAULT_LINES: Final = 6
 _MAX_LINES: Final = 8
-_LEGEND: Final = (
-    "What is near is alike (t-SNE). Diamonds: clusters. Colours: the nearest cluster; grey: one of "
-    "the smaller"
-)
+_LEGEND: Final = "Similar patterns are close together (t-SNE)"
+_CLUSTER_LEGEND: Final = "Diamonds: clusters. Colours: the nearest cluster; grey: a smaller one"
 _TITLES_PER_PATTERN: Final = 6
-"""Of one pattern, on hover."""
+"""Titles that an HTML page shows of one pattern on hover."""
 
 
 def add_plot(commands: Commands) -> None:
-    group = commands.add_group("plot", "draw what a shard holds: patterns or trends")
-    patterns = group.add(
+    group = commands.add_group("plot", "plot a shard's patterns or trends")
+    _add_plot_patterns(group)
+    _add_plot_trends(group)
+
+
+def _add_plot_patterns(group: Commands) -> None:
+    parser = group.add(
         "patterns",
         plot_patterns,
-        "draw a map of patterns and clusters: what is near is alike",
-        details="A colour is the nearest cluster, a diamond a cluster, named by its first title. "
-        "HTML shows titles, genres and success under the pointer, and needs no network.",
+        "plot a map of patterns and clusters, similar ones close together",
+        details="The colour of a pattern shows its nearest cluster; a diamond is a cluster, "
+        "labelled with its first title. The HTML page shows titles, genres and success rate on "
+        "hover, and works offline. Needs the extra `plot`.",
         examples=("map.png", "map.html --limit 2000"),
     )
-    _add_file_argument(patterns)
-    patterns.add_argument(
+    _add_file_argument(parser)
+    parser.add_argument(
         "--limit",
         type=make_number_parser(1, _MAX_PATTERNS, is_integer=True),
         default=_DEFAULT_PATTERNS,
         metavar="N",
-        help="patterns to pick (default: %(default)s)",
+        help=f"sample N patterns, from 1 to {_MAX_PATTERNS} (default: %(default)s)",
     )
-    add_connection_flags(patterns)
-    trends = group.add(
+    add_connection_flags(parser)
+
+
+def _add_plot_trends(group: Commands) -> None:
+    parser = group.add(
         "trends",
         plot_trends,
-        "draw the devices behind the strongest trends, hour by hour",
+        "plot the hourly number of devices of the strongest trends",
+        details="Plots content items and genres that have devices on this shard. Needs the extra "
+        "`plot`.",
         examples=("week.png", "day.html --hours 24 --limit 8"),
     )
-    _add_file_argument(trends)
-    trends.add_argument(
+    _add_file_argument(parser)
+    parser.add_argument(
         "--hours",
         type=make_number_parser(2, _MAX_HOURS, is_integer=True),
         default=_MAX_HOURS,
         metavar="N",
-        help="hours of history (default: %(default)s)",
+        help=f"hours of history, from 2 to {_MAX_HOURS} (default: %(default)s)",
     )
-    trends.add_argument(
+    parser.add_argument(
         "--limit",
         type=make_number_parser(1, _MAX_LINES, is_integer=True),
         default=_DEFAULT_LINES,
         metavar="N",
-        help="contents, and genres, at most (default: %(default)s)",
+        help="plot at most N content items, and at most N genres, "
+        f"from 1 to {_MAX_LINES} (default: %(default)s)",
     )
-    add_connection_flags(trends)
+    add_connection_flags(parser)
 
 
 async def plot_patterns(options: Namespace) -> int:
-    """Draw the map of a shard's patterns."""
+    """Plot the map of a shard's patterns. Raises CommandError when there is nothing to plot."""
     pattern_map: Any = load_extra("constellation.plots.pattern_map", "plot")
     async with open_remote(options) as remote:
         info = await remote.call(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
@@ -99,26 +109,24 @@ async def plot_patterns(options: Namespace) -> int:
         shown = [
             each for row in (*clusters, *rows) for each in row.content_ids[:_TITLES_PER_PATTERN]
         ]
-        titles = await look_up_contents(remote, shown)
+        contents = await look_up_contents(remote, shown)
     if not rows:
-        raise CommandError(f"{remote.address} has no patterns that it may show: nothing to draw")
+        raise CommandError(f"{remote.address} has no shareable patterns yet: nothing to plot")
     cluster_summary = (
         f"{pluralise(len(clusters), 'cluster')} of round {response.round_id}"
         if clusters
         else "no clusters yet"
     )
+    sample_summary = f"{format_count(len(rows))} of {pluralise(sample.population, 'pattern')}"
     picture = pattern_map.draw_patterns(
-        pattern_map.PointGroup(rows, _join_titles(rows, titles), to_embeddings(sample.patterns)),
+        pattern_map.PointGroup(rows, _join_titles(rows, contents), to_embeddings(sample.patterns)),
         pattern_map.PointGroup(
-            clusters, _join_titles(clusters, titles), to_embeddings(response.clusters)
+            clusters, _join_titles(clusters, contents), to_embeddings(response.clusters)
         ),
         f"Patterns of {info.region}",
         [
-            (
-                f"{format_count(len(rows))} of {pluralise(sample.population, 'pattern')} and {cluster_summary}, "
-                f"shard {info.shard_id}, {_format_now()}"
-            ),
-            _LEGEND if clusters else "What is near is alike (t-SNE)",
+            f"{sample_summary} and {cluster_summary}, shard {info.shard_id}, {_format_now()}",
+            f"{_LEGEND}. {_CLUSTER_LEGEND}" if clusters else _LEGEND,
         ],
         is_html=options.file.endswith(".html"),
     )
@@ -127,7 +135,7 @@ async def plot_patterns(options: Namespace) -> int:
 
 
 async def plot_trends(options: Namespace) -> int:
-    """Draw the history of a shard's trends."""
+    """Plot the history of a shard's trends. Raises CommandError when there is nothing to plot."""
     trend_lines: Any = load_extra("constellation.plots.trend_lines", "plot")
     async with open_remote(options) as remote:
         info = await remote.call(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
@@ -135,55 +143,65 @@ async def plot_trends(options: Namespace) -> int:
         response = await remote.call(
             remote.shard.ListTrends, shard_pb2.ListTrendsRequest(hours=options.hours)
         )
-        titles = await look_up_trend_contents(remote, response)
-    drawable = [each for each in response.trends if any(each.hourly_devices)]
+        contents = await look_up_trend_contents(remote, response)
     panels = [
-        trend_lines.PlotPanel(
-            name,
-            [
-                trend_lines.PlotLine(
-                    each.trend.genre or format_subject(each.trend, titles),
-                    list(each.hourly_devices),
-                    format_direction_and_region(each.trend),
-                )
-                for each in drawable
-                if each.trend.WhichOneof("subject") == kind
-            ][: options.limit],
-        )
-        for name, kind in (("Contents", "content_id"), ("Genres", "genre"))
+        panel
+        for title, kind in (("Content items", "content_id"), ("Genres", "genre"))
+        if (
+            panel := trend_lines.PlotPanel(
+                title, _make_lines(trend_lines, response, contents, kind)[: options.limit]
+            )
+        ).lines
     ]
-    panels = [panel for panel in panels if panel.lines]
+    trend_count = pluralise(len(response.trends), "trend")
     if not panels:
         raise CommandError(
-            f"{remote.address} serves {pluralise(len(response.trends), 'trend')}, none with enough devices "
-            f"of its own in the last {options.hours} hours: nothing to draw"
+            f"{remote.address} has {trend_count}, none with at least K_ANONYMITY devices on this "
+            f"shard in the last {options.hours} hours: nothing to plot"
         )
+    line_count = sum(len(panel.lines) for panel in panels)
+    devices_line = (
+        f"Devices of shard {info.shard_id} in each of the last {options.hours} hours (UTC); "
+        "hours with fewer than K_ANONYMITY devices count as 0"
+    )
     round_summary = f"round {stats.round_id}" if stats.round_id else "no round yet"
-    drawn = sum(len(panel.lines) for panel in panels)
+    trends_line = (
+        f"{line_count} of {trend_count}, the strongest with devices on this shard; "
+        f"{round_summary}, {_format_now()}"
+    )
     picture = trend_lines.draw_trends(
         panels,
         response.newest_hour,
         f"Trends of {info.region}",
-        [
-            (
-                f"Devices of shard {info.shard_id} in each of the last {options.hours} hours "
-                "(UTC); hours of fewer than K_ANONYMITY devices count as none"
-            ),
-            (
-                f"{drawn} of {pluralise(len(response.trends), 'trend')}, the strongest with devices here; "
-                f"{round_summary}, {_format_now()}"
-            ),
-        ],
+        [devices_line, trends_line],
         is_html=options.file.endswith(".html"),
     )
-    _write_picture(options, picture, {"trends": drawn})
+    _write_picture(options, picture, {"trends": line_count})
     return SUCCESS
+
+
+def _make_lines(
+    trend_lines: Any,
+    response: shard_pb2.ListTrendsResponse,
+    contents: Mapping[str, shard_pb2.Content],
+    kind: str,
+) -> list[Any]:
+    """Return a line for each trend of a kind that has devices on this shard."""
+    return [
+        trend_lines.PlotLine(
+            each.trend.genre or format_subject(each.trend, contents),
+            list(each.hourly_devices),
+            format_direction_and_region(each.trend),
+        )
+        for each in response.trends
+        if each.trend.WhichOneof("subject") == kind and any(each.hourly_devices)
+    ]
 
 
 def _add_file_argument(parser: ArgumentParser) -> None:
     complete_file_names(
         parser.add_argument(
-            "file", type=_parse_picture_name, metavar="FILE", help="where to: OUT.png or OUT.html"
+            "file", type=_parse_picture_name, metavar="FILE", help="output file, .png or .html"
         )
     )
 
@@ -194,10 +212,12 @@ def _parse_picture_name(name: str) -> str:
     return name
 
 
-def _join_titles(rows: Sequence[PatternRow], titles: Mapping[str, shard_pb2.Content]) -> list[str]:
-    """Return the first titles of each row; its genres when it has no contents."""
+def _join_titles(
+    rows: Sequence[PatternRow], contents: Mapping[str, shard_pb2.Content]
+) -> list[str]:
+    """Return the first titles of each row; its genres when it has no content items."""
     return [
-        "; ".join(format_title(each, titles) for each in row.content_ids[:_TITLES_PER_PATTERN])
+        "; ".join(format_title(each, contents) for each in row.content_ids[:_TITLES_PER_PATTERN])
         or ", ".join(row.genres)
         or "no titles"
         for row in rows
@@ -208,13 +228,14 @@ def _format_now() -> str:
     return f"{datetime.now(UTC):%d %B %Y %H:%M} UTC"
 
 
-def _write_picture(options: Namespace, picture: bytes, drawn: Mapping[str, int]) -> None:
+def _write_picture(options: Namespace, picture: bytes, counts: Mapping[str, int]) -> None:
+    """Write the picture, and print how many of each thing it shows."""
     with open_output(options.file) as file:
         file.write(picture)
     if options.json:
-        print_json({"file": options.file, **drawn})
+        print_json({"file": options.file, **counts})
     else:
         summary = " and ".join(
-            pluralise(number, name.removesuffix("s")) for name, number in drawn.items()
+            pluralise(count, name.removesuffix("s")) for name, count in counts.items()
         )
         print(f"{options.file}: {summary}")

@@ -1,4 +1,4 @@
-"""`constellation search`: the patterns nearest to something."""
+"""`constellation search`: print the patterns most similar to a content item, device or text."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def add_search(commands: Commands) -> None:
     parser = commands.add(
         "search",
         run_search,
-        "print the patterns nearest to a content, a device's taste, or a text",
-        details="Patterns are pseudonymous, as devices see them; `near` is the cosine. A text needs "
-        "the extra `embed`.",
+        "print the patterns most similar to a content item, a device or a text",
+        details="Similarity is the cosine. In JSON, the ids of patterns are pseudonyms, as devices "
+        "see them. --text needs the extra `embed`.",
         examples=(
             "--content film:0111161",
             "--device 5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b --limit 5",
@@ -42,43 +42,50 @@ def add_search(commands: Commands) -> None:
         ),
     )
     query = parser.add_mutually_exclusive_group(required=True)
-    query.add_argument("--content", metavar="CONTENT_ID", help="near a content of the catalogue")
     query.add_argument(
-        "--device", type=parse_device_id, metavar="DEVICE_ID", help="near what a device likes"
+        "--content", metavar="CONTENT_ID", help="similar to this content item of the catalogue"
     )
-    query.add_argument("--text", help="near what a text says")
+    query.add_argument(
+        "--device",
+        type=parse_device_id,
+        metavar="DEVICE_ID",
+        help="similar to the patterns of this device",
+    )
+    query.add_argument("--text", help="similar to this text")
     parser.add_argument(
         "--limit",
         type=make_number_parser(1, _MAX_LIMIT, is_integer=True),
         default=_DEFAULT_LIMIT,
         metavar="N",
-        help="how many (default: %(default)s)",
+        help=f"print at most N patterns, from 1 to {_MAX_LIMIT} (default: %(default)s)",
     )
     add_connection_flags(parser)
 
 
 async def run_search(options: Namespace) -> int:
-    """Print what is near."""
+    """Print the patterns found, most similar first."""
     request = _make_request(options)
     async with open_remote(options) as remote:
         response = await remote.find(remote.shard.SearchPatterns, request)
         if response is None:
-            if options.content:
-                what, where = f"content {options.content}", "`constellation content list`"
-            else:
-                what, where = f"device {options.device.hex()}", "`constellation devices`"
-            raise CommandError(f"{remote.address} knows no {what}; {where} lists what it knows")
+            raise _make_unknown_error(remote.address, options)
         if options.json:
             print_json(to_json(response))
             return SUCCESS
-        titles = await look_up_contents(remote, response.patterns.content_ids)
+        contents = await look_up_contents(remote, response.patterns.content_ids)
     console = make_console()
-    print_patterns(console, response.patterns, titles, response.similarities)
-    result_count = len(response.similarities)
-    console.print(
-        f"[dim]{pluralise(result_count, 'pattern') if result_count else 'no patterns are near'}[/]"
-    )
+    print_patterns(console, response.patterns, contents, response.similarities)
+    count = len(response.similarities)
+    console.print(f"[dim]{pluralise(count, 'pattern') if count else 'no similar patterns'}[/]")
     return SUCCESS
+
+
+def _make_unknown_error(address: str, options: Namespace) -> CommandError:
+    if options.content:
+        item, command = f"content item {options.content}", "`constellation content list`"
+    else:
+        item, command = f"device {options.device.hex()}", "`constellation devices`"
+    return CommandError(f"{address} has no {item}; {command} lists what it has")
 
 
 def _make_request(options: Namespace) -> shard_pb2.SearchPatternsRequest:

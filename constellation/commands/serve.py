@@ -1,4 +1,4 @@
-"""`constellation serve`: one shard, until a signal."""
+"""`constellation serve`: run one shard until a signal stops it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.printing import print_message
 from constellation.cli.signals import StopSignals
+from constellation.commands.startup import configure_shard
 from constellation.server import serve, to_resource_attributes
 from constellation.stores import open_store
 from constellation.telemetry.traces import export_traces
@@ -16,18 +18,26 @@ from constellation.telemetry.traces import export_traces
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from constellation.config import ShardConfig
+    from constellation.cli.parsing import Commands
 
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""A shard's objects live as long as it does or for one delta: looking for cycles finds none."""
+"""Collect garbage rarely: a shard's objects live as long as the shard or for one delta, and form
+no reference cycles."""
 
 
-async def run_serve(config: ShardConfig, _: Namespace) -> int:
-    """Serve until told to stop. A second signal ends the process at once."""
+def add_serve(commands: Commands) -> None:
+    commands.add(
+        "serve", run_serve, "run one shard until SIGTERM or SIGINT, then drain it", examples=("",)
+    )
+
+
+async def run_serve(_: Namespace) -> int:
+    """Serve until a signal or a drain request. A second signal ends the process at once."""
+    config = configure_shard()
     gc.set_threshold(*_GC_THRESHOLDS)
     task = asyncio.current_task()
     assert task is not None
-    signals = StopSignals(task.cancel)  # while it starts or waits for its lease, there is no drain
+    signals = StopSignals(task.cancel)  # before it serves, there is nothing to drain
     try:
         async with (
             export_traces("constellation-shard", to_resource_attributes(config)),
@@ -37,9 +47,7 @@ async def run_serve(config: ShardConfig, _: Namespace) -> int:
             gc.freeze()
             signals.set_action(shard.drain_requested.set)
             if sys.stderr.isatty():
-                print(
-                    f"constellation: serving on port {shard.port}; Ctrl-C drains", file=sys.stderr
-                )
+                print_message(f"constellation: serving on port {shard.port}; press Ctrl-C to drain")
             await shard.drain_requested.wait()
     except asyncio.CancelledError:
         if not signals.was_received:

@@ -1,4 +1,4 @@
-"""`constellation status`: who shards are, how they are, and what they hold."""
+"""`constellation status`: print the identity, the health and the size of shards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.flags import add_connection_flags
+from constellation.cli.health import HEALTH_LABELS, add_component_rows
 from constellation.cli.printing import (
     format_age,
     format_count,
@@ -21,6 +22,7 @@ from constellation.cli.printing import (
     print_json,
     print_message,
     to_json,
+    to_seconds,
 )
 from constellation.cli.remote import open_remotes
 from constellation.cli.tables import (
@@ -34,6 +36,7 @@ from constellation.v1 import health_pb2, shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from rich.console import Console
 
@@ -41,34 +44,31 @@ if TYPE_CHECKING:
     from constellation.cli.remote import Remote
 
 _UNHEALTHY: Final = health_pb2.HEALTH_STATUS_UNHEALTHY
-HEALTH_LABELS: Final = {
-    health_pb2.HEALTH_STATUS_HEALTHY: "[green]healthy[/]",
-    health_pb2.HEALTH_STATUS_DEGRADED: "[yellow]degraded[/]",
-    health_pb2.HEALTH_STATUS_UNHEALTHY: "[red]unhealthy[/]",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """What one shard said of itself, or why it said nothing."""
+    """What one shard reports of itself, or the error when it could not be asked."""
 
     address: str
     info: shard_pb2.GetInfoResponse
     stats: shard_pb2.GetStatsResponse
     health: health_pb2.GetDetailedHealthResponse
-    problem: str = ""
+    error: str = ""
+    """Why the calls failed; then the responses are empty. Empty when they succeeded."""
 
     @property
     def is_ok(self) -> bool:
-        return not self.problem and self.health.status != _UNHEALTHY
+        return not self.error and self.health.status != _UNHEALTHY
 
 
 def add_status(commands: Commands) -> None:
     parser = commands.add(
         "status",
         run_status,
-        "print who a shard is, how its parts are, and what it holds",
-        details="Several shards make a table. Fails when one does not answer, or is unhealthy.",
+        "print the identity, the health and the size of shards",
+        details="Prints a table when there are several shards. Fails when one is unreachable or "
+        "unhealthy.",
         examples=(
             "",
             "--address shard-0:50051,shard-1:50051",
@@ -79,19 +79,19 @@ def add_status(commands: Commands) -> None:
 
 
 async def run_status(options: Namespace) -> int:
-    """Print what the shards say of themselves."""
+    """Print the status of each shard; fail when one is unreachable or unhealthy."""
     async with open_remotes(options) as remotes:
         shards = await asyncio.gather(*(_fetch_status(remote) for remote in remotes))
     if options.json:
         print_json({"shards": [_to_document(shard) for shard in shards]})
-    elif len(shards) == 1 and not shards[0].problem:
+    elif len(shards) == 1 and not shards[0].error:
         _print_shard(make_console(), shards[0])
     elif len(shards) > 1:
         _print_table(make_console(), shards)
-    for seen in shards:
-        if seen.problem:
-            print_message(f"constellation: {seen.problem}")
-    return SUCCESS if all(seen.is_ok for seen in shards) else FAILURE
+    for shard in shards:
+        if shard.error:
+            print_message(f"constellation: {shard.error}")
+    return SUCCESS if all(shard.is_ok for shard in shards) else FAILURE
 
 
 async def _fetch_status(remote: Remote) -> ShardStatus:
@@ -113,8 +113,8 @@ async def _fetch_status(remote: Remote) -> ShardStatus:
 
 
 def _to_document(shard: ShardStatus) -> dict[str, Any]:
-    if shard.problem:
-        return {"address": shard.address, "problem": shard.problem}
+    if shard.error:
+        return {"address": shard.address, "error": shard.error}
     return {
         "address": shard.address,
         "info": to_json(shard.info),
@@ -129,45 +129,38 @@ def _print_shard(console: Console, shard: ShardStatus) -> None:
         f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {shard.address}: "
         f"{HEALTH_LABELS[shard.health.status]}"
     )
-    rows = PrintedTable([PrintedColumn(""), prose_column("")])
-    for component in shard.health.components:
-        latency = f", looked at in {format_milliseconds(component.latency.ToNanoseconds() / 1e9)}"
-        rows.add_row(
-            f"  {component.name}",
-            f"{HEALTH_LABELS[component.status]}: {escape(component.message)}"
-            f"{latency if component.HasField('latency') else ''}",
-        )
-    started = info.started_at.ToNanoseconds() / 1e9
-    rows.add_row(
+    table = PrintedTable([PrintedColumn(""), prose_column("")])
+    add_component_rows(table, shard.health.components)
+    table.add_row(
         "  process",
-        f"version {info.version}, started {format_age(started)}, epoch {info.epoch}, "
-        f"{format_size(stats.resident_bytes)} of memory",
+        f"version {info.version}, started {format_age(to_seconds(info.started_at))}, "
+        f"epoch {info.epoch}, {format_size(stats.resident_bytes)} of memory",
     )
-    rows.add_row(
+    table.add_row(
         "  devices",
         f"{format_count(stats.total_devices)} of at most {format_count(info.max_devices)}, "
         f"{format_count(stats.active_devices)} active, {pluralise(stats.streams, 'stream')}",
     )
-    rows.add_row(
+    table.add_row(
         "  patterns",
         f"{format_count(stats.patterns)} stored, {format_count(stats.index_patterns)} "
-        f"shown to other devices ({stats.index_kind} index)",
+        f"shared with other devices ({stats.index_kind} index)",
     )
-    rows.add_row("  catalogue", pluralise(stats.contents, "content"))
-    rows.add_row(
+    table.add_row("  catalogue", pluralise(stats.contents, "content item"))
+    table.add_row(
         "  last minute",
         f"{pluralise(round(stats.syncs_per_minute), 'delta')}{_format_latency(stats)}",
     )
-    rows.add_row("  since start", _format_since_start(stats))
-    rows.add_row("  round", _format_round(stats))
-    rows.print(console)
+    table.add_row("  since start", _format_since_start(stats))
+    table.add_row("  round", _format_round(stats))
+    table.print(console)
 
 
 def _format_latency(stats: shard_pb2.GetStatsResponse) -> str:
     if not stats.HasField("sync_latency_mean_seconds"):
         return ""
     return (
-        f", acked after {format_milliseconds(stats.sync_latency_mean_seconds)} (mean), "
+        f", acknowledged after {format_milliseconds(stats.sync_latency_mean_seconds)} (mean), "
         f"{format_milliseconds(stats.sync_latency_p99_seconds)} (p99)"
     )
 
@@ -175,7 +168,8 @@ def _format_latency(stats: shard_pb2.GetStatsResponse) -> str:
 def _format_since_start(stats: shard_pb2.GetStatsResponse) -> str:
     batch_size = f" of {stats.deltas_per_commit:.3g} deltas" if stats.commits else ""
     return (
-        f"{pluralise(stats.deltas_applied, 'delta')}, {pluralise(stats.deltas_duplicate, 'duplicate')}, "
+        f"{pluralise(stats.deltas_applied, 'delta')}, "
+        f"{pluralise(stats.deltas_duplicate, 'duplicate')}, "
         f"{pluralise(stats.patterns_rejected, 'pattern')} rejected; "
         f"{pluralise(stats.commits, 'commit')}{batch_size}"
     )
@@ -188,7 +182,7 @@ def _format_round(stats: shard_pb2.GetStatsResponse) -> str:
     return f"{stats.round_id}, {clusters}, codebook {stats.codebook_version}"
 
 
-def _print_table(console: Console, shards: list[ShardStatus]) -> None:
+def _print_table(console: Console, shards: Sequence[ShardStatus]) -> None:
     columns = (
         number_column("shard"),
         text_column("address"),
@@ -198,35 +192,38 @@ def _print_table(console: Console, shards: list[ShardStatus]) -> None:
         number_column("devices"),
         number_column("streams"),
         number_column("patterns"),
-        number_column("a minute", is_optional=True),
-        number_column("p99", is_optional=True),
+        number_column("deltas/min", is_optional=True),
+        number_column("p99 latency", is_optional=True),
         number_column("round"),
     )
     table = PrintedTable(columns)
     for shard in shards:
-        if shard.problem:
-            table.add_row("?", shard.address, "", "[red]no answer[/]")
-            continue
-        info, stats = shard.info, shard.stats
-        has_latency = stats.HasField("sync_latency_p99_seconds")
-        table.add_row(
-            str(info.shard_id),
-            shard.address,
-            escape(info.region),
-            HEALTH_LABELS[shard.health.status],
-            str(info.epoch),
-            format_count(stats.total_devices),
-            format_count(stats.streams),
-            format_count(stats.patterns),
-            format_count(stats.syncs_per_minute),
-            format_milliseconds(stats.sync_latency_p99_seconds) if has_latency else "",
-            str(stats.round_id or ""),
-        )
+        table.add_row(*_format_cells(shard))
     table.print(console)
-    answered = [seen.stats for seen in shards if not seen.problem]
+    answered = [shard.stats for shard in shards if not shard.error]
     console.print(
         f"[dim]{len(answered)} of {len(shards)} shards answered: "
         f"{pluralise(sum(each.total_devices for each in answered), 'device')}, "
         f"{pluralise(sum(each.streams for each in answered), 'stream')}, "
         f"{pluralise(sum(each.patterns for each in answered), 'pattern')}[/]"
+    )
+
+
+def _format_cells(shard: ShardStatus) -> Sequence[str]:
+    if shard.error:
+        return ("?", shard.address, "", "[red]unreachable[/]")
+    info, stats = shard.info, shard.stats
+    has_latency = stats.HasField("sync_latency_p99_seconds")
+    return (
+        str(info.shard_id),
+        shard.address,
+        escape(info.region),
+        HEALTH_LABELS[shard.health.status],
+        str(info.epoch),
+        format_count(stats.total_devices),
+        format_count(stats.streams),
+        format_count(stats.patterns),
+        format_count(stats.syncs_per_minute),
+        format_milliseconds(stats.sync_latency_p99_seconds) if has_latency else "",
+        str(stats.round_id or ""),
     )

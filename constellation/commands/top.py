@@ -1,4 +1,4 @@
-"""`constellation top`: what shards do now, again and again."""
+"""`constellation top`: show live statistics of shards."""
 
 from __future__ import annotations
 
@@ -47,19 +47,20 @@ _DEFAULT_INTERVAL_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class StatsSample:
-    """What one shard had measured at one time."""
+    """The statistics of one shard at one time."""
 
     address: str
     taken_at: float
-    """On this machine's steady clock."""
+    """Seconds on this machine's monotonic clock."""
     stats: shard_pb2.GetStatsResponse | None
-    """None when it did not answer."""
-    problem: str = ""
+    """None when the call failed."""
+    error: str = ""
+    """Why the call failed; empty when it succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What happened between two samples of a shard, in a second."""
+    """Events per second of one shard, between two samples. The field names are JSON keys."""
 
     deltas_per_second: float
     commits_per_second: float
@@ -70,9 +71,9 @@ def add_top(commands: Commands) -> None:
     parser = commands.add(
         "top",
         run_top,
-        "show what shards do now, again and again, until q",
-        details="Rates are of the last interval. Without a terminal it prints once; with --json a "
-        "line for each interval.",
+        "show live statistics of shards; q quits",
+        details="Rates cover the last interval. Without a terminal it prints once; with --json it "
+        "prints one line per interval until it is stopped.",
         examples=("--all", "--interval 10", "--json --count 60 --interval 1 > minute.jsonl"),
     )
     parser.add_argument(
@@ -80,19 +81,24 @@ def add_top(commands: Commands) -> None:
         type=make_number_parser(0.05, 3600),
         default=_DEFAULT_INTERVAL_SECONDS,
         metavar="SECONDS",
-        help="between two looks (default: %(default)g)",
+        help="time between updates (default: %(default)g)",
     )
     parser.add_argument(
         "--count",
         type=make_number_parser(1, 1e9, is_integer=True),
         metavar="N",
-        help="end after so many",
+        help="stop after N updates",
     )
-    add_connection_flags(parser, several=True, fleet=True)
+    add_connection_flags(
+        parser,
+        several=True,
+        fleet=True,
+        json_help="print one JSON document per update, each on one line, instead of a table",
+    )
 
 
 async def run_top(options: Namespace) -> int:
-    """Show rates until told to stop; fails when the last look reached no shard at all."""
+    """Show statistics until q or --count; fail when the last update reached no shard."""
     is_live = sys.stdout.isatty() and not options.json
     limit = options.count or (None if is_live or options.json else 1)
     newest: Sequence[StatsSample] = ()
@@ -111,7 +117,10 @@ async def run_top(options: Namespace) -> int:
 
 
 def compute_rates(before: StatsSample, now: StatsSample) -> Rates | None:
-    """Return what happened between two samples; None when the shard was away or started anew."""
+    """Return the rates between two samples of a shard.
+
+    Return None when a sample has no statistics, and when the shard restarted in between.
+    """
     if before.stats is None or now.stats is None or now.taken_at <= before.taken_at:
         return None
     seconds = now.taken_at - before.taken_at
@@ -119,7 +128,7 @@ def compute_rates(before: StatsSample, now: StatsSample) -> Rates | None:
         (getattr(now.stats, name) - getattr(before.stats, name)) / seconds
         for name in ("deltas_applied", "commits", "patterns_rejected")
     )
-    if min(deltas, commits, rejected) < 0:  # its counts begin anew with its process
+    if min(deltas, commits, rejected) < 0:  # a restarted process counts from 0 again
         return None
     return Rates(deltas, commits, rejected)
 
@@ -127,14 +136,14 @@ def compute_rates(before: StatsSample, now: StatsSample) -> Rates | None:
 async def _take_samples(
     remotes: Sequence[Remote], interval_seconds: float, limit: int | None
 ) -> AsyncIterator[tuple[Sequence[StatsSample], Sequence[StatsSample]]]:
-    """Yield two successive samples of every shard, once each interval."""
+    """Yield the previous and the newest samples of every shard, once per interval."""
     before = await _sample_shards(remotes)
-    shown = 0
-    while limit is None or shown < limit:
+    count = 0
+    while limit is None or count < limit:
         await asyncio.sleep(interval_seconds)
         now = await _sample_shards(remotes)
         yield before, now
-        before, shown = now, shown + 1
+        before, count = now, count + 1
 
 
 async def _sample_shards(remotes: Sequence[Remote]) -> Sequence[StatsSample]:
@@ -152,7 +161,7 @@ async def _sample_shard(remote: Remote) -> StatsSample:
 async def _show_live(
     frames: AsyncIterator[tuple[Sequence[StatsSample], Sequence[StatsSample]]], console: Console
 ) -> Sequence[StatsSample]:
-    """Show one frame in place of the other, until q or the last one."""
+    """Show each frame in place of the one before, until q or the last; return the last samples."""
     newest: Sequence[StatsSample] = ()
 
     async def update_table(live: Live) -> None:
@@ -161,15 +170,15 @@ async def _show_live(
             live.update(_make_table(before, newest, live.console.width), refresh=True)
 
     with (
-        Live("looking at the shards; q ends", console=console, auto_refresh=False) as live,
+        Live("connecting to the shards; q quits", console=console, auto_refresh=False) as live,
         _watch_quit_key() as quit_requested,
     ):
-        update_task = asyncio.create_task(update_table(live), name="follow")
+        update_task = asyncio.create_task(update_table(live), name="update_table")
         quit_task = asyncio.create_task(quit_requested.wait(), name="quit")
-        done, waiting = await asyncio.wait(
+        done, pending = await asyncio.wait(
             (update_task, quit_task), return_when=asyncio.FIRST_COMPLETED
         )
-        for task in waiting:
+        for task in pending:
             task.cancel()
         for task in done:
             task.result()
@@ -178,7 +187,7 @@ async def _show_live(
 
 @contextmanager
 def _watch_quit_key() -> Iterator[asyncio.Event]:
-    """Yield what is set once somebody presses q; keys are not shown meanwhile."""
+    """Yield an event that is set when somebody presses q; keys are not echoed meanwhile."""
     quit_requested = asyncio.Event()
     if not sys.stdin.isatty():
         yield quit_requested
@@ -201,7 +210,7 @@ def _watch_quit_key() -> Iterator[asyncio.Event]:
 
 def _make_table(before: Sequence[StatsSample], now: Sequence[StatsSample], width: int) -> Group:
     columns = (
-        text_column("shard"),
+        text_column("address"),
         number_column("devices"),
         number_column("active", is_optional=True),
         number_column("streams"),
@@ -209,19 +218,19 @@ def _make_table(before: Sequence[StatsSample], now: Sequence[StatsSample], width
         number_column("deltas/s"),
         number_column("commits/s", is_optional=True),
         number_column("rejected/s", is_optional=True),
-        number_column("mean", is_optional=True),
-        number_column("p99"),
+        number_column("mean latency", is_optional=True),
+        number_column("p99 latency"),
         number_column("memory", is_optional=True),
         number_column("round", is_optional=True),
     )
     table = PrintedTable(columns)
     for earlier, sample in zip(before, now, strict=True):
         if sample.stats is None:
-            table.add_row(sample.address, "[red]no answer[/]")
+            table.add_row(sample.address, "[red]unreachable[/]")
             continue
         table.add_row(sample.address, *_format_cells(earlier, sample, sample.stats))
-    problems = dict.fromkeys(sample.problem for sample in now if sample.problem)
-    messages = (f"[red]{escape(problem)}[/]" for problem in problems)
+    errors = dict.fromkeys(sample.error for sample in now if sample.error)
+    messages = (f"[red]{escape(error)}[/]" for error in errors)
     return Group(table.fit_to_width(width), *messages, f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")
 
 
@@ -248,7 +257,7 @@ def _to_document(
     before: Sequence[StatsSample], now: Sequence[StatsSample], interval_seconds: float
 ) -> dict[str, Any]:
     return {
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "interval_seconds": interval_seconds,
         "shards": [
             _to_shard_document(earlier, sample) for earlier, sample in zip(before, now, strict=True)
@@ -258,7 +267,7 @@ def _to_document(
 
 def _to_shard_document(before: StatsSample, now: StatsSample) -> dict[str, Any]:
     if now.stats is None:
-        return {"address": now.address, "problem": now.problem}
+        return {"address": now.address, "error": now.error}
     rates = compute_rates(before, now)
     return {
         "address": now.address,

@@ -1,1 +1,1 @@
-"""Pictures of what a shard holds; everything here needs the extra `plot`."""
+"""Plots of a shard's patterns and trends; every module here needs the extra `plot`."""

@@ -1,4 +1,4 @@
-"""Look: what all plots share - colours, letters, and how they become files."""
+"""The style that all plots share, and their rendering to PNG or HTML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ COLOURS: Final = (
     "#8C564B",
     "#5D3A9B",
 )
-"""Okabe and Ito's colours, which most people can tell apart, and two more; no yellow on white."""
+"""Six colours of Okabe and Ito, which most people can tell apart, and two more. Their yellow is
+missing because it is hard to see on white."""
 MORE_COLOURS: Final = (
     *COLOURS,
     "#882255",
@@ -32,17 +33,18 @@ MORE_COLOURS: Final = (
     "#AA7744",
     "#997ACC",
 )
-"""Eight more, from Paul Tol's; alike for some, so only where names stand beside them."""
+"""The same and eight more, from Paul Tol. Some people cannot tell all of them apart, so use them
+only where names stand beside them."""
 GREY: Final = "#B8BEC6"
 TEXT_COLOUR: Final = "#22272E"
 MUTED_TEXT_COLOUR: Final = "#6B7480"
 _FONT: Final = "Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SCALE: Final = 2
-"""Pixels of a PNG for each pixel of the layout: sharp on any screen."""
+"""Pixels of a PNG per pixel of the layout; 2 is sharp on screens of high resolution."""
 
 
 def apply_style(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
-    """Return a chart with its title, and without everything that says nothing."""
+    """Return a chart with title and subtitle, and without decoration that carries no data."""
     head = alt.TitleParams(
         title,
         subtitle=list(subtitle),
@@ -73,7 +75,7 @@ def apply_style(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
 
 
 def render(chart: Any, *, is_html: bool) -> bytes:
-    """Return a chart as a picture, or as a page that needs nothing from anywhere else."""
+    """Return a chart as PNG, or as an HTML page that loads nothing from the network."""
     if is_html:
         page: str = chart.to_html(inline=True, embed_options={"actions": False})
         return page.encode()

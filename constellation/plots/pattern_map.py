@@ -1,4 +1,4 @@
-"""The map of a shard's patterns: near means alike, colours are clusters."""
+"""Plot a map of patterns and clusters: similar ones are close together, colours are clusters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WIDTH: Final = 960
 _HEIGHT: Final = 640
 _MARGIN: Final = 0.05
 _MAX_LABELS: Final = 24
-"""Clusters that may have a label, most devices first."""
+"""At most this many clusters have a label, those of most devices first."""
 _POSITION_CHANNELS: Final[dict[str, Any]] = {
     "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, _WIDTH])),
     "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[_HEIGHT, 0])),
@@ -34,11 +34,11 @@ _POSITION_CHANNELS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointGroup:
-    """Patterns or clusters to draw."""
+    """The patterns or the clusters of a map."""
 
     rows: Sequence[PatternRow]
     names: Sequence[str]
-    """What each is called: titles."""
+    """The name of each: titles, separated by "; "."""
     embeddings: Embeddings
     """Shape (n, DIMENSION), unit length."""
 
@@ -51,7 +51,7 @@ def draw_patterns(
     *,
     is_html: bool,
 ) -> bytes:
-    """Return the map as a file."""
+    """Return the map as PNG or HTML."""
     positions = _scale_to_pixels(project(np.vstack([patterns.embeddings, clusters.embeddings])))
     pattern_positions, cluster_positions = (
         positions[: len(patterns.rows)],
@@ -76,7 +76,11 @@ def _scale_to_pixels(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _assign_colours(patterns: PointGroup, clusters: PointGroup) -> tuple[list[str], list[str]]:
-    """Return a colour for each pattern and cluster: clusters of most patterns have their own."""
+    """Return a colour per pattern and per cluster.
+
+    A pattern has the colour of its nearest cluster. The clusters of most patterns have a colour of
+    their own; the others are grey.
+    """
     if not clusters.rows:
         return [COLOURS[0]] * len(patterns.rows), []
     cluster_of = find_nearest(patterns.embeddings, clusters.embeddings)
@@ -86,7 +90,7 @@ def _assign_colours(patterns: PointGroup, clusters: PointGroup) -> tuple[list[st
         np.argsort(-sizes, kind="stable").tolist(), MORE_COLOURS, strict=False
     ):
         colours[index] = colour
-    return [colours[place] for place in cluster_of.tolist()], colours
+    return [colours[cluster] for cluster in cluster_of.tolist()], colours
 
 
 def _to_values(
@@ -101,7 +105,7 @@ def _to_values(
             "genres": ", ".join(row.genres) or "none",
             "success": row.success_rate,
             "count": row.sample_count,
-            "when": row.context or "always",
+            "context": row.context or "any",
         }
         for row, name, (x, y), colour in zip(
             group.rows, group.names, positions.tolist(), colours, strict=True
@@ -115,7 +119,7 @@ def _draw_dots(values: list[Any]) -> Any:
         .mark_circle(size=42, opacity=0.55, stroke="white", strokeWidth=0.4)
         .encode(
             **_POSITION_CHANNELS,
-            tooltip=[*_make_tooltips("views"), alt.Tooltip("when:N", title="when")],
+            tooltip=[*_make_tooltips("views"), alt.Tooltip("context:N", title="context")],
         )
     )
 
@@ -136,7 +140,7 @@ def _make_tooltips(count_title: str) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("titles:N", title="titles"),
         alt.Tooltip("genres:N", title="genres"),
-        alt.Tooltip("success:Q", title="success", format=".0%"),
+        alt.Tooltip("success:Q", title="success rate", format=".0%"),
         alt.Tooltip("count:Q", title=count_title, format=",d"),
     ]
 
@@ -144,7 +148,7 @@ def _make_tooltips(count_title: str) -> list[alt.Tooltip]:
 def _draw_labels(
     clusters: PointGroup, positions: NDArray[np.float64], colours: Sequence[str]
 ) -> list[alt.Chart]:
-    """Return the names of the largest clusters: a white edge below, so that dots do not disturb."""
+    """Return the names of the largest clusters, with a white edge that separates them from dots."""
     order = np.argsort([-row.sample_count for row in clusters.rows], kind="stable")[:_MAX_LABELS]
     names = [shorten(clusters.names[index].partition("; ")[0]) for index in order.tolist()]
     labels = place_labels(positions[order], names, (_WIDTH, _HEIGHT))

@@ -1,4 +1,4 @@
-"""Projection: embeddings to places on a plane, near to what they resemble."""
+"""Project embeddings to a plane with t-SNE (van der Maaten and Hinton, 2008)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 _PERPLEXITY: Final = 30.0
-"""About how many neighbours count; the usual choice."""
+"""About how many neighbours influence a point; 30 is the usual choice."""
 _SEED: Final = 0
 _MIN_POINTS: Final = 4
+"""t-SNE needs at least this many points."""
 
 
 def project(embeddings: Embeddings) -> NDArray[np.float64]:
-    """Return places, shape (n, 2), within [0, 1]; the same for the same embeddings."""
+    """Return positions, shape (n, 2), in [0, 1]; similar embeddings are close together.
+
+    The same embeddings give the same positions. Fewer than four embeddings are placed side by side.
+    """
     count = len(embeddings)
-    if count < _MIN_POINTS:  # too few to have neighbours: side by side
+    if count < _MIN_POINTS:
         return np.column_stack([np.linspace(0.2, 0.8, count), np.full(count, 0.5)])
     perplexity = min(_PERPLEXITY, (count - 1) / 3)
     model = TSNE(init="pca", random_state=_SEED, perplexity=perplexity)
@@ -32,6 +36,6 @@ def project(embeddings: Embeddings) -> NDArray[np.float64]:
 
 
 def find_nearest(embeddings: Embeddings, centres: Embeddings) -> NDArray[np.intp]:
-    """Return the anchor of the highest cosine for each embedding, shape (n,)."""
-    found: NDArray[np.intp] = (embeddings @ centres.T).argmax(axis=1)
-    return found
+    """Return the index of the most similar centre by cosine, for each embedding, shape (n,)."""
+    nearest: NDArray[np.intp] = (embeddings @ centres.T).argmax(axis=1)
+    return nearest

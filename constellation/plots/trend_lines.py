@@ -1,4 +1,4 @@
-"""The trends of a shard: how many devices were behind each, hour by hour."""
+"""Plot trends: one line per trend, its number of devices hour by hour."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ _WIDTH: Final = 860
 _HEIGHT: Final = 300
 _LABEL_PIXELS: Final = 250
 _AXIS_PIXELS: Final = 34
-"""For the numbers of every panel, so that panels are as wide as each other."""
+"""Room for the numbers of the axis, so that all panels have the same width."""
 _MIN_LINE_WIDTH: Final = 1.8
 _LINE_WIDTH_STEP: Final = 0.5
-"""A stronger trend's line is wider than the next one's, which so does not hide it."""
+"""A stronger trend has a wider line, so that the line of a weaker one does not hide it."""
 _HOUR_MILLISECONDS: Final = 3_600_000
 _DAY_HOURS: Final = 24
+_DATE_AXIS_HOURS: Final = 3 * _DAY_HOURS
+"""The axis shows dates instead of times of day when there are more hours than this."""
 _HEADROOM: Final = 1.06
-"""Above the highest line."""
+"""The height of a panel, as a multiple of its highest value."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlotLine:
-    """One trend."""
+    """The line of one trend."""
 
     name: str
     hourly_devices: Sequence[int]
-    """The oldest hour first."""
+    """One value per hour, the oldest hour first."""
     direction: str
-    """Where it is going, and where it holds."""
+    """The direction and the region of the trend, such as "rising, global"."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlotPanel:
-    """Trends that share a scale."""
+    """A panel whose lines share one scale."""
 
     title: str
     lines: Sequence[PlotLine]
-    """Strongest first, no more than there are colours."""
+    """The strongest trend first; at most as many as COLOURS. Not empty, and of equal length."""
 
 
 def draw_trends(
@@ -55,64 +57,26 @@ def draw_trends(
     *,
     is_html: bool,
 ) -> bytes:
-    """Return the trends as a file."""
+    """Return the panels, one below the other, as PNG or HTML.
+
+    `newest_hour` is the hour of the last value of every line, in hours since 1970, UTC.
+    """
     charts = [_draw_panel(panel, newest_hour) for panel in panels]
     return render(apply_style(alt.vconcat(*charts, spacing=28), title, subtitle), is_html=is_html)
 
 
 def _draw_panel(panel: PlotPanel, newest_hour: int) -> Any:
-    hours = len(panel.lines[0].hourly_devices)
     highest = max(1, *(max(line.hourly_devices) for line in panel.lines)) * _HEADROOM
-    points = [
-        {
-            "hour": (newest_hour - hours + 1 + index) * _HOUR_MILLISECONDS,
-            "devices": devices,
-            "name": line.name,
-            "told": line.direction,
-            "colour": colour,
-            "width": _MIN_LINE_WIDTH + _LINE_WIDTH_STEP * (len(panel.lines) - 1 - rank),
-        }
-        for rank, (line, colour) in enumerate(zip(panel.lines, COLOURS, strict=False))
-        for index, devices in enumerate(line.hourly_devices)
-    ]
-    first, last = (newest_hour - hours + 1) * _HOUR_MILLISECONDS, newest_hour * _HOUR_MILLISECONDS
-    hour = alt.X(
-        "hour:T",
-        title=None,
-        scale=alt.Scale(type="utc", domain=[first, last]),
-        axis=alt.Axis(
-            format="%a %d %b" if hours > 3 * _DAY_HOURS else "%a %H:%M",
-            tickCount={"interval": "day", "step": 1} if hours > 3 * _DAY_HOURS else 8,
-            grid=False,
-            labelFlush=True,
-        ),
-    )
-    devices = alt.Y(
-        "devices:Q",
-        title=None,
-        scale=alt.Scale(domain=[0, highest], nice=False),
-        axis=alt.Axis(tickCount=5, format="d", tickMinStep=1, ticks=False, minExtent=_AXIS_PIXELS),
-    )
-    colour = alt.Color("colour:N", scale=None)
-    base = alt.Chart(alt.InlineData(values=points)).encode(
-        x=hour, y=devices, color=colour, detail="name:N"
+    base = alt.Chart(alt.InlineData(values=_to_values(panel, newest_hour))).encode(
+        x=_make_hour_axis(len(panel.lines[0].hourly_devices), newest_hour),
+        y=_make_devices_axis(highest),
+        color=alt.Color("colour:N", scale=None),
+        detail="name:N",
     )
     lines = base.mark_line(strokeJoin="round", strokeCap="butt").encode(
         strokeWidth=alt.StrokeWidth("width:Q", scale=None)
     )
-    hover = base.mark_circle(size=60, opacity=0).encode(
-        tooltip=[
-            alt.Tooltip("name:N", title="trend"),
-            alt.Tooltip(
-                "hour:T",
-                title="hour (UTC)",
-                format="%a %d %b %H:%M",
-                timeUnit="utcyearmonthdatehours",
-            ),
-            alt.Tooltip("devices:Q", title="devices", format=",d"),
-            alt.Tooltip("told:N", title="now"),
-        ]
-    )
+    hover = base.mark_circle(size=60, opacity=0).encode(tooltip=_make_tooltips())
     title = alt.TitleParams(
         panel.title, anchor="start", fontSize=13, fontWeight=600, color=TEXT_COLOUR, offset=8
     )
@@ -120,8 +84,61 @@ def _draw_panel(panel: PlotPanel, newest_hour: int) -> Any:
     return layered.properties(width=_WIDTH, height=_HEIGHT, title=title)
 
 
+def _to_values(panel: PlotPanel, newest_hour: int) -> list[Any]:
+    """Return one data point per line and hour."""
+    hours = len(panel.lines[0].hourly_devices)
+    return [
+        {
+            "hour": (newest_hour - hours + 1 + index) * _HOUR_MILLISECONDS,
+            "devices": devices,
+            "name": line.name,
+            "direction": line.direction,
+            "colour": colour,
+            "width": _MIN_LINE_WIDTH + _LINE_WIDTH_STEP * (len(panel.lines) - 1 - rank),
+        }
+        for rank, (line, colour) in enumerate(zip(panel.lines, COLOURS, strict=False))
+        for index, devices in enumerate(line.hourly_devices)
+    ]
+
+
+def _make_hour_axis(hours: int, newest_hour: int) -> alt.X:
+    first, last = (newest_hour - hours + 1) * _HOUR_MILLISECONDS, newest_hour * _HOUR_MILLISECONDS
+    has_dates = hours > _DATE_AXIS_HOURS
+    return alt.X(
+        "hour:T",
+        title=None,
+        scale=alt.Scale(type="utc", domain=[first, last]),
+        axis=alt.Axis(
+            format="%a %d %b" if has_dates else "%a %H:%M",
+            tickCount={"interval": "day", "step": 1} if has_dates else 8,
+            grid=False,
+            labelFlush=True,
+        ),
+    )
+
+
+def _make_devices_axis(highest: float) -> alt.Y:
+    return alt.Y(
+        "devices:Q",
+        title=None,
+        scale=alt.Scale(domain=[0, highest], nice=False),
+        axis=alt.Axis(tickCount=5, format="d", tickMinStep=1, ticks=False, minExtent=_AXIS_PIXELS),
+    )
+
+
+def _make_tooltips() -> list[alt.Tooltip]:
+    return [
+        alt.Tooltip("name:N", title="trend"),
+        alt.Tooltip(
+            "hour:T", title="hour (UTC)", format="%a %d %b %H:%M", timeUnit="utcyearmonthdatehours"
+        ),
+        alt.Tooltip("devices:Q", title="devices", format=",d"),
+        alt.Tooltip("direction:N", title="direction"),
+    ]
+
+
 def _draw_line_labels(panel: PlotPanel, highest: float) -> Any:
-    """Return what names each line at its right end; lines that end together are spread apart."""
+    """Return the name of each line at its right end; close names are moved apart."""
     ends = [_HEIGHT * line.hourly_devices[-1] / highest for line in panel.lines]
     heights = spread_apart(ends, LINE_PIXELS, float(_HEIGHT))
     values: list[Any] = [

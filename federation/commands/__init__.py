@@ -1,1 +1,4 @@
-"""What the `federation` command does, a module for each noun; each call returns a status."""
+"""The commands of `federation`, one module each; a `run_…` function returns an exit code.
+
+`once` is `federation round --once`. `startup` is what commands share.
+"""

@@ -1,4 +1,4 @@
-"""`federation round --once`: one round, run by this process."""
+"""`federation round --once`: run one round in this process."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _ACTIVATION_TIMEOUT_SECONDS: Final = 5.0
-"""How long a single round waits for its turn."""
+"""How long a single round waits for another federation to give up the active role."""
 
 
 async def run_once(config: FederationConfig) -> federation_pb2.Round:
-    """Run one round; return it, also when it lacked a quorum.
+    """Run one round and return it, even when it had no quorum.
 
-    Raises ConfigError without a journal that lasts: a journal is a generation, and the newest one's
-    rounds replace those of every other.
+    Raises ConfigError when the settings name no journal on disk. A new journal is a new
+    generation, whose rounds replace those of every older generation, so a round must not run with
+    a journal that is lost afterwards. Raises StoreInUseError when another federation is active.
     """
     if config.data_dir is None and config.postgres_url is None:
         raise ConfigError(
             "DATA_DIR or POSTGRES_URL is required: name the federation's journal, or a new "
-            "directory when these shards have no federation"
+            "directory when these shards have no federation yet"
         )
     async with export_federation_traces(config), open_rounds(config) as (rounds, _):
         try:
@@ -37,13 +38,13 @@ async def run_once(config: FederationConfig) -> federation_pb2.Round:
                 await rounds.resume()
         except TimeoutError:
             raise StoreInUseError(
-                "another federation is the active one: `federation round` shows its newest round, "
-                "`federation round --run` makes it run one"
+                "another federation is active: `federation round` prints its newest round, "
+                "`federation round --run` makes it run a new one"
             ) from None
         try:
             return await rounds.run()
         except QuorumError as error:
-            log.error("round_failed", problem=str(error))  # noqa: TRY400 - no traceback: told whole
+            log.error("round_failed", problem=str(error))  # noqa: TRY400 - the message says all
             report = await rounds.get_round(0)
             assert report is not None
             return report

@@ -1,4 +1,4 @@
-"""`federation round`: one round, and what became of it."""
+"""`federation round`: print one round, or run one and print it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import make_console, print_json, to_json
 from constellation.cli.remote import open_remote
 from constellation.config import load_config
-from constellation.telemetry.logs import set_up_logs
 from constellation.v1 import federation_pb2 as pb
 from federation.commands.once import run_once
+from federation.commands.startup import configure_federation
 from federation.config import FederationConfig
-from federation.printing import print_round
+from federation.printing import NO_ROUNDS_MESSAGE, print_round
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from constellation.cli.remote import Remote
 
 _ROUND_TIMEOUT_SECONDS: Final = 300.0
-"""How long a round may take that was asked for, unless --timeout says so."""
+"""The time limit of `--run` when --timeout is not given."""
 _MAX_ROUND_ID: Final = 2**63 - 1
 
 
@@ -32,7 +32,7 @@ def add_round(commands: Commands) -> None:
     parser = commands.add(
         "round",
         run_round,
-        "print a round: whom it heard, and what it published",
+        "print a round: which shards contributed, and what was published",
         details="Fails when the round was not published.",
         examples=("", "17", "--run", "--once"),
     )
@@ -42,22 +42,24 @@ def add_round(commands: Commands) -> None:
         nargs="?",
         type=make_number_parser(1, _MAX_ROUND_ID, is_integer=True),
         metavar="ROUND_ID",
-        help="which round (default: the newest)",
+        help="number of the round (default: the newest)",
     )
     which.add_argument(
         "--run",
         dest="run_now",
         action="store_true",
-        help="let the running federation run one now, and print that",
+        help="make the running federation run a round now, and print it",
     )
     which.add_argument(
-        "--once", action="store_true", help="run one round here, by SHARD_ADDRS, and print that"
+        "--once",
+        action="store_true",
+        help="run a round in this process, over the shards of SHARD_ADDRS, and print it",
     )
     add_connection_flags(parser)
 
 
 async def run_round(options: Namespace) -> int:
-    """Print one round; it may have to be run first."""
+    """Print one round, after running it with `--run` or `--once`; fail if it was not published."""
     report = await (_run_here(options) if options.once else _ask_federation(options))
     if options.json:
         print_json(to_json(report))
@@ -68,10 +70,8 @@ async def run_round(options: Namespace) -> int:
 
 async def _run_here(options: Namespace) -> pb.Round:
     if options.address:
-        raise CommandError("--once runs a round here: it asks no --address", USAGE_ERROR)
-    config = load_config(FederationConfig)
-    set_up_logs(config.log_level, region=config.region)
-    return await run_once(config)
+        raise CommandError("--once runs a round in this process: omit --address", USAGE_ERROR)
+    return await run_once(configure_federation())
 
 
 async def _ask_federation(options: Namespace) -> pb.Round:
@@ -83,9 +83,10 @@ async def _ask_federation(options: Namespace) -> pb.Round:
         except CommandError as error:
             if options.address or not error.is_connection_error:
                 raise
+            grpc_addr = load_config(FederationConfig).grpc_addr
             raise CommandError(
-                f"no federation answers at GRPC_ADDR={load_config(FederationConfig).grpc_addr}: start "
-                f"`federation run`, or run a round here with --once ({error})"
+                f"no federation is reachable at GRPC_ADDR={grpc_addr}: start `federation run`, "
+                f"or run a round in this process with --once ({error})"
             ) from error
 
 
@@ -108,4 +109,4 @@ async def _fetch_round(remote: Remote, options: Namespace) -> pb.Round:
         raise CommandError(
             f"{remote.address} has no round {options.round_id}; `federation rounds` lists them"
         )
-    raise CommandError(f"{remote.address} has run no round yet: `federation round --run` does")
+    raise CommandError(f"{remote.address} has {NO_ROUNDS_MESSAGE}")

@@ -1,4 +1,4 @@
-"""`federation rounds`: the journal, newest first."""
+"""`federation rounds`: list the rounds in a federation's journal, newest first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.parsing import make_number_parser
+from constellation.cli.pages import add_limit_flag, fetch_pages
 from constellation.cli.printing import (
     format_age,
     format_count,
@@ -14,21 +14,24 @@ from constellation.cli.printing import (
     pluralise,
     print_json,
     to_json,
+    to_seconds,
 )
 from constellation.cli.remote import open_remote
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
 from constellation.v1 import federation_pb2 as pb
-from federation.printing import compute_coverage, format_state, to_seconds
+from federation.printing import NO_ROUNDS_MESSAGE, compute_coverage, format_state
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
+    from constellation.cli.pages import Listing
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
 _DEFAULT_LIMIT: Final = 20
 _PAGE_SIZE: Final = 100
-_EMPTY_MESSAGE: Final = "no rounds yet: `federation round --run` runs one"
+_MAX_LIMIT: Final = 1e6
 
 
 def add_rounds(commands: Commands) -> None:
@@ -38,22 +41,17 @@ def add_rounds(commands: Commands) -> None:
         "list the rounds of a federation, newest first",
         examples=("", "--limit 100 --json | jq '.rounds[].coverage'"),
     )
-    parser.add_argument(
-        "--limit",
-        type=make_number_parser(0, 1e6, is_integer=True),
-        default=_DEFAULT_LIMIT,
-        metavar="N",
-        help="at most so many; 0: all (default: %(default)s)",
-    )
+    add_limit_flag(parser, _DEFAULT_LIMIT, "rounds", maximum=_MAX_LIMIT)
     add_connection_flags(parser)
 
 
 async def run_rounds(options: Namespace) -> int:
-    """Print the newest rounds."""
+    """Print the newest rounds, with their coverage and results."""
     async with open_remote(options) as remote:
-        rounds, has_more = await _list_rounds(remote, options.limit or float("inf"))
+        listing = await _list_rounds(remote, options.limit)
+    rounds = listing.items
     if options.json:
-        print_json({"rounds": [to_json(report) for report in rounds], "more": has_more})
+        print_json({"rounds": [to_json(report) for report in rounds], "more": listing.has_more})
         return SUCCESS
     columns = (
         number_column("round"),
@@ -63,50 +61,42 @@ async def run_rounds(options: Namespace) -> int:
         number_column("devices"),
         number_column("clusters"),
         number_column("trends"),
-        number_column("took", is_optional=True),
+        number_column("duration", is_optional=True),
     )
     table = PrintedTable(columns)
-    for told in rounds:
-        table.add_row(*_format_cells(told))
+    for report in rounds:
+        table.add_row(*_format_cells(report))
     console = make_console()
     table.print(console)
-    more_hint = "; more follow: --limit 0 lists all" if has_more else ""
-    shown = pluralise(len(rounds), "round") if rounds else _EMPTY_MESSAGE
-    console.print(f"[dim]{shown}{more_hint}[/]")
+    summary = pluralise(len(rounds), "round") if rounds else NO_ROUNDS_MESSAGE
+    console.print(f"[dim]{summary}{listing.more_hint}[/]")
     return SUCCESS
 
 
-async def _list_rounds(remote: Remote, limit: float) -> tuple[list[pb.Round], bool]:
-    rounds: list[pb.Round] = []
-    token = ""
-    while len(rounds) < limit:
+async def _list_rounds(remote: Remote, limit: int) -> Listing[pb.Round]:
+    async def fetch_page(size: int, token: str) -> tuple[Sequence[pb.Round], str]:
         page = await remote.call(
-            remote.federation.ListRounds,
-            pb.ListRoundsRequest(
-                page_size=int(min(_PAGE_SIZE, limit - len(rounds))), page_token=token
-            ),
+            remote.federation.ListRounds, pb.ListRoundsRequest(page_size=size, page_token=token)
         )
-        rounds += page.rounds
-        token = page.next_page_token
-        if not token:
-            break
-    return rounds, bool(token)
+        return page.rounds, page.next_page_token
+
+    return await fetch_pages(fetch_page, limit=limit, page_size=_PAGE_SIZE)
 
 
 def _format_cells(report: pb.Round) -> tuple[str, ...]:
     coverage = report.coverage
-    took = (
+    duration = (
         to_seconds(report.pull_time)
         + to_seconds(report.merge_time)
         + to_seconds(report.publish_time)
     )
     return (
         str(report.round_id),
-        format_age(report.closed_at.ToNanoseconds() / 1e9) if report.HasField("closed_at") else "",
+        format_age(to_seconds(report.closed_at)) if report.HasField("closed_at") else "",
         format_state(report.state).partition(":")[0],
         f"{coverage.shards_fresh} of {coverage.shards_total}",
         f"{format_count(coverage.devices_fresh)} ({compute_coverage(coverage):.0%})",
         format_count(report.cluster_count),
         format_count(report.trend_count),
-        f"{took:.2f} s",
+        f"{duration:.2f} s",
     )

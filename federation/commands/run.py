@@ -1,4 +1,4 @@
-"""`federation run`: one federation, until a signal."""
+"""`federation run`: run rounds until a signal stops it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ from typing import TYPE_CHECKING
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.printing import print_message
 from constellation.cli.signals import StopSignals
+from federation.commands.startup import configure_federation
 from federation.server import serve
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from federation.config import FederationConfig
+    from constellation.cli.parsing import Commands
 
 
-async def run_federation(config: FederationConfig, _: Namespace) -> int:
-    """Run rounds until told to stop. A second signal ends the process at once."""
+def add_run(commands: Commands) -> None:
+    commands.add(
+        "run",
+        run_federation,
+        "run a round every FEDERATION_INTERVAL_SECS, until SIGTERM or SIGINT",
+        examples=("",),
+    )
+
+
+async def run_federation(_: Namespace) -> int:
+    """Run rounds until a signal. A second signal ends the process at once."""
+    config = configure_federation()
     stop = asyncio.Event()
     StopSignals(stop.set)
     async with serve(config) as federation:
         if sys.stderr.isatty():
-            print_message(f"federation: serving on port {federation.port}; Ctrl-C stops")
+            print_message(f"federation: serving on port {federation.port}; press Ctrl-C to stop")
         await stop.wait()
     return SUCCESS

@@ -1,4 +1,4 @@
-"""`federation status`: how a federation is, and its newest round."""
+"""`federation status`: print the health, the role and the newest round of a federation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from rich.markup import escape
 
 from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.printing import format_duration, make_console, print_json, to_json
+from constellation.cli.health import HEALTH_LABELS, add_component_rows
+from constellation.cli.printing import (
+    format_duration,
+    make_console,
+    print_json,
+    to_json,
+    to_seconds,
+)
 from constellation.cli.remote import open_remote
 from constellation.cli.tables import PrintedColumn, PrintedTable, prose_column
-from constellation.commands.status import HEALTH_LABELS
 from constellation.v1 import federation_pb2, health_pb2
-from federation.printing import print_round, to_seconds
+from federation.printing import NO_ROUNDS_MESSAGE, print_round
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-    from rich.console import Console
 
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
@@ -29,17 +33,17 @@ def add_status(commands: Commands) -> None:
     parser = commands.add(
         "status",
         run_status,
-        "print how a federation is, whether it is the active one, and its newest round",
-        details="Fails when it does not answer, or is unhealthy.",
+        "print the health, the role and the newest round of a federation",
+        details="Fails when the federation is unreachable or unhealthy.",
         examples=("", "--address federation:50052 --json"),
     )
     add_connection_flags(parser)
 
 
 async def run_status(options: Namespace) -> int:
-    """Print what a federation says of itself."""
+    """Print the status of a federation; fail when it is unreachable or unhealthy."""
     async with open_remote(options) as remote:
-        # first what only a federation answers, so that a shard is told from it
+        # a method that only a federation has comes first, so that a shard is recognised
         newest = await _fetch_newest_round(remote)
         health, ready, live = await asyncio.gather(
             remote.call(remote.health.GetDetailedHealth, health_pb2.GetDetailedHealthRequest()),
@@ -64,25 +68,18 @@ async def run_status(options: Namespace) -> int:
             f"[bold]Federation[/] at {remote.address}: {HEALTH_LABELS[health.status]}, {state}, "
             f"up for {format_duration(to_seconds(live.uptime))}"
         )
-        _print_components(console, health)
+        table = PrintedTable([PrintedColumn(""), prose_column("")])
+        add_component_rows(table, health.components)
+        table.print(console)
         if newest:
             print_round(console, newest)
         elif ready.ready:
-            console.print("[dim]no rounds yet: `federation round --run` runs one[/]")
+            console.print(f"[dim]{NO_ROUNDS_MESSAGE}[/]")
     return SUCCESS if health.status != health_pb2.HEALTH_STATUS_UNHEALTHY else FAILURE
 
 
-def _print_components(console: Console, health: health_pb2.GetDetailedHealthResponse) -> None:
-    table = PrintedTable([PrintedColumn(""), prose_column("")])
-    for component in health.components:
-        table.add_row(
-            f"  {component.name}", f"{HEALTH_LABELS[component.status]}: {escape(component.message)}"
-        )
-    table.print(console)
-
-
 async def _fetch_newest_round(remote: Remote) -> federation_pb2.Round | None:
-    """Return the newest round; None without one, and of a federation that waits for its turn."""
+    """Return the newest round; None when there is none, and when the federation is not active."""
     response = await remote.find(
         remote.federation.GetRound, federation_pb2.GetRoundRequest(), or_not_ready=True
     )

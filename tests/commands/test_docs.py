@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
-PARSERS = [constellation.__main__.build_parser(), federation.__main__.make_commands()]
+PARSERS = [constellation.__main__.build_parser(), federation.__main__.build_parser()]
 
 
 def iterate_commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

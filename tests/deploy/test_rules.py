@@ -38,7 +38,7 @@ PROCESS_METRICS = {
 _TEMPLATE = re.compile(r"\{\{ .*? \}\}")
 PROGRAMS = {
     "constellation": constellation.__main__.build_parser,
-    "federation": federation.__main__.make_commands,
+    "federation": federation.__main__.build_parser,
 }
 
 

@@ -1,0 +1,16 @@
+"""What the commands that work on this machine's own shard do first."""
+
+from __future__ import annotations
+
+from constellation.config import ShardConfig, load_config
+from constellation.telemetry.logs import set_up_logs
+
+
+def configure_shard() -> ShardConfig:
+    """Read the settings of a shard from the environment, set up logs with them, and return them.
+
+    Raises ConfigError, which names every wrong setting.
+    """
+    config: ShardConfig = load_config(ShardConfig)
+    set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
+    return config

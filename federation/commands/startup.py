@@ -1,0 +1,17 @@
+"""What the commands that run a federation in this process do first."""
+
+from __future__ import annotations
+
+from constellation.config import load_config
+from constellation.telemetry.logs import set_up_logs
+from federation.config import FederationConfig
+
+
+def configure_federation() -> FederationConfig:
+    """Read the settings of a federation from the environment, set up logs, and return them.
+
+    Raises ConfigError, which names every wrong setting.
+    """
+    config: FederationConfig = load_config(FederationConfig)
+    set_up_logs(config.log_level, region=config.region)
+    return config
