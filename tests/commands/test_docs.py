@@ -70,7 +70,7 @@ def test_examples_in_the_help_are_command_lines_that_parse() -> None:
             words = re.split(r" [|<>] ", example)[0].replace('"', "'").split("'")
             arguments = [
                 part
-                for place, text in enumerate(words)
-                for part in ([text] if place % 2 else text.split())
+                for index, text in enumerate(words)
+                for part in ([text] if index % 2 else text.split())
             ]
             command.parse_args(arguments)

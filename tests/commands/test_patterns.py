@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 UNKNOWN_DEVICE = "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b"
 
 
-def test_patterns_are_told_in_words(cli: CommandLine, fleet: RunningFleet) -> None:
+def test_patterns_are_printed_in_words(cli: CommandLine, fleet: RunningFleet) -> None:
     finished = cli("patterns")
 
-    head, *rows, sums = finished.out.splitlines()
+    head, *rows, summary = finished.out.splitlines()
     patterns = 2 * len(fleet.device_ids[0])
-    assert head.split() == ["success", "views", "when", "updated", "genres", "contents"]
+    assert head.split() == ["success", "views", "context", "updated", "genres", "titles"]
     assert len(rows) == patterns
     assert sum("Solaris (1972); Stalker (1972)" in row for row in rows) > 1
-    assert sums == f"{patterns} of {patterns} patterns"
+    assert summary == f"{patterns} of {patterns} patterns"
 
 
 def test_patterns_of_a_device_are_all_of_its_own(cli: CommandLine, fleet: RunningFleet) -> None:
@@ -27,10 +27,10 @@ def test_patterns_of_a_device_are_all_of_its_own(cli: CommandLine, fleet: Runnin
 
 
 def test_patterns_as_json_say_how_many_there_are(cli: CommandLine, fleet: RunningFleet) -> None:
-    told = cli.run_json("patterns", "--limit", "3")
+    document = cli.run_json("patterns", "--limit", "3")
 
-    assert len(told["patterns"]["success_rates"]) == 3
-    assert int(told["population"]) == 2 * len(fleet.device_ids[0])
+    assert len(document["patterns"]["success_rates"]) == 3
+    assert int(document["population"]) == 2 * len(fleet.device_ids[0])
 
 
 def test_patterns_of_an_unknown_device_say_where_to_look(
@@ -43,15 +43,15 @@ def test_patterns_of_an_unknown_device_say_where_to_look(
     assert "`constellation devices DEVICE_ID --all`" in finished.err
 
 
-def test_an_empty_shard_may_show_no_patterns(
+def test_an_empty_shard_has_no_shareable_patterns(
     unconfigured_cli: CommandLine, empty_shard: str
 ) -> None:
     finished = unconfigured_cli("patterns", "--address", empty_shard)
 
-    assert finished.out == "no patterns that may be shown yet\n"
+    assert finished.out == "no shareable patterns yet\n"
 
 
-def test_a_limit_beyond_the_shards_is_asked_wrongly(cli: CommandLine) -> None:
+def test_a_limit_beyond_the_shards_is_a_usage_error(cli: CommandLine) -> None:
     finished = cli("patterns", "--limit", "5000")
 
     assert finished.status == 2

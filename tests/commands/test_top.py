@@ -50,18 +50,18 @@ def test_ctrl_c_ends_it_as_shells_expect(fleet: RunningFleet) -> None:
 
 
 def test_a_shard_that_does_not_answer_is_shown_with_why() -> None:
-    nobody = find_free_address()
+    unused_address = find_free_address()
 
     with run_on_terminal(
-        "constellation", "top", "--interval", "0.1", "--address", nobody
+        "constellation", "top", "--interval", "0.1", "--address", unused_address
     ) as terminal:
         terminal.read_until(" UTC")
         terminal.press_keys("q")
         status = terminal.read_to_exit()
 
     assert status == 1
-    assert "no answer" in terminal.text
-    assert "nobody listens there" in terminal.text.replace("\n", " ")
+    assert "unreachable" in terminal.text
+    assert "connection refused" in terminal.text.replace("\n", " ")
 
 
 def test_without_a_terminal_it_prints_once(cli: CommandLine, fleet: RunningFleet) -> None:
@@ -69,7 +69,7 @@ def test_without_a_terminal_it_prints_once(cli: CommandLine, fleet: RunningFleet
 
     assert finished.status == 0
     head, *rows, at = finished.out.splitlines()
-    assert head.split()[:4] == ["shard", "devices", "active", "streams"]
+    assert head.split()[:4] == ["address", "devices", "active", "streams"]
     assert [row.split()[0] for row in rows] == fleet.shard_addresses
     assert at.endswith(" UTC")
 
@@ -91,7 +91,7 @@ def test_json_is_a_line_for_each_interval(fleet: RunningFleet) -> None:
     assert all(line["shards"][0]["rates"]["deltas_per_second"] == 0 for line in lines)
 
 
-def test_rates_are_of_the_time_between_two_looks() -> None:
+def test_rates_are_of_the_time_between_two_samples() -> None:
     before = StatsSample("a", 10.0, GetStatsResponse(deltas_applied=5, commits=2))
     now = StatsSample(
         "a", 12.0, GetStatsResponse(deltas_applied=25, commits=6, patterns_rejected=1)
@@ -106,7 +106,7 @@ def test_rates_are_of_the_time_between_two_looks() -> None:
 
 
 @pytest.mark.parametrize("earlier", [None, GetStatsResponse(deltas_applied=30)])
-def test_there_are_no_rates_after_a_restart_or_a_silence(
+def test_there_are_no_rates_after_a_restart_or_a_failed_call(
     earlier: GetStatsResponse | None,
 ) -> None:
     before = StatsSample("a", 10.0, earlier)

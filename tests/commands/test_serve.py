@@ -12,26 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_help_names_the_commands_and_where_settings_are_listed() -> None:
-    finished = await run_command("--help")
-
-    assert finished.status == 0
-    assert "serve" in finished.out
-    assert "check" in finished.out
-    assert "docs/operations.md" in finished.out
-    assert finished.err == ""
-
-
-@pytest.mark.parametrize("arguments", [(), ("dance",), ("serve", "--fast")])
-async def test_a_wrong_command_line_is_asked_wrongly(arguments: tuple[str, ...]) -> None:
-    finished = await run_command(*arguments)
-
-    assert finished.status == 2
-    assert finished.err.startswith("usage: constellation")
-
-
 @pytest.mark.parametrize("command", ["serve", "check"])
-async def test_a_data_directory_under_a_file_is_asked_wrongly(tmp_path: Path, command: str) -> None:
+async def test_a_data_directory_under_a_file_is_a_usage_error(tmp_path: Path, command: str) -> None:
     file = tmp_path / "file"
     file.write_text("not a directory")
 
@@ -44,7 +26,7 @@ async def test_a_data_directory_under_a_file_is_asked_wrongly(tmp_path: Path, co
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-async def test_a_data_directory_that_cannot_be_written_is_asked_wrongly(tmp_path: Path) -> None:
+async def test_a_data_directory_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     unwritable = make_unwritable(tmp_path)
 
     finished = await run_command("serve", data_dir=unwritable / "shard", grpc_addr="127.0.0.1:0")
@@ -67,25 +49,6 @@ async def test_missing_parents_of_the_data_directory_are_made_before_a_taken_por
     assert (tmp_path / "a" / "b" / "shard.db").is_file()
 
 
-async def test_check_asks_for_a_data_directory() -> None:
-    finished = await run_command("check")
-
-    assert finished.status == 2
-    assert "DATA_DIR or POSTGRES_URL is required" in finished.err
-
-
-async def test_check_makes_nothing_where_there_is_no_shard(tmp_path: Path) -> None:
-    finished = await run_command("check", data_dir=tmp_path)
-
-    assert finished.status == 2
-    assert f"DATA_DIR: there is no shard in {tmp_path}" in finished.err
-    assert list_names(tmp_path) == []
-
-
 def make_unwritable(directory: Path) -> Path:
     directory.chmod(0o500)
     return directory
-
-
-def list_names(directory: Path) -> list[str]:
-    return [path.name for path in directory.iterdir()]
