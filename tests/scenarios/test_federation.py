@@ -121,7 +121,7 @@ async def test_one_round_from_the_command_line_prints_its_coverage(tmp_path: Pat
     assert status == again == 0
     assert "Round 1" in out
     assert "Round 2" in more
-    assert "2 of 2 shards heard; 12 of 12 devices (100%)" in out
+    assert "2 of 2 shards fresh; 12 of 12 devices (100%)" in out
     assert "1 cluster of 1 anchor" in more
 
 
@@ -134,9 +134,9 @@ async def test_one_round_without_a_quorum_prints_the_missing_shard(tmp_path: Pat
         status, out, err = await run_federation_command(env, "round", "--once")
 
     assert status == 1
-    assert "1 of 2 shards heard" in out
+    assert "1 of 2 shards fresh" in out
     assert "missing" in out
-    assert "not published: too few shards were heard" in out
+    assert "not published: no quorum" in out
     assert "MIN_SHARDS is 2" in err
 
 

@@ -84,7 +84,7 @@ async def test_migrate_prints_its_plan_and_applies_it_once(
         f"{number:4}  {name:24} missing" for number, name in enumerate(files, 1)
     ]
     assert (refused.status, "run `constellation migrate`" in refused.err) == (2, True)
-    current = f"schema {len(files)} is current\n"
+    current = f"schema version {len(files)} is current\n"
     assert done.out == "".join(f"applied {name}\n" for name in files) + current
     assert status.out.startswith("   1  0001_shard.sql           applied 20")
     assert again.out == current
