@@ -245,7 +245,7 @@ def _report_components(
     return [
         _report_shards(rounds),
         _report_round(rounds, interval_seconds),
-        health.describe_traffic("taken"),
+        health.describe_traffic("accepting traffic"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: a fleet of real processes, and commands that ask it."""
+"""Fixtures: a fleet of real processes, and commands that call it."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ needs_model = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class CommandLine:
-    """Commands run in this process, against servers in others."""
+    """Runs commands in this process, against servers in other processes."""
 
     capsys: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: str, program: str = "constellation") -> CommandResult:
-        """Run a command to its end."""
+        """Run a command to its end, and return its exit code and its output."""
         self.capsys.readouterr()
         try:
             status = PROGRAMS[program](arguments)
@@ -69,7 +69,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
 
 @pytest.fixture(scope="session")
 def empty_shard() -> Iterator[str]:
-    """The address of a shard that nobody has ever told anything."""
+    """Return the address of a shard without devices, content items and rounds."""
     address = find_free_address()
     with run_shard_server(address):
         yield address
@@ -89,7 +89,7 @@ def stored_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cli(
     fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> CommandLine:
-    """Commands, in an environment that names the fleet's first shard and nothing else."""
+    """Return a command line whose only setting is the address of the fleet's first shard."""
     return make_command_line(monkeypatch, capsys, GRPC_ADDR=fleet.shard_addresses[0])
 
 
@@ -97,7 +97,7 @@ def cli(
 def unconfigured_cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> CommandLine:
-    """Commands, in an environment without any setting."""
+    """Return a command line in an environment without settings."""
     return make_command_line(monkeypatch, capsys)
 
 

@@ -1,4 +1,4 @@
-"""Two real shards and a federation above, in processes of their own, with a little in them."""
+"""Start real servers in their own processes: shards, and a fleet of two shards and a federation."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ TITLES = {
     "film:2b": "Mon Oncle",
     "film:3": "Ran [1985 cut]",
 }
-"""One of them looks like rich's markup."""
+"""Titles by content id. One looks like rich's markup, which output must escape."""
 YEAR = 1972
 _DEVICE_COUNT = 24
 
 
 @dataclass(frozen=True)
 class RunningFleet:
-    """Where everything serves."""
+    """The addresses and the devices of a running fleet."""
 
     shard_addresses: Sequence[str]
     federation_address: str
     device_ids: Sequence[Sequence[bytes]]
-    """The ids of each shard's devices."""
+    """The device ids of each shard, in the order of `shard_addresses`."""
 
     @property
     def shard_list(self) -> str:
@@ -70,7 +70,7 @@ def make_clean_environment() -> dict[str, str]:
 def run_server(
     *command: str, ready_event: str, **settings: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block is left; it is ready once its log tells that event."""
+    """Run a server until the block ends; it is ready once its log has the event `ready_event`."""
     chosen = {name.upper(): str(value) for name, value in settings.items()}
     side_addresses = {"REST_ADDR": ANY_PORT, "METRICS_ADDR": ANY_PORT}
     with subprocess.Popen(
@@ -83,7 +83,7 @@ def run_server(
         try:
             _wait_for_event(process.stderr, ready_event)
             rest = threading.Thread(target=process.stderr.read, daemon=True)
-            rest.start()  # or it stops when the pipe is full
+            rest.start()  # without a reader, the server blocks once the pipe is full
             yield process
             process.kill()
             rest.join(DEADLINE_SECONDS)
@@ -92,7 +92,7 @@ def run_server(
 
 
 def run_subprocess(*command: str, **settings: object) -> CommandResult:
-    """Run a command to its end in a process of its own: it sets up logs, too."""
+    """Run a command to its end in its own process, because it sets up logs."""
     chosen = {name.upper(): str(value) for name, value in settings.items()}
     finished = subprocess.run(
         [COMMAND_DIR / command[0], *command[1:]],
@@ -108,7 +108,7 @@ def run_subprocess(*command: str, **settings: object) -> CommandResult:
 
 @contextmanager
 def run_shard_server(address: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one shard."""
+    """Run one shard until the block ends."""
     defaults = {"drain_seconds": 0, "k_anonymity": 2, "global_interval_seconds": 3600}
     with run_server(
         "constellation",
@@ -122,7 +122,7 @@ def run_shard_server(address: str, **settings: object) -> Iterator[subprocess.Po
 
 @contextmanager
 def run_fleet(folder: Path) -> Iterator[RunningFleet]:
-    """Run two shards and a federation that has published a round of them."""
+    """Run two shards with devices, and a federation that has published a round of them."""
     shard_map = {0: find_free_address(), 1: find_free_address()}
     federation_address = find_free_address()
     with ExitStack() as stack:
@@ -168,7 +168,7 @@ def make_content_message(content_id: str, title: str, direction: int) -> shard_p
 
 
 def _push_devices(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
-    """Push what the shard's own devices know; return their ids."""
+    """Fill the shard's catalogue, push the deltas of its own devices, and return their ids."""
     own = [
         number
         for number in range(_DEVICE_COUNT)
@@ -213,4 +213,4 @@ def _wait_for_event(log: IO[bytes], event: str) -> None:
         lines.append(line)
         if line.startswith(b"{") and json.loads(line)["event"] == event:
             return
-    raise AssertionError(f"the server did not say {event}: {b''.join(lines).decode()}")
+    raise AssertionError(f"the server did not log {event}: {b''.join(lines).decode()}")

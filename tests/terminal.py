@@ -1,4 +1,4 @@
-"""Commands on a terminal of their own, as people see them."""
+"""Run commands on a pseudo-terminal, to see their output as people do."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Terminal:
         self.process = process
         self._screen = screen
         self.raw_text = ""
-        """All that it wrote, with colours and movements of the cursor."""
+        """Everything that the program wrote, with colours and cursor movements."""
 
     @property
     def text(self) -> str:
-        """What it wrote, without colours; where the cursor moved a new line begins."""
+        """What the program wrote, without colours; each cursor movement starts a new line."""
         plain = _COLOURS.sub("", self.raw_text).replace("\r\n", "\n")
         return _MOVEMENTS.sub("\n", plain)
 
@@ -47,26 +47,26 @@ class Terminal:
         os.write(self._screen, keys.encode())
 
     def read_until(self, text: str, *, times: int = 1) -> None:
-        """Return once it wrote a text so often."""
+        """Return once the program has written a text `times` times."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while self.text.count(text) < times:
             assert self._read(deadline), f"it did not write {text!r}: {self.text!r}"
 
     def read_to_exit(self) -> int:
-        """Read all that is left; return the exit status."""
+        """Read until the program ends, and return its exit code."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while self._read(deadline):
             pass
         return self.process.wait(_DEADLINE_SECONDS)
 
     def _read(self, deadline: float) -> bool:
-        """Wait for something; False at the end, and when it takes too long."""
+        """Wait for output and read it; return False at the end of output and after the deadline."""
         readable, _, _ = select.select(
             [self._screen], [], [], max(0.0, deadline - time.monotonic())
         )
         try:
             found = os.read(self._screen, _MAX_BYTES) if readable else b""
-        except OSError:  # so Linux tells that nobody has the terminal open any more
+        except OSError:  # Linux raises this once no process has the terminal open
             found = b""
         self.raw_text += found.decode(errors="replace")
         return bool(found)
@@ -74,7 +74,7 @@ class Terminal:
 
 @contextmanager
 def run_on_terminal(*command: str, **settings: str) -> Iterator[Terminal]:
-    """Run a program of ours on a terminal of WIDTH columns; it is ended in the end."""
+    """Run a program of ours on a terminal of WIDTH columns, and kill it when the block ends."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _HEIGHT, WIDTH, 0, 0))
     environment = {**make_clean_environment(), "TERM": "xterm-256color", **settings}

@@ -149,7 +149,7 @@ async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
         after, out, why = await run_with_fleet(fleet, {"data_dir": tmp_path}, "round", "--once")
 
     assert status == 1
-    assert "another federation is the active one" in err
+    assert "another federation is active" in err
     assert after == 0, why
     assert "Round 1" in out
 
@@ -189,7 +189,7 @@ async def test_asking_a_federation_that_does_not_run_says_so() -> None:
     status, _, err = await run_federation_command(env, "round")
 
     assert status == 1
-    assert "no federation answers at GRPC_ADDR=127.0.0.1:1" in err
+    assert "no federation is reachable at GRPC_ADDR=127.0.0.1:1" in err
 
 
 async def run_with_fleet(
