@@ -15,6 +15,7 @@ import uvloop
 from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import make_folder
 from benchmarks.synthetic_aggregates import CLUSTERS, make_codebook
+from constellation.cli.printing import to_seconds
 from constellation.config import Addresses, Count
 from constellation.encoding import DIMENSION
 from constellation.telemetry.logs import set_up_logs
@@ -24,7 +25,6 @@ from federation.journal.contract import RoundOutput, RoundRecord, RoundState
 from federation.journal.open import open_journal
 from federation.merge.result import ModelState, RoundResult
 from federation.messages import from_model_state, from_result
-from federation.printing import to_seconds
 from federation.server import open_rounds
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import constellation.__main__
 import federation.__main__
 from constellation.v1.shard_pb2 import AddContentRequest
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
-from tests.scenarios.processes import CommandResult
 from testing.ports import find_free_address
+from tests.scenarios.processes import CommandResult
 from tests.servers import (
     make_clean_environment,
     make_content_message,

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from testing.ports import find_free_address
 from tests.command_line import needs_model
 from tests.commands.catalogues import make_film_line, write_catalogue
-from testing.ports import find_free_address
 from tests.servers import run_shard_server
 
 if TYPE_CHECKING:

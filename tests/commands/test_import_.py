@@ -101,7 +101,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: an embedding must be 384 codes": [
+        "line 2 is wrong: an embedding must have 384 codes": [
             head,
             break_pattern(first, embedding="AAAA"),
             second,

@@ -34,7 +34,7 @@ def test_everything_an_operator_is_told_to_type_works(tmp_path: Path) -> None:
     logs = "\n".join(log.read_text()[-2000:] for log in sorted(directory.glob("*.log")))
     assert bash.status == 0, bash.out[-6000:] + logs
     assert "2 of 2 shards answered: 200 devices, 200 streams" in bash.out
-    assert "published\n  coverage  2 of 2 shards heard; 200 of 200 devices (100%)" in bash.out
+    assert "published\n  coverage  2 of 2 shards fresh; 200 of 200 devices (100%)" in bash.out
     assert bash.out.count("ok: ") == 2
     assert (directory / "trends.png").read_bytes().startswith(b"\x89PNG")
     assert (directory / "map.html").stat().st_size > 100_000
