@@ -19,6 +19,10 @@ LAST_TIME_OF_DAY: Final = 4
 LAST_DAY_TYPE: Final = 2
 LAST_CONTENT_TYPE: Final = 4
 """Each is numbered from 0, which means any; the numbers are those of the .proto."""
+BLOCK_ROWS: Final = 65_536
+"""Rows that a scan handles at once: 32 MiB of patterns, so numpy's overhead per call is small."""
+DIGEST_MODULUS: Final = 2**64
+"""Digests of rows are added and subtracted modulo this."""
 
 PATTERN: Final = np.dtype(
     [
@@ -67,8 +71,6 @@ class TermKind(IntEnum):
     CONTENT = 2
 
 
-DIGEST_MODULUS: Final = 2**64
-"""Digests of rows are added and subtracted modulo this number."""
 _MAP_NORESERVE: Final = 0x4000  # Linux; the mmap module names it only from Python 3.13 on
 _WEIGHTS: Final = np.random.default_rng(0x5EED).integers(
     0, 2**63, size=PATTERN.itemsize // 8, dtype=np.uint64

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 
 SECRET_BYTES: Final = 32
-SCAN_ROWS: Final = 65_536
-"""Rows in one block of a scan, at most: 32 MiB of patterns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +134,7 @@ class StoreReader(Protocol):
         ...
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
-        """Yield every pattern row once, in blocks of at most SCAN_ROWS, in ascending slots.
+        """Yield every pattern row once, in blocks of at most 65,536, in ascending slots.
 
         Raises DamagedStoreError when what is stored cannot be read as rows.
         """

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.rows import BLOCK_ROWS, DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.core.store import (
-    SCAN_ROWS,
     SECRET_BYTES,
     CommitWrites,
     Content,
@@ -175,6 +174,6 @@ class _RowArray:
 
     async def scan(self) -> AsyncIterator[tuple[Slots, NDArray[np.void]]]:
         used = np.flatnonzero(self._used)
-        for start in range(0, len(used), SCAN_ROWS):
-            slots = used[start : start + SCAN_ROWS]
+        for start in range(0, len(used), BLOCK_ROWS):
+            slots = used[start : start + BLOCK_ROWS]
             yield slots, self._rows[slots]

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from constellation.core.rows import TermKind
+from constellation.core.rows import BLOCK_ROWS, TermKind
 from constellation.core.store import (
-    SCAN_ROWS,
     CommitWrites,
     HourlyCounts,
     PatternStore,
@@ -302,6 +301,6 @@ async def test_many_rows_are_scanned_in_blocks(store: PatternStore) -> None:
 
     blocks = [block async for block in store.scan_patterns()]
 
-    assert max(len(slots) for slots, _ in blocks) <= SCAN_ROWS
+    assert max(len(slots) for slots, _ in blocks) <= BLOCK_ROWS
     assert np.array_equal(np.concatenate([slots for slots, _ in blocks]), np.arange(count))
     assert b"".join(block.tobytes() for _, block in blocks) == rows.tobytes()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import Slots, TermKind
-from constellation.core.store import SCAN_ROWS, Content, HourlyCounts, Term, Totals
+from constellation.core.rows import BLOCK_ROWS, Slots, TermKind
+from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
 from constellation.storage.digests import to_unsigned
@@ -26,11 +26,11 @@ DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER B
 def read_block(
     connection: sqlite3.Connection, query: str, after: int, dtype: np.dtype[np.void]
 ) -> tuple[Slots, NDArray[np.void]]:
-    """Return up to SCAN_ROWS rows whose slots are above `after`, in ascending slots.
+    """Return up to BLOCK_ROWS rows whose slots are above `after`, in ascending slots.
 
     Raises sqlite3.DatabaseError when a stored row does not have the size of `dtype`.
     """
-    fetched = connection.execute(query, (after, SCAN_ROWS)).fetchall()
+    fetched = connection.execute(query, (after, BLOCK_ROWS)).fetchall()
     if not fetched:
         return np.empty(0, np.int64), np.empty(0, dtype)
     slots, rows = zip(*fetched, strict=True)
