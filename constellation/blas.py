@@ -1,4 +1,4 @@
-"""BLAS for this machine: which kernel OpenBLAS runs, and how many threads a product takes."""
+"""Settings of the BLAS libraries: the kernel of OpenBLAS and the threads of one product."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from threadpoolctl import threadpool_limits
 
 
 def choose_openblas_kernel(cpu: Path = Path("/proc/cpuinfo")) -> None:
-    """Name the best kernel for this CPU in OPENBLAS_CORETYPE, unless it is set already.
+    """Set OPENBLAS_CORETYPE to the best kernel for this CPU, unless it is set already.
 
     OpenBLAS reads the variable once, when it is loaded: call this before the import that loads it.
-    The OpenBLAS of the FAISS wheel takes modern CPUs for SSE3 ones: four to eight times slower.
+    The OpenBLAS in the FAISS wheel mistakes modern CPUs for SSE3 ones, and then runs four to eight
+    times slower.
     """
     flags = set(cpu.read_text().split()) if cpu.exists() else set()
     if "avx512f" in flags:
@@ -22,9 +23,9 @@ def choose_openblas_kernel(cpu: Path = Path("/proc/cpuinfo")) -> None:
 
 
 def limit_blas_threads() -> None:
-    """Let every BLAS that is loaded so far use one thread for a product.
+    """Limit every BLAS library loaded so far to one thread per product.
 
-    Two threads take twice as long as one for the products here, because searches and streams want
-    the other core.
+    For the products here two threads take twice as long as one, because searches and streams
+    compete for the other core.
     """
     threadpool_limits(1, user_api="blas")

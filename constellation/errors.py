@@ -1,10 +1,10 @@
-"""Everything raised on purpose. transport/status.py gives each its gRPC status."""
+"""Every error raised on purpose; transport/calls/status.py maps each to a gRPC status."""
 
 from __future__ import annotations
 
 
 class ConstellationError(Exception):
-    """Something a caller or an operator can act on."""
+    """An error that a caller or an operator can act on."""
 
 
 class InvalidInputError(ConstellationError):
@@ -17,7 +17,7 @@ class InvalidInputError(ConstellationError):
 
 
 class OutOfOrderError(ConstellationError):
-    """A frame came where the protocol does not allow it: a delta before Hello, a second Hello."""
+    """A frame arrived out of order, such as a delta before Hello or a second Hello."""
 
 
 class UnauthenticatedError(ConstellationError):
@@ -25,7 +25,7 @@ class UnauthenticatedError(ConstellationError):
 
 
 class NotFoundError(ConstellationError):
-    """There is no such thing here."""
+    """This shard or federation does not have what the request names."""
 
 
 class NotOwnerError(ConstellationError):
@@ -42,48 +42,48 @@ class SupersededError(ConstellationError):
 
 
 class ShardFullError(ConstellationError):
-    """The shard takes no new devices, or no more streams."""
+    """The shard has no room for another device or another stream."""
 
 
 class TooManyInflightError(ConstellationError):
-    """The device sent more deltas than it may have unacked."""
+    """The device sent more unacknowledged deltas than it may."""
 
 
 class SlowReaderError(ConstellationError):
-    """The device has not read what was sent to it for too long."""
+    """For too long, the device has not read what was sent to it."""
 
 
 class HelloTimeoutError(ConstellationError):
-    """No Hello came in time."""
+    """The device opened a stream, but did not send Hello in time."""
 
 
 class QuorumError(ConstellationError):
-    """Too few shards were heard for a round."""
+    """Too few shards answered for a round to be published."""
 
 
 class NotReadyError(ConstellationError):
-    """The shard cannot serve this now: starting, draining, or its store is away."""
+    """The shard cannot serve this now: it starts, drains, or its store is unavailable."""
 
 
 class FencedError(ConstellationError):
-    """Another process has taken this shard over."""
+    """Another process has taken over this shard."""
 
 
 class ConfigError(ConstellationError):
-    """The environment's variables are wrong; the message names all that are."""
+    """The configuration is wrong; the message names every wrong variable."""
 
 
 class StoreInUseError(ConstellationError):
-    """Another process holds the data directory."""
+    """Another process uses the data directory."""
 
 
 class DamagedStoreError(ConstellationError):
-    """Stored data is damaged in a way that must not be served."""
+    """Stored data is damaged and must not be served."""
 
 
 class StoreFailedError(ConstellationError):
-    """A write failed in a way after which the store cannot be trusted; the process must end."""
+    """A write failed so that the store cannot be trusted any more; the process must end."""
 
 
 class OutcomeUnknownError(ConstellationError):
-    """A write was sent and its answer lost: it is durable, or nothing of it is."""
+    """The answer to a write was lost: either all of it is durable, or none of it."""

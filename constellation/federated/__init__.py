@@ -1,1 +1,1 @@
-"""What both sides of a pull share: aggregates, fixed-point sums, clusters, trends and terms."""
+"""The values and the arithmetic that shards and federations share."""

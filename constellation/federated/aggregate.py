@@ -1,4 +1,4 @@
-"""What one shard sums up for its federation, as values: the same on both sides of the wire."""
+"""The aggregate of one shard, as values: the sums that it sends to its federation."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 GENRES_PER_CLUSTER: Final = 8
-"""Genres that travel with a cluster: those of most devices ..."""
+"""A cluster is sent with at most this many genres: those that most devices have."""
 CONTENTS_PER_CLUSTER: Final = 32
-"""... and contents."""
+"""A cluster is sent with at most this many content items: those that most devices watched."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchors:
-    """A numbered codebook. What patterns are assigned to."""
+    """One version of the codebook: the points to which patterns are assigned."""
 
     generation: int
-    """The federation's journal that made it."""
+    """Names the federation's journal that made the codebook."""
     version: int
-    """Grows with every change within a generation; 0: there is none."""
+    """Grows with every change within a generation; 0 means that there is no codebook."""
     cluster_ids: NDArray[np.uint32]
     """Shape (k,), ascending and distinct."""
     embeddings: Embeddings
@@ -38,7 +38,7 @@ class Anchors:
 
 @dataclass(frozen=True, slots=True, order=True)
 class AggregateVersion:
-    """Names a state of one shard's aggregate."""
+    """Names one state of one shard's aggregate."""
 
     shard_id: int
     epoch: int
@@ -47,19 +47,19 @@ class AggregateVersion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterTerms:
-    """Distinct devices for each (row, word), sorted by row; within a row, most devices first."""
+    """Distinct devices for each (row, term), sorted by row; within a row, most devices first."""
 
     rows: Integers
-    """Shape (m,)."""
+    """Shape (m,): indexes into the rows of the clusters."""
     terms: Integers
     """Shape (m,): indexes into `texts`."""
     devices: Integers
-    """Shape (m,)."""
+    """Shape (m,): distinct devices."""
     texts: Sequence[str]
-    """Distinct."""
+    """The terms themselves, distinct."""
 
     def remap_rows(self, new_rows: Integers) -> ClusterTerms:
-        """Return the counts of rows at their new places; a row at -1 goes."""
+        """Return the counts with `new_rows[row]` for each row; -1 drops the row."""
         rows = new_rows[self.rows]
         kept = np.flatnonzero(rows >= 0)
         kept = kept[np.argsort(rows[kept], kind="stable")]
@@ -73,7 +73,7 @@ class ClusterRows:
     cluster_ids: NDArray[np.uint32]
     """Shape (n,), distinct."""
     versions: Integers
-    """Shape (n,): the version of the aggregate that last changed each."""
+    """Shape (n,): the version of the aggregate that last changed each row."""
     features: ClusterSums
     genres: ClusterTerms
     contents: ClusterTerms
@@ -82,7 +82,7 @@ class ClusterRows:
         return len(self.cluster_ids)
 
     def select(self, chosen: Integers) -> ClusterRows:
-        """Return some rows, distinct, in this order."""
+        """Return the chosen rows, which must be distinct, in this order."""
         new_rows = np.full(len(self), -1, np.int64)
         new_rows[chosen] = np.arange(len(chosen))
         return ClusterRows(
@@ -96,29 +96,30 @@ class ClusterRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectCounts:
-    """Distinct devices for each (subject, hour): absolute, column by column."""
+    """Distinct devices for each (subject, hour): absolute counts, column by column."""
 
     content_ids: Sequence[str]
     genres: Sequence[str]
     subjects: NDArray[np.uint32]
-    """Shape (m,): indexes into content_ids and genres, one after the other."""
+    """Shape (m,): indexes into `content_ids` followed by `genres`."""
     hours: NDArray[np.uint32]
     """Shape (m,): hours since 1970, UTC."""
     devices: NDArray[np.uint32]
-    """Shape (m,)."""
+    """Shape (m,): distinct devices."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateHeader:
-    """What a shard says of itself with its aggregate."""
+    """Describes a shard and the codebook of its aggregate."""
 
     region: str
     codebook_generation: int
-    """The journal that made the codebook; versions of two journals have nothing in common."""
+    """Names the journal that made the codebook; versions of two journals are not comparable."""
     codebook_version: int
     codebook_effective_version: int
-    """The version at which the codebook took effect: rows with an earlier one are void."""
+    """The version at which the codebook took effect; rows of an earlier version are void."""
     devices: int
+    """Devices that the shard owns."""
 
 
 def no_terms() -> ClusterTerms:
@@ -138,13 +139,13 @@ def no_subjects() -> SubjectCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AggregateUpdate:
-    """All that changed in one shard's aggregate after `base_version`."""
+    """Everything in one shard's aggregate that changed after `base_version`."""
 
     version: AggregateVersion
     header: AggregateHeader
     base_version: int
-    """0: this is everything."""
+    """0 means that the update holds the whole aggregate."""
     clusters: ClusterRows
     hours: SubjectCounts
     candidates: ClusterRows = field(default_factory=no_clusters)
-    """Local clusters of patterns that no anchor is near; only when they were asked for."""
+    """Clusters of the patterns far from every anchor; empty unless they were requested."""

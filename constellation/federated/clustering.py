@@ -1,4 +1,4 @@
-"""Clustering of unit vectors, for a shard's local clusters and a federation's codebook alike."""
+"""Clustering of unit vectors: for the candidates of a shard and the codebook of a federation."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 _BLOCK: Final = 8192
+"""Points compared with the anchors at once: this bounds the matrix of cosines."""
 _SUM_BLOCK: Final = 1024
-"""Points that are added up together: they fit a cache in double precision."""
+"""Points added up at once: in double precision they fit into a CPU cache."""
 _COSINE_TOLERANCE: Final = np.float32(1e-6)
-"""Cosines that differ by less are equal: a BLAS rounds the same product in more than one way."""
+"""Cosines that differ by less count as equal: BLAS may round one product in several ways."""
 _TRAINING_POINTS: Final = 20_000
-"""Points that local clusters are trained with; the others are only assigned."""
+"""Centres are trained on at most this many points; the other points are only assigned."""
 _ITERATIONS: Final = 10
 _POINTS_PER_CLUSTER: Final = 16
-"""With more points to a cluster it would mix tastes, with fewer it had too few devices to leave a
-shard."""
+"""More points per cluster would mix tastes; fewer would leave clusters too small to export."""
 _FEW_CLUSTERS: Final = 16
-"""Up to so many clusters, a quarter of these points will do."""
+"""Up to this many clusters, a quarter of `_POINTS_PER_CLUSTER` is enough."""
 
 
 def find_nearest(
     points: Embeddings, anchors: Embeddings
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the row of the nearest anchor of each unit-length point, and the cosine.
+    """Return the row of the anchor nearest to each unit-length point, and the cosine.
 
-    Of equally near anchors the first. There must be an anchor.
+    Both have shape (n,). The first of several equally near anchors wins. There must be at least
+    one anchor.
     """
     rows = np.empty(len(points), np.int64)
     cosines = np.empty(len(points), np.float32)
@@ -47,7 +48,9 @@ def find_nearest(
 def refine_centres(
     points: Embeddings, weights: NDArray[np.float64], centres: Embeddings, iterations: int
 ) -> Embeddings:
-    """Return centres after weighted spherical k-means; one that gets no points stays.
+    """Return the centres after weighted spherical k-means.
+
+    A centre without points stays where it is. Stops early when no centre moves.
 
     Dhillon and Modha, "Concept decompositions for large sparse text data using clustering",
     Machine Learning 42, 2001.
@@ -62,7 +65,7 @@ def refine_centres(
 
 
 def normalise_sums(sums: NDArray[np.float64], fallback: Embeddings) -> Embeddings:
-    """Return the unit-length direction of each row of sums; of a row of zeros, the other's."""
+    """Return the unit-length direction of each row of sums; rows of zeros take `fallback`."""
     norms = np.sqrt(np.einsum("ij,ij->i", sums, sums))
     found = (sums / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
     chosen: Embeddings = np.where((norms > 0)[:, None], found, fallback)
@@ -72,10 +75,10 @@ def normalise_sums(sums: NDArray[np.float64], fallback: Embeddings) -> Embedding
 def cluster_points(
     points: Embeddings, weights: NDArray[np.float64], limit: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return a cluster for each point, shape (n,), below `limit`; not every number is used.
+    """Return a cluster number below `limit` for each point, shape (n,).
 
-    Weighted spherical k-means, seeded as k-means++ (Arthur and Vassilvitskii, SODA 2007). The same
-    points in the same order give the same clusters.
+    Weighted spherical k-means, seeded as in k-means++ (Arthur and Vassilvitskii, SODA 2007). Some
+    numbers may stay unused. The same points in the same order give the same clusters.
     """
     if not len(points):
         return np.empty(0, np.int64)
@@ -90,9 +93,9 @@ def cluster_points(
 def _choose_seeds(
     points: Embeddings, weights: NDArray[np.float64], count: int, random: np.random.Generator
 ) -> Embeddings:
-    """Return points drawn one after the other, by their distance from those drawn before.
+    """Return seeds, drawn one by one with a probability by their distance from earlier seeds.
 
-    At least one, also when no point has weight.
+    Returns at least one point, even when no point has weight.
     """
     chosen: list[int] = []
     distances = np.ones(len(points))
@@ -110,12 +113,12 @@ def _choose_seeds(
 def _sum_by_centre(
     points: Embeddings, weights: NDArray[np.float64], rows: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
-    """Return the weighted sum of the points of each centre, shape (count, DIMENSION)."""
+    """Return the weighted sum of each centre's points, shape (count, DIMENSION)."""
     order = np.argsort(rows, kind="stable")
     sums = np.zeros((count, points.shape[1]))
     for start in range(0, len(order), _SUM_BLOCK):
-        some = order[start : start + _SUM_BLOCK]
-        starts = np.flatnonzero(np.diff(rows[some], prepend=-1))
-        weighted = points[some] * weights[some, None]
-        sums[rows[some][starts]] += np.add.reduceat(weighted, starts, axis=0)
+        block = order[start : start + _SUM_BLOCK]
+        starts = np.flatnonzero(np.diff(rows[block], prepend=-1))
+        weighted = points[block] * weights[block, None]
+        sums[rows[block][starts]] += np.add.reduceat(weighted, starts, axis=0)
     return sums

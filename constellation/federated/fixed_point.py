@@ -1,4 +1,4 @@
-"""Sums over patterns in fixed point: integers, so that any order of adding gives the same bits."""
+"""Fixed-point sums over patterns: integers, so that every order of addition gives the same bits."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 WEIGHT_ONE: Final = 2**20
-"""A weight of 1: the most that one device can have in all clusters together."""
+"""A weight of 1, which is the most that one device has over all clusters together."""
 SUM_ONE: Final = 2**30
-"""One coordinate of 1 with a weight of 1. 400 million devices reach 5 % of an int64."""
+"""A coordinate of 1 at a weight of 1. The sums of 400 million devices fill 5 % of an int64."""
 TIMES_OF_DAY: Final = 5
 DAY_TYPES: Final = 3
 CONTENT_TYPES: Final = 5
 CONTEXTS: Final = TIMES_OF_DAY + DAY_TYPES + CONTENT_TYPES
-"""Columns of `ClusterSums.contexts`: times of day, day types, content types, each from 0, any."""
+"""Columns of `ClusterSums.contexts`: times of day, then day types, then content types.
+
+Each of the three groups starts with its value 0, which means any.
+"""
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterSums:
-    """Spherical cluster features, a row for each of n clusters. Owns its arrays.
+    """The sums of n clusters of unit vectors, one row per cluster. Owns its arrays.
 
-    Additive, after BIRCH's cluster features (Zhang, Ramakrishnan, Livny, SIGMOD 1996), for unit
-    vectors.
+    Sums of two disjoint sets of patterns can be added, as in the cluster features of BIRCH (Zhang,
+    Ramakrishnan and Livny, SIGMOD 1996).
     """
 
     devices: Integers
     """Shape (n,): distinct devices."""
     weights: Integers
-    """Shape (n,): sum of w, in units of 1 / WEIGHT_ONE."""
+    """Shape (n,): sum of the weights w, in units of 1 / WEIGHT_ONE."""
     successes: Integers
-    """Shape (n,): sum of w x success_rate, likewise."""
+    """Shape (n,): sum of w x success_rate, in units of 1 / WEIGHT_ONE."""
     sums: Integers
     """Shape (n, DIMENSION): sum of w x embedding, in units of 1 / SUM_ONE."""
     contexts: Integers
@@ -51,7 +54,7 @@ class ClusterSums:
         return len(self.devices)
 
     def select(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> ClusterSums:
-        """Return some rows."""
+        """Return copies of the chosen rows; views when `chosen` is a slice."""
         return ClusterSums(
             self.devices[chosen],
             self.weights[chosen],
@@ -61,9 +64,9 @@ class ClusterSums:
         )
 
     def add_at(self, rows: Integers, more: ClusterSums) -> None:
-        """Add each row of `more` to one of these, in place; `rows` are distinct."""
-        if np.array_equal(rows, np.arange(len(self))):  # without gathering and scattering
-            rows = slice(None)  # type: ignore[assignment]  # all of them, in order
+        """Add row i of `more` to row `rows[i]`, in place; `rows` are distinct."""
+        if np.array_equal(rows, np.arange(len(self))):  # a slice avoids gathering and scattering
+            rows = slice(None)  # type: ignore[assignment]  # it selects all rows, in order
         self.devices[rows] += more.devices
         self.weights[rows] += more.weights
         self.successes[rows] += more.successes
@@ -71,7 +74,7 @@ class ClusterSums:
         self.contexts[rows] += more.contexts
 
     def clear(self, chosen: NDArray[np.bool_]) -> None:
-        """Make some rows zeros, in place."""
+        """Set the chosen rows to zero, in place."""
         for column in (self.devices, self.weights, self.successes, self.sums, self.contexts):
             column[chosen] = 0
 
@@ -88,7 +91,7 @@ def no_sums(count: int) -> ClusterSums:
 
 
 def concatenate_sums(parts: Sequence[ClusterSums]) -> ClusterSums:
-    """Return the rows of all parts, one part after the other."""
+    """Return the rows of all parts, in order."""
     if not parts:
         return no_sums(0)
     return ClusterSums(
@@ -101,7 +104,7 @@ def concatenate_sums(parts: Sequence[ClusterSums]) -> ClusterSums:
 
 
 def compute_centroids(sums: Integers) -> Embeddings:
-    """Return the unit-length direction of each row, shape (n, DIMENSION); zeros stay zeros."""
+    """Return each row scaled to unit length, shape (n, DIMENSION); rows of zeros stay zeros."""
     values = sums.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", values, values))
     directions: Embeddings = (values / np.maximum(norms, 1)[:, None]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Published: the global of a round as a shard holds it, and which of its clusters a device gets."""
+"""The global state that a round published: as stored, and as a shard serves it to devices."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-
-from typing import TYPE_CHECKING
 
 from constellation.encoding import normalise_codes
 
@@ -27,14 +19,14 @@ if TYPE_CHECKING:
     from constellation.federated.trends import Trend
 
 NEAR_CLUSTERS: Final = 16
-"""Clusters for a device that has patterns: its similar patterns tell more."""
+"""Clusters for a device that has patterns; few, because similar patterns tell it more."""
 COLD_START_CLUSTERS: Final = 100
-"""Clusters for a device that has none yet."""
+"""Clusters for a device that has no patterns yet."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RoundKey:
-    """Names a global. A later generation, or a later round of it, replaces an earlier one."""
+    """Names the global state of one round; the greater of two keys replaces the other."""
 
     generation: int = 0
     round_id: int = 0
@@ -45,16 +37,18 @@ class PublishedClusters:
     """Published clusters, strongest first, column by column."""
 
     ids: Sequence[bytes]
-    """16 bytes each, naming one revision of one cluster."""
+    """16 bytes each; an id names one revision of one cluster."""
     codes: Codes
     """Shape (n, DIMENSION): the centroids."""
     success_rates: NDArray[np.float32]
+    """Shape (n,), in [0, 1]."""
     devices: NDArray[np.uint32]
+    """Shape (n,): distinct devices."""
     times_of_day: NDArray[np.uint8]
     day_types: NDArray[np.uint8]
     content_types: NDArray[np.uint8]
     changed_at: NDArray[np.uint32]
-    """Seconds since 1970."""
+    """Shape (n,): seconds since 1970, UTC."""
     genres: Sequence[Sequence[str]]
     content_ids: Sequence[Sequence[str]]
 
@@ -63,7 +57,7 @@ class PublishedClusters:
 
 
 class PublishedGlobal:
-    """What a federation published last."""
+    """The global state of one round: its codebook, clusters and trends."""
 
     def __init__(
         self,
@@ -77,16 +71,16 @@ class PublishedGlobal:
         self.anchors = anchors
         self.clusters = clusters
         self.trends = trends
-        """Strongest first; global ones and those of every region."""
+        """Strongest first: global trends and the trends of every region."""
         self.closed_at = closed_at
-        """When the round's pulls ended: seconds since 1970."""
+        """When the round's pulls ended, in seconds since 1970."""
         self._centroids = normalise_codes(clusters.codes)
 
     def find_nearest_clusters(self, tastes: Embeddings, capacity: int) -> NDArray[np.int64]:
-        """Return the places of the clusters for a device, best first.
+        """Return the positions of up to `capacity` clusters for a device, best first.
 
-        `tastes` are its strongest patterns, unit length; without any it gets the strongest
-        clusters.
+        `tastes` are the device's strongest patterns, at unit length. A device without patterns gets
+        the strongest clusters.
         """
         if not len(tastes):
             return np.arange(min(len(self.clusters), COLD_START_CLUSTERS, capacity))
@@ -97,10 +91,11 @@ class PublishedGlobal:
 
 @dataclass(frozen=True, slots=True)
 class StoredGlobal:
-    """A global as the federation published it."""
+    """The global state of one round in the bytes that the federation published."""
 
     generation: int
-    """0 to 2**63 - 1, as is the next."""
+    """From 0 to 2**63 - 1."""
     round_id: int
+    """From 0 to 2**63 - 1."""
     payload: bytes
-    """At most 16 MiB, into which a store never looks."""
+    """At most 16 MiB; a store never looks inside."""

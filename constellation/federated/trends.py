@@ -1,7 +1,7 @@
-"""Trends: what more devices watch than this hour of the day usually sees.
+"""Trends: subjects that more devices watch than is usual for this hour of the day.
 
-One arithmetic for a shard and for a federation. It keeps nothing: what is usual is worked out anew
-from the 168 hours at hand, so a count that arrives late is as good as one that was in time.
+Shards and federations use the same arithmetic. It keeps no state: what is usual is computed from
+the last 168 hours each time, so a count that arrives late is worth as much as one in time.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.float64]
-"""Shape (hours, subjects): distinct devices, oldest hour first; hours are whole days."""
+"""Shape (hours, subjects): distinct devices, oldest hour first; the hours make whole days."""
 
 DAY_HOURS: Final = 24
-"""Hours that a trend is looked for in: each has a surprise."""
+"""Trends are looked for in this many of the newest hours; each has its own surprise."""
 _SMOOTHING: Final = 0.35
-"""Share of a day's count in what is usual for its hour."""
+"""The weight of one day's count in the moving average for its hour of the day."""
 _WARM_UP_DAYS: Final = 3
-"""Counts of an hour of the day before which nothing there is a surprise."""
+"""An hour of the day has no surprises until it was counted on this many days."""
 _END_SURPRISE: Final = 2.0
-"""A trend is over when its surprise stays below this ..."""
+"""A trend is over when its surprise stays below this for `_END_HOURS` hours."""
 _END_HOURS: Final = 3
-"""... for so many hours."""
 _AVERAGED_HOURS: Final = 3
-"""A direction compares averages of so many hours."""
+"""Directions compare averages over this many hours."""
 _RISING_RATIO: Final = 1.15
-"""A trend that gained so much within three to four hours is rising."""
+"""A trend is rising when its lift grew by this factor within three to four hours."""
 _FALLING_RATIO: Final = 0.75
-"""A trend below this share of its highest within a day is falling."""
+"""A trend is falling when its lift is below this share of the day's highest."""
 
 
 class Direction(IntEnum):
@@ -44,7 +43,7 @@ class Direction(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A content or a genre that many devices watch."""
+    """A content item or a genre that many devices watch."""
 
     content_id: str
     """Empty for the trend of a genre."""
@@ -53,71 +52,79 @@ class Trend:
     direction: Direction
     popularity: float
     region: str = ""
-    """Where it holds; empty for the shard's own region."""
+    """The region it was seen in; empty for the shard's own region."""
     is_global: bool = False
-    """Several shards see it."""
+    """True when several shards see the trend."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrendStrength:
-    """How strongly each subject trends."""
+    """How strongly each subject trends, column by column."""
 
     surprise: NDArray[np.float64]
-    """Shape (DAY, subjects): z of each of the last 24 hours."""
+    """Shape (DAY_HOURS, subjects): z of each of the last 24 hours."""
     scores: NDArray[np.float64]
-    """Shape (subjects,), like what follows."""
+    """Shape (subjects,)."""
     popularity: NDArray[np.float64]
+    """Shape (subjects,)."""
     directions: NDArray[np.int64]
+    """Shape (subjects,): the value of a Direction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Baseline:
-    """What the last 24 hours were expected to see, from the same hours of the days before."""
+    """The counts expected in the last 24 hours, from the same hours of the days before."""
 
     mean: NDArray[np.float64]
-    """Shape (DAY, subjects), like `variance`."""
+    """Shape (DAY_HOURS, subjects)."""
     variance: NDArray[np.float64]
+    """Shape (DAY_HOURS, subjects)."""
     is_known: NDArray[np.bool_]
-    """Shape (DAY,): the hours of the day that were counted often enough."""
+    """Shape (DAY_HOURS,): which hours of the day were counted on enough days."""
 
 
 def compute_strength(
     counts: Counts, decay_rate: float, floor: float, *, first_hour: int | None = None
 ) -> TrendStrength:
-    """Return log1p(P) x (1 + log1p(max(z, 0))) and the like, 0 where nothing happened.
+    """Return the score of each subject, and the surprise, popularity and direction behind it.
 
-    P is the popularity. z is the surprise of the newest hour or of the one before, whichever is
-    higher, because a shard's newest hour is still being counted.
+    The score is log1p(P) x (1 + log1p(max(z, 0))), which is 0 where nothing was counted. P is the
+    popularity. z is the surprise of the newest hour or of the hour before, whichever is higher,
+    because a shard is still counting its newest hour. `first_hour` is the row of the first hour
+    that was counted; without it, the first row with a count.
     """
     baseline = _compute_baseline(
         counts, find_first_hour(counts) if first_hour is None else first_hour
     )
     surprise = _compute_surprise(counts, baseline, floor)
-    popular = compute_popularity(counts, decay_rate)
+    popularity = compute_popularity(counts, decay_rate)
     return TrendStrength(
         surprise,
-        np.log1p(popular) * (1 + np.log1p(np.maximum(surprise[-2:].max(axis=0), 0))),
-        popular,
+        np.log1p(popularity) * (1 + np.log1p(np.maximum(surprise[-2:].max(axis=0), 0))),
+        popularity,
         _compute_directions(counts, baseline, floor),
     )
 
 
 def find_first_hour(counts: Counts) -> int:
-    """Return the first hour in which anything was counted; the hours before it say nothing."""
+    """Return the row of the first hour with a count, len(counts) when there is none.
+
+    The hours before it tell nothing about what is usual.
+    """
     counted = counts.any(axis=1)
     return int(counted.argmax()) if counted.any() else len(counts)
 
 
 def compute_popularity(counts: Counts, decay_rate: float) -> NDArray[np.float64]:
-    """Return each subject's sum of counts, each decayed once for every hour since."""
-    popular: NDArray[np.float64] = decay_rate ** np.arange(len(counts) - 1, -1, -1) @ counts
-    return popular
+    """Return the decayed sum of each subject's counts: x decay_rate per hour since the count."""
+    popularity: NDArray[np.float64] = decay_rate ** np.arange(len(counts) - 1, -1, -1) @ counts
+    return popularity
 
 
 def _compute_baseline(counts: Counts, first_hour: int) -> _Baseline:
-    """Return exponentially weighted means and variances by hour of the day, but for the last day.
+    """Return exponentially weighted means and variances by hour of the day, without the last day.
 
-    The first count of an hour of the day is its mean, with no variance: its share is 1.
+    The first count of an hour of the day has a share of 1: it is the mean, with no variance.
     """
     days = counts.reshape(len(counts) // DAY_HOURS, DAY_HOURS, counts.shape[1])
     counted = np.arange(len(counts)).reshape(-1, DAY_HOURS) >= first_hour
@@ -133,10 +140,10 @@ def _compute_baseline(counts: Counts, first_hour: int) -> _Baseline:
 
 
 def _compute_surprise(counts: Counts, baseline: _Baseline, floor: float) -> NDArray[np.float64]:
-    """Return z = (x - max(m, floor)) / sqrt(v + m + floor), shape (DAY, subjects).
+    """Return z = (x - max(m, floor)) / sqrt(v + m + floor), shape (DAY_HOURS, subjects).
 
-    The floor keeps a content that is new from being infinitely surprising (SigniTrend, Schubert,
-    Weiler and Kriegel, KDD 2014).
+    x is the count, m the expected mean and v its variance. The floor keeps new content from being
+    infinitely surprising (SigniTrend: Schubert, Weiler and Kriegel, KDD 2014).
     """
     excess = counts[-DAY_HOURS:] - np.maximum(baseline.mean, floor)
     surprise: NDArray[np.float64] = excess / np.sqrt(baseline.variance + baseline.mean + floor)
@@ -145,11 +152,12 @@ def _compute_surprise(counts: Counts, baseline: _Baseline, floor: float) -> NDAr
 
 
 def _compute_directions(counts: Counts, baseline: _Baseline, floor: float) -> NDArray[np.int64]:
-    """Return where each subject is going, by its lift: how much more than usual it is watched.
+    """Return each subject's direction, by its lift: its count relative to the usual count.
 
-    A lift is a ratio, so it stays the same while the whole audience comes and goes with the day;
-    popularity and surprise do not, and would rise each evening. It is taken of averages, for a
-    count is noisy, and now is the better of the last two, for a shard's newest hour is incomplete.
+    A lift is a ratio, so it does not change when the whole audience grows or shrinks during the
+    day; popularity and surprise would rise each evening. Lifts compare averages, because counts
+    are noisy. The present lift is the higher of the last two, because a shard's newest hour is
+    incomplete.
     """
     expected = baseline.mean if baseline.is_known.all() else np.zeros_like(baseline.mean)
     lifts = (_compute_averages(counts[-DAY_HOURS:]) + floor) / (_compute_averages(expected) + floor)
@@ -162,7 +170,7 @@ def _compute_directions(counts: Counts, baseline: _Baseline, floor: float) -> ND
 
 
 def _compute_averages(hourly: Counts) -> Counts:
-    """Return the average of each hour and those just before it, as long as there are enough."""
+    """Return the moving averages over `_AVERAGED_HOURS` rows; the first rows have none."""
     ends = len(hourly) - _AVERAGED_HOURS + 1
     averages: Counts = (
         sum((hourly[back : back + ends] for back in range(_AVERAGED_HOURS)), np.zeros(1))
@@ -172,49 +180,49 @@ def _compute_averages(hourly: Counts) -> Counts:
 
 
 def is_trending(surprise: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """Say of each subject whether it trends, given the surprise of the last 24 hours.
+    """Return which subjects trend, given the surprise of the last 24 hours.
 
-    A trend begins with a surprise at the threshold; it is over after three hours below 2. With no
-    threshold (0 or less) everything trends: what is popular in a small fleet surprises nobody.
+    A trend begins when its surprise reaches the threshold, and ends after three hours below 2. With
+    a threshold of 0 or less everything trends: a small fleet has popular content, but no surprises.
     """
     trends: NDArray[np.bool_] = find_trend_starts(surprise, threshold) < len(surprise)
     return trends
 
 
 def find_trend_starts(surprise: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
-    """Return the hour, as a row of `surprise`, in which each trend began; past the end for none."""
+    """Return the row of `surprise` in which each trend began; len(surprise) for no trend."""
     hours, subjects = surprise.shape
     if threshold <= 0:
         return np.zeros(subjects, np.int64)
-    since = np.full(subjects, hours)
-    quiet = np.zeros(subjects, np.int64)
+    starts = np.full(subjects, hours)
+    quiet_hours = np.zeros(subjects, np.int64)
     for hour, now in enumerate(surprise):
         begins = now >= threshold
-        quiet = np.where(begins | (now >= _END_SURPRISE), 0, quiet + 1)
-        since[quiet >= _END_HOURS] = hours
-        since[begins & (since == hours)] = hour
-    return since
+        quiet_hours = np.where(begins | (now >= _END_SURPRISE), 0, quiet_hours + 1)
+        starts[quiet_hours >= _END_HOURS] = hours
+        starts[begins & (starts == hours)] = hour
+    return starts
 
 
 def rank_trends(
     counts: Counts, eligible: NDArray[np.bool_], decay_rate: float, floor: float, limit: int
 ) -> list[tuple[int, float, Direction, float]]:
     """Return (subject, score, direction, popularity) of the strongest subjects, best first."""
-    found = compute_strength(counts, decay_rate, floor)
-    chosen = np.flatnonzero(eligible & (found.scores > 0))
+    strength = compute_strength(counts, decay_rate, floor)
+    chosen = np.flatnonzero(eligible & (strength.scores > 0))
     return [
         (
             int(subject),
-            round(float(found.scores[subject]), 2),  # so that a version changes only when it shows
-            Direction(int(found.directions[subject])),
-            round(float(found.popularity[subject]), 1),
+            round(float(strength.scores[subject]), 2),  # no new version for a change nobody sees
+            Direction(int(strength.directions[subject])),
+            round(float(strength.popularity[subject]), 1),
         )
-        for subject in select_strongest(chosen, found.scores[chosen], limit)
+        for subject in select_strongest(chosen, strength.scores[chosen], limit)
     ]
 
 
 def select_strongest(
     subjects: NDArray[np.int64], scores: NDArray[np.float64], limit: int
 ) -> NDArray[np.int64]:
-    """Return the subjects with the highest scores, best first; of equals the lower number."""
+    """Return the subjects with the highest scores, best first; ties go to the lower number."""
     return subjects[np.lexsort((subjects, -scores))][:limit]
