@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.messages import make_delta
-from constellation.core.ingest.plan import apply_plan, plan_commit
+from constellation.core.ingest.plan import Planner
 from constellation.core.rules import Rules
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
@@ -29,7 +29,7 @@ def main() -> None:
     The first round does not count.
     """
     rules = Rules(max_devices=_DEVICES, max_patterns=_DEVICES * (_ROUNDS + 1))
-    table, ring = Table(rules), HourlyRing()
+    planner = Planner(Table(rules), HourlyRing(), rules)
     devices = [uuid.uuid4().bytes for _ in range(_DEVICES)]
     seconds = {"parse and check": 0.0, "plan": 0.0, "apply": 0.0}
     for seq in range(1, _ROUNDS + 2):
@@ -39,9 +39,9 @@ def main() -> None:
             started = time.perf_counter()
             deltas = [_parse(*each) for each in zip(devices[part], messages[part], strict=True)]
             parsed = time.perf_counter()
-            plan = plan_commit(table, ring, rules, deltas, time.time())
+            plan = planner.plan_commit(deltas, time.time())
             planned = time.perf_counter()
-            apply_plan(table, ring, plan)
+            planner.apply(plan)
             if seq > 1:
                 seconds["parse and check"] += parsed - started
                 seconds["plan"] += planned - parsed

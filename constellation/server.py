@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from constellation.blas import limit_blas_threads
+from constellation.core.ingest.observers import NoTracer, ShardObservers
+from constellation.core.ingest.stats import Stats
 from constellation.core.recovery import recover_shard, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
@@ -20,6 +22,7 @@ from constellation.errors import ConfigError
 from constellation.federated.terms import check_term
 from constellation.stores import describe_location, snapshot_files
 from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
+from constellation.telemetry.commit_traces import OpenTelemetryTracer
 from constellation.telemetry.logs import get_log_level, set_log_level
 from constellation.telemetry.metrics import serve_metrics
 from constellation.telemetry.shard_metrics import (
@@ -29,6 +32,7 @@ from constellation.telemetry.shard_metrics import (
     make_shard_metrics,
 )
 from constellation.transport.calls.counters import CallStats
+from constellation.transport.calls.tracing import is_enabled
 from constellation.transport.codec.globals import to_global
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     import grpc
 
     from constellation.config import ShardConfig
+    from constellation.core.ingest.observers import CommitTracer
     from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
     from constellation.transport.listener import DeferredServices
@@ -163,9 +168,11 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
         epoch = await store.take_epoch()
         lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
         health.mark_not_ready("recovering")
-        manager = await _recover_shard(config, store, files, epoch)
-        manager.stats.recovery_seconds = time.monotonic() - started
-        streams = OpenStreams(manager, to_session_limits(config))
+        stats = Stats()
+        streams = OpenStreams(stats, to_session_limits(config))
+        observers = ShardObservers(stats, _make_tracer(), streams)
+        manager = await _recover_shard(config, store, files, observers, epoch=epoch)
+        stats.recovery_seconds = time.monotonic() - started
         metrics.add(
             make_shard_metrics(manager, streams, calls, _to_metric_limits(config)),
             make_shard_histograms(manager),
@@ -208,6 +215,11 @@ def to_resource_attributes(config: ShardConfig) -> dict[str, str]:
     }
 
 
+def _make_tracer() -> CommitTracer:
+    """Return what traces commits: nothing, unless spans are exported."""
+    return OpenTelemetryTracer() if is_enabled() else NoTracer()
+
+
 def _to_metric_limits(config: ShardConfig) -> MetricLimits:
     return MetricLimits(config.max_streams, config.data_dir)
 
@@ -242,8 +254,6 @@ def _start_background(
     health: Health,
 ) -> list[asyncio.Task[None]]:
     """Start what runs as long as the shard does; a task that ends before has failed."""
-    manager.committer.on_taste_moved = streams.queue_devices
-    manager.on_published = streams.queue_all
     work = {
         "committer": manager.committer.commit_forever(),
         "index_feeder": manager.feeder.feed_forever(),
@@ -252,7 +262,7 @@ def _start_background(
         "aggregates": manager.aggregates.build_forever(manager.committer.run_with_commits_paused),
         "trends": manager.publish_trends_forever(config.global_interval_seconds),
         "expiry": manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY),
-        "global_feed": streams.send_updates_forever(),
+        "global_feed": streams.send_updates_forever(manager),
         "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
         "recall_probe": manager.measure_recall_forever(_RECALL_PROBE_SECONDS),
@@ -276,7 +286,12 @@ class _DrainRequest:
 
 
 async def _recover_shard(
-    config: ShardConfig, store: PatternStore, files: SnapshotFiles | None, epoch: int
+    config: ShardConfig,
+    store: PatternStore,
+    files: SnapshotFiles | None,
+    observers: ShardObservers,
+    *,
+    epoch: int,
 ) -> ShardManager:
     rules, identity = to_rules(config), to_identity(config)
     recovered = await recover_shard(
@@ -288,9 +303,7 @@ async def _recover_shard(
         identity=identity,
     )
     require_sound(recovered, describe_location(config))
-    manager = ShardManager(
-        identity, rules, store, recovered, epoch=epoch, secret=await store.read_secret()
-    )
+    manager = ShardManager(identity, rules, store, recovered, observers, epoch=epoch)
     await manager.catalogue.load()
     if (stored := await store.get_global()) is not None:
         manager.restore_global(to_global(stored.payload))

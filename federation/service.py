@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from constellation.errors import ConfigError, InvalidInputError, NotFoundError
+from constellation.tasks import finish_even_if_cancelled
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
 from constellation.transport.codec.globals import to_published, to_stored_global
 from constellation.transport.codec.paging import to_position
@@ -54,8 +55,9 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         )
 
     async def RunRound(self, request: pb.RunRoundRequest, context: Any) -> pb.RunRoundResponse:
-        running = asyncio.create_task(self._rounds.run(), name="round")
-        return pb.RunRoundResponse(round=await asyncio.shield(running))
+        return pb.RunRoundResponse(
+            round=await finish_even_if_cancelled(self._rounds.run(), "round")
+        )
 
 
 class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
@@ -99,8 +101,7 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     ) -> aggregates.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
         to_published(stored)  # what a shard would refuse is not taken in
-        relaying = asyncio.create_task(self._rounds.relay_global(stored), name="relay")
-        applied = await asyncio.shield(relaying)
+        applied = await finish_even_if_cancelled(self._rounds.relay_global(stored), "relay")
         held = self._rounds.last_global
         assert held is not None
         return aggregates.PublishGlobalResponse(

@@ -1,1 +1,1 @@
-"""What a shard knows and decides: no wire, no database."""
+"""The knowledge and the decisions of a shard, without network and database."""

@@ -1,4 +1,4 @@
-"""GlobalState: the trends and clusters that devices hold, and what changed between versions."""
+"""GlobalState: the trends and clusters that devices get, and what changed between versions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
+from constellation.core.rows import TermKind
 from constellation.federated.published import PublishedGlobal, RoundKey
+from constellation.federated.trends import Direction, Trend, rank_trends
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from constellation.federated.trends import Trend
+    from numpy.typing import NDArray
+
+    from constellation.core.rules import Rules
+    from constellation.core.table.hourly import HourlyRing
+    from constellation.core.table.shard_table import Table
 
 _KEPT_VERSIONS: Final = 64
-"""A device that is further behind gets the full state."""
+"""Versions kept for updates; a device with an older one gets the full state."""
+
+_GENRE_SHARE: Final = 5
+"""One trend in this many may be the trend of a genre."""
 
 Subject = tuple[str, str]
 """A content id and a genre, one of them empty."""
@@ -22,7 +33,7 @@ Subject = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, order=True)
 class GlobalVersion:
-    """Names one published state; (0, 0) is what a device without any holds."""
+    """Names one state that was published to devices; (0, 0) means that a device has none."""
 
     generation: int = 0
     version: int = 0
@@ -30,27 +41,29 @@ class GlobalVersion:
 
 @dataclass(frozen=True, slots=True)
 class TrendChange:
-    """What brings a device's trends to a version."""
+    """The changes that bring a device's trends to a version."""
 
     version: GlobalVersion
+    """The version that the device holds afterwards."""
     is_reset: bool
+    """Whether the device must drop the trends that it holds."""
     upserts: Sequence[Trend]
     removed_subjects: Sequence[Subject]
     trend_count: int
-    """Trends the device holds afterwards."""
+    """The number of trends that the device holds afterwards."""
 
 
 class GlobalState:
-    """The current trends and those of the last versions, and the federation's last global.
+    """The current trends, those of recent versions, and the federation's last global state.
 
-    Versions only grow. The generation is when the shard started, in milliseconds since 1970, so
-    versions repeat neither after a restart nor after the store was replaced by an older one.
+    Versions only grow. The generation is the time at which the shard started, in milliseconds since
+    1970, so that versions do not repeat after a restart, even on an older copy of the store.
     """
 
     def __init__(self, generation: int, region: str, trend_limit: int) -> None:
         self.version = GlobalVersion(generation, 0)
         self.published: PublishedGlobal | None = None
-        """What the federation published last."""
+        """The global state that the federation published last; None before the first."""
         self._region = region
         self._trend_limit = trend_limit
         self._local_trends: Sequence[Trend] = ()
@@ -61,21 +74,22 @@ class GlobalState:
 
     @property
     def round(self) -> RoundKey:
-        """The round of the federation's last global; (0, 0) before the first."""
+        """The round of the federation's last global state; (0, 0) before the first."""
         return self.published.round if self.published else RoundKey()
 
     def set_local_trends(self, trends: Sequence[Trend]) -> bool:
-        """Make these the shard's own trends; return whether that makes a new version."""
+        """Replace the shard's own trends; return whether that makes a new version."""
         self._local_trends = trends
         return self._advance()
 
     def adopt(self, published: PublishedGlobal) -> bool:
-        """Take a later global of the federation; return whether that makes a new version."""
+        """Take a later global state of the federation; return whether that makes a new version."""
         assert published.round > self.round
         self.published = published
         return self._advance()
 
     def _advance(self) -> bool:
+        """Make a new version when the trends or the round changed; return whether they did."""
         state = self._merge_trends()
         if state == self._versions[self.version] and self._served_round == self.round:
             return False
@@ -87,9 +101,9 @@ class GlobalState:
         return True
 
     def _merge_trends(self) -> Mapping[Subject, Trend]:
-        """Return the federation's trends that hold here, then the shard's own while there is room.
+        """Return the federation's trends for this region, then the shard's own while there is room.
 
-        Of the latter, what the federation knows of already is left out: it saw more.
+        Of two trends of one subject the federation's counts, because it saw more devices.
         """
         merged: dict[Subject, Trend] = {}
         for trend in self.published.trends if self.published else ():
@@ -105,11 +119,50 @@ class GlobalState:
         """Return the current trends, strongest first."""
         return sorted(self._versions[self.version].values(), key=lambda trend: -trend.score)
 
-    def change_since(self, held: GlobalVersion) -> TrendChange:
-        """Return what a device that holds a version needs; a full state when it is unknown."""
+    def change_since(self, version: GlobalVersion) -> TrendChange:
+        """Return what changed after a version; all trends when that version is unknown."""
         current = self._versions[self.version]
-        base = self._versions.get(held)
+        base = self._versions.get(version)
         known = base if base is not None else {}
         upserts = [trend for subject, trend in current.items() if known.get(subject) != trend]
         removed = [subject for subject in known if subject not in current]
         return TrendChange(self.version, base is None, upserts, removed, len(current))
+
+
+def compute_local_trends(
+    table: Table, ring: HourlyRing, rules: Rules, now_hour: int
+) -> list[Trend]:
+    """Return the strongest trends of a shard's own hourly counts. Belongs in a worker thread.
+
+    Only subjects of at least `k_anonymity` devices trend: devices that watched within one hour or,
+    for a content item, devices that support it with a pattern.
+    """
+    contents, content_counts = _read_window(table, ring, TermKind.CONTENT, now_hour)
+    genres, genre_counts = _read_window(table, ring, TermKind.GENRE, now_hour)
+    if not len(contents):
+        return []
+    devices = np.maximum(content_counts.max(axis=0), table.support[contents])
+    genre_limit = rules.trend_limit // _GENRE_SHARE
+    by_genre = _rank(genre_counts, genre_counts.max(axis=0), rules, genre_limit)
+    by_content = _rank(content_counts, devices, rules, rules.trend_limit - len(by_genre))
+    text = table.vocabulary.text
+    return [
+        Trend(text(TermKind.CONTENT, int(contents[i])), "", score, direction, popularity)
+        for i, score, direction, popularity in by_content
+    ] + [
+        Trend("", text(TermKind.GENRE, int(genres[i])), score, direction, popularity)
+        for i, score, direction, popularity in by_genre
+    ]
+
+
+def _read_window(
+    table: Table, ring: HourlyRing, kind: TermKind, now_hour: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return ring.window(kind, now_hour, table.vocabulary.count(kind))
+
+
+def _rank(
+    counts: NDArray[np.float64], devices: NDArray[np.float64], rules: Rules, limit: int
+) -> list[tuple[int, float, Direction, float]]:
+    eligible = devices >= rules.k_anonymity
+    return rank_trends(counts, eligible, rules.trend_decay_rate, rules.k_anonymity, limit)

@@ -1,15 +1,22 @@
-"""Loading: the rows of a store into a table, and the proof that they add up to its totals."""
+"""Loading: reads the rows of a store into a table, and compares them with its totals."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from constellation.core.rows import DeviceRows, PatternRows, Slots, digest_rows
+from constellation.core.rows import (
+    BLOCK_ROWS,
+    DIGEST_MODULUS,
+    DeviceRows,
+    PatternRows,
+    Slots,
+    digest_rows,
+)
 from constellation.core.store import StoreReader, Totals
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import (
@@ -19,6 +26,7 @@ from constellation.core.table.shard_table import (
     to_device_keys,
     to_pattern_keys,
 )
+from constellation.core.table.support import pack_support, unpack_contents
 from constellation.errors import DamagedStoreError
 
 if TYPE_CHECKING:
@@ -28,15 +36,12 @@ if TYPE_CHECKING:
 
     from constellation.core.rules import Rules
 
-_MODULUS: Final = 2**64
-_BLOCK: Final = 65_536
-
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedShard:
-    """What a shard has stored, in memory."""
+    """The rows and hourly counts of a stored shard, in memory, without an index."""
 
     table: Table
     ring: HourlyRing
@@ -45,7 +50,7 @@ class LoadedShard:
 
 
 async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
-    """Load a shard's rows, and compare them with its totals; without an index."""
+    """Load a shard's rows, and compare them with its totals. Differences are listed, not raised."""
     stored = await store.read_totals()
     table = Table(rules)
     table.vocabulary.add(await store.read_terms())
@@ -71,7 +76,7 @@ def _compare_totals(stored: Totals, loaded: Totals) -> list[str]:
 
 
 class _RowDigest:
-    """Rows of one kind, as they come: which slots, and their digest."""
+    """Collects the slots and the digest of rows of one kind, block by block."""
 
     def __init__(self) -> None:
         self._parts = [np.empty(0, np.int64)]
@@ -79,7 +84,7 @@ class _RowDigest:
 
     def add(self, slots: Slots, rows: NDArray[np.void]) -> None:
         self._parts.append(slots)
-        self.digest = (self.digest + digest_rows(slots, rows)) % _MODULUS
+        self.digest = (self.digest + digest_rows(slots, rows)) % DIGEST_MODULUS
 
     def slots(self) -> Slots:
         """Return all slots, ascending."""
@@ -87,7 +92,7 @@ class _RowDigest:
 
 
 async def _load_rows(store: StoreReader, table: Table) -> Totals:
-    """Fill the table's rows, directories, lists and support; return what the rows add up to."""
+    """Fill the table with rows and all that derives from them; return the rows' totals."""
     devices, patterns = _RowDigest(), _RowDigest()
     async for device_slots, device_rows in _read_ahead(store.scan_devices()):
         await asyncio.to_thread(_add_devices, table, device_slots, device_rows, devices)
@@ -98,11 +103,15 @@ async def _load_rows(store: StoreReader, table: Table) -> Totals:
 
 
 async def _read_ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
-    """Yield every block, reading the next one while the last is being used."""
-    reading = asyncio.ensure_future(anext(blocks, None))
+    """Yield every block, and read the next one while the caller uses the last."""
+
+    async def read_block() -> T | None:
+        return await anext(blocks, None)
+
+    reading = asyncio.create_task(read_block(), name="read_block")
     try:
         while (block := await reading) is not None:
-            reading = asyncio.ensure_future(anext(blocks, None))
+            reading = asyncio.create_task(read_block(), name="read_block")
             yield block
     finally:
         reading.cancel()
@@ -119,8 +128,7 @@ def _add_devices(table: Table, slots: Slots, rows: DeviceRows, total: _RowDigest
 def _add_patterns(table: Table, slots: Slots, rows: PatternRows, total: _RowDigest) -> None:
     _check_capacity(slots, len(table.patterns), "MAX_PATTERNS")
     table.patterns[slots] = rows
-    ids = np.frombuffer(rows["pattern_id"].tobytes(), "<u8").reshape(-1, 2)
-    keys = to_pattern_keys(ids, rows["device"].astype(np.int64))
+    keys = to_pattern_keys(rows["pattern_id"].tobytes(), rows["device"].astype(np.int64))
     table.slots_by_pattern.put(keys, slots)
     total.add(slots, rows)
 
@@ -128,12 +136,13 @@ def _add_patterns(table: Table, slots: Slots, rows: PatternRows, total: _RowDige
 def _check_capacity(slots: Slots, capacity: int, variable: str) -> None:
     if len(slots) and slots[-1] >= capacity:
         raise DamagedStoreError(
-            f"a stored row has number {slots[-1]}, but {variable} is {capacity}: raise {variable}"
+            f"a stored row has number {slots[-1]}, but {variable} is {capacity}: "
+            f"set {variable} to at least {slots[-1] + 1}"
         )
 
 
 def _derive_state(table: Table, devices: Slots, patterns: Slots) -> None:
-    """Work out what follows from the rows: free slots, lists, support."""
+    """Derive the free slots, the lists of patterns and the support from the rows."""
     _set_free_slots(table.device_allocator, devices)
     _set_free_slots(table.pattern_allocator, patterns)
     owners = table.patterns["device"][patterns]
@@ -141,9 +150,9 @@ def _derive_state(table: Table, devices: Slots, patterns: Slots) -> None:
     owners, patterns = owners[order], patterns[order]
     table.link(devices, DevicePatterns(np.searchsorted(devices, owners), patterns))
     starts = np.flatnonzero(np.diff(owners.astype(np.int64), prepend=-1))
-    cuts = np.searchsorted(starts, np.arange(0, len(patterns), _BLOCK))
+    cuts = np.searchsorted(starts, np.arange(0, len(patterns), BLOCK_ROWS))
     bounds = [*starts[cuts[cuts < len(starts)]].tolist(), len(patterns)]
-    for start, end in pairwise(bounds):  # whole devices: none counts twice
+    for start, end in pairwise(bounds):  # blocks of whole devices, so that none counts twice
         _count_support(table, owners[start:end], patterns[start:end])
 
 
@@ -155,8 +164,6 @@ def _set_free_slots(allocator: SlotAllocator, slots: Slots) -> None:
 
 
 def _count_support(table: Table, owners: NDArray[np.uint32], patterns: Slots) -> None:
-    """Count each device once for each content that its patterns name."""
-    contents = table.patterns["contents"][patterns]
-    pairs = (owners.astype(np.uint64) << np.uint64(32))[:, None] | contents
-    supported = np.unique(pairs[contents > 0]) & np.uint64(0xFFFFFFFF)
-    np.add.at(table.support, supported.astype(np.int64), np.uint32(1))
+    """Count each device once for each content item that its patterns name."""
+    pairs = pack_support(owners, table.patterns["contents"][patterns])
+    np.add.at(table.support, unpack_contents(pairs), np.uint32(1))

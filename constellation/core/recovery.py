@@ -1,4 +1,4 @@
-"""Recovery: a stored shard back into memory, and the proof that both agree."""
+"""Recovery: loads a stored shard and its index into memory, and proves that both agree."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 
 from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.loading import load_shard
+from constellation.core.rows import BLOCK_ROWS
 from constellation.core.table.change import is_shared
 from constellation.errors import DamagedStoreError
 
@@ -26,22 +27,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_BLOCK = 65_536
-
 
 class SnapshotFiles(Protocol):
-    """Where index snapshots are kept. Every method blocks."""
+    """Storage for snapshots of the index. Every method blocks."""
 
     def write(self, lsn: int, payload: NDArray[np.uint8] | bytes) -> None:
-        """Keep a snapshot durably, and drop older ones."""
+        """Store a snapshot durably, and delete older ones."""
         ...
 
     def read(self) -> tuple[int, NDArray[np.uint8]] | None:
-        """Return the newest snapshot that is intact, and the lsn it was taken at."""
+        """Return the lsn and the payload of the newest intact snapshot; None without any."""
         ...
 
     def find_newest_lsn(self) -> int | None:
-        """Return the lsn of the newest snapshot, intact or not."""
+        """Return the lsn of the newest snapshot, intact or not; None without any."""
         ...
 
     def discard(self) -> None:
@@ -51,13 +50,15 @@ class SnapshotFiles(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecoveredShard:
-    """A shard in memory, as it is stored."""
+    """A stored shard, loaded into memory."""
 
     table: Table
     ring: HourlyRing
     index: PatternIndex
     problems: list[str]
-    """What does not agree; empty when all is well."""
+    """How stored rows, totals and index differ; empty when all is well."""
+    secret: bytes
+    """The store's secret: the key of pseudonyms."""
 
 
 async def recover_shard(
@@ -71,9 +72,10 @@ async def recover_shard(
 ) -> RecoveredShard:
     """Load a shard. Problems are listed, not raised, so that a check can show all of them.
 
-    A store behind its snapshots has lost commits. Where that `may_be`, because the database is kept
-    elsewhere and was restored or failed over, devices notice by their acks; snapshots go instead.
-    Without an `identity` every device is this shard's.
+    A store behind its snapshots has lost commits, which is a problem unless it `may_be_behind`. It
+    may when the database is kept elsewhere, and was restored or failed over: devices notice lost
+    commits by their acks, so the snapshots are discarded instead. Without an `identity`, the shard
+    owns every device.
     """
     loaded = await load_shard(store, rules)
     table, problems = loaded.table, loaded.problems
@@ -87,16 +89,16 @@ async def recover_shard(
             problems.append(ahead)
     index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
     await _fill_index(index, store, table, rules, snapshots)
-    if differences := check_index(table, index, rules):  # a snapshot of another past
+    if differences := check_index(table, index, rules):  # a snapshot of another history
         log.warning("snapshot_unusable", reason="; ".join(differences))
         index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
         await _fill_index(index, store, table, rules, None)
         problems += check_index(table, index, rules)
-    return RecoveredShard(table, loaded.ring, index, problems)
+    return RecoveredShard(table, loaded.ring, index, problems, await store.read_secret())
 
 
 def require_sound(recovered: RecoveredShard, location: str) -> None:
-    """Raise DamagedStoreError when what was recovered does not agree."""
+    """Raise DamagedStoreError when recovery found problems."""
     if recovered.problems:
         raise DamagedStoreError(
             f"{location} is damaged: {'; '.join(recovered.problems)}. Restore a backup, or move it "
@@ -105,32 +107,32 @@ def require_sound(recovered: RecoveredShard, location: str) -> None:
 
 
 def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
-    """Return how the index differs from the shareable patterns of the table."""
+    """Return how the index differs from the table's shared patterns; empty when they agree."""
     shared = np.flatnonzero(_is_indexed(table, rules))
     missing = np.setdiff1d(shared, index.slots(), assume_unique=True)
     surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
     problems = []
     if len(missing):
-        problems.append(f"the index lacks {len(missing)} patterns, slot {missing[0]} first")
+        problems.append(f"the index lacks {len(missing)} patterns, the first in slot {missing[0]}")
     if len(surplus):
-        problems.append(f"the index holds {len(surplus)} others, slot {surplus[0]} first")
+        problems.append(f"the index has {len(surplus)} too many, the first in slot {surplus[0]}")
     return problems
 
 
 def _is_indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
-    """Say which patterns belong into the index: shared ones, of devices that this shard owns."""
+    """Return which rows belong in the index: shared patterns of devices that this shard owns."""
     rows = table.patterns[: table.pattern_allocator.high_water]
     indexed: NDArray[np.bool_] = is_shared(rows, rules) & ~table.relocated[rows["device"]]
     return indexed
 
 
 def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> str:
-    """Return how far the store is behind its snapshots; "" when it is not."""
+    """Return how far the store is behind its newest snapshot; "" when it is not."""
     newest = snapshots.find_newest_lsn() if snapshots else None
     if newest is None or newest <= stored.lsn:
         return ""
     return (
-        f"the database ends at commit {stored.lsn}, an index snapshot was taken at {newest}: "
+        f"the database ends at commit {stored.lsn}, but an index snapshot was taken at {newest}: "
         "commits were lost"
     )
 
@@ -142,7 +144,7 @@ async def _fill_index(
     rules: Rules,
     snapshots: SnapshotFiles | None,
 ) -> None:
-    """Fill the index from its newest snapshot and what changed since, or from the table."""
+    """Fill the index from its newest snapshot and the changes since, or else from the table."""
     changed = await _restore_snapshot(index, store, snapshots)
     shared = _is_indexed(table, rules)
     if changed is None:
@@ -152,8 +154,8 @@ async def _fill_index(
         added = added[shared[added]]
     gone = np.empty(0, np.int64) if changed is None else changed
     await asyncio.to_thread(index.apply, gone, np.empty(0, np.int64), table.patterns["codes"][:0])
-    for start in range(0, len(added), _BLOCK):
-        block = added[start : start + _BLOCK]
+    for start in range(0, len(added), BLOCK_ROWS):
+        block = added[start : start + BLOCK_ROWS]
         await asyncio.to_thread(index.apply, block[:0], block, table.patterns["codes"][block])
         if index.is_rebuild_due():
             await asyncio.to_thread(index.rebuild)
@@ -162,14 +164,14 @@ async def _fill_index(
 async def _restore_snapshot(
     index: PatternIndex, store: StoreReader, snapshots: SnapshotFiles | None
 ) -> Slots | None:
-    """Restore the newest snapshot; return what changed since, None when there is nothing to use."""
+    """Restore the newest snapshot; return the slots changed since, None without a usable one."""
     found = await asyncio.to_thread(snapshots.read) if snapshots else None
     if found is None:
         return None
     lsn, payload = found
     changed = await store.read_changed_slots(lsn)
     if changed is None:
-        log.warning("snapshot_unusable", lsn=lsn, reason="the log does not reach back to it")
+        log.warning("snapshot_unusable", lsn=lsn, reason="the change log does not reach back to it")
         return None
     try:
         await asyncio.to_thread(index.restore, payload)

@@ -1,4 +1,4 @@
-"""Patterns and devices as a shard keeps them: fixed-width rows, the same in memory and on disk."""
+"""The rows of patterns and devices: fixed-width, with the same bytes in memory and on disk."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from constellation.encoding import DIMENSION, ID_BYTES
 from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 MAX_SIGNALS_PER_HOUR: Final = 4
-"""Signals that count for a device in one hour."""
+"""Signals of one device that count in one hour."""
 MAX_SAMPLE_COUNT: Final = 1_000_000_000
 LAST_TIME_OF_DAY: Final = 4
+"""The highest TimeOfDay of the .proto; 0 means any."""
 LAST_DAY_TYPE: Final = 2
+"""The highest DayType of the .proto; 0 means any."""
 LAST_CONTENT_TYPE: Final = 4
-"""Each is numbered from 0, which means any; the numbers are those of the .proto."""
+"""The highest ContentType of the .proto; 0 means any."""
 BLOCK_ROWS: Final = 65_536
 """Rows that a scan handles at once: 32 MiB of patterns, so numpy's overhead per call is small."""
 DIGEST_MODULUS: Final = 2**64
@@ -27,7 +29,7 @@ DIGEST_MODULUS: Final = 2**64
 PATTERN: Final = np.dtype(
     [
         ("lsn", "<i8"),  # the commit that last changed this row
-        ("device", "<u4"),  # row number of its owner
+        ("device", "<u4"),  # row number of the device that owns it
         ("success_rate", "<f4"),
         ("sample_count", "<u4"),
         ("created_at", "<u4"),  # seconds since 1970, UTC
@@ -37,12 +39,12 @@ PATTERN: Final = np.dtype(
         ("content_type", "u1"),
         ("reserved", "u1"),
         ("pattern_id", f"V{ID_BYTES}"),
-        ("genres", "<u2", (MAX_GENRES,)),  # numbers of words; 0 means none
+        ("genres", "<u2", (MAX_GENRES,)),  # numbers of terms; 0 means none
         ("contents", "<u4", (MAX_CONTENTS,)),
         ("codes", "i1", (DIMENSION,)),  # INT8 codes; unit length once divided by their norm
     ]
 )
-"""One pattern: 512 bytes. What the index, the sums and the answers are computed from."""
+"""One pattern: 512 bytes. The index, the sums and the answers are computed from it."""
 
 DEVICE: Final = np.dtype(
     [
@@ -50,22 +52,22 @@ DEVICE: Final = np.dtype(
         ("incarnation", "<u8"),
         ("seq", "<u8"),  # the last delta applied
         ("synced_at", "<u4"),  # seconds since 1970, UTC
-        ("signal_hour", "<u4"),  # the hour of the device's newest signals ...
-        ("signal_contents", "<u4", (MAX_SIGNALS_PER_HOUR,)),  # ... and which contents they named
+        ("signal_hour", "<u4"),  # the hour of the device's newest signals
+        ("signal_contents", "<u4", (MAX_SIGNALS_PER_HOUR,)),  # the content items they named
     ]
 )
-"""One device: 56 bytes. incarnation and seq are its cursor."""
+"""One device: 56 bytes. Its incarnation and seq are its cursor."""
 
 PatternRows = NDArray[np.void]
 """Shape (n,), dtype PATTERN."""
 DeviceRows = NDArray[np.void]
 """Shape (n,), dtype DEVICE."""
 Slots = NDArray[np.int64]
-"""Shape (n,): row numbers of patterns (slots) or of devices."""
+"""Shape (n,): row numbers of patterns, called slots, or of devices."""
 
 
 class TermKind(IntEnum):
-    """What a word names. Each kind is numbered from 1."""
+    """What a term names. Terms of each kind are numbered from 1."""
 
     GENRE = 1
     CONTENT = 2
@@ -79,11 +81,11 @@ _SLOT_WEIGHT: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def digest_rows(slots: Slots, rows: NDArray[np.void]) -> int:
-    """Return a 64-bit sum over (slot, row) pairs, in any order: 0 for none.
+    """Return a 64-bit sum over (slot, row) pairs, whose order does not matter; 0 for no rows.
 
-    Adding a row adds its term and removing it subtracts the term, modulo 2**64, so the digest of a
-    table follows its changes without a scan (an AdHash: Bellare and Micciancio, Eurocrypt 1997).
-    It finds accidents, not attacks.
+    Adding a row adds its hash and removing it subtracts the hash, modulo DIGEST_MODULUS, so the
+    digest of a table follows its changes without a scan (an AdHash: Bellare and Micciancio,
+    Eurocrypt 1997). It detects accidents, not attacks.
     """
     if not len(slots):
         return 0
@@ -97,9 +99,9 @@ def digest_rows(slots: Slots, rows: NDArray[np.void]) -> int:
 
 
 def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return `count` zeroed rows that take memory only once they are written to.
+    """Return `count` zeroed rows that use memory only where they are written.
 
-    Growing never copies, so it never stalls the event loop.
+    The whole capacity is reserved at once, so growth never copies rows or stalls the event loop.
     """
     size = max(count * dtype.itemsize, mmap.PAGESIZE)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE

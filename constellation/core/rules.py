@@ -1,4 +1,4 @@
-"""The numbers a shard works by; each is a setting of the same name."""
+"""The limits and thresholds of a shard; most are settings of the same name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """What is admitted, stored, and shown to other devices."""
+    """Decide what a shard admits, stores, and shows to other devices."""
 
     max_devices: int = 4_000_000
     max_patterns: int = 40_000_000
@@ -17,9 +17,12 @@ class Rules:
     share_threshold: float = 0.8
     """Patterns with a lower success_rate are not shown to other devices."""
     k_anonymity: int = 5
-    """Distinct devices that must support a content before it is shown to other devices."""
+    """Distinct devices that must support a content item before other devices may see it."""
     similar_limit: int = 100
+    """Similar patterns that a device gets at most."""
     trend_limit: int = 50
+    """Trends that a device gets at most."""
     trend_decay_rate: float = 0.95
-    """What an hour leaves of a trend."""
+    """A trend's counts are multiplied by this for every hour that passes."""
     active_window_seconds: float = 1800.0
+    """A device without a stream counts as active for this long after a sync."""

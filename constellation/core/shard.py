@@ -1,4 +1,4 @@
-"""ShardManager: admission, cursors, trends, expiry and snapshots of one shard; owns the rest."""
+"""ShardManager: composes the parts of one shard, and answers for it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ import numpy as np
 import structlog
 
 from constellation.core.aggregates.shard_aggregates import Aggregates
-from constellation.core.globals import GlobalState
+from constellation.core.device_update import ClusterChoice, compute_device_update
+from constellation.core.globals import GlobalState, compute_local_trends
 from constellation.core.index.feeder import IndexFeeder
 from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch
-from constellation.core.ingest.committer import CommitCollaborators, Committer
+from constellation.core.ingest.committer import CommitSinks, Committer
 from constellation.core.ingest.cursors import Cursor, Expectation, compute_expectation
-from constellation.core.ingest.inbox import Inbox
-from constellation.core.ingest.stats import Stats
-from constellation.core.rows import TermKind
+from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
+from constellation.core.ingest.observers import ShardObservers
+from constellation.core.ingest.plan import Planner
+from constellation.core.ingest.stats import ShedReason
 from constellation.core.table.catalogue import Catalogue
-from constellation.encoding import ID_BYTES
 from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
-from constellation.federated.trends import Trend, rank_trends
 from constellation.placement import find_owner
+from constellation.tasks import finish_even_if_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from constellation.core.device_update import DeviceUpdate, HeldState
     from constellation.core.index.recall import Recall
+    from constellation.core.ingest.deltas import Delta, Receipt
     from constellation.core.recovery import RecoveredShard, SnapshotFiles
     from constellation.core.rules import Rules
     from constellation.core.store import PatternStore
@@ -44,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class ShardManager:
-    """One shard's knowledge. Used from one event loop; opened by `server.serve`."""
+    """One shard. Used from one event loop; `server.serve` builds it and runs its tasks."""
 
     def __init__(
         self,
@@ -52,10 +55,11 @@ class ShardManager:
         rules: Rules,
         store: PatternStore,
         recovered: RecoveredShard,
+        observers: ShardObservers | None = None,
         *,
         epoch: int,
-        secret: bytes,
     ) -> None:
+        observers = observers or ShardObservers()
         self.identity = identity
         self.rules = rules
         self.store = store
@@ -64,27 +68,26 @@ class ShardManager:
         self.index = recovered.index
         self.catalogue = Catalogue(store, self.table)
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
-        self.similar = SimilarSearch(self.table, self.index, rules, secret)
+        self.similar = SimilarSearch(self.table, self.index, rules, recovered.secret)
         self.aggregates = Aggregates(self.table, self.ring, rules)
         self.global_state = GlobalState(
             time.time_ns() // 1_000_000, identity.region, rules.trend_limit
         )
         self.inbox = Inbox()
-        self.stats = Stats()
+        self.stats = observers.stats
+        self.tracer = observers.tracer
         self.is_draining = False
         self.recall: Recall | None = None
-        """What the last probe of the index found."""
+        """The result of the last probe of the index; None before the first."""
         self.committer = Committer(
-            self.table,
-            self.ring,
-            rules,
+            Planner(self.table, self.ring, rules),
             store,
-            CommitCollaborators(
-                self.catalogue, self.feeder, self.aggregates, self.inbox, self.stats
-            ),
+            self.inbox,
+            CommitSinks(self.catalogue, self.feeder, self.aggregates),
+            observers,
             epoch=epoch,
         )
-        self.on_published: Callable[[], None] = lambda: None
+        self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()
 
     @property
@@ -92,32 +95,32 @@ class ShardManager:
         return self.committer.epoch
 
     def admit(self, device_id: bytes) -> None:
-        """Return when a device may sync here.
+        """Return when a device may sync with this shard.
 
-        Raises NotReadyError while draining, NotOwnerError for another shard's device and
-        ShardFullError for one device too many.
+        Raises NotReadyError while the shard drains, NotOwnerError for the device of another shard,
+        and ShardFullError for a new device when the shard is full.
         """
         if self.is_draining:
-            self.stats.shed["draining"] += 1
+            self.stats.shed[ShedReason.DRAINING] += 1
             raise NotReadyError("this shard is draining: connect again, on a new channel")
         self.require_owned(device_id)
         if self.table.totals.devices < self.rules.max_devices:
             return
         if self.table.find_device(device_id) < 0:
-            self.stats.shed["devices"] += 1
+            self.stats.shed[ShedReason.DEVICES] += 1
             raise ShardFullError(
                 f"shard {self.identity.shard_id} has {self.table.totals.devices} devices, "
                 f"and MAX_DEVICES is {self.rules.max_devices}"
             )
 
     def require_owned(self, device_id: bytes) -> None:
-        """Raise NotOwnerError for another shard's device."""
+        """Raise NotOwnerError for a device of another shard."""
         shards = self.identity.shards
         if shards and (shard_id := find_owner(device_id, shards)) != self.identity.shard_id:
             raise NotOwnerError(shard_id, shards[shard_id])
 
     def find_cursor(self, device_id: bytes) -> Cursor | None:
-        """Return a device's durable cursor."""
+        """Return the durable cursor of a device; None for an unknown device."""
         slot = self.table.find_device(device_id)
         if slot < 0:
             return None
@@ -127,20 +130,47 @@ class ShardManager:
     def compute_expectation(
         self, device_id: bytes, incarnation: int, last_acked_seq: int
     ) -> Expectation:
-        """Return what a device that says Hello is told about its numbering."""
+        """Return what a device that says Hello should send next."""
         return compute_expectation(self.find_cursor(device_id), incarnation, last_acked_seq)
 
+    async def apply(self, delta: Delta) -> Receipt:
+        """Commit a delta; return its receipt once that is durable.
+
+        Waits while the inbox is full. Raises ShardFullError when there is no room for a new device,
+        and NotReadyError when the delta was not committed and should be sent again.
+        """
+        await self.inbox.wait_for_room()
+        loop = asyncio.get_running_loop()
+        caller = WaitingCaller(loop.create_future(), self.tracer.find_current_trace())
+        self.inbox.put(InboxEntry(delta, caller, loop.time()))
+        return await caller.receipt
+
+    async def find_update(self, device_id: bytes, held: HeldState, capacity: int) -> DeviceUpdate:
+        """Return what a device lacks of the global state and of its similar patterns.
+
+        `capacity` is how many similar patterns, and clusters, the device can hold.
+        """
+        device = self.table.find_device(device_id)
+        taste = self.similar.compute_taste(device)
+        similar = await self.similar.search_for_device(device, taste, capacity)
+        trends = self.global_state.change_since(held.version)
+        choice: ClusterChoice | None = None
+        if (published := self.global_state.published) is not None:
+            positions = published.find_nearest_clusters(taste, capacity).tolist()
+            choice = ClusterChoice(published.clusters, positions)
+        return compute_device_update(held, trends, similar, choice)
+
     async def expire_forever(self, ttl_seconds: float) -> None:
-        """Delete devices that were silent for long, now and every hour. Runs until cancelled."""
+        """Delete devices that were silent for `ttl_seconds`, every hour. Runs until cancelled."""
         while True:
             try:
                 await self.expire(ttl_seconds, time.time())
-            except NotReadyError as error:  # the store is away or full: they wait
+            except NotReadyError as error:  # the store is unavailable or full: try again later
                 log.warning("expiry_postponed", problem=str(error))
             await asyncio.sleep(min(3600.0, ttl_seconds))
 
     async def expire(self, ttl_seconds: float, now: float) -> int:
-        """Delete devices silent since `ttl_seconds` before `now`; return how many."""
+        """Delete the devices that last synced before `now - ttl_seconds`; return how many."""
         expired = 0
         while count := await self.committer.expire(now - ttl_seconds):
             expired += count
@@ -148,7 +178,7 @@ class ShardManager:
         return expired
 
     async def measure_recall_forever(self, interval_seconds: float) -> None:
-        """Measure the index's recall, again and again. Runs until cancelled."""
+        """Measure the recall of the index again and again. Runs until cancelled."""
         random = np.random.default_rng()
         while True:
             self.recall = await asyncio.to_thread(
@@ -157,32 +187,34 @@ class ShardManager:
             await asyncio.sleep(interval_seconds)
 
     async def publish_trends_forever(self, interval_seconds: float) -> None:
-        """Work the trends out anew, and again. Runs until cancelled."""
+        """Publish the shard's own trends again and again. Runs until cancelled."""
         while True:
             await self.publish_trends(time.time())
             await asyncio.sleep(interval_seconds)
 
     async def publish_trends(self, now: float) -> None:
-        """Work the trends out, and tell the streams when they changed."""
-        trends = await asyncio.to_thread(self._compute_trends, int(now) // 3600)
+        """Compute the shard's own trends, and send them to devices when they changed."""
+        trends = await asyncio.to_thread(
+            compute_local_trends, self.table, self.ring, self.rules, int(now) // 3600
+        )
         if self.global_state.set_local_trends(trends):
             log.info(
                 "global_published", version=self.global_state.version.version, trends=len(trends)
             )
-            self.on_published()
+            self._updates.queue_all()
 
     def restore_global(self, published: PublishedGlobal) -> None:
-        """Go on with the global that was stored before the start."""
+        """Continue with the federation's global state that was stored before the start."""
         self.global_state.adopt(published)
         self.aggregates.set_anchors(published.anchors)
 
     async def adopt_global(self, stored: StoredGlobal, published: PublishedGlobal) -> bool:
-        """Take the global of a later round: durably, then for the streams and the aggregates.
+        """Store the global state of a later round, and use it for devices and aggregates.
 
-        Returns False for a round that is not later than the one held.
+        Returns False when the round is not later than the present one. Finishes even when the
+        caller is cancelled.
         """
-        adopting = asyncio.create_task(self._adopt_global(stored, published), name="adopt_global")
-        return await asyncio.shield(adopting)  # its caller may be cancelled, a write may not
+        return await finish_even_if_cancelled(self._adopt_global(stored, published), "adopt_global")
 
     async def _adopt_global(self, stored: StoredGlobal, published: PublishedGlobal) -> bool:
         async with self._adopt_lock:
@@ -190,7 +222,7 @@ class ShardManager:
                 return False
             await self.committer.put_global(stored)
             if self.global_state.adopt(published):
-                self.on_published()
+                self._updates.queue_all()
             self.aggregates.set_anchors(published.anchors)
         log.info(
             "global_adopted",
@@ -205,10 +237,10 @@ class ShardManager:
     async def aggregate_since(
         self, base: int, candidate_limit: int, residual_cosine: float
     ) -> AggregateUpdate:
-        """Return what changed in the aggregates after a version of this epoch.
+        """Return what changed in the aggregate after version `base` of this epoch.
 
-        When `candidate_limit` is not 0, local clusters are among it, of patterns whose nearest
-        anchor is further away than `residual_cosine`.
+        When `candidate_limit` is not 0, the update holds up to that many candidates: clusters of
+        the patterns whose cosine with their nearest anchor is below `residual_cosine`.
         """
         aggregates, run_paused = self.aggregates, self.committer.run_with_commits_paused
         await aggregates.wait_until_ready()
@@ -223,9 +255,9 @@ class ShardManager:
         return replace(update, candidates=candidates)
 
     async def write_snapshot(self, files: SnapshotFiles) -> None:
-        """Keep the index as it is, so that the next start need not build it.
+        """Write a snapshot of the index, so that the next start need not build it.
 
-        An exact index is not kept: it is built at every start, and needs no log of changes.
+        An exact index is not written: it is built at every start, and needs no log of changes.
         """
         lsn = self.feeder.lsn
         payload = await asyncio.to_thread(self.index.dump)
@@ -241,51 +273,12 @@ class ShardManager:
             log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
 
     async def write_snapshots_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
-        """Keep a snapshot every so often. Runs until cancelled."""
+        """Write a snapshot of the index at intervals. Runs until cancelled."""
         while True:
             await asyncio.sleep(interval_seconds)
             await self.write_snapshot(files)
 
-    def count_active_devices(self, open_streams: Sequence[bytes], now: float) -> int:
-        """Return the devices with an open stream, or synced within the active window."""
-        rows = self.table.devices[: self.table.device_allocator.high_water]
-        active = rows["synced_at"] >= now - self.rules.active_window_seconds
-        if open_streams:
-            ids = np.frombuffer(b"".join(open_streams), "<u8").reshape(-1, ID_BYTES // 8)
-            slots = self.table.slots_by_device.find(ids)
-            active[slots[(slots >= 0) & (slots < len(active))]] = True
-        return int(np.count_nonzero(active))
-
-    def _compute_trends(self, now_hour: int) -> list[Trend]:
-        """Return the strongest contents and genres. Runs in a thread."""
-        rules, vocabulary = self.rules, self.table.vocabulary
-        contents, counts = self.ring.window(
-            TermKind.CONTENT, now_hour, vocabulary.count(TermKind.CONTENT)
-        )
-        genres, genre_counts = self.ring.window(
-            TermKind.GENRE, now_hour, vocabulary.count(TermKind.GENRE)
-        )
-        if not len(contents):
-            return []
-        shared = np.zeros(len(contents), bool)
-        for devices in (counts.max(axis=0), self.table.support[contents]):
-            shared[devices >= rules.k_anonymity] = True
-        shared_genres = genre_counts.max(axis=0) >= rules.k_anonymity
-        limit = rules.trend_limit
-        by_content = rank_trends(counts, shared, rules.trend_decay_rate, rules.k_anonymity, limit)
-        by_genre = rank_trends(
-            genre_counts, shared_genres, rules.trend_decay_rate, rules.k_anonymity, limit // 5
-        )
-        return [
-            Trend(
-                vocabulary.text(TermKind.CONTENT, int(contents[i])),
-                "",
-                score,
-                direction,
-                popularity,
-            )
-            for i, score, direction, popularity in by_content[: limit - len(by_genre)]
-        ] + [
-            Trend("", vocabulary.text(TermKind.GENRE, int(genres[i])), score, direction, popularity)
-            for i, score, direction, popularity in by_genre
-        ]
+    def count_active_devices(self, connected_ids: Sequence[bytes], now: float) -> int:
+        """Return how many devices are connected, or synced within the active window."""
+        synced_since = now - self.rules.active_window_seconds
+        return self.table.count_active_devices(connected_ids, synced_since)

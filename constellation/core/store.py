@@ -1,6 +1,6 @@
-"""PatternStore: what the core asks of a store.
+"""PatternStore: the contract between the core and a store.
 
-The core decides what a commit changes (rows, cursors, words, counts); a store makes exactly that
+The core decides what a commit changes: rows, cursors, terms and counts. A store makes exactly that
 durable, all or nothing, for the one writer that holds the epoch. Rows are fixed-width, so a store
 moves columns of bytes and never looks inside.
 """
@@ -29,43 +29,46 @@ if TYPE_CHECKING:
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
 
-
 SECRET_BYTES: Final = 32
+"""Bytes in the secret of a store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A genre or a content id, and the number rows hold in its place."""
+    """A genre or a content id, and the number that stands for it in rows."""
 
     kind: TermKind
     number: int
-    """From 1, dense, per kind."""
+    """Terms of each kind are numbered from 1, without gaps."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One thing that can be watched, as the catalogue holds it."""
+    """One content item of the catalogue: something that can be watched."""
 
     content_id: str
     title: str
     content_type: int
+    """A ContentType of the .proto."""
     genres: tuple[str, ...]
     year: int
     codes: bytes
-    """DIMENSION int8 codes; unit length once divided by their norm."""
+    """The embedding as DIMENSION int8 codes: unit length once divided by their norm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyCounts:
-    """Distinct devices for each (hour, genre or content): absolute values, column by column."""
+    """Distinct devices for each (hour, term): absolute counts, column by column."""
 
     hours: NDArray[np.uint32]
+    """Shape (n,): hours since 1970, UTC."""
     kinds: NDArray[np.uint8]
-    """WordKind of each."""
+    """Shape (n,): the TermKind of each term."""
     numbers: NDArray[np.uint32]
-    """Numbers of words of that kind."""
+    """Shape (n,): the number of each term."""
     devices: NDArray[np.uint32]
+    """Shape (n,): distinct devices."""
 
 
 def no_slots() -> Slots:
@@ -79,45 +82,53 @@ def no_counts() -> HourlyCounts:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a store must hold after a commit; written with it and compared at recovery."""
+    """The totals of a store after a commit: written with it, and compared at recovery."""
 
     lsn: int = 0
-    """Log sequence number: commits so far."""
+    """Log sequence number: the number of commits so far."""
     patterns: int = 0
     devices: int = 0
     pattern_digest: int = 0
-    """`patterns.digest` over all (slot, row); 0 to 2**64 - 1."""
+    """`rows.digest_rows` over all (slot, row) of patterns; from 0 to 2**64 - 1."""
     device_digest: int = 0
+    """`rows.digest_rows` over all (row number, row) of devices; from 0 to 2**64 - 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CommitWrites:
-    """All that one commit writes. A slot is in at most one of `slots` and `freed`."""
+    """Everything that one commit writes. No slot is in both `slots` and `freed_slots`."""
 
     totals: Totals
+    """The totals after the commit."""
     slots: Slots = field(default_factory=no_slots)
-    """Pattern rows to insert or replace, distinct ..."""
+    """Slots of the pattern rows to insert or replace, distinct."""
     rows: PatternRows = field(default_factory=lambda: np.empty(0, PATTERN))
-    """... and what they become."""
+    """The new row for each of `slots`."""
     freed_slots: Slots = field(default_factory=no_slots)
-    """Pattern rows to delete; distinct; each exists."""
+    """Slots of the pattern rows to delete, distinct; each exists."""
     device_slots: Slots = field(default_factory=no_slots)
-    """Device rows to insert or replace, distinct ..."""
+    """Row numbers of the devices to insert or replace, distinct."""
     device_rows: DeviceRows = field(default_factory=lambda: np.empty(0, DEVICE))
-    """... and what they become."""
+    """The new row for each of `device_slots`."""
     freed_devices: Slots = field(default_factory=no_slots)
+    """Row numbers of the devices to delete, distinct; each exists."""
     terms: Sequence[Term] = ()
-    """New words; never changed or removed later."""
+    """New terms, which are never changed or removed later."""
     counts: HourlyCounts = field(default_factory=no_counts)
-    """Counts to insert or replace."""
+    """Hourly counts to insert or replace."""
     oldest_hour: int = 0
-    """Counts of earlier hours are deleted."""
+    """Hourly counts of earlier hours are deleted."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write: every change of a pattern also changes its device."""
+        return not len(self.device_slots) and not len(self.freed_devices)
 
 
 class StoreReader(Protocol):
-    """What one shard has stored, to be read.
+    """Read access to what one shard has stored.
 
-    Every method may raise NotReadyError while the store is away.
+    Every method may raise NotReadyError while the store is unavailable.
     """
 
     @property
@@ -126,7 +137,7 @@ class StoreReader(Protocol):
         ...
 
     async def read_secret(self) -> bytes:
-        """Return SECRET_BYTES random bytes, made with the store: the key of pseudonyms."""
+        """Return SECRET_BYTES random bytes, created with the store: the key of pseudonyms."""
         ...
 
     async def read_totals(self) -> Totals:
@@ -134,18 +145,21 @@ class StoreReader(Protocol):
         ...
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
-        """Yield every pattern row once, in blocks of at most 65,536, in ascending slots.
+        """Yield every pattern row once, in blocks of at most 65,536 rows, by ascending slot.
 
         Raises DamagedStoreError when what is stored cannot be read as rows.
         """
         ...
 
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
-        """Yield every device row once, likewise."""
+        """Yield every device row once, in blocks of at most 65,536 rows, by ascending number.
+
+        Raises DamagedStoreError when what is stored cannot be read as rows.
+        """
         ...
 
     async def read_terms(self) -> Sequence[Term]:
-        """Return every word, in the order of their numbers within each kind."""
+        """Return every term; within each kind, in the order of their numbers."""
         ...
 
     async def read_hourly_counts(self) -> HourlyCounts:
@@ -153,70 +167,73 @@ class StoreReader(Protocol):
         ...
 
     async def read_changed_slots(self, lsn: int) -> Slots | None:
-        """Return the pattern slots changed or freed by commits after `lsn`, ascending, distinct.
+        """Return the pattern slots that commits after `lsn` changed or freed, ascending, distinct.
 
-        None when the log no longer reaches back that far, or `lsn` is ahead of the store.
+        Returns None when the log does not reach back to `lsn`, or `lsn` is ahead of the store.
         """
         ...
 
     async def get_content(self, content_id: str) -> Content | None:
-        """Return one content, or None."""
+        """Return one content item, or None when the catalogue does not have it."""
         ...
 
     async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
-        """Return which of these contents the catalogue holds."""
+        """Return those of the content ids that the catalogue holds."""
         ...
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
-        """Return up to `limit` contents whose content_id sorts after `after`, by UTF-8 bytes."""
+        """Return up to `limit` content items whose id sorts after `after`, by UTF-8 bytes."""
         ...
 
     async def count_contents(self) -> int:
-        """Return how many contents the catalogue holds."""
+        """Return how many content items the catalogue holds."""
         ...
 
     async def get_global(self) -> StoredGlobal | None:
-        """Return the last global that was published to this shard, None before the first."""
+        """Return the global state that was published last to this shard; None before the first."""
         ...
 
     async def verify(self) -> Sequence[str]:
-        """Read everything once; return what is damaged, nothing when all is well."""
+        """Read everything once; return a description of each damage, none when all is well."""
         ...
 
     async def read_size_bytes(self) -> int:
-        """Return the bytes the store takes on disk; 0 for memory."""
+        """Return the bytes that the store takes on disk; 0 for the memory store."""
         ...
 
 
 class PatternStore(StoreReader, Protocol):
     """A StoreReader with one writer.
 
-    Scans, `words` and `counts` are for recovery, before the first commit; catalogue reads are for
-    any time. A write that raised NotReadyError changed nothing. StoreFailedError means that nothing
-    may be acked any more and the process must end, FencedError that another has taken its place.
-    OutcomeUnknownError means that the answer was lost: after the next `take_epoch`, `totals` and
-    the catalogue tell what is durable, and the lost write can no longer happen.
+    Scans, `read_terms` and `read_hourly_counts` are for recovery, before the first commit; the
+    catalogue may be read at any time. The errors of a write mean:
+
+    - NotReadyError: nothing changed.
+    - OutcomeUnknownError: the answer was lost. After the next `take_epoch`, `read_totals` and the
+      catalogue tell what is durable, and the lost write can no longer happen.
+    - FencedError: another process has taken over the shard.
+    - StoreFailedError: nothing may be acknowledged any more, and the process must end.
     """
 
     sync_seconds: Histogram
-    """How long the last step of each commit took, which makes it durable; of memory nothing."""
+    """Durations of the last step of each commit, which makes it durable; empty for memory."""
 
     async def take_epoch(self) -> int:
-        """Become the shard's one writer: from now on every earlier epoch is fenced.
+        """Become the shard's one writer, and fence every earlier epoch; return the new epoch.
 
-        Waits for as long as another process is entitled to the shard; raises FencedError instead
+        Waits while another process holds the shard's lease. Raises FencedError instead of waiting
         when this store was the writer before.
         """
         ...
 
     async def hold_forever(self) -> None:
-        """Stay entitled to the shard. Runs until cancelled; raises FencedError after a takeover."""
+        """Keep the shard's lease. Runs until cancelled; raises FencedError after a takeover."""
         ...
 
     async def commit(self, epoch: int, writes: CommitWrites) -> None:
         """Write the changes durably, all or nothing.
 
-        Raises StoreFailedError unless `changes.totals.lsn` is the last lsn + 1.
+        Raises StoreFailedError unless `writes.totals.lsn` is the last lsn + 1.
         """
         ...
 
@@ -227,13 +244,13 @@ class PatternStore(StoreReader, Protocol):
     async def put_contents(
         self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
     ) -> None:
-        """Insert or replace contents, and insert new words, durably, all or nothing."""
+        """Insert or replace content items, and insert new terms, durably, all or nothing."""
         ...
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
-        """Replace the stored global durably, all or nothing."""
+        """Replace the stored global state durably, all or nothing."""
         ...
 
     async def probe(self) -> None:
-        """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
+        """Return when the store answers; otherwise raise NotReadyError or StoreFailedError."""
         ...

@@ -6,7 +6,8 @@ import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import grpc
 
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from constellation.core.ingest.deltas import RejectionReason, Verdict
     from constellation.core.shard import ShardManager
     from constellation.histogram import Histogram
     from constellation.telemetry.call_metrics import CallCounts
     from constellation.telemetry.metrics import Values
+
+E = TypeVar("E", bound=Enum)
 
 _STATUSES: Final = tuple(code.name for code in grpc.StatusCode)
 
@@ -217,11 +219,21 @@ def _make_traffic_metrics(
             "How late the event loop was, at worst.",
             lambda: stats.loop_lag_seconds,
         ),
-        make.counters("hellos", "Hellos, by their answer.", "result", lambda: stats.hellos),
-        make.counters("devices_shed", "Devices turned away, by why.", "reason", lambda: stats.shed),
+        make.counters(
+            "hellos", "Hellos, by their answer.", "result", lambda: _name_counts(stats.hellos)
+        ),
+        make.counters(
+            "devices_shed",
+            "Devices turned away, by why.",
+            "reason",
+            lambda: _name_counts(stats.shed),
+        ),
         make.counter("slow_readers", "Streams cut: nothing was read.", lambda: stats.slow_readers),
         make.counters(
-            "global_acks", "Updates that devices answered.", "result", lambda: stats.global_acks
+            "global_acks",
+            "Updates that devices answered.",
+            "result",
+            lambda: _name_counts(stats.global_acks),
         ),
     ]
 
@@ -292,5 +304,5 @@ def _count_by_status(calls: CallCounts) -> Mapping[str, float]:
     return counts
 
 
-def _name_counts(counts: Mapping[Verdict, int] | Mapping[RejectionReason, int]) -> dict[str, float]:
+def _name_counts(counts: Mapping[E, int]) -> dict[str, float]:
     return {key.name.lower(): count for key, count in list(counts.items())}

@@ -158,7 +158,7 @@ def test_metrics_are_read_when_they_are_scraped() -> None:
 async def test_every_metric_is_documented_and_no_other() -> None:
     """A counter by cause has no value before its first cause: so the instruments are compared."""
     async with run_shards(1) as (shard,), run_federation([get_address(shard)]) as federation:
-        streams = OpenStreams(shard.manager, SessionLimits())
+        streams = OpenStreams(shard.manager.stats, SessionLimits())
         compared = MetricLimits(1, None)
         counted = [
             LOST_LINES,
@@ -233,7 +233,10 @@ async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None
     push_patterns.handled[status] += 1
     del push_patterns.handled["OK"]
     metrics = make_shard_metrics(
-        shard.manager, OpenStreams(shard.manager, SessionLimits()), calls, MetricLimits(1, None)
+        shard.manager,
+        OpenStreams(shard.manager.stats, SessionLimits()),
+        calls,
+        MetricLimits(1, None),
     )
     (read,) = [each.read for each in metrics if each.name == "constellation_sync_requests"]
 

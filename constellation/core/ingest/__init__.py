@@ -1,1 +1,1 @@
-"""The path of a delta: decoded, planned, committed, counted."""
+"""The path of a delta into the shard: decode, plan, commit, acknowledge, count."""

@@ -1,4 +1,4 @@
-"""The rules of seq: which deltas apply, which are duplicates, gaps, or need a resync."""
+"""The rules of sequence numbers: which deltas apply, and which are duplicates, gaps or resyncs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from constellation.core.ingest.deltas import Delta, Verdict
 
 
 class Cursor(NamedTuple):
-    """The last delta of a device that is durable."""
+    """Names the last durable delta of a device."""
 
     incarnation: int
     seq: int
@@ -17,17 +17,19 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a device that says Hello is told."""
+    """What the shard answers to a device's Hello."""
 
     expected_seq: int
+    """The seq of the next delta that the device should send."""
     full_resync: bool
+    """Whether that delta must be a snapshot of all the device's patterns."""
 
 
 def judge_delta(delta: Delta, cursor: Cursor | None) -> Verdict:
-    """Return what becomes of a delta whose device is at `cursor`.
+    """Return the verdict on a delta whose device is at `cursor`; None for an unknown device.
 
-    A snapshot replaces all that is stored, so it may follow a gap; without a cursor of the same
-    incarnation only a snapshot, or the very first delta of an unknown device, can apply.
+    A snapshot replaces everything stored for the device, so it may follow a gap. Without a cursor
+    of the same incarnation, only a snapshot, or the first delta of an unknown device, can apply.
     """
     if cursor is None:
         return Verdict.APPLIED if delta.is_snapshot or delta.seq == 1 else Verdict.RESYNC
@@ -43,9 +45,10 @@ def judge_delta(delta: Delta, cursor: Cursor | None) -> Verdict:
 def compute_expectation(
     cursor: Cursor | None, incarnation: int, last_acked_seq: int
 ) -> Expectation:
-    """Return where a device stands that saw `last_acked_seq` acked.
+    """Return what a device should send next, when the last ack it saw was `last_acked_seq`.
 
-    An ack beyond the cursor means that the store lost commits, to a restored backup for instance.
+    An ack beyond the cursor means that the store lost commits, for instance because a backup was
+    restored.
     """
     if cursor is None:
         return Expectation(last_acked_seq + 1, full_resync=last_acked_seq > 0)

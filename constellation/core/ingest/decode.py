@@ -1,4 +1,4 @@
-"""Deltas to pattern rows: decodes and validates all patterns of a commit at once."""
+"""Decodes the patterns of deltas into rows, and validates them, for a whole commit at once."""
 
 from __future__ import annotations
 
@@ -29,25 +29,31 @@ if TYPE_CHECKING:
     from constellation.core.table.vocabulary import PendingTerms
 
 MIN_NORM: Final = 1e-6
+"""Embeddings with a smaller norm are rejected."""
 MAX_NORM: Final = 1e3
+"""Embeddings with a greater norm are rejected."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upserts:
-    """The patterns of several deltas, one after the other."""
+    """The patterns of several batches as rows, batch by batch."""
 
     rows: PatternRows
-    """Everything but `lsn` and `device`."""
+    """Shape (n,): complete except for `lsn` and `device`."""
     sources: NDArray[np.int64]
-    """Which of the batches each row came from, by position."""
+    """Shape (n,): the position of each row's batch."""
     reasons: NDArray[np.uint8]
-    """A Reason for what must not be stored; 0 for what may."""
+    """Shape (n,): the RejectionReason of a row that must not be stored; 0 for the others."""
 
 
 def decode_patterns(
     batches: Sequence[PatternColumns], terms: PendingTerms, quality_threshold: float
 ) -> Upserts:
-    """Return the rows of several batches of patterns, and which of them are bad."""
+    """Return the rows of several batches of patterns, and why some must not be stored.
+
+    Terms of good rows are numbered in `terms`. Patterns with a success_rate below
+    `quality_threshold` are rejected.
+    """
     counts = np.array([len(batch.ids) // ID_BYTES for batch in batches], np.int64)
     total = int(counts.sum())
     rows = np.zeros(total, PATTERN)
@@ -63,7 +69,7 @@ def decode_patterns(
 
 
 def _reject(upserts: Upserts, bad: NDArray[np.bool_], reason: RejectionReason) -> None:
-    """Give a reason to rows that have none yet."""
+    """Set the reason of bad rows that have none yet: the first reason found counts."""
     upserts.reasons[bad & (upserts.reasons == 0)] = reason
 
 
@@ -84,18 +90,21 @@ def _fill_embeddings(upserts: Upserts, batches: Sequence[PatternColumns]) -> Non
 
 
 def _from_int8(data: bytes) -> tuple[Codes, NDArray[np.float64]]:
-    """Return codes as they came and the norms; a scale that is not positive gives norm 0."""
-    sent = np.frombuffer(data, INT8_ROW)
-    codes = sent["codes"]
+    """Return the codes as sent and the embeddings' norms.
+
+    The norm is 0 for a scale that is not positive, and NaN for one that is not finite.
+    """
+    rows = np.frombuffer(data, INT8_ROW)
+    codes = rows["codes"]
     wide = codes.astype(np.int32)
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    scales = sent["scale"].astype(np.float64)
+    scales = rows["scale"].astype(np.float64)
     scales[scales < 0] = 0
     return codes, np.where(np.isfinite(scales), scales, np.nan) * lengths
 
 
 def _from_floats(data: bytes, encoding: Encoding) -> tuple[Codes, NDArray[np.float64]]:
-    """Return INT8 codes and the norms; NaN for a row that is not finite."""
+    """Return INT8 codes and the embeddings' norms; NaN for a row that is not finite."""
     values = decode(data, encoding)
     finite = np.logical_and.reduce(np.isfinite(values), axis=1)
     values = np.where(finite[:, None], values, np.float32(0))
@@ -139,13 +148,17 @@ def _fill_context(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _RaggedColumn:
-    """One kind of word in several batches: dictionaries, entries for each row, indexes."""
+    """The terms of one kind in several batches."""
 
     kind: TermKind
     width: int
+    """Terms of this kind that a pattern may have."""
     dictionaries: list[Sequence[str]]
+    """The dictionary of each batch."""
     counts: bytes
+    """The number of terms of each row."""
     indexes: list[Sequence[int]]
+    """For each batch, indexes into its dictionary, row by row."""
 
 
 def _fill_terms(upserts: Upserts, batches: Sequence[PatternColumns], terms: PendingTerms) -> None:
@@ -195,7 +208,7 @@ def _fill_ragged(upserts: Upserts, column: str, ragged: _RaggedColumn, terms: Pe
 def _number_terms(
     ragged: _RaggedColumn, used: NDArray[np.int64], size: int, terms: PendingTerms
 ) -> NDArray[np.int64]:
-    """Return the numbers of the dictionaries' words; only those that a good row names get one."""
+    """Return the number of each term in the dictionaries; 0 for terms that no good row names."""
     texts = list(chain.from_iterable(ragged.dictionaries))
     numbers = np.zeros(max(size, 1), np.int64)
     numbers[used] = terms.assign_numbers(

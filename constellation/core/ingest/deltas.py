@@ -1,4 +1,4 @@
-"""Deltas as they wait for a commit, and what became of them."""
+"""Deltas as they wait for a commit, and the receipts that say what became of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RejectionReason(IntEnum):
-    """Why one pattern was not stored; the numbers are those of the .proto."""
+    """Why one pattern was not stored. The numbers are those of the .proto."""
 
     BELOW_QUALITY = 1
     NOT_FINITE = 2
@@ -25,14 +25,15 @@ class RejectionReason(IntEnum):
     SHARD_FULL = 8
 
 
-@dataclass(slots=True, eq=False)  # not frozen: that costs 3 us, and there is one for each delta
+@dataclass(slots=True, eq=False)  # not frozen: that would cost each delta 3 us
 class PatternColumns:
-    """n patterns of one device as sent: columns of the right length, their values not yet checked.
+    """The patterns of one delta as sent: columns of the right length, whose values are unchecked.
 
-    Kept as bytes until the commit, which decodes all that waits at once.
+    They stay bytes until the commit, which decodes all waiting deltas at once.
     """
 
     ids: bytes
+    """ID_BYTES for each of the n patterns."""
     encoding: Encoding
     embeddings: bytes
     success_rates: Sequence[float]
@@ -44,12 +45,14 @@ class PatternColumns:
     updated_at: Sequence[int]
     genres: Sequence[str]
     genre_counts: bytes
-    """One byte for each pattern, or empty."""
+    """One byte for each pattern: its number of genres. Empty when no pattern has any."""
     genre_indexes: Sequence[int]
-    """As many as genre_counts sum up to."""
+    """Indexes into `genres`, pattern by pattern: as many as the sum of `genre_counts`."""
     content_ids: Sequence[str]
     content_counts: bytes
+    """One byte for each pattern: its number of content ids. Empty when no pattern has any."""
     content_indexes: Sequence[int]
+    """Indexes into `content_ids`, pattern by pattern."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +64,13 @@ class Delta:
     seq: int
     upserts: PatternColumns | None = None
     removed_ids: bytes = b""
-    """16 bytes for each pattern."""
+    """ID_BYTES for each removed pattern."""
     signal_contents: Sequence[str] = ()
+    """The content id of each signal."""
     signal_hours: Sequence[int] = ()
-    """Hours since 1970, UTC; as many as signal_contents."""
+    """The hour of each signal, in hours since 1970, UTC."""
     is_snapshot: bool = False
+    """Whether the delta replaces everything stored for the device."""
 
 
 class Verdict(IntEnum):
@@ -74,28 +79,29 @@ class Verdict(IntEnum):
     APPLIED = 1
     DUPLICATE = 2
     GAP = 3
-    """Its seq is beyond the next one; nothing changed."""
+    """Its seq is not the next one, but a later one; nothing changed."""
     RESYNC = 4
-    """There is no usable cursor for it; nothing changed."""
+    """Only a snapshot could apply to the device's cursor; nothing changed."""
     REFUSED = 5
     """The shard has no room for another device; nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One pattern that was not stored."""
+    """One pattern that was not stored, and why."""
 
     seq: int
+    """The seq of its delta."""
     pattern_id: bytes
     reason: RejectionReason
 
 
 @dataclass(slots=True, eq=False)
 class Receipt:
-    """What became of one delta; exists only once that is durable."""
+    """What became of one delta. A receipt exists only once that is durable."""
 
     verdict: Verdict
     through_seq: int
-    """The device's cursor after it."""
+    """The device's cursor after the delta; 0 when it is of another incarnation."""
     rejections: Sequence[Rejection] = ()
     signals_dropped: int = 0

@@ -1,4 +1,4 @@
-"""Inbox: deltas that wait for a commit, bounded."""
+"""Inbox: the bounded queue of deltas that wait for a commit."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import SpanContext
-
     from constellation.core.ingest.deltas import Delta, Receipt
+    from constellation.core.ingest.observers import DeltaTrace
     from constellation.errors import ConstellationError
 
 MAX_WAITING_DELTAS: Final = 8192
-"""Deltas; a stream is not read while as many wait."""
+"""While this many deltas wait, streams are not read."""
 GROUP_DELTAS: Final = 512
-"""Deltas in one commit, so that planning it does not hold the event loop."""
+"""The most deltas in one commit: planning more would hold the event loop for too long."""
 
 
 class Sender(Protocol):
-    """Who hears what became of a delta."""
+    """The sender of a delta, which is told what became of it."""
 
-    trace: SpanContext | None
-    """The sampled trace that it is part of."""
+    trace: DeltaTrace | None
+    """The sampled trace that the delta is part of."""
 
     def complete(self, receipt: Receipt) -> None:
-        """Take the receipt; what it says is durable."""
+        """Take the receipt of a delta: what it says is durable."""
         ...
 
     def fail(self, error: ConstellationError) -> None:
-        """Take the reason why the delta was not applied; nothing of it was stored."""
+        """Take the reason why a delta was not acknowledged.
+
+        After a ShardFullError nothing was stored; after a NotReadyError the device sends it again.
+        """
         ...
 
 
 @dataclass(slots=True, eq=False)  # not frozen: there is one for each delta
 class InboxEntry:
-    """A delta that waits."""
+    """A delta that waits for a commit."""
 
     delta: Delta
     sender: Sender
     arrived_at: float
-    """Loop time."""
+    """Loop time at which it arrived."""
 
 
 class Inbox:
-    """First in, first out. Filled by many streams, emptied by the committer."""
+    """A first-in, first-out queue that many streams fill and the committer empties."""
 
     def __init__(self) -> None:
         self._entries: deque[InboxEntry] = deque()
@@ -58,30 +60,31 @@ class Inbox:
 
     @property
     def has_group(self) -> bool:
-        """Say whether as many wait as one commit takes."""
+        """Whether enough deltas wait for a full group."""
         return len(self._entries) >= GROUP_DELTAS
 
     @property
     def is_full(self) -> bool:
+        """Whether senders must wait for room; the entries of those that did not are still taken."""
         return not self._room.is_set()
 
     def put(self, entry: InboxEntry) -> None:
-        """Add an entry; whoever may wait looks at `is_full` first."""
+        """Add an entry. Callers that can wait check `is_full` first, or use `wait_for_room`."""
         self._entries.append(entry)
         self._arrived.set()
         if len(self._entries) >= MAX_WAITING_DELTAS:
             self._room.clear()
 
     async def wait_for_room(self) -> None:
-        """Return once the inbox is not full."""
+        """Return once the inbox is not full. A full inbox has room again when it is half empty."""
         await self._room.wait()
 
     async def wait_for_entry(self) -> None:
-        """Return once an entry waits."""
+        """Return once the inbox has an entry."""
         await self._arrived.wait()
 
     def take_group(self) -> list[InboxEntry]:
-        """Return the oldest entries, up to GROUP_DELTAS."""
+        """Remove and return the oldest entries, at most GROUP_DELTAS."""
         count = min(len(self._entries), GROUP_DELTAS)
         taken = [self._entries.popleft() for _ in range(count)]
         if not self._entries:
@@ -89,3 +92,19 @@ class Inbox:
         if len(self._entries) < MAX_WAITING_DELTAS // 2:
             self._room.set()
         return taken
+
+
+@dataclass(slots=True, eq=False)
+class WaitingCaller:
+    """The sender of one delta that waits for its receipt."""
+
+    receipt: asyncio.Future[Receipt]
+    trace: DeltaTrace | None
+
+    def complete(self, receipt: Receipt) -> None:
+        if not self.receipt.done():  # the caller may have been cancelled
+            self.receipt.set_result(receipt)
+
+    def fail(self, error: ConstellationError) -> None:
+        if not self.receipt.done():
+            self.receipt.set_exception(error)

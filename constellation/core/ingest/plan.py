@@ -1,7 +1,7 @@
-"""Planning: what a group of deltas changes, worked out before anything is written.
+"""Planner: what a group of deltas changes, computed before anything is written.
 
-A plan changes nothing itself. The store makes `Plan.changes` durable, and only then does
-`Plan.apply` bring the table to the same state; a plan whose commit failed is dropped.
+A plan itself changes nothing. The store makes `Plan.writes` durable, and only then does
+`Planner.apply` bring the table to the same state. A plan whose commit failed is dropped.
 """
 
 from __future__ import annotations
@@ -16,8 +16,15 @@ from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
-from constellation.core.rows import DEVICE, DeviceRows, Slots, TermKind, digest_rows
-from constellation.core.store import CommitWrites
+from constellation.core.rows import (
+    DEVICE,
+    DIGEST_MODULUS,
+    DeviceRows,
+    Slots,
+    TermKind,
+    digest_rows,
+)
+from constellation.core.store import CommitWrites, Totals
 from constellation.core.table.hourly import RING_HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, to_device_keys
 from constellation.core.table.vocabulary import PendingTerms
@@ -31,133 +38,135 @@ if TYPE_CHECKING:
     from constellation.core.table.change import PatternChange
 
 _SECONDS_PER_HOUR: Final = 3600
-_MODULUS: Final = 2**64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """What one group of deltas changes."""
+    """Everything that one commit changes, in the store and in memory."""
 
     writes: CommitWrites
-    """For the store. Its lsn is the table's when there is nothing to write."""
+    """The writes of the store. Their lsn is the table's when there is nothing to write."""
     receipts: Sequence[Receipt]
-    """One for each delta, in order."""
+    """One for each delta, in order; none for an expiry."""
     pattern_change: PatternChange
     is_new_device: NDArray[np.bool_]
-    """Which of `changes.device_slots` were free before."""
+    """Which of `writes.device_slots` were free before."""
 
     @property
     def is_empty(self) -> bool:
-        return not len(self.writes.device_slots) and not len(self.writes.freed_devices)
+        return self.writes.is_empty
 
 
-def plan_commit(
-    table: Table, ring: HourlyRing, rules: Rules, deltas: Sequence[Delta], now: float
-) -> Plan:
-    """Work out what becomes of deltas, in order. `now` is in seconds since 1970."""
-    devices = _GroupDevices.from_deltas(table, deltas)
-    verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
-    applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
-    terms = PendingTerms(table.vocabulary)
-    signal_tally = SignalTally(ring, table.content_genres, int(now) // _SECONDS_PER_HOUR)
-    dropped = {
-        index: devices.count_signals(index, deltas[index], signal_tally, terms) for index in applied
-    }
+@dataclass(frozen=True, slots=True, eq=False)
+class Planner:
+    """Plans the commits of one shard, and applies those that are durable to its memory."""
 
-    upserts, senders = _decode_upserts(deltas, applied, terms, rules)
-    touched = devices.collect_changed(applied, int(now))
-    group = DeltaGroup(
-        [deltas[index] for index in applied], touched.delta_positions, upserts, senders
-    )
-    change = resolve(table, rules, touched.slots, group)
-    rejected = _collect_rejections(deltas, applied, upserts, senders)
-    receipts = [
-        Receipt(
-            verdict,
-            devices.through_seqs[index],
-            rejected.get(index, ()),
-            dropped.get(index, 0),
+    table: Table
+    ring: HourlyRing
+    rules: Rules
+
+    def plan_commit(self, deltas: Sequence[Delta], now: float) -> Plan:
+        """Return what a group of deltas changes, in order. `now` is in seconds since 1970."""
+        table, now_hour = self.table, int(now) // _SECONDS_PER_HOUR
+        devices = _GroupDevices.from_deltas(table, deltas)
+        verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
+        applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
+        terms = PendingTerms(table.vocabulary)
+        tally = SignalTally(self.ring, table.content_genres, now_hour)
+        dropped = {
+            index: devices.count_signals(index, deltas[index], tally, terms) for index in applied
+        }
+
+        upserts, senders = _decode_upserts(deltas, applied, terms, self.rules)
+        changed = devices.collect_changed(applied, int(now))
+        applied_deltas = [deltas[index] for index in applied]
+        group = DeltaGroup(applied_deltas, changed.delta_positions, upserts, senders)
+        resolution = resolve(table, self.rules, changed.slots, group)
+        rejections = _collect_rejections(group, applied, resolution.reasons)
+        receipts = [
+            Receipt(verdict, seq, rejections.get(index, ()), dropped.get(index, 0))
+            for index, (verdict, seq) in enumerate(zip(verdicts, devices.through_seqs, strict=True))
+        ]
+        change = resolution.change
+        writes = CommitWrites(
+            totals=table.totals,
+            slots=change.slots,
+            rows=change.rows,
+            freed_slots=change.freed_slots,
+            device_slots=changed.slots,
+            device_rows=changed.rows,
+            terms=terms.to_terms(),
+            counts=tally.counts(),
+            oldest_hour=max(0, now_hour - RING_HOURS + 1),
         )
-        for index, verdict in enumerate(verdicts)
-    ]
-    writes = CommitWrites(
-        totals=table.totals,
-        slots=change.slots,
-        rows=change.rows,
-        freed_slots=change.freed_slots,
-        device_slots=touched.slots,
-        device_rows=touched.rows,
-        terms=terms.to_terms(),
-        counts=signal_tally.counts(),
-        oldest_hour=max(0, int(now) // _SECONDS_PER_HOUR - RING_HOURS + 1),
-    )
-    return Plan(_add_totals(table, writes, touched.is_new), receipts, change, touched.is_new)
+        return Plan(_add_totals(table, writes, changed.is_new), receipts, change, changed.is_new)
 
+    def plan_expiry(self, devices: Slots) -> Plan:
+        """Return what the removal of distinct devices, with all their patterns, changes."""
+        table = self.table
+        nothing = decode_patterns([], PendingTerms(table.vocabulary), 0.0)
+        none = np.empty(0, np.int64)
+        group = DeltaGroup((), none, nothing, none, is_expiry=True)
+        change = resolve(table, self.rules, devices, group).change
+        writes = CommitWrites(
+            totals=table.totals, freed_slots=change.freed_slots, freed_devices=devices
+        )
+        is_new = np.empty(0, bool)
+        return Plan(_add_totals(table, writes, is_new), (), change, is_new)
 
-def plan_expiry(table: Table, devices: Slots, rules: Rules) -> Plan:
-    """Work out what removing distinct devices, with all their patterns, changes."""
-    nothing = decode_patterns([], PendingTerms(table.vocabulary), 0.0)
-    group = DeltaGroup((), np.empty(0, np.int64), nothing, np.empty(0, np.int64), is_expiry=True)
-    change = resolve(table, rules, devices, group)
-    writes = CommitWrites(
-        totals=table.totals, freed_slots=change.freed_slots, freed_devices=devices
-    )
-    return Plan(_add_totals(table, writes, np.empty(0, bool)), (), change, np.empty(0, bool))
-
-
-def apply_plan(table: Table, ring: HourlyRing, planned: Plan) -> None:
-    """Bring the table to the state that the plan's changes describe."""
-    writes, change = planned.writes, planned.pattern_change
-    new = writes.device_slots[planned.is_new_device]
-    if len(new):
-        table.device_allocator.take(len(new))
-        ids = writes.device_rows["device_id"][planned.is_new_device].tobytes()
-        table.slots_by_device.put(to_device_keys(ids), new)
-    table.devices[writes.device_slots] = writes.device_rows
-    change.apply(table, writes.totals.lsn)
-    if len(writes.freed_devices):
-        ids = table.devices["device_id"][writes.freed_devices].tobytes()
-        table.slots_by_device.remove(to_device_keys(ids))
-        table.devices[writes.freed_devices] = np.zeros(1, DEVICE)
-        table.relocated_count -= int(np.count_nonzero(table.relocated[writes.freed_devices]))
-        table.relocated[writes.freed_devices] = False
-        table.device_allocator.free(writes.freed_devices)
-    table.vocabulary.add(writes.terms)
-    ring.put(writes.counts)
-    table.totals = writes.totals
+    def apply(self, plan: Plan) -> None:
+        """Bring table and ring to the state after a plan that is durable."""
+        table, writes = self.table, plan.writes
+        new = writes.device_slots[plan.is_new_device]
+        if len(new):
+            table.device_allocator.take(len(new))
+            ids = writes.device_rows["device_id"][plan.is_new_device].tobytes()
+            table.slots_by_device.put(to_device_keys(ids), new)
+        table.devices[writes.device_slots] = writes.device_rows
+        plan.pattern_change.apply(table, writes.totals.lsn)
+        if len(writes.freed_devices):
+            table.remove_devices(writes.freed_devices)
+        table.vocabulary.add(writes.terms)
+        self.ring.put(writes.counts)
+        table.totals = writes.totals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ChangedDevices:
-    """The devices a group changes."""
+    """The devices of a group with at least one applied delta."""
 
     slots: Slots
     rows: DeviceRows
+    """Their new rows."""
     is_new: NDArray[np.bool_]
+    """Which of `slots` are free before the commit."""
     delta_positions: NDArray[np.int64]
-    """For each applied delta, which of `slots` sent it."""
+    """For each applied delta, the position of its device in `slots`."""
 
 
 @dataclass(slots=True, eq=False)
 class _GroupDevices:
-    """The devices of one group of deltas, moving from cursor to cursor."""
+    """The devices of one group of deltas, whose cursors move with each applied delta."""
 
     table: Table
     positions: list[int]
-    """For each delta, its device's position in `slots`."""
+    """For each delta, the position of its device in `slots`."""
     slots: Slots
-    """-1 for a device the table does not know."""
+    """The row number of each device; -1 for one that the table does not know."""
     rows: DeviceRows
+    """The row of each device, to which its signals are written."""
     cursors: list[Cursor | None]
+    """The cursor of each device after the deltas judged so far."""
     through_seqs: list[int]
+    """For each delta judged so far, its device's cursor in the delta's incarnation."""
     room: int
-    """Devices that can still be admitted."""
+    """New devices for which there is still room."""
 
     @classmethod
     def from_deltas(cls, table: Table, deltas: Sequence[Delta]) -> _GroupDevices:
-        numbered: dict[bytes, int] = {}
-        positions = [numbered.setdefault(delta.device_id, len(numbered)) for delta in deltas]
-        ids = b"".join(numbered)
+        by_id: dict[bytes, int] = {}
+        positions = [by_id.setdefault(delta.device_id, len(by_id)) for delta in deltas]
+        ids = b"".join(by_id)
         slots = table.slots_by_device.find(to_device_keys(ids))
         known = slots >= 0
         rows = np.zeros(len(slots), DEVICE)
@@ -172,7 +181,10 @@ class _GroupDevices:
         return cls(table, positions, slots, rows, cursors, [], table.device_allocator.free_count())
 
     def judge(self, index: int, delta: Delta) -> Verdict:
-        """Return a delta's verdict, and move its device's cursor when it applies."""
+        """Return a delta's verdict, and move its device's cursor when it applies.
+
+        Deltas must be judged in order.
+        """
         position = self.positions[index]
         cursor = self.cursors[position]
         verdict = judge_delta(delta, cursor)
@@ -195,7 +207,7 @@ class _GroupDevices:
         row = self.rows[self.positions[index]]
         dropped = 0
         for hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
-            if tally.has_room(row, hour):  # else its content needs no number
+            if tally.has_room(row, hour):  # otherwise its content id needs no number
                 (content,) = terms.assign_numbers(TermKind.CONTENT, [text])
                 dropped += not tally.add_signal(row, hour, content)
             else:
@@ -203,10 +215,10 @@ class _GroupDevices:
         return dropped
 
     def collect_changed(self, applied: Sequence[int], now: int) -> _ChangedDevices:
-        """Return the devices with an applied delta, their rows at their new cursors."""
+        """Return the devices with an applied delta, and their rows with the new cursors."""
         senders = [self.positions[index] for index in applied]
         chosen = sorted(set(senders))
-        rank = {position: index_in_chosen for index_in_chosen, position in enumerate(chosen)}
+        rank = {position: index for index, position in enumerate(chosen)}
         slots, rows = self.slots[chosen], self.rows[chosen]
         is_new = slots < 0
         slots[is_new] = self.table.device_allocator.peek(int(is_new.sum()))
@@ -222,7 +234,7 @@ class _GroupDevices:
 def _decode_upserts(
     deltas: Sequence[Delta], applied: Sequence[int], terms: PendingTerms, rules: Rules
 ) -> tuple[Upserts, NDArray[np.int64]]:
-    """Return the patterns of the applied deltas, and for each row which of them sent it."""
+    """Return the patterns of the applied deltas, and for each row the position of its delta."""
     batches = []
     owners = []
     for position, index in enumerate(applied):
@@ -235,49 +247,44 @@ def _decode_upserts(
 
 
 def _collect_rejections(
-    deltas: Sequence[Delta],
-    applied: Sequence[int],
-    upserts: Upserts,
-    senders: NDArray[np.int64],
+    group: DeltaGroup, applied: Sequence[int], reasons: NDArray[np.uint8]
 ) -> dict[int, list[Rejection]]:
-    """Return the rejected patterns of each delta; few, so one at a time."""
-    rejected: dict[int, list[Rejection]] = {}
-    for row in np.flatnonzero(upserts.reasons).tolist():
-        index = applied[int(senders[row])]
-        pattern_id = upserts.rows["pattern_id"][row].tobytes()
-        reason = RejectionReason(int(upserts.reasons[row]))
-        rejected.setdefault(index, []).append(Rejection(deltas[index].seq, pattern_id, reason))
-    return rejected
+    """Return the rejections of each delta, by its number in `applied`.
+
+    There are few, so they are handled one at a time.
+    """
+    rejections: dict[int, list[Rejection]] = {}
+    for row in np.flatnonzero(reasons).tolist():
+        position = int(group.delta_positions[row])
+        pattern_id = group.upserts.rows["pattern_id"][row].tobytes()
+        reason = RejectionReason(int(reasons[row]))
+        rejection = Rejection(group.deltas[position].seq, pattern_id, reason)
+        rejections.setdefault(applied[position], []).append(rejection)
+    return rejections
 
 
-def _add_totals(table: Table, writes: CommitWrites, new_devices: NDArray[np.bool_]) -> CommitWrites:
-    """Give the rows their lsn, and the changes the totals after them."""
-    if not len(writes.device_slots) and not len(writes.freed_devices):
+def _add_totals(table: Table, writes: CommitWrites, is_new: NDArray[np.bool_]) -> CommitWrites:
+    """Write the new lsn into the rows, and return the writes with the totals after them."""
+    if writes.is_empty:
         return writes
     before = table.totals
-    lsn = before.lsn + 1
-    writes.rows["lsn"] = lsn
+    writes.rows["lsn"] = before.lsn + 1
     replaced = writes.slots[_is_stored(table, writes.slots)]
     gone = np.concatenate([replaced, writes.freed_slots])
-    known = writes.device_slots[~new_devices]
+    known = writes.device_slots[~is_new]
     gone_devices = np.concatenate([known, writes.freed_devices])
-    totals = replace(
-        before,
-        lsn=lsn,
+    pattern_change = digest_rows(writes.slots, writes.rows) - digest_rows(
+        gone, table.patterns[gone]
+    )
+    device_change = digest_rows(writes.device_slots, writes.device_rows) - digest_rows(
+        gone_devices, table.devices[gone_devices]
+    )
+    totals = Totals(
+        lsn=before.lsn + 1,
         patterns=before.patterns + len(writes.slots) - len(gone),
         devices=before.devices + len(writes.device_slots) - len(gone_devices),
-        pattern_digest=(
-            before.pattern_digest
-            + digest_rows(writes.slots, writes.rows)
-            - digest_rows(gone, table.patterns[gone])
-        )
-        % _MODULUS,
-        device_digest=(
-            before.device_digest
-            + digest_rows(writes.device_slots, writes.device_rows)
-            - digest_rows(gone_devices, table.devices[gone_devices])
-        )
-        % _MODULUS,
+        pattern_digest=(before.pattern_digest + pattern_change) % DIGEST_MODULUS,
+        device_digest=(before.device_digest + device_change) % DIGEST_MODULUS,
     )
     return replace(writes, totals=totals)
 

@@ -1,4 +1,4 @@
-"""From the operations of a group of deltas to the rows that change, whatever their order was."""
+"""Resolves the operations of a group of deltas into the pattern rows that one commit changes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.deltas import Delta, RejectionReason
-from constellation.core.table.change import PatternChange, _to_uint64_pairs, is_shared
+from constellation.core.table.change import PatternChange, is_shared
 from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
+from constellation.core.table.support import pack_support, unpack_contents
 from constellation.encoding import ID_BYTES, normalise_codes
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
 
 _TASTE_MOVED_COSINE: Final = 0.95
-"""A pattern that turned further than this moved its device's taste."""
-_CONTENT_BITS: Final = np.uint64(32)
+"""A device's taste moved when one of its patterns turned further than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,230 +32,293 @@ class DeltaGroup:
 
     deltas: Sequence[Delta]
     device_positions: NDArray[np.int64]
-    """For each delta, which of the devices sent it."""
+    """For each delta, the position of its device among the group's devices."""
     upserts: Upserts
     delta_positions: NDArray[np.int64]
-    """For each row of `upserts`, which of `deltas` it came in."""
+    """For each row of `upserts`, the position of its delta in `deltas`."""
     is_expiry: bool = False
-    """Every device loses all its patterns."""
+    """Whether every device loses all its patterns; there are no deltas then."""
 
     def find_last_snapshots(self, device_count: int) -> NDArray[np.int64]:
-        """Return, for each device, its last snapshot among the deltas; -1 for none."""
-        cleared = np.full(device_count, 0 if self.is_expiry else -1, np.int64)
+        """Return the position of each device's last snapshot among the deltas; -1 for none.
+
+        An expiry counts as a snapshot without patterns, at position 0.
+        """
+        snapshots = np.full(device_count, 0 if self.is_expiry else -1, np.int64)
         for index, delta in enumerate(self.deltas):
             if delta.is_snapshot:
-                cleared[self.device_positions[index]] = index
-        return cleared
+                snapshots[self.device_positions[index]] = index
+        return snapshots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _LastOperations:
-    """What happens last to each (device, pattern id) of a group."""
+class Resolution:
+    """The change of a group of deltas, and why some of its patterns are not part of it."""
+
+    change: PatternChange
+    reasons: NDArray[np.uint8]
+    """For each row of the upserts, a RejectionReason; 0 for a pattern that is not rejected."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Operations:
+    """The last operation of a group on each (device, pattern id), column by column."""
 
     keys: NDArray[np.uint64]
-    """Directory keys, shape (n, 3)."""
+    """Shape (n, 3): the HashIndex key of each pattern."""
     device_positions: NDArray[np.int64]
-    """Which of the devices owns the pattern."""
+    """The position of each pattern's device among the group's devices."""
     rows: NDArray[np.int64]
     """The row of the upserts that the pattern becomes; -1 when it is removed."""
+    slots: Slots
+    """The slot of the stored pattern; -1 when it is not stored."""
 
-    def select(self, chosen: NDArray[np.bool_]) -> _LastOperations:
-        return _LastOperations(self.keys[chosen], self.device_positions[chosen], self.rows[chosen])
+    def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> _Operations:
+        return _Operations(
+            self.keys[chosen],
+            self.device_positions[chosen],
+            self.rows[chosen],
+            self.slots[chosen],
+        )
+
+    def select_updates(self) -> _Operations:
+        """Return the operations that replace a stored pattern."""
+        return self.select((self.rows >= 0) & (self.slots >= 0))
+
+    def select_inserts(self) -> _Operations:
+        """Return the operations that add a pattern."""
+        return self.select((self.rows >= 0) & (self.slots < 0))
+
+    def find_updated_slots(self) -> Slots:
+        """Return the slots of the stored patterns that are replaced."""
+        return self.slots[(self.rows >= 0) & (self.slots >= 0)]
+
+    def find_removed_slots(self) -> Slots:
+        """Return the slots of the stored patterns that are removed."""
+        return self.slots[(self.rows < 0) & (self.slots >= 0)]
 
 
-def resolve(
-    table: Table,
-    rules: Rules,
-    devices: Slots,
-    group: DeltaGroup,
-) -> PatternChange:
-    """Work out what a group changes in the patterns of distinct `devices`.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scan:
+    """The stored patterns of the devices whose lists must be read, and which of them go."""
 
-    Patterns beyond a device's or the shard's capacity get their reason in `group.upserts`.
+    is_scanned: NDArray[np.bool_]
+    """For each of the group's devices, whether its list was read."""
+    stored: DevicePatterns
+    is_freed: NDArray[np.bool_]
+    """For each of `stored`, whether the group removes it without a replacement."""
+
+    @property
+    def kept(self) -> DevicePatterns:
+        return DevicePatterns(self.stored.owners[~self.is_freed], self.stored.slots[~self.is_freed])
+
+    @property
+    def freed(self) -> DevicePatterns:
+        return DevicePatterns(self.stored.owners[self.is_freed], self.stored.slots[self.is_freed])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Written:
+    """The pattern rows that a group writes: updates first, then inserts."""
+
+    slots: Slots
+    rows: PatternRows
+    update_count: int
+
+
+def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Resolution:
+    """Return what a group changes in the patterns of distinct `devices`.
+
+    Patterns beyond the capacity of their device or of the shard are rejected. The table does not
+    change.
     """
-    steps = _find_last_operations(devices, group)
-    existing = table.slots_by_pattern.find(steps.keys)
-    is_upsert = steps.rows >= 0
-    updated = is_upsert & (existing >= 0)
-    removed = ~is_upsert & (existing >= 0)
-    old = existing[updated]
+    operations = _find_last_operations(table, devices, group)
+    scan = _scan_devices(table, devices, operations, group)
+    freed = scan.freed
+    room = _compute_room(table, rules, devices, freed.owners)
+    updates = operations.select_updates()
+    inserts, reasons = _admit_inserts(
+        table, operations.select_inserts(), room, group.upserts.reasons
+    )
+    new_slots = table.pattern_allocator.peek(len(inserts.rows))
+    written = _collect_written(devices, group.upserts.rows, updates, inserts, new_slots)
 
-    cleared = group.find_last_snapshots(len(devices)) >= 0
-    scanned = _find_devices_to_scan(table, cleared, steps, existing, group)
-    before = table.find_patterns(np.where(scanned, devices, -1))
-    gone = np.isin(before.slots, existing[removed])
-    gone |= cleared[before.owners] & ~np.isin(before.slots, old)
-    kept = DevicePatterns(before.owners[~gone], before.slots[~gone])
-    freed = before.slots[gone]
-
-    room = _compute_room(table, rules, devices, before.owners[gone])
-    new = _admit_new(table, steps.select(is_upsert & ~updated), room, group)
-    fresh = table.pattern_allocator.peek(len(new.rows))
-    slots = np.concatenate([old, fresh])
-    rows = group.upserts.rows[np.concatenate([steps.rows[updated], new.rows])]
-    rows["device"] = devices[
-        np.concatenate([steps.device_positions[updated], new.device_positions])
-    ]
-
-    added = scanned[new.device_positions]
-    after = _join_patterns(kept, new.device_positions[added], fresh[added])
-    gained, lost = _compute_support_change(table, before, after, slots, rows)
-    unindexed, indexed = _compute_index_change(table, rules, slots, rows, freed)
-    return PatternChange(
-        slots=slots,
-        rows=rows,
-        is_new=np.arange(len(slots)) >= len(old),
-        freed_slots=freed,
+    in_scanned = scan.is_scanned[inserts.device_positions]
+    linked = _join_patterns(scan.kept, inserts.device_positions[in_scanned], new_slots[in_scanned])
+    gained, lost = _compute_support_change(table, scan.stored, linked, written)
+    unindexed, is_indexed = _compute_index_change(table, rules, written, freed.slots)
+    change = PatternChange(
+        slots=written.slots,
+        rows=written.rows,
+        is_new=np.arange(len(written.slots)) >= written.update_count,
+        freed_slots=freed.slots,
         devices=devices,
-        unlinked_devices=devices[scanned],
-        linked_patterns=_join_patterns(after, new.device_positions[~added], fresh[~added]),
+        unlinked_devices=devices[scan.is_scanned],
+        linked_patterns=_join_patterns(
+            linked, inserts.device_positions[~in_scanned], new_slots[~in_scanned]
+        ),
         gained_contents=gained,
         lost_contents=lost,
         unindexed_slots=unindexed,
-        indexed_slots=slots[indexed],
-        indexed_codes=rows["codes"][indexed],
-        taste_moved_devices=_find_taste_moved(table, devices, old, rows, before.owners[gone]),
+        indexed_slots=written.slots[is_indexed],
+        indexed_codes=written.rows["codes"][is_indexed],
+        taste_moved_devices=_find_taste_moved(table, written, devices[freed.owners]),
     )
+    return Resolution(change, reasons)
 
 
-def _find_devices_to_scan(
-    table: Table,
-    cleared: NDArray[np.bool_],
-    steps: _LastOperations,
-    existing: Slots,
-    group: DeltaGroup,
-) -> NDArray[np.bool_]:
-    """Say of which devices all patterns must be looked at.
+def _find_last_operations(table: Table, devices: Slots, group: DeltaGroup) -> _Operations:
+    """Return the last operation on each pattern; within one delta, removals come first.
 
-    Those that lose some, and those whose supporting contents may change; the others are spared.
-    """
-    scanned = cleared.copy()
-    stored = existing >= 0
-    scanned[steps.device_positions[(steps.rows < 0) & stored]] = True
-    upserts = steps.rows >= 0
-    named = group.upserts.rows["contents"][steps.rows[upserts], 0] > 0
-    scanned[steps.device_positions[upserts][named]] = True
-    named_before = table.patterns["contents"][existing[stored], 0] > 0
-    scanned[steps.device_positions[stored][named_before]] = True
-    return scanned
-
-
-def _compute_room(
-    table: Table, rules: Rules, devices: Slots, gone: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return how many new patterns each device may have; `gone` are the owners of freed ones."""
-    left = table.pattern_counts[devices].astype(np.int64)
-    left -= np.bincount(gone, minlength=len(devices))
-    return rules.max_patterns_per_device - left
-
-
-def _find_last_operations(devices: Slots, group: DeltaGroup) -> _LastOperations:
-    """Return the last operation on each pattern; within one delta removals come first.
-
-    A pattern that must not be stored counts as removed: what it was before is no longer true.
+    A rejected pattern counts as removed, because its older revision is no longer true. Operations
+    before the last snapshot of a device do not count.
     """
     removed = [delta.removed_ids for delta in group.deltas]
     removals = np.repeat(np.arange(len(removed)), [len(ids) // ID_BYTES for ids in removed])
     usable = group.upserts.reasons == 0
     rows = np.where(usable, np.arange(len(usable)), -1)
-    sent = np.concatenate([removals, group.delta_positions])
+    deltas = np.concatenate([removals, group.delta_positions])
     order = np.concatenate([2 * removals, 2 * group.delta_positions + 1])
-    positions = group.device_positions[sent]
-    ids = np.concatenate(
-        [_to_uint64_pairs(b"".join(removed)), _to_uint64_pairs(group.upserts.rows["pattern_id"])]
-    )
+    positions = group.device_positions[deltas]
+    ids = b"".join([*removed, group.upserts.rows["pattern_id"].tobytes()])
     keys = to_pattern_keys(ids, devices[positions])
-    target = np.concatenate([np.full(len(removals), -1), rows])
+    target_rows = np.concatenate([np.full(len(removals), -1), rows])
 
-    live = sent >= group.find_last_snapshots(len(devices))[positions]
+    counts = deltas >= group.find_last_snapshots(len(devices))[positions]
     sorting = np.lexsort((np.arange(len(order)), order, *keys.T))
-    sorting = sorting[live[sorting]]
+    sorting = sorting[counts[sorting]]
     keys = keys[sorting]
-    last = np.ones(len(keys), bool)
-    last[:-1] = (keys[1:] != keys[:-1]).any(axis=1)
-    return _LastOperations(keys[last], positions[sorting][last], target[sorting][last])
+    is_last = np.ones(len(keys), bool)
+    is_last[:-1] = (keys[1:] != keys[:-1]).any(axis=1)
+    keys, last = keys[is_last], sorting[is_last]
+    return _Operations(keys, positions[last], target_rows[last], table.slots_by_pattern.find(keys))
 
 
-def _admit_new(
-    table: Table, new: _LastOperations, room: NDArray[np.int64], group: DeltaGroup
-) -> _LastOperations:
-    """Return the new patterns there is room for; the others get their reason."""
-    order = np.lexsort((new.rows, new.device_positions))
-    new = new.select(order)  # type: ignore[arg-type]  # any index array selects rows
-    starts = np.searchsorted(new.device_positions, new.device_positions)
-    beyond = np.arange(len(starts)) - starts >= room[new.device_positions]
-    group.upserts.reasons[new.rows[beyond]] = RejectionReason.TOO_MANY_PATTERNS
-    new = new.select(~beyond)
-    overflow = np.arange(len(new.rows)) >= table.pattern_allocator.free_count()
-    group.upserts.reasons[new.rows[overflow]] = RejectionReason.SHARD_FULL
-    return new.select(~overflow)
+def _scan_devices(
+    table: Table, devices: Slots, operations: _Operations, group: DeltaGroup
+) -> _Scan:
+    """Read the lists of the devices that lose patterns or whose support may change."""
+    is_cleared = group.find_last_snapshots(len(devices)) >= 0
+    is_scanned = _find_devices_to_scan(table, is_cleared, operations, group.upserts.rows)
+    stored = table.find_patterns(np.where(is_scanned, devices, -1))
+    is_freed = np.isin(stored.slots, operations.find_removed_slots())
+    is_freed |= is_cleared[stored.owners] & ~np.isin(stored.slots, operations.find_updated_slots())
+    return _Scan(is_scanned, stored, is_freed)
+
+
+def _find_devices_to_scan(
+    table: Table,
+    is_cleared: NDArray[np.bool_],
+    operations: _Operations,
+    upserts: PatternRows,
+) -> NDArray[np.bool_]:
+    """Return which devices' lists must be read; reading the other lists would cost time only.
+
+    These are the devices that lose patterns, and those whose patterns name, or named, content.
+    """
+    is_scanned = is_cleared.copy()
+    positions, is_stored = operations.device_positions, operations.slots >= 0
+    is_scanned[positions[(operations.rows < 0) & is_stored]] = True
+    is_upsert = operations.rows >= 0
+    names_content = upserts["contents"][operations.rows[is_upsert], 0] > 0
+    is_scanned[positions[is_upsert][names_content]] = True
+    named_content = table.patterns["contents"][operations.slots[is_stored], 0] > 0
+    is_scanned[positions[is_stored][named_content]] = True
+    return is_scanned
+
+
+def _compute_room(
+    table: Table, rules: Rules, devices: Slots, freed_owners: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many new patterns each device may have."""
+    kept = table.pattern_counts[devices].astype(np.int64)
+    kept -= np.bincount(freed_owners, minlength=len(devices))
+    return rules.max_patterns_per_device - kept
+
+
+def _admit_inserts(
+    table: Table,
+    inserts: _Operations,
+    room: NDArray[np.int64],
+    reasons: NDArray[np.uint8],
+) -> tuple[_Operations, NDArray[np.uint8]]:
+    """Return the inserts for which there is room, and the reasons with those of the others."""
+    reasons = reasons.copy()
+    inserts = inserts.select(np.lexsort((inserts.rows, inserts.device_positions)))
+    starts = np.searchsorted(inserts.device_positions, inserts.device_positions)
+    is_beyond = np.arange(len(starts)) - starts >= room[inserts.device_positions]
+    reasons[inserts.rows[is_beyond]] = RejectionReason.TOO_MANY_PATTERNS
+    inserts = inserts.select(~is_beyond)
+    is_overflow = np.arange(len(inserts.rows)) >= table.pattern_allocator.free_count()
+    reasons[inserts.rows[is_overflow]] = RejectionReason.SHARD_FULL
+    return inserts.select(~is_overflow), reasons
+
+
+def _collect_written(
+    devices: Slots,
+    upserts: PatternRows,
+    updates: _Operations,
+    inserts: _Operations,
+    new_slots: Slots,
+) -> _Written:
+    rows = upserts[np.concatenate([updates.rows, inserts.rows])]
+    owners = np.concatenate([updates.device_positions, inserts.device_positions])
+    rows["device"] = devices[owners]
+    return _Written(np.concatenate([updates.slots, new_slots]), rows, len(updates.rows))
 
 
 def _join_patterns(
-    kept: DevicePatterns, positions: NDArray[np.int64], slots: Slots
+    patterns: DevicePatterns, positions: NDArray[np.int64], slots: Slots
 ) -> DevicePatterns:
-    owners = np.concatenate([kept.owners, positions])
+    """Return the patterns and those at `slots`, whose devices are at `positions`."""
+    owners = np.concatenate([patterns.owners, positions])
     order = np.argsort(owners, kind="stable")
-    return DevicePatterns(owners[order], np.concatenate([kept.slots, slots])[order])
+    return DevicePatterns(owners[order], np.concatenate([patterns.slots, slots])[order])
 
 
 def _compute_support_change(
-    table: Table, before: DevicePatterns, after: DevicePatterns, slots: Slots, rows: PatternRows
+    table: Table, before: DevicePatterns, after: DevicePatterns, written: _Written
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the contents that gained and lost a supporting device."""
+    """Return the content numbers that gained and that lost a supporting device.
+
+    `before` and `after` are the patterns of the scanned devices; `after` may hold written rows.
+    """
     if not len(before.slots) and not len(after.slots):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     contents = table.patterns["contents"]
-    old = _pack_support_pairs(before.owners, contents[before.slots])
-    sorting = np.argsort(slots)
-    positions = np.minimum(
-        np.searchsorted(slots, after.slots, sorter=sorting), max(len(slots) - 1, 0)
-    )
+    old = pack_support(before.owners, contents[before.slots])
     now = contents[after.slots]
-    if len(slots):
-        positions = sorting[positions]
-        changed = slots[positions] == after.slots
-        now[changed] = rows["contents"][positions[changed]]
-    new = _pack_support_pairs(after.owners, now)
-    mask = np.uint64(0xFFFFFFFF)
-    gained = np.setdiff1d(new, old, assume_unique=True) & mask
-    lost = np.setdiff1d(old, new, assume_unique=True) & mask
-    return gained.astype(np.int64), lost.astype(np.int64)
-
-
-def _pack_support_pairs(
-    owners: NDArray[np.int64], contents: NDArray[np.uint32]
-) -> NDArray[np.uint64]:
-    """Return distinct (device, content) pairs, packed."""
-    pairs = (owners.astype(np.uint64) << _CONTENT_BITS)[:, None] | contents.astype(np.uint64)
-    return np.unique(pairs[contents > 0])
+    if len(written.slots):
+        sorting = np.argsort(written.slots)
+        positions = np.searchsorted(written.slots, after.slots, sorter=sorting)
+        positions = sorting[np.minimum(positions, len(written.slots) - 1)]
+        is_written = written.slots[positions] == after.slots
+        now[is_written] = written.rows["contents"][positions[is_written]]
+    new = pack_support(after.owners, now)
+    gained = np.setdiff1d(new, old, assume_unique=True)
+    lost = np.setdiff1d(old, new, assume_unique=True)
+    return unpack_contents(gained), unpack_contents(lost)
 
 
 def _compute_index_change(
-    table: Table, rules: Rules, slots: Slots, rows: PatternRows, freed: Slots
+    table: Table, rules: Rules, written: _Written, freed_slots: Slots
 ) -> tuple[Slots, NDArray[np.bool_]]:
-    """Return what leaves the index, and which of the rows enter it."""
-    was = is_shared(table.patterns[slots], rules)
-    now = is_shared(rows, rules)
-    same = was & now & (table.patterns["codes"][slots] == rows["codes"]).all(axis=1)
-    gone = table.patterns[freed]
-    left = freed[is_shared(gone, rules) & ~table.relocated[gone["device"]]]
-    return np.concatenate([left, slots[was & ~same]]), now & ~same
+    """Return the slots that leave the index, and which of the written rows enter it."""
+    before = table.patterns[written.slots]
+    was_shared, shared = is_shared(before, rules), is_shared(written.rows, rules)
+    is_same = was_shared & shared & (before["codes"] == written.rows["codes"]).all(axis=1)
+    freed = table.patterns[freed_slots]
+    left = freed_slots[is_shared(freed, rules) & ~table.relocated[freed["device"]]]
+    return np.concatenate([left, written.slots[was_shared & ~is_same]]), shared & ~is_same
 
 
-def _find_taste_moved(
-    table: Table, devices: Slots, old: Slots, rows: PatternRows, freed_owners: NDArray[np.int64]
-) -> Slots:
-    """Return the devices that gained or lost a pattern, or had one turn.
-
-    The first of the rows replace `old` ones, the others are new.
-    """
-    turned = np.ones(len(rows), bool)
-    if len(old):
-        before, after = (
-            normalise_codes(table.patterns["codes"][old]),
-            normalise_codes(rows["codes"][: len(old)]),
-        )
-        turned[: len(old)] = np.einsum("ij,ij->i", before, after) < _TASTE_MOVED_COSINE
-    moved = np.concatenate([rows["device"][turned].astype(np.int64), devices[freed_owners]])
-    return np.unique(moved)
+def _find_taste_moved(table: Table, written: _Written, losing_devices: Slots) -> Slots:
+    """Return the devices that gained or lost a pattern, or that have one that turned."""
+    turned = np.ones(len(written.rows), bool)
+    if written.update_count:
+        updated = slice(0, written.update_count)
+        before = normalise_codes(table.patterns["codes"][written.slots[updated]])
+        after = normalise_codes(written.rows["codes"][updated])
+        turned[updated] = np.einsum("ij,ij->i", before, after) < _TASTE_MOVED_COSINE
+    gaining_devices = written.rows["device"][turned].astype(np.int64)
+    return np.unique(np.concatenate([gaining_devices, losing_devices]))

@@ -1,4 +1,4 @@
-"""Signals: distinct devices for each content and genre and hour, over a ring of 168 hours."""
+"""SignalTally: decides which watch signals of a commit count, and what the counts become."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SignalTally:
-    """The signals of one commit: which count, and what the counts become."""
+    """The signals of one commit. A signal says that a device watched a content item in an hour."""
 
     def __init__(self, ring: HourlyRing, content_genres: NDArray[np.uint16], now_hour: int) -> None:
         self._ring = ring
@@ -23,12 +23,12 @@ class SignalTally:
         self._now_hour = now_hour
         self._increments: dict[tuple[int, TermKind, int], int] = {}
         self._genres_by_content: dict[int, frozenset[int]] = {}
-        """Of the contents met so far."""
+        """The genres of the content items met so far."""
 
     def has_room(self, device: NDArray[np.void], hour: int) -> bool:
-        """Say whether a device may send another signal for an hour.
+        """Return whether another signal of a device for an hour may count.
 
-        A device's hours only go forward, so its row needs to remember no more than one hour.
+        A device's hours only go forward, so its row remembers no more than one hour.
         """
         newest = int(device["signal_hour"])
         if not self._is_open_hour(hour) or hour < newest:
@@ -36,10 +36,11 @@ class SignalTally:
         return hour > newest or 0 in device["signal_contents"]
 
     def add_signal(self, device: NDArray[np.void], hour: int, content: int) -> bool:
-        """Count one signal for which there is room; say whether it counted.
+        """Count one signal for which there is room; return whether it counted.
 
-        One that the device sent before in this hour does not, nor one that got no number. A genre
-        counts with the first of the device's contents of this hour that has it.
+        A signal does not count when the device sent it before in this hour, or when its content id
+        got no number. A genre counts once for each device and hour: with the first content item
+        that has it.
         """
         if hour > device["signal_hour"]:
             device["signal_hour"] = hour
@@ -54,12 +55,13 @@ class SignalTally:
         return True
 
     def counts(self) -> HourlyCounts:
-        """Return the new absolute counts."""
+        """Return the absolute counts after this commit, of the terms whose count changed."""
         if not self._increments:
             return no_counts()
         hours, kinds, numbers = np.array(list(self._increments), np.uint32).T
         devices = [
-            self._ring.count(kind, h, n) + more for (h, kind, n), more in self._increments.items()
+            self._ring.count(kind, hour, number) + increment
+            for (hour, kind, number), increment in self._increments.items()
         ]
         return HourlyCounts(hours, kinds.astype(np.uint8), numbers, np.array(devices, np.uint32))
 

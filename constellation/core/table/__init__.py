@@ -1,1 +1,1 @@
-"""The state of one shard in memory: patterns, devices, terms, hourly counts and the catalogue."""
+"""A shard's state in memory: patterns, devices, terms, hourly counts, genres of the catalogue."""

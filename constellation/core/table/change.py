@@ -19,34 +19,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatternChange:
-    """Which pattern rows a commit writes and frees, and what follows from that in memory."""
+    """The pattern rows that one commit writes and frees, and what follows from that in memory."""
 
     slots: Slots
-    """Distinct; each replaces a row or takes a free slot ..."""
+    """Slots that are written, distinct; each holds a row already or is free."""
     rows: PatternRows
-    """... and becomes this."""
+    """The row that each of `slots` gets."""
     is_new: NDArray[np.bool_]
-    """Which of `slots` were free."""
+    """Which of `slots` are free before the commit."""
     freed_slots: Slots
+    """Slots that lose their pattern, distinct."""
     devices: Slots
-    """The devices that were touched ..."""
+    """The devices whose deltas are applied or that expire, distinct."""
     unlinked_devices: Slots
-    """... those that lose the list of their patterns first ..."""
+    """Those of `devices` whose list of patterns is emptied before the new links are added."""
     linked_patterns: DevicePatterns
-    """... and the patterns they are given then."""
+    """The patterns that are linked to `devices`, after `unlinked_devices` were emptied."""
     gained_contents: NDArray[np.int64]
-    """Contents that one more device supports; repeated for several devices."""
+    """Content numbers, one for each (device, content item) whose support begins."""
     lost_contents: NDArray[np.int64]
-    """Contents that one device less supports."""
+    """Content numbers, one for each (device, content item) whose support ends."""
     unindexed_slots: Slots
-    """What leaves the index, before `indexed` enters."""
+    """Slots that leave the index before `indexed_slots` enter it."""
     indexed_slots: Slots
+    """Slots that enter the index."""
     indexed_codes: Codes
+    """The codes of `indexed_slots`, shape (n, DIMENSION)."""
     taste_moved_devices: Slots
-    """Devices whose taste moved."""
+    """Devices whose taste moved, so that other patterns may be similar now."""
 
     def apply(self, table: Table, lsn: int) -> None:
-        """Bring the table's pattern rows, lists, directory and support to the new state."""
+        """Bring the table's pattern rows, lists, index of ids and support to the new state."""
         if len(self.freed_slots):
             table.slots_by_pattern.remove(_to_row_keys(table.patterns[self.freed_slots]))
             table.patterns[self.freed_slots] = np.zeros(1, PATTERN)
@@ -64,18 +67,12 @@ class PatternChange:
 
 
 def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:
-    """Say which rows may be shown to other devices; a free slot may not."""
+    """Return which rows may be shown to other devices; free slots may not."""
     shared: NDArray[np.bool_] = (rows["sample_count"] > 0) & (
         rows["success_rate"] >= np.float32(rules.share_threshold)
     )
     return shared
 
 
-def _to_uint64_pairs(ids: bytes | PatternRows) -> NDArray[np.uint64]:
-    return np.frombuffer(bytes(ids) if isinstance(ids, bytes) else ids.tobytes(), "<u8").reshape(
-        -1, 2
-    )
-
-
 def _to_row_keys(rows: PatternRows) -> NDArray[np.uint64]:
-    return to_pattern_keys(_to_uint64_pairs(rows["pattern_id"]), rows["device"].astype(np.int64))
+    return to_pattern_keys(rows["pattern_id"].tobytes(), rows["device"].astype(np.int64))

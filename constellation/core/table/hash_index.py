@@ -1,4 +1,4 @@
-"""Directory: which row holds a key, for millions of keys and a batch at a time."""
+"""HashIndex: finds the rows of keys, for millions of keys and a batch at a time."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
-"""Shape (n, width): each row is one key."""
+"""Shape (n, width): one key per row."""
 
 _EMPTY: Final = -1
 _TOMBSTONE: Final = -2
 _WINDOW: Final = 8
-"""Places looked at together: one round finds nearly every key."""
+"""Positions probed together: one round finds nearly every key."""
 _OFFSETS: Final = np.arange(_WINDOW)
 _MIX_FACTORS: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 class HashIndex:
-    """An open-addressing hash table in two arrays: 24 to 32 bytes a place, no object for a key.
+    """An open-addressing hash table in two arrays, without a Python object per key.
 
-    Every method takes a batch and costs some tens of microseconds plus tens of nanoseconds a key.
-    The hash is keyed at random in each process, so that nobody can choose colliding ids.
+    A position takes 8 bytes plus 8 for each number of a key. Every method takes a batch, and costs
+    some tens of microseconds plus some tens of nanoseconds per key. Each process uses a random hash
+    key, so that nobody can choose ids that collide.
     """
 
     def __init__(self, width: int, capacity: int = 1024) -> None:
         self._seed = np.uint64(secrets.randbits(64))
         self._keys = np.zeros((capacity, width), np.uint64)
         self._rows = np.full(capacity, _EMPTY, np.int64)
-        self._occupied = 0  # rows and tombstones
+        self._occupied = 0  # positions with a row or a tombstone
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Return the row of each key, -1 where there is none. Keys may repeat."""
+        """Return the row of each key, shape (n,); -1 for an absent key. Keys may repeat."""
         _, found = self._probe(keys)
         return found
 
     def put(self, keys: Keys, rows: NDArray[np.int64]) -> None:
-        """Add keys that are distinct and absent; their rows are distinct and not negative."""
+        """Add keys, which must be distinct and absent; rows must be distinct and not negative."""
         if self.is_crowded(len(keys)):
             self.grow(len(keys))
         starts = self._hash_keys(keys)
@@ -60,19 +61,19 @@ class HashIndex:
         self._count += len(keys)
 
     def remove(self, keys: Keys) -> None:
-        """Remove keys that are distinct and present."""
+        """Remove keys, which must be distinct and present."""
         positions, _ = self._probe(keys)
         self._rows[positions] = _TOMBSTONE
         self._count -= len(keys)
 
     def is_crowded(self, more: int) -> bool:
-        """Say whether `more` keys need a larger table: over 60 % of the places would be taken."""
+        """Return whether `more` keys need a larger table: over 60 % would be in use."""
         return (self._occupied + more) * 5 > len(self._rows) * 3
 
     def grow(self, more: int) -> None:
-        """Move to a table with room for `more` keys, and drop the traces of removed ones.
+        """Move to a table with room for `more` keys and without tombstones.
 
-        May run in a thread beside `find`: the new table is swapped in at the end.
+        May run in a thread beside `find`: the new table replaces the old one at the end.
         """
         kept = self._rows >= 0
         capacity = len(self._rows)
@@ -91,14 +92,18 @@ class HashIndex:
         keys: Keys,
         rows: NDArray[np.int64],
     ) -> int:
-        """Write keys into free places, one for each place; return how many places were empty."""
+        """Write one key into each free position; return how many of them were empty.
+
+        When several keys claim one position, one of them gets it; the others must try again.
+        """
         empty = positions[self._rows[positions] == _EMPTY]
-        self._rows[positions] = rows[claims]  # of several claims to one place, one stays
+        self._rows[positions] = rows[claims]  # the last of several claims stays
         won = self._rows[positions] == rows[claims]
         self._keys[positions[won]] = keys[claims[won]]
         return len(np.unique(empty))
 
     def _probe(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the position and the row of each key; the row of an absent key is -1."""
         positions = self._hash_keys(keys)
         found = np.full(len(keys), -1, np.int64)
         waiting = np.arange(len(keys))
@@ -108,16 +113,15 @@ class HashIndex:
             hits = (rows >= 0) & (self._keys[window] == keys[waiting, None]).all(axis=2)
             which = hits.argmax(axis=1)
             hit = hits.any(axis=1)
-            at = np.arange(len(window))
-            found[waiting[hit]] = rows[at, which][hit]
-            positions[waiting[hit]] = window[at, which][hit]
-            going = waiting[~hit & (rows != _EMPTY).all(axis=1)]
-            positions[going] += _WINDOW
-            waiting = going
+            numbers = np.arange(len(window))
+            found[waiting[hit]] = rows[numbers, which][hit]
+            positions[waiting[hit]] = window[numbers, which][hit]
+            waiting = waiting[~hit & (rows != _EMPTY).all(axis=1)]  # an empty position ends it
+            positions[waiting] += _WINDOW
         return positions, found
 
     def _window(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the places looked at together, shape (n, _WINDOW)."""
+        """Return the positions that are probed together, shape (n, _WINDOW)."""
         return (starts[:, None] + _OFFSETS) & (len(self._rows) - 1)
 
     def _hash_keys(self, keys: Keys) -> NDArray[np.int64]:

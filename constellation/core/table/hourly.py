@@ -17,38 +17,41 @@ if TYPE_CHECKING:
 
 
 RING_HOURS: Final = 168
-"""Hours the trends look back."""
+"""Trends look back this many hours: one week."""
 
 
 class HourlyRing:
-    """Counts of the last 168 hours, by kind and number of a word; a row is the hour modulo 168."""
+    """Counts of the last 168 hours by kind and number of a term, in a ring of rows.
+
+    An hour's row is the hour modulo RING_HOURS. Hours are counted from 1970, UTC.
+    """
 
     def __init__(self, stored: HourlyCounts | None = None) -> None:
         self.newest_hour = 0
         """The newest hour with a count; 0 before the first."""
         self.version = 0
-        """One more for each `put` that held a count; what was stored before is of version 0."""
+        """Grows by 1 with each `put` of at least one count; the loaded counts have version 0."""
         self._hours = np.zeros(RING_HOURS, np.int64)
         self._kinds = {kind: _KindCounts(TERM_LIMITS[kind]) for kind in TermKind}
         self._write(stored or no_counts(), 0)
 
     def count(self, kind: TermKind, hour: int, number: int) -> int:
-        """Return the distinct devices of one content or genre in one hour."""
+        """Return the distinct devices of one term in one hour; 0 for an hour outside the ring."""
         row = hour % RING_HOURS
         return int(self._kinds[kind].devices[row, number]) if self._hours[row] == hour else 0
 
     def put(self, counts: HourlyCounts) -> None:
-        """Store absolute counts; those of an hour that left the ring are ignored."""
+        """Store absolute counts; counts of an hour that left the ring are ignored."""
         if len(counts.hours):
             self._write(counts, self.version + 1)
-            self.version += 1  # last: who reads it from another thread misses nothing of before
+            self.version += 1  # last, so that a thread that reads it sees all earlier counts
 
     def window(
         self, kind: TermKind, now_hour: int, highest: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the numbers with a count, and counts (HOURS, those), `now_hour` in the last row.
+        """Return the numbers with a count, shape (n,), and their counts, shape (RING_HOURS, n).
 
-        `highest` is the highest number there is of that kind.
+        `now_hour` is the last row. `highest` is the highest number of that kind.
         """
         hours = np.arange(now_hour - RING_HOURS + 1, now_hour + 1)
         current = self._hours[hours % RING_HOURS] == hours
@@ -63,7 +66,7 @@ class HourlyRing:
         return self.changed_since(-1)
 
     def changed_since(self, version: int) -> HourlyCounts:
-        """Return every count that is not zero and was put after a version; below 0: every one."""
+        """Return every nonzero count that was put after `version`; with -1, all of them."""
         parts = list(self._iterate_changed(version))
         if not parts:
             return no_counts()
@@ -78,14 +81,14 @@ class HourlyRing:
     def _iterate_changed(
         self, version: int
     ) -> Iterator[tuple[int, TermKind, NDArray[np.int64], NDArray[np.uint32]]]:
-        """Yield hour, kind, numbers and devices of the counts put after a version."""
+        """Yield the hour, kind, numbers and devices of the counts put after a version."""
         for hour in np.sort(
             self._hours[self._hours > max(0, self.newest_hour - RING_HOURS)]
         ).tolist():
-            for kind, held in self._kinds.items():
-                numbers = held.changed_since(version, hour % RING_HOURS)
+            for kind, counts in self._kinds.items():
+                numbers = counts.changed_since(version, hour % RING_HOURS)
                 if len(numbers):
-                    yield hour, kind, numbers, held.devices[hour % RING_HOURS, numbers]
+                    yield hour, kind, numbers, counts.devices[hour % RING_HOURS, numbers]
 
     def _write(self, counts: HourlyCounts, version: int) -> None:
         for hour in np.unique(counts.hours).tolist():
@@ -93,31 +96,32 @@ class HourlyRing:
                 continue
             self._open_hour(hour)
             within = np.flatnonzero(counts.hours == hour)
-            for kind, held in self._kinds.items():
+            for kind, stored in self._kinds.items():
                 chosen = within[counts.kinds[within] == kind]
-                held.put(hour % RING_HOURS, counts.numbers[chosen], counts.devices[chosen], version)
+                numbers, devices = counts.numbers[chosen], counts.devices[chosen]
+                stored.put(hour % RING_HOURS, numbers, devices, version)
 
     def _open_hour(self, hour: int) -> None:
         row = hour % RING_HOURS
         if self._hours[row] != hour:
-            for held in self._kinds.values():
-                held.clear(row)
+            for counts in self._kinds.values():
+                counts.clear(row)
             self._hours[row] = hour
         self.newest_hour = max(self.newest_hour, hour)
 
 
 class _KindCounts:
-    """Counts of one kind of word, and at which version each was put; a row is an hour."""
+    """The counts of one kind of term and the version at which each was put; a row is an hour."""
 
     def __init__(self, limit: int) -> None:
         cells = RING_HOURS * (limit + 1)
         self.devices: NDArray[np.uint32] = reserve(cells, np.dtype("<u4")).reshape(RING_HOURS, -1)
-        # At 100 commits a second, 32 bits would be full after 16 months.
+        # 64 bits, because 100 commits a second would exhaust 32 bits after 16 months.
         self._versions: NDArray[np.int64] = reserve(cells, np.dtype("<i8")).reshape(RING_HOURS, -1)
         self._newest_versions = np.zeros(RING_HOURS, np.int64)
         """The highest version in each row."""
         self._width = 0
-        """No number at or above this was ever put; memory there is not touched."""
+        """All numbers put so far are below this; the memory above it stays untouched."""
 
     def put(
         self, row: int, numbers: NDArray[np.uint32], devices: NDArray[np.uint32], version: int
@@ -133,7 +137,7 @@ class _KindCounts:
         self._newest_versions[row] = 0
 
     def changed_since(self, version: int, row: int) -> NDArray[np.int64]:
-        """Return the numbers with a count that was put after a version."""
+        """Return the numbers in a row whose count is not zero and was put after a version."""
         if self._newest_versions[row] <= version:
             return np.empty(0, np.int64)
         devices, versions = self.devices[row, : self._width], self._versions[row, : self._width]

@@ -1,4 +1,4 @@
-"""Identity: which shard this is, and which devices the shard map leaves it."""
+"""ShardIdentity: which shard this is, and which devices the shard map assigns to it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from constellation.core.rows import BLOCK_ROWS
 from constellation.placement import find_owners
 
 if TYPE_CHECKING:
@@ -16,29 +17,26 @@ if TYPE_CHECKING:
 
     from constellation.core.table.shard_table import Table
 
-_BLOCK = 65_536
-
 
 @dataclass(frozen=True, slots=True)
 class ShardIdentity:
-    """Which shard this is, and which others there are."""
+    """The number, region and neighbours of one shard."""
 
     shard_id: int = 0
     region: str = "default"
     shards: Mapping[int, str] = field(default_factory=dict)
-    """The shard map: addresses by shard_id. Empty: this shard owns every device."""
+    """The shard map: addresses by shard_id. When it is empty, this shard owns every device."""
 
     def mark_relocated(self, table: Table) -> None:
-        """Note in the table which devices the shard map has given to other shards.
+        """Mark the devices in the table that the shard map gave to other shards.
 
-        They are neither shown nor counted from now on, and deleted once they were silent for long.
+        From then on they are neither shown nor counted. They expire like every silent device.
         """
-        for start in range(0, table.device_allocator.high_water if self.shards else 0, _BLOCK):
-            rows = table.devices[start : min(start + _BLOCK, table.device_allocator.high_water)]
+        used = table.device_allocator.high_water
+        for start in range(0, used if self.shards else 0, BLOCK_ROWS):
+            rows = table.devices[start : min(start + BLOCK_ROWS, used)]
             table.relocated[start : start + len(rows)] = self._is_relocated(rows)
-        table.relocated_count = int(
-            np.count_nonzero(table.relocated[: table.device_allocator.high_water])
-        )
+        table.relocated_count = int(np.count_nonzero(table.relocated[:used]))
 
     def _is_relocated(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
         elsewhere = find_owners(rows["device_id"].tobytes(), self.shards) != self.shard_id

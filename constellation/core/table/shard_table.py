@@ -1,4 +1,4 @@
-"""Table: every pattern and device of a shard in memory, by slot; what a commit changes."""
+"""Table: every pattern and device of a shard in memory, by row number."""
 
 from __future__ import annotations
 
@@ -22,96 +22,106 @@ from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
 from constellation.federated.terms import MAX_GENRES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
 
 
 class SlotAllocator:
-    """Which slots are not in use: freed ones first, then those never used."""
+    """Hands out free slots: freed slots first, then slots that were never used."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.high_water = 0
         """Slots at or above this were never used."""
         self.free_list: list[int] = []
+        """Freed slots; the last ones are reused first."""
 
     def free_count(self) -> int:
+        """Return the number of free slots."""
         return self.capacity - self.high_water + len(self.free_list)
 
     def peek(self, count: int) -> Slots:
-        """Return `count` free slots, which stay free; there must be as many."""
+        """Return `count` free slots without taking them; there must be as many."""
         reused = self.free_list[len(self.free_list) - min(count, len(self.free_list)) :]
         fresh = range(self.high_water, self.high_water + count - len(reused))
         return np.array([*reused, *fresh], np.int64)
 
     def take(self, count: int) -> None:
-        """Take what the last `peek(count)` returned."""
+        """Take the slots that `peek(count)` returns."""
         reused = min(count, len(self.free_list))
         del self.free_list[len(self.free_list) - reused :]
         self.high_water += count - reused
 
     def free(self, slots: Slots) -> None:
+        """Make slots that are in use free."""
         self.free_list.extend(slots.tolist())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DevicePatterns:
-    """The patterns of some devices, grouped by device."""
+    """The patterns of several devices, grouped by device."""
 
     owners: NDArray[np.int64]
-    """Which of the devices asked for, by position; ascending."""
+    """The position of each pattern's device among these devices, ascending."""
     slots: Slots
+    """The slot of each pattern."""
 
 
 class Table:
-    """The rows of one shard. Changed by `apply` alone, between two awaits of the committer.
+    """The rows of one shard, and everything that is derived from them.
 
-    Other threads may read rows; what they read may be changing, so they compare `lsn` afterwards.
+    Only the event loop changes them, when it applies a durable plan, without awaiting. Other
+    threads may read rows. What they read may be changing, so they compare `lsn` afterwards.
     """
 
     def __init__(self, rules: Rules) -> None:
         self.patterns: PatternRows = reserve(rules.max_patterns, PATTERN)
-        """By slot; a freed slot keeps its row, with `device` 0 and `lsn` of the commit."""
+        """By slot; a freed slot holds zeros, and the `lsn` of the commit that freed it."""
         self.devices: DeviceRows = reserve(rules.max_devices, DEVICE)
+        """By row number; the row of a removed device holds zeros."""
         self.support: NDArray[np.uint32] = reserve(
             TERM_LIMITS[TermKind.CONTENT] + 1, np.dtype("<u4")
         )
         """By content number: distinct devices with a pattern that names it."""
         self.public_genres: NDArray[np.bool_] = np.zeros(TERM_LIMITS[TermKind.GENRE] + 1, bool)
-        """By genre number: the catalogue has it, so it may be shown; others are a device's text."""
+        """By genre number: whether the catalogue names it; other genres came only from devices."""
         self.content_genres: NDArray[np.uint16] = reserve(
             (TERM_LIMITS[TermKind.CONTENT] + 1) * MAX_GENRES, np.dtype("<u2")
         ).reshape(-1, MAX_GENRES)
-        """By content number: the numbers of its genres in the catalogue, 0 for none."""
+        """By content number: the numbers of its genres in the catalogue; 0 for none."""
         self.pattern_counts: NDArray[np.uint16] = reserve(rules.max_devices, np.dtype("<u2"))
-        """By device: patterns stored."""
+        """By device: its stored patterns."""
         self.relocated: NDArray[np.bool_] = reserve(rules.max_devices, np.dtype("?"))
-        """By device: the shard map gave it to another shard, so it is not shown and not counted."""
+        """By device: whether the shard map gave it to another shard; if so, it is not shown."""
         self.relocated_count = 0
+        """Devices marked in `relocated`."""
         self.vocabulary = Vocabulary()
         self.totals = Totals()
         self.pattern_allocator = SlotAllocator(rules.max_patterns)
         self.device_allocator = SlotAllocator(rules.max_devices)
         self.slots_by_pattern = HashIndex(width=3)
         self.slots_by_device = HashIndex(width=2)
-        # Each device's patterns are a list through `_next`; both hold slot + 1, and 0 ends it.
+        # The patterns of a device are a linked list: `_first` by device, then `_next` by slot. Both
+        # hold slot + 1; 0 ends the list.
         self._first: NDArray[np.int64] = reserve(rules.max_devices, np.dtype("<i8"))
         self._next: NDArray[np.int64] = reserve(rules.max_patterns, np.dtype("<i8"))
 
     def find_device(self, device_id: bytes) -> int:
-        """Return a device's row number, -1 when it has none."""
+        """Return the row number of a device, -1 when the shard does not know it."""
         return int(self.slots_by_device.find(to_device_keys(device_id))[0])
 
     def find_patterns(self, devices: Slots) -> DevicePatterns:
-        """Return the patterns of distinct devices; a device of -1 has none."""
+        """Return the patterns of distinct devices; row number -1 stands for no device."""
         owners: list[NDArray[np.int64]] = []
         slots: list[Slots] = []
         positions = np.flatnonzero(devices >= 0)
         heads = self._first[devices[positions]]
         while True:
-            some = heads > 0
-            positions, heads = positions[some], heads[some] - 1
+            remaining = heads > 0
+            positions, heads = positions[remaining], heads[remaining] - 1
             if not len(heads):
                 break
             owners.append(positions)
@@ -119,13 +129,35 @@ class Table:
             heads = self._next[heads]
         return _group_by_device(owners, slots)
 
+    def count_active_devices(self, connected_ids: Sequence[bytes], synced_since: float) -> int:
+        """Return how many devices are connected, or synced at or after a time.
+
+        `connected_ids` are the devices with an open stream; `synced_since` is in seconds since
+        1970. Looks at every device: belongs in a worker thread.
+        """
+        rows = self.devices[: self.device_allocator.high_water]
+        active = rows["synced_at"] >= synced_since
+        if connected_ids:
+            slots = self.slots_by_device.find(to_device_keys(b"".join(connected_ids)))
+            active[slots[(slots >= 0) & (slots < len(active))]] = True
+        return int(np.count_nonzero(active))
+
+    def remove_devices(self, devices: Slots) -> None:
+        """Remove distinct devices that have no patterns any more."""
+        ids = self.devices["device_id"][devices].tobytes()
+        self.slots_by_device.remove(to_device_keys(ids))
+        self.devices[devices] = np.zeros(1, DEVICE)
+        self.relocated_count -= int(np.count_nonzero(self.relocated[devices]))
+        self.relocated[devices] = False
+        self.device_allocator.free(devices)
+
     def unlink(self, devices: Slots) -> None:
-        """Forget which patterns devices have; `link` gives them some again."""
+        """Empty the devices' lists of patterns; `link` fills them again."""
         self._first[devices] = 0
         self.pattern_counts[devices] = 0
 
     def link(self, devices: Slots, more: DevicePatterns) -> None:
-        """Give distinct devices more patterns."""
+        """Add patterns to the lists of distinct devices."""
         owners, slots = more.owners, more.slots
         if not len(slots):
             return
@@ -139,13 +171,14 @@ class Table:
 
 
 def to_device_keys(device_ids: bytes) -> Keys:
-    """Return directory keys of 16-byte device ids."""
+    """Return HashIndex keys of 16-byte device ids, shape (n, 2)."""
     return np.frombuffer(device_ids, "<u8").reshape(-1, 2)
 
 
-def to_pattern_keys(pattern_ids: Keys, devices: Slots) -> Keys:
-    """Return directory keys of pattern ids (n, 2) and the row numbers of their devices."""
-    return np.column_stack([pattern_ids, devices.astype(np.uint64)])
+def to_pattern_keys(pattern_ids: bytes, devices: Slots) -> Keys:
+    """Return HashIndex keys of 16-byte pattern ids and their devices' row numbers, shape (n, 3)."""
+    halves = np.frombuffer(pattern_ids, "<u8").reshape(-1, 2)
+    return np.column_stack([halves, devices.astype(np.uint64)])
 
 
 def _group_by_device(owners: list[NDArray[np.int64]], slots: list[Slots]) -> DevicePatterns:

@@ -1,4 +1,4 @@
-"""Words: genres and content ids as the small numbers that pattern rows hold."""
+"""Vocabulary: the terms of a shard and the small numbers that stand for them in pattern rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 TERM_LIMITS: Final = {TermKind.GENRE: 2**16 - 1, TermKind.CONTENT: 2_000_000}
-"""Words of each kind a shard can hold; a pattern that needs more is rejected SHARD_FULL."""
+"""The most terms of each kind; patterns that need more are rejected with SHARD_FULL."""
 
 
 class Vocabulary:
-    """Every word of one shard. Numbers run from 1; 0 in a row means none."""
+    """Every term of one shard. Numbers of each kind run from 1; 0 in a row means none."""
 
     def __init__(self, terms: Iterable[Term] = ()) -> None:
         self._numbers: dict[TermKind, dict[str, int]] = {kind: {} for kind in TermKind}
@@ -23,27 +23,28 @@ class Vocabulary:
         self.add(terms)
 
     def add(self, terms: Iterable[Term]) -> None:
-        """Add words in the order of their numbers."""
+        """Add terms, whose numbers must continue the present ones."""
         for term in terms:
             texts = self._texts[term.kind]
-            assert term.number == len(texts), f"word {term.number} after {len(texts) - 1}"
+            assert term.number == len(texts), f"term {term.number} after {len(texts) - 1}"
             texts.append(term.text)
             self._numbers[term.kind][term.text] = term.number
 
     def count(self, kind: TermKind) -> int:
-        """Return how many words of a kind there are; also the highest number."""
+        """Return the number of terms of a kind, which is also their highest number."""
         return len(self._texts[kind]) - 1
 
     def number(self, kind: TermKind, text: str) -> int:
-        """Return a word's number, 0 when it is not known."""
+        """Return the number of a term, 0 when it is unknown."""
         return self._numbers[kind].get(text, 0)
 
     def text(self, kind: TermKind, number: int) -> str:
+        """Return the term with this number; "" for 0."""
         return self._texts[kind][number]
 
 
 class PendingTerms:
-    """The words one commit adds; the shard's own words learn them only once it is durable."""
+    """The terms that one commit adds; the vocabulary gets them once the commit is durable."""
 
     def __init__(self, known: Vocabulary) -> None:
         self._known = known
@@ -51,11 +52,11 @@ class PendingTerms:
         self._next = {kind: known.count(kind) + 1 for kind in TermKind}
 
     def assign_numbers(self, kind: TermKind, texts: Sequence[str]) -> list[int]:
-        """Return the number of each text, adding those that are new; 0 once the limit is met."""
+        """Return the number of each term, adding new ones; 0 for terms beyond the limit."""
         return [self._known.number(kind, text) or self._add(kind, text) for text in texts]
 
     def to_terms(self) -> list[Term]:
-        """Return what was added, in the order of the numbers."""
+        """Return the added terms, in the order of their numbers."""
         return [Term(kind, number, text) for (kind, text), number in self._added.items()]
 
     def _add(self, kind: TermKind, text: str) -> int:

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc.aio import ServicerContext
 
-from constellation.core.ingest import spans as tracing
-from constellation.core.ingest.deltas import Receipt, Verdict
-from constellation.core.ingest.inbox import InboxEntry
-from constellation.errors import (
-    ConstellationError,
-    NotFoundError,
-    ShardFullError,
-)
+from constellation.errors import NotFoundError
 from constellation.transport.calls.interceptor import CallKind
 from constellation.transport.codec.patterns import (
     check_device_id,
@@ -104,11 +97,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
             request.delta,
             self._limits.max_patterns_per_delta,
         )
-        await self._shard.inbox.wait_for_room()
-        loop = asyncio.get_running_loop()
-        sender = _UnarySender(loop.create_future())
-        self._shard.inbox.put(InboxEntry(delta, sender, loop.time()))
-        return pb.PushPatternsResponse(ack=from_receipt(await sender.receipt))
+        return pb.PushPatternsResponse(ack=from_receipt(await self._shard.apply(delta)))
 
     async def PullPatterns(
         self, request: pb.PullPatternsRequest, context: Any
@@ -160,23 +149,3 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
             await asyncio.sleep(_CANCEL_GRACE_SECONDS)
         elif not session.outgoing.has_ended:  # the device stopped sending after its Bye
             await asyncio.Future()  # until the last frames are written
-
-
-class _UnarySender:
-    """A unary call that waits for its delta's receipt."""
-
-    def __init__(self, receipt: asyncio.Future[Receipt]) -> None:
-        self.receipt = receipt
-        self.trace = tracing.get_sampled_trace()
-
-    def complete(self, receipt: Receipt) -> None:
-        if self.receipt.done():
-            return  # the caller went away
-        if receipt.verdict is Verdict.REFUSED:
-            self.fail(ShardFullError("this shard has no room for another device"))
-        else:
-            self.receipt.set_result(receipt)
-
-    def fail(self, error: ConstellationError) -> None:
-        if not self.receipt.done():
-            self.receipt.set_exception(error)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from constellation.core.ingest import spans as tracing
+from constellation.core.device_update import HeldState
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
+from constellation.core.ingest.stats import HelloResult, UpdateResult
 from constellation.encoding import ID_BYTES, Encoding
 from constellation.errors import (
     ConstellationError,
@@ -15,7 +16,6 @@ from constellation.errors import (
     NotOwnerError,
     NotReadyError,
     OutOfOrderError,
-    ShardFullError,
     SlowReaderError,
     TooManyInflightError,
 )
@@ -36,7 +36,6 @@ from constellation.transport.sync.limits import (
     MAX_SDK_VERSION_BYTES,
     SessionLimits,
 )
-from constellation.transport.sync.updates import HeldState
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
@@ -73,7 +72,7 @@ class DeviceSession:
         now: float,
     ) -> None:
         self.outgoing = outgoing
-        self.trace = tracing.get_sampled_trace()
+        self.trace = shard.tracer.find_current_trace()
         self.device_id = b""
         """Empty before Hello."""
         self.has_ended = False
@@ -130,9 +129,6 @@ class DeviceSession:
     def complete(self, receipt: Receipt) -> None:
         """Take what became of one of this session's deltas, which is durable now."""
         self._inflight -= 1
-        if receipt.verdict is Verdict.REFUSED:
-            self.fail(ShardFullError("this shard has no room for another device"))
-            return
         self._through_seq = receipt.through_seq
         if receipt.verdict is Verdict.APPLIED:
             self._needs_resync = False
@@ -216,11 +212,11 @@ class DeviceSession:
         try:
             self._shard.admit(device_id)
         except NotOwnerError as error:
-            self._shard.stats.hellos["redirected"] += 1
+            self._shard.stats.hellos[HelloResult.REDIRECTED] += 1
             self._redirect(error)
             return
         except ConstellationError:
-            self._shard.stats.hellos["refused"] += 1
+            self._shard.stats.hellos[HelloResult.REFUSED] += 1
             raise
         check_last_acked_seq(hello.last_acked_seq)
         self.device_id = device_id
@@ -230,7 +226,7 @@ class DeviceSession:
         self._next_seq = welcome.expected_seq
         self._through_seq = welcome.expected_seq - 1
         stats = self._shard.stats
-        stats.hellos["welcomed"] += 1
+        stats.hellos[HelloResult.WELCOMED] += 1
         stats.resyncs += welcome.full_resync
         self.outgoing.send_control(pb.SyncResponse(welcome=welcome))
         self._streams.register(self)
@@ -283,8 +279,9 @@ class DeviceSession:
             self._has_withheld_update = False
             self._streams.queue_update(self)
         stats = self._shard.stats
-        stats.global_acks["refused" if ack.HasField("error") else "applied"] += 1
-        if ack.HasField("error"):
+        is_refused = ack.HasField("error")
+        stats.global_acks[UpdateResult.REFUSED if is_refused else UpdateResult.APPLIED] += 1
+        if is_refused:
             self._refused_version = held.version
             return
         self.held_state = held

@@ -7,12 +7,14 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from constellation.core.ingest.stats import ShedReason
 from constellation.errors import ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.sync.updates import is_redundant, make_update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from constellation.core.ingest.stats import Stats
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.limits import SessionLimits
     from constellation.transport.sync.session import DeviceSession
@@ -28,8 +30,8 @@ _SESSIONS_PER_TURN: Final = 256
 class OpenStreams:
     """The sessions with an open stream. One task feeds all of them, one ends the overdue ones."""
 
-    def __init__(self, shard: ShardManager, limits: SessionLimits) -> None:
-        self._shard = shard
+    def __init__(self, stats: Stats, limits: SessionLimits) -> None:
+        self._stats = stats
         self._limits = limits
         self._sessions: set[DeviceSession] = set()
         self._by_device: dict[bytes, DeviceSession] = {}
@@ -56,7 +58,7 @@ class OpenStreams:
     def add(self, session: DeviceSession) -> None:
         """Take in a new stream; raises ShardFullError when there are too many."""
         if len(self._sessions) >= self._limits.max_streams:
-            self._shard.stats.shed["streams"] += 1
+            self._stats.shed[ShedReason.STREAMS] += 1
             raise ShardFullError(
                 f"{len(self._sessions)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
             )
@@ -98,8 +100,8 @@ class OpenStreams:
         for session in self._by_device.values():
             self.queue_update(session)
 
-    async def send_updates_forever(self) -> None:
-        """Send due updates. Runs until cancelled."""
+    async def send_updates_forever(self, shard: ShardManager) -> None:
+        """Send due updates of what a shard knows. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._wait_until_due(loop)
@@ -112,7 +114,7 @@ class OpenStreams:
                 session = heapq.heappop(self._update_queue)[2]
                 self._queued_sessions.discard(session)
                 batch.append(session)
-            await asyncio.gather(*(self._send_update(session) for session in batch))
+            await asyncio.gather(*(self._send_update(shard, session) for session in batch))
 
     async def end_overdue_forever(self) -> None:
         """End sessions that are overdue. Runs until cancelled."""
@@ -122,7 +124,7 @@ class OpenStreams:
             for number, session in enumerate(list(self._sessions)):
                 error = session.check_timeouts(loop.time())
                 if error is not None:
-                    self._shard.stats.slow_readers += isinstance(error, SlowReaderError)
+                    self._stats.slow_readers += isinstance(error, SlowReaderError)
                     session.fail(error)
                 if number % _SESSIONS_PER_TURN == _SESSIONS_PER_TURN - 1:
                     await asyncio.sleep(0)
@@ -154,17 +156,17 @@ class OpenStreams:
             except TimeoutError:
                 return
 
-    async def _send_update(self, session: DeviceSession) -> None:
-        if not session.can_offer(self._shard.global_state.version):
+    async def _send_update(self, shard: ShardManager, session: DeviceSession) -> None:
+        if not session.can_offer(shard.global_state.version):
             return
         update, held = await make_update(
-            self._shard,
+            shard,
             session.device_id,
             session.held_state,
             session.capacity,
             session.encoding,
         )
-        if session.can_offer(self._shard.global_state.version) and not is_redundant(
+        if session.can_offer(shard.global_state.version) and not is_redundant(
             update, session.held_state
         ):
             session.offer(update, held, asyncio.get_running_loop().time())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.aggregates.weights import bound_weights, compute_claims
-from constellation.core.ingest.plan import apply_plan, plan_commit, plan_expiry
+from constellation.core.ingest.plan import Planner
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.table.hourly import HourlyRing
@@ -53,15 +53,16 @@ class AggregatedTable:
         self.rules = rules
         self.table = Table(rules)
         self.ring = HourlyRing()
+        self.planner = Planner(self.table, self.ring, rules)
         self.aggregates = Aggregates(self.table, self.ring, rules)
 
     def commit(self, *deltas: Delta) -> None:
-        self._apply(plan_commit(self.table, self.ring, self.rules, deltas, NOW))
+        self._apply(self.planner.plan_commit(deltas, NOW))
 
     def expire(self, device: int) -> None:
         slot = self.table.find_device(device_id(device))
         if slot >= 0:
-            self._apply(plan_expiry(self.table, np.array([slot]), self.rules))
+            self._apply(self.planner.plan_expiry(np.array([slot])))
 
     def use_anchors(self, new_anchors: Anchors) -> None:
         asyncio.run(self.aggregates._build(new_anchors, run_with_commits_paused))
@@ -71,7 +72,7 @@ class AggregatedTable:
 
     def _apply(self, planned: Plan) -> None:
         self.aggregates.record(planned.pattern_change)
-        apply_plan(self.table, self.ring, planned)
+        self.planner.apply(planned)
 
 
 async def run_with_commits_paused(work: Callable[[], None]) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.ingest.deltas import Delta, RejectionReason, Verdict
-from constellation.core.ingest.plan import Plan, apply_plan, plan_commit, plan_expiry
+from constellation.core.ingest.plan import Plan, Planner
 from constellation.core.rows import TermKind, digest_rows
 from constellation.core.rules import Rules
 from constellation.core.store import Term
@@ -27,11 +27,12 @@ class PlannedTable:
         self.rules = rules
         self.table = Table(rules)
         self.ring = HourlyRing()
+        self.planner = Planner(self.table, self.ring, rules)
         self.indexed: set[int] = set()
 
     def commit(self, *deltas: Delta) -> Plan:
-        planned = plan_commit(self.table, self.ring, self.rules, deltas, NOW)
-        apply_plan(self.table, self.ring, planned)
+        planned = self.planner.plan_commit(deltas, NOW)
+        self.planner.apply(planned)
         self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
         self.indexed |= set(planned.pattern_change.indexed_slots.tolist())
         return planned
@@ -224,8 +225,8 @@ def test_an_expired_device_leaves_nothing_behind() -> None:
     )
     slot = shard.table.find_device(device_id(0))
 
-    planned = plan_expiry(shard.table, np.array([slot]), shard.rules)
-    apply_plan(shard.table, shard.ring, planned)
+    planned = shard.planner.plan_expiry(np.array([slot]))
+    shard.planner.apply(planned)
     shard.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
 
     assert shard.table.find_device(device_id(0)) == -1

@@ -45,8 +45,7 @@ async def open_manager() -> AsyncIterator[ShardManager]:
     store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000)
     epoch = await store.take_epoch()
     recovered = await recover_shard(store, rules, None, exact_limit=50_000)
-    secret = await store.read_secret()
-    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch, secret=secret)
+    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch)
     async with asyncio.TaskGroup() as tasks:
         forever = (
             manager.committer.commit_forever(),
@@ -132,7 +131,7 @@ class World:
     def __init__(self, manager: ShardManager) -> None:
         limits = SessionLimits(max_inflight_deltas=1000)
         self.manager = manager
-        self.streams = OpenStreams(manager, limits)
+        self.streams = OpenStreams(manager.stats, limits)
         self.unary = SyncServicer(manager, limits, self.streams, CallStats())
         self.limits = limits
         self.devices = [SimulatedDevice(number) for number in range(DEVICES)]

@@ -1,0 +1,83 @@
+"""DeviceUpdate: what one device lacks of what other devices learned, as a difference of values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from constellation.core.globals import GlobalVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.core.globals import TrendChange
+    from constellation.core.index.similar import SimilarPatterns
+    from constellation.federated.published import PublishedClusters
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """What a device holds of what other devices learned."""
+
+    version: GlobalVersion = field(default_factory=GlobalVersion)
+    """The version of its trends."""
+    similar: frozenset[bytes] = frozenset()
+    """The pseudonyms of its similar patterns."""
+    clusters: frozenset[bytes] = frozenset()
+    """The ids of its clusters."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterChoice:
+    """The published clusters that a device should hold."""
+
+    clusters: PublishedClusters
+    positions: Sequence[int]
+    """Which of `clusters`, best first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceUpdate:
+    """The changes that bring a device from what it holds to what it should hold."""
+
+    trends: TrendChange
+    similar: SimilarPatterns
+    """The similar patterns that it lacks, nearest first."""
+    removed_similar: frozenset[bytes]
+    """The pseudonyms of the similar patterns that it should drop."""
+    clusters: ClusterChoice | None
+    """The clusters that it lacks; None when the federation has published nothing."""
+    removed_clusters: frozenset[bytes]
+    """The ids of the clusters that it should drop."""
+    held: HeldState
+    """What the device holds after it applied the update."""
+
+
+def compute_device_update(
+    held: HeldState,
+    trends: TrendChange,
+    similar: SimilarPatterns,
+    choice: ClusterChoice | None,
+) -> DeviceUpdate:
+    """Return what a device that holds `held` lacks of the trends, patterns and clusters for it."""
+    new_similar = [
+        position
+        for position, pseudonym in enumerate(similar.pseudonyms)
+        if pseudonym not in held.similar
+    ]
+    similar_ids = frozenset(similar.pseudonyms)
+    cluster_ids: frozenset[bytes] = frozenset()
+    missing: ClusterChoice | None = None
+    if choice is not None:
+        ids = choice.clusters.ids
+        cluster_ids = frozenset(ids[position] for position in choice.positions)
+        lacking = [each for each in choice.positions if ids[each] not in held.clusters]
+        missing = ClusterChoice(choice.clusters, lacking)
+    return DeviceUpdate(
+        trends=trends,
+        similar=similar.select(new_similar),
+        removed_similar=held.similar - similar_ids,
+        clusters=missing,
+        removed_clusters=held.clusters - cluster_ids,
+        held=HeldState(trends.version, similar_ids, cluster_ids),
+    )
