@@ -1,1 +1,1 @@
-"""The sums that a shard keeps for its federation."""
+"""The aggregate of a shard: the sums that it keeps for its federation."""

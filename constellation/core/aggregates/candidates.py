@@ -1,13 +1,19 @@
-"""Local clusters: what a shard offers to a codebook, of patterns that no anchor is near."""
+"""Candidates: clusters of the patterns far from every anchor, offered for the next codebook."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.aggregates.term_counts import TermCounts, pack_pairs, pack_terms
+from constellation.core.aggregates.term_counts import (
+    TermCounts,
+    pack_pairs,
+    pack_terms,
+    sort_distinct,
+    unpack_clusters,
+)
 from constellation.core.aggregates.weights import (
     WeightChanges,
     bound_weights,
@@ -28,49 +34,45 @@ from constellation.federated.fixed_point import WEIGHT_ONE, Integers
 
 if TYPE_CHECKING:
     from constellation.core.aggregates.codebook_sums import CodebookSums
+    from constellation.core.aggregates.disclosure import Disclosure
     from constellation.core.table.shard_table import Table
 
 _SEED: Final = 0
-
-
-class TermSelector(Protocol):
-    """Turns numbers of words into those that may leave the shard."""
-
-    def __call__(
-        self, kind: TermKind, rows: Integers, numbers: Integers, devices: Integers, limit: int
-    ) -> ClusterTerms: ...
+"""Seeds the clustering, so that the same sample gives the same clusters."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatternSample:
-    """Some patterns, and what each weighs in its device."""
+    """Patterns of several devices, and their weights."""
 
     rows: PatternRows
     weights: Integers
-    """In units of 1 / WEIGHT_ONE."""
+    """Shape (n,), in units of 1 / WEIGHT_ONE."""
 
     @classmethod
     def from_devices(
         cls, table: Table, devices: Slots, sums: CodebookSums | None, residual_cosine: float
     ) -> PatternSample:
-        """Return the patterns of devices that no anchor is near; all without a codebook."""
-        holding = table.find_patterns(devices)
-        rows = table.patterns[holding.slots]
+        """Return the patterns of devices that are far from every anchor of `sums`.
+
+        Without a codebook these are all patterns. Weights are bounded over all patterns of a
+        device.
+        """
+        stored = table.find_patterns(devices)
+        rows = table.patterns[stored.slots]
         claimed = compute_claims(rows["success_rate"], rows["sample_count"])
-        weights = bound_weights(claimed, holding.owners, len(devices))
+        weights = bound_weights(claimed, stored.owners, len(devices))
         if sums is None:
             return cls(rows, weights)
-        far = np.isin(holding.slots, sums.find_residual_slots(holding.slots, residual_cosine))
-        return cls(rows[far], weights[far])
+        is_far = np.isin(stored.slots, sums.find_residual_slots(stored.slots, residual_cosine))
+        return cls(rows[is_far], weights[is_far])
 
 
-def compute_candidates(
-    sample: PatternSample, limit: int, min_devices: int, select_terms: TermSelector
-) -> ClusterRows:
-    """Return local clusters of at least `min_devices` devices: the first step of k-FED.
+def compute_candidates(sample: PatternSample, limit: int, disclosure: Disclosure) -> ClusterRows:
+    """Return at most `limit` clusters of a sample: the local step of k-FED.
 
-    Dennis, Li and Smith, "Heterogeneity for the win", arXiv 2103.00697. Deterministic: the same
-    sample gives the same clusters.
+    Clusters of too few devices are left out. The same sample gives the same clusters. Dennis, Li
+    and Smith, "Heterogeneity for the win", arXiv 2103.00697.
     """
     if not len(sample.rows):
         return no_clusters()
@@ -82,10 +84,10 @@ def compute_candidates(
         WeightChanges(sample.rows, labels, np.zeros_like(labels), sample.weights), count
     )
     pairs = pack_pairs(sample.rows["device"].astype(np.int64), labels)
-    members = (np.unique(pairs) >> np.uint64(22)) & np.uint64(0xFFFF)
-    features.devices[:] = np.bincount(members.astype(np.int64), minlength=count)
+    members = unpack_clusters(sort_distinct(pairs))
+    features.devices[:] = np.bincount(members, minlength=count)
 
-    chosen = np.flatnonzero(features.devices >= min_devices)
+    chosen = np.flatnonzero(features.devices >= disclosure.min_devices)
     new_rows = np.full(count, -1, np.int64)
     new_rows[chosen] = np.arange(len(chosen))
     term_counts = TermCounts()
@@ -93,7 +95,7 @@ def compute_candidates(
 
     def select_kind(kind: TermKind, most: int) -> ClusterTerms:
         clusters, numbers, devices = term_counts.select_kind(kind)
-        return select_terms(kind, new_rows[clusters], numbers, devices, most)
+        return disclosure.select_terms(kind, new_rows[clusters], numbers, devices, most)
 
     return ClusterRows(
         np.arange(len(chosen), dtype=np.uint32),

@@ -1,4 +1,4 @@
-"""AnchoredSums: the sums of one shard's patterns over the anchors of one codebook."""
+"""CodebookSums: the sums of one shard's patterns over the anchors of one codebook."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from constellation.core.aggregates.term_counts import (
     pack_terms,
     sort_distinct,
     subtract_keys,
+    unpack_clusters,
 )
 from constellation.core.aggregates.weights import (
     WeightChanges,
@@ -41,16 +42,27 @@ class FoldInput:
     devices: Slots
     """Distinct devices whose patterns may have changed."""
     slots: Slots
-    """Distinct slots that were overwritten or freed ..."""
+    """Distinct slots that were overwritten or freed."""
     rows: PatternRows
-    """... and what they held at the last fold."""
+    """For each of `slots`, the row that it held at the last fold."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CountedPatterns:
+    """Patterns that enter or leave the sums."""
+
+    rows: PatternRows
+    clusters: Integers
+    weights: Integers
+    pairs: PackedKeys
+    """Their (device, cluster) keys."""
 
 
 class CodebookSums:
-    """What has been counted of each pattern, and the sums of all that.
+    """The sums over one codebook, and what they count of each pattern.
 
-    A fold brings them from the state of the last fold to that of the table: what it takes away is
-    what it once added, worked out from the same bytes.
+    A fold brings them from the table at the last fold to the table as it is now. What it subtracts
+    is exactly what an earlier fold added, because both are computed from the same bytes.
     """
 
     def __init__(self, table: Table, anchors: Anchors, version: int) -> None:
@@ -67,26 +79,30 @@ class CodebookSums:
         self._weights = reserve(capacity, np.dtype("<i4"))
         """By slot: the weight that is counted; 0 for a pattern that is not."""
         self._clusters = reserve(capacity, np.dtype("<u2"))
-        """By slot: the row of its anchor; also before it is counted, if it was looked up at ..."""
+        """By slot: the row of its anchor.
+
+        For a pattern that is not counted, valid only while `_lookup_lsns[slot]` is its lsn + 1.
+        """
         self._lookup_lsns = reserve(capacity, np.dtype("<i8"))
-        """... this lsn + 1."""
+        """By slot: the lsn + 1 of the row whose anchor was looked up ahead; 0 for none."""
         self._cosines = reserve(capacity, np.dtype("<f2"))
-        """By slot: with its anchor."""
+        """By slot: the cosine with its anchor; valid when `_clusters` is."""
         self._lock = threading.Lock()
-        """What is counted changes one thread at a time."""
+        """One thread at a time changes what is counted."""
 
     def look_up(self, slots: Slots) -> None:
         """Find the anchors of patterns ahead of counting them. May run beside commits."""
         rows = self._table.patterns[slots]  # a copy, made at once
-        used = rows["sample_count"] > 0
-        slots, rows = slots[used], rows[used]
+        is_used = rows["sample_count"] > 0
+        slots, rows = slots[is_used], rows[is_used]
         clusters, cosines = find_nearest(normalise_codes(rows["codes"]), self.anchors.embeddings)
         with self._lock:
-            same = (self._table.patterns["lsn"][slots] == rows["lsn"]) & (self._weights[slots] == 0)
-            found = slots[same]
-            self._clusters[found] = clusters[same]
-            self._cosines[found] = cosines[same]
-            self._lookup_lsns[found] = rows["lsn"][same] + 1
+            is_same = self._table.patterns["lsn"][slots] == rows["lsn"]
+            is_same &= self._weights[slots] == 0
+            found = slots[is_same]
+            self._clusters[found] = clusters[is_same]
+            self._cosines[found] = cosines[is_same]
+            self._lookup_lsns[found] = rows["lsn"][is_same] + 1
 
     def fold(self, changes: FoldInput, version: int) -> None:
         """Count the devices as the table has them now. No commit may happen meanwhile."""
@@ -94,52 +110,60 @@ class CodebookSums:
             self._fold(changes, version)
 
     def _fold(self, changes: FoldInput, version: int) -> None:
-        table = self._table
-        holding = table.find_patterns(changes.devices)
-        slots, devices = holding.slots, changes.devices[holding.owners]
-        weights = self._compute_weights(slots, holding.owners, len(changes.devices))
+        stored = self._table.find_patterns(changes.devices)
+        slots, devices = stored.slots, changes.devices[stored.owners]
+        weights = self._compute_weights(slots, stored.owners, len(changes.devices))
 
-        counted = self._weights[changes.slots] > 0
-        old_slots, old_rows = changes.slots[counted], changes.rows[counted]
-        old_clusters = self._clusters[old_slots].astype(np.int64)
-        old_weights = self._weights[old_slots].astype(np.int64)
-        self._weights[old_slots] = 0
-
+        old = self._take_old(changes)
         is_fresh = self._weights[slots] == 0
-        fresh = slots[is_fresh]
-        self._assign_anchors(fresh)
-        fresh_clusters = self._clusters[fresh].astype(np.int64)
-        fresh_rows, fresh_weights = table.patterns[fresh], weights[is_fresh]
-
-        kept = slots[~is_fresh]
+        fresh = self._collect_fresh(slots[is_fresh], devices[is_fresh], weights[is_fresh])
+        kept, kept_weights = slots[~is_fresh], weights[~is_fresh]
         kept_clusters = self._clusters[kept].astype(np.int64)
-        moved = weights[~is_fresh] - self._weights[kept]
-        rescaled = np.flatnonzero(moved)
-        rescaled_rows = table.patterns[kept[rescaled]]
-        rescaled_old = self._weights[kept[rescaled]].astype(np.int64)
+        kept_pairs = pack_pairs(devices[~is_fresh], kept_clusters)
+        self._count_devices(kept_pairs, old.pairs, fresh.pairs)
+        self._count_terms(kept, kept_pairs, old, fresh)
 
-        pairs = pack_pairs(devices[~is_fresh], kept_clusters)
-        old_pairs = pack_pairs(old_rows["device"].astype(np.int64), old_clusters)
-        fresh_pairs = pack_pairs(devices[is_fresh], fresh_clusters)
-        self._count_devices(pairs, old_pairs, fresh_pairs)
-        self._count_terms(kept, pairs, (old_pairs, old_rows), (fresh_pairs, fresh_rows))
-
+        rescaled = np.flatnonzero(kept_weights - self._weights[kept])
         weight_changes = WeightChanges(
-            np.concatenate([old_rows, fresh_rows, rescaled_rows]),
-            np.concatenate([old_clusters, fresh_clusters, kept_clusters[rescaled]]),
-            np.concatenate([old_weights, np.zeros_like(fresh_weights), rescaled_old]),
+            np.concatenate([old.rows, fresh.rows, self._table.patterns[kept[rescaled]]]),
+            np.concatenate([old.clusters, fresh.clusters, kept_clusters[rescaled]]),
             np.concatenate(
-                [np.zeros_like(old_weights), fresh_weights, weights[~is_fresh][rescaled]]
+                [
+                    old.weights,
+                    np.zeros_like(fresh.weights),
+                    self._weights[kept[rescaled]].astype(np.int64),
+                ]
             ),
+            np.concatenate([np.zeros_like(old.weights), fresh.weights, kept_weights[rescaled]]),
         )
         add_weight_changes(self.features, weight_changes)
         self._weights[slots] = weights
         self.changed_at[weight_changes.clusters] = version
 
     def find_residual_slots(self, slots: Slots, cosine: float) -> Slots:
-        """Return those of the counted slots whose nearest anchor is further away than this."""
-        far = (self._cosines[slots] < cosine) | (cosine >= 1)  # whose rounding they may be above
-        return slots[far & (self._weights[slots] > 0)]
+        """Return the counted slots whose cosine with their nearest anchor is below `cosine`.
+
+        A `cosine` of 1 or more selects all counted slots: stored cosines may be rounded up to 1.
+        """
+        is_far = (self._cosines[slots] < cosine) | (cosine >= 1)
+        return slots[is_far & (self._weights[slots] > 0)]
+
+    def _take_old(self, changes: FoldInput) -> _CountedPatterns:
+        """Return the counted patterns that were overwritten or freed, as not counted any more."""
+        is_counted = self._weights[changes.slots] > 0
+        slots, rows = changes.slots[is_counted], changes.rows[is_counted]
+        clusters = self._clusters[slots].astype(np.int64)
+        weights = self._weights[slots].astype(np.int64)
+        self._weights[slots] = 0
+        pairs = pack_pairs(rows["device"].astype(np.int64), clusters)
+        return _CountedPatterns(rows, clusters, weights, pairs)
+
+    def _collect_fresh(self, slots: Slots, devices: Slots, weights: Integers) -> _CountedPatterns:
+        """Return the patterns that are not counted yet, with their anchors."""
+        self._assign_anchors(slots)
+        clusters = self._clusters[slots].astype(np.int64)
+        pairs = pack_pairs(devices, clusters)
+        return _CountedPatterns(self._table.patterns[slots], clusters, weights, pairs)
 
     def _compute_weights(self, slots: Slots, owners: Integers, devices: int) -> Integers:
         rows = self._table.patterns
@@ -147,7 +171,7 @@ class CodebookSums:
         return bound_weights(claimed, owners, devices)
 
     def _assign_anchors(self, slots: Slots) -> None:
-        """Find the anchors of patterns, unless they were looked up as they are."""
+        """Find the anchors of patterns whose present rows were not looked up ahead."""
         unknown = slots[self._lookup_lsns[slots] != self._table.patterns["lsn"][slots] + 1]
         self._lookup_lsns[slots] = 0
         if not len(unknown):
@@ -158,31 +182,32 @@ class CodebookSums:
         self._cosines[unknown] = cosines
 
     def _count_devices(
-        self, pairs: PackedKeys, old_pairs: PackedKeys, fresh_pairs: PackedKeys
+        self, kept_pairs: PackedKeys, old_pairs: PackedKeys, fresh_pairs: PackedKeys
     ) -> None:
-        """Count each device once for each cluster that it has a pattern in."""
-        kept = sort_distinct(pairs)
-        before, after = (
-            subtract_keys(sort_distinct(old_pairs), kept),
-            subtract_keys(sort_distinct(fresh_pairs), kept),
-        )
+        """Count each device once for each cluster in which it has a pattern."""
+        kept = sort_distinct(kept_pairs)
+        before = subtract_keys(sort_distinct(old_pairs), kept)
+        after = subtract_keys(sort_distinct(fresh_pairs), kept)
         for keys, change in ((subtract_keys(before, after), -1), (subtract_keys(after, before), 1)):
-            clusters = (keys >> np.uint64(22)) & np.uint64(0xFFFF)
-            np.add.at(self.features.devices, clusters.astype(np.int64), change)
+            np.add.at(self.features.devices, unpack_clusters(keys), change)
 
     def _count_terms(
         self,
         kept: Slots,
-        pairs: PackedKeys,
-        old: tuple[PackedKeys, PatternRows],
-        fresh: tuple[PackedKeys, PatternRows],
+        kept_pairs: PackedKeys,
+        old: _CountedPatterns,
+        fresh: _CountedPatterns,
     ) -> None:
-        """Count each device once for each word of a cluster that its patterns there name."""
-        (old_pairs, old_rows), (fresh_pairs, fresh_rows) = old, fresh
-        beside = np.isin(pairs, np.concatenate([old_pairs, fresh_pairs]))
-        kept_rows = self._table.patterns[kept[beside]] if beside.any() else np.empty(0, PATTERN)
-        steady = pack_terms(pairs[beside], kept_rows)
-        before = subtract_keys(pack_terms(old_pairs, old_rows), steady)
-        after = subtract_keys(pack_terms(fresh_pairs, fresh_rows), steady)
+        """Count each device once for each term that its patterns in a cluster name.
+
+        `kept_pairs` are the (device, cluster) keys of the patterns in `kept`, which stay counted.
+        """
+        is_beside = np.isin(kept_pairs, np.concatenate([old.pairs, fresh.pairs]))
+        kept_rows = (
+            self._table.patterns[kept[is_beside]] if is_beside.any() else np.empty(0, PATTERN)
+        )
+        steady = pack_terms(kept_pairs[is_beside], kept_rows)
+        before = subtract_keys(pack_terms(old.pairs, old.rows), steady)
+        after = subtract_keys(pack_terms(fresh.pairs, fresh.rows), steady)
         self.terms.add(subtract_keys(before, after), -1)
         self.terms.add(subtract_keys(after, before), 1)

@@ -1,4 +1,7 @@
-"""WordTally: distinct devices for each (cluster, genre or content), changed a batch at a time."""
+"""TermCounts: distinct devices for each (cluster, term), changed a batch at a time.
+
+A key packs four numbers. From the left: 26 bits of device, 16 of cluster, 1 of kind, 21 of term.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,35 @@ if TYPE_CHECKING:
     from constellation.core.rows import PatternRows
     from constellation.federated.fixed_point import Integers
 
-# A key is, from the left, 26 bits of device, 16 of cluster, 1 of kind and 21 of word.
-TERM_BITS: Final = 22
-DEVICE_SHIFT: Final = 38
-MAX_DEVICES: Final = 2**26
 MAX_CLUSTERS: Final = 2**16
+"""Rows of clusters must be below this."""
+_TERM_BITS: Final = np.uint64(22)
+_DEVICE_SHIFT: Final = np.uint64(38)
+_CLUSTER_MASK: Final = np.uint64(MAX_CLUSTERS - 1)
 _CONTENT_FLAG: Final = np.uint64(1 << 21)
-_NUMBER_MASK: Final = (1 << 21) - 1
+_NUMBER_MASK: Final = _CONTENT_FLAG - np.uint64(1)
+_TERM_OF_CLUSTER_MASK: Final = (np.uint64(1) << _DEVICE_SHIFT) - np.uint64(1)
 
 PackedKeys = NDArray[np.uint64]
-"""Shape (n,)."""
+"""Shape (n,): one key per element."""
 
 
 def pack_pairs(devices: Integers, clusters: Integers) -> PackedKeys:
-    """Return the keys of (device, cluster) pairs."""
-    shifted: PackedKeys = devices.astype(np.uint64) << np.uint64(DEVICE_SHIFT)
-    return shifted | (clusters.astype(np.uint64) << np.uint64(TERM_BITS))
+    """Return the keys of (device, cluster) pairs, with 0 in place of a term."""
+    shifted: PackedKeys = devices.astype(np.uint64) << _DEVICE_SHIFT
+    return shifted | (clusters.astype(np.uint64) << _TERM_BITS)
+
+
+def unpack_clusters(keys: PackedKeys) -> Integers:
+    """Return the cluster of each key."""
+    return ((keys >> _TERM_BITS) & _CLUSTER_MASK).astype(np.int64)
 
 
 def pack_terms(pairs: PackedKeys, rows: PatternRows) -> PackedKeys:
-    """Return the distinct keys of (device, cluster, word) for patterns and their pairs."""
+    """Return the distinct keys of (device, cluster, term), ascending.
+
+    `pairs` are the (device, cluster) keys of the patterns in `rows`.
+    """
     genres, contents = rows["genres"], rows["contents"]
     by_genre = (pairs[:, None] | genres.astype(np.uint64))[genres > 0]
     by_content = (pairs[:, None] | contents.astype(np.uint64) | _CONTENT_FLAG)[contents > 0]
@@ -41,7 +53,7 @@ def pack_terms(pairs: PackedKeys, rows: PatternRows) -> PackedKeys:
 
 
 def sort_distinct(keys: PackedKeys) -> PackedKeys:
-    """Return the keys, ascending, each once; np.unique takes longer for this few."""
+    """Return the distinct keys, ascending; for the few keys here faster than np.unique."""
     ordered = np.sort(keys)
     first = np.ones(len(ordered), bool)
     first[1:] = ordered[1:] != ordered[:-1]
@@ -49,7 +61,7 @@ def sort_distinct(keys: PackedKeys) -> PackedKeys:
 
 
 def subtract_keys(keys: PackedKeys, others: PackedKeys) -> PackedKeys:
-    """Return keys that are not among others; both ascending and distinct."""
+    """Return the keys that are not among `others`; both must be ascending and distinct."""
     if not len(others):
         return keys
     positions = np.minimum(np.searchsorted(others, keys), len(others) - 1)
@@ -58,7 +70,7 @@ def subtract_keys(keys: PackedKeys, others: PackedKeys) -> PackedKeys:
 
 
 class TermCounts:
-    """Counts by (cluster, word). What was counted once keeps its place, also at zero."""
+    """Distinct devices by (cluster, term). A pair keeps its row when its count falls to zero."""
 
     def __init__(self) -> None:
         self._positions = HashIndex(width=1)
@@ -67,8 +79,8 @@ class TermCounts:
         self._size = 0
 
     def add(self, keys: PackedKeys, change: int) -> None:
-        """Add `change` devices for each key; keys come with their device, and may repeat."""
-        terms = keys & np.uint64((1 << DEVICE_SHIFT) - 1)
+        """Add `change` to the count of each key's (cluster, term); these may repeat."""
+        terms = keys & _TERM_OF_CLUSTER_MASK
         terms, times = np.unique(terms, return_counts=True)
         positions = self._positions.find(terms[:, None])
         absent = positions < 0
@@ -77,13 +89,12 @@ class TermCounts:
         self._devices[positions] += times * change
 
     def select_kind(self, kind: TermKind) -> tuple[Integers, Integers, Integers]:
-        """Return clusters, numbers of words, and devices of every count that is not zero."""
+        """Return the clusters, term numbers and devices of all nonzero counts of one kind."""
         keys, devices = self._keys[: self._size], self._devices[: self._size]
         is_content = (keys & _CONTENT_FLAG) > 0
         chosen = (devices > 0) & (is_content == (kind is TermKind.CONTENT))
         keys = keys[chosen]
-        clusters = (keys >> np.uint64(TERM_BITS)).astype(np.int64)
-        return clusters, (keys & np.uint64(_NUMBER_MASK)).astype(np.int64), devices[chosen]
+        return unpack_clusters(keys), (keys & _NUMBER_MASK).astype(np.int64), devices[chosen]
 
     def _append_keys(self, terms: PackedKeys) -> Integers:
         end = self._size + len(terms)

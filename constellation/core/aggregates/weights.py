@@ -1,4 +1,7 @@
-"""What a pattern adds to the sums of its cluster: bounded for each device, and exact integers."""
+"""Weights: what each pattern adds to the sums of its cluster, in exact integers.
+
+The weights of one device are bounded, so that no device dominates a cluster.
+"""
 
 from __future__ import annotations
 
@@ -25,33 +28,33 @@ if TYPE_CHECKING:
     from constellation.encoding import Codes
 
 SAMPLE_CAP: Final = 16
-"""Samples that count: what is beyond is a device's own claim."""
+"""Samples of a pattern that count; more of them are only a device's own claim."""
 _MIN_CLAIM: Final = 2**10
-"""What every pattern claims, so that none weighs nothing, however often claims are halved."""
+"""The smallest claim of a pattern, so that halving never brings it to zero."""
 _SUM_UNITS_PER_WEIGHT: Final = SUM_ONE // WEIGHT_ONE
 _BLOCK: Final = 4096
-"""Rows added together: their sums stay below 2**50."""
+"""Rows added up at once: their sums stay below 2**50, so float64 adds them exactly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightChanges:
-    """How the weights of some patterns change, row by row."""
+    """How the weights of patterns change, one pattern per row."""
 
     rows: PatternRows
     clusters: Integers
-    """Which row of the sums each belongs to."""
+    """The row of the sums to which each pattern belongs."""
     before: Integers
-    """In units of 1 / WEIGHT_ONE; 0 for a pattern that was not counted."""
+    """The weights so far, in units of 1 / WEIGHT_ONE; 0 for a pattern that was not counted."""
     after: Integers
-    """Likewise; 0 for one that is not counted any more."""
+    """The new weights, in units of 1 / WEIGHT_ONE; 0 for a pattern that leaves the sums."""
 
 
 def compute_claims(
     success_rates: NDArray[np.float32], sample_counts: NDArray[np.uint32]
 ) -> Integers:
-    """Return success_rate x min(sample_count, SAMPLE_CAP) / SAMPLE_CAP, in 1 / WEIGHT_ONE.
+    """Return success_rate x min(sample_count, SAMPLE_CAP) / SAMPLE_CAP, in units of 1 / WEIGHT_ONE.
 
-    It is at least _LEAST.
+    A claim is at least _MIN_CLAIM.
     """
     evidence = np.minimum(sample_counts, SAMPLE_CAP) * (WEIGHT_ONE / SAMPLE_CAP)
     claimed = np.rint(success_rates.astype(np.float64) * evidence).astype(np.int64)
@@ -59,11 +62,11 @@ def compute_claims(
 
 
 def bound_weights(claimed: Integers, owners: Integers, devices: int) -> Integers:
-    """Return weights of which no device has more than 1 in all; `owners` are from 0 to `devices`.
+    """Return weights whose sum is at most 1 for each device; `owners` are below `devices`.
 
-    A device's claims are halved until their sum is at most 1, which makes the sum of their squares
-    at most 1 as well, however they fall into clusters. Halving, rather than dividing by the sum,
-    leaves the weights of a device's other patterns alone at nearly every change.
+    A device's claims are halved until their sum is at most 1. The sum of their squares is then at
+    most 1 as well, in whichever clusters they are. Halving, unlike dividing by the sum, rarely
+    changes the weights of a device's other patterns when one of them changes.
     """
     totals = np.bincount(owners, claimed.astype(np.float64), minlength=devices)
     mantissas, exponents = np.frexp(totals / WEIGHT_ONE)
@@ -73,23 +76,26 @@ def bound_weights(claimed: Integers, owners: Integers, devices: int) -> Integers
 
 
 def compute_norms(codes: Codes) -> NDArray[np.float64]:
-    """Return the norm of stored codes, shape (n,), at least 1; summed in integers."""
+    """Return the norms of stored codes, shape (n,), at least 1. Squares are summed as integers."""
     wide = codes.astype(np.int32)
     norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide).astype(np.float64))
     return np.maximum(norms, 1)
 
 
 def compute_scale_factors(weights: Integers, norms: NDArray[np.float64]) -> Integers:
-    """Return what stored codes are multiplied by, so that weight x embedding is whole numbers.
+    """Return the integers by which stored codes are multiplied to give weight x embedding.
 
-    Shape (n,). Each step is rounded as IEEE 754 says, so every machine gets the same bits.
+    Shape (n,). Every step rounds as IEEE 754 prescribes, so every machine gets the same bits.
     """
     factors: Integers = np.rint(weights * _SUM_UNITS_PER_WEIGHT / norms).astype(np.int64)
     return factors
 
 
 def add_weight_changes(features: ClusterSums, changes: WeightChanges) -> None:
-    """Bring sums from before to after, in place; `devices` are the caller's business."""
+    """Replace the weights before by those after in the sums, in place.
+
+    The counts of distinct devices do not change: the caller keeps them.
+    """
     rows, clusters = changes.rows, changes.clusters
     change = changes.after - changes.before
     rates = rows["success_rate"].astype(np.float64)
@@ -111,17 +117,17 @@ def add_weight_changes(features: ClusterSums, changes: WeightChanges) -> None:
 
 
 def sum_clusters(changes: WeightChanges, count: int) -> ClusterSums:
-    """Return the sums of `count` clusters, without their devices."""
+    """Return the sums of `count` clusters, without their counts of devices."""
     features = no_sums(count)
     add_weight_changes(features, changes)
     return features
 
 
 def _add_sums(sums: Integers, clusters: Integers, codes: Codes, factors: Integers) -> None:
-    """Add factor x codes to the rows of ascending clusters.
+    """Add factor x codes to the rows of `clusters`, which must be ascending.
 
-    A product for each cluster: float64 is exact here, because no sum of a block reaches 2**53, and
-    BLAS takes a quarter of the time that np.add.reduceat takes.
+    Each cluster is one product in float64. It is exact, because no sum of a block reaches 2**53,
+    and BLAS takes a quarter of the time of np.add.reduceat.
     """
     starts = np.flatnonzero(np.diff(clusters, prepend=-1))
     wide, weights = codes.astype(np.float64), factors.astype(np.float64)

@@ -1,1 +1,1 @@
-"""The patterns that may be shown to other devices, searchable while they change."""
+"""The index of shared patterns, which can be searched while it changes."""

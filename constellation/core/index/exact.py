@@ -1,4 +1,4 @@
-"""Few patterns: float32 rows side by side, every one of them compared."""
+"""ExactRows: the index for few patterns, which compares each query with every row."""
 
 from __future__ import annotations
 
@@ -19,27 +19,32 @@ if TYPE_CHECKING:
 
 
 class ExactRows:
-    """Rows in no order; removing one moves the last into its place. Locked by its owner."""
+    """Unit vectors by slot, in no order. The owner of the object locks it."""
 
     def __init__(self, capacity: int) -> None:
         self._count = 0
         self._rows = np.empty((1024, DIMENSION), dtype=np.float32)
         self._slots = np.empty(1024, dtype=np.int64)
         self._positions = reserve(capacity, np.dtype(np.int32)).view(np.int32)
-        """Shape (capacity,): row + 1 by slot; 0 for an absent slot."""
+        """Shape (capacity,): by slot, row + 1; 0 for an absent slot."""
 
     def __len__(self) -> int:
         return self._count
 
     def slots(self) -> Slots:
+        """Return all slots that are present, ascending."""
         return np.sort(self._slots[: self._count])
 
     def stage(self, leaving: Slots, added: Slots, vectors: Embeddings) -> Callable[[], None]:
-        """Return the change: what to call while nobody searches. Slots are distinct."""
+        """Return a function that makes the change, to be called while nobody searches.
+
+        `leaving` and `added` are distinct slots each, and `leaving` holds every slot of `added`
+        that is present. `vectors` has a row for each of `added`.
+        """
         return partial(self._change, leaving, added, vectors)
 
     def search(self, queries: Embeddings, limit: int) -> tuple[Embeddings, Slots]:
-        """Return cosines and slots, shape (q, min(limit, len)), best first."""
+        """Return cosines and slots, shape (q, min(limit, len(self))), best first."""
         count = min(limit, self._count)
         if not count:
             empty = (len(queries), 0)
@@ -58,13 +63,14 @@ class ExactRows:
         self._count = end
 
     def _remove(self, leaving: Slots) -> None:
+        """Remove rows, and move the last rows into the gaps."""
         positions = self._positions[leaving]
         rows = positions[positions > 0].astype(np.int64) - 1
         self._positions[leaving] = 0
         rest = self._count - len(rows)
         holes = rows[rows < rest]
         tail = np.arange(rest, self._count)
-        movers = tail[self._positions[self._slots[tail]] > 0]  # those at the end that stay
+        movers = tail[self._positions[self._slots[tail]] > 0]  # rows at the end that stay
         self._rows[holes] = self._rows[movers]
         self._slots[holes] = self._slots[movers]
         self._positions[self._slots[holes]] = holes.astype(np.int32) + 1

@@ -1,4 +1,4 @@
-"""IndexFeeder: brings committed changes into the index, beside the commits and in their order."""
+"""IndexFeeder: applies committed changes to the index, in order and beside the commits."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FEED_INTERVAL_SECONDS: Final = 0.05
-"""Pause between two changes of the index: what one costs beside its rows is shared by more."""
+"""Pause between two changes of the index, so that more commits share the fixed cost of one."""
 MAX_PENDING_ROWS: Final = 20_000
-"""Changes that may wait for the index before commits wait too."""
+"""While more changed rows than this wait for the index, commits wait as well."""
 
 
 class IndexFeeder:
-    """Gathers changes while the index takes the last ones in; retrains it when that is due."""
+    """Collects changes while the index applies the last ones, and rebuilds the index when due."""
 
     def __init__(self, index: PatternIndex, lsn: int) -> None:
         self.lsn = lsn
-        """Every commit up to here is in the index."""
+        """Every commit up to this one is in the index."""
         self.shareable_count = len(index)
-        """Patterns that belong in the index once it has caught up: counted from the commits."""
+        """Patterns that the index has once it caught up, counted from the commits."""
         self._index = index
         self._pending: list[PatternChange] = []
         self._pending_lsn = lsn
         self._pending_rows = 0
         self._waiting_since: float | None = None
-        """Monotonic time since which the oldest pending change waits ..."""
+        """Monotonic time since which the oldest pending change waits; None without any."""
         self._feeding_since: float | None = None
-        """... and the oldest that the index is taking in."""
+        """Monotonic time since which the oldest change that is being applied waited; else None."""
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -47,7 +47,7 @@ class IndexFeeder:
         self._caught_up.set()
 
     async def add(self, change: PatternChange, lsn: int) -> None:
-        """Take in one commit's change; waits while too many are pending."""
+        """Add the change of one commit. Waits while too many changed rows are pending."""
         await self._room.wait()
         self._pending.append(change)
         self._pending_lsn = lsn
@@ -61,16 +61,16 @@ class IndexFeeder:
             self._room.clear()
 
     def lag_seconds(self, now: float) -> float:
-        """Return for how long the index has not been where the store is."""
+        """Return how long the index has been behind the store; `now` is monotonic time."""
         since = self._waiting_since if self._feeding_since is None else self._feeding_since
         return 0.0 if since is None else now - since
 
     async def wait_until_caught_up(self) -> None:
-        """Return once everything added is in the index."""
+        """Return once the index has applied every change that was added."""
         await self._caught_up.wait()
 
     async def feed_forever(self) -> None:
-        """Bring what is pending into the index. Runs until cancelled."""
+        """Apply pending changes to the index. Runs until cancelled."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -88,7 +88,7 @@ class IndexFeeder:
             await asyncio.sleep(FEED_INTERVAL_SECONDS)
 
     async def rebuild_forever(self, check_seconds: float) -> None:
-        """Retrain the index beside the searches whenever that is due. Runs until cancelled."""
+        """Rebuild the index beside the searches whenever that is due. Runs until cancelled."""
         while True:
             await asyncio.sleep(check_seconds)
             if await asyncio.to_thread(self._index.is_rebuild_due):
@@ -104,7 +104,10 @@ class IndexFeeder:
 
 
 def merge_changes(changes: list[PatternChange]) -> tuple[Slots, Slots, Codes]:
-    """Return one change with the effect of several in their order: the last word on a slot."""
+    """Return the slots to remove, the slots to add, and the codes of the added ones.
+
+    They have the effect of all changes in order: for each slot, the last change counts.
+    """
     slots = [part for change in changes for part in (change.unindexed_slots, change.indexed_slots)]
     is_added = [
         part

@@ -1,4 +1,4 @@
-"""Many searches or one change: a readers-writer lock for threads."""
+"""ReadersWriterLock: a lock for threads that lets many searches or one change run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ReadersWriterLock:
-    """Shared by readers or held by one writer. A waiting writer goes before new readers."""
+    """A lock for many readers or one writer. A waiting writer goes before new readers."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -21,6 +21,7 @@ class ReadersWriterLock:
 
     @contextmanager
     def lock_shared(self) -> Iterator[None]:
+        """Hold the lock together with other readers."""
         with self._changed:
             self._changed.wait_for(lambda: not (self._writing or self._waiting))
             self._readers += 1
@@ -33,6 +34,7 @@ class ReadersWriterLock:
 
     @contextmanager
     def lock_exclusive(self) -> Iterator[None]:
+        """Hold the lock alone."""
         with self._changed:
             self._waiting += 1
             self._changed.wait_for(lambda: not (self._writing or self._readers))

@@ -1,4 +1,4 @@
-"""PatternIndex: apply a change, search a batch; rebuilt in the background as it grows."""
+"""PatternIndex: the searchable index of one shard, rebuilt in the background as it grows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _IndexChange = tuple["Slots", "Slots", "Codes"]
 
 
 class PatternIndex:
-    """Shareable patterns by slot. Every method blocks and belongs in a worker thread.
+    """The shared patterns by slot. Every method blocks and belongs in a worker thread.
 
-    `codes` is a live view of the pattern table, shape (capacity, DIMENSION), row = slot. A search
-    may read a row while it is overwritten: discard results whose slot changed meanwhile.
+    Up to `exact_limit` patterns every row is compared; above, the index is partitioned. `codes` is
+    a live view of the pattern table, shape (capacity, DIMENSION), row = slot. A search may read a
+    row while it is overwritten: discard results whose slot changed meanwhile.
     """
 
     def __init__(self, codes: Codes, *, exact_limit: int = 50_000) -> None:
@@ -33,18 +34,20 @@ class PatternIndex:
         self._exact_limit = exact_limit
         self._rows: ExactRows | PartitionedRows = ExactRows(len(codes))
         self._lock = ReadersWriterLock()
-        """Searches share it; the short part of a change holds it."""
+        """Searches share it; the short last part of a change holds it alone."""
         self._change_lock = threading.Lock()
-        """Held while _rows and _missed change together: by a whole change, and by a swap."""
+        """Held by a whole change and by a swap, which both use `_rows` and `_missed_changes`."""
         self._rebuild_lock = threading.Lock()
+        """Held by a rebuild and by a restore: one at a time."""
         self._missed_changes: list[_IndexChange] | None = None
-        """Changes the structure being built has not seen; None when none is being built."""
+        """Changes that the rows being built lack; None when none are being built."""
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
     def kind(self) -> Literal["exact", "partitioned"]:
+        """Which structure serves the searches at present."""
         return "exact" if isinstance(self._rows, ExactRows) else "partitioned"
 
     def slots(self) -> Slots:
@@ -53,14 +56,14 @@ class PatternIndex:
             return self._rows.slots()
 
     def apply(self, removed: Slots, added: Slots, codes: Codes) -> None:
-        """Remove, then add or replace; `codes` has a row for each of `added`."""
+        """Remove slots, then add or replace others; `codes` has a row for each of `added`."""
         with self._change_lock:
             if self._missed_changes is not None:
                 self._missed_changes.append((removed.copy(), added.copy(), codes.copy()))
             self._apply(self._rows, (removed, added, codes))
 
     def search(self, queries: Embeddings, limit: int) -> tuple[NDArray[np.float32], Slots]:
-        """Return cosines and slots, shape (q, limit), best first; -inf and -1 where too few."""
+        """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         with self._lock.lock_shared():
             rows = self._rows
@@ -70,7 +73,7 @@ class PatternIndex:
         return rank_candidates(queries, candidates, self._codes, limit)
 
     def is_rebuild_due(self) -> bool:
-        """Return whether another structure would fit the present size better."""
+        """Return whether a rebuild would fit the present patterns better."""
         with self._lock.lock_shared():
             rows = self._rows
             if isinstance(rows, ExactRows):
@@ -78,7 +81,10 @@ class PatternIndex:
             return self._can_be_exact(rows) or is_outgrown(rows)
 
     def rebuild(self) -> None:
-        """Build what fits the present size beside what serves, catch up, and swap."""
+        """Build new rows beside those that serve, replay the changes they missed, and swap.
+
+        The number of patterns decides whether they are exact or partitioned.
+        """
         with self._rebuild_lock:
             with self._change_lock:
                 slots, self._missed_changes = self.slots(), []
@@ -92,7 +98,7 @@ class PatternIndex:
                 self._missed_changes = None
 
     def dump(self) -> NDArray[np.uint8] | None:
-        """Return the structure for a snapshot; None while exact, which is cheaper to fill anew."""
+        """Return the bytes of a snapshot; None for exact rows, which are quickly filled again."""
         with self._lock.lock_shared():
             if isinstance(self._rows, ExactRows):
                 return None
@@ -100,22 +106,22 @@ class PatternIndex:
         return copy.dump()
 
     def restore(self, data: NDArray[np.uint8]) -> None:
-        """Become what was dumped. Raises ValueError, changing nothing, when that is unusable."""
+        """Restore what `dump` returned; raise ValueError and change nothing when it is unusable."""
         fresh = load_partitions(data, self._codes)
         with self._rebuild_lock, self._change_lock:
             self._swap(fresh)
 
     def _build(self, slots: Slots) -> ExactRows | PartitionedRows:
-        """Read the live table: whoever overwrites a row meanwhile then applies that change."""
-        floor = self._exact_limit if self.kind == "exact" else self._exact_limit // 2
-        if len(slots) > floor:
+        """Build rows from the live table; rows that change meanwhile are replayed later."""
+        limit = self._exact_limit if self.kind == "exact" else self._exact_limit // 2
+        if len(slots) > limit:
             return train_partitions(slots, self._codes)
         rows = ExactRows(len(self._codes))
         rows.stage(slots[:0], slots, to_vectors(self._codes[slots]))()
         return rows
 
     def _replay_missed(self, fresh: ExactRows | PartitionedRows) -> None:
-        """Replay what was missed, in order; apply may append meanwhile."""
+        """Make the missed changes in `fresh`, in order. `apply` may append more meanwhile."""
         missed = self._missed_changes or []
         while missed:
             for part in _split_change(missed.pop(0)):
@@ -130,16 +136,17 @@ class PatternIndex:
     def _swap(self, fresh: ExactRows | PartitionedRows) -> None:
         with self._lock.lock_exclusive():
             old, self._rows = self._rows, fresh
-        del old  # gives its memory back beside the searches
+        del old  # frees its memory beside the searches
 
     def _can_be_exact(self, rows: PartitionedRows) -> bool:
+        """Return whether few enough patterns are left; half the limit, so as not to flip often."""
         return len(rows) < self._exact_limit // 2
 
 
 def _split_change(change: _IndexChange) -> list[tuple[Slots, Slots, Embeddings]]:
-    """Return (leaving, added, vectors) in blocks, so that each exclusive section is short.
+    """Return the change as blocks of (leaving, added, vectors), to keep exclusive sections short.
 
-    A slot that is replaced leaves and comes back within one block.
+    A slot that is replaced leaves and returns within one block.
     """
     removed, added, codes = change
     last = len(added) - 1 - np.unique(added[::-1], return_index=True)[1]  # the later row wins

@@ -1,4 +1,4 @@
-"""Recall: how much of what is nearest the index really finds, measured while it serves."""
+"""Recall: the share of the nearest patterns that the index finds, measured while it serves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.rows import BLOCK_ROWS
 from constellation.core.table.change import is_shared
 from constellation.encoding import normalise_codes
 
@@ -21,39 +22,47 @@ if TYPE_CHECKING:
     from constellation.core.table.shard_table import Table
     from constellation.encoding import Embeddings
 
+MAX_ROWS: Final = 1 << 20
+"""Rows compared in one probe: about a second of one core."""
 _MAX_QUERIES: Final = 32
+"""Queries of one probe."""
 _NEIGHBOURS: Final = 10
-_MAX_ROWS: Final = 1 << 20
-"""Rows compared at most: about a second of one core."""
-_BLOCK: Final = 1 << 16
+"""The k of recall@k."""
 _COSINE_TOLERANCE: Final = np.float32(1e-5)
-"""Cosines nearer than this are one and the same: the order of equals is nobody's miss."""
+"""Cosines closer than this count as equal, so that another order of equals is no miss."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """What a probe found."""
+    """The result of one probe."""
 
     ratio: float
-    """recall@10: of the ten patterns nearest to each of some, the share that a search returns."""
+    """recall@10: the share of each query's ten nearest patterns that the search returns."""
     search_seconds: float
-    """One search for all queries of the probe."""
+    """The duration of one search for all queries of the probe."""
 
 
 def measure_recall(
-    table: Table, index: PatternIndex, rules: Rules, random: np.random.Generator
+    table: Table,
+    index: PatternIndex,
+    rules: Rules,
+    random: np.random.Generator,
+    *,
+    max_rows: int = MAX_ROWS,
+    block_rows: int = BLOCK_ROWS,
 ) -> Recall | None:
-    """Search near some stored patterns, and compare with every row of a sample of the table.
+    """Search near some stored patterns, and compare the results with a sample of the table.
 
-    Up to a million rows the sample is all of them, and this is recall@10 of the patterns asked
-    for. Above, what was found outside of the sample cannot be judged. Of each query's ten nearest
-    a sample of one row in n holds 10 / n: so many of the sample's nearest rows should have been
-    found, except for those farther than the tenth that was, which may rightly be missing.
+    Up to `max_rows` rows the sample is the whole table, and the result is the recall@10 of these
+    queries. In a larger table the sample is random blocks of `block_rows`, and results outside the
+    sample cannot be judged. A sample of one row in n holds 10 / n of a query's ten nearest rows, so
+    that many of the sample's nearest rows should be among the results. Rows farther from the query
+    than the tenth result are no misses.
 
-    Returns None while there is too little to search. Belongs in a worker thread: rows may change
-    meanwhile, which shows as a miss or two.
+    Returns None when there are too few patterns to search. Belongs in a worker thread: rows may
+    change meanwhile, which shows as a miss or two.
     """
-    blocks, share = _sample_blocks(table, rules, random)
+    blocks, share = _sample_blocks(table, rules, random, max_rows, block_rows)
     slots = np.concatenate([slots for slots in blocks if len(slots)] or [np.empty(0, np.int64)])
     if len(slots) <= _NEIGHBOURS:
         return None
@@ -77,10 +86,10 @@ def _count_hits(
     missed: NDArray[np.float32],
     limit: int,
 ) -> tuple[int, int]:
-    """Return how many of the `limit` nearest rows of each query were found, and should have been.
+    """Return how many of each query's `limit` nearest rows were found, and how many should be.
 
-    All are cosines, a row for each query, -inf where there is none: of what was found, of what of
-    that is in the sample, and of what is in the sample but was not found.
+    The arrays hold cosines, one row per query, -inf for none: `scores` of all results, `judged` of
+    the results in the sample, and `missed` of the sample's nearest rows that are not results.
     """
     worst = np.sort(scores, axis=1)[:, -_NEIGHBOURS, None]
     last = -np.sort(-np.concatenate([judged, missed], axis=1), axis=1)[:, limit - 1, None]
@@ -91,23 +100,20 @@ def _count_hits(
 
 
 def _sample_blocks(
-    table: Table, rules: Rules, random: np.random.Generator
+    table: Table, rules: Rules, random: np.random.Generator, max_rows: int, block_rows: int
 ) -> tuple[list[Slots], float]:
-    """Return the slots of shared patterns in blocks picked at random, and the share of blocks."""
-    starts = np.arange(0, table.pattern_allocator.high_water, _BLOCK)
-    share = min(1.0, _MAX_ROWS / _BLOCK / max(1, len(starts)))
+    """Return the searchable slots of random blocks, and the share of all blocks that these are."""
+    used = table.pattern_allocator.high_water
+    starts = np.arange(0, used, block_rows)
+    share = min(1.0, max_rows / block_rows / max(1, len(starts)))
     if share < 1.0:
-        starts = np.sort(random.choice(starts, _MAX_ROWS // _BLOCK, replace=False))
-    return [_select_searchable(table, rules, int(start)) for start in starts], share
-
-
-def _select_searchable(table: Table, rules: Rules, start: int) -> Slots:
-    slots = np.arange(start, min(start + _BLOCK, table.pattern_allocator.high_water))
-    return slots[_is_searchable(table, rules, slots)]
+        starts = np.sort(random.choice(starts, max_rows // block_rows, replace=False))
+    blocks = [np.arange(start, min(start + block_rows, used)) for start in starts.tolist()]
+    return [slots[_is_searchable(table, rules, slots)] for slots in blocks], share
 
 
 def _is_searchable(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_]:
-    """Say of each slot whether a search should find it; of -1, too, which is none."""
+    """Return which slots a search may return; -1 means no result."""
     rows = table.patterns[slots]
     searchable: NDArray[np.bool_] = (
         (slots >= 0) & is_shared(rows, rules) & ~table.relocated[rows["device"]]
@@ -116,19 +122,19 @@ def _is_searchable(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_
 
 
 def _find_nearest_missed(
-    table: Table, blocks: list[Slots], queries: Embeddings, known: Slots
+    table: Table, blocks: list[Slots], queries: Embeddings, found: Slots
 ) -> NDArray[np.float32]:
-    """Return the cosines of the rows nearest to each query, except for those known to it.
+    """Return the cosines of the rows nearest to each query that are not among its `found` slots.
 
-    The shape is (q, _NEAREST), in no order, -inf where there are too few.
+    The shape is (q, _NEIGHBOURS), in no order; -inf where there are too few.
     """
     nearest = np.full((len(queries), _NEIGHBOURS), -np.inf, dtype=np.float32)
-    of_query = np.broadcast_to(np.arange(len(queries))[:, None], known.shape)
+    of_query = np.broadcast_to(np.arange(len(queries))[:, None], found.shape)
     for block in blocks:
         cosines = queries @ normalise_codes(table.patterns["codes"][block]).T
-        positions = np.searchsorted(block, known)
+        positions = np.searchsorted(block, found)
         inside = positions < len(block)
-        inside[inside] = block[positions[inside]] == known[inside]
+        inside[inside] = block[positions[inside]] == found[inside]
         cosines[of_query[inside], positions[inside]] = -np.inf
         both = np.concatenate([nearest, cosines], axis=1)
         nearest = np.partition(both, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS:]

@@ -1,4 +1,4 @@
-"""Similar patterns: a device's taste becomes queries, searched in micro-batches."""
+"""SimilarSearch: finds the patterns of other devices near a device's taste, in micro-batches."""
 
 from __future__ import annotations
 
@@ -26,28 +26,33 @@ if TYPE_CHECKING:
     from constellation.core.table.shard_table import Table
 
 TASTE_QUERIES: Final = 8
-"""A device's strongest patterns, each its own query: several tastes are not one average."""
+"""Strongest patterns of a device that are searched for, each with its own query.
+
+    Their average would be near none of a device's several tastes.
+"""
 _EVIDENCE_CAP: Final = 16
+"""Samples of a pattern that count for its strength."""
 _BATCH_QUERIES: Final = 64
-"""Queries in one call of the index."""
+"""Queries in one call of the index, unless one request alone has more."""
 _BATCH_LIMIT: Final = 1024
+"""Results per query, at most."""
 _SAMPLE_MARGIN: Final = 4
-"""Rows looked at for each that a sample returns."""
+"""Rows examined for each one that a sample returns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimilarPatterns:
-    """Patterns near some queries, nearest first."""
+    """Patterns near one or several queries, nearest first."""
 
     rows: PatternRows
-    """Copies, as they were when found, without contents and genres that must not be shown."""
+    """Copies of the rows when they were found, without the terms that must not be shown."""
     similarities: NDArray[np.float32]
-    """Cosine with the nearest of the queries."""
+    """Shape (n,): the cosine with the nearest query."""
     pseudonyms: Sequence[bytes]
-    """16 bytes each: names one revision of one pattern, not its owner."""
+    """16 bytes each: a pseudonym names one revision of one pattern, but not its device."""
 
     def select(self, positions: Sequence[int]) -> SimilarPatterns:
-        """Return some of the patterns."""
+        """Return the patterns at these positions."""
         chosen = np.array(positions, np.int64)
         return SimilarPatterns(
             self.rows[chosen], self.similarities[chosen], [self.pseudonyms[p] for p in positions]
@@ -56,13 +61,15 @@ class SimilarPatterns:
 
 @dataclass(slots=True, eq=False)
 class _Request:
+    """One search that waits for a micro-batch."""
+
     queries: Embeddings
     limit: int
     result: asyncio.Future[tuple[NDArray[np.float32], Slots]]
 
 
 class SimilarSearch:
-    """Searches for whoever asks; requests that wait together are one call of the index."""
+    """Searches the index. Requests that wait together become one call of the index."""
 
     def __init__(self, table: Table, index: PatternIndex, rules: Rules, secret: bytes) -> None:
         self._table = table
@@ -72,10 +79,13 @@ class SimilarSearch:
         self._waiting: deque[_Request] = deque()
         self._arrived = asyncio.Event()
         self.search_seconds = Histogram()
-        """Micro-batches: one call of the index each."""
+        """Durations of the calls of the index."""
 
     def compute_taste(self, device: int) -> Embeddings:
-        """Return a device's strongest patterns: success times evidence, evidence capped."""
+        """Return the embeddings of a device's strongest patterns, strongest first.
+
+        The strength is the success rate times the sample count, capped at 16 samples.
+        """
         rows = self._table.patterns[self._find_own_slots(device)]
         weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
         strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
@@ -84,7 +94,7 @@ class SimilarSearch:
     async def search_for_device(
         self, device: int, taste: Embeddings, limit: int
     ) -> SimilarPatterns:
-        """Return shared patterns of other devices near a device's taste; none when it has none."""
+        """Return up to `limit` shared patterns of other devices near a device's taste."""
         if not len(taste):
             return self._build_result(np.empty(0, np.int64), np.empty(0, np.float32))
         return await self.search(
@@ -94,7 +104,10 @@ class SimilarSearch:
     async def search(
         self, queries: Embeddings, limit: int, *, excluded_device: int = -1, own_count: int = 0
     ) -> SimilarPatterns:
-        """Return shared patterns near unit-length queries, leaving one device's `own` out."""
+        """Return up to `limit` shared patterns near unit-length queries.
+
+        The patterns of `excluded_device`, a row number, are left out; it has `own_count` of them.
+        """
         lsn = self._table.totals.lsn
         loop = asyncio.get_running_loop()
         request = _Request(queries, min(limit + own_count, _BATCH_LIMIT), loop.create_future())
@@ -103,34 +116,35 @@ class SimilarSearch:
         scores, slots = await request.result
 
         slots, scores = _merge_results(slots, scores)
-        enough = limit + own_count  # copying whole rows costs more than finding them
+        enough = limit + own_count  # copying whole rows costs more than finding them, so not all
         chosen = self._find_usable(slots[:enough], lsn, excluded_device)
-        if len(chosen) < limit:  # some changed meanwhile
+        if len(chosen) < limit:  # some changed since the search
             chosen = self._find_usable(slots, lsn, excluded_device)
         return self._build_result(slots[chosen[:limit]], scores[chosen[:limit]])
 
     def sample(self, limit: int) -> SimilarPatterns:
-        """Return up to so many shared patterns, evenly picked by slot: the same until one changes.
+        """Return up to `limit` shared patterns, evenly spread over the slots.
 
-        Looks at few rows more than it returns, so it may miss some where hardly any is shared.
+        Returns the same patterns until one changes. It examines few more rows than it returns, so
+        where hardly any pattern is shared it may return fewer than there are.
         """
         used = self._table.pattern_allocator.high_water
-        looked_at = np.unique(
+        examined = np.unique(
             np.linspace(0, used - 1, min(used, limit * _SAMPLE_MARGIN)).astype(int)
         )
-        shared = looked_at[self._find_usable(looked_at, self._table.totals.lsn, -1)]
+        shared = examined[self._find_usable(examined, self._table.totals.lsn, -1)]
         shared = shared[~self._table.relocated[self._table.patterns["device"][shared]]]
         picked = shared[np.linspace(0, len(shared) - 1, min(limit, len(shared))).astype(int)]
         return self._build_result(picked, np.ones(len(picked), np.float32))
 
     def _find_usable(self, slots: Slots, lsn: int, excluded_device: int) -> NDArray[np.int64]:
-        """Return which slots still hold what was found there, and may be shown to a device."""
+        """Return the positions of the slots that did not change after `lsn` and may be shown."""
         rows = self._table.patterns[slots]
         usable = is_shared(rows, self._rules) & (rows["lsn"] <= lsn)
         return np.flatnonzero(usable & (rows["device"] != excluded_device))
 
     async def search_forever(self) -> None:
-        """Answer what waits, a micro-batch at a time. Runs until cancelled."""
+        """Answer waiting requests, one micro-batch after another. Runs until cancelled."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -154,7 +168,7 @@ class SimilarSearch:
         start = 0
         for request in batch:
             end = start + len(request.queries)
-            if not request.result.done():  # its caller may have been cancelled
+            if not request.result.done():  # its caller was cancelled
                 request.result.set_result((scores[start:end], slots[start:end]))
             start = end
 
@@ -162,6 +176,7 @@ class SimilarSearch:
         return self._table.find_patterns(np.array([device], np.int64)).slots
 
     def _build_result(self, slots: Slots, similarities: NDArray[np.float32]) -> SimilarPatterns:
+        """Return the patterns at these slots, without terms that too few devices support."""
         rows = self._table.patterns[slots]
         rare = self._table.support[rows["contents"]] < self._rules.k_anonymity
         rows["contents"][rare] = 0
@@ -175,7 +190,7 @@ class SimilarSearch:
 
 
 def _merge_results(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, NDArray[np.float32]]:
-    """Merge the answers of several queries: each slot once, at its best, best first."""
+    """Return each slot of several queries once, with its highest score, best first."""
     flat_slots, flat_scores = slots.ravel(), scores.ravel()
     order = np.lexsort((flat_slots, -flat_scores))
     order = order[flat_slots[order] >= 0]
@@ -185,6 +200,6 @@ def _merge_results(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, ND
 
 
 def _derive_pseudonym(secret: bytes, slot: int, lsn: int) -> bytes:
-    """Return a keyed hash of a slot and the commit that last changed it."""
-    named = slot.to_bytes(8, "little") + lsn.to_bytes(8, "little")
-    return blake2b(named, digest_size=ID_BYTES, key=secret).digest()
+    """Return a keyed hash of a slot and the lsn that last changed it."""
+    revision = slot.to_bytes(8, "little") + lsn.to_bytes(8, "little")
+    return blake2b(revision, digest_size=ID_BYTES, key=secret).digest()

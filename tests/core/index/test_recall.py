@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.index import recall
 from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.index.recall import measure_recall
 from constellation.core.rules import Rules
@@ -179,24 +178,26 @@ def test_one_far_answer_is_one_miss() -> None:
 
 
 @pytest.mark.parametrize("blocks", [4, 20])
-def test_a_sample_tells_how_much_is_missed(monkeypatch: pytest.MonkeyPatch, blocks: int) -> None:
-    monkeypatch.setattr(recall, "_BLOCK", 500)
-    monkeypatch.setattr(recall, "_MAX_ROWS", 500 * blocks)
+def test_a_sample_tells_how_much_is_missed(blocks: int) -> None:
     table = make_filled_table(20_000)
+    whole = make_index(table, exact_limit=50_000)
     half = make_index(table, exact_limit=50_000, every=2)
+    empty = PatternIndex(table.patterns["codes"])
+    spoiled = make_spoiled_index(table, make_far_result_spoiler(table))
 
-    assert measure_mean_recall(table, make_index(table, exact_limit=50_000)) == 1.0
-    assert measure_mean_recall(table, half) == pytest.approx(0.5, abs=0.08)
-    assert measure_mean_recall(table, PatternIndex(table.patterns["codes"])) == 0.0
-    assert (
-        measure_mean_recall(table, make_spoiled_index(table, make_far_result_spoiler(table))) > 0.85
-    )
+    assert measure_mean_recall(table, whole, blocks) == 1.0
+    assert measure_mean_recall(table, half, blocks) == pytest.approx(0.5, abs=0.08)
+    assert measure_mean_recall(table, empty, blocks) == 0.0
+    assert measure_mean_recall(table, spoiled, blocks) > 0.85
 
 
-def measure_mean_recall(table: Table, index: PatternIndex) -> float:
+def measure_mean_recall(table: Table, index: PatternIndex, blocks: int) -> float:
     """Return the mean of several probes: a sample holds few of a query's nearest."""
     probes = [
-        measure_recall(table, index, RULES, np.random.default_rng(seed)) for seed in range(20)
+        measure_recall(
+            table, index, RULES, np.random.default_rng(seed), max_rows=500 * blocks, block_rows=500
+        )
+        for seed in range(20)
     ]
     return float(np.mean([probe.ratio for probe in probes if probe is not None]))
 
