@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Tracer, TracerProvider
 
     from constellation.core.ingest.deltas import Receipt
     from constellation.core.ingest.inbox import InboxEntry
@@ -29,10 +29,10 @@ _NANOSECONDS_PER_SECOND: Final = 1e9
 
 
 class OpenTelemetryTracer:
-    """The core's CommitTracer, with the tracer provider of this process."""
+    """The core's CommitTracer. Without a provider it uses that of the process."""
 
-    def __init__(self) -> None:
-        self._tracer = trace.get_tracer("constellation")
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer("constellation", tracer_provider=provider)
 
     def find_current_trace(self) -> SpanContext | None:
         """Return the sampled trace that the caller is part of; None when there is none."""

@@ -6,73 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.ingest.deltas import Delta, RejectionReason, Verdict
-from constellation.core.ingest.plan import Plan, Planner
-from constellation.core.rows import TermKind, digest_rows
+from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.store import Term
-from constellation.core.table.change import is_shared
-from constellation.core.table.hourly import HourlyRing
-from constellation.core.table.shard_table import Table
+from tests.core.ingest.planned_table import HOUR, PlannedTable
 from tests.deltas import PatternSpec, device_id, make_delta
-
-RULES = Rules(max_devices=6, max_patterns=40, max_patterns_per_device=5, k_anonymity=2)
-NOW = 1_800_000_000.0
-HOUR = int(NOW) // 3600
-
-
-class PlannedTable:
-    """A table and a ring, planned and applied as the committer does."""
-
-    def __init__(self, rules: Rules = RULES) -> None:
-        self.rules = rules
-        self.table = Table(rules)
-        self.ring = HourlyRing()
-        self.planner = Planner(self.table, self.ring, rules)
-        self.indexed: set[int] = set()
-
-    def commit(self, *deltas: Delta) -> Plan:
-        planned = self.planner.plan_commit(deltas, NOW)
-        self.planner.apply(planned)
-        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
-        self.indexed |= set(planned.pattern_change.indexed_slots.tolist())
-        return planned
-
-    def read_success_rates(self) -> dict[tuple[bytes, bytes], float]:
-        rows = self.table.patterns[: self.table.pattern_allocator.high_water]
-        rows = rows[rows["sample_count"] > 0]
-        return {
-            (
-                self.table.devices["device_id"][row["device"]].tobytes(),
-                row["pattern_id"].tobytes(),
-            ): round(float(row["success_rate"]), 3)
-            for row in rows
-        }
-
-    def require_consistent(self) -> None:
-        """Compare what was kept up with what the rows say."""
-        table = self.table
-        rows = table.patterns[: table.pattern_allocator.high_water]
-        slots = np.flatnonzero(rows["sample_count"] > 0)
-        devices = np.flatnonzero(
-            table.devices[: table.device_allocator.high_water]["incarnation"] > 0
-        )
-        assert table.totals.patterns == len(slots)
-        assert table.totals.devices == len(devices)
-        assert table.totals.pattern_digest == digest_rows(slots, rows[slots]) % 2**64
-        assert table.totals.device_digest == digest_rows(devices, table.devices[devices]) % 2**64
-        assert self.indexed == set(np.flatnonzero(is_shared(rows, self.rules)).tolist())
-        holding = table.find_patterns(devices)
-        assert sorted(holding.slots.tolist()) == slots.tolist()
-        assert (rows["device"][holding.slots] == devices[holding.owners]).all()
-        pairs = {
-            (int(row["device"]), int(content))
-            for row in rows[slots]
-            for content in row["contents"][row["contents"] > 0]
-        }
-        support = np.bincount([content for _, content in pairs], minlength=100)
-        assert (table.support[:100] == support).all()
-        assert len(table.slots_by_pattern) == len(slots)
-        assert len(table.slots_by_device) == len(devices)
 
 
 def test_a_first_delta_is_stored() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,12 +8,13 @@ from hypothesis import strategies as st
 
 from constellation.core.ingest.signals import SignalTally
 from constellation.core.rows import DEVICE, TermKind
-from constellation.core.store import HourlyCounts, no_counts
-from constellation.core.table.hourly import RING_HOURS, HourlyRing
+from constellation.core.table.hourly import HourlyRing
 from constellation.federated.terms import MAX_GENRES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from constellation.core.store import HourlyCounts
 
 GENRE, CONTENT = TermKind.GENRE, TermKind.CONTENT
 HOUR = 500_000
@@ -22,11 +22,6 @@ DRAMA, NOIR, WAR = 1, 2, 3
 
 Count = tuple[int, TermKind, int, int]
 """Hour, kind, number, devices."""
-
-
-def make_hourly_counts(*counts: Count) -> HourlyCounts:
-    hours, kinds, numbers, devices = np.array(counts, np.uint32).reshape(-1, 4).T
-    return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
 
 
 def to_sorted_counts(counts: HourlyCounts) -> list[Count]:
@@ -122,96 +117,3 @@ def test_genres_count_distinct_devices(
     for genre in range(1, 5):
         watchers = {device for device, content in counted if genre in genres[content - 1]}
         assert shard.count_genre(genre) == len(watchers)
-
-
-def test_a_loaded_ring_is_of_version_0() -> None:
-    stored = make_hourly_counts((HOUR, CONTENT, 1, 5), (HOUR - 1, GENRE, 1, 6))
-
-    ring = HourlyRing(stored)
-
-    assert ring.version == 0
-    assert (
-        to_sorted_counts(ring.changed_since(-1))
-        == to_sorted_counts(stored)
-        == to_sorted_counts(ring.counts())
-    )
-    assert to_sorted_counts(ring.changed_since(0)) == []
-
-
-def test_changed_since_names_what_was_put_later() -> None:
-    ring = HourlyRing(make_hourly_counts((HOUR, CONTENT, 1, 5), (HOUR, CONTENT, 2, 5)))
-
-    ring.put(make_hourly_counts((HOUR, CONTENT, 2, 6), (HOUR, GENRE, 2, 6)))
-    ring.put(no_counts())
-    ring.put(make_hourly_counts((HOUR, GENRE, 2, 7), (HOUR + 1, CONTENT, 1, 1)))
-
-    assert ring.version == 2
-    assert to_sorted_counts(ring.changed_since(0)) == [
-        (HOUR, GENRE, 2, 7),
-        (HOUR, CONTENT, 2, 6),
-        (HOUR + 1, CONTENT, 1, 1),
-    ]
-    assert to_sorted_counts(ring.changed_since(1)) == [
-        (HOUR, GENRE, 2, 7),
-        (HOUR + 1, CONTENT, 1, 1),
-    ]
-    assert to_sorted_counts(ring.changed_since(2)) == []
-    assert len(to_sorted_counts(ring.changed_since(-1))) == 4
-
-
-def test_hours_that_left_the_ring_are_not_returned() -> None:
-    ring = HourlyRing(make_hourly_counts((HOUR - RING_HOURS + 1, CONTENT, 9, 1)))
-    ring.put(make_hourly_counts((HOUR, CONTENT, 1, 1), (HOUR - RING_HOURS, CONTENT, 2, 1)))
-    assert [count[2] for count in to_sorted_counts(ring.counts())] == [9, 1]
-
-    ring.put(make_hourly_counts((HOUR + 1, GENRE, 3, 2)))  # takes the row of the oldest
-    assert to_sorted_counts(ring.counts()) == [(HOUR, CONTENT, 1, 1), (HOUR + 1, GENRE, 3, 2)]
-    assert ring.count(CONTENT, HOUR + 1, 9) == 0
-
-    ring.put(
-        make_hourly_counts((HOUR + RING_HOURS, CONTENT, 1, 1))
-    )  # the rows in between are still there
-    assert to_sorted_counts(ring.changed_since(-1)) == [
-        (HOUR + 1, GENRE, 3, 2),
-        (HOUR + RING_HOURS, CONTENT, 1, 1),
-    ]
-
-
-def test_a_window_is_of_one_kind_and_ends_now() -> None:
-    ring = HourlyRing(
-        make_hourly_counts((HOUR, GENRE, 2, 3), (HOUR - 2, GENRE, 2, 4), (HOUR, CONTENT, 5, 6))
-    )
-
-    numbers, counts = ring.window(GENRE, HOUR, 2)
-
-    assert numbers.tolist() == [2]
-    assert counts.shape == (RING_HOURS, 1)
-    assert counts[-3:, 0].tolist() == [4, 0, 3]
-    assert counts.sum() == 7
-    assert ring.window(CONTENT, HOUR, 5)[0].tolist() == [5]
-
-
-def test_the_highest_numbers_have_room() -> None:
-    ring = HourlyRing(
-        make_hourly_counts((HOUR, GENRE, 2**16 - 1, 1), (HOUR, CONTENT, 2_000_000, 2))
-    )
-
-    assert ring.count(GENRE, HOUR, 2**16 - 1) == 1
-    assert to_sorted_counts(ring.counts()) == [
-        (HOUR, GENRE, 2**16 - 1, 1),
-        (HOUR, CONTENT, 2_000_000, 2),
-    ]
-
-
-def test_everything_of_a_full_week_is_found_quickly() -> None:
-    contents = 20_000
-    hours = np.repeat(np.arange(HOUR - RING_HOURS + 1, HOUR + 1, dtype=np.uint32), contents)
-    numbers = np.tile(np.arange(1, contents + 1, dtype=np.uint32), RING_HOURS)
-    kinds = np.full(len(hours), CONTENT, np.uint8)
-    ring = HourlyRing(HourlyCounts(hours, kinds, numbers, np.ones(len(hours), np.uint32)))
-
-    began = time.perf_counter()
-    found = ring.changed_since(-1)
-
-    assert len(found.hours) == RING_HOURS * contents
-    assert time.perf_counter() - began < 2  # 0.15 when nothing else runs

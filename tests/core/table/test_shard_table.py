@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from constellation.core.rules import Rules
+from constellation.core.table.shard_table import DevicePatterns, SlotAllocator, Table
+from tests.core.ingest.planned_table import NOW, PlannedTable
+from tests.deltas import PatternSpec, device_id, make_delta
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=30))
+def test_an_allocator_never_hands_out_a_slot_in_use(steps: list[tuple[bool, int]]) -> None:
+    allocator, used = SlotAllocator(10), set[int]()
+    for is_taken, count in steps:
+        if is_taken and count <= allocator.free_count():
+            slots = allocator.peek(count).tolist()
+            allocator.take(count)
+            assert len(set(slots)) == count
+            assert not used & set(slots)
+            used |= set(slots)
+        elif not is_taken:
+            freed = sorted(used)[:count]
+            allocator.free(np.array(freed, np.int64))
+            used -= set(freed)
+        assert allocator.free_count() == 10 - len(used)
+
+
+def test_patterns_are_found_grouped_by_device() -> None:
+    table = Table(Rules(max_devices=4, max_patterns=10))
+    devices = np.array([2, 0])
+    table.link(devices, DevicePatterns(np.array([0, 0, 1]), np.array([5, 6, 7])))
+    table.link(np.array([2]), DevicePatterns(np.array([0]), np.array([8])))
+
+    found = table.find_patterns(np.array([0, -1, 2, 3]))
+
+    assert found.owners.tolist() == [0, 2, 2, 2]
+    assert found.slots[0] == 7
+    assert sorted(found.slots[1:].tolist()) == [5, 6, 8]
+    assert table.pattern_counts[:4].tolist() == [1, 0, 3, 0]
+
+
+def test_an_unlinked_device_has_no_patterns() -> None:
+    table = Table(Rules(max_devices=4, max_patterns=10))
+    table.link(np.array([1]), DevicePatterns(np.array([0, 0]), np.array([3, 4])))
+
+    table.unlink(np.array([1]))
+
+    assert len(table.find_patterns(np.array([1])).slots) == 0
+    assert table.pattern_counts[1] == 0
+
+
+def test_active_devices_are_connected_or_synced_lately() -> None:
+    shard = PlannedTable()
+    shard.commit(*(make_delta(device, 1) for device in range(3)))
+    shard.table.devices["synced_at"][1:3] = int(NOW) - 1000
+
+    def count(*connected: int) -> int:
+        ids = [device_id(device) for device in connected]
+        return shard.table.count_active_devices(ids, NOW - 60)
+
+    assert count() == 1
+    assert count(0) == 1
+    assert count(2) == 2
+    assert count(2, 99) == 2
+
+
+def test_a_removed_device_frees_its_row() -> None:
+    shard = PlannedTable()
+    shard.commit(make_delta(0, 1), make_delta(1, 1))
+    shard.table.relocated[0], shard.table.relocated_count = True, 1
+
+    shard.table.remove_devices(np.array([0]))
+
+    assert shard.table.find_device(device_id(0)) == -1
+    assert shard.table.find_device(device_id(1)) == 1
+    assert shard.table.relocated_count == 0
+    assert shard.table.device_allocator.peek(1).tolist() == [0]
+
+
+def test_a_pattern_id_may_repeat_on_another_device() -> None:
+    shard = PlannedTable()
+
+    shard.commit(make_delta(0, 1, [PatternSpec(1)]), make_delta(1, 1, [PatternSpec(1)]))
+
+    assert len(shard.table.slots_by_pattern) == 2
