@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.transport.codec.globals import to_global
+from constellation_settop.values import SECONDS_PER_HOUR, TREND_WINDOW_HOURS
 from examples.demo.process import DemoError
 from examples.demo.store_state import (
-    SECONDS_PER_HOUR,
-    WINDOW_HOURS,
     DeltaCounts,
     compute_signals,
     filter_recent,
@@ -120,7 +119,7 @@ def _compute_expected(material: DemoData, households: Sequence[Household]) -> Si
 
 def _filter_kept(signals: Signals) -> Signals:
     """Return those that a shard keeps for certain."""
-    return filter_recent(signals, int(time.time()) // SECONDS_PER_HOUR - WINDOW_HOURS + 1)
+    return filter_recent(signals, int(time.time()) // SECONDS_PER_HOUR - TREND_WINDOW_HOURS + 1)
 
 
 def _find_newest_global(records: Sequence[ShardRecord]) -> PublishedGlobal:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,8 +26,8 @@ from constellation.core.recovery import recover_shard
 from constellation.core.rows import TermKind
 from constellation.server import to_rules
 from constellation_settop import PatternStats, replay
-from constellation_settop.recommending.brain import SIGNALS_PER_HOUR
 from constellation_settop.recommending.learning import SUCCESS_THRESHOLD, compute_reward
+from constellation_settop.values import SECONDS_PER_HOUR, SIGNALS_PER_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from constellation.federated.published import StoredGlobal
     from constellation_settop import AckedDelta
     from testing.viewings import Viewings
-
-SECONDS_PER_HOUR: Final = 3600
-WINDOW_HOURS: Final = 168
 
 Signals = Counter[tuple[int, str]]
 """Distinct devices by hour and content id."""

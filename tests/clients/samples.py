@@ -1,8 +1,9 @@
-"""Small catalogues, patterns and a shard's rules as values, for the SDK's tests."""
+"""Small catalogues, patterns, updates and a model of a shard, for the tests of the SDK."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,24 @@ import numpy as np
 from constellation.encoding import DIMENSION
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
-from constellation_settop import Catalogue, LearnedPattern, LocalChanges, Pattern, Signal
+from constellation_settop import (
+    Catalogue,
+    Context,
+    DayType,
+    LearnedPattern,
+    LocalChanges,
+    Outbox,
+    Pattern,
+    Signal,
+    TimeOfDay,
+    View,
+)
 from constellation_settop.columns import from_patterns
-from constellation_settop.values import Cluster
+from constellation_settop.network.outcome import SessionHooks
+from constellation_settop.network.session import DeviceSession
+from constellation_settop.values import Cluster, SimilarPattern
+
+EVENING = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +44,7 @@ def make_unit_rows(rows: int, seed: int = 1) -> NDArray[np.float32]:
 
 
 def make_catalogue(themes: int = 4, contents: int = 10) -> Catalogue:
-    """Return contents "t-n": the n-th of theme t, near the theme's own direction."""
+    """Return content items "t-n": the n-th of theme t, near the embedding of the theme."""
     centres = np.repeat(make_unit_rows(themes, seed=7), contents, axis=0)
     embeddings = centres + 0.4 * make_unit_rows(themes * contents, seed=8)
     names = [f"{theme}-{number}" for theme in range(themes) for number in range(contents)]
@@ -49,7 +65,7 @@ def make_pattern(number: int, success_rate: float = 1.0, sample_count: int = 1) 
 def make_cluster(
     number: int, centroid_id: str, content_ids: Sequence[str], devices: int = 50
 ) -> Cluster:
-    """Return a cluster whose centroid is a content of `catalogue()`, with that content's genre."""
+    """Return a cluster whose centroid is a content item of `make_catalogue`, with its genre."""
     contents = make_catalogue()
     centroid_row = contents.find_row(centroid_id)
     assert centroid_row is not None
@@ -77,18 +93,18 @@ def make_signal_changes(*content_ids: str) -> LocalChanges:
 
 @dataclass
 class ShardModel:
-    """What a shard does with deltas, as far as a device can see it; survives its sessions."""
+    """A model of a shard: what it does with the deltas of one device. It outlives sessions."""
 
     max_inflight: int = 4
     patterns_per_delta: int = 64
     cursor: int | None = None
-    """None: there is none, and only a snapshot can make one."""
+    """The last seq applied. None means no cursor, and only a snapshot can make one."""
     stored_patterns: dict[bytes, int] = field(default_factory=dict)
     """Pattern id to sample_count."""
     counted_signals: list[str] = field(default_factory=list)
     applied_seqs: list[int] = field(default_factory=list)
     history: list[tuple[int | None, dict[bytes, int]]] = field(default_factory=list)
-    """Cursor and patterns before each delta."""
+    """The cursor and the patterns before each delta."""
 
     def make_welcome(self) -> pb.SyncResponse:
         return pb.SyncResponse(
@@ -102,7 +118,7 @@ class ShardModel:
         )
 
     def apply_delta(self, delta: patterns_pb2.Delta) -> pb.SyncResponse:
-        """Apply a delta if it is its turn, and answer it."""
+        """Apply a delta if it is its turn, and return the ack."""
         if (delta.snapshot and delta.seq > (self.cursor or 0)) or (
             self.cursor is not None and delta.seq == self.cursor + 1
         ):
@@ -129,7 +145,7 @@ class ShardModel:
 
 
 def restore_backup(shard: ShardModel) -> None:
-    """Undo the newest delta, as a shard does that comes back from an older copy."""
+    """Undo the newest delta, like a shard that is restored from an older backup."""
     if shard.history:
         shard.cursor, shard.stored_patterns = shard.history.pop()
         shard.applied_seqs.pop()
@@ -157,3 +173,46 @@ def make_clusters_update(
         removed_cluster_ids=b"".join(number.to_bytes(16, "little") for number in removed),
         cluster_count=count_after,
     )
+
+
+def to_cluster_id(number: int) -> bytes:
+    return number.to_bytes(16, "little")
+
+
+def read_delta(outbox: Outbox, seq: int) -> patterns_pb2.Delta:
+    return patterns_pb2.Delta.FromString(outbox.read_delta(seq))
+
+
+def receive_update(outbox: Outbox, update: patterns_pb2.GlobalUpdate) -> pb.GlobalAck:
+    """Return how a device in a session answers a global update."""
+    session = DeviceSession(outbox, Random(1), SessionHooks())  # noqa: S311  # no secret
+    session.start(0.0)
+    session.receive(ShardModel().make_welcome(), 0.0)
+    session.receive(pb.SyncResponse(global_update=update), 0.0)
+    (answer,) = [
+        frame.global_ack for frame in session.take_frames(0) if frame.HasField("global_ack")
+    ]
+    return answer
+
+
+def make_liked_view(content_id: str, at: float = 0, context: Context = EVENING) -> View:
+    return View(content_id, 1.0, 0.9, at, context)
+
+
+def make_disliked_view(content_id: str, at: float = 0) -> View:
+    return View(content_id, 0.1, 0.0, at, EVENING)
+
+
+def make_similar(name: int, content_ids: tuple[str, ...], catalogue: Catalogue) -> SimilarPattern:
+    row = catalogue.find_row(content_ids[0])
+    assert row is not None
+    embedding = catalogue.embeddings[row]
+    return SimilarPattern(
+        Pattern(bytes([name] * 16), embedding, 0.9, 5, content_ids=content_ids), 0.8
+    )
+
+
+def send_and_acknowledge(outbox: Outbox, through_seq: int) -> None:
+    for pending in outbox.pending_deltas:
+        outbox.mark_sent(pending.seq)
+    outbox.acknowledge(through_seq)

@@ -1,4 +1,4 @@
-"""A protocol peer on real gRPC: the shard's side of Sync in its simplest form; it may break."""
+"""A stub shard on real gRPC: the simplest server of Sync, which tests can make misbehave."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ StreamOverride = Callable[[Any], Awaitable[None]]
 
 
 class StubShard(sync_pb2_grpc.SyncServiceServicer):
-    """One shard with one device. `instead` replaces the stream's behaviour, call by call."""
+    """One shard with one device. Each stream takes one of `stream_overrides`, if any is left."""
 
     def __init__(self, model: ShardModel | None = None) -> None:
         self.model = model or ShardModel()
@@ -29,7 +29,7 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         self.shard_map = {0: "here:1"}
         self.bye_count = 0
         self.pull_update: patterns_pb2.GlobalUpdate | None = None
-        """What a pull answers instead of a similar pattern."""
+        """What a pull returns instead of a similar pattern."""
         self.held_cluster_ids = b""
         self.opened_streams: asyncio.Queue[str] = asyncio.Queue()
         self.received_deltas: asyncio.Queue[patterns_pb2.Delta] = asyncio.Queue()
@@ -70,7 +70,7 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         if self.pull_update is not None:
             return pb.PullPatternsResponse(update=self.pull_update)
         if request.held_similar_ids:
-            version = (request).global_version
+            version = request.global_version
             kept = patterns_pb2.GlobalUpdate(version=version, similar_count=1)
             return pb.PullPatternsResponse(update=kept)
         return pb.PullPatternsResponse(update=make_global_update([make_pattern(77)], 1))
@@ -80,7 +80,7 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
 
 
 class _ShardMapServicer(shard_pb2_grpc.ShardServiceServicer):
-    """The shard map, and nothing else of a ShardService."""
+    """A ShardService that only has the shard map."""
 
     def __init__(self, stub_shard: StubShard) -> None:
         self._stub_shard = stub_shard
@@ -92,15 +92,41 @@ class _ShardMapServicer(shard_pb2_grpc.ShardServiceServicer):
 
 
 @asynccontextmanager
-async def serve_stub(stub_shard: StubShard, port: int = 0) -> AsyncIterator[str]:
-    """Serve the peer; yield its address."""
+async def serve_stub(
+    stub_shard: StubShard, port: int = 0, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[str]:
+    """Serve the stub shard on loopback, with TLS if there are credentials; yield its address."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     sync_pb2_grpc.add_SyncServiceServicer_to_server(stub_shard, server)
     shards = _ShardMapServicer(stub_shard)  # type: ignore[abstract]  # only the map is asked for
     shard_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    address = f"127.0.0.1:{port}"
+    if credentials is None:
+        port = server.add_insecure_port(address)
+    else:
+        port = server.add_secure_port(address, credentials)
     await server.start()
     try:
         yield f"127.0.0.1:{port}"
     finally:
         await server.stop(0)
+
+
+def end_with_status(code: grpc.StatusCode, *, pushback_ms: int | None = None) -> StreamOverride:
+    async def end(context: Any) -> None:
+        trailers = () if pushback_ms is None else (("grpc-retry-pushback-ms", str(pushback_ms)),)
+        await context.abort(code, "on purpose", trailing_metadata=trailers)
+
+    return end
+
+
+def answer_with(*frames: pb.SyncResponse) -> StreamOverride:
+    """Read Hello and answer these; then end in order."""
+
+    async def answer(context: Any) -> None:
+        await context.read()
+        for frame in frames:
+            await context.write(frame)
+        await context.read()
+
+    return answer

@@ -1,4 +1,8 @@
-"""The set-top SDK of Constellation: learn on the device, share patterns, recommend offline."""
+"""The set-top SDK of Constellation: learn on the device, share patterns, recommend offline.
+
+Start with `Device`. `Brain`, `Outbox` and `Sync` are its parts and can be used alone. Embeddings
+have 384 numbers, those of all-MiniLM-L6-v2. Logs go to the logger "constellation_settop".
+"""
 
 from constellation_settop.device import Device, DeviceSettings
 from constellation_settop.errors import (
@@ -8,7 +12,7 @@ from constellation_settop.errors import (
     StorageError,
     UnreachableError,
 )
-from constellation_settop.network.settings import SyncSettings
+from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.catalogue import Catalogue
@@ -55,6 +59,7 @@ __all__ = [
     "Sync",
     "SyncSettings",
     "TimeOfDay",
+    "TlsSettings",
     "UnreachableError",
     "View",
     "replay",

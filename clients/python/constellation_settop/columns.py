@@ -1,4 +1,4 @@
-"""Patterns and trends: values of the SDK to messages of the wire, and back."""
+"""Conversion of patterns, trends and global updates between the SDK's values and the API."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 
 MAX_CLUSTERS: Final = 256
-"""Clusters a device keeps at most; an update that would leave it more is refused."""
+"""Clusters that a device keeps at most. An update that would leave it with more is refused."""
 
 
 class MalformedUpdateError(ValueError):
-    """A global update that cannot be applied; nothing of it was."""
+    """A global update that cannot be applied. No part of it was."""
 
 
 def from_patterns(patterns: Sequence[Pattern]) -> pb.PatternColumns:
-    """Return the columns of `patterns`, their embeddings in INT8."""
+    """Return the column message of some patterns, with INT8 embeddings."""
     genres = encode_texts(pattern.genres for pattern in patterns)
     contents = encode_texts(pattern.content_ids for pattern in patterns)
     embeddings = [pattern.embedding for pattern in patterns]
@@ -63,14 +63,17 @@ def from_patterns(patterns: Sequence[Pattern]) -> pb.PatternColumns:
 
 
 def to_patterns(columns: pb.PatternColumns) -> list[Pattern]:
-    """Return the patterns of a message; raise ValueError when it is malformed."""
+    """Return the patterns of a column message, with embeddings of unit length.
+
+    Raises ValueError when the message is malformed.
+    """
     ids = split_ids(columns.ids)
     if not ids:
         return []
     embeddings = decode(columns.embeddings, Encoding(columns.encoding))
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and (norms > 0).all()):
-        raise ValueError("an embedding is zero or not finite")
+        raise ValueError("every embedding must be finite and not zero")
     units = (embeddings / norms).astype(np.float32)
     rows = zip(
         ids,
@@ -98,14 +101,14 @@ def _decode_terms(
 
 
 def split_ids(ids: bytes) -> list[bytes]:
-    """Return the 16-byte ids of a column; raise ValueError when it is cut short."""
+    """Return the ids of a column, 16 bytes each; raise ValueError when the last one is cut off."""
     if len(ids) % ID_BYTES:
-        raise ValueError(f"ids must be {ID_BYTES} bytes each, got {len(ids)} in all")
+        raise ValueError(f"ids must be {ID_BYTES} bytes each, got {len(ids)} bytes in all")
     return [ids[start : start + ID_BYTES] for start in range(0, len(ids), ID_BYTES)]
 
 
 def to_trend(message: pb.Trend) -> Trend:
-    """Return a trend; raise ValueError when it has no subject or no finite score."""
+    """Return the trend of a message; raise ValueError for no subject or no finite score."""
     subject = message.WhichOneof("subject")
     if subject is None or not math.isfinite(message.score):
         raise ValueError("a trend needs a subject and a finite score")
@@ -121,6 +124,7 @@ def to_trend(message: pb.Trend) -> Trend:
 
 
 def from_trend(trend: Trend) -> pb.Trend:
+    """Return the message of a trend."""
     field_name = "genre" if trend.subject.is_genre else "content_id"
     message = pb.Trend(
         score=trend.score,
@@ -134,19 +138,25 @@ def from_trend(trend: Trend) -> pb.Trend:
 
 
 def from_version(version: Version) -> pb.GlobalVersion:
+    """Return the message of a version."""
     return pb.GlobalVersion(generation=version.generation, version=version.version)
 
 
 def to_version(message: pb.GlobalVersion) -> Version:
+    """Return the version of a message."""
     return Version(message.generation, message.version)
 
 
-def apply_update(held: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
-    """Return what is held after the update; raise MalformedUpdateError and change nothing."""
+def apply_update(current: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
+    """Return the global state after an update; `current` stays as it is.
+
+    Raises MalformedUpdateError when the update is malformed, when it leaves more than MAX_CLUSTERS
+    clusters, or when the counts after it are not those that the shard counts.
+    """
     try:
-        similar = _apply_similar(held, update)
-        trends = _apply_trends(held, update)
-        clusters = _apply_clusters(held, update)
+        similar = _apply_similar(current, update)
+        trends = _apply_trends(current, update)
+        clusters = _apply_clusters(current, update)
     except ValueError as error:
         raise MalformedUpdateError(str(error)) from error
     _check_count("similar patterns", len(similar), update.similar_count)
@@ -155,21 +165,21 @@ def apply_update(held: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
     return GlobalState(to_version(update.version), similar, trends, clusters)
 
 
-def _apply_similar(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, SimilarPattern]:
-    similar = dict(held.similar)
+def _apply_similar(current: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, SimilarPattern]:
+    similar = dict(current.similar)
     for pseudonym in split_ids(update.removed_similar_ids):
         similar.pop(pseudonym, None)
     for pattern, cosine in zip(
-        _to_foreign_patterns(update.similar), update.similarities, strict=True
+        _to_shared_patterns(update.similar), update.similarities, strict=True
     ):
         if not math.isfinite(cosine):
-            raise ValueError("a similarity is not finite")
+            raise ValueError("every similarity must be finite")
         similar[pattern.pattern_id] = SimilarPattern(pattern, cosine)
     return similar
 
 
-def _apply_trends(held: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, Trend]:
-    trends = {} if update.reset else dict(held.trends)
+def _apply_trends(current: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, Trend]:
+    trends = {} if update.reset else dict(current.trends)
     for content_id in update.removed_trend_content_ids:
         trends.pop(Subject(content_id), None)
     for genre in update.removed_trend_genres:
@@ -179,28 +189,30 @@ def _apply_trends(held: GlobalState, update: pb.GlobalUpdate) -> dict[Subject, T
     return trends
 
 
-def _apply_clusters(held: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Cluster]:
+def _apply_clusters(current: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, Cluster]:
     removed = split_ids(update.removed_cluster_ids)
     new = [
-        Cluster(pattern, pattern.sample_count) for pattern in _to_foreign_patterns(update.clusters)
+        Cluster(pattern, pattern.sample_count) for pattern in _to_shared_patterns(update.clusters)
     ]
-    if not new and not update.cluster_count:  # a shard that knows no clusters names none to forget
+    if not new and not update.cluster_count:  # a shard without clusters lists none to remove
         return {}
-    clusters = dict(held.clusters)
+    clusters = dict(current.clusters)
     for cluster_id in removed:
         clusters.pop(cluster_id, None)
     clusters |= {cluster.pattern.pattern_id: cluster for cluster in new}
     if len(clusters) > MAX_CLUSTERS:
-        raise ValueError(f"at most {MAX_CLUSTERS} clusters can be kept, got {len(clusters)}")
+        raise ValueError(f"a device keeps at most {MAX_CLUSTERS} clusters, got {len(clusters)}")
     return clusters
 
 
-def _to_foreign_patterns(columns: pb.PatternColumns) -> list[Pattern]:
+def _to_shared_patterns(columns: pb.PatternColumns) -> list[Pattern]:
     if not all(0 <= rate < math.inf for rate in columns.success_rates):
-        raise ValueError("a success rate is negative or not finite")
+        raise ValueError("every success rate must be finite and not negative")
     return to_patterns(columns)
 
 
-def _check_count(what: str, count: int, expected: int) -> None:
+def _check_count(noun: str, count: int, expected: int) -> None:
     if count != expected:
-        raise MalformedUpdateError(f"{count} {what} after the update, the shard counts {expected}")
+        raise MalformedUpdateError(
+            f"{count} {noun} are left after the update, but the shard counts {expected}"
+        )

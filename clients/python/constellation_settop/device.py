@@ -1,4 +1,4 @@
-"""Device: Brain, Outbox and Sync together, for a set-top box's program."""
+"""Device: one set-top device that learns, shares and recommends, for the host's program."""
 
 from __future__ import annotations
 
@@ -28,31 +28,49 @@ if TYPE_CHECKING:
 log = logging.getLogger("constellation_settop")
 
 FILE_NAME: Final = "device.sqlite"
+"""The device's file inside `data_dir`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceSettings:
-    """What a host may choose; the defaults suit one set-top box."""
+    """Options of a Device. The defaults suit one set-top device in a home."""
 
     device_id: bytes | None = None
-    """16 bytes: the box's UUID; None makes one, once."""
+    """The device's UUID, 16 bytes. None uses the file's, or a random one for a new file."""
     delta_interval_seconds: float = 60.0
-    """What is learned becomes durable, and a delta, at most this often."""
+    """What was learned is written to the file, as a delta, at most this often."""
     durability: Durability = Durability.POWER_FAILURE
+    """What a delta survives once it is written."""
     keep_journal: bool = False
-    """Keep every acked delta, for verification; the journal is not bounded."""
+    """Keep every acked delta for `Outbox.read_journal`. The journal grows without bound."""
     sync: SyncSettings = field(default_factory=SyncSettings)
+    """How the device connects to its shard."""
     learning: LearningSettings = field(default_factory=LearningSettings)
+    """How views become patterns."""
     weights: RankingWeights = field(default_factory=RankingWeights)
+    """How much each source counts in recommendations."""
 
 
 class Device:
-    """A set-top box: learns, shares, recommends. `observe` and `recommend` never wait."""
+    """One set-top device: Brain, Outbox and Sync together.
+
+    `observe` and `recommend` never wait for the network. Use a device in one event loop; it is not
+    safe for threads.
+
+    Example:
+        async with Device.open("shard.example:50051", data_dir=path, catalogue=catalogue) as device:
+            device.observe(View("content-42", watch_percentage=0.93))
+            choices = device.recommend(limit=20)
+    """
 
     def __init__(self, brain: Brain, outbox: Outbox, sync: Sync, settings: DeviceSettings) -> None:
+        """Combine parts that are open already. Most callers use `open`."""
         self.brain = brain
+        """Learns and recommends."""
         self.outbox = outbox
+        """The device's file."""
         self.sync = sync
+        """The connection to the shard."""
         self._settings = settings
         self._changes_event = asyncio.Event()
 
@@ -66,9 +84,17 @@ class Device:
         catalogue: Catalogue,
         settings: DeviceSettings | None = None,
     ) -> AsyncIterator[Device]:
-        """Go on from what `data_dir` holds, and sync in the background until the block is left.
+        """Continue from the file in `data_dir`, and sync in the background until the block ends.
 
-        Raises StorageError when another process has the directory open.
+        Args:
+            address: "host:port" of any shard, or of a proxy in front of the shards.
+            data_dir: the directory of the device's file; it is made when it is missing.
+            catalogue: the content items that can be recommended.
+            settings: None means the defaults.
+
+        Raises InvalidArgumentError when the file belongs to another device than
+        `settings.device_id`, and StorageError when another process has the file open or the disk
+        refuses. It does not wait for a connection.
         """
         resolved = settings or DeviceSettings()
         Path(data_dir).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # a moment, at start
@@ -85,17 +111,22 @@ class Device:
                 settings=resolved.learning,
                 weights=resolved.weights,
             )
-            async with Sync.open(address, outbox, resolved.sync) as sync:
+
+            def use_newest_global_state() -> None:
+                brain.use_global_state(lambda: outbox.global_state)
+
+            use_newest_global_state()
+            async with Sync.open(
+                address, outbox, resolved.sync, on_global=use_newest_global_state
+            ) as sync:
                 device = cls(brain, outbox, sync, resolved)
                 async with device._save_in_background():
                     yield device
 
     @asynccontextmanager
     async def _save_in_background(self) -> AsyncIterator[None]:
-        """Cut deltas in the background, and a last one in the end."""
-        self.sync.on_global = self._use_global_state
-        self._use_global_state()
-        task = asyncio.create_task(self._save_forever(), name="settop_cutter")
+        """Save what was learned at intervals while the block runs, and once when it ends."""
+        task = asyncio.create_task(self._save_forever(), name="settop_save")
         try:
             yield
         finally:
@@ -105,23 +136,29 @@ class Device:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    def _use_global_state(self) -> None:
-        self.brain.use_global_state(lambda: self.outbox.global_state)
-
     def observe(self, view: View) -> float:
-        """Learn from a view, and return its reward from 0 to 1. The view stays on the device."""
+        """Learn from a view and return its reward, from 0 to 1. The view stays on the device.
+
+        Raises InvalidArgumentError for a value out of range. A content item that the catalogue
+        lacks is remembered as watched but teaches nothing.
+        """
         reward = self.brain.observe(view)
         self._changes_event.set()
         return reward
 
     def recommend(self, context: Context | None = None, limit: int = 20) -> list[Recommendation]:
-        """Return up to `limit` contents not watched yet, best first; works offline."""
+        """Return up to `limit` content items that were not watched yet, the best first.
+
+        Works offline. A context of None means now, in the machine's time zone. Raises
+        InvalidArgumentError when `limit` is less than 1.
+        """
         return self.brain.recommend(context, limit)
 
     def save_changes(self) -> Sequence[int]:
-        """Make what was learned durable now, and return the seqs of its deltas, often just one.
+        """Write what was learned to the file now, and return the seqs of its deltas.
 
-        Raises StorageError; then nothing is forgotten, and the next call tries again.
+        Usually there is one delta, and none when nothing concerns the shard. Raises StorageError
+        when the disk refuses; then nothing is lost, and the next call tries again.
         """
         changes = self.brain.take_changes()
         if not changes:
@@ -135,20 +172,21 @@ class Device:
         return seqs
 
     def sync_soon(self) -> None:
-        """Send what was learned now instead of at the next interval."""
+        """Save and send what was learned now instead of at the next interval; do not wait."""
         self._try_save_changes()
         self.sync.sync_soon()
 
     async def flush(self, deadline_seconds: float) -> None:
-        """Return when the shard has all that was learned so far.
+        """Save what was learned, and wait until the shard has acked every delta.
 
-        Raises UnreachableError, CredentialError or StorageError.
+        Raises UnreachableError after `deadline_seconds`, CredentialError instead when the shard
+        refuses the credential, and StorageError when the disk refuses.
         """
         self.save_changes()
         await self.sync.flush(deadline_seconds)
 
     async def _save_forever(self) -> None:
-        """Cut what was learned, spread at random so that a fleet does not beat in step."""
+        """Save after each interval, shortened at random so that devices do not act in step."""
         interval = self._settings.delta_interval_seconds
         while True:
             await self._changes_event.wait()
@@ -160,5 +198,5 @@ class Device:
         try:
             self.save_changes()
         except StorageError as error:
-            log.warning("what was learned stays in memory: %s", error)
+            log.warning("what was learned stays in memory for now: %s", error)
             self._changes_event.set()

@@ -1,23 +1,26 @@
-"""Everything the SDK raises, grouped by what the caller can do about it."""
+"""The exceptions that the SDK raises, grouped by what the caller can do about them."""
 
 from __future__ import annotations
 
 
 class SettopError(Exception):
-    """Something the caller can act on."""
+    """Base class of every exception that the SDK raises on purpose."""
 
 
 class InvalidArgumentError(SettopError, ValueError):
-    """Fix the call: an argument is wrong."""
+    """An argument is wrong: fix the call. The message names the argument, its value and limit."""
 
 
 class UnreachableError(SettopError):
-    """Wait: no shard could be reached in time. Nothing is lost; the SDK goes on trying."""
+    """No shard answered in time: wait. Nothing is lost, and the SDK keeps trying."""
 
 
 class CredentialError(SettopError):
-    """Get a new credential: the shard refuses this one."""
+    """The shard refuses the credential: get a new one and open the device again with it."""
 
 
 class StorageError(SettopError):
-    """Make room on the disk, or close the other process that holds this device's file."""
+    """The device's file cannot be opened or written.
+
+    Free space on the disk, or end the other process that has the file open.
+    """

@@ -1,4 +1,4 @@
-"""The values a device works with: views, patterns, and what other devices learned."""
+"""The values that a device works with: views, patterns and the global state."""
 
 from __future__ import annotations
 
@@ -16,34 +16,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SECONDS_PER_HOUR: Final = 3600
+SIGNALS_PER_HOUR: Final = 4
+"""Signals that a device records for one hour at most."""
+TREND_WINDOW_HOURS: Final = 168
+"""Hours that trends are computed from: one week. Older signals no longer count."""
+MAX_SIGNALS: Final = SIGNALS_PER_HOUR * TREND_WINDOW_HOURS
+"""Signals that wait on a device, or travel in one delta, at most: a full trend window of them."""
 MAX_TIMESTAMP: Final = 2**32 - 1
-"""Times are uint32 on the wire."""
+"""The latest time in seconds since 1970, because times are uint32 on the wire."""
 _SATURDAY_INDEX: Final = 5
 
 Embedding = NDArray[np.float32]
-"""Shape (DIMENSION,), unit length."""
+"""One embedding: shape (384,), unit length."""
 
 
 class TimeOfDay(IntEnum):
-    """The part of the household's day; the numbers are those of the .proto."""
+    """The part of the day in the household's time zone. The numbers are those of the API."""
 
     ANY = 0
+    """Unknown, or no particular part of the day."""
     MORNING = 1
+    """From 5:00 to 11:59."""
     AFTERNOON = 2
+    """From 12:00 to 16:59."""
     EVENING = 3
+    """From 17:00 to 21:59."""
     NIGHT = 4
+    """From 22:00 to 4:59."""
 
 
 class DayType(IntEnum):
-    """The kind of day."""
+    """The kind of day. The numbers are those of the API."""
 
     ANY = 0
+    """Unknown, or no particular kind of day."""
     WEEKDAY = 1
+    """Monday to Friday."""
     WEEKEND = 2
+    """Saturday or Sunday."""
 
 
 class ContentType(IntEnum):
-    """What kind of content it is."""
+    """The kind of a content item. The numbers are those of the API."""
 
     ANY = 0
     MOVIE = 1
@@ -57,14 +71,17 @@ _MORNING_HOUR, _AFTERNOON_HOUR, _EVENING_HOUR, _NIGHT_HOUR = 5, 12, 17, 22
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """When something is watched."""
+    """When something is watched.
+
+    Example: `Context(TimeOfDay.EVENING, DayType.WEEKDAY)`, or `Context.from_datetime(now)`.
+    """
 
     time_of_day: TimeOfDay = TimeOfDay.ANY
     day_type: DayType = DayType.ANY
 
     @classmethod
     def from_datetime(cls, moment: datetime) -> Context:
-        """Return the context of a moment in the household's own time zone."""
+        """Return the context of a moment that is given in the household's own time zone."""
         is_weekend = moment.weekday() >= _SATURDAY_INDEX
         return cls(_to_time_of_day(moment.hour), DayType.WEEKEND if is_weekend else DayType.WEEKDAY)
 
@@ -79,68 +96,77 @@ def _to_time_of_day(hour: int) -> TimeOfDay:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Somebody watched something. It never leaves the device."""
+    """One viewing of one content item by the household. It never leaves the device."""
 
     content_id: str
     watch_percentage: float
-    """From 0 to 1."""
+    """Share of the content item that was watched, from 0 to 1."""
     engagement: float = 0.0
-    """From 0 to 1: pausing to look, asking for more, coming back."""
+    """Other signs of interest, such as pausing to look or coming back, from 0 to 1."""
     watched_at: datetime | float | None = None
-    """A datetime with a time zone, or seconds since 1970; None is now."""
+    """A datetime, or seconds since 1970. None means now.
+
+    A datetime without a time zone is taken to be in the machine's time zone.
+    """
     context: Context | None = None
-    """None derives it from `at`."""
+    """None means that the context is derived from `watched_at`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """What a device learned about one taste of its household."""
+    """One taste of a household, as a device learned it."""
 
     pattern_id: bytes
+    """16 bytes, random for a pattern of this device."""
     embedding: Embedding
+    """Shape (384,), unit length."""
     success_rate: float
+    """Share of its views that were successful, from 0 to 1."""
     sample_count: int
+    """Views that the pattern was learned from; devices, for the centroid of a cluster."""
     time_of_day: TimeOfDay = TimeOfDay.ANY
     day_type: DayType = DayType.ANY
     content_type: ContentType = ContentType.ANY
     genres: tuple[str, ...] = ()
-    """At most 8."""
+    """At most 8 genres, the most frequent first."""
     content_ids: tuple[str, ...] = ()
-    """At most 16 contents it was learned from, the newest last."""
+    """At most 16 content items that it was learned from, the newest last."""
     created_at: int = 0
-    """Seconds since 1970."""
+    """Time of its first view, in seconds since 1970."""
     updated_at: int = 0
+    """Time of its newest view, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """This content was watched with success in this hour."""
+    """A record that a content item was watched successfully in one hour."""
 
     content_id: str
     hour: int
-    """Hours since 1970, UTC."""
+    """Hours since 1970, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
 class LearnedPattern:
-    """An own pattern, and what the learner must remember to go on with it."""
+    """A pattern of this device, with the state that the learner needs to continue it."""
 
     pattern: Pattern
     learner_state: bytes = b""
+    """Opaque bytes. When empty, the learner estimates its state from the pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalChanges:
-    """What the device learned since the last delta."""
+    """What a device learned since its last delta."""
 
     learned_patterns: Sequence[LearnedPattern] = ()
-    """New or changed patterns, whatever their quality."""
+    """New or changed patterns of any quality, those too poor to share included."""
     forgotten_ids: Sequence[bytes] = ()
-    """Ids of patterns that no longer exist."""
+    """Ids of patterns that no longer exist, 16 bytes each."""
     signals: Sequence[Signal] = ()
-    """In the order of their hours."""
+    """In ascending order of their hours."""
     watched_ids: Sequence[str] = ()
-    """Contents not to recommend again; stays on the device."""
+    """Content items not to recommend again. They stay on the device."""
 
     def __bool__(self) -> bool:
         return bool(self.learned_patterns or self.forgotten_ids or self.signals or self.watched_ids)
@@ -148,33 +174,37 @@ class LocalChanges:
 
 @dataclass(frozen=True, slots=True)
 class SimilarPattern:
-    """A pattern of another device, and its cosine with the nearest own one."""
+    """A pattern of another device that resembles a pattern of this one."""
 
     pattern: Pattern
     similarity: float
+    """Cosine with the nearest pattern of this device, from -1 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A taste that many devices of several shards share, as a federation published it."""
+    """A taste that many devices share across shards, as a federation published it."""
 
     pattern: Pattern
-    """The centroid, and the contents and genres that its devices' patterns name most; the id names
-    one revision of the cluster."""
+    """The centroid, with the content items and genres that its devices' patterns name most.
+
+    Its id names one revision of the cluster.
+    """
     devices: int
-    """Distinct devices behind it."""
+    """Distinct devices whose patterns belong to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a trend is about: a content, or else a genre."""
+    """What a trend is about: one content item or one genre."""
 
     name: str
+    """A content id, or the genre's name."""
     is_genre: bool = False
 
 
 class Scope(IntEnum):
-    """Where a trend holds."""
+    """Where a trend applies. The numbers are those of the API."""
 
     UNKNOWN = 0
     REGIONAL = 1
@@ -182,7 +212,7 @@ class Scope(IntEnum):
 
 
 class Direction(IntEnum):
-    """Where a trend is going."""
+    """How a trend develops. The numbers are those of the API."""
 
     UNKNOWN = 0
     RISING = 1
@@ -192,20 +222,22 @@ class Direction(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A content, or a genre, that many devices watch."""
+    """A content item or a genre that many devices watch now."""
 
     subject: Subject
     score: float
-    """Larger is stronger."""
+    """Larger is stronger. Scores are comparable within one global state."""
     region: str = ""
+    """The region that the trend was observed in, or "" when unknown."""
     scope: Scope = Scope.UNKNOWN
     direction: Direction = Direction.UNKNOWN
     popularity: float = 0.0
+    """Distinct devices in the window, summed over hours and halved every 13.5 hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Names one global state; 0, 0 is none."""
+    """The name of one global state. Generation 0 with version 0 means that there is none."""
 
     generation: int = 0
     version: int = 0
@@ -213,18 +245,23 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class GlobalState:
-    """What other households' devices learned, as this device holds it."""
+    """What other households' devices learned: this device's copy."""
 
     version: Version = field(default_factory=Version)
     similar: Mapping[bytes, SimilarPattern] = field(default_factory=dict)
-    """By pseudonym."""
+    """By pseudonym, which is 16 bytes and replaces the pattern's own id."""
     trends: Mapping[Subject, Trend] = field(default_factory=dict)
+    """By subject."""
     clusters: Mapping[bytes, Cluster] = field(default_factory=dict)
-    """By id."""
+    """By cluster id, 16 bytes."""
 
 
 def to_datetime(timestamp: datetime | float | None, now: float) -> datetime:
-    """Return a moment with a time zone: the datetime's own, or the machine's for seconds."""
+    """Return a moment with a time zone; None means `now`, in seconds since 1970.
+
+    A datetime keeps its time zone. Seconds, and a datetime without one, get the machine's.
+    Raises InvalidArgumentError for a moment before 1970 or after the year 2106.
+    """
     try:
         if isinstance(timestamp, datetime):
             moment = timestamp if timestamp.tzinfo else timestamp.astimezone()
@@ -234,8 +271,10 @@ def to_datetime(timestamp: datetime | float | None, now: float) -> datetime:
             ).astimezone()
     except (ValueError, OverflowError, OSError) as error:
         raise InvalidArgumentError(
-            f"at must be a moment in seconds since 1970, got {timestamp}"
+            f"watched_at must be a datetime or seconds since 1970, got {timestamp}"
         ) from error
     if not 0 <= moment.timestamp() <= MAX_TIMESTAMP:
-        raise InvalidArgumentError(f"at must be from 1970 to 2106, got {timestamp}")
+        raise InvalidArgumentError(
+            f"watched_at must be from 1970 to 2106, got {timestamp}; give seconds, not milliseconds"
+        )
     return moment

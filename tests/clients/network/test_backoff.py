@@ -2,7 +2,12 @@ from __future__ import annotations
 
 from random import Random
 
-from constellation_settop.network.backoff import Backoff
+from constellation_settop.network.backoff import (
+    LOST_STREAMS_BEFORE_UNARY,
+    UNARY_PERIOD_SECONDS,
+    Backoff,
+    UnaryFallback,
+)
 
 
 def test_delays_are_anywhere_below_a_doubling_ceiling() -> None:
@@ -24,7 +29,7 @@ def test_delays_spread_over_the_whole_range() -> None:
     assert max(delays) > 285
 
 
-def test_a_welcome_begins_anew() -> None:
+def test_a_reset_makes_the_next_delay_short() -> None:
     backoff = Backoff(1.0, 300.0, Random(1))  # noqa: S311  # no secret
     for _ in range(100):
         backoff.next_seconds()
@@ -32,3 +37,37 @@ def test_a_welcome_begins_anew() -> None:
     backoff.reset()
 
     assert backoff.next_seconds() <= 1
+
+
+def lose_streams(fallback: UnaryFallback, count: int, now: float = 100.0) -> None:
+    for _ in range(count):
+        fallback.record_lost_stream(now)
+
+
+def test_several_lost_streams_in_a_row_make_way_for_unary_calls() -> None:
+    fallback = UnaryFallback()
+
+    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY - 1)
+    assert not fallback.is_active(100.0)
+    lose_streams(fallback, 1)
+
+    assert fallback.is_active(100.0)
+
+
+def test_streams_are_tried_again_after_a_while() -> None:
+    fallback = UnaryFallback()
+
+    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY)
+
+    assert fallback.is_active(100.0 + UNARY_PERIOD_SECONDS - 1)
+    assert not fallback.is_active(100.0 + UNARY_PERIOD_SECONDS)
+
+
+def test_a_welcome_forgets_lost_streams() -> None:
+    fallback = UnaryFallback()
+    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY - 1)
+
+    fallback.reset()
+    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY - 1)
+
+    assert not fallback.is_active(100.0)

@@ -21,6 +21,7 @@ from tests.clients.samples import (
     make_learned_changes,
     make_pattern,
     make_signal_changes,
+    read_delta,
     restore_backup,
 )
 
@@ -114,7 +115,7 @@ def test_a_lost_ack_costs_one_duplicate(outbox: Outbox) -> None:
     again = open_session(outbox, shard)
 
     assert [delta.seq for delta in take_deltas(again)] == [3]
-    again.receive(shard.apply_delta(outbox.read_delta(3)), 0)
+    again.receive(shard.apply_delta(read_delta(outbox, 3)), 0)
     assert not outbox.pending_deltas
 
 
@@ -216,7 +217,7 @@ def test_a_pattern_the_shard_rejected_is_not_in_the_next_snapshot(outbox: Outbox
     session.receive(answer, 0)
 
     outbox.compact_to_snapshot()
-    snapshot = outbox.read_delta(outbox.pending_deltas[0].seq)
+    snapshot = read_delta(outbox, outbox.pending_deltas[0].seq)
     assert snapshot.upserts.ids == make_pattern(1).pattern_id
 
 

@@ -1,1 +1,1 @@
-"""Keeping a device and its shard in step."""
+"""Exchanging deltas and global updates with a shard."""

@@ -1,17 +1,28 @@
-"""When to try again: full jitter, growing with each failure."""
+"""When to connect again after a failure, and when to stop using streams for a while."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from random import Random
 
+log = logging.getLogger("constellation_settop")
+
 _MAX_DOUBLINGS: Final = 32
+LOST_STREAMS_BEFORE_UNARY: Final = 3
+"""Streams that must break in a row before unary calls replace them."""
+UNARY_PERIOD_SECONDS: Final = 3600.0
+"""How long unary calls are used before a stream is tried again."""
 
 
 class Backoff:
-    """Delays drawn from [0, min(cap, base x 2^n)] for the n-th failure in a row."""
+    """Delays between attempts: full jitter below a ceiling that doubles with each failure.
+
+    The n-th failure in a row, counted from 0, gets a delay from [0, min(cap, base * 2^n)].
+    Algorithm: "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    """
 
     def __init__(self, base_seconds: float, cap_seconds: float, random: Random) -> None:
         self._base_seconds = base_seconds
@@ -20,11 +31,38 @@ class Backoff:
         self._failures = 0
 
     def next_seconds(self) -> float:
-        """Draw the delay before the next attempt, and count a failure."""
+        """Count a failure and return the delay before the next attempt."""
         ceiling = min(self._cap_seconds, self._base_seconds * 2**self._failures)
         self._failures = min(self._failures + 1, _MAX_DOUBLINGS)
         return self._random.uniform(0, ceiling)
 
     def reset(self) -> None:
-        """Begin anew; call it after a Welcome, not after a mere connect."""
+        """Forget all failures. Call it after a Welcome; a mere connection proves too little."""
         self._failures = 0
+
+
+class UnaryFallback:
+    """Decides when unary calls replace the stream: some networks break streams only.
+
+    It counts streams that broke before their Welcome although there was a connection.
+    """
+
+    def __init__(self) -> None:
+        self._lost_streams = 0
+        self._unary_until = 0.0
+
+    def is_active(self, now: float) -> bool:
+        """Return whether to use unary calls now."""
+        return now < self._unary_until
+
+    def reset(self) -> None:
+        """Forget lost streams. Call it after a Welcome."""
+        self._lost_streams = 0
+
+    def record_lost_stream(self, now: float) -> None:
+        """Count a stream that broke before its Welcome without an answer from the shard."""
+        self._lost_streams += 1
+        if self._lost_streams >= LOST_STREAMS_BEFORE_UNARY:
+            log.info("streams break here; unary calls are used for %d s", UNARY_PERIOD_SECONDS)
+            self._lost_streams = 0
+            self._unary_until = now + UNARY_PERIOD_SECONDS

@@ -1,10 +1,10 @@
-"""One connection to a shard: its options, opening it, and reading why a call failed."""
+"""One connection to a shard: opening it, and reading why a call on it failed."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -12,14 +12,18 @@ from google.rpc import error_details_pb2, status_pb2
 
 from constellation.loopback import to_channel_options
 from constellation_settop.errors import UnreachableError
+from constellation_settop.network.times import to_seconds
+
+if TYPE_CHECKING:
+    from constellation_settop.network.settings import TlsSettings
 
 CONNECT_TIMEOUT_SECONDS: Final = 20.0
 CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),  # without it a dead balancer goes unnoticed for 60 s
+    ("grpc.http2.ping_timeout_ms", 20_000),  # else a dead load balancer goes unnoticed for 60 s
     ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
+    ("grpc.use_local_subchannel_pool", 1),  # so that a new channel makes a new connection
     ("grpc.http2.bdp_probe", 0),
 )
 _CREDENTIAL_CODES: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -31,35 +35,43 @@ _FAILED_STATES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CallFailure:
-    """Why a call failed, as far as it matters for the next one."""
+    """Why a call failed, and what that means for the next one."""
 
     reason: str
+    """The gRPC status code and message."""
     delay_seconds: float | None = None
-    """As the shard asked."""
+    """The delay that the shard asked for, or None when it did not ask."""
     address: str | None = None
-    """Of the shard that owns the device."""
+    """Address of the shard that owns the device, when it is another one."""
     is_credential_refused: bool = False
-    """The credential is not accepted."""
+    """The shard does not accept the credential."""
 
 
-def open_channel(
-    address: str, credentials: grpc.ChannelCredentials | None = None
-) -> grpc.aio.Channel:
-    """Return a channel with a connection of its own, not yet made."""
+def open_channel(address: str, tls: TlsSettings | None = None) -> grpc.aio.Channel:
+    """Return a channel that does not share its connection; `connect` makes the connection.
+
+    Without `tls`, the connection is in clear text.
+    """
     options = (*CHANNEL_OPTIONS, *to_channel_options(address))
-    if credentials is None:
+    if tls is None:
         return grpc.aio.insecure_channel(address, options=options)
+    credentials = grpc.ssl_channel_credentials(
+        tls.root_certificates, tls.private_key, tls.certificate_chain
+    )
     return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def connect(channel: grpc.aio.Channel) -> None:
-    """Connect once; raise UnreachableError at the first refusal: when to retry is ours to say."""
+    """Make one attempt to connect; raise UnreachableError when it fails or takes too long.
+
+    gRPC would retry by itself. The SDK decides when to retry, so the first failure is final here.
+    """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             state = channel.get_state(try_to_connect=True)
             while state is not grpc.ChannelConnectivity.READY:
                 if state in _FAILED_STATES:
-                    raise UnreachableError("no connection")
+                    raise UnreachableError("no connection: the address refuses or is not reachable")
                 await channel.wait_for_state_change(state)
                 state = channel.get_state(try_to_connect=True)
     except TimeoutError as error:
@@ -67,14 +79,18 @@ async def connect(channel: grpc.aio.Channel) -> None:
 
 
 def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
-    """Read RetryInfo, pushback and the owner's address out of a failed call."""
+    """Read the delay and the owner's address from the trailers of a failed call.
+
+    The delay comes from gRPC's retry pushback or from google.rpc.RetryInfo, the larger one of both.
+    The address comes from google.rpc.ErrorInfo.
+    """
     trailers = {str(key): value for key, value in error.trailing_metadata() or ()}
     delay = _parse_pushback(trailers.get("grpc-retry-pushback-ms"))
     address = None
     for detail in _parse_details(trailers.get("grpc-status-details-bin")):
         retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()
         if detail.Unpack(retry):
-            delay = max(delay or 0.0, retry.retry_delay.ToTimedelta().total_seconds())
+            delay = max(delay or 0.0, to_seconds(retry.retry_delay))
         elif detail.Unpack(info):
             address = info.metadata.get("address")
     reason = f"{error.code().name}: {error.details()}"
@@ -84,7 +100,10 @@ def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
 
 
 def _parse_pushback(text: str | bytes | None) -> float | None:
-    """Return seconds; a negative pushback ("do not retry") leaves it to the back-off."""
+    """Return seconds, or None for no usable value.
+
+    A negative pushback means "do not retry" and leaves the delay to the back-off.
+    """
     try:
         milliseconds = int(text) if text is not None else -1
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a device declares of itself, so that a shard sends only what it lacks."""
+"""How a session begins: what the device declares, and whether the shard needs a snapshot."""
 
 from __future__ import annotations
 
@@ -22,21 +22,39 @@ def build_hello(outbox: Outbox) -> pb.Hello:
         last_acked_seq=outbox.last_acked_seq,
         sdk_version=SDK_VERSION,
     )
-    _add_held_state(hello, outbox)
+    _declare_global_state(hello, outbox)
     return hello
 
 
 def build_pull_request(outbox: Outbox) -> pb.PullPatternsRequest:
-    """Return the request for what changed."""
+    """Return the request for what changed since the global state that the device has."""
     request = pb.PullPatternsRequest(device_id=outbox.device_id)
-    _add_held_state(request, outbox)
+    _declare_global_state(request, outbox)
     return request
 
 
-def _add_held_state(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
-    held = outbox.global_state
-    message.held_similar_ids = b"".join(held.similar)
-    message.held_cluster_ids = b"".join(held.clusters)
+def _declare_global_state(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
+    """Declare what the device has, so that the shard sends only the difference."""
+    state = outbox.global_state
+    message.held_similar_ids = b"".join(state.similar)
+    message.held_cluster_ids = b"".join(state.clusters)
     message.encodings.append(patterns_pb2.ENCODING_INT8)
-    if held.version.generation or held.version.version:
-        message.global_version.CopyFrom(from_version(held.version))
+    if state.version.generation or state.version.version:
+        message.global_version.CopyFrom(from_version(state.version))
+
+
+def needs_snapshot(outbox: Outbox, expected_seq: int, *, is_full_resync: bool) -> bool:
+    """Return whether the pending deltas are not enough, so that the shard needs a snapshot.
+
+    They are enough when the shard can apply them from `expected_seq` on without a gap. After a
+    full resync, the first of them must be a snapshot.
+    """
+    pending = outbox.pending_deltas
+    if is_full_resync:
+        return not (pending and pending[0].is_snapshot and pending[0].seq >= expected_seq)
+    if expected_seq - 1 > outbox.last_sent_seq:  # the file lost deltas that had been sent
+        return True
+    first = next((each for each in pending if each.seq >= expected_seq), None)
+    if first is None:  # a shard restored from a backup lacks deltas that are no longer here
+        return expected_seq < outbox.next_seq
+    return first.seq > expected_seq and not first.is_snapshot

@@ -1,4 +1,4 @@
-"""What a session tells its owner: what happens on the way, and how it ended."""
+"""What a session reports to its owner: progress on the way, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SessionHooks:
-    """What is called as a session proceeds; they must return at once."""
+    """Functions that a session calls as it proceeds. They must return at once."""
 
     on_ack: Callable[[int, float], None] = _ignore
-    """seq, and seconds from the frame to its ack."""
+    """Called for each acked delta with its seq, and the seconds from its frame to its ack."""
     on_global: Callable[[], None] = _ignore
-    """The outbox holds a new global state."""
+    """Called after the outbox has stored a new global state."""
     on_welcome: Callable[[], None] = _ignore
+    """Called after the shard has accepted the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOutcome:
-    """How a session ended, and when to come back."""
+    """How a session ended, and when and where to connect again."""
 
     reason: str
+    """Why it ended, for a log or an error message."""
     delay_seconds: float | None = None
-    """As the shard asked; None leaves it to the back-off."""
+    """The delay that the shard asked for. None leaves it to the back-off."""
     address: str | None = None
-    """Another shard to go to."""
+    """Address of another shard to connect to."""
     is_in_sync: bool = False
-    """All was exchanged: the delay is an interval, which new deltas may cut short."""
+    """Everything was exchanged. The delay is then an interval, which `sync_soon` cuts short."""

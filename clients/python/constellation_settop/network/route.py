@@ -1,4 +1,4 @@
-"""Where a device's shard is: the address it was given, redirects, and the shard map's header."""
+"""Which address a device connects to, and the metadata that its calls carry."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ log = logging.getLogger("constellation_settop")
 
 SHARD_MAP_TIMEOUT_SECONDS: Final = 5.0
 ATTEMPTS_BEFORE_HOME: Final = 3
+"""Failures in a row before a return to the first address, and redirects before they slow down."""
 
 
 class ShardRoute:
-    """Where to connect next, and what to say so that a proxy finds the shard."""
+    """Decides where to connect next: to the first address, or where redirects lead."""
 
     def __init__(self, address: str, device_id: bytes, settings: SyncSettings) -> None:
         self.address = address
+        """The address to connect to next, "host:port"."""
         self._initial_address = address
         self._device_id = device_id
         self._settings = settings
         self._shard_map: dict[int, str] | None = None
-        self._miss_count = self._redirect_count = 0
+        self._failure_count = self._redirect_count = 0
 
     async def load_shard_map(self, channel: grpc.aio.Channel) -> None:
-        """Ask for the shard map, once for each address; it may do without."""
+        """Fetch the shard map, once for each address. Calls work without it when that fails."""
         if self._shard_map is not None:
             return
         stub: ShardServiceAsyncStub = ShardServiceStub(channel)
@@ -43,12 +45,15 @@ class ShardRoute:
                 shard_pb2.ListShardsRequest(), timeout=SHARD_MAP_TIMEOUT_SECONDS
             )
         except grpc.aio.AioRpcError as error:
-            log.debug("no shard map: %s", error.code().name)
+            log.debug("the shard map could not be fetched: %s", error.code().name)
         else:
             self._shard_map = {shard.shard_id: shard.address for shard in response.shards}
 
     def call_metadata(self) -> list[tuple[str, str]]:
-        """Return what every call carries."""
+        """Return the metadata of a call: owner of the device, credential and trace.
+
+        The owner lets a proxy find the shard; it is left out without a shard map.
+        """
         metadata = []
         if self._shard_map:
             owner = placement.find_owner(self._device_id, self._shard_map)
@@ -60,24 +65,26 @@ class ShardRoute:
         return metadata
 
     def record_welcome(self) -> None:
-        """Count a welcome: this is the right place."""
-        self._miss_count = self._redirect_count = 0
+        """Note that this address is right, and forget failures and redirects."""
+        self._failure_count = self._redirect_count = 0
 
     def record_unreachable(self, reason: str) -> SessionOutcome:
-        """Go back to the address we were given when another one does not answer."""
+        """Count a failure; after several in a row, return to the first address."""
         outcome = SessionOutcome(f"{self.address}: {reason}")
-        self._miss_count += 1
-        if self._miss_count >= ATTEMPTS_BEFORE_HOME:
+        self._failure_count += 1
+        if self._failure_count >= ATTEMPTS_BEFORE_HOME:
             self.address = self._initial_address
         return outcome
 
     def follow_redirect(self, outcome: SessionOutcome) -> SessionOutcome:
-        """Follow a redirect; after several in a row without a welcome, slowly."""
+        """Go to the address of an outcome, or to the first address when it names none.
+
+        After several redirects in a row without a welcome, the back-off decides about the delay, so
+        that shards that disagree do not send the device back and forth.
+        """
         self.address = outcome.address or self._initial_address
         self._shard_map = None
         self._redirect_count += 1
-        return (
-            outcome
-            if self._redirect_count <= ATTEMPTS_BEFORE_HOME
-            else SessionOutcome(outcome.reason)
-        )
+        if self._redirect_count <= ATTEMPTS_BEFORE_HOME:
+            return outcome
+        return SessionOutcome(outcome.reason)

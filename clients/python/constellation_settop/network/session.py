@@ -1,6 +1,6 @@
-"""The device's side of one Sync session as a state machine: frames in, frames out.
+"""The device's side of one Sync session, as a state machine that takes and returns frames.
 
-No gRPC, no task, no clock. `now` is any clock that only goes forward, in seconds.
+It uses no gRPC, task or clock. Every `now` is a monotonic time in seconds, from any origin.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from google.rpc import code_pb2, status_pb2
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop.columns import MalformedUpdateError, apply_update, from_version
-from constellation_settop.network.hello import build_hello
+from constellation_settop.network.hello import build_hello, needs_snapshot
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
-from constellation_settop.network.resync import needs_snapshot
+from constellation_settop.network.times import to_seconds
 
 if TYPE_CHECKING:
     from random import Random
@@ -29,22 +29,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("constellation_settop")
 
 WELCOME_TIMEOUT_SECONDS: Final = 20.0
+"""How long the shard may take to answer Hello."""
 ACK_TIMEOUT_SECONDS: Final = 60.0
-"""Without an ack for this long although a delta is in flight, the session is broken."""
+"""How long a delta may be in flight before the session counts as broken."""
 DEFAULT_HEARTBEAT_SECONDS: Final = 30.0
+"""Heartbeat interval when the Welcome gives none."""
 HEARTBEAT_SHARE: Final = 0.75
-"""Share of the heartbeat interval after which one is sent, so that it is not late."""
+"""Share of the interval after which a heartbeat is sent, so that it arrives in time."""
 MAX_MISSED_HEARTBEATS: Final = 2
+"""Heartbeat intervals of silence after which the session counts as broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightDelta:
+    """A delta that was sent and is not acked yet."""
+
     seq: int
     sent_at: float
 
 
 class DeviceSession:
-    """One session, from Hello to its end. Changes the outbox as acks and updates arrive."""
+    """One session, from Hello to its end. It changes the outbox as acks and updates arrive.
+
+    The owner calls `start`, then `take_frames` and `receive` as frames can be written and arrive,
+    and `check_timeouts` no later than `next_wake_time`. The session is over when `final_outcome` is
+    set or the connection ends.
+    """
 
     def __init__(
         self, outbox: Outbox, random: Random, hooks: SessionHooks, *, leave_when_done: bool = False
@@ -63,19 +73,23 @@ class DeviceSession:
         self._planned_outcome: SessionOutcome | None = None
         self._last_sent_at = self._last_received_at = 0.0
         self.welcome: pb.Welcome | None = None
+        """The shard's Welcome, once it has come."""
         self.has_sent_bye = False
-        """Bye is said: nothing is to be sent any more."""
+        """True once Bye was sent, or `stop_sending` was called: nothing more is sent."""
         self.final_outcome: SessionOutcome | None = None
-        """Set once the session has ended, or must."""
+        """How the session ended, once it has."""
 
     def start(self, now: float) -> None:
-        """Begin: the first frame to take is Hello."""
+        """Begin the session: the first frame to take is Hello."""
         hello = build_hello(self._outbox)
         self._control_frames.append(pb.SyncRequest(hello=hello))
         self._last_sent_at = self._last_received_at = now
 
     def receive(self, frame: pb.SyncResponse, now: float) -> None:
-        """Handle one frame. Raises StorageError when the outbox cannot be written."""
+        """Handle one frame from the shard.
+
+        Raises StorageError when the outbox cannot be written.
+        """
         self._last_received_at = now
         match frame.WhichOneof("frame"):
             case "welcome":
@@ -92,7 +106,7 @@ class DeviceSession:
             case "drain":
                 self._handle_drain(frame.drain, now)
             case "bye":
-                self.final_outcome = self._planned_outcome or SessionOutcome("the shard said bye")
+                self.final_outcome = self._planned_outcome or SessionOutcome("the shard said Bye")
 
     def _handle_welcome(self, welcome: pb.Welcome) -> None:
         self.welcome = welcome
@@ -100,11 +114,13 @@ class DeviceSession:
         limit = welcome.max_patterns_per_delta or outbox.patterns_per_delta
         outbox.apply_rules(quality_threshold=welcome.quality_threshold, patterns_per_delta=limit)
         too_large = any(pending.size > limit for pending in outbox.pending_deltas)
-        if too_large or needs_snapshot(outbox, welcome.expected_seq, welcome.full_resync):
+        if too_large or needs_snapshot(
+            outbox, welcome.expected_seq, is_full_resync=welcome.full_resync
+        ):
             outbox.compact_to_snapshot(welcome.expected_seq)
-        if (
-            outbox.pending_deltas
-        ):  # what the shard knows already is not sent again, but for one to ack it
+        if outbox.pending_deltas:
+            # Skip what the shard has already. When it has everything, send the last delta again,
+            # because its ack covers all of them.
             self._sent_seq = min(welcome.expected_seq, outbox.pending_deltas[-1].seq) - 1
         self._hooks.on_welcome()
 
@@ -119,19 +135,22 @@ class DeviceSession:
         progressed = ack.through_seq > self._acked_seq
         self._acked_seq = max(self._acked_seq, ack.through_seq)
         if ack.full_resync or not progressed:
-            self._rewind(ack.expected_seq, ack.full_resync)
+            self._rewind(ack.expected_seq, is_full_resync=ack.full_resync)
 
-    def _rewind(self, expected_seq: int, full_resync: bool) -> None:  # noqa: FBT001  # as in the frames
-        """Send again from `expected_seq`, once each: deltas in flight are answered one by one."""
+    def _rewind(self, expected_seq: int, *, is_full_resync: bool) -> None:
+        """Send again from `expected_seq`, but only once for each `expected_seq`.
+
+        The shard answers each delta in flight, so that one gap is reported several times.
+        """
         snapshot_in_flight = any(
             pending.is_snapshot and pending.seq <= self._sent_seq
             for pending in self._outbox.pending_deltas
         )
-        if snapshot_in_flight or (not full_resync and expected_seq <= self._resent_from_seq):
+        if snapshot_in_flight or (not is_full_resync and expected_seq <= self._resent_from_seq):
             return
-        if not full_resync and not self._in_flight:
+        if not is_full_resync and not self._in_flight:
             return
-        if needs_snapshot(self._outbox, expected_seq, full_resync):
+        if needs_snapshot(self._outbox, expected_seq, is_full_resync=is_full_resync):
             self._outbox.compact_to_snapshot(expected_seq)
         self._resent_from_seq = expected_seq
         self._sent_seq = min(self._sent_seq, expected_seq - 1)
@@ -157,21 +176,25 @@ class DeviceSession:
     def _handle_redirect(self, redirect: pb.Redirect) -> None:
         delay = self._draw_delay(redirect.delay_min, redirect.delay_max)
         self.final_outcome = SessionOutcome(
-            f"shard {redirect.shard_id} owns us", delay, redirect.address
+            f"shard {redirect.shard_id} owns this device", delay, redirect.address
         )
 
     def _handle_drain(self, drain: pb.Drain, now: float) -> None:
         delay = self._draw_delay(drain.delay_min, drain.delay_max)
-        self._planned_outcome = SessionOutcome("the shard drains", delay)
-        self._leave_deadline = now + drain.deadline.ToTimedelta().total_seconds()
+        self._planned_outcome = SessionOutcome("the shard is draining", delay)
+        self._leave_deadline = now + to_seconds(drain.deadline)
 
     def leave(self, now: float, within_seconds: float) -> None:
-        """Say Bye once what is in flight is acked, or `within_seconds` have passed."""
-        self._planned_outcome = self._planned_outcome or SessionOutcome("we leave")
+        """Send Bye once the deltas in flight are acked, or once `within_seconds` have passed."""
+        self._planned_outcome = self._planned_outcome or SessionOutcome("the device is closing")
         self._leave_deadline = now + within_seconds
 
+    def stop_sending(self) -> None:
+        """Note that the connection takes no more frames."""
+        self.has_sent_bye = True
+
     def take_frames(self, now: float) -> list[pb.SyncRequest]:
-        """Return the frames to write now, in this order."""
+        """Return the frames to write now, in order."""
         frames, self._control_frames = self._control_frames, []
         if self.welcome is not None and not self.has_sent_bye and self.final_outcome is None:
             if self._leave_deadline is None and now >= self._paused_until:
@@ -190,7 +213,9 @@ class DeviceSession:
         room = max(1, welcome.max_inflight_deltas) - len(self._in_flight)
         waiting = [each.seq for each in self._outbox.pending_deltas if each.seq > self._sent_seq]
         for seq in waiting[: max(0, room)]:
-            frames.append(pb.SyncRequest(delta=self._outbox.read_delta(seq)))
+            frames.append(
+                pb.SyncRequest(delta=patterns_pb2.Delta.FromString(self._outbox.read_delta(seq)))
+            )
             self._outbox.mark_sent(seq)
             self._in_flight.append(InFlightDelta(seq, now))
             self._sent_seq = seq
@@ -202,19 +227,22 @@ class DeviceSession:
         return self._leaves_when_done and not self._in_flight and not self._outbox.pending_deltas
 
     def check_timeouts(self, now: float) -> None:
-        """End the session when the shard is silent for too long."""
+        """End the session when the shard was silent for too long or an ack is overdue."""
         if self.final_outcome is not None or self.has_sent_bye:
             return
         silence = now - self._last_received_at
         if self.welcome is None and silence > WELCOME_TIMEOUT_SECONDS:
-            self.final_outcome = SessionOutcome("no welcome came")
+            self.final_outcome = SessionOutcome("the shard did not answer Hello in time")
         elif self.welcome is not None and silence > MAX_MISSED_HEARTBEATS * self.heartbeat_seconds:
-            self.final_outcome = SessionOutcome("the shard fell silent")
+            self.final_outcome = SessionOutcome("the shard sent nothing for too long")
         elif self._in_flight and now - self._in_flight[0].sent_at > ACK_TIMEOUT_SECONDS:
-            self.final_outcome = SessionOutcome("an ack is overdue")
+            self.final_outcome = SessionOutcome("the shard did not ack a delta in time")
 
     def next_wake_time(self, now: float) -> float:
-        """Return when `check` and `take` are due again, unless a frame or a delta comes first."""
+        """Return when to call `check_timeouts` and `take_frames` again at the latest.
+
+        A frame from the shard or a new delta makes an earlier call useful.
+        """
         if self.welcome is None:
             return self._last_received_at + WELCOME_TIMEOUT_SECONDS
         times = [
@@ -231,16 +259,17 @@ class DeviceSession:
 
     @property
     def is_complete(self) -> bool:
-        """We said Bye because everything is acked."""
+        """True when the device left because everything was acked."""
         return self.has_sent_bye and self._planned_outcome is None and not self._in_flight
 
     def outcome(self) -> SessionOutcome:
-        """Return how it ended; without a reason of either side the connection broke."""
+        """Return how the session ended; when neither side gave a reason, the connection broke."""
         return self.final_outcome or self._planned_outcome or SessionOutcome("the stream ended")
 
     @property
     def heartbeat_seconds(self) -> float:
-        seconds = _to_seconds(self.welcome.heartbeat_interval) if self.welcome else 0.0
+        """The heartbeat interval that the shard asks for, or the default."""
+        seconds = to_seconds(self.welcome.heartbeat_interval) if self.welcome else 0.0
         return seconds or DEFAULT_HEARTBEAT_SECONDS
 
     @property
@@ -248,8 +277,4 @@ class DeviceSession:
         return HEARTBEAT_SHARE * self.heartbeat_seconds
 
     def _draw_delay(self, minimum: Duration, maximum: Duration) -> float:
-        return max(0.0, self._random.uniform(_to_seconds(minimum), _to_seconds(maximum)))
-
-
-def _to_seconds(duration: Duration) -> float:
-    return duration.ToTimedelta().total_seconds()
+        return max(0.0, self._random.uniform(to_seconds(minimum), to_seconds(maximum)))

@@ -1,4 +1,4 @@
-"""How a device stays in step with its shard."""
+"""Options of the connection between a device and its shard."""
 
 from __future__ import annotations
 
@@ -6,28 +6,59 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from constellation_settop.errors import InvalidArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import grpc
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsSettings:
+    """Keys and certificates of an encrypted connection, PEM-encoded.
+
+    Example: `TlsSettings(root_certificates=Path("ca.pem").read_bytes())`
+    """
+
+    root_certificates: bytes | None = None
+    """Certificates of the authorities to trust. None means those that gRPC ships with."""
+    private_key: bytes | None = field(default=None, repr=False)
+    """The device's own key. None when the server asks for no client certificate."""
+    certificate_chain: bytes | None = None
+    """The device's own certificate. Needed if and only if there is a private key."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgumentError when only one of private key and certificate is given."""
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise InvalidArgumentError(
+                "private_key and certificate_chain must be given together or not at all"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncSettings:
-    """How to stay in step."""
+    """How a device connects to its shard. The defaults suit a device that is always online."""
 
     stay_connected: bool = True
-    """Keep a stream open; else connect, push, pull and leave at the shard's interval."""
+    """Keep a stream open. If False, connect, push, pull and leave at the shard's interval."""
     backoff_base_seconds: float = 1.0
+    """Upper bound of the delay after the first failure. It doubles with each further one."""
     backoff_cap_seconds: float = 300.0
+    """Upper bound of the delay after any number of failures."""
     close_timeout_seconds: float = 2.0
-    """How long closing may wait for the acks of what is in flight."""
+    """How long closing may wait for the acks of deltas in flight."""
     credential: str | None = field(default=None, repr=False)
-    """Sent as a bearer token."""
-    tls: grpc.ChannelCredentials | None = None
-    """None is a connection in clear text."""
+    """Sent with each call as a bearer token. None sends no credential."""
+    tls: TlsSettings | None = None
+    """None means a connection in clear text."""
     on_ack: Callable[[int, float], None] | None = None
-    """Called with seq, and seconds from the frame to its ack."""
+    """Called for each acked delta with its seq, and the seconds from its frame to its ack.
+
+    It runs in the event loop and must return at once.
+    """
     traceparent: Callable[[], str | None] = lambda: None
-    """Called once for each connection: W3C Trace Context, for hosts that trace what they do."""
+    """Called when a stream or a series of unary calls begins.
+
+    It returns a W3C Trace Context `traceparent`, or None for no trace.
+    """
     random: Random = field(default_factory=Random)
+    """Source of jitter. Pass a seeded one to make delays repeatable."""

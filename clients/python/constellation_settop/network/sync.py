@@ -1,4 +1,4 @@
-"""Sync: keeps a device's outbox and its shard in step, in the background."""
+"""Sync: a background task that exchanges deltas and global updates with the device's shard."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from constellation_settop.errors import CredentialError, StorageError, UnreachableError
-from constellation_settop.network.backoff import Backoff
+from constellation_settop.network.backoff import Backoff, UnaryFallback
 from constellation_settop.network.channel import CallFailure, connect, open_channel, parse_failure
-from constellation_settop.network.fallback import UnaryFallback
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
 from constellation_settop.network.route import ShardRoute
 from constellation_settop.network.session import DeviceSession
 from constellation_settop.network.settings import SyncSettings
+from constellation_settop.network.times import read_clock, to_seconds
 from constellation_settop.network.transports import pull, run_stream, run_unary
 
 if TYPE_CHECKING:
@@ -28,15 +28,40 @@ if TYPE_CHECKING:
 log = logging.getLogger("constellation_settop")
 
 DEFAULT_INTERVAL_SECONDS: Final = 600.0
+"""Pause between sessions of a device that does not stay connected, when the shard names none."""
+
+
+def _ignore() -> None:
+    return None
 
 
 class Sync:
-    """One device's background task. Nothing it meets on the network is raised but by waiting."""
+    """Exchanges deltas and global updates with a shard in the background.
 
-    def __init__(self, address: str, outbox: Outbox, settings: SyncSettings) -> None:
+    Usable with an outbox alone, without a Brain. Failures on the network are logged and retried;
+    only methods that wait, such as `flush`, raise them, as UnreachableError or CredentialError.
+
+    Example:
+        with Outbox.open("device.sqlite") as outbox:
+            async with Sync.open("shard.example:50051", outbox) as sync:
+                outbox.append(changes)
+                await sync.flush(deadline_seconds=10)
+    """
+
+    def __init__(
+        self,
+        address: str,
+        outbox: Outbox,
+        settings: SyncSettings,
+        *,
+        on_global: Callable[[], None] = _ignore,
+    ) -> None:
+        """Prepare the task without starting it. Callers use `open`."""
         self.outbox = outbox
+        """The device's file."""
         self._route = ShardRoute(address, outbox.device_id, settings)
         self._settings = settings
+        self._on_new_global = on_global
         self._backoff = Backoff(
             settings.backoff_base_seconds, settings.backoff_cap_seconds, settings.random
         )
@@ -47,25 +72,39 @@ class Sync:
         self._session: DeviceSession | None = None
         self._fallback = UnaryFallback()
         self.last_ack_latency: float | None = None
-        """Seconds from the newest acked delta's frame to its ack."""
+        """Seconds from sending the newest acked delta to its ack; None before the first ack."""
         self.updates_applied = 0
-        """Global updates since this was opened."""
+        """Global updates applied since this was opened."""
         self.completed_sessions = 0
-        """Sessions that ended in order since this was opened."""
+        """Sessions completed since this was opened. Sessions that stay connected do not count."""
         self.disconnect_reason: str | None = None
-        """Why there is no connection; None while there is, or before the first attempt."""
+        """Why there is no connection. None while there is one, and before the first failure."""
         self.is_credential_refused = False
-        """The shard does not accept the credential."""
-        self.on_global: Callable[[], None] = lambda: None
+        """True while the shard does not accept the credential."""
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, address: str, outbox: Outbox, settings: SyncSettings | None = None
+        cls,
+        address: str,
+        outbox: Outbox,
+        settings: SyncSettings | None = None,
+        *,
+        on_global: Callable[[], None] = _ignore,
     ) -> AsyncIterator[Sync]:
-        """Sync in the background until the block is left."""
-        sync = cls(address, outbox, settings or SyncSettings())
-        # No task group: the caller's own exceptions would arrive wrapped.
+        """Sync in the background until the block ends.
+
+        Args:
+            address: "host:port" of any shard, or of a proxy in front of the shards.
+            outbox: the device's file, open as long as the block runs.
+            settings: None means the defaults.
+            on_global: called after each new global state; it must return at once.
+
+        It does not wait for a connection. When the block ends, it waits up to
+        `close_timeout_seconds` for the acks of deltas in flight.
+        """
+        sync = cls(address, outbox, settings or SyncSettings(), on_global=on_global)
+        # Not a task group, which would wrap the caller's own exceptions.
         task = asyncio.create_task(sync._run(), name="settop_sync")
         try:
             yield sync
@@ -74,30 +113,41 @@ class Sync:
 
     @property
     def is_connected(self) -> bool:
-        """A session is open and welcomed."""
+        """True while the shard has accepted a session that has not ended."""
         session = self._session
         return session is not None and session.welcome is not None and session.final_outcome is None
 
     def notify(self) -> None:
-        """Say that the outbox holds something new: a connected device sends it now."""
+        """Announce new deltas in the outbox: a connected device sends them now."""
         self._wake.set()
 
     def sync_soon(self) -> None:
-        """Sync now instead of at the next interval. Does not shorten a back-off."""
+        """Sync now instead of at the next interval. It does not shorten a back-off."""
         self._sync_requested.set()
         self._wake.set()
 
     async def flush(self, deadline_seconds: float) -> None:
-        """Return when nothing waits for an ack; raise UnreachableError or CredentialError."""
+        """Wait until every delta is acked.
+
+        Raises UnreachableError when that takes longer than `deadline_seconds`, and CredentialError
+        instead when the shard refuses the credential.
+        """
         self.sync_soon()
         await self._wait_until(lambda: not self.outbox.pending_deltas, deadline_seconds)
 
     async def wait_for_update(self, deadline_seconds: float, *, after: int = 0) -> None:
-        """Return when more than `after` global updates were applied since this was opened."""
+        """Wait until more than `after` global updates were applied since this was opened.
+
+        Raises the same errors as `flush`.
+        """
         await self._wait_until(lambda: self.updates_applied > after, deadline_seconds)
 
     async def wait_for_session(self, deadline_seconds: float) -> None:
-        """Return when one whole session has ended in order since this call."""
+        """Wait until one whole session was completed after this call.
+
+        Use it with `stay_connected=False`, because other sessions do not complete. Raises the same
+        errors as `flush`.
+        """
         before = self.completed_sessions
         self.sync_soon()
         await self._wait_until(lambda: self.completed_sessions > before, deadline_seconds)
@@ -111,13 +161,13 @@ class Sync:
         except TimeoutError as error:
             kind = CredentialError if self.is_credential_refused else UnreachableError
             why = self.disconnect_reason or "the shard has not answered yet"
-            raise kind(f"not done within {deadline_seconds:g} s: {why}") from error
+            raise kind(f"not complete within {deadline_seconds:g} s: {why}") from error
 
     async def _close(self, task: asyncio.Task[None]) -> None:
         self._is_closing = True
         leave_seconds = self._settings.close_timeout_seconds
         if self._session is not None:
-            self._session.leave(_now(), leave_seconds)
+            self._session.leave(read_clock(), leave_seconds)
         self.sync_soon()
         await asyncio.wait({task}, timeout=leave_seconds if self.is_connected else 0)
         task.cancel()
@@ -134,7 +184,7 @@ class Sync:
                 return
             if outcome.delay_seconds is None:
                 delay = self._backoff.next_seconds()
-                log.info("not in sync (%s); again in %.1f s", outcome.reason, delay)
+                log.info("not connected (%s); next attempt in %.1f s", outcome.reason, delay)
                 self.disconnect_reason = outcome.reason
                 await self._pause(delay, is_interruptible=False)
             else:
@@ -151,9 +201,9 @@ class Sync:
             pass
 
     async def _run_session(self) -> SessionOutcome:
-        """Hold one session on a channel of its own, and return how it ended."""
+        """Run one session on a channel of its own, and return how it ended."""
         channel = open_channel(self._route.address, self._settings.tls)
-        is_unary = self._fallback.is_active(_now())
+        is_unary = self._fallback.is_active(read_clock())
         stays_connected = self._settings.stay_connected and not is_unary
         session = DeviceSession(
             self.outbox,
@@ -199,7 +249,7 @@ class Sync:
 
     def _on_global(self) -> None:
         self.updates_applied += 1
-        self.on_global()
+        self._on_new_global()
         self._progress_event.set()
 
     def _on_welcome(self) -> None:
@@ -219,10 +269,10 @@ class Sync:
                 SessionOutcome(failure.reason, failure.delay_seconds or 0.0, failure.address)
             )
         if session.welcome is None and not is_unary and failure.delay_seconds is None:
-            self._fallback.record_lost_stream(_now())
+            self._fallback.record_lost_stream(read_clock())
         if failure.delay_seconds is None:
             return SessionOutcome(failure.reason)
-        jitter = self._backoff.next_seconds()  # many devices were told the same
+        jitter = self._backoff.next_seconds()  # many devices got the same delay
         return SessionOutcome(failure.reason, failure.delay_seconds + jitter)
 
     def _handle_end(self, session: DeviceSession, *, stays_connected: bool) -> SessionOutcome:
@@ -230,7 +280,7 @@ class Sync:
         if outcome.address is not None:
             return self._route.follow_redirect(outcome)
         if session.welcome is None:
-            self._fallback.record_lost_stream(_now())
+            self._fallback.record_lost_stream(read_clock())
             return outcome
         if stays_connected or not session.is_complete:
             return outcome
@@ -241,8 +291,8 @@ class Sync:
     def _interval_seconds(self, session: DeviceSession) -> float:
         welcome = session.welcome
         assert welcome is not None
-        interval = welcome.sync_interval.ToTimedelta().total_seconds() or DEFAULT_INTERVAL_SECONDS
-        jitter = welcome.sync_jitter.ToTimedelta().total_seconds()
+        interval = to_seconds(welcome.sync_interval) or DEFAULT_INTERVAL_SECONDS
+        jitter = to_seconds(welcome.sync_jitter)
         return max(0.0, interval + self._settings.random.uniform(-jitter, jitter))
 
 
@@ -253,11 +303,15 @@ async def sync_once(
     *,
     deadline_seconds: float = 60.0,
 ) -> None:
-    """Connect, push, pull, leave. Raises UnreachableError or CredentialError."""
+    """Connect, push every delta, pull the global state, and disconnect.
+
+    For hosts that schedule the exchange themselves. Raises UnreachableError when it takes longer
+    than `deadline_seconds`, and CredentialError instead when the shard refuses the credential.
+
+    Example:
+        with Outbox.open("device.sqlite") as outbox:
+            await sync_once("shard.example:50051", outbox)
+    """
     single_session = replace(settings or SyncSettings(), stay_connected=False)
     async with Sync.open(address, outbox, single_session) as sync:
         await sync.wait_for_session(deadline_seconds)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Two ways to carry a session's frames: the Sync stream, and its unary twins."""
+"""Two transports for a session's frames: the Sync stream, and unary calls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import grpc
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from constellation_settop.network.hello import build_pull_request
+from constellation_settop.network.times import read_clock
 
 if TYPE_CHECKING:
     from constellation.v1.sync_pb2_grpc import SyncServiceAsyncStub
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 Metadata = Sequence[tuple[str, str]]
 
 WRITE_TIMEOUT_SECONDS: Final = 60.0
+"""How long the shard may leave one frame unread before the stream counts as broken."""
 BYE_TIMEOUT_SECONDS: Final = 5.0
-"""How long the shard may take to end a stream after our Bye."""
+"""How long the shard may take to end a stream after the device's Bye."""
 UNARY_TIMEOUT_SECONDS: Final = 30.0
 
 _SyncCall = grpc.aio.StreamStreamCall[pb.SyncRequest, pb.SyncResponse]
@@ -30,18 +32,19 @@ _SyncCall = grpc.aio.StreamStreamCall[pb.SyncRequest, pb.SyncResponse]
 async def run_stream(
     channel: grpc.aio.Channel, session: DeviceSession, metadata: Metadata, wake: asyncio.Event
 ) -> None:
-    """Carry frames until the session is over; set `wake` when there is something to send.
+    """Carry the frames of a session over one stream until the session ends.
 
-    Raises AioRpcError as the call ended, and StorageError.
+    The caller sets `wake` when the outbox has something new to send. Raises AioRpcError when the
+    call fails, and StorageError when the outbox cannot be written.
     """
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     call = stub.Sync(metadata=tuple(metadata))
-    session.start(_now())
+    session.start(read_clock())
     reader = asyncio.create_task(_read_frames(call, session, wake), name="sync_reader")
     try:
         await _write_frames(call, session, wake, reader)
     finally:
-        call.cancel()  # a call that has ended stays as it is
+        call.cancel()  # no effect on a call that has ended
         await asyncio.wait({reader})
         failure = None if reader.cancelled() else reader.exception()
     if failure is not None:
@@ -49,10 +52,10 @@ async def run_stream(
 
 
 async def _read_frames(call: _SyncCall, session: DeviceSession, wake: asyncio.Event) -> None:
-    """Never cancelled while the call lives: a cancelled read loses a frame."""
+    """Read until the call ends. Do not cancel it before: a cancelled read loses a frame."""
     try:
         while isinstance(frame := await call.read(), pb.SyncResponse):
-            session.receive(frame, _now())
+            session.receive(frame, read_clock())
             wake.set()
     finally:
         wake.set()
@@ -63,23 +66,21 @@ async def _write_frames(
 ) -> None:
     while not reader.done():
         wake.clear()
-        session.check_timeouts(_now())
+        session.check_timeouts(read_clock())
         if session.final_outcome is not None:
             return
         try:
-            for frame in session.take_frames(_now()):
-                async with asyncio.timeout(
-                    WRITE_TIMEOUT_SECONDS
-                ):  # when it fires, the call is over
-                    await call.write(frame)
+            for frame in session.take_frames(read_clock()):
+                async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                    await call.write(frame)  # a write that is cancelled ends the call
             if session.has_sent_bye:
                 await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-            session.has_sent_bye = True  # the reader knows why
+            session.stop_sending()  # the reader raises the reason
         if session.has_sent_bye:
             await asyncio.wait({reader}, timeout=BYE_TIMEOUT_SECONDS)
             return
-        await _wait_for_event(wake, session.next_wake_time(_now()) - _now())
+        await _wait_for_event(wake, session.next_wake_time(read_clock()) - read_clock())
 
 
 async def _wait_for_event(event: asyncio.Event, seconds: float) -> None:
@@ -91,12 +92,15 @@ async def _wait_for_event(event: asyncio.Event, seconds: float) -> None:
 
 
 async def run_unary(channel: grpc.aio.Channel, session: DeviceSession, metadata: Metadata) -> None:
-    """Carry the frames of a session that leaves when done, one call for each."""
+    """Carry the frames of a session that leaves when done, with one unary call for each.
+
+    Raises AioRpcError when a call fails, and StorageError when the outbox cannot be written.
+    """
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     hello = pb.Hello()
-    session.start(_now())
+    session.start(read_clock())
     while session.final_outcome is None and not session.has_sent_bye:
-        frames = session.take_frames(_now())
+        frames = session.take_frames(read_clock())
         if not frames:
             return
         for frame in frames:
@@ -104,7 +108,7 @@ async def run_unary(channel: grpc.aio.Channel, session: DeviceSession, metadata:
                 hello = frame.hello
             response = await _call_unary(stub, frame, hello, tuple(metadata))
             if response is not None:
-                session.receive(response, _now())
+                session.receive(response, read_clock())
 
 
 async def _call_unary(
@@ -130,13 +134,12 @@ async def _call_unary(
 async def pull(
     channel: grpc.aio.Channel, session: DeviceSession, outbox: Outbox, metadata: Metadata
 ) -> None:
-    """Ask for the change against what the device holds, and apply it."""
+    """Fetch what changed in the global state, and apply it.
+
+    Raises AioRpcError when the call fails, and StorageError when the outbox cannot be written.
+    """
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     response = await stub.PullPatterns(
         build_pull_request(outbox), timeout=UNARY_TIMEOUT_SECONDS, metadata=tuple(metadata)
     )
-    session.receive(pb.SyncResponse(global_update=response.update), _now())
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    session.receive(pb.SyncResponse(global_update=response.update), read_clock())

@@ -1,1 +1,1 @@
-"""Learning from views and recommending content, on the device alone."""
+"""Learning from views and recommending content. Nothing here uses the network."""

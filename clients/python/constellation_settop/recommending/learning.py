@@ -1,4 +1,4 @@
-"""Views to patterns: online clustering of what a household watched with success."""
+"""Learning: online clustering that turns a household's views into patterns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WATCH_WEIGHT: Final = 0.7
 ENGAGEMENT_WEIGHT: Final = 0.3
 SUCCESS_THRESHOLD: Final = 0.7
-"""A view with a larger reward was a success."""
+"""A view is a success when its reward is larger than this."""
 MAX_GENRES: Final = 8
 MAX_CONTENT_IDS: Final = 16
 _HISTOGRAM_BINS: Final = len(TimeOfDay) + len(DayType) + len(ContentType)
@@ -39,20 +39,22 @@ _STATE_DTYPE: Final = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class LearningSettings:
-    """How finely a household's taste is told apart."""
+    """How finely a household's views are divided into patterns."""
 
     join_cosine: float = 0.52
-    """A view joins the nearest pattern from this cosine on; else it begins a new one.
+    """A view joins the nearest pattern when their cosine is at least this.
 
-    Coarser patterns succeed too seldom to be shared, finer ones support too few contents.
+    Otherwise a successful view begins a new pattern. A lower value makes coarser patterns, which
+    succeed too seldom to be shared; a higher one makes finer patterns, which are learned from too
+    few content items.
     """
     max_patterns: int = 64
-    """Beyond, the two most alike become one."""
+    """Patterns that a device keeps at most. Beyond it, the two most similar ones are merged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What the learner needs to know of one view."""
+    """One view of a content item, as the learner needs it."""
 
     content_id: str
     embedding: Embedding
@@ -64,13 +66,13 @@ class Observation:
 
 
 def compute_reward(watch_percentage: float, engagement: float) -> float:
-    """Return how much a view was liked, from 0 to 1."""
+    """Return how much a view was liked, from 0 to 1, for two values from 0 to 1."""
     return WATCH_WEIGHT * watch_percentage + ENGAGEMENT_WEIGHT * engagement
 
 
 @dataclass(slots=True, eq=False)
 class _PatternState:
-    """One pattern while it is learned."""
+    """One pattern while it is being learned."""
 
     pattern_id: bytes
     created_at: int
@@ -93,16 +95,16 @@ class _PatternState:
         self.sample_count += 1
         self.histogram[_to_bins(observation)] += 1
         self.genres.update(observation.genres)
-        self.record_content(observation)
+        self._record_content(observation)
 
-    def record_content(self, observation: Observation) -> None:
+    def _record_content(self, observation: Observation) -> None:
         self.updated_at = max(self.updated_at, observation.watched_at)
         if observation.content_id in self.content_ids:
             self.content_ids.remove(observation.content_id)
         self.content_ids = [*self.content_ids, observation.content_id][-MAX_CONTENT_IDS:]
 
     def merge(self, other: _PatternState) -> None:
-        """Become the union of both."""
+        """Add the views of another pattern to this one."""
         self.embedding_sum += other.embedding_sum
         self.successes += other.successes
         self.sample_count += other.sample_count
@@ -160,14 +162,14 @@ def _from_learned_pattern(learned: LearnedPattern) -> _PatternState:
 
 
 class Learner:
-    """A household's patterns, changed view by view. Bounded by `max_patterns`."""
+    """A household's patterns, which change with each view. There are at most `max_patterns`."""
 
     def __init__(self, learned: Sequence[LearnedPattern], settings: LearningSettings) -> None:
         self._settings = settings
         self._states = [_from_learned_pattern(each) for each in learned]
         self._unit_vectors = np.zeros((settings.max_patterns + 1, DIMENSION), np.float32)
-        for row, taste in enumerate(self._states[: settings.max_patterns]):
-            self._unit_vectors[row] = _normalize(taste.embedding_sum)
+        for row, state in enumerate(self._states[: settings.max_patterns]):
+            self._unit_vectors[row] = _normalize(state.embedding_sum)
         del self._states[settings.max_patterns :]
         self._changed_ids: dict[bytes, None] = {}
         self._forgotten_ids: dict[bytes, None] = {}
@@ -176,10 +178,15 @@ class Learner:
         return len(self._states)
 
     def patterns(self) -> list[Pattern]:
-        return [taste.to_learned_pattern().pattern for taste in self._states]
+        """Return every pattern as it is now."""
+        return [state.to_learned_pattern().pattern for state in self._states]
 
     def learn(self, observation: Observation, *, is_success: bool) -> None:
-        """Count a view: a success shapes the pattern it is near, a failure lowers its rate."""
+        """Learn from one view.
+
+        A success joins the nearest pattern, or begins a new one when none is near enough. A failure
+        lowers the success rate of the nearest pattern, and is ignored when none is near enough.
+        """
         row = self._find_nearest(observation.embedding)
         if row is None and not is_success:
             return
@@ -208,7 +215,7 @@ class Learner:
         return len(self) - 1
 
     def _merge_most_similar(self) -> None:
-        """Let the two patterns that are most alike become one."""
+        """Merge the two patterns with the largest cosine; the first of them keeps its id."""
         units = self._unit_vectors[: len(self)]
         cosines = units @ units.T
         np.fill_diagonal(cosines, -2)
@@ -223,17 +230,17 @@ class Learner:
         self._forgotten_ids[removed_state.pattern_id] = None
 
     def take_changes(self) -> tuple[list[LearnedPattern], list[bytes]]:
-        """Return what changed and what was forgotten since the last call."""
+        """Return the patterns changed, and the ids forgotten, since the last call."""
         changed, forgotten = self._changed_ids, self._forgotten_ids
         self._changed_ids, self._forgotten_ids = {}, {}
         learned = [
-            taste.to_learned_pattern() for taste in self._states if taste.pattern_id in changed
+            state.to_learned_pattern() for state in self._states if state.pattern_id in changed
         ]
         return learned, list(forgotten)
 
     def restore_changes(
         self, learned: Sequence[LearnedPattern], forgotten: Sequence[bytes]
     ) -> None:
-        """Count changes that could not be kept as not taken."""
+        """Take back changes that could not be saved; the next `take_changes` returns them again."""
         self._changed_ids |= {each.pattern.pattern_id: None for each in learned}
         self._forgotten_ids |= dict.fromkeys(forgotten)

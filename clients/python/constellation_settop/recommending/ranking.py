@@ -1,9 +1,10 @@
-"""Own patterns, similar patterns, clusters and trends to content, each with its reason."""
+"""Ranking: scores content from own patterns and the global state, and gives each a reason."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -35,65 +36,85 @@ if TYPE_CHECKING:
     )
 
 MAX_ACTIVE_PATTERNS: Final = 16
-"""Own patterns that count at once: those that matter most in the context."""
+"""Own patterns that count in one ranking: the strongest ones in the context."""
 OTHER_CONTEXT_FACTOR: Final = 0.7
-"""What a pattern of another part of the day, or kind of day, counts."""
+"""Factor on the strength of a pattern learned at another part of the day, or kind of day."""
+
+GENRE_TREND_SHARE: Final = np.float32(0.1)
+"""What the strongest trend of a genre counts, where that of a content item counts 1."""
+
+
+class Source(IntEnum):
+    """What recommends a content item; the numbers are rows of a score table."""
+
+    SIMILAR_SUPPORT = 0
+    OWN_NEARNESS = 1
+    SIMILAR_NEARNESS = 2
+    TREND = 3
+    CLUSTER_SUPPORT = 4
+    CLUSTER_NEARNESS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RankingWeights:
-    """What each source adds to a score at most."""
+    """What each source adds to the score of a content item at most.
+
+    A weight of 0 turns the source off.
+    """
 
     similar_support: float = 1.0
-    """Contents that similar patterns of other devices were learned from."""
+    """For content items that similar patterns of other devices were learned from."""
     own_nearness: float = 0.25
-    """Contents near the household's own patterns."""
+    """For content items near the household's own patterns."""
     similar_nearness: float = 0.1
-    """Contents near similar patterns of other devices."""
+    """For content items near similar patterns of other devices."""
     trend: float = 0.3
+    """For content items, and genres, that many devices watch now. Genres may add a tenth more."""
     cluster_support: float = 0.4
-    """Contents that clusters were learned from."""
+    """For content items that clusters were learned from."""
     cluster_nearness: float = 0.05
-    """Contents near the centroids of clusters."""
+    """For content items near the centroids of clusters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One content to offer."""
+    """One content item to offer."""
 
     content_id: str
     score: float
-    """Larger is better; comparable within one answer."""
+    """Larger is better. Scores are comparable within one list of recommendations."""
     reason: str
-    """A short sentence for people."""
+    """A short sentence for the viewer, such as "Because you watched Alien"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnTaste:
-    """A household's patterns, ready to be ranked with."""
+    """A household's own n patterns, prepared for ranking."""
 
     patterns: Sequence[Pattern]
     centred_embeddings: NDArray[np.float32]
-    """Shape (n, DIMENSION)."""
+    """Shape (n, DIMENSION), as `Catalogue.centre` makes them."""
     strengths: NDArray[np.float32]
-    """Shape (n,)."""
+    """Shape (n,): success rate times log2(1 + views)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedTaste:
-    """What other households' devices learned, ready to be ranked with."""
+    """The global state, prepared for ranking."""
 
     support: Scores
+    """How much similar patterns support each content item they were learned from."""
     direction: NDArray[np.float32]
-    """Shape (DIMENSION,): where similar patterns point, on the whole."""
+    """Shape (DIMENSION,): the weighted mean of similar patterns, centred; zero without any."""
     trend_scores: Scores
+    """How strongly each content item and its genres trend: up to 1, plus 0.1 for genres."""
     trend_by_row: dict[int, Trend]
-    """The strongest trend of a row."""
+    """The strongest trend of each catalogue row that has one."""
     clusters: ClusterTaste
 
 
 def build_own_taste(catalogue: Catalogue, patterns: Sequence[Pattern]) -> OwnTaste:
-    """Prepare own patterns; needed again when they change."""
+    """Prepare own patterns for ranking. Build it again when they change."""
     embeddings = np.array([each.embedding for each in patterns], np.float32)
     strengths = [each.success_rate * math.log2(1 + each.sample_count) for each in patterns]
     centred = catalogue.centre(embeddings.reshape(-1, DIMENSION))
@@ -101,7 +122,7 @@ def build_own_taste(catalogue: Catalogue, patterns: Sequence[Pattern]) -> OwnTas
 
 
 def build_shared_taste(catalogue: Catalogue, global_state: GlobalState) -> SharedTaste:
-    """Prepare the global state; needed again when it changes."""
+    """Prepare the global state for ranking. Build it again when it changes."""
     support = np.zeros(len(catalogue), np.float32)
     direction = np.zeros(DIMENSION, np.float32)
     for similar in global_state.similar.values():
@@ -128,7 +149,7 @@ def _compute_trend_scores(
         elif (row := catalogue.find_row(trend.subject.name)) is not None:
             scores[row] = max(0.0, trend.score)
             trend_by_row[row] = trend
-    return scale_to_one(scores) + np.float32(0.1) * scale_to_one(genre_scores), trend_by_row
+    return scale_to_one(scores) + GENRE_TREND_SHARE * scale_to_one(genre_scores), trend_by_row
 
 
 def _find_genre_rows(catalogue: Catalogue, genre: str) -> Rows:
@@ -137,23 +158,25 @@ def _find_genre_rows(catalogue: Catalogue, genre: str) -> Rows:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _ScoreBreakdown:
-    """What is said of each content, and by what."""
+    """The score of each content item, and what it is made of."""
 
     sources: NDArray[np.float32]
-    """Shape (6, contents): what each source adds, in the order of `Weights`."""
+    """Shape (len(Source), contents): what each source adds, one row for each Source."""
     own_indexes: NDArray[np.int64]
-    """The own patterns that count; `own` is the nearness to them."""
+    """The own patterns that count."""
     own_nearness: Nearness
+    """Nearness to the patterns of `own_indexes`, in their order."""
     cluster_weights: Scores
     """Shape (clusters,)."""
     centroids: NDArray[np.int64]
-    """The clusters whose centroids count; `near_cluster` is the nearness to them."""
+    """The clusters whose centroids count."""
     cluster_nearness: Nearness
+    """Nearness to the clusters of `centroids`, in their order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranker:
-    """Ranks one catalogue for one household. Pure: the same values give the same answer."""
+    """Ranks one catalogue for one household. The same values always give the same answer."""
 
     catalogue: Catalogue
     own: OwnTaste
@@ -161,7 +184,10 @@ class Ranker:
     weights: RankingWeights
 
     def rank(self, context: Context, excluded_rows: Rows, limit: int) -> list[Recommendation]:
-        """Return the best contents but `exclude`, best first."""
+        """Return up to `limit` content items, the best first, without those of `excluded_rows`.
+
+        `excluded_rows` must be distinct.
+        """
         limit = min(limit, len(self.catalogue) - len(excluded_rows))
         if limit <= 0:
             return []
@@ -190,17 +216,18 @@ class Ranker:
         peak = cluster_weights.max(initial=0.0)
         cluster_nearness = compute_nearness(to_clusters, cluster_weights[centroids], peak)
         weights = self.weights
-        sources = [
-            weights.similar_support * self.shared.support,
-            weights.own_nearness * own_nearness.scores,
-            weights.similar_nearness * scale_to_one(np.maximum(to_similar[:, 0], 0)),
-            weights.trend * self.shared.trend_scores,
-            weights.cluster_support
-            * clusters.compute_support(cluster_weights, len(self.catalogue)),
-            weights.cluster_nearness * cluster_nearness.scores,
-        ]
+        support = clusters.compute_support(cluster_weights, len(self.catalogue))
+        near_similar = scale_to_one(np.maximum(to_similar[:, 0], 0))
+        sources = {
+            Source.SIMILAR_SUPPORT: weights.similar_support * self.shared.support,
+            Source.OWN_NEARNESS: weights.own_nearness * own_nearness.scores,
+            Source.SIMILAR_NEARNESS: weights.similar_nearness * near_similar,
+            Source.TREND: weights.trend * self.shared.trend_scores,
+            Source.CLUSTER_SUPPORT: weights.cluster_support * support,
+            Source.CLUSTER_NEARNESS: weights.cluster_nearness * cluster_nearness.scores,
+        }
         return _ScoreBreakdown(
-            sources=np.stack(sources).astype(np.float32),
+            sources=np.stack([sources[each] for each in Source]).astype(np.float32),
             own_indexes=own_indexes,
             own_nearness=own_nearness,
             cluster_weights=cluster_weights,
@@ -211,13 +238,16 @@ class Ranker:
     def _compute_cosines(
         self, own_indexes: NDArray[np.int64], centroids: NDArray[np.int64]
     ) -> list[NDArray[np.float32]]:
-        """Return those of contents with own patterns, the similar ones on the whole, clusters."""
+        """Return three arrays of cosines: with own patterns, similar patterns and centroids.
+
+        Each has shape (contents, n); n is 1 for similar patterns, which count by their direction.
+        """
         directions = [
             self.own.centred_embeddings[own_indexes],
             self.shared.direction[None, :],
             self.shared.clusters.centred_embeddings[centroids],
         ]
-        # This way round is three times as fast.
+        # Contents first: the other order of the product takes three times as long.
         cosines = self.catalogue.centred_embeddings @ np.vstack(directions).T
         return np.split(cosines, [len(own_indexes), len(own_indexes) + 1], axis=1)
 
@@ -225,23 +255,24 @@ class Ranker:
         sources = breakdown.sources[:, row]
         if not sources.any():
             return "New to you"
-        match int(sources.argmax()):
-            case 0:
+        match Source(int(sources.argmax())):
+            case Source.SIMILAR_SUPPORT:
                 return "Watched by households with your taste"
-            case 1:
-                return self._explain_own(
-                    self.own.patterns[
-                        breakdown.own_indexes[breakdown.own_nearness.find_nearest(row)]
-                    ]
-                )
-            case 2:
+            case Source.OWN_NEARNESS:
+                return self._explain_own(row, breakdown)
+            case Source.SIMILAR_NEARNESS:
                 return "Close to what households with your taste enjoy"
-            case 3:
+            case Source.TREND:
                 return self._explain_trend(row)
-        return self._explain_cluster(row, breakdown)
+            case Source.CLUSTER_SUPPORT | Source.CLUSTER_NEARNESS:
+                return self._explain_cluster(row, breakdown)
 
-    def _explain_own(self, pattern: Pattern) -> str:
-        """Name the newest content the pattern was learned from, if it has a title."""
+    def _explain_own(self, row: int, breakdown: _ScoreBreakdown) -> str:
+        """Name the newest titled content item that the nearest own pattern was learned from."""
+        nearest = breakdown.own_indexes[breakdown.own_nearness.find_nearest(row)]
+        return self._explain_pattern(self.own.patterns[nearest])
+
+    def _explain_pattern(self, pattern: Pattern) -> str:
         for row in reversed(self.catalogue.find_rows(pattern.content_ids)):
             if title := self.catalogue.title(int(row)):
                 return f"Because you watched {title}"
@@ -255,9 +286,9 @@ class Ranker:
         return f"Trending in {trend.region}" if is_regional else "Trending everywhere"
 
     def _explain_cluster(self, row: int, breakdown: _ScoreBreakdown) -> str:
-        supported, near = breakdown.sources[4:, row]
+        scores = breakdown.sources[:, row]
         clusters = self.shared.clusters
-        if supported >= near:
+        if scores[Source.CLUSTER_SUPPORT] >= scores[Source.CLUSTER_NEARNESS]:
             supporter = clusters.find_main_supporter(row, breakdown.cluster_weights)
             return f"Popular with {_describe_viewers(clusters.clusters[supporter])}"
         nearest = clusters.clusters[
@@ -267,13 +298,13 @@ class Ranker:
 
 
 def _describe_viewers(cluster: Cluster) -> str:
-    """Name the households of a cluster by its first genre, if it has one."""
+    """Describe the households of a cluster by its first genre, if it has one."""
     genres = cluster.pattern.genres
     return f"households that like {genres[0]}" if genres else "many households"
 
 
 def _compute_context_factors(patterns: Sequence[Pattern], context: Context) -> NDArray[np.float32]:
-    """Return what each pattern counts in a context."""
+    """Return the factor on the strength of each pattern in a context, shape (n,)."""
     factors = [
         (OTHER_CONTEXT_FACTOR if _is_mismatch(each.time_of_day, context.time_of_day) else 1.0)
         * (OTHER_CONTEXT_FACTOR if _is_mismatch(each.day_type, context.day_type) else 1.0)
@@ -283,5 +314,5 @@ def _compute_context_factors(patterns: Sequence[Pattern], context: Context) -> N
 
 
 def _is_mismatch(one: TimeOfDay | DayType, other: TimeOfDay | DayType) -> bool:
-    """Tell whether both are known and not the same; 0 is any."""
+    """Return whether both are known and differ; 0 is ANY."""
     return bool(one and other and one is not other)

@@ -1,1 +1,1 @@
-"""What a device must not lose, in one SQLite file."""
+"""The device's SQLite file, which keeps what must survive a restart."""

@@ -1,4 +1,4 @@
-"""The outbox's SQLite file: its tables, how it is opened, and its transactions."""
+"""The SQLite file of the outbox: its tables, opening it, and transactions."""
 
 from __future__ import annotations
 
@@ -39,32 +39,39 @@ CREATE TABLE IF NOT EXISTS acked_deltas(
   seq INTEGER PRIMARY KEY, message BLOB NOT NULL, rejected_ids BLOB NOT NULL, acked_at REAL NOT NULL
 );
 """
-"""A later form may add tables: a file that lacks some gets them when it is opened."""
+"""The tables. A file of an older version that lacks some gets them when it is opened."""
 _TABLE_COUNT: Final = SCHEMA.count("CREATE TABLE")
 _CACHE_KIB: Final = 256
+"""SQLite's page cache: small, because a set-top device has little memory."""
 
 
 class Durability(Enum):
-    """What a delta survives once it has a number."""
+    """What a delta survives once it is in the file."""
 
     POWER_FAILURE = "FULL"
-    """One fsync for each delta."""
+    """A power failure: each delta costs one fsync."""
     PROCESS_CRASH = "OFF"
-    """No fsync: for simulations of many devices on one machine."""
+    """A crash of the process only: no fsync, for simulating many devices on one machine."""
 
 
 @contextmanager
 def open_database(path: Path | str) -> Iterator[sqlite3.Connection]:
-    """Open the file, made anew when it is damaged beyond reading; ":memory:" is no file.
+    """Open the file, or create it. ":memory:" means no file.
 
-    Raises StorageError when another process has it open, or the disk refuses.
+    A file that SQLite cannot read is renamed to "<name>.damaged", and a new one takes its place.
+    Raises StorageError when another process has the file open or the disk refuses.
     """
     try:
         connection = _connect(path)
     except sqlite3.OperationalError as error:
         raise StorageError(f"cannot open {path}: {error}") from error
     except sqlite3.DatabaseError as error:
-        log.warning("%s is damaged (%s); starting anew beside it", path, error)
+        log.warning(
+            "%s is damaged (%s); it is renamed to %s.damaged and a new file is made",
+            path,
+            error,
+            path,
+        )
         _move_aside(Path(path))
         connection = _connect(path)
     try:
@@ -97,7 +104,10 @@ def _move_aside(path: Path) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, durability: Durability) -> Iterator[None]:
-    """Commit all of the block or nothing. Raises StorageError when the disk refuses."""
+    """Commit everything that the block writes, or nothing when it raises.
+
+    Raises StorageError when the disk refuses.
+    """
     try:
         connection.execute(f"PRAGMA synchronous={durability.value}")
         connection.execute("BEGIN IMMEDIATE")
@@ -110,4 +120,4 @@ def transaction(connection: sqlite3.Connection, durability: Durability) -> Itera
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise StorageError(f"the device's file could not be written: {error}") from error
+        raise StorageError(f"the device's file cannot be written: {error}") from error

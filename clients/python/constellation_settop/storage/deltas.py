@@ -1,20 +1,17 @@
-"""Changes to deltas: what concerns the shard, in pieces no larger than it takes."""
+"""Building deltas: the part of local changes that concerns the shard, split to its limits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from constellation.v1 import patterns_pb2 as pb
 from constellation_settop.columns import from_patterns
-from constellation_settop.values import LocalChanges, Pattern, Signal
+from constellation_settop.values import MAX_SIGNALS, LocalChanges, Pattern, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from constellation_settop.storage.identity import DeviceState
-
-MAX_SIGNALS_PER_DELTA: Final = 4 * 168
-"""Four an hour in the window of the trends; older ones no longer count."""
 
 
 def build_deltas(
@@ -24,9 +21,16 @@ def build_deltas(
     *,
     is_snapshot: bool = False,
 ) -> list[pb.Delta]:
-    """Return deltas, not numbered yet; none when nothing concerns the shard.
+    """Return the deltas for some changes, without seqs; none when nothing concerns the shard.
 
-    `shared` are the ids the shard holds. The first delta of a snapshot is flagged so.
+    Patterns below the quality threshold are left out, and removed from the shard when it has them.
+    Only the newest MAX_SIGNALS signals are kept.
+
+    Args:
+        changes: what the device learned.
+        shared_ids: ids of the patterns that the shard has, or will have.
+        state: its quality threshold and its patterns per delta apply.
+        is_snapshot: mark the first delta as one that replaces all the shard has of the device.
     """
     upserts = [
         learned.pattern
@@ -41,7 +45,7 @@ def build_deltas(
     removed_ids = [
         each for each in dict.fromkeys(changed_ids) if each in shared_ids and each not in upsert_ids
     ]
-    signals = changes.signals[-MAX_SIGNALS_PER_DELTA:]
+    signals = changes.signals[-MAX_SIGNALS:]
     deltas = list(_split_into_deltas(upserts, removed_ids, state.patterns_per_delta))
     if not deltas and (is_snapshot or signals):
         deltas = [pb.Delta()]
@@ -62,5 +66,7 @@ def _split_into_deltas(
         yield pb.Delta(removed_ids=b"".join(removed_ids[start : start + limit]))
 
 
-def to_signals(delta: pb.Delta) -> list[Signal]:
+def to_signals(encoded_delta: bytes) -> list[Signal]:
+    """Return the signals of an encoded delta."""
+    delta = pb.Delta.FromString(encoded_delta)
     return list(map(Signal, delta.signals.content_ids, delta.signals.hours))

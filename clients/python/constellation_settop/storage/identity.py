@@ -1,4 +1,4 @@
-"""The single values a device's file holds: identity, numbering, the shard's rules."""
+"""The single values in a device's file: its identity, its numbering and the shard's rules."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """A device and where its numbering stands."""
+    """The identity of a device, the state of its numbering, and the rules of its shard."""
 
     device_id: bytes
+    """16 bytes."""
     incarnation: int
+    """Random and not 0. A new file gets a new one, so that the shard can tell them apart."""
     next_seq: int = 1
+    """Number of the next delta."""
     last_acked_seq: int = 0
+    """The highest seq that the shard has acked; 0 for none."""
     quality_threshold: float = 0.7
+    """Success rate below which a pattern is not shared."""
     patterns_per_delta: int = 64
+    """Upserts and removals in one delta at most."""
     version: Version = field(default_factory=Version)
-    """Of the global state held."""
+    """Version of the global state in the file."""
 
 
 def ensure_identity(connection: sqlite3.Connection, device_id: bytes | None) -> None:
-    """Give a new file an identity; one that has one keeps it."""
+    """Give a new file an identity: `device_id`, or a random one. Other files keep theirs."""
     if connection.execute("SELECT count(*) FROM device_state").fetchone()[0]:
         return
     incarnation = 1 + secrets.randbelow(2**64 - 1)
@@ -37,6 +43,7 @@ def ensure_identity(connection: sqlite3.Connection, device_id: bytes | None) -> 
 
 
 def read_device_state(connection: sqlite3.Connection) -> DeviceState:
+    """Return the state in a file that has an identity."""
     texts: dict[str, str] = dict(
         connection.execute("SELECT name, value FROM device_state").fetchall()
     )
@@ -54,7 +61,7 @@ def read_device_state(connection: sqlite3.Connection) -> DeviceState:
 def write_device_state(
     connection: sqlite3.Connection, before: DeviceState | None, after: DeviceState
 ) -> None:
-    """Write what differs; call it inside a transaction."""
+    """Write the values that differ. Call it inside a transaction."""
     old_texts = _to_texts(before) if before else {}
     changed_rows = [row for row in _to_texts(after).items() if old_texts.get(row[0]) != row[1]]
     connection.executemany("INSERT OR REPLACE INTO device_state VALUES(?,?)", changed_rows)
@@ -63,7 +70,7 @@ def write_device_state(
 def _to_texts(state: DeviceState) -> dict[str, str]:
     return {
         "device_id": state.device_id.hex(),
-        "incarnation": str(state.incarnation),  # SQLite's integers are signed
+        "incarnation": str(state.incarnation),  # up to 2**64 - 1, and SQLite's integers are signed
         "next_seq": str(state.next_seq),
         "last_acked_seq": str(state.last_acked_seq),
         "quality_threshold": repr(state.quality_threshold),

@@ -1,4 +1,4 @@
-"""What became of every acked delta, for checking that none was lost and none counted twice."""
+"""The journal of acked deltas, with which tests check that none was lost or applied twice."""
 
 from __future__ import annotations
 
@@ -16,34 +16,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PatternStats:
-    """The values of one pattern as the shard must hold them."""
+    """The success rate and sample count that the shard must have stored for one pattern."""
 
     success_rate: float
-    """As float32."""
+    """From 0 to 1, rounded to float32 as on the wire."""
     sample_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class AckedDelta:
-    """One delta the shard promised to have stored."""
+    """One delta that the shard has acked, and thereby promised to have stored."""
 
     seq: int
     digest: bytes
-    """16 bytes over the delta as it was sent."""
+    """16 bytes: BLAKE2b of the delta as it was sent."""
     is_snapshot: bool
+    """True when the delta replaces all that the shard has of the device."""
     upserts: Mapping[bytes, PatternStats]
+    """By pattern id."""
     removed_ids: tuple[bytes, ...]
+    """Ids of patterns that the delta removes."""
     rejected_ids: tuple[bytes, ...]
-    """Those of `upserts` that the shard did not store."""
+    """Ids of `upserts` that the shard did not store."""
     signal_count: int
     acked_at: float
-    """Seconds since 1970."""
+    """Time of the ack, in seconds since 1970."""
 
 
 def write_acked(
     connection: sqlite3.Connection, through_seq: int, rejected_ids: Mapping[int, bytes], now: float
 ) -> None:
-    """Move deltas that are acked now into the journal; call it inside a transaction."""
+    """Copy the deltas up to `through_seq` into the journal. Call it inside a transaction.
+
+    `rejected_ids` has, by seq, the ids of rejected patterns, 16 bytes each. `now` is in seconds
+    since 1970.
+    """
     rows = connection.execute("SELECT seq, message FROM deltas WHERE seq<=?", (through_seq,))
     connection.executemany(
         "INSERT OR REPLACE INTO acked_deltas VALUES(?,?,?,?)",
@@ -52,7 +59,7 @@ def write_acked(
 
 
 def read_acked(connection: sqlite3.Connection) -> Iterator[AckedDelta]:
-    """Yield every acked delta, in the order of seq."""
+    """Yield every delta of the journal, in ascending order of seq."""
     for seq, message, rejected_ids, acked_at in connection.execute(
         "SELECT seq, message, rejected_ids, acked_at FROM acked_deltas ORDER BY seq"
     ):
@@ -72,14 +79,17 @@ def read_acked(connection: sqlite3.Connection) -> Iterator[AckedDelta]:
 
 
 def replay(entries: Iterable[AckedDelta]) -> dict[bytes, PatternStats]:
-    """Return the patterns a shard holds that applied exactly these deltas, by pattern id."""
-    held: dict[bytes, PatternStats] = {}
+    """Return the patterns of a shard that applied exactly these deltas in order, by pattern id.
+
+    Example: `replay(outbox.read_journal())` is what the shard must have stored of the device.
+    """
+    patterns: dict[bytes, PatternStats] = {}
     for entry in entries:
         if entry.is_snapshot:
-            held.clear()
+            patterns.clear()
         for pattern_id in entry.removed_ids:
-            held.pop(pattern_id, None)
-        held.update(entry.upserts)
+            patterns.pop(pattern_id, None)
+        patterns.update(entry.upserts)
         for pattern_id in entry.rejected_ids:
-            held.pop(pattern_id, None)
-    return held
+            patterns.pop(pattern_id, None)
+    return patterns

@@ -1,4 +1,4 @@
-"""What a device must not lose: its identity, numbered deltas, patterns, and the global state."""
+"""Outbox: the device's file, with its identity, deltas, patterns and the global state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from constellation.encoding import ID_BYTES
-from constellation.v1 import patterns_pb2 as pb
 from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.storage import journal
 from constellation_settop.storage.database import Durability, open_database, transaction
@@ -36,25 +35,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from constellation.v1 import patterns_pb2 as pb
     from constellation_settop.storage.journal import AckedDelta
 
 log = logging.getLogger("constellation_settop")
 
 MAX_PENDING_DELTAS: Final = 64
+"""Deltas that may wait for an ack. Beyond it, a snapshot replaces them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingDelta:
-    """A delta that is not acked; its message stays on the disk until it is sent."""
+    """A delta that is not acked yet. Its message stays in the file."""
 
     seq: int
     is_snapshot: bool
+    """True when the delta replaces all that the shard has of the device."""
     size: int
-    """Upserts and removals in it."""
+    """Number of upserts and removals."""
 
 
 class Outbox:
-    """One device's file. Not safe for threads; bounded by `max_pending` deltas."""
+    """The file of one device. It is bounded, except for the journal; it is not safe for threads.
+
+    Usable alone, for a host that learns in its own way: `append` numbers deltas and makes them
+    durable, and Sync sends them.
+
+    Example:
+        with Outbox.open("device.sqlite") as outbox:
+            outbox.append(LocalChanges(signals=[Signal("content-42", hour=490_000)]))
+    """
 
     def __init__(
         self,
@@ -65,7 +75,7 @@ class Outbox:
         max_pending: int = MAX_PENDING_DELTAS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Use a file that `open_database` opened, with an identity; see `open`."""
+        """Use an open file that has an identity. Callers use `open`."""
         self._connection = connection
         self._durability = durability
         self._keep_journal = keep_journal
@@ -78,7 +88,7 @@ class Outbox:
         ]
         self._global: GlobalState | None = None
         self.last_sent_seq = self._state.next_seq - 1
-        """The highest seq that may ever have left the device: at first, all that the file knows."""
+        """The highest seq that may have left the device; after opening, the highest in use."""
 
     @classmethod
     @contextmanager
@@ -91,7 +101,19 @@ class Outbox:
         keep_journal: bool = False,
         max_pending: int = MAX_PENDING_DELTAS,
     ) -> Iterator[Outbox]:
-        """Open a device's file, or make it: then `device_id`, or a random one, is its identity."""
+        """Open a device's file, or create it.
+
+        Args:
+            path: the file; ":memory:" means none.
+            device_id: 16 bytes. A new file gets this identity, or a random one for None.
+            durability: what a delta survives once it was appended.
+            keep_journal: keep every acked delta for `read_journal`, without bound.
+            max_pending: deltas that may wait for an ack before a snapshot replaces them.
+
+        A damaged file is renamed to "<name>.damaged", and a new one takes its place. Raises
+        InvalidArgumentError when the file belongs to another device, and StorageError when another
+        process has it open or the disk refuses.
+        """
         if device_id is not None and len(device_id) != ID_BYTES:
             raise InvalidArgumentError(f"device_id must be {ID_BYTES} bytes, got {len(device_id)}")
         with open_database(path) as connection:
@@ -99,53 +121,64 @@ class Outbox:
                 ensure_identity(connection, device_id)
             outbox = cls(connection, durability, keep_journal=keep_journal, max_pending=max_pending)
             if device_id not in {None, outbox.device_id}:
-                raise InvalidArgumentError(f"{path} belongs to another device")
+                raise InvalidArgumentError(
+                    f"{path} belongs to another device, {outbox.device_id.hex()}; "
+                    "use another path, or leave device_id out"
+                )
             yield outbox
 
     @property
     def device_id(self) -> bytes:
+        """The device's UUID, 16 bytes."""
         return self._state.device_id
 
     @property
     def incarnation(self) -> int:
-        """Random and not zero; another one once the file was lost."""
+        """A random number, not 0, that changes when the file is lost and made again."""
         return self._state.incarnation
 
     @property
     def next_seq(self) -> int:
+        """The number of the next delta; the first is 1."""
         return self._state.next_seq
 
     @property
     def last_acked_seq(self) -> int:
+        """The highest seq that the shard has acked; 0 for none."""
         return self._state.last_acked_seq
 
     @property
     def quality_threshold(self) -> float:
-        """Patterns below stay on the device; the shard's, once it said so."""
+        """Success rate below which patterns stay on the device: 0.7, until the shard sets it."""
         return self._state.quality_threshold
 
     @property
     def patterns_per_delta(self) -> int:
-        """Upserts and removals a delta may hold."""
+        """Upserts and removals in one delta at most: 64, until the shard sets it."""
         return self._state.patterns_per_delta
 
     @property
     def pending_deltas(self) -> Sequence[PendingDelta]:
-        """Deltas that are not acked, in the order of seq."""
+        """Deltas that are not acked yet, in ascending order of seq."""
         return self._pending_deltas
 
-    def read_delta(self, seq: int) -> pb.Delta:
-        """Return a pending delta as it is sent; the caller says so with `mark_sent`."""
+    def read_delta(self, seq: int) -> bytes:
+        """Return a pending delta as it is sent: an encoded `constellation.v1.Delta`.
+
+        Call `mark_sent` before sending it.
+        """
         row = self._connection.execute("SELECT message FROM deltas WHERE seq=?", (seq,)).fetchone()
-        return pb.Delta.FromString(row[0])
+        message: bytes = row[0]
+        return message
 
     def mark_sent(self, seq: int) -> None:
+        """Note that deltas up to `seq` may have left the device."""
         self.last_sent_seq = max(self.last_sent_seq, seq)
 
     def append(self, changes: LocalChanges) -> Sequence[int]:
-        """Make changes durable, and number deltas for what concerns the shard; return their seqs.
+        """Write changes to the file, with deltas for what concerns the shard; return their seqs.
 
-        Raises StorageError; then nothing changed.
+        Raises StorageError when the disk refuses; then nothing has changed.
         """
         deltas = build_deltas(changes, read_shared(self._connection), self._state)
         seqs = range(self.next_seq, self.next_seq + len(deltas))
@@ -170,9 +203,10 @@ class Outbox:
         return inserted
 
     def compact_to_snapshot(self, min_seq: int = 0) -> None:
-        """Replace everything that waits with one snapshot, numbered `least_seq` or later.
+        """Replace all pending deltas with a snapshot whose seq is at least `min_seq`.
 
-        Signals are kept of deltas that never left; those of others may have been counted.
+        Signals of deltas that never left the device are kept. Others are dropped, because the shard
+        may have counted them. Raises StorageError when the disk refuses.
         """
         signals = [
             signal
@@ -193,19 +227,20 @@ class Outbox:
             )
             inserted = self._insert_deltas(deltas, seqs)
         self._state = state
-        log.info("%d deltas collapsed into a snapshot, seq %d", len(self._pending_deltas), first)
+        log.info("a snapshot, seq %d, replaces %d deltas", first, len(self._pending_deltas))
         self._pending_deltas = inserted
 
     def acknowledge(self, through_seq: int, rejected: Mapping[int, bytes] | None = None) -> None:
-        """Forget deltas up to `through_seq`. A seq that never left the device cannot be acked.
+        """Delete the deltas up to `through_seq`, but none that never left the device.
 
-        `rejected` holds, by seq, the ids of patterns that were not stored, 16 bytes each.
+        `rejected` has, by seq, the ids of patterns that the shard did not store, 16 bytes each.
+        Raises StorageError when the disk refuses.
         """
         through = min(through_seq, self.last_sent_seq)
         if through <= self.last_acked_seq:
             return
         state = replace(self._state, last_acked_seq=through)
-        with self._transaction(state, Durability.PROCESS_CRASH):  # lost: the delta is sent again
+        with self._transaction(state, Durability.PROCESS_CRASH):  # if lost, it is sent again
             if self._keep_journal:
                 journal.write_acked(self._connection, through, rejected or {}, self._clock())
             self._connection.execute("DELETE FROM deltas WHERE seq<=?", (through,))
@@ -217,7 +252,7 @@ class Outbox:
         ]
 
     def apply_rules(self, *, quality_threshold: float, patterns_per_delta: int) -> None:
-        """Remember the shard's rules."""
+        """Store the rules of the shard. Raises StorageError when the disk refuses."""
         state = replace(
             self._state,
             quality_threshold=quality_threshold,
@@ -230,32 +265,33 @@ class Outbox:
 
     @property
     def global_state(self) -> GlobalState:
-        """What other households' devices learned; read from the file when first asked for."""
+        """What other households' devices learned. It is read from the file at first use."""
         if self._global is None:
             self._global = read_global(self._connection, self._state.version)
         return self._global
 
     def save_global_state(self, state: GlobalState) -> None:
-        """Replace the global state; only what differs is written."""
+        """Replace the global state, and write what differs.
+
+        Raises StorageError when the disk refuses.
+        """
         before = self.global_state
         device_state = replace(self._state, version=state.version)
-        with self._transaction(
-            device_state, Durability.PROCESS_CRASH
-        ):  # lost: the shard sends it again
+        with self._transaction(device_state, Durability.PROCESS_CRASH):  # if lost, sent again
             write_global(self._connection, before, state)
         self._state = device_state
         self._global = state
 
     def read_learned(self) -> Sequence[LearnedPattern]:
-        """Return every own pattern, as last made durable."""
+        """Return every own pattern as it was last written, for a new Brain."""
         return read_learned(self._connection)
 
     def read_watched(self) -> Sequence[str]:
-        """Return the contents not to recommend again."""
+        """Return the content items not to recommend again, at most 20,000, for a new Brain."""
         return read_watched(self._connection)
 
     def read_journal(self) -> Iterator[AckedDelta]:
-        """Yield every acked delta; empty unless opened with `keep_journal`."""
+        """Yield every acked delta, in ascending order of seq; none without `keep_journal`."""
         return journal.read_acked(self._connection)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Own patterns, the global state and what was watched, as rows of the device's file."""
+"""Reading and writing patterns, watched content and the global state in the device's file."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_WATCHED_IDS: Final = 20_000
+"""Watched content items that the file remembers: the newest ones."""
 
 
 def _to_pattern(columns: bytes) -> Pattern:
@@ -35,12 +36,13 @@ def _to_pattern(columns: bytes) -> Pattern:
 
 
 def read_learned(connection: sqlite3.Connection) -> list[LearnedPattern]:
+    """Return every own pattern, in the order in which they were written."""
     rows = connection.execute("SELECT columns, learner_state FROM patterns ORDER BY rowid")
-    return [LearnedPattern(_to_pattern(columns), memory) for columns, memory in rows]
+    return [LearnedPattern(_to_pattern(columns), state) for columns, state in rows]
 
 
 def read_shared(connection: sqlite3.Connection) -> dict[bytes, Pattern]:
-    """Return the patterns the shard holds, or will once the pending deltas are applied."""
+    """Return, by id, the patterns that the shard has, or will have after the pending deltas."""
     rows = connection.execute("SELECT columns FROM patterns WHERE shared_seq>0 ORDER BY rowid")
     patterns = [_to_pattern(columns) for (columns,) in rows]
     return {pattern.pattern_id: pattern for pattern in patterns}
@@ -49,7 +51,10 @@ def read_shared(connection: sqlite3.Connection) -> dict[bytes, Pattern]:
 def write_learned(
     connection: sqlite3.Connection, changes: LocalChanges, quality_threshold: float, seq: int
 ) -> None:
-    """Write what was learned, shared from delta `seq` on; call it inside a transaction."""
+    """Write what was learned. Call it inside a transaction.
+
+    Patterns that reach the quality threshold are marked as shared by delta `seq`.
+    """
     connection.executemany(
         "INSERT OR REPLACE INTO patterns VALUES(?,?,?,?)",
         [
@@ -69,7 +74,10 @@ def write_learned(
 
 
 def mark_unshared(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
-    """Remember that the shard lacks these, unless a delta after `seq` brings them again."""
+    """Note that the shard lacks these patterns, unless a delta after `seq` has them again.
+
+    `ids` are 16 bytes each. Call it inside a transaction.
+    """
     connection.executemany(
         "UPDATE patterns SET shared_seq=0 WHERE pattern_id=? AND shared_seq<=?",
         [(pattern_id, seq) for pattern_id in split_ids(ids)],
@@ -77,13 +85,14 @@ def mark_unshared(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
 
 
 def read_watched(connection: sqlite3.Connection) -> Sequence[str]:
-    """Return the newest MAX_WATCHED contents, and forget the others."""
+    """Return the newest MAX_WATCHED_IDS content ids, the oldest first, and delete the others."""
     oldest = "SELECT max(rowid) - ? FROM watched"
     connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED_IDS,))  # noqa: S608  # a constant
     return [row[0] for row in connection.execute("SELECT content_id FROM watched ORDER BY rowid")]
 
 
 def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState:
+    """Return the global state in the file, under the version that the file states for it."""
     similar = {}
     for columns, similarity in connection.execute("SELECT columns, similarity FROM similar"):
         pattern = _to_pattern(columns)
@@ -100,7 +109,10 @@ def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState
 
 
 def write_global(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
-    """Write what differs between two states; call it inside a transaction."""
+    """Write what differs between two states. Call it inside a transaction.
+
+    Values that are the same object in both are taken to be unchanged.
+    """
     _write_similar(connection, before, after)
     _write_trends(connection, before, after)
     _write_clusters(connection, before, after)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from constellation.v1 import sync_pb2 as pb
+from constellation_settop import Outbox, Sync, SyncSettings, sync_once
+from constellation_settop.network.channel import open_channel
+from constellation_settop.network.outcome import SessionHooks
+from constellation_settop.network.session import DeviceSession
+from constellation_settop.network.transports import pull, run_stream, run_unary
+from tests.clients.samples import (
+    make_cluster,
+    make_clusters_update,
+    make_learned_changes,
+    make_pattern,
+    to_cluster_id,
+)
+from tests.clients.stub_shard import StubShard, end_with_status, serve_stub
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+QUICK = SyncSettings(backoff_base_seconds=0.01, backoff_cap_seconds=0.05)
+METADATA = [("x-test", "1")]
+TWO_CLUSTERS = (make_cluster(1, "0-0", ["0-1"], devices=60), make_cluster(2, "1-0", ["1-1"]))
+
+
+@pytest.fixture
+def outbox() -> Iterator[Outbox]:
+    with Outbox.open(":memory:") as outbox:
+        yield outbox
+
+
+@pytest.fixture
+def stub() -> StubShard:
+    return StubShard()
+
+
+@pytest.fixture
+async def channel(stub: StubShard) -> AsyncIterator[grpc.aio.Channel]:
+    async with serve_stub(stub) as address, open_channel(address) as channel:
+        yield channel
+
+
+def make_session(outbox: Outbox, *, leave_when_done: bool = True) -> DeviceSession:
+    random = Random(1)  # noqa: S311  # no secret
+    return DeviceSession(outbox, random, SessionHooks(), leave_when_done=leave_when_done)
+
+
+async def test_a_stream_carries_a_session_to_its_bye(
+    stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
+) -> None:
+    outbox.append(make_learned_changes(1, 2))
+    session = make_session(outbox)
+
+    await run_stream(channel, session, METADATA, asyncio.Event())
+
+    assert session.is_complete
+    assert len(stub.model.stored_patterns) == 2
+    assert stub.stream_metadata[0]["x-test"] == "1"
+    assert stub.bye_count == 1
+
+
+async def test_a_delta_appended_during_a_stream_is_sent_after_a_wake(
+    stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
+) -> None:
+    wake = asyncio.Event()
+    session = make_session(outbox, leave_when_done=False)
+    running = asyncio.create_task(run_stream(channel, session, METADATA, wake))
+    await asyncio.wait_for(stub.opened_streams.get(), 5)
+
+    outbox.append(make_learned_changes(1))
+    wake.set()
+    await asyncio.wait_for(stub.received_deltas.get(), 5)
+
+    running.cancel()
+    await asyncio.wait({running})
+    assert len(stub.model.stored_patterns) == 1
+
+
+async def test_a_stream_that_fails_raises_why(
+    stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
+) -> None:
+    stub.stream_overrides = [end_with_status(grpc.StatusCode.RESOURCE_EXHAUSTED)]
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await run_stream(channel, make_session(outbox), METADATA, asyncio.Event())
+
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_shard_that_ends_a_stream_without_an_error_ends_the_session(
+    stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
+) -> None:
+    async def end_at_once(context: Any) -> None:
+        await context.write(pb.SyncResponse(bye=pb.Bye()))
+
+    stub.stream_overrides = [end_at_once]
+    session = make_session(outbox)
+
+    await run_stream(channel, session, METADATA, asyncio.Event())
+
+    assert session.outcome().reason == "the shard said Bye"
+
+
+async def test_unary_calls_carry_a_session_without_a_stream(
+    stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
+) -> None:
+    outbox.append(make_learned_changes(1, 2))
+    session = make_session(outbox)
+
+    await run_unary(channel, session, METADATA)
+
+    assert session.is_complete
+    assert len(stub.model.stored_patterns) == 2
+    assert stub.stream_metadata == []
+
+
+async def test_a_pull_applies_what_changed(channel: grpc.aio.Channel, outbox: Outbox) -> None:
+    await pull(channel, make_session(outbox), outbox, METADATA)
+
+    assert list(outbox.global_state.similar) == [make_pattern(77).pattern_id]
+
+
+async def test_streams_that_die_before_welcome_make_way_for_unary_calls(outbox: Outbox) -> None:
+    stub = StubShard()
+    stub.stream_overrides = [end_with_status(grpc.StatusCode.INTERNAL)] * 3
+    for number in range(1, 4):
+        outbox.append(make_learned_changes(number))
+
+    async with serve_stub(stub) as address, Sync.open(address, outbox, QUICK) as sync:
+        await sync.flush(5)
+        await sync.wait_for_update(5)
+
+    assert len(stub.stream_metadata) == 3
+    assert stub.unary_calls == 3  # register, a snapshot, pull
+    assert len(stub.model.stored_patterns) == 3
+    assert len(outbox.global_state.similar) == 1
+
+
+async def test_clusters_are_pulled_and_declared_without_a_stream(outbox: Outbox) -> None:
+    stub = StubShard()
+    stub.pull_update = make_clusters_update(TWO_CLUSTERS, 2)
+    async with serve_stub(stub) as address:
+        await sync_once(address, outbox, deadline_seconds=5)
+        assert stub.held_cluster_ids == b""
+        assert len(outbox.global_state.clusters) == 2
+
+        stub.pull_update = make_clusters_update([], 1, 1, nonce=2)
+        await sync_once(address, outbox, deadline_seconds=5)
+
+    assert stub.held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
+    assert list(outbox.global_state.clusters) == [to_cluster_id(2)]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation_settop import (
+    Device,
+    DeviceSettings,
+    InvalidArgumentError,
+    StorageError,
+    SyncSettings,
+    UnreachableError,
+    View,
+)
+from tests.clients.samples import make_catalogue
+from tests.clients.stub_shard import StubShard, serve_stub
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = SyncSettings(backoff_base_seconds=0.01, backoff_cap_seconds=0.05)
+NOWHERE = "127.0.0.1:1"
+
+
+async def test_a_device_learns_and_recommends_without_any_network(tmp_path: Path) -> None:
+    for number in range(3):
+        async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
+            device.observe(View(f"0-{number}", 1.0, 1.0))
+            assert device.recommend(limit=3)[0].content_id.startswith("0-")
+
+    async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
+        (pattern,) = device.brain.patterns
+        assert pattern.sample_count == 3
+        assert [pending.seq for pending in device.outbox.pending_deltas] == [1, 2, 3]
+
+
+async def test_what_a_device_learns_is_sent_without_being_asked(tmp_path: Path) -> None:
+    stub = StubShard()
+    settings = DeviceSettings(delta_interval_seconds=0.01, sync=QUICK)
+    async with (
+        serve_stub(stub) as address,
+        Device.open(
+            address, data_dir=tmp_path, catalogue=make_catalogue(), settings=settings
+        ) as device,
+    ):
+        device.observe(View("0-1", 1.0, 1.0, watched_at=7200))
+        while not stub.model.counted_signals:
+            await asyncio.wait_for(stub.received_deltas.get(), 5)
+
+    assert stub.model.counted_signals == ["0-1"]
+
+
+async def test_a_new_global_state_changes_recommendations(tmp_path: Path) -> None:
+    stub = StubShard()
+    settings = DeviceSettings(sync=SyncSettings(stay_connected=False))
+    async with (
+        serve_stub(stub) as address,
+        Device.open(
+            address, data_dir=tmp_path, catalogue=make_catalogue(), settings=settings
+        ) as device,
+    ):
+        assert device.recommend(limit=1)[0].reason == "New to you"
+        await device.sync.wait_for_update(5)
+
+        reason = device.recommend(limit=1)[0].reason
+
+    assert reason == "Close to what households with your taste enjoy"
+
+
+async def test_saving_without_news_makes_no_delta(tmp_path: Path) -> None:
+    async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
+        device.observe(View("0-1", 1.0, 1.0))
+
+        assert list(device.save_changes()) == [1]
+        assert list(device.save_changes()) == []
+
+
+async def test_what_a_full_disk_refused_is_saved_once_there_is_room(tmp_path: Path) -> None:
+    async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
+        connection = device.outbox._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        for number in range(10):
+            device.observe(View(f"0-{number}", 1.0, 1.0))
+            device.observe(View(f"1-{number}", 1.0, 1.0))
+        with pytest.raises(StorageError):
+            device.save_changes()
+
+        connection.execute("PRAGMA max_page_count=1000000")
+
+        assert list(device.save_changes()) == [1]
+        assert len(device.outbox.read_learned()) == 2
+
+
+async def test_flushing_without_a_shard_raises_after_the_deadline(tmp_path: Path) -> None:
+    settings = DeviceSettings(sync=QUICK)
+    async with Device.open(
+        NOWHERE, data_dir=tmp_path, catalogue=make_catalogue(), settings=settings
+    ) as device:
+        device.observe(View("0-1", 1.0, 1.0))
+        with pytest.raises(UnreachableError, match=r"not complete within 0\.1 s"):
+            await device.flush(0.1)
+
+        assert [pending.seq for pending in device.outbox.pending_deltas] == [1]
+
+
+async def test_a_file_of_another_device_is_refused_by_its_id(tmp_path: Path) -> None:
+    for device_id in (bytes(16), bytes([1] * 16)):
+        settings = DeviceSettings(device_id=device_id)
+        opening = Device.open(
+            NOWHERE, data_dir=tmp_path, catalogue=make_catalogue(), settings=settings
+        )
+        if device_id == bytes(16):
+            async with opening:
+                continue
+        with pytest.raises(InvalidArgumentError, match=f"another device, {bytes(16).hex()}"):
+            async with opening:
+                pass
