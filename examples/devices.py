@@ -1,6 +1,7 @@
-"""Real households' boxes at shards that run: `python -m examples.boxes localhost:50051 …`.
+"""Devices of real households, for shards that are running.
 
-They replay a week of viewings as fast as it is acked, and stay connected until Ctrl-C or SIGTERM.
+`python -m examples.devices localhost:50051 …` replays a week of viewings as fast as the shards ack
+them. The devices then stay connected until Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def read_shard_map(address: str) -> dict[int, str]:
-    """Return every shard, as one of them knows them."""
+    """Return the shard map that one shard gives, or that shard alone when it gives none."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub: shard_pb2_grpc.ShardServiceAsyncStub = shard_pb2_grpc.ShardServiceStub(channel)
         shards = (await stub.ListShards(shard_pb2.ListShardsRequest())).shards
@@ -33,37 +34,47 @@ async def read_shard_map(address: str) -> dict[int, str]:
 
 
 async def run(addresses: Sequence[str], households: int) -> None:
-    """Fill the catalogue of these shards, let the households watch, and stay."""
+    """Fill the catalogues of these shards, replay all viewings, and stay connected."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    material, shards = (
+    data, shards = (
         await asyncio.to_thread(load_data, households),
         await read_shard_map(addresses[0]),
     )
     for each in addresses:
         async with OperatorClient.open(each) as operator:
-            await operator.add_films(material.films, lambda _: None)
-    with TemporaryDirectory(prefix="boxes-") as folder:
+            await operator.add_films(data.films, lambda _: None)
+    with TemporaryDirectory(prefix="devices-") as folder:
         opening = open_households(
-            material.held_out, material.household_numbers, shards, Path(folder), material.catalogue
+            data.held_out, data.household_numbers, shards, Path(folder), data.catalogue
         )
         async with opening as (devices, _):
-            replay = Replay(devices, material.watched, material.times, lambda: None)
+            replay = Replay(devices, data.watched, data.times, lambda: None)
             await replay.replay_until(len(replay))
             await replay.flush()
-            print(f"{len(devices)} boxes have watched {len(replay)} films; Ctrl-C ends", flush=True)
+            print(
+                f"{len(devices)} televisions have watched {len(replay)} films; Ctrl-C ends",
+                flush=True,
+            )
             await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m examples.boxes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.devices", description=__doc__)
     parser.add_argument(
-        "addresses", nargs="+", help="every shard's, host:port; boxes go where its map sends them"
+        "addresses",
+        nargs="+",
+        help="host:port of every shard; each device connects to the one that its shard map names",
     )
-    parser.add_argument("--households", type=int, default=200, help="default: %(default)s")
+    parser.add_argument(
+        "--households",
+        type=int,
+        default=200,
+        help="how many households watch; default: %(default)s",
+    )
     arguments = parser.parse_args()
     try:
         uvloop.run(run(arguments.addresses, arguments.households))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print("the boxes are switched off")
+        print("The televisions are switched off")

@@ -1,4 +1,4 @@
-"""What a household gains from the others: its recommendations alone, and with what they learned."""
+"""What a household gains from others: recommendations without and with the global state."""
 
 from __future__ import annotations
 
@@ -27,61 +27,72 @@ ANY_TIME: Final = Context()
 
 @dataclass(frozen=True, slots=True)
 class SharedFilm:
-    """A film that patterns of other households were learned from."""
+    """A film that similar patterns of other households were learned from."""
 
     content_id: str
     patterns: int
+    """How many of them were."""
     similarity: float
-    """Cosine of the nearest of them."""
+    """The largest of their similarities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One household, without and with the others."""
+    """The recommendations of one household, without and with what others learned."""
 
     household: Household
     before: Sequence[Recommendation]
+    """Without the global state."""
     after: Sequence[Recommendation]
+    """With the global state."""
 
     @property
     def hits_before(self) -> int:
-        """Held-out films among those recommended."""
+        """Held-out films among `before`."""
         return _count_hits(self.household, self.before)
 
     @property
     def hits_after(self) -> int:
+        """Held-out films among `after`."""
         return _count_hits(self.household, self.after)
 
     @property
+    def gain(self) -> int:
+        """Held-out films that the global state adds."""
+        return self.hits_after - self.hits_before
+
+    @property
     def patterns(self) -> list[Pattern]:
-        """The household's own, the strongest first."""
-        shared = [
+        """The household's own patterns of enough quality to share, the strongest first."""
+        good = [
             each
             for each in self.household.device.brain.patterns
             if each.success_rate >= self.household.outbox.quality_threshold
         ]
-        return sorted(shared, key=lambda each: -each.success_rate * min(each.sample_count, 16))
+        return sorted(good, key=lambda each: -each.success_rate * min(each.sample_count, 16))
 
     @property
     def similar(self) -> Collection[SimilarPattern]:
-        """Patterns of other households that are near its own."""
+        """Similar patterns of other households."""
         return self.household.outbox.global_state.similar.values()
 
     @property
     def shared_films(self) -> list[SharedFilm]:
-        """The films that `similar` was learned from, those that most of it names first."""
-        near: dict[str, list[float]] = {}
+        """The films that similar patterns were learned from, those of most patterns first."""
+        similarities: dict[str, list[float]] = {}
         for each in self.similar:
             for content_id in each.pattern.content_ids:
-                near.setdefault(content_id, []).append(each.similarity)
-        films = [SharedFilm(name, len(cosines), max(cosines)) for name, cosines in near.items()]
+                similarities.setdefault(content_id, []).append(each.similarity)
+        films = [
+            SharedFilm(name, len(cosines), max(cosines)) for name, cosines in similarities.items()
+        ]
         return sorted(films, key=lambda film: (-film.patterns, -film.similarity, film.content_id))
 
 
 async def compare_households(
     catalogue: Catalogue, households: Iterable[Household]
 ) -> list[Comparison]:
-    """Recommend twice in every household that has films held out."""
+    """Recommend twice for every household that has films held out."""
     comparisons = []
     for household in households:
         if household.held_out:
@@ -96,25 +107,26 @@ async def compare_households(
 
 
 def choose_example(comparisons: Sequence[Comparison]) -> Comparison:
-    """Return, of the households that gained the most, the one whose clearest taste is surest."""
-    most = max(story.hits_after - story.hits_before for story in comparisons)
-    gained = [story for story in comparisons if story.hits_after - story.hits_before == most]
-    return max(gained, key=_count_views)
+    """Return the household that gained the most.
+
+    Among several, it is the one whose strongest pattern was learned from the most views.
+    """
+    return max(comparisons, key=lambda each: (each.gain, _count_views(each)))
 
 
 def rank_most_liked(watched: Viewings) -> list[str]:
-    """Return the films that most households liked, first those of most: a yardstick.
+    """Return the ids of liked films, those that the most households liked first.
 
-    It asks for no taste, but takes everybody's ratings to know.
+    This is a baseline. It ignores taste, but needs the ratings of all households.
     """
     liked = Counter(watched.content_ids[watched.ratings >= LIKED].tolist())
     return [content_id for content_id, _ in liked.most_common()]
 
 
 def compute_hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> float:
-    """Return the share of households that find a held-out film among the first of one list.
+    """Return the share of households with a held-out film among the first of one list.
 
-    The list is the same for all; but films that a household has watched are left out.
+    Every household gets the same list, without the films that it has watched.
     """
     households = np.unique(held_out.households)
     found = 0
@@ -132,5 +144,5 @@ def _count_hits(household: Household, choices: Sequence[Recommendation]) -> int:
 
 
 def _count_views(comparison: Comparison) -> int:
-    """Return how many views a household's strongest pattern was learned from."""
+    """Return how many views the household's strongest pattern was learned from."""
     return comparison.patterns[0].sample_count if comparison.patterns else 0

@@ -1,4 +1,4 @@
-"""What is watched in the demo, and by whom."""
+"""The films and viewings that a run of the demo uses."""
 
 from __future__ import annotations
 
@@ -25,21 +25,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DemoData:
-    """Films and viewings of one run."""
+    """The films and viewings of one run."""
 
     films: FilmCatalogue
+    """The films, for the shards."""
     catalogue: Catalogue
+    """The same films, for the devices."""
     watched: Viewings
-    """What the devices replay."""
+    """The viewings that devices replay."""
     times: NDArray[np.int64]
-    """When each of `watched` happens in the replay: Unix seconds."""
+    """Shape (len(watched),): when each viewing happens in the replay, in seconds since 1970."""
     held_out: Viewings
+    """The viewings that devices never see: the last films that each household liked."""
     household_numbers: Sequence[int]
-    """The households, by MovieLens's user id."""
+    """MovieLens user ids of the households."""
 
 
 def load_data(households: int) -> DemoData:
-    """Load everything. Raises DemoError when there are not so many households."""
+    """Load all data. Raises DemoError when there are fewer households than asked for."""
     films = load_catalogue()
     try:
         viewings = select_households(load_viewings(films.films), households=households)

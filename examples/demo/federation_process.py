@@ -1,4 +1,4 @@
-"""The demo's federation: `federation run`, and what is asked of it."""
+"""The federation of the demo: `federation run`, and a client of its API."""
 
 from __future__ import annotations
 
@@ -29,22 +29,24 @@ SETTINGS_OVERRIDES: Final = {
     "REANCHOR_HOURS": "0.001",
     "FEDERATION_INTERVAL_SECS": "0",
 }
-"""What suits two shards and some hundred boxes; no interval: the demo says when a round begins."""
+"""Settings for two shards and some hundred devices. The demo starts each round itself."""
 _ROUND_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedRound:
-    """One round that was asked for."""
+    """One round that the demo started."""
 
     activity: str
-    """What went on meanwhile, for people."""
+    """What happened meanwhile, for people."""
     report: pb.Round
+    """The federation's account of the round."""
     seconds: float
-    """From its beginning until it was published, or given up."""
+    """From its start until it was published or given up."""
 
     @property
     def is_published(self) -> bool:
+        """True when the round was published; False without a quorum."""
         return self.report.state == pb.ROUND_STATE_PUBLISHED
 
 
@@ -55,20 +57,20 @@ class FederationProcess:
         self.process = process
         self._stub = stub
         self.rounds: list[RequestedRound] = []
-        """Every round, in order."""
+        """Every round so far, in order."""
 
     @classmethod
     @asynccontextmanager
     async def open(
         cls, folder: Path, journal: Mapping[str, str], addresses: Sequence[str]
     ) -> AsyncIterator[FederationProcess]:
-        """Start it; what runs when the block is left is ended."""
+        """Start a federation. It is killed if it still runs when the block ends."""
         process = ServerProcess(
             ("federation", "run"), "federation_active", folder / "federation.log"
         )
-        above = {"SHARD_ADDRS": ",".join(addresses), "GRPC_ADDR": ANY_PORT}
+        settings = {"SHARD_ADDRS": ",".join(addresses), "GRPC_ADDR": ANY_PORT}
         try:
-            port = await process.start({**journal, **above, **SETTINGS_OVERRIDES, **SIDE_PORTS})
+            port = await process.start({**journal, **settings, **SETTINGS_OVERRIDES, **SIDE_PORTS})
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 yield cls(process, FederationServiceStub(channel))
         finally:
@@ -80,17 +82,21 @@ class FederationProcess:
 
     @property
     def published_rounds(self) -> Sequence[RequestedRound]:
+        """The rounds that were published, in order."""
         return [each for each in self.rounds if each.is_published]
 
     async def run_round(self, activity: str) -> RequestedRound:
-        """Run a round now; return what became of it, also when it lacked a quorum."""
+        """Run a round now, and return its result, also when there was no quorum.
+
+        Raises DemoError when the federation fails to run it.
+        """
         try:
             answer = await self._stub.RunRound(pb.RunRoundRequest(), timeout=_ROUND_SECONDS)
             report = answer.round
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                 why = f"{error.code().name}, {error.details()}"
-                raise DemoError(f"no round: {why}; see {self.process.log_file}") from error
+                raise DemoError(f"the round failed: {why}; see {self.process.log_file}") from error
             newest = await self._stub.GetRound(pb.GetRoundRequest(), timeout=_ROUND_SECONDS)
             report = newest.round
         parts = (report.pull_time, report.merge_time, report.publish_time)
@@ -99,5 +105,5 @@ class FederationProcess:
         return self.rounds[-1]
 
     async def stop(self) -> int:
-        """Ask it to end; return its exit status."""
+        """Ask the federation to end; return its exit code."""
         return await self.process.end(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Closes the books: stops every server, and checks what each of them has stored."""
+"""The end of a run: stops every server, and checks what each of them has stored."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ if TYPE_CHECKING:
     from examples.demo.store_state import Signals, StoreState
 
 PUBLISHED_ROUNDS: Final = 3
-"""Rounds that are published."""
+"""Rounds that the scenario publishes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """What all servers left."""
+    """What the servers left, and the result of all checks."""
 
     verdict: VerificationResult
     published: PublishedGlobal
-    """The last global, as a shard holds it."""
+    """The last global state that was published, as a shard has stored it."""
     devices_with_clusters: Mapping[str, int]
-    """By region: devices with clusters of it, and with no others."""
+    """By region: devices whose clusters are all of the last round."""
 
 
 async def stop_and_verify(
-    fleet: DemoServers,
+    servers: DemoServers,
     households: Sequence[Household],
-    material: DemoData,
+    data: DemoData,
     scenario_result: ScenarioResult,
     stats: Sequence[shard_pb2.GetStatsResponse],
 ) -> FinalState:
-    """Stop every server, and compare its files with the devices' journals."""
-    drained = [await fleet.federation.stop()]
-    drained += [await shard.process.stop() for shard in fleet.shards]
-    answers = [await shard.process.check() for shard in fleet.shards]
+    """Stop every server, and compare what it has stored with the devices' journals."""
+    exit_codes = [await servers.federation.stop()]
+    exit_codes += [await shard.process.stop() for shard in servers.shards]
+    answers = [await shard.process.check() for shard in servers.shards]
     records = []
-    for shard, measured in zip(fleet.shards, stats, strict=True):
+    for shard, measured in zip(servers.shards, stats, strict=True):
         async with shard.process.store.read() as reader:
             stored = await read_store(reader)
-        households_of_shard = [each for each in households if each.shard_id == shard.shard_id]
-        counted = _count_deltas(fleet, shard, measured.deltas_applied, stored, scenario_result)
-        expected = _compute_expected(material, households_of_shard)
+        shard_households = [each for each in households if each.shard_id == shard.shard_id]
+        counts = _count_deltas(servers, shard, measured.deltas_applied, stored, scenario_result)
+        expected = _compute_expected(data, shard_households)
         records.append(
             ShardRecord(
                 shard.region,
-                households_of_shard,
+                shard_households,
                 stored,
-                counted,
+                counts,
                 _filter_kept(expected),
                 _filter_kept(stored.signals),
             )
@@ -76,19 +76,23 @@ async def stop_and_verify(
     problems = scenario_result.kill.stored.problems
     published = _find_newest_global(records)
     devices_with_clusters = {
-        ledger.region: _count_devices_with_clusters(ledger, published) for ledger in records
+        record.region: _count_devices_with_clusters(record, published) for record in records
     }
     checks = (
-        *_check_rounds(fleet, stats),
+        *_check_rounds(servers, stats),
         _check_devices(records, devices_with_clusters),
-        Check("what the killed shard left was sound", not problems, "; ".join(problems) or "yes"),
         Check(
-            "shards and federation end in order on SIGTERM",
-            not any(drained),
-            f"exit {', '.join(map(str, drained))}",
+            "the store of the killed shard was consistent",
+            not problems,
+            "; ".join(problems) or "yes",
         ),
         Check(
-            "`constellation check` of both shards",
+            "shards and federation exit with 0 after SIGTERM",
+            not any(exit_codes),
+            f"exit {', '.join(map(str, exit_codes))}",
+        ),
+        Check(
+            "`constellation check` passes on both shards",
             not any(status for status, _ in answers),
             "; ".join(f"exit {status}: {answer}" for status, answer in answers),
         ),
@@ -97,63 +101,63 @@ async def stop_and_verify(
 
 
 def _count_deltas(
-    fleet: DemoServers,
+    servers: DemoServers,
     shard: DemoShard,
     applied: int,
     stored: StoreState,
     scenario_result: ScenarioResult,
 ) -> Sequence[DeltaCounts]:
     """Return what each process of a shard applied, by its own count and by the cursors."""
-    if shard is not fleet.killed_shard:
+    if shard is not servers.killed_shard:
         return (DeltaCounts(applied, stored.deltas),)
     return scenario_result.counts_before_kill, DeltaCounts(
         applied, stored.deltas - scenario_result.kill.stored.deltas
     )
 
 
-def _compute_expected(material: DemoData, households: Sequence[Household]) -> Signals:
+def _compute_expected(data: DemoData, households: Sequence[Household]) -> Signals:
     numbers = [each.number for each in households]
-    mine = np.isin(material.watched.households, numbers)
-    return compute_signals(material.watched.select(mine), material.times[mine])
+    mine = np.isin(data.watched.households, numbers)
+    return compute_signals(data.watched.select(mine), data.times[mine])
 
 
 def _filter_kept(signals: Signals) -> Signals:
-    """Return those that a shard keeps for certain."""
+    """Return the signals of hours that a shard still keeps."""
     return filter_recent(signals, int(time.time()) // SECONDS_PER_HOUR - TREND_WINDOW_HOURS + 1)
 
 
 def _find_newest_global(records: Sequence[ShardRecord]) -> PublishedGlobal:
-    """Return the last global that the shards hold."""
-    stored = [ledger.stored.global_state for ledger in records]
-    held = [each for each in stored if each is not None]
-    if not held:
-        raise DemoError("no shard holds a global of the federation")
-    newest = max(held, key=lambda each: each.round_id)
+    """Return the newest global state that the shards have stored."""
+    stored = [record.stored.global_state for record in records]
+    published = [each for each in stored if each is not None]
+    if not published:
+        raise DemoError("no shard has stored a global state of the federation")
+    newest = max(published, key=lambda each: each.round_id)
     return to_global(newest.payload)
 
 
 def _check_rounds(
-    fleet: DemoServers, stats: Sequence[shard_pb2.GetStatsResponse]
+    servers: DemoServers, stats: Sequence[shard_pb2.GetStatsResponse]
 ) -> tuple[Check, Check, Check]:
-    rounds, published = fleet.federation.rounds, fleet.federation.published_rounds
+    rounds, published = servers.federation.rounds, servers.federation.published_rounds
     refused = [each for each in rounds if not each.is_published]
     last = published[-1].report.round_id if published else 0
-    held = ", ".join(str(each.round_id) for each in stats)
+    rounds_of_shards = ", ".join(str(each.round_id) for each in stats)
     return (
         Check(
-            "three rounds were published",
+            f"{PUBLISHED_ROUNDS} rounds were published",
             len(published) == PUBLISHED_ROUNDS,
             ", ".join(f"round {each.report.round_id}" for each in published),
         ),
         Check(
-            "without a quorum nothing was published",
+            "nothing was published without a quorum",
             [each.report.coverage.shards_fresh for each in refused] == [1],
-            ", ".join(f"round {each.report.round_id}: one shard heard" for each in refused),
+            ", ".join(f"round {each.report.round_id}: one shard answered" for each in refused),
         ),
         Check(
-            "every shard holds the last round",
+            "every shard has the last round",
             all(each.round_id == last for each in stats),
-            f"rounds {held}; the last is {last}",
+            f"rounds {rounds_of_shards}; the last is {last}",
         ),
     )
 
@@ -162,17 +166,17 @@ def _check_devices(
     records: Sequence[ShardRecord], devices_with_clusters: Mapping[str, int]
 ) -> Check:
     return Check(
-        "devices of both shards hold the last clusters",
-        all(devices_with_clusters[ledger.region] == len(ledger.households) for ledger in records),
+        "every device has clusters of the last round only",
+        all(devices_with_clusters[record.region] == len(record.households) for record in records),
         "; ".join(
-            f"{ledger.region}: {devices_with_clusters[ledger.region]} of {len(ledger.households)}"
-            for ledger in records
+            f"{record.region}: {devices_with_clusters[record.region]} of {len(record.households)}"
+            for record in records
         ),
     )
 
 
 def _count_devices_with_clusters(record: ShardRecord, published: PublishedGlobal) -> int:
-    """Count the devices whose clusters are all of the last global."""
+    """Count the devices that have clusters, and only those of the last round."""
     last = set(published.clusters.ids)
-    held = (each.outbox.global_state.clusters.keys() for each in record.households)
-    return sum(bool(clusters) and clusters <= last for clusters in held)
+    known = (each.outbox.global_state.clusters.keys() for each in record.households)
+    return sum(bool(clusters) and clusters <= last for clusters in known)

@@ -1,11 +1,11 @@
-"""The demo's households: each with a set-top box of its own, which replays what it watched."""
+"""The households of the demo: each has a device, which replays what the household watched."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +28,7 @@ from examples.demo.process import DemoError
 from testing.viewings import LIKED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -39,57 +39,63 @@ if TYPE_CHECKING:
     from testing.viewings import Viewings
 
 HELD_OUT_SHARE: Final = 0.2
-"""Share of the films a household liked, its latest, that its device never hears of."""
+"""Share of the films that a household liked, the latest ones, that its device never sees."""
 VIEWS_PER_DELTA: Final = 4
+"""Views of a device after which the replay saves a delta."""
 MAX_UNACKED: Final = 8
-"""Deltas of all devices together that may wait for an ack before the replay waits too."""
+"""Deltas of all devices that may wait for an ack. Beyond it, the replay waits as well."""
 OUTAGE_PAUSE_SECONDS: Final = 0.02
-"""Between the steps of the replay while the shard is away: people go on watching."""
+"""Pause between steps of the replay while a shard is unavailable. People keep watching."""
 STALL_SECONDS: Final = 60.0
+"""How long the replay waits for acks before the demo fails."""
 FIRST_SHARD: Final = 0
-"""Every device is given the address of this shard, and lands where the map says."""
+"""Every device connects to this shard first, and is redirected when another owns it."""
 _STEP_VIEWINGS: Final = 8
-"""Viewings before others may run."""
+"""Viewings that are replayed before other tasks may run."""
 WORKDAY: Final = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
 WEEKEND: Final = Context(TimeOfDay.EVENING, DayType.WEEKEND)
-"""Whatever the clock says: the demo's week ends on a Sunday evening."""
+"""The context of the last two days: the demo's week ends on a Sunday, on any day it is run."""
 WEEKEND_SECONDS: Final = 2 * 24 * 3600
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "demo.constellation")
 
 
 @dataclass(slots=True)
 class AckLatencies:
-    """What the devices of one shard were told by it."""
+    """The acks that one shard sent to its devices."""
 
     latencies: list[float] = field(default_factory=list)
     """Seconds from a delta's frame to its ack."""
     arrival: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when an ack arrives."""
 
     def add(self, _: int, latency_seconds: float) -> None:
+        """Record one ack."""
         self.latencies.append(latency_seconds)
         self.arrival.set()
 
     async def wait_for_next(self) -> None:
-        """Return when one more has come."""
+        """Wait until one more ack arrives."""
         self.arrival.clear()
         await self.arrival.wait()
 
 
 def compute_percentile_ms(acks: Iterable[AckLatencies], percent: float) -> float:
-    """Return a percentile of the latencies of several shards together."""
+    """Return a percentile of the ack latencies of several shards, in ms; 0 without any."""
     latencies = [seconds for each in acks for seconds in each.latencies]
     return float(np.percentile(latencies, percent)) * 1e3 if latencies else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Household:
+    """One household, its device and its shard."""
+
     number: int
-    """MovieLens's user id."""
+    """The MovieLens user id."""
     device: Device
     shard_id: int
-    """Its shard, by the shard map."""
+    """The shard that owns the device, according to the shard map."""
     held_out: frozenset[str]
-    """Content ids it liked and its device never saw."""
+    """Ids of films that the household liked and its device never saw."""
 
     @property
     def outbox(self) -> Outbox:
@@ -97,11 +103,12 @@ class Household:
 
 
 def make_device_id(household: int) -> bytes:
+    """Return the device id of a household, the same in every run."""
     return uuid.uuid5(_NAMESPACE, str(household)).bytes
 
 
 def to_settop_catalogue(catalogue: FilmCatalogue) -> Catalogue:
-    """Return the films as devices use them; one object serves all of them."""
+    """Return the films as a catalogue of the SDK. All devices share it."""
     films = catalogue.films
     return Catalogue(
         [film.content_id for film in films],
@@ -113,7 +120,7 @@ def to_settop_catalogue(catalogue: FilmCatalogue) -> Catalogue:
 
 
 def select_held_out(viewings: Viewings) -> NDArray[np.bool_]:
-    """Return which viewings are kept from the devices, shape (n,): each one's latest liked ones."""
+    """Return which viewings to hold out, shape (n,): the last ones that each household liked."""
     held = np.zeros(len(viewings), bool)
     liked = viewings.ratings >= LIKED
     for household in np.unique(viewings.households):
@@ -130,7 +137,7 @@ async def open_households(
     folder: Path,
     catalogue: Catalogue,
 ) -> AsyncIterator[tuple[list[Household], Mapping[int, AckLatencies]]]:
-    """Open one device for each household; all of them sync until the block is left."""
+    """Open one device for each household. They sync until the block ends."""
     acks = {shard_id: AckLatencies() for shard_id in shards}
     async with AsyncExitStack() as stack:
         households = []
@@ -146,14 +153,14 @@ async def open_households(
 def open_device(
     number: int, shards: Mapping[int, str], folder: Path, catalogue: Catalogue, acks: AckLatencies
 ) -> AbstractAsyncContextManager[Device]:
-    """Return a device to be opened, which knows the address of one shard."""
+    """Return a device to open with `async with`. It knows the address of one shard only."""
     return Device.open(
         shards[FIRST_SHARD],
         data_dir=folder / f"household-{number}",
         catalogue=catalogue,
         settings=DeviceSettings(
             device_id=make_device_id(number),
-            delta_interval_seconds=3600,  # the replay cuts deltas itself
+            delta_interval_seconds=3600,  # the replay saves deltas itself
             durability=Durability.PROCESS_CRASH,
             keep_journal=True,
             sync=SyncSettings(backoff_base_seconds=0.2, backoff_cap_seconds=2.0, on_ack=acks.add),
@@ -162,7 +169,7 @@ def open_device(
 
 
 class Replay:
-    """All viewings in time order, each on the device of its household."""
+    """Replays all viewings in order of time, each on the device of its household."""
 
     def __init__(
         self,
@@ -171,7 +178,7 @@ class Replay:
         times: NDArray[np.int64],
         require_running: Callable[[], None],
     ) -> None:
-        """Take what is watched, and what raises when a server has crashed."""
+        """Prepare a replay; `require_running` raises DemoError when a server has crashed."""
         self._households = households
         self._viewings = viewings
         self._times = times
@@ -180,44 +187,52 @@ class Replay:
         self._devices = {each.number: each.device for each in households}
         self._unsent_views = dict.fromkeys(self._devices, 0)
         self.next_row = 0
-        """The next viewing."""
-        self.is_shard_unreachable = False
-        """A shard is known to be away: nobody waits for acks."""
+        """The row of the next viewing."""
+        self._is_shard_unavailable = False
 
     def __len__(self) -> int:
         return len(self._viewings)
 
     @property
     def unacked_count(self) -> int:
-        """Deltas that are not acked."""
+        """Deltas that are not acked yet."""
         return sum(len(each.outbox.pending_deltas) for each in self._households)
 
     @property
     def acked_count(self) -> int:
-        """Deltas acked so far; no device's numbering has a gap, which `verify` checks."""
+        """Deltas acked so far. It adds up the last seqs; `verify` checks that no seq is missing."""
         return sum(each.outbox.last_acked_seq for each in self._households)
 
     def count_acked_by(self, shard_id: int) -> int:
-        """Return how many of them one shard acked."""
+        """Return how many deltas one shard has acked."""
         households = (each for each in self._households if each.shard_id == shard_id)
         return sum(each.outbox.last_acked_seq for each in households)
 
     async def replay_until(self, row: int) -> None:
-        """Replay up to this viewing, as fast as acks come back."""
+        """Replay the viewings before `row`, as fast as acks arrive."""
         while self.next_row < row:
             self.replay_burst(min(_STEP_VIEWINGS, row - self.next_row))
             await self._pause()
 
     def replay_burst(self, count: int) -> None:
-        """Replay so many viewings at once, without waiting for anything."""
+        """Replay up to `count` viewings at once, without waiting for acks."""
         for _ in range(min(count, len(self) - self.next_row)):
             self._replay_next()
 
     async def flush(self) -> None:
-        """Return once every device has the acks of all it learned."""
+        """Save what every device learned, and wait until all of it is acked."""
         for each in self._households:
             each.device.save_changes()
         await self._wait_for_acks(0)
+
+    @contextmanager
+    def during_outage(self) -> Iterator[None]:
+        """Replay without waiting for acks while the block runs, because a shard is unavailable."""
+        self._is_shard_unavailable = True
+        try:
+            yield
+        finally:
+            self._is_shard_unavailable = False
 
     def _replay_next(self) -> None:
         row, viewings = self.next_row, self._viewings
@@ -238,18 +253,19 @@ class Replay:
         self.next_row += 1
 
     async def _pause(self) -> None:
-        await asyncio.sleep(OUTAGE_PAUSE_SECONDS if self.is_shard_unreachable else 0)
+        await asyncio.sleep(OUTAGE_PAUSE_SECONDS if self._is_shard_unavailable else 0)
         self._require_running()
-        if not self.is_shard_unreachable:
+        if not self._is_shard_unavailable:
             await self._wait_for_acks(MAX_UNACKED)
 
     async def _wait_for_acks(self, limit: int) -> None:
-        """Return once no more deltas than this wait for acks, or nobody waits for them."""
+        """Wait until at most `limit` deltas are not acked. Do not wait during an outage."""
         stalled_at = time.monotonic() + STALL_SECONDS
-        while self.unacked_count > limit and not self.is_shard_unreachable:
+        while self.unacked_count > limit and not self._is_shard_unavailable:
             self._require_running()
             if time.monotonic() > stalled_at:
                 raise DemoError(
-                    f"{self.unacked_count} deltas were not acked in {STALL_SECONDS:g} s"
+                    f"{self.unacked_count} deltas were not acked within {STALL_SECONDS:g} s; "
+                    "see the logs of the shards"
                 )
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""A box that never watched anything: what it knows from globals alone, and how good that is."""
+"""A new device that has watched nothing: what it gets from its shard, and recommends."""
 
 from __future__ import annotations
 
@@ -18,42 +18,48 @@ if TYPE_CHECKING:
     from constellation_settop import Catalogue, Recommendation
 
 NEW_DEVICE_NUMBER: Final = 0
-"""No household of MovieLens has it."""
+"""No MovieLens household has this number."""
 _REQUESTED_FILMS: Final = 1000
-"""Films, of which a household has seen many."""
+"""How many films the device recommends: more than a household has seen."""
 _RECEIVE_SECONDS: Final = 20.0
+"""How long the first global state may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewDevice:
-    """What a brand-new box got from its shard, and what it recommends."""
+    """What a new device got from its shard, and what it recommends."""
 
     shard_id: int
     seconds: float
-    """From power on to the first recommendation."""
+    """From opening the device to its first recommendation."""
     clusters: int
+    """Clusters in its global state."""
     trends: int
+    """Trends in its global state."""
     similar: int
+    """Similar patterns in its global state."""
     patterns: int
+    """Patterns of its own."""
     choices: Sequence[Recommendation]
-    """Best first, many more than are shown."""
+    """The best first; many more than are shown."""
 
     @property
     def check(self) -> Check:
+        """The check that the device recommends from the global state alone."""
         alone = not self.similar and not self.patterns
         reasoned = all(choice.score > 0 for choice in self.choices[:RECOMMENDATION_LIMIT])
         return Check(
-            "the box that never watched anything recommends from globals alone",
+            "a new device recommends from the global state alone",
             alone and self.clusters > 0 and reasoned and len(self.choices) >= RECOMMENDATION_LIMIT,
             f"{self.clusters} clusters, {self.trends} trends, {self.similar} similar patterns, "
-            f"{self.patterns} own ones",
+            f"{self.patterns} patterns of its own",
         )
 
 
 async def start_new_device(
     shards: Mapping[int, str], folder: Path, catalogue: Catalogue
 ) -> NewDevice:
-    """Open a new box with an empty folder, wait for its first globals, and ask for films."""
+    """Open a new device, wait for its first global state, and ask for films."""
     started = time.monotonic()
     async with open_device(NEW_DEVICE_NUMBER, shards, folder, catalogue, AckLatencies()) as device:
         await device.sync.wait_for_update(_RECEIVE_SECONDS)

@@ -1,4 +1,4 @@
-"""What the demo asks of the shard as its operator: take the catalogue, say what was measured."""
+"""A client of ShardService, for the demo as the operator of a shard."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
     from testing.catalogue import FilmCatalogue
 
 BATCH: Final = 256
-"""Contents in one AddContent."""
+"""Content items in one AddContent."""
 _SCALE: Final = struct.pack("<f", 1 / 127)
-"""Any would do: the shard makes every embedding unit length."""
+"""Scale of every embedding. Any works, because the shard scales them to unit length."""
 _MAX_TITLE_BYTES: Final = 256
 _MAX_GENRES: Final = 8
 
 
 class OperatorClient:
-    """A client of ShardService."""
+    """Adds films to a shard's catalogue, and reads its measurements."""
 
     def __init__(self, stub: shard_pb2_grpc.ShardServiceAsyncStub) -> None:
         self._stub = stub
         self.stats = shard_pb2.GetStatsResponse()
-        """The last that `watch` or `measure` saw."""
+        """The newest result of `read_stats` or `poll_stats`."""
 
     @classmethod
     @asynccontextmanager
     async def open(cls, address: str) -> AsyncIterator[OperatorClient]:
+        """Open a client of the shard at an address."""
         async with grpc.aio.insecure_channel(address) as channel:
             yield cls(shard_pb2_grpc.ShardServiceStub(channel))
 
     async def add_films(
         self, catalogue: FilmCatalogue, report_progress: Callable[[int], None]
     ) -> int:
-        """Add every film to the shard's catalogue; return how many it did not know."""
+        """Add every film to the shard's catalogue; return how many were new to it."""
         contents = [_to_content(catalogue, row) for row in range(len(catalogue.films))]
         added = 0
         for start in range(0, len(contents), BATCH):
@@ -54,21 +55,21 @@ class OperatorClient:
         return added
 
     async def read_stats(self) -> shard_pb2.GetStatsResponse:
-        """Return what the shard measured since it started."""
+        """Return what the shard has measured since it started."""
         self.stats = await self._stub.GetStats(
             shard_pb2.GetStatsRequest(), timeout=10, wait_for_ready=True
         )
         return self.stats
 
     async def read_newest_version(self) -> Version:
-        """Return the version of what the shard publishes now."""
+        """Return the version of the global state that the shard has now."""
         newest = (await self.read_stats()).global_version
         return Version(newest.generation, newest.version)
 
     async def poll_stats(self, seconds: float) -> None:
-        """Measure again and again; a shard that is away is no problem. Runs until cancelled."""
+        """Read the stats at intervals until cancelled. An unavailable shard is skipped."""
         while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):  # killed: the next one tells
+            with contextlib.suppress(grpc.aio.AioRpcError):  # the shard may have been killed
                 self.stats = await self._stub.GetStats(shard_pb2.GetStatsRequest(), timeout=2)
             await asyncio.sleep(seconds)
 

@@ -1,4 +1,4 @@
-"""Shows what the demo found to people: what it is for first, then whether it can be trusted."""
+"""Prints the results of the demo as tables: recommendations, figures and checks."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _BAR_WIDTH: Final = 40
 
 
 class Printer:
-    """Prints tables of films."""
+    """Prints a report to a console."""
 
     def __init__(self, console: Console, catalogue: Catalogue) -> None:
         self._console = console
         self._catalogue = catalogue
 
     def print_report(self, report: Report, comparison: Comparison) -> None:
+        """Print every table, with one household as an example."""
         self._console.print()
         self._print_rounds(report)
         self._print_clusters(report)
@@ -47,15 +48,15 @@ class Printer:
         self._print_hit_rates(report)
 
     def _print_rounds(self, report: Report) -> None:
-        title = f"Rounds of the federation over two shards, {_format_device_counts(report)}"
-        shares = {"round": 6, "when": 20, "shards heard": 12, "devices": 8, "result": 40, "took": 8}
+        title = f"Rounds of the federation of two shards, {_format_device_counts(report)}"
+        shares = {"round": 6, "when": 20, "shards": 12, "devices": 8, "result": 40, "took": 8}
         table = _make_list_table(title, shares)
         for each in report.rounds:
-            heard = f"{each.shards_fresh} of {each.shards_total}"
+            answered = f"{each.shards_fresh} of {each.shards_total}"
             table.add_row(
                 str(each.round_id),
                 each.activity,
-                heard,
+                answered,
                 f"{each.devices_fresh:,}",
                 _format_result(each),
                 f"{each.seconds:.2f} s",
@@ -64,8 +65,8 @@ class Printer:
 
     def _print_clusters(self, report: Report) -> None:
         shown = report.clusters[:_MAX_CLUSTERS]
-        title = f"Tastes that boxes of both shards share: {len(shown)} of {len(report.clusters)}"
-        shares = {"genres": 24, "boxes": 7, "success": 9, "films that they have in common": 60}
+        title = f"Tastes that devices of both shards share: {len(shown)} of {len(report.clusters)}"
+        shares = {"genres": 24, "devices": 9, "success": 9, "films": 58}
         table = _make_list_table(title, shares)
         for each in shown:
             titles = ", ".join(each.titles[:3]) + (
@@ -83,7 +84,7 @@ class Printer:
         films = [each for each in report.trends if not each.is_genre]
         genres = len(report.trends) - len(films)
         shown = films[:_MAX_TRENDS] or report.trends[:_MAX_TRENDS]
-        title = f"What trends on the last evening: {len(films)} films and {genres} genres"
+        title = f"Trends of the last evening: {len(films)} films and {genres} genres"
         kind = "film" if films else "genre"
         table = _make_list_table(title, {kind: 60, "where": 14, "direction": 12, "score": 8})
         for each in shown:
@@ -92,8 +93,8 @@ class Printer:
 
     def _print_new_device(self, report: Report) -> None:
         table = _make_list_table(
-            f"A brand-new box in {report.new_device_region}, {report.new_device_seconds:.1f} s after "
-            "power on: nothing watched, nothing known of its household",
+            f"A new television in {report.new_device_region}, {report.new_device_seconds:.1f} s "
+            "after it was switched on: it has watched nothing yet",
             {"recommended": 50, "reason": 54},
         )
         for each in report.new_device[:_MAX_CHOICES]:
@@ -104,13 +105,13 @@ class Printer:
         name = f"Household {comparison.household.number}"
         self._print_patterns(f"{name}: its taste, learned on the device", comparison.patterns[:5])
         self._print_similar(
-            f"{name}: what {len(comparison.similar)} similar patterns of other households were learned "
-            "from",
+            f"{name}: films that {len(comparison.similar)} similar patterns of other households "
+            "were learned from",
             comparison,
         )
         table = _make_list_table(
-            f"{name}: recommended alone, and together   (* it did like this film; it was held out)",
-            {"alone, before": 33, "together, after": 33, "reason": 38},
+            f"{name}: recommended alone, and with what others learned   (* a held-out film)",
+            {"alone": 33, "with what others learned": 33, "reason": 38},
         )
         for before, after in zip(
             comparison.before[:_MAX_CHOICES], comparison.after[:_MAX_CHOICES], strict=False
@@ -122,8 +123,9 @@ class Printer:
             )
         self._console.print(table)
         self._console.print(
-            f"Of its {len(comparison.household.held_out)} held-out films, {comparison.hits_before} were "
-            f"among the {RECOMMENDATION_LIMIT} recommended before syncing, {comparison.hits_after} after. "
+            f"Of its {len(comparison.household.held_out)} held-out films, which it liked and its "
+            f"device never saw, {comparison.hits_before} were among the {RECOMMENDATION_LIMIT} "
+            f"recommended alone, and {comparison.hits_after} with what others learned. "
             "No household gained more.\n",
             highlight=False,
         )
@@ -142,19 +144,20 @@ class Printer:
         self._console.print(table)
 
     def _print_hit_rates(self, report: Report) -> None:
-        """Show what all of it is for."""
+        """Print how often recommendations contain a film that the household liked."""
         table = _make_table(
-            f"What it is for: {report.households_judged} households each kept films back that they "
-            f"liked. One of these is among {RECOMMENDATION_LIMIT} recommended:",
+            f"Result: {report.households_judged} households liked films that their device never "
+            f"saw. At least one of these is among {RECOMMENDATION_LIMIT} recommended",
             "by",
-            "in",
+            "for",
             "",
         )
+        popular = f"(the {RECOMMENDATION_LIMIT} films liked most, if all ratings were known)"
         rows = {
-            "a box alone, from its own household's week": report.hit_rate_before,
-            "a brand-new box, from the federation alone": report.hit_rate_cold_start,
-            f"(the {RECOMMENDATION_LIMIT} films liked most, if all ratings were known)": report.hit_rate_popular,
-            "[bold]a box together with the others[/]": report.hit_rate_after,
+            "a television alone, from the week of its household": report.hit_rate_before,
+            "a new television, from the global state alone": report.hit_rate_cold_start,
+            popular: report.hit_rate_popular,
+            "[bold]a television with what others learned[/]": report.hit_rate_after,
         }
         for name, rate in rows.items():
             table.add_row(name, f"{rate:.1%}", "█" * round(rate * _BAR_WIDTH))
@@ -170,18 +173,18 @@ class Printer:
         self._console.print(table)
 
     def _print_similar(self, title: str, comparison: Comparison) -> None:
-        shares = {"film, of several households": 66, "patterns": 10, "nearest": 10, "here": 12}
+        shares = {"film": 66, "patterns": 10, "nearest": 10, "here": 12}
         table = _make_list_table(title, shares)
         watched = set(comparison.household.outbox.read_watched())
         for each in comparison.shared_films[:8]:
             film = escape(find_title(self._catalogue, each.content_id))
-            known = "seen" if each.content_id in watched else ""
-            known = (
+            status = "watched" if each.content_id in watched else ""
+            status = (
                 "[green]* held out[/]"
                 if each.content_id in comparison.household.held_out
-                else known
+                else status
             )
-            table.add_row(film, str(each.patterns), f"{each.similarity:.2f}", known)
+            table.add_row(film, str(each.patterns), f"{each.similarity:.2f}", status)
         self._console.print(table)
 
     def _format_films(self, pattern: Pattern) -> str:
@@ -196,7 +199,7 @@ class Printer:
 
 
 def _format_device_counts(report: Report) -> str:
-    return " and ".join(f"{devices:,}" for devices in report.devices_by_shard) + " boxes"
+    return " and ".join(f"{devices:,}" for devices in report.devices_by_shard) + " devices"
 
 
 def _format_result(line: RoundLine) -> str:
@@ -213,15 +216,15 @@ def _list_figures(report: Report) -> Mapping[str, str]:
             f"{report.deltas_acked:,} / {report.deltas_lost} / {report.deltas_applied_twice}"
         ),
         "patterns stored": f"{report.patterns_stored:,}",
-        "syncs a second, outage included": f"{report.syncs_per_second:,.0f}",
-        "ack p50 / p99, at the device": f"{report.ack_p50_ms:.1f} ms / {report.ack_p99_ms:.1f} ms",
-        "on disk after, mean, at the slower shard": f"{report.shard_latency_mean_ms:.1f} ms",
-        "stored, but not acked, when killed": f"{report.deltas_stored_unacked} deltas",
+        "syncs per second, outage included": f"{report.syncs_per_second:,.0f}",
+        "ack p50 / p99, on devices": f"{report.ack_p50_ms:.1f} ms / {report.ack_p99_ms:.1f} ms",
+        "mean time until on disk, slower shard": f"{report.shard_latency_mean_ms:.1f} ms",
+        "stored but not acked at the kill": f"{report.deltas_stored_unacked} deltas",
         "from SIGKILL to the next ack": (
-            f"{report.recovery_seconds:.2f} s (reading the store back: "
+            f"{report.recovery_seconds:.2f} s (reading the store: "
             f"{report.shard_recovery_seconds:.2f} s)"
         ),
-        "boxes that hold the last round's clusters": (
+        "devices that have the last clusters": (
             f"{report.devices_with_last_clusters:,} of {report.devices:,}"
         ),
         "the whole demo": f"{report.seconds:.0f} s",
@@ -235,7 +238,7 @@ def _format_context(pattern: Pattern) -> str:
 
 
 def _make_list_table(title: str, shares: Mapping[str, int]) -> Table:
-    """Return a table with one line for each row: columns with their shares of the width."""
+    """Return a table whose rows have one line each; `shares` are the widths of its columns."""
     table = _make_table(title, *shares)
     for column, share in zip(table.columns, shares.values(), strict=True):
         column.no_wrap, column.overflow, column.ratio = True, "ellipsis", share

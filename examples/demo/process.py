@@ -1,4 +1,4 @@
-"""A server of the demo as a process of its own: started, killed, started again, stopped."""
+"""A server of the demo as a process that can be started, killed, restarted and stopped."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ _STOP_SECONDS: Final = 30.0
 
 
 class DemoError(Exception):
-    """The demo cannot go on, or what it checked does not hold; the message says why."""
+    """The demo cannot continue. The message says why."""
 
 
 @dataclass(slots=True)
 class _RunningProcess:
-    """One process, from its start to its end."""
+    """One process, from start to end."""
 
     process: asyncio.subprocess.Process
     port: asyncio.Future[int]
-    """Known once it serves."""
+    """The port it serves on, once it is ready."""
     log: asyncio.Task[None]
+    """The task that follows its log."""
 
 
 class ServerProcess:
-    """One command that serves, run by one process at a time; its log goes to a file."""
+    """A server command, run by one process at a time. Its log goes to a file."""
 
     def __init__(self, command: Sequence[str], ready_event: str, log_file: Path) -> None:
-        """Take what to run, and the event in its log that says it serves."""
+        """Prepare a command; `ready_event` is the log event that says it serves."""
         self._command = (str(COMMANDS_FOLDER / command[0]), *command[1:])
         self._ready_event = ready_event
         self.log_file = log_file
@@ -50,27 +51,31 @@ class ServerProcess:
 
     @property
     def is_up(self) -> bool:
-        """A process runs, and nobody has asked it to end."""
+        """True while a process runs that was not asked to end, or has crashed."""
         return self._running is not None
 
     @property
     def has_crashed(self) -> bool:
-        """A process ended that nobody has asked to."""
+        """True when the process ended without being asked to."""
         return self._running is not None and self._running.process.returncode is not None
 
     @property
     def pid(self) -> int:
+        """The id of the process that runs."""
         assert self._running is not None
         return self._running.process.pid
 
     async def start(self, settings: Mapping[str, str]) -> int:
-        """Return the port, once it serves."""
+        """Start a process, and return its port once it serves.
+
+        Raises DemoError when it ends before, and TimeoutError when it takes too long.
+        """
         process = await asyncio.create_subprocess_exec(
             *self._command,
             env=make_environment(settings),
             stdin=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is ours; we end it
+            start_new_session=True,  # so that Ctrl-C reaches the demo only, which then ends it
         )
         port = asyncio.get_running_loop().create_future()
         log = asyncio.create_task(self._follow_log(process, port), name="server_log")
@@ -78,7 +83,10 @@ class ServerProcess:
         return await asyncio.wait_for(port, _START_SECONDS)
 
     async def end(self, number: signal.Signals) -> int:
-        """End it by a signal; return its exit status, which is negative for one that kills."""
+        """Send a signal and wait for the end; return the exit code, negative for a signal.
+
+        A process that does not end in time is killed.
+        """
         running, self._running = self._running, None
         assert running is not None
         if running.process.returncode is None:
@@ -92,13 +100,14 @@ class ServerProcess:
         return status
 
     async def kill_if_running(self) -> None:
+        """Kill the process, if there is one."""
         if self.is_up:
             await self.end(signal.SIGKILL)
 
     async def _follow_log(
         self, process: asyncio.subprocess.Process, port: asyncio.Future[int]
     ) -> None:
-        """Keep the log in a file, and find there on which port it serves, and that it does."""
+        """Copy the log to the file, and set `port` once the log says that the process serves."""
         assert process.stderr is not None
         found = 0
         with self.log_file.open("ab", buffering=0) as file:
@@ -111,11 +120,11 @@ class ServerProcess:
                 if event["event"] == self._ready_event:
                     port.set_result(int(found))
         if not port.done():
-            port.set_exception(DemoError(f"it did not start: see {self.log_file}"))
+            port.set_exception(DemoError(f"{self._command[0]} did not start; see {self.log_file}"))
 
 
 async def run_command(command: Sequence[str], settings: Mapping[str, str]) -> tuple[int, str]:
-    """Run a command to its end; return its exit status and the last line it said."""
+    """Run a command to its end; return its exit code and the last line of its output."""
     process = await asyncio.create_subprocess_exec(
         str(COMMANDS_FOLDER / command[0]),
         *command[1:],
@@ -128,7 +137,7 @@ async def run_command(command: Sequence[str], settings: Mapping[str, str]) -> tu
 
 
 def make_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return our own environment, in which these are the only settings of a server."""
+    """Return the environment of this process, with these as the only settings of a server."""
     known = {
         field.name.upper() for kind in (ShardConfig, FederationConfig) for field in fields(kind)
     }

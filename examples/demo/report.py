@@ -1,4 +1,4 @@
-"""What the demo found, as values: one JSON file for programs; `printer` shows it to people."""
+"""The results of the demo as values, and as a JSON file. `printer` shows them to people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from examples.demo.verify import VerificationResult
 
 EVERYWHERE = "everywhere"
+"""The scope of a global trend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class RoundLine:
 
     round_id: int
     activity: str
+    """What happened meanwhile."""
     published: bool
     shards_fresh: int
     shards_total: int
@@ -40,36 +42,38 @@ class RoundLine:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLine:
-    """One taste that boxes of both shards share."""
+    """One taste that devices of both shards share."""
 
     genres: Sequence[str]
     devices: int
     success_rate: float
     titles: Sequence[str]
-    """Films that its boxes' patterns name most."""
+    """The films that patterns of the cluster name most."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrendLine:
-    """One film, or genre, that many boxes watch."""
+    """One film or genre that many devices watch."""
 
     title: str
     is_genre: bool
     scope: str
-    """A region, or everywhere."""
+    """A region, or EVERYWHERE."""
     direction: str
     score: float
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceLine:
+    """One film that was recommended."""
+
     title: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it measured in this run."""
+    """Everything that one run measured and checked."""
 
     devices: int
     devices_by_shard: Sequence[int]
@@ -79,46 +83,50 @@ class Report:
     deltas_applied_twice: int
     patterns_stored: int
     syncs_per_second: float
-    """Acked deltas over the seconds of the replay, the time without a shard included."""
+    """Acked deltas per second of the replay, the outage included."""
     ack_p50_ms: float
+    """Median time from a delta's frame to its ack, measured on devices, the outage included."""
     ack_p99_ms: float
-    """From a delta's frame to its ack, at the device, those after the kill included."""
+    """99th percentile of the same."""
     shard_latency_mean_ms: float
-    """From a delta's arrival until it is on disk, in the last minute of the slower shard."""
+    """Mean time from a delta's arrival until it is on disk, in the last minute, slower shard."""
     kills: int
     deltas_stored_unacked: int
-    """What the killed shard had stored and not acked: sent or asked for again, applied once."""
+    """Deltas that the killed shard had stored and not acked."""
     recovery_seconds: float
-    """From SIGKILL to the first ack of the next process, without the round between."""
+    """From SIGKILL to the first ack of the next process, without the round in between."""
     shard_recovery_seconds: float
-    """Reading the store back, as the next process measured it."""
+    """How long the next process read the store, as it measured."""
     rounds: Sequence[RoundLine]
     clusters: Sequence[ClusterLine]
-    """Of the last round, strongest first."""
+    """Clusters of the last round, the strongest first."""
     trends: Sequence[TrendLine]
     devices_with_last_clusters: int
     new_device: Sequence[ChoiceLine]
-    """What a box recommends that never watched anything."""
+    """What a new device recommends."""
     new_device_region: str
     new_device_seconds: float
-    """From power on to its first recommendation."""
+    """From opening the new device to its first recommendation."""
     households_judged: int
     hit_rate_before: float
-    """Households with a held-out film among those recommended."""
+    """Share of households with a held-out film among those recommended, without others."""
     hit_rate_cold_start: float
-    """The same for the new box's films, one list for all, without those a household has seen."""
+    """The same for the list of the new device, less what each household has watched."""
     hit_rate_popular: float
-    """Likewise for the films most households liked, which takes everybody's ratings to know."""
+    """The same for the films that most households liked, which no device can know."""
     hit_rate_after: float
+    """The same with what other households learned."""
     checks: Sequence[dict[str, str | bool]]
     seconds: float
 
 
 def compute_hit_share(comparisons: Sequence[Comparison], hits: Iterable[int]) -> float:
+    """Return the share of households with at least one hit, rounded to 4 digits."""
     return round(sum(count > 0 for count in hits) / max(len(comparisons), 1), 4)
 
 
 def to_round_lines(rounds: Sequence[RequestedRound]) -> list[RoundLine]:
+    """Return one line for each round."""
     return [
         RoundLine(
             round_id=each.report.round_id,
@@ -137,6 +145,7 @@ def to_round_lines(rounds: Sequence[RequestedRound]) -> list[RoundLine]:
 
 
 def to_cluster_lines(catalogue: Catalogue, clusters: PublishedClusters) -> list[ClusterLine]:
+    """Return one line for each cluster."""
     return [
         ClusterLine(
             genres=list(clusters.genres[row]),
@@ -149,6 +158,7 @@ def to_cluster_lines(catalogue: Catalogue, clusters: PublishedClusters) -> list[
 
 
 def to_trend_lines(catalogue: Catalogue, trends: Sequence[Trend]) -> list[TrendLine]:
+    """Return one line for each trend."""
     return [
         TrendLine(
             title=trend.genre or find_title(catalogue, trend.content_id),
@@ -162,17 +172,21 @@ def to_trend_lines(catalogue: Catalogue, trends: Sequence[Trend]) -> list[TrendL
 
 
 def to_choice_lines(catalogue: Catalogue, choices: Sequence[Recommendation]) -> list[ChoiceLine]:
+    """Return one line for each recommended film."""
     return [ChoiceLine(find_title(catalogue, each.content_id), each.reason) for each in choices]
 
 
 def to_check_lines(result: VerificationResult) -> list[dict[str, str | bool]]:
+    """Return one dict for each check: claim, passed, found."""
     return [asdict(check) for check in result.checks]
 
 
 def write_report(report: Report, file: Path) -> None:
+    """Write the report as JSON."""
     file.write_text(json.dumps(asdict(report), indent=2, ensure_ascii=False) + "\n")
 
 
 def find_title(catalogue: Catalogue, content_id: str) -> str:
+    """Return the title of a film, or its id when the catalogue lacks it."""
     row = catalogue.find_row(content_id)
     return catalogue.title(row) if row is not None else content_id

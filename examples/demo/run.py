@@ -1,4 +1,4 @@
-"""One run of the demo, from an empty folder to a verdict."""
+"""One run of the demo, from an empty folder to the report."""
 
 from __future__ import annotations
 
@@ -52,62 +52,70 @@ if TYPE_CHECKING:
     from examples.demo.servers import DemoServers
 
 TIMEOUT_SECONDS: Final = 240.0
+"""How long the demo may take."""
 _SETTLE_SECONDS: Final = 20.0
+"""How long devices may take to get the last global state."""
 _POLL_SECONDS: Final = 0.2
 
 
 async def run(screen: Screen, into: Path, households: int, store_kind: str) -> bool:
-    """Run the demo; return whether everything that was checked holds."""
+    """Run the demo; return whether every check passes.
+
+    `into` gets demo-report.json and the folder demo/, which is emptied first. Raises DemoError when
+    the demo cannot continue, and TimeoutError after TIMEOUT_SECONDS.
+    """
     folder = into / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     async with asyncio.timeout(TIMEOUT_SECONDS), AsyncExitStack() as stack:
-        material = await asyncio.to_thread(load_data, households)
+        data = await asyncio.to_thread(load_data, households)
         screen.print_line(
-            f"{len(material.watched):,} real viewings of {households} MovieLens households; the "
-            f"{len(material.held_out):,} films they liked last are held out"
+            f"{len(data.watched):,} real viewings of {households} MovieLens households; "
+            f"{len(data.held_out):,} films that they liked are held out"
         )
         storage = stack.enter_context(open_storage(store_kind, folder))
-        fleet = await stack.enter_async_context(start_servers(storage))
-        _announce_servers(screen, fleet, storage.kind)
-        await _load_films(screen, fleet, material)
+        servers = await stack.enter_async_context(start_servers(storage))
+        _announce_servers(screen, servers, storage.kind)
+        await _load_films(screen, servers, data)
         opening = open_households(
-            material.held_out,
-            material.household_numbers,
-            fleet.shard_map,
+            data.held_out,
+            data.household_numbers,
+            servers.shard_map,
             folder,
-            material.catalogue,
+            data.catalogue,
         )
         devices, acks = await stack.enter_async_context(opening)
-        demo = Demo(screen, fleet, material, devices, acks)
+        demo = Demo(screen, servers, data, devices, acks)
         return await demo.run(folder, into / "demo-report.json")
 
 
-def _announce_servers(screen: Screen, fleet: DemoServers, store: str) -> None:
-    for shard in fleet.shards:
+def _announce_servers(screen: Screen, servers: DemoServers, store: str) -> None:
+    for shard in servers.shards:
         process = shard.process
         screen.print_line(
             f"Shard {shard.shard_id}, {shard.region}, pid {process.pid}, {process.address}, "
             f"on {store}"
         )
-    screen.print_line(f"A federation of both, pid {fleet.federation.pid}")
+    screen.print_line(f"Federation of both, pid {servers.federation.pid}")
     screen.print_line(
-        f"Lowered, for a week in a minute: {_format_settings(shard_process.SETTINGS_OVERRIDES)}"
+        "Shard settings, for a week in a minute: "
+        + _format_settings(shard_process.SETTINGS_OVERRIDES)
     )
     screen.print_line(
-        f"Lowered, for a small fleet: {_format_settings(federation_process.SETTINGS_OVERRIDES)}"
+        "Federation settings, for few devices: "
+        + _format_settings(federation_process.SETTINGS_OVERRIDES)
     )
 
 
-def _format_settings(lowered: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in lowered.items())
+def _format_settings(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
-async def _load_films(screen: Screen, fleet: DemoServers, material: DemoData) -> None:
-    films = material.films
-    started, total = time.monotonic(), len(fleet.shards) * len(films.films)
-    done = dict.fromkeys(fleet.shard_map, 0)
-    with screen.show_progress("Loading films", total) as update:
+async def _load_films(screen: Screen, servers: DemoServers, data: DemoData) -> None:
+    films = data.films
+    started, total = time.monotonic(), len(servers.shards) * len(films.films)
+    done = dict.fromkeys(servers.shard_map, 0)
+    with screen.show_progress("Adding films", total) as update:
 
         def report_loaded(shard_id: int, loaded: int) -> None:
             done[shard_id] = loaded
@@ -116,63 +124,64 @@ async def _load_films(screen: Screen, fleet: DemoServers, material: DemoData) ->
         added = await asyncio.gather(
             *(
                 shard.operator.add_films(films, partial(report_loaded, shard.shard_id))
-                for shard in fleet.shards
+                for shard in servers.shards
             )
         )
     seconds = time.monotonic() - started
-    screen.print_line(f"{added[0]:,} films in each shard's catalogue, added in {seconds:.1f} s")
+    screen.print_line(f"{added[0]:,} films added to the catalogue of each shard in {seconds:.1f} s")
 
 
 class Demo:
-    """Shards, a federation, their devices, and what happens to them."""
+    """A run of the demo on servers and devices that are open."""
 
     def __init__(
         self,
         screen: Screen,
-        fleet: DemoServers,
-        material: DemoData,
+        servers: DemoServers,
+        data: DemoData,
         households: Sequence[Household],
         acks: Mapping[int, AckLatencies],
     ) -> None:
         self._screen = screen
-        self._fleet = fleet
-        self._material = material
+        self._servers = servers
+        self._data = data
         self._households = households
         self._acks = acks
 
     async def run(self, folder: Path, report_file: Path) -> bool:
-        material, screen = self._material, self._screen
-        replay = Replay(
-            self._households, material.watched, material.times, self._fleet.require_running
-        )
-        watching = Scenario(screen, self._fleet, self._households, self._acks, replay)
-        scenario_result = await watching.run(folder)
+        """Run the scenario, verify and report it; return whether every check passes."""
+        data, screen = self._data, self._screen
+        replay = Replay(self._households, data.watched, data.times, self._servers.require_running)
+        scenario = Scenario(screen, self._servers, self._households, self._acks, replay)
+        scenario_result = await scenario.run(folder)
         await self._wait_for_updates()
-        new_device = await start_new_device(self._fleet.shard_map, folder, material.catalogue)
+        new_device = await start_new_device(self._servers.shard_map, folder, data.catalogue)
+        region = self._servers.shards[new_device.shard_id].region
         screen.print_line(
-            f"A new box was switched on in {self._fleet.shards[new_device.shard_id].region}: after "
-            f"{new_device.seconds:.1f} s it holds {new_device.clusters} clusters, "
-            f"{new_device.trends} trends"
+            f"A new television was switched on in {region}: after {new_device.seconds:.1f} s it "
+            f"has {new_device.clusters} clusters and {new_device.trends} trends"
         )
-        stats = [await shard.operator.read_stats() for shard in self._fleet.shards]
-        comparisons = await compare_households(material.catalogue, self._households)
-        screen.print_line(f"Every one of {len(comparisons)} households asked for films, twice")
+        stats = [await shard.operator.read_stats() for shard in self._servers.shards]
+        comparisons = await compare_households(data.catalogue, self._households)
+        screen.print_line(
+            f"{len(comparisons)} households asked for films, alone and with what others learned"
+        )
         final_state = await stop_and_verify(
-            self._fleet, self._households, material, scenario_result, stats
+            self._servers, self._households, data, scenario_result, stats
         )
-        screen.print_line("All have ended; their stores were compared with the devices' journals")
+        screen.print_line(
+            "Every server has ended; the stores were compared with the journals of the devices"
+        )
         verdict = final_state.verdict.add_checks([new_device.check])
         report = self._make_report(
             scenario_result, stats, comparisons, new_device, replace(final_state, verdict=verdict)
         )
         write_report(report, report_file)
-        Printer(screen.console, material.catalogue).print_report(
-            report, choose_example(comparisons)
-        )
+        Printer(screen.console, data.catalogue).print_report(report, choose_example(comparisons))
         return verdict.passed
 
     async def _wait_for_updates(self) -> None:
-        """Wait until the devices hold what their shards publish now."""
+        """Wait until the devices have the newest global state of their shards."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while (current := await self._count_current_devices()) < len(self._households):
             if time.monotonic() > deadline:
@@ -180,62 +189,66 @@ class Demo:
             await asyncio.sleep(_POLL_SECONDS)
         updates = sum(each.device.sync.updates_applied for each in self._households)
         self._screen.print_line(
-            f"{current} of {len(self._households)} devices hold what their shard publishes now, "
-            f"after {updates:,} updates"
+            f"{current} of {len(self._households)} devices have the newest global state, after "
+            f"{updates:,} updates"
         )
 
     async def _count_current_devices(self) -> int:
-        """Count the devices that hold their shard's newest global state."""
-        newest = [await shard.operator.read_newest_version() for shard in self._fleet.shards]
+        """Count the devices that have the newest global state of their shard."""
+        newest = [await shard.operator.read_newest_version() for shard in self._servers.shards]
         return sum(
             each.outbox.global_state.version == newest[each.shard_id] for each in self._households
         )
 
     def _make_report(
         self,
-        watched: ScenarioResult,
+        scenario_result: ScenarioResult,
         stats: Sequence[shard_pb2.GetStatsResponse],
-        stories: Sequence[Comparison],
-        newcomer: NewDevice,
-        closed: FinalState,
+        comparisons: Sequence[Comparison],
+        new_device: NewDevice,
+        final_state: FinalState,
     ) -> Report:
-        material, verdict = self._material, closed.verdict
-        names, unlucky = material.catalogue, self._fleet.killed_shard
-        split = (material.watched, material.held_out)
+        data, verdict = self._data, final_state.verdict
+        names, killed_shard = data.catalogue, self._servers.killed_shard
+        split = (data.watched, data.held_out)
         latencies = [each.sync_latency_mean_seconds for each in stats]
         return Report(
             devices=len(self._households),
             devices_by_shard=[
                 sum(each.shard_id == shard_id for each in self._households)
-                for shard_id in self._fleet.shard_map
+                for shard_id in self._servers.shard_map
             ],
-            viewings=len(material.watched),
+            viewings=len(data.watched),
             deltas_acked=verdict.acked,
             deltas_lost=verdict.lost,
             deltas_applied_twice=verdict.duplicates,
             patterns_stored=verdict.pattern_count,
-            syncs_per_second=round(watched.acked_count / watched.seconds, 1),
+            syncs_per_second=round(scenario_result.acked_count / scenario_result.seconds, 1),
             ack_p50_ms=round(compute_percentile_ms(self._acks.values(), 50), 2),
             ack_p99_ms=round(compute_percentile_ms(self._acks.values(), 99), 2),
             shard_latency_mean_ms=round(max(latencies) * 1e3, 2),
-            kills=unlucky.process.kill_count,
-            deltas_stored_unacked=watched.unacked_count,
-            recovery_seconds=round(watched.kill.recovery_seconds, 3),
-            shard_recovery_seconds=round(stats[unlucky.shard_id].recovery_seconds, 3),
-            rounds=to_round_lines(self._fleet.federation.rounds),
-            clusters=to_cluster_lines(names, closed.published.clusters),
-            trends=to_trend_lines(names, closed.published.trends),
-            devices_with_last_clusters=sum(closed.devices_with_clusters.values()),
-            new_device=to_choice_lines(names, newcomer.choices[:RECOMMENDATION_LIMIT]),
-            new_device_region=self._fleet.shards[newcomer.shard_id].region,
-            new_device_seconds=round(newcomer.seconds, 2),
-            households_judged=len(stories),
-            hit_rate_before=compute_hit_share(stories, (story.hits_before for story in stories)),
-            hit_rate_cold_start=compute_hit_rate(
-                [each.content_id for each in newcomer.choices], *split
+            kills=killed_shard.process.kill_count,
+            deltas_stored_unacked=scenario_result.unacked_count,
+            recovery_seconds=round(scenario_result.kill.recovery_seconds, 3),
+            shard_recovery_seconds=round(stats[killed_shard.shard_id].recovery_seconds, 3),
+            rounds=to_round_lines(self._servers.federation.rounds),
+            clusters=to_cluster_lines(names, final_state.published.clusters),
+            trends=to_trend_lines(names, final_state.published.trends),
+            devices_with_last_clusters=sum(final_state.devices_with_clusters.values()),
+            new_device=to_choice_lines(names, new_device.choices[:RECOMMENDATION_LIMIT]),
+            new_device_region=self._servers.shards[new_device.shard_id].region,
+            new_device_seconds=round(new_device.seconds, 2),
+            households_judged=len(comparisons),
+            hit_rate_before=compute_hit_share(
+                comparisons, (each.hits_before for each in comparisons)
             ),
-            hit_rate_popular=compute_hit_rate(rank_most_liked(material.watched), *split),
-            hit_rate_after=compute_hit_share(stories, (story.hits_after for story in stories)),
+            hit_rate_cold_start=compute_hit_rate(
+                [each.content_id for each in new_device.choices], *split
+            ),
+            hit_rate_popular=compute_hit_rate(rank_most_liked(data.watched), *split),
+            hit_rate_after=compute_hit_share(
+                comparisons, (each.hits_after for each in comparisons)
+            ),
             checks=to_check_lines(verdict),
             seconds=round(self._screen.elapsed_seconds, 1),
         )

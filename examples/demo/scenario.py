@@ -1,4 +1,4 @@
-"""A week of watching: rounds of the federation on the way, and one shard killed."""
+"""The scenario: a week of viewings, with rounds of the federation, and one shard killed."""
 
 from __future__ import annotations
 
@@ -25,97 +25,104 @@ if TYPE_CHECKING:
     from examples.demo.servers import DemoServers
 
 FIRST_ROUND_AT: Final = 0.35
-"""Share of the viewings; more are watched meanwhile."""
+"""Share of the viewings before the first round. More are replayed while it runs."""
 PAUSE_AT: Final = 0.45
-"""Then all is acked once, and the counters of the shard that will be killed are read."""
+"""Share before a pause, in which everything is acked and the counters are read."""
 KILL_AT: Final = 0.5
+"""Share before one shard is killed."""
 SECOND_ROUND_AT: Final = 0.65
+"""Share before the first round after the restart."""
 BURST_VIEWINGS: Final = 400
-"""Viewings at once, right before the kill ..."""
+"""Viewings replayed at once, right before the kill."""
 BURST_ACKS: Final = 1
-"""... which comes with so many acks: other deltas are stored but not acked, others on their way."""
+"""Acks of these viewings before the kill. Other deltas are then stored only, or on their way."""
 BURST_SECONDS: Final = 0.5
-"""The kill waits no longer for them."""
+"""How long the kill waits for these acks."""
 RECONNECT_SECONDS: Final = 3.0
-"""A federation that met nobody at an address looks there again within so long."""
+"""A federation that could not reach a shard tries again within this time."""
 _WATCH_SECONDS: Final = 0.5
 _RATE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class KillResult:
-    """What a killed process left, and how it went on."""
+    """What a killed process left, and how its shard recovered."""
 
     stored: StoreState
+    """What the store had at the kill."""
     acked_count: int
-    """Deltas that its devices had acks for."""
+    """Deltas of the shard that its devices had acks for."""
     recovery_seconds: float
-    """From SIGKILL to the next ack, without the round that was asked for in between."""
+    """From SIGKILL to the next ack, without the round in between."""
     restarted_at: float
-    """When the next process served; of the monotonic clock."""
+    """When the next process served, on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScenarioResult:
-    """What was measured while the devices replayed."""
+    """What was measured during the replay."""
 
     seconds: float
+    """Duration of the replay."""
     acked_count: int
+    """Deltas that were acked."""
     counts_before_kill: DeltaCounts
-    """The first process of the killed shard, in the quiet moment before."""
+    """Counts of the first process of the killed shard, in the pause before the kill."""
     kill: KillResult
 
     @property
     def unacked_count(self) -> int:
-        """Deltas that the killed shard had stored, and no device had an ack for."""
+        """Deltas that the killed shard had stored and no device had an ack for."""
         return self.kill.stored.deltas - self.kill.acked_count
 
 
 class Scenario:
-    """The replay, and what happens to the servers meanwhile."""
+    """Replays all viewings, runs rounds, and kills one shard meanwhile."""
 
     def __init__(
         self,
         screen: Screen,
-        fleet: DemoServers,
+        servers: DemoServers,
         households: Sequence[Household],
         acks: Mapping[int, AckLatencies],
         replay: Replay,
     ) -> None:
         self._screen = screen
-        self._fleet = fleet
+        self._servers = servers
         self._households = households
         self._acks = acks
         self._replay = replay
         self._recent: deque[tuple[float, int]] = deque()
 
     async def run(self, folder: Path) -> ScenarioResult:
-        """Replay every viewing."""
+        """Run the whole scenario."""
         replay, total = self._replay, len(self._replay)
         started = time.monotonic()
         async with self._show_progress():
             await replay.replay_until(round(FIRST_ROUND_AT * total))
             await asyncio.gather(
-                self._run_round("as they watch"), replay.replay_until(round(PAUSE_AT * total))
+                self._run_round("while they watch"), replay.replay_until(round(PAUSE_AT * total))
             )
             counts_before_kill = await self._count_while_idle()
             await replay.replay_until(round(KILL_AT * total))
             killed = await self._kill_and_restart(folder)
             await replay.replay_until(round(SECOND_ROUND_AT * total))
             await asyncio.sleep(killed.restarted_at + RECONNECT_SECONDS - time.monotonic())
-            await asyncio.gather(self._run_round("all are back"), replay.replay_until(total))
+            await asyncio.gather(self._run_round("both are back"), replay.replay_until(total))
             await replay.flush()
         seconds, acked = time.monotonic() - started, replay.acked_count
-        self._screen.print_line(f"All watched and all acked: {acked:,} deltas in {seconds:.1f} s")
+        self._screen.print_line(
+            f"Everything is watched and acked: {acked:,} deltas in {seconds:.1f} s"
+        )
         await self._run_round("the week is over")
         return ScenarioResult(seconds, acked, counts_before_kill, killed)
 
     @asynccontextmanager
     async def _show_progress(self) -> AsyncIterator[None]:
-        """Show how far it is while the block runs."""
+        """Show progress while the block runs."""
         async with AsyncExitStack() as stack:
             update = stack.enter_context(self._screen.show_progress("Watching", len(self._replay)))
-            for shard in self._fleet.shards:
+            for shard in self._servers.shards:
                 await stack.enter_async_context(
                     run_in_background(shard.operator.poll_stats(_WATCH_SECONDS))
                 )
@@ -125,53 +132,53 @@ class Scenario:
             yield
 
     async def _run_round(self, activity: str) -> None:
-        round_ = await self._fleet.federation.run_round(activity)
+        round_ = await self._servers.federation.run_round(activity)
         self._screen.print_line(f"{format_round(round_)}; {self._format_device_count()}")
 
     def _format_device_count(self) -> str:
-        held = sum(bool(each.outbox.global_state.clusters) for each in self._households)
-        return f"boxes with clusters so far: {held}"
+        count = sum(bool(each.outbox.global_state.clusters) for each in self._households)
+        return f"{count} devices have clusters so far"
 
     async def _count_while_idle(self) -> DeltaCounts:
         await self._replay.flush()
-        unlucky = self._fleet.killed_shard
-        stats = await unlucky.operator.read_stats()
-        return DeltaCounts(stats.deltas_applied, self._replay.count_acked_by(unlucky.shard_id))
+        shard = self._servers.killed_shard
+        stats = await shard.operator.read_stats()
+        return DeltaCounts(stats.deltas_applied, self._replay.count_acked_by(shard.shard_id))
 
     async def _kill_and_restart(self, folder: Path) -> KillResult:
-        """Kill a shard with deltas on their way, start it again while people go on watching."""
-        replay, shard = self._replay, self._fleet.killed_shard.process
-        shard_id, acks = shard.entry.shard_id, self._acks[self._fleet.killed_shard.shard_id]
+        """Kill a shard with deltas on their way, and restart it while people keep watching."""
+        replay, shard = self._replay, self._servers.killed_shard.process
+        shard_id, acks = shard.entry.shard_id, self._acks[self._servers.killed_shard.shard_id]
         await self._replay_burst(shard_id, acks)
         waiting, killed_at = replay.unacked_count, time.monotonic()
-        replay.is_shard_unreachable = True
-        await shard.kill()
-        dead_at = time.monotonic()
-        self._screen.print_line(
-            f"[bold red]SIGKILL[/]: {shard.region} is gone, {waiting} deltas wait for acks"
-        )
-        await self._run_round(f"{shard.region} is away")
-        async with shard.store.read_copy(folder / "shard-when-killed") as reader:
-            async with run_in_background(replay.replay_until(len(replay))):
-                acked = replay.count_acked_by(shard_id)
-                started_at = time.monotonic()
-                await shard.start()
-                restarted_at = time.monotonic()
-                self._screen.print_line(
-                    f"Started again, pid {shard.pid}, on the same port and data"
-                )
-                await acks.wait_for_next()
-                seconds = time.monotonic() - started_at + dead_at - killed_at
-            left = await read_store(reader)
-        replay.is_shard_unreachable = False
+        with replay.during_outage():
+            await shard.kill()
+            dead_at = time.monotonic()
+            self._screen.print_line(
+                f"[bold red]SIGKILL[/]: {shard.region} is unavailable, "
+                f"{waiting} deltas wait for acks"
+            )
+            await self._run_round(f"{shard.region} unavailable")
+            async with shard.store.read_copy(folder / "shard-when-killed") as reader:
+                async with run_in_background(replay.replay_until(len(replay))):
+                    acked = replay.count_acked_by(shard_id)
+                    started_at = time.monotonic()
+                    await shard.start()
+                    restarted_at = time.monotonic()
+                    self._screen.print_line(
+                        f"Restarted as process {shard.pid}, with the same port and data"
+                    )
+                    await acks.wait_for_next()
+                    seconds = time.monotonic() - started_at + dead_at - killed_at
+                left = await read_store(reader)
         self._screen.print_line(
             f"[bold green]Recovered[/]: the next ack came {seconds:.2f} s after the kill; "
-            f"{replay.unacked_count} deltas had gathered on the devices"
+            f"{replay.unacked_count} deltas wait for acks"
         )
         return KillResult(left, acked, seconds, restarted_at)
 
     async def _replay_burst(self, shard_id: int, acks: AckLatencies) -> None:
-        """Watch much at once, until a shard has acked a little of it."""
+        """Replay many viewings at once, and wait until a shard has acked a few of them."""
         self._replay.replay_burst(min(BURST_VIEWINGS, len(self._replay) // 20))
         goal = self._replay.count_acked_by(shard_id) + BURST_ACKS
         with contextlib.suppress(TimeoutError):
@@ -180,16 +187,16 @@ class Scenario:
                     await acks.wait_for_next()
 
     def _read_progress(self) -> tuple[int, str]:
-        fleet, acks = self._fleet, self._acks.values()
-        up = sum(shard.process.is_up for shard in fleet.shards)
+        servers, acks = self._servers, self._acks.values()
+        up = sum(shard.process.is_up for shard in servers.shards)
+        p50, p99 = (compute_percentile_ms(acks, percent) for percent in (50, 99))
         return self._replay.next_row, (
-            f"{up} shards, {fleet.stream_count} streams, {fleet.pattern_count:,} patterns, "
-            f"{self._measure_rate():,.0f} syncs a second, ack p50 {compute_percentile_ms(acks, 50):.1f} ms"
-            f" p99 {compute_percentile_ms(acks, 99):.1f} ms"
+            f"{up} shards, {servers.stream_count} streams, {servers.pattern_count:,} patterns, "
+            f"{self._measure_rate():,.0f} syncs/s, ack p50 {p50:.1f} ms p99 {p99:.1f} ms"
         )
 
     def _measure_rate(self) -> float:
-        """Return the acks a second since about a second ago."""
+        """Return the acks per second over about the last second."""
         now = time.monotonic()
         self._recent.append((now, sum(len(each.latencies) for each in self._acks.values())))
         while len(self._recent) > 2 and now - self._recent[1][0] >= _RATE_SECONDS:
@@ -199,22 +206,23 @@ class Scenario:
 
 
 def format_round(round_: RequestedRound) -> str:
-    """Return what became of a round, in words."""
+    """Return one line about the result of a round."""
     report, coverage = round_.report, round_.report.coverage
-    heard = f"{coverage.shards_fresh} of {coverage.shards_total} shards heard"
+    answered = f"{coverage.shards_fresh} of {coverage.shards_total} shards answered"
     if report.state == pb.ROUND_STATE_NO_QUORUM:
         return (
-            f"[bold]Round {report.round_id}[/] is not published: {heard}; boxes keep what they have"
+            f"[bold]Round {report.round_id}[/] is not published: {answered}; "
+            "devices keep what they have"
         )
     return (
-        f"[bold]Round {report.round_id}[/]: {heard}, {coverage.devices_fresh} boxes; "
+        f"[bold]Round {report.round_id}[/]: {answered}, {coverage.devices_fresh} devices; "
         f"{report.cluster_count} clusters, {report.trend_count} trends, {round_.seconds:.2f} s"
     )
 
 
 @asynccontextmanager
 async def run_in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run something beside the block; it is cancelled when the block is left, its errors raised."""
+    """Run some work while the block runs, then cancel it; raise its errors when the block ends."""
     task = asyncio.create_task(work)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a bar on a terminal, a line now and then elsewhere."""
+"""The output while the demo runs: a progress bar on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 PLAIN_WIDTH: Final = 110
-"""Columns where there is no terminal to ask."""
+"""Columns of the output when it is not a terminal."""
 _LINE_SECONDS: Final = 3.0
 _BAR_SECONDS: Final = 0.2
 
 
 class Screen:
-    """Prints lines, and keeps one bar below them up to date."""
+    """Prints lines, with one progress bar below them."""
 
     def __init__(self) -> None:
         console = Console()
@@ -30,18 +30,19 @@ class Screen:
         self._started = time.monotonic()
 
     def print_line(self, line: str) -> None:
-        """Print one line, with the seconds since the start."""
+        """Print one line after the seconds since the start."""
         self.console.print(
             f"[dim]{self.elapsed_seconds:5.1f} s[/]  {line}", highlight=False, soft_wrap=True
         )
 
     @property
     def elapsed_seconds(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     @contextmanager
     def show_progress(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """Show progress until the block is left; call what is yielded with (done, what else)."""
+        """Show progress while the block runs; call the function it yields with (done, note)."""
         if not self.console.is_terminal:
             yield self._print_progress_lines(title, total)
             return
@@ -71,7 +72,7 @@ class Screen:
 async def update_progress_forever(
     update: Callable[[int, str], None], read_progress: Callable[[], tuple[int, str]]
 ) -> None:
-    """Tell how far it is, again and again. Runs until cancelled."""
+    """Update the progress at intervals, until cancelled."""
     while True:
         update(*read_progress())
         await asyncio.sleep(_BAR_SECONDS)

@@ -1,4 +1,4 @@
-"""The demo's servers: two shards, each with its region, and one federation above them."""
+"""The servers of the demo: two shards, each in a region of its own, and one federation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REGIONS: Final = ("the north", "the south")
 
 @dataclass(frozen=True, slots=True)
 class DemoShard:
-    """One shard process, and a client for its operator."""
+    """One shard's process, with a client of its API."""
 
     process: ShardProcess
     operator: OperatorClient
@@ -39,36 +39,39 @@ class DemoShard:
 
 @dataclass(frozen=True, slots=True)
 class DemoServers:
-    """Everything that serves."""
+    """All servers of one run."""
 
     shards: Sequence[DemoShard]
-    """Their numbers are their places."""
+    """In ascending order of shard id, from 0."""
     federation: FederationProcess
     shard_map: Mapping[int, str]
+    """The address of each shard, by shard id."""
 
     @property
     def killed_shard(self) -> DemoShard:
-        """The shard that is killed."""
+        """The shard that the scenario kills."""
         return self.shards[-1]
 
     def require_running(self) -> None:
-        """Raise DemoError when a server has ended by itself."""
+        """Raise DemoError when a server has crashed."""
         for each in (*(shard.process.process for shard in self.shards), self.federation.process):
             if each.has_crashed:
-                raise DemoError(f"a server has ended by itself: see {each.log_file}")
+                raise DemoError(f"a server has crashed; see {each.log_file}")
 
     @property
     def stream_count(self) -> int:
+        """Streams that are open, when the shards were last polled."""
         return sum(each.operator.stats.streams for each in self.shards if each.process.is_up)
 
     @property
     def pattern_count(self) -> int:
+        """Patterns that the shards have, when they were last polled."""
         return sum(each.operator.stats.patterns for each in self.shards)
 
 
 @asynccontextmanager
 async def start_servers(storage: DemoStorage) -> AsyncIterator[DemoServers]:
-    """Start every server; whatever runs when the block is left is ended."""
+    """Start every server. Those that still run when the block ends are killed."""
     shard_map = {
         shard_id: f"127.0.0.1:{port}"
         for shard_id, port in enumerate(_find_free_ports(len(REGIONS)))
@@ -92,9 +95,9 @@ async def start_servers(storage: DemoStorage) -> AsyncIterator[DemoServers]:
 
 
 def _find_free_ports(count: int) -> list[int]:
-    """Return ports that nobody has: the shard map is told before anybody serves."""
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
+    """Return free ports. The shards need each other's ports before they start."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
     return ports

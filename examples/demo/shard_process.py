@@ -1,4 +1,4 @@
-"""One of the demo's shards: `constellation serve` on a store and a port that stay the same."""
+"""A shard of the demo: `constellation serve`, with the same store and port after a restart."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ SETTINGS_OVERRIDES: Final = {
     "DRAIN_SECONDS": "1",
     "K_ANONYMITY": "3",
 }
-"""What is shorter than the defaults, so that a week fits into a minute."""
+"""Settings below the defaults, so that a week fits into a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """One shard of the map."""
+    """One shard of the shard map."""
 
     shard_id: int
     region: str
-    """Devices are told it with every trend of the region, and say it in their reasons."""
+    """Sent to devices with the trends of the region. They name it in their reasons."""
     address: str
 
 
 class ShardProcess:
-    """One store and one port, served by one process at a time."""
+    """One shard: a store and a port, served by one process at a time."""
 
     def __init__(self, entry: ShardEntry, shard_map: str, folder: Path, store: DemoStore) -> None:
         self.entry = entry
         self.store = store
         self.kill_count = 0
+        """How often the process was killed."""
         self._shard_map = shard_map
         self.process = ServerProcess(
             ("constellation", "serve"), "shard_started", folder / f"shard-{entry.shard_id}.log"
@@ -51,7 +52,7 @@ class ShardProcess:
     async def open(
         cls, entry: ShardEntry, shard_map: str, folder: Path, store: DemoStore
     ) -> AsyncIterator[ShardProcess]:
-        """Start a shard; whatever runs when the block is left is ended."""
+        """Start a shard. It is killed if it still runs when the block ends."""
         shard = cls(entry, shard_map, folder, store)
         try:
             await shard.start()
@@ -76,20 +77,20 @@ class ShardProcess:
         return self.process.pid
 
     async def start(self) -> None:
-        """Return once the shard serves."""
+        """Start a process, and wait until it serves."""
         await self.process.start({**self._settings, **SETTINGS_OVERRIDES, **SIDE_PORTS})
 
     async def kill(self) -> None:
-        """End the shard as a power failure would: without a word."""
+        """Kill the process without warning, as a crash would."""
         self.kill_count += 1
         await self.process.end(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Ask the shard to drain; return its exit status."""
+        """Ask the shard to drain and end; return its exit code."""
         return await self.process.end(signal.SIGTERM)
 
     async def check(self) -> tuple[int, str]:
-        """Run `constellation check` on the stopped shard; return its exit status and its answer."""
+        """Run `constellation check` on the stopped shard; return its exit code and last line."""
         return await run_command(("constellation", "check"), self._settings)
 
     @property

@@ -1,16 +1,16 @@
-"""What a shard has stored, and what the devices' own journals say it must hold.
+"""What a shard has stored, and what it must have stored according to its devices.
 
-Nothing that is lost is easy to see: for each device the replayed journal and the stored patterns
-are the same, or they are not. A delta that is applied twice hides better, because its values are
-absolute; so deltas are counted in two independent ways. A shard counts the deltas it applied since
-it started, whatever they were. A stored cursor is the seq of the last delta, and numbering has no
-gaps (the journals show it), so the sum of the cursors is the number of different deltas applied.
-Both must agree: in the first life when all was acked, shortly before the kill, and for the second
-life over everything it stored, counting from a copy of the store that the killed process left.
-What the first life applied between these two moments is counted by its cursors only.
+A lost delta is easy to find: for each device, the replayed journal and the stored patterns differ.
+A delta that was applied twice is harder to find, because its values are absolute. Therefore deltas
+are counted in two independent ways. A shard counts all deltas that it applied since its start. A
+stored cursor is the seq of a device's last delta, and seqs have no gaps, as the journals show; so
+the sum of the cursors is the number of different deltas applied. Both counts must be equal: for the
+first process in a pause shortly before the kill, when everything is acked; and for the second
+process at the end, counted from a copy of the store that the killed process left. What the first
+process applied between the pause and the kill is counted by cursors only.
 
-The hourly counts are a third witness, recomputed from the viewings alone. They show signals that
-are missing; of repeated ones a shard ignores most by itself, so they alone would prove little.
+The hourly counts are a third source, recomputed from the viewings alone. They show missing signals.
+They would show few repeated ones, because a shard ignores most of these by itself.
 """
 
 from __future__ import annotations
@@ -41,41 +41,49 @@ if TYPE_CHECKING:
     from testing.viewings import Viewings
 
 Signals = Counter[tuple[int, str]]
-"""Distinct devices by hour and content id."""
+"""Number of devices with a signal, by hour and content id."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDevice:
+    """What a shard has stored of one device."""
+
     seq: int
-    """The cursor: the last delta applied."""
+    """The cursor: the seq of the last delta applied."""
     patterns: Mapping[bytes, PatternStats]
+    """By pattern id."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """What a shard's files hold."""
+    """What a shard has stored."""
 
     devices: Mapping[bytes, StoredDevice]
+    """By device id."""
     signals: Signals
     problems: Sequence[str]
+    """Inconsistencies that recovery found."""
     global_state: StoredGlobal | None
-    """What the federation published last."""
+    """What the federation published last, or None."""
 
     @property
     def deltas(self) -> int:
-        """How many different deltas were ever applied."""
+        """How many different deltas were applied, ever."""
         return sum(device.seq for device in self.devices.values())
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaCounts:
-    """Deltas a shard says it applied since it started, and those that its cursors moved by."""
+    """Deltas that one process of a shard applied, counted in two ways."""
 
     applied: int
+    """By the shard's own counter since its start."""
     distinct: int
+    """By the change in the sum of its cursors."""
 
     @property
     def duplicates(self) -> int:
+        """Deltas applied more than once."""
         return max(0, self.applied - self.distinct)
 
 
@@ -84,10 +92,10 @@ async def read_store(reader: StoreReader) -> StoreState:
     config = ShardConfig()
     recovered = await recover_shard(reader, to_rules(config), None, exact_limit=config.exact_limit)
     counts = await reader.read_hourly_counts()
-    words = recovered.table.vocabulary
+    vocabulary = recovered.table.vocabulary
     signals = Counter(
         {
-            (hour, words.text(TermKind.CONTENT, number)): devices
+            (hour, vocabulary.text(TermKind.CONTENT, number)): devices
             for hour, kind, number, devices in zip(
                 counts.hours.tolist(),
                 counts.kinds.tolist(),
@@ -114,16 +122,16 @@ def _to_devices(recovered: RecoveredShard) -> dict[bytes, StoredDevice]:
         value = PatternStats(float(row["success_rate"]), int(row["sample_count"]))
         patterns[owner][row["pattern_id"].tobytes()] = value
     return {
-        row["device_id"].tobytes(): StoredDevice(int(row["seq"]), held)
-        for row, held in zip(table.devices[slots], patterns, strict=True)
+        row["device_id"].tobytes(): StoredDevice(int(row["seq"]), stored)
+        for row, stored in zip(table.devices[slots], patterns, strict=True)
     }
 
 
 def compute_signals(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
-    """Return the signals that these viewings must have left, recomputed without any device.
+    """Return the signals that these viewings must have caused, computed without any device.
 
-    A view with success is a signal; each device may send a few in an hour, and its films are
-    all different.
+    Each successful view is a signal, up to SIGNALS_PER_HOUR of a device in one hour. No household
+    watches a film twice.
     """
     sent: Counter[tuple[int, int]] = Counter()
     signals: Signals = Counter()
@@ -131,22 +139,25 @@ def compute_signals(viewings: Viewings, times: NDArray[np.int64]) -> Signals:
         compute_reward, viewings.watch_percentages.tolist(), viewings.engagements.tolist()
     )
     hours = (times // SECONDS_PER_HOUR).tolist()
-    for household, content_id, hour, gained in zip(
+    for household, content_id, hour, reward in zip(
         viewings.households.tolist(), viewings.content_ids.tolist(), hours, rewards, strict=True
     ):
-        if gained > SUCCESS_THRESHOLD and sent[household, hour] < SIGNALS_PER_HOUR:
+        if reward > SUCCESS_THRESHOLD and sent[household, hour] < SIGNALS_PER_HOUR:
             sent[household, hour] += 1
             signals[hour, content_id] += 1
     return signals
 
 
 def filter_recent(signals: Signals, oldest_hour: int) -> Signals:
-    """Return those that the shard still keeps: older ones it may drop or forget at any time."""
+    """Return the signals from `oldest_hour` on. A shard may drop older ones at any time."""
     return Counter({key: n for key, n in signals.items() if key[0] >= oldest_hour and n})
 
 
 def find_lost_deltas(entries: Sequence[AckedDelta], stored: StoredDevice | None) -> set[int]:
-    """Return the acked deltas of one device, by seq, whose effect the shard lacks."""
+    """Return the seqs of acked deltas of one device whose effect the shard lacks.
+
+    Seq 0 stands for a stored pattern that no delta explains.
+    """
     if stored is None:
         return {entry.seq for entry in entries}
     lost = {entry.seq for entry in entries if entry.seq > stored.seq}
@@ -158,7 +169,7 @@ def find_lost_deltas(entries: Sequence[AckedDelta], stored: StoredDevice | None)
 
 
 def _map_last_writers(entries: Iterable[AckedDelta]) -> dict[bytes, int]:
-    """Return which delta last named each pattern."""
+    """Return, by pattern id, the seq of the last delta that names the pattern."""
     return {
         pattern_id: entry.seq
         for entry in entries

@@ -1,4 +1,4 @@
-"""Where the demo's servers keep their data: in directories, or in one PostgreSQL database."""
+"""The storage of the demo's servers: directories, or one PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ STORE_KINDS: Final = ("sqlite", "postgres")
 
 @dataclass(frozen=True, slots=True)
 class DemoStore:
-    """One shard's store, whichever kind it is."""
+    """The store of one shard, of any kind."""
 
     config: ShardConfig
-    """What names it."""
+    """The settings that name the store."""
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a shard process is told."""
+        """The settings of a shard process that uses the store."""
         settings = {"DATA_DIR": str(self.config.data_dir), "MIGRATE_ON_START": "1"}
         if self.config.postgres_url is not None:
             settings["POSTGRES_URL"] = self.config.postgres_url
@@ -38,13 +38,16 @@ class DemoStore:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[StoreReader]:
-        """Read what is stored; a shard on SQLite must have ended."""
+        """Open the store for reading. A shard on SQLite must have ended."""
         async with open_reader(self.config) as reader:
             yield reader
 
     @asynccontextmanager
     async def read_copy(self, copy: Path) -> AsyncIterator[StoreReader]:
-        """Read what is stored now, while the next process changes it: from a copy on SQLite."""
+        """Open what is stored now for reading, while the next process changes the store.
+
+        On SQLite, that is a copy of the files in the folder `copy`.
+        """
         async with AsyncExitStack() as stack:
             config = self.config
             if config.postgres_url is None and config.data_dir is not None:
@@ -55,14 +58,15 @@ class DemoStore:
 
 @dataclass(frozen=True, slots=True)
 class DemoStorage:
-    """What all servers of one run share: a folder, and perhaps a database."""
+    """The storage that all servers of one run share: a folder, and perhaps a database."""
 
     folder: Path
     postgres_url: Secret | None
     kind: str
+    """The kind of store, for people."""
 
     def make_shard_store(self, shard_id: int) -> DemoStore:
-        """Return the store of one shard: a directory of its own, or its rows of the database."""
+        """Return the store of one shard: a directory, or its rows of the database."""
         folder = self.folder / f"shard-{shard_id}"
         return DemoStore(
             ShardConfig(shard_id=shard_id, data_dir=folder, postgres_url=self.postgres_url)
@@ -70,7 +74,7 @@ class DemoStorage:
 
     @property
     def journal_settings(self) -> Mapping[str, str]:
-        """What a federation process is told."""
+        """The settings of the federation process that name its journal."""
         if self.postgres_url is not None:
             return {"POSTGRES_URL": self.postgres_url}
         return {"DATA_DIR": str(self.folder / "federation")}
@@ -78,7 +82,11 @@ class DemoStorage:
 
 @contextmanager
 def open_storage(kind: str, folder: Path) -> Iterator[DemoStorage]:
-    """Make storage for one run. POSTGRES_URL, when set, is the database; else one is started."""
+    """Provide storage for one run.
+
+    The database of POSTGRES_URL is used when that is set. Otherwise "postgres" starts a server,
+    which ends with the block.
+    """
     if url := os.environ.get("POSTGRES_URL"):
         yield DemoStorage(folder, Secret(url), "PostgreSQL")
     elif kind == "sqlite":

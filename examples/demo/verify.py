@@ -1,4 +1,4 @@
-"""Compares what every shard has stored with the journals of its devices, claim by claim."""
+"""Checks that compare what each shard has stored with the journals of its devices."""
 
 from __future__ import annotations
 
@@ -17,145 +17,174 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """One claim that was checked."""
+
     claim: str
     passed: bool
     found: str
+    """What was found, for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """One shard's books, and those of the devices that the shard map gives it."""
+    """What one shard has stored, and the devices that the shard map assigns to it."""
 
     region: str
     households: Sequence[Household]
     stored: StoreState
     delta_counts: Sequence[DeltaCounts]
-    """One for each process that served the shard."""
+    """One for each process that served the shard, in order."""
     expected_signals: Signals
-    """Of the same window as `kept`."""
+    """Signals recomputed from the viewings, for the hours of `stored_signals`."""
     stored_signals: Signals
+    """Signals that the shard has stored, without hours that it may drop."""
 
     @property
     def last_seqs(self) -> Mapping[bytes, int]:
-        """The last seq of each device."""
+        """The highest seq of each device, by device id."""
         return {each.outbox.device_id: each.outbox.next_seq - 1 for each in self.households}
 
     @property
     def cursors(self) -> Mapping[bytes, int]:
+        """The cursor that the shard has for each device, by device id."""
         return {device_id: device.seq for device_id, device in self.stored.devices.items()}
 
     @property
     def journals(self) -> Mapping[bytes, Sequence[AckedDelta]]:
+        """The journal of each device, by device id."""
         return {each.outbox.device_id: list(each.outbox.read_journal()) for each in self.households}
 
     @property
     def pattern_count(self) -> int:
+        """Patterns that the shard has stored."""
         return sum(len(device.patterns) for device in self.stored.devices.values())
 
 
 @dataclass(frozen=True, slots=True)
 class JournalAudit:
-    """What the journals of one shard's devices say."""
+    """What the journals of one shard's devices show."""
 
     acked: int
+    """Deltas acked."""
     lost: int
+    """Acked deltas whose effect the shard lacks."""
     gapless: int
-    """Devices whose journal runs from 1 to the last seq."""
+    """Devices whose journal has every seq from 1 to the last one."""
 
     @classmethod
     def from_record(cls, record: ShardRecord) -> JournalAudit:
-        numbered, devices = record.last_seqs, record.stored.devices
+        """Audit the journals of one shard's devices."""
+        last_seqs, devices = record.last_seqs, record.stored.devices
         acked = lost = gapless = 0
         for device_id, entries in record.journals.items():
             acked += len(entries)
             lost += len(find_lost_deltas(entries, devices.get(device_id)))
-            gapless += [entry.seq for entry in entries] == list(range(1, numbered[device_id] + 1))
+            gapless += [entry.seq for entry in entries] == list(range(1, last_seqs[device_id] + 1))
         return cls(acked, lost, gapless)
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """What became of the devices' deltas, and everything that was checked on the way."""
+    """The result of all checks, with the number of deltas and patterns."""
 
     acked: int
     lost: int
+    """Acked deltas whose effect a shard lacks."""
     duplicates: int
+    """Deltas that a shard applied twice."""
     pattern_count: int
+    """Patterns that both shards have stored."""
     checks: Sequence[Check]
 
     @property
     def passed(self) -> bool:
+        """True when every check passed."""
         return all(check.passed for check in self.checks)
 
     def add_checks(self, more: Sequence[Check]) -> VerificationResult:
+        """Return the result with more checks."""
         return replace(self, checks=(*self.checks, *more))
 
 
 def verify_shards(records: Sequence[ShardRecord]) -> VerificationResult:
-    """Compare journals, cursors, counters and signals, in every shard and in sum."""
-    audits = [JournalAudit.from_record(ledger) for ledger in records]
-    pairs = list(zip(records, audits, strict=True))
-    acked = sum(audit.acked for audit in audits)
-    lost = sum(audit.lost for audit in audits)
-    patterns = sum(ledger.pattern_count for ledger in records)
-    devices = sum(len(ledger.households) for ledger in records)
-    problems = [problem for ledger in records for problem in ledger.stored.problems]
+    """Compare journals, cursors, counters and signals of every shard."""
+    audits = [JournalAudit.from_record(record) for record in records]
+    acked, lost = sum(each.acked for each in audits), sum(each.lost for each in audits)
+    patterns = sum(record.pattern_count for record in records)
+    duplicates = sum(each.duplicates for record in records for each in record.delta_counts)
     checks = (
+        *_check_stores(records),
+        *_check_journals(records, audits),
         Check(
-            "each device is on the shard the map says, and on no other",
-            all(ledger.cursors.keys() == ledger.last_seqs.keys() for ledger in records),
-            _format_by_region(records, lambda each: f"{len(each.stored.devices)} devices"),
-        ),
-        Check("store and index agree", not problems, "; ".join(problems) or "yes, in both"),
-        Check(
-            "every journal runs from 1 without a gap",
-            all(audit.gapless == len(ledger.households) for ledger, audit in pairs),
-            f"{sum(audit.gapless for audit in audits)} of {devices} devices, {acked} acked deltas",
-        ),
-        Check(
-            "each stored cursor is its device's last acked delta",
-            all(ledger.cursors == ledger.last_seqs for ledger in records),
-            f"sum {_format_found_of_expected(records, lambda each: (each.stored.deltas, sum(each.last_seqs.values())))}",
-        ),
-        Check(
-            "stored patterns are those of the replayed journals",
+            "stored patterns equal those of the replayed journals",
             not lost,
             f"{patterns} patterns, {lost} deltas lost",
         ),
+        *_check_counts(records),
+    )
+    return VerificationResult(acked, lost, duplicates, patterns, checks)
+
+
+def _check_stores(records: Sequence[ShardRecord]) -> tuple[Check, Check]:
+    problems = [problem for record in records for problem in record.stored.problems]
+    return (
         Check(
-            "deltas applied, as shards and cursors count them",
-            all(
-                each.applied == each.distinct for ledger in records for each in ledger.delta_counts
-            ),
+            "each device is on the shard that the map says, and on no other",
+            all(record.cursors.keys() == record.last_seqs.keys() for record in records),
+            _format_by_region(records, lambda each: f"{len(each.stored.devices)} devices"),
+        ),
+        Check("store and index agree", not problems, "; ".join(problems) or "yes, in both shards"),
+    )
+
+
+def _check_journals(
+    records: Sequence[ShardRecord], audits: Sequence[JournalAudit]
+) -> tuple[Check, Check]:
+    devices = sum(len(record.households) for record in records)
+    gapless, acked = sum(each.gapless for each in audits), sum(each.acked for each in audits)
+    cursors = sum(record.stored.deltas for record in records)
+    last_seqs = sum(sum(record.last_seqs.values()) for record in records)
+    return (
+        Check(
+            "every journal starts at 1 and has no gap",
+            gapless == devices,
+            f"{gapless} of {devices} devices, {acked} acked deltas",
+        ),
+        Check(
+            "each stored cursor is the last acked delta of its device",
+            all(record.cursors == record.last_seqs for record in records),
+            f"sum {cursors} of {last_seqs}",
+        ),
+    )
+
+
+def _check_counts(records: Sequence[ShardRecord]) -> tuple[Check, Check]:
+    counts = [each for record in records for each in record.delta_counts]
+    stored = sum(record.stored_signals.total() for record in records)
+    expected = sum(record.expected_signals.total() for record in records)
+    surplus = sum((each.stored_signals - each.expected_signals).total() for each in records)
+    return (
+        Check(
+            "deltas applied, as counted by shards and by cursors",
+            all(each.applied == each.distinct for each in counts),
             _format_by_region(records, _format_process_counts),
         ),
         Check(
-            "hourly counts are those recomputed from the viewings",
-            all(ledger.stored_signals == ledger.expected_signals for ledger in records),
-            f"{_format_found_of_expected(records, lambda each: (each.stored_signals.total(), each.expected_signals.total()))} signals, "
-            f"{sum((each.stored_signals - each.expected_signals).total() for each in records)} too many",
+            "hourly counts equal those recomputed from the viewings",
+            all(record.stored_signals == record.expected_signals for record in records),
+            f"{stored} of {expected} signals, {surplus} too many",
         ),
     )
-    duplicates = sum(each.duplicates for ledger in records for each in ledger.delta_counts)
-    return VerificationResult(acked, lost, duplicates, patterns, checks)
 
 
 def _format_by_region(
     records: Sequence[ShardRecord], describe: Callable[[ShardRecord], str]
 ) -> str:
-    return "; ".join(f"{ledger.region}: {describe(ledger)}" for ledger in records)
-
-
-def _format_found_of_expected(
-    records: Sequence[ShardRecord], count: Callable[[ShardRecord], tuple[int, int]]
-) -> str:
-    """Return "found of wanted", each summed over the shards."""
-    found, wanted = (sum(column) for column in zip(*map(count, records), strict=True))
-    return f"{found} of {wanted}"
+    return "; ".join(f"{record.region}: {describe(record)}" for record in records)
 
 
 def _format_process_counts(record: ShardRecord) -> str:
     return ", ".join(
-        f"life {life} {each.applied} and {each.distinct}"
-        for life, each in enumerate(record.delta_counts, 1)
+        f"process {number} {each.applied} and {each.distinct}"
+        for number, each in enumerate(record.delta_counts, 1)
     )

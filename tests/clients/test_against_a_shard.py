@@ -40,7 +40,7 @@ SETTINGS = DeviceSettings(sync=QUICK, keep_journal=True)
 async def run_shard_process(
     address: str, data_dir: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `constellation serve`; killed, not stopped, in the end."""
+    """Run `constellation serve`, and kill it when the block ends."""
     environment = {**os.environ, "GRPC_ADDR": address, "DATA_DIR": str(data_dir)}
     environment |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
     process = await asyncio.create_subprocess_exec(
@@ -63,9 +63,9 @@ async def test_what_is_pushed_is_acked_and_stored(shard: RunningShard) -> None:
             outbox.append(make_learned_changes(3))
             await sync.flush(10)
 
-        held = replay(outbox.read_journal())
+        expected = replay(outbox.read_journal())
 
-    assert set(held) == {make_pattern(2).pattern_id, make_pattern(3).pattern_id}
+    assert set(expected) == {make_pattern(2).pattern_id, make_pattern(3).pattern_id}
     assert shard.manager.table.totals.patterns == 2
 
 
@@ -174,8 +174,7 @@ async def test_devices_learn_from_each_other_through_the_shard(
 
     assert {choice.content_id for choice in choices} == {"0-2", "0-3", "0-8"}
     assert choices[0].reason == "Watched by households with your taste"
-    held = newcomer.outbox.global_state  # still there, offline
-    assert held.similar
+    assert newcomer.outbox.global_state.similar  # kept after the connection is closed
 
 
 async def test_without_a_shard_waiting_ends_with_its_reason() -> None:

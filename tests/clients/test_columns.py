@@ -155,11 +155,11 @@ def test_clusters_of_an_update_are_held_and_acked(outbox: Outbox) -> None:
     answer = receive_update(outbox, make_clusters_update(TWO_CLUSTERS, 2))
 
     assert not answer.HasField("error")
-    held = outbox.global_state.clusters[to_cluster_id(1)]
-    assert held.devices == 60
-    assert held.pattern.genres == ("genre-0",)
-    assert held.pattern.content_ids == ("0-1",)
-    assert float(held.pattern.embedding @ TWO_CLUSTERS[0].pattern.embedding) > 0.999
+    cluster = outbox.global_state.clusters[to_cluster_id(1)]
+    assert cluster.devices == 60
+    assert cluster.pattern.genres == ("genre-0",)
+    assert cluster.pattern.content_ids == ("0-1",)
+    assert float(cluster.pattern.embedding @ TWO_CLUSTERS[0].pattern.embedding) > 0.999
 
 
 def test_an_update_changes_what_is_held_and_a_reset_concerns_trends_only(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def take_deltas(session: DeviceSession, now: float = 0.0) -> list[patterns_pb2.D
 
 
 def exchange_all(session: DeviceSession, shard: ShardModel, now: float = 0.0) -> None:
-    """Carry every frame until neither has anything to say."""
+    """Deliver deltas and acks until the device has no more to send."""
     while sent_deltas := take_deltas(session, now):
         for delta in sent_deltas:
             session.receive(shard.apply_delta(delta), now)
@@ -234,7 +234,7 @@ def test_a_throttled_device_waits_before_the_next_delta(outbox: Outbox) -> None:
     assert len(take_deltas(session, 18.1)) == 1
 
 
-def test_a_draining_device_gets_its_acks_says_bye_and_waits_as_told(outbox: Outbox) -> None:
+def test_a_draining_device_gets_its_acks_says_bye_and_waits_for_the_delay(outbox: Outbox) -> None:
     shard = ShardModel(cursor=0)
     outbox.append(make_learned_changes(1))
     session = open_session(outbox, shard)
@@ -295,7 +295,7 @@ def test_a_device_that_does_not_stay_says_bye_once_all_is_acked(outbox: Outbox) 
 
 
 class LossyLink:
-    """A device and its shard, with a network between them that a test may disturb."""
+    """A device, its shard, and a network between them that a test can disturb."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
@@ -372,7 +372,7 @@ STEPS = st.lists(
 @example([("learn", 1), ("exchange", 0), ("roll_back", 0)])
 @example([("learn", 1), ("exchange", 0), ("learn", 2), ("roll_back", 0), ("exchange", 0)])
 @example([("exchange", 0), ("learn", 1), ("learn", 2), ("send", 3), ("drop", 0), ("exchange", 0)])
-def test_whatever_is_lost_each_delta_counts_once_and_nothing_is_forgotten(
+def test_each_delta_counts_once_and_nothing_is_forgotten_on_a_lossy_link(
     steps: list[tuple[str, int]],
 ) -> None:
     with Outbox.open(":memory:", keep_journal=True, max_pending=8) as outbox:
@@ -384,8 +384,8 @@ def test_whatever_is_lost_each_delta_counts_once_and_nothing_is_forgotten(
 
         assert household.shard.stored_patterns == household.expected
         assert not outbox.pending_deltas
-        held = replay(outbox.read_journal())
-        assert {key: value.sample_count for key, value in held.items()} == household.expected
+        stored = replay(outbox.read_journal())
+        assert {key: value.sample_count for key, value in stored.items()} == household.expected
 
 
 @settings(max_examples=60, deadline=None)

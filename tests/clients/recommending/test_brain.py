@@ -120,11 +120,11 @@ def test_recommending_from_ten_thousand_contents_takes_less_than_15_ms() -> None
     brain = Brain(contents)
     for row in range(200):
         brain.observe(make_liked_view(str(row)))
-    held = {
+    similar = {
         bytes([number] * 16): make_similar(number, (str(300 + number), str(500 + number)), contents)
         for number in range(100)
     }
-    brain.use_global_state(lambda: GlobalState(similar=held))
+    brain.use_global_state(lambda: GlobalState(similar=similar))
     brain.recommend(EVENING)
 
     times = []

@@ -62,11 +62,11 @@ def test_a_content_of_several_clusters_is_named_after_the_strongest() -> None:
 
 def test_a_cluster_without_genres_has_a_reason_too() -> None:
     row = make_catalogue().embeddings[0]
-    held = make_global_state(
+    state = make_global_state(
         Cluster(Pattern(to_cluster_id(1), row, 0.9, 50, content_ids=("0-1",)), 50)
     )
 
-    choices = make_brain(held).recommend(EVENING, limit=2)
+    choices = make_brain(state).recommend(EVENING, limit=2)
 
     assert [choice.reason for choice in choices] == [
         "Popular with many households",
@@ -108,9 +108,9 @@ def test_a_household_that_no_cluster_is_near_is_told_what_is_popular() -> None:
 
 
 def test_contents_and_clusters_out_of_the_catalogue_do_no_harm() -> None:
-    held = make_global_state(make_cluster(1, "0-0", ["elsewhere"]))
+    state = make_global_state(make_cluster(1, "0-0", ["elsewhere"]))
 
-    assert len(make_brain(held).recommend(EVENING, limit=7)) == 7
+    assert len(make_brain(state).recommend(EVENING, limit=7)) == 7
     assert Brain(Catalogue([], make_unit_rows(0))).recommend(EVENING) == []
 
 
@@ -121,13 +121,13 @@ def test_recommending_with_every_cluster_takes_less_than_15_ms(views: int) -> No
     for row in range(views):
         brain.observe(View(str(row), 1.0, 0.9, 0, EVENING))
     supported = [tuple(str(16 * each + n) for n in range(16)) for each in range(MAX_CLUSTERS)]
-    held = make_global_state(
+    state = make_global_state(
         *(
             Cluster(Pattern(to_cluster_id(number), row, 0.9, 50, content_ids=supported[number]), 50)
             for number, row in enumerate(make_unit_rows(MAX_CLUSTERS, seed=2))
         )
     )
-    brain.use_global_state(lambda: held)
+    brain.use_global_state(lambda: state)
     brain.recommend(EVENING)
 
     times = []

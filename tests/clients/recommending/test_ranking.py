@@ -26,7 +26,7 @@ TREND = Trend(Subject("3-3"), 5.0, "north")
 
 
 def make_brain_with_every_source(weights: RankingWeights) -> Brain:
-    """Return a brain for which each source has something to say."""
+    """Return a brain in which each source scores some content."""
     contents = make_catalogue()
     brain = Brain(contents, weights=weights)
     brain.observe(make_liked_view("0-0"))
@@ -120,7 +120,7 @@ def test_similar_patterns_bring_content_the_own_taste_would_not_find() -> None:
 
 
 def test_similar_patterns_let_a_household_find_what_it_will_like() -> None:
-    """Hidden tastes mix two themes; other households know which contents of the second."""
+    """Each taste mixes two themes. Other households know what to like of the second one."""
     contents = make_catalogue(themes=8, contents=20)
     random = np.random.default_rng(3)
     alone = together = 0
