@@ -15,22 +15,23 @@ import uvloop
 from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import make_folder
 from benchmarks.synthetic_aggregates import CLUSTERS, make_codebook
-from constellation.cli.printing import to_seconds
 from constellation.config import Addresses, Count
 from constellation.encoding import DIMENSION
 from constellation.telemetry.logs import set_up_logs
-from constellation.v1 import aggregates_pb2, federation_pb2
 from federation.config import FederationConfig
-from federation.journal.contract import RoundOutput, RoundRecord, RoundState
+from federation.journal.contract import RoundOutput, RoundRecord
 from federation.journal.open import open_journal
+from federation.merge.published_clusters import RoundStamp
 from federation.merge.result import ModelState, RoundResult
-from federation.messages import from_model_state, from_result
+from federation.messages import serialise_model_state, serialise_result
+from federation.round_report import Coverage, RoundState
 from federation.server import open_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from federation.round_report import RoundReport
 
 SHARDS: Final = 100
 _PROCESSES: Final = 2
@@ -146,25 +147,25 @@ async def _prepare_journal(data_dir: Path) -> int:
     async with open_journal(data_dir, None) as journal:
         await journal.become_active()
         generation = await journal.read_generation()
-        stamp = (generation, 1, int(now))
-        payload = from_result(result, stamp, aggregates_pb2.Coverage())
-        outcome = RoundOutput(payload, from_model_state(memory), {})
+        payload = serialise_result(result, RoundStamp(generation, 1, int(now)), Coverage())
+        outcome = RoundOutput(payload, serialise_model_state(memory), {})
         await journal.begin_round(RoundRecord(1, RoundState.PULLING, now, b""))
         await journal.save_result(RoundRecord(1, RoundState.PUBLISHING, now, b""), outcome)
         await journal.close_round(RoundRecord(1, RoundState.PUBLISHED, now, b""))
     return generation
 
 
-def _to_timing(report: federation_pb2.Round, seconds: float) -> RoundTiming:
-    """Return the times of a round, which must have pulled from and published to every shard."""
+def _to_timing(report: RoundReport, seconds: float) -> RoundTiming:
+    """Return what a round took; it must have heard every shard, and reached every one."""
+    assert report.coverage is not None
     assert report.coverage.shards_fresh == SHARDS
-    assert all(shard.published for shard in report.shards)
+    assert all(shard.is_published for shard in report.shards)
     assert report.cluster_count == CLUSTERS, report.cluster_count
     return RoundTiming(
         seconds,
-        to_seconds(report.pull_time),
-        to_seconds(report.merge_time),
-        to_seconds(report.publish_time),
+        report.pull_seconds or 0.0,
+        report.merge_seconds or 0.0,
+        report.publish_seconds or 0.0,
         sum(shard.pulled_bytes for shard in report.shards) / 1e6,
         report.result_bytes / 1e6,
     )

@@ -61,6 +61,10 @@ class QuorumError(ConstellationError):
     """Too few shards answered for a round to be published."""
 
 
+class WrongRoleError(ConstellationError):
+    """A federation was asked for something that only a relay does, or only a federation above."""
+
+
 class NotReadyError(ConstellationError):
     """The shard cannot serve this now: it starts, drains, or its store is unavailable."""
 

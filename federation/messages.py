@@ -1,4 +1,4 @@
-"""Results and memories to bytes and back."""
+"""Converts reports, results and model states of rounds to messages or bytes, and back."""
 
 from __future__ import annotations
 
@@ -11,26 +11,92 @@ import numpy as np
 
 from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, pack_int8, unit_scales
+from constellation.federated.trends import Direction
+from constellation.transport.codec.aggregates import from_aggregate_version, to_aggregate_version
+from constellation.transport.codec.times import to_duration, to_timestamp
 from constellation.v1 import aggregates_pb2 as pb
-from constellation.v1 import patterns_pb2
+from constellation.v1 import federation_pb2, patterns_pb2
 from federation.merge.codebook import Codebook
-from federation.merge.published_clusters import PublishedCluster
-from federation.merge.result import ModelState
+from federation.merge.published_clusters import PublishedCluster, RoundStamp
+from federation.merge.result import FederatedTrend, ModelState
+from federation.round_report import Coverage, RoundReport, RoundState, ShardOutcome, ShardReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from federation.merge.result import FederatedTrend, RoundResult
+    from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from federation.merge.result import RoundResult
 
 
-def from_result(result: RoundResult, stamp: tuple[int, int, int], coverage: pb.Coverage) -> bytes:
-    """Return the serialised Global; `moment` is generation, round and when it closed."""
-    generation, round_id, closed_at = stamp
+def from_report(report: RoundReport) -> federation_pb2.Round:
+    """Return a report as the message that operators receive and the journal keeps."""
+    message = federation_pb2.Round(
+        round_id=report.round_id,
+        generation=report.generation,
+        state=int(report.state),  # type: ignore[arg-type]  # enums are ints
+        started_at=to_timestamp(report.started_at),
+        shards=[_from_shard_report(shard) for shard in report.shards],
+        anchor_count=report.anchor_count,
+        codebook_version=report.codebook_version,
+        cluster_count=report.cluster_count,
+        trends=_from_trends(report.trends),
+        trend_count=report.trend_count,
+        result_bytes=report.result_bytes,
+        result_sha256=report.result_sha256,
+    )
+    if report.closed_at is not None:
+        message.closed_at.CopyFrom(to_timestamp(report.closed_at))
+    if report.coverage is not None:
+        message.coverage.CopyFrom(_from_coverage(report.coverage))
+    if report.pull_seconds is not None:
+        message.pull_time.CopyFrom(to_duration(report.pull_seconds))
+    if report.merge_seconds is not None:
+        message.merge_time.CopyFrom(to_duration(report.merge_seconds))
+    if report.publish_seconds is not None:
+        message.publish_time.CopyFrom(to_duration(report.publish_seconds))
+    return message
+
+
+def serialise_report(report: RoundReport) -> bytes:
+    """Return a report as bytes for the journal."""
+    return from_report(report).SerializeToString()
+
+
+def parse_report(stored: bytes) -> RoundReport:
+    """Return the report that `serialise_report` stored."""
+    message = federation_pb2.Round.FromString(stored)
+    return RoundReport(
+        round_id=message.round_id,
+        generation=message.generation,
+        state=RoundState(message.state),
+        started_at=_to_seconds(message.started_at),
+        closed_at=_to_seconds(message.closed_at) if message.HasField("closed_at") else None,
+        coverage=_to_coverage(message.coverage) if message.HasField("coverage") else None,
+        shards=[_to_shard_report(shard) for shard in message.shards],
+        anchor_count=message.anchor_count,
+        codebook_version=message.codebook_version,
+        cluster_count=message.cluster_count,
+        trend_count=message.trend_count,
+        trends=_to_trends(message.trends),
+        result_bytes=message.result_bytes,
+        result_sha256=message.result_sha256,
+        pull_seconds=_to_seconds(message.pull_time) if message.HasField("pull_time") else None,
+        merge_seconds=_to_seconds(message.merge_time) if message.HasField("merge_time") else None,
+        publish_seconds=(
+            _to_seconds(message.publish_time) if message.HasField("publish_time") else None
+        ),
+    )
+
+
+def serialise_result(result: RoundResult, stamp: RoundStamp, coverage: Coverage) -> bytes:
+    """Return a result as a serialised Global: the same bytes for the same values."""
     message = pb.Global(
-        generation=generation,
-        round_id=round_id,
-        closed_at=closed_at,
-        coverage=coverage,
+        generation=stamp.generation,
+        round_id=stamp.round_id,
+        closed_at=stamp.closed_at,
+        coverage=_from_coverage(coverage),
         codebook=pb.Codebook(
             version=result.codebook.version,
             cluster_ids=result.codebook.cluster_ids.tolist(),
@@ -38,14 +104,100 @@ def from_result(result: RoundResult, stamp: tuple[int, int, int], coverage: pb.C
             retired_ids=sorted(result.successors),
             successor_ids=[result.successors[each] for each in sorted(result.successors)],
         ),
-        clusters=_from_clusters(result.clusters, generation),
-        trends=from_trends(result.trends),
+        clusters=_from_clusters(result.clusters, stamp.generation),
+        trends=_from_trends(result.trends),
     )
     return message.SerializeToString(deterministic=True)
 
 
-def from_trends(trends: Sequence[FederatedTrend]) -> list[patterns_pb2.Trend]:
-    """Return trends as operators and shards see them."""
+def parse_stamp(payload: bytes) -> RoundStamp:
+    """Return which round a serialised Global is of, and when that round closed."""
+    message = pb.Global.FromString(payload)
+    return RoundStamp(message.generation, message.round_id, message.closed_at)
+
+
+def serialise_model_state(model_state: ModelState) -> bytes:
+    """Return the part of a model state that the serialised Global of its round does not hold."""
+    stored = {
+        "next_id": model_state.codebook.next_id if model_state.codebook else 1,
+        "reanchored_at": model_state.reanchored_at,
+    }
+    return json.dumps(stored).encode()
+
+
+def parse_model_state(stored: bytes | None, payload: bytes | None) -> ModelState:
+    """Return the model state of a round from the journal's two parts of it.
+
+    `stored` is from `serialise_model_state`, `payload` is the round's serialised Global. Before the
+    first round both are None, and the model state is empty.
+    """
+    if stored is None or payload is None:
+        return ModelState()
+    known, message = json.loads(stored), pb.Global.FromString(payload)
+    codebook = Codebook(
+        message.codebook.version,
+        np.array(message.codebook.cluster_ids, np.uint32),
+        np.frombuffer(message.codebook.anchors, "<f4").reshape(-1, DIMENSION).astype(np.float32),
+        known["next_id"],
+    )
+    return ModelState(
+        codebook if len(codebook.cluster_ids) else None,
+        known["reanchored_at"],
+        _to_clusters(message.clusters),
+    )
+
+
+def _from_shard_report(shard: ShardReport) -> federation_pb2.RoundShard:
+    return federation_pb2.RoundShard(
+        address=shard.address,
+        outcome=int(shard.outcome),  # type: ignore[arg-type]  # enums are ints
+        problem=shard.problem,
+        versions=[from_aggregate_version(version) for version in shard.versions],
+        devices=shard.devices,
+        pull_time=to_duration(shard.pull_seconds),
+        pulled_bytes=shard.pulled_bytes,
+        age=to_duration(shard.age_seconds),
+        published=shard.is_published,
+        publish_problem=shard.publish_problem,
+    )
+
+
+def _to_shard_report(message: federation_pb2.RoundShard) -> ShardReport:
+    return ShardReport(
+        address=message.address,
+        outcome=ShardOutcome(message.outcome),
+        problem=message.problem,
+        versions=[to_aggregate_version(version) for version in message.versions],
+        devices=message.devices,
+        pull_seconds=_to_seconds(message.pull_time),
+        pulled_bytes=message.pulled_bytes,
+        age_seconds=_to_seconds(message.age),
+        is_published=message.published,
+        publish_problem=message.publish_problem,
+    )
+
+
+def _from_coverage(coverage: Coverage) -> pb.Coverage:
+    return pb.Coverage(
+        shards_fresh=coverage.shards_fresh,
+        shards_stale=coverage.shards_stale,
+        shards_total=coverage.shards_total,
+        devices_fresh=coverage.devices_fresh,
+        devices_total=coverage.devices_total,
+    )
+
+
+def _to_coverage(message: pb.Coverage) -> Coverage:
+    return Coverage(
+        message.shards_fresh,
+        message.shards_stale,
+        message.shards_total,
+        message.devices_fresh,
+        message.devices_total,
+    )
+
+
+def _from_trends(trends: Sequence[FederatedTrend]) -> list[patterns_pb2.Trend]:
     scopes = (patterns_pb2.TREND_SCOPE_REGIONAL, patterns_pb2.TREND_SCOPE_GLOBAL)
     return [
         patterns_pb2.Trend(
@@ -61,32 +213,26 @@ def from_trends(trends: Sequence[FederatedTrend]) -> list[patterns_pb2.Trend]:
     ]
 
 
-def from_model_state(model_state: ModelState) -> bytes:
-    """Return what the last Global does not hold of a memory."""
-    known = {
-        "next_id": model_state.codebook.next_id if model_state.codebook else 1,
-        "reanchored_at": model_state.reanchored_at,
-    }
-    return json.dumps(known).encode()
+def _to_trends(messages: Iterable[patterns_pb2.Trend]) -> list[FederatedTrend]:
+    trends = []
+    for message in messages:
+        is_global = message.scope == patterns_pb2.TREND_SCOPE_GLOBAL
+        trends.append(
+            FederatedTrend(
+                message.content_id,
+                message.genre,
+                message.score,
+                "" if is_global else message.region,
+                is_global,
+                Direction(message.direction),
+                message.popularity,
+            )
+        )
+    return trends
 
 
-def to_model_state(stored: bytes | None, payload: bytes | None) -> ModelState:
-    """Return what the next round builds on, from the journal's memory and its last Global."""
-    if stored is None or payload is None:
-        return ModelState()
-    known, message = json.loads(stored), pb.Global.FromString(payload)
-    sent = message.codebook
-    codebook = Codebook(
-        sent.version,
-        np.array(sent.cluster_ids, np.uint32),
-        np.frombuffer(sent.anchors, "<f4").reshape(-1, DIMENSION).astype(np.float32),
-        known["next_id"],
-    )
-    return ModelState(
-        codebook if len(codebook.cluster_ids) else None,
-        known["reanchored_at"],
-        _to_clusters(message.clusters),
-    )
+def _to_seconds(message: Duration | Timestamp) -> float:
+    return message.ToNanoseconds() / 1e9
 
 
 def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.GlobalClusters:
@@ -94,7 +240,7 @@ def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.
     codes = codes.reshape(-1, DIMENSION)
     genres = encode_texts(each.genres for each in clusters)
     contents = encode_texts(each.content_ids for each in clusters)
-    stamps = [each.changed_at for each in clusters]
+    changed_at = [each.changed_at for each in clusters]
     return pb.GlobalClusters(
         cluster_ids=[each.cluster_id for each in clusters],
         revisions=[each.revision for each in clusters],
@@ -109,8 +255,8 @@ def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.
             times_of_day=bytes(each.time_of_day for each in clusters),
             day_types=bytes(each.day_type for each in clusters),
             content_types=bytes(each.content_type for each in clusters),
-            created_at=stamps,
-            updated_at=stamps,
+            created_at=changed_at,
+            updated_at=changed_at,
             genres=genres.texts,
             genre_counts=genres.counts,
             genre_indexes=genres.indexes,
@@ -146,5 +292,6 @@ def _to_clusters(message: pb.GlobalClusters) -> list[PublishedCluster]:
 
 
 def _make_revision_id(generation: int, cluster: PublishedCluster) -> bytes:
-    named = struct.pack("<QIQ", generation, cluster.cluster_id, cluster.revision)
-    return blake2b(named, digest_size=ID_BYTES).digest()
+    """Return the pattern id of a published cluster: another one for each revision of it."""
+    key = struct.pack("<QIQ", generation, cluster.cluster_id, cluster.revision)
+    return blake2b(key, digest_size=ID_BYTES).digest()

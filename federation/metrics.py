@@ -1,4 +1,4 @@
-"""The metrics of a federation."""
+"""The metrics of a federation, read at each scrape."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ if TYPE_CHECKING:
 
 
 def make_health_metric(is_ready: Callable[[], bool]) -> Metric:
-    """Return whether a federation is the active one, and well: known from its start on."""
+    """Return the metric that says whether a federation takes traffic. It exists from the start."""
     text = "1 when the federation takes traffic, else 0."
     return Metric("constellation_federation_health", MetricKind.GAUGE, text, make_reader(is_ready))
 
 
 def make_federation_histograms(rounds: Rounds) -> list[HistogramMetric]:
-    """Return how long rounds took."""
-    name, text = "constellation_federation_duration_seconds", "Rounds, from pulling to publishing."
+    """Return the histogram of how long rounds took."""
+    name = "constellation_federation_duration_seconds"
+    text = "Duration of rounds, from pulling to publishing."
     return [make_histogram(name, text, rounds.stats.durations)]
 
 
 def make_federation_metrics(
     rounds: Rounds, publisher: Publisher, interval_seconds: float
 ) -> list[Metric]:
-    """Return what a federation tells of itself."""
+    """Return the metrics of rounds, shards and globals.
+
+    `interval_seconds` is the time between two rounds, 0 if rounds run only on request.
+    """
     stats, fleet = rounds.stats, rounds.fleet
 
     def gauge(name: str, text: str, read: Callable[[], float | None]) -> Metric:
@@ -47,10 +51,10 @@ def make_federation_metrics(
         return Metric(f"constellation_federation_{name}", MetricKind.COUNTER, text, read)
 
     return [
-        counter("rounds", "Rounds, by how they ended.", partial(_count_rounds, stats)),
+        counter("rounds", "Finished rounds, by final state.", partial(_count_rounds, stats)),
         counter(
             "patterns_aggregated",
-            "Cluster rows that pulls brought.",
+            "Cluster rows received in pulls.",
             make_reader(lambda: stats.clusters_pulled),
         ),
         counter(
@@ -58,32 +62,39 @@ def make_federation_metrics(
         ),
         counter(
             "pulls_unanswered",
-            "Shards that did not answer.",
+            "Pulls without an answer.",
             make_reader(lambda: stats.pulls_unanswered),
         ),
         counter(
             "aggregates_rejected",
-            "Aggregates that could not be.",
+            "Answers refused because an aggregate was invalid.",
             make_reader(lambda: stats.aggregates_rejected),
         ),
         counter(
             "globals_published",
-            "Globals shards took.",
+            "Globals published successfully, counted for each address.",
             make_reader(lambda: publisher.globals_published),
         ),
-        gauge("active", "1 when it runs the rounds, else 0.", rounds.became_active.is_set),
-        gauge("shards", "Shards heard so far.", lambda: len(fleet.aggregates)),
+        gauge(
+            "active", "1 when this is the active federation, else 0.", rounds.became_active.is_set
+        ),
+        gauge("shards", "Known shards.", lambda: len(fleet.aggregates)),
         gauge(
             "coverage_ratio",
-            "Known devices heard in the last round, once there was one.",
+            "Share of known devices that the last round covered; absent before the first round.",
             lambda: stats.coverage,
         ),
-        gauge("clusters", "Clusters the last round published.", lambda: stats.cluster_count),
-        gauge("interval_seconds", "FEDERATION_INTERVAL_SECS.", lambda: interval_seconds),
-        gauge("round_id", "The newest global.", lambda: _get_round_id(rounds)),
+        gauge("clusters", "Clusters in the last published round.", lambda: stats.cluster_count),
+        gauge(
+            "interval_seconds",
+            "FEDERATION_INTERVAL_SECS: seconds between two rounds.",
+            lambda: interval_seconds,
+        ),
+        gauge("round_id", "Round of the newest global.", lambda: _get_round_id(rounds)),
         gauge(
             "round_age_seconds",
-            "Since a global was last published, or it became active; of the active one only.",
+            "Seconds since a global was last published, or, if none was, since this federation "
+            "became the active one. Only the active federation has it.",
             lambda: _compute_age(stats),
         ),
     ]

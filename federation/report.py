@@ -1,95 +1,124 @@
-"""Summary: what operators are told of a round."""
+"""Builds the report of a round: what became of each shard, what it covers, what it published."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from constellation.transport.codec.aggregates import from_aggregate_version
-from constellation.transport.codec.times import to_duration
-from constellation.v1 import aggregates_pb2
-from constellation.v1 import federation_pb2 as pb
-from federation.messages import from_trends
+from federation.round_report import Coverage, RoundReport, ShardOutcome, ShardReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from federation.merge.cluster_sums import ShardAggregate
     from federation.merge.result import RoundResult
-    from federation.shards.fleet import Fleet, PullOutcome, Sweep
+    from federation.shards.fleet import PullOutcome
 
 MAX_REPORTED_TRENDS: Final = 20
-"""Trends in a summary, the strongest."""
+"""A report has at most this many trends; the result of the round has all of them."""
 
 
 def report_shards(
-    report: pb.Round, fleet: Fleet, sweep: Sweep, usable: Sequence[ShardAggregate]
-) -> None:
-    """Tell what became of each shard, and whom the round speaks for."""
-    closed = report.closed_at.ToNanoseconds() / 1e9
-    for answer in sweep.outcomes:
-        report.shards.append(_to_round_shard(answer, usable, closed))
-    aggregates = fleet.aggregates
-    devices = {each.version.shard_id: each.facts.devices for each in usable}
-    addresses = {aggregate.address for aggregate in aggregates.values()}
-    unknown_shards = sum(shard.address not in addresses for shard in report.shards)
-    report.coverage.CopyFrom(
-        aggregates_pb2.Coverage(
-            shards_fresh=len(sweep.fresh_shard_ids),
-            shards_stale=sum(each.version.shard_id not in sweep.fresh_shard_ids for each in usable),
-            shards_total=len(aggregates) + unknown_shards,
-            devices_fresh=sum(devices.get(shard_id, 0) for shard_id in sweep.fresh_shard_ids),
-            devices_total=sum(devices.values()),
-        )
+    outcomes: Sequence[PullOutcome], usable: Sequence[ShardAggregate], closed_at: float
+) -> list[ShardReport]:
+    """Return a report on each address that was asked, in the order of `outcomes`.
+
+    `usable` are the aggregates that the round uses; it closed at `closed_at`, in seconds since
+    1970.
+    """
+    return [_report_shard(outcome, usable, closed_at) for outcome in outcomes]
+
+
+def _report_shard(
+    outcome: PullOutcome, usable: Sequence[ShardAggregate], closed_at: float
+) -> ShardReport:
+    pulled = outcome.result
+    used = [each for each in usable if each.address == pulled.address]
+    oldest_received_at = min((each.received_at for each in used), default=closed_at)
+    return ShardReport(
+        address=pulled.address,
+        outcome=_classify(outcome, has_aggregate=bool(used)),
+        problem=outcome.problem,
+        versions=[each.version for each in used],
+        devices=sum(each.header.devices for each in used),
+        pull_seconds=pulled.seconds,
+        pulled_bytes=pulled.size_bytes,
+        age_seconds=max(0.0, closed_at - oldest_received_at),
     )
 
 
-def report_result(report: pb.Round, result: RoundResult, payload: bytes) -> None:
-    """Tell what the round made."""
-    report.anchor_count = len(result.codebook.cluster_ids)
-    report.codebook_version = result.codebook.version
-    report.cluster_count = len(result.clusters)
-    report.trend_count = len(result.trends)
-    report.trends.extend(from_trends(result.trends[:MAX_REPORTED_TRENDS]))
-    report.result_bytes = len(payload)
-    report.result_sha256 = sha256(payload).digest()
+def _classify(outcome: PullOutcome, *, has_aggregate: bool) -> ShardOutcome:
+    if outcome.is_refused:
+        return ShardOutcome.REJECTED
+    if not outcome.problem:
+        return ShardOutcome.FRESH
+    return ShardOutcome.STALE if has_aggregate else ShardOutcome.MISSING
 
 
-def explain_missing_quorum(
-    coverage: aggregates_pb2.Coverage, min_shards: int, min_coverage: float
-) -> str | None:
-    """Return why a round may not be published, None when it may."""
+def compute_coverage(
+    asked: Collection[str],
+    known: Mapping[int, ShardAggregate],
+    usable: Sequence[ShardAggregate],
+    fresh_shard_ids: Collection[int],
+) -> Coverage:
+    """Return how many shards and devices a round represents.
+
+    `asked` are the addresses that were asked, `known` all aggregates of the fleet by shard_id, and
+    `usable` those that the round uses. An address of which no aggregate is known counts as one
+    shard without devices.
+    """
+    devices = {each.version.shard_id: each.header.devices for each in usable}
+    known_addresses = {each.address for each in known.values()}
+    return Coverage(
+        shards_fresh=len(fresh_shard_ids),
+        shards_stale=sum(shard_id not in fresh_shard_ids for shard_id in devices),
+        shards_total=len(known) + sum(address not in known_addresses for address in asked),
+        devices_fresh=sum(devices.get(shard_id, 0) for shard_id in fresh_shard_ids),
+        devices_total=sum(devices.values()),
+    )
+
+
+def explain_missing_quorum(coverage: Coverage, min_shards: int, min_coverage: float) -> str | None:
+    """Return why a round with this coverage may not be published; None if it may."""
     if coverage.shards_fresh < min_shards:
         return (
-            f"{coverage.shards_fresh} of {coverage.shards_total} shards were heard, and "
-            f"MIN_SHARDS is {min_shards}"
+            f"{coverage.shards_fresh} of {coverage.shards_total} shards answered, but MIN_SHARDS "
+            f"is {min_shards}: `federation round` says what became of each shard"
         )
     if coverage.devices_fresh < min_coverage * coverage.devices_total:
         return (
-            f"the shards that were heard have {coverage.devices_fresh} of "
-            f"{coverage.devices_total} devices, and MIN_COVERAGE is {min_coverage:g}"
+            f"the shards that answered have {coverage.devices_fresh} of {coverage.devices_total} "
+            f"devices, but MIN_COVERAGE is {min_coverage:g}: `federation round` says what became "
+            "of each shard"
         )
     return None
 
 
-def _to_round_shard(
-    answer: PullOutcome, usable: Sequence[ShardAggregate], closed: float
-) -> pb.RoundShard:
-    pulled = answer.result
-    aggregates = [each for each in usable if each.address == pulled.address]
-    outcome = pb.SHARD_OUTCOME_FRESH
-    if answer.is_refused:
-        outcome = pb.SHARD_OUTCOME_REJECTED
-    elif answer.problem:
-        outcome = pb.SHARD_OUTCOME_STALE if aggregates else pb.SHARD_OUTCOME_MISSING
-    oldest_heard_at = min((each.heard_at for each in aggregates), default=closed)
-    return pb.RoundShard(
-        address=pulled.address,
-        outcome=outcome,
-        problem=answer.problem,
-        versions=[from_aggregate_version(each.version) for each in aggregates],
-        devices=sum(each.facts.devices for each in aggregates),
-        pull_time=to_duration(pulled.seconds),
-        pulled_bytes=pulled.size_bytes,
-        age=to_duration(max(0.0, closed - oldest_heard_at)),
+def report_result(report: RoundReport, result: RoundResult, payload: bytes) -> RoundReport:
+    """Return the report with what the round publishes; `payload` is the serialised result."""
+    return replace(
+        report,
+        anchor_count=len(result.codebook.cluster_ids),
+        codebook_version=result.codebook.version,
+        cluster_count=len(result.clusters),
+        trend_count=len(result.trends),
+        trends=result.trends[:MAX_REPORTED_TRENDS],
+        result_bytes=len(payload),
+        result_sha256=sha256(payload).digest(),
     )
+
+
+def report_publication(
+    report: RoundReport, problems: Mapping[str, str], publish_seconds: float
+) -> RoundReport:
+    """Return the report after publishing; `problems` says by address why it did not succeed."""
+    shards = [
+        replace(
+            shard,
+            publish_problem=problems.get(shard.address, ""),
+            is_published=shard.address not in problems,
+        )
+        for shard in report.shards
+    ]
+    return replace(report, shards=shards, publish_seconds=publish_seconds)

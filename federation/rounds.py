@@ -1,31 +1,42 @@
-"""Rounds: pull, quorum, result, journal, publish; begun again, or gone on with, after a crash."""
+"""Runs rounds: pull, check the quorum, compute the result, save it, publish it.
+
+A round that a crash interrupted is run again if it had no result yet, and published if it had one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 from opentelemetry import trace
 
-from constellation.errors import (
-    ConfigError,
-    ConstellationError,
-    NotReadyError,
-    QuorumError,
-)
+from constellation.errors import ConstellationError, NotReadyError, QuorumError, WrongRoleError
 from constellation.federated.published import StoredGlobal
 from constellation.histogram import MINUTES, Histogram
-from constellation.transport.codec.times import to_duration, to_timestamp
-from constellation.v1 import aggregates_pb2, federation_pb2
-from federation.journal.contract import RoundOutput, RoundRecord, RoundState
+from federation.journal.contract import RoundOutput, RoundRecord
 from federation.merge.codebook import compute_residual_cosine
+from federation.merge.published_clusters import RoundStamp
 from federation.merge.result import ModelState, RoundInputs, RoundRules, compute_result
-from federation.messages import from_model_state, from_result, to_model_state
-from federation.report import explain_missing_quorum, report_result, report_shards
+from federation.messages import (
+    parse_model_state,
+    parse_report,
+    parse_stamp,
+    serialise_model_state,
+    serialise_report,
+    serialise_result,
+)
+from federation.report import (
+    compute_coverage,
+    explain_missing_quorum,
+    report_publication,
+    report_result,
+    report_shards,
+)
+from federation.round_report import Coverage, RoundReport, RoundState
 from federation.shards.client import CandidateRequest
 
 if TYPE_CHECKING:
@@ -34,51 +45,60 @@ if TYPE_CHECKING:
     from federation.shards.publisher import Publisher
 
 _TRACER: Final = trace.get_tracer("constellation")
+_NO_MODEL_STATE: Final = b"{}"
+"""What a relay saves as its model state: the federation above keeps the real one."""
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundPolicy:
-    """When rounds happen, and what they wait for; each is a setting."""
+    """When rounds run, and what they require. Each field is a setting."""
 
     interval_seconds: float = 3600.0
     pull_timeout_seconds: float = 60.0
     max_age_seconds: float = 21_600.0
+    """Older aggregates are not used."""
     min_shards: int = 3
+    """Shards that must answer for a round to be published."""
     min_coverage: float = 0.6
+    """The share of known devices, from 0 to 1, whose shards must answer."""
     max_candidates: int = 256
+    """Candidates that a shard is asked for when the codebook is made or revised."""
     is_relay: bool = False
-    """A federation above runs the rounds."""
+    """This federation is a relay: the federation above runs the rounds."""
 
 
 @dataclass(slots=True)
 class RoundStats:
-    """What happened since the start."""
+    """What happened in this process since its start, for metrics and health."""
 
     rounds: dict[RoundState, int] = field(
         default_factory=lambda: dict.fromkeys((RoundState.PUBLISHED, RoundState.NO_QUORUM), 0)
     )
-    """By how they ended; each is there from the start."""
+    """Finished rounds by final state; each state is present from the start."""
     aggregates_rejected: int = 0
-    """Aggregates that could not be."""
+    """Answers that were refused."""
     pulls_unanswered: int = 0
-    """Pulls that got no answer."""
+    """Pulls without an answer."""
     durations: Histogram = field(default_factory=partial(Histogram, MINUTES))
     """How long rounds took."""
     clusters_pulled: int = 0
+    """Cluster rows in all pulls."""
     trends_published: int = 0
-    """Published, in all rounds."""
+    """Trends in all published rounds."""
     cluster_count: int = 0
-    """Published in the last round ..."""
+    """Clusters in the last published round."""
     coverage: float | None = None
-    """... which heard this share of the known devices, None before the first one."""
+    """The share of known devices that the last round covered; None before the first round."""
     published_at: float | None = None
-    """Seconds since 1970: when a global was last published, by the journal or by this process; when
-    this federation became the active one if none was; None before, when another one publishes."""
+    """When a global was last published, by this process or an earlier one: seconds since 1970.
+
+    If none was ever published: when this federation became the active one. None before that.
+    """
 
 
 class Rounds:
-    """The rounds of one federation. Only the active one runs them."""
+    """The rounds of one federation. Only the active federation runs them."""
 
     def __init__(
         self,
@@ -101,31 +121,30 @@ class Rounds:
         self._sweep_lock = asyncio.Lock()
 
     async def resume(self) -> None:
-        """Become the active federation, and go on where the journal ends. Waits for its turn."""
+        """Wait to become the active federation, then continue where the journal ends."""
         await self._journal.become_active()
         self._generation = await self._journal.read_generation()
-        forgotten = self.fleet.restore(await self._journal.read_aggregates())
-        if forgotten:
-            log.info("shards_forgotten", shard_ids=forgotten)
-            await self._journal.delete_aggregates(forgotten)
+        unconfigured = self.fleet.restore(await self._journal.read_aggregates())
+        if unconfigured:
+            log.info("shards_forgotten", shard_ids=unconfigured)
+            await self._journal.delete_aggregates(unconfigured)
         self.stats.published_at = time.time()
         if (result := await self._journal.read_result()) is not None:
-            self._adopt_result(await self._journal.read_model_state(), result[1])
-            published = aggregates_pb2.Global.FromString(result[1])
-            self.stats.published_at = float(published.closed_at)
+            stamp = self._adopt_result(await self._journal.read_model_state(), result[1])
+            self.stats.published_at = float(stamp.closed_at)
         newest = await self._journal.read_newest()
         if newest is not None and newest.state is RoundState.PUBLISHING:
             log.info("round_resumed", round_id=newest.round_id)
             async with self._round_lock:
-                await self._publish(_to_report(newest))
+                await self._publish(parse_report(newest.summary))
         self.became_active.set()
 
     async def stay_active_forever(self) -> None:
-        """Stay the active federation. Raises FencedError when another has taken over."""
+        """Stay the active federation. Raises FencedError when another one has taken over."""
         await self._journal.stay_active_forever()
 
     async def run_forever(self) -> None:
-        """Run a round at every full interval, now if one is overdue. Runs until cancelled."""
+        """Run a round at every full interval, and one now if it is overdue, until cancelled."""
         interval = self.policy.interval_seconds
         newest = await self._journal.read_newest()
         due = newest.started_at // interval * interval + interval if newest else 0.0
@@ -137,15 +156,17 @@ class Rounds:
                 log.warning("round_failed", problem=str(error))
             due = time.time() // interval * interval + interval
 
-    async def run(self) -> federation_pb2.Round:
-        """Run one round; return what became of it.
+    async def run(self) -> RoundReport:
+        """Run one round and return its report.
 
-        Raises QuorumError when too few shards answer, NotReadyError unless this is the active
-        federation, ConfigError for a relay.
+        Raises QuorumError if too few shards answer, NotReadyError if this is not the active
+        federation, and WrongRoleError if it is a relay.
         """
         self.require_active()
         if self.policy.is_relay:
-            raise ConfigError("RELAY is 1: the federation above runs the rounds")
+            raise WrongRoleError(
+                "this federation is a relay (RELAY is 1): ask the federation above it for a round"
+            )
         async with self._round_lock:
             with _TRACER.start_as_current_span("round"):
                 return await self._run_round(await self._begin_round())
@@ -153,13 +174,16 @@ class Rounds:
     async def sweep(
         self, candidate_request: CandidateRequest, timeout_seconds: float | None = None
     ) -> Sweep:
-        """Ask every shard for what changed, within PULL_TIMEOUT_SECONDS or less."""
+        """Pull from every shard once.
+
+        This takes at most PULL_TIMEOUT_SECONDS, or `timeout_seconds` if that is shorter.
+        """
         limit = self.policy.pull_timeout_seconds
         async with self._sweep_lock:
             sweep = await self.fleet.sweep(candidate_request, min(limit, timeout_seconds or limit))
         self.stats.aggregates_rejected += sum(outcome.is_refused for outcome in sweep.outcomes)
         self.stats.pulls_unanswered += sum(
-            bool(answer.problem) and not answer.is_refused for answer in sweep.outcomes
+            bool(outcome.problem) and not outcome.is_refused for outcome in sweep.outcomes
         )
         self.stats.clusters_pulled += sweep.cluster_row_count
         for shard_id in sweep.restarted_shard_ids:
@@ -167,14 +191,13 @@ class Rounds:
         return sweep
 
     async def relay_global(self, stored: StoredGlobal) -> bool:
-        """Take a global of the federation above: durably, then for the shards below.
+        """Save a global of the federation above, then publish it to the shards below.
 
-        Returns False for one that is not later than the one held. Raises ConfigError unless this
-        is a relay.
+        Returns False if the global is not later than the current one. Raises NotReadyError if this
+        is not the active federation, and WrongRoleError if it is not a relay.
         """
         self.require_active()
-        if not self.policy.is_relay:
-            raise ConfigError("RELAY is 0: this federation runs its own rounds")
+        self.require_relay()
         async with self._round_lock:
             last = self._publisher.last_global
             if last is not None and (last.generation, last.round_id) >= (
@@ -182,10 +205,9 @@ class Rounds:
                 stored.round_id,
             ):
                 return False
-            report = await self._begin_round()
-            report.closed_at.CopyFrom(to_timestamp(time.time()))
-            await self._save_result(report, stored.payload, b"{}")
-            await self._publish(report)
+            report = replace(await self._begin_round(), closed_at=time.time())
+            output = RoundOutput(stored.payload, _NO_MODEL_STATE, {})
+            await self._publish(await self._save_output(report, output))
             return True
 
     @property
@@ -193,146 +215,159 @@ class Rounds:
         """The global of the newest round that has one."""
         return self._publisher.last_global
 
-    async def get_round(self, round_id: int) -> federation_pb2.Round | None:
-        """Return one round, the newest for 0; None when the journal does not have it."""
+    async def get_round(self, round_id: int) -> RoundReport | None:
+        """Return the report of one round, of the newest for 0; None if the journal lacks it."""
         self.require_active()
         found = await (
             self._journal.read_round(round_id) if round_id else self._journal.read_newest()
         )
-        return None if found is None else _to_report(found)
+        return None if found is None else parse_report(found.summary)
 
-    async def list_rounds(self, before: int | None, limit: int) -> list[federation_pb2.Round]:
-        """Return rounds with a number below `before`, newest first."""
+    async def list_rounds(self, before: int | None, limit: int) -> list[RoundReport]:
+        """Return the reports of at most `limit` rounds with ids below `before`, newest first."""
         self.require_active()
-        return [_to_report(record) for record in await self._journal.read_rounds(before, limit)]
+        records = await self._journal.read_rounds(before, limit)
+        return [parse_report(record.summary) for record in records]
 
     def require_active(self) -> None:
-        """Raise NotReadyError while another federation runs the rounds."""
+        """Raise NotReadyError while this is not the active federation."""
         if not self.became_active.is_set():
             raise NotReadyError("another federation is the active one: ask that, or stop it")
 
-    async def _begin_round(self) -> federation_pb2.Round:
-        """Begin a round; the last one again when it has no result."""
+    def require_relay(self) -> None:
+        """Raise WrongRoleError unless this federation is a relay."""
+        if not self.policy.is_relay:
+            raise WrongRoleError(
+                "this federation is not a relay (RELAY is 0) and runs its own rounds: "
+                "set RELAY=1 to let a federation above run them"
+            )
+
+    async def _begin_round(self) -> RoundReport:
+        """Begin the next round in the journal, or the newest one again if it has no result."""
         newest = await self._journal.read_newest()
-        is_retry = newest is not None and newest.state is RoundState.PULLING
-        report = federation_pb2.Round(
-            round_id=newest.round_id + (not is_retry) if newest else 1,
+        if newest is None:
+            round_id = 1
+        elif newest.state is RoundState.PULLING:
+            round_id = newest.round_id
+        else:
+            round_id = newest.round_id + 1
+        report = RoundReport(
+            round_id=round_id,
             generation=self._generation,
-            started_at=to_timestamp(time.time()),
+            state=RoundState.PULLING,
+            started_at=time.time(),
         )
-        await self._journal.begin_round(_to_record(report, RoundState.PULLING))
+        await self._journal.begin_round(_to_record(report))
         return report
 
-    async def _run_round(self, report: federation_pb2.Round) -> federation_pb2.Round:
+    async def _run_round(self, report: RoundReport) -> RoundReport:
         started = time.monotonic()
         sweep = await self.sweep(self._make_candidate_request())
-        closed = time.time()
-        report.closed_at.CopyFrom(to_timestamp(closed))
-        report.pull_time.CopyFrom(to_duration(time.monotonic() - started))
-        usable = self.fleet.select_usable(closed, self.policy.max_age_seconds)
-        report_shards(report, self.fleet, sweep, usable)
-        problem = explain_missing_quorum(
-            report.coverage, self.policy.min_shards, self.policy.min_coverage
+        pull_seconds, closed_at = time.monotonic() - started, time.time()
+        usable = self.fleet.select_usable(closed_at, self.policy.max_age_seconds)
+        shards = report_shards(sweep.outcomes, usable, closed_at)
+        coverage = compute_coverage(
+            [shard.address for shard in shards],
+            self.fleet.aggregates,
+            usable,
+            sweep.fresh_shard_ids,
         )
+        report = replace(
+            report,
+            closed_at=closed_at,
+            pull_seconds=pull_seconds,
+            shards=shards,
+            coverage=coverage,
+        )
+        problem = explain_missing_quorum(coverage, self.policy.min_shards, self.policy.min_coverage)
         if problem is not None:
-            await self._close_round(report, RoundState.NO_QUORUM)
-            self._update_stats(report, time.monotonic() - started)
+            await self._close_round(replace(report, state=RoundState.NO_QUORUM))
+            self._observe_round(coverage, time.monotonic() - started)
             raise QuorumError(problem)
-        merging = time.monotonic()
         inputs = RoundInputs(
-            report.round_id,
-            report.closed_at.seconds,
+            RoundStamp(self._generation, report.round_id, int(closed_at)),
             usable,
             sweep.candidates if sweep.has_candidate_request else None,
-            (self.fleet.contents, self.fleet.genres),
-            self._generation,
+            self.fleet.terms,
         )
-        payload, model_state = await asyncio.to_thread(self._compute_result, report, inputs)
-        report.merge_time.CopyFrom(to_duration(time.monotonic() - merging))
-        await self._save_result(report, payload, model_state)
-        await self._publish(report)
-        self._update_stats(report, time.monotonic() - started)
+        report, output = await asyncio.to_thread(self._compute_output, report, coverage, inputs)
+        report = await self._publish(await self._save_output(report, output))
+        self._observe_round(coverage, time.monotonic() - started)
         return report
 
     def _make_candidate_request(self) -> CandidateRequest:
-        """Return which local clusters this round asks for: none, but at first and once a day."""
+        """Return a request for candidates if the codebook needs them now, else an empty request."""
         if not self._model_state.needs_candidates(time.time(), self._rules.reanchor_hours):
             return CandidateRequest()
         return CandidateRequest(
             self.policy.max_candidates, compute_residual_cosine(self._model_state.codebook)
         )
 
-    def _compute_result(
-        self, report: federation_pb2.Round, inputs: RoundInputs
-    ) -> tuple[bytes, bytes]:
-        """Return what the round publishes, and what the next one builds on. Runs in a thread."""
+    def _compute_output(
+        self, report: RoundReport, coverage: Coverage, inputs: RoundInputs
+    ) -> tuple[RoundReport, RoundOutput]:
+        """Return what the round publishes and saves, and the report on it. Runs in a thread."""
+        started = time.monotonic()
         result = compute_result(inputs, self._model_state, self._rules)
-        named = (self._generation, inputs.round_id, inputs.closed_at)
-        payload = from_result(result, named, report.coverage)
-        report_result(report, result, payload)
-        return payload, from_model_state(result.model_state)
+        payload = serialise_result(result, inputs.stamp, coverage)
+        report = report_result(report, result, payload)
+        output = RoundOutput(payload, serialise_model_state(result.model_state), {})
+        return replace(report, merge_seconds=time.monotonic() - started), output
 
-    async def _save_result(
-        self, report: federation_pb2.Round, payload: bytes, model_state: bytes
-    ) -> None:
-        """Make a result durable before anybody sees it."""
+    async def _save_output(self, report: RoundReport, output: RoundOutput) -> RoundReport:
+        """Make a result durable, together with all changed aggregates, before it is published."""
+        report = replace(report, state=RoundState.PUBLISHING)
         changed = await asyncio.to_thread(self.fleet.take_changed)
         try:
-            await self._journal.save_result(
-                _to_record(report, RoundState.PUBLISHING),
-                RoundOutput(payload, model_state, changed),
-            )
+            await self._journal.save_result(_to_record(report), replace(output, aggregates=changed))
         except ConstellationError:
             self.fleet.put_back(list(changed))
             raise
-        self._adopt_result(model_state, payload)
+        self._adopt_result(output.model_state, output.result)
+        return report
 
-    def _adopt_result(self, model_state: bytes | None, payload: bytes) -> None:
-        """Go on from what is stored, whether this process stored it or one before."""
-        message = aggregates_pb2.Global.FromString(payload)
-        self._publisher.last_global = StoredGlobal(message.generation, message.round_id, payload)
+    def _adopt_result(self, model_state: bytes | None, payload: bytes) -> RoundStamp:
+        """Continue from a result that is in the journal; return the stamp of its round."""
+        stamp = parse_stamp(payload)
+        self._publisher.last_global = StoredGlobal(stamp.generation, stamp.round_id, payload)
         if not self.policy.is_relay:
-            self._model_state = to_model_state(model_state, payload)
+            self._model_state = parse_model_state(model_state, payload)
+        return stamp
 
-    async def _publish(self, report: federation_pb2.Round) -> None:
-        """Give every shard the last global, then close the round; who is away gets it later."""
+    async def _publish(self, report: RoundReport) -> RoundReport:
+        """Publish the last global to every shard, then close the round.
+
+        Shards that are unavailable get the global later.
+        """
         started = time.monotonic()
         problems = await self._publisher.publish_pending()
-        for shard in report.shards:
-            shard.publish_problem = problems.get(shard.address, "")
-            shard.published = not shard.publish_problem
-        report.publish_time.CopyFrom(to_duration(time.monotonic() - started))
-        await self._close_round(report, RoundState.PUBLISHED)
+        report = report_publication(report, problems, time.monotonic() - started)
+        report = replace(report, state=RoundState.PUBLISHED)
+        await self._close_round(report)
         self.stats.published_at = time.time()
         self.stats.trends_published += report.trend_count
         self.stats.cluster_count = report.cluster_count
+        coverage = report.coverage or Coverage()
         log.info(
             "round_published",
             round_id=report.round_id,
-            shards=report.coverage.shards_fresh,
-            devices=report.coverage.devices_fresh,
+            shards=coverage.shards_fresh,
+            devices=coverage.devices_fresh,
             clusters=report.cluster_count,
             trends=report.trend_count,
             codebook_version=report.codebook_version,
             away=sorted(problems),
         )
+        return report
 
-    async def _close_round(self, report: federation_pb2.Round, state: RoundState) -> None:
-        await self._journal.close_round(_to_record(report, state))
-        self.stats.rounds[state] += 1
+    async def _close_round(self, report: RoundReport) -> None:
+        await self._journal.close_round(_to_record(report))
+        self.stats.rounds[report.state] += 1
 
-    def _update_stats(self, report: federation_pb2.Round, seconds: float) -> None:
-        coverage = report.coverage
+    def _observe_round(self, coverage: Coverage, seconds: float) -> None:
         self.stats.durations.observe(seconds)
-        known = coverage.devices_total
-        self.stats.coverage = coverage.devices_fresh / known if known else 1.0
+        self.stats.coverage = coverage.device_ratio
 
 
-def _to_record(report: federation_pb2.Round, state: RoundState) -> RoundRecord:
-    report.state = int(state)  # type: ignore[assignment]  # enums are ints
-    started = report.started_at.ToNanoseconds() / 1e9
-    return RoundRecord(report.round_id, state, started, report.SerializeToString())
-
-
-def _to_report(record: RoundRecord) -> federation_pb2.Round:
-    return federation_pb2.Round.FromString(record.summary)
+def _to_record(report: RoundReport) -> RoundRecord:
+    return RoundRecord(report.round_id, report.state, report.started_at, serialise_report(report))

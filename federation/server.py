@@ -1,9 +1,8 @@
-"""Composition root: builds one federation, runs it, ends it."""
+"""The composition root: builds one federation from its parts, runs it and stops it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +27,8 @@ from constellation.v1 import (
     aggregates_pb2_grpc,
     federation_pb2,
     federation_pb2_grpc,
-    health_pb2,
 )
+from federation.health import describe_components
 from federation.journal.open import open_journal
 from federation.merge.codebook import ClusterRules
 from federation.merge.published_clusters import PublishRules
@@ -59,14 +58,14 @@ SERVICES: Final = (
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
 )
 _MAX_CALLS: Final = 256
-_OVERDUE_INTERVALS: Final = 2.5
+"""Calls that are served at the same time."""
 _MAX_ANCHORS: Final = 4096
-"""Clusters of which a global is about 8 MiB; a shard takes 16."""
+"""The largest PATTERNS_PER_SHARD: such a global has about 8 MiB, and a shard accepts 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningFederation:
-    """A federation that serves; it may still wait to become the active one."""
+    """A federation that serves; it may still be waiting to become the active one."""
 
     ports: Ports
     rounds: Rounds
@@ -75,28 +74,29 @@ class RunningFederation:
 
     @property
     def port(self) -> int:
+        """The port of gRPC."""
         return self.ports.grpc
 
 
 def check_config(config: FederationConfig) -> None:
-    """Raise ConfigError for settings that no round could go by."""
+    """Raise ConfigError, naming every problem, if a federation cannot run with these settings."""
     problems = []
     if not config.shard_addrs and not config.relay_addrs:
         problems.append("SHARD_ADDRS or RELAY_ADDRS is required")
     if both := sorted(set(config.shard_addrs) & set(config.relay_addrs)):
         problems.append(f"SHARD_ADDRS and RELAY_ADDRS both name {', '.join(both)}")
-    for name, most in (
-        ("candidates_per_shard", MAX_CANDIDATES),
-        ("patterns_per_shard", _MAX_ANCHORS),
+    for name, value, limit in (
+        ("CANDIDATES_PER_SHARD", config.candidates_per_shard, MAX_CANDIDATES),
+        ("PATTERNS_PER_SHARD", config.patterns_per_shard, _MAX_ANCHORS),
     ):
-        if (value := getattr(config, name)) > most:
-            problems.append(f"{name.upper()}: must be at most {most}, got {value}")
+        if value > limit:
+            problems.append(f"{name}: must be at most {limit}, got {value}")
     if problems:
         raise ConfigError("; ".join(problems))
 
 
 def to_round_rules(config: FederationConfig) -> RoundRules:
-    """Return the settings that decide what a round makes of what it heard."""
+    """Return the settings that decide the result of a round."""
     return RoundRules(
         clusters=ClusterRules(
             limit=config.patterns_per_shard,
@@ -122,7 +122,7 @@ def to_round_rules(config: FederationConfig) -> RoundRules:
 
 
 def to_round_policy(config: FederationConfig) -> RoundPolicy:
-    """Return the settings that decide when rounds happen, and what they wait for."""
+    """Return the settings that decide when rounds run and what they require."""
     return RoundPolicy(
         interval_seconds=config.federation_interval_secs,
         pull_timeout_seconds=config.pull_timeout_seconds,
@@ -135,13 +135,16 @@ def to_round_policy(config: FederationConfig) -> RoundPolicy:
 
 
 def export_federation_traces(config: FederationConfig) -> AbstractAsyncContextManager[None]:
-    """Export this process's spans until the block is left, where to is told by the environment."""
+    """Export the spans of this process until the block is left, to where OTEL_… variables say."""
     return export_traces("constellation-federation", {"constellation.region": config.region})
 
 
 @asynccontextmanager
 async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, Publisher]]:
-    """Open the journal, and clients to every shard; nothing is asked of them yet."""
+    """Open the journal and a client for every shard. No call is made yet.
+
+    Raises ConfigError for settings that cannot work, NotReadyError if the journal is unavailable.
+    """
     check_config(config)
     limit_blas_threads()
     async with AsyncExitStack() as stack:
@@ -162,9 +165,9 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
 
 @asynccontextmanager
 async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
-    """Run one federation until the block is left. A failed task fails the block.
+    """Run one federation until the block is left. If a background task fails, the block fails.
 
-    Its ports are open from the start; what it serves is, once its journal is open.
+    Its ports are open from the start. Its services answer once the journal is open.
     """
     check_config(config)
     health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
@@ -185,7 +188,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             make_federation_histograms(rounds),
         )
         health.read_components = partial(
-            _report_components, health, rounds, config.federation_interval_secs
+            describe_components, health, rounds, config.federation_interval_secs
         )
         _add_services(listener.services, rounds)
         health.mark_not_ready("waiting to become the active federation")
@@ -221,66 +224,18 @@ def _to_listener_config(config: FederationConfig) -> ListenerConfig:
 async def _run_active(
     config: FederationConfig, rounds: Rounds, publisher: Publisher, health: Health
 ) -> None:
-    """Wait to become the active federation; then run rounds until cancelled."""
+    """Wait to become the active federation, then run rounds until cancelled."""
     await rounds.resume()
     health.mark_ready()
     log.info("federation_active")
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(rounds.stay_active_forever(), name="hold")
+        tasks.create_task(rounds.stay_active_forever(), name="stay_active")
         tasks.create_task(publisher.catch_up_forever(config.catch_up_seconds), name="catch_up")
         if config.federation_interval_secs and not config.relay:
             tasks.create_task(rounds.run_forever(), name="rounds")
 
 
 def _add_services(services: DeferredServices, rounds: Rounds) -> None:
-    server: Any = services  # as far as the generated functions go
+    server: Any = services  # has the one method of a server that the generated functions call
     federation_pb2_grpc.add_FederationServiceServicer_to_server(FederationServicer(rounds), server)
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(RelayServicer(rounds), server)
-
-
-def _report_components(
-    health: Health, rounds: Rounds, interval_seconds: float
-) -> list[health_pb2.ComponentHealth]:
-    """Return how each part of a federation is, with the figures that say so."""
-    return [
-        _report_shards(rounds),
-        _report_round(rounds, interval_seconds),
-        health.describe_traffic("accepting traffic"),
-    ]
-
-
-def _report_shards(rounds: Rounds) -> health_pb2.ComponentHealth:
-    known, addresses = len(rounds.fleet.aggregates), len(rounds.fleet.clients)
-    coverage = rounds.stats.coverage
-    is_low = coverage is not None and coverage < rounds.policy.min_coverage
-    last = (
-        "no round since the start" if coverage is None else f"the last round heard {coverage:.0%}"
-    )
-    return health_pb2.ComponentHealth(
-        name="shards",
-        status=health_pb2.HEALTH_STATUS_DEGRADED if is_low else health_pb2.HEALTH_STATUS_HEALTHY,
-        message=f"{known} known behind {addresses} addresses, {last}",
-    )
-
-
-def _report_round(rounds: Rounds, interval_seconds: float) -> health_pb2.ComponentHealth:
-    """Tell how old the last round is: more than two and a half intervals, and one is missing.
-
-    Until a federation is the active one, another runs the rounds, and none of them is missing here.
-    """
-    published_at = rounds.stats.published_at
-    age = 0.0 if published_at is None else time.time() - published_at
-    is_overdue = interval_seconds > 0 and age > _OVERDUE_INTERVALS * interval_seconds
-    if published_at is None:
-        message = "none is run here: another federation is the active one"
-    elif rounds.last_global is None:
-        message = f"none was published in the {age:.0f} seconds of being the active federation"
-    else:
-        message = f"round {rounds.last_global.round_id} was published {age:.0f} seconds ago"
-    return health_pb2.ComponentHealth(
-        name="round",
-        status=health_pb2.HEALTH_STATUS_DEGRADED
-        if is_overdue
-        else health_pb2.HEALTH_STATUS_HEALTHY,
-        message=message,
-    )

@@ -1,4 +1,4 @@
-"""FederationService for operators, and AggregateService for a federation above."""
+"""The servicers of a federation: for operators, and for a federation above."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from constellation.errors import ConfigError, InvalidInputError, NotFoundError
+from constellation.errors import InvalidInputError, NotFoundError
 from constellation.tasks import finish_even_if_cancelled
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
 from constellation.transport.codec.globals import to_published, to_stored_global
@@ -14,6 +14,7 @@ from constellation.transport.codec.paging import to_position
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
+from federation.messages import from_report
 from federation.shards.client import CandidateRequest
 from federation.shards.relay import to_chunks
 
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from federation.rounds import Rounds
 
 _TIMEOUT_SHARE: Final = 0.6
-"""Of what a federation above waits: it is to get an answer when a shard below gives none."""
+"""A relay waits for its shards for this share of the caller's deadline, so that it can answer."""
 _PAGE_SIZE: Final = 20
+"""Rounds in a page, unless the request says otherwise."""
 _MAX_PAGE_SIZE: Final = 100
 
 
 class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
-    """Serves operators."""
+    """Serves FederationService: lists, returns and runs rounds."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
@@ -42,7 +44,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
                 if request.round_id
                 else "no round has been run yet"
             )
-        return pb.GetRoundResponse(round=found)
+        return pb.GetRoundResponse(round=from_report(found))
 
     async def ListRounds(
         self, request: pb.ListRoundsRequest, context: Any
@@ -51,17 +53,17 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         before = to_position(request.page_token) or None
         page = await self._rounds.list_rounds(before, size)
         return pb.ListRoundsResponse(
-            rounds=page, next_page_token=str(page[-1].round_id) if len(page) == size else ""
+            rounds=[from_report(report) for report in page],
+            next_page_token=str(page[-1].round_id) if len(page) == size else "",
         )
 
     async def RunRound(self, request: pb.RunRoundRequest, context: Any) -> pb.RunRoundResponse:
-        return pb.RunRoundResponse(
-            round=await finish_even_if_cancelled(self._rounds.run(), "round")
-        )
+        report = await finish_even_if_cancelled(self._rounds.run(), "round")
+        return pb.RunRoundResponse(round=from_report(report))
 
 
 class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
-    """Relays: what the shards below have summed up goes up, the global from above goes down."""
+    """Serves AggregateService: passes aggregates of the shards below up, and globals down."""
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
@@ -69,14 +71,17 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     async def PullAggregate(
         self, request: aggregates.PullAggregateRequest, context: Any
     ) -> AsyncIterator[aggregates.PullAggregateResponse]:
-        """Answer for every shard below, each by itself: so stacking changes no bit of a result."""
+        """Yield the aggregate of every shard below, each separately.
+
+        Aggregates are not added up here, so that two levels of federations compute the same bits as
+        one.
+        """
         rounds = self._rounds
         rounds.require_active()
-        if not rounds.policy.is_relay:
-            raise ConfigError("RELAY is 0: this federation runs its own rounds")
+        rounds.require_relay()
         candidate_request = CandidateRequest(*to_candidate_limits(request))
-        held = [to_aggregate_version(each) for each in request.known_versions]
-        bases = {(each.shard_id, each.epoch): each.version for each in held}
+        known = [to_aggregate_version(each) for each in request.known_versions]
+        bases = {(each.shard_id, each.epoch): each.version for each in known}
         remaining = context.time_remaining()
         sweep = await rounds.sweep(
             candidate_request, None if remaining is None else remaining * _TIMEOUT_SHARE
@@ -84,13 +89,13 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         fleet, now = rounds.fleet, time.time()
         for aggregate in fleet.select_usable(now, rounds.policy.max_age_seconds):
             base = bases.get((aggregate.version.shard_id, aggregate.version.epoch), 0)
-            fresh = aggregate.version.shard_id in sweep.fresh_shard_ids
-            age = 0 if fresh else max(1, round(now - aggregate.heard_at))
+            is_fresh = aggregate.version.shard_id in sweep.fresh_shard_ids
+            age_seconds = 0 if is_fresh else max(1, round(now - aggregate.received_at))
             chunks = to_chunks(
                 aggregate,
                 base,
-                (fleet.contents, fleet.genres),
-                age,
+                fleet.terms,
+                age_seconds,
                 sweep.candidates.get(aggregate.version.shard_id),
             )
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -100,12 +105,12 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self, request_iterator: AsyncIterator[aggregates.PublishGlobalRequest], context: Any
     ) -> aggregates.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
-        to_published(stored)  # what a shard would refuse is not taken in
+        to_published(stored)  # raises for a global that a shard would refuse
         applied = await finish_even_if_cancelled(self._rounds.relay_global(stored), "relay")
-        held = self._rounds.last_global
-        assert held is not None
+        last = self._rounds.last_global
+        assert last is not None
         return aggregates.PublishGlobalResponse(
-            generation=held.generation, round_id=held.round_id, applied=applied
+            generation=last.generation, round_id=last.round_id, applied=applied
         )
 
 

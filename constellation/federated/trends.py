@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Counts = NDArray[np.float64]
 """Shape (hours, subjects): distinct devices, oldest hour first; the hours make whole days."""
 
+WINDOW_HOURS: Final = 168
+"""Hours of counts that trends are computed from: seven days."""
 DAY_HOURS: Final = 24
 """Trends are looked for in this many of the newest hours; each has its own surprise."""
 _SMOOTHING: Final = 0.35

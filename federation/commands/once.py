@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from constellation.errors import ConfigError, QuorumError, StoreInUseError
+from federation.messages import from_report
 from federation.server import export_federation_traces, open_rounds
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ async def run_once(config: FederationConfig) -> federation_pb2.Round:
                 "`federation round --run` makes it run a new one"
             ) from None
         try:
-            return await rounds.run()
+            return from_report(await rounds.run())
         except QuorumError as error:
             log.error("round_failed", problem=str(error))  # noqa: TRY400 - the message says all
             report = await rounds.get_round(0)
             assert report is not None
-            return report
+            return from_report(report)

@@ -1,1 +1,1 @@
-"""The journal: what each round did, what the next one builds on, and who may run one."""
+"""The journal of rounds: what each round did, what the next one needs, and who may run one."""

@@ -1,25 +1,29 @@
-"""Journal: what a federation asks of whatever stores its rounds, and the rules of their order."""
+"""The journal: what a federation requires of the store of its rounds, and the order of writes."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from federation.round_report import RoundState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+log = structlog.get_logger(__name__)
+
 MAX_RESULT_BYTES: Final = 16 * 2**20
+"""The largest result of a round."""
 MAX_ROUNDS: Final = 1000
-
-
-class RoundState(IntEnum):
-    """How far a round is; the numbers of constellation.v1.RoundState."""
-
-    PULLING = 1
-    PUBLISHING = 2
-    PUBLISHED = 3
-    NO_QUORUM = 4
+"""A journal keeps this many of the newest rounds."""
+MAX_ROUND_ID: Final = 2**63 - 1
+"""The largest round_id that a store can hold."""
+_POLL_SECONDS: Final = 1.0
+"""Pause between two attempts to become the active federation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +36,17 @@ class RoundRecord:
     started_at: float
     """Seconds since 1970, kept to the microsecond."""
     summary: bytes
-    """What operators are told of it: opaque here."""
+    """The serialised report of the round. The journal does not interpret it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoundOutput:
-    """What a round made, written at once."""
+    """What a round produced. A journal writes all of it at once or nothing."""
 
     result: bytes
     """The serialised Global, at most MAX_RESULT_BYTES."""
     model_state: bytes
-    """What the next round builds on: opaque here."""
+    """What the next round takes over, besides the result. The journal does not interpret it."""
     aggregates: Mapping[int, bytes]
     """By shard_id: the newest aggregate of each shard whose aggregate changed."""
 
@@ -54,35 +58,35 @@ class RoundOutput:
 
 
 class Journal(Protocol):
-    """The rounds of one federation, of which one process at a time is the active one.
+    """The rounds of one federation. At any time, one process is the active one and may write.
 
-    Before `take` returned, everything else raises NotReadyError. A write is durable when it
-    returns. It raises
+    Until `become_active` has returned, every other method raises NotReadyError. A write is durable
+    when it returns. It raises
 
-    - NotReadyError when the store did not do it for now: nothing was changed;
-    - FencedError when this process is not the active one any more. The write that found that out
-      may have been done or not, never a part of it; later ones are not done;
-    - StoreFailedError or DamagedStoreError when the store cannot be trusted any more: the process
-      must end;
-    - AssertionError when it comes in the wrong order: a mistake of the caller.
+    - NotReadyError if the store is unavailable for now: nothing was changed;
+    - FencedError if this process is no longer the active one. The write that discovers this was
+      done completely or not at all; later writes are not done;
+    - StoreFailedError or DamagedStoreError if the store can no longer be trusted: the process must
+      end;
+    - AssertionError if the writes are in the wrong order, which is a mistake of the caller.
 
-    Every write may be repeated with the same arguments, until the next one: that changes nothing.
+    Until the next write, every write may be repeated with the same arguments; that changes nothing.
     """
 
     @property
     def kind(self) -> str:
-        """What people call it: memory, sqlite, postgres."""
+        """The kind of store: memory, sqlite or postgres."""
         ...
 
     async def become_active(self) -> None:
-        """Become the active federation. Waits for as long as another process is.
+        """Become the active federation; wait as long as another process is. May be cancelled.
 
-        It may be cancelled. Raises NotReadyError or ConfigError when the store cannot be reached.
+        Raises NotReadyError or ConfigError if the store cannot be reached.
         """
         ...
 
     async def stay_active_forever(self) -> None:
-        """Stay the active federation. Raises FencedError when that is lost; never returns."""
+        """Stay the active federation; never return. Raises FencedError once it no longer is."""
         ...
 
     async def read_generation(self) -> int:
@@ -90,77 +94,87 @@ class Journal(Protocol):
         ...
 
     async def read_newest(self) -> RoundRecord | None:
-        """Return the newest round; None before the first."""
+        """Return the newest round; None before the first one."""
         ...
 
     async def read_round(self, round_id: int) -> RoundRecord | None:
-        """Return one of the newest KEPT_ROUNDS rounds; None for any other."""
+        """Return one of the newest MAX_ROUNDS rounds; None for any other round."""
         ...
 
     async def read_rounds(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
-        """Return at most `limit` rounds with a number below `before`, newest first."""
+        """Return at most `limit` rounds, newest first, with ids below `before` if that is given."""
         ...
 
     async def read_result(self) -> tuple[int, bytes] | None:
-        """Return number and result of the newest round that was settled; None before the first."""
+        """Return the round_id and the result of the newest saved result; None before the first."""
         ...
 
     async def read_model_state(self) -> bytes | None:
-        """Return what that round left for the next one."""
+        """Return the model state that was saved with that result; None before the first."""
         ...
 
     async def read_aggregates(self) -> Mapping[int, bytes]:
-        """Return the newest aggregate of every shard, by shard_id."""
+        """Return the newest saved aggregate of every shard, by shard_id."""
         ...
 
     async def begin_round(self, record: RoundRecord) -> None:
-        """Add the next round, PULLING; or begin the newest again, when that is still PULLING.
+        """Add the next round, PULLING; or replace the newest round if that is still PULLING.
 
-        Rounds older than the newest KEPT_ROUNDS go; the last result stays, whatever its age.
+        Rounds older than the newest MAX_ROUNDS are deleted. The last result remains, however old
+        its round is.
         """
         ...
 
     async def save_result(self, record: RoundRecord, output: RoundOutput) -> None:
-        """Make the newest round PUBLISHING, with its outcome: all of it or nothing.
+        """Make the newest round PUBLISHING and save its output, all of it or nothing.
 
-        Replaces the last result, the last memory, and the aggregates of the shards named.
+        Replaces the last result, the last model state, and the aggregates of the shards in
+        `output`.
         """
         ...
 
     async def close_round(self, record: RoundRecord) -> None:
-        """Say what became of the newest round: PUBLISHED, NO_QUORUM, or still PUBLISHING."""
+        """Update the newest round: to PUBLISHED or NO_QUORUM, or with PUBLISHING unchanged."""
         ...
 
     async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
-        """Drop the aggregates of these shards, those that are there."""
+        """Delete the aggregates of these shards; ignore shards that have none."""
         ...
 
+
+OrderCheck = Callable[[RoundRecord | None, RoundRecord], None]
+"""Takes the newest record and the one to write; raises AssertionError if the order is wrong."""
 
 _STATES_BEFORE: Final = {
     RoundState.PUBLISHING: (RoundState.PUBLISHING,),
     RoundState.PUBLISHED: (RoundState.PUBLISHING, RoundState.PUBLISHED),
     RoundState.NO_QUORUM: (RoundState.PULLING, RoundState.NO_QUORUM),
 }
-"""From which states a round is closed with each."""
+"""By the state that a round is closed with: the states that it may have before."""
 
 
 def check_begin(newest: RoundRecord | None, record: RoundRecord) -> None:
-    """Raise AssertionError unless this round may begin after the newest."""
-    number = 0 if newest is None else newest.round_id
-    again = newest is not None and newest.state is RoundState.PULLING and record.round_id == number
-    if record.state is not RoundState.PULLING or not (again or record.round_id == number + 1):
+    """Raise AssertionError unless `record` may begin after the newest round."""
+    newest_id = 0 if newest is None else newest.round_id
+    is_retry = (
+        newest is not None
+        and newest.state is RoundState.PULLING
+        and record.round_id == newest.round_id
+    )
+    is_next = record.round_id == newest_id + 1
+    if record.state is not RoundState.PULLING or not (is_retry or is_next):
         raise AssertionError(f"{_describe(record)} cannot begin after {_describe(newest)}")
 
 
 def check_save(newest: RoundRecord | None, record: RoundRecord) -> None:
-    """Raise AssertionError unless this is how the newest round may be settled."""
+    """Raise AssertionError unless the result of `record` may be saved now."""
     before = (RoundState.PULLING, RoundState.PUBLISHING)
     if record.state is not RoundState.PUBLISHING or not _can_follow(newest, record, before):
-        raise AssertionError(f"{_describe(record)} cannot be settled after {_describe(newest)}")
+        raise AssertionError(f"{_describe(record)} cannot be saved after {_describe(newest)}")
 
 
 def check_close(newest: RoundRecord | None, record: RoundRecord) -> None:
-    """Raise AssertionError unless this is how the newest round may be closed."""
+    """Raise AssertionError unless the newest round may be closed as `record` says."""
     if not _can_follow(newest, record, _STATES_BEFORE.get(record.state, ())):
         raise AssertionError(f"{_describe(record)} cannot be closed after {_describe(newest)}")
 
@@ -173,3 +187,16 @@ def _can_follow(
 
 def _describe(record: RoundRecord | None) -> str:
     return "no round" if record is None else f"round {record.round_id} ({record.state.name})"
+
+
+async def wait_for_turn(try_become_active: Callable[[], Awaitable[str]]) -> None:
+    """Call `try_become_active` once a second until it succeeds.
+
+    It returns "" on success, and otherwise why it failed. The first failure is logged.
+    """
+    is_logged = False
+    while problem := await try_become_active():
+        if not is_logged:
+            log.info("waiting_for_active_federation", problem=problem)
+        is_logged = True
+        await asyncio.sleep(_POLL_SECONDS)

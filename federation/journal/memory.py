@@ -1,4 +1,4 @@
-"""MemoryJournal: for development; forgotten when the process ends."""
+"""MemoryJournal: a journal in memory, lost when the process ends; for development."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MemoryJournal:
-    """A Journal that no other process can see, so there is nobody to wait for."""
+    """A Journal that no other process can see, so becoming active never waits."""
 
     kind: Final = "memory"
 
@@ -24,7 +24,7 @@ class MemoryJournal:
         self._generation = time.time_ns() // 1_000_000
         self._is_active = False
         self._rounds: dict[int, RoundRecord] = {}
-        """In the order of their numbers."""
+        """By round_id, ascending."""
         self._result: tuple[int, bytes] | None = None
         self._model_state: bytes | None = None
         self._aggregates: dict[int, bytes] = {}
@@ -33,7 +33,7 @@ class MemoryJournal:
         self._is_active = True
 
     async def stay_active_forever(self) -> None:
-        """Wait for ever."""
+        """Wait forever: no other process can take over."""
         self._require_active()
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""Opens the journal that the settings name."""
+"""Opens the journal that the settings choose: PostgreSQL, SQLite or memory."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 async def open_journal(
     data_dir: Path | None, postgres_url: str | None, dialect: Dialect = PGVECTOR
 ) -> AsyncIterator[Journal]:
-    """Open the journal in that database, else in that directory, else in memory.
+    """Open the journal in `postgres_url` if given, else in `data_dir` if given, else in memory.
 
-    Leaving it lets the next federation in at once. Raises ConfigError or NotReadyError, each with
-    what to do about it.
+    When the block is left, another federation can become the active one at once. Raises ConfigError
+    or NotReadyError; the message says what to do.
     """
     if postgres_url is not None:
         async with open_postgres_journal(postgres_url, dialect) as journal:
             yield journal
     elif data_dir is not None:
-        async with open_sqlite_journal(data_dir) as embedded:
-            yield embedded
+        async with open_sqlite_journal(data_dir) as sqlite_journal:
+            yield sqlite_journal
     else:
         yield MemoryJournal()

@@ -1,13 +1,10 @@
-"""PostgresJournal: a federation's rounds in PostgreSQL, written by whoever holds its lock."""
+"""PostgresJournal: rounds in PostgreSQL, written by the one process that holds an advisory lock."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
-
-import structlog
 
 from constellation.errors import StoreFailedError
 from constellation.storage.postgres.dialect import PGVECTOR, Dialect
@@ -15,33 +12,28 @@ from constellation.storage.postgres.errors import describe_database, translate_e
 from constellation.storage.postgres.migrations import require_current_schema
 from constellation.storage.postgres.pool import connect
 from federation.journal.contract import (
+    MAX_ROUND_ID,
     MAX_ROUNDS,
     RoundRecord,
-    RoundState,
     check_begin,
     check_close,
     check_save,
+    wait_for_turn,
 )
 from federation.journal.postgres_session import STATEMENT_TIMEOUT_SECONDS, JournalSession
+from federation.round_report import RoundState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from federation.journal.contract import RoundOutput
+    from federation.journal.contract import OrderCheck, RoundOutput
 
-log = structlog.get_logger(__name__)
-
-_LOCK_POLL_SECONDS: Final = 1.0
-"""Between two looks at a lock that another federation holds."""
 _PROBE_SECONDS: Final = 3.0
-"""Between two looks at a connection that nobody uses."""
-_MAX_ROUND_ID: Final = 2**63 - 1
+"""Pause between two checks that the connection still exists."""
 _INSERT_GENERATION: Final = (
     "INSERT INTO constellation.federation (generation)"
     " VALUES ((extract(epoch FROM clock_timestamp()) * 1000)::bigint) ON CONFLICT DO NOTHING"
 )
-
-OrderCheck = Callable[[RoundRecord | None, RoundRecord], None]
 
 
 @asynccontextmanager
@@ -51,9 +43,10 @@ async def open_postgres_journal(
     *,
     statement_timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS,
 ) -> AsyncIterator[PostgresJournal]:
-    """Open the journal in this database; leaving it lets the next federation in.
+    """Open the journal in this database.
 
-    Raises ConfigError or NotReadyError, each with what to do about it.
+    When the block is left, another federation can become the active one. Raises ConfigError or
+    NotReadyError; the message says what to do.
     """
     location = describe_database(url)
     connection = await connect(url, location)
@@ -68,10 +61,11 @@ async def open_postgres_journal(
 
 
 class PostgresJournal:
-    """A Journal in PostgreSQL. A database that goes away, however shortly, ends the process.
+    """A Journal in PostgreSQL. Losing the connection, however briefly, ends the process.
 
-    Its lock goes with its connection, so the process is fenced, and whoever starts it again lets
-    it wait for its turn. A federation that only waits ends likewise, with a NotReadyError.
+    The lock is lost with the connection, so the active process is fenced with a FencedError; once
+    it is started again, it waits for the lock. A process that is still waiting for the lock ends
+    with a NotReadyError.
     """
 
     kind: Final = "postgres"
@@ -81,19 +75,16 @@ class PostgresJournal:
         self._location = location
 
     async def become_active(self) -> None:
-        """Take the database's lock: two federations in one database are one at a time."""
-        is_logged = False
-        while not await self._session.try_lock(_INSERT_GENERATION):
-            if not is_logged:
-                log.info(
-                    "waiting_for_active_federation",
-                    problem=f"another federation is at {self._location}",
-                )
-            is_logged = True
-            await asyncio.sleep(_LOCK_POLL_SECONDS)
+        """Wait for the lock of this database, which one federation at a time holds."""
+        await wait_for_turn(self._try_become_active)
+
+    async def _try_become_active(self) -> str:
+        if await self._session.try_lock(_INSERT_GENERATION):
+            return ""
+        return f"another federation is at {self._location}"
 
     async def stay_active_forever(self) -> None:
-        """Look after the connection. Raises FencedError when it is gone."""
+        """Check the connection regularly. Raises FencedError when it is lost."""
         while True:
             await self._session.probe()
             await asyncio.sleep(_PROBE_SECONDS)
@@ -102,7 +93,10 @@ class PostgresJournal:
         async with self._session.read():
             rows = await self._session.execute("SELECT generation FROM constellation.federation")
         if not rows:
-            raise StoreFailedError(f"{self._location} lost the row of its generation: restore it")
+            raise StoreFailedError(
+                f"the row of constellation.federation is missing in {self._location}: restore the "
+                "database from a backup"
+            )
         return int(rows[0][0])
 
     async def read_newest(self) -> RoundRecord | None:
@@ -115,7 +109,7 @@ class PostgresJournal:
 
     async def read_rounds(self, before: int | None, limit: int) -> Sequence[RoundRecord]:
         async with self._session.read():
-            return await self._select_rounds(_MAX_ROUND_ID if before is None else before, limit)
+            return await self._select_rounds(MAX_ROUND_ID if before is None else before, limit)
 
     async def read_result(self) -> tuple[int, bytes] | None:
         async with self._session.read():
@@ -130,7 +124,8 @@ class PostgresJournal:
         return bytes(rows[0][0]) if rows else None
 
     async def read_aggregates(self) -> Mapping[int, bytes]:
-        async with self._session.read():  # one at a time: together they may be hundreds of MiB
+        # Aggregates are read one by one: together they may have hundreds of MiB.
+        async with self._session.read():
             shards = await self._session.execute(
                 "SELECT shard_id FROM constellation.round_aggregate"
             )
@@ -172,7 +167,7 @@ class PostgresJournal:
             )
 
     async def _select_newest(self) -> RoundRecord | None:
-        return next(iter(await self._select_rounds(_MAX_ROUND_ID, 1)), None)
+        return next(iter(await self._select_rounds(MAX_ROUND_ID, 1)), None)
 
     async def _select_rounds(self, before: int, limit: int) -> Sequence[RoundRecord]:
         rows = await self._session.execute(

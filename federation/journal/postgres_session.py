@@ -1,7 +1,8 @@
-"""The one connection of a PostgreSQL journal: whoever holds the lock on it is the active one.
+"""The only connection of a PostgreSQL journal, and the lock that makes its process the active one.
 
-The lock is the session's, and every write goes through the same session. So whoever lost the
-connection lost the lock and cannot write; and nobody gets the lock while a write is under way.
+The lock belongs to the database session, and every write uses the same session. Therefore a process
+that lost its connection has lost the lock and cannot write, and no other process can get the lock
+while a write is in progress.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 STATEMENT_TIMEOUT_SECONDS: Final = 30.0
-"""A server that takes longer over one statement is cut off."""
+"""If a statement takes longer, the connection is closed."""
 
 _LOCK_KEY: Final = 0x4645444552415445
-"""Key of the advisory lock."""
+"""The key of the advisory lock: the letters FEDERATE in ASCII."""
 _PRAGMAS: Final = (
     "SELECT set_config(name, value, false) FROM (VALUES"
     " ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),"
@@ -34,14 +35,17 @@ _PRAGMAS: Final = (
     " ('idle_in_transaction_session_timeout', '60000'), ('lock_timeout', '10000')"
     ") AS setting (name, value)"
 )
-"""The server, too, finds out within half a minute that a machine is gone, and unlocks: by default
-that takes two hours. No statement_timeout: it would let a COMMIT return before it is replicated."""
+"""Makes the server notice within half a minute that a client is gone, and release the lock.
+
+By default that takes two hours. There is no statement_timeout, because it would let a COMMIT return
+before it is replicated.
+"""
 
 
 class JournalSession:
-    """One connection, used by one task at a time. Every error of psycopg leaves it as ours.
+    """One connection, used by one task at a time. Errors of psycopg are translated to ours.
 
-    Once the lock was taken, a lost connection is a FencedError; before, it is a NotReadyError.
+    A lost connection raises FencedError if this session had the lock, and NotReadyError if not.
     """
 
     def __init__(
@@ -54,18 +58,18 @@ class JournalSession:
         self._is_active = False
 
     async def prepare(self) -> None:
-        """Configure the connection. Raises ConfigError when it is not a session of its own."""
+        """Configure the connection. Raises ConfigError if it leads to a connection pooler."""
         async with self._use_connection():
             await self.execute(_PRAGMAS)
             ((server,),) = await self.execute("SELECT pg_backend_pid()")
         if server != self._connection.info.backend_pid:
             raise ConfigError(
-                f"{self._location} is a connection pooler, which may give a lock to others: "
-                "the federation's POSTGRES_URL must lead to PostgreSQL itself"
+                f"{self._location} is a connection pooler, which may hand the federation's lock to "
+                "others: the federation's POSTGRES_URL must lead to PostgreSQL itself"
             )
 
     async def try_lock(self, setup: LiteralString) -> bool:
-        """Become the active one, unless another session is; `make` is done first."""
+        """Try to take the lock; return whether it succeeded. If so, `setup` is executed first."""
         async with self._use_connection():
             ((locked,),) = await self.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,))
             if locked:
@@ -75,20 +79,20 @@ class JournalSession:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[None]:
-        """Use the connection. Raises NotReadyError before it was taken."""
+        """Reserve the connection for reading. Raises NotReadyError until the lock was taken."""
         if not self._is_active:
             raise NotReadyError("this federation is not the active one yet")
         async with self._use_connection():
             yield
 
     async def probe(self) -> None:
-        """Return when the connection is there: no table is read, for one may be locked."""
+        """Return if the connection works. This reads no table, because a table may be locked."""
         async with self.read():
             await self.execute("SELECT 1")
 
     @asynccontextmanager
     async def transact(self) -> AsyncIterator[None]:
-        """Do what is inside in one transaction: durable at the end, or undone."""
+        """Run the block in one transaction: durable when the block ends, undone if it raises."""
         async with self.read():
             try:
                 await self.execute("BEGIN")
@@ -98,7 +102,7 @@ class JournalSession:
                 await self._roll_back()
 
     async def execute(self, statement: LiteralString, values: Sequence[object] = ()) -> list[Any]:
-        """Return what one statement finds; inside `read` or `transact`."""
+        """Execute one statement and return its rows. Call this inside `read` or `transact`."""
         timeout = asyncio.get_running_loop().call_later(
             self._statement_timeout_seconds, abort_connection, self._connection
         )
@@ -123,11 +127,11 @@ class JournalSession:
                 raise
 
     async def _roll_back(self) -> None:
-        """End a transaction that an error left open."""
+        """Roll back a transaction that an error left open."""
         connection = self._connection
         if connection.closed or connection.pgconn.transaction_status == TransactionStatus.IDLE:
             return
         try:
             await self.execute("ROLLBACK")
         except psycopg.Error:
-            await connection.close()  # the server rolls back by itself
+            await connection.close()  # then the server rolls back

@@ -1,51 +1,45 @@
-"""SqliteJournal: embedded and durable; one file, one writer thread, one process at a time."""
+"""SqliteJournal: rounds in one SQLite file, used by one writer thread of one process at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import structlog
-
 from constellation.errors import StoreInUseError
 from federation.journal.contract import (
+    MAX_ROUND_ID,
     MAX_ROUNDS,
     RoundRecord,
-    RoundState,
     check_begin,
     check_close,
     check_save,
+    wait_for_turn,
 )
-from federation.journal.sqlite_file import JournalFile, Work
+from federation.journal.sqlite_file import JournalFile
+from federation.round_report import RoundState
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from federation.journal.contract import RoundOutput
-
-log = structlog.get_logger(__name__)
-
-_LOCK_POLL_SECONDS: Final = 1.0
-"""Between two looks at a lock that another process holds."""
-_MAX_ROUND_ID: Final = 2**63 - 1
+    from federation.journal.contract import OrderCheck, RoundOutput
+    from federation.journal.sqlite_file import Work
 
 T = TypeVar("T")
-OrderCheck = Callable[[RoundRecord | None, RoundRecord], None]
 
 
 @asynccontextmanager
 async def open_sqlite_journal(
     data_dir: Path, pragmas: tuple[str, ...] = ()
 ) -> AsyncIterator[SqliteJournal]:
-    """Open the journal in this directory; the directory is not touched before `take`.
+    """Open the journal in this directory, which is not touched until `become_active`.
 
-    Leaving it lets the next federation in.
+    When the block is left, another federation can become the active one. `pragmas` are further
+    PRAGMA statements for the file.
     """
     loop = asyncio.get_running_loop()
     file = JournalFile(data_dir, pragmas)
@@ -63,28 +57,25 @@ class SqliteJournal:
 
     def __init__(self, file: JournalFile, writer: ThreadPoolExecutor) -> None:
         self._file = file
-        """Belongs to the writer thread."""
+        """Only the writer thread may use it."""
         self._writer = writer
 
     async def become_active(self) -> None:
-        """Take the directory's lock, and open the file, or make it.
+        """Wait for the lock of the directory, then open the file, or create it.
 
-        Raises ConfigError, DamagedStoreError or StoreFailedError, each with what to do about it.
+        Raises ConfigError, DamagedStoreError or StoreFailedError; the message says what to do.
         """
-        is_logged = False
-        while True:
-            try:
-                await self._run_in_writer(self._file.open)
-            except StoreInUseError as error:
-                if not is_logged:
-                    log.info("waiting_for_active_federation", problem=str(error))
-                is_logged = True
-            else:
-                return
-            await asyncio.sleep(_LOCK_POLL_SECONDS)
+        await wait_for_turn(self._try_become_active)
+
+    async def _try_become_active(self) -> str:
+        try:
+            await self._run_in_writer(self._file.open)
+        except StoreInUseError as error:
+            return str(error)
+        return ""
 
     async def stay_active_forever(self) -> None:
-        """Wait for ever: the directory's lock is held as long as this process lives."""
+        """Wait forever: this process holds the lock of the directory as long as it lives."""
         await self.read_generation()
         await asyncio.Event().wait()
 
@@ -126,7 +117,7 @@ class SqliteJournal:
 
     async def _write(self, work: Work[None]) -> None:
         await self._run_in_writer(partial(self._file.write, work))
-        self._writer.submit(self._file.checkpoint)  # its failure is the next call's
+        self._writer.submit(self._file.checkpoint)  # if it fails, the next call raises
 
     async def _run_in_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
@@ -152,7 +143,7 @@ def _read_rounds(
     rows = connection.execute(
         "SELECT round_id, state, started_at, summary FROM round"
         " WHERE round_id < ? ORDER BY round_id DESC LIMIT ?",
-        (_MAX_ROUND_ID if before is None else before, limit),
+        (MAX_ROUND_ID if before is None else before, limit),
     )
     return [
         RoundRecord(round_id, RoundState(state), started_at, summary)

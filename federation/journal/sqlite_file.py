@@ -1,4 +1,4 @@
-"""JournalFile: the database of a SQLite journal and the lock of its directory."""
+"""JournalFile: the database file of a SQLite journal, and the lock of its directory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = structlog.get_logger(__name__)
 
 SCHEMA_VERSION: Final = 1
 PAGE_SIZE: Final = 16_384
-"""Rows of a few MiB: larger pages, fewer of them."""
+"""Larger than SQLite's default, because rows have a few MiB."""
 CHECKPOINT_BYTES: Final = 32 * 2**20
-"""Of write-ahead log, before it moves to the database."""
+"""When the write-ahead log reaches this size, its contents are moved to the database."""
 _REMEDY: Final = (
     "restore it from a backup, or delete the data directory: the federation begins a new journal"
 )
@@ -51,7 +51,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 
 class JournalFile:
-    """The database of one journal and the lock of its directory. Used by one thread alone."""
+    """The database file of one journal and the lock of its directory. For one thread only."""
 
     def __init__(self, data_dir: Path, pragmas: tuple[str, ...] = ()) -> None:
         self._data_dir = data_dir
@@ -59,12 +59,12 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
         self._lock = ExitStack()
         self._failure: str | None = None
-        """Why nothing may be done any more."""
+        """Why the file can no longer be trusted; None as long as it can."""
 
     def open(self) -> None:
-        """Take the lock, then open the database; nothing happens when it is open already.
+        """Take the lock, then open the database. Does nothing if it is already open.
 
-        Raises StoreInUseError while another process has it.
+        Raises StoreInUseError while another process has the lock.
         """
         if self._connection is not None:
             return
@@ -75,22 +75,23 @@ class JournalFile:
             self._lock = lock.pop_all()
 
     def close(self) -> None:
-        """Move the log into the database, and let go of the lock."""
+        """Close the database, which empties its write-ahead log, and release the lock."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
 
     def read(self, work: Work[T]) -> T:
+        """Return the result of `work`, which only reads."""
         connection = self._require_connection()
         try:
             return work(connection)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise  # a mistake of ours
+            raise  # a bug in this program, not a problem of the file
         except sqlite3.DatabaseError as error:
             raise self._file.translate_error(error) from error
 
     def write(self, work: Work[None]) -> None:
-        """Do the work in one transaction: durable on return, or undone."""
+        """Run `work` in one transaction: durable on return, undone if this raises."""
         connection = self._require_connection()
         try:
             transact(connection, work)
@@ -99,12 +100,13 @@ class JournalFile:
         except sqlite3.DatabaseError as error:
             if get_error_code(error) == sqlite3.SQLITE_FULL and not connection.in_transaction:
                 raise self._file.translate_error(error) from error
-            # After a failed fsync nobody knows what is on disk, and the next one says all is well.
+            # After a failed fsync, the contents of the disk are unknown, and a second fsync would
+            # report success all the same.
             self._failure = str(self._file.make_failure_error(error))
             raise StoreFailedError(self._failure) from error
 
     def checkpoint(self) -> None:
-        """Move a log that has grown into the database. A failure is the next call's."""
+        """Empty a large write-ahead log into the database. If this fails, later calls raise."""
         connection = self._require_connection()
         if self._file.log.stat().st_size < CHECKPOINT_BYTES:
             return
@@ -113,7 +115,7 @@ class JournalFile:
         except sqlite3.DatabaseError as error:
             if (
                 get_error_code(error) != sqlite3.SQLITE_FULL
-            ):  # then the log keeps the rounds a while longer
+            ):  # with a full disk the log keeps the rounds
                 self._failure = str(self._file.make_failure_error(error))
                 log.error("checkpoint_failed", problem=self._failure)  # noqa: TRY400
 
@@ -126,7 +128,7 @@ class JournalFile:
 
 
 def _ensure_schema(connection: sqlite3.Connection, file: SqliteFile) -> None:
-    """Make the schema when there is none; refuse one of another version."""
+    """Create the schema if there is none. Raises ConfigError for another version of it."""
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -136,9 +138,9 @@ def _ensure_schema(connection: sqlite3.Connection, file: SqliteFile) -> None:
         )
     row = connection.execute("SELECT schema_version FROM federation").fetchone()
     if row is None:
-        raise file.make_damage_error("the row of its generation is gone")
+        raise file.make_damage_error("the row of table federation is missing")
     if row[0] != SCHEMA_VERSION:
         raise ConfigError(
-            f"{file.database} has schema version {row[0]}, this program knows "
-            f"{SCHEMA_VERSION}: start the version that wrote it"
+            f"{file.database} has schema version {row[0]}, this program knows {SCHEMA_VERSION}: "
+            "start the version that wrote it"
         )

@@ -1,7 +1,8 @@
-"""Merge: each shard's newest aggregate, and the integer sums over all of them. Pure.
+"""Each shard's newest aggregate, and the integer sums over all shards. Pure functions.
 
-The state is a map from shard to aggregate, joined by the highest (epoch, version): associative,
-commutative and idempotent, as delta-state CRDTs are (Almeida, Shoker, Baquero, arXiv 1603.01529).
+The state of a federation maps each shard to its newest aggregate. Updates are joined by the highest
+(epoch, version), which is associative, commutative and idempotent like the join of delta-state
+CRDTs (Almeida, Shoker and Baquero, arXiv 1603.01529).
 """
 
 from __future__ import annotations
@@ -17,147 +18,161 @@ from constellation.federated.aggregate import (
     ClusterRows,
     ClusterTerms,
     no_clusters,
+    no_terms,
 )
 from constellation.federated.fixed_point import ClusterSums, Integers, concatenate_sums, no_sums
 from federation.merge.hourly_counts import HourlyCells, HourlyWindow
-from federation.merge.terms import intern_rows
+from federation.merge.terms import decode_genres, encode_genres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from federation.merge.terms import TermDictionary
+    from federation.merge.terms import Terms
 
 WEIGHT_CAP: Final = 4.0
-"""A shard weighs at most so many times the median of all shards ..."""
+"""A shard weighs at most this many times the median weight of all shards."""
 MIN_SHARDS_TO_CAP: Final = 3
-"""... where there are as many."""
+"""With fewer shards no weight is capped: one or two weights are never above 4 times their mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """When an update was received, and from where."""
+
+    received_at: float
+    """Seconds since 1970."""
+    address: str
+    """The host:port of the shard, or of the relay that passed the update on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardAggregate:
-    """What one shard has summed up, as far as is known. Never changed: a join makes a new one."""
+    """The newest known aggregate of one shard. Immutable: a join returns a new one."""
 
     version: AggregateVersion
-    facts: AggregateHeader
+    header: AggregateHeader
     clusters: ClusterRows
-    """By ascending cluster_id; their words are numbers of `Names`."""
+    """Ordered by cluster_id; terms are numbered by the federation's `Terms`."""
     hours: HourlyWindow
-    """Genres are numbered after contents: -1 - number of the genre."""
-    heard_at: float
-    """Seconds since 1970."""
+    """Subjects are numbered by the federation's `Terms`; genres as `encode_genres` encodes them."""
+    received_at: float
+    """When the newest update was received: seconds since 1970."""
     address: str
-    """Where."""
+    """Where the update with the newest version came from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardUpdate:
-    """What one shard sent in answer to one pull, whole, with words as numbers of `Names`."""
+    """Everything that one shard sent in answer to one pull, with terms as numbers of a `Terms`."""
 
     version: AggregateVersion
-    facts: AggregateHeader
+    header: AggregateHeader
     base_version: int
-    """It goes on from this version; 0: it is everything."""
+    """The version that this update builds on; 0 if it holds the whole aggregate."""
     clusters: ClusterRows
     hours: HourlyCells
     candidates: ClusterRows
 
 
-def renumber_terms(
-    update: ShardUpdate,
-    theirs: tuple[TermDictionary, TermDictionary],
-    ours: tuple[TermDictionary, TermDictionary],
-) -> ShardUpdate:
-    """Return an answer with words and subjects as numbers of `ours`: contents and genres."""
-    contents = ours[0].intern(theirs[0].texts)
-    genres = ours[1].intern(theirs[1].texts)
+class AggregateRefusedError(ValueError):
+    """An update that the aggregate of its shard cannot be joined with."""
+
+
+def renumber_terms(update: ShardUpdate, theirs: Terms, ours: Terms) -> ShardUpdate:
+    """Return an update numbered by `theirs` with its terms and subjects numbered by `ours`."""
+    contents = ours.contents.intern(theirs.contents.texts)
+    genres = ours.genres.intern(theirs.genres.texts)
+    old = update.hours.subjects
+    # np.where evaluates both branches for every subject: the appended 0 keeps indexes in range.
     subjects = np.where(
-        update.hours.subjects >= 0,
-        np.append(contents, 0)[np.maximum(update.hours.subjects, 0)],
-        encode_genres(np.append(genres, 0)[np.maximum(-1 - update.hours.subjects, 0)]),
+        old >= 0,
+        np.append(contents, 0)[np.maximum(old, 0)],
+        encode_genres(np.append(genres, 0)[np.maximum(decode_genres(old), 0)]),
     )
     return replace(
         update,
-        clusters=intern_rows(update.clusters, *ours),
-        candidates=intern_rows(update.candidates, *ours),
+        clusters=ours.intern_rows(update.clusters),
+        candidates=ours.intern_rows(update.candidates),
         hours=replace(update.hours, subjects=subjects),
     )
 
 
-class AggregateRefusedError(ValueError):
-    """An aggregate that cannot be what a shard has summed up."""
-
-
 def join_update(
-    held: ShardAggregate | None, update: ShardUpdate, source: tuple[float, str]
+    known: ShardAggregate | None, update: ShardUpdate, source: Source
 ) -> ShardAggregate:
-    """Return what is known of a shard after an answer. The order of answers does not matter.
+    """Return what is known of a shard after an update. The order of updates does not matter.
 
-    `heard` is when and where it came. Raises RefusedError for an answer that goes on from what is
-    not held.
+    Raises AggregateRefusedError if the update builds on a version that is not known.
     """
-    same_epoch = held is not None and held.version.epoch == update.version.epoch
-    if held is not None and update.version.epoch < held.version.epoch:
-        return held
-    if update.base_version and not (
-        same_epoch and held and held.version.version >= update.base_version
-    ):
+    if known is not None and update.version.epoch < known.version.epoch:
+        return known
+    before = known
+    if known is not None and known.version.epoch != update.version.epoch:
+        before = None  # the shard restarted: a new epoch replaces everything
+    if update.base_version and (before is None or before.version.version < update.base_version):
         raise AggregateRefusedError(
-            f"goes on from version {update.base_version}, which is not held"
+            f"builds on version {update.base_version}, which is not known here"
         )
-    before = held if same_epoch else None
-    newer = before is None or update.version.version >= before.version.version
-    facts = update.facts if newer or before is None else before.facts
-    since = max(
-        update.facts.codebook_effective_version,
-        before.facts.codebook_effective_version if before else 0,
+    if before is None:
+        before = _start_aggregate(update, source)
+    is_newest = update.version >= before.version
+    codebook_effective_version = max(
+        update.header.codebook_effective_version, before.header.codebook_effective_version
     )
-    clusters = _select_newest(
-        [before.clusters, update.clusters] if before else [update.clusters], since
-    )
-    hours = before.hours if before else HourlyWindow()
     return ShardAggregate(
-        version=max(update.version, before.version) if before else update.version,
-        facts=facts,
-        clusters=clusters,
-        hours=hours.join(update.hours, update.version.version),
-        heard_at=max(source[0], before.heard_at) if before else source[0],
-        address=source[1] if newer or before is None else before.address,
+        version=max(update.version, before.version),
+        header=update.header if is_newest else before.header,
+        clusters=_select_newest([before.clusters, update.clusters], codebook_effective_version),
+        hours=before.hours.join(update.hours, update.version.version),
+        received_at=max(source.received_at, before.received_at),
+        address=source.address if is_newest else before.address,
     )
 
 
-def encode_genres(numbers: Integers) -> Integers:
-    """Return the subjects of genres, by their numbers; those of contents are the numbers."""
-    return -1 - numbers
+def _start_aggregate(update: ShardUpdate, source: Source) -> ShardAggregate:
+    """Return an aggregate without rows or counts, which the first update of an epoch joins."""
+    return ShardAggregate(
+        update.version,
+        update.header,
+        no_clusters(),
+        HourlyWindow(),
+        source.received_at,
+        source.address,
+    )
 
 
-def select_changes(held: ShardAggregate, base: int) -> tuple[ClusterRows, HourlyCells, int]:
-    """Return what changed after a version of the held epoch, and from which it really goes on."""
-    cells = held.hours.select_changes(base) if base else None
+def select_changes(known: ShardAggregate, base: int) -> tuple[ClusterRows, HourlyCells, int]:
+    """Return what changed after version `base`, and the version that this really builds on.
+
+    The latter is 0 when the changes since `base` are no longer known: then everything is returned.
+    """
+    cells = known.hours.select_changes(base) if base else None
     if cells is None:
-        return held.clusters, held.hours.to_cells(), 0
-    return held.clusters.select(np.flatnonzero(held.clusters.versions > base)), cells, base
+        return known.clusters, known.hours.to_cells(), 0
+    return known.clusters.select(np.flatnonzero(known.clusters.versions > base)), cells, base
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MergedTerms:
-    """Words of clusters, over all shards."""
+    """The device counts of terms in clusters, over all shards."""
 
     counts: ClusterTerms
     shards: Integers
-    """Shape (m,): for each count, the shards that it comes from."""
+    """Shape (m,): for each count, the number of shards that contributed to it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MergedClusters:
-    """Sums over shards, a row for each cluster of a codebook."""
+    """Sums over all shards, with one row for each cluster of a codebook."""
 
     features: ClusterSums
     shards: Integers
-    """Shape (k,): shards with a device in the cluster."""
+    """Shape (k,): shards with at least one device in the cluster."""
     capped_devices: Integers
-    """Shape (k,): devices, of a shard that weighs too much as many less: for the gates."""
+    """Shape (k,): devices, scaled down for shards whose weight is capped. Publishing is decided by
+    this number, so that one shard cannot lift a cluster over the minimum."""
     genres: MergedTerms
     contents: MergedTerms
 
@@ -165,9 +180,10 @@ class MergedClusters:
 def merge_aggregates(
     aggregates: Sequence[ShardAggregate], cluster_ids: NDArray[np.uint32]
 ) -> MergedClusters:
-    """Return the sums over all shards for some clusters; an id that is not among them is left out.
+    """Return the sums over all shards for the given clusters; rows of other clusters are ignored.
 
-    A shard that weighs more than CAP times the median is scaled down to that, before it is added.
+    `cluster_ids` is ascending. A shard that weighs more than WEIGHT_CAP times the median is scaled
+    down to that weight before it is added.
     """
     total = no_sums(len(cluster_ids))
     shards = np.zeros(len(cluster_ids), np.int64)
@@ -191,16 +207,16 @@ def merge_aggregates(
 
 
 def cap_weights(weights: Sequence[int]) -> list[float]:
-    """Return what each shard's sums are multiplied by: 1, or less for one that weighs too much."""
+    """Return the factor for each shard's sums: 1, or less for a shard that weighs too much."""
     present = [weight for weight in weights if weight]
     if len(present) < MIN_SHARDS_TO_CAP:
         return [1.0] * len(weights)
-    most = WEIGHT_CAP * float(np.median(present))
-    return [min(1.0, most / weight) if weight else 1.0 for weight in weights]
+    heaviest = WEIGHT_CAP * float(np.median(present))
+    return [min(1.0, heaviest / weight) if weight else 1.0 for weight in weights]
 
 
 def scale_sums(features: ClusterSums, factor: float) -> ClusterSums:
-    """Return sums scaled down, in whole numbers again; how many devices there are stays true."""
+    """Return the sums times `factor`, rounded to integers; the number of devices is unchanged."""
     if factor == 1:
         return features
 
@@ -218,7 +234,7 @@ def scale_sums(features: ClusterSums, factor: float) -> ClusterSums:
 
 
 def find_positions(ids: NDArray[np.uint32], among: NDArray[np.uint32]) -> Integers:
-    """Return the place of each id among ascending ones, -1 where it is not."""
+    """Return the position of each id in `among`, which is ascending; -1 for an id not in it."""
     if not len(among):
         return np.full(len(ids), -1, np.int64)
     positions = np.minimum(np.searchsorted(among, ids), len(among) - 1)
@@ -227,13 +243,13 @@ def find_positions(ids: NDArray[np.uint32], among: NDArray[np.uint32]) -> Intege
 
 
 def add_term_counts(parts: Sequence[ClusterTerms]) -> MergedTerms:
-    """Return the devices of all parts, one a shard, for each (row, word); all have the same texts.
+    """Return the devices of all parts for each (row, term). There is one part for each shard.
 
-    A (row, word) comes once in a part.
+    All parts have the same texts, and a part holds each (row, term) at most once.
     """
     filled = [part for part in parts if len(part.rows)]
     if not filled:
-        return MergedTerms(ClusterTerms(*(np.empty(0, np.int64),) * 3, ()), np.empty(0, np.int64))
+        return MergedTerms(no_terms(), np.empty(0, np.int64))
     texts = filled[0].texts
     keys = np.concatenate([part.rows * len(texts) + part.terms for part in filled])
     distinct, which, shards = np.unique(keys, return_inverse=True, return_counts=True)
@@ -244,9 +260,9 @@ def add_term_counts(parts: Sequence[ClusterTerms]) -> MergedTerms:
 
 
 def concatenate_rows(parts: Sequence[ClusterRows]) -> ClusterRows:
-    """Return the rows of all parts, one part after the other; all have the same texts."""
+    """Return the rows of all parts, one part after the other. All parts have the same texts."""
     filled = [part for part in parts if len(part)]
-    if len(filled) < 2:  # noqa: PLR2004 - nothing to put together
+    if len(filled) < 2:  # noqa: PLR2004 - nothing to concatenate
         return filled[0] if filled else no_clusters()
     starts = np.cumsum([0, *(len(part) for part in filled)])
     return ClusterRows(
@@ -259,12 +275,12 @@ def concatenate_rows(parts: Sequence[ClusterRows]) -> ClusterRows:
 
 
 def _select_newest(parts: Sequence[ClusterRows], codebook_effective_version: int) -> ClusterRows:
-    """Return the newest row of each cluster, without those of an earlier codebook."""
+    """Return the newest row of each cluster, without rows of an earlier codebook."""
     rows = concatenate_rows(parts)
     if (np.diff(rows.cluster_ids.astype(np.int64)) > 0).all() and (
         rows.versions >= codebook_effective_version
     ).all():
-        return rows  # as a first answer is
+        return rows  # nothing to drop or reorder, as in the first update of a shard
     order = np.lexsort((rows.versions, rows.cluster_ids))
     ids = rows.cluster_ids[order]
     last = np.ones(len(ids), bool)

@@ -1,9 +1,12 @@
-"""Clusters: the codebook's first anchors, its step in each round, its overhaul each day. Pure."""
+"""The codebook of anchors: its first version, its step in each round, its daily revision. Pure.
+
+Each round moves every anchor by one Lloyd step. Once a day, reanchoring also adds, merges and
+removes anchors.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,123 +18,111 @@ from constellation.federated.fixed_point import (
     Integers,
     compute_centroids,
     concatenate_sums,
-    no_sums,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.encoding import Embeddings
+    from federation.merge.candidates import Candidates
 
 _ITERATIONS: Final = 10
+"""Iterations of k-means; it ends earlier when no centre moves."""
+
+# The four constants of nearness are measured on a `CosineScale`.
 _ASSIGN_NEARNESS: Final = 0.25
-"""A candidate that no centre is as near has no say in where one comes to lie."""
+"""Candidates farther than this from every centre do not move a centre."""
 _SPREAD_NEARNESS: Final = 0.5
-"""Two centres are further from each other than this, when they are chosen."""
+"""A new centre must be farther than this from every other centre."""
 _SAME_NEARNESS: Final = 0.6
-"""A centre this near to an anchor of before goes on as that one."""
+"""A centre at least this near to a previous anchor may keep that anchor's id."""
 _MERGE_NEARNESS: Final = 0.8
-"""Anchors this near to each other become one. All four are on a `Scale`."""
+"""Anchors at least this near to each other are merged into one."""
+
 _SCALE_SAMPLE_SIZE: Final = 512
-"""Directions that a scale is made from."""
+"""At most this many directions are compared with each other to make a scale."""
 _MAX_USUAL_COSINE: Final = 0.95
+"""Upper limit of a scale's usual cosine, so that a scale never shrinks to nothing."""
 _CANDIDATES_PER_CENTRE: Final = 8
-"""Candidates that are looked at for each centre that may be chosen."""
+"""The search for new centres tries at most this many candidates for each allowed centre."""
 _MAX_LOOKAHEAD: Final = 64
-"""Candidates at most whose cosines are worked out together."""
+"""The cosines of at most this many candidates are computed in one matrix product."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codebook:
-    """The anchors that patterns are assigned to."""
+    """The anchors: unit vectors with ids, to which shards assign their patterns."""
 
     version: int
-    """Grows whenever an anchor changes; 0 for none."""
+    """Grows by one whenever an anchor changes; 0 for a codebook without anchors."""
     cluster_ids: NDArray[np.uint32]
-    """Shape (k,), ascending, distinct, from 1 on, never given to another anchor."""
+    """Shape (k,), ascending and distinct, from 1. An id is never reused for another anchor."""
     anchors: Embeddings
     """Shape (k, DIMENSION), unit length."""
     next_id: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """Local clusters of every shard, of patterns that no anchor is near."""
-
-    shard_ids: Integers
-    """Shape (m,)."""
-    features: ClusterSums
-    """m rows."""
-
-    def to_canonical(self) -> Candidates:
-        """Return the same, in an order that depends on nothing but the values."""
-        sums = self.features
-        scalars = np.column_stack([sums.devices, sums.weights, sums.successes, sums.contexts])
-        digests = [
-            blake2b(row.tobytes() + few.tobytes(), digest_size=16).digest()
-            for row, few in zip(sums.sums, scalars, strict=True)
-        ]
-        shard_ids = self.shard_ids.tolist()
-        order = sorted(range(len(digests)), key=lambda row: (shard_ids[row], digests[row]))
-        chosen = np.array(order, np.int64)
-        return Candidates(self.shard_ids[chosen], self.features.select(chosen))
+    """The id of the next new anchor."""
 
 
 @dataclass(frozen=True, slots=True)
 class CosineScale:
-    """Nearness from 0, as any two directions are, to 1, the same direction.
+    """A scale of nearness: 0 for two arbitrary directions of the data, 1 for the same direction.
 
-    Embeddings of one kind of thing all point roughly the same way: household tastes have a cosine
-    of about .65 with each other, the means of many tastes .78. What counts as near is therefore
-    measured against what is usual, not set.
+    Embeddings of similar things all point in roughly the same direction: the tastes of two
+    devices have a cosine of about 0.65, and the means of many tastes one of about 0.78. A fixed
+    cosine therefore cannot say what is near; the median cosine of the data can.
     """
 
     usual_cosine: float
-    """The usual cosine of two directions."""
+    """The cosine of two arbitrary directions, from 0 to 0.95. Its nearness is 0."""
 
     @classmethod
     def from_directions(cls, directions: Embeddings) -> CosineScale:
-        """Return the scale of some directions: the median cosine of pairs of them."""
-        some = directions[:: max(1, -(-len(directions) // _SCALE_SAMPLE_SIZE))]
-        pairs = (some @ some.T)[np.triu_indices(len(some), 1)]
-        usual = float(np.median(pairs)) if len(pairs) else 0.0
+        """Return the scale of the given directions: 0 is the median cosine of all pairs.
+
+        Of many directions, every n-th is used, so that at most _SCALE_SAMPLE_SIZE are compared.
+        """
+        sample = directions[:: max(1, -(-len(directions) // _SCALE_SAMPLE_SIZE))]
+        cosines = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+        usual = float(np.median(cosines)) if len(cosines) else 0.0
         return cls(min(max(usual, 0.0), _MAX_USUAL_COSINE))
 
     def to_cosine(self, nearness: float) -> float:
+        """Return the cosine that corresponds to a nearness."""
         return self.usual_cosine + nearness * (1 - self.usual_cosine)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterRules:
-    """What makes an anchor."""
+    """The limits that anchors must meet."""
 
     limit: int = 1000
-    """Anchors at most."""
+    """The largest number of anchors."""
     min_devices: int = 5
-    """Devices that a candidate must have to become an anchor, or an anchor to stay one."""
+    """A candidate needs this many devices to become an anchor, and an anchor to remain one."""
     min_shards: int = 3
-    """Shards that must have a candidate near it."""
+    """A new anchor needs nearby candidates from this many shards."""
     unchanged_cosine: float = 0.99999
-    """An anchor that would turn less stays as it is, bit for bit: shards need not assign anew."""
+    """An anchor whose new direction has at least this cosine with the old one keeps the old one.
+
+    It then stays the same bit for bit, so that shards need not assign their patterns again.
+    """
 
 
 def compute_residual_cosine(codebook: Codebook | None) -> float:
-    """Return the cosine below which a pattern's nearest anchor is not near; 1 without anchors."""
-    return (
-        1.0
-        if codebook is None
-        else CosineScale.from_directions(codebook.anchors).to_cosine(_ASSIGN_NEARNESS)
-    )
+    """Return the cosine below which a pattern is near no anchor; 1 if there are no anchors."""
+    if codebook is None:
+        return 1.0
+    return CosineScale.from_directions(codebook.anchors).to_cosine(_ASSIGN_NEARNESS)
 
 
 def bootstrap_codebook(candidates: Candidates, rules: ClusterRules) -> Codebook:
-    """Return the first codebook, of what shards clustered by themselves; the second step of k-FED.
+    """Return the first codebook, made of the local clusters of all shards.
 
-    Centres by farthest-first traversal, then weighted spherical k-means over the candidates
-    (Dennis, Li and Smith, "Heterogeneity for the win", arXiv 2103.00697). Farthest-first likes
-    outliers, so a centre needs devices, and other shards that have a candidate near it. The result
-    has the same bits for any order of the candidates. It is version 0, without anchors, when no
-    candidate is good enough.
+    This is the second step of k-FED (Dennis, Li and Smith, "Heterogeneity for the win", arXiv
+    2103.00697): a farthest-first traversal chooses centres among the candidates, then weighted
+    spherical k-means over the candidates refines them. Farthest-first favours outliers, so a centre
+    must have enough devices, and candidates of enough shards near it. The result has the same bits
+    for any order of the candidates. If no candidate qualifies, it is version 0, without anchors.
     """
     ordered = candidates.to_canonical()
     points = compute_centroids(ordered.features.sums)
@@ -144,7 +135,7 @@ def bootstrap_codebook(candidates: Candidates, rules: ClusterRules) -> Codebook:
     near = find_nearest(points, centres)[1] >= scale.to_cosine(_ASSIGN_NEARNESS)
     weights = ordered.features.weights[near] / WEIGHT_ONE
     centres = refine_centres(points[near], weights, centres, _ITERATIONS)
-    centres = centres[np.unique(find_nearest(points[near], centres)[0])]  # without empty ones
+    centres = centres[np.unique(find_nearest(points[near], centres)[0])]  # drops empty centres
     ids = np.arange(1, len(centres) + 1, dtype=np.uint32)
     return Codebook(1, ids, centres, len(centres) + 1)
 
@@ -155,16 +146,16 @@ def apply_lloyd_step(
     rules: ClusterRules,
     anchors: Embeddings | None = None,
 ) -> Codebook:
-    """Return the codebook after one Lloyd step: each anchor is the direction of its sums.
+    """Return the codebook after one Lloyd step: each anchor becomes the direction of its sums.
 
-    `features` has a row for each anchor, summed over all shards, which makes it the very step that
-    one process with all patterns would take. Other `anchors` may stand in for those directions.
-    The same object comes back when no anchor changed.
+    `features` has one row for each anchor, summed over all shards. The step is therefore exactly
+    the one that a single process with all patterns would take. If `anchors` is given, its rows are
+    used instead of the directions of the sums. If no anchor changed, the same object is returned.
     """
     moved = compute_centroids(features.sums) if anchors is None else anchors
     cosines = np.einsum("ij,ij->i", moved, codebook.anchors, dtype=np.float64)
-    pointing = moved.any(axis=1)  # sums that cancel each other out have no direction
-    turned = (features.weights > 0) & pointing & (cosines < rules.unchanged_cosine)
+    has_direction = moved.any(axis=1)  # sums may cancel each other out
+    turned = (features.weights > 0) & has_direction & (cosines < rules.unchanged_cosine)
     if not turned.any():
         return codebook
     return Codebook(
@@ -178,12 +169,13 @@ def apply_lloyd_step(
 def reanchor_codebook(
     codebook: Codebook, features: ClusterSums, candidates: Candidates, rules: ClusterRules
 ) -> tuple[Codebook, dict[int, int]]:
-    """Return the codebook after its overhaul, and for each id that went, the one that took over.
+    """Return the revised codebook, and for each id that disappeared the id of its successor.
 
-    Anchors of too few devices go, those that came close to each other become one, candidates that
-    no anchor is near become new ones, where `rules.min_shards` shards have some: most shards may
-    have none, so that one which makes them up is alone. An id goes on with the centre that is
-    nearest to its anchor. The same object comes back when no anchor changed.
+    Anchors with too few devices are removed, and anchors that came close to each other are merged.
+    Candidates that are near no anchor become new anchors if `rules.min_shards` shards have such
+    candidates. (Most shards may have none; a shard that invents candidates is then alone and gets
+    no anchor.) An id passes to the centre nearest to its anchor. If no anchor changed, the same
+    object is returned.
     """
     scale = CosineScale.from_directions(codebook.anchors)
     ordered = candidates.to_canonical()
@@ -200,66 +192,11 @@ def reanchor_codebook(
     centres = refine_centres(
         compute_centroids(every.sums), every.weights / WEIGHT_ONE, centres, _ITERATIONS
     )
-    ids = _match_ids(codebook, centres, scale.to_cosine(_SAME_NEARNESS))
-    fresh = np.flatnonzero(ids == 0)
-    ids[fresh] = codebook.next_id + np.arange(len(fresh))
-    order = np.argsort(ids)
-    found = Codebook(
-        codebook.version + 1,
-        ids[order].astype(np.uint32),
-        centres[order],
-        codebook.next_id + len(fresh),
-    )
-    _restore_unchanged(found, codebook, rules)
-    if _is_same(found, codebook):
+    revised = _number_centres(codebook, centres, scale)
+    _restore_unchanged(revised, codebook, rules)
+    if _is_same(revised, codebook):
         return codebook, {}
-    gone = np.flatnonzero(~np.isin(codebook.cluster_ids, found.cluster_ids))
-    successors = found.cluster_ids[find_nearest(codebook.anchors[gone], found.anchors)[0]]
-    return found, dict(zip(codebook.cluster_ids[gone].tolist(), successors.tolist(), strict=True))
-
-
-def assign_candidates(candidates: Candidates, codebook: Codebook) -> tuple[ClusterSums, Integers]:
-    """Return candidates added up by their nearest anchor, and how many shards each anchor has.
-
-    `devices` are the most of a shard's candidates, added over the shards: a device may be in
-    several candidates of its shard, so this never says too many.
-    """
-    total = no_sums(len(codebook.cluster_ids))
-    shards = np.zeros(len(codebook.cluster_ids), np.int64)
-    if not len(total) or not len(candidates.shard_ids):
-        return total, shards
-    features = candidates.features
-    rows, _ = find_nearest(compute_centroids(features.sums), codebook.anchors)
-    for column in ("weights", "successes", "sums", "contexts"):
-        np.add.at(getattr(total, column), rows, getattr(features, column))
-    for shard_id in np.unique(candidates.shard_ids).tolist():
-        mine = candidates.shard_ids == shard_id
-        most = np.zeros(len(total), np.int64)
-        np.maximum.at(most, rows[mine], features.devices[mine])
-        total.devices[:] += most
-        shards += most > 0
-    return total, shards
-
-
-def compute_geometric_medians(sums: Integers, weights: Integers, iterations: int = 8) -> Embeddings:
-    """Return the geometric median of the shards' centroids for each cluster, of unit length.
-
-    `sums` is shape (s, k, DIMENSION), `weights` (s, k); a shard without weight in a cluster has no
-    say in it. Smoothed Weiszfeld steps (Pillutla, Kakade and Harchaoui, "Robust aggregation for
-    federated learning", arXiv 1912.13445): half of the weight must lie before the result follows.
-    """
-    points = np.stack([compute_centroids(each) for each in sums]).astype(np.float64)
-    weighted = weights / WEIGHT_ONE
-    share = weighted / np.maximum(weighted.sum(axis=0), 1 / WEIGHT_ONE)
-    found = np.einsum("skd,sk->kd", points, share)
-    for _ in range(iterations):
-        distances = np.linalg.norm(points - found, axis=2)
-        share = weighted / np.maximum(distances, 1e-6)
-        share /= np.maximum(share.sum(axis=0), 1e-12)
-        found = np.einsum("skd,sk->kd", points, share)
-    norms = np.linalg.norm(found, axis=1)
-    medians: Embeddings = (found / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
-    return medians
+    return revised, _find_successors(codebook, revised)
 
 
 def _choose_farthest_first(
@@ -269,15 +206,21 @@ def _choose_farthest_first(
     rules: ClusterRules,
     scale: CosineScale,
 ) -> Embeddings:
-    """Return new centres among the candidates, far from each other and from the present ones."""
+    """Return new centres among the candidates, far from each other and from the given `centres`.
+
+    `points` are the directions of the candidates. Each turn takes the candidate that is farthest
+    from every centre, and makes it a centre if enough shards have a candidate near it.
+    """
     features, shard_ids = candidates.features, candidates.shard_ids
     usable, spread = features.devices >= rules.min_devices, scale.to_cosine(_SPREAD_NEARNESS)
-    best = np.full(len(points), -1.0, np.float32)
+    best = np.full(len(points), -1.0, np.float32)  # cosine of each candidate's nearest centre
     if len(centres):
         best = find_nearest(points, centres)[1]
     chosen: list[int] = []
     ahead: dict[int, NDArray[np.float32]] = {}
-    count = 1  # whoever is turned down changes no turn: the next ones are known
+    # A rejected candidate does not change the order of the others. So the next candidates are
+    # known, and after each rejection twice as many cosines are computed together.
+    lookahead = 1
     for _ in range(_CANDIDATES_PER_CENTRE * rules.limit):
         if len(centres) + len(chosen) >= rules.limit or not usable.any():
             break
@@ -286,22 +229,28 @@ def _choose_farthest_first(
         if best[row] >= spread:
             break
         if row not in ahead:
-            rows = np.argsort(priorities, kind="stable")[:count] if count > 1 else np.array([row])
+            rows = np.array([row])
+            if lookahead > 1:
+                rows = np.argsort(priorities, kind="stable")[:lookahead]
             ahead = dict(zip(rows.tolist(), points[rows] @ points.T, strict=True))
         cosines = ahead[row]
         usable[row] = False
-        count = min(2 * count, _MAX_LOOKAHEAD)
+        lookahead = min(2 * lookahead, _MAX_LOOKAHEAD)
         if len(np.unique(shard_ids[cosines >= spread])) >= rules.min_shards:
             chosen.append(row)
             best = np.maximum(best, cosines)
-            count = 1
+            lookahead = 1
     return points[chosen]
 
 
 def _compute_priorities(
     best: NDArray[np.float32], weights: Integers, usable: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return what is least for the candidate farthest from every centre; at first, the heaviest."""
+    """Return a value for each candidate; the candidate with the lowest value is tried next.
+
+    This is the cosine of its nearest centre. As long as there is no centre, the heaviest candidate
+    comes first.
+    """
     keys = -weights if best.max() <= -1 else best
     return np.where(usable, keys.astype(np.float64), np.inf)
 
@@ -309,7 +258,7 @@ def _compute_priorities(
 def _subtract_candidates(
     features: ClusterSums, codebook: Codebook, candidates: Candidates, points: Embeddings
 ) -> ClusterSums:
-    """Return sums without those of the candidates, which are counted with their nearest anchors."""
+    """Return the anchors' sums without the candidates, which shards count at the nearest anchor."""
     weights, sums = features.weights.copy(), features.sums.copy()
     if len(points):
         rows, _ = find_nearest(points, codebook.anchors)
@@ -324,7 +273,11 @@ def _subtract_candidates(
 def _select_kept_rows(
     codebook: Codebook, features: ClusterSums, rules: ClusterRules, scale: CosineScale
 ) -> Integers:
-    """Return the rows of the anchors that stay: the heavier of two twins, those of most devices."""
+    """Return the rows of the anchors that remain, ascending.
+
+    Of anchors that are near each other, the heaviest remains. If more remain than `rules.limit`,
+    those with the most devices do.
+    """
     moved = apply_lloyd_step(codebook, features, rules).anchors
     strong = np.flatnonzero(features.devices >= rules.min_devices)
     order = strong[np.lexsort((strong, -features.weights[strong]))]
@@ -336,8 +289,22 @@ def _select_kept_rows(
     return np.array(sorted(kept[: rules.limit]), np.int64)
 
 
+def _number_centres(codebook: Codebook, centres: Embeddings, scale: CosineScale) -> Codebook:
+    """Return the next codebook: centres that continue an anchor keep its id, others get new ids."""
+    ids = _match_ids(codebook, centres, scale.to_cosine(_SAME_NEARNESS))
+    new = np.flatnonzero(ids == 0)
+    ids[new] = codebook.next_id + np.arange(len(new))
+    order = np.argsort(ids)
+    return Codebook(
+        codebook.version + 1,
+        ids[order].astype(np.uint32),
+        centres[order],
+        codebook.next_id + len(new),
+    )
+
+
 def _match_ids(codebook: Codebook, centres: Embeddings, min_cosine: float) -> Integers:
-    """Return the id that each centre goes on with, 0 for none: nearest pairs first."""
+    """Return the id that each centre keeps, 0 for none. The nearest pairs are matched first."""
     cosines = codebook.anchors @ centres.T
     ids = np.zeros(len(centres), np.int64)
     taken: set[int] = set()
@@ -350,15 +317,22 @@ def _match_ids(codebook: Codebook, centres: Embeddings, min_cosine: float) -> In
     return ids
 
 
-def _restore_unchanged(found: Codebook, before: Codebook, rules: ClusterRules) -> None:
-    """Put anchors that hardly turned back to where they were, in place."""
-    _, new, old = np.intersect1d(found.cluster_ids, before.cluster_ids, return_indices=True)
-    cosines = np.einsum("ij,ij->i", found.anchors[new], before.anchors[old], dtype=np.float64)
+def _restore_unchanged(revised: Codebook, before: Codebook, rules: ClusterRules) -> None:
+    """Give anchors that hardly turned their previous direction back, in place."""
+    _, new, old = np.intersect1d(revised.cluster_ids, before.cluster_ids, return_indices=True)
+    cosines = np.einsum("ij,ij->i", revised.anchors[new], before.anchors[old], dtype=np.float64)
     is_unchanged = cosines >= rules.unchanged_cosine
-    found.anchors[new[is_unchanged]] = before.anchors[old[is_unchanged]]
+    revised.anchors[new[is_unchanged]] = before.anchors[old[is_unchanged]]
 
 
 def _is_same(first: Codebook, second: Codebook) -> bool:
     return np.array_equal(first.cluster_ids, second.cluster_ids) and np.array_equal(
         first.anchors, second.anchors
     )
+
+
+def _find_successors(before: Codebook, revised: Codebook) -> dict[int, int]:
+    """Return, for each id that is in `before` only, the id of the nearest revised anchor."""
+    gone = np.flatnonzero(~np.isin(before.cluster_ids, revised.cluster_ids))
+    successors = revised.cluster_ids[find_nearest(before.anchors[gone], revised.anchors)[0]]
+    return dict(zip(before.cluster_ids[gone].tolist(), successors.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""HourlyCounts of one shard as a federation holds them: subjects by hour, over 168 hours."""
+"""Hourly device counts of one shard as a federation keeps them: 168 hours for each subject."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.federated.trends import WINDOW_HOURS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.federated.fixed_point import Integers
 
-HOURS: Final = 168
+SECONDS_PER_HOUR: Final = 3600
 _MAX_CHANGES: Final = 64
-"""Pulls after which a federation above may go on from its own last one."""
+"""Joins whose cells are kept, so that a federation above can pull only what changed since then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyCells:
-    """Single counts: distinct devices for each (subject, hour), in any order."""
+    """Single counts: the number of distinct devices for each (subject, hour), in any order."""
 
     subjects: Integers
-    """Shape (m,): numbers of subjects."""
+    """Shape (m,): subject numbers."""
     hours: Integers
     """Shape (m,): hours since 1970."""
     devices: Integers
-    """Shape (m,)."""
+    """Shape (m,): distinct devices."""
 
     def select_subjects(self, subjects: Integers) -> HourlyCells:
-        """Return the cells of some subjects."""
+        """Return only the cells of the given subjects."""
         chosen = np.isin(self.subjects, subjects)
         return HourlyCells(self.subjects[chosen], self.hours[chosen], self.devices[chosen])
 
@@ -39,48 +41,58 @@ _NO_CELLS: Final = HourlyCells(*(np.empty(0, np.int64),) * 3)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HourlyWindow:
-    """Counts of one shard. Never changed: a join makes a new one."""
+    """The counts of one shard in its last WINDOW_HOURS hours. Immutable: a join returns a new one.
+
+    A subject is the number of a content item, or a genre as `encode_genres` encodes it.
+    """
 
     subjects: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    """Shape (n,): numbers, ascending and distinct."""
-    counts: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((0, HOURS), np.uint32))
-    """Shape (n, HOURS), the newest hour last."""
+    """Shape (n,): subject numbers, ascending and distinct."""
+    counts: NDArray[np.uint32] = field(
+        default_factory=lambda: np.zeros((0, WINDOW_HOURS), np.uint32)
+    )
+    """Shape (n, WINDOW_HOURS): distinct devices; the last column is the newest hour."""
     newest_hour: int = 0
-    """The hour of the last column; 0 for none."""
+    """The hour of the last column, in hours since 1970; 0 when nothing was counted."""
     changes: tuple[tuple[int, HourlyCells], ...] = ()
-    """The cells that the last joins brought, and at which version of the aggregate."""
+    """For each of the last joins: the version of the aggregate it led to, and its cells."""
 
     def join(self, cells: HourlyCells, version: int) -> HourlyWindow:
-        """Return the larger count of each cell: within an epoch counts only grow."""
+        """Return the window with the larger count for each cell.
+
+        Within an epoch a count only grows, so the larger count is the newer one. `version` is the
+        version of the aggregate that brought the cells.
+        """
         if not len(cells.hours):
             return self
         newest = max(self.newest_hour, int(cells.hours.max()))
         subjects = np.union1d(self.subjects, cells.subjects)
-        counts = np.zeros((len(subjects), HOURS), np.uint32)
-        shift = min(newest - self.newest_hour, HOURS)
+        counts = np.zeros((len(subjects), WINDOW_HOURS), np.uint32)
+        shift = min(newest - self.newest_hour, WINDOW_HOURS)
         if len(self.subjects):
             rows = np.searchsorted(subjects, self.subjects)
-            counts[rows, : HOURS - shift] = self.counts[:, shift:]
-        columns = cells.hours - newest + HOURS - 1
+            counts[rows, : WINDOW_HOURS - shift] = self.counts[:, shift:]
+        columns = cells.hours - newest + WINDOW_HOURS - 1
         inside = columns >= 0
         rows = np.searchsorted(subjects, cells.subjects[inside])
         np.maximum.at(counts, (rows, columns[inside]), cells.devices[inside].astype(np.uint32))
-        seen = counts.any(axis=1)
-        change = (
-            version,
-            cells if self.newest_hour else _NO_CELLS,
-        )  # before the first nobody held any
+        counted = counts.any(axis=1)
+        # Nobody can hold a version from before the first join, so nobody will ask for its cells.
+        change = (version, cells if self.newest_hour else _NO_CELLS)
         changes = (*self.changes, change)[-_MAX_CHANGES:]
-        return HourlyWindow(subjects[seen], counts[seen], newest, changes)
+        return HourlyWindow(subjects[counted], counts[counted], newest, changes)
 
     def to_cells(self) -> HourlyCells:
         """Return every count that is not zero."""
         rows, columns = np.nonzero(self.counts)
-        hours = columns + self.newest_hour - HOURS + 1
+        hours = columns + self.newest_hour - WINDOW_HOURS + 1
         return HourlyCells(self.subjects[rows], hours, self.counts[rows, columns].astype(np.int64))
 
     def select_changes(self, version: int) -> HourlyCells | None:
-        """Return the counts that joins after a version brought; None when that is not known."""
+        """Return the current counts of all cells that changed after a version of the aggregate.
+
+        Returns None if the changes since that version are no longer known.
+        """
         if version not in (at for at, _ in self.changes):
             return None
         later = [cells for at, cells in self.changes if at > version]
@@ -89,17 +101,17 @@ class HourlyWindow:
         subjects = np.concatenate([empty, *(cells.subjects for cells in later)])
         hours = np.concatenate([empty, *(cells.hours for cells in later)])
         distinct = np.unique(np.stack([subjects, hours]), axis=1)
-        columns = distinct[1] - self.newest_hour + HOURS - 1
+        columns = distinct[1] - self.newest_hour + WINDOW_HOURS - 1
         rows = np.searchsorted(self.subjects, distinct[0])
         inside = columns >= 0
         counts = self.counts[rows[inside], columns[inside]].astype(np.int64)
         return HourlyCells(distinct[0][inside], distinct[1][inside], counts)
 
     def align_to(self, newest_hour: int) -> NDArray[np.float64]:
-        """Return counts, shape (HOURS, n), with this hour in the last row."""
-        counts = np.zeros((HOURS, len(self.subjects)))
+        """Return the counts, shape (WINDOW_HOURS, n), with `newest_hour` in the last row."""
+        counts = np.zeros((WINDOW_HOURS, len(self.subjects)))
         shift = newest_hour - self.newest_hour
-        if self.newest_hour and abs(shift) < HOURS:
-            source = self.counts[:, max(shift, 0) : HOURS + min(shift, 0)]
-            counts[max(-shift, 0) : HOURS - max(shift, 0)] = source.T
+        if self.newest_hour and abs(shift) < WINDOW_HOURS:
+            source = self.counts[:, max(shift, 0) : WINDOW_HOURS + min(shift, 0)]
+            counts[max(-shift, 0) : WINDOW_HOURS - max(shift, 0)] = source.T
         return counts

@@ -1,4 +1,4 @@
-"""Described: clusters as the world sees them, gated, and unchanged until it matters. Pure."""
+"""Published clusters: which ones pass the gates, what is said of them, when they change. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from constellation.encoding import DIMENSION, normalise_codes, quantise
 from constellation.federated.fixed_point import DAY_TYPES, TIMES_OF_DAY, compute_centroids
-from constellation.federated.terms import MAX_GENRES
+from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,52 +20,66 @@ if TYPE_CHECKING:
     from constellation.encoding import Codes
     from constellation.federated.fixed_point import Integers
     from federation.merge.cluster_sums import MergedClusters, MergedTerms
-    from federation.merge.terms import TermDictionary
+    from federation.merge.terms import TermDictionary, Terms
 
-MAX_CONTENTS: Final = 16
-"""Contents that are published of a cluster."""
 _MIN_GENRE_SHARE: Final = 0.1
-"""Share of a cluster's devices that makes a genre one of its genres."""
+"""A genre is published with a cluster if at least this share of the cluster's devices have it."""
 _SAME_COSINE: Final = 0.995
-"""A centroid that turned less is published as it was ..."""
+"""A centroid whose cosine with the published one is at least this counts as unchanged."""
 _SAME_SUCCESS: Final = 0.02
-"""... unless its success rate moved by more ..."""
+"""A success rate that differs from the published one by at most this counts as unchanged."""
 _SAME_DEVICES: Final = 1.5
-"""... or its devices by a larger factor."""
+"""A number of devices that differs by at most this factor counts as unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStamp:
+    """Identifies a round, and says when it closed."""
+
+    generation: int
+    """When the journal of the federation was made: milliseconds since 1970."""
+    round_id: int
+    closed_at: int
+    """When the pulls of the round ended: seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishRules:
-    """What a cluster needs to be published."""
+    """What a cluster needs to be published. Each field is a setting."""
 
     min_success: float = 0.8
+    """The lowest success rate, from 0 to 1."""
     min_devices: int = 50
+    """Devices that a cluster must have, and that must support each of its terms."""
     min_shards: int = 3
+    """Shards that a cluster must come from, and that must support each of its terms."""
     limit: int = 1000
+    """The largest number of clusters."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedCluster:
-    """One published cluster."""
+    """One cluster as shards and devices receive it."""
 
     cluster_id: int
     revision: int
-    """The round that last changed what follows."""
+    """The id of the round that last changed any other field."""
     devices: int
     shards: int
     success_rate: float
     codes: bytes
-    """DIMENSION int8 codes of the centroid."""
+    """The centroid as DIMENSION int8 codes."""
     time_of_day: int
+    """0 if no time of day has most of the cluster's weight; likewise the two contexts below."""
     day_type: int
     content_type: int
     genres: tuple[str, ...]
     content_ids: tuple[str, ...]
     changed_at: int
-    """Seconds since 1970: when that round closed."""
+    """When the round of `revision` closed: seconds since 1970."""
 
     def is_like(self, other: PublishedCluster) -> bool:
-        """Say whether a device would not notice the difference."""
+        """Return whether the difference is too small for a device to notice."""
         codes = np.frombuffer(self.codes + other.codes, np.int8).reshape(2, DIMENSION)
         first, second = normalise_codes(codes)
         return (
@@ -79,6 +93,7 @@ class PublishedCluster:
 
     @property
     def context(self) -> tuple[int, int, int]:
+        """The time of day, the day type and the content type."""
         return self.time_of_day, self.day_type, self.content_type
 
 
@@ -86,67 +101,78 @@ def describe_clusters(
     cluster_ids: NDArray[np.uint32],
     merged: MergedClusters,
     rules: PublishRules,
-    terms: tuple[TermDictionary, TermDictionary],
-    stamp: tuple[int, int],
+    terms: Terms,
+    stamp: RoundStamp,
 ) -> list[PublishedCluster]:
-    """Return the clusters that pass the gates, strongest first.
-
-    `names` are those of contents and of genres, `moment` is the round and when it closed.
-    """
+    """Return the clusters that pass the gates of `rules`, those with the most success first."""
     features = merged.features
     success = features.successes / np.maximum(features.weights, 1)
-    passing = (
-        (features.weights > 0)
-        & (success >= rules.min_success)
-        & (merged.capped_devices >= rules.min_devices)
-        & (merged.shards >= rules.min_shards)
-    )
-    chosen = np.flatnonzero(passing)
-    chosen = chosen[np.lexsort((cluster_ids[chosen], -features.successes[chosen]))][: rules.limit]
+    chosen = _select_publishable(cluster_ids, merged, success, rules)
     codes: Codes = quantise(compute_centroids(features.sums[chosen]))[0]
     contexts = _select_contexts(features.contexts[chosen], features.weights[chosen])
-    content_names, genre_names = terms
-    genre_floor = np.maximum(rules.min_devices, features.devices * _MIN_GENRE_SHARE)
-    content_floor = np.full(len(cluster_ids), float(rules.min_devices))
+    genre_floors = np.maximum(rules.min_devices, features.devices * _MIN_GENRE_SHARE)
+    content_floors = np.full(len(cluster_ids), float(rules.min_devices))
     select_terms = partial(_select_terms, chosen=chosen, min_shards=rules.min_shards)
     genres = select_terms(
-        merged.genres, floors=genre_floor, limit=MAX_GENRES, dictionary=genre_names
+        merged.genres, floors=genre_floors, limit=MAX_GENRES, dictionary=terms.genres
     )
     contents = select_terms(
-        merged.contents, floors=content_floor, limit=MAX_CONTENTS, dictionary=content_names
+        merged.contents, floors=content_floors, limit=MAX_CONTENTS, dictionary=terms.contents
     )
     return [
         PublishedCluster(
-            int(cluster_ids[row]),
-            stamp[0],
-            int(features.devices[row]),
-            int(merged.shards[row]),
-            float(np.float32(success[row])),
-            codes[position].tobytes(),
-            int(contexts[position, 0]),
-            int(contexts[position, 1]),
-            int(contexts[position, 2]),
-            genres[position],
-            contents[position],
-            stamp[1],
+            cluster_id=int(cluster_ids[row]),
+            revision=stamp.round_id,
+            devices=int(features.devices[row]),
+            shards=int(merged.shards[row]),
+            success_rate=float(np.float32(success[row])),
+            codes=codes[position].tobytes(),
+            time_of_day=int(contexts[position, 0]),
+            day_type=int(contexts[position, 1]),
+            content_type=int(contexts[position, 2]),
+            genres=genres[position],
+            content_ids=contents[position],
+            changed_at=stamp.closed_at,
         )
         for position, row in enumerate(chosen.tolist())
     ]
 
 
+def _select_publishable(
+    cluster_ids: NDArray[np.uint32],
+    merged: MergedClusters,
+    success: NDArray[np.float64],
+    rules: PublishRules,
+) -> Integers:
+    """Return the rows of the clusters that may be published, those with the most success first."""
+    passing = np.flatnonzero(
+        (merged.features.weights > 0)
+        & (success >= rules.min_success)
+        & (merged.capped_devices >= rules.min_devices)
+        & (merged.shards >= rules.min_shards)
+    )
+    order = np.lexsort((cluster_ids[passing], -merged.features.successes[passing]))
+    chosen: Integers = passing[order][: rules.limit]
+    return chosen
+
+
 def keep_unchanged(
     now: Sequence[PublishedCluster], before: Sequence[PublishedCluster]
 ) -> list[PublishedCluster]:
-    """Return the clusters, those that hardly changed as they were published before."""
-    known = {each.cluster_id: each for each in before}
-    return [
-        old if (old := known.get(each.cluster_id)) is not None and each.is_like(old) else each
-        for each in now
-    ]
+    """Return the clusters of `now`; one that hardly changed is returned as published `before`."""
+    published = {each.cluster_id: each for each in before}
+    clusters = []
+    for each in now:
+        old = published.get(each.cluster_id)
+        clusters.append(old if old is not None and each.is_like(old) else each)
+    return clusters
 
 
 def _select_contexts(sums: Integers, weights: Integers) -> Integers:
-    """Return time of day, day type and content type of most of each cluster; 0 where none has."""
+    """Return the time of day, day type and content type with more than half of each row's weight.
+
+    Shape (n, 3). A context is 0 if no value of it has more than half.
+    """
     cuts = (TIMES_OF_DAY, TIMES_OF_DAY + DAY_TYPES)
     found = np.empty((len(sums), 3), np.int64)
     for column, part in enumerate(np.split(sums, cuts, axis=1)):
@@ -164,9 +190,10 @@ def _select_terms(
     limit: int,
     dictionary: TermDictionary,
 ) -> list[tuple[str, ...]]:
-    """Return, for each chosen row, its words of most devices; those of too few are left out.
+    """Return the terms of each chosen row, those with the most devices first, at most `limit`.
 
-    So are those of too few shards: one shard's word is not enough.
+    A term needs at least `floors[row]` devices, and `min_shards` shards that report it, so that no
+    term is published because one shard claims it.
     """
     counts = terms.counts
     positions = np.full(len(floors), -1, np.int64)

@@ -1,4 +1,4 @@
-"""Result: what a round makes of the aggregates it has, the codebook before, and the hour. Pure."""
+"""The result of a round, computed from aggregates and from the state of the last round. Pure."""
 
 from __future__ import annotations
 
@@ -7,317 +7,266 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.federated.clustering import find_nearest
-from constellation.federated.fixed_point import (
-    WEIGHT_ONE,
-    Integers,
-    compute_centroids,
-    concatenate_sums,
-)
-from federation.merge.cluster_sums import (
-    MergedClusters,
-    MergedTerms,
-    add_term_counts,
-    cap_weights,
-    concatenate_rows,
-    find_positions,
-    merge_aggregates,
-    scale_sums,
-)
+from constellation.federated.fixed_point import WEIGHT_ONE
+from federation.merge.candidates import collect_candidates, filter_candidates, merge_candidates
+from federation.merge.cluster_sums import find_positions, merge_aggregates
 from federation.merge.codebook import (
-    Candidates,
     ClusterRules,
     Codebook,
     apply_lloyd_step,
-    assign_candidates,
     bootstrap_codebook,
-    compute_geometric_medians,
     reanchor_codebook,
 )
-from federation.merge.hourly_counts import HOURS
+from federation.merge.geometric_median import compute_geometric_medians
+from federation.merge.hourly_counts import SECONDS_PER_HOUR
 from federation.merge.published_clusters import (
     PublishedCluster,
     PublishRules,
     describe_clusters,
     keep_unchanged,
 )
+from federation.merge.terms import decode_genres
 from federation.merge.trends import ShardCounts, TrendRules, find_trends
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from constellation.federated.aggregate import ClusterRows, ClusterTerms
+    from constellation.encoding import Embeddings
+    from constellation.federated.fixed_point import Integers
     from constellation.federated.trends import Direction
-    from federation.merge.cluster_sums import ShardAggregate
-    from federation.merge.terms import TermDictionary
+    from federation.merge.candidates import OfferedRows
+    from federation.merge.cluster_sums import MergedClusters, ShardAggregate
+    from federation.merge.published_clusters import RoundStamp
+    from federation.merge.terms import Terms
+    from federation.merge.trends import SubjectTrend
 
 MIN_ROBUST_SHARDS: Final = 5
-"""Shards that a geometric median needs."""
-_SECONDS_PER_HOUR: Final = 3600
+"""A geometric median needs this many shards; with fewer, the mean is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRules:
-    """The numbers that rounds go by; each is a setting."""
+    """The settings that decide the result of a round."""
 
     clusters: ClusterRules = field(default_factory=ClusterRules)
     publishing: PublishRules = field(default_factory=PublishRules)
     trends: TrendRules = field(default_factory=TrendRules)
     reanchor_hours: float = 24.0
+    """Hours between two revisions of the codebook."""
     is_robust: bool = False
+    """Move anchors by the geometric median of the shards instead of the mean."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelState:
-    """What a round builds on, of the rounds before."""
+    """What a round takes over from the last one."""
 
     codebook: Codebook | None = None
+    """None until there is a codebook with anchors."""
     reanchored_at: float = 0.0
+    """When the codebook was last made or revised: seconds since 1970."""
     clusters: Sequence[PublishedCluster] = ()
-    """As they were published last."""
+    """The clusters as last published."""
 
     def needs_candidates(self, now: float, reanchor_hours: float) -> bool:
-        """Say whether a round that begins now asks shards for local clusters."""
+        """Return whether a round that begins at `now` should ask the shards for candidates."""
         if self.codebook is None:
             return True
-        return now - self.reanchored_at >= reanchor_hours * _SECONDS_PER_HOUR
+        return now - self.reanchored_at >= reanchor_hours * SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)
 class FederatedTrend:
-    """A content or a genre that trends, in a region or everywhere."""
+    """A content item or a genre that trends in one region or everywhere."""
 
     content_id: str
+    """Empty for the trend of a genre."""
     genre: str
+    """Empty for the trend of a content item."""
     score: float
     region: str
+    """Empty for a global trend."""
     is_global: bool
     direction: Direction
     popularity: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RoundInputs:
+    """Everything that a round computes its result from, besides the state of the last round."""
+
+    stamp: RoundStamp
+    aggregates: Sequence[ShardAggregate]
+    """Ordered by shard_id."""
+    candidates: OfferedRows | None
+    """None if the round did not ask for candidates."""
+    terms: Terms
+    """The dictionaries that number the terms of the aggregates and candidates."""
+
+    def select_current(self) -> list[ShardAggregate]:
+        """Return the aggregates whose codebook is of this generation; others are not comparable."""
+        return [
+            each
+            for each in self.aggregates
+            if each.header.codebook_generation == self.stamp.generation
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RoundResult:
-    """What a round publishes, and what the next one builds on."""
+    """What a round publishes, and the state for the next round."""
 
     codebook: Codebook
     successors: Mapping[int, int]
-    """Ids that disappeared with this codebook, and which anchor is nearest to each."""
+    """For each cluster_id that this codebook removed: the id of the nearest anchor."""
     clusters: Sequence[PublishedCluster]
+    """Those with the most success first."""
     trends: Sequence[FederatedTrend]
+    """The global trends, then the regional ones; each group with the highest scores first."""
     model_state: ModelState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RoundInputs:
-    """What a round has heard."""
+class _CodebookStep:
+    """The codebook of a round, and the sums over all shards for its clusters."""
 
-    round_id: int
-    closed_at: int
-    """Seconds since 1970."""
-    aggregates: Sequence[ShardAggregate]
-    """In the order of shard_id."""
-    candidates: Mapping[int, ClusterRows] | None
-    """By shard_id; None when none were asked for."""
-    terms: tuple[TermDictionary, TermDictionary]
-    """Contents and genres."""
-    generation: int
-    """Sums over the codebook of another generation mean nothing here."""
-
-    def select_current(self) -> list[ShardAggregate]:
-        """Return the aggregates with sums over a codebook of this generation."""
-        return [
-            each for each in self.aggregates if each.facts.codebook_generation == self.generation
-        ]
-
-    def sort_candidates(self) -> list[tuple[int, ClusterRows]]:
-        """Return the local clusters, in the order of shard_id."""
-        return sorted((self.candidates or {}).items())
+    codebook: Codebook
+    merged: MergedClusters
+    reanchored_at: float
+    successors: Mapping[int, int] = field(default_factory=dict)
 
 
 def compute_result(inputs: RoundInputs, model_state: ModelState, rules: RoundRules) -> RoundResult:
-    """Return a round's result: the same bytes for the same inputs, in whatever order they came."""
-    candidates = _collect_candidates(inputs)
-    successors: Mapping[int, int] = {}
-    reanchored_at = model_state.reanchored_at
+    """Return the result of a round: the same bytes for the same inputs in any order."""
     if model_state.codebook is None:
-        codebook = bootstrap_codebook(candidates, rules.clusters)
-        merged = _merge_candidates(candidates, inputs, codebook)
-        reanchored_at = float(inputs.closed_at) if len(codebook.cluster_ids) else 0.0
+        step = _bootstrap(inputs, rules)
+    elif inputs.candidates is not None:
+        step = _reanchor(inputs, model_state.codebook, rules)
     else:
-        current = inputs.select_current()
-        merged = merge_aggregates(current, model_state.codebook.cluster_ids)
-        if inputs.candidates is not None:
-            honest = _filter_candidates(inputs, current, model_state.codebook)
-            codebook, successors = reanchor_codebook(
-                model_state.codebook, merged.features, honest, rules.clusters
-            )
-            merged = merge_aggregates(current, codebook.cluster_ids)
-            reanchored_at = float(inputs.closed_at)
-        else:
-            codebook = _update_codebook(model_state.codebook, merged, current, rules)
-    clusters = keep_unchanged(
-        describe_clusters(
-            codebook.cluster_ids,
-            merged,
-            rules.publishing,
-            inputs.terms,
-            (inputs.round_id, inputs.closed_at),
-        ),
-        model_state.clusters,
+        step = _move_anchors(inputs, model_state.codebook, model_state.reanchored_at, rules)
+    described = describe_clusters(
+        step.codebook.cluster_ids, step.merged, rules.publishing, inputs.terms, inputs.stamp
     )
-    known = codebook if len(codebook.cluster_ids) else None  # nothing yet: ask for candidates again
+    clusters = keep_unchanged(described, model_state.clusters)
+    has_anchors = len(step.codebook.cluster_ids) > 0  # else the next round bootstraps again
     return RoundResult(
-        codebook,
-        successors,
+        step.codebook,
+        step.successors,
         clusters,
         _compute_trends(inputs, rules.trends),
-        ModelState(known, reanchored_at, clusters),
+        ModelState(step.codebook if has_anchors else None, step.reanchored_at, clusters),
     )
 
 
-def _update_codebook(
-    codebook: Codebook,
-    merged: MergedClusters,
-    aggregates: Sequence[ShardAggregate],
-    rules: RoundRules,
-) -> Codebook:
-    """Return the codebook after one Lloyd step: of the mean, or of the geometric median.
+def _bootstrap(inputs: RoundInputs, rules: RoundRules) -> _CodebookStep:
+    """Make the first codebook from the candidates of all shards."""
+    offered = inputs.candidates or {}
+    candidates = collect_candidates(offered)
+    codebook = bootstrap_codebook(candidates, rules.clusters)
+    reanchored_at = float(inputs.stamp.closed_at) if len(codebook.cluster_ids) else 0.0
+    merged = merge_candidates(candidates, offered, codebook.anchors)
+    return _CodebookStep(codebook, merged, reanchored_at)
 
-    In the latter each shard has one vote in each cluster, whatever weight it claims.
+
+def _reanchor(inputs: RoundInputs, codebook: Codebook, rules: RoundRules) -> _CodebookStep:
+    """Revise the codebook with the candidates that shards offered."""
+    current = inputs.select_current()
+    merged = merge_aggregates(current, codebook.cluster_ids)
+    candidates = filter_candidates(
+        inputs.candidates or {}, current, codebook.cluster_ids, codebook.anchors
+    )
+    revised, successors = reanchor_codebook(codebook, merged.features, candidates, rules.clusters)
+    return _CodebookStep(
+        revised,
+        merge_aggregates(current, revised.cluster_ids),
+        float(inputs.stamp.closed_at),
+        successors,
+    )
+
+
+def _move_anchors(
+    inputs: RoundInputs, codebook: Codebook, reanchored_at: float, rules: RoundRules
+) -> _CodebookStep:
+    """Move every anchor by one Lloyd step, towards the mean or the geometric median."""
+    current = inputs.select_current()
+    merged = merge_aggregates(current, codebook.cluster_ids)
+    contributing = [each for each in current if len(each.clusters)]
+    medians = None
+    if rules.is_robust and len(contributing) >= MIN_ROBUST_SHARDS:
+        medians = _compute_medians(contributing, codebook)
+    moved = apply_lloyd_step(codebook, merged.features, rules.clusters, medians)
+    return _CodebookStep(moved, merged, reanchored_at)
+
+
+def _compute_medians(aggregates: Sequence[ShardAggregate], codebook: Codebook) -> Embeddings:
+    """Return the geometric median of the shards' centroids for each anchor.
+
+    Each shard has one vote in each cluster, whatever weight it claims.
     """
-    contributing = [each for each in aggregates if len(each.clusters)]
-    if not rules.is_robust or len(contributing) < MIN_ROBUST_SHARDS:
-        return apply_lloyd_step(codebook, merged.features, rules.clusters)
-    shape = (len(contributing), len(codebook.cluster_ids))
+    shape = (len(aggregates), len(codebook.cluster_ids))
     sums = np.zeros((*shape, codebook.anchors.shape[1]), np.int64)
     weights = np.zeros(shape, np.int64)
-    for row, aggregate in enumerate(contributing):
+    for row, aggregate in enumerate(aggregates):
         positions = find_positions(aggregate.clusters.cluster_ids, codebook.cluster_ids)
+        is_found = positions >= 0
         features = aggregate.clusters.features
-        sums[row, positions[positions >= 0]] = features.sums[positions >= 0]
-        weights[row, positions[positions >= 0]] = (
-            features.weights[positions >= 0] > 0
-        ) * WEIGHT_ONE
-    return apply_lloyd_step(
-        codebook, merged.features, rules.clusters, compute_geometric_medians(sums, weights)
-    )
-
-
-def _collect_candidates(inputs: RoundInputs) -> Candidates:
-    offered = inputs.sort_candidates()
-    rows = concatenate_rows([rows for _, rows in offered])
-    shard_ids = [np.full(len(rows), shard_id) for shard_id, rows in offered]
-    return Candidates(np.concatenate([np.empty(0, np.int64), *shard_ids]), rows.features)
-
-
-def _filter_candidates(
-    inputs: RoundInputs, aggregates: Sequence[ShardAggregate], codebook: Codebook
-) -> Candidates:
-    """Return the local clusters that a shard's own sums bear out, scaled down as those are.
-
-    A shard that offers more than it has summed up at an anchor offers nothing there: else it could
-    take the sums of others away.
-    """
-    factors = cap_weights([int(each.clusters.features.weights.sum()) for each in aggregates])
-    known = {each.version.shard_id: index for index, each in enumerate(aggregates)}
-    shard_ids, parts = [np.empty(0, np.int64)], []
-    for shard_id, rows in inputs.sort_candidates():
-        if (place := known.get(shard_id)) is None:
-            continue
-        clusters = aggregates[place].clusters
-        anchors, _ = find_nearest(compute_centroids(rows.features.sums), codebook.anchors)
-        claimed = np.bincount(anchors, rows.features.weights, minlength=len(codebook.anchors))
-        summed = np.zeros(len(codebook.anchors))
-        positions = find_positions(clusters.cluster_ids, codebook.cluster_ids)
-        summed[positions[positions >= 0]] = clusters.features.weights[positions >= 0]
-        chosen = np.flatnonzero(claimed[anchors] <= summed[anchors])
-        shard_ids.append(np.full(len(chosen), shard_id))
-        parts.append(scale_sums(rows.features.select(chosen), factors[place]))
-    return Candidates(np.concatenate(shard_ids), concatenate_sums(parts))
-
-
-def _merge_candidates(
-    candidates: Candidates, inputs: RoundInputs, codebook: Codebook
-) -> MergedClusters:
-    """Return the clusters of a first codebook: local clusters, added up by their nearest anchor."""
-    features, shards = assign_candidates(candidates, codebook)
-    rows = concatenate_rows([rows for _, rows in inputs.sort_candidates()])
-    if not len(codebook.cluster_ids):
-        return MergedClusters(
-            features, shards, features.devices, add_term_counts([]), add_term_counts([])
-        )
-    anchors, _ = find_nearest(compute_centroids(candidates.features.sums), codebook.anchors)
-    return MergedClusters(
-        features,
-        shards,
-        features.devices,
-        _merge_candidate_terms(rows.genres, candidates.shard_ids, anchors),
-        _merge_candidate_terms(rows.contents, candidates.shard_ids, anchors),
-    )
-
-
-def _merge_candidate_terms(
-    counts: ClusterTerms, shard_ids: Integers, anchors: Integers
-) -> MergedTerms:
-    """Return devices by (anchor, word): the most of a shard's local clusters, over all shards.
-
-    A device may be in several local clusters of its shard: the sum would count it twice.
-    """
-    parts = []
-    for shard_id in np.unique(shard_ids[counts.rows]).tolist():
-        chosen = shard_ids[counts.rows] == shard_id
-        keys = np.stack([anchors[counts.rows[chosen]], counts.terms[chosen]])
-        distinct, which = np.unique(keys, axis=1, return_inverse=True)
-        most = np.zeros(distinct.shape[1], np.int64)
-        np.maximum.at(most, which.ravel(), counts.devices[chosen])
-        parts.append(type(counts)(distinct[0], distinct[1], most, counts.texts))
-    return add_term_counts(parts)
+        sums[row, positions[is_found]] = features.sums[is_found]
+        weights[row, positions[is_found]] = (features.weights[is_found] > 0) * WEIGHT_ONE
+    return compute_geometric_medians(sums, weights)
 
 
 def _compute_trends(inputs: RoundInputs, rules: TrendRules) -> list[FederatedTrend]:
-    newest = inputs.closed_at // _SECONDS_PER_HOUR - 1
-    """The last hour that is complete."""
+    """Return the trends of all aggregates in the hours up to the last complete one."""
     subjects = np.unique(
         np.concatenate([np.empty(0, np.int64), *(a.hours.subjects for a in inputs.aggregates)])
     )
-    texts = _to_texts(subjects, inputs)
+    texts = _to_texts(subjects, inputs.terms)
+    # Subjects are ranked by their texts, because the order of their numbers may vary.
     order = sorted(range(len(texts)), key=lambda index: texts[index])
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
-    shards = []
-    for aggregate in inputs.aggregates:
-        numbers = ranks[np.searchsorted(subjects, aggregate.hours.subjects)]
-        ascending = np.argsort(numbers)
-        counts = aggregate.hours.align_to(newest)
-        assert len(counts) == HOURS
-        shards.append(
-            ShardCounts(
-                aggregate.version.shard_id,
-                aggregate.facts.region,
-                aggregate.facts.devices,
-                numbers[ascending],
-                counts[:, ascending],
-            )
-        )
+    last_complete_hour = inputs.stamp.closed_at // SECONDS_PER_HOUR - 1
+    shards = [
+        _rank_subjects(aggregate, subjects, ranks, last_complete_hour)
+        for aggregate in inputs.aggregates
+    ]
+    found = find_trends(shards, rules, len(order))
+    return [_to_federated_trend(trend, texts[order[trend.subject]]) for trend in found]
+
+
+def _to_texts(subjects: Integers, terms: Terms) -> list[tuple[str, str]]:
+    """Return the content id and the genre of each subject; one of the two is empty."""
+    contents, genres = terms.contents.texts, terms.genres.texts
     return [
-        FederatedTrend(
-            texts[order[found.subject]][0],
-            texts[order[found.subject]][1],
-            round(found.score, 2),
-            found.region,
-            found.is_global,
-            found.direction,
-            round(found.popularity, 1),
-        )
-        for found in find_trends(shards, rules, len(order))
+        (contents[subject], "") if subject >= 0 else ("", genres[genre])
+        for subject, genre in zip(subjects.tolist(), decode_genres(subjects).tolist(), strict=True)
     ]
 
 
-def _to_texts(subjects: Integers, inputs: RoundInputs) -> list[tuple[str, str]]:
-    """Return the content id and the genre of each subject, one of them empty."""
-    contents, genres = (dictionary.texts for dictionary in inputs.terms)
-    return [
-        (contents[number], "") if number >= 0 else ("", genres[-1 - number])
-        for number in subjects.tolist()
-    ]
+def _rank_subjects(
+    aggregate: ShardAggregate, subjects: Integers, ranks: Integers, newest_hour: int
+) -> ShardCounts:
+    """Return a shard's hourly counts, with the rank of each subject in place of its number."""
+    numbers = ranks[np.searchsorted(subjects, aggregate.hours.subjects)]
+    ascending = np.argsort(numbers)
+    counts = aggregate.hours.align_to(newest_hour)
+    return ShardCounts(
+        aggregate.version.shard_id,
+        aggregate.header.region,
+        aggregate.header.devices,
+        numbers[ascending],
+        counts[:, ascending],
+    )
+
+
+def _to_federated_trend(trend: SubjectTrend, text: tuple[str, str]) -> FederatedTrend:
+    content_id, genre = text
+    return FederatedTrend(
+        content_id,
+        genre,
+        round(trend.score, 2),
+        trend.region,
+        trend.is_global,
+        trend.direction,
+        round(trend.popularity, 1),
+    )

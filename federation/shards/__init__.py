@@ -1,1 +1,1 @@
-"""The shards of a federation: pulled, remembered and published to."""
+"""The shards of a federation: pulling and keeping their aggregates, publishing globals to them."""

@@ -1,4 +1,4 @@
-"""Assembly: the chunks of one pull, in any order and repeated, to the updates they make up."""
+"""Assembly: turns the chunks of one pull, in any order and possibly repeated, into updates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 from constellation.errors import InvalidInputError
 from constellation.federated.fixed_point import (
-    CONTEXTS,
     DAY_TYPES,
     SUM_ONE,
     TIMES_OF_DAY,
@@ -20,9 +19,9 @@ from constellation.transport.codec.aggregates import (
     to_shard_facts,
     to_subject_counts,
 )
-from federation.merge.cluster_sums import ShardUpdate, concatenate_rows, encode_genres
+from federation.merge.cluster_sums import ShardUpdate, concatenate_rows
 from federation.merge.hourly_counts import HourlyCells
-from federation.merge.terms import TermDictionary, intern_rows
+from federation.merge.terms import Terms, encode_genres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,36 +33,40 @@ if TYPE_CHECKING:
     from constellation.v1 import aggregates_pb2 as pb
 
 _MAX_CLOCK_SKEW_HOURS: Final = 2
-"""A shard's clock may be ahead so far."""
+"""A shard's clock may be ahead of the federation's by this many hours."""
 MAX_ANSWER_BYTES: Final = 2**30
-"""Of one answer: 300 shards of 1,000 clusters behind one relay."""
+"""The largest answer to one pull: enough for 300 shards of 1,000 clusters behind one relay."""
 MAX_TERMS: Final = 2_000_000
-"""Texts of one kind in one answer: as many as a shard can know."""
+"""The largest number of terms of one kind in one answer: as many as a shard can know."""
 _ROUNDING_PER_DEVICE: Final = 2**22
-"""What rounding may add to the sums of one device: half a unit in each coordinate's factor, for
-each of its patterns."""
+"""The most that rounding may add to the sums of one device: half a unit in the factor of each
+coordinate, for each of the device's patterns."""
 
 
 class Assembly:
-    """What one address sent in answer to one pull."""
+    """Collects and checks the chunks that one address sent in answer to one pull.
+
+    Terms are numbered by the assembly's own `terms`, so that nothing of an answer that is refused
+    remains in the federation's dictionaries.
+    """
 
     def __init__(self, now_hour: int) -> None:
+        """Create an empty assembly; `now_hour` is the current hour, in hours since 1970."""
         self.size_bytes = 0
-        self._contents = TermDictionary(MAX_TERMS)
-        self._genres = TermDictionary(MAX_TERMS)
+        """The bytes of all chunks so far."""
+        self.terms = Terms.empty(MAX_TERMS)
+        """The dictionaries that number the terms of this answer."""
         self._latest_hour = now_hour + _MAX_CLOCK_SKEW_HOURS
         self._shards: dict[AggregateVersion, _ShardChunks] = {}
 
-    @property
-    def terms(self) -> tuple[TermDictionary, TermDictionary]:
-        """Contents and genres, as they are numbered here."""
-        return self._contents, self._genres
-
     def add(self, chunk: pb.PullAggregateResponse) -> None:
-        """Take one chunk. Raises InvalidInputError for one that no shard can have made."""
+        """Check and add one chunk. Raises InvalidInputError if no shard can have produced it."""
         self.size_bytes += chunk.ByteSize()
         if self.size_bytes > MAX_ANSWER_BYTES:
-            raise InvalidInputError("chunk", f"must be at most {MAX_ANSWER_BYTES} bytes in all")
+            raise InvalidInputError(
+                "chunk",
+                f"must be at most {MAX_ANSWER_BYTES} bytes in all, got {self.size_bytes} so far",
+            )
         version = to_aggregate_version(chunk.version)
         shard = self._shards.setdefault(version, _ShardChunks(version))
         kind = chunk.WhichOneof("chunk")
@@ -85,21 +88,19 @@ class Assembly:
                 )
 
     def build_updates(self) -> list[tuple[ShardUpdate, int]]:
-        """Return each shard's answer and its age in seconds, by shard.
+        """Return each shard's update and its age in seconds, ordered by shard_id.
 
-        Words are numbers of this assembly's `names`: what is refused is not remembered.
-
-        Raises InvalidInputError unless every chunk has come.
+        Raises InvalidInputError if a chunk is missing.
         """
         return [self._shards[version].build_update() for version in sorted(self._shards)]
 
     def _check_clusters(self, rows: ClusterRows) -> ClusterRows:
-        """Return clusters with words as numbers; raise InvalidInputError for what cannot be."""
+        """Return clusters with numbered terms. Raises InvalidInputError if they are impossible."""
         check_clusters(rows)
         try:
-            return intern_rows(rows, self._contents, self._genres)
+            return self.terms.intern_rows(rows)
         except ValueError as error:
-            raise InvalidInputError("clusters", f"name a word that {error}") from None
+            raise InvalidInputError("clusters", f"has an invalid term: {error}") from None
 
     def _check_hours(self, counts: SubjectCounts) -> HourlyCells:
         latest = int(counts.hours.max(initial=0))
@@ -109,16 +110,18 @@ class Assembly:
                 f"must be at most {self._latest_hour}, got {latest}: is the shard's clock ahead?",
             )
         try:
-            contents = self._contents.intern(counts.content_ids)
-            genres = self._genres.intern(counts.genres)
+            contents = self.terms.contents.intern(counts.content_ids)
+            genres = self.terms.genres.intern(counts.genres)
         except ValueError as error:
-            raise InvalidInputError("hours", f"name a word that {error}") from None
+            raise InvalidInputError("hours", f"has an invalid term: {error}") from None
         subjects = np.concatenate([contents, encode_genres(genres)])
         numbers = subjects[counts.subjects] if len(counts.subjects) else np.empty(0, np.int64)
         return HourlyCells(numbers, counts.hours.astype(np.int64), counts.devices.astype(np.int64))
 
 
 class _ShardChunks:
+    """The chunks of one shard's aggregate in one answer."""
+
     def __init__(self, version: AggregateVersion) -> None:
         self.header: pb.AggregateHeader | None = None
         self.clusters: list[ClusterRows] = []
@@ -127,6 +130,7 @@ class _ShardChunks:
         self._version = version
 
     def build_update(self) -> tuple[ShardUpdate, int]:
+        """Return the update and its age in seconds; raise InvalidInputError if rows are missing."""
         header, shard_id = self.header, self._version.shard_id
         if header is None:
             raise InvalidInputError("header", f"of shard {shard_id} is missing")
@@ -152,7 +156,7 @@ class _ShardChunks:
 
 
 def check_clusters(rows: ClusterRows) -> None:
-    """Raise InvalidInputError unless the sums of clusters agree with each other."""
+    """Raise InvalidInputError unless the sums of each cluster are consistent with each other."""
     features = rows.features
     problem = _find_contradiction(features)
     if problem is not None:
@@ -162,42 +166,44 @@ def check_clusters(rows: ClusterRows) -> None:
         )
     for terms in (rows.genres, rows.contents):
         if (terms.devices > features.devices[terms.rows]).any():
-            raise InvalidInputError("clusters", "name a word with more devices than the cluster")
+            raise InvalidInputError("clusters", "has a term with more devices than its cluster")
 
 
 def _find_contradiction(features: ClusterSums) -> tuple[str, int] | None:
-    """Return a column that cannot be, and where.
+    """Return a column with an impossible value, and its row; None if all values are possible.
 
-    Every weight is at most 1 for a device, every success at most the weight, and a sum of weighted
-    unit vectors no longer than the weights.
+    A device has a weight of at most 1, the success is at most the weight, a sum of weighted unit
+    vectors is not longer than its weight, and the weights by context add up to the weight.
     """
     weights = features.weights
     norms = np.linalg.norm(features.sums.astype(np.float64), axis=1)
     longest = weights * (SUM_ONE / WEIGHT_ONE) + features.devices * float(_ROUNDING_PER_DEVICE)
-    claims: list[tuple[str, NDArray[np.bool_]]] = [
+    contradictions: list[tuple[str, NDArray[np.bool_]]] = [
         ("weights", weights > features.devices.astype(np.float64) * WEIGHT_ONE),
         ("successes", features.successes > weights),
         ("sums", norms > longest),
         ("contexts", features.contexts.min(axis=1, initial=0) < 0),
     ]
-    parts = ((0, TIMES_OF_DAY), (TIMES_OF_DAY, TIMES_OF_DAY + DAY_TYPES))
-    for start, end in (*parts, (TIMES_OF_DAY + DAY_TYPES, CONTEXTS)):
-        claims.append(("contexts", features.contexts[:, start:end].sum(axis=1) != weights))
-    for field, wrong in claims:
+    by_context = np.split(features.contexts, (TIMES_OF_DAY, TIMES_OF_DAY + DAY_TYPES), axis=1)
+    contradictions += [("contexts", part.sum(axis=1) != weights) for part in by_context]
+    for field, wrong in contradictions:
         if wrong.any():
             return field, int(np.argmax(wrong))
     return None
 
 
 def _deduplicate_rows(parts: Sequence[ClusterRows]) -> ClusterRows:
-    """Return the rows of all chunks, each once, by cluster_id: a repeated chunk says the same."""
+    """Return the rows of all chunks, each cluster once, ordered by cluster_id.
+
+    Of rows with the same cluster_id any may be used: they are from a repeated chunk.
+    """
     rows = concatenate_rows(parts)
     distinct, first = np.unique(rows.cluster_ids, return_index=True)
     return rows if np.array_equal(distinct, rows.cluster_ids) else rows.select(first)
 
 
 def _deduplicate_cells(parts: Sequence[HourlyCells]) -> HourlyCells:
-    """Return the counts of all chunks, each (subject, hour) once."""
+    """Return the cells of all chunks, each (subject, hour) once."""
     empty = np.empty(0, np.int64)
     subjects = np.concatenate([empty, *(part.subjects for part in parts)])
     hours = np.concatenate([empty, *(part.hours for part in parts)])

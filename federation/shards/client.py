@@ -1,4 +1,4 @@
-"""Clients to shards, and to federations that relay others: pull aggregates, publish globals."""
+"""Clients of shards and of relays: they pull aggregates and publish globals."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from constellation.transport.calls.tracing import outgoing_metadata
 from constellation.transport.codec.aggregates import from_aggregate_version
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
+from federation.merge.hourly_counts import SECONDS_PER_HOUR
 from federation.shards.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
     from constellation.federated.published import StoredGlobal
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
     from federation.merge.cluster_sums import ShardUpdate
-    from federation.merge.terms import TermDictionary
+    from federation.merge.terms import Terms
 
 log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS: Final = 4
+"""Attempts of one pull, including the first."""
 CHUNK_BYTES: Final = 512 * 1024
+"""Bytes of a global in one message."""
 _BACKOFF_SECONDS: Final = 0.4
-"""Doubled each time: a channel that lost its shard looks for it again within about 2 s."""
-_SECONDS_PER_HOUR: Final = 3600
+"""Upper limit of the first pause between attempts; doubled for each further attempt. A channel that
+lost its shard looks for it again within about 2 seconds."""
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.keepalive_time_ms", 60_000),
@@ -47,65 +50,80 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
 )
 _TRANSIENT_CODES: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_DECODE_ERRORS: Final = (
+    ArithmeticError,
+    AttributeError,
+    BufferError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+"""What decoding an answer may raise besides InvalidInputError, if a check is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PullResult:
-    """What came of asking one address."""
+    """The result of pulling from one address."""
 
     address: str
     updates: Sequence[tuple[ShardUpdate, int]] = ()
-    """Each shard's answer, and its age in seconds ..."""
-    terms: tuple[TermDictionary, TermDictionary] | None = None
-    """... and the contents and genres that it names."""
+    """Each shard's update, and its age in seconds."""
+    terms: Terms | None = None
+    """The dictionaries that number the terms of `updates`; None if the pull failed."""
     problem: str = ""
-    """Why there is none."""
+    """Why the pull failed; empty if it succeeded."""
     is_refused: bool = False
-    """It answered, and the answer cannot be."""
+    """The address answered, but the answer was invalid."""
     seconds: float = 0.0
+    """How long the pull took."""
     size_bytes: int = 0
+    """The size of the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateRequest:
-    """Which local clusters are asked for."""
+    """Which local clusters a pull asks for."""
 
     limit: int = 0
+    """The largest number of candidates from each shard; 0 asks for none."""
     residual_cosine: float = 0.0
+    """Candidates are made of patterns whose nearest anchor has a lower cosine than this."""
 
 
 class ShardClient:
-    """One shard, or one relay."""
+    """A client of one shard, or of one relay."""
 
     def __init__(
         self, address: str, stub: AggregateServiceAsyncStub, *, is_relay: bool = False
     ) -> None:
         self.address = address
         self.is_relay = is_relay
-        """It may answer for several shards."""
+        """Whether the address may answer for several shards."""
         self._stub = stub
 
     @classmethod
     @asynccontextmanager
     async def open(cls, address: str, *, is_relay: bool = False) -> AsyncIterator[ShardClient]:
-        async with grpc.aio.insecure_channel(
-            address, options=[*_CHANNEL_OPTIONS, *to_channel_options(address)]
-        ) as channel:
+        """Open a channel to `address`, a host:port; the connection is made at the first call."""
+        options = [*_CHANNEL_OPTIONS, *to_channel_options(address)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
             yield cls(address, AggregateServiceStub(channel), is_relay=is_relay)
 
     async def pull(
         self,
-        held: Sequence[AggregateVersion],
+        known_versions: Sequence[AggregateVersion],
         candidate_request: CandidateRequest,
         timeout_seconds: float,
     ) -> PullResult:
-        """Ask for what changed; ask again while the shard is away and there is time.
+        """Pull what changed since `known_versions`; retry while the shard is unavailable.
 
-        Never raises: a shard that is away, or sends nonsense, is part of a round.
+        All attempts together take at most `timeout_seconds`. A shard that is unavailable or sends
+        an invalid answer does not raise: the result says what the problem was.
         """
         started = time.monotonic()
         request = pb.PullAggregateRequest(
-            known_versions=[from_aggregate_version(each) for each in held],
+            known_versions=[from_aggregate_version(each) for each in known_versions],
             max_candidates=candidate_request.limit,
             residual_cosine=candidate_request.residual_cosine,
         )
@@ -113,29 +131,16 @@ class ShardClient:
         for attempt in range(MAX_ATTEMPTS):
             remaining = timeout_seconds - (time.monotonic() - started)
             try:
-                assembly = Assembly(int(time.time()) // _SECONDS_PER_HOUR)
-                await self._pull_once(request, assembly, remaining)
-                updates = await asyncio.to_thread(assembly.build_updates)
+                return await self._pull_once(request, started, remaining)
             except InvalidInputError as error:
                 return self._make_failure(started, str(error), is_refused=True)
-            except Exception as error:
-                if not isinstance(error, grpc.aio.AioRpcError):
-                    log.exception("aggregate_decode_failed", address=self.address)
-                    return self._make_failure(
-                        started, f"cannot be read: {error!r}", is_refused=True
-                    )
-                problem = f"{error.code().name}: {error.details()}"
+            except _DECODE_ERRORS as error:
+                log.exception("aggregate_decode_failed", address=self.address)
+                return self._make_failure(started, f"cannot be decoded: {error!r}", is_refused=True)
+            except grpc.aio.AioRpcError as error:
+                problem = _describe_error(error)
                 if error.code() not in _TRANSIENT_CODES:
                     break
-            else:
-                seconds = time.monotonic() - started
-                return PullResult(
-                    self.address,
-                    updates,
-                    assembly.terms,
-                    seconds=seconds,
-                    size_bytes=assembly.size_bytes,
-                )
             pause = random.uniform(0, _BACKOFF_SECONDS * 2**attempt)  # noqa: S311 - not a secret
             if pause > remaining or attempt == MAX_ATTEMPTS - 1:
                 break
@@ -143,33 +148,43 @@ class ShardClient:
         return self._make_failure(started, problem)
 
     async def publish(self, stored: StoredGlobal, timeout_seconds: float) -> str:
-        """Give the shard a global; return "" once it holds it durably, else why it does not."""
+        """Send a global to the shard; return "" once it is durable there, else the problem."""
         try:
             answer = await self._stub.PublishGlobal(
                 _to_frames(stored), timeout=timeout_seconds, metadata=outgoing_metadata()
             )
         except grpc.aio.AioRpcError as error:
-            return f"{error.code().name}: {error.details()}"
-        if answer is None:
+            return _describe_error(error)
+        if answer is None:  # grpc's result for bytes that are not a message of this type
             return "its answer cannot be decoded"
-        held, offered = (answer.generation, answer.round_id), (stored.generation, stored.round_id)
-        if held > offered:
+        if (answer.generation, answer.round_id) > (stored.generation, stored.round_id):
             return (
-                f"it holds round {answer.round_id} of generation {answer.generation}, which is "
-                "later: does another federation publish to it?"
+                f"it has round {answer.round_id} of generation {answer.generation}, which is later "
+                f"than round {stored.round_id} of generation {stored.generation}: does another "
+                "federation publish to it?"
             )
         return ""
 
     async def _pull_once(
-        self, request: pb.PullAggregateRequest, assembly: Assembly, seconds: float
-    ) -> None:
+        self, request: pb.PullAggregateRequest, started: float, remaining: float
+    ) -> PullResult:
+        """Pull once. Raises InvalidInputError or AioRpcError."""
+        assembly = Assembly(int(time.time()) // SECONDS_PER_HOUR)
         chunks = self._stub.PullAggregate(
-            request, timeout=max(seconds, 0.001), metadata=outgoing_metadata()
+            request, timeout=max(remaining, 0.001), metadata=outgoing_metadata()
         )
         async for chunk in chunks:
-            if chunk is None:  # what grpc gives for bytes that are no message of this type
+            if chunk is None:  # grpc's result for bytes that are not a message of this type
                 raise InvalidInputError("chunk", "cannot be decoded")
             await asyncio.to_thread(assembly.add, chunk)
+        updates = await asyncio.to_thread(assembly.build_updates)
+        return PullResult(
+            self.address,
+            updates,
+            assembly.terms,
+            seconds=time.monotonic() - started,
+            size_bytes=assembly.size_bytes,
+        )
 
     def _make_failure(
         self, started: float, problem: str, *, is_refused: bool = False
@@ -177,6 +192,10 @@ class ShardClient:
         return PullResult(
             self.address, problem=problem, is_refused=is_refused, seconds=time.monotonic() - started
         )
+
+
+def _describe_error(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details()}"
 
 
 def _to_frames(stored: StoredGlobal) -> Iterator[pb.PublishGlobalRequest]:

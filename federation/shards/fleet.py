@@ -1,4 +1,4 @@
-"""Fleet: every shard a federation knows, its newest aggregate, and where it is asked."""
+"""The fleet: every shard that a federation knows, with its newest aggregate and its address."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import structlog
 from federation.merge.cluster_sums import (
     AggregateRefusedError,
     ShardAggregate,
+    Source,
     join_update,
     renumber_terms,
 )
-from federation.merge.terms import TermDictionary
+from federation.merge.terms import Terms
 from federation.shards.relay import from_aggregate, to_aggregate
 
 if TYPE_CHECKING:
@@ -30,150 +31,167 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PullOutcome:
-    """What became of asking one address, once its updates were joined."""
+    """The outcome of one pull after its updates were joined."""
 
     result: PullResult
     problem: str
-    """"" when all it sent was taken."""
+    """Why the pull failed or an update was refused; empty if every update was joined."""
     is_refused: bool
+    """The address answered, but the answer or a part of it was refused."""
     shard_ids: Sequence[int] = ()
-    """The shards that were heard there, or through it."""
+    """The shards whose updates were joined."""
 
 
 @dataclass(slots=True, eq=False)
 class Sweep:
-    """One sweep over all addresses."""
+    """The results of pulling from all addresses once."""
 
     has_candidate_request: bool = False
-    """Local clusters were asked for."""
+    """Whether the shards were asked for candidates."""
     responding_addresses: set[str] = field(default_factory=set)
-    """Addresses that sent something that can be."""
+    """The addresses that sent a valid answer."""
     outcomes: list[PullOutcome] = field(default_factory=list)
-    """In the order of their addresses."""
+    """Ordered by address."""
     candidates: dict[int, ClusterRows] = field(default_factory=dict)
+    """By shard_id: the candidates that the shard offers, if any."""
     fresh_shard_ids: set[int] = field(default_factory=set)
-    """Shards that answered now, themselves."""
+    """The shards that answered during this sweep, directly or through a relay."""
     cluster_row_count: int = 0
-    """Rows of clusters that were taken."""
+    """The number of cluster rows that were joined."""
     restarted_shard_ids: set[int] = field(default_factory=set)
-    """Shards that another process writes now than when they were heard last."""
+    """The shards that are new, or have a later epoch than at the last sweep."""
 
 
 class Fleet:
-    """What is known of the shards. One sweep at a time."""
+    """The aggregates of all shards, updated by sweeps. Only one sweep may run at a time."""
 
     def __init__(self, clients: Sequence[ShardClient]) -> None:
         self.clients = sorted(clients, key=lambda client: client.address)
         self.aggregates: dict[int, ShardAggregate] = {}
+        """By shard_id."""
+        self.terms = Terms.empty()
+        """The dictionaries that number the terms of all aggregates."""
         self._relay_addresses = {client.address for client in clients if client.is_relay}
-        self.contents = TermDictionary()
-        self.genres = TermDictionary()
         self._changed_shard_ids: set[int] = set()
-        """Shards whose aggregate is not in the journal as it is here."""
+        """Shards whose aggregate differs from the one in the journal."""
 
     def restore(self, stored: Mapping[int, bytes]) -> list[int]:
-        """Take what the journal has; return the shards whose address is no longer configured."""
+        """Load the aggregates that the journal has, by shard_id.
+
+        Returns the shards that were left out because their address is no longer configured.
+        """
         addresses = {client.address for client in self.clients}
         for shard_id, payload in stored.items():
-            aggregate = to_aggregate(payload, self.contents, self.genres)
+            aggregate = to_aggregate(payload, self.terms)
             if aggregate.address in addresses:
                 self.aggregates[shard_id] = aggregate
         return sorted(stored.keys() - self.aggregates.keys())
 
     async def sweep(self, candidate_request: CandidateRequest, timeout_seconds: float) -> Sweep:
-        """Ask every address for what changed, all at once, and join it."""
-        held = [aggregate.version for aggregate in self.aggregates.values()]
-        pulls = [client.pull(held, candidate_request, timeout_seconds) for client in self.clients]
+        """Pull from all addresses at the same time, and join what changed."""
+        known = [aggregate.version for aggregate in self.aggregates.values()]
+        pulls = [client.pull(known, candidate_request, timeout_seconds) for client in self.clients]
         results = await asyncio.gather(*pulls)
         sweep, now = Sweep(has_candidate_request=candidate_request.limit > 0), time.time()
         sweep.responding_addresses = {each.address for each in results if not each.problem}
-        for each in results:
-            outcome = await asyncio.to_thread(self._accept_result, each, sweep, now)
+        for result in results:
+            outcome = await asyncio.to_thread(self._accept_result, result, sweep, now)
             sweep.outcomes.append(outcome)
             if outcome.problem:
                 log.warning(
                     "aggregate_rejected" if outcome.is_refused else "shard_unavailable",
-                    address=each.address,
+                    address=result.address,
                     problem=outcome.problem,
                 )
         return sweep
 
     def select_usable(self, now: float, max_age_seconds: float) -> list[ShardAggregate]:
-        """Return the aggregates that are not too old, in the order of shard_id."""
+        """Return the aggregates that are not older than `max_age_seconds`, ordered by shard_id."""
         return [
             self.aggregates[shard_id]
             for shard_id in sorted(self.aggregates)
-            if now - self.aggregates[shard_id].heard_at <= max_age_seconds
+            if now - self.aggregates[shard_id].received_at <= max_age_seconds
         ]
 
     def take_changed(self) -> dict[int, bytes]:
-        """Return what the journal lacks, by shard."""
+        """Return the aggregates that the journal lacks, by shard_id, and count them as stored."""
         changed, self._changed_shard_ids = self._changed_shard_ids, set()
         return {
-            shard_id: from_aggregate(self.aggregates[shard_id], self.contents, self.genres)
+            shard_id: from_aggregate(self.aggregates[shard_id], self.terms)
             for shard_id in sorted(changed)
         }
 
     def put_back(self, shard_ids: Sequence[int]) -> None:
-        """Count aggregates that could not be stored as not taken."""
+        """Count the aggregates of these shards as not stored: saving them to the journal failed."""
         self._changed_shard_ids |= set(shard_ids)
 
     def _accept_result(self, result: PullResult, sweep: Sweep, now: float) -> PullOutcome:
+        """Join the updates of one pull; return what was joined and what was refused."""
         if result.problem:
             return PullOutcome(result, result.problem, result.is_refused)
         if len(result.updates) > 1 and result.address not in self._relay_addresses:
-            named = sorted(update.version.shard_id for update, _ in result.updates)
-            problem = f"answers for shards {named}: name it in RELAY_ADDRS if it relays them"
+            shard_ids = sorted(update.version.shard_id for update, _ in result.updates)
+            problem = f"answers for shards {shard_ids}: name it in RELAY_ADDRS if it relays them"
             return PullOutcome(result, problem, is_refused=True)
-        problems, shard_ids = [], []
-        for sent, age_seconds in result.updates:
+        assert result.terms is not None
+        problems, joined = [], []
+        for update, age_seconds in result.updates:
+            shard_id = update.version.shard_id
+            source = Source(now - age_seconds, result.address)
             try:
-                self._join_update(sent, result, age_seconds, sweep, now)
+                self._join_update(update, result.terms, source, sweep, is_fresh=not age_seconds)
             except AggregateRefusedError as error:
-                problems.append(f"shard {sent.version.shard_id} {error}")
+                problems.append(f"shard {shard_id} {error}")
             else:
-                shard_ids.append(sent.version.shard_id)
-        return PullOutcome(result, "; ".join(problems), bool(problems), shard_ids)
+                joined.append(shard_id)
+        return PullOutcome(result, "; ".join(problems), bool(problems), joined)
 
     def _join_update(
-        self, update: ShardUpdate, result: PullResult, age_seconds: int, sweep: Sweep, now: float
+        self, update: ShardUpdate, terms: Terms, source: Source, sweep: Sweep, *, is_fresh: bool
     ) -> None:
-        address, terms = result.address, result.terms
+        """Join one update, numbered by `terms`.
+
+        Raises AggregateRefusedError if it contradicts what is known of the shard.
+        """
         shard_id = update.version.shard_id
-        held = self.aggregates.get(shard_id)
-        if (
-            held is not None
-            and held.address != address
-            and held.address in sweep.responding_addresses
-        ):
-            raise AggregateRefusedError(
-                f"answers at {held.address}, too: give each shard a SHARD_ID of its own"
-            )
-        if held is not None and update.version < held.version and held.address != address:
-            raise AggregateRefusedError(
-                f"is of epoch {update.version.epoch}, but epoch {held.version.epoch} was heard at "
-                f"{held.address}: two processes may have SHARD_ID={shard_id}"
-            )
-        if held is not None and not age_seconds and _is_store_replaced(held, update):
-            log.warning("shard_store_replaced", shard_id=shard_id, address=address)
-            held = None
-        if held is None or update.version.epoch > held.version.epoch:
+        known = self.aggregates.get(shard_id)
+        if known is not None and known.address != source.address:
+            _check_new_address(known, update, sweep.responding_addresses)
+        elif known is not None and is_fresh and _is_store_replaced(known, update):
+            log.warning("shard_store_replaced", shard_id=shard_id, address=source.address)
+            known = None
+        if known is None or update.version.epoch > known.version.epoch:
             sweep.restarted_shard_ids.add(shard_id)
-        assert terms is not None
-        ours = renumber_terms(update, terms, (self.contents, self.genres))
-        self.aggregates[shard_id] = join_update(held, ours, (now - age_seconds, address))
+        ours = renumber_terms(update, terms, self.terms)  # after the checks: keeps no refused terms
+        self.aggregates[shard_id] = join_update(known, ours, source)
         self._changed_shard_ids.add(shard_id)
         sweep.cluster_row_count += len(update.clusters)
-        if not age_seconds:
+        if is_fresh:
             sweep.fresh_shard_ids.add(shard_id)
         if len(ours.candidates):
             sweep.candidates[shard_id] = ours.candidates
 
 
-def _is_store_replaced(held: ShardAggregate, update: ShardUpdate) -> bool:
-    """Say whether a shard's store was replaced by an older or an empty one.
+def _check_new_address(
+    known: ShardAggregate, update: ShardUpdate, responding_addresses: set[str]
+) -> None:
+    """Raise AggregateRefusedError unless the shard may have moved to another address."""
+    shard_id = update.version.shard_id
+    if known.address in responding_addresses:
+        raise AggregateRefusedError(
+            f"also answers at {known.address}: give each shard a SHARD_ID of its own"
+        )
+    if update.version < known.version:
+        raise AggregateRefusedError(
+            f"has epoch {update.version.epoch}, but epoch {known.version.epoch} was received from "
+            f"{known.address}: check whether two processes have SHARD_ID={shard_id}"
+        )
 
-    It answers at the same address, where a process that was taken over would not. What it sends is
-    everything, and older than what it sent before.
+
+def _is_store_replaced(known: ShardAggregate, update: ShardUpdate) -> bool:
+    """Return whether the store of the shard was replaced by an older or an empty one.
+
+    Then the shard sends its whole aggregate, and an older version of it than before. `update` must
+    come from the address of `known`: a process that was taken over answers at another address.
     """
-    return update.base_version == 0 and update.version < held.version
+    return update.base_version == 0 and update.version < known.version

@@ -1,4 +1,4 @@
-"""Publisher: brings the last global to every shard, also to those that come back later."""
+"""The publisher: sends the last global to every shard, including shards that return later."""
 
 from __future__ import annotations
 
@@ -17,39 +17,47 @@ log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """Publishes one global at a time, which must be durable in the journal already."""
+    """Publishes the last global, which must already be durable in the journal."""
 
     def __init__(self, clients: Sequence[ShardClient], timeout_seconds: float) -> None:
         self.last_global: StoredGlobal | None = None
-        """What every shard should hold."""
+        """The global that every shard should have; None before the first round."""
         self.globals_published = 0
-        """Globals that shards took since the start."""
+        """Successful publications since the start, counted for each address."""
         self._clients = clients
         self._timeout_seconds = timeout_seconds
-        self._held_globals: dict[str, tuple[int, int]] = {}
-        """By address: which global its shard is known to hold."""
+        self._known_globals: dict[str, tuple[int, int]] = {}
+        """By address: the (generation, round_id) of the global that it confirmed last."""
         self._lock = asyncio.Lock()
 
     def forget(self, address: str) -> None:
-        """Offer the global again: another process answers there now, which may not hold it."""
-        self._held_globals.pop(address, None)
+        """Publish to this address again: a new process answers there, which may lack the global."""
+        self._known_globals.pop(address, None)
 
     async def publish_pending(self) -> dict[str, str]:
-        """Publish to those who may not hold the last global; return problems, by address."""
+        """Publish to all addresses that may lack the last global; return problems by address."""
         async with self._lock:
             stored = self.last_global
             if stored is None:
                 return {}
-            named = (stored.generation, stored.round_id)
+            last = (stored.generation, stored.round_id)
             pending = [
-                each for each in self._clients if self._held_globals.get(each.address) != named
+                client
+                for client in self._clients
+                if self._known_globals.get(client.address) != last
             ]
-            problems = await asyncio.gather(*(self._publish_to(each, stored) for each in pending))
+            problems = await asyncio.gather(
+                *(self._publish_to(client, stored) for client in pending)
+            )
         addresses = [client.address for client in pending]
-        return {address: why for address, why in zip(addresses, problems, strict=True) if why}
+        return {
+            address: problem
+            for address, problem in zip(addresses, problems, strict=True)
+            if problem
+        }
 
     async def catch_up_forever(self, interval_seconds: float) -> None:
-        """Offer again and again to shards that were away. Runs until cancelled."""
+        """Publish at every interval to shards that lack the last global. Runs until cancelled."""
         while True:
             await asyncio.sleep(interval_seconds)
             await self.publish_pending()
@@ -59,7 +67,7 @@ class Publisher:
         if problem:
             log.warning("global_not_published", address=client.address, problem=problem)
         else:
-            self._held_globals[client.address] = (stored.generation, stored.round_id)
+            self._known_globals[client.address] = (stored.generation, stored.round_id)
             self.globals_published += 1
             log.info("global_published", address=client.address, round_id=stored.round_id)
         return problem

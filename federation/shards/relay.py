@@ -1,4 +1,4 @@
-"""Passing: a shard's aggregate on to a federation above, and into the journal and back."""
+"""Passes a shard's aggregate on: to a federation above, and to the journal and back."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from google.protobuf.proto import parse_length_prefixed, serialize_length_prefix
 from constellation.federated.aggregate import AggregateUpdate, SubjectCounts, no_clusters
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.v1 import aggregates_pb2 as pb
-from federation.merge.cluster_sums import ShardAggregate, join_update, renumber_terms
-from federation.merge.cluster_sums import select_changes as changed_since
+from federation.merge.cluster_sums import (
+    ShardAggregate,
+    Source,
+    join_update,
+    renumber_terms,
+    select_changes,
+)
+from federation.merge.terms import decode_genres
 from federation.shards.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -21,73 +27,74 @@ if TYPE_CHECKING:
 
     from constellation.federated.aggregate import ClusterRows
     from federation.merge.hourly_counts import HourlyCells
-    from federation.merge.terms import TermDictionary
+    from federation.merge.terms import Terms
 
 _HEADER: Final = struct.Struct("<dI")
+"""The start of a stored aggregate: when it was received, and the length of its address."""
 _MAX_HOUR: Final = 2**32 - 3
-"""No hour is later: what was checked once is not checked again."""
+"""An hour that no other hour exceeds: stored hours were checked when they were received."""
 
 
 def to_chunks(
-    held: ShardAggregate,
+    known: ShardAggregate,
     base: int,
-    terms: tuple[TermDictionary, TermDictionary],
+    terms: Terms,
     age_seconds: int = 0,
     candidates: ClusterRows | None = None,
 ) -> Iterator[pb.PullAggregateResponse]:
-    """Yield what a federation above lacks of one shard, that holds version `base` of its epoch.
+    """Yield what a federation above lacks of one shard if it has version `base` of the same epoch.
 
-    `names` are those of contents and of genres.
+    With a `base` of 0, that is everything. `terms` number the terms of the aggregate and of the
+    candidates. `age_seconds` says how long ago the shard answered.
     """
-    clusters, cells, base = changed_since(held, base)
+    clusters, cells, base = select_changes(known, base)
     update = AggregateUpdate(
-        held.version,
-        held.facts,
+        known.version,
+        known.header,
         base,
         clusters,
-        _from_cells(cells, *terms),
+        _to_subject_counts(cells, terms),
         no_clusters() if candidates is None else candidates,
     )
     return from_aggregate_update(update, age_seconds)
 
 
-def from_aggregate(held: ShardAggregate, contents: TermDictionary, genres: TermDictionary) -> bytes:
-    """Return a shard's aggregate for the journal."""
+def from_aggregate(known: ShardAggregate, terms: Terms) -> bytes:
+    """Return a shard's aggregate as bytes for the journal."""
     buffer = io.BytesIO()
-    address = held.address.encode()
-    buffer.write(_HEADER.pack(held.heard_at, len(address)) + address)
-    for chunk in to_chunks(held, 0, (contents, genres)):
+    address = known.address.encode()
+    buffer.write(_HEADER.pack(known.received_at, len(address)) + address)
+    for chunk in to_chunks(known, 0, terms):
         serialize_length_prefixed(chunk, buffer)
     return buffer.getvalue()
 
 
-def to_aggregate(stored: bytes, contents: TermDictionary, genres: TermDictionary) -> ShardAggregate:
-    """Return what `from_aggregate` stored."""
-    source = io.BytesIO(stored)
-    heard_at, length = _HEADER.unpack(source.read(_HEADER.size))
-    address = source.read(length).decode()
+def to_aggregate(stored: bytes, terms: Terms) -> ShardAggregate:
+    """Return the aggregate that `from_aggregate` stored, with its terms numbered by `terms`."""
+    buffer = io.BytesIO(stored)
+    received_at, length = _HEADER.unpack(buffer.read(_HEADER.size))
+    address = buffer.read(length).decode()
     assembly = Assembly(_MAX_HOUR)
-    while (chunk := parse_length_prefixed(pb.PullAggregateResponse, source)) is not None:
+    while (chunk := parse_length_prefixed(pb.PullAggregateResponse, buffer)) is not None:
         assembly.add(chunk)
     ((update, _),) = assembly.build_updates()
-    ours = renumber_terms(update, assembly.terms, (contents, genres))
-    return join_update(None, ours, (heard_at, address))
+    ours = renumber_terms(update, assembly.terms, terms)
+    return join_update(None, ours, Source(received_at, address))
 
 
-def _from_cells(
-    cells: HourlyCells, contents: TermDictionary, genres: TermDictionary
-) -> SubjectCounts:
+def _to_subject_counts(cells: HourlyCells, terms: Terms) -> SubjectCounts:
+    """Return the cells with texts in place of numbers."""
     distinct, which = np.unique(cells.subjects, return_inverse=True)
     is_content = distinct >= 0
-    content_ids = contents.to_texts(distinct[is_content])
-    genre_texts = genres.to_texts(-1 - distinct[~is_content])
+    content_ids = terms.contents.to_texts(distinct[is_content])
+    genres = terms.genres.to_texts(decode_genres(distinct[~is_content]))
     positions = np.empty(len(distinct), np.int64)
     positions[is_content] = np.arange(len(content_ids))
-    positions[~is_content] = np.arange(len(genre_texts)) + len(content_ids)
+    positions[~is_content] = np.arange(len(genres)) + len(content_ids)
     subjects = positions[which].astype(np.uint32) if len(which) else np.empty(0, np.uint32)
     return SubjectCounts(
         content_ids,
-        genre_texts,
+        genres,
         subjects,
         cells.hours.astype(np.uint32),
         cells.devices.astype(np.uint32),

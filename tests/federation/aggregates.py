@@ -14,7 +14,14 @@ from constellation.federated.aggregate import (
     ClusterTerms,
     SubjectCounts,
 )
-from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
+from constellation.federated.fixed_point import (
+    CONTEXTS,
+    SUM_ONE,
+    WEIGHT_ONE,
+    ClusterSums,
+    no_sums,
+)
+from federation.merge.candidates import Candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +73,7 @@ def make_cluster_rows(
     version: int = 1,
     directions: Sequence[int] | None = None,
 ) -> ClusterRows:
-    """Return clusters whose direction is their id, unless told otherwise."""
+    """Return clusters whose direction is their id, unless `directions` says otherwise."""
     return ClusterRows(
         np.array(ids, np.uint32),
         np.full(len(ids), version, np.int64),
@@ -108,3 +115,19 @@ def make_update(  # noqa: PLR0913 - an aggregate has as many parts
         rows,
         make_subject_counts(counts or {}),
     )
+
+
+def make_candidates(rows: list[tuple[int, int, int]]) -> Candidates:
+    """Return candidates of (shard, direction, devices)."""
+    if not rows:
+        return Candidates(np.empty(0, np.int64), no_sums(0))
+    return Candidates(
+        np.array([shard for shard, _, _ in rows], np.int64),
+        make_cluster_sums([direction for _, direction, _ in rows], [count for *_, count in rows]),
+    )
+
+
+def shuffle_candidates(rows: Candidates, seed: int = 0) -> Candidates:
+    """Return the same candidates in another order."""
+    order: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(rows.shard_ids))
+    return Candidates(rows.shard_ids[order], rows.features.select(order))

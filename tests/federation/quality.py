@@ -9,7 +9,7 @@ import numpy as np
 
 from constellation.federated.clustering import cluster_points, find_nearest, refine_centres
 from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums, Integers
-from federation.merge.codebook import Candidates
+from federation.merge.candidates import Candidates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,8 +1,8 @@
-"""What a federation refuses, and that the others go on."""
+"""A federation refuses what a shard cannot have sent, and goes on with the other shards."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class FaultyShard(aggregates_pb2_grpc.AggregateServiceServicer):
-    """Answers every pull with the same chunks, and takes every global."""
+    """Answers every pull with the same chunks."""
 
-    def __init__(self, sent: AggregateUpdate, spoil: Any) -> None:
-        self._chunks = list(from_aggregate_update(sent))
+    def __init__(self, update: AggregateUpdate, spoil: Any) -> None:
+        self._chunks = list(from_aggregate_update(update))
         spoil(self._chunks)
 
     async def PullAggregate(  # noqa: N802
@@ -49,9 +49,9 @@ class FaultyShard(aggregates_pb2_grpc.AggregateServiceServicer):
 
 
 @asynccontextmanager
-async def run_faulty_shard(sent: AggregateUpdate, spoil: Any) -> AsyncIterator[str]:
+async def run_faulty_shard(update: AggregateUpdate, spoil: Any) -> AsyncIterator[str]:
     server = grpc.aio.server()
-    servicer = FaultyShard(sent, spoil)  # type: ignore[abstract]  # it takes no global
+    servicer = FaultyShard(update, spoil)  # type: ignore[abstract]  # it takes no global
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -81,7 +81,7 @@ def inflate_weights(chunks: list[aggregates_pb2.PullAggregateResponse]) -> None:
         (inflate_weights, "clusters.weights of cluster 1 contradicts its weight"),
     ],
 )
-async def test_an_aggregate_that_cannot_be_is_named_and_left_out(spoil: Any, problem: str) -> None:
+async def test_an_impossible_aggregate_is_named_and_left_out(spoil: Any, problem: str) -> None:
     async with (
         run_shards(2) as (north, south),
         run_faulty_shard(make_update(9, make_cluster_rows([1], [5])), spoil) as liar,
@@ -89,14 +89,14 @@ async def test_an_aggregate_that_cannot_be_is_named_and_left_out(spoil: Any, pro
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
         async with run_federation([get_address(north), get_address(south), liar]) as federation:
-            told = await run_round(federation)
+            report = await run_round(federation)
 
             stored = await fetch_newest_round(federation.port)
             refused = federation.rounds.stats.aggregates_rejected
 
-    outcomes = {shard.address: shard for shard in told.shards}
-    assert told.state == pb.ROUND_STATE_PUBLISHED
-    assert told.coverage.devices_fresh == 12
+    outcomes = {shard.address: shard for shard in report.shards}
+    assert report.state == pb.ROUND_STATE_PUBLISHED
+    assert report.coverage.devices_fresh == 12
     assert outcomes[liar].outcome == pb.SHARD_OUTCOME_REJECTED
     assert problem in outcomes[liar].problem
     assert problem in str(stored)
@@ -113,70 +113,70 @@ async def test_an_older_epoch_is_named_and_left_out(tmp_path: Path) -> None:
         run_federation([get_address(north), liar], min_shards=Count(1)) as federation,
     ):
         federation.rounds.fleet.clients.sort(key=lambda client: client.address == liar)
-        told = await run_round(federation)
+        report = await run_round(federation)
 
     assert north.manager.epoch == 2
-    assert told.coverage.devices_fresh == 6
-    assert [shard.outcome for shard in told.shards] == [
+    assert report.coverage.devices_fresh == 6
+    assert [shard.outcome for shard in report.shards] == [
         pb.SHARD_OUTCOME_FRESH,
         pb.SHARD_OUTCOME_REJECTED,
     ]
-    assert "give each shard a SHARD_ID of its own" in told.shards[1].problem
+    assert "give each shard a SHARD_ID of its own" in report.shards[1].problem
 
 
-async def test_one_address_speaks_for_one_shard_unless_it_is_a_relay() -> None:
+async def test_an_address_that_is_no_relay_answers_for_one_shard() -> None:
     async with run_shards(4) as fleet:
-        for place, shard in enumerate(fleet):
-            await push_devices(
-                shard, [make_drama_device(100 * place + number) for number in range(6)]
-            )
+        for position, shard in enumerate(fleet):
+            numbers = range(100 * position, 100 * position + 6)
+            await push_devices(shard, [make_drama_device(number) for number in numbers])
         halves = [[get_address(each) for each in half] for half in (fleet[:2], fleet[2:])]
         async with (
             run_federation(halves[0], relay=True) as relay,
             run_federation([get_address(relay), *halves[1]]) as above,
         ):
-            told = await run_round(above)
+            report = await run_round(above)
 
-    refused = next(shard for shard in told.shards if shard.address == get_address(relay))
+    refused = next(shard for shard in report.shards if shard.address == get_address(relay))
     assert refused.outcome == pb.SHARD_OUTCOME_REJECTED
     assert "name it in RELAY_ADDRS" in refused.problem
-    assert told.coverage.devices_fresh == 12
+    assert report.coverage.devices_fresh == 12
 
 
-async def test_a_shard_that_began_anew_is_taken_as_it_is_now(tmp_path: Path) -> None:
-    async with run_shards(2) as (north, south):
+async def test_a_shard_with_a_new_store_counts_as_it_is_now(tmp_path: Path) -> None:
+    async with run_shards(2) as (north, south), AsyncExitStack() as federations:
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
         for _ in range(2):
             async with run_shard(shard_id=2, data_dir=tmp_path / "old"):
                 pass
         async with run_shard(shard_id=2, data_dir=tmp_path / "old") as west:
-            home = get_address(west)
+            address = get_address(west)
             await push_devices(west, [make_drama_device(number) for number in range(40, 46)])
-            opening = run_federation(
-                [get_address(north), get_address(south), home], pull_timeout_seconds=Interval(2)
+            federation = await federations.enter_async_context(
+                run_federation(
+                    [get_address(north), get_address(south), address],
+                    pull_timeout_seconds=Interval(2),
+                )
             )
-            federation = await opening.__aenter__()
             before = await run_round(federation)
         async with run_shard(
-            shard_id=2, data_dir=tmp_path / "new", grpc_addr=Address(home)
+            shard_id=2, data_dir=tmp_path / "new", grpc_addr=Address(address)
         ) as west:
             await push_devices(west, [make_drama_device(40)])
 
-            async def is_heard() -> bool:  # its channel backs off a while
-                told.append(await run_round(federation))
-                return told[-1].coverage.shards_fresh == 3
+            async def has_answered() -> bool:  # the federation's channel backs off for a while
+                reports.append(await run_round(federation))
+                return reports[-1].coverage.shards_fresh == 3
 
-            told: list[pb.Round] = []
-            await wait_until(is_heard)
-            await opening.__aexit__(None, None, None)
+            reports: list[pb.Round] = []
+            await wait_until(has_answered)
 
     assert before.coverage.devices_fresh == 18
-    assert told[-1].coverage.devices_fresh == told[-1].coverage.devices_total == 13
+    assert reports[-1].coverage.devices_fresh == reports[-1].coverage.devices_total == 13
 
 
 class GarbageShard(aggregates_pb2_grpc.AggregateServiceServicer):
-    """Answers with bytes that are no message."""
+    """Answers with bytes that are not a message."""
 
     async def PullAggregate(self, request: Any, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: ARG002, N802
         yield b"\xff\xff\xff"
@@ -185,11 +185,11 @@ class GarbageShard(aggregates_pb2_grpc.AggregateServiceServicer):
         return b"\xff\xff\xff"
 
 
-async def test_a_shard_that_babbles_is_refused_and_the_others_go_on() -> None:
-    babbling = GarbageShard()
+async def test_a_shard_that_sends_garbage_is_refused_and_the_others_go_on() -> None:
+    garbage = GarbageShard()
     handlers: dict[str, Any] = {
-        "PullAggregate": grpc.unary_stream_rpc_method_handler(babbling.PullAggregate),
-        "PublishGlobal": grpc.stream_unary_rpc_method_handler(babbling.PublishGlobal),
+        "PullAggregate": grpc.unary_stream_rpc_method_handler(garbage.PullAggregate),
+        "PublishGlobal": grpc.stream_unary_rpc_method_handler(garbage.PublishGlobal),
     }
     server = grpc.aio.server()
     generic = grpc.method_handlers_generic_handler("constellation.v1.AggregateService", handlers)
@@ -200,11 +200,11 @@ async def test_a_shard_that_babbles_is_refused_and_the_others_go_on() -> None:
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
         async with run_federation([get_address(north), get_address(south), address]) as federation:
-            told = await run_round(federation)
+            report = await run_round(federation)
     await server.stop(0)
 
-    babbler = next(shard for shard in told.shards if shard.address == address)
-    assert told.state == pb.ROUND_STATE_PUBLISHED
-    assert babbler.outcome == pb.SHARD_OUTCOME_REJECTED
-    assert "cannot be decoded" in babbler.problem
-    assert "cannot be decoded" in babbler.publish_problem
+    refused = next(shard for shard in report.shards if shard.address == address)
+    assert report.state == pb.ROUND_STATE_PUBLISHED
+    assert refused.outcome == pb.SHARD_OUTCOME_REJECTED
+    assert "cannot be decoded" in refused.problem
+    assert "cannot be decoded" in refused.publish_problem

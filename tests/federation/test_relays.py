@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
 from constellation.config import Interval
-from constellation.errors import ConfigError
+from constellation.errors import WrongRoleError
 from constellation.v1 import aggregates_pb2
-from constellation.v1 import federation_pb2 as pb
+from federation.merge.codebook import compute_residual_cosine
+from federation.merge.published_clusters import RoundStamp
 from federation.merge.result import ModelState, RoundInputs, compute_result
-from federation.messages import from_result
+from federation.messages import parse_model_state, serialise_model_state, serialise_result
+from federation.round_report import Coverage, RoundState
+from federation.server import to_round_rules
+from federation.shards.client import CandidateRequest
 from tests.conftest import run_shard
 from tests.federation.fleet import (
     get_address,
     make_drama_device,
+    make_federation_config,
     push_devices,
     run_federation,
     run_round,
@@ -63,25 +69,31 @@ async def fill_shards(fleet: list[RunningShard], first: int = 0) -> None:
         await push_devices(shard, [make_drama_device(number, 1 + number % 3) for number in numbers])
 
 
-async def compute_result_bytes(
-    federation: RunningFederation, memory: ModelState, generation: int = 1
+async def compute_next_result(
+    federation: RunningFederation, model_state: ModelState, generation: int
 ) -> bytes:
-    """Return what a round would publish now, without publishing it."""
-    rounds, rules = federation.rounds, federation.rounds._rules
-    rounds._model_state = memory
-    sweep = await rounds.sweep(rounds._make_candidate_request())
-    fleet = rounds.fleet
+    """Return what the next round would publish after this model state, without publishing it."""
+    request = CandidateRequest()
+    if model_state.codebook is None:
+        request = CandidateRequest(256, compute_residual_cosine(None))
+    sweep = await federation.rounds.sweep(request)
+    fleet, stamp = federation.rounds.fleet, RoundStamp(generation, 2, CLOSED_AT)
     inputs = RoundInputs(
-        1,
-        CLOSED_AT,
+        stamp,
         [fleet.aggregates[shard_id] for shard_id in sorted(sweep.fresh_shard_ids)],
         sweep.candidates if sweep.has_candidate_request else None,
-        (fleet.contents, fleet.genres),
-        generation,
+        fleet.terms,
     )
-    result = compute_result(inputs, memory, rules)
-    rounds._model_state = result.model_state
-    return from_result(result, (1, 1, CLOSED_AT), aggregates_pb2.Coverage())
+    result = compute_result(inputs, model_state, to_round_rules(make_federation_config([])))
+    return serialise_result(result, stamp, Coverage())
+
+
+def read_model_state(federation: RunningFederation) -> tuple[ModelState, int]:
+    """Return the model state after the last round, and the generation of its codebook."""
+    last = federation.rounds.last_global
+    assert last is not None
+    stored = serialise_model_state(ModelState(reanchored_at=float(CLOSED_AT)))
+    return parse_model_state(stored, last.payload), last.generation
 
 
 async def test_two_levels_make_what_one_makes_bit_for_bit() -> None:
@@ -91,15 +103,12 @@ async def test_two_levels_make_what_one_makes_bit_for_bit() -> None:
             run_federation([get_address(each) for each in fleet]) as flat,
             run_relay_tree(fleet) as (above, _),
         ):
-            first = (
-                await compute_result_bytes(flat, ModelState()),
-                await compute_result_bytes(above, ModelState()),
-            )
-            await run_round(above)  # shards have a codebook now
-            await fill_shards(fleet, first=50)  # increments
-            memory, generation = above.rounds._model_state, above.rounds._generation
+            first = [await compute_next_result(each, ModelState(), 1) for each in (flat, above)]
+            await run_round(above)  # gives the shards a codebook
+            await fill_shards(fleet, first=50)  # what follows are increments
+            model_state, generation = read_model_state(above)
             second = [
-                await compute_result_bytes(each, memory, generation) for each in (flat, above)
+                await compute_next_result(each, model_state, generation) for each in (flat, above)
             ]
 
     assert first[0] == first[1]
@@ -112,42 +121,37 @@ async def test_a_global_goes_down_through_relays_to_every_shard(tmp_path: Path) 
     async with run_shards(4) as fleet:
         await fill_shards(fleet)
         async with run_relay_tree(fleet, tmp_path) as (above, relays):
-            told = await run_round(above)
+            report = await run_round(above)
 
-            held = [each.manager.global_state.round for each in fleet]
+            received = [each.manager.global_state.round for each in fleet]
             below = await relays[0].rounds.get_round(0)
-            given = await pull_as_new_device(fleet[3])
+            update = await pull_as_new_device(fleet[3])
 
-        assert told.coverage.shards_fresh == 4
-        assert told.coverage.devices_fresh == 48
-        assert [[each.shard_id for each in shard.versions] for shard in told.shards] in (
+        assert report.coverage.shards_fresh == 4
+        assert report.coverage.devices_fresh == 48
+        assert [[each.shard_id for each in shard.versions] for shard in report.shards] in (
             [[0, 1], [2, 3]],
             [[2, 3], [0, 1]],
         )
-        assert {(each.generation, each.round_id) for each in held} == {(told.generation, 1)}
+        assert {(each.generation, each.round_id) for each in received} == {(report.generation, 1)}
         assert below is not None
-        assert below.state == pb.ROUND_STATE_PUBLISHED
-        assert given.cluster_count == 3
+        assert below.state is RoundState.PUBLISHED
+        assert update.cluster_count == 3
 
 
-async def test_a_shard_behind_a_relay_that_is_away_is_aged_above() -> None:
-    async with run_shards(3) as fleet:
-        async with AsyncExitStack() as stack:
-            gone = await stack.enter_async_context(run_shard(shard_id=3))
-            every = [*fleet, gone]
+async def test_an_unavailable_shard_behind_a_relay_is_stale_above() -> None:
+    async with run_shards(3) as fleet, AsyncExitStack() as federations:
+        async with run_shard(shard_id=3) as stopped:
+            every = [*fleet, stopped]
             await fill_shards(every)
-            opening = run_relay_tree(every)
-            above, relays = await opening.__aenter__()
+            above, relays = await federations.enter_async_context(run_relay_tree(every))
             for relay in relays:
-                relay.rounds.policy = type(relay.rounds.policy)(
-                    is_relay=True, pull_timeout_seconds=1.0
-                )
+                relay.rounds.policy = replace(relay.rounds.policy, pull_timeout_seconds=1.0)
             await run_round(above)
-        told = await run_round(above)
-        await opening.__aexit__(None, None, None)
+        report = await run_round(above)
 
-    assert (told.coverage.shards_fresh, told.coverage.shards_stale) == (3, 1)
-    assert told.coverage.devices_total == 48
+    assert (report.coverage.shards_fresh, report.coverage.shards_stale) == (3, 1)
+    assert report.coverage.devices_total == 48
 
 
 async def test_a_relay_runs_no_rounds_and_a_federation_relays_nothing() -> None:
@@ -156,14 +160,14 @@ async def test_a_relay_runs_no_rounds_and_a_federation_relays_nothing() -> None:
         async with run_federation(addresses, relay=True) as relay, run_federation(addresses) as own:
             with pytest.raises(grpc.aio.AioRpcError, match="RELAY is 1"):
                 await run_round(relay)
-            with pytest.raises(ConfigError, match="RELAY is 0"):
-                await own.rounds.relay_global(None)  # type: ignore[arg-type]  # it is not looked at
+            with pytest.raises(WrongRoleError, match="RELAY is 0"):
+                await own.rounds.relay_global(None)  # type: ignore[arg-type]  # it is not read
             async with run_federation(
                 [], relay_addrs=[get_address(own)], pull_timeout_seconds=Interval(1)
             ) as above:
                 with pytest.raises(grpc.aio.AioRpcError, match="0 of 1 shards"):
                     await run_round(above)
-                told = await above.rounds.get_round(0)
+                report = await above.rounds.get_round(0)
 
-    assert told is not None
-    assert "RELAY is 0" in told.shards[0].problem
+    assert report is not None
+    assert "RELAY is 0" in report.shards[0].problem

@@ -13,10 +13,11 @@ from constellation.config import Seconds
 from constellation.v1 import health_pb2 as pb
 from constellation.v1.aggregates_pb2 import Global
 from constellation.v1.health_pb2_grpc import HealthServiceStub
-from federation.journal.contract import RoundOutput, RoundRecord, RoundState
+from federation.journal.contract import RoundOutput, RoundRecord
 from federation.journal.sqlite import open_sqlite_journal
 from federation.merge.result import ModelState
-from federation.messages import from_model_state
+from federation.messages import serialise_model_state
+from federation.round_report import RoundState
 from federation.server import serve
 from tests.federation.fleet import (
     get_address,
@@ -64,7 +65,7 @@ async def make_journal(data_dir: Path, closed_at: float) -> None:
         record = RoundRecord(1, RoundState.PULLING, closed_at, b"")
         await journal.begin_round(record)
         payload = Global(generation=1, round_id=1, closed_at=int(closed_at)).SerializeToString()
-        nothing = from_model_state(ModelState())
+        nothing = serialise_model_state(ModelState())
         settled = replace(record, state=RoundState.PUBLISHING)
         await journal.save_result(settled, RoundOutput(payload, nothing, {}))
         await journal.close_round(replace(record, state=RoundState.PUBLISHED))
@@ -109,7 +110,7 @@ async def test_a_standby_is_never_late(tmp_path: Path) -> None:
         found = scrape_metrics(standby.ports.metrics)
 
     assert waiting.status == pb.HEALTH_STATUS_HEALTHY
-    assert waiting.message == "none is run here: another federation is the active one"
+    assert waiting.message == "no rounds run here: another federation is the active one"
     assert AGE not in found
 
 

@@ -1,10 +1,10 @@
-"""Rounds over real gRPC, with real shards: who is heard, who is not, and what comes back."""
+"""Rounds over real gRPC with real shards: which shards answer, and what comes back."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,53 +43,55 @@ SOUTH = [make_drama_device(number) for number in range(10, 16)]
 
 
 async def pull_as_new_device(shard: RunningShard) -> patterns_pb2.GlobalUpdate:
-    """Return what a brand-new box is given."""
+    """Return the global update that a new device receives."""
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         request = sync_pb2.PullPatternsRequest(device_id=device_id(999))
         return (await SyncServiceStub(channel).PullPatterns(request)).update
 
 
-async def test_rounds_bring_every_shards_taste_to_a_box_that_has_none() -> None:
+async def test_rounds_bring_every_shards_taste_to_a_device_that_has_none() -> None:
     async with run_shards(2) as (north, south):
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
 
         async with run_federation([get_address(north), get_address(south)]) as federation:
-            told = [await run_round(federation) for _ in range(3)]
+            reports = [await run_round(federation) for _ in range(3)]
 
-        assert [each.state for each in told] == [pb.ROUND_STATE_PUBLISHED] * 3
-        assert [each.round_id for each in told] == [1, 2, 3]
-        assert told[-1].coverage.shards_fresh == told[-1].coverage.shards_total == 2
-        assert told[-1].coverage.devices_fresh == told[-1].coverage.devices_total == 12
+        assert [each.state for each in reports] == [pb.ROUND_STATE_PUBLISHED] * 3
+        assert [each.round_id for each in reports] == [1, 2, 3]
+        assert reports[-1].coverage.shards_fresh == reports[-1].coverage.shards_total == 2
+        assert reports[-1].coverage.devices_fresh == reports[-1].coverage.devices_total == 12
         for shard in (north, south):
-            given = await pull_as_new_device(shard)
-            assert list(given.clusters.content_ids) == ["film:1", "film:1b"]
-            assert given.clusters.sample_counts == [12]
-            assert list(given.clusters.genres) == []  # no catalogue knows them
-            assert not given.similar.ids
-            assert [trend.content_id for trend in given.trends] == ["film:1"]
-            assert given.trends[0].scope == 2
+            update = await pull_as_new_device(shard)
+            assert list(update.clusters.content_ids) == ["film:1", "film:1b"]
+            assert update.clusters.sample_counts == [12]
+            assert list(update.clusters.genres) == []  # no catalogue knows them
+            assert not update.similar.ids
+            assert [trend.content_id for trend in update.trends] == ["film:1"]
+            assert update.trends[0].scope == 2
 
 
-async def test_a_box_that_watches_gets_the_increment() -> None:
+async def test_a_device_with_an_open_stream_gets_the_increment() -> None:
     async with run_shards(2) as (north, south):
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
         async with (
-            run_federation([get_address(north), get_address(south)]) as federation,
+            run_federation(
+                [get_address(north), get_address(south)],
+                reanchor_hours=Interval(1e-9),  # every round revises the codebook
+            ) as federation,
             grpc.aio.insecure_channel(get_address(north)) as channel,
-            open_stream(channel) as box,
+            open_stream(channel) as device,
         ):
-            await box.open(50)
+            await device.open(50)
             await run_round(federation)
-            first = await wait_for_clusters(box, clusters=1)
+            first = await wait_for_clusters(device, clusters=1)
             await push_devices(south, [make_drama_device(number, 2) for number in range(20, 26)])
             await push_devices(north, [make_drama_device(number, 2) for number in range(30, 36)])
-            make_overhaul_due(federation)
-            await run_round(federation)  # makes an anchor of what no anchor was near
+            await run_round(federation)  # makes an anchor of what was near no anchor
             await wait_for_codebook(2, north, south)
             await run_round(federation)
-            second = await wait_for_clusters(box, clusters=2)
+            second = await wait_for_clusters(device, clusters=2)
 
         assert list(first.clusters.content_ids) == ["film:1", "film:1b"]
         assert {"film:2", "film:2b"} <= set(second.clusters.content_ids)
@@ -104,14 +106,8 @@ async def wait_for_codebook(codebook_version: int, *fleet: RunningShard) -> None
     await wait_until(is_current)
 
 
-def make_overhaul_due(federation: RunningFederation) -> None:
-    """Let the last overhaul of the codebook be long ago."""
-    memory = federation.rounds._model_state
-    federation.rounds._model_state = replace(memory, reanchored_at=0.0)
-
-
 async def wait_for_clusters(device: SyncStream, clusters: int) -> patterns_pb2.GlobalUpdate:
-    """Answer updates until one leaves the box with so many clusters."""
+    """Acknowledge updates until one leaves the device with this many clusters."""
     while True:
         update: patterns_pb2.GlobalUpdate = await device.expect("global_update")
         await device.acknowledge(update)
@@ -119,66 +115,66 @@ async def wait_for_clusters(device: SyncStream, clusters: int) -> patterns_pb2.G
             return update
 
 
-async def test_a_shard_that_is_away_counts_by_its_last_aggregate_and_catches_up(
+async def test_an_unavailable_shard_counts_by_its_last_aggregate_and_catches_up(
     tmp_path: Path,
 ) -> None:
-    async with run_shards(2) as (north, south):
+    async with run_shards(2) as (north, south), AsyncExitStack() as federations:
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
         async with run_shard(shard_id=2, data_dir=tmp_path) as west:
             await push_devices(west, [make_drama_device(number) for number in range(40, 46)])
-            home = get_address(west)
-            opening = run_federation(
-                [get_address(north), get_address(south), home], pull_timeout_seconds=Interval(2)
+            address = get_address(west)
+            federation = await federations.enter_async_context(
+                run_federation(
+                    [get_address(north), get_address(south), address],
+                    pull_timeout_seconds=Interval(2),
+                )
             )
-            federation = await opening.__aenter__()
             await run_round(federation)
             await run_round(federation)
-        away = await run_round(federation)
-        given = await pull_as_new_device(north)
-        async with run_shard(shard_id=2, data_dir=tmp_path, grpc_addr=Address(home)) as west:
+        report = await run_round(federation)
+        update = await pull_as_new_device(north)
+        async with run_shard(shard_id=2, data_dir=tmp_path, grpc_addr=Address(address)) as west:
             before = west.manager.global_state.round.round_id
             await wait_until(partial(is_caught_up, federation, west))
             after = west.manager.global_state.round.round_id
-            await opening.__aexit__(None, None, None)
 
-    outcomes = {shard.address: shard for shard in away.shards}
-    assert outcomes[home].outcome == pb.SHARD_OUTCOME_STALE
-    assert outcomes[home].devices == 6
-    assert not outcomes[home].published
-    assert (away.coverage.shards_fresh, away.coverage.shards_stale) == (2, 1)
-    assert (away.coverage.devices_fresh, away.coverage.devices_total) == (12, 18)
-    assert given.clusters.sample_counts == [18]
+    (stale,) = [shard for shard in report.shards if shard.address == address]
+    assert stale.outcome == pb.SHARD_OUTCOME_STALE
+    assert stale.devices == 6
+    assert not stale.published
+    assert (report.coverage.shards_fresh, report.coverage.shards_stale) == (2, 1)
+    assert (report.coverage.devices_fresh, report.coverage.devices_total) == (12, 18)
+    assert update.clusters.sample_counts == [18]
     assert (before, after) == (2, 3)
 
 
 async def is_caught_up(federation: RunningFederation, shard: RunningShard) -> bool:
-    await (
-        federation.publisher.publish_pending()
-    )  # as every CATCH_UP_SECONDS; its channel backs off a while
+    # The federation does this every CATCH_UP_SECONDS. Its channel backs off for a while.
+    await federation.publisher.publish_pending()
     last = federation.publisher.last_global
     return last is not None and shard.manager.global_state.round.round_id == last.round_id
 
 
 async def test_an_aggregate_that_is_too_old_does_not_count() -> None:
-    async with run_shards(2) as (north, south):
+    async with run_shards(2) as (north, south), AsyncExitStack() as federations:
         await push_devices(north, NORTH)
         await push_devices(south, SOUTH)
         async with run_shard(shard_id=2) as west:
             await push_devices(west, [make_drama_device(number) for number in range(40, 46)])
-            opening = run_federation(
-                [get_address(north), get_address(south), get_address(west)],
-                pull_timeout_seconds=Interval(1),
-                max_age_seconds=Interval(0.01),
+            federation = await federations.enter_async_context(
+                run_federation(
+                    [get_address(north), get_address(south), get_address(west)],
+                    pull_timeout_seconds=Interval(1),
+                    max_age_seconds=Interval(0.01),
+                )
             )
-            federation = await opening.__aenter__()
             await run_round(federation)
             await run_round(federation)
-        away = await run_round(federation)
-        await opening.__aexit__(None, None, None)
+        report = await run_round(federation)
 
-    assert away.coverage.shards_stale == 0
-    assert {shard.outcome for shard in away.shards} == {
+    assert report.coverage.shards_stale == 0
+    assert {shard.outcome for shard in report.shards} == {
         pb.SHARD_OUTCOME_FRESH,
         pb.SHARD_OUTCOME_MISSING,
     }
@@ -193,14 +189,14 @@ async def test_too_few_shards_publish_nothing() -> None:
             async with grpc.aio.insecure_channel(get_address(federation)) as channel:
                 stub = federation_pb2_grpc.FederationServiceStub(channel)
                 call = stub.RunRound(pb.RunRoundRequest())
-                with pytest.raises(grpc.aio.AioRpcError, match="1 of 2 shards were heard"):
+                with pytest.raises(grpc.aio.AioRpcError, match="1 of 2 shards answered"):
                     await call
                 reason = await read_error_reason(call)
-            told = await fetch_newest_round(federation.port)
+            report = await fetch_newest_round(federation.port)
 
         assert reason == "NO_QUORUM"
-        assert told.state == pb.ROUND_STATE_NO_QUORUM
-        assert [shard.outcome for shard in told.shards] == [
+        assert report.state == pb.ROUND_STATE_NO_QUORUM
+        assert [shard.outcome for shard in report.shards] == [
             pb.SHARD_OUTCOME_MISSING,
             pb.SHARD_OUTCOME_FRESH,
         ]
@@ -217,7 +213,7 @@ async def test_too_few_devices_publish_nothing() -> None:
             await run_round(federation)
             known = federation.rounds.fleet.clients
             federation.rounds.fleet.clients = [c for c in known if c.address != addresses[2]]
-            with pytest.raises(grpc.aio.AioRpcError, match="12 of 52 devices, and MIN_COVERAGE"):
+            with pytest.raises(grpc.aio.AioRpcError, match="12 of 52 devices, but MIN_COVERAGE"):
                 await run_round(federation)
 
 
@@ -241,32 +237,32 @@ async def test_a_device_that_moved_to_another_shard_is_counted_once(tmp_path: Pa
         await push_devices(new, moved)
         async with run_federation([get_address(old), get_address(new)]) as federation:
             await run_round(federation)
-            told = await run_round(federation)
-            given = await pull_as_new_device(
+            report = await run_round(federation)
+            update = await pull_as_new_device(
                 old if find_owner(device_id(999), shard_map) == 0 else new
             )
 
         assert 0 < len(moved) < 12
-        assert told.coverage.devices_fresh == 12
-        assert given.clusters.sample_counts == [12]
+        assert report.coverage.devices_fresh == 12
+        assert update.clusters.sample_counts == [12]
         assert len(old.manager.index) == 12 - len(moved)
 
 
 async def test_five_shards_may_be_merged_by_the_geometric_median() -> None:
     async with run_shards(5) as fleet:
-        for place, shard in enumerate(fleet):
-            direction = 1 if place else 2  # one shard says something else of the same cluster
-            households = [make_drama_device(100 * place + number, direction) for number in range(6)]
-            await push_devices(shard, households)
+        for position, shard in enumerate(fleet):
+            direction = 1 if position else 2  # one shard has another taste in the same cluster
+            numbers = range(100 * position, 100 * position + 6)
+            await push_devices(shard, [make_drama_device(number, direction) for number in numbers])
         async with run_federation(
             [get_address(each) for each in fleet],
             robust_merge=RobustMerge("geometric_median"),
             min_shards=Count(1),
         ) as federation:
-            told = [await run_round(federation) for _ in range(3)]
+            reports = [await run_round(federation) for _ in range(3)]
 
-    assert told[-1].state == pb.ROUND_STATE_PUBLISHED
-    assert told[-1].cluster_count == 2
+    assert reports[-1].state == pb.ROUND_STATE_PUBLISHED
+    assert reports[-1].cluster_count == 2
 
 
 async def test_rounds_are_listed_newest_first() -> None:
@@ -301,9 +297,9 @@ async def test_a_content_that_few_support_is_not_published() -> None:
             await run_round(federation)
             await run_round(federation)
 
-        given = await pull_as_new_device(south)
-        assert "film:rare" not in given.clusters.content_ids
-        assert "film:1" in given.clusters.content_ids
+        update = await pull_as_new_device(south)
+        assert "film:rare" not in update.clusters.content_ids
+        assert "film:1" in update.clusters.content_ids
 
 
 async def test_publishing_a_round_again_changes_nothing() -> None:
@@ -336,7 +332,7 @@ async def test_a_fleet_without_common_tastes_goes_on() -> None:
     assert (first.anchor_count, second.anchor_count, third.cluster_count) == (0, 1, 1)
 
 
-async def test_a_pull_that_is_given_up_leaves_the_sums_right() -> None:
+async def test_commits_stay_paused_until_the_fold_of_a_cancelled_pull_ends() -> None:
     async with run_shards(1) as (shard,):
         await push_devices(shard, NORTH)
         folding, may_go_on = threading.Event(), threading.Event()

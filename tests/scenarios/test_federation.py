@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from federation.journal.contract import RoundState
 from federation.journal.open import open_journal
+from federation.round_report import RoundState
 from tests.federation.fleet import (
     get_address,
     make_drama_device,

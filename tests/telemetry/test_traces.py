@@ -47,7 +47,8 @@ async def test_a_wrong_variable_is_told(
         monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError) as raised:
-        await export_traces("test", {}).__aenter__()
+        async with export_traces("test", {}):
+            pass
 
     assert problem in str(raised.value)
 

@@ -9,6 +9,7 @@ import numpy as np
 from constellation.core.rows import TermKind, reserve
 from constellation.core.store import HourlyCounts, no_counts
 from constellation.core.table.vocabulary import TERM_LIMITS
+from constellation.federated.trends import WINDOW_HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-RING_HOURS: Final = 168
-"""Trends look back this many hours: one week."""
+RING_HOURS: Final = WINDOW_HOURS
+"""Hours the trends look back."""
 
 
 class HourlyRing:

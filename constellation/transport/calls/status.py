@@ -43,6 +43,7 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
     errors.SlowReaderError: (_Code.RESOURCE_EXHAUSTED, "SLOW_READER"),
     errors.HelloTimeoutError: (_Code.DEADLINE_EXCEEDED, "HELLO_TIMEOUT"),
     errors.QuorumError: (_Code.FAILED_PRECONDITION, "NO_QUORUM"),
+    errors.WrongRoleError: (_Code.FAILED_PRECONDITION, "WRONG_ROLE"),
     errors.NotReadyError: (_Code.UNAVAILABLE, "NOT_READY"),
     errors.FencedError: (_Code.UNAVAILABLE, "FENCED"),
     errors.StoreFailedError: (_Code.UNAVAILABLE, "STORE_FAILED"),

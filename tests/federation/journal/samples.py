@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from federation.journal.contract import RoundOutput, RoundRecord, RoundState
+from federation.journal.contract import RoundOutput, RoundRecord
 from federation.journal.open import open_journal
+from federation.round_report import RoundState
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

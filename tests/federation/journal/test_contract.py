@@ -13,8 +13,8 @@ from federation.journal.contract import (
     MAX_ROUNDS,
     RoundOutput,
     RoundRecord,
-    RoundState,
 )
+from federation.round_report import RoundState
 from tests.federation.journal.samples import (
     JournalLocation,
     has_outcome,
@@ -213,7 +213,7 @@ async def test_only_the_newest_round_is_settled(journal: Journal, record: RoundR
     await run_round(journal, 1, 7)
     await journal.begin_round(make_pulling_round(2))
 
-    with pytest.raises(AssertionError, match=r"cannot be settled after round 2 \(PULLING\)"):
+    with pytest.raises(AssertionError, match=r"cannot be saved after round 2 \(PULLING\)"):
         await journal.save_result(record, make_outcome(2, 7))
 
     assert await journal.read_newest() == make_pulling_round(2)
@@ -223,7 +223,7 @@ async def test_only_the_newest_round_is_settled(journal: Journal, record: RoundR
 async def test_a_closed_round_is_not_settled(journal: Journal) -> None:
     await run_round(journal, 1, 7)
 
-    with pytest.raises(AssertionError, match="cannot be settled"):
+    with pytest.raises(AssertionError, match="cannot be saved"):
         await journal.save_result(make_publishing_round(1), make_outcome(2, 7))
 
     assert await journal.read_newest() == make_published_round(1)

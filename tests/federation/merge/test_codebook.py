@@ -9,16 +9,19 @@ import pytest
 from constellation.federated.clustering import find_nearest
 from constellation.federated.fixed_point import SUM_ONE, WEIGHT_ONE, concatenate_sums, no_sums
 from federation.merge.codebook import (
-    Candidates,
     ClusterRules,
     Codebook,
     apply_lloyd_step,
-    assign_candidates,
     bootstrap_codebook,
-    compute_geometric_medians,
+    compute_residual_cosine,
     reanchor_codebook,
 )
-from tests.federation.aggregates import embedding, make_cluster_sums
+from tests.federation.aggregates import (
+    embedding,
+    make_candidates,
+    make_cluster_sums,
+    shuffle_candidates,
+)
 from tests.federation.quality import (
     SHARD_COUNT,
     LabelledPoints,
@@ -31,7 +34,7 @@ from tests.federation.quality import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from federation.merge.candidates import Candidates
 
 RULES = ClusterRules()
 
@@ -46,25 +49,10 @@ def offers(labelled_points: LabelledPoints) -> Candidates:
     return collect_candidates(labelled_points)
 
 
-def shuffle(rows: Candidates, seed: int = 0) -> Candidates:
-    order: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(rows.shard_ids))
-    return Candidates(rows.shard_ids[order], rows.features.select(order))
-
-
 def make_codebook(directions: list[int], first_id: int = 1) -> Codebook:
     anchors = np.stack([embedding(direction) for direction in directions]).astype(np.float32)
     ids = np.arange(first_id, first_id + len(directions), dtype=np.uint32)
     return Codebook(1, ids, anchors, first_id + len(directions))
-
-
-def make_candidates(rows: list[tuple[int, int, int]]) -> Candidates:
-    """Return candidates of (shard, direction, devices)."""
-    if not rows:
-        return Candidates(np.empty(0, np.int64), no_sums(0))
-    return Candidates(
-        np.array([shard for shard, _, _ in rows], np.int64),
-        make_cluster_sums([direction for _, direction, _ in rows], [count for *_, count in rows]),
-    )
 
 
 @pytest.mark.parametrize(("noise", "skew"), [(1.0, 0.2), (1.5, 0.2)])
@@ -85,7 +73,8 @@ def test_clusters_of_shards_with_tastes_of_their_own_are_those_of_one_process(
     reference = adjusted_rand_index(data.true_clusters, cluster_by_buckets(data.points))
     print(  # noqa: T201 - shown by pytest -s
         f"ARI {index:.3f} with {len(found.anchors)} anchors; centralised "
-        f"{adjusted_rand_index(data.true_clusters, best_rows):.3f}; reference's buckets {reference:.3f}; "
+        f"{adjusted_rand_index(data.true_clusters, best_rows):.3f}; "
+        f"reference's buckets {reference:.3f}; "
         f"cosine {cosines.mean() / best_cosines.mean():.4f} of centralised"
     )
     assert index >= 0.95
@@ -115,19 +104,12 @@ def test_a_step_over_shards_is_a_step_over_their_union(
 
 
 def test_the_first_codebook_has_the_same_bytes_for_any_order(offers: Candidates) -> None:
-    first, second = bootstrap_codebook(offers, RULES), bootstrap_codebook(shuffle(offers), RULES)
+    first, second = (
+        bootstrap_codebook(offers, RULES),
+        bootstrap_codebook(shuffle_candidates(offers), RULES),
+    )
 
     assert first.anchors.tobytes() == second.anchors.tobytes()
-
-
-def test_candidates_of_equal_sums_have_an_order_too() -> None:
-    rows = make_candidates([(0, 3, 20), (0, 3, 20), (0, 3, 20)])
-    rows.features.devices[:] = [4, 20, 90]
-    rows.features.weights[:] = np.array([7, 20, 31]) * WEIGHT_ONE
-
-    orders = [shuffle(rows, seed).to_canonical().features for seed in range(10)]
-
-    assert len({each.devices.tobytes() + each.weights.tobytes() for each in orders}) == 1
 
 
 def test_an_anchor_that_hardly_turns_stays_bit_for_bit() -> None:
@@ -263,7 +245,8 @@ def test_an_overhaul_has_the_same_bytes_for_any_order(offers: Candidates) -> Non
     before, rows = make_codebook([1, 2]), make_cluster_sums([1, 2], [50, 60])
 
     first, second = (
-        reanchor_codebook(before, rows, each, RULES)[0] for each in (offers, shuffle(offers))
+        reanchor_codebook(before, rows, each, RULES)[0]
+        for each in (offers, shuffle_candidates(offers))
     )
 
     assert first.anchors.tobytes() == second.anchors.tobytes()
@@ -300,30 +283,20 @@ def test_twins_take_one_place_among_those_allowed() -> None:
     assert float((after.anchors @ embedding(3)).max()) > 0.999
 
 
-def test_a_device_in_two_candidates_of_its_shard_is_not_counted_twice() -> None:
-    rows = make_candidates([(0, 1, 20), (0, 1, 15), (1, 1, 10)])
-
-    total, shards = assign_candidates(rows, make_codebook([1]))
-
-    assert total.devices.tolist() == [30]
-    assert total.weights.tolist() == [45 * WEIGHT_ONE]
-    assert shards.tolist() == [2]
+def test_without_anchors_every_pattern_is_a_candidate() -> None:
+    assert compute_residual_cosine(None) == 1.0
 
 
-def test_the_geometric_median_resists_two_of_seven_liars() -> None:
-    truth, lie = embedding(1), -embedding(1)
-    vectors = np.stack([truth] * 5 + [lie] * 2)
-    sums = np.rint(vectors * SUM_ONE).astype(np.int64)[:, None, :] * np.array(
-        [1, 1, 1, 1, 1, 2, 2]
-    ).reshape(-1, 1, 1)
-    weights = np.array([[1], [1], [1], [1], [1], [2], [2]]) * WEIGHT_ONE
+def test_what_is_near_depends_on_how_close_the_anchors_are_to_each_other() -> None:
+    apart = make_codebook([1, 2, 3])
+    common = embedding(9).astype(np.float32) * 2
+    shifted = apart.anchors + common
+    shifted /= np.linalg.norm(shifted, axis=1)[:, None]
 
-    median = compute_geometric_medians(sums, weights)[0]
+    close = replace(apart, anchors=shifted)
 
-    mean = sums.sum(axis=0)[0].astype(float)
-    assert float(median @ truth) > 0.99
-    assert float(compute_geometric_medians(sums, weights * 1000)[0] @ median) > 0.999999
-    assert np.linalg.norm(mean) / SUM_ONE < 1.1  # four of nine votes cancel
+    assert compute_residual_cosine(apart) == pytest.approx(0.25, abs=0.1)
+    assert compute_residual_cosine(close) > 0.8
 
 
 def test_features_join_in_order() -> None:

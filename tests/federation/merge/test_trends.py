@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.federated.trends import Direction, compute_strength
-from federation.merge.hourly_counts import HOURS
+from constellation.federated.trends import WINDOW_HOURS, Direction, compute_strength
 from federation.merge.trends import (
     ShardCounts,
     SubjectTrend,
@@ -55,7 +54,7 @@ class ShardHistory:
         titles = np.arange(self.counts.shape[2])
         shards = [
             ShardCounts(number, f"region-{number % 4}", DEVICES, titles, window.astype(float))
-            for number, window in enumerate(self.counts[:, newest - HOURS + 1 : newest + 1])
+            for number, window in enumerate(self.counts[:, newest - WINDOW_HOURS + 1 : newest + 1])
         ]
         return find_trends(shards, rules, len(titles))
 
@@ -110,10 +109,10 @@ def test_fake_devices_of_one_shard_put_nothing_on_the_global_list(rank: int) -> 
     counts = generator.poisson(_compute_expected(ranks), (SHARDS, DAYS * 24, len(ranks))).astype(
         np.uint16
     )
-    start = HOURS + 20
+    start = WINDOW_HOURS + 20
     counts[7, start:, 0] += DEVICES // 100
     pushed = ShardHistory(counts, {})
-    plain_sum = counts[:, start + 1 - HOURS : start + 1].sum(axis=0, dtype=float)
+    plain_sum = counts[:, start + 1 - WINDOW_HOURS : start + 1].sum(axis=0, dtype=float)
 
     listed = [pushed.find_global_titles(hour) for hour in range(start, start + 48)]
 
@@ -125,9 +124,9 @@ def test_fake_devices_of_one_shard_put_nothing_on_the_global_list(rank: int) -> 
 
 def _make_shard(number: int, region: str, *series: list[float], devices: int = 1000) -> ShardCounts:
     """Return a shard whose counts end with these values, each after a steady 10 an hour."""
-    counts = np.full((HOURS, len(series)), 10.0)
+    counts = np.full((WINDOW_HOURS, len(series)), 10.0)
     for column, values in enumerate(series):
-        counts[HOURS - len(values) :, column] = values
+        counts[WINDOW_HOURS - len(values) :, column] = values
     return ShardCounts(number, region, devices, np.arange(len(series)), counts)
 
 
@@ -161,7 +160,7 @@ def test_a_trend_of_one_region_carries_its_name() -> None:
 
     assert [(trend.region, trend.is_global) for trend in found] == [("north", False)]
     assert found[0].direction == Direction.RISING
-    weights = 0.95 ** np.arange(HOURS)
+    weights = 0.95 ** np.arange(WINDOW_HOURS)
     usual = 20 * weights[2:].sum()
     assert found[0].popularity == pytest.approx(400 * weights[:2].sum() + usual)
 
@@ -320,8 +319,8 @@ def test_a_shard_that_pushes_other_subjects_does_not_crowd_a_trend_out() -> None
 
 def test_a_shard_adds_nothing_to_subjects_that_it_does_not_know() -> None:
     three = [_make_shard(n, "", [], RISING_COUNTS) for n in range(3)]
-    another = ShardCounts(3, "", 1000, np.array([2]), np.full((HOURS, 1), 9000.0))
-    nothing = ShardCounts(4, "", 0, np.empty(0, np.int64), np.zeros((HOURS, 0)))
+    another = ShardCounts(3, "", 1000, np.array([2]), np.full((WINDOW_HOURS, 1), 9000.0))
+    nothing = ShardCounts(4, "", 0, np.empty(0, np.int64), np.zeros((WINDOW_HOURS, 0)))
 
     found = find_trends([*three, another, nothing], TrendRules(), 3)
 
@@ -350,7 +349,7 @@ def _make_mixed_shards(seed: int) -> list[ShardCounts]:
     shards = []
     for number in range(9):
         subjects = np.flatnonzero(generator.random(60) < 0.8)
-        counts: Counts = generator.poisson(30, (HOURS, len(subjects))).astype(float)
+        counts: Counts = generator.poisson(30, (WINDOW_HOURS, len(subjects))).astype(float)
         counts[-3:, subjects % 5 == 0] *= 9
         counts[-3:, (subjects % 5 == number % 3)] *= 7
         devices = int(generator.integers(200, 9000))
@@ -403,7 +402,7 @@ def test_a_shard_that_has_just_started_is_not_surprised_by_everything() -> None:
 
 
 def test_nothing_counted_is_no_trend() -> None:
-    empty = ShardCounts(0, "north", 0, np.empty(0, np.int64), np.zeros((HOURS, 0)))
+    empty = ShardCounts(0, "north", 0, np.empty(0, np.int64), np.zeros((WINDOW_HOURS, 0)))
 
     assert find_trends([], TrendRules(), 0) == []
     assert find_trends([empty], TrendRules(surprise=0, min_devices=0), 0) == []
