@@ -38,7 +38,7 @@ def embedding(direction: int) -> NDArray[np.float64]:
 def make_cluster_sums(
     directions: Sequence[int], devices: Sequence[int], success: float = 0.9
 ) -> ClusterSums:
-    """Return one row for each direction: so many devices of weight 1 that agree."""
+    """Return one row for each direction: that many devices of weight 1 with the same taste."""
     counts = np.array(devices, np.int64)
     weights = counts * WEIGHT_ONE
     vectors = np.stack([embedding(direction) for direction in directions])
@@ -95,7 +95,7 @@ def make_subject_counts(counts: Mapping[tuple[str, int], int]) -> SubjectCounts:
     )
 
 
-def make_update(  # noqa: PLR0913 - an aggregate has as many parts
+def make_update(  # noqa: PLR0913 - an aggregate has this many parts
     shard_id: int,
     rows: ClusterRows,
     counts: Mapping[tuple[str, int], int] | None = None,

@@ -1,4 +1,4 @@
-"""Several real shards with real devices' deltas in them, and federations above."""
+"""Real shards that hold deltas of real devices, and federations above them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 HOUR = int(time.time()) // 3600
 
 
-def get_address(running_: RunningShard | RunningFederation) -> str:
-    return f"127.0.0.1:{running_.port}"
+def get_address(process: RunningShard | RunningFederation) -> str:
+    return f"127.0.0.1:{process.port}"
 
 
 def make_federation_config(addresses: Sequence[str], **settings: Any) -> FederationConfig:
@@ -75,7 +75,7 @@ async def run_shards(count: int, **settings: Any) -> AsyncIterator[list[RunningS
 
 @dataclass(frozen=True)
 class SampleDevice:
-    """What one device pushes, whole."""
+    """Everything that one device pushes."""
 
     number: int
     patterns: Sequence[PatternSpec]
@@ -99,7 +99,7 @@ async def push_devices(shard: RunningShard, devices: Sequence[SampleDevice], seq
 
 
 def make_drama_device(number: int, direction: int = 1) -> SampleDevice:
-    """Return a household that likes what its fellows of one direction like."""
+    """Return a device with the taste of one direction; devices of one direction agree."""
     contents = (f"film:{direction}", f"film:{direction}b")
     pattern = PatternSpec(0, direction, 0.95, 16, genres=("Drama",), contents=contents)
     return SampleDevice(number, [pattern], [(contents[0], HOUR - 1)])

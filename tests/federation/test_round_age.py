@@ -1,4 +1,4 @@
-"""When a federation is late: by what it published, whichever process did, and not by its uptime."""
+"""A federation is late by what was last published, by any process, and not by its uptime."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ AGE = "constellation_federation_round_age_seconds"
 
 
 async def fetch_round_health(federation: RunningFederation) -> pb.ComponentHealth:
-    """Return what a federation tells of its rounds."""
+    """Return the health of a federation's rounds."""
     async with grpc.aio.insecure_channel(get_address(federation)) as channel:
         request = pb.GetDetailedHealthRequest()
         answer = await HealthServiceStub(channel).GetDetailedHealth(request)
-    (part,) = [part for part in answer.components if part.name == "round"]
-    assert isinstance(part, pb.ComponentHealth)
-    return part
+    (component,) = [component for component in answer.components if component.name == "round"]
+    assert isinstance(component, pb.ComponentHealth)
+    return component
 
 
 def scrape_age(federation: RunningFederation) -> float:
@@ -66,8 +66,8 @@ async def make_journal(data_dir: Path, closed_at: float) -> None:
         await journal.begin_round(record)
         payload = Global(generation=1, round_id=1, closed_at=int(closed_at)).SerializeToString()
         nothing = serialise_model_state(ModelState())
-        settled = replace(record, state=RoundState.PUBLISHING)
-        await journal.save_result(settled, RoundOutput(payload, nothing, {}))
+        publishing = replace(record, state=RoundState.PUBLISHING)
+        await journal.save_result(publishing, RoundOutput(payload, nothing, {}))
         await journal.close_round(replace(record, state=RoundState.PUBLISHED))
         failed = RoundRecord(2, RoundState.PULLING, closed_at + 3600, b"")
         await journal.begin_round(failed)
@@ -79,10 +79,10 @@ async def test_a_federation_that_restarts_is_as_late_as_it_was(tmp_path: Path) -
     async with run_federation(
         ["127.0.0.1:1"], data_dir=tmp_path, federation_interval_secs=HOURLY
     ) as federation:
-        part, age = await fetch_round_health(federation), scrape_age(federation)
+        component, age = await fetch_round_health(federation), scrape_age(federation)
 
-    assert part.status == pb.HEALTH_STATUS_DEGRADED
-    assert part.message.startswith("round 1 was published 108")
+    assert component.status == pb.HEALTH_STATUS_DEGRADED
+    assert component.message.startswith("round 1 was published 108")
     assert age == pytest.approx(3 * 3600, abs=60)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,18 @@ import grpc
 import pytest
 
 from constellation.config import Address, Count, Interval, RobustMerge, ShardMap
+from constellation.errors import QuorumError
 from constellation.placement import find_owner
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1 import federation_pb2_grpc, sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from federation.journal.contract import RoundRecord
+from federation.journal.memory import MemoryJournal
+from federation.merge.result import RoundRules
+from federation.round_report import RoundState
+from federation.rounds import RoundPolicy, Rounds
+from federation.shards.fleet import Fleet
+from federation.shards.publisher import Publisher
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.federation.fleet import (
@@ -265,27 +274,6 @@ async def test_five_shards_may_be_merged_by_the_geometric_median() -> None:
     assert reports[-1].cluster_count == 2
 
 
-async def test_rounds_are_listed_newest_first() -> None:
-    async with (
-        run_shards(2) as (north, south),
-        run_federation([get_address(north), get_address(south)]) as federation,
-        grpc.aio.insecure_channel(get_address(federation)) as channel,
-    ):
-        stub = federation_pb2_grpc.FederationServiceStub(channel)
-        for _ in range(3):
-            await run_round(federation)
-        first = await stub.ListRounds(pb.ListRoundsRequest(page_size=2))
-        token = first.next_page_token
-        second = await stub.ListRounds(pb.ListRoundsRequest(page_size=2, page_token=token))
-        with pytest.raises(grpc.aio.AioRpcError, match="no round 9"):
-            await stub.GetRound(pb.GetRoundRequest(round_id=9))
-        with pytest.raises(grpc.aio.AioRpcError, match="page_token must be"):
-            await stub.ListRounds(pb.ListRoundsRequest(page_token="x"))  # noqa: S106
-
-    assert [each.round_id for each in first.rounds] == [3, 2]
-    assert [each.round_id for each in second.rounds] == [1]
-
-
 async def test_a_content_that_few_support_is_not_published() -> None:
     rare = SampleDevice(
         5, [PatternSpec(0, 1, 0.95, 16, contents=("film:1", "film:rare"))], [("film:1", HOUR - 1)]
@@ -351,3 +339,45 @@ async def test_commits_stay_paused_until_the_fold_of_a_cancelled_pull_ends() -> 
         assert shard.manager.committer.write_lock.locked()
         may_go_on.set()
         await pushing
+
+
+async def open_lonely_rounds(journal: MemoryJournal) -> Rounds:
+    """Return the rounds of an active federation without shards, which needs none."""
+    rounds = Rounds(Fleet([]), journal, Publisher([], 1.0), RoundRules(), RoundPolicy(min_shards=0))
+    await rounds.resume()
+    return rounds
+
+
+async def test_the_next_round_has_the_next_number() -> None:
+    rounds = await open_lonely_rounds(MemoryJournal())
+
+    reports = [await rounds.run() for _ in range(2)]
+
+    assert [report.round_id for report in reports] == [1, 2]
+
+
+async def test_a_round_that_died_without_a_result_begins_again_under_its_number() -> None:
+    journal = MemoryJournal()
+    await journal.become_active()
+    await journal.begin_round(RoundRecord(1, RoundState.PULLING, 0.0, b""))
+    rounds = await open_lonely_rounds(journal)
+
+    report = await rounds.run()
+
+    assert report.round_id == 1
+    assert report.state is RoundState.PUBLISHED
+
+
+async def test_a_round_without_a_quorum_is_followed_by_the_next_number() -> None:
+    rounds = await open_lonely_rounds(MemoryJournal())
+    rounds.policy = replace(rounds.policy, min_shards=1)
+    with pytest.raises(QuorumError):
+        await rounds.run()
+
+    rounds.policy = replace(rounds.policy, min_shards=0)
+    report = await rounds.run()
+
+    failed = await rounds.get_round(1)
+    assert failed is not None
+    assert failed.state is RoundState.NO_QUORUM
+    assert report.round_id == 2

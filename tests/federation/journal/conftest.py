@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def shared_location(request: pytest.FixtureRequest, tmp_path: Path) -> JournalLocation:
-    """Each place in turn that several journals can share."""
+    """Each kind of location, in turn, that several journals can share."""
     if request.param == "sqlite":
         return JournalLocation(data_dir=tmp_path / "data")
     return JournalLocation(postgres_url=request.getfixturevalue("postgres_url"))
@@ -23,19 +23,19 @@ def shared_location(request: pytest.FixtureRequest, tmp_path: Path) -> JournalLo
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> JournalLocation:
-    """A place for each kind of journal in turn, empty."""
+    """An empty location for each kind of journal in turn."""
     match request.param:
         case "memory":
             return JournalLocation()
         case "sqlite":
             return JournalLocation(data_dir=tmp_path / "data")
-        case _:  # which wins
+        case _:  # PostgreSQL wins over DATA_DIR
             return JournalLocation(tmp_path / "data", request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
 async def journal(location: JournalLocation) -> AsyncIterator[Journal]:
-    """Each kind of journal in turn, empty and taken."""
+    """Each kind of journal in turn, empty and active."""
     async with location.open() as opened:
         await opened.become_active()
         yield opened

@@ -1,4 +1,4 @@
-"""Rounds for the tests of the journal, and places where journals are."""
+"""Rounds for the tests of the journal, and locations of journals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JournalLocation:
-    """Where journals are that see each other."""
+    """The location of journals that see each other."""
 
     data_dir: Path | None = None
     postgres_url: str | None = None
@@ -45,12 +45,12 @@ def make_no_quorum_round(round_id: int) -> RoundRecord:
 
 
 def make_outcome(round_id: int, *shard_ids: int, size_bytes: int = 100) -> RoundOutput:
-    """Return an outcome that tells its round in each of its parts."""
-    named = f"{round_id} ".encode()
+    """Return an output that contains its round_id in each of its parts."""
+    label = f"{round_id} ".encode()
     return RoundOutput(
-        named * size_bytes,
-        b"memory " + named,
-        dict.fromkeys(shard_ids, b"aggregate " + named * size_bytes),
+        label * size_bytes,
+        b"memory " + label,
+        dict.fromkeys(shard_ids, b"aggregate " + label * size_bytes),
     )
 
 
@@ -61,7 +61,7 @@ async def run_round(journal: Journal, round_id: int, *shard_ids: int) -> None:
 
 
 async def has_outcome(journal: Journal, expected: RoundOutput) -> bool:
-    """Say whether this is what the journal has, all of it."""
+    """Return whether the journal has exactly this output."""
     stored = await journal.read_result()
     return (
         stored is not None

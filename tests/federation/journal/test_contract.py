@@ -51,7 +51,7 @@ async def test_the_generation_is_when_the_journal_was_made(location: JournalLoca
     assert before <= generation <= time.time_ns() // 1_000_000
 
 
-async def test_nothing_is_done_before_the_journal_was_taken(location: JournalLocation) -> None:
+async def test_nothing_is_done_before_becoming_active(location: JournalLocation) -> None:
     async with location.open() as journal:
         calls = (
             journal.stay_active_forever(),
@@ -72,7 +72,7 @@ async def test_nothing_is_done_before_the_journal_was_taken(location: JournalLoc
                 await call
 
 
-async def test_taking_it_again_changes_nothing(journal: Journal) -> None:
+async def test_becoming_active_again_changes_nothing(journal: Journal) -> None:
     await run_round(journal, 1, 7)
 
     await journal.become_active()
@@ -108,7 +108,7 @@ async def test_a_round_without_quorum_leaves_the_last_result(journal: Journal) -
     assert await has_outcome(journal, make_outcome(1, 7))
 
 
-async def test_a_settled_round_replaces_the_aggregates_it_names(journal: Journal) -> None:
+async def test_a_saved_round_replaces_the_aggregates_it_names(journal: Journal) -> None:
     await run_round(journal, 1, 3, 7, 2**32 - 1)
 
     await run_round(journal, 2, 7, 8)
@@ -209,7 +209,7 @@ async def test_the_first_round_is_number_one(journal: Journal) -> None:
         make_pulling_round(2),
     ],
 )
-async def test_only_the_newest_round_is_settled(journal: Journal, record: RoundRecord) -> None:
+async def test_only_the_newest_round_can_be_saved(journal: Journal, record: RoundRecord) -> None:
     await run_round(journal, 1, 7)
     await journal.begin_round(make_pulling_round(2))
 
@@ -220,7 +220,7 @@ async def test_only_the_newest_round_is_settled(journal: Journal, record: RoundR
     assert await has_outcome(journal, make_outcome(1, 7))
 
 
-async def test_a_closed_round_is_not_settled(journal: Journal) -> None:
+async def test_a_closed_round_cannot_be_saved(journal: Journal) -> None:
     await run_round(journal, 1, 7)
 
     with pytest.raises(AssertionError, match="cannot be saved"):

@@ -1,4 +1,4 @@
-"""Who may run rounds: one federation at a time, and the next one once it is gone."""
+"""One federation at a time may run rounds; the next one may once the first is gone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ CUT_STATEMENT = (
 
 
 async def start_waiting(journal: Journal) -> asyncio.Task[None]:
-    """Return the task that takes a journal, once it waits."""
+    """Return a task that becomes active, once it waits for its turn."""
     with capture_logs() as logs:
         waiting = asyncio.create_task(journal.become_active())
         await wait_until(lambda: asyncio.sleep(0, bool(logs)))
@@ -72,7 +72,7 @@ async def start_waiting(journal: Journal) -> asyncio.Task[None]:
 
 @contextmanager
 def run_child(location: JournalLocation) -> Iterator[subprocess.Popen[str]]:
-    """Run a federation's journal in a process of its own; it is taken."""
+    """Run a process whose journal is the active one."""
     command = [
         sys.executable,
         "-c",
@@ -89,7 +89,9 @@ def run_child(location: JournalLocation) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-async def test_the_second_gets_in_once_the_first_is_left(shared_location: JournalLocation) -> None:
+async def test_the_second_becomes_active_once_the_first_is_closed(
+    shared_location: JournalLocation,
+) -> None:
     async with shared_location.open() as second:
         async with shared_location.open() as first:
             await first.become_active()
@@ -108,7 +110,7 @@ async def test_the_second_gets_in_once_the_first_is_left(shared_location: Journa
         assert await has_outcome(second, make_outcome(2, 7))
 
 
-async def test_the_second_gets_in_once_the_first_is_killed(
+async def test_the_second_becomes_active_once_the_first_is_killed(
     shared_location: JournalLocation,
 ) -> None:
     async with shared_location.open() as second:
@@ -122,7 +124,9 @@ async def test_the_second_gets_in_once_the_first_is_killed(
         await run_round(second, 1)
 
 
-async def test_who_gave_up_waiting_lets_others_in(shared_location: JournalLocation) -> None:
+async def test_a_federation_that_gave_up_waiting_lets_others_become_active(
+    shared_location: JournalLocation,
+) -> None:
     async with shared_location.open() as third, shared_location.open() as second:
         async with shared_location.open() as first:
             await first.become_active()
@@ -135,9 +139,9 @@ async def test_who_gave_up_waiting_lets_others_in(shared_location: JournalLocati
         await run_round(third, 1)
 
 
-async def test_a_cut_connection_ends_the_turn(postgres_url: str) -> None:
-    place = JournalLocation(postgres_url=postgres_url)
-    async with place.open() as second, place.open() as first:
+async def test_a_cut_connection_fences_the_active_federation(postgres_url: str) -> None:
+    location = JournalLocation(postgres_url=postgres_url)
+    async with location.open() as second, location.open() as first:
         await first.become_active()
         await first.begin_round(make_pulling_round(1))
         holding = asyncio.create_task(first.stay_active_forever())
@@ -163,7 +167,7 @@ async def test_a_cut_connection_ends_the_turn(postgres_url: str) -> None:
         assert await second.read_aggregates() == {}
 
 
-async def test_a_cut_connection_is_found_out_without_a_write(postgres_url: str) -> None:
+async def test_a_cut_connection_is_noticed_without_a_write(postgres_url: str) -> None:
     async with open_journal(None, postgres_url) as journal:
         await journal.become_active()
         holding = asyncio.create_task(journal.stay_active_forever())
@@ -175,7 +179,7 @@ async def test_a_cut_connection_is_found_out_without_a_write(postgres_url: str) 
                 await holding
 
 
-async def test_a_locked_table_does_not_end_the_turn(postgres_url: str) -> None:
+async def test_a_locked_table_does_not_fence_the_active_federation(postgres_url: str) -> None:
     probed = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
         " AND state = 'idle' AND query = 'SELECT 1'"
@@ -208,7 +212,7 @@ async def test_a_federation_that_waits_ends_with_its_connection(postgres_url: st
 
 
 @pytest.mark.parametrize("answered", [False, True])
-async def test_a_lost_commit_is_whole_or_nothing(
+async def test_a_lost_commit_is_complete_or_did_not_happen(
     proxied_journal: tuple[Proxy, Journal], postgres_url: str, *, answered: bool
 ) -> None:
     proxy, first = proxied_journal
@@ -222,12 +226,12 @@ async def test_a_lost_commit_is_whole_or_nothing(
 
     async with open_journal(None, postgres_url) as second:
         await second.become_active()
-        settled = await has_outcome(second, make_outcome(2, 7))
-        assert settled or await has_outcome(second, make_outcome(1, 7))
+        saved = await has_outcome(second, make_outcome(2, 7))
+        assert saved or await has_outcome(second, make_outcome(1, 7))
         assert await second.read_newest() == (
-            make_publishing_round(2) if settled else make_pulling_round(2)
+            make_publishing_round(2) if saved else make_pulling_round(2)
         )
-        assert settled == answered
+        assert saved == answered
 
 
 async def test_a_server_that_hangs_is_cut_off(proxied_journal: tuple[Proxy, Journal]) -> None:
@@ -252,7 +256,7 @@ async def proxied_journal(postgres_url: str) -> AsyncIterator[tuple[Proxy, Journ
         yield proxy, journal
 
 
-async def test_a_cancelled_settle_leaves_nothing(postgres_url: str) -> None:
+async def test_a_cancelled_save_leaves_nothing(postgres_url: str) -> None:
     async with (
         open_journal(None, postgres_url) as journal,
         await psycopg.AsyncConnection.connect(postgres_url) as blocker,
@@ -261,14 +265,14 @@ async def test_a_cancelled_settle_leaves_nothing(postgres_url: str) -> None:
         await run_round(journal, 1, 7)
         await journal.begin_round(make_pulling_round(2))
         await blocker.execute("LOCK TABLE constellation.round_aggregate")
-        settling = asyncio.create_task(
+        saving = asyncio.create_task(
             journal.save_result(make_publishing_round(2), make_outcome(2, 7))
         )
         await wait_for_lock(postgres_url, "round_aggregate")
 
-        settling.cancel()
+        saving.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await settling
+            await saving
         await blocker.rollback()
 
         assert await journal.read_newest() == make_pulling_round(2)
@@ -283,7 +287,7 @@ async def test_a_refused_write_leaves_the_federation_active(postgres_url: str) -
         await journal.begin_round(make_pulling_round(1))
         async with await psycopg.AsyncConnection.connect(postgres_url) as blocker:
             await blocker.execute("LOCK TABLE constellation.round_result")
-            settling = asyncio.create_task(
+            saving = asyncio.create_task(
                 journal.save_result(make_publishing_round(1), make_outcome(1, 7))
             )
             await wait_for_lock(postgres_url, "round_result")
@@ -293,7 +297,7 @@ async def test_a_refused_write_leaves_the_federation_active(postgres_url: str) -
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'",
             )
             with pytest.raises(NotReadyError, match="did not run the statement"):
-                await settling
+                await saving
 
         assert await journal.read_newest() == make_pulling_round(1)
         await journal.save_result(make_publishing_round(1), make_outcome(1, 7))
@@ -309,7 +313,7 @@ async def test_a_lost_schema_is_reported_before_anything_is_done(postgres_url: s
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
 async def test_a_pooler_is_refused(request: pytest.FixtureRequest) -> None:
-    """It would hand the session that has the lock to somebody else."""
+    """A pooler would hand the session that has the lock to other clients."""
     url = request.getfixturevalue("pooled_url")
 
     async def refused() -> bool:
@@ -321,15 +325,6 @@ async def test_a_pooler_is_refused(request: pytest.FixtureRequest) -> None:
 
     with pytest.raises(ConfigError, match=r"is a connection pooler, .* PostgreSQL itself"):
         await wait_until(refused)
-
-
-async def test_the_server_finds_out_soon_that_a_machine_is_gone(postgres_url: str) -> None:
-    async with open_postgres_journal(postgres_url) as journal:
-        await journal.become_active()
-        async with journal._session.read():
-            rows = await journal._session.execute("SHOW tcp_keepalives_idle")
-
-    assert rows in ([("10",)], [("0",)])  # 0 where the server is reached by a socket in a file
 
 
 async def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

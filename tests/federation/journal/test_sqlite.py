@@ -16,7 +16,6 @@ from constellation.errors import (
     ConfigError,
     DamagedStoreError,
     NotReadyError,
-    StoreFailedError,
 )
 from federation.journal.open import open_journal
 from federation.journal.sqlite import open_sqlite_journal
@@ -32,7 +31,7 @@ from tests.federation.journal.samples import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-SETTLE_FOREVER = """
+SAVE_FOREVER = """
 import asyncio, sys
 from pathlib import Path
 from federation.journal.open import open_journal
@@ -54,7 +53,7 @@ asyncio.run(main())
 WAL_FILE = "federation.db-wal"
 
 
-async def test_a_torn_settle_is_whole_or_nothing(tmp_path: Path) -> None:
+async def test_a_torn_save_is_complete_or_did_not_happen(tmp_path: Path) -> None:
     """Every length that the log can have had when the power failed."""
     log = tmp_path / "data" / WAL_FILE
     async with open_journal(tmp_path / "data", None) as journal:
@@ -75,20 +74,20 @@ async def test_a_torn_settle_is_whole_or_nothing(tmp_path: Path) -> None:
             file.truncate(length)
         async with open_journal(copy, None) as journal:
             await journal.become_active()
-            settled = await has_outcome(journal, make_outcome(2, 7, 8, size_bytes=9000))
-            assert settled or await has_outcome(journal, make_outcome(1, 7, 8))
+            saved = await has_outcome(journal, make_outcome(2, 7, 8, size_bytes=9000))
+            assert saved or await has_outcome(journal, make_outcome(1, 7, 8))
             assert await journal.read_newest() == (
-                make_publishing_round(2) if settled else make_pulling_round(2)
+                make_publishing_round(2) if saved else make_pulling_round(2)
             )
-            found.append(settled)
+            found.append(saved)
 
     assert found[-1]
     assert not any(found[:-1])
 
 
-def kill_after_settling(data_dir: Path, rounds: int) -> int:
-    """Kill a process that settles rounds after so many; return the last that it said it settled."""
-    command = [sys.executable, "-c", SETTLE_FOREVER, str(data_dir)]
+def kill_after_saving(data_dir: Path, rounds: int) -> int:
+    """Kill a process after it reported that many rounds as saved; return the last one reported."""
+    command = [sys.executable, "-c", SAVE_FOREVER, str(data_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         output = [process.stdout.readline() for _ in range(rounds)]
@@ -97,17 +96,17 @@ def kill_after_settling(data_dir: Path, rounds: int) -> int:
     return int(output[-1])
 
 
-async def test_a_killed_process_keeps_what_it_said_it_settled(tmp_path: Path) -> None:
+async def test_a_killed_process_keeps_what_it_reported_as_saved(tmp_path: Path) -> None:
     for rounds in (1, 4, 9):
-        told = await asyncio.to_thread(kill_after_settling, tmp_path, rounds)
+        saved_at_least = await asyncio.to_thread(kill_after_saving, tmp_path, rounds)
 
         async with open_journal(tmp_path, None) as journal:
             await journal.become_active()
-            settled, _ = await journal.read_result() or (0, b"")
-            assert settled >= told
-            assert await has_outcome(journal, make_outcome(settled, *range(20), size_bytes=50_000))
+            saved, _ = await journal.read_result() or (0, b"")
+            assert saved >= saved_at_least
+            assert await has_outcome(journal, make_outcome(saved, *range(20), size_bytes=50_000))
             newest = await journal.read_newest()
-            assert newest in {make_publishing_round(settled), make_pulling_round(settled + 1)}
+            assert newest in {make_publishing_round(saved), make_pulling_round(saved + 1)}
 
 
 async def test_a_large_outcome_does_not_stay_in_the_log(tmp_path: Path) -> None:
@@ -164,20 +163,3 @@ async def test_a_full_disk_changes_nothing_and_may_be_emptied(tmp_path: Path) ->
         assert await has_outcome(journal, make_outcome(1, 7))
         await journal.save_result(make_publishing_round(2), make_outcome(2, 7))
         assert await has_outcome(journal, make_outcome(2, 7))
-
-
-async def test_after_a_failed_write_nothing_is_trusted(tmp_path: Path) -> None:
-    async with open_journal(tmp_path, None) as journal:
-        await journal.become_active()
-
-        def fail(_: sqlite3.Connection) -> None:
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
-            raise error
-
-        file = journal._file  # type: ignore[attr-defined]  # this kind has one
-        with pytest.raises(StoreFailedError, match="SQLITE_IOERR"):
-            await journal._run_in_writer(lambda: file.write(fail))  # type: ignore[attr-defined]  # likewise
-
-        with pytest.raises(StoreFailedError, match="check the disk, then restart"):
-            await journal.begin_round(make_pulling_round(1))

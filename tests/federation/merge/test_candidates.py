@@ -32,7 +32,7 @@ def make_anchors(*directions: int) -> Embeddings:
 
 
 def make_aggregate(shard_id: int, devices: int) -> ShardAggregate:
-    """Return the aggregate of a shard with so many devices in cluster 1, the direction 1."""
+    """Return the aggregate of a shard with that many devices in cluster 1, all of direction 1."""
     return ShardAggregate(
         AggregateVersion(shard_id, 1, 1),
         AggregateHeader("north", 1, 1, 0, devices),

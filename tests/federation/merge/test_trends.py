@@ -165,7 +165,7 @@ def test_a_trend_of_one_region_carries_its_name() -> None:
     assert found[0].popularity == pytest.approx(400 * weights[:2].sum() + usual)
 
 
-def test_trends_of_regions_follow_the_global_ones_best_first_whatever_the_region() -> None:
+def test_trends_of_regions_follow_the_global_ones_best_first() -> None:
     least, more, most = RISING_COUNTS, [300.0, 300.0], [400.0, 400.0]
     shards = [
         _make_shard(0, "east", RISING_COUNTS, least, [], most, []),
@@ -361,7 +361,7 @@ def _make_mixed_shards(seed: int) -> list[ShardCounts]:
 @pytest.mark.parametrize("surprise", [6.0, 0.0])
 def test_the_order_of_shards_changes_nothing(surprise: float) -> None:
     shards, rules = _make_mixed_shards(5), TrendRules(surprise=surprise)
-    shuffled = [shards[place] for place in np.random.default_rng(1).permutation(len(shards))]
+    shuffled = [shards[position] for position in np.random.default_rng(1).permutation(len(shards))]
 
     found = find_trends(shards, rules, 60)
 
