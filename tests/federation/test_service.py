@@ -13,7 +13,7 @@ from constellation.v1 import aggregates_pb2, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
 from tests.federation.aggregates import make_cluster_rows, make_update
-from tests.federation.fleet import get_address, run_federation
+from tests.federation.fleet import HOUR, get_address, run_federation
 from tests.federation.scripted_shard import ScriptedShard, run_scripted_shard
 from tests.sync_client import read_error_reason
 
@@ -84,7 +84,7 @@ async def test_wrong_requests_are_refused_with_what_is_wrong() -> None:
 
 
 async def test_a_relay_passes_aggregates_up_with_what_the_caller_lacks() -> None:
-    shard = ScriptedShard(make_update(4, make_cluster_rows([1, 2], [5, 6])))
+    shard = ScriptedShard(make_update(4, make_cluster_rows([1, 2], [5, 6]), {("film:1", HOUR): 3}))
     async with open_federation(shard, relay=True) as (_, channel):
         stub = AggregateServiceStub(channel)
         whole = [each async for each in stub.PullAggregate(aggregates_pb2.PullAggregateRequest())]
@@ -96,7 +96,8 @@ async def test_a_relay_passes_aggregates_up_with_what_the_caller_lacks() -> None
     assert whole[0].version.shard_id == 4
     assert list(whole[1].clusters.cluster_ids) == [1, 2]
     assert later[0].header.age_seconds == 0
-    assert list(later[1].clusters.cluster_ids) == [1, 2]  # no counts: the relay cannot tell more
+    assert later[0].header.base_version == 1
+    assert list(later[1].clusters.cluster_ids) == [2]
 
 
 async def test_a_relay_asks_its_shards_for_the_candidates_that_it_is_asked_for() -> None:

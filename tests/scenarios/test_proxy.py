@@ -47,4 +47,5 @@ async def test_a_federation_reaches_shards_of_this_machine() -> None:
     ):
         report = await federation.rounds.run()
 
+    assert report.coverage is not None
     assert report.coverage.shards_fresh == 2

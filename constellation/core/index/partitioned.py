@@ -116,9 +116,7 @@ def load_partitions(data: NDArray[np.uint8], codes: Codes) -> PartitionedRows:
     try:
         ivf = faiss.deserialize_index(body)
     except RuntimeError as error:  # another version of FAISS wrote it
-        raise ValueError(
-            f"FAISS cannot read the index snapshot: {error}"
-        ) from error
+        raise ValueError(f"FAISS cannot read the index snapshot: {error}") from error
     if not isinstance(ivf, faiss.IndexIVFRaBitQ) or ivf.d != DIMENSION:
         raise ValueError("the index snapshot holds another kind of index")
     rows = PartitionedRows(ivf, codes, trained_count=trained_count, imbalance=imbalance)

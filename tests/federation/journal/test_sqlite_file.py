@@ -66,9 +66,9 @@ def test_after_a_failed_write_nothing_is_trusted(file: JournalFile) -> None:
     with pytest.raises(StoreFailedError, match="SQLITE_IOERR"):
         file.write(fail)
 
-    with pytest.raises(StoreFailedError, match="restart once the disk is sound"):
+    with pytest.raises(StoreFailedError, match="check the disk, then restart"):
         file.write(add_aggregate)
-    with pytest.raises(StoreFailedError, match="restart once the disk is sound"):
+    with pytest.raises(StoreFailedError, match="check the disk, then restart"):
         file.read(count_aggregates)
 
 
