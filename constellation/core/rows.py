@@ -89,8 +89,8 @@ def digest_rows(slots: Slots, rows: NDArray[np.void]) -> int:
     """
     if not len(slots):
         return 0
-    words = np.ascontiguousarray(rows).view(np.uint64).reshape(len(rows), -1)
-    hashes = (words * _WEIGHTS[: words.shape[1]]).sum(axis=1, dtype=np.uint64)
+    numbers = np.ascontiguousarray(rows).view(np.uint64).reshape(len(rows), -1)
+    hashes = (numbers * _WEIGHTS[: numbers.shape[1]]).sum(axis=1, dtype=np.uint64)
     hashes ^= (slots.astype(np.uint64) + np.uint64(1)) * _SLOT_WEIGHT
     hashes ^= hashes >> np.uint64(29)
     hashes *= np.uint64(0xBF58476D1CE4E5B9)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,100 +11,154 @@ from constellation.core.rules import Rules
 from constellation.core.store import HourlyCounts, Term
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
+from constellation.encoding import DIMENSION
 from constellation.federated.aggregate import Anchors
 from constellation.federated.published import PublishedClusters, PublishedGlobal, RoundKey
 from constellation.federated.trends import Direction, Trend
 
-if TYPE_CHECKING:
-    from constellation.encoding import Codes
-
 HOUR = 500_000
 
 
-def make_trend(content_id: str, score: float = 1.0, **fields: str | bool) -> Trend:
-    trend = Trend(content_id, "", score, Direction.PEAKING, 5.0)
-    return replace(trend, **fields)  # type: ignore[arg-type]  # fields of two types
+def make_trend(content_id: str, score: float) -> Trend:
+    return Trend(content_id, "", score, Direction.RISING, 1.0)
 
 
-def make_published(round_id: int, *trends: Trend) -> PublishedGlobal:
-    codes: Codes = np.empty((0, 384), np.int8)
-    bytes_, numbers = np.empty(0, np.uint8), np.empty(0, np.uint32)
-    rates = np.empty(0, np.float32)
-    clusters = PublishedClusters((), codes, rates, numbers, bytes_, bytes_, bytes_, numbers, (), ())
-    anchors = Anchors(1, 0, numbers, np.empty((0, 384), np.float32))
-    return PublishedGlobal(RoundKey(1, round_id), anchors, clusters, trends, closed_at=0)
+def test_a_version_is_published_only_when_trends_changed() -> None:
+    state = GlobalState(generation=3, region="north", trend_limit=50)
+
+    assert state.set_local_trends([make_trend("a", 1)])
+    assert not state.set_local_trends([make_trend("a", 1)])
+    assert state.version == GlobalVersion(3, 1)
 
 
-@pytest.fixture
-def state() -> GlobalState:
-    """The state of a shard in the region `north` that may serve three trends."""
-    return GlobalState(7, "north", 3)
+def test_a_change_names_what_is_new_changed_and_over() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    state.set_local_trends([make_trend("a", 1), make_trend("b", 2)])
+    version = state.version
+    state.set_local_trends([make_trend("b", 3), make_trend("c", 4)])
 
-
-def test_the_same_trends_make_no_new_version(state: GlobalState) -> None:
-    assert state.set_local_trends([make_trend("a")])
-    assert not state.set_local_trends([make_trend("a")])
-
-    assert state.version == GlobalVersion(7, 1)
-
-
-def test_a_device_gets_only_what_changed_since_its_version(state: GlobalState) -> None:
-    state.set_local_trends([make_trend("a"), make_trend("b")])
-    held = state.version
-    state.set_local_trends([make_trend("b"), make_trend("c")])
-
-    change = state.change_since(held)
+    change = state.change_since(version)
 
     assert not change.is_reset
-    assert [trend.content_id for trend in change.upserts] == ["c"]
+    assert {trend.content_id for trend in change.upserts} == {"b", "c"}
     assert change.removed_subjects == [("a", "")]
     assert change.trend_count == 2
 
 
-@pytest.mark.parametrize("version", [GlobalVersion(), GlobalVersion(6, 1), GlobalVersion(7, 99)])
-def test_an_unknown_version_gets_everything(state: GlobalState, version: GlobalVersion) -> None:
-    state.set_local_trends([make_trend("a")])
+def test_an_unknown_or_too_old_version_gets_the_full_state() -> None:
+    state = GlobalState(generation=2, region="north", trend_limit=50)
+    for score in range(100):
+        state.set_local_trends([make_trend("a", score)])
 
-    change = state.change_since(version)
-
-    assert change.is_reset
-    assert [trend.content_id for trend in change.upserts] == ["a"]
-
-
-def test_an_old_version_is_forgotten(state: GlobalState) -> None:
-    state.set_local_trends([make_trend("a", 0.0)])
-    held = state.version
-    for score in range(1, 65):
-        state.set_local_trends([make_trend("a", float(score))])
-
-    assert state.change_since(held).is_reset
+    for version in (GlobalVersion(1, 5), GlobalVersion(2, 1), GlobalVersion()):
+        change = state.change_since(version)
+        assert change.is_reset
+        assert len(change.upserts) == 1
 
 
-def test_trends_of_the_federation_go_before_those_of_the_shard(state: GlobalState) -> None:
-    state.set_local_trends([make_trend("a", 0.5), make_trend("b"), make_trend("c")])
+def make_published(round_id: int, *trends: Trend) -> PublishedGlobal:
+    """Return what a federation that has only trends published in a round."""
+    rows = np.empty((0, DIMENSION), np.float32)
+    none = np.empty(0, np.uint8)
+    numbers = np.empty(0, np.uint32)
+    clusters = PublishedClusters(
+        ids=[],
+        codes=np.empty((0, DIMENSION), np.int8),
+        success_rates=np.empty(0, np.float32),
+        devices=numbers,
+        times_of_day=none,
+        day_types=none,
+        content_types=none,
+        changed_at=numbers,
+        genres=[],
+        content_ids=[],
+    )
+    return PublishedGlobal(RoundKey(1, round_id), Anchors(1, 0, numbers, rows), clusters, trends, 0)
+
+
+def make_federated_trend(content_id: str, score: float, region: str = "") -> Trend:
+    return replace(make_trend(content_id, score), region=region, is_global=not region)
+
+
+def test_trends_of_everywhere_and_of_the_own_region_count_and_those_of_another_do_not() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
 
     state.adopt(
         make_published(
             1,
-            make_trend("a", 9.0, is_global=True),
-            make_trend("far", region="south"),
-            make_trend("near", region="north"),
+            make_federated_trend("a", 3),
+            make_federated_trend("b", 2, "south"),
+            make_federated_trend("c", 1, "north"),
         )
     )
 
-    assert {(trend.content_id, trend.score) for trend in state.trends()} == {
-        ("a", 9.0),
-        ("near", 1.0),
-        ("b", 1.0),
-    }
-    assert state.trends()[0].content_id == "a"
+    assert [trend.content_id for trend in state.trends()] == ["a", "c"]
 
 
-def test_a_later_round_is_a_new_version_even_with_the_same_trends(state: GlobalState) -> None:
-    assert state.adopt(make_published(1))
-    assert state.adopt(make_published(2))
+@pytest.mark.parametrize("local_first", [True, False])
+def test_the_federation_overrules_the_shard_on_what_both_see(*, local_first: bool) -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    seen_everywhere, seen_here = (
+        make_federated_trend("a", 5),
+        [make_trend("a", 9), make_trend("own", 2)],
+    )
 
-    assert state.round == RoundKey(1, 2)
+    if local_first:
+        state.set_local_trends(seen_here)
+    state.adopt(make_published(1, seen_everywhere))
+    if not local_first:
+        state.set_local_trends(seen_here)
+
+    assert state.trends() == [seen_everywhere, make_trend("own", 2)]
+
+
+def test_a_genre_is_another_subject_than_a_content_item_of_its_name() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    genre = replace(make_trend("", 1), genre="a")
+    state.set_local_trends([genre])
+
+    state.adopt(make_published(1, make_federated_trend("a", 5)))
+
+    assert state.trends() == [make_federated_trend("a", 5), genre]
+
+
+def test_the_trends_of_a_shard_get_the_room_that_the_federation_leaves() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=3)
+    state.set_local_trends([make_trend("a", 9), make_trend("b", 8), make_trend("c", 7)])
+
+    state.adopt(
+        make_published(1, make_federated_trend("x", 2), make_federated_trend("y", 1, "north"))
+    )
+    roomy = {trend.content_id for trend in state.trends()}
+    state.adopt(make_published(2, *(make_federated_trend(content_id, 1) for content_id in "wxyz")))
+    full = {trend.content_id for trend in state.trends()}
+
+    assert roomy == {"x", "y", "a"}
+    assert full == {"w", "x", "y"}
+
+
+def test_a_trend_of_the_shard_returns_when_the_federation_drops_it() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    state.set_local_trends([make_trend("a", 9)])
+    state.adopt(make_published(1, make_federated_trend("a", 5), make_federated_trend("b", 4)))
+    version = state.version
+
+    state.adopt(make_published(2))
+    change = state.change_since(version)
+
+    assert not change.is_reset
+    assert change.upserts == [make_trend("a", 9)]
+    assert change.removed_subjects == [("b", "")]
+
+
+def test_a_later_round_with_the_same_trends_is_a_new_version_for_its_clusters() -> None:
+    state = GlobalState(generation=1, region="north", trend_limit=50)
+    state.adopt(make_published(1, make_federated_trend("a", 5)))
+    version = state.version
+
+    assert state.adopt(make_published(2, make_federated_trend("a", 5)))
+    assert state.version > version
+    assert state.change_since(version).upserts == []
 
 
 class CountedTable:

@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from constellation.core.globals import GlobalState, GlobalVersion
-from constellation.encoding import DIMENSION
-from constellation.federated.aggregate import Anchors
-from constellation.federated.published import PublishedClusters, PublishedGlobal, RoundKey
 from constellation.federated.trends import (
     Counts,
     Direction,
-    Trend,
     compute_strength,
     find_first_hour,
     find_trend_starts,
@@ -235,147 +229,3 @@ def test_a_shard_without_counts_has_no_trends() -> None:
     nothing = np.zeros((HOURS, 0))
 
     assert rank_trends(nothing, np.zeros(0, bool), decay_rate=0.95, floor=5, limit=10) == []
-
-
-def _make_trend(content_id: str, score: float) -> Trend:
-    return Trend(content_id, "", score, Direction.RISING, 1.0)
-
-
-def test_a_version_is_published_only_when_trends_changed() -> None:
-    state = GlobalState(generation=3, region="north", trend_limit=50)
-
-    assert state.set_local_trends([_make_trend("a", 1)])
-    assert not state.set_local_trends([_make_trend("a", 1)])
-    assert state.version == GlobalVersion(3, 1)
-
-
-def test_a_change_names_what_is_new_changed_and_over() -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=50)
-    state.set_local_trends([_make_trend("a", 1), _make_trend("b", 2)])
-    held = state.version
-    state.set_local_trends([_make_trend("b", 3), _make_trend("c", 4)])
-
-    change = state.change_since(held)
-
-    assert not change.is_reset
-    assert {trend.content_id for trend in change.upserts} == {"b", "c"}
-    assert change.removed_subjects == [("a", "")]
-    assert change.trend_count == 2
-
-
-def test_an_unknown_or_too_old_version_gets_the_full_state() -> None:
-    state = GlobalState(generation=2, region="north", trend_limit=50)
-    for score in range(100):
-        state.set_local_trends([_make_trend("a", score)])
-
-    for held in (GlobalVersion(1, 5), GlobalVersion(2, 1), GlobalVersion()):
-        change = state.change_since(held)
-        assert change.is_reset
-        assert len(change.upserts) == 1
-
-
-def _make_published(round_id: int, *trends: Trend) -> PublishedGlobal:
-    """Return what a federation that has only trends published in a round."""
-    rows = np.empty((0, DIMENSION), np.float32)
-    none = np.empty(0, np.uint8)
-    numbers = np.empty(0, np.uint32)
-    clusters = PublishedClusters(
-        ids=[],
-        codes=np.empty((0, DIMENSION), np.int8),
-        success_rates=np.empty(0, np.float32),
-        devices=numbers,
-        times_of_day=none,
-        day_types=none,
-        content_types=none,
-        changed_at=numbers,
-        genres=[],
-        content_ids=[],
-    )
-    return PublishedGlobal(RoundKey(1, round_id), Anchors(1, 0, numbers, rows), clusters, trends, 0)
-
-
-def _make_federated_trend(content_id: str, score: float, region: str = "") -> Trend:
-    return replace(_make_trend(content_id, score), region=region, is_global=not region)
-
-
-def test_trends_of_everywhere_and_of_the_own_region_hold_and_those_of_another_do_not() -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=50)
-
-    state.adopt(
-        _make_published(
-            1,
-            _make_federated_trend("a", 3),
-            _make_federated_trend("b", 2, "south"),
-            _make_federated_trend("c", 1, "north"),
-        )
-    )
-
-    assert [trend.content_id for trend in state.trends()] == ["a", "c"]
-
-
-@pytest.mark.parametrize("local_first", [True, False])
-def test_the_federation_overrules_the_shard_on_what_both_know(*, local_first: bool) -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=50)
-    seen_everywhere, seen_here = (
-        _make_federated_trend("a", 5),
-        [_make_trend("a", 9), _make_trend("own", 2)],
-    )
-
-    if local_first:
-        state.set_local_trends(seen_here)
-    state.adopt(_make_published(1, seen_everywhere))
-    if not local_first:
-        state.set_local_trends(seen_here)
-
-    assert state.trends() == [seen_everywhere, _make_trend("own", 2)]
-
-
-def test_a_genre_is_another_subject_than_a_content_of_its_name() -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=50)
-    genre = replace(_make_trend("", 1), genre="a")
-    state.set_local_trends([genre])
-
-    state.adopt(_make_published(1, _make_federated_trend("a", 5)))
-
-    assert state.trends() == [_make_federated_trend("a", 5), genre]
-
-
-def test_the_trends_of_a_shard_get_the_room_that_the_federation_leaves() -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=3)
-    state.set_local_trends([_make_trend("a", 9), _make_trend("b", 8), _make_trend("c", 7)])
-
-    state.adopt(
-        _make_published(1, _make_federated_trend("x", 2), _make_federated_trend("y", 1, "north"))
-    )
-    roomy = {trend.content_id for trend in state.trends()}
-    state.adopt(
-        _make_published(2, *(_make_federated_trend(content_id, 1) for content_id in "wxyz"))
-    )
-    full = {trend.content_id for trend in state.trends()}
-
-    assert roomy == {"x", "y", "a"}
-    assert full == {"w", "x", "y"}
-
-
-def test_what_a_shard_knows_itself_comes_back_when_the_federation_names_it_no_more() -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=50)
-    state.set_local_trends([_make_trend("a", 9)])
-    state.adopt(_make_published(1, _make_federated_trend("a", 5), _make_federated_trend("b", 4)))
-    held = state.version
-
-    state.adopt(_make_published(2))
-    change = state.change_since(held)
-
-    assert not change.is_reset
-    assert change.upserts == [_make_trend("a", 9)]
-    assert change.removed_subjects == [("b", "")]
-
-
-def test_a_later_global_with_the_same_trends_is_a_new_version_for_its_clusters() -> None:
-    state = GlobalState(generation=1, region="north", trend_limit=50)
-    state.adopt(_make_published(1, _make_federated_trend("a", 5)))
-    held = state.version
-
-    assert state.adopt(_make_published(2, _make_federated_trend("a", 5)))
-    assert state.version > held
-    assert state.change_since(held).upserts == []

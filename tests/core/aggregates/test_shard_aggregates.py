@@ -31,30 +31,35 @@ if TYPE_CHECKING:
 
 @settings(max_examples=40, deadline=None)
 @given(STEPS, st.integers(0, 5))
-def test_an_increment_brings_a_holder_to_the_whole(steps: list[Any], at: int) -> None:
+def test_an_update_brings_an_earlier_aggregate_to_the_present_one(
+    steps: list[Any], at: int
+) -> None:
     shard = AggregatedTable()
     shard.use_anchors(make_anchors())
     seqs: dict[int, int] = defaultdict(int)
-    held: AggregateUpdate | None = None
+    earlier: AggregateUpdate | None = None
     for number, step in enumerate(steps):
         if number == at:
-            held = shard.get_update()
+            earlier = shard.get_update()
         if step[0] == "delta":
             _, device, upserts, removed, snapshot = step
             seqs[device] += 1
             shard.commit(make_delta(device, seqs[device], upserts, removed, snapshot=snapshot))
-    held = held or shard.get_update()
+    earlier = earlier or shard.get_update()
 
-    more, whole = shard.get_update(held.version.version), shard.get_update()
+    more, whole = shard.get_update(earlier.version.version), shard.get_update()
 
-    rows = {int(i): held.clusters.features.sums[r] for r, i in enumerate(held.clusters.cluster_ids)}
+    rows = {
+        int(i): earlier.clusters.features.sums[r]
+        for r, i in enumerate(earlier.clusters.cluster_ids)
+    }
     rows |= {
         int(i): more.clusters.features.sums[r] for r, i in enumerate(more.clusters.cluster_ids)
     }
     full = {
         int(i): whole.clusters.features.sums[r] for r, i in enumerate(whole.clusters.cluster_ids)
     }
-    assert more.base_version == held.version.version
+    assert more.base_version == earlier.version.version
     assert {i: row.tolist() for i, row in rows.items()} == {i: r.tolist() for i, r in full.items()}
 
 

@@ -14,9 +14,9 @@ def test_readers_hold_the_lock_together() -> None:
             return both.wait()
 
     with ThreadPoolExecutor() as threads:
-        places = [threads.submit(read), threads.submit(read)]
+        arrivals = [threads.submit(read), threads.submit(read)]
 
-    assert {place.result() for place in places} == {0, 1}
+    assert {arrival.result() for arrival in arrivals} == {0, 1}
 
 
 def test_a_writer_is_alone() -> None:

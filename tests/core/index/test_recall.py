@@ -82,7 +82,7 @@ def make_spoiled_index(table: Table, spoil: Callable[[SearchResults], None]) -> 
 
 
 def make_far_result_spoiler(table: Table) -> Callable[[SearchResults], None]:
-    """Return what puts the row farthest from the first query in the place of its tenth."""
+    """Return a function that replaces the first query's tenth result by the farthest row."""
     vectors = normalise_codes(table.patterns["codes"][: table.pattern_allocator.high_water])
 
     def spoil(answers: SearchResults) -> None:

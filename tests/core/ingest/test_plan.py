@@ -136,9 +136,9 @@ def test_signals_count_distinct_devices_and_at_most_four_an_hour() -> None:
 
 def test_signals_count_a_device_once_for_each_genre_and_hour() -> None:
     shard = PlannedTable()
-    words = [Term(TermKind.CONTENT, 1, "a"), Term(TermKind.CONTENT, 2, "b")]
+    contents = [Term(TermKind.CONTENT, 1, "a"), Term(TermKind.CONTENT, 2, "b")]
     shard.table.vocabulary.add(
-        [*words, Term(TermKind.GENRE, 1, "drama"), Term(TermKind.GENRE, 2, "noir")]
+        [*contents, Term(TermKind.GENRE, 1, "drama"), Term(TermKind.GENRE, 2, "noir")]
     )
     shard.table.content_genres[1:3, :2] = [[1, 0], [2, 1]]
 
@@ -206,7 +206,7 @@ def test_groups_of_deltas_equal_the_same_deltas_one_at_a_time(groups: list[list[
 
 
 def _group_by_device(shard: PlannedTable) -> dict[bytes, list[bytes]]:
-    held: dict[bytes, list[bytes]] = {}
+    by_device: dict[bytes, list[bytes]] = {}
     for device, pattern in shard.read_success_rates():
-        held.setdefault(device, []).append(pattern)
-    return held
+        by_device.setdefault(device, []).append(pattern)
+    return by_device

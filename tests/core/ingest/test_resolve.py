@@ -14,7 +14,9 @@ from tests.deltas import PatternSpec, make_delta
 def resolve_deltas(shard: PlannedTable, *deltas: Delta) -> Resolution:
     """Resolve deltas of device 0, which must be in the table."""
     batches = [delta.upserts for delta in deltas if delta.upserts]
-    senders = np.array([place for place, delta in enumerate(deltas) if delta.upserts], np.int64)
+    senders = np.array(
+        [position for position, delta in enumerate(deltas) if delta.upserts], np.int64
+    )
     upserts = decode_patterns(batches, PendingTerms(shard.table.vocabulary), 0.7)
     group = DeltaGroup(deltas, np.zeros(len(deltas), np.int64), upserts, senders[upserts.sources])
     return resolve(shard.table, shard.rules, np.array([0]), group)
