@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AggregateServiceStub:
-    """Used by federations, of shards and of other federations, so that they stack.
+    """Used by federations. Served by shards, and by federations for a federation above them.
     """
 
     def __init__(self, channel):
@@ -48,21 +48,21 @@ class AggregateServiceStub:
 
 
 class AggregateServiceServicer:
-    """Used by federations, of shards and of other federations, so that they stack.
+    """Used by federations. Served by shards, and by federations for a federation above them.
     """
 
     def PullAggregate(self, request, context):
-        """What a shard has summed up, as far as the caller does not hold it. Values are absolute, so any
-        chunk may be applied twice. A shard answers for itself, a federation for every shard below it.
-        UNAVAILABLE (NOT_READY) while a shard sums up what it has stored.
+        """Return the rows of the aggregate that changed since the version that the caller holds. Values are
+        absolute, so applying a chunk twice does no harm. A shard answers for itself, a federation for
+        every shard below it. UNAVAILABLE (NOT_READY) while a shard computes its first aggregate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PublishGlobal(self, request_iterator, context):
-        """Takes the global of a round: durable here when it returns. A round that is held already, or is
-        older than the one held, changes nothing. INVALID_ARGUMENT when the chunks do not add up.
+        """Store the global state of a round; it is durable when the call returns. A round that is not newer
+        than the stored one changes nothing. INVALID_ARGUMENT when the chunks do not match the header.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +90,7 @@ def add_AggregateServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AggregateService:
-    """Used by federations, of shards and of other federations, so that they stack.
+    """Used by federations. Served by shards, and by federations for a federation above them.
     """
 
     @staticmethod

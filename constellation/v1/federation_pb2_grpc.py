@@ -57,22 +57,22 @@ class FederationServiceServicer:
     """
 
     def GetRound(self, request, context):
-        """One round. NOT_FOUND when the journal does not have it.
+        """Return one round. NOT_FOUND when it is not in the journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRounds(self, request, context):
-        """The rounds of the journal in pages, newest first.
+        """Return a page of the rounds in the journal, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunRound(self, request, context):
-        """Run a round now, and return what became of it. FAILED_PRECONDITION (NO_QUORUM) when too few
-        shards answer, UNAVAILABLE (NOT_READY) while another federation is the active one.
+        """Run a round now and return its result. FAILED_PRECONDITION (NO_QUORUM) when too few shards
+        answer, UNAVAILABLE (NOT_READY) while another federation is active.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

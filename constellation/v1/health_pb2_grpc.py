@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class HealthServiceStub:
-    """Used by REST probes and operators.
+    """Used by REST probes and operators. Served by shards and federations.
     """
 
     def __init__(self, channel):
@@ -58,32 +58,33 @@ class HealthServiceStub:
 
 
 class HealthServiceServicer:
-    """Used by REST probes and operators.
+    """Used by REST probes and operators. Served by shards and federations.
     """
 
     def GetHealth(self, request, context):
-        """Healthy, degraded or unhealthy, in one word.
+        """Return the health of the process: the state of its worst component.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetReadiness(self, request, context):
-        """Whether to send traffic here. Local: never depends on other processes than the store.
+        """Return whether the process accepts traffic. The answer depends on no other process but the
+        store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLiveness(self, request, context):
-        """Whether the process is alive at all.
+        """Return that the process is alive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDetailedHealth(self, request, context):
-        """Each part by itself.
+        """Return the health of every component.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +122,7 @@ def add_HealthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HealthService:
-    """Used by REST probes and operators.
+    """Used by REST probes and operators. Served by shards and federations.
     """
 
     @staticmethod

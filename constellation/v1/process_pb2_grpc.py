@@ -52,14 +52,14 @@ class ProcessServiceServicer:
     """
 
     def GetLogLevel(self, request, context):
-        """What is logged now.
+        """Return the current log level.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetLogLevel(self, request, context):
-        """Log more, or less, from now on. Lasts until the process ends: LOG_LEVEL says what it begins with.
+        """Change the log level until the process ends. A process starts with the level of LOG_LEVEL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

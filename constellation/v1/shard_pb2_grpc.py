@@ -107,96 +107,99 @@ class ShardServiceServicer:
     """
 
     def GetInfo(self, request, context):
-        """Who this shard is and by which rules it works.
+        """Return this shard's identity and rules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStats(self, request, context):
-        """What this shard measured, now.
+        """Return this shard's current measurements.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListShards(self, request, context):
-        """The shard map: which shards there are, and where. A device belongs to the shard with the
-        highest rendezvous weight of its device_id.
+        """Return the shard map: every shard and its address. A device belongs to the shard that has the
+        highest rendezvous weight for its device_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddContent(self, request, context):
-        """Store contents with their embeddings, durably; an existing content_id is replaced.
-        INVALID_ARGUMENT names the first entry that is wrong, and nothing is stored.
+        """Store content items with their embeddings, durably. An item replaces the one with the same
+        content_id. INVALID_ARGUMENT names the first invalid item; then nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetContent(self, request, context):
-        """One content. NOT_FOUND when the catalogue does not hold it.
+        """Return one content item. NOT_FOUND when it is not in the catalogue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListContent(self, request, context):
-        """The catalogue in pages, in the order of content_id.
+        """Return a page of the catalogue, in the order of content_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchPatterns(self, request, context):
-        """The stored patterns nearest to a query, whoever owns them: pseudonymous, as devices see them.
+        """Return the stored patterns nearest to a query, under pseudonyms, as devices see them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDevices(self, request, context):
-        """The devices that have synced here, in pages, in no particular order. A page is of one moment, the next
-        of another: a device that comes or goes meanwhile may be missing.
+        """Return a page of the devices that have synced with this shard, in no particular order. Each page
+        shows the state at its own time, so a device that is added or removed between two pages may be
+        missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDevice(self, request, context):
-        """One device and its patterns, as they are stored. NOT_FOUND when it never synced here.
+        """Return one device and its patterns, as they are stored. NOT_FOUND when it never synced here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SamplePatterns(self, request, context):
-        """Patterns picked evenly from all that may be shown to devices: pseudonymous, as devices see them.
+        """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
+        devices see them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTrends(self, request, context):
-        """The trends that this shard serves now, strongest first, and how many of its own devices were behind
-        each in the last hours.
+        """Return the trends that this shard serves now, strongest first, and for each the number of the
+        shard's own devices in the last hours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListClusters(self, request, context):
-        """The clusters of the federation's last global, in its order. Empty before the first round.
+        """Return a page of the clusters of the federation's last global state, strongest first. Empty
+        before the first round.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Go away in order: stop taking new sessions, ask every device to leave, then stop. Returns at
-        once.
+        """Shut the shard down in order: accept no new sessions, ask every device to leave, then stop.
+        Returns at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class SyncServiceStub:
-    """Used by the set-top SDK. The unary methods carry the same payloads under the same exactly-once
-    rules as the stream, for networks that break streams; a device may mix both.
+    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
+    exactly-once rules, for networks that break long-lived streams. A device may use both.
     """
 
     def __init__(self, channel):
@@ -64,23 +64,24 @@ class SyncServiceStub:
 
 
 class SyncServiceServicer:
-    """Used by the set-top SDK. The unary methods carry the same payloads under the same exactly-once
-    rules as the stream, for networks that break streams; a device may mix both.
+    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
+    exactly-once rules, for networks that break long-lived streams. A device may use both.
     """
 
     def RegisterDevice(self, request, context):
-        """Learn the rules and where the device's numbering stands: Hello and Welcome without a stream.
-        FAILED_PRECONDITION (NOT_OWNER) names the shard that owns the device.
+        """Return the rules, and the number of the next delta: Hello and Welcome without a stream.
+        FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Sync(self, request_iterator, context):
-        """The device's stream. The first frame is Hello, within 10 seconds. It ends OK after Bye.
-        Ends with INVALID_ARGUMENT on a malformed frame, FAILED_PRECONDITION on a frame out of place,
-        ABORTED (SUPERSEDED) when a newer stream of the device opens, RESOURCE_EXHAUSTED on more unacked
-        deltas than Welcome allows or a reader that does not drain, UNAVAILABLE while the shard drains.
+        """Exchange frames with a device. The device sends Hello within 10 seconds. The stream ends with OK
+        after Bye, INVALID_ARGUMENT after a malformed frame, FAILED_PRECONDITION after a frame out of
+        order, ABORTED (SUPERSEDED) when the device opens a newer stream, RESOURCE_EXHAUSTED when the
+        device has more unacked deltas than Welcome allows or does not read what the shard sends,
+        DEADLINE_EXCEEDED without a Hello, and UNAVAILABLE while the shard drains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +95,7 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PullPatterns(self, request, context):
-        """Return the change against what the device declares to hold.
+        """Return what other devices learned, as a change from what the device declares to hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,8 +145,8 @@ def add_SyncServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SyncService:
-    """Used by the set-top SDK. The unary methods carry the same payloads under the same exactly-once
-    rules as the stream, for networks that break streams; a device may mix both.
+    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
+    exactly-once rules, for networks that break long-lived streams. A device may use both.
     """
 
     @staticmethod
