@@ -14,9 +14,9 @@ from constellation.federated.fixed_point import (
     WEIGHT_ONE,
 )
 from constellation.transport.codec.aggregates import (
+    to_aggregate_header,
     to_aggregate_version,
     to_clusters,
-    to_shard_facts,
     to_subject_counts,
 )
 from federation.merge.cluster_sums import ShardUpdate, concatenate_rows
@@ -73,7 +73,7 @@ class Assembly:
         match kind:
             case "header":
                 shard.header = chunk.header
-                to_shard_facts(chunk.header)
+                to_aggregate_header(chunk.header)
             case "clusters":
                 shard.clusters.append(self._check_clusters(to_clusters(chunk.clusters, "clusters")))
             case "candidates":
@@ -150,7 +150,12 @@ class _ShardChunks:
                 "clusters.devices", f"of shard {shard_id} must be at most {header.devices}"
             )
         update = ShardUpdate(
-            self._version, to_shard_facts(header), header.base_version, clusters, hours, candidates
+            self._version,
+            to_aggregate_header(header),
+            header.base_version,
+            clusters,
+            hours,
+            candidates,
         )
         return update, header.age_seconds
 

@@ -1,1 +1,1 @@
-"""Protobuf messages to values of the core, and back."""
+"""Conversions between protobuf messages and the values of the core; they check what comes in."""

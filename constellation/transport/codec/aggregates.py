@@ -1,7 +1,8 @@
-"""Aggregates to chunks of at most 1 MiB and back, for shards and federations alike."""
+"""Aggregates: to chunks of at most 1 MiB and back, for shards and for federations."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -29,15 +30,29 @@ if TYPE_CHECKING:
     from constellation.federated.aggregate import AggregateUpdate
     from constellation.federated.fixed_point import Integers
 
-CLUSTERS_PER_CHUNK: Final = 128
-"""3.2 KB each, and up to 2.6 KB of words."""
-_HOURS_CHUNK_BYTES: Final = 900_000
-_COUNT_BYTES: Final = 12
-_TEXT_OVERHEAD: Final = 2
+MAX_CANDIDATES: Final = 4096
+"""The most candidates that one pull may ask for."""
 MAX_DEVICES: Final = 2**26
-"""Devices of one shard: sums over 100 shards of as many stay in an int64."""
+"""The most devices of one shard. The sums of 100 shards of that size still fit into an int64."""
 _VALUE_LIMIT: Final = 2**62
-"""Sums beyond this come near the end of an int64: no fleet has as many devices."""
+"""Values must be below this, so that sums stay far from the end of an int64."""
+_COUNT_BYTES: Final = 12
+"""The bytes of one hourly count: subject, hour and devices."""
+_TEXT_OVERHEAD: Final = 2
+"""The bytes that protobuf adds to a text of the dictionary."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSizes:
+    """How much one chunk may contain; the defaults keep every chunk below 1 MiB."""
+
+    clusters: int = 128
+    """Rows of clusters. A row has 3.2 KB of sums and up to 2.6 KB of terms."""
+    hour_bytes: int = 900_000
+    """Bytes of hourly counts with their dictionary."""
+
+
+DEFAULT_CHUNK_SIZES: Final = ChunkSizes()
 
 
 def from_aggregate_version(version: AggregateVersion) -> pb.AggregateVersion:
@@ -47,28 +62,30 @@ def from_aggregate_version(version: AggregateVersion) -> pb.AggregateVersion:
 
 
 def to_aggregate_version(sent: pb.AggregateVersion) -> AggregateVersion:
-    """Return a version. Raises InvalidInputError for one that no shard can have."""
+    """Return the version of an aggregate. Raises InvalidInputError for an impossible one."""
     if not 0 < sent.epoch < _VALUE_LIMIT or sent.version >= _VALUE_LIMIT:
         raise InvalidInputError(
-            "version", f"must be of an epoch from 1, got epoch {sent.epoch}, {sent.version}"
+            "version",
+            "must have an epoch from 1 to 2**62 - 1 and a version below 2**62, "
+            f"got epoch {sent.epoch}, version {sent.version}",
         )
     return AggregateVersion(sent.shard_id, sent.epoch, sent.version)
 
 
 def from_aggregate_update(
-    update: AggregateUpdate, age_seconds: int = 0
+    update: AggregateUpdate, age_seconds: int = 0, sizes: ChunkSizes = DEFAULT_CHUNK_SIZES
 ) -> Iterator[pb.PullAggregateResponse]:
-    """Yield one shard's answer: its header, then its rows."""
+    """Yield the chunks of one shard's answer to a pull: its header, then its rows."""
     version = from_aggregate_version(update.version)
-    facts = update.header
+    header = update.header
     yield pb.PullAggregateResponse(
         version=version,
         header=pb.AggregateHeader(
-            region=facts.region,
-            codebook_generation=facts.codebook_generation,
-            codebook_version=facts.codebook_version,
-            codebook_effective_version=facts.codebook_effective_version,
-            devices=facts.devices,
+            region=header.region,
+            codebook_generation=header.codebook_generation,
+            codebook_version=header.codebook_version,
+            codebook_effective_version=header.codebook_effective_version,
+            devices=header.devices,
             base_version=update.base_version,
             cluster_count=len(update.clusters),
             hour_count=len(update.hours.hours),
@@ -76,23 +93,28 @@ def from_aggregate_update(
             age_seconds=age_seconds,
         ),
     )
-    for columns in _encode_clusters(update.clusters):
+    for columns in _encode_clusters(update.clusters, sizes.clusters):
         yield pb.PullAggregateResponse(version=version, clusters=columns)
-    for hours in _encode_hours(update.hours):
+    for hours in _encode_hours(update.hours, sizes.hour_bytes):
         yield pb.PullAggregateResponse(version=version, hours=hours)
-    for columns in _encode_clusters(update.candidates):
+    for columns in _encode_clusters(update.candidates, sizes.clusters):
         yield pb.PullAggregateResponse(version=version, candidates=columns)
 
 
-def to_shard_facts(header: pb.AggregateHeader) -> AggregateHeader:
-    """Return what a shard says of itself. Raises InvalidInputError for what cannot be."""
+def to_aggregate_header(header: pb.AggregateHeader) -> AggregateHeader:
+    """Return the header of a shard's answer. Raises InvalidInputError for impossible values."""
     check_text(header.region, "header.region")
     if header.devices > MAX_DEVICES:
         raise InvalidInputError(
             "header.devices", f"must be at most {MAX_DEVICES}, got {header.devices}"
         )
     if max(header.base_version, header.codebook_effective_version) >= _VALUE_LIMIT:
-        raise InvalidInputError("header", "has a version beyond 2**62")
+        raise InvalidInputError(
+            "header",
+            "must have versions below 2**62, got base_version "
+            f"{header.base_version} and codebook_effective_version "
+            f"{header.codebook_effective_version}",
+        )
     return AggregateHeader(
         header.region,
         header.codebook_generation,
@@ -103,7 +125,7 @@ def to_shard_facts(header: pb.AggregateHeader) -> AggregateHeader:
 
 
 def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
-    """Return clusters; every column but the texts is checked.
+    """Return the rows of clusters. Checks every column but the dictionaries' texts.
 
     Raises InvalidInputError, naming the column.
     """
@@ -135,9 +157,9 @@ def to_clusters(columns: pb.ClusterColumns, field: str) -> ClusterRows:
 
 
 def to_subject_counts(columns: pb.HourlyColumns) -> SubjectCounts:
-    """Return hourly counts; every column but the texts is checked.
+    """Return hourly counts. Checks every column but the dictionaries' texts.
 
-    Raises InvalidInputError, naming the column that is wrong.
+    Raises InvalidInputError, naming the column.
     """
     subjects = _to_uint32s(columns.subjects, "hours.subjects")
     hours = _to_uint32s(columns.hours, "hours.hours")
@@ -153,17 +175,17 @@ def to_subject_counts(columns: pb.HourlyColumns) -> SubjectCounts:
 
 
 def check_text(text: str, field: str) -> str:
-    """Return a genre, a content id or a region; raise InvalidInputError for another text."""
+    """Return a genre, content id or region; raise InvalidInputError when it is no valid term."""
     try:
         return check_term(text)
     except ValueError as error:
         raise InvalidInputError(field, str(error)) from None
 
 
-def _encode_clusters(rows: ClusterRows) -> Iterator[pb.ClusterColumns]:
+def _encode_clusters(rows: ClusterRows, chunk_rows: int) -> Iterator[pb.ClusterColumns]:
     features = rows.features
-    for start in range(0, len(rows), CLUSTERS_PER_CHUNK):
-        end = min(start + CLUSTERS_PER_CHUNK, len(rows))
+    for start in range(0, len(rows), chunk_rows):
+        end = min(start + chunk_rows, len(rows))
         chunk = features.select(slice(start, end))
         columns = pb.ClusterColumns(
             cluster_ids=rows.cluster_ids[start:end].tolist(),
@@ -190,7 +212,7 @@ def _encode_clusters(rows: ClusterRows) -> Iterator[pb.ClusterColumns]:
 def _encode_term_counts(
     terms: ClusterTerms, start: int, end: int
 ) -> tuple[list[str], list[int], list[int], list[int]]:
-    """Return the dictionary, and for the rows from start to end: counts, indexes, devices."""
+    """Return the texts, counts, indexes and devices of the rows from `start` to `end`."""
     first, last = np.searchsorted(terms.rows, [start, end])
     distinct, indexes = np.unique(terms.terms[first:last], return_inverse=True)
     counts = np.bincount(terms.rows[first:last] - start, minlength=end - start)
@@ -219,8 +241,8 @@ def _to_term_counts(
     return ClusterTerms(np.repeat(np.arange(rows), row_counts), terms, numbers, texts)
 
 
-def _encode_hours(counts: SubjectCounts) -> Iterator[pb.HourlyColumns]:
-    """Yield the counts by subject, so that a chunk names few of them."""
+def _encode_hours(counts: SubjectCounts, chunk_bytes: int) -> Iterator[pb.HourlyColumns]:
+    """Yield chunks of the counts, sorted by subject so that each chunk names few subjects."""
     if not len(counts.hours):
         return
     texts = [*counts.content_ids, *counts.genres]
@@ -229,7 +251,7 @@ def _encode_hours(counts: SubjectCounts) -> Iterator[pb.HourlyColumns]:
     subjects = counts.subjects[order].astype(np.int64)
     is_first = np.diff(subjects, prepend=-1) > 0
     sizes = np.cumsum(_COUNT_BYTES + is_first * lengths[subjects])
-    cuts = np.flatnonzero(np.diff(sizes // _HOURS_CHUNK_BYTES)) + 1
+    cuts = np.flatnonzero(np.diff(sizes // chunk_bytes)) + 1
     for chunk in np.split(order, cuts):
         yield _encode_hour_chunk(counts, chunk)
 
@@ -249,21 +271,23 @@ def _encode_hour_chunk(counts: SubjectCounts, chunk: Integers) -> pb.HourlyColum
 
 def _to_counts(values: Sequence[int], count: int, field: str) -> Integers:
     if len(values) != count:
-        raise InvalidInputError(field, f"must be {count}, got {len(values)}")
+        raise InvalidInputError(field, f"must have {count} entries, got {len(values)}")
     if values and max(values) >= _VALUE_LIMIT:
         raise InvalidInputError(field, f"must be below 2**62, got {max(values)}")
     return np.array(values, np.int64)
 
 
 def _to_matrix(data: bytes, shape: tuple[int, int], field: str) -> Integers:
-    """Return int64 rows; raise InvalidInputError for another length, or values that overflow."""
+    """Return int64 rows; raise InvalidInputError for a wrong length, or values that may overflow."""
     if len(data) != shape[0] * shape[1] * 8:
         raise InvalidInputError(
             field, f"must be {shape[1]} x 8 bytes for each of {shape[0]} rows, got {len(data)}"
         )
     values = np.frombuffer(data, "<i8").reshape(shape)
     if len(values) and (values.max() >= _VALUE_LIMIT or values.min() <= -_VALUE_LIMIT):
-        raise InvalidInputError(field, "must be below 2**62, or it may overflow")
+        raise InvalidInputError(
+            field, "must be from -2**62 to 2**62, exclusive: larger sums may overflow"
+        )
     return values.astype(np.int64)
 
 
@@ -273,11 +297,11 @@ def _to_uint32s(data: bytes, field: str) -> NDArray[np.uint32]:
     return np.frombuffer(data, "<u4").astype(np.uint32)
 
 
-MAX_CANDIDATES: Final = 4096
-
-
 def to_candidate_limits(request: pb.PullAggregateRequest) -> tuple[int, float]:
-    """Return how many local clusters are asked for, and of patterns how far from any anchor."""
+    """Return the most candidates to send, and the cosine from which on an anchor is near.
+
+    Raises InvalidInputError when either is out of range.
+    """
     if request.max_candidates > MAX_CANDIDATES:
         raise InvalidInputError(
             "max_candidates", f"must be at most {MAX_CANDIDATES}, got {request.max_candidates}"

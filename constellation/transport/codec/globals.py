@@ -1,4 +1,4 @@
-"""Globals: what federations publish, to what a shard serves, to what a device is sent."""
+"""Global state: from the chunks of a federation to what a shard serves, and on to its devices."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from constellation.dictionary_column import decode_texts, encode_texts
-from constellation.encoding import (
-    DIMENSION,
-    ID_BYTES,
-    INT8_ROW,
-    Encoding,
-    encode,
-    normalise_codes,
-    pack_int8,
-    unit_scales,
-)
+from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW
 from constellation.errors import InvalidInputError
 from constellation.federated.aggregate import Anchors
 from constellation.federated.published import (
@@ -28,19 +19,23 @@ from constellation.federated.published import (
     StoredGlobal,
 )
 from constellation.federated.trends import Direction, Trend
+from constellation.transport.codec.embeddings import encode_codes
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from constellation.encoding import Codes, Embeddings
+    from constellation.encoding import Encoding
 
+MAX_GLOBAL_BYTES: Final = 16 << 20
+"""The largest serialised Global that a shard stores."""
 _UNIT_TOLERANCE: Final = 1e-3
+"""How far the length of an anchor may be from 1."""
 
 
 def to_global(payload: bytes) -> PublishedGlobal:
-    """Return a serialised Global as a shard serves it. Raises InvalidInputError for another."""
+    """Return a serialised Global as a shard serves it. Raises InvalidInputError for a bad one."""
     try:
         message = aggregates_pb2.Global.FromString(payload)
     except DecodeError as error:
@@ -55,11 +50,15 @@ def to_global(payload: bytes) -> PublishedGlobal:
 
 
 def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
-    """Return a codebook's anchors. Raises InvalidInputError for those that cannot be."""
+    """Return a codebook's anchors.
+
+    Raises InvalidInputError unless the ids ascend and each anchor has unit length.
+    """
     ids = np.array(codebook.cluster_ids, np.uint32)
     if len(codebook.anchors) != len(ids) * DIMENSION * 4:
         raise InvalidInputError(
-            "codebook.anchors", f"must be {len(ids)} rows, got {len(codebook.anchors)} bytes"
+            "codebook.anchors",
+            f"must be {len(ids)} rows of {DIMENSION * 4} bytes, got {len(codebook.anchors)} bytes",
         )
     if len(ids) > 1 and not (np.diff(ids.astype(np.int64)) > 0).all():
         raise InvalidInputError("codebook.cluster_ids", "must be ascending and distinct")
@@ -73,13 +72,13 @@ def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
 def from_clusters(
     clusters: PublishedClusters, positions: Sequence[int], encoding: Encoding
 ) -> pb.PatternColumns:
-    """Return some clusters as patterns."""
+    """Return the clusters at some positions as patterns."""
     chosen = np.array(positions, np.int64)
     stamps = clusters.changed_at[chosen].tolist()
     columns = pb.PatternColumns(
         ids=b"".join(clusters.ids[position] for position in positions),
-        encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
-        embeddings=_encode_codes(clusters.codes[chosen], encoding),
+        encoding=pb.Encoding.ValueType(encoding),
+        embeddings=encode_codes(clusters.codes[chosen], encoding),
         success_rates=clusters.success_rates[chosen].tolist(),
         sample_counts=clusters.devices[chosen].tolist(),
         times_of_day=clusters.times_of_day[chosen].tobytes(),
@@ -100,7 +99,7 @@ def from_clusters(
 
 
 def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
-    """Return trends; those that name no region are of this one."""
+    """Return the messages of trends; a trend without a region gets this one."""
     return [
         pb.Trend(
             content_id=trend.content_id or None,  # type: ignore[arg-type]  # None leaves it unset
@@ -108,7 +107,7 @@ def from_trends(trends: Iterable[Trend], region: str) -> list[pb.Trend]:
             score=trend.score,
             region=trend.region or region,
             scope=pb.TREND_SCOPE_GLOBAL if trend.is_global else pb.TREND_SCOPE_REGIONAL,
-            direction=int(trend.direction),  # type: ignore[arg-type]  # enums are ints
+            direction=pb.TrendDirection.ValueType(trend.direction),
             popularity=trend.popularity,
         )
         for trend in trends
@@ -122,7 +121,9 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> PublishedClusters:
         raise InvalidInputError("clusters.patterns", "must have 16-byte ids and INT8 embeddings")
     if len(columns.embeddings) != count * INT8_ROW.itemsize:
         raise InvalidInputError(
-            "clusters.patterns.embeddings", f"must be {count} rows, got {len(columns.embeddings)}"
+            "clusters.patterns.embeddings",
+            f"must be {count} rows of {INT8_ROW.itemsize} bytes, "
+            f"got {len(columns.embeddings)} bytes",
         )
     lengths = {
         "success_rates": len(columns.success_rates),
@@ -136,7 +137,9 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> PublishedClusters:
     }
     for name, length in lengths.items():
         if length != count:
-            raise InvalidInputError(f"clusters.patterns.{name}", f"must be {count}, got {length}")
+            raise InvalidInputError(
+                f"clusters.patterns.{name}", f"must have {count} entries, got {length}"
+            )
     return PublishedClusters(
         [columns.ids[at : at + ID_BYTES] for at in range(0, len(columns.ids), ID_BYTES)],
         np.frombuffer(columns.embeddings, INT8_ROW)["codes"].copy(),
@@ -176,53 +179,50 @@ def _to_trend(sent: pb.Trend) -> Trend:
     )
 
 
-def _encode_codes(codes: Codes, encoding: Encoding) -> bytes:
-    if encoding is Encoding.INT8:
-        return pack_int8(codes, unit_scales(codes))
-    embeddings: Embeddings = normalise_codes(codes)
-    return encode(embeddings, encoding)
-
-
-MAX_GLOBAL_BYTES: Final = 16 << 20
-
-
 async def to_stored_global(
     frames: AsyncIterator[aggregates_pb2.PublishGlobalRequest],
 ) -> StoredGlobal:
-    """Put the chunks of a global together. Raises InvalidInputError unless all of it came."""
+    """Return the global state that a stream of frames contains: a header, then chunks.
+
+    Raises InvalidInputError unless the chunks match the header's size and SHA-256.
+    """
     header: aggregates_pb2.GlobalHeader | None = None
     payload = bytearray()
     async for frame in frames:
         kind = frame.WhichOneof("frame")
         if (kind == "header") != (header is None):
-            raise InvalidInputError("frame", f"must be header first, then chunks; got {kind}")
+            raise InvalidInputError("frame", f"must be the header first, then chunks, got {kind}")
         if kind == "header":
             header = _check_header(frame.header)
         else:
             payload += frame.chunk
             if header is not None and len(payload) > header.size_bytes:
                 raise InvalidInputError(
-                    "chunk", f"must be {header.size_bytes} bytes in all, got {len(payload)}"
+                    "chunk", f"must be {header.size_bytes} bytes in all, got {len(payload)} or more"
                 )
     if header is None:
-        raise InvalidInputError("frame", "must be header first; nothing came")
+        raise InvalidInputError("frame", "must be the header first, got no frame")
     if len(payload) != header.size_bytes or sha256(payload).digest() != header.sha256:
         raise InvalidInputError(
             "chunk",
             f"must add up to {header.size_bytes} bytes with the SHA-256 of the header, "
-            f"got {len(payload)}",
+            f"got {len(payload)} bytes",
         )
     return StoredGlobal(header.generation, header.round_id, bytes(payload))
 
 
 def to_published(stored: StoredGlobal) -> PublishedGlobal:
-    """Return a global as a shard serves it. Raises InvalidInputError for what cannot be one."""
+    """Return a stored global state as a shard serves it.
+
+    Raises InvalidInputError when it is invalid, or of another round than its header names.
+    """
     published = to_global(stored.payload)
     if published.round != RoundKey(stored.generation, stored.round_id):
         raise InvalidInputError(
             "header",
-            f"names round {stored.round_id} of generation {stored.generation}, the chunks are of "
-            f"round {published.round.round_id} of {published.round.generation}",
+            f"names round {stored.round_id} of generation {stored.generation}, but the chunks "
+            f"contain round {published.round.round_id} of generation "
+            f"{published.round.generation}",
         )
     return published
 

@@ -1,4 +1,4 @@
-"""Paging: page tokens are places in an order."""
+"""Page tokens: the decimal position in an ordered list at which a page begins."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Final
 from constellation.errors import InvalidInputError
 
 _MAX_DIGITS: Final = 18
-"""Of the largest place: it fits into 64 bits."""
+"""The most digits of a position, so that it fits into a signed 64-bit integer."""
 
 
 def to_position(page_token: str) -> int:
-    """Return the place a page begins at, 0 for the first page; raises InvalidInputError."""
+    """Return the position at which a page begins; 0 for an empty token, which is the first page.
+
+    Raises InvalidInputError for a text that no server has returned as `next_page_token`.
+    """
     if not page_token:
         return 0
     if not page_token.isascii() or not page_token.isdigit() or len(page_token) > _MAX_DIGITS:

@@ -1,4 +1,4 @@
-"""Messages to batches and back."""
+"""Patterns, deltas, receipts and content items: messages to values of the core, and back."""
 
 from __future__ import annotations
 
@@ -7,25 +7,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.globals import GlobalVersion
-from constellation.core.ingest.decode import MAX_NORM, MIN_NORM
 from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejection, Verdict
 from constellation.core.rows import MAX_SIGNALS_PER_HOUR, PatternRows, TermKind
 from constellation.core.store import Content
 from constellation.core.table.hourly import RING_HOURS
-from constellation.encoding import (
-    ID_BYTES,
-    ROW_BYTES,
-    Embeddings,
-    Encoding,
-    decode,
-    encode,
-    normalise_codes,
-    pack_int8,
-    quantise,
-    unit_scales,
-)
+from constellation.encoding import ID_BYTES, INT8_ROW, ROW_BYTES, Encoding, quantise
 from constellation.errors import InvalidInputError
 from constellation.federated.terms import MAX_GENRES, check_term
+from constellation.transport.codec.embeddings import decode_embeddings, encode_codes, to_encoding
 from constellation.v1 import patterns_pb2 as pb
 from constellation.v1 import shard_pb2
 
@@ -36,10 +25,12 @@ if TYPE_CHECKING:
 
     from constellation.core.index.similar import SimilarPatterns
     from constellation.core.table.vocabulary import Vocabulary
+    from constellation.encoding import Embeddings
 
-_ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
 MAX_SEQ: Final = 2**63 - 1
+"""The largest delta number: a store keeps it in a signed 64-bit integer."""
 _MAX_SIGNALS: Final = RING_HOURS * MAX_SIGNALS_PER_HOUR
+"""The most signals of a delta: a device may send so many for each hour of the trends' window."""
 _COLUMNS: Final = (
     "embeddings",
     "success_rates",
@@ -54,12 +45,14 @@ _COLUMNS: Final = (
     "content_counts",
     "content_indexes",
 )
+"""The columns whose lengths are checked, in the order of `_require_lengths`."""
 _MAX_TITLE_BYTES: Final = 256
 _CONTENT_TYPES: Final = range(1, 5)
+"""The content types that the catalogue accepts: all but unspecified."""
 
 
 def check_device_id(device_id: bytes) -> bytes:
-    """Check a device id."""
+    """Return a device id; raise InvalidInputError unless it is 16 bytes that are not all zero."""
     if len(device_id) != ID_BYTES:
         raise InvalidInputError("device_id", f"must be {ID_BYTES} bytes, got {len(device_id)}")
     if not any(device_id):
@@ -68,31 +61,24 @@ def check_device_id(device_id: bytes) -> bytes:
 
 
 def check_incarnation(incarnation: int) -> int:
-    """Check an incarnation."""
+    """Return an incarnation; raise InvalidInputError when it is 0."""
     if not incarnation:
-        raise InvalidInputError("incarnation", "must not be 0: draw it at random once")
+        raise InvalidInputError("incarnation", "must not be 0: draw it once, at random")
     return incarnation
 
 
-def to_encoding(encoding: int) -> Encoding:
-    """Return an encoding by its number."""
-    known = _ENCODINGS.get(encoding)
-    if known is None:
-        raise InvalidInputError(
-            "encoding", f"must be 1 (FLOAT32), 2 (FLOAT16) or 3 (INT8), got {encoding}"
-        )
-    return known
-
-
 def check_ids(ids: bytes, field: str) -> bytes:
-    """Check a column of 16-byte ids."""
+    """Return a column of 16-byte ids; raise InvalidInputError when an id is cut short."""
     if len(ids) % ID_BYTES:
         raise InvalidInputError(field, f"must be {ID_BYTES} bytes each, got {len(ids)} in all")
     return ids
 
 
 def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: int) -> Delta:
-    """Return a delta whose columns have the right lengths; its values are checked at the commit."""
+    """Return a delta with columns of the right lengths; the commit checks their values.
+
+    Raises InvalidInputError, naming the field.
+    """
     if not 0 < delta.seq <= MAX_SEQ:
         raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {delta.seq}")
     sent = delta.upserts
@@ -150,7 +136,7 @@ def _to_columns(sent: pb.PatternColumns) -> PatternColumns:
 
 
 def _require_lengths(columns: PatternColumns) -> None:
-    """Check that every column has an entry for each pattern."""
+    """Raise InvalidInputError unless every column has one entry per pattern."""
     count = len(columns.ids) // ID_BYTES
     genres, contents = columns.genre_counts, columns.content_counts
     _require_all_used("genres", columns.genres, columns.genre_indexes)
@@ -183,7 +169,8 @@ def _require_lengths(columns: PatternColumns) -> None:
 def _require_all_used(field: str, texts: Sequence[str], indexes: Sequence[int]) -> None:
     if len(texts) > len(indexes):
         raise InvalidInputError(
-            field, f"must each be used: {len(texts)} of them, but {len(indexes)} indexes"
+            field,
+            f"must each be used by an index, got {len(texts)} texts and {len(indexes)} indexes",
         )
 
 
@@ -197,7 +184,7 @@ def _check_texts(texts: Sequence[str], field: str) -> Sequence[str]:
 
 
 def check_content_id(content_id: str, field: str = "content_id") -> str:
-    """Check the id of one content."""
+    """Return a content id; raise InvalidInputError unless it is a valid term."""
     _check_texts([content_id], field)
     return content_id
 
@@ -214,11 +201,11 @@ def from_receipt(receipt: Receipt) -> pb.DeltaAck:
 
 
 def from_rejection(rejection: Rejection) -> pb.Rejection:
-    """Return one rejection."""
+    """Return the message of one rejection."""
     return pb.Rejection(
         seq=rejection.seq,
         pattern_id=rejection.pattern_id,
-        reason=int(rejection.reason),  # type: ignore[arg-type]  # enums are ints
+        reason=pb.RejectionReason.ValueType(rejection.reason),
     )
 
 
@@ -233,18 +220,18 @@ def from_version(version: GlobalVersion) -> pb.GlobalVersion:
 def from_similar_patterns(
     found: SimilarPatterns, vocabulary: Vocabulary, encoding: Encoding
 ) -> pb.PatternColumns:
-    """Return patterns as other devices may see them: under pseudonyms, without their owners."""
+    """Return patterns as other devices see them: under pseudonyms, without their owners."""
     return from_rows(found.rows, b"".join(found.pseudonyms), vocabulary, encoding)
 
 
 def from_rows(
     rows: PatternRows, ids: bytes, vocabulary: Vocabulary, encoding: Encoding
 ) -> pb.PatternColumns:
-    """Return rows under some ids, 16 bytes each."""
+    """Return stored rows as patterns with the given ids, 16 bytes each."""
     columns = pb.PatternColumns(
         ids=ids,
-        encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
-        embeddings=_encode_rows(rows, encoding),
+        encoding=pb.Encoding.ValueType(encoding),
+        embeddings=encode_codes(rows["codes"], encoding),
         success_rates=rows["success_rate"].tolist(),
         sample_counts=rows["sample_count"].tolist(),
         times_of_day=rows["time_of_day"].tobytes(),
@@ -262,39 +249,21 @@ def from_rows(
     return columns
 
 
-def _encode_rows(rows: PatternRows, encoding: Encoding) -> bytes:
-    if encoding is Encoding.INT8:
-        return pack_int8(rows["codes"], unit_scales(rows["codes"]))
-    return encode(normalise_codes(rows["codes"]), encoding)
-
-
 def _encode_dictionary(numbers: NDArray[np.unsignedinteger]) -> tuple[list[int], bytes, list[int]]:
-    """Return distinct numbers but 0, how many each row has, and which of the distinct those are."""
+    """Return the distinct terms of some rows, each row's count, and indexes into the former.
+
+    `numbers` has one row per pattern; 0 stands for no term.
+    """
     present = numbers > 0
     distinct, indexes = np.unique(numbers[present], return_inverse=True)
     return distinct.tolist(), present.sum(axis=1).astype(np.uint8).tobytes(), indexes.tolist()
 
 
-def decode_embeddings(data: bytes, encoding: int, field: str) -> Embeddings:
-    """Return unit-length embeddings; each must be finite and of a usable norm."""
-    known = to_encoding(encoding)
-    if not data or len(data) % ROW_BYTES[known]:
-        raise InvalidInputError(
-            field, f"must be {ROW_BYTES[known]} bytes each in {known.name}, got {len(data)} in all"
-        )
-    values = decode(data, known)
-    if not np.isfinite(values).all():
-        raise InvalidInputError(field, "must be finite: it holds NaN or infinity")
-    norms = np.sqrt(np.einsum("ij,ij->i", values, values, dtype=np.float64))
-    bad = norms[(norms < MIN_NORM) | (norms > MAX_NORM)]
-    if len(bad):
-        raise InvalidInputError(field, f"must have a norm from 1e-6 to 1e3, got {bad[0]:.3g}")
-    unit_rows: Embeddings = (values / norms[:, None]).astype(np.float32)
-    return unit_rows
-
-
 def to_content(content: shard_pb2.Content, position: int) -> Content:
-    """Return one content; errors name its place in the request."""
+    """Return the content item at a position of a request.
+
+    Raises InvalidInputError, naming that position and the field.
+    """
     field = f"contents[{position}]"
     check_content_id(content.content_id, f"{field}.content_id")
     if len(content.title.encode()) > _MAX_TITLE_BYTES:
@@ -324,23 +293,26 @@ def to_content(content: shard_pb2.Content, position: int) -> Content:
 
 
 def _to_codes(content: shard_pb2.Content, unit_row: Embeddings) -> bytes:
-    """Return INT8 codes: those sent, when they were INT8, so that nothing is lost twice."""
+    """Return INT8 codes, one row; those that were sent as INT8 are kept.
+
+    Quantising them again would lose precision a second time.
+    """
     if content.encoding == pb.ENCODING_INT8:
-        return content.embedding[4:]
+        return np.frombuffer(content.embedding, INT8_ROW)["codes"].tobytes()
     return quantise(unit_row)[0].tobytes()
 
 
 def from_content(content: Content, *, with_embedding: bool = True) -> shard_pb2.Content:
-    """Return one content, its embedding in INT8."""
+    """Return the message of one content item, with its embedding in INT8."""
     message = shard_pb2.Content(
         content_id=content.content_id,
         title=content.title,
-        content_type=content.content_type,  # type: ignore[arg-type]  # enums are ints
+        content_type=pb.ContentType.ValueType(content.content_type),
         genres=content.genres,
         year=content.year,
     )
     if with_embedding:
         codes = np.frombuffer(content.codes, np.int8).reshape(1, -1)
         message.encoding = pb.ENCODING_INT8
-        message.embedding = pack_int8(codes, unit_scales(codes))
+        message.embedding = encode_codes(codes, Encoding.INT8)
     return message

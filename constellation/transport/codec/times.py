@@ -1,4 +1,4 @@
-"""Seconds to protobuf's Duration and Timestamp."""
+"""Conversions from seconds to protobuf's Duration and Timestamp."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def to_duration(seconds: float) -> Duration:
-    """Return a length of time, exact to the nanosecond."""
+    """Return a length of time as a Duration, to the nanosecond."""
     duration = Duration()
     duration.FromNanoseconds(int(seconds * 1e9))
     return duration
 
 
 def to_timestamp(seconds: float) -> Timestamp:
-    """Return a moment, given in seconds since 1970, UTC."""
+    """Return a time, given in seconds since 1970, UTC, as a Timestamp."""
     timestamp = Timestamp()
     timestamp.FromNanoseconds(int(seconds * 1e9))
     return timestamp

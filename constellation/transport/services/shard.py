@@ -15,10 +15,10 @@ from constellation.core.ingest.deltas import Verdict
 from constellation.encoding import DIMENSION, Encoding, normalise_codes
 from constellation.errors import InvalidInputError, NotFoundError
 from constellation.placement import map_version
+from constellation.transport.codec.embeddings import decode_embeddings
 from constellation.transport.codec.patterns import (
     check_content_id,
     check_device_id,
-    decode_embeddings,
     from_content,
     from_similar_patterns,
     from_version,

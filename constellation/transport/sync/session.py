@@ -356,7 +356,7 @@ def make_welcome(
         epoch=shard.epoch,
         expected_seq=expected.expected_seq,
         full_resync=expected.full_resync,
-        encoding=int(encoding),  # type: ignore[arg-type]  # enums are ints
+        encoding=patterns.Encoding.ValueType(encoding),
         max_inflight_deltas=limits.max_inflight_deltas,
         max_patterns_per_delta=limits.max_patterns_per_delta,
         max_patterns=shard.rules.max_patterns_per_device,

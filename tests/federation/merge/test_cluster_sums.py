@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from constellation.errors import InvalidInputError
 from constellation.federated.fixed_point import WEIGHT_ONE
-from constellation.transport.codec.aggregates import from_aggregate_update
+from constellation.transport.codec.aggregates import ChunkSizes, from_aggregate_update
 from federation.merge.cluster_sums import AggregateRefusedError, cap_weights, merge_aggregates
 from federation.shards.relay import to_chunks
 from tests.federation.aggregates import make_cluster_rows, make_cluster_sums, make_update
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from constellation.v1 import aggregates_pb2 as pb
 
 
-def shrink_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr("constellation.transport.codec.aggregates.CLUSTERS_PER_CHUNK", rows)
-    monkeypatch.setattr("constellation.transport.codec.aggregates._HOURS_CHUNK_BYTES", rows * 20)
-
-
 @settings(max_examples=80, deadline=None)
 @given(draw_histories(), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_the_sums_have_the_same_bytes_for_any_order_repetition_loss_and_split(
@@ -35,19 +30,18 @@ def test_the_sums_have_the_same_bytes_for_any_order_repetition_loss_and_split(
     expected, found = JoinedShards(), JoinedShards()
     for each in sent:
         expected.apply_update(each)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        shrink_chunks(monkeypatch, split)
-        for each in sent:
-            chunks = list(from_aggregate_update(each))
-            arrived = shuffle.sample(chunks, shuffle.randint(0, len(chunks) - 1))
-            if arrived:  # a broken pull changes nothing
-                with pytest.raises(InvalidInputError, match=r"missing|must be"):
-                    found.assemble(arrived)
-            repeated = chunks + shuffle.choices(chunks, k=shuffle.randint(0, 3))
-            shuffle.shuffle(repeated)
-            for retried in found.assemble(repeated):  # and its retry is accepted
-                found.join(retried)
-                found.join(retried)
+    sizes = ChunkSizes(clusters=split, hour_bytes=split * 20)
+    for each in sent:
+        chunks = list(from_aggregate_update(each, sizes=sizes))
+        arrived = shuffle.sample(chunks, shuffle.randint(0, len(chunks) - 1))
+        if arrived:  # a broken pull changes nothing
+            with pytest.raises(InvalidInputError, match=r"missing|must be"):
+                found.assemble(arrived)
+        repeated = chunks + shuffle.choices(chunks, k=shuffle.randint(0, 3))
+        shuffle.shuffle(repeated)
+        for retried in found.assemble(repeated):  # its retry is taken
+            found.join(retried)
+            found.join(retried)
 
     assert found.to_sums([1, 2, 3, 4]) == expected.to_sums([1, 2, 3, 4])
 

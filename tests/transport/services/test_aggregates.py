@@ -97,7 +97,7 @@ def repeat_last_frame(message: pb.Global) -> list[pb.PublishGlobalRequest]:
         (drop_last_frame, "must add up to"),
         (drop_header, "header first"),
         (repeat_last_frame, "bytes in all"),
-        (lambda _: [], "nothing came"),
+        (lambda _: [], "got no frame"),
         (lambda each: list(to_frames(each, sha256=bytes(32))), "SHA-256"),
         (lambda each: list(to_frames(each, size_bytes=1 << 40)), "size_bytes must be at most"),
         (lambda each: list(to_frames(each, round_id=0)), "round_id must be from 1"),
