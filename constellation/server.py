@@ -1,10 +1,10 @@
-"""Composition root: builds one shard, runs it, drains it."""
+"""Composition root of a shard process: builds one shard, runs it and drains it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -55,13 +55,11 @@ from constellation.v1 import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import grpc
-
     from constellation.config import ShardConfig
     from constellation.core.ingest.observers import CommitTracer
-    from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
-    from constellation.transport.listener import DeferredServices
+    from constellation.telemetry.metrics import MetricsExporter
+    from constellation.transport.listener import Listener
 
 log = structlog.get_logger(__name__)
 
@@ -72,32 +70,33 @@ SERVICES: Final = (
 )
 
 _EXTRA_CALLS: Final = 256
-"""Calls beside the streams."""
+"""Calls that the listener admits in addition to MAX_STREAMS."""
 _REBUILD_CHECK_SECONDS: Final = 1.0
 _RECALL_PROBE_SECONDS: Final = 300.0
-"""Between two probes of the index."""
+"""The time between two probes of the index's recall."""
 _RETURN_MAX_SECONDS: Final = 10.0
-"""Devices that were asked to leave come back within this."""
+"""Devices that are asked to leave come back within this time."""
 _SECONDS_PER_DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class RunningShard:
-    """A shard that serves."""
+    """A shard that serves: its ports, and what tests and the command look at."""
 
     ports: Ports
     manager: ShardManager
     health: Health
     drain_requested: asyncio.Event
-    """Set once somebody asked this shard to go away."""
+    """Set when the API's Drain asked this shard to shut down."""
 
     @property
     def port(self) -> int:
+        """The port of gRPC."""
         return self.ports.grpc
 
 
 def to_rules(config: ShardConfig) -> Rules:
-    """Return the settings that decide what is admitted, stored and shown."""
+    """Return the rules for what the shard admits, stores and shows."""
     return Rules(
         max_devices=config.max_devices,
         max_patterns=config.max_patterns,
@@ -111,7 +110,7 @@ def to_rules(config: ShardConfig) -> Rules:
 
 
 def to_identity(config: ShardConfig) -> ShardIdentity:
-    """Return which shard the settings make this; raise ConfigError when they contradict."""
+    """Return the shard's identity. Raises ConfigError when the settings contradict each other."""
     try:
         check_term(config.region)
     except ValueError as error:
@@ -124,7 +123,7 @@ def to_identity(config: ShardConfig) -> ShardIdentity:
 
 
 def to_session_limits(config: ShardConfig) -> SessionLimits:
-    """Return the settings that devices are told in Welcome."""
+    """Return the limits of a device's session; Welcome tells them to devices."""
     return SessionLimits(
         max_inflight_deltas=config.max_inflight_deltas,
         max_patterns_per_delta=config.max_patterns_per_delta,
@@ -136,17 +135,78 @@ def to_session_limits(config: ShardConfig) -> SessionLimits:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What a process has before its shard is recovered: open ports, health, metrics, counters."""
+
+    listener: Listener
+    ports: Ports
+    health: Health
+    metrics: MetricsExporter
+    calls: CallStats
+    drain: _DrainRequest
+
+
+class _DrainRequest:
+    """A request of the API's Drain to shut this shard down; it may come once or several times."""
+
+    def __init__(self) -> None:
+        self.received = asyncio.Event()
+        self.spread_seconds: float | None = None
+
+    def request(self, seconds: float | None) -> None:
+        """Ask for a drain that is spread over so many seconds; None means DRAIN_SECONDS."""
+        self.spread_seconds = seconds
+        self.received.set()
+
+
 @asynccontextmanager
 async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[RunningShard]:
-    """Run one shard: serving once entered, drained once left. A failed task fails the block.
+    """Run one shard: it serves once the block is entered, and has drained once it is left.
 
-    Its ports are open from the start: until it serves, it is live, and tells why it is not ready.
+    Its ports are open from the start. Until the shard serves, the process is live and says why it
+    is not ready. The block fails when a background task fails.
     """
     limit_blas_threads()
-    health, drain, calls = Health((*SERVICES, *COMMON_SERVICES)), _DrainRequest(), CallStats()
-    files = snapshot_files(config)
-    async with AsyncExitStack() as stack:
-        metrics = stack.enter_context(serve_metrics(config.metrics_addr))
+    async with _open_process(config) as process, asyncio.TaskGroup() as tasks:
+        started = time.monotonic()
+        process.health.mark_not_ready("waiting to be the shard's one writer")
+        epoch = await store.take_epoch()
+        lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
+        process.health.mark_not_ready("recovering")
+        stats = Stats()
+        streams = OpenStreams(stats, to_session_limits(config))
+        observers = ShardObservers(stats, _make_tracer(), streams)
+        manager = await _recover_shard(config, store, observers, epoch=epoch)
+        stats.recovery_seconds = time.monotonic() - started
+        _report_shard(process, config, manager, streams)
+        background = [lease, *_start_background(tasks, config, manager, streams, process.health)]
+        _add_services(process, config, manager, streams)
+        process.health.mark_ready()
+        try:
+            _log_start(process.ports, manager)
+            yield RunningShard(process.ports, manager, process.health, process.drain.received)
+        finally:
+            failed = any(task.done() for task in background)
+            await _stop(process, config, manager, streams, failed=failed)
+            for task in background:
+                task.cancel()
+    log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
+
+
+def to_resource_attributes(config: ShardConfig) -> dict[str, str]:
+    """Return the attributes that every span of this process carries."""
+    return {
+        "constellation.shard_id": str(config.shard_id),
+        "constellation.region": config.region,
+    }
+
+
+@asynccontextmanager
+async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
+    """Open the ports of the process: health, metrics and the log level answer at once."""
+    health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
+    with serve_metrics(config.metrics_addr) as metrics:
         metrics.add(
             [
                 make_shard_health_metric(config.shard_id, lambda: not health.reason),
@@ -154,74 +214,10 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
             ],
             make_call_histograms(calls),
         )
-        listener = await stack.enter_async_context(
-            open_listener(
-                _to_listener_config(config),
-                health,
-                ProcessServicer(get_log_level, set_log_level),
-                calls,
-            )
-        )
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        started = time.monotonic()
-        health.mark_not_ready("waiting to be the shard's one writer")
-        epoch = await store.take_epoch()
-        lease = tasks.create_task(store.hold_forever(), name="lease")  # recovery may outlast it
-        health.mark_not_ready("recovering")
-        stats = Stats()
-        streams = OpenStreams(stats, to_session_limits(config))
-        observers = ShardObservers(stats, _make_tracer(), streams)
-        manager = await _recover_shard(config, store, files, observers, epoch=epoch)
-        stats.recovery_seconds = time.monotonic() - started
-        metrics.add(
-            make_shard_metrics(manager, streams, calls, _to_metric_limits(config)),
-            make_shard_histograms(manager),
-        )
-        background = [lease, *_start_background(tasks, config, manager, streams, health)]
-        health.read_components = _make_components(config, manager, streams, health)
-        _add_services(listener.services, config, manager, streams, drain, calls)
-        health.mark_ready()
-        try:
-            log.info(
-                "shard_started",
-                epoch=manager.epoch,
-                port=listener.grpc_port,
-                rest_port=listener.rest_port,
-                metrics_port=metrics.port,
-                store=store.kind,
-                patterns=manager.table.totals.patterns,
-                devices=manager.table.totals.devices,
-            )
-            ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
-            yield RunningShard(ports, manager, health, drain.received)
-        finally:
-            seconds = config.drain_seconds if drain.spread_seconds is None else drain.spread_seconds
-            failed = any(task.done() for task in background)
-            await _stop(listener.server, manager, streams, health, 0 if failed else seconds)
-            if not failed:  # a feeder that is gone would never catch up
-                await manager.feeder.wait_until_caught_up()
-                if files is not None:
-                    await manager.write_snapshot(files)
-            for task in background:
-                task.cancel()
-    log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
-
-
-def to_resource_attributes(config: ShardConfig) -> dict[str, str]:
-    """Return what every span of this process says of it."""
-    return {
-        "constellation.shard_id": str(config.shard_id),
-        "constellation.region": config.region,
-    }
-
-
-def _make_tracer() -> CommitTracer:
-    """Return what traces commits: nothing, unless spans are exported."""
-    return OpenTelemetryTracer() if is_enabled() else NoTracer()
-
-
-def _to_metric_limits(config: ShardConfig) -> MetricLimits:
-    return MetricLimits(config.max_streams, config.data_dir)
+        log_levels = ProcessServicer(get_log_level, set_log_level)
+        async with open_listener(_to_listener_config(config), health, log_levels, calls) as opened:
+            ports = Ports(opened.grpc_port, opened.rest_port, metrics.port)
+            yield _Process(opened, ports, health, metrics, calls, _DrainRequest())
 
 
 def _to_listener_config(config: ShardConfig) -> ListenerConfig:
@@ -233,16 +229,23 @@ def _to_listener_config(config: ShardConfig) -> ListenerConfig:
     )
 
 
-def _make_components(
-    config: ShardConfig, manager: ShardManager, streams: OpenStreams, health: Health
-) -> ShardComponents:
-    return ShardComponents(
-        health,
-        manager,
-        streams,
-        data_dir=config.data_dir,
-        max_streams=config.max_streams,
-        global_max_age_seconds=config.global_max_age_seconds,
+def _report_shard(
+    process: _Process, config: ShardConfig, manager: ShardManager, streams: OpenStreams
+) -> None:
+    """Report the recovered shard in the metrics and in the health of the process."""
+    limits = MetricLimits(config.max_streams, config.data_dir)
+    process.metrics.add(
+        make_shard_metrics(manager, streams, process.calls, limits), make_shard_histograms(manager)
+    )
+    process.health.report_components(
+        ShardComponents(
+            process.health,
+            manager,
+            streams,
+            data_dir=config.data_dir,
+            max_streams=config.max_streams,
+            global_max_age_seconds=config.global_max_age_seconds,
+        )
     )
 
 
@@ -253,7 +256,7 @@ def _start_background(
     streams: OpenStreams,
     health: Health,
 ) -> list[asyncio.Task[None]]:
-    """Start what runs as long as the shard does; a task that ends before has failed."""
+    """Start the tasks that run as long as the shard does. One that ends earlier has failed."""
     work = {
         "committer": manager.committer.commit_forever(),
         "index_feeder": manager.feeder.feed_forever(),
@@ -273,31 +276,20 @@ def _start_background(
     return [tasks.create_task(each, name=name) for name, each in work.items()]
 
 
-class _DrainRequest:
-    """A wish, from the API, that this shard go away."""
-
-    def __init__(self) -> None:
-        self.received = asyncio.Event()
-        self.spread_seconds: float | None = None
-
-    def request(self, seconds: float | None) -> None:
-        self.spread_seconds = seconds
-        self.received.set()
+def _make_tracer() -> CommitTracer:
+    """Return the tracer of commits: one that does nothing, unless spans are exported."""
+    return OpenTelemetryTracer() if is_enabled() else NoTracer()
 
 
 async def _recover_shard(
-    config: ShardConfig,
-    store: PatternStore,
-    files: SnapshotFiles | None,
-    observers: ShardObservers,
-    *,
-    epoch: int,
+    config: ShardConfig, store: PatternStore, observers: ShardObservers, *, epoch: int
 ) -> ShardManager:
+    """Return the shard as the store has it, checked. Raises DamagedStoreError otherwise."""
     rules, identity = to_rules(config), to_identity(config)
     recovered = await recover_shard(
         store,
         rules,
-        files,
+        snapshot_files(config),
         exact_limit=config.exact_limit,
         may_be_behind=config.postgres_url is not None,
         identity=identity,
@@ -311,38 +303,59 @@ async def _recover_shard(
 
 
 def _add_services(
-    services: DeferredServices,
-    config: ShardConfig,
-    manager: ShardManager,
-    streams: OpenStreams,
-    drain: _DrainRequest,
-    calls: CallStats,
+    process: _Process, config: ShardConfig, manager: ShardManager, streams: OpenStreams
 ) -> None:
-    """Serve everything: whoever was told to wait gets an answer from now on."""
-    server: Any = services  # as far as the generated functions go
-    process = ProcessInfo(version("constellation-tv"), time.time(), drain.request)
+    """Serve the shard's services; until now the listener has asked their callers to wait."""
+    server: Any = process.listener.services  # the generated functions need only its two methods
+    info = ProcessInfo(version("constellation-tv"), time.time(), process.drain.request)
     sync_pb2_grpc.add_SyncServiceServicer_to_server(
-        SyncServicer(manager, to_session_limits(config), streams, calls), server
+        SyncServicer(manager, to_session_limits(config), streams, process.calls), server
     )
-    shard_pb2_grpc.add_ShardServiceServicer_to_server(
-        ShardServicer(manager, streams, process), server
-    )
+    shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardServicer(manager, streams, info), server)
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateServicer(manager), server)
 
 
+def _log_start(ports: Ports, manager: ShardManager) -> None:
+    log.info(
+        "shard_started",
+        epoch=manager.epoch,
+        port=ports.grpc,
+        rest_port=ports.rest,
+        metrics_port=ports.metrics,
+        store=manager.store.kind,
+        patterns=manager.table.totals.patterns,
+        devices=manager.table.totals.devices,
+    )
+
+
 async def _stop(
-    server: grpc.aio.Server,
+    process: _Process,
+    config: ShardConfig,
     manager: ShardManager,
     streams: OpenStreams,
-    health: Health,
-    seconds: float,
+    *,
+    failed: bool,
 ) -> None:
-    """Go away in order: no new sessions, goodbyes, the last commits and acks, then the end."""
-    health.mark_not_ready("draining")
+    """Drain the shard, and keep a snapshot of its index; after a failure only drain, at once."""
+    spread = process.drain.spread_seconds
+    seconds = config.drain_seconds if spread is None else spread
+    await _drain(process, manager, streams, 0 if failed else seconds)
+    if failed:
+        return  # a feeder that has ended would never catch up
+    await manager.feeder.wait_until_caught_up()
+    if (files := snapshot_files(config)) is not None:
+        await manager.write_snapshot(files)
+
+
+async def _drain(
+    process: _Process, manager: ShardManager, streams: OpenStreams, seconds: float
+) -> None:
+    """Accept no new session, ask every device to leave, finish the last commits, then stop."""
+    process.health.mark_not_ready("draining")
     manager.is_draining = True
     log.info("drain_started", streams=len(streams), seconds=seconds)
     if len(streams):
         await streams.drain(seconds, _RETURN_MAX_SECONDS)
-    await server.stop(grace=1.0)
-    async with manager.committer.write_lock:  # what is being written is written
+    await process.listener.server.stop(grace=1.0)
+    async with manager.committer.write_lock:  # wait until the last commit is written
         log.info("streams_ended")

@@ -25,7 +25,7 @@ def describe_components(
     return [
         _describe_shards(rounds),
         _describe_last_round(rounds, interval_seconds),
-        health.describe_traffic("accepting traffic"),
+        health.describe_traffic(),
     ]
 
 

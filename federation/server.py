@@ -187,8 +187,8 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             make_federation_metrics(rounds, publisher, config.federation_interval_secs),
             make_federation_histograms(rounds),
         )
-        health.read_components = partial(
-            describe_components, health, rounds, config.federation_interval_secs
+        health.report_components(
+            partial(describe_components, health, rounds, config.federation_interval_secs)
         )
         _add_services(listener.services, rounds)
         health.mark_not_ready("waiting to become the active federation")

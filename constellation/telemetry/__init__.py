@@ -1,1 +1,1 @@
-"""What a process tells of itself: logs, metrics for Prometheus, and traces by OTLP."""
+"""Observability of a process: logs, metrics for Prometheus, and traces over OTLP."""

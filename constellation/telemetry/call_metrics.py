@@ -16,7 +16,7 @@ _LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")
 
 
 class MethodCounts(Protocol):
-    """What is counted of one method."""
+    """The counts of one method, as these metrics need them."""
 
     method: str
     service: str
@@ -33,54 +33,56 @@ class MethodCounts(Protocol):
 
 
 class CallCounts(Protocol):
-    """What is counted of every method."""
+    """The counts of every method."""
 
-    def methods(self) -> Sequence[MethodCounts]: ...
+    def methods(self) -> Sequence[MethodCounts]:
+        """Return the counts of every method that the process serves."""
+        ...
 
 
 def make_call_metrics(calls: CallCounts) -> list[Metric]:
-    """Return how many calls there were, how they ended, and their messages."""
+    """Return the metrics of calls that began and ended, and of their messages."""
 
     def counter(name: str, text: str, field: str) -> Metric:
         def read() -> Values:
-            return [(getattr(each, field), _labels(each)) for each in calls.methods()]
+            return [(getattr(method, field), _labels(method)) for method in calls.methods()]
 
         return Metric(f"grpc_server_{name}", MetricKind.COUNTER, text, read)
 
     return [
         counter("started", "Calls that began.", "started"),
-        counter("msg_received", "Messages of clients.", "received"),
-        counter("msg_sent", "Messages to clients.", "sent"),
+        counter("msg_received", "Messages received from clients.", "received"),
+        counter("msg_sent", "Messages sent to clients.", "sent"),
         Metric(
             "grpc_server_handled",
             MetricKind.COUNTER,
-            "Calls that ended, by their status.",
+            "Calls that ended, by status.",
             lambda: [
-                (count, {**_labels(each), "grpc_code": code})
-                for each in calls.methods()
-                for code, count in list(each.handled.items())
+                (count, {**_labels(method), "grpc_code": code})
+                for method in calls.methods()
+                for code, count in list(method.handled.items())
             ],
         ),
     ]
 
 
 def make_call_histograms(calls: CallCounts) -> list[HistogramMetric]:
-    """Return how long unary calls took."""
+    """Return the histogram of the durations of unary calls."""
 
     def read() -> Iterable[HistogramSample]:
-        for each in calls.methods():
-            if each.kind == "unary":
+        for method in calls.methods():
+            if method.kind == "unary":
                 yield HistogramSample(
-                    list(_labels(each).values()),
-                    each.seconds.bounds,
-                    each.seconds.cumulative(),
-                    each.seconds.total,
+                    list(_labels(method).values()),
+                    method.seconds.bounds,
+                    method.seconds.cumulative(),
+                    method.seconds.total,
                 )
 
     return [
-        HistogramMetric("grpc_server_handling_seconds", "How long unary calls took.", _LABELS, read)
+        HistogramMetric("grpc_server_handling_seconds", "Duration of unary calls.", _LABELS, read)
     ]
 
 
-def _labels(each: MethodCounts) -> dict[str, str]:
-    return dict(zip(_LABELS, (str(each.kind), each.service, each.method), strict=True))
+def _labels(method: MethodCounts) -> dict[str, str]:
+    return dict(zip(_LABELS, (str(method.kind), method.service, method.method), strict=True))

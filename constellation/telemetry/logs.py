@@ -1,4 +1,4 @@
-"""Logs, set up once for each process; how much is logged may change while it runs."""
+"""Logs of a process: set up once at its start; the level may change while it runs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 _LAST_LINES_SECONDS: Final = 1.0
 """How long the end of the process waits for whoever reads the log."""
 _MIN_LIBRARY_LEVEL: Final = logging.WARNING
-"""What libraries log below this is for debugging."""
+"""The least level that libraries log at, unless our own level is debug."""
 
 
 def set_up_logs(level: str, **context: object) -> None:
-    """Log to stderr: for people on a terminal, as JSON elsewhere; `always` is on every line.
+    """Log to stderr from now on: for people on a terminal, otherwise as JSON.
 
-    What libraries log by Python's own `logging` becomes the same kind of lines.
+    Every line contains `context`. What libraries log through Python's own `logging` becomes lines
+    of the same form.
     """
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of, the store says as well
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # the store logs what psycopg warns of
     on_terminal = sys.stderr.isatty()
 
     def add_context(_: object, __: str, line: EventDict) -> EventDict:
@@ -44,7 +45,7 @@ def set_up_logs(level: str, **context: object) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if on_terminal:
-        # no locals: they hold what devices sent, and passwords
+        # without local variables: these may contain what devices sent, and passwords
         coloured = structlog.dev.RichTracebackFormatter(show_locals=False)
         end: list[Processor] = [
             structlog.dev.set_exc_info,
@@ -77,7 +78,7 @@ def set_up_logs(level: str, **context: object) -> None:
 
 
 def set_log_level(level: str) -> None:
-    """Log what is at least so important: debug, info, warning or error."""
+    """Log events of at least this level from now on: debug, info, warning or error."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
     logging.getLogger().setLevel(
@@ -86,11 +87,9 @@ def set_log_level(level: str) -> None:
 
 
 def get_log_level() -> str:
-    """Return what is logged now."""
-    level = structlog.get_logger().get_effective_level()
-    return logging.getLevelName(
-        level or logging.DEBUG
-    ).lower()  # 0 before set_up_logs: all is logged
+    """Return the level of the events that are logged now: debug, info, warning or error."""
+    level = structlog.get_logger().get_effective_level()  # 0 before set_up_logs: all is logged
+    return logging.getLevelName(level or logging.DEBUG).lower()
 
 
 def count_lost_lines() -> int:
@@ -126,7 +125,7 @@ def _open_stream() -> TextIO:
 
 
 def _add_trace(_: object, __: str, line: EventDict) -> EventDict:
-    """Add the trace and span that a line belongs to, when there is one."""
+    """Add the ids of the current trace and span to a line, when there are any."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
         line["trace_id"] = trace.format_trace_id(context.trace_id)

@@ -1,7 +1,7 @@
-"""Metrics: OpenTelemetry instruments that read what a process counts, scraped by Prometheus.
+"""Metrics for Prometheus: OpenTelemetry instruments that read the counts of a process.
 
-An instrument is read when somebody scrapes, in a thread of the listener: what is counted costs
-nothing beside the counting, and no value is kept twice.
+An instrument is read at each scrape, in a thread of the listener. Counting therefore costs nothing
+extra, and no value is stored twice.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ if TYPE_CHECKING:
     from constellation.histogram import Histogram
 
 Values = Iterable[tuple[float, Mapping[str, str]]]
-"""Values with their labels, which come from small closed sets."""
+"""Pairs of a value and its labels. Label values come from small closed sets."""
 
 
 class MetricKind(StrEnum):
-    """What Prometheus may do with a metric."""
+    """The kind of a metric, in Prometheus's words."""
 
     COUNTER = "counter"
-    """It only grows while the process lives."""
+    """A value that only grows while the process lives."""
     GAUGE = "gauge"
+    """A value that may grow and shrink."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric."""
+    """A metric that is read at each scrape."""
 
     name: str
-    """As it is scraped, without the `_total` of counters."""
+    """The name as it is scraped, without the `_total` of counters."""
     kind: MetricKind
     help: str
     read: Callable[[], Values]
@@ -51,7 +52,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class HistogramMetric:
-    """A histogram, or several that differ in their labels, counted elsewhere."""
+    """A histogram, or several with different labels, read at each scrape."""
 
     name: str
     help: str
@@ -61,19 +62,20 @@ class HistogramMetric:
 
 @dataclass(frozen=True, slots=True)
 class HistogramSample:
-    """One histogram's counts."""
+    """The counts of one histogram."""
 
     labels: Sequence[str]
-    """One for each of `label_names`."""
+    """The values of its labels, in the order of `label_names`."""
     bounds: Sequence[float]
+    """The upper bounds of its buckets, ascending."""
     cumulative: Sequence[int]
-    """Values up to each bound, then all of them."""
+    """The number of values up to each bound, and at the end the number of all values."""
     total: float
-    """Sum of the values."""
+    """The sum of all values."""
 
 
 def make_reader(read: Callable[[], float | None], **labels: str) -> Callable[[], Values]:
-    """Return what reads a single value, which is not there while it is None."""
+    """Return a reader of a single value with labels; it reads no value while that is None."""
 
     def read_values() -> Values:
         value = read()
@@ -83,7 +85,7 @@ def make_reader(read: Callable[[], float | None], **labels: str) -> Callable[[],
 
 
 def make_histogram(name: str, text: str, counted: Histogram, **labels: str) -> HistogramMetric:
-    """Return one histogram as it is scraped."""
+    """Return a metric that reads one histogram."""
     return HistogramMetric(
         name,
         text,
@@ -97,7 +99,7 @@ def make_histogram(name: str, text: str, counted: Histogram, **labels: str) -> H
 
 
 class MetricsExporter:
-    """What one process tells Prometheus."""
+    """The metrics that one process shows to Prometheus."""
 
     def __init__(self, registry: CollectorRegistry, meter: Meter) -> None:
         self.port = 0
@@ -105,11 +107,11 @@ class MetricsExporter:
         self._meter = meter
 
     def add(self, metrics: Iterable[Metric], histograms: Iterable[HistogramMetric] = ()) -> None:
-        """Answer scrapes with these, too."""
+        """Add these metrics to every scrape from now on."""
         for metric in metrics:
             _add_instrument(self._meter, metric)
-        for each in histograms:
-            self._registry.register(_HistogramCollector(each))
+        for histogram in histograms:
+            self._registry.register(_HistogramCollector(histogram))
 
 
 LOST_LINES: Final = Metric(
@@ -122,9 +124,9 @@ LOST_LINES: Final = Metric(
 
 @contextmanager
 def serve_metrics(address: str) -> Iterator[MetricsExporter]:
-    """Answer scrapes at METRICS_ADDR until the block is left: so far, about the process itself.
+    """Answer scrapes on `address` until the block is left; at first with metrics of the process.
 
-    Raises ConfigError when that address cannot be listened at.
+    Raises ConfigError, naming METRICS_ADDR, when it cannot listen there.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -153,7 +155,7 @@ def _add_instrument(meter: Meter, metric: Metric) -> None:
 
 
 class _HistogramCollector:
-    """What prometheus_client collects; OpenTelemetry has no histogram that is read."""
+    """A collector of prometheus_client, because OpenTelemetry has no histogram that is read."""
 
     def __init__(self, metric: HistogramMetric) -> None:
         self._metric = metric

@@ -1,4 +1,4 @@
-"""The metrics of a shard."""
+"""The metrics of a shard, in addition to those of every process."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ _STATUSES: Final = tuple(code.name for code in grpc.StatusCode)
 
 
 class StreamSource(Protocol):
-    """What is measured of the open streams."""
+    """The open streams, as these metrics need them."""
 
     def device_ids(self) -> Sequence[bytes]:
-        """Return the devices that said Hello."""
+        """Return the devices that have an open stream and have sent Hello."""
         ...
 
     def waiting_bytes(self) -> int:
-        """Return the bytes that wait to be written."""
+        """Return the bytes of all frames that wait to be written."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class MetricLimits:
-    """What a shard's figures are compared with."""
+    """The limits with which a shard's figures are compared."""
 
     max_streams: int
     data_dir: Path | None
 
 
 def make_shard_health_metric(shard_id: int, is_ready: Callable[[], bool]) -> Metric:
-    """Return whether a shard takes traffic: known from the process's start on."""
-    text = "1 when the shard takes traffic, else 0."
+    """Return the metric of whether a shard accepts traffic; it exists from the process's start."""
+    text = "1 when the shard accepts traffic, else 0."
     labels = {"shard_id": str(shard_id)}
     return Metric(
         "constellation_shard_health", MetricKind.GAUGE, text, make_reader(is_ready, **labels)
@@ -66,7 +66,7 @@ def make_shard_health_metric(shard_id: int, is_ready: Callable[[], bool]) -> Met
 def make_shard_metrics(
     shard: ShardManager, streams: StreamSource, calls: CallCounts, limits: MetricLimits
 ) -> list[Metric]:
-    """Return what a recovered shard tells of itself."""
+    """Return the counters and gauges of a recovered shard."""
     make = _MetricFactory({"shard_id": str(shard.identity.shard_id)})
     return [
         *_make_counters(make, shard, calls),
@@ -78,7 +78,7 @@ def make_shard_metrics(
 
 
 def make_shard_histograms(shard: ShardManager) -> list[HistogramMetric]:
-    """Return how long things took, and how large they were."""
+    """Return the histograms of a recovered shard: durations and sizes."""
     labels = {"shard_id": str(shard.identity.shard_id)}
     stats = shard.stats
 
@@ -102,16 +102,16 @@ def make_shard_histograms(shard: ShardManager) -> list[HistogramMetric]:
             "From a delta's arrival until its ack was handed to the transport.",
             stats.ack_latency_histogram,
         ),
-        make("commit_seconds", "Store transactions.", stats.commit_seconds),
+        make("commit_seconds", "Duration of store transactions.", stats.commit_seconds),
         make(
             "fsync_seconds",
-            "The last step of a transaction, which makes it durable.",
+            "Duration of the step of a transaction that makes it durable.",
             shard.store.sync_seconds,
         ),
         make("commit_deltas", "Deltas in one transaction.", stats.commit_deltas),
         make(
             "index_search_seconds",
-            "Searches of the index, a micro-batch each.",
+            "Duration of searches of the index, one per micro-batch.",
             shard.similar.search_seconds,
         ),
     ]
@@ -119,7 +119,7 @@ def make_shard_histograms(shard: ShardManager) -> list[HistogramMetric]:
 
 @dataclass(frozen=True, slots=True)
 class _MetricFactory:
-    """Makes metrics of one shard."""
+    """Makes metrics that carry the labels of one shard."""
 
     labels: Mapping[str, str]
 
@@ -136,9 +136,10 @@ class _MetricFactory:
     def counters(
         self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
     ) -> Metric:
-        """Return a counter with a value for each of a few causes.
+        """Return a counter with one value for each of a few causes.
 
-        Each is there from the start, as 0: Prometheus sees no increase when a series appears.
+        Each value exists from the start, as 0, because Prometheus sees no increase when a series
+        appears.
         """
 
         def read_values() -> Values:
@@ -152,34 +153,38 @@ def _make_counters(make: _MetricFactory, shard: ShardManager, calls: CallCounts)
     return [
         make.counters(
             "sync_requests",
-            "Calls of SyncService that ended, by their status.",
+            "Calls of SyncService that ended, by status.",
             "status",
             lambda: _count_by_status(calls),
         ),
         make.counters(
             "deltas",
-            "Deltas, by what became of them.",
+            "Deltas, by result.",
             "result",
             lambda: _name_counts(stats.deltas) | {"failed": stats.failed_deltas},
         ),
         make.counter("patterns_stored", "Patterns accepted.", lambda: stats.accepted_patterns),
         make.counters(
             "patterns_rejected",
-            "Patterns rejected, by why.",
+            "Patterns rejected, by reason.",
             "reason",
             lambda: _name_counts(stats.rejected_patterns),
         ),
         make.counter("signals_dropped", "Watch signals dropped.", lambda: stats.dropped_signals),
         make.counter("commits", "Store transactions.", lambda: stats.commits),
         make.counter(
-            "commits_unknown", "Commits with a lost answer.", lambda: stats.unknown_commits
+            "commits_unknown",
+            "Commits with an unknown outcome: the answer was lost.",
+            lambda: stats.unknown_commits,
         ),
         make.counter(
             "fenced_writes",
-            "Writes refused: another process has the shard.",
+            "Writes refused because another process has taken over the shard.",
             lambda: stats.fenced_writes,
         ),
-        make.counter("resyncs", "Devices told to send everything again.", lambda: stats.resyncs),
+        make.counter(
+            "resyncs", "Devices that were told to send everything again.", lambda: stats.resyncs
+        ),
     ]
 
 
@@ -193,9 +198,15 @@ def _make_storage_metrics(
         make.gauge("max_patterns", "MAX_PATTERNS.", lambda: shard.rules.max_patterns),
         make.gauge("total_devices", "Devices with a cursor.", lambda: table.totals.devices),
         make.gauge("max_devices", "MAX_DEVICES.", lambda: shard.rules.max_devices),
-        make.gauge("disk_free_bytes", "Free under DATA_DIR.", lambda: _read_disk(limits, "free")),
         make.gauge(
-            "disk_size_bytes", "The disk under DATA_DIR.", lambda: _read_disk(limits, "total")
+            "disk_free_bytes",
+            "Free bytes of the disk under DATA_DIR.",
+            lambda: _read_disk(limits, "free"),
+        ),
+        make.gauge(
+            "disk_size_bytes",
+            "Size of the disk under DATA_DIR.",
+            lambda: _read_disk(limits, "total"),
         ),
     ]
 
@@ -210,28 +221,34 @@ def _make_traffic_metrics(
             "Devices with an open stream, or synced within ACTIVE_WINDOW_SECONDS.",
             lambda: shard.count_active_devices(streams.device_ids(), time.time()),
         ),
-        make.gauge("streams_active", "Streams that said Hello.", lambda: len(streams.device_ids())),
+        make.gauge(
+            "streams_active",
+            "Open streams that have sent Hello.",
+            lambda: len(streams.device_ids()),
+        ),
         make.gauge("max_streams", "MAX_STREAMS.", lambda: limits.max_streams),
         make.gauge("outgoing_bytes", "Frames that wait for slow readers.", streams.waiting_bytes),
         make.gauge("inbox_deltas", "Deltas that wait for a commit.", lambda: len(shard.inbox)),
         make.gauge(
             "loop_lag_seconds",
-            "How late the event loop was, at worst.",
+            "The longest delay of the event loop.",
             lambda: stats.loop_lag_seconds,
         ),
-        make.counters(
-            "hellos", "Hellos, by their answer.", "result", lambda: _name_counts(stats.hellos)
-        ),
+        make.counters("hellos", "Hellos, by result.", "result", lambda: _name_counts(stats.hellos)),
         make.counters(
             "devices_shed",
-            "Devices turned away, by why.",
+            "Devices turned away, by reason.",
             "reason",
             lambda: _name_counts(stats.shed),
         ),
-        make.counter("slow_readers", "Streams cut: nothing was read.", lambda: stats.slow_readers),
+        make.counter(
+            "slow_readers",
+            "Streams ended because the device read nothing.",
+            lambda: stats.slow_readers,
+        ),
         make.counters(
             "global_acks",
-            "Updates that devices answered.",
+            "Updates that devices answered, by result.",
             "result",
             lambda: _name_counts(stats.global_acks),
         ),
@@ -243,7 +260,7 @@ def _make_index_metrics(make: _MetricFactory, shard: ShardManager) -> list[Metri
         make.gauge("index_patterns", "Patterns in the index.", lambda: len(shard.index)),
         make.gauge(
             "shareable_patterns",
-            "Patterns that belong in the index, by the commits.",
+            "Patterns that belong in the index according to the commits.",
             lambda: shard.feeder.shareable_count,
         ),
         make.gauge(
@@ -267,13 +284,17 @@ def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Me
         make.gauge("recovery_seconds", "How long the start took.", lambda: stats.recovery_seconds),
         make.gauge(
             "snapshot_age_seconds",
-            "Since this process last kept an index snapshot.",
+            "Seconds since this process last wrote an index snapshot.",
             lambda: time.time() - stats.snapshot_at if stats.snapshot_at else None,
         ),
-        make.gauge("round_id", "The federation's round served.", lambda: globals_.round.round_id),
+        make.gauge(
+            "round_id",
+            "The federation round that the shard serves.",
+            lambda: globals_.round.round_id,
+        ),
         make.gauge(
             "round_age_seconds",
-            "Since the pulls of that round.",
+            "Seconds since the pulls of the served round ended.",
             lambda: time.time() - globals_.published.closed_at if globals_.published else None,
         ),
         make.gauge(
@@ -281,14 +302,14 @@ def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Me
         ),
         make.gauge(
             "codebook_version",
-            "The codebook that the aggregates are of.",
+            "Version of the codebook on which the aggregates are based.",
             lambda: shard.aggregates.codebook_version,
         ),
     ]
 
 
 def _read_disk(limits: MetricLimits, figure: str) -> float | None:
-    """Return a figure of the disk under DATA_DIR; health tells when it is away."""
+    """Return a figure of the disk under DATA_DIR, None without one; health reports a missing one."""
     if limits.data_dir is None or not limits.data_dir.exists():
         return None
     bytes_: float = getattr(shutil.disk_usage(limits.data_dir), figure)
@@ -296,11 +317,11 @@ def _read_disk(limits: MetricLimits, figure: str) -> float | None:
 
 
 def _count_by_status(calls: CallCounts) -> Mapping[str, float]:
-    """Return the calls of SyncService that ended, 0 for statuses that none had yet."""
+    """Return the number of ended calls of SyncService by status; 0 for statuses without calls."""
     counts: Counter[str] = Counter(dict.fromkeys(_STATUSES, 0))
-    for each in calls.methods():
-        if each.service == "constellation.v1.SyncService":
-            counts.update(dict(each.handled))  # the event loop may add a status meanwhile
+    for method in calls.methods():
+        if method.service == "constellation.v1.SyncService":
+            counts.update(dict(method.handled))  # a copy: the event loop may add a status
     return counts
 
 

@@ -1,4 +1,4 @@
-"""Traces: exported by OTLP when the standard OpenTelemetry variables say where to."""
+"""Traces of a process: exported over OTLP when OpenTelemetry's own variables name an endpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 _FLUSH_TIMEOUT_SECONDS: Final = 2.0
-"""How long the last spans may take: a process that ends does not wait for a collector."""
+"""How long a process that ends waits for its last spans to be exported."""
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 _COMPRESSIONS: Final = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
@@ -33,11 +33,11 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 @asynccontextmanager
 async def export_traces(service: str, attributes: Mapping[str, str]) -> AsyncIterator[None]:
-    """Export this process's spans until the block is left; without an endpoint none is made.
+    """Export this process's spans until the block is left; make none without an endpoint.
 
-    OpenTelemetry reads its own variables: where to, how (`OTEL_EXPORTER_OTLP_…`), under which name
-    (`OTEL_SERVICE_NAME`), and how many (`OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG`). Raises
-    ConfigError when one of them cannot be used.
+    OpenTelemetry reads its own variables: the endpoint and its protocol (`OTEL_EXPORTER_OTLP_…`),
+    the name of the service (`OTEL_SERVICE_NAME`), and the share of traces (`OTEL_TRACES_SAMPLER`,
+    `OTEL_TRACES_SAMPLER_ARG`). Raises ConfigError when one of them is invalid.
     """
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         yield
@@ -46,7 +46,7 @@ async def export_traces(service: str, attributes: Mapping[str, str]) -> AsyncIte
     _check_variables(os.environ)
     try:
         provider, exporter = _build_provider(service, attributes)
-    except ValueError as error:  # of the variables that are not checked here; it names its own
+    except ValueError as error:  # about a variable that is not checked here; the error names it
         raise ConfigError(f"OTEL_…: {error}") from error
     trace.set_tracer_provider(provider)
     try:
@@ -54,19 +54,19 @@ async def export_traces(service: str, attributes: Mapping[str, str]) -> AsyncIte
     finally:
         sending = asyncio.create_task(asyncio.to_thread(provider.shutdown))
         if not (await asyncio.wait([sending], timeout=_FLUSH_TIMEOUT_SECONDS))[0]:
-            exporter.shutdown()  # ends its attempts
+            exporter.shutdown()  # makes it give up
         await sending
 
 
 def _unset_empty_variables() -> None:
-    """Let an empty variable be an unset one: OpenTelemetry means it so, and its Python does not."""
+    """Unset empty variables: OpenTelemetry specifies so, but its Python library does not do it."""
     empty = [name for name in os.environ if name.startswith("OTEL_") and not os.environ[name]]
     for name in empty:
         del os.environ[name]
 
 
 def _check_variables(env: Mapping[str, str]) -> None:
-    """Raise ConfigError, which names all that OpenTelemetry would crash on, or leave out."""
+    """Raise ConfigError for values on which OpenTelemetry would crash, or which it would ignore."""
 
     def find_problems(
         names: Sequence[str], must: str, is_right: Callable[[str], bool]
@@ -82,7 +82,7 @@ def _check_variables(env: Mapping[str, str]) -> None:
     if not problems:
         queue, batch = int(env.get(_QUEUE, 2048)), int(env.get(_BATCH, 512))
         if batch > queue:
-            problems.append(f"{_QUEUE}: must be at least {_BATCH}, {batch}, got {queue}")
+            problems.append(f"{_QUEUE}: must be at least {_BATCH}, which is {batch}, got {queue}")
     if problems:
         raise ConfigError("; ".join(problems))
 

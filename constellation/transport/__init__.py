@@ -1,1 +1,1 @@
-"""How the core is reached: gRPC."""
+"""How the core is reached: gRPC, and REST in front of it."""

@@ -1,4 +1,4 @@
-"""Listener: the gRPC and REST ports of a process, open from its start to its end."""
+"""The gRPC and REST ports of a process, which are open from its start to its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from constellation.transport.services.process import ProcessServicer
 
 SERVER_OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # or two servers share a port without an error
+    ("grpc.so_reuseport", 0),  # otherwise two servers could share a port without an error
     ("grpc.max_receive_message_length", 1 << 20),
     ("grpc.max_metadata_size", 8192),
     ("grpc.absolute_max_metadata_size", 16384),
@@ -42,22 +42,23 @@ SERVER_OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
     ("grpc.max_connection_idle_ms", 300_000),
-    ("grpc.http2.bdp_probe", 0),  # 4 MB of read-ahead for each stream becomes 16 KB ...
+    ("grpc.http2.bdp_probe", 0),  # otherwise gRPC reads up to 4 MB ahead for each stream
     ("grpc.http2.lookahead_bytes", 16_384),
 )
-"""shared by every listener; the values and their reasons are in docs/protocol.md."""
+"""The options of every gRPC server; docs/protocol.md gives the reason for each value."""
 COMMON_SERVICES: Final = (
     constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
     process_pb2.DESCRIPTOR.services_by_name["ProcessService"].full_name,
 )
-"""The services of every process."""
+"""The names of the services that every process has."""
 
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - what is bound, not bound to
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+"""By address that means every interface: the loopback address that reaches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where a process listens."""
+    """The port numbers on which a process listens."""
 
     grpc: int
     rest: int
@@ -66,7 +67,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Open ports. Health is answered; `services` takes what else is served, once it can be."""
+    """The open ports of a process. Health is served at once, the rest once added to `services`."""
 
     server: grpc.aio.Server
     services: DeferredServices
@@ -75,9 +76,9 @@ class Listener:
 
 
 class DeferredServices(grpc.GenericRpcHandler):
-    """Services that are added while a server runs; their callers are told to wait until then.
+    """Services that are added while a server runs; until then their calls fail with NOT_READY.
 
-    The generated `add_…_to_server` functions take it for a server.
+    The generated `add_…_to_server` functions accept it in place of a server.
     """
 
     def __init__(self, names: Sequence[str], reason: Callable[[], str]) -> None:
@@ -87,18 +88,18 @@ class DeferredServices(grpc.GenericRpcHandler):
             name: self._make_refusals(descriptor_pool.Default().FindServiceByName(name))
             for name in names
         }
-        """By service: its methods. Others do not exist, now or later."""
+        """By service and method: the handler that refuses calls until the service is added."""
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Serve these from now on."""
+        """Serve these handlers from now on."""
         self._handlers.extend(handlers)
 
     def add_registered_method_handlers(self, service: str, _: Mapping[str, Any]) -> None:
-        """Stop turning callers of a service away: its generic handlers do the rest."""
+        """Stop refusing the calls of a service, which its generic handlers answer from now on."""
         self._refusals.pop(service, None)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return who answers a call, None when nobody ever does."""
+        """Return the handler of a call; None when the method does not exist."""
         for handler in self._handlers:
             if (found := handler.service(handler_call_details)) is not None:
                 return found
@@ -124,23 +125,24 @@ class DeferredServices(grpc.GenericRpcHandler):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerConfig:
-    """What a process opens its ports with."""
+    """The settings with which a process opens its ports."""
 
     grpc_addr: str
     rest_addr: str
     services: Sequence[str]
-    """Full names of what it serves beside STANDARD."""
+    """The full names of the services that it has in addition to COMMON_SERVICES."""
     max_calls: int
-    """Calls at once."""
+    """The most calls at once."""
 
 
 @asynccontextmanager
 async def open_listener(
     config: ListenerConfig, health: Health, process: ProcessServicer, calls: CallStats
 ) -> AsyncIterator[Listener]:
-    """Open the ports of a process until the block is left; whoever leaves it has stopped `server`.
+    """Open the ports of a process until the block is left.
 
-    Raises ConfigError for an address that cannot be listened at.
+    Stop `server` with a grace period before leaving the block: calls that are still open then end
+    at once. Raises ConfigError when it cannot listen on an address.
     """
     server = make_server(config.max_calls, calls)
     deferred = DeferredServices(config.services, lambda: health.reason)
@@ -162,7 +164,7 @@ async def open_listener(
 
 
 def make_server(max_calls: int, calls: CallStats) -> grpc.aio.Server:
-    """Return a server that answers at most so many calls at once, errors as statuses."""
+    """Return a server that admits `max_calls` calls at once, counts them and maps their errors."""
     wrappers = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
     return grpc.aio.server(
         interceptors=[MethodInterceptor([*wrappers, map_errors])],
@@ -172,13 +174,13 @@ def make_server(max_calls: int, calls: CallStats) -> grpc.aio.Server:
 
 
 def local_address(address: str, port: int | str) -> str:
-    """Return where a process reaches its own listener at `address`, bound to a port."""
+    """Return the address at which a process reaches its own listener on `address` and `port`."""
     host = address.rpartition(":")[0]
     return f"{_WILDCARDS.get(host, host)}:{port}"
 
 
 def bind(server: grpc.aio.Server, address: str) -> int:
-    """Listen at GRPC_ADDR; return the port. Raises ConfigError when that cannot be."""
+    """Listen on GRPC_ADDR and return the port. Raises ConfigError when that is impossible."""
     try:
         return server.add_insecure_port(address)
     except RuntimeError as error:

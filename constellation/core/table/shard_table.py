@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from constellation.core.rules import Rules
 
+_SCAN_ROWS = 65_536
+"""Rows that `list_devices` looks at before it checks whether it has found enough."""
+
 
 class SlotAllocator:
     """Hands out free slots: freed slots first, then slots that were never used."""
@@ -112,6 +115,25 @@ class Table:
     def find_device(self, device_id: bytes) -> int:
         """Return the row number of a device, -1 when the shard does not know it."""
         return int(self.slots_by_device.find(to_device_keys(device_id))[0])
+
+    def find_devices(self, device_ids: Sequence[bytes]) -> Slots:
+        """Return the row numbers of devices, in the same order; -1 for those that have none."""
+        return self.slots_by_device.find(to_device_keys(b"".join(device_ids)))
+
+    def list_devices(self, start: int, limit: int) -> Slots:
+        """Return up to `limit` row numbers in use, ascending, from `start` on.
+
+        May look at every row, so call it in a worker thread when there are many.
+        """
+        incarnations, end = self.devices["incarnation"], self.device_allocator.high_water
+        found: list[Slots] = []
+        count = 0
+        while start < end and count < limit:
+            block = np.flatnonzero(incarnations[start : min(start + _SCAN_ROWS, end)]) + start
+            found.append(block)
+            count += len(block)
+            start += _SCAN_ROWS
+        return np.concatenate(found or [np.empty(0, np.int64)])[:limit]
 
     def find_patterns(self, devices: Slots) -> DevicePatterns:
         """Return the patterns of distinct devices; row number -1 stands for no device."""

@@ -1,1 +1,1 @@
-"""What surrounds every call: error statuses, counters and spans."""
+"""What surrounds every gRPC call: error statuses, counters and spans."""

@@ -1,4 +1,4 @@
-"""Calls: how many there were of each method, how they ended, and how many messages they carried."""
+"""Counters of gRPC calls by method: how many there were, how they ended, and their messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class MethodStats:
-    """What is known of one method's calls since the process started."""
+    """The counts of one method's calls since the process started."""
 
     def __init__(self, method: str, kind: CallKind) -> None:
         service, _, self.method = method.strip("/").rpartition("/")
@@ -33,32 +33,33 @@ class MethodStats:
         self.received = 0
         self.sent = 0
         self.handled: Counter[str] = Counter()
-        """Calls that ended, by the name of their status."""
+        """The number of calls that ended, by the name of their status."""
         self.seconds = Histogram()
-        """Only of unary calls: how long a stream was open says nothing about the server."""
+        """The duration of unary calls. That of a stream would say nothing about the server."""
 
 
 class CallStats:
-    """The calls of one process, by method."""
+    """The counts of all calls of one process, by method."""
 
     def __init__(self) -> None:
         self._methods: dict[str, MethodStats] = {}
 
     def get_or_add(self, method: str, kind: CallKind) -> MethodStats:
-        """Return what is known of a method, which from now on is known."""
+        """Return the counts of a method; the first call of this adds the method."""
         stats = self._methods.get(method)
         if stats is None:
             stats = self._methods[method] = MethodStats(method, kind)
         return stats
 
     def methods(self) -> list[MethodStats]:
-        """Return every method that was called so far."""
+        """Return the counts of every method that was added."""
         return list(self._methods.values())
 
     def count_calls(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
-        """Return a behaviour that counts.
+        """Return a behaviour that counts its calls and messages.
 
-        The messages of a bidirectional stream are counted by its servicer, which reads and writes.
+        The servicer of a bidirectional stream counts the messages itself, because it reads and
+        writes them.
         """
         stats = self.get_or_add(method, kind)
         match kind:
@@ -108,7 +109,7 @@ def _count_server_stream(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
 
 @contextmanager
 def _record_call(stats: MethodStats, context: ServicerContext[Any, Any]) -> Iterator[None]:
-    """Count a call, and how it ends."""
+    """Count a call that begins, and the status with which it ends."""
     stats.started += 1
     status = grpc.StatusCode.OK
     try:
@@ -135,9 +136,9 @@ def _count_requests(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
 
 
 def to_status_code(raised: BaseException, context: ServicerContext[Any, Any]) -> grpc.StatusCode:
-    """Return the status that a call ends with which raised something."""
+    """Return the status with which a call ends that raised an exception."""
     if isinstance(raised, (asyncio.CancelledError, GeneratorExit)):
         return grpc.StatusCode.CANCELLED
-    code: Any = context.code()  # the stubs know neither 0 nor the number
+    code: Any = context.code()  # 0, a number or a StatusCode; the stubs know only the last
     number = code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
     return _CODES.get(number, grpc.StatusCode.UNKNOWN) if number else grpc.StatusCode.UNKNOWN

@@ -1,4 +1,4 @@
-"""Interceptor: what surrounds every method of our own services, on whichever kind of call."""
+"""The interceptor that wraps every method of our own services, unary and streaming alike."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
 Behaviour = Callable[..., Any]
-"""A servicer's method: (request or requests, context) to an awaitable, or an async generator."""
+"""A servicer's method. It takes (request or requests, context) and returns an awaitable, or is an
+async generator."""
 
 
 class CallKind(StrEnum):
-    """Who streams, in the words of go-grpc-prometheus."""
+    """Which side of a call streams; the values are those of go-grpc-prometheus."""
 
     UNARY = "unary"
     SERVER_STREAM = "server_stream"
@@ -26,19 +27,19 @@ class CallKind(StrEnum):
 
 
 Wrapper = Callable[[str, CallKind, Behaviour], Behaviour]
-"""Makes another behaviour of a method's own, given its name."""
+"""Takes a method's name, kind and behaviour, and returns the behaviour to use instead."""
 
 
 class MethodInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of our own services, the first of `wraps` outermost.
+    """Wraps the methods of our own services; the first of `wrappers` is the outermost.
 
-    Each method is wrapped once, not once for each call.
+    Each method is wrapped once, not once per call.
     """
 
     def __init__(self, wrappers: Sequence[Wrapper]) -> None:
         self._wrappers = wrappers
         self._wrapped_handlers: dict[str, tuple[Any, Any]] = {}
-        """By method: the handler, and what it became."""
+        """By method: its handler, and the wrapped handler."""
 
     async def intercept_service(
         self,
@@ -67,9 +68,10 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _decode_inside(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Behaviour:
-    """Return a behaviour that takes bytes: what cannot be decoded fails inside all wraps.
+    """Return a behaviour that takes bytes, so that undecodable bytes fail inside all wrappers.
 
-    Otherwise gRPC answers, by a status that says nothing, and nobody has counted it.
+    Otherwise gRPC itself would answer, with a status without details, and no wrapper would see the
+    call.
     """
     if isasyncgenfunction(behaviour):
 
@@ -86,11 +88,11 @@ def _decode_inside(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Beha
 
 
 def _split_handler(handler: Any) -> tuple[Any, Any, CallKind]:
-    """Return a handler's method, what makes a handler of another one like it, and its kind."""
+    """Return a handler's behaviour, a function that makes such a handler of one, and its kind."""
     kinds = (
         (handler.unary_unary, grpc.unary_unary_rpc_method_handler, CallKind.UNARY),
         (handler.unary_stream, grpc.unary_stream_rpc_method_handler, CallKind.SERVER_STREAM),
         (handler.stream_unary, grpc.stream_unary_rpc_method_handler, CallKind.CLIENT_STREAM),
         (handler.stream_stream, grpc.stream_stream_rpc_method_handler, CallKind.BIDI_STREAM),
     )
-    return next(each for each in kinds if each[0] is not None)
+    return next(kind for kind in kinds if kind[0] is not None)

@@ -1,4 +1,4 @@
-"""Errors as gRPC statuses: one table, and what applies it to every call."""
+"""gRPC statuses of our errors: the one table, and the wrapper that applies it to every call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 DOMAIN: Final = "constellation"
 RETRY_SECONDS: Final = 5
-"""What RetryInfo asks for when an error knows nothing better."""
+"""How long RetryInfo asks the caller of a retryable error to wait."""
 
 _Code = grpc.StatusCode
 
@@ -52,20 +52,23 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
     errors.DamagedStoreError: (_Code.DATA_LOSS, "DAMAGED_STORE"),
     errors.ConfigError: (_Code.FAILED_PRECONDITION, "BAD_CONFIGURATION"),
 }
-"""What a caller sees of each error: the status, and the reason in its ErrorInfo."""
+"""By error: the status that a caller sees, and the reason in its ErrorInfo."""
 
 _RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
 
 def cause_of(raised: BaseException) -> BaseException:
-    """Return the first error of a task group; the others are its consequences."""
+    """Return an exception itself, or the first one of a task group: the others follow from it."""
     while isinstance(raised, BaseExceptionGroup):
         raised = raised.exceptions[0]
     return raised
 
 
 def to_rpc_status(error: ConstellationError) -> status_pb2.Status:
-    """Return an error as google.rpc.Status: exactly one ErrorInfo, and what else helps."""
+    """Return an error as google.rpc.Status, with exactly one ErrorInfo.
+
+    An InvalidInputError also has a BadRequest, and a retryable error a RetryInfo.
+    """
     code, reason = STATUSES[type(error)]
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
     status = status_pb2.Status(code=code.value[0], message=str(error))
@@ -86,7 +89,10 @@ def to_rpc_status(error: ConstellationError) -> status_pb2.Status:
 
 @asynccontextmanager
 async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """End the call with the status of whatever is raised inside."""
+    """End the call with the status of the exception that the block raises.
+
+    An unexpected exception becomes INTERNAL without details; the log has them.
+    """
     try:
         yield
     except grpc.aio.AbortError:
@@ -102,7 +108,7 @@ async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> Asy
 
 
 def map_errors(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
-    """Return a behaviour inside `status_on_error`, whatever it raises."""
+    """Return a behaviour that ends its call with a status, as `abort_on_error` does."""
     if isasyncgenfunction(behaviour):
         return _map_stream_errors(method, behaviour)
 

@@ -1,6 +1,7 @@
-"""Spans of calls: a server's continue what its caller traces, and a client's calls say so.
+"""Spans of gRPC calls: a server continues its caller's trace, a client passes its own trace on.
 
-W3C Trace Context travels in call metadata (`traceparent`), from devices, too, who are strangers.
+W3C Trace Context travels in the call's metadata, as `traceparent`. Devices may send it as well, so
+nothing in it is trusted.
 """
 
 from __future__ import annotations
@@ -36,26 +37,26 @@ _SERVER_ERRORS: Final = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DATA_LOSS,
 }
-"""What OpenTelemetry's conventions for RPC call a server's error."""
+"""The statuses that OpenTelemetry's conventions for RPC count as errors of a server."""
 
 
 def is_enabled() -> bool:
-    """Say whether anybody looks at spans: otherwise the calls need none."""
+    """Return whether spans are exported; if not, calls need no spans."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:
-    """Return what a call carries so that its server continues the current trace."""
+    """Return the metadata with which a server continues the current trace."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)
     return tuple(carrier.items())
 
 
 def trace_calls(method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
-    """Return a behaviour with a span for each call; a device's stream only continues its trace.
+    """Return a behaviour that makes a span for each call; a device's stream gets no span.
 
-    A stream lives for hours: a span of it would end long after anybody looked. Its deltas have
-    spans of their own.
+    A stream lives for hours, so its span would end too late to be of use. It only continues the
+    device's trace, for the spans of its deltas.
     """
     if kind is CallKind.BIDI_STREAM:
         return _continue_trace(behaviour)
@@ -74,7 +75,9 @@ def _trace_stream(method: str, behaviour: Behaviour) -> Behaviour:
         with _start_span(method, context) as span:
             async with aclosing(behaviour(request, context)) as responses:
                 while True:
-                    with _use_span(span):  # not across a yield: another task may close what yields
+                    with _use_span(
+                        span
+                    ):  # not across a yield: another task may close the generator
                         response = await anext(responses, None)
                     if response is None:
                         return
@@ -96,7 +99,7 @@ def _continue_trace(behaviour: Behaviour) -> Behaviour:
 
 @contextmanager
 def _start_span(method: str, context: ServicerContext[Any, Any]) -> Iterator[Span]:
-    """Make the span of a call. It tells the status, and nothing that was sent or raised."""
+    """Make the span of a call. It contains the status, but nothing that was sent or raised."""
     service, _, name = method.strip("/").rpartition("/")
     span = _TRACER.start_span(
         f"{service}/{name}",
@@ -122,7 +125,10 @@ def _use_span(span: Span) -> AbstractContextManager[Span]:
 
 
 def _extract_parent(context: ServicerContext[Any, Any]) -> contexts.Context:
-    """Return the caller's trace. What is longer than one is not looked at, nor is `tracestate`."""
+    """Return the caller's trace; an empty context without a valid `traceparent`.
+
+    A `traceparent` that is too long is ignored, and so is `tracestate`: a stranger may send both.
+    """
     for key, value in context.invocation_metadata() or ():
         if key == _TRACEPARENT and len(value) <= _TRACEPARENT_LENGTH:
             return _PROPAGATOR.extract({key: value})

@@ -278,7 +278,7 @@ def _to_counts(values: Sequence[int], count: int, field: str) -> Integers:
 
 
 def _to_matrix(data: bytes, shape: tuple[int, int], field: str) -> Integers:
-    """Return int64 rows; raise InvalidInputError for a wrong length, or values that may overflow."""
+    """Return int64 rows; raise InvalidInputError for a wrong length or values that may overflow."""
     if len(data) != shape[0] * shape[1] * 8:
         raise InvalidInputError(
             field, f"must be {shape[1]} x 8 bytes for each of {shape[0]} rows, got {len(data)}"

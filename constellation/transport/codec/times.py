@@ -1,4 +1,4 @@
-"""Conversions from seconds to protobuf's Duration and Timestamp."""
+"""Conversions between seconds and protobuf's Duration and Timestamp."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def to_duration(seconds: float) -> Duration:
     duration = Duration()
     duration.FromNanoseconds(int(seconds * 1e9))
     return duration
+
+
+def to_seconds(duration: Duration) -> float:
+    """Return the seconds of a Duration."""
+    return duration.seconds + duration.nanos / 1e9
 
 
 def to_timestamp(seconds: float) -> Timestamp:

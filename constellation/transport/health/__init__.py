@@ -1,1 +1,1 @@
-"""The health of a process, for Kubernetes, load balancers and people."""
+"""The health of a process, for Kubernetes, load balancers and operators."""

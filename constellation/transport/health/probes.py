@@ -1,7 +1,7 @@
-"""Probes: grpc.health.v1, for Kubernetes, load balancers and whoever watches.
+"""The servicer of grpc.health.v1, for Kubernetes, load balancers and other watchers.
 
-grpcio's own servicer holds a lock while it writes to a watcher, so one that reads nothing would
-keep a process from saying that it drains. Here nobody waits for a watcher.
+grpcio's own servicer holds a lock while it writes to a watcher. A watcher that does not read would
+therefore keep the process from reporting that it drains. Here no caller waits for a watcher.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 SERVING: Final = pb.HealthCheckResponse.SERVING
 NOT_SERVING: Final = pb.HealthCheckResponse.NOT_SERVING
 MAX_WATCHERS: Final = 32
-"""Watchers at once. They never end by themselves, and others need the process's calls as well."""
+"""The most calls of Watch at once: they never end by themselves, and would use up all calls."""
 
 _UNKNOWN: Final = pb.HealthCheckResponse.SERVICE_UNKNOWN
 
 IsServing = Callable[[str], bool | None]
-"""Says whether a service takes traffic, None for one that is not known."""
+"""Returns whether a service accepts traffic; None for an unknown service."""
 
 
 class ChangeNotifier:
-    """What waits for the next change of something."""
+    """Wakes the tasks that wait for the next change of a value."""
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake everybody who waits."""
+        """Wake all tasks that wait."""
         self._next.set()
         self._next = asyncio.Event()
 
     def next_event(self) -> asyncio.Event:
-        """Return what is set at the next change from now on."""
+        """Return the event that is set at the next change from now on."""
         return self._next
 
 
 class ProbeServicer(health_pb2_grpc.HealthServicer):
-    """Serves grpc.health.v1."""
+    """Serves grpc.health.v1: Check and Watch."""
 
     def __init__(self, is_serving: IsServing, changes: ChangeNotifier) -> None:
         self._is_serving = is_serving
@@ -63,11 +63,11 @@ class ProbeServicer(health_pb2_grpc.HealthServicer):
         request: pb.HealthCheckRequest,
         context: ServicerContext[pb.HealthCheckRequest, pb.HealthCheckResponse],
     ) -> None:
-        """Tell a status, and each other one that follows; one in between may be left out."""
+        """Write the status now and after each change. A short-lived status may be skipped."""
         if self._watchers >= MAX_WATCHERS:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self._watchers} calls of Watch are open, {MAX_WATCHERS} may be: use Check",
+                f"{self._watchers} calls of Watch are open, the most is {MAX_WATCHERS}: use Check",
             )
         self._watchers += 1
         try:

@@ -1,4 +1,4 @@
-"""Health: one state, told as grpc.health.v1 and as HealthService."""
+"""The health of a process: one state, served by grpc.health.v1 and by HealthService."""
 
 from __future__ import annotations
 
@@ -19,60 +19,70 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Probed(Protocol):
-        """A store whose health is watched."""
+        """A store that can be probed."""
 
         async def probe(self) -> None:
-            """Return when the store answers; raise NotReadyError or StoreFailedError when not."""
+            """Return when the store answers; raise NotReadyError or StoreFailedError otherwise."""
             ...
 
 
 log = structlog.get_logger(__name__)
 
 LIVENESS: Final = "liveness"
-"""The service of grpc.health.v1 that is SERVING as long as the process can answer at all."""
-STORE_PROBE_SECONDS: Final = 1.0
-"""Between two looks at the store."""
+"""The service name in grpc.health.v1 that is SERVING for as long as the process can answer."""
+_STORE_PROBE_SECONDS: Final = 1.0
+"""The time between two probes of the store."""
 
 ComponentReader = Callable[[], Sequence[pb.ComponentHealth]]
+"""Returns the health of every component of a process."""
 
 
 class Health:
-    """Whether this process should get traffic, and why not."""
+    """Whether this process accepts traffic, and if not, why not."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._changes = ChangeNotifier()
         self.probes = ProbeServicer(self._is_serving, self._changes)
         self.started = time.monotonic()
         self.store_latency = 0.0
-        """Seconds of the last look at the store."""
-        self.read_components: ComponentReader = lambda: [self.describe_traffic("")]
-        """How each part is. A process that starts has no other."""
+        """Seconds that the last probe of the store took."""
+        self._read_components: ComponentReader = lambda: [self.describe_traffic()]
         self._process_problem = "starting"
         self._store_problem = ""
         self._services = frozenset(("", *services))
 
     @property
     def reason(self) -> str:
-        """Why there should be no traffic; empty when there should."""
+        """Why the process does not accept traffic; empty when it does."""
         return "; ".join(filter(None, (self._process_problem, self._store_problem)))
 
     @property
     def store_problem(self) -> str:
-        """What the last look at the store found; empty when it answered."""
+        """Why the last probe of the store failed; empty when the store answered."""
         return self._store_problem.removeprefix("store: ")
 
     def mark_ready(self) -> None:
-        """Send traffic, as far as the process itself goes."""
+        """Accept traffic from now on, as long as the store is available."""
         self._process_problem = ""
         self._changes.notify()
 
     def mark_not_ready(self, reason: str) -> None:
-        """Send no more traffic."""
+        """Accept no traffic from now on, for a reason that operators read."""
         self._process_problem = reason
         self._changes.notify()
 
-    async def watch_forever(self, store: Probed) -> None:
-        """Send no traffic while the store is away. Runs until cancelled."""
+    def report_components(self, read: ComponentReader) -> None:
+        """Report these components from now on. A process that starts reports only its traffic."""
+        self._read_components = read
+
+    def read_components(self) -> Sequence[pb.ComponentHealth]:
+        """Return the health of every component now."""
+        return self._read_components()
+
+    async def watch_forever(
+        self, store: Probed, interval_seconds: float = _STORE_PROBE_SECONDS
+    ) -> None:
+        """Probe the store, and accept no traffic while it is unavailable. Runs until cancelled."""
         while True:
             problem, started = "", time.monotonic()
             try:
@@ -84,17 +94,18 @@ class Health:
             self._store_problem = problem
             if changed:
                 self._changes.notify()
-                log.warning("store_unavailable", problem=problem) if problem else log.info(
-                    "store_available"
-                )
-            await asyncio.sleep(STORE_PROBE_SECONDS)
+                if problem:
+                    log.warning("store_unavailable", problem=problem)
+                else:
+                    log.info("store_available")
+            await asyncio.sleep(interval_seconds)
 
-    def describe_traffic(self, healthy_message: str) -> pb.ComponentHealth:
-        """Return whether the process takes traffic, as a part of it."""
+    def describe_traffic(self) -> pb.ComponentHealth:
+        """Return the component that states whether the process accepts traffic."""
         return pb.ComponentHealth(
             name="traffic",
             status=pb.HEALTH_STATUS_DEGRADED if self.reason else pb.HEALTH_STATUS_HEALTHY,
-            message=self.reason or healthy_message,
+            message=self.reason or "accepting traffic",
         )
 
     def _is_serving(self, service: str) -> bool | None:
@@ -104,13 +115,13 @@ class Health:
 
 
 class HealthServicer(health_pb2_grpc.HealthServiceServicer):
-    """Serves REST probes and operators."""
+    """Serves HealthService to REST probes and operators."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
 
     async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
-        worst = max(self._health.read_components(), key=lambda part: part.status)
+        worst = max(self._health.read_components(), key=lambda component: component.status)
         return pb.GetHealthResponse(status=worst.status, message=f"{worst.name}: {worst.message}")
 
     async def GetReadiness(

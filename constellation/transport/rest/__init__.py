@@ -1,1 +1,1 @@
-"""REST: the generated routes, answered by the gRPC methods that they name."""
+"""REST: the generated routes, each answered by the gRPC method that it names."""

@@ -1,7 +1,7 @@
-"""REST: the generated routes, each answered by the gRPC method it names, over a local channel.
+"""The ASGI application of REST: every generated route calls a gRPC method over a local channel.
 
-There is no handler here for any single route: a call goes through the same interceptor and the same
-servicer as one from grpcurl, and an error comes back as AIP-193 says.
+No route has a handler of its own. A call passes the same interceptor and servicer as a call from
+grpcurl, and an error has the JSON form of AIP-193.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 DEADLINE_SECONDS: Final = 30.0
+"""The deadline of the gRPC call behind a request."""
 _MESSAGE_MODULES: Final = (federation_pb2, health_pb2, process_pb2, shard_pb2, sync_pb2)
-"""Imported, so that the pool knows their messages by name."""
+"""These modules are imported so that the descriptor pool has their messages by name."""
 RouteHandler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of the API that has a REST form; read from what the plugin generated."""
+    """One method of the API with a REST form, as the protoc plugin generated it."""
 
     verb: str
     path: str
@@ -66,7 +67,7 @@ class Route:
     request: type[Message]
     response: type[Message]
     unavailable_when: Sequence[str]
-    """A field of the response and its JSON value that make it 503, or nothing."""
+    """A field of the response and the JSON value with which the status is 503; empty for none."""
 
 
 def load_routes(services: Sequence[str]) -> list[Route]:
@@ -85,7 +86,7 @@ def load_routes(services: Sequence[str]) -> list[Route]:
 
 
 def load_openapi(services: Sequence[str]) -> dict[str, Any]:
-    """Return the OpenAPI document, with the paths of some services and what they refer to."""
+    """Return the OpenAPI document of some services: their paths, and the schemas these use."""
     document: dict[str, Any] = _load_generated("openapi.json")
     names = {service.rpartition(".")[2] for service in services}
     document["tags"] = [tag for tag in document["tags"] if tag["name"] in names]
@@ -101,7 +102,7 @@ def load_openapi(services: Sequence[str]) -> dict[str, Any]:
 
 
 def _find_schemas(part: Any, schemas: Mapping[str, Any]) -> set[str]:
-    """Return the schemas that a part of the document refers to, and those they refer to."""
+    """Return the names of the schemas that a part of the document uses, directly or indirectly."""
     found: set[str] = set()
     pending = [part]
     while pending:
@@ -131,12 +132,12 @@ def make_rest_app(channel: grpc.aio.Channel, services: Sequence[str]) -> Starlet
             Exception: handle_crash,
         },
     )
-    app.router.redirect_slashes = False  # a redirect would name the Host header, and http
+    app.router.redirect_slashes = False  # a redirect would repeat the Host header, and use http
     return app
 
 
 class _Resource(BaseRoute):
-    """One path, and what answers each verb there."""
+    """The route of one path, with a handler for each verb."""
 
     def __init__(self, path: str, handlers: Mapping[str, RouteHandler]) -> None:
         self._path = path
@@ -158,7 +159,8 @@ class _Resource(BaseRoute):
         if handler is None:
             allowed = self._allow_header["Allow"]
             raise MethodNotAllowedError(
-                f"{request.method} is not for {self._path}: use {allowed}", self._allow_header
+                f"{self._path} does not support {request.method}: use {allowed}",
+                self._allow_header,
             )
         require_acceptable(request)
         response = await handler(request)
@@ -181,19 +183,22 @@ def _make_handler(route: Route, channel: grpc.aio.Channel) -> RouteHandler:
             response = await call(message, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
             return await to_error_response(error)
-        return JSONResponse(body := _to_json(response), status_code=_choose_status(route, body))
+        body = _to_json(response)
+        return JSONResponse(body, status_code=_choose_status(route, body))
 
     return handle
 
 
 async def _read_request(route: Route, request: Request) -> Message:
-    """Return the request that path, query and body make up."""
+    """Return the request message, made of the path, the query and the body."""
     fields: Mapping[str, Any] = route.request.DESCRIPTOR.fields_by_name
     in_query = [name for name in fields if name not in route.parameters and not route.has_body]
     texts = parse_query(request.scope["query_string"])
     for name in texts.keys() - set(in_query):
         known = ", ".join(in_query) or "none"
-        raise FieldError(name, f"is no parameter of {route.verb} {route.path}: it has {known}")
+        raise FieldError(
+            name, f"is not a parameter of {route.verb} {route.path}: its parameters are {known}"
+        )
     texts |= {name: [decode_segment(name, value)] for name, value in request.path_params.items()}
     values = await read_body(request, optional=not fields) if route.has_body else {}
     values |= {name: to_json_value(fields[name], given, name) for name, given in texts.items()}
@@ -210,12 +215,9 @@ def _choose_status(route: Route, body: dict[str, Any]) -> int:
     if not route.unavailable_when:
         return 200
     field, value = route.unavailable_when
-    field_value = body.get(field)
-    return (
-        503
-        if (str(field_value).lower() if isinstance(field_value, bool) else field_value) == value
-        else 200
-    )
+    found = body.get(field)
+    text = str(found).lower() if isinstance(found, bool) else found
+    return 503 if text == value else 200
 
 
 def _find_message_class(name: str) -> type[Message]:

@@ -1,4 +1,4 @@
-"""Errors over HTTP, as AIP-193 says: those of gRPC calls, and those of requests no call came of."""
+"""Errors over HTTP in the form of AIP-193: of gRPC calls, and of requests that became no call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _MAX_VALUE_LENGTH: Final = 80
-"""Characters of a value that an error repeats."""
+"""The most characters of a value that an error message repeats."""
 _RETRYABLE: Final = (429, 503)
 _Code = grpc.StatusCode
 HTTP_STATUSES: Final[dict[grpc.StatusCode, int]] = {
@@ -45,11 +45,11 @@ HTTP_STATUSES: Final[dict[grpc.StatusCode, int]] = {
     _Code.UNAVAILABLE: 503,
     _Code.DATA_LOSS: 500,
 }
-"""As google/rpc/code.proto maps them."""
+"""The HTTP status of each gRPC status, as google/rpc/code.proto maps them."""
 
 
 class RestError(Exception):
-    """A request that is refused before any gRPC method sees it."""
+    """A request that is refused before it becomes a gRPC call."""
 
     http = 400
     code = _Code.INVALID_ARGUMENT
@@ -61,13 +61,14 @@ class RestError(Exception):
         self.metadata: dict[str, str] = {}
 
     def details(self) -> list[Message]:
+        """Return the details of the error: an ErrorInfo first."""
         return [
             error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN, metadata=self.metadata)
         ]
 
 
 class FieldError(RestError):
-    """A field of the body, or a parameter, is wrong."""
+    """A field of the body, or a parameter, is invalid."""
 
     reason = "INVALID_INPUT"
 
@@ -113,13 +114,13 @@ class MediaTypeError(RestError):
 
 
 def format_value(value: Any, *, quoted: bool = True) -> str:
-    """Return a value for an error's message, cut when it is long."""
+    """Return a value as an error message repeats it, shortened when it is long."""
     text = repr(value) if quoted else str(value).encode(errors="backslashreplace").decode()
     return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}..."
 
 
 async def handle_rest_error(_: Request, raised: Exception) -> Response:
-    """Return the error of a request that no gRPC method has seen."""
+    """Return the response to a request that was refused before it became a gRPC call."""
     assert isinstance(raised, RestError)
     details = [_pack(detail) for detail in raised.details()]
     response = _make_response(raised.http, raised.code, str(raised), details)
@@ -128,26 +129,26 @@ async def handle_rest_error(_: Request, raised: Exception) -> Response:
 
 
 async def handle_unknown_route(request: Request, _: Exception) -> Response:
-    """Return the only error that Starlette itself finds: there is no such path."""
+    """Return the response for an unknown path, which is the only error that Starlette raises."""
     path = format_value(request.scope["raw_path"].decode("latin-1"))
     return await handle_rest_error(
-        request, NoSuchRouteError(f"there is no {path} here: GET /openapi.json lists what is")
+        request, NoSuchRouteError(f"there is no path {path}: GET /openapi.json lists the paths")
     )
 
 
 async def handle_disconnect(_: Request, __: Exception) -> Response:
-    """Return what a caller that is gone does not read."""
+    """Return a response for a caller that has disconnected; nobody reads it."""
     return Response(status_code=HTTP_STATUSES[_Code.CANCELLED])
 
 
 async def handle_crash(_: Request, raised: Exception) -> Response:
-    """Return no more than that something broke; the log has the rest."""
+    """Return an internal error without details; the log has them."""
     log.error("rest_crashed", problem=repr(raised))
     return _make_response(500, _Code.INTERNAL, "internal error", [])
 
 
 async def to_error_response(error: grpc.aio.AioRpcError) -> Response:
-    """Return the error of a gRPC call, its details as they came."""
+    """Return the response for a gRPC call that failed, with the details of its status."""
     code = error.code()
     status = await rpc_status.from_call(_FailedCall(error))
     details = list(status.details) if status else []
@@ -155,7 +156,7 @@ async def to_error_response(error: grpc.aio.AioRpcError) -> Response:
 
 
 class _FailedCall:
-    """A call that ended with an error, as grpc_status wants to see it."""
+    """A failed call with the methods that grpc_status expects of a call."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         self._error = error
@@ -173,9 +174,9 @@ class _FailedCall:
 def _make_response(
     http: int, code: grpc.StatusCode, message: str, details: list[AnyMessage]
 ) -> Response:
-    """Return an error with exactly one ErrorInfo, and told when to come back if that helps."""
+    """Return an error with exactly one ErrorInfo, and Retry-After when the error is retryable."""
     if not any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details):
-        # gRPC's own errors, and what crashed, have none
+        # gRPC's own errors, and those after a crash, have none
         info = error_details_pb2.ErrorInfo(reason=code.name, domain=DOMAIN)
         details = [_pack(info), *details]
     body = {
@@ -189,7 +190,7 @@ def _make_response(
 
 
 def _find_retry_delay(code: grpc.StatusCode, details: Sequence[AnyMessage]) -> int:
-    """Return when to come back; 0 when that changes nothing."""
+    """Return the seconds to wait before the next attempt; 0 when another attempt is of no use."""
     retry = error_details_pb2.RetryInfo()
     for detail in details:
         if detail.Unpack(retry):

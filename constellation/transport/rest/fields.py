@@ -1,6 +1,7 @@
-"""JSON and text to a request's message: every field is checked first, so that errors name it.
+"""Requests of REST to messages: checks every field of the JSON first, so that errors name it.
 
-protobuf's own parser drops what is not base64, takes "1_0" for 10, and the last of two spellings.
+protobuf's own parser is too lenient: it drops characters that are not base64, reads "1_0" as 10,
+and uses the last of two spellings of a field.
 """
 
 from __future__ import annotations
@@ -31,20 +32,23 @@ _NOT_NUMBERS: Final = ("NaN", "Infinity", "-Infinity")
 _BASE64: Final = re.compile(
     r"(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?"
 )
-"""Either alphabet, padded or not."""
+"""Base64 in the standard or the URL-safe alphabet, with or without padding."""
 
 
 def to_message(kind: type[Message], values: dict[str, Any]) -> Message:
-    """Return the message that JSON values make up; FieldError names the first that is wrong."""
+    """Return the message with the given JSON values. Raises FieldError for the first bad one."""
     _check_message(kind.DESCRIPTOR, values, "")
     try:
         return json_format.ParseDict(values, kind())
-    except json_format.ParseError as error:  # a time or a duration: their text is protobuf's affair
+    except json_format.ParseError as error:  # a time or a duration, which only protobuf parses
         raise FieldError("body", f"cannot be read: {error}") from None
 
 
 def to_json_value(field: Any, texts: list[str], name: str) -> Any:
-    """Return the JSON value of a parameter that was sent once, or several times."""
+    """Return the JSON value of a parameter, given the texts of all its occurrences.
+
+    Raises FieldError for several occurrences of a field that is not repeated.
+    """
     if field.is_repeated:
         return [_parse_text(field, text, name) for text in texts]
     if len(texts) > 1:
@@ -53,7 +57,7 @@ def to_json_value(field: Any, texts: list[str], name: str) -> Any:
 
 
 def _parse_text(field: Any, text: str, name: str) -> Any:
-    """Return what a text means where JSON would have another type than a string."""
+    """Return a parameter's text as JSON has it: a bool, an enum's number, or the text itself."""
     if field.cpp_type == Field.CPPTYPE_BOOL:
         if text not in ("true", "false"):
             raise FieldError(name, f"must be true or false, got {format_value(text)}")
@@ -103,7 +107,7 @@ def _check_value(field: Any, value: Any, path: str) -> None:
 
 
 def _find_problem(field: Any, value: Any) -> str:
-    """Return what a scalar must be and is not; empty when it is."""
+    """Return what a scalar must be, when it is invalid; an empty text when it is valid."""
     if field.cpp_type in _RANGES:
         low, high = _RANGES[field.cpp_type]
         return "" if _is_integer(value, low, high) else f"an integer from {low} to {high}"
@@ -139,14 +143,14 @@ def _is_number(value: Any, limit: float) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether a text has no half of a surrogate pair, as JSON may."""
+    """Return whether a text is Unicode: JSON may contain one half of a surrogate pair."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _find_enum_problem(field: Any, value: Any) -> str:
     names = [each.name for each in field.enum_type.values]
     numbers = [each.number for each in field.enum_type.values]
-    # protobuf's own maps fail without saying so when they are asked for what is not UTF-8
+    # protobuf's own lookup by name fails silently for a text that is not UTF-8
     known = names if isinstance(value, str) else numbers
     if isinstance(value, str | int | float) and not isinstance(value, bool) and value in known:
         return ""

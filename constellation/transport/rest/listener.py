@@ -1,4 +1,4 @@
-"""The listener of REST: uvicorn, in the process's own event loop."""
+"""The HTTP listener of REST: uvicorn in the process's own event loop."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ _MAX_CONNECTIONS: Final = 256
 async def serve_rest(
     address: str, grpc_address: str, services: Sequence[str]
 ) -> AsyncIterator[int]:
-    """Answer the routes of some services at REST_ADDR until the block is left; yields the port.
+    """Serve the routes of some services on `address` until the block is left; yield the port.
 
-    `grpc_address` is where this process serves them.
-
-    Raises ConfigError when that address cannot be listened at.
+    `grpc_address` is where this process serves the same services over gRPC. Raises ConfigError,
+    naming REST_ADDR, when it cannot listen on `address`.
     """
     with _open_socket(address) as listener:
         async with grpc.aio.insecure_channel(
@@ -76,7 +75,7 @@ def _open_socket(address: str) -> Iterator[socket.socket]:
 
 
 class RestServer(uvicorn.Server):
-    """A server that leaves signals to the process."""
+    """A uvicorn server that does not handle signals: the process does."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Requests of REST: path, query, headers and body, each read strictly."""
+"""The parts of a REST request: path, query, headers and body, each parsed strictly."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _SPECIFICITY: Final = {"*/*": 0, "application/*": 1, _JSON: 2}
 
 
 def match_path(template: str, sent: bytes) -> dict[str, bytes] | None:
-    """Return what a path, as it was sent, has in the places of a template; None if it is another.
+    """Return the values of a template's parameters in a path as it was sent; None without a match.
 
-    A value is one segment: a slash in it comes as %2F, so the path must not be decoded as a whole.
+    A value is one segment. A slash in it is sent as %2F, so the path must not be decoded as a
+    whole.
     """
     wanted, given = template.split("/"), sent.split(b"/")
     if len(wanted) != len(given):
@@ -44,7 +45,7 @@ def match_path(template: str, sent: bytes) -> dict[str, bytes] | None:
 
 
 def decode_segment(name: str, value: bytes) -> str:
-    """Return a part of the path as text."""
+    """Return a segment of the path as text. Raises FieldError unless it is UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -52,7 +53,7 @@ def decode_segment(name: str, value: bytes) -> str:
 
 
 def parse_query(query: bytes) -> dict[str, list[str]]:
-    """Return the query's parameters, each with all its values."""
+    """Return all values of each parameter of the query. Raises FieldError for an invalid query."""
     try:
         pairs = parse_qsl(
             query.decode("ascii"),
@@ -71,7 +72,7 @@ def parse_query(query: bytes) -> dict[str, list[str]]:
 
 
 def require_acceptable(request: Request) -> None:
-    """Check that the caller reads JSON: the range that names it most exactly decides."""
+    """Raise NotAcceptableError unless the Accept header allows JSON; its closest range decides."""
     accepted = ",".join(request.headers.getlist("accept"))
     best, best_quality = -1, 0.0 if accepted.strip() else 1.0
     for each in accepted.split(","):
@@ -80,7 +81,9 @@ def require_acceptable(request: Request) -> None:
         if specificity > best:
             best, best_quality = specificity, _parse_quality(parameters)
     if not best_quality:
-        raise NotAcceptableError(f"answers are {_JSON}, but accept is {format_value(accepted)}")
+        raise NotAcceptableError(
+            f"responses are {_JSON}, but accept is {format_value(accepted)}: accept {_JSON}"
+        )
 
 
 def _parse_quality(parameters: str) -> float:
@@ -95,7 +98,10 @@ def _parse_quality(parameters: str) -> float:
 
 
 async def read_body(request: Request, *, optional: bool) -> dict[str, Any]:
-    """Return the JSON object of the body; no body at all is an empty one where it is optional."""
+    """Return the JSON object of the body; an empty one without a body, when it is optional.
+
+    Raises BodyTooLargeError, MediaTypeError or MalformedBodyError.
+    """
     length = request.headers.get("content-length", "0")
     if length != "0" or "transfer-encoding" in request.headers:
         _require_json_type(request)

@@ -1,4 +1,4 @@
-"""AggregateService of a shard: what it sums up, and the global it is given."""
+"""AggregateService of a shard: serves its aggregate, and receives the global state of a round."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
-    """Serves the federation."""
+    """Serves AggregateService to the federation."""
 
     def __init__(self, shard: ShardManager) -> None:
         self._shard = shard
@@ -38,8 +38,9 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self, request: pb.PullAggregateRequest, context: Any
     ) -> AsyncIterator[pb.PullAggregateResponse]:
         limit, residual = to_candidate_limits(request)
-        held = [to_aggregate_version(each) for each in request.known_versions]
-        update = await self._shard.aggregate_since(self._find_base_version(held), limit, residual)
+        known = [to_aggregate_version(version) for version in request.known_versions]
+        base = self._find_base_version(known)
+        update = await self._shard.aggregate_since(base, limit, residual)
         chunks = from_aggregate_update(update)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
@@ -49,12 +50,15 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     ) -> pb.PublishGlobalResponse:
         stored = await to_stored_global(request_iterator)
         applied = await self._shard.adopt_global(stored, to_published(stored))
-        held = self._shard.global_state.round
+        current = self._shard.global_state.round
         return pb.PublishGlobalResponse(
-            generation=held.generation, round_id=held.round_id, applied=applied
+            generation=current.generation, round_id=current.round_id, applied=applied
         )
 
-    def _find_base_version(self, held: list[AggregateVersion]) -> int:
-        """Return the version that the caller holds of this shard, in this epoch; 0 for none."""
+    def _find_base_version(self, known: list[AggregateVersion]) -> int:
+        """Return the version that the caller knows of this shard in this epoch; 0 for none."""
         own = (self._shard.identity.shard_id, self._shard.epoch)
-        return max((each.version for each in held if (each.shard_id, each.epoch) == own), default=0)
+        return max(
+            (version.version for version in known if (version.shard_id, version.epoch) == own),
+            default=0,
+        )

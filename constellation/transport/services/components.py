@@ -1,4 +1,4 @@
-"""Parts: how each part of a shard is, with the figures that say so."""
+"""Components of a shard for HealthService: the status of each, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from constellation.transport.sync.streams import OpenStreams
 
 MAX_INDEX_LAG_SECONDS: Final = 5.0
-"""An index that is older than so many seconds' commits is looked at."""
+"""The index is degraded when a commit has waited for longer than this."""
 MIN_RECALL: Final = 0.95
+"""The index is degraded when the recall@10 of the last probe is lower."""
 MAX_STREAMS_SHARE: Final = 0.85
-"""Of MAX_STREAMS: more of them, and somebody should look."""
+"""The streams are degraded when a larger share of MAX_STREAMS is open."""
 MIN_FREE_SHARE: Final = 0.1
-"""Of the disk under DATA_DIR, likewise."""
+"""The disk under DATA_DIR is degraded when a smaller share of it is free."""
 
 _HEALTHY: Final = pb.HEALTH_STATUS_HEALTHY
 _DEGRADED: Final = pb.HEALTH_STATUS_DEGRADED
@@ -32,7 +33,7 @@ _DEGRADED: Final = pb.HEALTH_STATUS_DEGRADED
 
 @dataclass(frozen=True, slots=True)
 class ShardComponents:
-    """The parts of one shard. Reads what others measure, so that a probe costs next to nothing."""
+    """Reports the components of one shard, from what other parts measure: a probe costs little."""
 
     health: Health
     shard: ShardManager
@@ -40,10 +41,10 @@ class ShardComponents:
     data_dir: Path | None
     max_streams: int
     global_max_age_seconds: float
-    """An older global of the federation is looked at; 0: never."""
+    """The federation is degraded when its last global state is older; 0 means never."""
 
     def __call__(self) -> Sequence[pb.ComponentHealth]:
-        """Return the parts as they are now."""
+        """Return the components as they are now."""
         components = [
             self._check_store(),
             self._check_index(),
@@ -52,10 +53,10 @@ class ShardComponents:
         ]
         if self.data_dir is not None:
             components.append(self._check_disk(self.data_dir))
-        return [*components, self.health.describe_traffic("taken")]
+        return [*components, self.health.describe_traffic()]
 
     def _check_store(self) -> pb.ComponentHealth:
-        """Tell what the last look found: one for each call would be a load of its own."""
+        """Report the result of the last probe. A probe for each call would load the store."""
         problem, totals = self.health.store_problem, self.shard.table.totals
         healthy_message = (
             f"{self.shard.store.kind} at commit {totals.lsn}, {totals.patterns} patterns"
@@ -93,12 +94,12 @@ class ShardComponents:
     def _check_federation(self) -> pb.ComponentHealth:
         published = self.shard.global_state.published
         if published is None:
-            return _make_component("federation", "no global yet", degraded=False)
+            return _make_component("federation", "no global state yet", degraded=False)
         age, limit = max(0.0, time.time() - published.closed_at), self.global_max_age_seconds
-        old = 0 < limit < age
-        limit_text = f", GLOBAL_MAX_AGE_SECONDS is {limit:g}" if old else ""
+        is_old = 0 < limit < age
+        limit_text = f", GLOBAL_MAX_AGE_SECONDS is {limit:g}" if is_old else ""
         message = f"round {published.round.round_id} is {age:.0f} seconds old{limit_text}"
-        return _make_component("federation", message, degraded=old)
+        return _make_component("federation", message, degraded=is_old)
 
     def _check_disk(self, data_dir: Path) -> pb.ComponentHealth:
         started = time.monotonic()
@@ -108,7 +109,7 @@ class ShardComponents:
             return pb.ComponentHealth(
                 name="disk",
                 status=pb.HEALTH_STATUS_UNHEALTHY,
-                message=f"DATA_DIR {data_dir}: {error.strerror}",
+                message=f"cannot read DATA_DIR {data_dir}: {error.strerror}",
             )
         component = _make_component(
             "disk",

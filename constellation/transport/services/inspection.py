@@ -1,4 +1,4 @@
-"""Inspection: what operators see of a shard's devices, patterns, trends and clusters."""
+"""Inspection: answers about a shard's devices, patterns, trends and clusters, for operators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from constellation.core.rows import TermKind
 from constellation.core.table.hourly import RING_HOURS
-from constellation.encoding import ID_BYTES, Encoding
+from constellation.encoding import Encoding
 from constellation.errors import InvalidInputError, NotFoundError
 from constellation.transport.codec.globals import from_clusters, from_trends
 from constellation.transport.codec.paging import to_position
@@ -27,20 +27,23 @@ _PAGE_SIZE: Final = 100
 _MAX_PAGE_SIZE: Final = 1000
 _SAMPLE_SIZE: Final = 1000
 _MAX_SAMPLE_SIZE: Final = 2000
-"""0.9 MB of patterns: a message may have 4 MiB."""
-_SCAN_ROWS: Final = 65_536
+"""So many patterns are 0.9 MB; a client accepts messages of up to 4 MiB."""
 
 
 class ConnectedDevices(Protocol):
-    """Who has an open stream. Asked from other threads, too."""
+    """The devices that have an open stream. Other threads call these methods as well."""
 
-    def device_ids(self) -> Sequence[bytes]: ...
+    def device_ids(self) -> Sequence[bytes]:
+        """Return the devices that have an open stream."""
+        ...
 
-    def is_connected(self, device_id: bytes) -> bool: ...
+    def is_connected(self, device_id: bytes) -> bool:
+        """Return whether a device has an open stream."""
+        ...
 
 
 class Inspection:
-    """Answers operators from memory; the store is not asked."""
+    """Answers operators from memory, without the store."""
 
     def __init__(self, shard: ShardManager, connected: ConnectedDevices) -> None:
         self._shard = shard
@@ -49,14 +52,14 @@ class Inspection:
     def list_devices(self, request: pb.ListDevicesRequest) -> pb.ListDevicesResponse:
         """Return a page of devices, in the order of their rows; a page token is a row number.
 
-        May look at every row: belongs in a worker thread.
+        May look at every row, so call it in a worker thread.
         """
         size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
         start = to_position(request.page_token)
         if request.connected_only:
             page = self._find_connected_rows(start)[: size + 1]
         else:
-            page = self._find_rows(start, size + 1)
+            page = self._shard.table.list_devices(start, size + 1)
         return pb.ListDevicesResponse(
             devices=[self._to_device(int(row)) for row in page[:size]],
             next_page_token=str(page[size]) if len(page) > size else "",
@@ -77,7 +80,7 @@ class Inspection:
         )
 
     def sample_patterns(self, request: pb.SamplePatternsRequest) -> pb.SamplePatternsResponse:
-        """Return shared patterns, evenly picked: the same ones until something changes."""
+        """Return an even sample of the shared patterns; it stays the same until patterns change."""
         limit = request.limit or _SAMPLE_SIZE
         if limit > _MAX_SAMPLE_SIZE:
             raise InvalidInputError("limit", f"must be from 1 to {_MAX_SAMPLE_SIZE}, got {limit}")
@@ -90,7 +93,10 @@ class Inspection:
         )
 
     def list_trends(self, request: pb.ListTrendsRequest, now_hour: int) -> pb.ListTrendsResponse:
-        """Return the trends served now, with their last hours; what few share shows as 0."""
+        """Return the trends served now, with the counts of their last hours up to `now_hour`.
+
+        A count below K_ANONYMITY is 0.
+        """
         if request.hours > RING_HOURS:
             raise InvalidInputError("hours", f"must be at most {RING_HOURS}, got {request.hours}")
         trends = self._shard.global_state.trends()
@@ -108,7 +114,10 @@ class Inspection:
         )
 
     def list_clusters(self, request: pb.ListClustersRequest) -> pb.ListClustersResponse:
-        """Return a page of the clusters of the federation's last global, by their places."""
+        """Return a page of the clusters of the federation's last global state.
+
+        A page token is a position in the list of clusters.
+        """
         published = self._shard.global_state.published
         if published is None:
             none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
@@ -123,25 +132,8 @@ class Inspection:
             next_page_token=str(end) if end < len(clusters) else "",
         )
 
-    def _find_rows(self, start: int, limit: int) -> Slots:
-        """Return the first row numbers in use from one on; looks no further than it must."""
-        table = self._shard.table
-        incarnations, high_water = table.devices["incarnation"], table.device_allocator.high_water
-        found: list[Slots] = []
-        count = 0
-        while start < high_water and count < limit:
-            block = (
-                np.flatnonzero(incarnations[start : min(start + _SCAN_ROWS, high_water)]) + start
-            )
-            found.append(block)
-            count += len(block)
-            start += _SCAN_ROWS
-        return np.concatenate(found or [np.empty(0, np.int64)])[:limit]
-
     def _find_connected_rows(self, start: int) -> Slots:
-        ids = np.frombuffer(b"".join(self._connected.device_ids()), "<u8")
-        ids = ids.reshape(-1, ID_BYTES // 8)
-        found = self._shard.table.slots_by_device.find(ids)
+        found = self._shard.table.find_devices(self._connected.device_ids())
         rows: Slots = np.sort(found[found >= start])
         return rows
 
@@ -161,7 +153,7 @@ class Inspection:
         return device
 
     def _count_hourly_devices(self, trend: Trend, now_hour: int, hours: int) -> list[int]:
-        """Return a trend's devices of the last hours, the current one last."""
+        """Return a trend's number of devices in each of the last hours, the current hour last."""
         kind = TermKind.GENRE if trend.genre else TermKind.CONTENT
         number = self._shard.table.vocabulary.number(kind, trend.genre or trend.content_id)
         counts = [

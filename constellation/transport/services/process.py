@@ -1,4 +1,4 @@
-"""ProcessService: what operators ask of any process."""
+"""ProcessService: the log level of any process, for operators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _LEVELS: Final[dict[str, LogLevel.ValueType]] = {
 
 
 class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
-    """Serves operators. The log itself is another layer's: how to ask and set it is given."""
+    """Serves ProcessService to operators.
+
+    Logging belongs to another layer, so the functions that get and set the level are parameters.
+    """
 
     def __init__(self, get_level: Callable[[], str], set_level: Callable[[str], None]) -> None:
         self._get_level = get_level

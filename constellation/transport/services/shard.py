@@ -1,4 +1,4 @@
-"""ShardService: what operators and catalogue feeders ask of one shard."""
+"""ShardService: one shard's servicer for operators and catalogue feeders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from constellation.transport.codec.patterns import (
     from_version,
     to_content,
 )
-from constellation.transport.codec.times import to_timestamp
+from constellation.transport.codec.times import to_seconds, to_timestamp
 from constellation.transport.services.inspection import Inspection
 from constellation.v1 import shard_pb2 as pb
 from constellation.v1 import shard_pb2_grpc
@@ -43,21 +43,22 @@ _SEARCH_LIMIT: Final = 100
 _MAX_SEARCH_LIMIT: Final = 1000
 _MAX_QUERIES: Final = 64
 _MAX_SPREAD_SECONDS: Final = 3600
+"""The longest time over which a drain may be spread."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """What is known of this process from outside the shard."""
+    """What the shard's servicer needs from the process around the shard."""
 
     version: str
     started_at: float
     """Seconds since 1970."""
     request_drain: Callable[[float | None], None]
-    """Begin to drain, spread over so many seconds."""
+    """Begins a drain, spread over so many seconds; None means DRAIN_SECONDS."""
 
 
 class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
-    """Serves operators."""
+    """Serves ShardService to operators and catalogue feeders."""
 
     def __init__(self, shard: ShardManager, streams: OpenStreams, process: ProcessInfo) -> None:
         self._shard = shard
@@ -84,6 +85,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
         shard, stats = self._shard, self._shard.stats
         applied = stats.deltas[Verdict.APPLIED]
+        published = shard.global_state.published
         latency = stats.latency(asyncio.get_running_loop().time())
         active = await asyncio.to_thread(
             shard.count_active_devices, self._streams.device_ids(), time.time()
@@ -108,9 +110,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             lsn=shard.table.totals.lsn,
             resident_bytes=_resident_bytes(),
             round_id=shard.global_state.round.round_id,
-            clusters=len(shard.global_state.published.clusters)
-            if shard.global_state.published
-            else 0,
+            clusters=len(published.clusters) if published else 0,
             codebook_version=shard.aggregates.codebook_version,
         )
         response.global_version.CopyFrom(from_version(shard.global_state.version))
@@ -193,8 +193,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         return self._inspection.list_clusters(request)
 
     async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.DrainResponse:
-        sent = request.spread
-        spread = sent.seconds + sent.nanos / 1e9 if request.HasField("spread") else None
+        spread = to_seconds(request.spread) if request.HasField("spread") else None
         if spread is not None and not 0 <= spread <= _MAX_SPREAD_SECONDS:
             raise InvalidInputError(
                 "spread", f"must be from 0 to {_MAX_SPREAD_SECONDS} seconds, got {spread:g}"

@@ -1,4 +1,4 @@
-"""Limits: what a session may do, and how often; told to devices in Welcome."""
+"""The limits of a device's session; Welcome tells most of them to the device."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from typing import Final
 
 HELLO_TIMEOUT_SECONDS: Final = 10.0
-"""A stream without Hello for longer is ended."""
+"""A stream that is open for longer without a Hello ends."""
 MAX_SDK_VERSION_BYTES: Final = 64
 MAX_HELD_IDS: Final = 1000
-"""Similar patterns a device may hold; and clusters."""
+"""The most similar patterns that a device may declare to hold, and the most clusters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionLimits:
-    """The rules of a session; each is a setting of the same name."""
+    """The limits of a session. Most are the shard's settings of the same name."""
 
     max_inflight_deltas: int = 32
     max_patterns_per_delta: int = 64
     heartbeat_seconds: float = 60.0
     sync_interval_seconds: float = 600.0
-    """A device that does not stay connected syncs this often ..."""
+    """How long a device that does not stay connected waits between two syncs."""
     sync_jitter_seconds: float = 300.0
-    """... plus or minus up to this much."""
+    """The most by which a device shortens or lengthens that interval, at random."""
     global_min_interval_seconds: float = 60.0
-    """Between two updates of one stream."""
+    """The shortest time between two updates of one stream."""
     slow_reader_seconds: float = 60.0
-    """A device that has not read a frame for longer is cut."""
+    """A stream ends when its device has not read a frame for longer."""
     max_streams: int = 50_000

@@ -1,4 +1,4 @@
-"""Outgoing: frames that wait to be written to one stream, bounded by construction."""
+"""The frames that wait to be written to one stream; their number is bounded by construction."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
 WriteFrame = Callable[[pb.SyncResponse], Coroutine[Any, None, None]]
-"""Writes one frame; returns once the transport has taken it."""
+"""Writes one frame; returns once the transport has accepted it."""
 
 
 class OutgoingFrames:
-    """What one stream's writer takes, in order: control frames, the ack, the update, a heartbeat.
+    """Writes the frames of one stream in this order: control frames, ack, update, heartbeat, Bye.
 
-    Acks merge into one, a newer update replaces the waiting one, and a heartbeat goes only when
-    nothing else does. Control frames are sent a handful of times in a stream's life.
+    Acks that wait merge into one, a newer update replaces the waiting one, and a heartbeat is
+    written only when no other frame is. There are only a few control frames in a stream's life.
 
-    It drives grpcio's write coroutine itself, one write at a time: a task that waits for frames
-    would cost a fifth of the syncs, and memory for each idle stream (docs/decisions/0005).
+    The class drives grpcio's write coroutine itself, one write at a time. A task that waits for
+    frames would cost a fifth of the syncs, and memory for each idle stream (docs/decisions/0005).
     """
 
     def __init__(self, write: WriteFrame, on_end: Callable[[], object]) -> None:
         self.has_ended = False
-        """Nothing is written any more: it was closed, or it failed."""
+        """True when nothing more is written: the stream was closed, failed or was abandoned."""
         self.error: BaseException | None = None
-        """What the stream must end with, when it failed."""
+        """The error that a failed stream must end with."""
         self.writing_since: float | None = None
-        """Loop time when the write that is under way began."""
+        """The loop time when the current write began; None when no write is under way."""
         self._write = write
         self._on_end = on_end
         self._pending_write: Coroutine[Any, None, None] | None = None
@@ -44,16 +44,16 @@ class OutgoingFrames:
 
     @property
     def has_pending_update(self) -> bool:
-        """Say whether the last update has not been written yet: another may take its place."""
+        """Whether an update waits that a newer one would replace."""
         return self._update is not None
 
     def waiting_bytes(self) -> int:
-        """Return the bytes of what waits."""
+        """Return the bytes of the frames that wait."""
         frames = (*self._control, self._ack, self._update, self._bye)
         return sum(frame.ByteSize() for frame in frames if frame is not None)
 
     def send_control(self, frame: pb.SyncResponse) -> None:
-        """Send a welcome, throttle, redirect or drain."""
+        """Send a Welcome, Throttle, Redirect or Drain."""
         self._control.append(frame)
         self._wake()
 
@@ -66,7 +66,7 @@ class OutgoingFrames:
         rejected: list[patterns.Rejection] | None = None,
         signals_dropped: int = 0,
     ) -> None:
-        """Send an ack, merged with the one that waits."""
+        """Send an ack, merged with the ack that waits."""
         if self._ack is None:
             self._ack = pb.SyncResponse()
         ack = self._ack.delta_ack
@@ -80,33 +80,33 @@ class OutgoingFrames:
         self._wake()
 
     def send_update(self, update: patterns.GlobalUpdate) -> None:
-        """Send an update, in place of the one that waits."""
+        """Send an update; it replaces the update that waits."""
         self._update = update
         self._wake()
 
     def send_heartbeat(self) -> None:
-        """Send a heartbeat unless something else goes out."""
+        """Send a heartbeat unless another frame is written first."""
         self._heartbeat = True
         self._wake()
 
     def send_bye(self, reason: pb.ByeReason.ValueType) -> None:
-        """Send what waits, then Bye, and end the stream in order."""
+        """Write the frames that wait, then Bye, and end the stream with status OK."""
         self._bye = pb.SyncResponse(bye=pb.Bye(reason=reason))
         self.close()
 
     def close(self) -> None:
-        """Send what waits, then end the stream in order."""
+        """Write the frames that wait, then end the stream with status OK."""
         self._is_closing = True
         self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """End the stream with an error, before anything that still waits."""
+        """End the stream with an error at once; the frames that wait are not written."""
         if not self.has_ended:
             self.error = error
             self._end()
 
     def abandon(self) -> None:
-        """Write nothing more: the call is over."""
+        """Write nothing more, because the call has ended."""
         self.has_ended = True
 
     def _wake(self) -> None:
@@ -114,7 +114,7 @@ class OutgoingFrames:
             self._write_frames()
 
     def _write_frames(self) -> None:
-        """Write frames until one does not complete at once, or none is left."""
+        """Write frames until a write has to wait, or no frame is left."""
         while (frame := self._take_next() or self._take_bye()) is not None:
             self._pending_write = self._write(frame)
             self.writing_since = self._now()
@@ -124,18 +124,18 @@ class OutgoingFrames:
             self._end()
 
     def _continue_write(self) -> bool:
-        """Run the write under way until it waits; say whether it is done."""
+        """Run the current write until it has to wait; return whether it is complete."""
         assert self._pending_write is not None
         try:
             waited_for = self._pending_write.send(None)
         except StopIteration:
             self._pending_write = self.writing_since = None
             return True
-        except Exception as error:  # noqa: BLE001 - grpcio's, when the stream broke: it ends with it
+        except Exception as error:  # noqa: BLE001 - grpcio's own when the stream broke; passed on
             self._pending_write = self.writing_since = None
             self.fail(error)
             return False
-        waited_for._asyncio_future_blocking = False  # noqa: SLF001 - what a task does with it
+        waited_for._asyncio_future_blocking = False  # noqa: SLF001 - a task does the same
         waited_for.add_done_callback(self._on_write_progress)
         return False
 

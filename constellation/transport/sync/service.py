@@ -1,4 +1,4 @@
-"""SyncService: reads and writes for a session; the unary twins."""
+"""SyncService: the devices' stream, whose rules are in session.py, and the unary methods."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
 
 _SYNC_METHOD: Final = "/constellation.v1.SyncService/Sync"
 _CANCEL_GRACE_SECONDS: Final = 0.01
-"""After an end without Bye: a cancelled stream hears of it within a millisecond."""
+"""How long to wait after an end without Bye: a cancellation arrives within a millisecond."""
 
 
 class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
-    """Serves set-top boxes."""
+    """Serves SyncService to devices."""
 
     def __init__(
         self, shard: ShardManager, limits: SessionLimits, streams: OpenStreams, calls: CallStats
@@ -67,7 +67,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
             if not outgoing.has_ended:
                 raise  # the device or the server cancelled the call
             task.uncancel()
-            if isinstance(outgoing.error, grpc.aio.BaseError):  # a write found the device gone
+            if isinstance(outgoing.error, grpc.aio.BaseError):  # a write failed: the device left
                 await asyncio.sleep(_CANCEL_GRACE_SECONDS)
             elif outgoing.error is not None:
                 raise outgoing.error from None
@@ -127,7 +127,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         return response
 
     def _count_writes(self, write: WriteFrame) -> WriteFrame:
-        """Return what writes a frame and counts it."""
+        """Return a function that counts a frame and writes it."""
         stats = self._stream_stats
 
         def write_and_count(frame: pb.SyncResponse) -> Coroutine[Any, None, None]:
@@ -137,7 +137,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         return write_and_count
 
     async def _read_frames(self, session: DeviceSession, context: SyncContext) -> None:
-        """Hand frames to the session until the device is gone."""
+        """Pass frames to the session until the device stops sending."""
         loop, inbox = asyncio.get_running_loop(), self._shard.inbox
         read: Callable[[], Awaitable[Any]] = context.read  # the stubs do not know that EOF may come
         while (frame := await read()) is not grpc.aio.EOF:

@@ -1,4 +1,4 @@
-"""Session: one device's stream as a state machine: frames in, frames out, and no gRPC."""
+"""The session of one device's stream: a state machine from frames to frames, without gRPC."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ _PREFERRED_ENCODINGS: Final = (Encoding.INT8, Encoding.FLOAT16, Encoding.FLOAT32
 
 
 class SessionRegistry(Protocol):
-    """What a session tells of itself to whoever serves all of them."""
+    """The owner of all sessions, as a session sees it."""
 
     def register(self, session: DeviceSession) -> None:
-        """Take a session that said Hello; an older one of its device is superseded."""
+        """Add a session after its Hello; an older session of the same device is superseded."""
         ...
 
     def queue_update(self, session: DeviceSession) -> None:
-        """Send the session what it lacks of the global state and similar patterns, in time."""
+        """Send the session an update of the global state and similar patterns, when it is due."""
         ...
 
 
 class DeviceSession:
-    """The rules of one Sync stream."""
+    """The state and the rules of one Sync stream."""
 
     def __init__(
         self,
@@ -76,10 +76,10 @@ class DeviceSession:
         self.device_id = b""
         """Empty before Hello."""
         self.has_ended = False
-        """The device said Bye, or was sent elsewhere."""
+        """True once the session takes no more frames: after a Bye, a redirect or an error."""
         self.last_received_at = now
         self.updated_at = float("-inf")
-        """When the last update was offered, or a device said Hello that lacked nothing."""
+        """The loop time of the last update, or of the Hello of a device that lacked nothing."""
         self.held_state = HeldState()
         self.capacity = 0
         self.encoding = Encoding.INT8
@@ -88,26 +88,26 @@ class DeviceSession:
         self._streams = streams
         self._incarnation = 0
         self._next_seq = 0
-        """The next delta to accept; those before it are durable or on their way."""
+        """The number of the next delta to accept; those before it are durable or in flight."""
         self._through_seq = 0
         self._inflight = 0
         self._needs_resync = False
         self._bye_reason: pb.ByeReason.ValueType | None = None
-        """Bye waits for the acks of what is in flight."""
+        """The reason of the Bye that waits for the acks of the deltas in flight; None without."""
         self._nonce = 0
         self._offered_state: HeldState | None = None
         self._refused_version: GlobalVersion | None = None
         self._has_withheld_update = False
 
     def receive(self, frame: pb.SyncRequest, now: float) -> None:  # noqa: C901 - a case a frame
-        """Handle one frame. A delta is not durable when this returns; its ack will say so.
+        """Handle one frame. A delta is not durable when this returns; its ack comes later.
 
-        Raises what the stream must end with.
+        Raises the error that the stream must end with.
         """
         self.last_received_at = now
         kind = frame.WhichOneof("frame")
         if self.has_ended:
-            return  # what was on its way when the session ended
+            return  # the frame was under way when the session ended
         if not self.device_id and kind not in ("hello", None):
             raise OutOfOrderError(f"the first frame must be hello, got {kind}")
         match kind:
@@ -127,7 +127,7 @@ class DeviceSession:
                 )
 
     def complete(self, receipt: Receipt) -> None:
-        """Take what became of one of this session's deltas, which is durable now."""
+        """Handle the receipt of one of this session's deltas, which is durable now."""
         self._inflight -= 1
         self._through_seq = receipt.through_seq
         if receipt.verdict is Verdict.APPLIED:
@@ -153,7 +153,7 @@ class DeviceSession:
         self.outgoing.fail(error)
 
     def offer(self, update: patterns.GlobalUpdate, held: HeldState, now: float) -> None:
-        """Send an update, and remember what the device holds after it."""
+        """Send an update, and note what the device holds once it has applied it."""
         self._nonce += 1
         update.nonce = self._nonce
         self._offered_state = held
@@ -161,10 +161,11 @@ class DeviceSession:
         self.outgoing.send_update(update)
 
     def can_offer(self, version: GlobalVersion) -> bool:
-        """Say whether an update to a version may be sent now.
+        """Return whether an update to a version may be sent now.
 
-        Not one that the device refused, and none while it has not answered the last: what it holds
-        is not known until then. Its answer asks for the one that was withheld.
+        A version that the device refused is not sent again. No update is sent until the device has
+        answered the last one, because what it holds is not known before; its answer then queues the
+        withheld update.
         """
         if self._offered_state is not None and not self.outgoing.has_pending_update:
             self._has_withheld_update = True
@@ -172,7 +173,7 @@ class DeviceSession:
         return not self.has_ended and version != self._refused_version
 
     def drain(self, deadline: float, delay_min: float, delay_max: float) -> None:
-        """Ask the device to leave and come back after a random delay. Times are in seconds."""
+        """Ask the device to leave, and to come back after a random delay. Times are in seconds."""
         self.outgoing.send_control(
             pb.SyncResponse(
                 drain=pb.Drain(
@@ -184,21 +185,25 @@ class DeviceSession:
         )
 
     def close(self) -> None:
-        """End the session in order: what is acked goes out, then Bye."""
+        """End the session in order: first the acks of the deltas in flight, then Bye."""
         self._end_with_bye(pb.BYE_REASON_SHUTDOWN)
 
     def check_timeouts(self, now: float) -> ConstellationError | None:
-        """Return what a session must end with that was silent, or did not read, for too long."""
+        """Return the error that an overdue session must end with; None when it is in time.
+
+        A session is overdue when its device was silent, or did not read, for too long.
+        """
         writing_since = self.outgoing.writing_since
         limit = self._limits.slow_reader_seconds
         if writing_since is not None and now - writing_since > limit:
-            return SlowReaderError(f"nothing was read for {limit:g} seconds")
+            return SlowReaderError(f"the device has read nothing for {limit:g} seconds")
         silent = now - self.last_received_at
         if not self.device_id and silent > HELLO_TIMEOUT_SECONDS:
-            return HelloTimeoutError(f"no hello within {HELLO_TIMEOUT_SECONDS:g} seconds")
+            return HelloTimeoutError(f"no hello came within {HELLO_TIMEOUT_SECONDS:g} seconds")
         if silent > self._limits.heartbeat_seconds * _MAX_MISSED_HEARTBEATS:
             return NotReadyError(
-                f"nothing heard for {silent:.0f} seconds, two heartbeat intervals: reconnect"
+                f"no frame came for {silent:.0f} seconds, longer than "
+                f"{_MAX_MISSED_HEARTBEATS} heartbeat intervals: reconnect"
             )
         return None
 
@@ -243,7 +248,7 @@ class DeviceSession:
                 self.outgoing.send_ack(
                     self._through_seq, self._next_seq, full_resync=self._needs_resync
                 )
-            return  # or its ack is on the way
+            return  # the delta is acked above, or its ack is still to come
         if seq > self._next_seq:
             self._catch_up()
         if not delta.snapshot and (self._needs_resync or seq > self._next_seq):
@@ -253,8 +258,8 @@ class DeviceSession:
             return
         if self._inflight >= self._limits.max_inflight_deltas:
             raise TooManyInflightError(
-                f"delta {seq} is one more than the {self._limits.max_inflight_deltas} that may be "
-                "unacked: wait for an ack"
+                f"delta {seq} is one more than the {self._limits.max_inflight_deltas} deltas that "
+                "may be unacked: wait for an ack"
             )
         checked = to_delta(
             self.device_id, self._incarnation, delta, self._limits.max_patterns_per_delta
@@ -265,7 +270,7 @@ class DeviceSession:
         self._shard.inbox.put(InboxEntry(checked, self, now))
 
     def _catch_up(self) -> None:
-        """Take in the deltas that came without the stream."""
+        """Move on to the stored cursor, which deltas without a stream may have moved."""
         cursor = self._shard.find_cursor(self.device_id)
         if cursor and cursor.incarnation == self._incarnation and cursor.seq >= self._next_seq:
             self._through_seq = cursor.seq
@@ -273,7 +278,7 @@ class DeviceSession:
 
     def _handle_global_ack(self, ack: pb.GlobalAck) -> None:
         if self._offered_state is None or ack.nonce != self._nonce:
-            return  # of an older update, or an older stream
+            return  # an ack of an older update, or of an older stream
         held, self._offered_state = self._offered_state, None
         if self._has_withheld_update:
             self._has_withheld_update = False
@@ -310,19 +315,21 @@ class DeviceSession:
 def negotiate_format(
     hello: pb.Hello | pb.PullPatternsRequest, default: int
 ) -> tuple[Encoding, int]:
-    """Return the encoding a device is served in, and how many similar patterns it can keep."""
+    """Return the encoding of a device's updates, and how many similar patterns it can keep."""
     if isinstance(hello, pb.Hello) and len(hello.sdk_version.encode()) > MAX_SDK_VERSION_BYTES:
         raise InvalidInputError("sdk_version", f"must be at most {MAX_SDK_VERSION_BYTES} bytes")
     known = [encoding for encoding in _PREFERRED_ENCODINGS if int(encoding) in hello.encodings]
     if hello.encodings and not known:
         raise InvalidInputError(
-            "encodings", f"must name 1, 2 or 3, got {list(hello.encodings)}: none that is known"
+            "encodings",
+            "must name at least one of 1 (FLOAT32), 2 (FLOAT16) and 3 (INT8), "
+            f"got {list(hello.encodings)}",
         )
     return (known or [Encoding.INT8])[0], min(hello.pattern_capacity or default, default)
 
 
 def to_held_state(declared: pb.Hello | pb.PullPatternsRequest) -> HeldState:
-    """Return what a device declares to hold."""
+    """Return what a device declares to hold. Raises InvalidInputError for invalid ids."""
     return HeldState(
         to_version(declared.global_version),
         _to_held_ids(declared.held_similar_ids, "held_similar_ids"),
@@ -340,7 +347,7 @@ def _to_held_ids(ids: bytes, field: str) -> frozenset[bytes]:
 
 
 def check_last_acked_seq(last_acked_seq: int) -> int:
-    """Check the highest seq that a device saw acked."""
+    """Return the highest acked seq of a device; raise InvalidInputError when it is too large."""
     if last_acked_seq >= MAX_SEQ:
         raise InvalidInputError("last_acked_seq", f"must be below 2**63 - 1, got {last_acked_seq}")
     return last_acked_seq
@@ -349,7 +356,7 @@ def check_last_acked_seq(last_acked_seq: int) -> int:
 def make_welcome(
     shard: ShardManager, limits: SessionLimits, hello: pb.Hello, encoding: Encoding
 ) -> pb.Welcome:
-    """Return the rules of a session, and where the device's numbering stands."""
+    """Return the rules of a session, and the number of the device's next delta."""
     last_acked_seq = check_last_acked_seq(hello.last_acked_seq)
     expected = shard.compute_expectation(hello.device_id, hello.incarnation, last_acked_seq)
     welcome = pb.Welcome(

@@ -1,4 +1,4 @@
-"""OpenStreams: every session of this process; feeds them updates, ends those that are overdue."""
+"""The open streams of this process: they receive updates when due, and end when overdue."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from constellation.transport.sync.session import DeviceSession
 
 _BATCH_SIZE: Final = 64
-"""Updates worked out at once; their searches gather into micro-batches."""
+"""Updates that are made concurrently, so that their searches form micro-batches."""
 _MIN_SLEEP_SECONDS: Final = 0.005
-"""Shorter sleeps take longer than they say."""
+"""The shortest sleep that the event loop keeps accurately."""
 _SESSIONS_PER_TURN: Final = 256
-"""Sessions looked at before the event loop gets a turn."""
+"""Sessions that one loop handles before other tasks get a turn."""
 
 
 class OpenStreams:
-    """The sessions with an open stream. One task feeds all of them, one ends the overdue ones."""
+    """The sessions with an open stream. One task sends all updates, one ends overdue sessions."""
 
     def __init__(self, stats: Stats, limits: SessionLimits) -> None:
         self._stats = stats
@@ -44,42 +44,43 @@ class OpenStreams:
         return len(self._sessions)
 
     def device_ids(self) -> list[bytes]:
-        """Return the devices that said Hello."""
+        """Return the devices that have an open stream and have sent Hello."""
         return list(self._by_device)
 
     def is_connected(self, device_id: bytes) -> bool:
-        """Say whether a device has a stream."""
+        """Return whether a device has an open stream."""
         return device_id in self._by_device
 
     def waiting_bytes(self) -> int:
-        """Return the bytes of frames that wait to be written. Looks at every stream."""
+        """Return the bytes of all frames that wait to be written. Looks at every stream."""
         return sum(session.outgoing.waiting_bytes() for session in list(self._sessions))
 
     def add(self, session: DeviceSession) -> None:
-        """Take in a new stream; raises ShardFullError when there are too many."""
-        if len(self._sessions) >= self._limits.max_streams:
+        """Add the session of a new stream. Raises ShardFullError when MAX_STREAMS are open."""
+        limit = self._limits.max_streams
+        if len(self._sessions) >= limit:
             self._stats.shed[ShedReason.STREAMS] += 1
             raise ShardFullError(
-                f"{len(self._sessions)} streams are open, and MAX_STREAMS is {self._limits.max_streams}"
+                f"{len(self._sessions)} streams are open, and MAX_STREAMS is {limit}"
             )
         self._sessions.add(session)
 
     def remove(self, session: DeviceSession) -> None:
-        """Forget a stream that ended."""
+        """Remove the session of a stream that has ended."""
         session.has_ended = True
         self._sessions.discard(session)
         if self._by_device.get(session.device_id) is session:
             del self._by_device[session.device_id]
 
     def register(self, session: DeviceSession) -> None:
-        """Make a session its device's only one."""
+        """Make a session its device's only one: an older one fails with SupersededError."""
         older = self._by_device.get(session.device_id)
         if older is not None:
             older.fail(SupersededError("a newer stream of this device is open"))
         self._by_device[session.device_id] = session
 
     def queue_update(self, session: DeviceSession) -> None:
-        """Queue a session for an update, no sooner than it may have one."""
+        """Queue a session for its next update, at the earliest time that its limits allow."""
         if session in self._queued_sessions:
             return
         self._queued_sessions.add(session)
@@ -90,18 +91,18 @@ class OpenStreams:
             self._has_earlier_update.set()
 
     def queue_devices(self, device_ids: Sequence[bytes]) -> None:
-        """Queue the devices that have a stream."""
+        """Queue updates for those of the devices that have an open stream."""
         for device_id in device_ids:
             if session := self._by_device.get(device_id):
                 self.queue_update(session)
 
     def queue_all(self) -> None:
-        """Queue everybody."""
+        """Queue an update for every device that has an open stream."""
         for session in self._by_device.values():
             self.queue_update(session)
 
     async def send_updates_forever(self, shard: ShardManager) -> None:
-        """Send due updates of what a shard knows. Runs until cancelled."""
+        """Send each queued update of what a shard knows when it is due. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._wait_until_due(loop)
@@ -117,7 +118,7 @@ class OpenStreams:
             await asyncio.gather(*(self._send_update(shard, session) for session in batch))
 
     async def end_overdue_forever(self) -> None:
-        """End sessions that are overdue. Runs until cancelled."""
+        """End the sessions that exceed a timeout. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(1.0, self._limits.heartbeat_seconds / 2))
@@ -130,7 +131,10 @@ class OpenStreams:
                     await asyncio.sleep(0)
 
     async def drain(self, spread_seconds: float, return_max_seconds: float) -> None:
-        """Ask every device to leave, spread evenly; then end the sessions of those that stayed."""
+        """Ask every device to leave, spread evenly over time; then end the remaining sessions.
+
+        Devices that leave come back after up to `return_max_seconds`.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + spread_seconds
         sessions = list(self._sessions)

@@ -1,4 +1,4 @@
-"""Updates: what a device lacks of what other devices learned."""
+"""Updates for devices: the change from what a device holds to what it should hold."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def make_update(
 
 
 def is_redundant(update: pb.GlobalUpdate, held: HeldState) -> bool:
-    """Say whether a device that holds this would learn nothing from an update."""
+    """Return whether an update would change nothing of what a device holds."""
     return (
         not update.similar.ids
         and not update.removed_similar_ids

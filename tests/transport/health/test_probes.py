@@ -81,7 +81,7 @@ async def test_watchers_leave_calls_for_others(channel: grpc.aio.Channel) -> Non
         await read_next_status(start_watch(channel))
 
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert raised.value.details() == "32 calls of Watch are open, 32 may be: use Check"
+    assert raised.value.details() == "32 calls of Watch are open, the most is 32: use Check"
     assert await check_health(channel, "liveness") == SERVING
     watchers[0].cancel()
     await asyncio.wait([asyncio.ensure_future(watchers[0].code())])

@@ -1,9 +1,8 @@
-"""Both health services tell the same, whatever the process does."""
+"""Both health services report the same state."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,17 +11,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.config import Count
 from constellation.server import SERVICES
-from constellation.transport.codec.globals import to_global
-from constellation.v1 import aggregates_pb2
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
-from constellation.v1 import patterns_pb2 as patterns
 from tests.conftest import run_shard
 from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from constellation.server import RunningShard
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -81,41 +75,6 @@ async def test_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> Non
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_each_part_is_told_with_figures(durable_shard: RunningShard, tmp_path: Path) -> None:
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{durable_shard.port}") as channel:
-        told = await own.HealthServiceStub(channel).GetDetailedHealth(pb.GetDetailedHealthRequest())
-
-    parts = {part.name: part for part in told.components}
-    assert told.status == pb.HEALTH_STATUS_HEALTHY
-    assert {part.status for part in told.components} == {pb.HEALTH_STATUS_HEALTHY}
-    disk = parts.pop("disk")
-    assert re.fullmatch(r"[0-9.]+ of [0-9.]+ GB free", disk.message)
-    assert disk.HasField("latency")
-    assert parts["store"].HasField("latency")
-    assert {name: part.message for name, part in parts.items()} == {
-        "store": "sqlite at commit 0, 0 patterns",
-        "index": "exact, 0 patterns, 0 commits behind",
-        "streams": "0 open, MAX_STREAMS is 50000",
-        "federation": "no global yet",
-        "traffic": "taken",
-    }
-    assert (tmp_path / "shard").is_dir()
-
-
-async def test_a_data_directory_that_is_gone_is_told(tmp_path: Path) -> None:
-    async with run_shard(data_dir=tmp_path / "shard") as shard:
-        (tmp_path / "shard").rename(tmp_path / "elsewhere")
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
-            told = await own.HealthServiceStub(channel).GetDetailedHealth(
-                pb.GetDetailedHealthRequest()
-            )
-        (tmp_path / "elsewhere").rename(tmp_path / "shard")
-
-    (disk,) = [part for part in told.components if part.name == "disk"]
-    assert disk.status == pb.HEALTH_STATUS_UNHEALTHY
-    assert disk.message == f"DATA_DIR {tmp_path / 'shard'}: No such file or directory"
-
-
 async def test_many_streams_degrade_health_before_they_are_refused() -> None:
     async with (
         run_shard(max_streams=Count(7)) as shard,
@@ -125,29 +84,13 @@ async def test_many_streams_degrade_health_before_they_are_refused() -> None:
         for device in range(6):
             await (await stack.enter_async_context(open_stream(channel))).open(device)
 
-        told = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
+        health = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
 
-        assert (told.status, told.message) == (
+        assert (health.status, health.message) == (
             pb.HEALTH_STATUS_DEGRADED,
             "streams: 6 open, MAX_STREAMS is 7",
         )
         assert await check_standard_health(channel) == {SERVING}
-
-
-async def test_an_old_global_degrades_health(
-    shard: RunningShard, channel: grpc.aio.Channel
-) -> None:
-    none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
-    clusters = aggregates_pb2.GlobalClusters(patterns=none)
-    sent = aggregates_pb2.Global(generation=1, round_id=4, closed_at=1, clusters=clusters)
-    shard.manager.restore_global(to_global(sent.SerializeToString()))
-
-    told = await own.HealthServiceStub(channel).GetHealth(pb.GetHealthRequest())
-
-    assert told.status == pb.HEALTH_STATUS_DEGRADED
-    assert re.fullmatch(
-        r"federation: round 4 is \d+ seconds old, GLOBAL_MAX_AGE_SECONDS is 9000", told.message
-    )
 
 
 async def test_liveness_has_a_service_of_its_own(

@@ -19,10 +19,12 @@ from openapi_spec_validator import validate
 from constellation.config import Address
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import ConfigError, NotReadyError
+from constellation.server import serve
+from constellation.storage.memory import MemoryPatternStore
 from constellation.transport.rest.errors import HTTP_STATUSES
 from constellation.transport.rest.listener import serve_rest
 from constellation.transport.rest.request import MAX_BODY_BYTES
-from tests.conftest import run_shard
+from tests.conftest import make_shard_config, run_shard
 from tests.deltas import device_id, embedding
 from tests.federation.fleet import (
     get_address,
@@ -168,10 +170,10 @@ async def test_a_body_that_makes_no_sense_is_refused(
         (
             "/api/v1/sync/version?nobody=1",
             400,
-            "nobody is no parameter of GET /api/v1/sync/version: it has",
+            "nobody is not a parameter of GET /api/v1/sync/version: its parameters are",
         ),
-        ("/api/v1/rounds", 404, "there is no '/api/v1/rounds' here"),  # a federation's
-        ("/nowhere", 404, "there is no '/nowhere' here"),
+        ("/api/v1/rounds", 404, "there is no path '/api/v1/rounds'"),  # a federation's
+        ("/nowhere", 404, "there is no path '/nowhere'"),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused(
@@ -193,15 +195,15 @@ async def test_another_verb_is_not_allowed(shard: RunningShard) -> None:
     assert answer.json()["error"]["status"] == "UNIMPLEMENTED"
 
 
-async def test_readiness_is_503_while_the_store_is_away(
-    shard: RunningShard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away() -> None:
+class UnpluggedStore(MemoryPatternStore):
+    """A store that works, but does not answer probes."""
+
+    async def probe(self) -> None:
         raise NotReadyError("unplugged")
 
-    monkeypatch.setattr("constellation.transport.health.service.STORE_PROBE_SECONDS", 0.01)
-    monkeypatch.setattr(shard.manager.store, "probe", away)
-    async with open_client(shard) as rest:
+
+async def test_readiness_is_503_while_the_store_is_unavailable() -> None:
+    async with serve(make_shard_config(), UnpluggedStore()) as shard, open_client(shard) as rest:
 
         async def is_not_ready() -> bool:
             return bool((await rest.get("/health/ready")).status_code == 503)

@@ -96,7 +96,7 @@ async def test_a_verb_that_a_path_does_not_have_is_405(rest: httpx.AsyncClient, 
     assert get_refusal(answer) == (
         405,
         "METHOD_NOT_ALLOWED",
-        f"{verb} is not for /health: use GET, HEAD, OPTIONS",
+        f"/health does not support {verb}: use GET, HEAD, OPTIONS",
     )
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
@@ -108,7 +108,7 @@ async def test_a_path_that_is_not_there_is_404(rest: httpx.AsyncClient, path: st
     status, reason, message = get_refusal(await rest.get(path))
 
     assert (status, reason) == (404, "NO_SUCH_ROUTE")
-    assert "GET /openapi.json lists what is" in message
+    assert "GET /openapi.json lists the paths" in message
 
 
 async def test_a_path_may_be_percent_encoded(rest: httpx.AsyncClient) -> None:
@@ -145,8 +145,11 @@ async def test_a_path_parameter_that_is_not_utf8_is_refused(rest: httpx.AsyncCli
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("nobody=1", "nobody is no parameter of GET /api/v1/sync/version: it has device_id"),
-        ("=1", "'' is no parameter of GET /api/v1/sync/version: it has device_id"),
+        (
+            "nobody=1",
+            "nobody is not a parameter of GET /api/v1/sync/version: its parameters are device_id",
+        ),
+        ("=1", "'' is not a parameter of GET /api/v1/sync/version: its parameters are device_id"),
         ("device_id=YQ&device_id=YQ", "device_id must be given once, got 2 values"),
         ("device_id=%FF", "query must be percent-encoded UTF-8"),
         ("device_id=a+b", "device_id must be base64, got 'a b'"),
@@ -210,7 +213,7 @@ async def test_the_caller_must_accept_json(
     if status == 406:
         assert get_refusal(answer)[1:] == (
             "NOT_ACCEPTABLE",
-            f"answers are application/json, but accept is {accept!r}",
+            f"responses are application/json, but accept is {accept!r}: accept application/json",
         )
 
 
@@ -406,7 +409,7 @@ async def test_a_long_value_is_cut_in_the_message(rest: httpx.AsyncClient) -> No
 async def test_a_post_takes_no_query(rest: httpx.AsyncClient) -> None:
     answer = await rest.post(f"{CONTENT_PATH}?contents=1", json={"contents": [CONTENT]})
 
-    assert get_refusal(answer)[2].startswith("contents is no parameter of POST /api/v1/content")
+    assert get_refusal(answer)[2].startswith("contents is not a parameter of POST /api/v1/content")
 
 
 async def test_a_servicers_error_keeps_its_details(rest: httpx.AsyncClient) -> None:
