@@ -36,7 +36,7 @@ class CallCounts(Protocol):
     """The counts of every method."""
 
     def methods(self) -> Sequence[MethodCounts]:
-        """Return the counts of every method that the process serves."""
+        """Return the counts of every method that was called."""
         ...
 
 

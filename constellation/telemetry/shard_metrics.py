@@ -309,7 +309,7 @@ def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Me
 
 
 def _read_disk(limits: MetricLimits, figure: str) -> float | None:
-    """Return a figure of the disk under DATA_DIR, None without one; health reports a missing one."""
+    """Return a figure of the disk under DATA_DIR; None when there is no such directory."""
     if limits.data_dir is None or not limits.data_dir.exists():
         return None
     bytes_: float = getattr(shutil.disk_usage(limits.data_dir), figure)

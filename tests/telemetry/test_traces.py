@@ -31,8 +31,7 @@ ENDPOINT = {"otel_exporter_otlp_endpoint": "http://127.0.0.1:1"}
         ({"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "x"}, "TRACES_COMPRESSION: must be gzip"),
         (
             {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},
-            "OTEL_BSP_MAX_QUEUE_SIZE: must be at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, "
-            "which is 512, got 10",
+            "must be at least OTEL_BSP_MAX_EXPORT_BATCH_SIZE, which is 512, got 10",
         ),
         ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2049"}, "BATCH_SIZE, which is 2049, got 2048"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "abc"}, "QUEUE_SIZE: must be a whole number from 1"),

@@ -45,14 +45,14 @@ class CallStats:
         self._methods: dict[str, MethodStats] = {}
 
     def get_or_add(self, method: str, kind: CallKind) -> MethodStats:
-        """Return the counts of a method; the first call of this adds the method."""
+        """Return the counts of a method, added when there are none yet."""
         stats = self._methods.get(method)
         if stats is None:
             stats = self._methods[method] = MethodStats(method, kind)
         return stats
 
     def methods(self) -> list[MethodStats]:
-        """Return the counts of every method that was added."""
+        """Return the counts of every method that was called."""
         return list(self._methods.values())
 
     def count_calls(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:

@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
@@ -21,8 +20,6 @@ from constellation.core.ingest.deltas import Verdict
 from constellation.errors import ConfigError, NotReadyError
 from constellation.server import serve
 from constellation.storage.memory import MemoryPatternStore
-from constellation.transport.rest.errors import HTTP_STATUSES
-from constellation.transport.rest.listener import serve_rest
 from constellation.transport.rest.request import MAX_BODY_BYTES
 from tests.conftest import make_shard_config, run_shard
 from tests.deltas import device_id, embedding
@@ -276,18 +273,6 @@ def test_every_route_is_documented() -> None:
     assert sorted(rows) == sorted(
         f"{verb.upper()} {path}" for path, verbs in DOCUMENT["paths"].items() for verb in verbs
     )
-
-
-def test_every_grpc_status_has_an_http_one() -> None:
-    assert set(HTTP_STATUSES) == set(grpc.StatusCode)
-
-
-async def test_an_address_that_is_taken_is_told(shard: RunningShard) -> None:
-    taken = f"127.0.0.1:{shard.ports.rest}"
-
-    with pytest.raises(ConfigError, match=f"REST_ADDR: cannot listen on {taken}"):
-        async with serve_rest(taken, get_address(shard), []):
-            pass
 
 
 async def test_a_shard_whose_rest_address_is_taken_does_not_start(shard: RunningShard) -> None:
