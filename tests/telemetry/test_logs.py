@@ -41,13 +41,13 @@ def test_tracebacks_on_a_terminal_hold_no_values(script: Path) -> None:
     screen, terminal = os.openpty()
     with subprocess.Popen([sys.executable, script, PASSWORD], stderr=terminal) as process:
         os.close(terminal)
-        told = _read_all(screen)
+        output = _read_all(screen)
     os.close(screen)
 
     assert process.returncode == 0
-    assert told.count("OSError") >= 2
-    assert told.count("the store is away") >= 2
-    assert "hunter2" not in told
+    assert output.count("OSError") >= 2
+    assert output.count("the store is away") >= 2
+    assert "hunter2" not in output
 
 
 def test_tracebacks_in_json_hold_no_values(script: Path) -> None:

@@ -129,7 +129,7 @@ async def test_no_metric_names_a_device() -> None:
     assert labels <= {"shard_id", "status", "result", "reason", "le", *of_calls}
 
 
-def test_an_address_that_is_taken_is_told() -> None:
+def test_an_address_in_use_is_an_error_that_names_it() -> None:
     with (
         serve_metrics("127.0.0.1:0") as metrics,
         pytest.raises(
@@ -240,10 +240,10 @@ async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None
     )
     (read,) = [each.read for each in metrics if each.name == "constellation_sync_requests"]
 
-    told = {labels["status"]: count for count, labels in read()}
+    counts = {labels["status"]: count for count, labels in read()}
 
     assert push_patterns.handled["OK"] > 0
-    assert told["ABORTED"] == 1
+    assert counts["ABORTED"] == 1
 
 
 async def test_unary_and_server_streaming_calls_are_counted_and_timed() -> None:

@@ -40,7 +40,7 @@ ENDPOINT = {"otel_exporter_otlp_endpoint": "http://127.0.0.1:1"}
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[x"}, "OTEL_…: Invalid IPv6 URL"),
     ],
 )
-async def test_a_wrong_variable_is_told(
+async def test_an_invalid_variable_is_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], problem: str
 ) -> None:
     for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **settings}.items():
@@ -53,7 +53,7 @@ async def test_a_wrong_variable_is_told(
     assert problem in str(raised.value)
 
 
-async def test_all_that_is_wrong_is_told_together_and_nothing_else() -> None:
+async def test_all_invalid_variables_are_in_one_error() -> None:
     wrong = {"otel_exporter_otlp_timeout": "abc", "otel_exporter_otlp_compression": "zstd"}
 
     ended = await run_command("serve", **ENDPOINT, **wrong)

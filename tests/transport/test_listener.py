@@ -50,13 +50,13 @@ async def test_every_kind_of_call_is_told_to_wait_and_counted_as_what_it_is() ->
     async with open_waiting_shard(calls) as channel:
         sync: Any = SyncServiceStub(channel)
         shard: Any = ShardServiceStub(channel)
-        told = [
+        refusals = [
             await get_refusal(sync.GetSyncVersion(sync_pb2.GetSyncVersionRequest())),
             await get_refusal(shard.GetInfo(shard_pb2.GetInfoRequest())),
             await get_refusal(sync.Sync().read()),
         ]
 
-    assert set(told) == {
+    assert set(refusals) == {
         (grpc.StatusCode.UNAVAILABLE, "waiting to be the shard's one writer"),
     }
     counted = {each.method: (str(each.kind), dict(each.handled)) for each in calls.methods()}

@@ -254,13 +254,17 @@ async def test_a_federations_routes_answer_as_they_are_described() -> None:
 
 async def test_each_process_describes_its_own_routes(shard: RunningShard) -> None:
     async with open_client(shard) as rest:
-        told = (await rest.get("/openapi.json")).json()
+        document = (await rest.get("/openapi.json")).json()
 
-    validate(told)
-    assert "/api/v1/info" in told["paths"]
-    assert "/api/v1/rounds" not in told["paths"]
-    assert "Round" not in told["components"]["schemas"]
-    assert [tag["name"] for tag in told["tags"]] == ["HealthService", "ShardService", "SyncService"]
+    validate(document)
+    assert "/api/v1/info" in document["paths"]
+    assert "/api/v1/rounds" not in document["paths"]
+    assert "Round" not in document["components"]["schemas"]
+    assert [tag["name"] for tag in document["tags"]] == [
+        "HealthService",
+        "ShardService",
+        "SyncService",
+    ]
 
 
 def test_the_document_is_valid() -> None:

@@ -77,7 +77,7 @@ async def test_a_shard_without_devices_lists_one_empty_page(channel: grpc.aio.Ch
     assert await list_device_pages(channel, 3) == [[]]
 
 
-async def test_devices_that_are_connected_are_told_apart(
+async def test_connected_devices_are_marked_and_can_be_listed_alone(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
     await push_devices(shard, [make_drama_device(number) for number in range(DEVICES)])

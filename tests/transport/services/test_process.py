@@ -37,21 +37,21 @@ def parse_events(log: str) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-async def test_a_process_logs_less_from_the_moment_it_is_told(tmp_path: Path) -> None:
+async def test_a_new_log_level_takes_effect_at_once(tmp_path: Path) -> None:
     async with run_shard_process(tmp_path) as shard:
         async with grpc.aio.insecure_channel(shard.address) as channel:
             before = await set_level(channel, pb.LOG_LEVEL_ERROR)
-            told = (await make_stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
+            after = (await make_stub(channel).GetLogLevel(pb.GetLogLevelRequest())).level
             drain: Any = shard_pb2_grpc.ShardServiceStub(channel)
             await drain.Drain(shard_pb2.DrainRequest())
         finished = await shard.wait_for_exit()
 
-    assert (before, told) == (pb.LOG_LEVEL_INFO, pb.LOG_LEVEL_ERROR)
+    assert (before, after) == (pb.LOG_LEVEL_INFO, pb.LOG_LEVEL_ERROR)
     assert finished.status == 0
     assert [line for line in parse_events(finished.err) if line["level"] == "info"] == []
 
 
-async def test_a_federation_can_be_told_too(shard: RunningShard) -> None:
+async def test_a_federation_changes_its_log_level_as_well(shard: RunningShard) -> None:
     async with (
         run_federation([get_address(shard)]) as federation,
         grpc.aio.insecure_channel(get_address(federation)) as channel,

@@ -174,12 +174,14 @@ async def test_patterns_are_found_by_embedding_content_and_device(
         ),
     ],
 )
-async def test_a_bad_search_is_refused_and_told_why(
+async def test_a_bad_search_is_refused_with_a_reason(
     channel: grpc.aio.Channel, query: dict[str, Any], problem: str
 ) -> None:
-    told = await get_refusal(make_stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query)))
+    refusal = await get_refusal(
+        make_stub(channel).SearchPatterns(pb.SearchPatternsRequest(**query))
+    )
 
-    assert told.startswith(problem)
+    assert refusal.startswith(problem)
 
 
 @pytest.mark.parametrize("query", [{"content_id": "none"}, {"device_id": device_id(77)}])

@@ -307,13 +307,13 @@ async def test_a_drained_device_gets_its_acks_and_a_bye() -> None:
     leave = asyncio.Event()
     started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def serve_until_told() -> None:
+    async def serve_until_leaving() -> None:
         async with run_shard() as shard:
             started.set_result(shard.port)
             await leave.wait()
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve_until_told())
+        tasks.create_task(serve_until_leaving())
         async with (
             grpc.aio.insecure_channel(f"127.0.0.1:{await started}") as channel,
             open_stream(channel) as device,
@@ -353,7 +353,7 @@ async def test_trends_reach_devices_that_are_connected(
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
 
 
-async def test_a_device_that_does_not_read_is_cut_and_delays_nobody() -> None:
+async def test_a_stream_whose_device_does_not_read_ends_and_delays_no_other() -> None:
     async with (
         run_shard(slow_reader_seconds=0.2, heartbeat_seconds=30.0) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}", SMALL_WINDOW) as slow_channel,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,8 @@ from hypothesis import strategies as st
 
 from constellation.core.ingest.cursors import Cursor
 from constellation.core.ingest.deltas import Verdict
-from constellation.core.recovery import recover_shard
-from constellation.core.rules import Rules
-from constellation.core.shard import ShardManager
-from constellation.core.table.ownership import ShardIdentity
-from constellation.storage.memory import MemoryPatternStore
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.sync.limits import SessionLimits
-from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.session import DeviceSession
 from constellation.transport.sync.streams import OpenStreams
@@ -29,9 +22,10 @@ from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from tests.deltas import PatternSpec, device_id
 from tests.sync_client import make_delta_message, make_hello
+from tests.transport.sync.sessions import WrittenFrames, open_manager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from constellation.core.shard import ShardManager
 
 PATTERNS = 4
 DEVICES = 2
@@ -39,46 +33,9 @@ BARRIER = 99
 """A device that only marks the end of what was sent before."""
 
 
-@asynccontextmanager
-async def open_manager() -> AsyncIterator[ShardManager]:
-    """Open a shard's core in memory, with what runs beside it."""
-    store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000)
-    epoch = await store.take_epoch()
-    recovered = await recover_shard(store, rules, None, exact_limit=50_000)
-    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch)
-    async with asyncio.TaskGroup() as tasks:
-        forever = (
-            manager.committer.commit_forever(),
-            manager.feeder.feed_forever(),
-            manager.similar.search_forever(),
-        )
-        background = [tasks.create_task(task) for task in forever]
-        try:
-            yield manager
-        finally:
-            for task in background:
-                task.cancel()
-
-
-class WrittenFrames:
-    """What was written to one stream."""
-
-    def __init__(self) -> None:
-        self.frames: list[pb.SyncResponse] = []
-        self.outgoing = OutgoingFrames(self._write, lambda: None)
-
-    def take_frames(self) -> list[pb.SyncResponse]:
-        """Return what was written since the last call."""
-        frames, self.frames = self.frames, []
-        return frames
-
-    async def _write(self, frame: pb.SyncResponse) -> None:
-        self.frames.append(frame)
-
-
 @dataclass
 class SimulatedDevice:
-    """One device: what it made, what it was told, and its newest stream."""
+    """One device: its deltas, and what the shard has acked."""
 
     number: int
     incarnation: int = 0

@@ -1,0 +1,88 @@
+"""A shard's core with what its streams need, and streams without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from constellation.core.recovery import recover_shard
+from constellation.core.rules import Rules
+from constellation.core.shard import ShardManager
+from constellation.core.table.ownership import ShardIdentity
+from constellation.storage.memory import MemoryPatternStore
+from constellation.transport.sync.outgoing import OutgoingFrames
+from constellation.transport.sync.session import DeviceSession
+from constellation.v1 import sync_pb2 as pb
+from tests.sync_client import DEADLINE_SECONDS, make_hello
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.transport.sync.limits import SessionLimits
+    from constellation.transport.sync.streams import OpenStreams
+
+
+@asynccontextmanager
+async def open_manager() -> AsyncIterator[ShardManager]:
+    """Open a shard's core in memory, with what runs beside it."""
+    store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000)
+    epoch = await store.take_epoch()
+    recovered = await recover_shard(store, rules, None, exact_limit=50_000)
+    secret = await store.read_secret()
+    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch, secret=secret)
+    async with asyncio.TaskGroup() as tasks:
+        forever = (
+            manager.committer.commit_forever(),
+            manager.feeder.feed_forever(),
+            manager.similar.search_forever(),
+        )
+        background = [tasks.create_task(task) for task in forever]
+        try:
+            yield manager
+        finally:
+            for task in background:
+                task.cancel()
+
+
+class WrittenFrames:
+    """Keeps what a session writes to its stream; a write completes at once."""
+
+    def __init__(self) -> None:
+        self.frames: list[pb.SyncResponse] = []
+        self.ended = asyncio.Event()
+        self.outgoing = OutgoingFrames(self._write, self.ended.set)
+        self._written = asyncio.Event()
+
+    @property
+    def kinds(self) -> list[str | None]:
+        return [frame.WhichOneof("frame") for frame in self.frames]
+
+    def take_frames(self) -> list[pb.SyncResponse]:
+        """Return what was written since the last call."""
+        frames, self.frames = self.frames, []
+        return frames
+
+    async def wait_for_frames(self, count: int) -> None:
+        """Return once so many frames are written."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(self.frames) < count:
+                self._written.clear()
+                await self._written.wait()
+
+    async def _write(self, frame: pb.SyncResponse) -> None:
+        self.frames.append(frame)
+        self._written.set()
+
+
+def open_session(
+    manager: ShardManager, streams: OpenStreams, limits: SessionLimits, device: int | None = None
+) -> tuple[DeviceSession, WrittenFrames]:
+    """Open a session, and let a device say Hello on it unless there is none."""
+    written = WrittenFrames()
+    now = asyncio.get_running_loop().time()
+    session = DeviceSession(manager, limits, streams, written.outgoing, now)
+    streams.add(session)
+    if device is not None:
+        session.receive(pb.SyncRequest(hello=make_hello(device)), now)
+    return session, written

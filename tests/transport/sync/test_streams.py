@@ -1,0 +1,163 @@
+"""Open streams are counted, unique by device, fed when due, and ended when overdue."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from constellation.errors import HelloTimeoutError, ShardFullError, SupersededError
+from constellation.transport.sync.limits import HELLO_TIMEOUT_SECONDS, SessionLimits
+from constellation.transport.sync.streams import OpenStreams
+from constellation.transport.sync.updates import HeldState
+from constellation.v1 import sync_pb2 as pb
+from tests.deltas import device_id
+from tests.sync_client import DEADLINE_SECONDS
+from tests.transport.sync.sessions import open_manager, open_session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from constellation.transport.sync.session import DeviceSession
+    from tests.transport.sync.sessions import WrittenFrames
+
+AT_ONCE = SessionLimits(global_min_interval_seconds=0, heartbeat_seconds=0.02)
+
+
+class Streams:
+    """The open streams of a shard in memory."""
+
+    def __init__(self, manager: Any, limits: SessionLimits) -> None:
+        self.all = OpenStreams(manager, limits)
+        self.manager = manager
+        self._limits = limits
+
+    def open(self, device: int | None = None) -> tuple[DeviceSession, WrittenFrames]:
+        return open_session(self.manager, self.all, self._limits, device)
+
+
+@asynccontextmanager
+async def open_streams(limits: SessionLimits = AT_ONCE) -> AsyncIterator[Streams]:
+    async with open_manager() as manager:
+        yield Streams(manager, limits)
+
+
+@asynccontextmanager
+async def run_beside(forever: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(forever)
+        yield
+        task.cancel()
+
+
+async def test_a_stream_counts_before_its_hello_and_its_device_after() -> None:
+    async with open_streams() as streams:
+        streams.open()
+        streams.open(3)
+
+        assert len(streams.all) == 2
+        assert streams.all.device_ids() == [device_id(3)]
+        assert streams.all.is_connected(device_id(3))
+        assert not streams.all.is_connected(device_id(4))
+
+
+async def test_one_stream_too_many_is_refused_and_counted() -> None:
+    async with open_streams(SessionLimits(max_streams=1)) as streams:
+        streams.open(1)
+
+        with pytest.raises(ShardFullError, match="1 streams are open, and MAX_STREAMS is 1"):
+            streams.open()
+
+        assert streams.manager.stats.shed["streams"] == 1
+
+
+async def test_a_newer_stream_of_a_device_replaces_the_older() -> None:
+    async with open_streams() as streams:
+        older, _ = streams.open(1)
+
+        newer, _ = streams.open(1)
+        streams.all.remove(older)
+
+        assert isinstance(older.outgoing.error, SupersededError)
+        assert not newer.has_ended
+        assert streams.all.is_connected(device_id(1))
+
+
+async def test_a_stream_that_ended_is_forgotten() -> None:
+    async with open_streams() as streams:
+        session, _ = streams.open(1)
+
+        streams.all.remove(session)
+
+        assert session.has_ended
+        assert len(streams.all) == 0
+        assert not streams.all.is_connected(device_id(1))
+
+
+async def test_a_device_gets_the_update_that_it_lacks() -> None:
+    async with open_streams() as streams, run_beside(streams.all.send_updates_forever()):
+        _, written = streams.open(1)
+
+        await written.wait_for_frames(2)
+
+        assert written.kinds == ["welcome", "global_update"]
+
+
+async def test_a_device_waits_between_two_updates() -> None:
+    limits = SessionLimits(global_min_interval_seconds=3600)
+    async with open_streams(limits) as streams, run_beside(streams.all.send_updates_forever()):
+        recent, recent_frames = streams.open(1)
+        await recent_frames.wait_for_frames(2)
+        answer_update(recent, recent_frames)
+        recent.held_state = HeldState(similar=frozenset([bytes(16)]))  # which an update removes
+        streams.all.queue_devices([device_id(1)])
+
+        _, new_frames = streams.open(2)
+        await new_frames.wait_for_frames(2)
+
+        assert recent_frames.frames == []
+
+
+async def test_a_session_is_queued_once() -> None:
+    async with open_streams() as streams:
+        session, written = streams.open(1)
+        streams.all.queue_all()
+        streams.all.queue_devices([device_id(1), device_id(2)])
+        streams.all.queue_update(session)
+
+        async with run_beside(streams.all.send_updates_forever()):
+            await written.wait_for_frames(2)
+
+        assert len(written.frames) == 2
+
+
+async def test_a_session_without_hello_is_ended_when_it_is_overdue() -> None:
+    async with open_streams() as streams:
+        session, written = streams.open()
+        session.last_received_at -= HELLO_TIMEOUT_SECONDS + 1
+
+        async with run_beside(streams.all.end_overdue_forever()):
+            await asyncio.wait_for(written.ended.wait(), DEADLINE_SECONDS)
+
+        assert isinstance(session.outgoing.error, HelloTimeoutError)
+
+
+async def test_a_drain_asks_devices_to_leave_and_ends_every_stream() -> None:
+    async with open_streams() as streams:
+        _, known = streams.open(1)
+        _, unknown = streams.open()
+
+        await streams.all.drain(spread_seconds=0.01, return_max_seconds=10)
+
+        assert known.kinds == ["welcome", "drain", "bye"]
+        assert known.frames[1].drain.delay_max.seconds == 10
+        assert unknown.kinds == ["bye"]
+
+
+def answer_update(session: DeviceSession, written: WrittenFrames) -> None:
+    """Apply the last update, as a device does."""
+    update = written.take_frames()[-1].global_update
+    answer = pb.GlobalAck(nonce=update.nonce, version=update.version)
+    session.receive(pb.SyncRequest(global_ack=answer), asyncio.get_running_loop().time())
