@@ -102,3 +102,10 @@ def normalise_codes(codes: Codes) -> Embeddings:
     """Return the unit-length embeddings of codes, both of shape (n, DIMENSION)."""
     embeddings: Embeddings = codes * unit_scales(codes)[:, None]
     return embeddings
+
+
+def encode_codes(codes: Codes, encoding: Encoding) -> bytes:
+    """Return stored codes, shape (n, DIMENSION), as the bytes of unit-length embeddings."""
+    if encoding is Encoding.INT8:
+        return pack_int8(codes, unit_scales(codes))
+    return encode(normalise_codes(codes), encoding)

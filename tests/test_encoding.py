@@ -11,11 +11,13 @@ from constellation.encoding import (
     Encoding,
     decode,
     encode,
+    encode_codes,
     normalise_codes,
     pack_int8,
     quantise,
     unit_scales,
 )
+from tests.deltas import embedding
 
 
 def make_embeddings(count: int) -> Embeddings:
@@ -99,3 +101,22 @@ def test_a_packed_row_holds_its_scale_and_its_codes() -> None:
 
     assert np.array_equal(rows["codes"], codes)
     assert np.array_equal(rows["scale"], scales)
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_stored_codes_leave_as_unit_length_rows(encoding: Encoding) -> None:
+    rows = np.stack([embedding(1), embedding(2)])
+    codes, _ = quantise(rows)
+
+    found = decode(encode_codes(codes, encoding), encoding)
+
+    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1], abs=1e-3)
+    assert np.sum(found * rows, axis=1) == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_codes_that_leave_in_int8_are_those_that_are_stored() -> None:
+    codes, _ = quantise(np.stack([embedding(1), embedding(2)]))
+
+    data = encode_codes(codes, Encoding.INT8)
+
+    assert [data[4:388], data[392:]] == [row.tobytes() for row in codes]

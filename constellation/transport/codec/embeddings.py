@@ -1,4 +1,4 @@
-"""Embeddings in messages: bytes in an Encoding to unit-length rows, and stored codes to bytes."""
+"""Embeddings in requests: their encoding by number, and their bytes to unit-length rows."""
 
 from __future__ import annotations
 
@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.decode import MAX_NORM, MIN_NORM
-from constellation.encoding import (
-    ROW_BYTES,
-    Encoding,
-    decode,
-    encode,
-    normalise_codes,
-    pack_int8,
-    unit_scales,
-)
+from constellation.encoding import ROW_BYTES, Encoding, decode
 from constellation.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from constellation.encoding import Codes, Embeddings
+    from constellation.encoding import Embeddings
 
 _ENCODINGS: Final = {int(encoding): encoding for encoding in Encoding}
 
@@ -55,10 +47,3 @@ def decode_embeddings(data: bytes, encoding_number: int, field: str) -> Embeddin
         raise InvalidInputError(field, f"must have a norm from 1e-6 to 1e3, got {bad[0]:.3g}")
     unit_rows: Embeddings = (values / norms[:, None]).astype(np.float32)
     return unit_rows
-
-
-def encode_codes(codes: Codes, encoding: Encoding) -> bytes:
-    """Return stored INT8 codes, shape (n, DIMENSION), as unit-length embeddings in an encoding."""
-    if encoding is Encoding.INT8:
-        return pack_int8(codes, unit_scales(codes))
-    return encode(normalise_codes(codes), encoding)

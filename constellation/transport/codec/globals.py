@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from constellation.dictionary_column import decode_texts, encode_texts
-from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW
+from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, encode_codes
 from constellation.errors import InvalidInputError
 from constellation.federated.aggregate import Anchors
 from constellation.federated.published import (
@@ -19,7 +19,6 @@ from constellation.federated.published import (
     StoredGlobal,
 )
 from constellation.federated.trends import Direction, Trend
-from constellation.transport.codec.embeddings import encode_codes
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as pb
 

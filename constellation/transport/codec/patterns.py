@@ -11,10 +11,17 @@ from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rej
 from constellation.core.rows import MAX_SIGNALS_PER_HOUR, PatternRows, TermKind
 from constellation.core.store import Content
 from constellation.core.table.hourly import RING_HOURS
-from constellation.encoding import ID_BYTES, INT8_ROW, ROW_BYTES, Encoding, quantise
+from constellation.encoding import (
+    ID_BYTES,
+    INT8_ROW,
+    ROW_BYTES,
+    Encoding,
+    encode_codes,
+    quantise,
+)
 from constellation.errors import InvalidInputError
 from constellation.federated.terms import MAX_GENRES, check_term
-from constellation.transport.codec.embeddings import decode_embeddings, encode_codes, to_encoding
+from constellation.transport.codec.embeddings import decode_embeddings, to_encoding
 from constellation.v1 import patterns_pb2 as pb
 from constellation.v1 import shard_pb2
 

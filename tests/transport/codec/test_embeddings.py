@@ -1,17 +1,13 @@
-"""Embeddings come in any encoding, become unit length, and leave in any encoding."""
+"""Embeddings of a request come in any encoding, and become unit length."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from constellation.encoding import Encoding, decode, encode, quantise
+from constellation.encoding import Encoding, encode
 from constellation.errors import InvalidInputError
-from constellation.transport.codec.embeddings import (
-    decode_embeddings,
-    encode_codes,
-    to_encoding,
-)
+from constellation.transport.codec.embeddings import decode_embeddings, to_encoding
 from tests.deltas import embedding
 
 ROWS = np.stack([embedding(1), embedding(2)])
@@ -46,21 +42,3 @@ def test_an_unusable_value_is_refused(value: float, problem: str) -> None:
 
     with pytest.raises(InvalidInputError, match=problem):
         decode_embeddings(encode(rows, Encoding.FLOAT32), int(Encoding.FLOAT32), "query")
-
-
-@pytest.mark.parametrize("encoding", list(Encoding))
-def test_stored_codes_leave_as_unit_length_rows(encoding: Encoding) -> None:
-    codes, _ = quantise(ROWS)
-
-    found = decode(encode_codes(codes, encoding), encoding)
-
-    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1], abs=1e-3)
-    assert np.sum(found * ROWS, axis=1) == pytest.approx([1, 1], abs=1e-3)
-
-
-def test_codes_that_leave_in_int8_are_those_that_are_stored() -> None:
-    codes, _ = quantise(ROWS)
-
-    data = encode_codes(codes, Encoding.INT8)
-
-    assert [data[4:388], data[392:]] == [row.tobytes() for row in codes]
