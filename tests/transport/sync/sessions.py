@@ -29,8 +29,7 @@ async def open_manager() -> AsyncIterator[ShardManager]:
     store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000)
     epoch = await store.take_epoch()
     recovered = await recover_shard(store, rules, None, exact_limit=50_000)
-    secret = await store.read_secret()
-    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch, secret=secret)
+    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch)
     async with asyncio.TaskGroup() as tasks:
         forever = (
             manager.committer.commit_forever(),

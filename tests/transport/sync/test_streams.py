@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from constellation.core.device_update import HeldState
+from constellation.core.ingest.stats import ShedReason
 from constellation.errors import HelloTimeoutError, ShardFullError, SupersededError
 from constellation.transport.sync.limits import HELLO_TIMEOUT_SECONDS, SessionLimits
 from constellation.transport.sync.streams import OpenStreams
-from constellation.transport.sync.updates import HeldState
 from constellation.v1 import sync_pb2 as pb
 from tests.deltas import device_id
 from tests.sync_client import DEADLINE_SECONDS
@@ -30,9 +31,12 @@ class Streams:
     """The open streams of a shard in memory."""
 
     def __init__(self, manager: Any, limits: SessionLimits) -> None:
-        self.all = OpenStreams(manager, limits)
+        self.all = OpenStreams(manager.stats, limits)
         self.manager = manager
         self._limits = limits
+
+    def send_updates_forever(self) -> Coroutine[Any, Any, None]:
+        return self.all.send_updates_forever(self.manager)
 
     def open(self, device: int | None = None) -> tuple[DeviceSession, WrittenFrames]:
         return open_session(self.manager, self.all, self._limits, device)
@@ -70,7 +74,7 @@ async def test_one_stream_too_many_is_refused_and_counted() -> None:
         with pytest.raises(ShardFullError, match="1 streams are open, and MAX_STREAMS is 1"):
             streams.open()
 
-        assert streams.manager.stats.shed["streams"] == 1
+        assert streams.manager.stats.shed[ShedReason.STREAMS] == 1
 
 
 async def test_a_newer_stream_of_a_device_replaces_the_older() -> None:
@@ -97,7 +101,10 @@ async def test_a_stream_that_ended_is_forgotten() -> None:
 
 
 async def test_a_device_gets_the_update_that_it_lacks() -> None:
-    async with open_streams() as streams, run_beside(streams.all.send_updates_forever()):
+    async with (
+        open_streams() as streams,
+        run_beside(streams.send_updates_forever()),
+    ):
         _, written = streams.open(1)
 
         await written.wait_for_frames(2)
@@ -107,7 +114,10 @@ async def test_a_device_gets_the_update_that_it_lacks() -> None:
 
 async def test_a_device_waits_between_two_updates() -> None:
     limits = SessionLimits(global_min_interval_seconds=3600)
-    async with open_streams(limits) as streams, run_beside(streams.all.send_updates_forever()):
+    async with (
+        open_streams(limits) as streams,
+        run_beside(streams.send_updates_forever()),
+    ):
         recent, recent_frames = streams.open(1)
         await recent_frames.wait_for_frames(2)
         answer_update(recent, recent_frames)
@@ -127,7 +137,7 @@ async def test_a_session_is_queued_once() -> None:
         streams.all.queue_devices([device_id(1), device_id(2)])
         streams.all.queue_update(session)
 
-        async with run_beside(streams.all.send_updates_forever()):
+        async with run_beside(streams.send_updates_forever()):
             await written.wait_for_frames(2)
 
         assert len(written.frames) == 2

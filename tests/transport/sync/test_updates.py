@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from constellation.core.device_update import HeldState
 from constellation.core.rules import Rules
 from constellation.encoding import Encoding
 from constellation.transport.codec.globals import to_global
-from constellation.transport.sync.updates import HeldState, is_redundant, make_update
+from constellation.transport.sync.updates import is_redundant, make_update
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as patterns
 from tests.deltas import PatternSpec, device_id
