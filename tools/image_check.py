@@ -35,6 +35,7 @@ PROMTOOL: Final = ROOT / "build" / "tools" / "promtool"
 METRICS_ADDRESS: Final = "127.0.0.1:9990"
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 60
+_LARGEST_PACKAGES: Final = 8
 _PODMAN: Final = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs")
 _RESTRICTIONS: Final = (
     *("--read-only", "--tmpfs", "/tmp", "--cap-drop", "all"),  # noqa: S108 - the container's own
@@ -118,6 +119,7 @@ def check_image() -> dict[str, Any]:
     return {
         "image_mb": read_size_mb(IMAGE),
         "over_its_base_mb": round(read_size_mb(IMAGE) - read_size_mb(base), 1),
+        "largest_packages_mb": read_largest_packages(),
         "build_seconds": round(build_seconds, 1),
         "shard_start_seconds": [first_start, second_start],
         "shard_stop_seconds": [first_stop, second_stop],
@@ -213,6 +215,17 @@ def read_size_mb(image: str) -> float:
     """Return an image's size, all layers unpacked."""
     size = read(*_PODMAN, "image", "inspect", "--format", "{{.Size}}", image)
     return round(int(size) / 1e6, 1)
+
+
+def read_largest_packages() -> dict[str, int]:
+    """Return the largest packages of the image and their sizes in MiB."""
+    listing = read(
+        *(*_PODMAN, "run", "--rm", *_RESTRICTIONS, IMAGE),
+        *("sh", "-c", "du -sm /opt/constellation/lib/python3*/site-packages/*"),
+    )
+    sizes = [line.split("\t") for line in listing.splitlines()]
+    largest = sorted(sizes, key=lambda entry: -int(entry[0]))[:_LARGEST_PACKAGES]
+    return {Path(path).name: int(size) for size, path in largest}
 
 
 def ensure_base() -> str:
