@@ -1,4 +1,4 @@
-"""The choice of a store by the settings, and its opening for writing or only for reading."""
+"""Opens the store that the settings choose, PostgreSQL, SQLite or memory, to write or only read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags that say which processes a command calls, and how it connects to them."""
+"""The flags of a connection: addresses, TLS and time limit."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from constellation.core.globals import GlobalState, compute_local_trends
 from constellation.core.index.feeder import IndexFeeder
 from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch
-from constellation.core.ingest.committer import CommitSinks, Committer
+from constellation.core.ingest.committer import CommitTargets, Committer
 from constellation.core.ingest.cursors import Cursor, Expectation, compute_expectation
 from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
 from constellation.core.ingest.observers import ShardObservers
@@ -83,7 +83,7 @@ class ShardManager:
             Planner(self.table, self.ring, rules),
             store,
             self.inbox,
-            CommitSinks(self.catalogue, self.feeder, self.aggregates),
+            CommitTargets(self.catalogue, self.feeder, self.aggregates),
             observers,
             epoch=epoch,
         )

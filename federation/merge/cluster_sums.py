@@ -77,7 +77,7 @@ class ShardUpdate:
 
 
 class AggregateRefusedError(ValueError):
-    """An update that the aggregate of its shard cannot be joined with."""
+    """An update that contradicts what is known of its shard."""
 
 
 def renumber_terms(update: ShardUpdate, theirs: Terms, ours: Terms) -> ShardUpdate:

@@ -90,8 +90,11 @@ class CodebookSums:
         self._lock = threading.Lock()
         """One thread at a time changes what is counted."""
 
-    def look_up(self, slots: Slots) -> None:
-        """Find the anchors of patterns ahead of counting them. May run beside commits."""
+    def assign_anchors(self, slots: Slots) -> None:
+        """Find and keep the nearest anchor of each pattern, so that a later fold is quick.
+
+        May run beside commits.
+        """
         rows = self._table.patterns[slots]  # a copy, made at once
         is_used = rows["sample_count"] > 0
         slots, rows = slots[is_used], rows[is_used]
@@ -105,7 +108,10 @@ class CodebookSums:
             self._lookup_lsns[found] = rows["lsn"][is_same] + 1
 
     def fold(self, changes: FoldInput, version: int) -> None:
-        """Count the devices as the table has them now. No commit may happen meanwhile."""
+        """Subtract the old rows of changed patterns, and add the new ones.
+
+        No commit may run meanwhile.
+        """
         with self._lock:
             self._fold(changes, version)
 

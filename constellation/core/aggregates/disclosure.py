@@ -1,4 +1,4 @@
-"""Disclosure: decides what may leave a shard, so that everything that leaves is k-anonymous."""
+"""The k-anonymity gate of aggregates: which clusters and terms a shard may send to a federation."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ import structlog
 
 from constellation.core.aggregates.candidates import PatternSample, compute_candidates
 from constellation.core.aggregates.codebook_sums import CodebookSums
+from constellation.core.aggregates.deferred_sums import DeferredSums
 from constellation.core.aggregates.disclosure import Disclosure
-from constellation.core.aggregates.folded_sums import FoldedSums
 from constellation.core.rows import Slots, TermKind
 from constellation.errors import NotReadyError
 from constellation.federated.aggregate import (
@@ -79,9 +79,9 @@ class Aggregates:
         self._target_changed = asyncio.Event()
         self._ready = asyncio.Event()
         self._ready.set()
-        self._serving: FoldedSums | None = None
+        self._serving: DeferredSums | None = None
         """The sums that pulls get; None before the first codebook."""
-        self._building: FoldedSums | None = None
+        self._building: DeferredSums | None = None
         """The sums over a new codebook, while they are counted."""
         self._changed_at = 0
         """The latest version in which sums, or the exportable terms, changed."""
@@ -142,7 +142,7 @@ class Aggregates:
             raise NotReadyError("this shard is summing up what it has stored") from None
 
     def fold(self) -> None:
-        """Count the recorded patterns. Runs in a thread while nothing is committed."""
+        """Bring all sums up to date. Runs in a thread while nothing is committed."""
         if self._serving is not None and self._serving.pending_count:
             self._serving.fold(self.version + 1)
             self._changed_at = self.version + 1
@@ -169,8 +169,8 @@ class Aggregates:
         used = self._table.pattern_allocator.high_water  # commits record the later slots
         for start in range(0, used, _LOOKUP_BLOCK):
             slots = np.arange(start, min(start + _LOOKUP_BLOCK, used))
-            await asyncio.to_thread(sums.look_up, slots)
-        building = FoldedSums(sums)
+            await asyncio.to_thread(sums.assign_anchors, slots)
+        building = DeferredSums(sums)
         self._building = building  # a pattern that changed since its lookup is looked up again
         devices = self._find_counted_devices()
         for start in range(0, len(devices), _COUNT_BLOCK):
@@ -220,7 +220,7 @@ class Aggregates:
         """Return at most `limit` clusters of a sample. Runs in a thread."""
         return compute_candidates(sample, limit, self._disclosure)
 
-    def _switch(self, building: FoldedSums) -> None:
+    def _switch(self, building: DeferredSums) -> None:
         """Serve the sums that were built, in a new version."""
         building.fold(0)
         sums = building.sums

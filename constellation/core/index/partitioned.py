@@ -1,4 +1,4 @@
-"""PartitionedRows: the index for many patterns: 1-bit codes, partitioned, find candidates.
+"""PartitionedRows: the index for many patterns, with 1-bit codes that find likely matches.
 
 The stored codes then rank the candidates by their exact cosines.
 """

@@ -1,1 +1,1 @@
-"""The path of a delta into the shard: decode, plan, commit, acknowledge, count."""
+"""The path of a delta: queue, check the cursor, decode, plan, commit, apply, acknowledge, count."""

@@ -1,4 +1,4 @@
-"""Committer: writes deltas in groups, in order, and then brings memory, index and acks forward."""
+"""Committer: writes waiting deltas in groups, then updates memory and index, and acknowledges."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _EXPIRY_BATCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class CommitSinks:
-    """What a commit changes in memory, beside table and ring."""
+class CommitTargets:
+    """What a commit updates in memory, in addition to the table and the hourly counts."""
 
     catalogue: Catalogue
     feeder: IndexFeeder
@@ -78,7 +78,7 @@ class Committer:
         planner: Planner,
         store: PatternStore,
         inbox: Inbox,
-        sinks: CommitSinks,
+        targets: CommitTargets,
         observers: ShardObservers,
         *,
         epoch: int,
@@ -90,7 +90,7 @@ class Committer:
         self._table = planner.table
         self._store = store
         self._inbox = inbox
-        self._sinks = sinks
+        self._targets = targets
         self._observers = observers
         self._stats = observers.stats
         self._last_commit = float("-inf")
@@ -99,7 +99,7 @@ class Committer:
 
     async def commit_forever(self) -> None:
         """Commit the deltas that wait, group by group. Runs until cancelled."""
-        loop, inbox, aggregates = asyncio.get_running_loop(), self._inbox, self._sinks.aggregates
+        loop, inbox, aggregates = asyncio.get_running_loop(), self._inbox, self._targets.aggregates
         while True:
             await inbox.wait_for_entry()
             if not inbox.has_group:
@@ -155,7 +155,7 @@ class Committer:
             return await asyncio.to_thread(work)
 
     async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
-        catalogue = self._sinks.catalogue
+        catalogue = self._targets.catalogue
         async with self.write_lock:
             await self._resolve_unknown_outcome()
             plan = await catalogue.plan(contents)
@@ -272,17 +272,17 @@ class Committer:
 
     async def _apply_plan(self, plan: Plan) -> None:
         """Bring memory to the state after a plan that is durable."""
-        self._sinks.aggregates.record(plan.pattern_change)
+        self._targets.aggregates.record(plan.pattern_change)
         self._planner.apply(plan)
         self._stats.commits += 1
         if plan.receipts:  # an expiry has none
             self._stats.commit_deltas.observe(len(plan.receipts))
         self._stats.accepted_patterns += len(plan.pattern_change.slots)
         self._stats.count_receipts(plan.receipts)
-        await self._sinks.feeder.add(plan.pattern_change, plan.writes.totals.lsn)
+        await self._targets.feeder.add(plan.pattern_change, plan.writes.totals.lsn)
 
     async def _apply_contents(self, plan: ContentPlan) -> None:
-        self._sinks.catalogue.apply(plan)
+        self._targets.catalogue.apply(plan)
 
     def _queue_updates(self, plan: Plan) -> None:
         """Send an update to the devices whose taste moved: other patterns may be similar now."""

@@ -115,7 +115,7 @@ def _record_call(stats: MethodStats, context: ServicerContext[Any, Any]) -> Iter
     try:
         yield
     except BaseException as raised:
-        status = to_status_code(raised, context)
+        status = read_final_code(raised, context)
         raise
     finally:
         stats.handled[status.name] += 1
@@ -135,8 +135,8 @@ def _count_requests(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
     return handle
 
 
-def to_status_code(raised: BaseException, context: ServicerContext[Any, Any]) -> grpc.StatusCode:
-    """Return the status with which a call ends that raised an exception."""
+def read_final_code(raised: BaseException, context: ServicerContext[Any, Any]) -> grpc.StatusCode:
+    """Return the status code of a call that failed, for counters and spans."""
     if isinstance(raised, (asyncio.CancelledError, GeneratorExit)):
         return grpc.StatusCode.CANCELLED
     code: Any = context.code()  # 0, a number or a StatusCode; the stubs know only the last

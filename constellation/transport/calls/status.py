@@ -108,7 +108,7 @@ async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> Asy
 
 
 def map_errors(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
-    """Return a behaviour that ends its call with a status, as `abort_on_error` does."""
+    """Wrap a method so that an exception ends its call with a gRPC status."""
     if isasyncgenfunction(behaviour):
         return _map_stream_errors(method, behaviour)
 

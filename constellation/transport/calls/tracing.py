@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from constellation.transport.calls.counters import to_status_code
+from constellation.transport.calls.counters import read_final_code
 from constellation.transport.calls.interceptor import Behaviour, CallKind
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _start_span(method: str, context: ServicerContext[Any, Any]) -> Iterator[Spa
     try:
         yield span
     except BaseException as raised:
-        status = to_status_code(raised, context)
+        status = read_final_code(raised, context)
         raise
     finally:
         span.set_attribute("rpc.grpc.status_code", status.value[0])

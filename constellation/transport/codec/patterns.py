@@ -197,7 +197,7 @@ def check_content_id(content_id: str, field: str = "content_id") -> str:
 
 
 def from_receipt(receipt: Receipt) -> pb.DeltaAck:
-    """Return the ack of one delta."""
+    """Return the ack of one delta as its unary call returns it; streams ack several at once."""
     return pb.DeltaAck(
         through_seq=receipt.through_seq,
         expected_seq=receipt.through_seq + 1,

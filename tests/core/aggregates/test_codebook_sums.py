@@ -86,7 +86,7 @@ def test_an_anchor_looked_up_ahead_is_forgotten_when_the_pattern_changes() -> No
     shard = AggregatedTable()
     shard.commit(make_delta(0, 1, [PatternSpec(1, 0)]))
     sums = CodebookSums(shard.table, make_anchors(), 0)
-    sums.look_up(np.array([0]))
+    sums.assign_anchors(np.array([0]))
     shard.commit(make_delta(0, 2, [PatternSpec(1, 1)]))
 
     sums.fold(FoldInput(np.array([0]), NO_SLOTS, shard.table.patterns[:0]), 1)

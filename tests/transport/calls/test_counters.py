@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from constellation.transport.calls.counters import CallStats, MethodStats, to_status_code
+from constellation.transport.calls.counters import CallStats, MethodStats, read_final_code
 from constellation.transport.calls.interceptor import CallKind
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
@@ -73,7 +73,7 @@ class EndedContext:
 def test_a_call_that_is_cancelled_ends_with_cancelled(raised: BaseException) -> None:
     context: Any = EndedContext(0)
 
-    assert to_status_code(raised, context) is grpc.StatusCode.CANCELLED
+    assert read_final_code(raised, context) is grpc.StatusCode.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_call_that_raises_ends_with_the_code_of_its_context(
 ) -> None:
     context: Any = EndedContext(code)
 
-    assert to_status_code(RuntimeError(), context) is status
+    assert read_final_code(RuntimeError(), context) is status
 
 
 def test_a_method_has_one_set_of_counts() -> None:

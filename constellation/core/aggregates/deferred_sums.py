@@ -1,4 +1,4 @@
-"""FoldedSums: the sums over one codebook, and the changes of commits that they do not count yet."""
+"""DeferredSums: the sums over one codebook, and the changes of commits that they do not count yet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _NO_DEVICES = np.empty(0, np.int64)
 
 
-class FoldedSums:
-    """Sums that commits do not change at once: they are recorded, and folded in many at a time."""
+class DeferredSums:
+    """Sums over one codebook, and the commits that the next fold will add to them."""
 
     def __init__(self, sums: CodebookSums) -> None:
         self.sums = sums
@@ -39,7 +39,7 @@ class FoldedSums:
         self.pending_count += len(slots) + len(new_owners)
 
     def fold(self, version: int, more_devices: Slots = _NO_DEVICES) -> None:
-        """Count what was recorded, and `more_devices` as the table has them, as of `version`.
+        """Add the recorded commits, and `more_devices`, to the sums, as of `version`.
 
         Runs in a thread while nothing is committed.
         """
