@@ -1,4 +1,4 @@
-"""DeferredSums: the sums over one codebook, and the changes of commits that they do not count yet."""
+"""DeferredSums: sums over one codebook, and the commits that the next fold will add to them."""
 
 from __future__ import annotations
 
