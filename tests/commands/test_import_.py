@@ -107,7 +107,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: an id must be 32 digits of lower-case hex": [
+        "line 2 is wrong: an id must be 32 lower-case hex digits": [
             head,
             break_pattern(first, pattern_id="00"),
             second,
@@ -119,7 +119,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: must be a list, got 'noir'": [
+        "line 2 is wrong: a value must be a list, got 'noir'": [
             head,
             break_pattern(first, genres="noir"),
             second,
@@ -131,16 +131,16 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: at most 8 words": [
+        "line 2 is wrong: a list must have at most 8 terms": [
             head,
             break_pattern(first, genres=list("abcdefghi")),
             second,
             end,
         ],
-        "line 2 lacks 'patterns'": [head, '{"device": {}}'.replace("{}", ID_ONLY), second, end],
+        "line 2 lacks the field 'patterns'": [head, '{"device": {}}'.replace("{}", ID_ONLY), second, end],
         "line 2 is wrong: a number must be from 1 to 4, got 0": [head, A_CONTENT, first, end],
-        "line 3 is of an unknown kind, 'surprise'": [head, first, '{"surprise": {}}', end],
-        "line 3 count drama comes twice, or out of order": [head, A_COUNT, A_COUNT, end],
+        "line 3 has the unknown kind 'surprise'": [head, first, '{"surprise": {}}', end],
+        "line 3 has count drama twice or out of order": [head, A_COUNT, A_COUNT, end],
         "has lines after its end line": [head, first, second, end, first],
     }
 

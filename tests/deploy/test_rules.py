@@ -135,7 +135,7 @@ def test_runbooks_refer_to_sections_that_operations_has() -> None:
 
     assert {each for each in sections if f"## {each}\n" not in operations} <= {"Sizing"}
     assert "Sizing" in operations
-    assert sections >= {"Start and stop", "When it is damaged"}
+    assert sections >= {"Start and stop", "When the store is damaged"}
 
 
 @pytest.mark.parametrize("name", sorted(read_alerts()))
