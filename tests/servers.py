@@ -27,7 +27,7 @@ from tests.scenarios.processes import COMMAND_DIR, CommandResult
 from tests.sync_client import make_delta_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 ANY_PORT = "127.0.0.1:0"
@@ -121,14 +121,20 @@ def run_shard_server(address: str, **settings: object) -> Iterator[subprocess.Po
 
 
 @contextmanager
-def run_fleet(folder: Path) -> Iterator[RunningFleet]:
+def run_fleet(
+    folder: Path, *, titles: Mapping[str, str] = TITLES, region_suffix: str = ""
+) -> Iterator[RunningFleet]:
     """Run two shards with devices, and a federation that has published a round of them."""
     shard_map = {0: find_free_address(), 1: find_free_address()}
     federation_address = find_free_address()
     with ExitStack() as stack:
         for shard_id, region in enumerate(("north", "south")):
-            settings = {"shard_id": shard_id, "region": region, "data_dir": folder / region}
-            shard_settings = {"shard_map": format_map(shard_map), **settings}
+            settings = {"shard_id": shard_id, "data_dir": folder / region}
+            shard_settings = {
+                "shard_map": format_map(shard_map),
+                "region": region + region_suffix,
+                **settings,
+            }
             stack.enter_context(run_shard_server(shard_map[shard_id], **shard_settings))
         settings = {"shard_addrs": ",".join(shard_map.values()), "data_dir": folder / "above"}
         stack.enter_context(
@@ -139,7 +145,7 @@ def run_fleet(folder: Path) -> Iterator[RunningFleet]:
                 **{"grpc_addr": federation_address, **settings, **_FEDERATION_SETTINGS},
             )
         )
-        devices = [_push_devices(shard_id, shard_map) for shard_id in shard_map]
+        devices = [_push_devices(shard_id, shard_map, titles) for shard_id in shard_map]
         _run_round(federation_address)
         yield RunningFleet(list(shard_map.values()), federation_address, devices)
 
@@ -167,7 +173,9 @@ def make_content_message(content_id: str, title: str, direction: int) -> shard_p
     )
 
 
-def _push_devices(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
+def _push_devices(
+    shard_id: int, shard_map: dict[int, str], titles: Mapping[str, str]
+) -> list[bytes]:
     """Fill the shard's catalogue, push the deltas of its own devices, and return their ids."""
     own = [
         number
@@ -177,8 +185,8 @@ def _push_devices(shard_id: int, shard_map: dict[int, str]) -> list[bytes]:
     with grpc.insecure_channel(shard_map[shard_id]) as channel:
         shard: Any = ShardServiceStub(channel)
         contents = [
-            make_content_message(key, TITLES[key], direction)
-            for direction, key in enumerate(sorted(TITLES))
+            make_content_message(key, titles[key], direction)
+            for direction, key in enumerate(sorted(titles))
         ]
         shard.AddContent(shard_pb2.AddContentRequest(contents=contents), timeout=DEADLINE_SECONDS)
         sync: Any = SyncServiceStub(channel)

@@ -29,7 +29,7 @@ def add_component_rows(
     for component in components:
         latency = f", checked in {format_milliseconds(to_seconds(component.latency))}"
         table.add_row(
-            f"  {component.name}",
+            f"  {escape(component.name)}",
             f"{HEALTH_LABELS[component.status]}: {escape(component.message)}"
             f"{latency if component.HasField('latency') else ''}",
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.printing import print_json
+from constellation.cli.printing import print_json, print_line
 from constellation.cli.remote import open_remotes
 from constellation.v1 import process_pb2 as pb
 
@@ -58,7 +58,7 @@ async def run_log_level(options: Namespace) -> int:
         before = (
             f" (was {_LEVEL_NAMES[level['previous_level']]})" if "previous_level" in level else ""
         )
-        print(f"{remote.address}: log level {_LEVEL_NAMES[level['level']]}{before}")
+        print_line(f"{remote.address}: log level {_LEVEL_NAMES[level['level']]}{before}")
     return SUCCESS
 
 

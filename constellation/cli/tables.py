@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Group
 from rich.text import Text
 
+from constellation.cli.printing import show_controls
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -66,7 +68,7 @@ class PrintedTable:
 
     def fit_to_width(self, width: int) -> RenderableType:
         """Return the table laid out for a terminal of `width` columns."""
-        grid = [[Text.from_markup(cell) for cell in row] for row in self.rows]
+        grid = [[Text.from_markup(show_controls(cell)) for cell in row] for row in self.rows]
         visible = self._choose_columns(grid, width)
         widths = self._shrink_widths(
             {position: self._measure_column(grid, position) for position in visible}, width

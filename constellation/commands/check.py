@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.parsing import add_json_flag
-from constellation.cli.printing import print_json
+from constellation.cli.printing import print_json, print_line
 from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
 from constellation.core.recovery import recover_shard
@@ -88,9 +88,9 @@ async def check_store(config: ShardConfig, reader: StoreReader) -> CheckReport:
 
 def _print_report(report: CheckReport) -> None:
     for problem in report.problems:
-        print(problem)
+        print_line(problem)
     index = "" if report.indexed is None else f", {report.indexed} in the index"
-    print(
+    print_line(
         f"{'DAMAGED' if report.problems else 'ok'}: {report.totals.devices} devices, "
         f"{report.totals.patterns} patterns{index}, commit {report.totals.lsn}"
     )

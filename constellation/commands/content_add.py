@@ -13,7 +13,7 @@ from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.files import open_input
 from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import complete_file_names
-from constellation.cli.printing import format_count, pluralise, print_json
+from constellation.cli.printing import format_count, pluralise, print_json, print_line
 from constellation.cli.progress import show_progress
 from constellation.cli.remote import open_remotes
 from constellation.v1 import shard_pb2
@@ -79,7 +79,7 @@ async def run_add(options: Namespace) -> int:
     else:
         addresses = ", ".join(remote.address for remote in remotes)
         count = pluralise(added, "content item")
-        print(f"{count} added, {format_count(replaced)} replaced at {addresses}")
+        print_line(f"{count} added, {format_count(replaced)} replaced at {addresses}")
     return SUCCESS
 
 

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rich.markup import escape
+
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.flags import add_connection_flags
@@ -116,7 +118,7 @@ def _print_devices(shards: Sequence[ShardDevices], *, connected: bool) -> None:
     )
     for shard in shards:
         for device in shard.listing.items:
-            address_cells = [shard.address] if several_shards else []
+            address_cells = [escape(shard.address)] if several_shards else []
             table.add_row(*_format_cells(device), *address_cells)
     console = make_console()
     table.print(console)
@@ -173,7 +175,7 @@ def _print_heading(console: Console, address: str, device: shard_pb2.Device) -> 
         f"last sync {last_sync}",
         *([state] if state else []),
     ]
-    console.print(f"[bold]Device {device.device_id.hex()}[/] at {address}")
+    console.print(f"[bold]Device {device.device_id.hex()}[/] at {escape(address)}")
     console.print(f"  {', '.join(details)}")
 
 

@@ -9,7 +9,7 @@ from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
 from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import make_number_parser
-from constellation.cli.printing import pluralise, print_json, print_message, to_json
+from constellation.cli.printing import pluralise, print_json, print_line, print_message, to_json
 from constellation.cli.remote import open_remote
 from constellation.transport.codec.times import to_duration
 from constellation.v1 import shard_pb2
@@ -67,7 +67,8 @@ async def run_drain(options: Namespace) -> int:
     if options.json:
         print_json({"address": remote.address, **to_json(response)})
     else:
-        print(f"{remote.address} is draining: {pluralise(response.streams, 'stream')} to close")
+        streams = pluralise(response.streams, "stream")
+        print_line(f"{remote.address} is draining: {streams} to close")
     return SUCCESS
 
 

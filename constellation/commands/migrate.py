@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.parsing import add_json_flag
-from constellation.cli.printing import print_json
+from constellation.cli.printing import print_json, print_line, print_text
 from constellation.commands.startup import configure_shard
 from constellation.errors import ConfigError
 from constellation.storage.postgres import migrations
@@ -50,8 +50,8 @@ async def run_migrate(options: Namespace) -> int:
         await _print_missing(config, settings)
     else:
         for migration in await migrations.migrate(settings.url, settings.dialect):
-            print(f"applied {migration.name}")
-        print(f"schema version {len(migrations.load_migrations())} is current")
+            print_line(f"applied {migration.name}")
+        print_line(f"schema version {len(migrations.load_migrations())} is current")
     return SUCCESS
 
 
@@ -83,15 +83,16 @@ async def _print_document(
 async def _print_status(config: ShardConfig, settings: PostgresSettings) -> None:
     found = await migrations.list_applied(settings.url)
     for each in found:
-        print(f"{each.version:4}  {each.name:24} applied {each.applied_at}")
+        print_line(f"{each.version:4}  {each.name:24} applied {each.applied_at}")
     for migration in migrations.find_missing(describe_location(config), found):
-        print(f"{migration.version:4}  {migration.name:24} missing")
+        print_line(f"{migration.version:4}  {migration.name:24} missing")
 
 
 async def _print_missing(config: ShardConfig, settings: PostgresSettings) -> None:
     found = await migrations.list_applied(settings.url)
     missing = migrations.find_missing(describe_location(config), found)
     for migration in missing:
-        print(f"-- {migration.name}\n{migrations.render_sql(migration, settings.dialect)}")
+        print_line(f"-- {migration.name}")
+        print_text(migrations.render_sql(migration, settings.dialect))
     if not missing:
-        print(f"-- nothing to do: schema version {len(found)} is current")
+        print_line(f"-- nothing to do: schema version {len(found)} is current")

@@ -13,7 +13,7 @@ from constellation.cli.extras import load_extra
 from constellation.cli.files import open_output
 from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import complete_file_names, make_number_parser
-from constellation.cli.printing import format_count, pluralise, print_json
+from constellation.cli.printing import format_count, pluralise, print_json, print_line
 from constellation.cli.remote import open_remote
 from constellation.cli.titles import format_title, look_up_contents
 from constellation.commands.trends import (
@@ -238,4 +238,4 @@ def _write_picture(options: Namespace, picture: bytes, counts: Mapping[str, int]
         summary = " and ".join(
             pluralise(count, name.removesuffix("s")) for name, count in counts.items()
         )
-        print(f"{options.file}: {summary}")
+        print_line(f"{options.file}: {summary}")

@@ -126,14 +126,14 @@ def _to_document(shard: ShardStatus) -> dict[str, Any]:
 def _print_shard(console: Console, shard: ShardStatus) -> None:
     info, stats = shard.info, shard.stats
     console.print(
-        f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {shard.address}: "
+        f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {escape(shard.address)}: "
         f"{HEALTH_LABELS[shard.health.status]}"
     )
     table = PrintedTable([PrintedColumn(""), prose_column("")])
     add_component_rows(table, shard.health.components)
     table.add_row(
         "  process",
-        f"version {info.version}, started {format_age(to_seconds(info.started_at))}, "
+        f"version {escape(info.version)}, started {format_age(to_seconds(info.started_at))}, "
         f"epoch {info.epoch}, {format_size(stats.resident_bytes)} of memory",
     )
     table.add_row(
@@ -144,7 +144,7 @@ def _print_shard(console: Console, shard: ShardStatus) -> None:
     table.add_row(
         "  patterns",
         f"{format_count(stats.patterns)} stored, {format_count(stats.index_patterns)} "
-        f"shared with other devices ({stats.index_kind} index)",
+        f"shared with other devices ({escape(stats.index_kind)} index)",
     )
     table.add_row("  catalogue", pluralise(stats.contents, "content item"))
     table.add_row(
@@ -211,12 +211,12 @@ def _print_table(console: Console, shards: Sequence[ShardStatus]) -> None:
 
 def _format_cells(shard: ShardStatus) -> Sequence[str]:
     if shard.error:
-        return ("?", shard.address, "", "[red]unreachable[/]")
+        return ("?", escape(shard.address), "", "[red]unreachable[/]")
     info, stats = shard.info, shard.stats
     has_latency = stats.HasField("sync_latency_p99_seconds")
     return (
         str(info.shard_id),
-        shard.address,
+        escape(shard.address),
         escape(info.region),
         HEALTH_LABELS[shard.health.status],
         str(info.epoch),

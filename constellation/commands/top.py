@@ -226,9 +226,9 @@ def _make_table(before: Sequence[StatsSample], now: Sequence[StatsSample], width
     table = PrintedTable(columns)
     for earlier, sample in zip(before, now, strict=True):
         if sample.stats is None:
-            table.add_row(sample.address, "[red]unreachable[/]")
+            table.add_row(escape(sample.address), "[red]unreachable[/]")
             continue
-        table.add_row(sample.address, *_format_cells(earlier, sample, sample.stats))
+        table.add_row(escape(sample.address), *_format_cells(earlier, sample, sample.stats))
     errors = dict.fromkeys(sample.error for sample in now if sample.error)
     messages = (f"[red]{escape(error)}[/]" for error in errors)
     return Group(table.fit_to_width(width), *messages, f"[dim]{datetime.now(UTC):%H:%M:%S} UTC[/]")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 import vl_convert
+
+from constellation.cli.printing import show_controls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,9 +78,36 @@ def apply_style(chart: Any, title: str, subtitle: Sequence[str]) -> Any:
 
 
 def render(chart: Any, *, is_html: bool) -> bytes:
-    """Return a chart as PNG, or as an HTML page that loads nothing from the network."""
+    """Return a chart as PNG, or as an HTML page that loads nothing from the network.
+
+    No text of the chart can end the page's script, and control characters are visible.
+    """
     if is_html:
-        page: str = chart.to_html(inline=True, embed_options={"actions": False})
+        page: str = chart.to_html(
+            inline=True, embed_options={"actions": False}, json_kwds={"cls": _ScriptEncoder}
+        )
         return page.encode()
-    picture: bytes = vl_convert.vegalite_to_png(chart.to_dict(), scale=_SCALE)
+    picture: bytes = vl_convert.vegalite_to_png(_show_all_controls(chart.to_dict()), scale=_SCALE)
     return picture
+
+
+class _ScriptEncoder(json.JSONEncoder):
+    """Writes JSON that may stand inside of a script element: it has no markup."""
+
+    def encode(self, o: Any) -> str:
+        text = super().encode(_show_all_controls(o))
+        for character in "<>&":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+        return text
+
+
+def _show_all_controls(value: Any) -> Any:
+    """Return a specification with the control characters of its texts visible.
+
+    SVG, from which a PNG is made, cannot hold them.
+    """
+    if isinstance(value, str):
+        return show_controls(value)
+    if isinstance(value, dict):
+        return {key: _show_all_controls(each) for key, each in value.items()}
+    return [_show_all_controls(each) for each in value] if isinstance(value, list) else value

@@ -65,7 +65,8 @@ async def run_status(options: Namespace) -> int:
         console = make_console()
         state = "active" if ready.ready else f"[yellow]not active[/]: {escape(ready.reason)}"
         console.print(
-            f"[bold]Federation[/] at {remote.address}: {HEALTH_LABELS[health.status]}, {state}, "
+            f"[bold]Federation[/] at {escape(remote.address)}: "
+            f"{HEALTH_LABELS[health.status]}, {state}, "
             f"up for {format_duration(to_seconds(live.uptime))}"
         )
         table = PrintedTable([PrintedColumn(""), prose_column("")])
