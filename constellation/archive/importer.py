@@ -162,6 +162,7 @@ def _to_content(line: Line) -> Content:
     title = _require_text(line["title"])
     if "\0" in title:
         raise ValueError(f"a title must not contain NUL, got {title!r}")
+    title.encode()  # half of a character raises ValueError
     if len(genres) > MAX_GENRES:
         raise ValueError(f"there must be at most {MAX_GENRES} genres, got {len(genres)}")
     return Content(

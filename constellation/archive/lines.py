@@ -71,7 +71,7 @@ def parse_line(text: bytes, number: int) -> tuple[str, NumberedLine]:
     """
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict):
         raise InvalidInputError(f"line {number}", "is not a JSON object")

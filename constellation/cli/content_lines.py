@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from constellation.cli.errors import CommandError
+from constellation.cli.files import name_line
 from constellation.encoding import ROW_BYTES, Encoding
 from constellation.v1 import patterns_pb2, shard_pb2
 
@@ -21,6 +22,11 @@ _CONTENT_TYPES: Final = {
     if number
 }
 _ENCODINGS: Final = dict(patterns_pb2.Encoding.items())
+MAX_LINE_BYTES: Final = 1 << 20
+"""The longest line of a catalogue; a shard takes no longer request."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_SHOWN_CHARACTERS: Final = 80
+"""Characters of a wrong value that an error message shows."""
 _FIELD_NAMES: Final = (
     "content_id",
     "title",
@@ -71,7 +77,7 @@ def parse_lines(
     """
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield _parse_line(f"{'standard input' if name == '-' else name} line {number}", line)
+            yield _parse_line(name_line(name, number), line)
         advance(len(line))
 
 
@@ -86,7 +92,7 @@ def to_content(entry: CatalogueLine) -> shard_pb2.Content:
     encoding = _ENCODINGS[fields.get("encoding", "ENCODING_INT8")]
     try:
         embedding = base64.b64decode(fields["embedding"], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise entry.make_error(f"embedding must be base64: {error}") from None
     if len(embedding) != (expected := ROW_BYTES[Encoding(encoding)]):
         raise entry.make_error(f"embedding must be {expected} bytes, got {len(embedding)}")
@@ -102,25 +108,50 @@ def to_content(entry: CatalogueLine) -> shard_pb2.Content:
 
 
 def _parse_line(location: str, line: bytes) -> CatalogueLine:
-    try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise CommandError(f"{location}: is not valid JSON: {error}") from None
+    fields = _parse_json(location, line)
     entry = CatalogueLine(location, fields)
     if not isinstance(fields, dict):
         raise entry.make_error('must be an object, such as {"content_id": "film:1", ...}')
     if unknown := sorted(set(fields) - set(_FIELD_NAMES)):
         raise entry.make_error(
-            f"unknown field {unknown[0]!r}; the fields are {', '.join(_FIELD_NAMES)}"
+            f"unknown field {_show(unknown[0])}; the fields are {', '.join(_FIELD_NAMES)}"
         )
     for name in ("content_id", "content_type"):
         if not fields.get(name):
             raise entry.make_error(f"{name} is required")
     for name in set(fields) & {"content_id", "title", "text", "embedding", "content_type"}:
         if not isinstance(fields[name], str):
-            raise entry.make_error(f"{name} must be a string, got {fields[name]!r}")
+            raise entry.make_error(f"{name} must be a string, got {_show(fields[name])}")
     _check_values(entry, fields)
+    _check_texts(entry, fields)
     return entry
+
+
+def _parse_json(location: str, line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise CommandError(f"{location}: is not valid JSON: {error}") from None
+    except RecursionError:
+        raise CommandError(f"{location}: is nested too deeply: a value is text or a list") from None
+
+
+def _check_texts(entry: CatalogueLine, fields: Mapping[str, Any]) -> None:
+    """Raise CommandError for a text that no shard can store."""
+    texts = [(name, text) for name, text in fields.items() if isinstance(text, str)]
+    for name, text in [*texts, *(("genres", genre) for genre in fields.get("genres", ()))]:
+        if "\0" in text:
+            raise entry.make_error(f"{name} must not contain NUL, got {_show(text)}")
+        if _SURROGATE.search(text):
+            raise entry.make_error(
+                f"{name} must be Unicode text without half of a character, got {_show(text)}"
+            )
+
+
+def _show(value: object) -> str:
+    """Return the beginning of a value, for an error message."""
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 
 
 def _check_values(entry: CatalogueLine, fields: dict[str, Any]) -> None:
@@ -128,15 +159,17 @@ def _check_values(entry: CatalogueLine, fields: dict[str, Any]) -> None:
     content_type = fields["content_type"].removeprefix("CONTENT_TYPE_").lower()
     if content_type not in _CONTENT_TYPES:
         raise entry.make_error(
-            f"content_type must be one of {', '.join(_CONTENT_TYPES)}, got {content_type!r}"
+            f"content_type must be one of {', '.join(_CONTENT_TYPES)}, got {_show(content_type)}"
         )
     fields["content_type"] = content_type
     genres, year = fields.get("genres", []), fields.get("year", 0)
     if not isinstance(genres, list) or not all(isinstance(genre, str) for genre in genres):
-        raise entry.make_error(f"genres must be a list of strings, got {genres!r}")
+        raise entry.make_error(f"genres must be a list of strings, got {_show(genres)}")
     if not isinstance(year, int) or not 0 <= year < 1 << 32:
-        raise entry.make_error(f"year must be an integer from 0 to {(1 << 32) - 1}, got {year!r}")
-    if (encoding := fields.get("encoding", "ENCODING_INT8")) not in _ENCODINGS or encoding.endswith(
-        "UNSPECIFIED"
-    ):
-        raise entry.make_error(f"encoding must be one of {', '.join(_ENCODINGS)}, got {encoding!r}")
+        raise entry.make_error(
+            f"year must be an integer from 0 to {(1 << 32) - 1}, got {_show(year)}"
+        )
+    encoding = fields.get("encoding", "ENCODING_INT8")
+    if not isinstance(encoding, str) or not _ENCODINGS.get(encoding):
+        known = ", ".join(name for name, number in _ENCODINGS.items() if number)
+        raise entry.make_error(f"encoding must be one of {known}, got {_show(encoding)}")

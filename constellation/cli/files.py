@@ -33,6 +33,34 @@ def open_input(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
         yield file, path.stat().st_size
 
 
+def name_line(name: str, number: int) -> str:
+    """Return how error messages name a line of a file; "-" is standard input."""
+    return f"{'standard input' if name == '-' else name} line {number}"
+
+
+def read_lines(file: BinaryIO, name: str, limit_bytes: int) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends.
+
+    Raises CommandError, which names the line, when one is longer than `limit_bytes` or cannot be
+    read. A file without line ends is never read whole.
+    """
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = file.readline(limit_bytes + 1)
+        except OSError as error:
+            raise CommandError(f"{name_line(name, number)}: {error.strerror}") from error
+        if not line:
+            return
+        if len(line) > limit_bytes:
+            raise CommandError(
+                f"{name_line(name, number)}: is longer than {limit_bytes:,} bytes: is it JSON "
+                "Lines, with one object per line?"
+            )
+        yield line
+
+
 @contextmanager
 def open_output(name: str) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only when the block succeeds.
@@ -44,12 +72,23 @@ def open_output(name: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(name)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
+    if path.exists() and not path.is_file():  # a device or a pipe, which must not be replaced
+        with _name_write_errors(path), path.open("wb") as file:
             yield file
-        partial.rename(path)
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    with _name_write_errors(path):
+        try:
+            with partial.open("wb") as file:
+                yield file
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _name_write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}", USAGE_ERROR) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from constellation.cli.certificates import load_credentials
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
 from constellation.cli.parsing import (
@@ -115,18 +116,14 @@ def _add_tls_flags(group: _ArgumentGroup) -> None:
 def parse_connection_options(options: Namespace) -> ConnectionOptions:
     """Return how to connect.
 
-    Raises CommandError for a certificate without its key, and for files that cannot be read.
+    Raises CommandError for a certificate without its key, and for files that hold none.
     """
     if bool(options.cert) != bool(options.key):
         raise CommandError("--cert and --key must be given together", USAGE_ERROR)
     tls = options.tls or options.ca or options.cert or options.server_name
     credentials = None
     if tls:
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=_read_file("--ca", options.ca),
-            private_key=_read_file("--key", options.key),
-            certificate_chain=_read_file("--cert", options.cert),
-        )
+        credentials = load_credentials(options.ca, options.cert, options.key)
     return ConnectionOptions(options.timeout or _TIMEOUT_SECONDS, credentials, options.server_name)
 
 
@@ -165,12 +162,3 @@ def _parse_address(text: str) -> str:
 
 def _parse_addresses(text: str) -> list[str]:
     return [_parse_address(part.strip()) for part in text.split(",") if part.strip()]
-
-
-def _read_file(flag: str, path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{flag} {path}: {error.strerror}", USAGE_ERROR) from None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 log = structlog.get_logger(__name__)
+
+_MAX_CHARACTERS: Final = 3000
+"""Characters of a problem that are printed."""
 
 
 def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
@@ -77,5 +80,12 @@ async def _run_interruptible(coroutine: Coroutine[None, None, int]) -> int:
 
 
 def _report_problem(program: str, problem: object, exit_code: int) -> int:
-    print_message(f"{program}: {problem}")
+    print_message(f"{program}: {_shorten(str(problem))}")
     return exit_code
+
+
+def _shorten(problem: str) -> str:
+    """Return a problem without its middle when it quotes a whole file; the end says what to do."""
+    if len(problem) <= _MAX_CHARACTERS:
+        return problem
+    return f"{problem[: 2 * _MAX_CHARACTERS // 3]} … {problem[-_MAX_CHARACTERS // 3 :]}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from constellation.cli.content_lines import parse_lines, to_content
+from constellation.cli.content_lines import (
+    MAX_LINE_BYTES,
+    CatalogueLine,
+    parse_lines,
+    to_content,
+)
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.files import open_input
+from constellation.cli.files import open_input, read_lines
 from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import complete_file_names
 from constellation.cli.printing import format_count, pluralise, print_json, print_line
@@ -20,15 +24,18 @@ from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from constellation.cli.content_lines import CatalogueLine
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
 _BATCH_SIZE: Final = 256
+_BATCH_BYTES: Final = 1 << 19
+"""Half of what a shard takes in one request."""
 _FIELD_PATH: Final = re.compile(r"contents\[(\d+)\]\.?(.*)", re.DOTALL)
 """How a shard's error message names a field of one content item of a request."""
+
+_Batch = list[tuple[CatalogueLine, shard_pb2.Content]]
 
 
 def add_content_add(group: Commands) -> None:
@@ -61,9 +68,9 @@ async def run_add(options: Namespace) -> int:
             open_input(options.file) as (file, size_bytes),
             show_progress("Adding", size_bytes) as advance,
         ):
-            entries = parse_lines(options.file, file, advance)
+            lines = read_lines(file, options.file, MAX_LINE_BYTES)
             stored = 0
-            while batch := list(islice(entries, _BATCH_SIZE)):
+            for batch in _make_batches(parse_lines(options.file, lines, advance)):
                 responses = await _add_batch(remotes, batch, stored)
                 stored += len(batch)
                 added += responses[0].added_count
@@ -83,11 +90,26 @@ async def run_add(options: Namespace) -> int:
     return SUCCESS
 
 
+def _make_batches(entries: Iterable[CatalogueLine]) -> Iterator[_Batch]:
+    """Yield the content items of lines together, as many as one request may have."""
+    batch: _Batch = []
+    size_bytes = 0
+    for entry in entries:
+        content = to_content(entry)
+        if batch and (len(batch) == _BATCH_SIZE or size_bytes + content.ByteSize() > _BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append((entry, content))
+        size_bytes += content.ByteSize()
+    if batch:
+        yield batch
+
+
 async def _add_batch(
-    remotes: Sequence[Remote], batch: Sequence[CatalogueLine], stored: int
+    remotes: Sequence[Remote], batch: _Batch, stored: int
 ) -> Sequence[shard_pb2.AddContentResponse]:
     """Add one batch to each shard; `stored` is how many content items were added before."""
-    request = shard_pb2.AddContentRequest(contents=[to_content(entry) for entry in batch])
+    request = shard_pb2.AddContentRequest(contents=[content for _, content in batch])
     try:
         return await asyncio.gather(
             *(each.call(each.shard.AddContent, request) for each in remotes)
@@ -97,8 +119,8 @@ async def _add_batch(
         raise CommandError(f"{_locate_problem(str(error), batch)}{before}") from error
 
 
-def _locate_problem(problem: str, batch: Sequence[CatalogueLine]) -> str:
+def _locate_problem(problem: str, batch: _Batch) -> str:
     """Replace the position in a request, which a shard names, by the line of the file."""
     if (found := _FIELD_PATH.search(problem)) is None:
         return problem
-    return f"{batch[int(found[1])].location}: {found[2]}"
+    return f"{batch[int(found[1])][0].location}: {found[2]}"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.cli.content_lines import parse_lines
+from constellation.cli.content_lines import MAX_LINE_BYTES, parse_lines
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
 from constellation.cli.extras import load_extra
-from constellation.cli.files import open_input, open_output
+from constellation.cli.files import open_input, open_output, read_lines
 from constellation.cli.parsing import add_json_flag, complete_file_names
 from constellation.cli.printing import pluralise, print_json, print_message
 from constellation.cli.progress import show_progress
@@ -61,7 +61,8 @@ async def run_embed(options: Namespace) -> int:
         open_output(options.target) as target,
         show_progress("Embedding", size_bytes) as advance,
     ):
-        entries = parse_lines(options.source, source, advance)
+        lines = read_lines(source, options.source, MAX_LINE_BYTES)
+        entries = parse_lines(options.source, lines, advance)
         for entry, embedding in model.embed_each((entry, entry.text) for entry in entries):
             row = encode(embedding[np.newaxis], Encoding.INT8)
             fields = {**entry.fields, "embedding": base64.b64encode(row).decode("ascii")}

@@ -16,6 +16,7 @@ from constellation.archive.importer import ArchiveImporter, StoreWrite
 from constellation.archive.lines import HEADER_LINE, ArchiveCounts, Line, NumberedLine, parse_line
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
+from constellation.cli.files import open_input, read_lines
 from constellation.cli.parsing import add_json_flag, complete_file_names
 from constellation.cli.progress import show_progress
 from constellation.commands.export import print_summary
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from constellation.core.store import PatternStore
 
 _LINES_PER_COMMIT: Final = 512
+_MAX_LINE_BYTES: Final = 1 << 28
+"""Far longer than the line of a device with as many patterns as a shard lets it have."""
 _EMPTY_STORE_HINT: Final = (
     'an import requires an empty store. docs/operations.md, "Export and import", says how to '
     "empty one after an interrupted import"
@@ -53,7 +56,11 @@ def add_import(commands: Commands) -> None:
 async def run_import(options: Namespace) -> int:
     """Fill the store that the settings name, and print what it holds now."""
     config = configure_shard()
-    print_summary("imported", await import_archive(config, Path(options.file)), options)
+    try:
+        tally = await import_archive(config, Path(options.file))
+    except InvalidInputError as error:
+        raise CommandError(f"{options.file}: {error}") from error
+    print_summary("imported", tally, options)
     return SUCCESS
 
 
@@ -66,10 +73,9 @@ async def import_archive(config: ShardConfig, path: Path) -> ArchiveCounts:
     """
     if config.postgres_url is None and config.data_dir is None:
         raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the store to fill")
-    if not path.is_file():
-        raise CommandError(f"there is no file {path}", USAGE_ERROR)
-    size = path.stat().st_size
-    with path.open("rb") as file, show_progress("Checking", size) as advance:
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path} is not a regular file: it is read twice", USAGE_ERROR)
+    with open_input(str(path)) as (file, size), show_progress("Checking", size) as advance:
         checker = ArchiveImporter()
         tally = await _read_archive(file, checker, _discard, advance)
     _require_capacity(config, tally)
@@ -78,7 +84,7 @@ async def import_archive(config: ShardConfig, path: Path) -> ArchiveCounts:
         if await store.read_totals() != Totals() or await store.count_contents():
             raise ConfigError(f"{describe_location(config)} is not empty: {_EMPTY_STORE_HINT}")
         lease = tasks.create_task(store.hold_forever(), name="lease")
-        with path.open("rb") as file, show_progress("Importing", size) as advance:
+        with open_input(str(path)) as (file, size), show_progress("Importing", size) as advance:
             writer, write = ArchiveImporter(checker.totals), _make_write(store, epoch)
             await _read_archive(file, writer, write, advance)
         lease.cancel()
@@ -104,7 +110,7 @@ async def _read_archive(
     end = None
     for kind, batch in _batch_lines(parsed):
         if end is not None or (kind == "end" and len(batch) > 1):
-            raise InvalidInputError(file.name, "has lines after its end line")
+            raise InvalidInputError("the export", "has lines after its end line")
         if kind == "end":
             end = batch[0].fields
             continue
@@ -112,7 +118,7 @@ async def _read_archive(
         for line in batch:
             tally = tally.add_line(kind, line.fields)
         await write(prepared)
-    _require_end(file.name, end, tally)
+    _require_end(end, tally)
     return tally
 
 
@@ -133,7 +139,7 @@ def _make_write(store: PatternStore, epoch: int) -> Callable[[StoreWrite], Await
 def _parse_lines(
     file: BinaryIO, advance: Callable[[int], None]
 ) -> Iterator[tuple[str, NumberedLine]]:
-    for number, text in enumerate(file, 1):
+    for number, text in enumerate(read_lines(file, file.name, _MAX_LINE_BYTES), 1):
         yield parse_line(text, number)
         advance(len(text))
 
@@ -147,11 +153,11 @@ def _batch_lines(
             yield kind, batch
 
 
-def _require_end(name: str, end: Line | None, tally: ArchiveCounts) -> None:
+def _require_end(end: Line | None, tally: ArchiveCounts) -> None:
     if end is None:
-        raise InvalidInputError(name, "is truncated: its end line is missing")
+        raise InvalidInputError("the export", "is truncated: its end line is missing")
     if end != asdict(tally):
-        raise InvalidInputError(name, f"holds {asdict(tally)}, but its end line says {end}")
+        raise InvalidInputError("the export", f"holds {asdict(tally)}, but its end line says {end}")
 
 
 def _require_capacity(config: ShardConfig, tally: ArchiveCounts) -> None:

@@ -131,7 +131,7 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 is wrong: a list must have at most 8 terms": [
+        "line 2 is wrong: a list must have at most 8 terms, got 9": [
             head,
             break_pattern(first, genres=list("abcdefghi")),
             second,
@@ -169,7 +169,7 @@ async def test_an_import_needs_an_empty_store_and_enough_room(tmp_path: Path) ->
     assert [each.status for each in (full, small, missing, nowhere, nothing)] == [2] * 5
     assert "is not empty: an import requires an empty store" in full.err
     assert "the export has 2 devices, but MAX_DEVICES is 1: increase it" in small.err
-    assert f"there is no file {tmp_path / 'none'}" in missing.err
+    assert f"cannot read {tmp_path / 'none'}: No such file or directory" in missing.err
     assert "DATA_DIR or POSTGRES_URL is required" in nowhere.err
     assert "DATA_DIR or POSTGRES_URL is required" in nothing.err
     assert not (tmp_path / "out").exists()
