@@ -12,6 +12,7 @@ prepare_process()  # before anything else is imported
 from constellation.cli.completion import add_completion
 from constellation.cli.config import add_config
 from constellation.cli.log_level import add_log_level
+from constellation.cli.output import open_standard_output
 from constellation.cli.parsing import Commands, make_parser
 from constellation.cli.program import run_program
 from constellation.commands.check import add_check
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_as_program() -> None:
     """Run the command line of this process, and exit."""
+    open_standard_output()
     sys.exit(main())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
@@ -18,7 +17,7 @@ from constellation.errors import ConfigError, ConstellationError, FencedError
 from constellation.transport.calls.status import cause_of
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Coroutine, Sequence
     from types import FrameType
 
@@ -33,8 +32,8 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
 
     When the command fails, print the reason on stderr as one line.
     """
-    options = parser.parse_args(argv)
     try:
+        options = _parse(parser, argv)
         exit_code: int = uvloop.run(_run_interruptible(options.run(options)))
         sys.stdout.flush()
     except* CommandError as group:
@@ -52,10 +51,16 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
     except* (KeyboardInterrupt, asyncio.CancelledError):
         exit_code = INTERRUPTED
     except* BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
-        # Python flushes stdout at exit, which would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = FAILURE
     return exit_code
+
+
+def _parse(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """Return the options, or raise SystemExit once --help or --version has been written."""
+    try:
+        return parser.parse_args(argv)
+    finally:
+        sys.stdout.flush()
 
 
 async def _run_interruptible(coroutine: Coroutine[None, None, int]) -> int:

@@ -137,7 +137,12 @@ async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
             second,
             end,
         ],
-        "line 2 lacks the field 'patterns'": [head, '{"device": {}}'.replace("{}", ID_ONLY), second, end],
+        "line 2 lacks the field 'patterns'": [
+            head,
+            '{"device": {}}'.replace("{}", ID_ONLY),
+            second,
+            end,
+        ],
         "line 2 is wrong: a number must be from 1 to 4, got 0": [head, A_CONTENT, first, end],
         "line 3 has the unknown kind 'surprise'": [head, first, '{"surprise": {}}', end],
         "line 3 has count drama twice or out of order": [head, A_COUNT, A_COUNT, end],
