@@ -11,23 +11,37 @@ import os
 import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
 
 SHARD, FEDERATION = "0.0.0.0:8080", "0.0.0.0:8081"
 TIMEOUT_SECONDS = 2.0
+IPV4 = 4
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port to connect to: for a wildcard, those of the matching loopback."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        ip = ip_address(host)
+    except ValueError:  # a name
+        return host, int(port)
+    loopback = "127.0.0.1" if ip.version == IPV4 else "::1"
+    return loopback if ip.is_unspecified else host, int(port)
 
 
 def problem_at(address: str, question: str) -> str | None:
     """Return the problem at an address, or None if the process there answers with status 200."""
-    port = int(address.rpartition(":")[2])
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
+    host, port = split_address(address)
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", f"/health/{question}")
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
-        return f"port {port}: {error}"
+        return f"{address}: {error}"
     finally:
         connection.close()
-    return None if status == HTTPStatus.OK else f"port {port}: HTTP status {status}"
+    return None if status == HTTPStatus.OK else f"{address}: HTTP status {status}"
 
 
 def main() -> str | None:

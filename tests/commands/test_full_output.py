@@ -85,7 +85,11 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.parametrize(
     ("name", "layout"),
-    [*((name, "text") for name in REMOTE), ("constellation top", "json"), ("federation status", "json")],
+    [
+        *((name, "text") for name in REMOTE),
+        ("constellation top", "json"),
+        ("federation status", "json"),
+    ],
 )
 def test_a_full_disk_under_a_listing_is_one_line(
     fleet: RunningFleet, tmp_path: Path, name: str, layout: str
@@ -126,9 +130,7 @@ def test_a_full_disk_under_the_version_is_one_line(program: str) -> None:
     expect_one_line(run_into_full_disk(program, "--version"), program)
 
 
-def test_a_full_disk_under_an_added_catalogue_is_one_line(
-    empty_shard: str, tmp_path: Path
-) -> None:
+def test_a_full_disk_under_an_added_catalogue_is_one_line(empty_shard: str, tmp_path: Path) -> None:
     file = write_catalogue(tmp_path, make_film_line(1))
 
     expect_one_line(
@@ -165,9 +167,7 @@ async def test_a_full_disk_under_an_import_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [(), ("--status",), ("--dry-run",), ("--json",)])
-def test_a_full_disk_under_migrations_is_one_line(
-    postgres_url: str, mode: tuple[str, ...]
-) -> None:
+def test_a_full_disk_under_migrations_is_one_line(postgres_url: str, mode: tuple[str, ...]) -> None:
     expect_one_line(
         run_into_full_disk("constellation", "migrate", *mode, postgres_url=postgres_url)
     )

@@ -131,7 +131,7 @@ async def test_the_healthcheck_succeeds_while_a_shard_serves_and_fails_afterward
 
     assert (alive.status, alive.err) == (0, "")
     assert gone.status == 1
-    assert gone.err.startswith(f"port {port}: ")
+    assert gone.err.startswith(f"{address}: ")
 
 
 async def test_the_healthcheck_distinguishes_ready_from_live(
@@ -153,4 +153,19 @@ async def test_the_healthcheck_distinguishes_ready_from_live(
             await waiting.communicate()
 
     assert live.status == 0, live.err
-    assert (ready.status, ready.err.split(": ")[1].strip()) == (1, "HTTP status 503")
+    assert (ready.status, ready.err) == (1, f"{rest}: HTTP status 503\n")
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[::]", "127.0.0.2", "0.0.0.0", "localhost"])  # noqa: S104
+async def test_the_healthcheck_asks_the_address_that_is_configured(host: str) -> None:
+    port = find_free_address().rpartition(":")[2]
+    address = f"{host}:{port}"
+    process = await start_shard_process(rest_addr=address)
+    try:
+        await wait_for_event(process, "shard_started")
+        alive = await run_command(sys.executable, HEALTHCHECK, "ready", REST_ADDR=address)
+    finally:
+        process.terminate()
+        await process.communicate()
+
+    assert (alive.status, alive.err) == (0, "")
