@@ -77,7 +77,9 @@ def add_connection_flags(
     )
     if fleet:
         group.add_argument(
-            "--all", action="store_true", help="call every shard of the shard map (SHARD_MAP)"
+            "--all",
+            action="store_true",
+            help="call every shard of $SHARD_MAP, or else of the shard map of the process",
         )
     _add_tls_flags(group)
     group.add_argument(

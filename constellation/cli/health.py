@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
+from constellation.cli.exit_codes import DEGRADED, FAILURE, SUCCESS
 from constellation.cli.printing import format_milliseconds, to_seconds
 from constellation.v1 import health_pb2
 
@@ -20,6 +21,29 @@ HEALTH_LABELS: Final = {
     health_pb2.HEALTH_STATUS_UNHEALTHY: "[red]unhealthy[/]",
 }
 """Each health status, in rich's markup."""
+
+_TRAFFIC: Final = "traffic"
+"""The component that says whether, and if not, why not, a process accepts traffic."""
+
+
+def format_state(health: health_pb2.GetDetailedHealthResponse) -> str:
+    """Return the health of a process in rich's markup.
+
+    A process that accepts no traffic, as a spare or one that drains, is called what it is.
+    """
+    if health.status == health_pb2.HEALTH_STATUS_DEGRADED:
+        for component in health.components:
+            if component.name == _TRAFFIC and component.status == health.status:
+                return f"[yellow]{escape(component.message)}[/]"
+    return HEALTH_LABELS[health.status]
+
+
+def to_exit_code(statuses: Iterable[int]) -> int:
+    """Return the exit code for the health of some processes that all answered."""
+    worst = max(statuses, default=health_pb2.HEALTH_STATUS_HEALTHY)
+    if worst == health_pb2.HEALTH_STATUS_UNHEALTHY:
+        return FAILURE
+    return DEGRADED if worst == health_pb2.HEALTH_STATUS_DEGRADED else SUCCESS
 
 
 def add_component_rows(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
-from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.printing import print_json, print_line
-from constellation.cli.remote import open_remotes
+from constellation.cli.printing import print_json, print_line, print_message
+from constellation.cli.remote import ask_each, open_remotes
 from constellation.v1 import process_pb2 as pb
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
@@ -41,25 +42,28 @@ def add_log_level(commands: Commands, *, fleet: bool) -> None:
 async def run_log_level(options: Namespace) -> int:
     """Print or change the log level of each process."""
     async with open_remotes(options) as remotes:
-        levels = await asyncio.gather(
-            *(_read_or_change_level(each, options.level) for each in remotes)
-        )
+        answers = await ask_each(remotes, lambda each: _read_or_change_level(each, options.level))
+    levels = [(each.address, level) for each, level in answers if isinstance(level, dict)]
+    problems = [each for _, each in answers if isinstance(each, CommandError)]
     if options.json:
         processes = [
-            {
-                "address": remote.address,
-                **{name: _to_enum_name(each) for name, each in level.items()},
-            }
-            for remote, level in zip(remotes, levels, strict=True)
+            {"address": address, **{name: _to_enum_name(each) for name, each in level.items()}}
+            for address, level in levels
         ]
         print_json({"processes": processes})
-        return SUCCESS
-    for remote, level in zip(remotes, levels, strict=True):
+    else:
+        _print_levels(levels)
+    for problem in problems:
+        print_message(f"{options.program}: {problem}")
+    return FAILURE if problems else SUCCESS
+
+
+def _print_levels(levels: Sequence[tuple[str, dict[str, int]]]) -> None:
+    for address, level in levels:
         before = (
             f" (was {_LEVEL_NAMES[level['previous_level']]})" if "previous_level" in level else ""
         )
-        print_line(f"{remote.address}: log level {_LEVEL_NAMES[level['level']]}{before}")
-    return SUCCESS
+        print_line(f"{address}: log level {_LEVEL_NAMES[level['level']]}{before}")
 
 
 async def _read_or_change_level(remote: Remote, new_level: str | None) -> dict[str, int]:

@@ -21,7 +21,7 @@ JSON_HELP: Final = "print one JSON document instead of text"
 _EPILOG: Final = """\
 `{program} COMMAND --help` shows the flags of a command, and examples.
 Every setting is an environment variable: docs/operations.md lists them.
-exit status: 0 success, 1 failure, 2 usage error
+exit status: 0 success, 1 failure, 2 usage error, 3 degraded (`status`)
 """
 
 
@@ -68,7 +68,7 @@ class Commands:
             epilog="\n".join(["examples:", *shown]) if shown else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.set_defaults(settings=self._settings)
+        parser.set_defaults(settings=self._settings, program=self.program.split(maxsplit=1)[0])
         return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ from constellation.v1.shard_pb2_grpc import ShardServiceStub
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from constellation.cli.flags import ConnectionOptions
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
@@ -124,24 +125,48 @@ async def open_remote(options: Namespace) -> AsyncIterator[Remote]:
 
 @asynccontextmanager
 async def open_remotes(options: Namespace) -> AsyncIterator[Sequence[Remote]]:
-    """Open the processes that the command line names; with --all, every shard of their shard map.
+    """Open the processes that the command line names; with --all, every shard of the shard map.
 
+    The shard map is that of the environment, else that of the first of these processes to answer.
     Raises CommandError for wrong flags and when --all reaches no shard, and ConfigError for wrong
     settings.
     """
     connection = parse_connection_options(options)
-    addresses = choose_addresses(options, _read_grpc_addr(options))
+    is_all = getattr(options, "all", False)
+    mapped = _read_shard_map(options) if is_all else ()
+    addresses = mapped or choose_addresses(options, _read_grpc_addr(options))
     async with AsyncExitStack() as stack:
         remotes = [
             await stack.enter_async_context(Remote.open(address, connection))
             for address in addresses
         ]
-        if getattr(options, "all", False):
+        if is_all and not mapped:
             remotes = [
                 await stack.enter_async_context(Remote.open(address, connection))
                 for address in await _list_shard_addresses(remotes)
             ]
         yield remotes
+
+
+async def ask_each(
+    remotes: Sequence[Remote], ask: Callable[[Remote], Awaitable[Response]]
+) -> Sequence[tuple[Remote, Response | CommandError]]:
+    """Ask every process, and return what each answered, or why it could not be asked.
+
+    Raises the first CommandError when none answered.
+    """
+
+    async def ask_one(remote: Remote) -> Response | CommandError:
+        try:
+            return await ask(remote)
+        except CommandError as error:
+            return error
+
+    answers = await asyncio.gather(*(ask_one(remote) for remote in remotes))
+    problems = [each for each in answers if isinstance(each, CommandError)]
+    if len(problems) == len(remotes):
+        raise problems[0]
+    return list(zip(remotes, answers, strict=True))
 
 
 async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:
@@ -160,6 +185,13 @@ async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:
         return [shard.address for shard in response.shards] or [each.address for each in remotes]
     assert problem is not None
     raise problem
+
+
+def _read_shard_map(options: Namespace) -> Sequence[str]:
+    """Return the addresses in SHARD_MAP of the environment; none when --address is given."""
+    if options.address:
+        return ()
+    return list(load_config(options.settings).shard_map.values())
 
 
 def _read_grpc_addr(options: Namespace) -> Address:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.flags import add_connection_flags
 from constellation.cli.ids import parse_device_id
 from constellation.cli.pages import add_limit_flag, fetch_pages
@@ -19,10 +18,11 @@ from constellation.cli.printing import (
     make_console,
     pluralise,
     print_json,
+    print_message,
     to_json,
     to_seconds,
 )
-from constellation.cli.remote import open_remotes
+from constellation.cli.remote import ask_each, open_remotes
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
 from constellation.cli.titles import look_up_contents
 from constellation.commands.patterns import print_patterns
@@ -76,12 +76,21 @@ async def run_devices(options: Namespace) -> int:
     async with open_remotes(options) as remotes:
         if options.device_id is not None:
             return await _print_device(options, remotes)
-        shards = await asyncio.gather(*(_list_devices(each, options) for each in remotes))
+        answers = await ask_each(remotes, lambda each: _list_devices(each, options))
     if options.json:
-        print_json({"shards": [_to_document(shard) for shard in shards]})
+        print_json({"shards": [_to_document(remote, answer) for remote, answer in answers]})
     else:
+        shards = [each for _, each in answers if isinstance(each, ShardDevices)]
         _print_devices(shards, connected=options.connected)
-    return SUCCESS
+    return _report_problems(answers)
+
+
+def _report_problems(answers: Sequence[tuple[Remote, object]]) -> int:
+    """Print why shards could not be asked, and return the exit code."""
+    problems = [each for _, each in answers if isinstance(each, CommandError)]
+    for problem in problems:
+        print_message(f"constellation: {problem}")
+    return FAILURE if problems else SUCCESS
 
 
 async def _list_devices(remote: Remote, options: Namespace) -> ShardDevices:
@@ -96,7 +105,9 @@ async def _list_devices(remote: Remote, options: Namespace) -> ShardDevices:
     return ShardDevices(remote.address, listing)
 
 
-def _to_document(shard: ShardDevices) -> dict[str, object]:
+def _to_document(remote: Remote, shard: ShardDevices | CommandError) -> dict[str, object]:
+    if isinstance(shard, CommandError):
+        return {"address": remote.address, "error": str(shard)}
     return {
         "address": shard.address,
         "devices": [to_json(device) for device in shard.listing.items],
@@ -146,25 +157,27 @@ async def _print_device(options: Namespace, remotes: Sequence[Remote]) -> int:
 
     Raises CommandError when no shard has the device.
     """
-    responses = await asyncio.gather(*(_find_device(each, options.device_id) for each in remotes))
+    answers = await ask_each(remotes, lambda each: _find_device(each, options.device_id))
     found = [
         (remote, response)
-        for remote, response in zip(remotes, responses, strict=True)
-        if response is not None
+        for remote, response in answers
+        if isinstance(response, shard_pb2.GetDeviceResponse)
     ]
     if not found:
+        _report_problems(answers)
         addresses = ", ".join(remote.address for remote in remotes)
         hint = "" if options.all else "; --all searches every shard of the shard map"
         raise CommandError(f"no device {options.device_id.hex()} has synced at {addresses}{hint}")
     remote, response = min(found, key=lambda each: (each[1].device.relocated, each[0].address))
     if options.json:
         print_json({"address": remote.address, **to_json(response)})
-        return SUCCESS
-    console = make_console()
-    _print_heading(console, remote.address, response.device)
-    contents = await look_up_contents(remote, response.patterns.content_ids)
-    print_patterns(console, response.patterns, contents)
-    return SUCCESS
+    else:
+        console = make_console()
+        _print_heading(console, remote.address, response.device)
+        contents = await look_up_contents(remote, response.patterns.content_ids)
+        print_patterns(console, response.patterns, contents)
+    # its owner may be a shard that could not be asked
+    return _report_problems(answers) if response.device.relocated else SUCCESS
 
 
 def _print_heading(console: Console, address: str, device: shard_pb2.Device) -> None:

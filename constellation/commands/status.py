@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from constellation.cli.errors import CommandError
-from constellation.cli.exit_codes import FAILURE, SUCCESS
+from constellation.cli.exit_codes import FAILURE
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.health import HEALTH_LABELS, add_component_rows
+from constellation.cli.health import add_component_rows, format_state, to_exit_code
 from constellation.cli.printing import (
     format_age,
     format_count,
@@ -43,23 +43,19 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
-_UNHEALTHY: Final = health_pb2.HEALTH_STATUS_UNHEALTHY
-
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
     """What one shard reports of itself, or the error when it could not be asked."""
 
     address: str
-    info: shard_pb2.GetInfoResponse
-    stats: shard_pb2.GetStatsResponse
     health: health_pb2.GetDetailedHealthResponse
+    """Empty when the process could not be asked."""
+    info: shard_pb2.GetInfoResponse | None = None
+    """None while the process does not serve its shard: it starts, or waits as a spare."""
+    stats: shard_pb2.GetStatsResponse | None = None
     error: str = ""
-    """Why the calls failed; then the responses are empty. Empty when they succeeded."""
-
-    @property
-    def is_ok(self) -> bool:
-        return not self.error and self.health.status != _UNHEALTHY
+    """Why the calls failed; empty when they succeeded."""
 
 
 def add_status(commands: Commands) -> None:
@@ -68,7 +64,7 @@ def add_status(commands: Commands) -> None:
         run_status,
         "print the identity, the health and the size of shards",
         details="Prints a table when there are several shards. Fails when one is unreachable or "
-        "unhealthy.",
+        "unhealthy; exits with status 3 when one is degraded, waits as a spare or drains.",
         examples=(
             "",
             "--address shard-0:50051,shard-1:50051",
@@ -79,7 +75,7 @@ def add_status(commands: Commands) -> None:
 
 
 async def run_status(options: Namespace) -> int:
-    """Print the status of each shard; fail when one is unreachable or unhealthy."""
+    """Print the status of each shard; the exit code is that of the worst."""
     async with open_remotes(options) as remotes:
         shards = await asyncio.gather(*(_fetch_status(remote) for remote in remotes))
     if options.json:
@@ -91,25 +87,27 @@ async def run_status(options: Namespace) -> int:
     for shard in shards:
         if shard.error:
             print_message(f"constellation: {shard.error}")
-    return SUCCESS if all(shard.is_ok for shard in shards) else FAILURE
+    if any(shard.error for shard in shards):
+        return FAILURE
+    return to_exit_code(shard.health.status for shard in shards)
 
 
 async def _fetch_status(remote: Remote) -> ShardStatus:
     try:
-        info = await remote.call(remote.shard.GetInfo, shard_pb2.GetInfoRequest())
-        stats, health = await asyncio.gather(
-            remote.call(remote.shard.GetStats, shard_pb2.GetStatsRequest()),
-            remote.call(remote.health.GetDetailedHealth, health_pb2.GetDetailedHealthRequest()),
+        # a method that only a shard has comes first, so that a federation is recognised
+        info = await remote.find(
+            remote.shard.GetInfo, shard_pb2.GetInfoRequest(), or_not_ready=True
+        )
+        stats = await remote.find(
+            remote.shard.GetStats, shard_pb2.GetStatsRequest(), or_not_ready=True
+        )
+        health = await remote.call(
+            remote.health.GetDetailedHealth, health_pb2.GetDetailedHealthRequest()
         )
     except CommandError as error:
-        return ShardStatus(
-            remote.address,
-            shard_pb2.GetInfoResponse(),
-            shard_pb2.GetStatsResponse(),
-            health_pb2.GetDetailedHealthResponse(),
-            str(error),
-        )
-    return ShardStatus(remote.address, info, stats, health)
+        unknown = health_pb2.GetDetailedHealthResponse()
+        return ShardStatus(remote.address, unknown, error=str(error))
+    return ShardStatus(remote.address, health, info, stats)
 
 
 def _to_document(shard: ShardStatus) -> dict[str, Any]:
@@ -117,20 +115,27 @@ def _to_document(shard: ShardStatus) -> dict[str, Any]:
         return {"address": shard.address, "error": shard.error}
     return {
         "address": shard.address,
-        "info": to_json(shard.info),
-        "stats": to_json(shard.stats),
+        "info": to_json(shard.info) if shard.info else None,
+        "stats": to_json(shard.stats) if shard.stats else None,
         "health": to_json(shard.health),
     }
 
 
 def _print_shard(console: Console, shard: ShardStatus) -> None:
-    info, stats = shard.info, shard.stats
-    console.print(
-        f"[bold]Shard {info.shard_id}[/] of {escape(info.region)} at {escape(shard.address)}: "
-        f"{HEALTH_LABELS[shard.health.status]}"
-    )
+    name = "[bold]Process[/]"
+    if shard.info:
+        name = f"[bold]Shard {shard.info.shard_id}[/] of {escape(shard.info.region)}"
+    console.print(f"{name} at {escape(shard.address)}: {format_state(shard.health)}")
     table = PrintedTable([PrintedColumn(""), prose_column("")])
     add_component_rows(table, shard.health.components)
+    if shard.info and shard.stats:
+        _add_shard_rows(table, shard.info, shard.stats)
+    table.print(console)
+
+
+def _add_shard_rows(
+    table: PrintedTable, info: shard_pb2.GetInfoResponse, stats: shard_pb2.GetStatsResponse
+) -> None:
     table.add_row(
         "  process",
         f"version {escape(info.version)}, started {format_age(to_seconds(info.started_at))}, "
@@ -153,7 +158,6 @@ def _print_shard(console: Console, shard: ShardStatus) -> None:
     )
     table.add_row("  since start", _format_since_start(stats))
     table.add_row("  round", _format_round(stats))
-    table.print(console)
 
 
 def _format_latency(stats: shard_pb2.GetStatsResponse) -> str:
@@ -187,7 +191,7 @@ def _print_table(console: Console, shards: Sequence[ShardStatus]) -> None:
         number_column("shard"),
         text_column("address"),
         text_column("region", is_optional=True),
-        PrintedColumn("health"),
+        text_column("health"),
         number_column("epoch", is_optional=True),
         number_column("devices"),
         number_column("streams"),
@@ -200,25 +204,29 @@ def _print_table(console: Console, shards: Sequence[ShardStatus]) -> None:
     for shard in shards:
         table.add_row(*_format_cells(shard))
     table.print(console)
-    answered = [shard.stats for shard in shards if not shard.error]
+    answered = sum(not shard.error for shard in shards)
+    known = [shard.stats for shard in shards if shard.stats]
     console.print(
-        f"[dim]{len(answered)} of {len(shards)} shards answered: "
-        f"{pluralise(sum(each.total_devices for each in answered), 'device')}, "
-        f"{pluralise(sum(each.streams for each in answered), 'stream')}, "
-        f"{pluralise(sum(each.patterns for each in answered), 'pattern')}[/]"
+        f"[dim]{answered} of {len(shards)} shards answered: "
+        f"{pluralise(sum(each.total_devices for each in known), 'device')}, "
+        f"{pluralise(sum(each.streams for each in known), 'stream')}, "
+        f"{pluralise(sum(each.patterns for each in known), 'pattern')}[/]"
     )
 
 
 def _format_cells(shard: ShardStatus) -> Sequence[str]:
     if shard.error:
         return ("?", escape(shard.address), "", "[red]unreachable[/]")
+    state = format_state(shard.health)
+    if shard.info is None or shard.stats is None:
+        return ("?", escape(shard.address), "", state)
     info, stats = shard.info, shard.stats
     has_latency = stats.HasField("sync_latency_p99_seconds")
     return (
         str(info.shard_id),
         escape(shard.address),
         escape(info.region),
-        HEALTH_LABELS[shard.health.status],
+        state,
         str(info.epoch),
         format_count(stats.total_devices),
         format_count(stats.streams),

@@ -56,6 +56,8 @@ class StatsSample:
     """None when the call failed."""
     error: str = ""
     """Why the call failed; empty when it succeeded."""
+    is_reachable: bool = True
+    """False when no connection was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,9 @@ async def _sample_shard(remote: Remote) -> StatsSample:
     try:
         stats = await remote.call(remote.shard.GetStats, shard_pb2.GetStatsRequest())
     except CommandError as error:
-        return StatsSample(remote.address, time.monotonic(), None, str(error))
+        return StatsSample(
+            remote.address, time.monotonic(), None, str(error), not error.is_connection_error
+        )
     return StatsSample(remote.address, time.monotonic(), stats)
 
 
@@ -226,7 +230,8 @@ def _make_table(before: Sequence[StatsSample], now: Sequence[StatsSample], width
     table = PrintedTable(columns)
     for earlier, sample in zip(before, now, strict=True):
         if sample.stats is None:
-            table.add_row(escape(sample.address), "[red]unreachable[/]")
+            problem = "[yellow]not ready[/]" if sample.is_reachable else "[red]unreachable[/]"
+            table.add_row(escape(sample.address), problem)
             continue
         table.add_row(escape(sample.address), *_format_cells(earlier, sample, sample.stats))
     errors = dict.fromkeys(sample.error for sample in now if sample.error)

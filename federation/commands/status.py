@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.flags import add_connection_flags
-from constellation.cli.health import HEALTH_LABELS, add_component_rows
+from constellation.cli.health import HEALTH_LABELS, add_component_rows, to_exit_code
 from constellation.cli.printing import (
     format_duration,
     make_console,
@@ -34,14 +33,15 @@ def add_status(commands: Commands) -> None:
         "status",
         run_status,
         "print the health, the role and the newest round of a federation",
-        details="Fails when the federation is unreachable or unhealthy.",
+        details="Fails when the federation is unreachable or unhealthy; exits with status 3 when "
+        "it is degraded or not the active one.",
         examples=("", "--address federation:50052 --json"),
     )
     add_connection_flags(parser)
 
 
 async def run_status(options: Namespace) -> int:
-    """Print the status of a federation; fail when it is unreachable or unhealthy."""
+    """Print the status of a federation; the exit code says how healthy it is."""
     async with open_remote(options) as remote:
         # a method that only a federation has comes first, so that a shard is recognised
         newest = await _fetch_newest_round(remote)
@@ -76,7 +76,7 @@ async def run_status(options: Namespace) -> int:
             print_round(console, newest)
         elif ready.ready:
             console.print(f"[dim]{NO_ROUNDS_MESSAGE}[/]")
-    return SUCCESS if health.status != health_pb2.HEALTH_STATUS_UNHEALTHY else FAILURE
+    return to_exit_code([health.status])
 
 
 async def _fetch_newest_round(remote: Remote) -> federation_pb2.Round | None:

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
+import grpc
+import pytest
+
+from constellation.v1 import sync_pb2
+from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from testing.ports import find_free_address
+from tests.servers import DEADLINE_SECONDS, run_server, run_shard_server
+from tests.sync_client import make_hello
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.command_line import CommandLine
     from tests.servers import RunningFleet
 
@@ -67,3 +79,104 @@ def test_an_empty_shard_has_had_no_round(unconfigured_cli: CommandLine, empty_sh
 
     assert "  devices      0 of at most 4,000,000, 0 active, 0 streams\n" in finished.out
     assert "  round        none yet\n" in finished.out
+
+
+@contextmanager
+def hold_stream(address: str) -> Iterator[None]:
+    """Hold a stream open until the block ends, whatever the shard asks of it."""
+    frames: SimpleQueue[sync_pb2.SyncRequest | None] = SimpleQueue()
+    frames.put(sync_pb2.SyncRequest(hello=make_hello()))
+    with grpc.insecure_channel(address) as channel:
+        sync: Any = SyncServiceStub(channel)
+        answers = sync.Sync(iter(frames.get, None), timeout=DEADLINE_SECONDS)
+        next(answers)
+        try:
+            yield
+        finally:
+            frames.put(None)
+            answers.cancel()
+
+
+def test_a_degraded_shard_is_status_3(unconfigured_cli: CommandLine) -> None:
+    address = find_free_address()
+    with run_shard_server(address, max_streams=1), hold_stream(address):
+        finished = unconfigured_cli("status", "--address", address)
+
+    assert finished.status == 3
+    assert finished.out.startswith(f"Shard 0 of default at {address}: degraded\n")
+    assert finished.err == ""
+
+
+def test_a_draining_shard_is_called_so(unconfigured_cli: CommandLine, empty_shard: str) -> None:
+    address = find_free_address()
+    with run_shard_server(address), hold_stream(address):
+        unconfigured_cli("drain", "--address", address, "--yes", "--spread", "600")
+
+        alone = unconfigured_cli("status", "--address", address)
+        both = unconfigured_cli("status", "--address", f"{empty_shard},{address}")
+
+    assert (alone.status, both.status) == (3, 3)
+    assert alone.out.startswith(f"Shard 0 of default at {address}: draining\n")
+    assert re.search(rf"^ +0 +{address} +default +draining ", both.out, re.MULTILINE)
+
+
+def test_a_waiting_spare_is_called_so(unconfigured_cli: CommandLine, postgres_url: str) -> None:
+    active, spare = find_free_address(), find_free_address()
+    waiting = {"ready_event": "waiting_for_lease", "postgres_url": postgres_url}
+    with (
+        run_shard_server(active, postgres_url=postgres_url),
+        run_server("constellation", "serve", grpc_addr=spare, **waiting),
+    ):
+        alone = unconfigured_cli("status", "--address", spare)
+        both = unconfigured_cli("status", "--address", f"{active},{spare}")
+        watched = unconfigured_cli("top", "--address", spare, "--interval", "0.05")
+        document = unconfigured_cli("status", "--address", spare, "--json")
+
+    waits = "waiting to be the shard's one writer"
+    assert (alone.status, both.status, document.status) == (3, 3, 3)
+    assert alone.out.splitlines()[:2] == [
+        f"Process at {spare}: {waits}",
+        f"  traffic  degraded: {waits}",
+    ]
+    assert re.search(rf"^ +\? +{spare} +{waits}$", both.out, re.MULTILINE)
+    assert both.out.splitlines()[-1].startswith("2 of 2 shards answered: ")
+    assert "unreachable" not in watched.out + both.out
+    (shard,) = json.loads(document.out)["shards"]
+    assert (shard["info"], shard["stats"]) == (None, None)
+    assert shard["health"]["components"][0]["message"] == waits
+
+
+@pytest.mark.parametrize("command", ["status", "devices", "top", "log-level"])
+def test_all_shards_of_the_environment_are_called_while_one_is_down(
+    unconfigured_cli: CommandLine,
+    fleet: RunningFleet,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    """GRPC_ADDR, and shard 0, are down; nobody else knows the map."""
+    down, up = find_free_address(), fleet.shard_addresses[1]
+    monkeypatch.setenv("SHARD_MAP", f"0={down},1={up}")
+    monkeypatch.setenv("GRPC_ADDR", down)
+    quick = ("--interval", "0.05") if command == "top" else ()
+
+    finished = unconfigured_cli(command, "--all", *quick)
+
+    expected = fleet.device_ids[1][0].hex() if command == "devices" else up
+    assert expected in finished.out
+    assert f" at {down}: connection refused" in finished.out + finished.err
+    assert finished.status == (0 if command == "top" else 1)
+
+
+def test_a_device_is_found_while_another_shard_is_down(
+    unconfigured_cli: CommandLine, fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down, up = find_free_address(), fleet.shard_addresses[1]
+    monkeypatch.setenv("SHARD_MAP", f"0={down},1={up}")
+
+    found = unconfigured_cli("devices", fleet.device_ids[1][0].hex(), "--all")
+    unknown = unconfigured_cli("devices", "ff" * 16, "--all")
+
+    assert (found.status, found.err) == (0, "")
+    assert unknown.status == 1
+    assert f" at {down}: connection refused" in unknown.err.splitlines()[0]
+    assert "no device ffffffff" in unknown.err.splitlines()[1]
