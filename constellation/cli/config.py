@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from constellation.cli.exit_codes import SUCCESS
+from constellation.cli.misspelt import find_misspelt
 from constellation.cli.parsing import add_json_flag
-from constellation.cli.printing import make_console, print_json
+from constellation.cli.printing import make_console, print_json, print_message
 from constellation.cli.tables import PrintedColumn, PrintedTable, prose_column, text_column
 from constellation.config import get_help, load_config
 from constellation.placement import format_map
@@ -48,6 +49,8 @@ def add_config(commands: Commands, check_config: Callable[[Any], object]) -> Non
 
 async def run_config(options: Namespace) -> int:
     """Print the settings. Raises ConfigError, which names every wrong variable."""
+    for misspelt in find_misspelt(options.settings):
+        print_message(f"{options.program}: {misspelt.problem}")
     settings = read_settings(options.settings, os.environ)
     options.require_sound(load_config(options.settings))
     if options.json:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import structlog
+
+from constellation.cli.misspelt import find_misspelt
 from constellation.config import ShardConfig, load_config
 from constellation.telemetry.logs import set_up_logs
+
+log = structlog.get_logger(__name__)
 
 
 def configure_shard() -> ShardConfig:
@@ -13,4 +18,6 @@ def configure_shard() -> ShardConfig:
     """
     config: ShardConfig = load_config(ShardConfig)
     set_up_logs(config.log_level, shard_id=config.shard_id, region=config.region)
+    for misspelt in find_misspelt(ShardConfig):
+        log.warning("unknown_setting", problem=misspelt.problem)
     return config

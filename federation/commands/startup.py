@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import structlog
+
+from constellation.cli.misspelt import find_misspelt
 from constellation.config import load_config
 from constellation.telemetry.logs import set_up_logs
 from federation.config import FederationConfig
+
+log = structlog.get_logger(__name__)
 
 
 def configure_federation() -> FederationConfig:
@@ -14,4 +19,6 @@ def configure_federation() -> FederationConfig:
     """
     config: FederationConfig = load_config(FederationConfig)
     set_up_logs(config.log_level, region=config.region)
+    for misspelt in find_misspelt(FederationConfig):
+        log.warning("unknown_setting", problem=misspelt.problem)
     return config
