@@ -4,6 +4,41 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
+from typing import Final
+
+_SERVER_MODULES: Final = {
+    "faiss-cpu": "faiss",
+    "grpcio-health-checking": "grpc_health",
+    "grpcio-reflection": "grpc_reflection",
+    "grpcio-status": "grpc_status",
+    "numpy": "numpy",
+    "opentelemetry-exporter-otlp-proto-grpc": "opentelemetry",
+    "opentelemetry-exporter-prometheus": "opentelemetry",
+    "opentelemetry-sdk": "opentelemetry",
+    "psycopg": "psycopg",
+    "rich": "rich",
+    "shtab": "shtab",
+    "starlette": "starlette",
+    "structlog": "structlog",
+    "threadpoolctl": "threadpoolctl",
+    "uvicorn": "uvicorn",
+    "uvloop": "uvloop",
+}
+"""By package of the extra `server`: a module of it."""
+
+
+def require_server_packages(program: str) -> None:
+    """End the process, with what to install, when the packages of a server are missing.
+
+    Without the extra, only the messages of the API are installed, as devices need them.
+    """
+    missing = [package for package, module in _SERVER_MODULES.items() if not find_spec(module)]
+    if missing:
+        sys.exit(
+            f"{program}: the package {missing[0]} is missing: install constellation-tv[server], "
+            "for example with `pip install 'constellation-tv[server]'`"
+        )
 
 
 def prepare_process() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from constellation.startup import prepare_process
+from constellation.startup import prepare_process, require_server_packages
 
 prepare_process()  # before anything else is imported
+require_server_packages("federation")
 
 from constellation.cli.completion import add_completion
 from constellation.cli.config import add_config

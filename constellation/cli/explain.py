@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from constellation.call_details import clean_details
 from constellation.v1 import federation_pb2, shard_pb2
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _CONNECTION_MESSAGES: Final = (
         "Connection refused",
         "connection refused: is the process running, and is this its gRPC port?",
     ),
-    ("errors resolving", _UNKNOWN_HOST_MESSAGE),
+    ("the host name of", _UNKNOWN_HOST_MESSAGE),
     ("DNS resolution", _UNKNOWN_HOST_MESSAGE),
     ("Trying to connect an http1.x server", "this is an HTTP port: give the gRPC port"),
     ("Socket closed", _CLOSED_MESSAGE),
@@ -65,7 +66,7 @@ _FEDERATION_METHODS: Final = frozenset(
 
 def explain_error(error: grpc.aio.AioRpcError, method_name: str, address: str) -> str:
     """Return one line: the method, the address, what went wrong, and what to do."""
-    details = " ".join((error.details() or "").split())
+    details = clean_details(error.details())
     call = f"{method_name} at {address}"
     if not is_from_server(error):
         return f"{call}: {_explain_connection_error(details)}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import structlog
 
+from constellation.call_details import clean_details
 from constellation.errors import InvalidInputError
 from constellation.loopback import to_channel_options
 from constellation.transport.calls.tracing import outgoing_metadata
@@ -195,7 +196,7 @@ class ShardClient:
 
 
 def _describe_error(error: grpc.aio.AioRpcError) -> str:
-    return f"{error.code().name}: {error.details()}"
+    return f"{error.code().name}: {clean_details(error.details())}"
 
 
 def _to_frames(stored: StoredGlobal) -> Iterator[pb.PublishGlobalRequest]:

@@ -22,7 +22,7 @@ def make_error(
         ("Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", "give --ca FILE"),
         ("Hostname Verification Check failed", "give --server-name NAME"),
         ("Ssl handshake failed: WRONG_VERSION_NUMBER", "it does not use TLS: omit --tls"),
-        ("errors resolving nowhere:1", "the host name is unknown"),
+        ("errors resolving nowhere:1: [field:none]", "the host name is unknown"),
         ("Trying to connect an http1.x server", "this is an HTTP port: give the gRPC port"),
         ("Socket closed", "it closed the connection: does it require --tls"),
         ("something\n new", "cannot connect: something new"),
