@@ -43,19 +43,21 @@ async def run_log_level(options: Namespace) -> int:
     """Print or change the log level of each process."""
     async with open_remotes(options) as remotes:
         answers = await ask_each(remotes, lambda each: _read_or_change_level(each, options.level))
-    levels = [(each.address, level) for each, level in answers if isinstance(level, dict)]
     problems = [each for _, each in answers if isinstance(each, CommandError)]
     if options.json:
-        processes = [
-            {"address": address, **{name: _to_enum_name(each) for name, each in level.items()}}
-            for address, level in levels
-        ]
+        processes = [{"address": each.address, **_to_document(answer)} for each, answer in answers]
         print_json({"processes": processes})
     else:
-        _print_levels(levels)
+        _print_levels([(each.address, level) for each, level in answers if isinstance(level, dict)])
     for problem in problems:
         print_message(f"{options.program}: {problem}")
     return FAILURE if problems else SUCCESS
+
+
+def _to_document(answer: dict[str, int] | CommandError) -> dict[str, str]:
+    if isinstance(answer, CommandError):
+        return {"error": str(answer)}
+    return {name: _to_enum_name(level) for name, level in answer.items()}
 
 
 def _print_levels(levels: Sequence[tuple[str, dict[str, int]]]) -> None:
