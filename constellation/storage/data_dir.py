@@ -25,7 +25,7 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
     """
     try:
         _create_directory(data_dir)
-        lock = os.open(data_dir / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(lock_path(data_dir), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise ConfigError(
             f"DATA_DIR={data_dir} cannot be written ({error.strerror}): "
@@ -36,6 +36,11 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def lock_path(data_dir: Path) -> Path:
+    """Return the path of the file that the process which uses the directory holds locked."""
+    return data_dir / "LOCK"
 
 
 def read_or_create_owner(data_dir: Path) -> str:

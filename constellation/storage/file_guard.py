@@ -19,23 +19,24 @@ class FileGuard:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Remember the files that exist now. Raises FileNotFoundError when one is missing."""
+        """Remember the files that exist now. Raises StoreFailedError when one is missing."""
         self._files = {path: _identify(path) for path in paths}
+        self.require_intact()
 
     def require_intact(self) -> None:
         """Raise StoreFailedError unless every path still names the file it named."""
         for path, identity in self._files.items():
-            try:
-                is_intact = _identify(path) == identity
-            except OSError:
-                is_intact = False
-            if not is_intact:
+            if identity is None or _identify(path) != identity:
                 raise StoreFailedError(
                     f"{path} was removed or replaced while it was open: what is written now would "
                     "be lost; put the directory back, or restore a backup, and start again"
                 )
 
 
-def _identify(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Return what stays the same as long as a path names the same file; None if it names none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     return found.st_dev, found.st_ino

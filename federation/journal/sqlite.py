@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from federation.journal.sqlite_file import Work
 
 T = TypeVar("T")
+_WATCH_SECONDS: Final = 1.0
+"""Pause between two looks whether the files still exist. Every write looks as well."""
 
 
 @asynccontextmanager
@@ -75,9 +77,13 @@ class SqliteJournal:
         return ""
 
     async def stay_active_forever(self) -> None:
-        """Wait forever: this process holds the lock of the directory as long as it lives."""
-        await self.read_generation()
-        await asyncio.Event().wait()
+        """Watch the files: this process holds the lock of its directory as long as they exist.
+
+        Raises StoreFailedError after a failed write, or once a file was removed or replaced.
+        """
+        while True:
+            await self._run_in_writer(self._file.require_intact)
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def read_generation(self) -> int:
         return await self._read(_read_generation)

@@ -22,6 +22,8 @@ from constellation.storage.sqlite.file import SqliteFile, get_error_code, transa
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from constellation.storage.file_guard import FileGuard
+
 log = structlog.get_logger(__name__)
 
 SCHEMA_VERSION: Final = 1
@@ -57,6 +59,8 @@ class JournalFile:
         self._data_dir = data_dir
         self._file = SqliteFile(data_dir / "federation.db", PAGE_SIZE, _REMEDY, pragmas)
         self._connection: sqlite3.Connection | None = None
+        self._guard: FileGuard | None = None
+        """Present as long as the connection is."""
         self._lock = ExitStack()
         self._failure: str | None = None
         """Why the file can no longer be trusted; None as long as it can."""
@@ -72,6 +76,7 @@ class JournalFile:
             lock.enter_context(lock_directory(self._data_dir))
             self._connection = self._file.connect(partial(_ensure_schema, file=self._file))
             sync_directory(self._data_dir)
+            self._guard = self._file.guard()
             self._lock = lock.pop_all()
 
     def close(self) -> None:
@@ -104,6 +109,20 @@ class JournalFile:
             # report success all the same.
             self._failure = str(self._file.make_failure_error(error))
             raise StoreFailedError(self._failure) from error
+        self.require_intact()
+
+    def require_intact(self) -> None:
+        """Raise StoreFailedError, now and at every later call, once a file was removed or replaced.
+
+        What was written since then is lost.
+        """
+        self._require_connection()
+        assert self._guard is not None
+        try:
+            self._guard.require_intact()
+        except StoreFailedError as error:
+            self._failure = str(error)
+            raise
 
     def checkpoint(self) -> None:
         """Empty a large write-ahead log into the database. If this fails, later calls raise."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
 import signal
 from typing import TYPE_CHECKING
+
+import grpc
 
 from tests.deltas import PatternSpec
 from tests.scenarios.processes import run_command, run_shard_process
@@ -15,9 +19,12 @@ from tests.scenarios.replayable_devices import (
     push_all,
     read_stored_devices,
 )
+from tests.sync_client import make_delta_message, open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.sync_client import SyncStream
 
 KILL_COUNT = 5
 DEVICES = 24
@@ -94,6 +101,49 @@ async def test_a_shard_with_one_flipped_byte_is_detected_and_not_served(tmp_path
     assert checked.status == 1
     assert "pattern digest" in checked.out
     assert "DAMAGED: 1 devices, 4 patterns" in checked.out
+
+
+async def test_nothing_is_acked_once_the_data_directory_is_removed(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with (
+        run_shard_process(data_dir) as shard,
+        grpc.aio.insecure_channel(shard.address) as channel,
+        open_stream(channel) as stream,
+    ):
+        await stream.open()
+        await stream.push(1, [PatternSpec(1)])
+
+        shutil.rmtree(data_dir)
+        await stream.send(delta=make_delta_message(2, [PatternSpec(2)]))
+
+        assert "delta_ack" not in await receive_kinds_until_the_end(stream)
+        finished = await shard.wait_for_exit()
+
+    assert finished.status == 1
+    assert f"constellation: {data_dir}/shard.db was removed or replaced while" in finished.err
+    assert "Traceback" not in finished.err
+
+
+async def receive_kinds_until_the_end(stream: SyncStream) -> list[str | None]:
+    """Return the kinds of frames that a shard still sends before it ends the stream."""
+    kinds: list[str | None] = []
+    with contextlib.suppress(grpc.aio.AioRpcError):  # the process is gone
+        while (frame := await stream.receive()) is not None:
+            kinds.append(frame.WhichOneof("frame"))
+    return kinds
+
+
+async def test_a_shard_without_devices_ends_once_its_data_directory_is_removed(
+    tmp_path: Path,
+) -> None:
+    async with run_shard_process(tmp_path / "data") as shard:
+        shutil.rmtree(tmp_path / "data")
+
+        finished = await shard.wait_for_exit()
+
+    assert finished.status == 1
+    assert "shard.db was removed or replaced while it was open" in finished.err
+    assert "Traceback" not in finished.err
 
 
 def flip_byte(database: Path, *, marker: bytes) -> None:

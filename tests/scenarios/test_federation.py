@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.federation.fleet import (
     run_shards,
 )
 from tests.scenarios.killed_federation import KILL_POINTS
-from tests.scenarios.processes import COMMAND_DIR, make_environment
+from tests.scenarios.processes import COMMAND_DIR, make_environment, wait_for_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,6 +153,25 @@ async def test_a_second_federation_waits_and_takes_over(tmp_path: Path) -> None:
     assert "another federation is active" in err
     assert after == 0, why
     assert "Round 1" in out
+
+
+async def test_a_federation_ends_once_its_journal_is_removed(tmp_path: Path) -> None:
+    async with run_shards(1) as fleet:
+        process = await asyncio.create_subprocess_exec(
+            *(COMMAND_DIR / "federation", "run"),
+            env=make_settings(fleet, {"data_dir": tmp_path / "data", "grpc_addr": "127.0.0.1:0"}),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        await wait_for_event(process, "federation_active")
+
+        shutil.rmtree(tmp_path / "data")
+
+        async with asyncio.timeout(30):
+            _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert b"data/federation.db was removed or replaced while it was open" in err
+    assert b"Traceback" not in err
 
 
 async def test_all_bad_settings_are_reported_together() -> None:

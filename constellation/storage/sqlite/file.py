@@ -16,6 +16,8 @@ from constellation.errors import (
     StoreFailedError,
     StoreInUseError,
 )
+from constellation.storage.data_dir import lock_path
+from constellation.storage.file_guard import FileGuard
 from constellation.storage.sqlite.wal import check_wal
 
 if TYPE_CHECKING:
@@ -74,6 +76,13 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def guard(self) -> FileGuard:
+        """Return a guard of what `connect` has opened, and of the directory's lock.
+
+        To be asked after every write, before it is acknowledged. Raises StoreFailedError.
+        """
+        return FileGuard((self.database, self.log, lock_path(self.database.parent)))
 
     def translate_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
         """Return the error to raise in place of an error of SQLite."""

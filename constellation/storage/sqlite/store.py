@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.federated.published import StoredGlobal
+    from constellation.storage.file_guard import FileGuard
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
         prepare = partial(create_or_upgrade, file=file)
         connection = await loop.run_in_executor(writer, file.connect, prepare)
         try:
-            yield SqlitePatternStore(file, connection, writer)
+            yield SqlitePatternStore(file, file.guard(), connection, writer)
         finally:
             await loop.run_in_executor(writer, connection.close)
 
@@ -75,10 +76,15 @@ class SqlitePatternStore:
     kind: Final = "sqlite"
 
     def __init__(
-        self, file: SqliteFile, connection: sqlite3.Connection, writer: ThreadPoolExecutor
+        self,
+        file: SqliteFile,
+        guard: FileGuard,
+        connection: sqlite3.Connection,
+        writer: ThreadPoolExecutor,
     ) -> None:
         self.sync_seconds = Histogram()
         self._file = file
+        self._guard = guard
         self._connection = connection
         self._writer = writer
         self._failure: str | None = None
@@ -158,9 +164,11 @@ class SqlitePatternStore:
         """Return when the store answers; after a full disk, only when there is enough space.
 
         One page may fit where a whole commit does not, so a small write alone proves nothing.
-        Raises NotReadyError while there is too little space.
+        Raises NotReadyError while there is too little space, and StoreFailedError once a file was
+        removed or replaced: nothing may be written to it any more.
         """
         await self._read(read.read_totals)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._require_intact_files)
         if self._is_disk_full:
             free = shutil.disk_usage(self._file.database.parent).free
             if free < _REQUIRED_FREE_BYTES:
@@ -212,8 +220,17 @@ class SqlitePatternStore:
         except sqlite3.DatabaseError as error:
             raise translate(error) from error
         if translate == self._translate_write_error:
+            self._require_intact_files()
             self._is_disk_full = False
         return result
+
+    def _require_intact_files(self) -> None:
+        """Raise StoreFailedError, now and at every later call, once a file is another or gone."""
+        try:
+            self._guard.require_intact()
+        except StoreFailedError as error:
+            self._failure = str(error)
+            raise
 
     def _translate_read_error(self, error: sqlite3.DatabaseError) -> ConstellationError:
         return self._file.translate_error(error)

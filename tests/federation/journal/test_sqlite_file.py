@@ -72,6 +72,19 @@ def test_after_a_failed_write_nothing_is_trusted(file: JournalFile) -> None:
         file.read(count_aggregates)
 
 
+@pytest.mark.parametrize("name", ["federation.db", "federation.db-wal", "LOCK"])
+def test_a_write_to_a_file_that_was_removed_is_not_reported_as_saved(
+    file: JournalFile, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).unlink()
+
+    with pytest.raises(StoreFailedError, match=f"{name} was removed or replaced"):
+        file.write(add_aggregate)
+
+    with pytest.raises(StoreFailedError, match=f"{name} was removed or replaced"):
+        file.read(count_aggregates)
+
+
 def test_a_closed_file_leaves_its_directory_to_others(tmp_path: Path) -> None:
     file = JournalFile(tmp_path)
     file.open()

@@ -96,6 +96,34 @@ async def test_a_directory_is_opened_once(sqlite_store: SqlitePatternStore, tmp_
     assert "StoreInUseError" in second.stderr
 
 
+@pytest.mark.parametrize("name", ["shard.db", "shard.db-wal", "LOCK"])
+async def test_a_commit_to_a_file_that_was_removed_or_replaced_is_not_acked(
+    sqlite_store: SqlitePatternStore, tmp_path: Path, name: str
+) -> None:
+    epoch = await sqlite_store.take_epoch()
+    path = tmp_path / "data" / name
+    copy = tmp_path / "copy"
+    shutil.copyfile(path, copy)
+    copy.rename(path)
+
+    with pytest.raises(StoreFailedError, match=f"data/{name} was removed or replaced"):
+        await sqlite_store.commit(epoch, make_commit(1, to_slots(1)))
+
+    with pytest.raises(StoreFailedError, match=f"data/{name} was removed or replaced"):
+        await sqlite_store.read_totals()
+
+
+async def test_a_probe_notices_a_removed_directory_though_nobody_writes(
+    sqlite_store: SqlitePatternStore, tmp_path: Path
+) -> None:
+    await sqlite_store.probe()
+
+    shutil.rmtree(tmp_path / "data")
+
+    with pytest.raises(StoreFailedError, match=r"shard\.db was removed or replaced"):
+        await sqlite_store.probe()
+
+
 async def test_what_was_acked_survives_a_kill(tmp_path: Path) -> None:
     command = [sys.executable, "-c", COMMIT_FOREVER, str(tmp_path / "data")]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
