@@ -80,6 +80,7 @@ async def test_migrate_prints_its_plan_and_applies_it_once(
 
     assert "CREATE TABLE constellation.pattern" in plan.out
     files = [migration.name for migration in migrations.load_migrations()]
+    assert (before.status, status.status) == (1, 0)
     assert before.out.splitlines() == [
         f"{number:4}  {name:24} missing" for number, name in enumerate(files, 1)
     ]

@@ -6,10 +6,11 @@ return the same bits as were written. A cosine does not depend on the scale of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from psycopg import sql
 
 from constellation.encoding import DIMENSION
 
@@ -41,24 +42,25 @@ _TO_TEXT: Final = np.array([f"{code:04d}" for code in _ALL_CODES.tolist()], "S4"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
-    """One vector extension: its SQL types and expressions. Both have the cosine operator `<=>`."""
+    """One vector extension: its SQL types and expressions. Both have the cosine operator `<=>`.
+
+    The names of the extension are found through the search_path until `qualify` says their schema.
+    """
 
     extension: str
     """Name of the extension in pg_extension."""
-    vector_type: str
-    """SQL type of a column of embeddings, with its dimension."""
-    staging_type: str
-    """SQL type of an embedding in the staging table."""
-    cast: str
-    """SQL suffix that casts `staging_type` to `vector_type`; empty if they are the same."""
+    type_name: str
+    """Name of the type of embeddings, without its schema and its dimension."""
+    is_staged_as_text: bool
+    """Whether the staging table has embeddings as text, because the type has no binary form."""
     copy_dtype: np.dtype[np.generic]
     """Type of one embedding in a binary COPY."""
     encode: Callable[[Codes], NDArray[np.void]]
     """Converts codes, shape (n, DIMENSION), to `copy_dtype`, shape (n,)."""
-    row_expression: str
-    """SQL expression of one column `embedding`. `decode` takes a list of its values."""
-    aggregate_expression: str
-    """SQL aggregate of the column `embedding` over several rows. `decode` takes its value."""
+    row_template: str
+    """`row_expression`, with {schema} before each name of the extension."""
+    aggregate_template: str
+    """`aggregate_expression`, likewise."""
     decode: Callable[[Any], Codes]
     """Converts values of `aggregate_expression` or `row_expression` to codes.
 
@@ -66,6 +68,45 @@ class Dialect:
     """
     minimum_version: tuple[int, ...] = ()
     """The first version that works, or () when every version does."""
+    schema: str = ""
+    """Schema of the extension's names, as SQL with a dot after it; empty before `qualify`."""
+
+    def qualify(self, schema: str) -> Dialect:
+        """Return this dialect with names that are found whatever the search_path is.
+
+        A role or a database may have any search_path, and behind a pooler no session keeps one.
+        """
+        return replace(self, schema=f"{sql.Identifier(schema).as_string(None)}.")
+
+    @property
+    def column_type(self) -> str:
+        """SQL type of a column of embeddings with its dimension, without its schema."""
+        return f"{self.type_name}({DIMENSION})"
+
+    @property
+    def vector_type(self) -> str:
+        """SQL type of a column of embeddings, with its dimension."""
+        return f"{self.schema}{self.column_type}"
+
+    @property
+    def staging_type(self) -> str:
+        """SQL type of an embedding in the staging table."""
+        return "text" if self.is_staged_as_text else self.vector_type
+
+    @property
+    def cast(self) -> str:
+        """SQL suffix that casts `staging_type` to `vector_type`; empty if they are the same."""
+        return f"::{self.vector_type}" if self.is_staged_as_text else ""
+
+    @property
+    def row_expression(self) -> str:
+        """SQL expression of one column `embedding`. `decode` takes a list of its values."""
+        return self.row_template.replace("{schema}", self.schema)
+
+    @property
+    def aggregate_expression(self) -> str:
+        """SQL aggregate of the column `embedding` over several rows. `decode` takes its value."""
+        return self.aggregate_template.replace("{schema}", self.schema)
 
     def to_literal(self, codes: bytes) -> str:
         """Return one embedding as a text literal of `vector_type`."""
@@ -106,25 +147,23 @@ def _from_texts(texts: Sequence[str]) -> Codes:
 
 PGVECTOR: Final = Dialect(
     extension="vector",
-    vector_type=f"halfvec({DIMENSION})",
-    staging_type=f"halfvec({DIMENSION})",
-    cast="",
+    type_name="halfvec",
+    is_staged_as_text=False,
     copy_dtype=_HALF_VECTOR,
     encode=_to_halves,
-    row_expression="halfvec_send(embedding)",
-    aggregate_expression="string_agg(halfvec_send(embedding), ''::bytea)",
+    row_template="{schema}halfvec_send(embedding)",
+    aggregate_template="string_agg({schema}halfvec_send(embedding), ''::bytea)",
     decode=_from_halves,
     minimum_version=(0, 7),
 )
 RUVECTOR: Final = Dialect(
     extension="ruvector",
-    vector_type=f"ruvector({DIMENSION})",
-    staging_type="text",
-    cast=f"::ruvector({DIMENSION})",
+    type_name="ruvector",
+    is_staged_as_text=True,
     copy_dtype=_TEXT_VECTOR,
     encode=_to_texts,
-    row_expression="embedding::text",
-    aggregate_expression="array_agg(embedding::text)",
+    row_template="embedding::text",
+    aggregate_template="array_agg(embedding::text)",
     decode=_from_texts,
 )
 DIALECTS: Final[Mapping[str, Dialect]] = {"pgvector": PGVECTOR, "ruvector": RUVECTOR}

@@ -34,9 +34,18 @@ _TRANSLATIONS: Final[
         "{database} refused: {server_message}. Grant this user the privilege, or name another user",
     ),
     (
-        (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName),
+        (
+            errors.UndefinedTable,
+            errors.UndefinedColumn,
+            errors.UndefinedObject,
+            errors.UndefinedFunction,
+            errors.InvalidSchemaName,
+        ),
         StoreFailedError,
-        "{database} lost a part of its schema: {server_message}. Restore it from a backup",
+        (
+            "{database} lost a part of its schema: {server_message}. "
+            "Restore it from a backup; start again if an extension was moved"
+        ),
     ),
     (
         (errors.DataCorrupted, errors.IndexCorrupted),

@@ -75,7 +75,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
             await connection.execute("BEGIN")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
             await _require_utf8(connection, database)
-            await _ensure_extension(connection, database, dialect)
+            found = await _ensure_extension(connection, database, dialect)
             missing = find_missing(database, await read_applied(connection))
             await connection.execute("CREATE SCHEMA IF NOT EXISTS constellation")
             await connection.execute(
@@ -84,7 +84,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
                 " applied_at timestamptz NOT NULL DEFAULT now())"
             )
             for migration in missing:
-                await connection.execute(render_sql(migration, dialect).encode())
+                await connection.execute(render_sql(migration, found).encode())
                 await connection.execute(
                     "INSERT INTO constellation.migration (version, name) VALUES (%s, %s)",
                     (migration.version, migration.name),
@@ -101,6 +101,15 @@ async def list_applied(url: str) -> Sequence[AppliedMigration]:
     async with await connect(url, database) as connection:
         with translate_errors(database):
             return await read_applied(connection)
+
+
+async def find_dialect(url: str, dialect: Dialect) -> Dialect:
+    """Return the dialect with the schema of its extension, or as it is without the extension."""
+    database = describe_database(url)
+    async with await connect(url, database) as connection:
+        with translate_errors(database):
+            schema = (await _read_extension(connection, dialect)).schema
+    return dialect if schema is None else dialect.qualify(schema)
 
 
 def render_sql(migration: Migration, dialect: Dialect) -> str:
@@ -125,7 +134,8 @@ def find_missing(
 ) -> Sequence[Migration]:
     """Return the migrations that are still to be applied.
 
-    Raises ConfigError when the database has more migrations than this program.
+    Raises ConfigError when the database has more migrations than this program, and when it lacks
+    one but has a later one.
     """
     ours = load_migrations()
     newest = applied_migrations[-1].version if applied_migrations else 0
@@ -134,13 +144,22 @@ def find_missing(
             f"{database} has schema {newest}, but this program supports only schemas up to "
             f"{len(ours)}: start the newer version of the program"
         )
+    if gap := set(range(1, newest)) - {each.version for each in applied_migrations}:
+        raise ConfigError(
+            f"{database} lacks migration {', '.join(map(str, sorted(gap)))}, but has migration "
+            f"{newest}: constellation.migration was changed or restored in part; restore it from a "
+            "backup"
+        )
     return ours[newest:]
 
 
 async def require_current_schema(
     connection: psycopg.AsyncConnection, database: str, dialect: Dialect
-) -> None:
-    """Raise ConfigError unless the database has the schema that this program needs."""
+) -> Dialect:
+    """Return the dialect with the schema of its extension.
+
+    Raises ConfigError unless the database has the tables that this program needs.
+    """
     await _require_utf8(connection, database)
     missing = find_missing(database, await read_applied(connection))
     if missing:
@@ -149,16 +168,19 @@ async def require_current_schema(
             f"{missing[-1].version}: run `constellation migrate`, or set MIGRATE_ON_START=1"
         )
     cursor = await connection.execute(
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+        "SELECT format_type(atttypid, atttypmod), nspname FROM pg_attribute"
+        " JOIN pg_type ON pg_type.oid = atttypid"
+        " JOIN pg_namespace ON pg_namespace.oid = typnamespace"
         " WHERE attrelid = to_regclass('constellation.pattern') AND attname = 'embedding'"
     )
-    row = await cursor.fetchone()
-    stored_type = row[0].rpartition(".")[2] if row else "no type"
-    if stored_type != dialect.vector_type:
+    stored_type, schema = await cursor.fetchone() or ("no type", "")
+    stored_type = stored_type.rpartition(".")[2]
+    if stored_type != dialect.column_type:
         raise ConfigError(
             f"{database} stores embeddings as {stored_type}, but this program needs "
-            f"{dialect.vector_type}: check VECTOR_EXTENSION, and that this is the right database"
+            f"{dialect.column_type}: check VECTOR_EXTENSION, and that this is the right database"
         )
+    return dialect.qualify(schema)
 
 
 async def _require_utf8(connection: psycopg.AsyncConnection, database: str) -> None:
@@ -172,42 +194,77 @@ async def _require_utf8(connection: psycopg.AsyncConnection, database: str) -> N
         )
 
 
-async def _ensure_extension(
-    connection: psycopg.AsyncConnection, database: str, dialect: Dialect
-) -> None:
-    """Create the extension unless it exists. Raises ConfigError when it is missing or too old."""
-    kind = dialect.vector_type.partition("(")[0]
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """What a database says about a vector extension."""
+
+    schema: str | None
+    """Where its type is; None when there is no such type."""
+    version: str | None
+    """None when the extension was not created."""
+    available_version: str | None
+    """What the server could create; None when the extension is not installed there."""
+
+
+async def _read_extension(connection: psycopg.AsyncConnection, dialect: Dialect) -> _Extension:
+    """Find the type of the extension in any schema, or another type of its name that is visible."""
     cursor = await connection.execute(
-        "SELECT to_regtype(%s) IS NOT NULL,"
-        " (SELECT extversion FROM pg_extension WHERE extname = %s),"
-        " (SELECT default_version FROM pg_available_extensions WHERE name = %s)",
-        (kind, dialect.extension, dialect.extension),
+        "SELECT (SELECT nspname FROM pg_type"
+        "   JOIN pg_namespace ON pg_namespace.oid = typnamespace"
+        "   LEFT JOIN pg_depend ON classid = 'pg_type'::regclass AND objid = pg_type.oid"
+        "     AND deptype = 'e' AND refclassid = 'pg_extension'::regclass"
+        "     AND refobjid = (SELECT oid FROM pg_extension WHERE extname = %(extension)s)"
+        "   WHERE typname = %(type)s AND (refobjid IS NOT NULL OR pg_type_is_visible(pg_type.oid))"
+        "   ORDER BY refobjid IS NULL LIMIT 1),"
+        " (SELECT extversion FROM pg_extension WHERE extname = %(extension)s),"
+        " (SELECT default_version FROM pg_available_extensions WHERE name = %(extension)s)",
+        {"extension": dialect.extension, "type": dialect.type_name},
     )
     row = await cursor.fetchone()
     assert row is not None
-    exists, version, available = row
-    if not exists and version is None and available is None:
-        raise ConfigError(
-            f"{database} does not have the extension {dialect.extension} available: "
-            "install it on that server"
-        )
-    if not exists and version is None:
-        version = available
+    return _Extension(*row)
+
+
+async def _ensure_extension(
+    connection: psycopg.AsyncConnection, database: str, dialect: Dialect
+) -> Dialect:
+    """Create the extension unless it exists. Return the dialect with the schema where it is.
+
+    Raises ConfigError when the extension is missing or too old.
+    """
+    found = await _read_extension(connection, dialect)
+    if found.schema is None and found.version is None:
+        if found.available_version is None:
+            raise ConfigError(
+                f"{database} does not have the extension {dialect.extension} available: "
+                "install it on that server"
+            )
         await _create_extension(connection, database, dialect.extension)
-    numbers = tuple(int(part) for part in (version or "").split(".") if part.isdigit())
-    if version is not None and numbers < dialect.minimum_version:
+        found = await _read_extension(connection, dialect)
+    numbers = tuple(int(part) for part in (found.version or "").split(".") if part.isdigit())
+    if found.version is not None and numbers < dialect.minimum_version:
         oldest = ".".join(map(str, dialect.minimum_version))
         raise ConfigError(
-            f"{database} has {dialect.extension} {version}, but {oldest} or newer is required: "
-            f"install it, then ALTER EXTENSION {dialect.extension} UPDATE"
+            f"{database} has {dialect.extension} {found.version}, but {oldest} or newer is "
+            f"required: install it, then ALTER EXTENSION {dialect.extension} UPDATE"
         )
+    if found.schema is None:
+        raise ConfigError(
+            f"{database}: the extension {dialect.extension} {found.version} has no type "
+            f"{dialect.type_name}: create it anew with DROP EXTENSION and CREATE EXTENSION"
+        )
+    return dialect.qualify(found.schema)
 
 
 async def _create_extension(
     connection: psycopg.AsyncConnection, database: str, extension: str
 ) -> None:
+    """Create the extension in the first schema of the search_path, or else in public."""
+    cursor = await connection.execute("SELECT current_schema() IS NULL")
+    place = sql.SQL(" SCHEMA public" if await cursor.fetchone() == (True,) else "")
+    statement = sql.SQL("CREATE EXTENSION {}{}").format(sql.Identifier(extension), place)
     try:
-        await connection.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
+        await connection.execute(statement)
     except errors.InsufficientPrivilege:
         raise ConfigError(
             f"{database}: this user may not create the extension {extension}. Let a superuser run "

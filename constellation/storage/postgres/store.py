@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -61,9 +62,10 @@ async def open_postgres(settings: PostgresSettings) -> AsyncIterator[PostgresPat
     database = describe_database(settings.url)
     async with await connect(settings.url, database) as connection:
         with translate_errors(database):
-            await require_current_schema(connection, database, settings.dialect)
+            dialect = await require_current_schema(connection, database, settings.dialect)
             secret = secrets.token_bytes(SECRET_BYTES)
             await write.ensure_shard(connection, settings.shard_id, secret)
+    settings = replace(settings, dialect=dialect)
     async with (
         ConnectionPool.open(settings, database, _WRITER_CONNECTIONS) as writer,
         ConnectionPool.open(settings, database, settings.pool_size) as readers,
@@ -85,7 +87,7 @@ async def open_postgres_reader(settings: PostgresSettings) -> AsyncIterator[Stor
     database = describe_database(settings.url)
     async with await connect(settings.url, database) as connection:
         with translate_errors(database):
-            await require_current_schema(connection, database, settings.dialect)
+            dialect = await require_current_schema(connection, database, settings.dialect)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             if not await read.has_shard(connection, settings.shard_id):
                 raise ConfigError(f"{database} has no shard {settings.shard_id}: check SHARD_ID")
@@ -97,7 +99,7 @@ async def open_postgres_reader(settings: PostgresSettings) -> AsyncIterator[Stor
                 with translate_errors(database):
                     yield connection
 
-        yield PostgresReader(settings, database, lend)
+        yield PostgresReader(replace(settings, dialect=dialect), database, lend)
 
 
 class PostgresReader:

@@ -17,12 +17,15 @@ from constellation.errors import (
 )
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
-from constellation.storage.postgres.store import open_postgres
+from constellation.storage.postgres.store import open_postgres, open_postgres_reader
 from tests.storage.postgres.stores import execute, make_settings
 from tests.storage.samples import (
+    make_commit,
+    make_content,
     make_device_rows,
     make_hourly_counts,
     make_pattern_rows,
+    read_patterns,
     to_slots,
 )
 
@@ -32,12 +35,22 @@ if TYPE_CHECKING:
 NEWEST = len(migrations.load_migrations())
 
 
+def set_search_path(url: str, search_path: str) -> None:
+    """Set the search_path of every later connection to a database."""
+    ((name,),) = execute(url, "SELECT quote_ident(current_database())")
+    execute(url, f"ALTER DATABASE {name} SET search_path = {search_path}")
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
         (
             "DELETE FROM constellation.migration",
             f"has schema 0, but this program needs schema {NEWEST}: run",
+        ),
+        (
+            "DELETE FROM constellation.migration WHERE version = 2",
+            f"lacks migration 2, but has migration {NEWEST}: constellation.migration was changed",
         ),
         (
             "INSERT INTO constellation.migration VALUES (77, '0077_later.sql')",
@@ -85,6 +98,55 @@ async def test_a_database_that_is_not_utf8_is_refused(databases: Databases) -> N
             await migrations.migrate(databases.url(name), PGVECTOR)
     finally:
         databases.drop(name)
+
+
+@pytest.mark.parametrize("search_path", ['"$user", public', "''", "nowhere"])
+async def test_the_extension_may_be_in_any_schema(databases: Databases, search_path: str) -> None:
+    with databases.open_database(template="template1") as url:
+        execute(url, 'DROP EXTENSION IF EXISTS vector; CREATE SCHEMA "Its extensions"')
+        execute(url, 'CREATE EXTENSION vector SCHEMA "Its extensions"')
+        set_search_path(url, search_path)
+
+        await migrations.migrate(url, PGVECTOR)
+
+        writes = make_commit(1, to_slots(0, 5))
+        async with open_postgres(make_settings(url)) as store:
+            epoch = await store.take_epoch()
+            await store.commit(epoch, writes)
+            await store.put_contents(epoch, [make_content("film:1")], [])
+        async with open_postgres_reader(make_settings(url)) as reader:
+            assert await read_patterns(reader) == {
+                slot: row.tobytes() for slot, row in zip((0, 5), writes.rows, strict=True)
+            }
+            assert await reader.get_content("film:1") == make_content("film:1")
+            assert await reader.verify() == ()
+
+
+async def test_an_extension_is_created_though_the_search_path_names_no_schema(
+    databases: Databases,
+) -> None:
+    with databases.open_database(template="template1") as url:
+        execute(url, "DROP EXTENSION IF EXISTS vector")
+        set_search_path(url, "nowhere")
+
+        await migrations.migrate(url, PGVECTOR)
+
+        assert execute(
+            url,
+            "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'",
+        ) == [("public",)]
+
+
+async def test_the_planned_sql_names_the_schema_of_the_extension(databases: Databases) -> None:
+    with databases.open_database(template="template1") as url:
+        execute(url, "DROP EXTENSION IF EXISTS vector")
+        before = await migrations.find_dialect(url, PGVECTOR)
+        execute(url, "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions")
+
+        after = await migrations.find_dialect(url, PGVECTOR)
+
+        assert before.vector_type == "halfvec(384)"
+        assert after.vector_type == '"extensions".halfvec(384)'
 
 
 async def test_migrating_at_once_from_two_places_applies_each_file_once(

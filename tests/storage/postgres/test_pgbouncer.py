@@ -17,6 +17,7 @@ from constellation.errors import FencedError
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
 from tests.polling import wait_until
+from tests.storage.postgres.stores import execute
 from tests.storage.samples import make_commit, make_content, read_patterns, to_slots
 
 if TYPE_CHECKING:
@@ -58,7 +59,12 @@ default_pool_size = 2
             config.unlink()
 
 
-async def test_two_shards_share_the_connections_of_a_pooler(pooled_url: str) -> None:
+async def test_two_shards_share_the_connections_of_a_pooler(
+    postgres_url: str, pooled_url: str
+) -> None:
+    """The search_path of a session does not find the extension, and no session would keep one."""
+    execute(postgres_url, "CREATE SCHEMA extensions; ALTER EXTENSION vector SET SCHEMA extensions")
+
     async def answers() -> bool:
         try:
             await (await psycopg.AsyncConnection.connect(pooled_url)).close()
