@@ -63,6 +63,31 @@ class PostgresServer:
             finally:
                 server.stop()
 
+    @classmethod
+    @contextmanager
+    def open_standby(cls, primary: PostgresServer) -> Iterator[PostgresServer]:
+        """Run a streaming replica of a server during the block; `pg_promote()` makes it a primary.
+
+        Every commit of the primary waits until the replica has it.
+        """
+        with tempfile.TemporaryDirectory(prefix="constellation-pg-") as name:
+            folder = Path(name)
+            server = cls(folder, _find_programs(folder), ())
+            server._password = primary._password
+            if _is_root():
+                shutil.chown(folder, _UNPRIVILEGED_USER)
+            server._run(
+                *("pg_basebackup", "-D", folder / "data", "-R", "--checkpoint=fast"),
+                *("-d", f"{primary.make_url()}?application_name=standby"),
+            )
+            server.start()
+            primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+            primary.execute("SELECT pg_reload_conf()")
+            try:
+                yield server
+            finally:
+                server.stop()
+
     def make_url(
         self, database: str = USER, *, user: str = USER, password: str | None = None
     ) -> str:
@@ -139,20 +164,23 @@ class PostgresServer:
         password_file = self._folder / "password"
         password_file.write_text(self._password)
         password_file.chmod(0o644)  # only that user can enter the folder
+        self._run(
+            *("initdb", "-D", self._folder / "data", "-U", USER),
+            *("--pwfile", password_file, "--auth=scram-sha-256", "--encoding=UTF8"),
+            *("--locale=C", "--no-sync"),
+        )
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        """Run a program of PostgreSQL to its end. Raises RuntimeError when it fails."""
         finished = subprocess.run(
-            [
-                *_build_user_prefix(),
-                *(self._programs / "initdb", "-D", self._folder / "data", "-U", USER),
-                *("--pwfile", password_file, "--auth=scram-sha-256", "--encoding=UTF8"),
-                *("--locale=C", "--no-sync"),
-            ],
+            [*_build_user_prefix(), self._programs / program, *arguments],
             capture_output=True,
             text=True,
             check=False,
             cwd=self._folder,
         )
         if finished.returncode:
-            raise RuntimeError(f"initdb failed: {finished.stderr}")
+            raise RuntimeError(f"{program} failed: {finished.stderr}")
 
     def _is_answering(self) -> bool:
         try:

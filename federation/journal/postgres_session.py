@@ -15,7 +15,12 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from constellation.errors import ConfigError, FencedError, NotReadyError
-from constellation.storage.postgres.errors import translate_errors
+from constellation.storage.postgres.errors import (
+    READ_WRITABILITY,
+    is_read_only_error,
+    require_writable,
+    translate_errors,
+)
 from constellation.storage.postgres.pool import abort_connection
 
 if TYPE_CHECKING:
@@ -86,9 +91,10 @@ class JournalSession:
             yield
 
     async def probe(self) -> None:
-        """Return if the connection works. This reads no table, because a table may be locked."""
+        """Return if the connection works and its server takes writes."""
         async with self.read():
-            await self.execute("SELECT 1")
+            (answer,) = await self.execute(READ_WRITABILITY)
+            require_writable(*answer)
 
     @asynccontextmanager
     async def transact(self) -> AsyncIterator[None]:
@@ -120,6 +126,8 @@ class JournalSession:
                 with translate_errors(self._location):
                     yield
             except NotReadyError as error:
+                if is_read_only_error(error.__cause__):
+                    await self._connection.close()  # after a failover, another host is the primary
                 if self._is_active and self._connection.closed:
                     raise FencedError(
                         f"the connection was lost, and with it the right to run rounds: {error}"

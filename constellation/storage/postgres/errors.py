@@ -60,7 +60,10 @@ _TRANSLATIONS: Final[
     (
         (errors.ReadOnlySqlTransaction,),
         NotReadyError,
-        "{database} accepts no writes: {server_message}. POSTGRES_URL must name a primary",
+        (
+            "{database} accepts no writes: {server_message}. Promote it, or add "
+            "target_session_attrs=read-write and the primary's host to POSTGRES_URL"
+        ),
     ),
     (
         (
@@ -98,6 +101,10 @@ _LOGIN_REFUSALS: Final = (
     errors.InvalidCatalogName,
 )
 """Classes of refused logins. psycopg uses them only when the server sent an error code."""
+READ_WRITABILITY: Final = (
+    "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+)
+"""Asks a server why it takes no writes. It reads no table, because a table may be locked."""
 _LOGIN_REFUSAL_TEXTS: Final = (
     "password authentication failed",
     "no password supplied",
@@ -153,6 +160,21 @@ def translate_error(database: str, error: psycopg.Error) -> BaseException:
         if isinstance(error, kinds):
             return error_class(template.format(database=database, server_message=message))
     return error
+
+
+def is_read_only_error(error: BaseException | None) -> bool:
+    """Return whether an error says that the server of a connection takes no writes any more.
+
+    After a failover, the old primary may stay up as a standby, or read-only. Its connections work
+    on, so only this error tells that they lead to the wrong server.
+    """
+    return isinstance(error, errors.ReadOnlySqlTransaction)
+
+
+def require_writable(is_standby: object, is_read_only: object) -> None:
+    """Raise ReadOnlySqlTransaction when a server answers so to READ_WRITABILITY."""
+    if is_standby or is_read_only:
+        raise errors.ReadOnlySqlTransaction("it is a standby" if is_standby else "it is read-only")
 
 
 def translate_login_error(database: str, error: psycopg.Error) -> ConstellationError:

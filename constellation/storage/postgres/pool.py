@@ -17,7 +17,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from constellation.errors import ConfigError, NotReadyError
 from constellation.storage.postgres.dialect import PGVECTOR, Dialect
-from constellation.storage.postgres.errors import translate_errors, translate_login_error
+from constellation.storage.postgres.errors import (
+    is_read_only_error,
+    translate_errors,
+    translate_login_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,8 +120,9 @@ class ConnectionPool:
     async def lend(self) -> AsyncIterator[AsyncConnection]:
         """Lend a connection, and cut it if the block takes too long.
 
-        Raises NotReadyError when no connection is free, when the server is unreachable, and when it
-        is too slow.
+        Raises NotReadyError when no connection is free, when the server is unreachable, when it is
+        too slow, and when it takes no writes any more. The pool then connects anew: POSTGRES_URL
+        may name several hosts, and another one may be the primary now.
         """
         loop = asyncio.get_running_loop()
         if loop.time() < self._retry_at:
@@ -134,6 +139,8 @@ class ConnectionPool:
                     abort_timer.cancel()
                     await self._pool.putconn(connection)
         except (ConfigError, NotReadyError) as error:
+            if is_read_only_error(error.__cause__):
+                await self._pool.drain()
             # The settings were right when the store was opened, so a ConfigError is retryable too.
             if not isinstance(error.__cause__, _POOL_EXHAUSTED):
                 self._problem = str(error)

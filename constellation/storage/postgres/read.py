@@ -21,6 +21,7 @@ from constellation.storage.postgres.binary_copy import (
     PATTERN_COLUMNS,
     join_column_names,
 )
+from constellation.storage.postgres.errors import READ_WRITABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +60,10 @@ async def has_shard(connection: AsyncConnection, shard_id: int) -> bool:
     return bool(found)
 
 
-async def is_standby(connection: AsyncConnection) -> bool:
-    (standby,) = await _fetch_one(connection, "SELECT pg_is_in_recovery()", ())
-    return bool(standby)
+async def read_writability(connection: AsyncConnection) -> tuple[bool, bool]:
+    """Return whether the server is a standby, and whether it is read-only."""
+    is_standby, is_read_only = await _fetch_one(connection, READ_WRITABILITY, ())
+    return bool(is_standby), bool(is_read_only)
 
 
 async def read_terms(connection: AsyncConnection, shard_id: int) -> Sequence[Term]:

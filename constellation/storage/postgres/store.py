@@ -20,7 +20,11 @@ from constellation.errors import (
 from constellation.histogram import Histogram
 from constellation.storage.postgres import read, write
 from constellation.storage.postgres.binary_copy import decode_devices, decode_patterns
-from constellation.storage.postgres.errors import describe_database, translate_errors
+from constellation.storage.postgres.errors import (
+    describe_database,
+    require_writable,
+    translate_errors,
+)
 from constellation.storage.postgres.lease import Lease
 from constellation.storage.postgres.migrations import require_current_schema
 from constellation.storage.postgres.pool import ConnectionPool, PostgresSettings, connect
@@ -290,14 +294,14 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
             raise NotReadyError(str(error)) from error  # writing it again is harmless
 
     async def probe(self) -> None:
-        """Return when the database answers and accepts writes, which a standby does not."""
-        async with self._connections.transact() as connection:
-            await read.read_totals(connection, self._shard_id)
-            if await read.is_standby(connection):
-                raise NotReadyError(
-                    f"{self._database} is a standby, which accepts no writes: promote it, or add "
-                    "target_session_attrs=read-write and the primary's host to POSTGRES_URL"
-                )
+        """Return when the database answers and accepts writes, which a standby does not.
+
+        After a failover, connections to the old primary may work on, so each pool is asked.
+        """
+        for lend in (self._connections.transact, self._lend):
+            async with lend() as connection:
+                await read.read_totals(connection, self._shard_id)
+                require_writable(*await read.read_writability(connection))
 
     def _make_fence(self, epoch: int) -> write.Fence:
         return write.Fence(self._shard_id, epoch, self._lease.owner)

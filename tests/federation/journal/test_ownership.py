@@ -182,7 +182,7 @@ async def test_a_cut_connection_is_noticed_without_a_write(postgres_url: str) ->
 async def test_a_locked_table_does_not_fence_the_active_federation(postgres_url: str) -> None:
     probed = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-        " AND state = 'idle' AND query = 'SELECT 1'"
+        " AND state = 'idle' AND query LIKE 'SELECT pg_is_in_recovery%'"
     )
     async with (
         open_journal(None, postgres_url) as journal,

@@ -28,7 +28,11 @@ from constellation.storage.postgres.errors import (
         (errors.UndefinedTable("x"), StoreFailedError, "lost a part of its schema: x. Restore"),
         (errors.DataCorrupted("x"), StoreFailedError, "is damaged: x. Restore"),
         (errors.DiskFull("x"), NotReadyError, "has no disk space left: x. Free"),
-        (errors.ReadOnlySqlTransaction("x"), NotReadyError, "POSTGRES_URL must name a primary"),
+        (
+            errors.ReadOnlySqlTransaction("x"),
+            NotReadyError,
+            "accepts no writes: x. Promote it, or add",
+        ),
         (errors.QueryCanceled("x"), NotReadyError, "did not run the statement: x"),
         (errors.SerializationFailure("x"), NotReadyError, "did not run the statement: x"),
         (errors.AdminShutdown("x"), NotReadyError, "does not answer: x"),
