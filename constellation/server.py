@@ -51,6 +51,7 @@ from constellation.v1 import (
     sync_pb2,
     sync_pb2_grpc,
 )
+from constellation.wall_clock import require_plausible_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -165,8 +166,10 @@ async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[Runni
     """Run one shard: it serves once the block is entered, and has drained once it is left.
 
     Its ports are open from the start. Until the shard serves, the process is live and says why it
-    is not ready. The block fails when a background task fails.
+    is not ready. The block fails when a background task fails. Raises ConfigError when the clock
+    says a time that cannot be stored.
     """
+    require_plausible_clock()
     limit_blas_threads()
     async with _open_process(config) as process, asyncio.TaskGroup() as tasks:
         started = time.monotonic()

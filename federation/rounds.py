@@ -17,6 +17,7 @@ from opentelemetry import trace
 from constellation.errors import ConstellationError, NotReadyError, QuorumError, WrongRoleError
 from constellation.federated.published import StoredGlobal
 from constellation.histogram import MINUTES, Histogram
+from constellation.wall_clock import read_clock
 from federation.journal.contract import RoundOutput, RoundRecord
 from federation.merge.codebook import compute_residual_cosine
 from federation.merge.published_clusters import RoundStamp
@@ -128,7 +129,7 @@ class Rounds:
         if unconfigured:
             log.info("shards_forgotten", shard_ids=unconfigured)
             await self._journal.delete_aggregates(unconfigured)
-        self.stats.published_at = time.time()
+        self.stats.published_at = read_clock()
         if (result := await self._journal.read_result()) is not None:
             stamp = self._adopt_result(await self._journal.read_model_state(), result[1])
             self.stats.published_at = float(stamp.closed_at)
@@ -149,12 +150,12 @@ class Rounds:
         newest = await self._journal.read_newest()
         due = newest.started_at // interval * interval + interval if newest else 0.0
         while True:
-            await asyncio.sleep(max(0.0, due - time.time()))
+            await asyncio.sleep(max(0.0, due - read_clock()))
             try:
                 await self.run()
             except (QuorumError, NotReadyError) as error:
                 log.warning("round_failed", problem=str(error))
-            due = time.time() // interval * interval + interval
+            due = read_clock() // interval * interval + interval
 
     async def run(self) -> RoundReport:
         """Run one round and return its report.
@@ -205,7 +206,7 @@ class Rounds:
                 stored.round_id,
             ):
                 return False
-            report = replace(await self._begin_round(), closed_at=time.time())
+            report = replace(await self._begin_round(), closed_at=read_clock())
             output = RoundOutput(stored.payload, _NO_MODEL_STATE, {})
             await self._publish(await self._save_output(report, output))
             return True
@@ -255,7 +256,7 @@ class Rounds:
             round_id=round_id,
             generation=self._generation,
             state=RoundState.PULLING,
-            started_at=time.time(),
+            started_at=read_clock(),
         )
         await self._journal.begin_round(_to_record(report))
         return report
@@ -263,7 +264,7 @@ class Rounds:
     async def _run_round(self, report: RoundReport) -> RoundReport:
         started = time.monotonic()
         sweep = await self.sweep(self._make_candidate_request())
-        pull_seconds, closed_at = time.monotonic() - started, time.time()
+        pull_seconds, closed_at = time.monotonic() - started, read_clock()
         usable = self.fleet.select_usable(closed_at, self.policy.max_age_seconds)
         shards = report_shards(sweep.outcomes, usable, closed_at)
         coverage = compute_coverage(
@@ -297,7 +298,7 @@ class Rounds:
 
     def _make_candidate_request(self) -> CandidateRequest:
         """Return a request for candidates if the codebook needs them now, else an empty request."""
-        if not self._model_state.needs_candidates(time.time(), self._rules.reanchor_hours):
+        if not self._model_state.needs_candidates(read_clock(), self._rules.reanchor_hours):
             return CandidateRequest()
         return CandidateRequest(
             self.policy.max_candidates, compute_residual_cosine(self._model_state.codebook)
@@ -344,7 +345,7 @@ class Rounds:
         report = report_publication(report, problems, time.monotonic() - started)
         report = replace(report, state=RoundState.PUBLISHED)
         await self._close_round(report)
-        self.stats.published_at = time.time()
+        self.stats.published_at = read_clock()
         self.stats.trends_published += report.trend_count
         self.stats.cluster_count = report.cluster_count
         coverage = report.coverage or Coverage()

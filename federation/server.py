@@ -28,6 +28,7 @@ from constellation.v1 import (
     federation_pb2,
     federation_pb2_grpc,
 )
+from constellation.wall_clock import require_plausible_clock
 from federation.health import describe_components
 from federation.journal.open import open_journal
 from federation.merge.codebook import ClusterRules
@@ -146,6 +147,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
     Raises ConfigError for settings that cannot work, NotReadyError if the journal is unavailable.
     """
     check_config(config)
+    require_plausible_clock()
     limit_blas_threads()
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(
@@ -170,6 +172,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
     Its ports are open from the start. Its services answer once the journal is open.
     """
     check_config(config)
+    require_plausible_clock()
     health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(export_federation_traces(config))

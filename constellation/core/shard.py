@@ -27,6 +27,7 @@ from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
 from constellation.placement import find_owner
 from constellation.tasks import finish_even_if_cancelled
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +165,7 @@ class ShardManager:
         """Delete devices that were silent for `ttl_seconds`, every hour. Runs until cancelled."""
         while True:
             try:
-                await self.expire(ttl_seconds, time.time())
+                await self.expire(ttl_seconds, read_clock())
             except NotReadyError as error:  # the store is unavailable or full: try again later
                 log.warning("expiry_postponed", problem=str(error))
             await asyncio.sleep(min(3600.0, ttl_seconds))
@@ -189,7 +190,7 @@ class ShardManager:
     async def publish_trends_forever(self, interval_seconds: float) -> None:
         """Publish the shard's own trends again and again. Runs until cancelled."""
         while True:
-            await self.publish_trends(time.time())
+            await self.publish_trends(read_clock())
             await asyncio.sleep(interval_seconds)
 
     async def publish_trends(self, now: float) -> None:
@@ -269,7 +270,7 @@ class ShardManager:
             log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return
         if payload is not None:
-            self.stats.snapshot_at = time.time()
+            self.stats.snapshot_at = read_clock()
             log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
 
     async def write_snapshots_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:

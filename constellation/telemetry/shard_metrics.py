@@ -19,6 +19,7 @@ from constellation.telemetry.metrics import (
     make_histogram,
     make_reader,
 )
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -219,7 +220,7 @@ def _make_traffic_metrics(
         make.gauge(
             "active_devices",
             "Devices with an open stream, or synced within ACTIVE_WINDOW_SECONDS.",
-            lambda: shard.count_active_devices(streams.device_ids(), time.time()),
+            lambda: shard.count_active_devices(streams.device_ids(), read_clock()),
         ),
         make.gauge(
             "streams_active",

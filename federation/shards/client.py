@@ -20,6 +20,7 @@ from constellation.transport.calls.tracing import outgoing_metadata
 from constellation.transport.codec.aggregates import from_aggregate_version
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
+from constellation.wall_clock import read_clock
 from federation.merge.hourly_counts import SECONDS_PER_HOUR
 from federation.shards.assembly import Assembly
 
@@ -170,7 +171,7 @@ class ShardClient:
         self, request: pb.PullAggregateRequest, started: float, remaining: float
     ) -> PullResult:
         """Pull once. Raises InvalidInputError or AioRpcError."""
-        assembly = Assembly(int(time.time()) // SECONDS_PER_HOUR)
+        assembly = Assembly(int(read_clock()) // SECONDS_PER_HOUR)
         chunks = self._stub.PullAggregate(
             request, timeout=max(remaining, 0.001), metadata=outgoing_metadata()
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
+from constellation.wall_clock import read_clock
 from federation.merge.cluster_sums import (
     AggregateRefusedError,
     ShardAggregate,
@@ -92,7 +92,7 @@ class Fleet:
         known = [aggregate.version for aggregate in self.aggregates.values()]
         pulls = [client.pull(known, candidate_request, timeout_seconds) for client in self.clients]
         results = await asyncio.gather(*pulls)
-        sweep, now = Sweep(has_candidate_request=candidate_request.limit > 0), time.time()
+        sweep, now = Sweep(has_candidate_request=candidate_request.limit > 0), read_clock()
         sweep.responding_addresses = {each.address for each in results if not each.problem}
         for result in results:
             outcome = await asyncio.to_thread(self._accept_result, result, sweep, now)

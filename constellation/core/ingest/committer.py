@@ -21,6 +21,7 @@ from constellation.errors import (
     ShardFullError,
 )
 from constellation.tasks import finish_even_if_cancelled
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -172,7 +173,7 @@ class Committer:
             lost_before = self._unknown_outcome
             try:
                 await self._resolve_unknown_outcome()
-                plan = self._planner.plan_commit([entry.delta for entry in entries], time.time())
+                plan = self._planner.plan_commit([entry.delta for entry in entries], read_clock())
                 await self._write(plan)
             except ConstellationError as error:
                 is_known = self._unknown_outcome in (None, lost_before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +27,7 @@ from constellation.transport.codec.times import to_seconds, to_timestamp
 from constellation.transport.services.inspection import Inspection
 from constellation.v1 import shard_pb2 as pb
 from constellation.v1 import shard_pb2_grpc
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         published = shard.global_state.published
         latency = stats.latency(asyncio.get_running_loop().time())
         active = await asyncio.to_thread(
-            shard.count_active_devices, self._streams.device_ids(), time.time()
+            shard.count_active_devices, self._streams.device_ids(), read_clock()
         )
         response = pb.GetStatsResponse(
             total_devices=shard.table.totals.devices,
@@ -184,7 +184,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def ListTrends(
         self, request: pb.ListTrendsRequest, context: Any
     ) -> pb.ListTrendsResponse:
-        now_hour = int(time.time()) // 3600
+        now_hour = int(read_clock()) // 3600
         return self._inspection.list_trends(request, now_hour)
 
     async def ListClusters(

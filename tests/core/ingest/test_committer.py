@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from constellation.core.ingest.observers import ShardObservers
 from constellation.core.store import Content
 from constellation.errors import NotReadyError, OutcomeUnknownError, ShardFullError
 from constellation.storage.memory import MemoryPatternStore
+from constellation.wall_clock import MAX_SECONDS, read_clock
 from tests.core.shards import QueuedUpdates, open_core
 from tests.deltas import PatternSpec, device_id, make_delta
 
@@ -43,6 +45,19 @@ async def test_a_durable_delta_is_acknowledged_and_counted() -> None:
         assert (await manager.store.read_totals()).patterns == 1
         assert manager.stats.deltas[Verdict.APPLIED] == 1
         assert manager.stats.commits == 1
+
+
+async def test_a_delta_is_stored_although_the_clock_has_left_the_range_of_stored_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_core() as manager:
+        monkeypatch.setattr(time, "time", lambda: 2.0**32 + 7)
+
+        receipt = await manager.apply(make_delta(0, 1, [PatternSpec(1)]))
+
+        assert receipt.verdict is Verdict.APPLIED
+        assert manager.table.devices["synced_at"][0] == MAX_SECONDS
+        assert await manager.expire(1, read_clock()) == 0
 
 
 async def test_a_device_beyond_the_limit_is_refused_although_others_are_applied() -> None:
