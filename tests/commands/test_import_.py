@@ -11,6 +11,7 @@ from constellation.archive.lines import HEADER_LINE, parse_line
 from constellation.commands.import_ import import_archive
 from constellation.config import ShardConfig
 from constellation.core.store import CommitWrites
+from constellation.core.store_identity import StoreIdentity
 from constellation.errors import InvalidInputError
 from constellation.storage.sqlite.store import open_sqlite
 from tests.commands.archives import (
@@ -84,7 +85,22 @@ async def test_an_export_without_counts_of_genres_is_imported(tmp_path: Path) ->
     await export(tmp_path / "again.jsonl", data_dir=tmp_path / "sqlite")
 
     assert imported.status == 0, imported.err
-    assert (tmp_path / "again.jsonl").read_bytes() == file.read_bytes()
+    again = (tmp_path / "again.jsonl").read_text().splitlines()
+    assert json.loads(again[0]) == {**HEADER_LINE, "dimension": 384, "shard_id": 0}
+    assert again[1:] == file.read_text().splitlines()[1:]
+
+
+async def test_another_shard_imports_an_export_and_gets_a_region_of_its_own(tmp_path: Path) -> None:
+    async with run_shard(data_dir=tmp_path / "south", shard_id=1, region="south") as shard:
+        await fill_shard(shard)
+    file = tmp_path / "south.jsonl"
+    await export(file, data_dir=tmp_path / "south", shard_id=1)
+
+    imported = await run_command("import", str(file), data_dir=tmp_path / "north")
+
+    assert imported.status == 0, imported.err
+    async with run_shard(data_dir=tmp_path / "north", region="north") as shard:
+        assert await shard.manager.store.read_identity() == StoreIdentity(0, "north", 384)
 
 
 async def test_a_damaged_export_changes_nothing(tmp_path: Path) -> None:
