@@ -20,7 +20,7 @@ from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import ShardIdentity
 from constellation.errors import ConfigError
 from constellation.federated.terms import check_term
-from constellation.stores import describe_location, snapshot_files
+from constellation.stores import describe_location, open_store, snapshot_files
 from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
 from constellation.telemetry.commit_traces import OpenTelemetryTracer
 from constellation.telemetry.logs import get_log_level, set_log_level
@@ -77,6 +77,9 @@ _RECALL_PROBE_SECONDS: Final = 300.0
 """The time between two probes of the index's recall."""
 _RETURN_MAX_SECONDS: Final = 10.0
 """Devices that are asked to leave come back within this time."""
+_MEMORY_PROBLEM: Final = (
+    "all patterns are lost when this process ends: set DATA_DIR or POSTGRES_URL to keep them"
+)
 _SECONDS_PER_DAY: Final = 86_400
 
 
@@ -162,16 +165,22 @@ class _DrainRequest:
 
 
 @asynccontextmanager
-async def serve(config: ShardConfig, store: PatternStore) -> AsyncIterator[RunningShard]:
+async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
     """Run one shard: it serves once the block is entered, and has drained once it is left.
 
-    Its ports are open from the start. Until the shard serves, the process is live and says why it
-    is not ready. The block fails when a background task fails. Raises ConfigError when the clock
-    says a time that cannot be stored.
+    Its ports are open from the start, before anything is created in its store. Until the shard
+    serves, the process is live and says why it is not ready. The block fails when a background task
+    fails. Raises ConfigError when the clock says a time that cannot be stored.
     """
     require_plausible_clock()
     limit_blas_threads()
-    async with _open_process(config) as process, asyncio.TaskGroup() as tasks:
+    async with (
+        _open_process(config) as process,
+        open_store(config, config.region) as store,
+        asyncio.TaskGroup() as tasks,
+    ):
+        if config.postgres_url is None and config.data_dir is None:
+            log.warning("store_in_memory", problem=_MEMORY_PROBLEM)
         started = time.monotonic()
         process.health.mark_not_ready("waiting to be the shard's one writer")
         epoch = await store.take_epoch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from constellation.core.store_identity import StoreIdentity
 from constellation.errors import ConfigError
 from constellation.storage.data_dir import generate_owner, lock_directory, read_or_create_owner
 from constellation.storage.memory import MemoryPatternStore
@@ -26,12 +27,24 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
-    """Open the store that the settings name, for writing.
+async def open_store(config: ShardConfig, region: str | None = None) -> AsyncIterator[PatternStore]:
+    """Open the store that the settings name, for writing, and make it this shard's.
 
     POSTGRES_URL names a PostgreSQL store, or else DATA_DIR a SQLite store. Without either, the
-    store is in memory. Raises ConfigError, NotReadyError, StoreInUseError or DamagedStoreError.
+    store is in memory. A process that serves also names its region. Raises ConfigError for a store
+    of another shard, NotReadyError, StoreInUseError or DamagedStoreError.
     """
+    async with _open_any(config) as store:
+        stored = await store.read_identity()
+        process = StoreIdentity.of_process(config.shard_id, region)
+        identity = stored.adopt(process, describe_location(config))
+        if identity != stored:
+            await store.write_identity(identity)
+        yield store
+
+
+@asynccontextmanager
+async def _open_any(config: ShardConfig) -> AsyncIterator[PatternStore]:
     if config.postgres_url is not None:
         async with _open_postgres(config) as store:
             yield store
@@ -46,8 +59,17 @@ async def open_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
 async def open_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
     """Open the store of a shard for reading. Only on PostgreSQL may the shard serve meanwhile.
 
-    Raises ConfigError when the settings name no store or the store does not exist.
+    Raises ConfigError when the settings name no store, one that does not exist, or one of another
+    shard.
     """
+    async with _open_any_reader(config) as reader:
+        process = StoreIdentity.of_process(config.shard_id)
+        (await reader.read_identity()).adopt(process, describe_location(config))
+        yield reader
+
+
+@asynccontextmanager
+async def _open_any_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
     if config.postgres_url is not None:
         async with open_postgres_reader(postgres_settings(config, owner="")) as reader:
             yield reader

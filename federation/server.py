@@ -58,6 +58,9 @@ SERVICES: Final = (
     federation_pb2.DESCRIPTOR.services_by_name["FederationService"].full_name,
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
 )
+_MEMORY_PROBLEM: Final = (
+    "all rounds are lost when this process ends: set DATA_DIR or POSTGRES_URL to keep them"
+)
 _MAX_CALLS: Final = 256
 """Calls that are served at the same time."""
 _MAX_ANCHORS: Final = 4096
@@ -182,6 +185,8 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             make_call_histograms(calls),
         )
         process = ProcessServicer(get_log_level, set_log_level)
+        if config.postgres_url is None and config.data_dir is None:
+            log.warning("journal_in_memory", problem=_MEMORY_PROBLEM)
         listener = await stack.enter_async_context(
             open_listener(_to_listener_config(config), health, process, calls)
         )

@@ -10,7 +10,6 @@ import pytest
 
 from constellation.config import Address, Count, Seconds, ShardConfig
 from constellation.server import RunningShard, serve
-from constellation.stores import open_store
 from testing.postgres_server import PostgresServer
 from tests.databases import Databases
 
@@ -41,8 +40,7 @@ def make_shard_config(**settings: Any) -> ShardConfig:
 @asynccontextmanager
 async def run_shard(**settings: Any) -> AsyncIterator[RunningShard]:
     """Run a shard in this process, with the same code as `constellation serve`."""
-    config = make_shard_config(**settings)
-    async with open_store(config) as store, serve(config, store) as shard:
+    async with serve(make_shard_config(**settings)) as shard:
         yield shard
 
 

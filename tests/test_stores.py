@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from constellation.config import Secret, ShardConfig
 from constellation.core.store import CommitWrites, Totals
+from constellation.core.store_identity import StoreIdentity
 from constellation.errors import ConfigError
 from constellation.storage.snapshots import IndexSnapshots
 from constellation.stores import (
@@ -15,6 +17,7 @@ from constellation.stores import (
     postgres_settings,
     snapshot_files,
 )
+from federation.journal.open import open_journal
 from tests.storage.postgres.stores import execute
 
 if TYPE_CHECKING:
@@ -76,6 +79,64 @@ async def test_a_reader_reads_what_a_store_wrote(
     async with open_reader(config) as reader:
         assert reader.kind == kind
         assert await reader.read_totals() == Totals(1)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_store_of_another_shard_or_region_is_refused(
+    tmp_path: Path, postgres_url: str, kind: str
+) -> None:
+    url = Secret(postgres_url) if kind == "postgres" else None
+    south = ShardConfig(data_dir=tmp_path, postgres_url=url, shard_id=1, region="south")
+    async with open_store(south, "south") as store:
+        await store.take_epoch()
+    async with open_store(south) as store:  # an import needs no REGION
+        assert await store.read_identity() == StoreIdentity(1, "south", 384)
+
+    other = replace(south, shard_id=0)
+    for command in (open_store(other), open_store(other, "south")):
+        with pytest.raises(ConfigError, match=r" belongs to shard 1.*SHARD_ID is 0"):
+            async with command:
+                pass
+    with pytest.raises(ConfigError, match="belongs to region south, REGION is north"):
+        async with open_store(south, "north"):
+            pass
+
+
+async def test_a_data_directory_of_another_shard_cannot_be_read(tmp_path: Path) -> None:
+    async with open_store(ShardConfig(data_dir=tmp_path, shard_id=1), "south"):
+        pass
+
+    with pytest.raises(ConfigError, match=f"{tmp_path} belongs to shard 1, SHARD_ID is 0"):
+        async with open_reader(ShardConfig(data_dir=tmp_path)):
+            pass
+
+
+async def test_shards_share_a_database(postgres_url: str, tmp_path: Path) -> None:
+    for shard_id in (0, 1):
+        config = ShardConfig(
+            data_dir=tmp_path / str(shard_id), postgres_url=Secret(postgres_url), shard_id=shard_id
+        )
+        async with open_store(config, f"region {shard_id}") as store:
+            await store.take_epoch()
+
+    found = execute(postgres_url, "SELECT shard_id, region FROM constellation.shard ORDER BY 1")
+    assert found == [(0, "region 0"), (1, "region 1")]
+
+
+async def test_a_shard_and_a_federation_refuse_the_directory_of_the_other(tmp_path: Path) -> None:
+    async with open_store(ShardConfig(data_dir=tmp_path / "shard")):
+        pass
+    async with open_journal(tmp_path / "journal", None) as journal:
+        await journal.become_active()
+
+    with pytest.raises(ConfigError, match=r"shard holds a shard \(shard.db\): name another"):
+        async with open_journal(tmp_path / "shard", None) as journal:
+            await journal.become_active()
+    with pytest.raises(ConfigError, match="holds the journal of a federation"):
+        async with open_store(ShardConfig(data_dir=tmp_path / "journal")):
+            pass
+    assert not (tmp_path / "shard" / "federation.db").exists()
+    assert not (tmp_path / "journal" / "shard.db").exists()
 
 
 async def test_a_store_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:

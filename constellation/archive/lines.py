@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from constellation.core.rows import (
     LAST_CONTENT_TYPE,
@@ -14,9 +14,14 @@ from constellation.core.rows import (
     MAX_SAMPLE_COUNT,
     TermKind,
 )
+from constellation.encoding import DIMENSION
 from constellation.errors import InvalidInputError
 
+if TYPE_CHECKING:
+    from constellation.core.store_identity import StoreIdentity
+
 HEADER_LINE: Final = {"format": "constellation", "version": 1}
+"""What the first line of each archive has; `make_head` adds where the archive comes from."""
 KINDS: Final = frozenset({"head", "content", "device", "count", "end"})
 MAX_UINT32: Final = 2**32 - 1
 PATTERN_INTEGER_FIELDS: Final = (
@@ -53,6 +58,29 @@ class ArchiveCounts:
                 return replace(self, devices=self.devices + 1, patterns=patterns)
             case _:
                 return replace(self, counts=self.counts + 1)
+
+
+def make_head(identity: StoreIdentity) -> Line:
+    """Return the first line of an archive of a shard."""
+    origin = {"shard_id": identity.shard_id, "region": identity.region}
+    known = {name: value for name, value in origin.items() if value is not None}
+    return {**HEADER_LINE, "dimension": DIMENSION, **known}
+
+
+def check_head(fields: Line) -> None:
+    """Raise InvalidInputError unless the first line begins an archive that can be read.
+
+    Archives of earlier versions have no dimension, no shard_id and no region.
+    """
+    if {name: fields.get(name) for name in HEADER_LINE} != HEADER_LINE:
+        raise InvalidInputError("line 1", f"must be {json.dumps(HEADER_LINE)}")
+    if (dimension := fields.get("dimension", DIMENSION)) != DIMENSION:
+        raise InvalidInputError(
+            "line 1", f"has the dimension {dimension}, but embeddings must have {DIMENSION} codes"
+        )
+    for name, kind in (("shard_id", int), ("region", str)):
+        if name in fields and not isinstance(fields[name], kind):
+            raise InvalidInputError("line 1", f"has the wrong {name} {fields[name]!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from constellation.archive.exporter import to_content_line, to_count_lines, to_device_lines
-from constellation.archive.lines import HEADER_LINE, ArchiveCounts, Line
+from constellation.archive.lines import ArchiveCounts, Line, make_head
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
 from constellation.cli.files import open_output
@@ -68,7 +68,7 @@ async def run_export(options: Namespace) -> int:
             open_output(options.file) as file,
             show_progress("Exporting", contents + loaded.table.totals.devices) as advance,
         ):
-            file.write(_encode_line(HEADER_LINE))
+            file.write(_encode_line(make_head(await reader.read_identity())))
             async for kind, line in _make_lines(reader, loaded):
                 file.write(_encode_line({kind: line}))
                 tally = tally.add_line(kind, line)

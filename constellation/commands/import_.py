@@ -6,14 +6,13 @@ The module has an underscore in its name because `import` is a keyword.
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from constellation.archive.importer import ArchiveImporter, StoreWrite
-from constellation.archive.lines import HEADER_LINE, ArchiveCounts, Line, NumberedLine, parse_line
+from constellation.archive.lines import ArchiveCounts, Line, NumberedLine, check_head, parse_line
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
 from constellation.cli.files import open_input, read_lines
@@ -75,11 +74,13 @@ async def import_archive(config: ShardConfig, path: Path) -> ArchiveCounts:
         raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the store to fill")
     if path.exists() and not path.is_file():
         raise CommandError(f"{path} is not a regular file: it is read twice", USAGE_ERROR)
+    with open_input(str(path)) as (file, _):
+        region = _find_region(file, config.shard_id)
     with open_input(str(path)) as (file, size), show_progress("Checking", size) as advance:
         checker = ArchiveImporter()
         tally = await _read_archive(file, checker, _discard, advance)
     _require_capacity(config, tally)
-    async with open_store(config) as store, asyncio.TaskGroup() as tasks:
+    async with open_store(config, region) as store, asyncio.TaskGroup() as tasks:
         epoch = await store.take_epoch()
         if await store.read_totals() != Totals() or await store.count_contents():
             raise ConfigError(f"{describe_location(config)} is not empty: {_EMPTY_STORE_HINT}")
@@ -89,6 +90,14 @@ async def import_archive(config: ShardConfig, path: Path) -> ArchiveCounts:
             await _read_archive(file, writer, write, advance)
         lease.cancel()
     return tally
+
+
+def _find_region(file: BinaryIO, shard_id: int) -> str | None:
+    """Return the region of an archive of the same shard; another shard may have any region."""
+    first = next(read_lines(file, file.name, _MAX_LINE_BYTES), b"")
+    kind, head = parse_line(first, 1)
+    check_head(head.fields if kind == "head" else {})
+    return head.fields.get("region") if head.fields.get("shard_id") == shard_id else None
 
 
 async def _read_archive(
@@ -104,8 +113,7 @@ async def _read_archive(
     tally = ArchiveCounts()
     parsed = _parse_lines(file, advance)
     head = next(parsed, None)
-    if head is None or head[0] != "head" or head[1].fields != HEADER_LINE:
-        raise InvalidInputError("line 1", f"must be {json.dumps(HEADER_LINE)}")
+    check_head(head[1].fields if head is not None and head[0] == "head" else {})
     await write(writer.begin())
     end = None
     for kind, batch in _batch_lines(parsed):

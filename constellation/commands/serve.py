@@ -12,7 +12,6 @@ from constellation.cli.printing import print_message
 from constellation.cli.signals import StopSignals
 from constellation.commands.startup import configure_shard
 from constellation.server import serve, to_resource_attributes
-from constellation.stores import open_store
 from constellation.telemetry.traces import export_traces
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ async def run_serve(_: Namespace) -> int:
     try:
         async with (
             export_traces("constellation-shard", to_resource_attributes(config)),
-            open_store(config) as store,
-            serve(config, store) as shard,
+            serve(config) as shard,
         ):
             gc.freeze()
             signals.set_action(shard.drain_requested.set)

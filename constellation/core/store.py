@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
 
@@ -140,6 +141,10 @@ class StoreReader(Protocol):
         """Return SECRET_BYTES random bytes, created with the store: the key of pseudonyms."""
         ...
 
+    async def read_identity(self) -> StoreIdentity:
+        """Return what the store belongs to, as far as it is known."""
+        ...
+
     async def read_totals(self) -> Totals:
         """Return the totals of the last commit."""
         ...
@@ -217,6 +222,10 @@ class PatternStore(StoreReader, Protocol):
 
     sync_seconds: Histogram
     """Durations of the last step of each commit, which makes it durable; empty for memory."""
+
+    async def write_identity(self, identity: StoreIdentity) -> None:
+        """Store what the store belongs to, durably: before the first commit, in place of None."""
+        ...
 
     async def take_epoch(self) -> int:
         """Become the shard's one writer, and fence every earlier epoch; return the new epoch.

@@ -7,13 +7,17 @@ import os
 import secrets
 import socket
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from constellation.errors import ConfigError, StoreInUseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+SHARD_DATABASE: Final = "shard.db"
+JOURNAL_DATABASE: Final = "federation.db"
 
 
 @contextmanager
@@ -36,6 +40,12 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def require_absent(data_dir: Path, database: str, owner: str) -> None:
+    """Raise ConfigError when the directory has a database of another kind of process."""
+    if (data_dir / database).exists():
+        raise ConfigError(f"DATA_DIR={data_dir} holds {owner} ({database}): name another directory")
 
 
 def lock_path(data_dir: Path) -> Path:

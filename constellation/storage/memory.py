@@ -18,6 +18,7 @@ from constellation.core.store import (
     Term,
     Totals,
 )
+from constellation.core.store_identity import StoreIdentity
 from constellation.errors import FencedError, StoreFailedError
 from constellation.histogram import Histogram
 
@@ -38,6 +39,7 @@ class MemoryPatternStore:
         self.sync_seconds = Histogram()
         self._epoch = 0
         self._secret = secrets.token_bytes(SECRET_BYTES)
+        self._identity = StoreIdentity()
         self._totals = Totals()
         self._patterns = _RowArray(PATTERN)
         self._devices = _RowArray(DEVICE)
@@ -48,6 +50,12 @@ class MemoryPatternStore:
         """Slots that each commit changed, by its lsn."""
         self._contents: dict[str, Content] = {}
         self._global: StoredGlobal | None = None
+
+    async def read_identity(self) -> StoreIdentity:
+        return self._identity
+
+    async def write_identity(self, identity: StoreIdentity) -> None:
+        self._identity = identity
 
     async def take_epoch(self) -> int:
         self._epoch += 1

@@ -16,7 +16,13 @@ from constellation.errors import (
     NotReadyError,
     StoreFailedError,
 )
-from constellation.storage.data_dir import lock_directory, sync_directory
+from constellation.storage.data_dir import (
+    JOURNAL_DATABASE,
+    SHARD_DATABASE,
+    lock_directory,
+    require_absent,
+    sync_directory,
+)
 from constellation.storage.sqlite.file import SqliteFile, get_error_code, transact
 
 if TYPE_CHECKING:
@@ -57,7 +63,7 @@ class JournalFile:
 
     def __init__(self, data_dir: Path, pragmas: tuple[str, ...] = ()) -> None:
         self._data_dir = data_dir
-        self._file = SqliteFile(data_dir / "federation.db", PAGE_SIZE, _REMEDY, pragmas)
+        self._file = SqliteFile(data_dir / JOURNAL_DATABASE, PAGE_SIZE, _REMEDY, pragmas)
         self._connection: sqlite3.Connection | None = None
         self._guard: FileGuard | None = None
         """Present as long as the connection is."""
@@ -74,6 +80,7 @@ class JournalFile:
             return
         with ExitStack() as lock:
             lock.enter_context(lock_directory(self._data_dir))
+            require_absent(self._data_dir, SHARD_DATABASE, "a shard")
             self._connection = self._file.connect(partial(_ensure_schema, file=self._file))
             sync_directory(self._data_dir)
             self._guard = self._file.guard()

@@ -18,7 +18,13 @@ async def test_an_export_is_readable(tmp_path: Path) -> None:
     await export(tmp_path / "out.jsonl", data_dir=tmp_path / "sqlite")
 
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert lines[0] == {"format": "constellation", "version": 1}
+    assert lines[0] == {
+        "format": "constellation",
+        "version": 1,
+        "dimension": 384,
+        "shard_id": 0,
+        "region": "default",
+    }
     assert lines[1]["content"]["title"] == "Solaris — Солярис"
     device = lines[2]["device"]
     assert (device["device_id"], device["incarnation"], device["seq"]) == ("01" + "00" * 15, 1, 2)

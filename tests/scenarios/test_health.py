@@ -16,7 +16,6 @@ from constellation.config import Address, Seconds, Secret
 from constellation.server import SERVICES, serve
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
-from constellation.stores import open_store
 from constellation.transport.health.service import LIVENESS
 from constellation.transport.listener import COMMON_SERVICES
 from constellation.v1 import health_pb2 as pb
@@ -116,8 +115,7 @@ async def run_in_background(
     left = asyncio.Event()
 
     async def serve_shard() -> None:
-        config = make_shard_config(**settings)
-        async with open_store(config) as store, serve(config, store) as shard:
+        async with serve(make_shard_config(**settings)) as shard:
             started.set_result(shard)
             await asyncio.wait(
                 {

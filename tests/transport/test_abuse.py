@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -14,7 +14,6 @@ from constellation.core.rows import TermKind
 from constellation.core.table.hourly import RING_HOURS
 from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
-from constellation.stores import open_store
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc
 from tests.conftest import make_shard_config, run_shard
@@ -135,8 +134,9 @@ async def test_a_store_that_fails_ends_the_process_instead_of_hanging_it(tmp_pat
         raise StoreFailedError("the disk is gone")
 
     with pytest.RaisesGroup(StoreFailedError, flatten_subgroups=True):
-        async with asyncio.timeout(20), open_store(config) as store, serve(config, store) as shard:
+        async with asyncio.timeout(20), serve(config) as shard:
             await push_delta(shard.manager, 0, 1, [PatternSpec(1)])
-            store.commit = fail  # type: ignore[method-assign, assignment]  # breaks one thing
+            store: Any = shard.manager.store
+            store.commit = fail  # breaks one thing
 
             await push_delta(shard.manager, 0, 2, [PatternSpec(2)])

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from constellation.core.rows import Slots, TermKind
 from constellation.core.store import Content, HourlyCounts, Term, Totals
+from constellation.core.store_identity import StoreIdentity
 from constellation.errors import StoreFailedError
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
@@ -39,6 +40,25 @@ async def read_secret(connection: AsyncConnection, shard_id: int) -> bytes:
         connection, "SELECT secret FROM constellation.shard WHERE shard_id = %s", (shard_id,)
     )
     return bytes(secret)
+
+
+async def read_identity(connection: AsyncConnection, shard_id: int) -> StoreIdentity:
+    region, dimension = await _fetch_one(
+        connection,
+        "SELECT region, dimension FROM constellation.shard WHERE shard_id = %s",
+        (shard_id,),
+    )
+    return StoreIdentity(shard_id, region, dimension)
+
+
+async def find_shard_of(connection: AsyncConnection, owner: str) -> int | None:
+    """Return the shard that a process of this name wrote last, if any."""
+    (shard_id,) = await _fetch_one(
+        connection,
+        "SELECT (SELECT shard_id FROM constellation.shard WHERE owner = %s LIMIT 1)",
+        (owner,),
+    )
+    return None if shard_id is None else int(shard_id)
 
 
 async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:

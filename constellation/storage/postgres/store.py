@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Term,
         Totals,
     )
+    from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ async def open_postgres(settings: PostgresSettings) -> AsyncIterator[PostgresPat
     async with await connect(settings.url, database) as connection:
         with translate_errors(database):
             dialect = await require_current_schema(connection, database, settings.dialect)
+            await _require_own_shard(connection, database, settings)
             secret = secrets.token_bytes(SECRET_BYTES)
             await write.ensure_shard(connection, settings.shard_id, secret)
     settings = replace(settings, dialect=dialect)
@@ -125,6 +127,10 @@ class PostgresReader:
     async def read_secret(self) -> bytes:
         async with self._lend() as connection:
             return await read.read_secret(connection, self._shard_id)
+
+    async def read_identity(self) -> StoreIdentity:
+        async with self._lend() as connection:
+            return await read.read_identity(connection, self._shard_id)
 
     async def read_totals(self) -> Totals:
         async with self._lend() as connection:
@@ -249,6 +255,10 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
         self._connections = connections
         self._lease = lease
 
+    async def write_identity(self, identity: StoreIdentity) -> None:
+        async with self._connections.transact() as connection:
+            await write.write_identity(connection, identity)
+
     async def take_epoch(self) -> int:
         return await self._lease.take()
 
@@ -305,6 +315,21 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
 
     def _make_fence(self, epoch: int) -> write.Fence:
         return write.Fence(self._shard_id, epoch, self._lease.owner)
+
+
+async def _require_own_shard(
+    connection: AsyncConnection, database: str, settings: PostgresSettings
+) -> None:
+    """Raise ConfigError when this process's own name, which DATA_DIR keeps, has another shard.
+
+    Rows of other shards are normal in a database. Only the name tells that they are this process's.
+    """
+    shard_id = await read.find_shard_of(connection, settings.owner) if settings.owner else None
+    if shard_id not in (None, settings.shard_id):
+        raise ConfigError(
+            f"DATA_DIR belongs to shard {shard_id} in {database}, SHARD_ID is {settings.shard_id}: "
+            f"set SHARD_ID={shard_id}, or name another DATA_DIR"
+        )
 
 
 async def _release_lease(lease: Lease) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from constellation.core.rows import Slots
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+    from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
     from constellation.storage.postgres.dialect import Dialect
@@ -173,6 +174,13 @@ async def write_global(
             " payload = excluded.payload",
             (fence.shard_id, stored.generation, stored.round_id, stored.payload),
         )
+
+
+async def write_identity(connection: AsyncConnection, identity: StoreIdentity) -> None:
+    await connection.execute(
+        "UPDATE constellation.shard SET region = %s, dimension = %s WHERE shard_id = %s",
+        (identity.region, identity.dimension, identity.shard_id),
+    )
 
 
 async def ensure_shard(connection: AsyncConnection, shard_id: int, secret: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from constellation.core.rows import BLOCK_ROWS, Slots, TermKind
 from constellation.core.store import Content, HourlyCounts, Term, Totals
+from constellation.core.store_identity import StoreIdentity
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
 from constellation.storage.digests import to_unsigned
@@ -42,6 +43,11 @@ def read_block(
 def read_secret(connection: sqlite3.Connection) -> bytes:
     secret: bytes = connection.execute("SELECT secret FROM shard").fetchone()[0]
     return secret
+
+
+def read_identity(connection: sqlite3.Connection) -> StoreIdentity:
+    row = connection.execute("SELECT shard_id, region, dimension FROM shard").fetchone()
+    return StoreIdentity(*row)
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:

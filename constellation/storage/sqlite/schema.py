@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.core.store import SECRET_BYTES
 from constellation.errors import ConfigError
+from constellation.storage.data_dir import SHARD_DATABASE
 from constellation.storage.sqlite.file import SqliteFile
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 PAGE_SIZE: Final = 4096
 """Bytes in a page, which holds seven pattern rows.
 
@@ -47,7 +48,7 @@ _SCHEMA: Final = (
          schema_version INTEGER NOT NULL, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL,
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
          pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
-         secret BLOB NOT NULL) STRICT""",
+         secret BLOB NOT NULL, shard_id INTEGER, region TEXT, dimension INTEGER) STRICT""",
     _GLOBAL_TABLE,
 )
 _UPGRADES: Final = {
@@ -63,13 +64,19 @@ _UPGRADES: Final = {
         "ALTER TABLE word RENAME TO term",
         "UPDATE shard SET schema_version = 3",
     ),
+    3: (
+        "ALTER TABLE shard ADD COLUMN shard_id INTEGER",
+        "ALTER TABLE shard ADD COLUMN region TEXT",
+        "ALTER TABLE shard ADD COLUMN dimension INTEGER",
+        "UPDATE shard SET schema_version = 4",
+    ),
 }
 """By schema version: the statements that upgrade a database to the next version."""
 
 
 def database_file(data_dir: Path) -> SqliteFile:
     """Return the database file of the shard whose data directory this is."""
-    return SqliteFile(data_dir / "shard.db", PAGE_SIZE, _REMEDY, _PRAGMAS)
+    return SqliteFile(data_dir / SHARD_DATABASE, PAGE_SIZE, _REMEDY, _PRAGMAS)
 
 
 def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
@@ -82,7 +89,7 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?)",
+            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL)",
             (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()

@@ -20,7 +20,7 @@ from constellation.errors import (
     StoreFailedError,
 )
 from constellation.histogram import Histogram
-from constellation.storage.data_dir import lock_directory
+from constellation.storage.data_dir import JOURNAL_DATABASE, lock_directory, require_absent
 from constellation.storage.sqlite import read, write
 from constellation.storage.sqlite.file import SqliteFile, get_error_code
 from constellation.storage.sqlite.schema import PAGE_SIZE, create_or_upgrade, database_file
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+    from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.storage.file_guard import FileGuard
 
@@ -62,6 +63,7 @@ async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
     file = database_file(data_dir)
     loop = asyncio.get_running_loop()
     with lock_directory(data_dir), ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer:
+        require_absent(data_dir, JOURNAL_DATABASE, "the journal of a federation")
         prepare = partial(create_or_upgrade, file=file)
         connection = await loop.run_in_executor(writer, file.connect, prepare)
         try:
@@ -93,6 +95,12 @@ class SqlitePatternStore:
         """Whether a write failed because the disk was full. Used by the writer thread only."""
         self._wal_rows = 0
         """Rows committed since the last checkpoint. Used by the writer thread only."""
+
+    async def read_identity(self) -> StoreIdentity:
+        return await self._read(read.read_identity)
+
+    async def write_identity(self, identity: StoreIdentity) -> None:
+        await self._write(partial(write.write_identity, identity=identity))
 
     async def take_epoch(self) -> int:
         return await self._write(write.take_epoch)

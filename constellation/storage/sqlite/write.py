@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
     from constellation.core.rows import Slots
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+    from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
+
+
+def write_identity(connection: sqlite3.Connection, identity: StoreIdentity) -> None:
+    with open_transaction(connection):
+        connection.execute(
+            "UPDATE shard SET shard_id = ?, region = ?, dimension = ?",
+            (identity.shard_id, identity.region, identity.dimension),
+        )
 
 
 def take_epoch(connection: sqlite3.Connection) -> int:

@@ -18,10 +18,8 @@ from openapi_spec_validator import validate
 from constellation.config import Address
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import ConfigError, NotReadyError
-from constellation.server import serve
-from constellation.storage.memory import MemoryPatternStore
 from constellation.transport.rest.request import MAX_BODY_BYTES
-from tests.conftest import make_shard_config, run_shard
+from tests.conftest import run_shard
 from tests.deltas import device_id, embedding
 from tests.federation.fleet import (
     get_address,
@@ -192,15 +190,12 @@ async def test_another_verb_is_not_allowed(shard: RunningShard) -> None:
     assert answer.json()["error"]["status"] == "UNIMPLEMENTED"
 
 
-class UnpluggedStore(MemoryPatternStore):
-    """A store that works, but does not answer probes."""
-
-    async def probe(self) -> None:
+async def test_readiness_is_503_while_the_store_is_unavailable() -> None:
+    async def fail() -> None:
         raise NotReadyError("unplugged")
 
-
-async def test_readiness_is_503_while_the_store_is_unavailable() -> None:
-    async with serve(make_shard_config(), UnpluggedStore()) as shard, open_client(shard) as rest:
+    async with run_shard() as shard, open_client(shard) as rest:
+        shard.manager.store.probe = fail  # type: ignore[method-assign]  # breaks one thing
 
         async def is_not_ready() -> bool:
             return bool((await rest.get("/health/ready")).status_code == 503)
