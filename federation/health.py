@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from constellation.v1 import health_pb2 as pb
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from constellation.transport.health.service import Health
@@ -32,35 +32,64 @@ def describe_components(
 def _describe_shards(rounds: Rounds) -> pb.ComponentHealth:
     """Return the health of the shards: degraded if the last round missed MIN_COVERAGE."""
     known, addresses = len(rounds.fleet.aggregates), len(rounds.fleet.clients)
-    coverage = rounds.stats.coverage
-    is_low = coverage is not None and coverage < rounds.policy.min_coverage
-    last = "no round since the start"
-    if coverage is not None:
-        last = f"the last round covered {coverage:.0%} of the devices"
+    ratio = rounds.stats.coverage_ratio
+    is_low = ratio is not None and ratio < rounds.policy.min_coverage
     return pb.ComponentHealth(
         name="shards",
         status=_to_status(is_degraded=is_low),
-        message=f"{known} known at {addresses} addresses, {last}",
+        message=f"{known} known at {addresses} addresses, {_describe_coverage(rounds)}",
     )
+
+
+def _describe_coverage(rounds: Rounds) -> str:
+    """Return what the last round covered, and as of when: it says nothing of the time since."""
+    report, ratio = rounds.stats.last_report, rounds.stats.coverage_ratio
+    if rounds.policy.is_relay:
+        return "pulled when the federation above asks"
+    if report is None or report.closed_at is None or report.coverage is None:
+        return "no round yet"
+    age = max(0.0, read_clock() - report.closed_at)
+    covered = "heard no devices" if ratio is None else f"covered {ratio:.0%} of the devices"
+    return f"round {report.round_id}, {age:.0f} seconds ago, {covered}"
 
 
 def _describe_last_round(rounds: Rounds, interval_seconds: float) -> pb.ComponentHealth:
     """Return the health of the last round: degraded if it is overdue.
 
-    A federation that is not the active one is never degraded: another one runs the rounds.
+    A round that no shard took is degraded, and so is one that a shard refuses for a later one. A
+    federation that is not the active one is never degraded: another one runs the rounds.
     """
-    published_at = rounds.stats.published_at
-    age = 0.0 if published_at is None else time.time() - published_at
+    published_at = rounds.published_at
+    age = 0.0 if published_at is None else read_clock() - published_at
     if published_at is None:
         message = "no rounds run here: another federation is the active one"
     elif rounds.last_global is None:
         message = f"none was published in the {age:.0f} seconds since this became the active one"
     else:
         message = f"round {rounds.last_global.round_id} was published {age:.0f} seconds ago"
+    if problem := _describe_refusals(rounds):
+        return pb.ComponentHealth(
+            name="round", status=_to_status(is_degraded=True), message=problem
+        )
     is_overdue = interval_seconds > 0 and age > _OVERDUE_INTERVALS * interval_seconds
     return pb.ComponentHealth(
         name="round", status=_to_status(is_degraded=is_overdue), message=message
     )
+
+
+def _describe_refusals(rounds: Rounds) -> str:
+    """Return who did not take the last global, if nobody did or somebody never will; else ""."""
+    publisher, last = rounds.publisher, rounds.last_global
+    if last is None or not publisher.problems:
+        return ""
+    if superseded := publisher.find_superseded():
+        count = f"{len(superseded)} of {len(rounds.fleet.clients)} addresses refuse"
+        first = superseded[0]
+        return f"{count} round {last.round_id}: {first}: {publisher.problems[first]}"
+    if publisher.is_taken:
+        return ""
+    first = min(publisher.problems)
+    return f"no shard took round {last.round_id}: {first}: {publisher.problems[first]}"
 
 
 def _to_status(*, is_degraded: bool) -> pb.HealthStatus.ValueType:

@@ -19,7 +19,14 @@ from constellation.v1 import federation_pb2, patterns_pb2
 from federation.merge.codebook import Codebook
 from federation.merge.published_clusters import PublishedCluster, RoundStamp
 from federation.merge.result import FederatedTrend, ModelState
-from federation.round_report import Coverage, RoundReport, RoundState, ShardOutcome, ShardReport
+from federation.round_report import (
+    Coverage,
+    RoundReport,
+    RoundState,
+    ShardOutcome,
+    ShardReport,
+    UnavailableShard,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -159,6 +166,7 @@ def _from_shard_report(shard: ShardReport) -> federation_pb2.RoundShard:
         age=to_duration(shard.age_seconds),
         published=shard.is_published,
         publish_problem=shard.publish_problem,
+        unavailable=[from_unavailable(each) for each in shard.unavailable],
     )
 
 
@@ -174,7 +182,20 @@ def _to_shard_report(message: federation_pb2.RoundShard) -> ShardReport:
         age_seconds=_to_seconds(message.age),
         is_published=message.published,
         publish_problem=message.publish_problem,
+        unavailable=[to_unavailable(each) for each in message.unavailable],
     )
+
+
+def from_unavailable(shard: UnavailableShard) -> pb.UnavailableShard:
+    """Return what did not answer a relay, as a message."""
+    return pb.UnavailableShard(
+        address=shard.address, shard_ids=shard.shard_ids, problem=shard.problem
+    )
+
+
+def to_unavailable(message: pb.UnavailableShard) -> UnavailableShard:
+    """Return what did not answer a relay, from a message."""
+    return UnavailableShard(message.address, list(message.shard_ids), message.problem)
 
 
 def _from_coverage(coverage: Coverage) -> pb.Coverage:

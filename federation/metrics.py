@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,14 @@ from constellation.telemetry.metrics import (
     make_histogram,
     make_reader,
 )
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from constellation.telemetry.metrics import Values
-    from federation.rounds import Rounds, RoundStats
+    from federation.round_stats import RoundStats
+    from federation.rounds import Rounds
     from federation.shards.publisher import Publisher
 
 
@@ -82,7 +83,7 @@ def make_federation_metrics(
         gauge(
             "coverage_ratio",
             "Share of known devices that the last round covered; absent before the first round.",
-            lambda: stats.coverage,
+            lambda: stats.coverage_ratio,
         ),
         gauge("clusters", "Clusters in the last published round.", lambda: stats.cluster_count),
         gauge(
@@ -93,9 +94,9 @@ def make_federation_metrics(
         gauge("round_id", "Round of the newest global.", lambda: _get_round_id(rounds)),
         gauge(
             "round_age_seconds",
-            "Seconds since a global was last published, or, if none was, since this federation "
+            "Seconds since a shard last took a global, or, if none did, since this federation "
             "became the active one. Only the active federation has it.",
-            lambda: _compute_age(stats),
+            lambda: _compute_age(rounds),
         ),
     ]
 
@@ -104,8 +105,8 @@ def _count_rounds(stats: RoundStats) -> Values:
     return [(count, {"status": state.name.lower()}) for state, count in stats.rounds.items()]
 
 
-def _compute_age(stats: RoundStats) -> float | None:
-    return None if stats.published_at is None else time.time() - stats.published_at
+def _compute_age(rounds: Rounds) -> float | None:
+    return None if rounds.published_at is None else read_clock() - rounds.published_at
 
 
 def _get_round_id(rounds: Rounds) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from constellation.cli.printing import format_size, pluralise, to_seconds
+from constellation.cli.printing import format_age, format_size, pluralise, to_seconds
 from constellation.cli.tables import (
     PrintedColumn,
     PrintedTable,
@@ -42,12 +42,14 @@ _STATE_LABELS: Final[dict[int, str]] = {
 def print_round(console: Console, report: pb.Round) -> None:
     """Print a round: its coverage, its result, its shards and its strongest trends."""
     closed = datetime.fromtimestamp(to_seconds(report.closed_at), UTC)
+    taken = "" if is_taken(report) else ", but [red]no shard took it[/]"
     console.print(
         f"[bold]Round {report.round_id}[/], {closed:%Y-%m-%d %H:%M:%S} UTC: "
-        f"{format_state(report.state)}"
+        f"{format_state(report.state)}{taken}"
     )
     table = PrintedTable([PrintedColumn(""), prose_column("")])
-    table.add_row("  coverage", format_coverage(report))
+    as_of = f", {format_age(to_seconds(report.closed_at))}" if report.HasField("closed_at") else ""
+    table.add_row("  coverage", format_coverage(report) + as_of)
     table.add_row("  result", _format_result(report))
     table.add_row(
         "  duration",
@@ -56,6 +58,9 @@ def print_round(console: Console, report: pb.Round) -> None:
     )
     table.print(console)
     _make_shard_table(report).print(console)
+    for shard in report.shards:
+        for each in shard.unavailable:
+            console.print(f"  {escape(_describe_unavailable(each, shard.address))}")
     _make_trend_table(report).print(console)
 
 
@@ -72,18 +77,35 @@ def _format_result(report: pb.Round) -> str:
 
 def format_coverage(report: pb.Round) -> str:
     """Return how many shards gave a fresh or a stale aggregate, and the devices of fresh ones."""
+    if not report.HasField("coverage"):
+        return "of the federation above"
     coverage = report.coverage
     stale = f", {coverage.shards_stale} stale" if coverage.shards_stale else ""
     return (
         f"{coverage.shards_fresh} of {coverage.shards_total} shards fresh{stale}; "
-        f"{coverage.devices_fresh:,} of {coverage.devices_total:,} devices "
-        f"({compute_coverage(coverage):.0%})"
+        + format_devices(coverage)
     )
 
 
-def compute_coverage(coverage: aggregates_pb2.Coverage) -> float:
-    """Return the share of the known devices whose shard gave a fresh aggregate, from 0 to 1."""
-    return coverage.devices_fresh / coverage.devices_total if coverage.devices_total else 0.0
+def format_devices(coverage: aggregates_pb2.Coverage) -> str:
+    """Return how many of the known devices have a shard that gave a fresh aggregate."""
+    if not coverage.devices_total:
+        return "no devices known"
+    share = coverage.devices_fresh / coverage.devices_total
+    return f"{coverage.devices_fresh:,} of {coverage.devices_total:,} devices ({share:.0%})"
+
+
+def is_taken(report: pb.Round) -> bool:
+    """Return False for a published round whose global is on no shard."""
+    if report.state != pb.ROUND_STATE_PUBLISHED or not report.shards:  # a relay lists none
+        return True
+    return any(shard.published for shard in report.shards)
+
+
+def _describe_unavailable(shard: aggregates_pb2.UnavailableShard, relay_address: str) -> str:
+    known = ", ".join(str(shard_id) for shard_id in shard.shard_ids)
+    name = f"shard {known} at {shard.address}" if known else shard.address
+    return f"{name}, behind {relay_address}, did not answer: {shard.problem}"
 
 
 def format_state(state: int) -> str:

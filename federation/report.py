@@ -6,7 +6,14 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from federation.round_report import Coverage, RoundReport, ShardOutcome, ShardReport
+from federation.round_report import (
+    Coverage,
+    RoundReport,
+    ShardOutcome,
+    ShardReport,
+    UnavailableShard,
+)
+from federation.shards.assembly import MAX_TEXT_LENGTH, MAX_UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -45,6 +52,7 @@ def _report_shard(
         pull_seconds=pulled.seconds,
         pulled_bytes=pulled.size_bytes,
         age_seconds=max(0.0, closed_at - oldest_received_at),
+        unavailable=pulled.unavailable,
     )
 
 
@@ -56,6 +64,31 @@ def _classify(outcome: PullOutcome, *, has_aggregate: bool) -> ShardOutcome:
     return ShardOutcome.STALE if has_aggregate else ShardOutcome.MISSING
 
 
+def find_unavailable(
+    outcomes: Sequence[PullOutcome], known: Mapping[int, ShardAggregate]
+) -> list[UnavailableShard]:
+    """Return what did not answer, here or behind relays, for a federation above.
+
+    `known` are all aggregates of the fleet by shard_id.
+    """
+    found = []
+    for outcome in outcomes:
+        address = outcome.result.address
+        if outcome.problem:
+            shard_ids = sorted(each for each in known if known[each].address == address)
+            problem = outcome.problem[:MAX_TEXT_LENGTH]
+            found.append(UnavailableShard(address[:MAX_TEXT_LENGTH], shard_ids, problem))
+        found += outcome.result.unavailable
+    return found[:MAX_UNAVAILABLE]
+
+
+def find_asked(shards: Sequence[ShardReport]) -> list[str]:
+    """Return the addresses that were asked, and those that relays asked and never heard."""
+    return [shard.address for shard in shards] + [
+        each.address for shard in shards for each in shard.unavailable if not each.shard_ids
+    ]
+
+
 def compute_coverage(
     asked: Collection[str],
     known: Mapping[int, ShardAggregate],
@@ -64,9 +97,9 @@ def compute_coverage(
 ) -> Coverage:
     """Return how many shards and devices a round represents.
 
-    `asked` are the addresses that were asked, `known` all aggregates of the fleet by shard_id, and
-    `usable` those that the round uses. An address of which no aggregate is known counts as one
-    shard without devices.
+    `asked` are the addresses that were asked, and those that relays asked and did not hear;
+    `known` all aggregates of the fleet by shard_id, and `usable` those that the round uses. An
+    address of which no aggregate is known counts as one shard without devices.
     """
     devices = {each.version.shard_id: each.header.devices for each in usable}
     known_addresses = {each.address for each in known.values()}

@@ -55,9 +55,26 @@ class Coverage:
     """Devices of the fresh and the stale shards."""
 
     @property
-    def device_ratio(self) -> float:
-        """The share of devices whose shard is fresh, from 0 to 1; 1 if there are no devices."""
-        return self.devices_fresh / self.devices_total if self.devices_total else 1.0
+    def device_ratio(self) -> float | None:
+        """The share of devices whose shard is fresh, from 0 to 1.
+
+        0 if no shard is fresh. None if shards answered and have no devices.
+        """
+        if self.devices_total:
+            return self.devices_fresh / self.devices_total
+        return None if self.shards_fresh else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableShard:
+    """An address below a relay that did not answer the relay."""
+
+    address: str
+    """As the relay knows it."""
+    shard_ids: Sequence[int]
+    """The shards that answered there before."""
+    problem: str
+    """Why it did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +97,8 @@ class ShardReport:
     """The result of the round is durable there."""
     publish_problem: str = ""
     """Why the result is not durable there; empty if it is, or before it was published."""
+    unavailable: Sequence[UnavailableShard] = ()
+    """What is behind this address, a relay, and did not answer it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

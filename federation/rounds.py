@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,7 +15,6 @@ from opentelemetry import trace
 
 from constellation.errors import ConstellationError, NotReadyError, QuorumError, WrongRoleError
 from constellation.federated.published import StoredGlobal
-from constellation.histogram import MINUTES, Histogram
 from constellation.wall_clock import read_clock
 from federation.journal.contract import RoundOutput, RoundRecord
 from federation.merge.codebook import compute_residual_cosine
@@ -30,17 +28,22 @@ from federation.messages import (
     serialise_report,
     serialise_result,
 )
+from federation.other_journals import warn_of_other_journals
 from federation.report import (
     compute_coverage,
     explain_missing_quorum,
+    find_asked,
     report_publication,
     report_result,
     report_shards,
 )
 from federation.round_report import Coverage, RoundReport, RoundState
+from federation.round_stats import RoundStats
 from federation.shards.client import CandidateRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from federation.journal.contract import Journal
     from federation.shards.fleet import Fleet, Sweep
     from federation.shards.publisher import Publisher
@@ -69,35 +72,6 @@ class RoundPolicy:
     """This federation is a relay: the federation above runs the rounds."""
 
 
-@dataclass(slots=True)
-class RoundStats:
-    """What happened in this process since its start, for metrics and health."""
-
-    rounds: dict[RoundState, int] = field(
-        default_factory=lambda: dict.fromkeys((RoundState.PUBLISHED, RoundState.NO_QUORUM), 0)
-    )
-    """Finished rounds by final state; each state is present from the start."""
-    aggregates_rejected: int = 0
-    """Answers that were refused."""
-    pulls_unanswered: int = 0
-    """Pulls without an answer."""
-    durations: Histogram = field(default_factory=partial(Histogram, MINUTES))
-    """How long rounds took."""
-    clusters_pulled: int = 0
-    """Cluster rows in all pulls."""
-    trends_published: int = 0
-    """Trends in all published rounds."""
-    cluster_count: int = 0
-    """Clusters in the last published round."""
-    coverage: float | None = None
-    """The share of known devices that the last round covered; None before the first round."""
-    published_at: float | None = None
-    """When a global was last published, by this process or an earlier one: seconds since 1970.
-
-    If none was ever published: when this federation became the active one. None before that.
-    """
-
-
 class Rounds:
     """The rounds of one federation. Only the active federation runs them."""
 
@@ -114,7 +88,7 @@ class Rounds:
         self.policy = policy
         self.became_active = asyncio.Event()
         self._journal = journal
-        self._publisher = publisher
+        self.publisher = publisher
         self._rules = rules
         self._model_state = ModelState()
         self._generation = 0
@@ -133,6 +107,7 @@ class Rounds:
         if (result := await self._journal.read_result()) is not None:
             stamp = self._adopt_result(await self._journal.read_model_state(), result[1])
             self.stats.published_at = float(stamp.closed_at)
+        self.stats.last_report = await self._read_last_report()
         newest = await self._journal.read_newest()
         if newest is not None and newest.state is RoundState.PUBLISHING:
             log.info("round_resumed", round_id=newest.round_id)
@@ -188,7 +163,7 @@ class Rounds:
         )
         self.stats.clusters_pulled += sweep.cluster_row_count
         for shard_id in sweep.restarted_shard_ids:
-            self._publisher.forget(self.fleet.aggregates[shard_id].address)
+            self.publisher.forget(self.fleet.aggregates[shard_id].address)
         return sweep
 
     async def relay_global(self, stored: StoredGlobal) -> bool:
@@ -200,7 +175,7 @@ class Rounds:
         self.require_active()
         self.require_relay()
         async with self._round_lock:
-            last = self._publisher.last_global
+            last = self.publisher.last_global
             if last is not None and (last.generation, last.round_id) >= (
                 stored.generation,
                 stored.round_id,
@@ -214,7 +189,16 @@ class Rounds:
     @property
     def last_global(self) -> StoredGlobal | None:
         """The global of the newest round that has one."""
-        return self._publisher.last_global
+        return self.publisher.last_global
+
+    @property
+    def published_at(self) -> float | None:
+        """When a global was last taken by a shard: seconds since 1970.
+
+        If none ever was: when this federation became the active one. None before that.
+        """
+        before, taken_at = self.stats.published_at, self.publisher.taken_at
+        return before if before is None or taken_at is None else max(before, taken_at)
 
     async def get_round(self, round_id: int) -> RoundReport | None:
         """Return the report of one round, of the newest for 0; None if the journal lacks it."""
@@ -243,6 +227,13 @@ class Rounds:
                 "set RELAY=1 to let a federation above run them"
             )
 
+    async def _read_last_report(self) -> RoundReport | None:
+        """Return the newest round in the journal whose pulls have ended."""
+        for record in await self._journal.read_rounds(None, 2):
+            if record.state is not RoundState.PULLING:
+                return parse_report(record.summary)
+        return None
+
     async def _begin_round(self) -> RoundReport:
         """Begin the next round in the journal, or the newest one again if it has no result."""
         newest = await self._journal.read_newest()
@@ -268,7 +259,7 @@ class Rounds:
         usable = self.fleet.select_usable(closed_at, self.policy.max_age_seconds)
         shards = report_shards(sweep.outcomes, usable, closed_at)
         coverage = compute_coverage(
-            [shard.address for shard in shards],
+            find_asked(shards),
             self.fleet.aggregates,
             usable,
             sweep.fresh_shard_ids,
@@ -280,10 +271,12 @@ class Rounds:
             shards=shards,
             coverage=coverage,
         )
+        warn_of_other_journals(self._generation, usable, sweep.fresh_shard_ids)
         problem = explain_missing_quorum(coverage, self.policy.min_shards, self.policy.min_coverage)
         if problem is not None:
-            await self._close_round(replace(report, state=RoundState.NO_QUORUM))
-            self._observe_round(coverage, time.monotonic() - started)
+            report = replace(report, state=RoundState.NO_QUORUM)
+            await self._close_round(report)
+            self._observe_round(report, time.monotonic() - started)
             raise QuorumError(problem)
         inputs = RoundInputs(
             RoundStamp(self._generation, report.round_id, int(closed_at)),
@@ -293,7 +286,7 @@ class Rounds:
         )
         report, output = await asyncio.to_thread(self._compute_output, report, coverage, inputs)
         report = await self._publish(await self._save_output(report, output))
-        self._observe_round(coverage, time.monotonic() - started)
+        self._observe_round(report, time.monotonic() - started)
         return report
 
     def _make_candidate_request(self) -> CandidateRequest:
@@ -330,7 +323,7 @@ class Rounds:
     def _adopt_result(self, model_state: bytes | None, payload: bytes) -> RoundStamp:
         """Continue from a result that is in the journal; return the stamp of its round."""
         stamp = parse_stamp(payload)
-        self._publisher.last_global = StoredGlobal(stamp.generation, stamp.round_id, payload)
+        self.publisher.last_global = StoredGlobal(stamp.generation, stamp.round_id, payload)
         if not self.policy.is_relay:
             self._model_state = parse_model_state(model_state, payload)
         return stamp
@@ -341,14 +334,20 @@ class Rounds:
         Shards that are unavailable get the global later.
         """
         started = time.monotonic()
-        problems = await self._publisher.publish_pending()
+        problems = await self.publisher.publish_pending()
         report = report_publication(report, problems, time.monotonic() - started)
         report = replace(report, state=RoundState.PUBLISHED)
         await self._close_round(report)
-        self.stats.published_at = read_clock()
         self.stats.trends_published += report.trend_count
         self.stats.cluster_count = report.cluster_count
+        self._log_publication(report, sorted(problems))
+        return report
+
+    def _log_publication(self, report: RoundReport, away: Sequence[str]) -> None:
         coverage = report.coverage or Coverage()
+        if not self.publisher.is_taken:
+            log.error("round_not_taken", round_id=report.round_id, away=away)
+            return
         log.info(
             "round_published",
             round_id=report.round_id,
@@ -357,17 +356,16 @@ class Rounds:
             clusters=report.cluster_count,
             trends=report.trend_count,
             codebook_version=report.codebook_version,
-            away=sorted(problems),
+            away=away,
         )
-        return report
 
     async def _close_round(self, report: RoundReport) -> None:
         await self._journal.close_round(_to_record(report))
         self.stats.rounds[report.state] += 1
 
-    def _observe_round(self, coverage: Coverage, seconds: float) -> None:
+    def _observe_round(self, report: RoundReport, seconds: float) -> None:
         self.stats.durations.observe(seconds)
-        self.stats.coverage = coverage.device_ratio
+        self.stats.last_report = report
 
 
 def _to_record(report: RoundReport) -> RoundRecord:

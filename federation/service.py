@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Final
 
-from constellation.errors import InvalidInputError, NotFoundError
+from constellation.errors import InvalidInputError, NotFoundError, NotReadyError
 from constellation.tasks import finish_even_if_cancelled
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
 from constellation.transport.codec.globals import to_published, to_stored_global
@@ -14,13 +13,16 @@ from constellation.transport.codec.paging import to_position
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
-from federation.messages import from_report
+from constellation.wall_clock import read_clock
+from federation.messages import from_report, from_unavailable
+from federation.report import find_unavailable
 from federation.shards.client import CandidateRequest
 from federation.shards.relay import to_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
+    from federation.round_report import UnavailableShard
     from federation.rounds import Rounds
 
 _TIMEOUT_SHARE: Final = 0.6
@@ -86,8 +88,12 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         sweep = await rounds.sweep(
             candidate_request, None if remaining is None else remaining * _TIMEOUT_SHARE
         )
-        fleet, now = rounds.fleet, time.time()
-        for aggregate in fleet.select_usable(now, rounds.policy.max_age_seconds):
+        fleet, now = rounds.fleet, read_clock()
+        unavailable = find_unavailable(sweep.outcomes, fleet.aggregates)
+        usable = fleet.select_usable(now, rounds.policy.max_age_seconds)
+        if unavailable and not usable:
+            raise NotReadyError(_describe_unavailable(unavailable))
+        for aggregate in usable:
             base = bases.get((aggregate.version.shard_id, aggregate.version.epoch), 0)
             is_fresh = aggregate.version.shard_id in sweep.fresh_shard_ids
             age_seconds = 0 if is_fresh else max(1, round(now - aggregate.received_at))
@@ -99,6 +105,9 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
                 sweep.candidates.get(aggregate.version.shard_id),
             )
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                if unavailable and chunk.HasField("header"):
+                    chunk.header.unavailable.extend(from_unavailable(each) for each in unavailable)
+                    unavailable = []
                 yield chunk
 
     async def PublishGlobal(
@@ -112,6 +121,12 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         return aggregates.PublishGlobalResponse(
             generation=last.generation, round_id=last.round_id, applied=applied
         )
+
+
+def _describe_unavailable(unavailable: Sequence[UnavailableShard]) -> str:
+    first, *others = unavailable
+    more = f" (and {len(others)} more)" if others else ""
+    return f"this relay hears no shard: {first.address}{more}: {first.problem}"
 
 
 def _check_round_id(round_id: int) -> int:

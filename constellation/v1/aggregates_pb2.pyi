@@ -160,6 +160,7 @@ class AggregateHeader(_message.Message):
     AGE_SECONDS_FIELD_NUMBER: _builtins.int
     CODEBOOK_GENERATION_FIELD_NUMBER: _builtins.int
     CODEBOOK_EFFECTIVE_VERSION_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The region that the shard serves."""
     codebook_version: _builtins.int
@@ -180,6 +181,12 @@ class AggregateHeader(_message.Message):
     """The generation of the global state that contained the codebook."""
     codebook_effective_version: _builtins.int
     """The aggregate's version when the codebook took effect. Rows with an earlier version are void."""
+    @_builtins.property
+    def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableShard]:
+        """The addresses below a relay that did not answer it, at most 256. Only the first header of an answer
+        has them.
+        """
+
     def __init__(
         self,
         *,
@@ -193,14 +200,47 @@ class AggregateHeader(_message.Message):
         age_seconds: _builtins.int = ...,
         codebook_generation: _builtins.int = ...,
         codebook_effective_version: _builtins.int = ...,
+        unavailable: _abc.Iterable[Global___UnavailableShard] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AggregateHeader: _TypeAlias = AggregateHeader  # noqa: Y015
+
+@_typing.final
+class UnavailableShard(_message.Message):
+    """An address below a relay that did not answer it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    SHARD_IDS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """The address, as the relay knows it."""
+    problem: _builtins.str
+    """Why it did not answer, at most 256 characters."""
+    @_builtins.property
+    def shard_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The shards that answered there before; empty when none ever did."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        shard_ids: _abc.Iterable[_builtins.int] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "problem", b"problem", "shard_ids", b"shard_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnavailableShard: _TypeAlias = UnavailableShard  # noqa: Y015
 
 @_typing.final
 class ClusterColumns(_message.Message):

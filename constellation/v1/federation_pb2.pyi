@@ -103,6 +103,7 @@ class RoundShard(_message.Message):
     AGE_FIELD_NUMBER: _builtins.int
     PUBLISHED_FIELD_NUMBER: _builtins.int
     PUBLISH_PROBLEM_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """The address from which its aggregate was pulled."""
     outcome: Global___ShardOutcome.ValueType
@@ -129,6 +130,10 @@ class RoundShard(_message.Message):
     def age(self) -> _duration_pb2.Duration:
         """The age of its aggregate."""
 
+    @_builtins.property
+    def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[_aggregates_pb2.UnavailableShard]:
+        """The addresses behind this one, a relay, that did not answer it."""
+
     def __init__(
         self,
         *,
@@ -142,10 +147,11 @@ class RoundShard(_message.Message):
         age: _duration_pb2.Duration | None = ...,
         published: _builtins.bool = ...,
         publish_problem: _builtins.str = ...,
+        unavailable: _abc.Iterable[_aggregates_pb2.UnavailableShard] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "pull_time", b"pull_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "age", b"age", "devices", b"devices", "outcome", b"outcome", "problem", b"problem", "publish_problem", b"publish_problem", "published", b"published", "pull_time", b"pull_time", "pulled_bytes", b"pulled_bytes", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "age", b"age", "devices", b"devices", "outcome", b"outcome", "problem", b"problem", "publish_problem", b"publish_problem", "published", b"published", "pull_time", b"pull_time", "pulled_bytes", b"pulled_bytes", "unavailable", b"unavailable", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

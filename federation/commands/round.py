@@ -15,7 +15,7 @@ from constellation.v1 import federation_pb2 as pb
 from federation.commands.once import run_once
 from federation.commands.startup import configure_federation
 from federation.config import FederationConfig
-from federation.printing import NO_ROUNDS_MESSAGE, print_round
+from federation.printing import NO_ROUNDS_MESSAGE, is_taken, print_round
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,7 +33,7 @@ def add_round(commands: Commands) -> None:
         "round",
         run_round,
         "print a round: which shards contributed, and what was published",
-        details="Fails when the round was not published.",
+        details="Fails when the round was not published, or no shard took it.",
         examples=("", "17", "--run", "--once"),
     )
     which = parser.add_mutually_exclusive_group()
@@ -59,13 +59,14 @@ def add_round(commands: Commands) -> None:
 
 
 async def run_round(options: Namespace) -> int:
-    """Print one round, after running it with `--run` or `--once`; fail if it was not published."""
+    """Print one round, after running it with `--run` or `--once`; fail if no shard has it."""
     report = await (_run_here(options) if options.once else _ask_federation(options))
     if options.json:
         print_json(to_json(report))
     else:
         print_round(make_console(), report)
-    return SUCCESS if report.state == pb.ROUND_STATE_PUBLISHED else FAILURE
+    is_published = report.state == pb.ROUND_STATE_PUBLISHED and is_taken(report)
+    return SUCCESS if is_published else FAILURE
 
 
 async def _run_here(options: Namespace) -> pb.Round:

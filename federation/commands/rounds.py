@@ -19,7 +19,7 @@ from constellation.cli.printing import (
 from constellation.cli.remote import open_remote
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
 from constellation.v1 import federation_pb2 as pb
-from federation.printing import NO_ROUNDS_MESSAGE, compute_coverage, format_state
+from federation.printing import NO_ROUNDS_MESSAGE, format_state, is_taken
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from constellation.cli.pages import Listing
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
+    from constellation.v1.aggregates_pb2 import Coverage
 
 _DEFAULT_LIMIT: Final = 20
 _PAGE_SIZE: Final = 100
@@ -93,10 +94,17 @@ def _format_cells(report: pb.Round) -> tuple[str, ...]:
     return (
         str(report.round_id),
         format_age(to_seconds(report.closed_at)) if report.HasField("closed_at") else "",
-        format_state(report.state).partition(":")[0],
+        format_state(report.state).partition(":")[0] if is_taken(report) else "not taken",
         f"{coverage.shards_fresh} of {coverage.shards_total}",
-        f"{format_count(coverage.devices_fresh)} ({compute_coverage(coverage):.0%})",
+        _format_devices(coverage),
         format_count(report.cluster_count),
         format_count(report.trend_count),
         f"{duration:.2f} s",
     )
+
+
+def _format_devices(coverage: Coverage) -> str:
+    if not coverage.devices_total:
+        return ""
+    share = coverage.devices_fresh / coverage.devices_total
+    return f"{format_count(coverage.devices_fresh)} ({share:.0%})"

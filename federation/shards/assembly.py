@@ -22,6 +22,7 @@ from constellation.transport.codec.aggregates import (
 from federation.merge.cluster_sums import ShardUpdate, concatenate_rows
 from federation.merge.hourly_counts import HourlyCells
 from federation.merge.terms import Terms, encode_genres
+from federation.round_report import UnavailableShard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,10 @@ MAX_ANSWER_BYTES: Final = 2**30
 """The largest answer to one pull: enough for 300 shards of 1,000 clusters behind one relay."""
 MAX_TERMS: Final = 2_000_000
 """The largest number of terms of one kind in one answer: as many as a shard can know."""
+MAX_UNAVAILABLE: Final = 256
+"""The largest number of addresses below a relay that an answer says did not answer."""
+MAX_TEXT_LENGTH: Final = 256
+"""The largest number of characters in the address of one of them, and in its problem."""
 _ROUNDING_PER_DEVICE: Final = 2**22
 """The most that rounding may add to the sums of one device: half a unit in the factor of each
 coordinate, for each of the device's patterns."""
@@ -56,6 +61,8 @@ class Assembly:
         """The bytes of all chunks so far."""
         self.terms = Terms.empty(MAX_TERMS)
         """The dictionaries that number the terms of this answer."""
+        self.unavailable: list[UnavailableShard] = []
+        """What is behind the address, a relay, and did not answer it."""
         self._latest_hour = now_hour + _MAX_CLOCK_SKEW_HOURS
         self._shards: dict[AggregateVersion, _ShardChunks] = {}
 
@@ -74,6 +81,7 @@ class Assembly:
             case "header":
                 shard.header = chunk.header
                 to_aggregate_header(chunk.header)
+                self._add_unavailable(chunk.header.unavailable)
             case "clusters":
                 shard.clusters.append(self._check_clusters(to_clusters(chunk.clusters, "clusters")))
             case "candidates":
@@ -93,6 +101,20 @@ class Assembly:
         Raises InvalidInputError if a chunk is missing.
         """
         return [self._shards[version].build_update() for version in sorted(self._shards)]
+
+    def _add_unavailable(self, found: Sequence[pb.UnavailableShard]) -> None:
+        if len(self.unavailable) + len(found) > MAX_UNAVAILABLE:
+            raise InvalidInputError(
+                "header.unavailable", f"must be at most {MAX_UNAVAILABLE} addresses in an answer"
+            )
+        for each in found:
+            if max(len(each.address), len(each.problem)) > MAX_TEXT_LENGTH:
+                raise InvalidInputError(
+                    "header.unavailable", f"must have texts of at most {MAX_TEXT_LENGTH} characters"
+                )
+            self.unavailable.append(
+                UnavailableShard(each.address, list(each.shard_ids), each.problem)
+            )
 
     def _check_clusters(self, rows: ClusterRows) -> ClusterRows:
         """Return clusters with numbered terms. Raises InvalidInputError if they are impossible."""

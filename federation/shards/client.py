@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
     from federation.merge.cluster_sums import ShardUpdate
     from federation.merge.terms import Terms
+    from federation.round_report import UnavailableShard
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,18 @@ class PullResult:
     """How long the pull took."""
     size_bytes: int = 0
     """The size of the answer."""
+    unavailable: Sequence[UnavailableShard] = ()
+    """What is behind the address, a relay, and did not answer it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """The result of publishing a global to one address."""
+
+    problem: str = ""
+    """Why the global is not durable there; empty if it is."""
+    is_superseded: bool = False
+    """The address has a later global, and will not accept this one however often it is offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +162,19 @@ class ShardClient:
             await asyncio.sleep(pause)
         return self._make_failure(started, problem)
 
-    async def publish(self, stored: StoredGlobal, timeout_seconds: float) -> str:
-        """Send a global to the shard; return "" once it is durable there, else the problem."""
+    async def publish(self, stored: StoredGlobal, timeout_seconds: float) -> PublishResult:
+        """Send a global to the shard, and return whether it is durable there."""
         try:
             answer = await self._stub.PublishGlobal(
                 _to_frames(stored), timeout=timeout_seconds, metadata=outgoing_metadata()
             )
         except grpc.aio.AioRpcError as error:
-            return _describe_error(error)
+            return PublishResult(_describe_error(error))
         if answer is None:  # grpc's result for bytes that are not a message of this type
-            return "its answer cannot be decoded"
+            return PublishResult("its answer cannot be decoded")
         if (answer.generation, answer.round_id) > (stored.generation, stored.round_id):
-            return (
-                f"it has round {answer.round_id} of generation {answer.generation}, which is later "
-                f"than round {stored.round_id} of generation {stored.generation}: does another "
-                "federation publish to it?"
-            )
-        return ""
+            return PublishResult(_explain_later_round(answer, stored), is_superseded=True)
+        return PublishResult()
 
     async def _pull_once(
         self, request: pb.PullAggregateRequest, started: float, remaining: float
@@ -186,6 +195,7 @@ class ShardClient:
             assembly.terms,
             seconds=time.monotonic() - started,
             size_bytes=assembly.size_bytes,
+            unavailable=assembly.unavailable,
         )
 
     def _make_failure(
@@ -198,6 +208,24 @@ class ShardClient:
 
 def _describe_error(error: grpc.aio.AioRpcError) -> str:
     return f"{error.code().name}: {clean_details(error.details())}"
+
+
+def _explain_later_round(answer: pb.PublishGlobalResponse, stored: StoredGlobal) -> str:
+    """Return what a shard has in place of `stored`, and who should do what about it."""
+    later = (
+        f"it has round {answer.round_id} of generation {answer.generation}, which is later than "
+        f"round {stored.round_id} of generation {stored.generation}: "
+    )
+    if answer.generation == stored.generation:
+        return later + (
+            "this journal was restored from a backup, or another federation runs with a copy of "
+            f"it: stop the other one. From round {answer.round_id + 1} on, this one is accepted"
+        )
+    return later + (
+        "a federation with a newer journal published it: stop this one, or start it with that "
+        "journal. Start it with an empty journal only if no other federation runs and that journal "
+        "is lost"
+    )
 
 
 def _to_frames(stored: StoredGlobal) -> Iterator[pb.PublishGlobalRequest]:

@@ -8,6 +8,7 @@ from constellation.v1 import health_pb2 as pb
 from federation.health import describe_components
 from federation.journal.memory import MemoryJournal
 from federation.merge.result import RoundRules
+from federation.round_report import Coverage, RoundReport, RoundState
 from federation.rounds import RoundPolicy, Rounds
 from federation.shards.fleet import Fleet
 from federation.shards.publisher import Publisher
@@ -29,6 +30,17 @@ class Federation:
         self.publisher.last_global = StoredGlobal(1, 7, b"")
         self.rounds.stats.published_at = time.time() - seconds_ago
 
+    def cover(self, devices: int, of: int, *, shards: int = 3) -> None:
+        """Let round 7 have ended 90 seconds ago with this coverage."""
+        self.rounds.stats.last_report = RoundReport(
+            round_id=7,
+            generation=1,
+            state=RoundState.PUBLISHED,
+            started_at=time.time() - 91,
+            closed_at=time.time() - 90,
+            coverage=Coverage(shards, 0, 3, devices, of),
+        )
+
     def describe(self, name: str, interval_seconds: float = HOURLY) -> pb.ComponentHealth:
         components = describe_components(self.health, self.rounds, interval_seconds)
         (component,) = [each for each in components if each.name == name]
@@ -39,20 +51,37 @@ def test_without_a_round_the_shards_are_healthy() -> None:
     shards = Federation().describe("shards")
 
     assert shards.status == pb.HEALTH_STATUS_HEALTHY
-    assert shards.message == "0 known at 0 addresses, no round since the start"
+    assert shards.message == "0 known at 0 addresses, no round yet"
 
 
 def test_a_round_that_covered_too_few_devices_degrades_the_shards() -> None:
     federation = Federation()
 
-    federation.rounds.stats.coverage = 0.6
+    federation.cover(6, of=10)
     enough = federation.describe("shards")
-    federation.rounds.stats.coverage = 0.5
+    federation.cover(5, of=10)
     low = federation.describe("shards")
 
     assert enough.status == pb.HEALTH_STATUS_HEALTHY
     assert low.status == pb.HEALTH_STATUS_DEGRADED
-    assert low.message.endswith("the last round covered 50% of the devices")
+    assert low.message.endswith("round 7, 90 seconds ago, covered 50% of the devices")
+
+
+def test_shards_without_devices_are_not_covered_by_a_percentage() -> None:
+    federation = Federation()
+    federation.cover(0, of=0)
+
+    shards = federation.describe("shards")
+
+    assert shards.status == pb.HEALTH_STATUS_HEALTHY
+    assert shards.message.endswith("round 7, 90 seconds ago, heard no devices")
+
+
+def test_a_round_that_heard_no_shard_degrades_the_shards() -> None:
+    federation = Federation()
+    federation.cover(0, of=0, shards=0)
+
+    assert federation.describe("shards").status == pb.HEALTH_STATUS_DEGRADED
 
 
 def test_a_round_is_overdue_after_two_and_a_half_intervals() -> None:

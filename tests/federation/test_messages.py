@@ -21,7 +21,14 @@ from federation.messages import (
     serialise_report,
     serialise_result,
 )
-from federation.round_report import Coverage, RoundReport, RoundState, ShardOutcome, ShardReport
+from federation.round_report import (
+    Coverage,
+    RoundReport,
+    RoundState,
+    ShardOutcome,
+    ShardReport,
+    UnavailableShard,
+)
 from tests.federation.aggregates import embedding
 
 STAMP = RoundStamp(generation=1_700_000_000_000, round_id=7, closed_at=1_800_000_000)
@@ -62,6 +69,7 @@ PUBLISHED = replace(
             pull_seconds=0.25,
             pulled_bytes=1234,
             is_published=True,
+            unavailable=[],
         ),
         ShardReport(
             address="south:50051",
@@ -70,6 +78,7 @@ PUBLISHED = replace(
             problem="UNAVAILABLE: nobody there",
             age_seconds=90.0,
             publish_problem="UNAVAILABLE: nobody there",
+            unavailable=[UnavailableShard("below:50051", [4], "UNAVAILABLE: nobody there")],
         ),
     ],
     anchor_count=3,

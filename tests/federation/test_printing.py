@@ -6,7 +6,7 @@ from rich.console import Console
 
 from constellation.v1 import aggregates_pb2, patterns_pb2
 from constellation.v1 import federation_pb2 as pb
-from federation.printing import compute_coverage, format_coverage, format_state, print_round
+from federation.printing import format_coverage, format_devices, format_state, is_taken, print_round
 
 COVERAGE = aggregates_pb2.Coverage(
     shards_fresh=2, shards_stale=1, shards_total=4, devices_fresh=1500, devices_total=2000
@@ -19,8 +19,22 @@ def test_coverage_counts_fresh_and_stale_shards_and_devices() -> None:
     )
 
 
-def test_the_coverage_of_no_devices_is_zero() -> None:
-    assert compute_coverage(aggregates_pb2.Coverage()) == 0
+def test_an_empty_fleet_has_no_percentage() -> None:
+    assert format_devices(aggregates_pb2.Coverage()) == "no devices known"
+
+
+def test_the_round_of_a_relay_has_the_coverage_of_the_federation_above() -> None:
+    assert format_coverage(pb.Round()) == "of the federation above"
+
+
+def test_a_published_round_that_no_shard_has_is_not_taken() -> None:
+    shards = [pb.RoundShard(address="a:1"), pb.RoundShard(address="b:1")]
+    report = pb.Round(state=pb.ROUND_STATE_PUBLISHED, shards=shards)
+
+    assert not is_taken(report)
+    report.shards[1].published = True
+    assert is_taken(report)
+    assert is_taken(pb.Round(state=pb.ROUND_STATE_PUBLISHED))  # of a relay, which lists none
 
 
 def test_every_state_has_words_of_its_own() -> None:
@@ -41,6 +55,11 @@ def test_a_round_is_printed_with_its_shards_and_trends() -> None:
                 outcome=pb.SHARD_OUTCOME_STALE,
                 devices=900,
                 publish_problem="[timed out]",
+                unavailable=[
+                    aggregates_pb2.UnavailableShard(
+                        address="below:1", shard_ids=[3], problem="refused"
+                    )
+                ],
             )
         ],
         trends=[
@@ -58,8 +77,9 @@ def test_a_round_is_printed_with_its_shards_and_trends() -> None:
 
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert text.startswith("Round 7, 1970-01-01 00:00:00 UTC: published\n")
-    shard_row, _, trend_row = text.splitlines()[-3:]
+    assert text.startswith("Round 7, 1970-01-01 00:00:00 UTC: published, but no shard took it\n")
+    assert "\n  shard 3 at below:1, behind host:1, did not answer: refused\n" in text
+    shard_row, _, _, trend_row = text.splitlines()[-4:]
     assert shard_row.split()[:4] == ["?", "host:1", "stale", "900"]
     assert shard_row.endswith("pending  [timed out]")
     assert trend_row.split() == ["6.7", "genre", "Drama", "falling", "north"]

@@ -152,6 +152,40 @@ async def test_an_unavailable_shard_behind_a_relay_is_stale_above() -> None:
 
     assert (report.coverage.shards_fresh, report.coverage.shards_stale) == (3, 1)
     assert report.coverage.devices_total == 48
+    (behind,) = [each for shard in report.shards for each in shard.unavailable]
+    assert behind.address == get_address(stopped)
+    assert list(behind.shard_ids) == [3]
+    assert behind.problem.startswith("UNAVAILABLE")
+
+
+async def test_a_shard_behind_a_relay_that_never_answered_is_shown_and_counted() -> None:
+    async with run_shards(2) as fleet:
+        await fill_shards(fleet)
+        addresses = [*(get_address(each) for each in fleet), "127.0.0.1:1"]
+        async with (
+            run_federation(addresses, relay=True, pull_timeout_seconds=Interval(1)) as relay,
+            run_federation([], relay_addrs=[get_address(relay)]) as above,
+        ):
+            report = await run_round(above)
+
+    assert (report.coverage.shards_fresh, report.coverage.shards_total) == (2, 3)
+    (behind,) = report.shards[0].unavailable
+    assert (behind.address, list(behind.shard_ids)) == ("127.0.0.1:1", [])
+
+
+async def test_a_relay_that_hears_no_shard_says_so_above() -> None:
+    async with (
+        run_federation(["127.0.0.1:1"], relay=True, pull_timeout_seconds=Interval(1)) as relay,
+        run_federation(
+            [], relay_addrs=[get_address(relay)], pull_timeout_seconds=Interval(5)
+        ) as above,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="0 of 1 shards"):
+            await run_round(above)
+        report = await above.rounds.get_round(0)
+
+    assert report is not None
+    assert "this relay hears no shard: 127.0.0.1:1: UNAVAILABLE" in report.shards[0].problem
 
 
 async def test_a_relay_runs_no_rounds_and_a_federation_relays_nothing() -> None:

@@ -115,8 +115,9 @@ def test_a_shard_that_is_too_old_is_known_but_has_no_devices() -> None:
     assert coverage == Coverage(1, 0, 2, 6, 6)
 
 
-def test_a_fleet_without_devices_is_covered() -> None:
-    assert Coverage().device_ratio == 1.0
+def test_no_devices_are_no_coverage_and_no_shard_is_none_of_it() -> None:
+    assert Coverage(shards_fresh=2, shards_total=2).device_ratio is None
+    assert Coverage(shards_total=2).device_ratio == 0.0
 
 
 def test_too_few_shards_are_no_quorum() -> None:

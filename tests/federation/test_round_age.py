@@ -16,8 +16,8 @@ from constellation.v1.health_pb2_grpc import HealthServiceStub
 from federation.journal.contract import RoundOutput, RoundRecord
 from federation.journal.sqlite import open_sqlite_journal
 from federation.merge.result import ModelState
-from federation.messages import serialise_model_state
-from federation.round_report import RoundState
+from federation.messages import serialise_model_state, serialise_report
+from federation.round_report import RoundReport, RoundState
 from federation.server import serve
 from tests.federation.fleet import (
     get_address,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from federation.server import RunningFederation
 
 HOURLY = Seconds(3600)
+NO_QUORUM = serialise_report(
+    RoundReport(round_id=2, generation=1, state=RoundState.NO_QUORUM, started_at=1.0)
+)
 AGE = "constellation_federation_round_age_seconds"
 
 
@@ -69,7 +72,7 @@ async def make_journal(data_dir: Path, closed_at: float) -> None:
         publishing = replace(record, state=RoundState.PUBLISHING)
         await journal.save_result(publishing, RoundOutput(payload, nothing, {}))
         await journal.close_round(replace(record, state=RoundState.PUBLISHED))
-        failed = RoundRecord(2, RoundState.PULLING, closed_at + 3600, b"")
+        failed = RoundRecord(2, RoundState.PULLING, closed_at + 3600, NO_QUORUM)
         await journal.begin_round(failed)
         await journal.close_round(replace(failed, state=RoundState.NO_QUORUM))
 

@@ -9,7 +9,13 @@ import pytest
 
 from constellation.federated.aggregate import AggregateVersion
 from constellation.federated.published import StoredGlobal
-from federation.shards.client import CHUNK_BYTES, MAX_ATTEMPTS, CandidateRequest, ShardClient
+from federation.shards.client import (
+    CHUNK_BYTES,
+    MAX_ATTEMPTS,
+    CandidateRequest,
+    PublishResult,
+    ShardClient,
+)
 from tests.federation.aggregates import make_cluster_rows, make_update
 from tests.federation.scripted_shard import ScriptedShard, run_scripted_shard
 
@@ -104,10 +110,10 @@ async def test_nobody_at_an_address_is_a_problem_and_no_error() -> None:
 async def test_a_global_is_sent_in_chunks_after_its_header() -> None:
     shard = ScriptedShard()
     async with open_client(shard) as client:
-        problem = await client.publish(STORED, 5.0)
+        result = await client.publish(STORED, 5.0)
 
     (header, *chunks) = shard.globals[0]
-    assert problem == ""
+    assert result == PublishResult()
     assert (header.header.generation, header.header.round_id) == (5, 7)
     assert header.header.size_bytes == len(STORED.payload)
     assert header.header.sha256 == sha256(STORED.payload).digest()
@@ -115,23 +121,30 @@ async def test_a_global_is_sent_in_chunks_after_its_header() -> None:
     assert max(len(each.chunk) for each in chunks) == CHUNK_BYTES
 
 
-@pytest.mark.parametrize("newest", [(5, 8), (6, 1)])
-async def test_a_shard_with_a_later_global_points_to_another_federation(
-    newest: tuple[int, int],
+@pytest.mark.parametrize(
+    ("newest", "remedy"),
+    [
+        ((5, 8), "From round 9 on, this one is accepted"),
+        ((6, 1), "stop this one, or start it with that journal"),
+    ],
+)
+async def test_a_shard_with_a_later_global_says_who_should_do_what(
+    newest: tuple[int, int], remedy: str
 ) -> None:
     shard = ScriptedShard()
     shard.newest = newest
     async with open_client(shard) as client:
-        problem = await client.publish(STORED, 5.0)
+        result = await client.publish(STORED, 5.0)
 
-    assert f"it has round {newest[1]} of generation {newest[0]}" in problem
-    assert "does another federation publish to it?" in problem
+    assert f"it has round {newest[1]} of generation {newest[0]}" in result.problem
+    assert remedy in result.problem
+    assert result.is_superseded
 
 
 async def test_a_global_that_cannot_be_sent_is_a_problem_and_no_error() -> None:
     shard = ScriptedShard()
     shard.errors = [grpc.StatusCode.UNAVAILABLE]
     async with open_client(shard) as client:
-        problem = await client.publish(STORED, 5.0)
+        result = await client.publish(STORED, 5.0)
 
-    assert problem == "UNAVAILABLE: as the test says"
+    assert result == PublishResult("UNAVAILABLE: as the test says")

@@ -95,3 +95,24 @@ async def test_catching_up_repeats_until_it_is_cancelled() -> None:
         catching_up.cancel()
 
     assert publisher.globals_published == 1
+
+
+async def test_a_shard_with_a_later_global_is_not_offered_this_one_again() -> None:
+    shard = ScriptedShard()
+    shard.newest = (6, 1)
+    async with open_publisher(shard) as (publisher, addresses):
+        publisher.last_global = FIRST
+        refused = await publisher.publish_pending()
+        again = await publisher.publish_pending()
+
+        assert list(refused) == list(again) == addresses
+        assert publisher.find_superseded() == addresses
+        assert (len(shard.globals), publisher.is_taken, publisher.taken_at) == (1, False, None)
+
+        publisher.forget(addresses[0])  # a new process answers there
+        shard.newest = None
+        assert await publisher.publish_pending() == {}
+
+    assert publisher.is_taken
+    assert publisher.taken_at is not None
+    assert publisher.find_superseded() == []
