@@ -79,7 +79,7 @@ class DeviceSession:
         """True once the session takes no more frames: after a Bye, a redirect or an error."""
         self.last_received_at = now
         self.updated_at = float("-inf")
-        """The loop time of the last update, or of the Hello of a device that lacked nothing."""
+        """The loop time of the last update, or of the Hello of a device that had one before."""
         self.held_state = HeldState()
         self.capacity = 0
         self.encoding = Encoding.INT8
@@ -235,10 +235,10 @@ class DeviceSession:
         stats.resyncs += welcome.full_resync
         self.outgoing.send_control(pb.SyncResponse(welcome=welcome))
         self._streams.register(self)
-        if self.held_state.version == self._shard.global_state.version:
-            self.updated_at = self.last_received_at
-        else:
-            self._streams.queue_update(self)
+        is_current = self.held_state.version == self._shard.global_state.version
+        if is_current and self.held_state.similar:
+            self.updated_at = self.last_received_at  # what it lacks, if anything, can wait
+        self._streams.queue_update(self)  # versions say nothing of its similar patterns
 
     def _handle_delta(self, delta: patterns.Delta, now: float) -> None:
         seq = delta.seq

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from constellation.core.ingest.deltas import Verdict
+from constellation.transport.codec.patterns import from_version
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
@@ -240,6 +241,70 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
     assert not again.update.similar.ids
     assert not again.update.removed_similar_ids
     assert again.update.similar_count == 1
+
+
+async def test_a_device_with_the_current_version_that_holds_no_similar_pattern_gets_some(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    await push_alone(channel, 0, [PatternSpec(1)])
+    await push_alone(channel, 1, [PatternSpec(1)])
+    await shard.manager.feeder.wait_until_caught_up()
+    version = from_version(shard.manager.global_state.version)
+    async with open_stream(channel) as device:
+        await device.open(0, global_version=version)
+
+        update = await device.expect_similar()
+
+    assert update.version == version
+    assert update.similar_count == 1
+
+
+async def test_a_device_whose_taste_moved_while_it_was_away_gets_what_is_near_now(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    for number, direction in ((0, 1), (1, 1), (2, 2)):
+        await push_alone(channel, number, [PatternSpec(1, direction=direction)])
+    await shard.manager.feeder.wait_until_caught_up()
+    stub = sync_pb2_grpc.SyncServiceStub(channel)
+    request = pb.PullPatternsRequest(device_id=device_id(0), pattern_capacity=1)
+    before = (await stub.PullPatterns(request)).update
+    await push_alone(channel, 0, [PatternSpec(1, direction=2)], seq=2)
+    await shard.manager.feeder.wait_until_caught_up()
+    async with open_stream(channel) as device:
+        await device.open(
+            0,
+            global_version=before.version,
+            held_similar_ids=before.similar.ids,
+            pattern_capacity=1,
+        )
+
+        update = await device.expect_similar()
+
+    assert update.version == before.version
+    assert update.removed_similar_ids == before.similar.ids
+    assert update.similar_count == 1
+
+
+async def test_a_device_that_lacks_nothing_gets_no_update(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    async with open_stream(channel) as device:
+        await device.open(0, global_version=from_version(shard.manager.global_state.version))
+        await device.send(bye=pb.Bye())
+
+        frame = await device.receive()
+
+    assert frame is not None
+    assert frame.HasField("bye")
+
+
+async def push_alone(
+    channel: grpc.aio.Channel, device: int, upserts: list[PatternSpec], seq: int = 1
+) -> None:
+    """Push a delta of a device that has no stream; it is durable when this returns."""
+    delta = make_delta_message(seq, upserts)
+    request = pb.PushPatternsRequest(device_id=device_id(device), incarnation=1, delta=delta)
+    await sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(request)
 
 
 async def test_a_refused_version_is_not_sent_again(
