@@ -52,6 +52,7 @@ _CONNECTION_MESSAGES: Final = (
     ("the host name of", _UNKNOWN_HOST_MESSAGE),
     ("DNS resolution", _UNKNOWN_HOST_MESSAGE),
     ("Trying to connect an http1.x server", "this is an HTTP port: give the gRPC port"),
+    ("Expected SETTINGS frame", "this is no gRPC port: give the gRPC port"),
     ("Socket closed", _CLOSED_MESSAGE),
     ("Connection reset", _CLOSED_MESSAGE),
 )

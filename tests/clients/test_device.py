@@ -94,6 +94,56 @@ async def test_what_a_full_disk_refused_is_saved_once_there_is_room(tmp_path: Pa
         assert len(device.outbox.read_learned()) == 2
 
 
+async def test_a_full_disk_stops_neither_learning_nor_ranking_and_is_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="constellation_settop")
+    settings = DeviceSettings(sync=QUICK)
+    async with Device.open(
+        NOWHERE, data_dir=tmp_path, catalogue=make_catalogue(), settings=settings
+    ) as device:
+        connection = device.outbox._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        for number in range(10):
+            device.observe(View(f"0-{number}", 1.0, 1.0))
+            device.observe(View(f"1-{number}", 1.0, 1.0))
+            device.sync_soon()
+        problem, learned = device.storage_problem, len(device.brain.patterns)
+        choices = device.recommend(limit=3)
+        connection.execute("PRAGMA max_page_count=1000000")
+        device.sync_soon()
+
+        assert device.storage_problem is None
+        assert list(device.outbox.pending_deltas)
+    assert problem is not None
+    assert "disk is full: free space on the disk" in problem
+    assert (learned, len(choices)) == (2, 3)
+    about_the_file = [each.message for each in caplog.records if "file can" in each.message]
+    assert len(about_the_file) == 2
+    assert "what is learned stays in memory" in about_the_file[0]
+    assert about_the_file[1] == "the device's file can be written again"
+
+
+async def test_a_directory_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="give a directory that exists and that this process"):
+        async with Device.open(
+            NOWHERE, data_dir=tmp_path / "file" / "below", catalogue=make_catalogue()
+        ):
+            pass
+
+
+async def test_a_global_state_that_cannot_be_read_leaves_ranking_to_what_the_device_knows(
+    tmp_path: Path,
+) -> None:
+    async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
+        device.observe(View("0-1", 1.0, 1.0))
+        device.outbox._connection.execute("DROP TABLE clusters")
+
+        assert device.recommend(limit=1)[0].content_id.startswith("0-")
+
+
 async def test_flushing_without_a_shard_raises_after_the_deadline(tmp_path: Path) -> None:
     settings = DeviceSettings(sync=QUICK)
     async with Device.open(

@@ -18,6 +18,8 @@ from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights, Recommendation
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.outbox import Outbox
+from constellation_settop.storage.problems import explain_error
+from constellation_settop.values import GlobalState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -93,11 +95,11 @@ class Device:
             settings: None means the defaults.
 
         Raises InvalidArgumentError when the file belongs to another device than
-        `settings.device_id`, and StorageError when another process has the file open or the disk
-        refuses. It does not wait for a connection.
+        `settings.device_id`, and StorageError when another process has the file open, the directory
+        cannot be made or written, or the disk refuses. It does not wait for a connection.
         """
         resolved = settings or DeviceSettings()
-        Path(data_dir).mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # a moment, at start
+        _make_directory(Path(data_dir))
         with Outbox.open(
             Path(data_dir) / FILE_NAME,
             resolved.device_id,
@@ -113,7 +115,7 @@ class Device:
             )
 
             def use_newest_global_state() -> None:
-                brain.use_global_state(lambda: outbox.global_state)
+                brain.use_global_state(lambda: _read_global_state(outbox))
 
             use_newest_global_state()
             async with Sync.open(
@@ -171,6 +173,11 @@ class Device:
         self.sync.notify()
         return seqs
 
+    @property
+    def storage_problem(self) -> str | None:
+        """Why what was learned stays in memory at present; None while the file takes writes."""
+        return self.outbox.write_problem
+
     def sync_soon(self) -> None:
         """Save and send what was learned now instead of at the next interval; do not wait."""
         self._try_save_changes()
@@ -197,6 +204,21 @@ class Device:
     def _try_save_changes(self) -> None:
         try:
             self.save_changes()
-        except StorageError as error:
-            log.warning("what was learned stays in memory for now: %s", error)
+        except StorageError:  # the outbox has logged it, once
             self._changes_event.set()
+
+
+def _read_global_state(outbox: Outbox) -> GlobalState:
+    """Return the global state; an empty one if it cannot be read, so that ranking goes on."""
+    try:
+        return outbox.global_state
+    except StorageError as error:
+        log.warning("recommendations do without other households: %s", error)
+        return GlobalState()
+
+
+def _make_directory(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {data_dir}: {explain_error(error)}") from error

@@ -100,7 +100,7 @@ def test_a_damaged_file_is_moved_aside_and_the_device_starts_anew(tmp_path: Path
 def test_two_processes_cannot_be_one_device(tmp_path: Path) -> None:
     with (
         Outbox.open(tmp_path / "a"),
-        pytest.raises(StorageError, match="locked"),
+        pytest.raises(StorageError, match="open in another process"),
         Outbox.open(tmp_path / "a"),
     ):
         pass

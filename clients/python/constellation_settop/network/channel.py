@@ -11,7 +11,9 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from constellation.loopback import to_channel_options
+from constellation.v1 import health_pb2, health_pb2_grpc
 from constellation_settop.errors import UnreachableError
+from constellation_settop.network.explain import explain_no_connection
 from constellation_settop.network.times import to_seconds
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),  # so that a new channel makes a new connection
     ("grpc.http2.bdp_probe", 0),
 )
+_EXPLAIN_TIMEOUT_SECONDS: Final = 1.0
 _CREDENTIAL_CODES: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _FAILED_STATES: Final = (
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
@@ -71,11 +74,25 @@ async def connect(channel: grpc.aio.Channel) -> None:
             state = channel.get_state(try_to_connect=True)
             while state is not grpc.ChannelConnectivity.READY:
                 if state in _FAILED_STATES:
-                    raise UnreachableError("no connection: the address refuses or is not reachable")
+                    raise UnreachableError(f"no connection: {await _explain_failure(channel)}")
                 await channel.wait_for_state_change(state)
                 state = channel.get_state(try_to_connect=True)
     except TimeoutError as error:
-        raise UnreachableError(f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s") from error
+        raise UnreachableError(
+            f"no connection within {CONNECT_TIMEOUT_SECONDS:g} s: nothing answers there, or it "
+            "does not speak gRPC: is this the gRPC port?"
+        ) from error
+
+
+async def _explain_failure(channel: grpc.aio.Channel) -> str:
+    """Return why a channel has no connection: only a call that fails at once says it."""
+    try:
+        await health_pb2_grpc.HealthServiceStub(channel).GetLiveness(
+            health_pb2.GetLivenessRequest(), timeout=_EXPLAIN_TIMEOUT_SECONDS
+        )
+    except grpc.aio.AioRpcError as error:
+        return explain_no_connection(error.details() or "")
+    return explain_no_connection("")
 
 
 def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
@@ -94,6 +111,8 @@ def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
         elif detail.Unpack(info):
             address = info.metadata.get("address")
     reason = f"{error.code().name}: {error.details()}"
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        reason += ": this is not a shard: give the gRPC port of a shard"
     return CallFailure(
         reason, delay, address, is_credential_refused=error.code() in _CREDENTIAL_CODES
     )

@@ -219,8 +219,7 @@ class Sync:
                 await pull(channel, session, self.outbox, self._route.call_metadata())
         except UnreachableError as error:
             return self._route.record_unreachable(str(error))
-        except StorageError as error:
-            log.warning("%s", error)
+        except StorageError as error:  # the outbox has logged it, once
             return SessionOutcome(str(error))
         except grpc.aio.AioRpcError as error:
             return self._handle_failure(parse_failure(error), session, is_unary=is_unary)

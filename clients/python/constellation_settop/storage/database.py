@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from constellation_settop.errors import StorageError
+from constellation_settop.storage.problems import explain_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +60,25 @@ def open_database(path: Path | str) -> Iterator[sqlite3.Connection]:
     """Open the file, or create it. ":memory:" means no file.
 
     A file that SQLite cannot read is renamed to "<name>.damaged", and a new one takes its place.
-    Raises StorageError when another process has the file open or the disk refuses.
+    Raises StorageError when another process has the file open, the directory is missing, or the
+    disk refuses.
     """
     try:
-        connection = _connect(path)
-    except sqlite3.OperationalError as error:
-        raise StorageError(f"cannot open {path}: {error}") from error
+        connection = _connect_or_replace(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"cannot open {path}: {explain_error(error)}") from error
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _connect_or_replace(path: Path | str) -> sqlite3.Connection:
+    """Connect to the file, or to a new one if it is damaged. Raises sqlite3.Error or OSError."""
+    try:
+        return _connect(path)
+    except sqlite3.OperationalError:
+        raise
     except sqlite3.DatabaseError as error:
         log.warning(
             "%s is damaged (%s); it is renamed to %s.damaged and a new file is made",
@@ -72,12 +86,8 @@ def open_database(path: Path | str) -> Iterator[sqlite3.Connection]:
             error,
             path,
         )
-        _move_aside(Path(path))
-        connection = _connect(path)
-    try:
-        yield connection
-    finally:
-        connection.close()
+    _move_aside(Path(path))
+    return _connect(path)
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
@@ -114,10 +124,12 @@ def transaction(connection: sqlite3.Connection, durability: Durability) -> Itera
         try:
             yield
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # after some errors, SQLite has rolled back already
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise StorageError(f"the device's file cannot be written: {error}") from error
+        message = f"the device's file cannot be written: {explain_error(error)}"
+        raise StorageError(message) from error

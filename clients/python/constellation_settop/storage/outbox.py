@@ -19,6 +19,7 @@ from constellation_settop.storage.identity import (
     read_device_state,
     write_device_state,
 )
+from constellation_settop.storage.problems import WriteProblem, reading
 from constellation_settop.storage.rows import (
     mark_unshared,
     read_global,
@@ -28,7 +29,7 @@ from constellation_settop.storage.rows import (
     write_global,
     write_learned,
 )
-from constellation_settop.values import GlobalState, LearnedPattern, LocalChanges
+from constellation_settop.values import GlobalState, LearnedPattern, LocalChanges, Pattern
 
 if TYPE_CHECKING:
     import sqlite3
@@ -81,11 +82,13 @@ class Outbox:
         self._keep_journal = keep_journal
         self._max_pending = max_pending
         self._clock = clock
-        self._state = read_device_state(connection)
-        rows = connection.execute("SELECT seq, snapshot, size FROM deltas ORDER BY seq")
-        self._pending_deltas = [
-            PendingDelta(seq, bool(snapshot), size) for seq, snapshot, size in rows
-        ]
+        self._write_problem = WriteProblem()
+        with reading():
+            self._state = read_device_state(connection)
+            rows = connection.execute("SELECT seq, snapshot, size FROM deltas ORDER BY seq")
+            self._pending_deltas = [
+                PendingDelta(seq, bool(snapshot), size) for seq, snapshot, size in rows
+            ]
         self._global: GlobalState | None = None
         self.last_sent_seq = self._state.next_seq - 1
         """The highest seq that may have left the device; after opening, the highest in use."""
@@ -162,12 +165,19 @@ class Outbox:
         """Deltas that are not acked yet, in ascending order of seq."""
         return self._pending_deltas
 
+    @property
+    def write_problem(self) -> str | None:
+        """Why the file takes no writes at present; None while it does."""
+        return self._write_problem.text
+
     def read_delta(self, seq: int) -> bytes:
         """Return a pending delta as it is sent: an encoded `constellation.v1.Delta`.
 
-        Call `mark_sent` before sending it.
+        Call `mark_sent` before sending it. Raises StorageError when the disk refuses.
         """
-        row = self._connection.execute("SELECT message FROM deltas WHERE seq=?", (seq,)).fetchone()
+        select = "SELECT message FROM deltas WHERE seq=?"
+        with reading():
+            row = self._connection.execute(select, (seq,)).fetchone()
         message: bytes = row[0]
         return message
 
@@ -180,7 +190,7 @@ class Outbox:
 
         Raises StorageError when the disk refuses; then nothing has changed.
         """
-        deltas = build_deltas(changes, read_shared(self._connection), self._state)
+        deltas = build_deltas(changes, self._read_shared(), self._state)
         seqs = range(self.next_seq, self.next_seq + len(deltas))
         state = replace(self._state, next_seq=seqs.stop)
         with self._transaction(state):
@@ -214,7 +224,7 @@ class Outbox:
             if pending.seq > self.last_sent_seq
             for signal in to_signals(self.read_delta(pending.seq))
         ]
-        learned = [LearnedPattern(pattern) for pattern in read_shared(self._connection).values()]
+        learned = [LearnedPattern(pattern) for pattern in self._read_shared().values()]
         state = replace(self._state, quality_threshold=0.0)
         deltas = build_deltas(LocalChanges(learned, signals=signals), {}, state, is_snapshot=True)
         first = max(self.next_seq, min_seq)
@@ -265,9 +275,13 @@ class Outbox:
 
     @property
     def global_state(self) -> GlobalState:
-        """What other households' devices learned. It is read from the file at first use."""
+        """What other households' devices learned. It is read from the file at first use.
+
+        Raises StorageError when the disk refuses.
+        """
         if self._global is None:
-            self._global = read_global(self._connection, self._state.version)
+            with reading():
+                self._global = read_global(self._connection, self._state.version)
         return self._global
 
     def save_global_state(self, state: GlobalState) -> None:
@@ -283,21 +297,40 @@ class Outbox:
         self._global = state
 
     def read_learned(self) -> Sequence[LearnedPattern]:
-        """Return every own pattern as it was last written, for a new Brain."""
-        return read_learned(self._connection)
+        """Return every own pattern as it was last written, for a new Brain.
+
+        Raises StorageError when the disk refuses.
+        """
+        with reading():
+            return read_learned(self._connection)
+
+    def _read_shared(self) -> dict[bytes, Pattern]:
+        with reading():
+            return read_shared(self._connection)
 
     def read_watched(self) -> Sequence[str]:
-        """Return the content items not to recommend again, at most 20,000, for a new Brain."""
-        return read_watched(self._connection)
+        """Return the content items not to recommend again, at most 20,000, for a new Brain.
+
+        Raises StorageError when the disk refuses.
+        """
+        with reading():
+            return read_watched(self._connection)
 
     def read_journal(self) -> Iterator[AckedDelta]:
-        """Yield every acked delta, in ascending order of seq; none without `keep_journal`."""
-        return journal.read_acked(self._connection)
+        """Yield every acked delta, in ascending order of seq; none without `keep_journal`.
+
+        Raises StorageError when the disk refuses.
+        """
+        with reading():
+            yield from journal.read_acked(self._connection)
 
     @contextmanager
     def _transaction(
         self, state: DeviceState, durability: Durability | None = None
     ) -> Iterator[None]:
-        with transaction(self._connection, durability or self._durability):
+        with (
+            self._write_problem.watch(),
+            transaction(self._connection, durability or self._durability),
+        ):
             yield
             write_device_state(self._connection, self._state, state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from constellation.v1 import patterns_pb2 as pb
@@ -24,7 +26,6 @@ from constellation_settop.values import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
 MAX_WATCHED_IDS: Final = 20_000
@@ -87,8 +88,10 @@ def mark_unshared(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
 def read_watched(connection: sqlite3.Connection) -> Sequence[str]:
     """Return the newest MAX_WATCHED_IDS content ids, the oldest first, and delete the others."""
     oldest = "SELECT max(rowid) - ? FROM watched"
-    connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED_IDS,))  # noqa: S608  # a constant
-    return [row[0] for row in connection.execute("SELECT content_id FROM watched ORDER BY rowid")]
+    with suppress(sqlite3.OperationalError):  # a full disk must not keep a device from starting
+        connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED_IDS,))  # noqa: S608  # a constant
+    select = "SELECT content_id FROM watched ORDER BY rowid DESC LIMIT ?"
+    return [row[0] for row in connection.execute(select, (MAX_WATCHED_IDS,))][::-1]
 
 
 def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState:
