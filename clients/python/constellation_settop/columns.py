@@ -33,6 +33,16 @@ MAX_CLUSTERS: Final = 256
 """Clusters that a device keeps at most. An update that would leave it with more is refused."""
 
 
+MAX_SIMILAR: Final = 1000
+"""Similar patterns that a device keeps at most: as many as it can declare in Hello."""
+MAX_TRENDS: Final = 1000
+"""Trends that a device keeps at most."""
+MAX_TERMS: Final = 64
+"""Genres, and content items, of one shared pattern."""
+MAX_TERM_LENGTH: Final = 256
+"""Characters of a genre or a content id."""
+
+
 class MalformedUpdateError(ValueError):
     """A global update that cannot be applied. No part of it was."""
 
@@ -110,8 +120,10 @@ def split_ids(ids: bytes) -> list[bytes]:
 def to_trend(message: pb.Trend) -> Trend:
     """Return the trend of a message; raise ValueError for no subject or no finite score."""
     subject = message.WhichOneof("subject")
-    if subject is None or not math.isfinite(message.score):
-        raise ValueError("a trend needs a subject and a finite score")
+    if subject is None or not math.isfinite(message.score + message.popularity):
+        raise ValueError("a trend needs a subject, and a finite score and popularity")
+    if max(len(message.genre), len(message.content_id), len(message.region)) > MAX_TERM_LENGTH:
+        raise ValueError(f"a trend has texts of at most {MAX_TERM_LENGTH} characters")
     is_genre = subject == "genre"
     return Trend(
         Subject(message.genre if is_genre else message.content_id, is_genre=is_genre),
@@ -150,8 +162,8 @@ def to_version(message: pb.GlobalVersion) -> Version:
 def apply_update(current: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
     """Return the global state after an update; `current` stays as it is.
 
-    Raises MalformedUpdateError when the update is malformed, when it leaves more than MAX_CLUSTERS
-    clusters, or when the counts after it are not those that the shard counts.
+    Raises MalformedUpdateError when the update is malformed, when it leaves more than a device
+    keeps, or when the counts after it are not those that the shard counts.
     """
     try:
         similar = _apply_similar(current, update)
@@ -175,6 +187,8 @@ def _apply_similar(current: GlobalState, update: pb.GlobalUpdate) -> dict[bytes,
         if not math.isfinite(cosine):
             raise ValueError("every similarity must be finite")
         similar[pattern.pattern_id] = SimilarPattern(pattern, cosine)
+    if len(similar) > MAX_SIMILAR:
+        raise ValueError(f"a device keeps at most {MAX_SIMILAR} similar patterns")
     return similar
 
 
@@ -186,6 +200,8 @@ def _apply_trends(current: GlobalState, update: pb.GlobalUpdate) -> dict[Subject
         trends.pop(Subject(genre, is_genre=True), None)
     for trend in map(to_trend, update.trends):
         trends[trend.subject] = trend
+    if len(trends) > MAX_TRENDS:
+        raise ValueError(f"a device keeps at most {MAX_TRENDS} trends, got {len(trends)}")
     return trends
 
 
@@ -208,7 +224,17 @@ def _apply_clusters(current: GlobalState, update: pb.GlobalUpdate) -> dict[bytes
 def _to_shared_patterns(columns: pb.PatternColumns) -> list[Pattern]:
     if not all(0 <= rate < math.inf for rate in columns.success_rates):
         raise ValueError("every success rate must be finite and not negative")
-    return to_patterns(columns)
+    for texts, counts in (
+        (columns.genres, columns.genre_counts),
+        (columns.content_ids, columns.content_counts),
+    ):
+        if max(counts, default=0) > MAX_TERMS or any(len(each) > MAX_TERM_LENGTH for each in texts):
+            raise ValueError(
+                f"a pattern has at most {MAX_TERMS} genres and content items, "
+                f"of at most {MAX_TERM_LENGTH} characters"
+            )
+    with np.errstate(all="ignore"):  # what is not finite is refused
+        return to_patterns(columns)
 
 
 def _check_count(noun: str, count: int, expected: int) -> None:

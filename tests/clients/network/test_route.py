@@ -55,6 +55,9 @@ def test_many_redirects_without_a_welcome_are_left_to_the_back_off() -> None:
     assert route.follow_redirect(REDIRECT).delay_seconds is None
 
     route.record_welcome()
+    assert route.follow_redirect(REDIRECT).delay_seconds is None
+
+    route.record_progress()
     assert route.follow_redirect(REDIRECT).delay_seconds == 2.0
 
 

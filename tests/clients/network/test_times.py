@@ -11,6 +11,11 @@ def test_a_duration_becomes_seconds() -> None:
     assert to_seconds(Duration(seconds=-3)) == -3
 
 
+def test_a_duration_without_end_is_a_day() -> None:
+    assert to_seconds(Duration(seconds=2**62)) == 86_400
+    assert to_seconds(Duration(seconds=-(2**62))) == -86_400
+
+
 def test_a_duration_that_is_not_set_is_zero() -> None:
     assert to_seconds(pb.Welcome().sync_interval) == 0
 

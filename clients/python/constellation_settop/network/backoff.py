@@ -37,7 +37,7 @@ class Backoff:
         return self._random.uniform(0, ceiling)
 
     def reset(self) -> None:
-        """Forget all failures. Call it after a Welcome; a mere connection proves too little."""
+        """Forget all failures. Call it after progress; a mere Welcome proves too little."""
         self._failures = 0
 
 

@@ -14,6 +14,7 @@ from constellation.loopback import to_channel_options
 from constellation.v1 import health_pb2, health_pb2_grpc
 from constellation_settop.errors import UnreachableError
 from constellation_settop.network.explain import explain_no_connection
+from constellation_settop.network.rules import MAX_DELAY_SECONDS, clamp_delay
 from constellation_settop.network.times import to_seconds
 
 if TYPE_CHECKING:
@@ -105,11 +106,10 @@ def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
     delay = _parse_pushback(trailers.get("grpc-retry-pushback-ms"))
     address = None
     for detail in _parse_details(trailers.get("grpc-status-details-bin")):
-        retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()
-        if detail.Unpack(retry):
-            delay = max(delay or 0.0, to_seconds(retry.retry_delay))
-        elif detail.Unpack(info):
-            address = info.metadata.get("address")
+        if isinstance(detail, error_details_pb2.RetryInfo):
+            delay = max(delay or 0.0, clamp_delay(to_seconds(detail.retry_delay)))
+        else:
+            address = detail.metadata.get("address")
     reason = f"{error.code().name}: {error.details()}"
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         reason += ": this is not a shard: give the gRPC port of a shard"
@@ -124,16 +124,26 @@ def _parse_pushback(text: str | bytes | None) -> float | None:
     A negative pushback means "do not retry" and leaves the delay to the back-off.
     """
     try:
-        milliseconds = int(text) if text is not None else -1
+        milliseconds = float(text) if text is not None else -1.0
     except ValueError:
         return None
-    return milliseconds / 1000 if milliseconds >= 0 else None
+    return min(milliseconds / 1000, MAX_DELAY_SECONDS) if milliseconds >= 0 else None
 
 
-def _parse_details(data: str | bytes | None) -> list[error_details_pb2.Any]:
+def _parse_details(
+    data: str | bytes | None,
+) -> list[error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo]:
+    """Return the details that mean something here; none when they cannot be read."""
     if not isinstance(data, bytes):
         return []
+    found: list[error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo] = []
     try:
-        return list(status_pb2.Status.FromString(data).details)
+        for detail in status_pb2.Status.FromString(data).details:
+            retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()
+            if detail.Unpack(retry):
+                found.append(retry)
+            elif detail.Unpack(info):
+                found.append(info)
     except DecodeError:
         return []
+    return found

@@ -11,6 +11,7 @@ from constellation import placement
 from constellation.v1 import shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation_settop.network.outcome import SessionOutcome
+from constellation_settop.network.rules import MAX_SHARDS, is_address
 
 if TYPE_CHECKING:
     from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
@@ -47,7 +48,8 @@ class ShardRoute:
         except grpc.aio.AioRpcError as error:
             log.debug("the shard map could not be fetched: %s", error.code().name)
         else:
-            self._shard_map = {shard.shard_id: shard.address for shard in response.shards}
+            if response is not None and len(response.shards) <= MAX_SHARDS:
+                self._shard_map = {shard.shard_id: shard.address for shard in response.shards}
 
     def call_metadata(self) -> list[tuple[str, str]]:
         """Return the metadata of a call: owner of the device, credential and trace.
@@ -65,8 +67,12 @@ class ShardRoute:
         return metadata
 
     def record_welcome(self) -> None:
-        """Note that this address is right, and forget failures and redirects."""
-        self._failure_count = self._redirect_count = 0
+        """Note that a shard serves at this address, and forget failures."""
+        self._failure_count = 0
+
+    def record_progress(self) -> None:
+        """Note that a session was of use, and forget redirects."""
+        self._redirect_count = 0
 
     def record_unreachable(self, reason: str) -> SessionOutcome:
         """Count a failure; after several in a row, return to the first address."""
@@ -79,9 +85,12 @@ class ShardRoute:
     def follow_redirect(self, outcome: SessionOutcome) -> SessionOutcome:
         """Go to the address of an outcome, or to the first address when it names none.
 
-        After several redirects in a row without a welcome, the back-off decides about the delay, so
-        that shards that disagree do not send the device back and forth.
+        After several redirects in a row without progress, the back-off decides about the delay, so
+        that shards that disagree do not send the device back and forth. An address that is not
+        "host:port" is not followed.
         """
+        if outcome.address and not is_address(outcome.address):
+            outcome = SessionOutcome(f"a redirect to {outcome.address[:64]!r}, not a host:port")
         self.address = outcome.address or self._initial_address
         self._shard_map = None
         self._redirect_count += 1

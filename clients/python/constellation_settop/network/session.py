@@ -17,6 +17,16 @@ from constellation.v1 import sync_pb2 as pb
 from constellation_settop.columns import MalformedUpdateError, apply_update, from_version
 from constellation_settop.network.hello import build_hello, needs_snapshot
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
+from constellation_settop.network.rules import (
+    MAX_PATTERNS_PER_DELTA,
+    MAX_RESYNCS,
+    MAX_UNSENT_FRAMES,
+    BrokenShardError,
+    UpdateRate,
+    check_ack,
+    check_welcome,
+    clamp_delay,
+)
 from constellation_settop.network.times import to_seconds
 
 if TYPE_CHECKING:
@@ -34,6 +44,9 @@ ACK_TIMEOUT_SECONDS: Final = 60.0
 """How long a delta may be in flight before the session counts as broken."""
 DEFAULT_HEARTBEAT_SECONDS: Final = 30.0
 """Heartbeat interval when the Welcome gives none."""
+MIN_HEARTBEAT_SECONDS: Final = 0.1
+MAX_HEARTBEAT_SECONDS: Final = 600.0
+"""A device sends heartbeats at least this often, whatever the shard asks for."""
 HEARTBEAT_SHARE: Final = 0.75
 """Share of the interval after which a heartbeat is sent, so that it arrives in time."""
 MAX_MISSED_HEARTBEATS: Final = 2
@@ -68,6 +81,8 @@ class DeviceSession:
         self._sent_seq = 0
         self._acked_seq = 0
         self._resent_from_seq = 0
+        self._resync_count = 0
+        self._update_rate = UpdateRate()
         self._paused_until = 0.0
         self._leave_deadline: float | None = None
         self._planned_outcome: SessionOutcome | None = None
@@ -86,10 +101,18 @@ class DeviceSession:
         self._last_sent_at = self._last_received_at = now
 
     def receive(self, frame: pb.SyncResponse, now: float) -> None:
-        """Handle one frame from the shard.
+        """Handle one frame from the shard. One that no shard sends ends the session.
 
         Raises StorageError when the outbox cannot be written.
         """
+        if self.final_outcome is not None:
+            return  # the frame was under way when the session ended
+        try:
+            self._receive(frame, now)
+        except BrokenShardError as error:
+            self.final_outcome = SessionOutcome(f"the shard breaks the protocol: {error}")
+
+    def _receive(self, frame: pb.SyncResponse, now: float) -> None:
         self._last_received_at = now
         match frame.WhichOneof("frame"):
             case "welcome":
@@ -97,7 +120,7 @@ class DeviceSession:
             case "delta_ack":
                 self._handle_ack(frame.delta_ack, now)
             case "global_update":
-                self._handle_update(frame.global_update)
+                self._handle_update(frame.global_update, now)
             case "throttle":
                 delay = self._draw_delay(frame.throttle.delay_min, frame.throttle.delay_max)
                 self._paused_until = max(self._paused_until, now + delay)
@@ -109,9 +132,13 @@ class DeviceSession:
                 self.final_outcome = self._planned_outcome or SessionOutcome("the shard said Bye")
 
     def _handle_welcome(self, welcome: pb.Welcome) -> None:
+        if self.welcome is not None:
+            raise BrokenShardError("a second Welcome came on one stream")
+        check_welcome(welcome)
         self.welcome = welcome
         outbox = self._outbox
         limit = welcome.max_patterns_per_delta or outbox.patterns_per_delta
+        limit = min(limit, MAX_PATTERNS_PER_DELTA)
         outbox.apply_rules(quality_threshold=welcome.quality_threshold, patterns_per_delta=limit)
         too_large = any(pending.size > limit for pending in outbox.pending_deltas)
         if too_large or needs_snapshot(
@@ -125,6 +152,7 @@ class DeviceSession:
         self._hooks.on_welcome()
 
     def _handle_ack(self, ack: patterns_pb2.DeltaAck, now: float) -> None:
+        check_ack(ack)
         rejected: dict[int, bytes] = {}
         for each in ack.rejected:
             rejected[each.seq] = rejected.get(each.seq, b"") + each.pattern_id
@@ -151,13 +179,19 @@ class DeviceSession:
         if not is_full_resync and not self._in_flight:
             return
         if needs_snapshot(self._outbox, expected_seq, is_full_resync=is_full_resync):
+            self._resync_count += 1
+            if self._resync_count > MAX_RESYNCS:
+                raise BrokenShardError(f"more than {MAX_RESYNCS} resyncs in one session")
             self._outbox.compact_to_snapshot(expected_seq)
         self._resent_from_seq = expected_seq
         self._sent_seq = min(self._sent_seq, expected_seq - 1)
         while self._in_flight and self._in_flight[-1].seq >= expected_seq:
             self._in_flight.pop()
 
-    def _handle_update(self, update: patterns_pb2.GlobalUpdate) -> None:
+    def _handle_update(self, update: patterns_pb2.GlobalUpdate, now: float) -> None:
+        self._update_rate.record(now)
+        if len(self._control_frames) >= MAX_UNSENT_FRAMES:
+            raise BrokenShardError("it sends global updates without reading the answers")
         before = self._outbox.global_state
         ack = pb.GlobalAck(nonce=update.nonce)
         try:
@@ -182,7 +216,7 @@ class DeviceSession:
     def _handle_drain(self, drain: pb.Drain, now: float) -> None:
         delay = self._draw_delay(drain.delay_min, drain.delay_max)
         self._planned_outcome = SessionOutcome("the shard is draining", delay)
-        self._leave_deadline = now + to_seconds(drain.deadline)
+        self._leave_deadline = now + clamp_delay(to_seconds(drain.deadline))
 
     def leave(self, now: float, within_seconds: float) -> None:
         """Send Bye once the deltas in flight are acked, or once `within_seconds` have passed."""
@@ -270,11 +304,13 @@ class DeviceSession:
     def heartbeat_seconds(self) -> float:
         """The heartbeat interval that the shard asks for, or the default."""
         seconds = to_seconds(self.welcome.heartbeat_interval) if self.welcome else 0.0
-        return seconds or DEFAULT_HEARTBEAT_SECONDS
+        if seconds <= 0:
+            return DEFAULT_HEARTBEAT_SECONDS
+        return min(max(MIN_HEARTBEAT_SECONDS, seconds), MAX_HEARTBEAT_SECONDS)
 
     @property
     def _heartbeat_send_seconds(self) -> float:
         return HEARTBEAT_SHARE * self.heartbeat_seconds
 
     def _draw_delay(self, minimum: Duration, maximum: Duration) -> float:
-        return max(0.0, self._random.uniform(to_seconds(minimum), to_seconds(maximum)))
+        return clamp_delay(self._random.uniform(to_seconds(minimum), to_seconds(maximum)))

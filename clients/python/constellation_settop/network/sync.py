@@ -29,6 +29,10 @@ log = logging.getLogger("constellation_settop")
 
 DEFAULT_INTERVAL_SECONDS: Final = 600.0
 """Pause between sessions of a device that does not stay connected, when the shard names none."""
+MIN_INTERVAL_SECONDS: Final = 1.0
+"""The shortest such pause, whatever the shard asks for."""
+LASTING_SESSION_SECONDS: Final = 10.0
+"""A session that lasted this long was of use, even if no delta was acked in it."""
 
 
 def _ignore() -> None:
@@ -71,6 +75,8 @@ class Sync:
         self._is_closing = False
         self._session: DeviceSession | None = None
         self._fallback = UnaryFallback()
+        self._welcomed_at: float | None = None
+        self._made_progress = False
         self.last_ack_latency: float | None = None
         """Seconds from sending the newest acked delta to its ack; None before the first ack."""
         self.updates_applied = 0
@@ -212,6 +218,7 @@ class Sync:
             leave_when_done=not stays_connected,
         )
         self._session = session
+        self._made_progress = False
         try:
             await connect(channel)
             await self._exchange_frames(channel, session, is_unary=is_unary)
@@ -225,6 +232,7 @@ class Sync:
             return self._handle_failure(parse_failure(error), session, is_unary=is_unary)
         finally:
             self._session = None
+            self._record_lasting_session()
             await channel.close()
         return self._handle_end(session, stays_connected=stays_connected)
 
@@ -242,9 +250,22 @@ class Sync:
 
     def _on_ack(self, seq: int, seconds: float) -> None:
         self.last_ack_latency = seconds
+        self._record_progress()
         if self._settings.on_ack is not None:
             self._settings.on_ack(seq, seconds)
         self._progress_event.set()
+
+    def _record_progress(self) -> None:
+        """Forget failures: a Welcome alone proves too little, because any server can send one."""
+        self._made_progress = True
+        self._backoff.reset()
+        self._route.record_progress()
+
+    def _record_lasting_session(self) -> None:
+        """Count a session that has lasted as progress."""
+        welcomed_at, self._welcomed_at = self._welcomed_at, None
+        if welcomed_at is not None and read_clock() - welcomed_at >= LASTING_SESSION_SECONDS:
+            self._record_progress()
 
     def _on_global(self) -> None:
         self.updates_applied += 1
@@ -252,7 +273,7 @@ class Sync:
         self._progress_event.set()
 
     def _on_welcome(self) -> None:
-        self._backoff.reset()
+        self._welcomed_at = read_clock()
         self._route.record_welcome()
         self._fallback.reset()
         self.disconnect_reason = None
@@ -282,17 +303,23 @@ class Sync:
             self._fallback.record_lost_stream(read_clock())
             return outcome
         if stays_connected or not session.is_complete:
-            return outcome
+            if outcome.delay_seconds is None or self._made_progress:
+                return outcome
+            jitter = self._backoff.next_seconds()  # a shard that drains at once drains again
+            return replace(outcome, delay_seconds=outcome.delay_seconds + jitter)
         self.completed_sessions += 1
+        self._record_progress()
         interval = self._interval_seconds(session)
         return replace(outcome, delay_seconds=interval, is_in_sync=True)
 
     def _interval_seconds(self, session: DeviceSession) -> float:
         welcome = session.welcome
         assert welcome is not None
-        interval = to_seconds(welcome.sync_interval) or DEFAULT_INTERVAL_SECONDS
-        jitter = to_seconds(welcome.sync_jitter)
-        return max(0.0, interval + self._settings.random.uniform(-jitter, jitter))
+        interval = to_seconds(welcome.sync_interval)
+        interval = interval if interval > 0 else DEFAULT_INTERVAL_SECONDS
+        jitter = min(abs(to_seconds(welcome.sync_jitter)), interval)
+        drawn = interval + self._settings.random.uniform(-jitter, jitter)
+        return max(MIN_INTERVAL_SECONDS, drawn)
 
 
 async def sync_once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
@@ -14,6 +14,11 @@ def read_clock() -> float:
     return asyncio.get_running_loop().time()
 
 
+MAX_SECONDS: Final = 86_400.0
+"""Durations of a shard count as a day at most."""
+
+
 def to_seconds(duration: Duration) -> float:
-    """Return the seconds of a duration, to the microsecond; 0 for one that is not set."""
-    return duration.ToTimedelta().total_seconds()
+    """Return the seconds of a duration, a day at most; 0 for one that is not set."""
+    seconds = duration.seconds + duration.nanos / 1e9
+    return min(max(-MAX_SECONDS, seconds), MAX_SECONDS)

@@ -10,6 +10,7 @@ import grpc
 
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from constellation_settop.errors import UnreachableError
 from constellation_settop.network.hello import build_pull_request
 from constellation_settop.network.times import read_clock
 
@@ -121,12 +122,14 @@ async def _call_unary(
         registration = await stub.RegisterDevice(
             pb.RegisterDeviceRequest(hello=hello), timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata
         )
+        _check_answer(registration)
         return pb.SyncResponse(welcome=registration.welcome)
     if frame.HasField("delta"):
         request = pb.PushPatternsRequest(
             device_id=hello.device_id, incarnation=hello.incarnation, delta=frame.delta
         )
         push = await stub.PushPatterns(request, timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata)
+        _check_answer(push)
         return pb.SyncResponse(delta_ack=push.ack)
     return None
 
@@ -142,4 +145,11 @@ async def pull(
     response = await stub.PullPatterns(
         build_pull_request(outbox), timeout=UNARY_TIMEOUT_SECONDS, metadata=tuple(metadata)
     )
+    _check_answer(response)
     session.receive(pb.SyncResponse(global_update=response.update), read_clock())
+
+
+def _check_answer(answer: object) -> None:
+    """Raise UnreachableError for None: gRPC's result for bytes that are no message of the type."""
+    if answer is None:
+        raise UnreachableError("its answer cannot be decoded: this is not a shard")
