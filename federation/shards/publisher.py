@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import structlog
 
+from constellation.wall_clock import read_clock
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.wall_clock import read_clock
-from constellation.federated.published import StoredGlobal
+    from constellation.federated.published import StoredGlobal
     from federation.shards.client import PublishResult, ShardClient
 
 log = structlog.get_logger(__name__)
