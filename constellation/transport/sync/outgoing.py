@@ -105,6 +105,11 @@ class OutgoingFrames:
             self.error = error
             self._end()
 
+    def forgive_pause(self, seconds: float, now: float) -> None:
+        """Leave a pause of this process, until `now`, out of the time of the current write."""
+        if self.writing_since is not None:
+            self.writing_since = min(now, self.writing_since + seconds)
+
     def abandon(self) -> None:
         """Write nothing more, because the call has ended."""
         self.has_ended = True

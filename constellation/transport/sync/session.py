@@ -207,6 +207,11 @@ class DeviceSession:
             )
         return None
 
+    def forgive_pause(self, seconds: float, now: float) -> None:
+        """Leave out of every timeout a time, until `now`, in which this process stood still."""
+        self.last_received_at = min(now, self.last_received_at + seconds)
+        self.outgoing.forgive_pause(seconds, now)
+
     def _handle_hello(self, hello: pb.Hello) -> None:
         if self.device_id:
             raise OutOfOrderError("hello came twice on one stream")

@@ -7,8 +7,11 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from constellation.core.ingest.stats import ShedReason
 from constellation.errors import ShardFullError, SlowReaderError, SupersededError
+from constellation.transport.sync.pauses import PauseWatch
 from constellation.transport.sync.updates import is_redundant, make_update
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.limits import SessionLimits
     from constellation.transport.sync.session import DeviceSession
+
+log = structlog.get_logger(__name__)
 
 _BATCH_SIZE: Final = 64
 """Updates that are made concurrently, so that their searches form micro-batches."""
@@ -119,16 +124,34 @@ class OpenStreams:
 
     async def end_overdue_forever(self) -> None:
         """End the sessions that exceed a timeout. Runs until cancelled."""
-        loop = asyncio.get_running_loop()
+        limits = self._limits
+        tick = min(1.0, limits.heartbeat_seconds / 2, limits.slow_reader_seconds / 2)
+        watch = PauseWatch(longest_delay=tick)
         while True:
-            await asyncio.sleep(min(1.0, self._limits.heartbeat_seconds / 2))
-            for number, session in enumerate(list(self._sessions)):
-                error = session.check_timeouts(loop.time())
-                if error is not None:
-                    self._stats.slow_readers += isinstance(error, SlowReaderError)
-                    session.fail(error)
-                if number % _SESSIONS_PER_TURN == _SESSIONS_PER_TURN - 1:
-                    await asyncio.sleep(0)
+            if pause := await watch.sleep(tick) or await self._end_overdue(watch):
+                self._forgive_pause(pause, watch.now)
+
+    async def _end_overdue(self, watch: PauseWatch) -> float:
+        """End the sessions that are overdue now; return the pause that interrupted this, else 0."""
+        for number, session in enumerate(list(self._sessions)):
+            error = session.check_timeouts(watch.now)
+            if error is not None:
+                self._stats.slow_readers += isinstance(error, SlowReaderError)
+                session.fail(error)
+            if number % _SESSIONS_PER_TURN == _SESSIONS_PER_TURN - 1 and (
+                pause := await watch.sleep(0)
+            ):
+                return pause
+        return 0.0
+
+    def _forgive_pause(self, seconds: float, now: float) -> None:
+        """Let no session be judged by the time in which this process stood still.
+
+        They are judged again a tick later, when what waited in the sockets has been read.
+        """
+        log.warning("process_paused", seconds=round(seconds, 1), streams=len(self._sessions))
+        for session in self._sessions:
+            session.forgive_pause(seconds, now)
 
     async def drain(self, spread_seconds: float, return_max_seconds: float) -> None:
         """Ask every device to leave, spread evenly over time; then end the remaining sessions.

@@ -10,7 +10,7 @@ import pytest
 
 from constellation.core.device_update import HeldState
 from constellation.core.ingest.stats import ShedReason
-from constellation.errors import HelloTimeoutError, ShardFullError, SupersededError
+from constellation.errors import HelloTimeoutError, ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.sync.limits import HELLO_TIMEOUT_SECONDS, SessionLimits
 from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import sync_pb2 as pb
@@ -152,6 +152,24 @@ async def test_a_session_without_hello_is_ended_when_it_is_overdue() -> None:
             await asyncio.wait_for(written.ended.wait(), DEADLINE_SECONDS)
 
         assert isinstance(session.outgoing.error, HelloTimeoutError)
+
+
+async def test_a_pause_of_the_process_is_in_nobodys_timeouts() -> None:
+    async with open_streams(SessionLimits(heartbeat_seconds=1, slow_reader_seconds=1)) as streams:
+        silent, _ = streams.open(1)
+        slow, _ = streams.open(2)
+        recent, _ = streams.open(3)
+        before, now = silent.last_received_at, silent.last_received_at + 60
+        slow.outgoing.writing_since = before
+        recent.last_received_at = now - 0.1
+
+        for session in (silent, slow, recent):
+            session.forgive_pause(59.5, now)
+
+        assert [each.check_timeouts(now) for each in (silent, slow, recent)] == [None, None, None]
+        assert recent.last_received_at == now
+        assert silent.check_timeouts(now + 2) is not None
+        assert isinstance(slow.check_timeouts(now + 1), SlowReaderError)
 
 
 async def test_a_drain_asks_devices_to_leave_and_ends_every_stream() -> None:
