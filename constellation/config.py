@@ -156,7 +156,9 @@ class ShardConfig:
     global_max_age_seconds: Seconds = setting(
         Seconds(9000), "If the global of the federation is older, health is degraded. 0: no limit."
     )
-    device_ttl_days: Count = setting(Count(30), "Devices that did not sync for longer are deleted.")
+    device_ttl_days: Count = setting(
+        Count(30), "Devices that were not heard for longer are deleted."
+    )
     drain_seconds: Seconds = setting(
         Seconds(20), "When the process ends, it closes its streams one by one over this time."
     )

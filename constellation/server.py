@@ -276,7 +276,9 @@ def _start_background(
         "similar_search": manager.similar.search_forever(),
         "aggregates": manager.aggregates.build_forever(manager.committer.run_with_commits_paused),
         "trends": manager.publish_trends_forever(config.global_interval_seconds),
-        "expiry": manager.expire_forever(config.device_ttl_days * _SECONDS_PER_DAY),
+        "expiry": manager.expire_forever(
+            config.device_ttl_days * _SECONDS_PER_DAY, streams.device_ids
+        ),
         "global_feed": streams.send_updates_forever(manager),
         "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
@@ -348,12 +350,14 @@ async def _stop(
     *,
     failed: bool,
 ) -> None:
-    """Drain the shard, and keep a snapshot of its index; after a failure only drain, at once."""
+    """Drain the shard, and store presence and index; after a failure only drain, at once."""
     spread = process.drain.spread_seconds
     seconds = config.drain_seconds if spread is None else spread
+    manager.presence.settle(streams.device_ids(), time.time())
     await _drain(process, manager, streams, 0 if failed else seconds)
     if failed:
         return  # a feeder that has ended would never catch up
+    await manager.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, time.time())
     await manager.feeder.wait_until_caught_up()
     if (files := snapshot_files(config)) is not None:
         await manager.write_snapshot(files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import structlog
@@ -22,6 +22,7 @@ from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
 from constellation.core.ingest.observers import ShardObservers
 from constellation.core.ingest.plan import Planner
 from constellation.core.ingest.stats import ShedReason
+from constellation.core.presence import Presence
 from constellation.core.table.catalogue import Catalogue
 from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
@@ -30,7 +31,7 @@ from constellation.tasks import finish_even_if_cancelled
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from constellation.core.device_update import DeviceUpdate, HeldState
     from constellation.core.index.recall import Recall
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     from constellation.federated.published import PublishedGlobal, StoredGlobal
 
 log = structlog.get_logger(__name__)
+
+_EXPIRY_INTERVAL_SECONDS: Final = 3600.0
+_PRESENCE_SECONDS: Final = 86_400.0
+"""A device that is there and does not sync is stored as present this often."""
 
 
 class ShardManager:
@@ -70,6 +75,7 @@ class ShardManager:
         self.catalogue = Catalogue(store, self.table)
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, recovered.secret)
+        self.presence = Presence(self.table)
         self.aggregates = Aggregates(self.table, self.ring, rules)
         self.global_state = GlobalState(
             time.time_ns() // 1_000_000, identity.region, rules.trend_limit
@@ -161,17 +167,39 @@ class ShardManager:
             choice = ClusterChoice(published.clusters, positions)
         return compute_device_update(held, trends, similar, choice)
 
-    async def expire_forever(self, ttl_seconds: float) -> None:
-        """Delete devices that were silent for `ttl_seconds`, every hour. Runs until cancelled."""
+    async def expire_forever(
+        self, ttl_seconds: float, find_connected: Callable[[], Sequence[bytes]]
+    ) -> None:
+        """Delete devices that were silent for `ttl_seconds`, every hour. Runs until cancelled.
+
+        `find_connected` returns the ids of devices that are there. The first time is an hour after
+        the start, so that devices have come back by then.
+        """
         while True:
+            await asyncio.sleep(min(_EXPIRY_INTERVAL_SECONDS, ttl_seconds))
+            now = read_clock()
+            self.presence.settle(find_connected(), now)
+            await self.save_presence(ttl_seconds, now)
             try:
-                await self.expire(ttl_seconds, read_clock())
+                await self.expire(ttl_seconds, now)
             except NotReadyError as error:  # the store is unavailable or full: try again later
                 log.warning("expiry_postponed", problem=str(error))
-            await asyncio.sleep(min(3600.0, ttl_seconds))
+
+    async def save_presence(self, ttl_seconds: float, now: float) -> None:
+        """Store when devices were last heard, of those that have not synced for a day.
+
+        With a short time to live, a quarter of it stands for the day. While the store is
+        unavailable, memory alone knows.
+        """
+        before = now - min(_PRESENCE_SECONDS, ttl_seconds / 4)
+        try:
+            while await self.committer.save_presence(before):
+                pass
+        except NotReadyError as error:
+            log.warning("presence_not_saved", problem=str(error))
 
     async def expire(self, ttl_seconds: float, now: float) -> int:
-        """Delete the devices that last synced before `now - ttl_seconds`; return how many."""
+        """Delete the devices that were silent since `now - ttl_seconds`; return how many."""
         expired = 0
         while count := await self.committer.expire(now - ttl_seconds):
             expired += count

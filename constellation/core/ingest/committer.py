@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import numpy as np
 import structlog
 
 from constellation.core.ingest.deltas import Verdict
@@ -46,8 +45,8 @@ COMMIT_INTERVAL_SECONDS: Final = 0.01
 The fixed cost of a commit is shared by all its deltas, so a short pause gathers more of them. A
 delta that arrives after a longer silence is committed at once.
 """
-_EXPIRY_BATCH: Final = 1000
-"""Devices removed in one commit."""
+_DEVICE_BATCH: Final = 1000
+"""Devices removed in one commit, or whose presence is written in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +136,28 @@ class Committer:
             await self._resolve_unknown_outcome()
             await self._store.trim_change_log(self.epoch, through_lsn)
 
+    async def save_presence(self, before: float) -> int:
+        """Write when some devices were heard, of those that last synced before a time.
+
+        Times are in seconds since 1970. Returns how many were written: 0 when none is left.
+        """
+        async with self.write_lock:
+            await self._resolve_unknown_outcome()
+            devices = self._table.find_unsaved_presence(before)[:_DEVICE_BATCH]
+            if len(devices):
+                await self._write(self._planner.plan_presence(devices))
+        return len(devices)
+
     async def expire(self, before: float) -> int:
-        """Delete some devices that last synced before a time, in seconds since 1970.
+        """Delete some devices that neither synced nor were heard since a time.
+
+        The time is in seconds since 1970.
 
         Returns how many were deleted: 0 when none is left.
         """
         async with self.write_lock:
             await self._resolve_unknown_outcome()
-            rows = self._table.devices[: self._table.device_allocator.high_water]
-            is_silent = (rows["incarnation"] > 0) & (rows["synced_at"] < before)
-            devices = np.flatnonzero(is_silent)[:_EXPIRY_BATCH]
+            devices = self._table.find_silent(before)[:_DEVICE_BATCH]
             if len(devices):
                 await self._write(self._planner.plan_expiry(devices))
         return len(devices)

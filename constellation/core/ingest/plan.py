@@ -101,13 +101,20 @@ class Planner:
         )
         return Plan(_add_totals(table, writes, changed.is_new), receipts, change, changed.is_new)
 
+    def plan_presence(self, devices: Slots) -> Plan:
+        """Return the writes that make distinct devices as recently synced as they were heard."""
+        table = self.table
+        rows = table.devices[devices]
+        rows["synced_at"] = np.maximum(rows["synced_at"], table.heard_at[devices])
+        change = self._resolve_without_deltas(devices, is_expiry=False)
+        writes = CommitWrites(totals=table.totals, device_slots=devices, device_rows=rows)
+        is_new = np.zeros(len(devices), bool)
+        return Plan(_add_totals(table, writes, is_new), (), change, is_new)
+
     def plan_expiry(self, devices: Slots) -> Plan:
         """Return what the removal of distinct devices, with all their patterns, changes."""
         table = self.table
-        nothing = decode_patterns([], PendingTerms(table.vocabulary), 0.0)
-        none = np.empty(0, np.int64)
-        group = DeltaGroup((), none, nothing, none, is_expiry=True)
-        change = resolve(table, self.rules, devices, group).change
+        change = self._resolve_without_deltas(devices, is_expiry=True)
         writes = CommitWrites(
             totals=table.totals, freed_slots=change.freed_slots, freed_devices=devices
         )
@@ -129,6 +136,12 @@ class Planner:
         table.vocabulary.add(writes.terms)
         self.ring.put(writes.counts)
         table.totals = writes.totals
+
+    def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
+        nothing = decode_patterns([], PendingTerms(self.table.vocabulary), 0.0)
+        none = np.empty(0, np.int64)
+        group = DeltaGroup((), none, nothing, none, is_expiry=is_expiry)
+        return resolve(self.table, self.rules, devices, group).change
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -97,6 +97,9 @@ class Table:
         """By content number: the numbers of its genres in the catalogue; 0 for none."""
         self.pattern_counts: NDArray[np.uint16] = reserve(rules.max_devices, np.dtype("<u2"))
         """By device: its stored patterns."""
+        self.heard_at: NDArray[np.uint32] = reserve(rules.max_devices, np.dtype("<u4"))
+        """By device: when this process last heard it, in seconds since 1970; 0 for never. A row
+        that is used again may hold an older time than its device's `synced_at`."""
         self.relocated: NDArray[np.bool_] = reserve(rules.max_devices, np.dtype("?"))
         """By device: whether the shard map gave it to another shard; if so, it is not shown."""
         self.relocated_count = 0
@@ -119,6 +122,20 @@ class Table:
     def find_devices(self, device_ids: Sequence[bytes]) -> Slots:
         """Return the row numbers of devices, in the same order; -1 for those that have none."""
         return self.slots_by_device.find(to_device_keys(b"".join(device_ids)))
+
+    def find_silent(self, before: float) -> Slots:
+        """Return the devices that neither synced nor were heard since a time, which may expire."""
+        used = self.device_allocator.high_water
+        rows, heard_at = self.devices[:used], self.heard_at[:used]
+        is_silent = (rows["synced_at"] < before) & (heard_at < before)
+        return np.flatnonzero((rows["incarnation"] > 0) & is_silent)
+
+    def find_unsaved_presence(self, before: float) -> Slots:
+        """Return the devices that were heard since they synced, which was before a time."""
+        used = self.device_allocator.high_water
+        rows, heard_at = self.devices[:used], self.heard_at[:used]
+        is_unsaved = (rows["synced_at"] < before) & (heard_at > rows["synced_at"])
+        return np.flatnonzero((rows["incarnation"] > 0) & is_unsaved)
 
     def list_devices(self, start: int, limit: int) -> Slots:
         """Return up to `limit` row numbers in use, ascending, from `start` on.

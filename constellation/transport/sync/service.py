@@ -80,7 +80,9 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     ) -> pb.RegisterDeviceResponse:
         hello = request.hello
         check_incarnation(hello.incarnation)
-        self._shard.admit(check_device_id(hello.device_id))
+        device_id = check_device_id(hello.device_id)
+        self._shard.admit(device_id)
+        self._shard.presence.note(device_id)
         encoding, _ = negotiate_format(hello, self._shard.rules.similar_limit)
         return pb.RegisterDeviceResponse(
             welcome=make_welcome(self._shard, self._limits, hello, encoding)
@@ -91,6 +93,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     ) -> pb.PushPatternsResponse:
         device_id = check_device_id(request.device_id)
         self._shard.admit(device_id)
+        self._shard.presence.note(device_id)
         delta = to_delta(
             device_id,
             check_incarnation(request.incarnation),
@@ -104,6 +107,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     ) -> pb.PullPatternsResponse:
         device_id = check_device_id(request.device_id)
         self._shard.require_owned(device_id)
+        self._shard.presence.note(device_id)
         encoding, capacity = negotiate_format(request, self._shard.rules.similar_limit)
         update, _ = await make_update(
             self._shard,
@@ -119,6 +123,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     ) -> pb.GetSyncVersionResponse:
         device_id = check_device_id(request.device_id)
         self._shard.require_owned(device_id)
+        self._shard.presence.note(device_id)
         cursor = self._shard.find_cursor(device_id)
         if cursor is None:
             raise NotFoundError(f"no device {device_id.hex()} has synced here")

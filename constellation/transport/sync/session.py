@@ -229,6 +229,7 @@ class DeviceSession:
             self._shard.stats.hellos[HelloResult.REFUSED] += 1
             raise
         check_last_acked_seq(hello.last_acked_seq)
+        self._shard.presence.note(device_id)
         self.device_id = device_id
         self._incarnation = incarnation
         welcome = make_welcome(self._shard, self._limits, hello, self.encoding)
