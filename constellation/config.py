@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
 from constellation.errors import ConfigError
+from constellation.federated.terms import check_term
 from constellation.placement import MAX_PORT, is_address, parse_map
 
 T = TypeVar("T")
 Ratio = NewType("Ratio", float)
 """From 0 to 1."""
 NonNegative = NewType("NonNegative", float)
-"""A finite number of at least 0."""
+"""A number of at least 0."""
 Seconds = NewType("Seconds", float)
 """Seconds, at least 0."""
 Interval = NewType("Interval", float)
-"""A length of time above 0, in the unit that the name of the setting ends in."""
+"""A length of time of at least 0.001, in the unit that the name of the setting ends in."""
 Count = NewType("Count", int)
 """A whole number of at least 1."""
+Region = NewType("Region", str)
+"""The name of a region, which `check_term` accepts."""
 Address = NewType("Address", str)
 """host:port. Port 0 lets the operating system choose one."""
 Addresses = NewType("Addresses", tuple[str, ...])
@@ -34,18 +37,29 @@ Secret = NewType("Secret", str)
 VectorExtension = NewType("VectorExtension", str)
 RobustMerge = NewType("RobustMerge", str)
 
+MAX_INTEGER: Final = 2**31 - 1
+"""The most of any whole number: what an int of C, gRPC's options and PostgreSQL's integer hold."""
+MAX_SECONDS: Final = 365 * 86_400
+"""The longest of any length of time."""
+_MAX_POSTGRES_SECONDS: Final = MAX_INTEGER // 1000  # PostgreSQL counts milliseconds
+_MAX_PATTERNS_PER_DEVICE: Final = 2**16 - 1  # counted in a uint16
+_MAX_CONNECTIONS: Final = 10_000
+_MAX_STREAMS: Final = 2**30  # further calls are admitted beside them, and all are an int of C
+_MAX_DAYS: Final = 36_500
 _HELP: Final = "help"
+_MOST: Final = "most"
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _VECTOR_EXTENSIONS: Final = ("pgvector", "ruvector")
 _ROBUST_MERGES: Final = ("mean", "geometric_median")
 
 
-def setting(default: T, text: str, *, is_secret: bool = False) -> T:
+def setting(default: T, text: str, *, most: int | None = None, is_secret: bool = False) -> T:
     """Return a field of a config class: its default, and the text that explains it to operators.
 
+    A number is `most` at most, or else what its type allows: what carries it must be able to.
     Reads as a plain default for type checkers. A secret is left out of the `repr` of the config.
     """
-    metadata = {_HELP: text}
+    metadata = {_HELP: text, _MOST: most}
     made: Any = (
         field(default_factory=default.copy, metadata=metadata)
         if isinstance(default, dict)
@@ -53,6 +67,14 @@ def setting(default: T, text: str, *, is_secret: bool = False) -> T:
     )
     value: T = made
     return value
+
+
+def get_range(kind: Any, config_field: Field[Any]) -> tuple[float, int] | None:
+    """Return the least and the most of a setting of this type; None unless it is a number."""
+    if kind not in _RANGES:
+        return None
+    least, most = _RANGES[kind]
+    return least, config_field.metadata[_MOST] or most
 
 
 def get_help(config_field: Field[Any]) -> str:
@@ -69,8 +91,9 @@ class ShardConfig:
     """
 
     shard_id: int = setting(0, "Number of this shard in SHARD_MAP.")
-    region: str = setting(
-        "default", "Name of the region that this shard serves. Devices see it with every trend."
+    region: Region = setting(
+        Region("default"),
+        "Name of the region that this shard serves. Devices see it with every trend.",
     )
     grpc_addr: Address = setting(
         Address("0.0.0.0:50051"), "Address where gRPC is served, host:port."
@@ -100,10 +123,14 @@ class ShardConfig:
         text="1: upgrade the database schema before serving, as `constellation migrate` does.",
     )
     postgres_pool_size: Count = setting(
-        Count(4), "Connections for reads of the catalogue. Two more are for writes."
+        Count(4),
+        "Connections for reads of the catalogue. Two more are for writes.",
+        most=_MAX_CONNECTIONS,
     )
     postgres_timeout_seconds: Interval = setting(
-        Interval(10), "A database that takes longer to answer is treated as unreachable."
+        Interval(10),
+        "A database that takes longer to answer is treated as unreachable.",
+        most=_MAX_POSTGRES_SECONDS,
     )
     lease_seconds: Interval = setting(
         Interval(15),
@@ -123,8 +150,11 @@ class ShardConfig:
     max_patterns_per_device: Count = setting(
         Count(128),
         "Patterns stored for one device. Further ones are rejected with TOO_MANY_PATTERNS.",
+        most=_MAX_PATTERNS_PER_DEVICE,
     )
-    max_streams: Count = setting(Count(50_000), "Sync streams open at the same time.")
+    max_streams: Count = setting(
+        Count(50_000), "Sync streams open at the same time.", most=_MAX_STREAMS
+    )
     max_inflight_deltas: Count = setting(
         Count(32), "Unacknowledged deltas that one stream may have."
     )
@@ -157,7 +187,7 @@ class ShardConfig:
         Seconds(9000), "If the global of the federation is older, health is degraded. 0: no limit."
     )
     device_ttl_days: Count = setting(
-        Count(30), "Devices that were not heard for longer are deleted."
+        Count(30), "Devices that were not heard for longer are deleted.", most=_MAX_DAYS
     )
     drain_seconds: Seconds = setting(
         Seconds(20), "When the process ends, it closes its streams one by one over this time."
@@ -183,7 +213,7 @@ def load_config(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
         variable = each.name.upper()
         if text := env.get(variable):
             try:
-                values[each.name] = PARSERS[hints[each.name]](text)
+                values[each.name] = _parse(each, hints[each.name], text)
             except ValueError as error:
                 problems.append(f"{variable}: {error}")
         elif each.default is each.default_factory is MISSING:
@@ -193,20 +223,20 @@ def load_config(kind: type[T], env: Mapping[str, str] = os.environ) -> T:
     return kind(**values)
 
 
+def _parse(config_field: Field[Any], kind: Any, text: str) -> Any:
+    """Return the value of a variable. Raises ValueError, which names the value and the limit."""
+    value = PARSERS[kind](text)
+    limits = get_range(kind, config_field)
+    if limits and not limits[0] <= value <= limits[1]:
+        raise ValueError(f"must be from {limits[0]} to {limits[1]}, got {text}")
+    return value
+
+
 def _parse_integer(text: str) -> int:
     try:
-        value = int(text)
+        return int(text)
     except ValueError:
         raise ValueError(f"must be a whole number, got {text!r}") from None
-    if value < 0:
-        raise ValueError(f"must not be negative, got {value}")
-    return value
-
-
-def _parse_count(text: str) -> int:
-    if not (value := _parse_integer(text)):
-        raise ValueError("must be at least 1, got 0")
-    return value
 
 
 def _parse_number(text: str) -> float:
@@ -216,22 +246,9 @@ def _parse_number(text: str) -> float:
         raise ValueError(f"must be a number, got {text!r}") from None
 
 
-def _parse_ratio(text: str) -> float:
-    if not 0 <= (value := _parse_number(text)) <= 1:
-        raise ValueError(f"must be from 0 to 1, got {text}")
-    return value
-
-
-def _parse_non_negative(text: str) -> float:
-    if not 0 <= (value := _parse_number(text)) < float("inf"):
-        raise ValueError(f"must be at least 0, got {text}")
-    return value
-
-
-def _parse_interval(text: str) -> float:
-    if not (value := _parse_non_negative(text)):
-        raise ValueError(f"must be more than 0, got {text}")
-    return value
+def _parse_region(text: str) -> str:
+    check_term(text)
+    return text
 
 
 def _parse_address(text: str) -> str:
@@ -268,13 +285,14 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     int: _parse_integer,
     str: str,
     Path | None: Path,
-    Ratio: _parse_ratio,
-    Seconds: _parse_non_negative,
-    Interval: _parse_interval,
-    Count: _parse_count,
+    Ratio: _parse_number,
+    Seconds: _parse_number,
+    Interval: _parse_number,
+    Count: _parse_integer,
+    Region: _parse_region,
     Address: _parse_address,
     Addresses: _parse_addresses,
-    NonNegative: _parse_non_negative,
+    NonNegative: _parse_number,
     ShardMap: parse_map,
     LogLevel: _make_choice_parser(*_LOG_LEVELS),
     VectorExtension: _make_choice_parser(*_VECTOR_EXTENSIONS),
@@ -283,3 +301,13 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     bool: _parse_flag,
 }
 """By type of a setting: the function that parses its variable, or raises ValueError."""
+
+_RANGES: Final[dict[Any, tuple[float, int]]] = {
+    int: (0, MAX_INTEGER),
+    Ratio: (0, 1),
+    NonNegative: (0, 1_000_000),
+    Seconds: (0, MAX_SECONDS),
+    Interval: (0.001, MAX_SECONDS),
+    Count: (1, MAX_INTEGER),
+}
+"""By type of a number: the least and the most that a setting may be. NaN is in no range."""

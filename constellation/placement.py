@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEVICE_ID_BYTES: Final = 16
-MAX_SHARD_ID: Final = 2**32 - 1
-"""Shard numbers are uint32 on the wire."""
+MAX_SHARD_ID: Final = 2**31 - 1
+"""Shard numbers are uint32 on the wire, and an integer in PostgreSQL."""
 MAX_PORT: Final = 65535
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 

@@ -19,7 +19,6 @@ from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import ShardIdentity
 from constellation.errors import ConfigError
-from constellation.federated.terms import check_term
 from constellation.stores import describe_location, open_store, snapshot_files
 from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
 from constellation.telemetry.commit_traces import OpenTelemetryTracer
@@ -115,10 +114,6 @@ def to_rules(config: ShardConfig) -> Rules:
 
 def to_identity(config: ShardConfig) -> ShardIdentity:
     """Return the shard's identity. Raises ConfigError when the settings contradict each other."""
-    try:
-        check_term(config.region)
-    except ValueError as error:
-        raise ConfigError(f"REGION: {error}") from None
     if config.shard_map and config.shard_id not in config.shard_map:
         raise ConfigError(
             f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from constellation.config import (
+    MAX_SECONDS,
     Address,
     Addresses,
     Count,
@@ -19,6 +21,10 @@ from constellation.config import (
     VectorExtension,
     setting,
 )
+from constellation.transport.codec.aggregates import MAX_CANDIDATES
+
+_MAX_ANCHORS: Final = 4096
+"""The largest PATTERNS_PER_SHARD: such a global has about 8 MiB, and a shard accepts 16 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +96,21 @@ class FederationConfig:
         Count(50),
         "Devices that must be behind everything published: clusters, their content items, trends.",
     )
-    patterns_per_shard: Count = setting(Count(1000), "Largest number of clusters.")
+    patterns_per_shard: Count = setting(
+        Count(1000), "Largest number of clusters.", most=_MAX_ANCHORS
+    )
     candidates_per_shard: Count = setting(
-        Count(256), "Local clusters that each shard offers as candidates for the codebook."
+        Count(256),
+        "Local clusters that each shard offers as candidates for the codebook.",
+        most=MAX_CANDIDATES,
     )
     candidate_devices: Count = setting(
         Count(5), "Devices that a local cluster needs to become an anchor."
     )
     reanchor_hours: Interval = setting(
-        Interval(24), "The codebook is revised this often: anchors are added, merged and removed."
+        Interval(24),
+        "The codebook is revised this often: anchors are added, merged and removed.",
+        most=MAX_SECONDS // 3600,
     )
     robust_merge: RobustMerge = setting(
         RobustMerge("mean"),

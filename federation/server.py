@@ -18,7 +18,6 @@ from constellation.telemetry.logs import get_log_level, set_log_level
 from constellation.telemetry.metrics import serve_metrics
 from constellation.telemetry.traces import export_traces
 from constellation.transport.calls.counters import CallStats
-from constellation.transport.codec.aggregates import MAX_CANDIDATES
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
 from constellation.transport.services.process import ProcessServicer
@@ -63,8 +62,6 @@ _MEMORY_PROBLEM: Final = (
 )
 _MAX_CALLS: Final = 256
 """Calls that are served at the same time."""
-_MAX_ANCHORS: Final = 4096
-"""The largest PATTERNS_PER_SHARD: such a global has about 8 MiB, and a shard accepts 16 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +86,6 @@ def check_config(config: FederationConfig) -> None:
         problems.append("SHARD_ADDRS or RELAY_ADDRS is required")
     if both := sorted(set(config.shard_addrs) & set(config.relay_addrs)):
         problems.append(f"SHARD_ADDRS and RELAY_ADDRS both name {', '.join(both)}")
-    for name, value, limit in (
-        ("CANDIDATES_PER_SHARD", config.candidates_per_shard, MAX_CANDIDATES),
-        ("PATTERNS_PER_SHARD", config.patterns_per_shard, _MAX_ANCHORS),
-    ):
-        if value > limit:
-            problems.append(f"{name}: must be at most {limit}, got {value}")
     if problems:
         raise ConfigError("; ".join(problems))
 

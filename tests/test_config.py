@@ -15,12 +15,12 @@ OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 
 INVALID_VALUES = {
     "GRPC_ADDR": ("nowhere", "must be host:port with a port from 0 to 65535, got 'nowhere'"),
-    "DRAIN_SECONDS": ("-1", "must be at least 0, got -1"),
-    "HEARTBEAT_SECONDS": ("0", "must be more than 0, got 0"),
+    "DRAIN_SECONDS": ("-1", "must be from 0 to 31536000, got -1"),
+    "HEARTBEAT_SECONDS": ("0", "must be from 0.001 to 31536000, got 0"),
     "K_ANONYMITY": ("five", "must be a whole number, got 'five'"),
     "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error, got 'loud'"),
-    "MAX_DEVICES": ("-3", "must not be negative, got -3"),
-    "MAX_STREAMS": ("0", "must be at least 1, got 0"),
+    "MAX_DEVICES": ("-3", "must be from 1 to 2147483647, got -3"),
+    "MAX_STREAMS": ("0", "must be from 1 to 1073741824, got 0"),
     "QUALITY_THRESHOLD": ("2", "must be from 0 to 1, got 2"),
     "SHARE_THRESHOLD": ("nan", "must be from 0 to 1, got nan"),
     "SNAPSHOT_SECONDS": ("soon", "must be a number, got 'soon'"),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION, ID_BYTES
+from constellation.errors import ConfigError
 from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 MAX_SIGNALS_PER_HOUR: Final = 4
@@ -102,8 +103,16 @@ def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return `count` zeroed rows that use memory only where they are written.
 
     The whole capacity is reserved at once, so growth never copies rows or stalls the event loop.
+    Raises ConfigError when this process may not have so much address space.
     """
     size = max(count * dtype.itemsize, mmap.PAGESIZE)
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    memory = mmap.mmap(-1, size, flags=flags)
+    try:
+        memory = mmap.mmap(-1, size, flags=flags)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot reserve {size} bytes of address space for {count} rows "
+            f"({error.strerror}): lower MAX_PATTERNS or MAX_DEVICES, or raise the limit "
+            "of this process (ulimit -v)"
+        ) from None
     return np.frombuffer(memory, dtype=dtype, count=count)

@@ -28,6 +28,7 @@ _BATCH_SIZE: Final = 64
 """Updates that are made concurrently, so that their searches form micro-batches."""
 _MIN_SLEEP_SECONDS: Final = 0.005
 """The shortest sleep that the event loop keeps accurately."""
+_MIN_LOGGED_PAUSE_SECONDS: Final = 1.0
 _SESSIONS_PER_TURN: Final = 256
 """Sessions that one loop handles before other tasks get a turn."""
 
@@ -149,7 +150,8 @@ class OpenStreams:
 
         They are judged again a tick later, when what waited in the sockets has been read.
         """
-        log.warning("process_paused", seconds=round(seconds, 1), streams=len(self._sessions))
+        if seconds >= _MIN_LOGGED_PAUSE_SECONDS:
+            log.warning("process_paused", seconds=round(seconds, 1), streams=len(self._sessions))
         for session in self._sessions:
             session.forgive_pause(seconds, now)
 
