@@ -167,7 +167,7 @@ def make_server(max_calls: int, calls: CallStats) -> grpc.aio.Server:
     """Return a server that admits `max_calls` calls at once, counts them and maps their errors."""
     wrappers = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
     return grpc.aio.server(
-        interceptors=[MethodInterceptor([*wrappers, map_errors])],
+        interceptors=[MethodInterceptor([*wrappers, map_errors], standard=[map_errors])],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=max_calls,
     )

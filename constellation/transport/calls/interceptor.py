@@ -1,4 +1,4 @@
-"""The interceptor that wraps every method of our own services, unary and streaming alike."""
+"""The interceptor that wraps every method, unary and streaming alike."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ Wrapper = Callable[[str, CallKind, Behaviour], Behaviour]
 
 
 class MethodInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of our own services; the first of `wrappers` is the outermost.
+    """Wraps every method; the first of the wrappers is the outermost.
 
-    Each method is wrapped once, not once per call.
+    `wrappers` are for the methods of our own services, `standard` for gRPC's own: health and
+    reflection. Each method is wrapped once, not once per call.
     """
 
-    def __init__(self, wrappers: Sequence[Wrapper]) -> None:
+    def __init__(self, wrappers: Sequence[Wrapper], standard: Sequence[Wrapper] = ()) -> None:
         self._wrappers = wrappers
+        self._standard = standard
         self._wrapped_handlers: dict[str, tuple[Any, Any]] = {}
         """By method: its handler, and the wrapped handler."""
 
@@ -50,7 +52,7 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
     ) -> Any:  # what `continuation` returns
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith("/constellation."):
+        if handler is None:
             return handler
         cached = self._wrapped_handlers.get(method)
         if cached is None or cached[0] is not handler:
@@ -62,7 +64,8 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
         decode = handler.request_deserializer
         if decode is not None and kind in {CallKind.UNARY, CallKind.SERVER_STREAM}:
             behaviour, decode = _decode_inside(behaviour, decode), None
-        for wrap in reversed(self._wrappers):
+        is_own = method.startswith("/constellation.")
+        for wrap in reversed(self._wrappers if is_own else self._standard):
             behaviour = wrap(method, kind, behaviour)
         return rebuild(behaviour, decode, handler.response_serializer)
 

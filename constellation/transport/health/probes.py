@@ -7,7 +7,7 @@ therefore keep the process from reporting that it drains. Here no caller waits f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -45,9 +45,12 @@ class ChangeNotifier:
 
 
 class ProbeServicer(health_pb2_grpc.HealthServicer):
-    """Serves grpc.health.v1: Check and Watch."""
+    """Serves grpc.health.v1: Check, List and Watch."""
 
-    def __init__(self, is_serving: IsServing, changes: ChangeNotifier) -> None:
+    def __init__(
+        self, services: Sequence[str], is_serving: IsServing, changes: ChangeNotifier
+    ) -> None:
+        self._services = services
         self._is_serving = is_serving
         self._changes = changes
         self._watchers = 0
@@ -57,6 +60,15 @@ class ProbeServicer(health_pb2_grpc.HealthServicer):
         if is_serving is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r}")
         return pb.HealthCheckResponse(status=SERVING if is_serving else NOT_SERVING)
+
+    async def List(self, request: Any, context: Any) -> Any:
+        """Return the status of every service; the stubs for type checkers do not know List yet."""
+        messages: Any = pb
+        statuses = {
+            name: pb.HealthCheckResponse(status=SERVING if self._is_serving(name) else NOT_SERVING)
+            for name in self._services
+        }
+        return messages.HealthListResponse(statuses=statuses)
 
     async def Watch(
         self,

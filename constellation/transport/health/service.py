@@ -42,14 +42,16 @@ class Health:
 
     def __init__(self, services: Sequence[str]) -> None:
         self._changes = ChangeNotifier()
-        self.probes = ProbeServicer(self._is_serving, self._changes)
+        self._services = frozenset(("", *services))
+        self.probes = ProbeServicer(
+            sorted((LIVENESS, *self._services)), self._is_serving, self._changes
+        )
         self.started = time.monotonic()
         self.store_latency = 0.0
         """Seconds that the last probe of the store took."""
         self._read_components: ComponentReader = lambda: [self.describe_traffic()]
         self._process_problem = "starting"
         self._store_problem = ""
-        self._services = frozenset(("", *services))
 
     @property
     def reason(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +33,7 @@ from constellation.transport.rest.errors import (
 )
 from constellation.transport.rest.fields import to_json_value, to_message
 from constellation.transport.rest.request import (
+    OriginForm,
     decode_segment,
     match_path,
     parse_query,
@@ -123,8 +124,9 @@ def make_rest_app(channel: grpc.aio.Channel, services: Sequence[str]) -> Starlet
     handlers: dict[str, dict[str, RouteHandler]] = {"/openapi.json": {"GET": describe}}
     for route in load_routes(services):
         handlers.setdefault(route.path, {})[route.verb] = _make_handler(route, channel)
+    resources = [_Resource(path, verbs) for path, verbs in handlers.items()]
     app = Starlette(
-        routes=[_Resource(path, verbs) for path, verbs in handlers.items()],
+        routes=[*resources, _Server({verb for each in resources for verb in each.verbs})],
         exception_handlers={
             RestError: handle_rest_error,
             HTTPException: handle_unknown_route,
@@ -132,6 +134,7 @@ def make_rest_app(channel: grpc.aio.Channel, services: Sequence[str]) -> Starlet
             Exception: handle_crash,
         },
     )
+    app.add_middleware(OriginForm)
     app.router.redirect_slashes = False  # a redirect would repeat the Host header, and use http
     return app
 
@@ -145,7 +148,8 @@ class _Resource(BaseRoute):
         if "GET" in handlers:
             self._handlers["HEAD"] = handlers["GET"]  # the listener leaves the body out
         self._handlers["OPTIONS"] = self._list_verbs
-        self._allow_header = {"Allow": ", ".join(sorted(self._handlers))}
+        self.verbs = frozenset(self._handlers)
+        self._allow_header = {"Allow": ", ".join(sorted(self.verbs))}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
@@ -168,6 +172,20 @@ class _Resource(BaseRoute):
 
     async def _list_verbs(self, _: Request) -> Response:
         return Response(status_code=204, headers=self._allow_header)
+
+
+class _Server(BaseRoute):
+    """What `OPTIONS *` asks about: the server as a whole (RFC 9110, 9.3.7)."""
+
+    def __init__(self, verbs: Collection[str]) -> None:
+        self._allow_header = {"Allow": ", ".join(sorted(verbs))}
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        is_asked = scope["type"] == "http" and scope["raw_path"] == b"*"
+        return (Match.FULL, {}) if is_asked and scope["method"] == "OPTIONS" else (Match.NONE, {})
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(status_code=204, headers=self._allow_header)(scope, receive, send)
 
 
 def _make_handler(route: Route, channel: grpc.aio.Channel) -> RouteHandler:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from email.message import Message as Headers
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 from constellation.transport.rest.errors import (
     BodyTooLargeError,
@@ -18,11 +19,29 @@ from constellation.transport.rest.errors import (
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_BODY_BYTES: Final = 1 << 20
 _MAX_PARAMETERS: Final = 1000
+_ABSOLUTE_FORM: Final = re.compile(rb"https?://[^/]*", re.IGNORECASE)
 _JSON: Final = "application/json"
 _SPECIFICITY: Final = {"*/*": 0, "application/*": 1, _JSON: 2}
+
+
+class OriginForm:
+    """Middleware that turns a target in absolute form, as proxies send it, into its path.
+
+    A server must accept `GET http://host/path HTTP/1.1` (RFC 9112, 3.2.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (found := _ABSOLUTE_FORM.match(scope["raw_path"])):
+            raw_path = scope["raw_path"][found.end() :] or b"/"
+            scope = {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("latin-1"))}
+        await self._app(scope, receive, send)
 
 
 def match_path(template: str, sent: bytes) -> dict[str, bytes] | None:

@@ -23,6 +23,7 @@ NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 UNKNOWN = pb.HealthCheckResponse.SERVICE_UNKNOWN
 WATCH = "/grpc.health.v1.Health/Watch"
 TIMEOUT_SECONDS = 5.0
+LIST_REQUEST: Any = getattr(pb, "HealthListRequest")()  # noqa: B009 - the stubs do not know it yet
 
 
 def make_stub(channel: grpc.aio.Channel) -> Any:
@@ -95,3 +96,18 @@ async def watch_once(channel: grpc.aio.Channel) -> int | None:
         return await read_next_status(start_watch(channel))
     except grpc.aio.AioRpcError:
         return None
+
+
+async def test_list_names_every_service_with_its_status(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    before = await make_stub(channel).List(LIST_REQUEST)
+    shard.health.mark_not_ready("draining")
+    after = await make_stub(channel).List(LIST_REQUEST)
+
+    names = {"", "liveness", "constellation.v1.SyncService", "constellation.v1.ProcessService"}
+    assert names <= before.statuses.keys()
+    for name, found in before.statuses.items():
+        assert found.status == SERVING
+        expected = SERVING if name == "liveness" else NOT_SERVING
+        assert after.statuses[name].status == expected == await check_health(channel, name)

@@ -402,3 +402,55 @@ async def test_what_breaks_inside_stays_inside(shared_shard: RunningShard) -> No
         answer = await rest.get("/health")
 
     assert get_refusal(answer) == (500, "INTERNAL", "internal error")
+
+
+async def ask_raw(shard: RunningShard, request_line: str, *headers: str) -> tuple[str, str]:
+    """Send a request line as it stands; return the status line, and what follows it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", shard.ports.rest)
+    lines = (request_line, "Host: shard", "Connection: close", *headers, "", "")
+    writer.write("\r\n".join(lines).encode())
+    status, _, rest = (await reader.read()).decode().partition("\r\n")
+    writer.close()
+    return status, rest
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://shard/health/ready",
+        "HTTP://shard:8080/health/ready",
+        "https://shard/health/ready?",
+        "http://shard/api/v1/content?page_size=1",
+        "http://shard/api/v1/content/film:1%2Fb",
+    ],
+)
+async def test_a_target_in_absolute_form_is_its_path(
+    shared_shard: RunningShard, target: str
+) -> None:
+    path = "/" + target.split("/", 3)[3]
+
+    in_full = await ask_raw(shared_shard, f"GET {target} HTTP/1.1")
+    by_path = await ask_raw(shared_shard, f"GET {path} HTTP/1.1")
+
+    assert in_full[0] == by_path[0]
+    assert in_full[1].partition("\r\n\r\n")[2] == by_path[1].partition("\r\n\r\n")[2]
+
+
+async def test_a_target_without_a_path_is_the_root(shared_shard: RunningShard) -> None:
+    status, _ = await ask_raw(shared_shard, "GET http://shard HTTP/1.1")
+
+    assert status.startswith("HTTP/1.1 404")
+
+
+async def test_options_of_the_whole_server_lists_all_verbs(shared_shard: RunningShard) -> None:
+    status, rest = await ask_raw(shared_shard, "OPTIONS * HTTP/1.1")
+
+    assert status.startswith("HTTP/1.1 204")
+    assert "allow: get, head, options, post" in rest.lower()
+
+
+@pytest.mark.parametrize("request_line", ["GET * HTTP/1.1", "OPTIONS ** HTTP/1.1"])
+async def test_a_star_is_no_resource(shared_shard: RunningShard, request_line: str) -> None:
+    status, _ = await ask_raw(shared_shard, request_line)
+
+    assert status.startswith("HTTP/1.1 404")
