@@ -39,8 +39,8 @@ RobustMerge = NewType("RobustMerge", str)
 
 MAX_INTEGER: Final = 2**31 - 1
 """The most of any whole number: what an int of C, gRPC's options and PostgreSQL's integer hold."""
-MAX_SECONDS: Final = 365 * 86_400
-"""The longest of any length of time."""
+MAX_SECONDS: Final = MAX_INTEGER
+"""The longest of any length of time: 68 years."""
 _MAX_POSTGRES_SECONDS: Final = MAX_INTEGER // 1000  # PostgreSQL counts milliseconds
 _MAX_PATTERNS_PER_DEVICE: Final = 2**16 - 1  # counted in a uint16
 _MAX_CONNECTIONS: Final = 10_000

@@ -15,8 +15,8 @@ OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 
 INVALID_VALUES = {
     "GRPC_ADDR": ("nowhere", "must be host:port with a port from 0 to 65535, got 'nowhere'"),
-    "DRAIN_SECONDS": ("-1", "must be from 0 to 31536000, got -1"),
-    "HEARTBEAT_SECONDS": ("0", "must be from 0.001 to 31536000, got 0"),
+    "DRAIN_SECONDS": ("-1", "must be from 0 to 2147483647, got -1"),
+    "HEARTBEAT_SECONDS": ("0", "must be from 0.001 to 2147483647, got 0"),
     "K_ANONYMITY": ("five", "must be a whole number, got 'five'"),
     "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error, got 'loud'"),
     "MAX_DEVICES": ("-3", "must be from 1 to 2147483647, got -3"),
