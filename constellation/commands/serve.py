@@ -44,6 +44,7 @@ async def run_serve(_: Namespace) -> int:
         ):
             gc.freeze()
             signals.set_action(shard.drain_requested.set)
+            signals.set_cut(shard.count_open_work)
             if sys.stderr.isatty():
                 print_message(f"constellation: serving on port {shard.port}; press Ctrl-C to drain")
             await shard.drain_requested.wait()

@@ -94,9 +94,20 @@ def get_log_level() -> str:
 
 def count_lost_lines() -> int:
     """Return how many lines could not be written since the start: their reader was not there."""
+    writer = _find_writer()
+    return writer.lost_lines if writer else 0
+
+
+def wait_until_logged(timeout_seconds: float) -> None:
+    """Wait until every line is written or lost, at most so long."""
+    if writer := _find_writer():
+        writer.wait_until_written(timeout_seconds)
+
+
+def _find_writer() -> LogWriter | None:
     factory = structlog.get_config()["logger_factory"]
     stream = factory.stream if isinstance(factory, _StreamLoggerFactory) else None
-    return stream.lost_lines if isinstance(stream, LogWriter) else 0
+    return stream if isinstance(stream, LogWriter) else None
 
 
 class _StreamLoggerFactory:

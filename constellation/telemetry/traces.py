@@ -27,6 +27,25 @@ _TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIM
 _COMPRESSIONS: Final = ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION")
 _QUEUE, _BATCH = "OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _COUNTS: Final = (_QUEUE, _BATCH, "OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT")
+_LIMITS: Final = (
+    "OTEL_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+    "OTEL_SPAN_EVENT_COUNT_LIMIT",
+    "OTEL_SPAN_LINK_COUNT_LIMIT",
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+)
+_SAMPLER, _RATIO = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
+_RATIO_SAMPLERS: Final = ("traceidratio", "parentbased_traceidratio")
+_SAMPLERS: Final = (
+    "always_on",
+    "always_off",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    *_RATIO_SAMPLERS,
+)
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,8}")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -77,8 +96,12 @@ def _check_variables(env: Mapping[str, str]) -> None:
     problems = [
         *find_problems(_TIMEOUTS, "more than 0 seconds", _is_positive),
         *find_problems(_COMPRESSIONS, "gzip, or unset", lambda text: text.lower() == "gzip"),
+        *find_problems(_LIMITS, "a whole number from 0 to 999999999, or unset", _is_limit),
+        *find_problems((_SAMPLER,), f"one of {', '.join(_SAMPLERS)}", _is_sampler),
         *find_problems(_COUNTS, "a whole number from 1 to 999999999", _is_count),
     ]
+    if env.get(_SAMPLER, "").strip().lower() in _RATIO_SAMPLERS:
+        problems += find_problems((_RATIO,), "a number from 0 to 1", _is_ratio)
     if not problems:
         queue, batch = int(env.get(_QUEUE, 2048)), int(env.get(_BATCH, 512))
         if batch > queue:
@@ -89,6 +112,18 @@ def _check_variables(env: Mapping[str, str]) -> None:
 
 def _is_positive(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text)) and float(text) > 0
+
+
+def _is_limit(text: str) -> bool:
+    return text in ("0", "unset") or _is_count(text)
+
+
+def _is_sampler(text: str) -> bool:
+    return text.lower() in _SAMPLERS
+
+
+def _is_ratio(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and float(text) <= 1
 
 
 def _is_count(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -182,12 +183,33 @@ def local_address(address: str, port: int | str) -> str:
 def bind(server: grpc.aio.Server, address: str) -> int:
     """Listen on GRPC_ADDR and return the port. Raises ConfigError when that is impossible."""
     try:
+        _try_address(address)
         return server.add_insecure_port(address)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"GRPC_ADDR: cannot listen on {address}: the port is in use, or the address "
             "is not this machine's"
         ) from error
+
+
+def _try_address(address: str) -> None:
+    """Raise OSError when nothing can listen on an address. gRPC would print a line of its own."""
+    host, _, port = address.rpartition(":")
+    problem: OSError | None = None
+    for family, kind, protocol, _, place in socket.getaddrinfo(
+        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        try:
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(place)
+                listener.listen()  # two sockets may be bound to a port, but only one listens
+        except OSError as error:
+            problem = error
+        else:
+            return
+    if problem is not None:
+        raise problem
 
 
 def _serve_standard(

@@ -31,8 +31,9 @@ async def run_federation(_: Namespace) -> int:
     """Run rounds until a signal. A second signal ends the process at once."""
     config = configure_federation()
     stop = asyncio.Event()
-    StopSignals(stop.set)
+    signals = StopSignals(stop.set)
     async with serve(config) as federation:
+        signals.set_cut(federation.rounds.count_running)
         if sys.stderr.isatty():
             print_message(f"federation: serving on port {federation.port}; press Ctrl-C to stop")
         await stop.wait()

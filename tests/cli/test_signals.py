@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,13 @@ from constellation.cli.signals import StopSignals
 IGNORE_THE_FIRST_SIGNAL = """
 import asyncio
 from constellation.cli.signals import StopSignals
+from constellation.telemetry.logs import set_up_logs
+
+set_up_logs("info")
 
 async def wait_forever():
-    StopSignals(lambda: print("first", flush=True))
+    signals = StopSignals(lambda: print("first", flush=True))
+    signals.set_cut(lambda: {"streams": 7})
     print("ready", flush=True)
     await asyncio.Event().wait()
 
@@ -38,9 +43,12 @@ async def test_the_first_signal_calls_the_newest_action(number: signal.Signals) 
     assert not first.is_set()
 
 
-def test_the_second_signal_ends_the_process_at_once() -> None:
+def test_the_second_signal_says_what_it_cuts_and_ends_the_process_at_once() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", IGNORE_THE_FIRST_SIGNAL], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", IGNORE_THE_FIRST_SIGNAL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -48,4 +56,7 @@ def test_the_second_signal_ends_the_process_at_once() -> None:
         assert process.stdout.readline() == "first\n"
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(5) == FAILURE
+        _, log = process.communicate(timeout=5)
+        line = json.loads(log)
+        assert process.returncode == FAILURE
+        assert (line["event"], line["streams"]) == ("stopped_at_once", 7)

@@ -36,7 +36,18 @@ ENDPOINT = {"otel_exporter_otlp_endpoint": "http://127.0.0.1:1"}
         ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2049"}, "BATCH_SIZE, which is 2049, got 2048"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "abc"}, "QUEUE_SIZE: must be a whole number from 1"),
         ({"OTEL_BSP_SCHEDULE_DELAY": "0"}, "SCHEDULE_DELAY: must be a whole number from 1"),
-        ({"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}, "OTEL_ATTRIBUTE_COUNT_LIMIT must be a non-negative"),
+        ({"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}, "OTEL_ATTRIBUTE_COUNT_LIMIT: must be a whole num"),
+        ({"OTEL_SPAN_EVENT_COUNT_LIMIT": "many"}, "SPAN_EVENT_COUNT_LIMIT: must be a whole number"),
+        ({"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1.5"}, "VALUE_LENGTH_LIMIT: must be a whole"),
+        ({"OTEL_TRACES_SAMPLER": "sometimes"}, "SAMPLER: must be one of always_on, always_off, p"),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "10%"},
+            "OTEL_TRACES_SAMPLER_ARG: must be a number from 0 to 1, got '10%'",
+        ),
+        (
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
+            "OTEL_TRACES_SAMPLER_ARG: must be a number from 0 to 1, got '2'",
+        ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[x"}, "OTEL_…: Invalid IPv6 URL"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import shard_pb2, sync_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from tests.servers import run_subprocess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,3 +77,20 @@ async def test_a_method_that_does_not_exist_is_neither_told_to_wait_nor_counted(
 
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert calls.methods() == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - a wildcard is one, too
+def test_a_taken_port_is_one_line_of_our_own(host: str) -> None:
+    with socket.socket() as taken:
+        taken.bind((host, 0))
+        taken.listen()
+        address = f"{host}:{taken.getsockname()[1]}"
+        side = dict.fromkeys(("rest_addr", "metrics_addr"), "127.0.0.1:0")
+
+        ended = run_subprocess("constellation", "serve", grpc_addr=address, **side)
+
+    assert ended.status == 2
+    assert ended.err == (
+        f"constellation: GRPC_ADDR: cannot listen on {address}: the port is in use, or the "
+        "address is not this machine's\n"
+    )

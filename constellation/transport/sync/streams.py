@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,8 @@ class OpenStreams:
         self._queued_sessions: set[DeviceSession] = set()
         self._tie_breaker = count()
         self._has_earlier_update = asyncio.Event()
+        self._are_gone = asyncio.Event()
+        """Set when the last stream has ended."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -75,6 +78,8 @@ class OpenStreams:
         """Remove the session of a stream that has ended."""
         session.has_ended = True
         self._sessions.discard(session)
+        if not self._sessions:
+            self._are_gone.set()
         if self._by_device.get(session.device_id) is session:
             del self._by_device[session.device_id]
 
@@ -158,22 +163,34 @@ class OpenStreams:
     async def drain(self, spread_seconds: float, return_max_seconds: float) -> None:
         """Ask every device to leave, spread evenly over time; then end the remaining sessions.
 
-        Devices that leave come back after up to `return_max_seconds`.
+        Ends earlier when all have left. Devices come back after up to `return_max_seconds`.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + spread_seconds
         sessions = list(self._sessions)
         for number, session in enumerate(sessions):
+            if not self._sessions:
+                return
             if session.device_id:
                 session.drain(max(0.0, end - loop.time()), 0.0, return_max_seconds)
             else:
                 session.close()
             ahead = end - spread_seconds * (1 - (number + 1) / len(sessions)) - loop.time()
             if ahead > _MIN_SLEEP_SECONDS or number % _SESSIONS_PER_TURN == 0:
-                await asyncio.sleep(max(0.0, ahead))
-        await asyncio.sleep(max(0.0, end - loop.time()))
+                await self._wait_until_gone(ahead)
+        await self._wait_until_gone(end - loop.time())
         for session in list(self._sessions):
             session.close()
+
+    async def _wait_until_gone(self, seconds: float) -> None:
+        """Wait until no stream is open, at most so long."""
+        self._are_gone.clear()
+        if not self._sessions or seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._are_gone.wait()
 
     async def _wait_until_due(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._update_queue or self._update_queue[0][0] > loop.time():

@@ -184,6 +184,17 @@ async def test_a_drain_asks_devices_to_leave_and_ends_every_stream() -> None:
         assert unknown.kinds == ["bye"]
 
 
+async def test_a_drain_ends_when_every_device_has_left() -> None:
+    async with open_streams() as streams:
+        sessions = [streams.open(number)[0] for number in range(3)]
+
+        async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+            tasks.create_task(streams.all.drain(spread_seconds=3600, return_max_seconds=10))
+            for session in sessions:  # each leaves before it is asked
+                await asyncio.sleep(0)
+                streams.all.remove(session)
+
+
 def answer_update(session: DeviceSession, written: WrittenFrames) -> None:
     """Apply the last update, as a device does."""
     update = written.take_frames()[-1].global_update
