@@ -139,6 +139,10 @@ class ShardConfig:
     shard_map: ShardMap = setting(
         ShardMap({}), "All shards: 0=host:port,1=host:port. Unset: this shard owns every device."
     )
+    accept_shard_map: bool = setting(
+        default=False,
+        text="1: start even if SHARD_MAP gives away more than half of the devices that are stored.",
+    )
     max_devices: Count = setting(
         Count(4_000_000),
         "Devices that the shard admits. Further ones are refused with RESOURCE_EXHAUSTED.",

@@ -17,7 +17,7 @@ from constellation.core.ingest.stats import Stats
 from constellation.core.recovery import recover_shard, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
-from constellation.core.table.ownership import ShardIdentity
+from constellation.core.table.ownership import ShardIdentity, require_own_devices
 from constellation.errors import ConfigError
 from constellation.stores import describe_location, open_store, snapshot_files
 from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
@@ -311,6 +311,8 @@ async def _recover_shard(
         identity=identity,
     )
     require_sound(recovered, describe_location(config))
+    if not config.accept_shard_map:
+        require_own_devices(recovered.table, identity)
     manager = ShardManager(identity, rules, store, recovered, observers, epoch=epoch)
     await manager.catalogue.load()
     if (stored := await store.get_global()) is not None:

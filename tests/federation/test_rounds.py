@@ -240,7 +240,7 @@ async def test_a_device_that_moved_to_another_shard_is_counted_once(tmp_path: Pa
     shard_map = ShardMap({0: "127.0.0.1:1", 1: "127.0.0.1:2"})
     moved = [each for each in everybody if find_owner(device_id(each.number), shard_map) == 1]
     async with (
-        run_shard(shard_id=0, data_dir=tmp_path, shard_map=shard_map) as old,
+        run_shard(shard_id=0, data_dir=tmp_path, shard_map=shard_map, accept_shard_map=True) as old,
         run_shard(shard_id=1, shard_map=shard_map) as new,
     ):
         await push_devices(new, moved)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.rows import BLOCK_ROWS
+from constellation.errors import ConfigError
 from constellation.placement import find_owners
 
 if TYPE_CHECKING:
@@ -42,3 +43,14 @@ class ShardIdentity:
         elsewhere = find_owners(rows["device_id"].tobytes(), self.shards) != self.shard_id
         relocated: NDArray[np.bool_] = elsewhere & (rows["incarnation"] > 0)
         return relocated
+
+
+def require_own_devices(table: Table, identity: ShardIdentity) -> None:
+    """Raise ConfigError when the shard map gives away more than half of the devices."""
+    gone, stored = table.relocated_count, table.totals.devices
+    if 2 * gone > stored:
+        raise ConfigError(
+            f"SHARD_MAP gives {gone} of the {stored} devices that are stored to shards other than "
+            f"{identity.shard_id}: check SHARD_MAP, SHARD_ID and the store, or set "
+            "ACCEPT_SHARD_MAP=1 to stop showing and counting these devices"
+        )

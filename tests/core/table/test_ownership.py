@@ -3,9 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from constellation.core.rows import DEVICE
-from constellation.core.table.ownership import ShardIdentity
+from constellation.core.table.ownership import ShardIdentity, require_own_devices
+from constellation.errors import ConfigError
 from constellation.placement import find_owner
 from tests.core.ingest.planned_table import PlannedTable
 from tests.deltas import device_id, make_delta
@@ -47,3 +49,20 @@ def test_a_row_without_a_device_is_not_relocated() -> None:
     ShardIdentity(0, "north", {1: "b:1"}).mark_relocated(table)
 
     assert table.relocated_count == 0
+
+
+def test_a_map_that_gives_away_more_than_half_is_refused_with_the_counts() -> None:
+    table = make_table()
+    identity = ShardIdentity(0, "north", {1: "b:1"})
+    identity.mark_relocated(table)
+
+    with pytest.raises(ConfigError, match=r"gives 6 of the 6 devices .* ACCEPT_SHARD_MAP=1"):
+        require_own_devices(table, identity)
+
+
+@pytest.mark.parametrize("gone", [0, 3])
+def test_a_map_that_gives_away_up_to_half_is_fine(gone: int) -> None:
+    table = make_table()
+    table.relocated_count = gone
+
+    require_own_devices(table, ShardIdentity(0, "north", SHARDS))
