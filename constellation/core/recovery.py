@@ -39,8 +39,8 @@ class SnapshotFiles(Protocol):
         """Return the lsn and the payload of the newest intact snapshot; None without any."""
         ...
 
-    def find_newest_lsn(self) -> int | None:
-        """Return the lsn of the newest snapshot, intact or not; None without any."""
+    def find_newest(self) -> tuple[int, str] | None:
+        """Return the lsn and the location of the newest snapshot, intact or not; None without."""
         ...
 
     def discard(self) -> None:
@@ -128,12 +128,14 @@ def _is_indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
 
 def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> str:
     """Return how far the store is behind its newest snapshot; "" when it is not."""
-    newest = snapshots.find_newest_lsn() if snapshots else None
-    if newest is None or newest <= stored.lsn:
+    newest = snapshots.find_newest() if snapshots else None
+    if newest is None or newest[0] <= stored.lsn:
         return ""
+    lsn, location = newest
     return (
-        f"the database ends at commit {stored.lsn}, but an index snapshot was taken at {newest}: "
-        "commits were lost"
+        f"the database ends at commit {stored.lsn}, but the index snapshot {location} was taken at "
+        f"{lsn}: commits were lost, unless an older backup was restored on purpose; then delete "
+        f"{location}"
     )
 
 

@@ -63,12 +63,12 @@ class IndexSnapshots:
             log.warning("snapshot_unusable", path=str(path))
         return None
 
-    def find_newest_lsn(self) -> int | None:
-        """Return the lsn in the name of the newest snapshot, even if that snapshot is damaged.
+    def find_newest(self) -> tuple[int, str] | None:
+        """Return the lsn in the name of the newest snapshot, and its path, even if it is damaged.
 
         A store with a lower lsn has lost commits.
         """
-        return next((lsn for lsn, _ in self._list_newest_first()), None)
+        return next(((lsn, str(path)) for lsn, path in self._list_newest_first()), None)
 
     def discard(self) -> None:
         """Delete every snapshot, complete or not."""

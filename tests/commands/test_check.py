@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.commands.archives import fill_shard
+from tests.conftest import run_shard
 from tests.scenarios.processes import run_command
 from tests.servers import run_subprocess
 
@@ -43,3 +49,32 @@ async def test_check_creates_nothing_where_there_is_no_shard(tmp_path: Path) -> 
 
 def list_names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE content SET genres = '[\"drama'", "content item 'film:1' has the genres"),
+        ("UPDATE content SET genres = '7'", "content item 'film:1' has the genres '7'"),
+        ("UPDATE content SET codes = x'00'", "content item 'film:1' has 1 codes, not 384"),
+        ("UPDATE term SET kind = 9 WHERE kind = 1 AND number = 1", "9 is not a valid TermKind"),
+        ("UPDATE hourly_count SET devices = -1", "-1"),
+        ("UPDATE device SET row = x'00'", "a row does not have 56 bytes"),
+    ],
+)
+async def test_damage_is_a_message_of_check_and_of_serve_never_a_traceback(
+    tmp_path: Path, statement: str, problem: str
+) -> None:
+    async with run_shard(data_dir=tmp_path) as shard:
+        await fill_shard(shard)
+    with closing(sqlite3.connect(tmp_path / "shard.db")) as connection, connection:
+        connection.execute(statement)
+
+    checked = await run_command("check", data_dir=tmp_path)
+    served = await run_command("serve", data_dir=tmp_path, grpc_addr="127.0.0.1:0")
+
+    assert checked.status == served.status == 1
+    for finished in (checked, served):
+        assert "Traceback" not in finished.err
+        assert problem in finished.out + finished.err
+    assert f"{tmp_path}/shard.db is damaged" in served.err

@@ -27,12 +27,12 @@ def test_a_snapshot_comes_back_as_written(
     found = snapshots.read()
     assert found is not None
     assert (found[0], found[1].tobytes()) == (7, bytes(payload))
-    assert snapshots.find_newest_lsn() == 7
+    assert snapshots.find_newest() == (7, str(tmp_path / "index-7.snapshot"))
 
 
 def test_an_empty_directory_has_no_snapshot(tmp_path: Path) -> None:
     assert IndexSnapshots(tmp_path).read() is None
-    assert IndexSnapshots(tmp_path).find_newest_lsn() is None
+    assert IndexSnapshots(tmp_path).find_newest() is None
 
 
 def test_older_snapshots_are_deleted(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_damaged_snapshot_is_skipped_for_an_older_one(tmp_path: Path) -> None:
         assert (found[0], found[1].tobytes()) == (9, b"nine")
         assert logs[0]["event"] == "snapshot_unusable"
         assert logs[0]["path"].endswith("index-10.snapshot")
-    assert snapshots.find_newest_lsn() == 10
+    assert snapshots.find_newest() == (10, str(tmp_path / "index-10.snapshot"))
 
 
 def test_a_snapshot_cut_short_is_skipped(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from constellation.core.rows import BLOCK_ROWS, Slots, TermKind
 from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
+from constellation.encoding import DIMENSION
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
 from constellation.storage.digests import to_unsigned
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_PAGE_SIZE: Final = 1000
 PATTERN_BLOCK_QUERY: Final = "SELECT slot, row FROM pattern WHERE slot > ? ORDER BY slot LIMIT ?"
 DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER BY slot LIMIT ?"
 
@@ -111,10 +113,28 @@ def read_global(connection: sqlite3.Connection) -> StoredGlobal | None:
 
 
 def find_problems(connection: sqlite3.Connection) -> Sequence[str]:
-    """Return the problems that SQLite's integrity check finds. It reads the whole file."""
+    """Return the problems that SQLite's integrity check finds. It reads the whole file.
+
+    Raises ValueError when a content item of the catalogue cannot be decoded.
+    """
     lines = [text for (text,) in connection.execute("PRAGMA integrity_check").fetchall()]
-    return [] if lines == ["ok"] else lines
+    if lines != ["ok"]:
+        return lines
+    after = ""
+    while page := read_contents(connection, after, _PAGE_SIZE):
+        after = page[-1].content_id
+    return []
 
 
 def _decode_content(row: tuple[str, str, int, str, int, bytes]) -> Content:
-    return decode_content(row, json.loads(row[3]), row[5])
+    """Return the content item of a row. Raises ValueError when its values cannot be right."""
+    content_id, genres, codes = row[0], row[3], row[5]
+    try:
+        names = json.loads(genres)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"content item {content_id!r} has the genres {genres!r}")
+    if len(codes) != DIMENSION:
+        raise ValueError(f"content item {content_id!r} has {len(codes)} codes, not {DIMENSION}")
+    return decode_content(row, names, codes)

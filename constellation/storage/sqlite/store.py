@@ -16,6 +16,7 @@ import structlog
 from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
 from constellation.errors import (
     ConstellationError,
+    DamagedStoreError,
     NotReadyError,
     StoreFailedError,
 )
@@ -191,7 +192,10 @@ class SqlitePatternStore:
 
     async def verify(self) -> Sequence[str]:
         """Return the problems of the file, or nothing when it is sound. Reads the whole file."""
-        return await self._read(read.find_problems)
+        try:
+            return await self._read(read.find_problems)
+        except DamagedStoreError as error:
+            return [str(error)]
 
     async def _scan(
         self, query: str, dtype: np.dtype[np.void]
@@ -227,6 +231,10 @@ class SqlitePatternStore:
             raise  # an error in this program; SQLite rolled it back
         except sqlite3.DatabaseError as error:
             raise translate(error) from error
+        except (ValueError, OverflowError) as error:  # a stored value that cannot be decoded
+            if translate == self._translate_write_error:
+                raise
+            raise self._file.make_damage_error(str(error)) from error
         if translate == self._translate_write_error:
             self._require_intact_files()
             self._is_disk_full = False
