@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from constellation.core.rows import TermKind
 from tests.scenarios.processes import (
     COMMAND_DIR,
     DEADLINE_SECONDS,
@@ -110,6 +112,20 @@ async def test_a_stream_can_be_typed_by_hand(port: int) -> None:
     assert kinds[-1] == "bye"
     assert set(kinds) - {"global_update"} == {"welcome", "delta_ack", "bye"}
     assert answers[0]["welcome"]["expected_seq"] == "1"
+
+
+async def test_what_the_typed_stream_watched_is_counted(shard: RunningShard) -> None:
+    added = await run_in_shell(find_call("AddContent"), shard.port)
+    hour = int(time.time()) // 3600
+
+    finished = await run_in_shell(find_call("SyncService/Sync"), shard.port)
+
+    manager = shard.manager
+    film = manager.table.vocabulary.number(TermKind.CONTENT, "a-film")
+    counts = [manager.ring.count(TermKind.CONTENT, each, film) for each in (hour, hour + 1)]
+    assert (added.status, added.err) == (0, "")
+    assert "signals_dropped" not in finished.out
+    assert sum(counts) == 1
 
 
 async def test_a_heartbeat_typed_by_hand_is_taken(shard: RunningShard) -> None:
