@@ -112,9 +112,9 @@ class Assembly:
                 raise InvalidInputError(
                     "header.unavailable", f"must have texts of at most {MAX_TEXT_LENGTH} characters"
                 )
-            self.unavailable.append(
-                UnavailableShard(each.address, list(each.shard_ids), each.problem)
-            )
+            shard = UnavailableShard(each.address, list(each.shard_ids), each.problem)
+            if shard not in self.unavailable:  # the chunk may be repeated
+                self.unavailable.append(shard)
 
     def _check_clusters(self, rows: ClusterRows) -> ClusterRows:
         """Return clusters with numbered terms. Raises InvalidInputError if they are impossible."""

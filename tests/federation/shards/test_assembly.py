@@ -8,7 +8,8 @@ import pytest
 
 from constellation.errors import InvalidInputError
 from constellation.transport.codec.aggregates import from_aggregate_update
-from federation.shards.assembly import Assembly
+from federation.round_report import UnavailableShard
+from federation.shards.assembly import MAX_TEXT_LENGTH, MAX_UNAVAILABLE, Assembly
 from tests.federation.aggregates import make_cluster_rows, make_update
 from tests.federation.joined_shards import HOUR, JoinedShards
 
@@ -144,3 +145,20 @@ def test_a_term_that_is_too_long_is_refused() -> None:
 
     with pytest.raises(InvalidInputError, match="clusters has an invalid term: must be from"):
         assemble(make_update(0, rows))
+
+
+def test_what_did_not_answer_a_relay_is_kept_within_limits() -> None:
+    (header, *_) = from_aggregate_update(make_update(1, make_cluster_rows([1], [6])))
+    header.header.unavailable.add(address="a:1", shard_ids=[3], problem="UNAVAILABLE")
+    assembly = Assembly(HOUR)
+    assembly.add(header)
+    assembly.add(header)  # repeated
+
+    assert assembly.unavailable == [UnavailableShard("a:1", [3], "UNAVAILABLE")]
+    header.header.unavailable.add(address="a:1", problem="x" * (MAX_TEXT_LENGTH + 1))
+    with pytest.raises(InvalidInputError, match="texts of at most 256 characters"):
+        Assembly(HOUR).add(header)
+    for _ in range(MAX_UNAVAILABLE):
+        header.header.unavailable.add(address="a:1")
+    with pytest.raises(InvalidInputError, match="at most 256 addresses"):
+        Assembly(HOUR).add(header)
