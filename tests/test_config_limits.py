@@ -11,7 +11,6 @@ import pytest
 from constellation.config import ShardConfig, get_range, load_config
 from constellation.errors import ConfigError, ConstellationError
 from constellation.server import serve
-from constellation.stores import open_store
 from constellation.v1 import federation_pb2, shard_pb2, sync_pb2, sync_pb2_grpc
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
@@ -52,8 +51,7 @@ async def try_shard(env: dict[str, str], postgres_url: str | None = None) -> Non
     stored_in = {"POSTGRES_URL": postgres_url} if postgres_url else {}
     config = load_config(ShardConfig, {**PORTS, **env, **QUIET, **stored_in})
     async with (
-        open_store(config) as store,
-        serve(config, store) as shard,
+        serve(config) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         stub: Any = ShardServiceStub(channel)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from constellation.config import Secret, ShardConfig
+from constellation.config import Region, Secret, ShardConfig
 from constellation.core.store import CommitWrites, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import ConfigError
@@ -86,7 +86,7 @@ async def test_a_store_of_another_shard_or_region_is_refused(
     tmp_path: Path, postgres_url: str, kind: str
 ) -> None:
     url = Secret(postgres_url) if kind == "postgres" else None
-    south = ShardConfig(data_dir=tmp_path, postgres_url=url, shard_id=1, region="south")
+    south = ShardConfig(data_dir=tmp_path, postgres_url=url, shard_id=1, region=Region("south"))
     async with open_store(south, "south") as store:
         await store.take_epoch()
     async with open_store(south) as store:  # an import needs no REGION
