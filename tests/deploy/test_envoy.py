@@ -319,7 +319,7 @@ async def test_each_device_reaches_its_own_shard(deployment: EnvoyDeployment) ->
 
         for shard_id, measured in enumerate(stats):
             own = select_devices(shard_id, deployment.shards, fleet)
-            found = await read_stored(deployment.data_dir(shard_id), fleet)
+            found = await read_stored(deployment.data_dir(shard_id), shard_id, fleet)
             assert len(own) > DEVICE_COUNT / 4
             assert (measured.total_devices, measured.streams) == (len(own), len(own))
             assert found == [device.expected_state() for device in own]
@@ -347,7 +347,7 @@ async def test_envoy_skips_a_killed_shard_until_it_is_back(
             await wait_for_progress(kept)
             assert {await fetch_shard_id(channel) for _ in range(4)} == {1}
             assert await read_refusal(channel, 0) == (grpc.StatusCode.UNAVAILABLE, "1000")
-            survived = count_deltas(await read_stored(deployment.data_dir(0), fleet))
+            survived = count_deltas(await read_stored(deployment.data_dir(0), 0, fleet))
             again = await stack.enter_async_context(deployment.run_shard(0))
             await deployment.wait_for_routes(deployment.all_clusters)
         await flush_all(fleet)
@@ -356,7 +356,9 @@ async def test_envoy_skips_a_killed_shard_until_it_is_back(
         applied = (await fetch_stats(again.address)).deltas_applied
         await stop_shards(again, shards[1])
 
-        found = [await read_stored(deployment.data_dir(each), fleet) for each in deployment.shards]
+        found = [
+            await read_stored(deployment.data_dir(each), each, fleet) for each in deployment.shards
+        ]
         assert found == [[device.expected_state() for device in each] for each in (lost, kept)]
         assert applied == count_deltas(found[0]) - survived
 

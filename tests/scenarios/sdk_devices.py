@@ -113,10 +113,12 @@ async def fetch_stats(address: str) -> shard_pb2.GetStatsResponse:
         return await stub.GetStats(shard_pb2.GetStatsRequest())
 
 
-async def read_stored(data_dir: Path, devices: Sequence[SdkDevice]) -> list[StoredDeviceState]:
+async def read_stored(
+    data_dir: Path, shard_id: int, devices: Sequence[SdkDevice]
+) -> list[StoredDeviceState]:
     """Return the state of these devices that a shard has stored; the shard must have ended."""
     return await read_stored_devices(
-        max(device.number for device in devices) + 1, data_dir=data_dir
+        max(device.number for device in devices) + 1, data_dir=data_dir, shard_id=shard_id
     )
 
 

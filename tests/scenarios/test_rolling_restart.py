@@ -136,7 +136,7 @@ async def restart_shard(
         old.process.terminate()
         applied = await read_last_applied(old.address)
         status = (await old.wait_for_exit()).status
-        survived = count_deltas(await read_stored(pair.data_dir(shard_id), own))
+        survived = count_deltas(await read_stored(pair.data_dir(shard_id), shard_id, own))
         new = await stack.enter_async_context(pair.run_shard(shard_id))
         away_seconds = clock() - began
         await wait_until(lambda: are_all_connected(own))
@@ -167,7 +167,7 @@ async def test_a_rolling_restart_loses_nothing_and_devices_reconnect_evenly(
             applied = (await fetch_stats(seen.new_process.address)).deltas_applied
             seen.new_process.process.terminate()
             assert (seen.exit_status, (await seen.new_process.wait_for_exit()).status) == (0, 0)
-            found = await read_stored(pair.data_dir(shard_id), own)
+            found = await read_stored(pair.data_dir(shard_id), shard_id, own)
             assert found == [device.expected_state() for device in own]
             assert 0 < seen.applied_deltas <= seen.surviving_deltas
             assert applied == count_deltas(found) - seen.surviving_deltas
