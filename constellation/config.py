@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
 from constellation.errors import ConfigError
-from constellation.federated.terms import check_term
+from constellation.federated.terms import check_new_term
 from constellation.placement import MAX_PORT, is_address, parse_map
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ Interval = NewType("Interval", float)
 Count = NewType("Count", int)
 """A whole number of at least 1."""
 Region = NewType("Region", str)
-"""The name of a region, which `check_term` accepts."""
+"""The name of a region, which `check_new_term` accepts."""
 Address = NewType("Address", str)
 """host:port. Port 0 lets the operating system choose one."""
 Addresses = NewType("Addresses", tuple[str, ...])
@@ -251,8 +251,7 @@ def _parse_number(text: str) -> float:
 
 
 def _parse_region(text: str) -> str:
-    check_term(text)
-    return text
+    return check_new_term(text)
 
 
 def _parse_address(text: str) -> str:

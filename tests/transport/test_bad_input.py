@@ -73,7 +73,7 @@ MALFORMED: dict[str, tuple[Mutation, str]] = {
     "half an id": (_set_partial_id, "removed_ids must be 16 bytes each"),
     "oversize content id": (_add_long_content_id, "content_ids must be from 1 to 64 bytes"),
     "signal without hour": (_add_signal_without_hour, "signals.hours must be one for each"),
-    "a NUL": (_add_nul_character, "signals.content_ids must not hold NUL"),
+    "a NUL": (_add_nul_character, "signals.content_ids must be printable text, got "),
     "no seq": (_clear_seq, "seq must be from 1"),
     "too many patterns": (_remove_too_many, "must be at most 64 together, got 66"),
 }
@@ -266,6 +266,11 @@ async def test_a_message_over_the_limit_ends_its_stream_only(channel: grpc.aio.C
         ({"title": "x" * 257}, "contents[0].title must be at most 256 bytes"),
         ({"title": "a\0film"}, "contents[0].title must not hold NUL"),
         ({"genres": ["x"] * 9}, "contents[0].genres must be at most 8, got 9"),
+        (
+            {"content_id": "a\x1b[2J"},
+            "contents[0].content_id must be printable text, got 'a\\x1b",
+        ),
+        ({"genres": ["a\x85"]}, "contents[0].genres must be printable text, got 'a\\x85' with the"),
         ({"embedding": b"short"}, "contents[0].embedding must be 1536 bytes each"),
         ({"embedding": np.zeros(384, "<f4").tobytes()}, "must have a norm from 1e-6 to 1e3"),
         ({"embedding": np.full(384, np.nan, "<f4").tobytes()}, "must be finite"),

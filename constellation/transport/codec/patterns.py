@@ -20,7 +20,7 @@ from constellation.encoding import (
     quantise,
 )
 from constellation.errors import InvalidInputError
-from constellation.federated.terms import MAX_GENRES, check_term
+from constellation.federated.terms import MAX_GENRES, check_new_term, check_term
 from constellation.transport.codec.embeddings import decode_embeddings, to_encoding
 from constellation.v1 import patterns_pb2 as pb
 from constellation.v1 import shard_pb2
@@ -184,16 +184,18 @@ def _require_all_used(field: str, texts: Sequence[str], indexes: Sequence[int]) 
 def _check_texts(texts: Sequence[str], field: str) -> Sequence[str]:
     try:
         for text in texts:
-            check_term(text)
+            check_new_term(text)
     except ValueError as error:
         raise InvalidInputError(field, str(error)) from None
     return texts
 
 
 def check_content_id(content_id: str, field: str = "content_id") -> str:
-    """Return a content id; raise InvalidInputError unless it is a valid term."""
-    _check_texts([content_id], field)
-    return content_id
+    """Return a content id to look up; raise InvalidInputError unless it is a valid term."""
+    try:
+        return check_term(content_id)
+    except ValueError as error:
+        raise InvalidInputError(field, str(error)) from None
 
 
 def from_receipt(receipt: Receipt) -> pb.DeltaAck:
@@ -272,7 +274,7 @@ def to_content(content: shard_pb2.Content, position: int) -> Content:
     Raises InvalidInputError, naming that position and the field.
     """
     field = f"contents[{position}]"
-    check_content_id(content.content_id, f"{field}.content_id")
+    _check_texts([content.content_id], f"{field}.content_id")
     if len(content.title.encode()) > _MAX_TITLE_BYTES:
         raise InvalidInputError(f"{field}.title", f"must be at most {_MAX_TITLE_BYTES} bytes")
     if "\0" in content.title:
