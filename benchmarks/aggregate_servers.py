@@ -16,7 +16,7 @@ import uvloop
 from benchmarks.synthetic_aggregates import make_codebook, make_first_update, make_next_update
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.codec.aggregates import from_aggregate_update
-from constellation.transport.codec.globals import to_global, to_stored_global
+from constellation.transport.codec.global_state import to_global, to_stored_global
 from constellation.transport.listener import bind, make_server
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc

@@ -18,7 +18,7 @@ from constellation.federated.aggregate import (
     no_terms,
 )
 from constellation.federated.fixed_point import CONTEXTS, SUM_ONE, WEIGHT_ONE, ClusterSums
-from federation.merge.cluster_sums import ShardAggregate, merge_aggregates
+from federation.merge.aggregates import ShardAggregate, merge_aggregates
 from federation.merge.hourly_counts import HourlyWindow
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from constellation.telemetry.shard_metrics import (
 )
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.calls.tracing import is_enabled
-from constellation.transport.codec.globals import to_global
+from constellation.transport.codec.global_state import to_global
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
 from constellation.transport.services.aggregates import AggregateServicer

@@ -9,7 +9,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from federation.merge.cluster_sums import ShardAggregate
+    from federation.merge.aggregates import ShardAggregate
 
 NEWER_ADVICE: Final = (
     "a federation with a newer journal publishes to these shards, and they refuse the rounds of "

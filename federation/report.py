@@ -18,7 +18,7 @@ from federation.shards.assembly import MAX_TEXT_LENGTH, MAX_UNAVAILABLE
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from federation.merge.cluster_sums import ShardAggregate
+    from federation.merge.aggregates import ShardAggregate
     from federation.merge.result import RoundResult
     from federation.shards.fleet import PullOutcome
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from constellation.errors import InvalidInputError, NotFoundError, NotReadyError
 from constellation.tasks import finish_even_if_cancelled
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
-from constellation.transport.codec.globals import to_published, to_stored_global
+from constellation.transport.codec.global_state import to_published, to_stored_global
 from constellation.transport.codec.paging import to_position
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc

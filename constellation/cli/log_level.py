@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.printing import print_json, print_line, print_message
 from constellation.cli.remote import ask_each, open_remotes
 from constellation.v1 import process_pb2 as pb

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from constellation.cli.connection_flags import choose_addresses, parse_connection_options
 from constellation.cli.errors import CommandError
 from constellation.cli.explain import explain_error, explain_unknown_method, is_from_server
-from constellation.cli.flags import choose_addresses, parse_connection_options
 from constellation.config import Address, load_config
 from constellation.v1 import shard_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from constellation.cli.flags import ConnectionOptions
+    from constellation.cli.connection_flags import ConnectionOptions
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
     from constellation.v1.health_pb2_grpc import HealthServiceAsyncStub
     from constellation.v1.process_pb2_grpc import ProcessServiceAsyncStub

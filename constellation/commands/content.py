@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 
 from constellation.cli.columns import format_content_type
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.pages import add_limit_flag, fetch_pages
 from constellation.cli.printing import format_count, make_console, pluralise, print_json, to_json
 from constellation.cli.remote import open_remote

@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.content_lines import (
     MAX_LINE_BYTES,
     CatalogueLine,
@@ -15,7 +16,6 @@ from constellation.cli.content_lines import (
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.files import open_input, read_lines
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import complete_file_names
 from constellation.cli.printing import format_count, pluralise, print_json, print_line
 from constellation.cli.progress import show_progress

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.ids import parse_device_id
 from constellation.cli.pages import add_limit_flag, fetch_pages
 from constellation.cli.printing import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import pluralise, print_json, print_line, print_message, to_json
 from constellation.cli.remote import open_remote

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 
 from constellation.cli.columns import to_rows
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.ids import parse_device_id
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import (

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from constellation.cli.columns import to_embeddings, to_rows
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.extras import load_extra
 from constellation.cli.files import open_output
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import complete_file_names, make_number_parser
 from constellation.cli.printing import format_count, pluralise, print_json, print_line
 from constellation.cli.remote import open_remote

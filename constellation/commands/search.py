@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.ids import parse_device_id
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import make_console, pluralise, print_json, to_json

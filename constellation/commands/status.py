@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.health import add_component_rows, format_state, to_exit_code
 from constellation.cli.printing import (
     format_age,

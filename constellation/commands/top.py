@@ -16,9 +16,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import (
     format_count,

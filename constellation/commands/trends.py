@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from rich.markup import escape
 from rich.text import Text
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.pages import add_limit_flag
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import (

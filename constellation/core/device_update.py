@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from constellation.core.globals import GlobalVersion
+from constellation.core.global_state import GlobalVersion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.core.globals import TrendChange
+    from constellation.core.global_state import TrendChange
     from constellation.core.index.similar import SimilarPatterns
     from constellation.federated.published import PublishedClusters
 

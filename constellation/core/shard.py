@@ -12,7 +12,7 @@ import structlog
 
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.device_update import ClusterChoice, compute_device_update
-from constellation.core.globals import GlobalState, compute_local_trends
+from constellation.core.global_state import GlobalState, compute_local_trends
 from constellation.core.index.feeder import IndexFeeder
 from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch

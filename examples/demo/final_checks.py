@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.transport.codec.globals import to_global
+from constellation.transport.codec.global_state import to_global
 from constellation_settop.values import SECONDS_PER_HOUR, TREND_WINDOW_HOURS
 from examples.demo.process import DemoError
 from examples.demo.store_state import (

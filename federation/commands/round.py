@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import make_console, print_json, to_json
 from constellation.cli.remote import open_remote

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.flags import add_connection_flags
 from constellation.cli.pages import add_limit_flag, fetch_pages
 from constellation.cli.printing import (
     format_age,

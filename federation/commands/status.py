@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from constellation.cli.flags import add_connection_flags
+from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.health import HEALTH_LABELS, add_component_rows, to_exit_code
 from constellation.cli.printing import (
     format_duration,

@@ -18,7 +18,7 @@ from constellation.federated.fixed_point import (
     concatenate_sums,
     no_sums,
 )
-from federation.merge.cluster_sums import (
+from federation.merge.aggregates import (
     MergedClusters,
     MergedTerms,
     ShardAggregate,

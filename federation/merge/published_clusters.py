@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from constellation.encoding import Codes
     from constellation.federated.fixed_point import Integers
-    from federation.merge.cluster_sums import MergedClusters, MergedTerms
+    from federation.merge.aggregates import MergedClusters, MergedTerms
     from federation.merge.terms import TermDictionary, Terms
 
 _MIN_GENRE_SHARE: Final = 0.1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.federated.fixed_point import WEIGHT_ONE
+from federation.merge.aggregates import find_positions, merge_aggregates
 from federation.merge.candidates import collect_candidates, filter_candidates, merge_candidates
-from federation.merge.cluster_sums import find_positions, merge_aggregates
 from federation.merge.codebook import (
     ClusterRules,
     Codebook,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
     from constellation.federated.fixed_point import Integers
     from constellation.federated.trends import Direction
+    from federation.merge.aggregates import MergedClusters, ShardAggregate
     from federation.merge.candidates import OfferedRows
-    from federation.merge.cluster_sums import MergedClusters, ShardAggregate
     from federation.merge.published_clusters import RoundStamp
     from federation.merge.terms import Terms
     from federation.merge.trends import SubjectTrend

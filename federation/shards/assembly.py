@@ -19,7 +19,7 @@ from constellation.transport.codec.aggregates import (
     to_clusters,
     to_subject_counts,
 )
-from federation.merge.cluster_sums import ShardUpdate, concatenate_rows
+from federation.merge.aggregates import ShardUpdate, concatenate_rows
 from federation.merge.hourly_counts import HourlyCells
 from federation.merge.terms import Terms, encode_genres
 from federation.round_report import UnavailableShard

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from constellation.federated.aggregate import AggregateVersion
     from constellation.federated.published import StoredGlobal
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
-    from federation.merge.cluster_sums import ShardUpdate
+    from federation.merge.aggregates import ShardUpdate
     from federation.merge.terms import Terms
     from federation.round_report import UnavailableShard
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from constellation.wall_clock import read_clock
-from federation.merge.cluster_sums import (
+from federation.merge.aggregates import (
     AggregateRefusedError,
     ShardAggregate,
     Source,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from constellation.federated.aggregate import ClusterRows
-    from federation.merge.cluster_sums import ShardUpdate
+    from federation.merge.aggregates import ShardUpdate
     from federation.shards.client import CandidateRequest, PullResult, ShardClient
 
 log = structlog.get_logger(__name__)

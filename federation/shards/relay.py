@@ -12,7 +12,7 @@ from google.protobuf.proto import parse_length_prefixed, serialize_length_prefix
 from constellation.federated.aggregate import AggregateUpdate, SubjectCounts, no_clusters
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.v1 import aggregates_pb2 as pb
-from federation.merge.cluster_sums import (
+from federation.merge.aggregates import (
     ShardAggregate,
     Source,
     join_update,

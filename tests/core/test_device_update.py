@@ -8,7 +8,7 @@ from constellation.core.device_update import (
     HeldState,
     compute_device_update,
 )
-from constellation.core.globals import GlobalVersion, TrendChange
+from constellation.core.global_state import GlobalVersion, TrendChange
 from constellation.core.index.similar import SimilarPatterns
 from constellation.core.rows import PATTERN
 from constellation.federated.published import PublishedClusters

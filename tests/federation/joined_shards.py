@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.v1 import aggregates_pb2 as pb
-from federation.merge.cluster_sums import (
+from federation.merge.aggregates import (
     ShardAggregate,
     ShardUpdate,
     Source,

@@ -8,7 +8,7 @@ import pytest
 
 from constellation.federated.aggregate import AggregateHeader, AggregateVersion
 from constellation.federated.trends import Direction
-from federation.merge.cluster_sums import ShardAggregate
+from federation.merge.aggregates import ShardAggregate
 from federation.merge.codebook import Codebook
 from federation.merge.hourly_counts import HourlyWindow
 from federation.merge.result import FederatedTrend, ModelState, RoundResult

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.globals import GlobalVersion
+from constellation.core.global_state import GlobalVersion
 from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejection, Verdict
 from constellation.core.rows import MAX_SIGNALS_PER_HOUR, PatternRows, TermKind
 from constellation.core.store import Content

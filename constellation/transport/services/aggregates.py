@@ -12,7 +12,7 @@ from constellation.transport.codec.aggregates import (
     to_aggregate_version,
     to_candidate_limits,
 )
-from constellation.transport.codec.globals import (
+from constellation.transport.codec.global_state import (
     to_published,
     to_stored_global,
 )

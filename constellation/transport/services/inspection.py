@@ -10,7 +10,7 @@ from constellation.core.rows import TermKind
 from constellation.core.table.hourly import RING_HOURS
 from constellation.encoding import Encoding
 from constellation.errors import InvalidInputError, NotFoundError
-from constellation.transport.codec.globals import from_clusters, from_trends
+from constellation.transport.codec.global_state import from_clusters, from_trends
 from constellation.transport.codec.paging import to_position
 from constellation.transport.codec.patterns import check_device_id, from_rows, from_similar_patterns
 from constellation.v1 import patterns_pb2 as patterns

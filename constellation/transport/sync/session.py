@@ -40,7 +40,7 @@ from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
 if TYPE_CHECKING:
-    from constellation.core.globals import GlobalVersion
+    from constellation.core.global_state import GlobalVersion
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.outgoing import OutgoingFrames
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from constellation.transport.codec.globals import from_clusters, from_trends
+from constellation.transport.codec.global_state import from_clusters, from_trends
 from constellation.transport.codec.patterns import from_similar_patterns, from_version
 from constellation.v1 import patterns_pb2 as pb
 

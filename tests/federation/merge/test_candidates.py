@@ -6,13 +6,13 @@ import numpy as np
 
 from constellation.federated.aggregate import AggregateHeader, AggregateVersion
 from constellation.federated.fixed_point import WEIGHT_ONE
+from federation.merge.aggregates import ShardAggregate
 from federation.merge.candidates import (
     assign_candidates,
     collect_candidates,
     filter_candidates,
     merge_candidates,
 )
-from federation.merge.cluster_sums import ShardAggregate
 from federation.merge.hourly_counts import HourlyWindow
 from federation.merge.terms import Terms
 from tests.federation.aggregates import (

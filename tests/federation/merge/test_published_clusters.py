@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from constellation.encoding import quantise
-from federation.merge.cluster_sums import MergedClusters, add_term_counts
+from federation.merge.aggregates import MergedClusters, add_term_counts
 from federation.merge.published_clusters import (
     PublishedCluster,
     PublishRules,

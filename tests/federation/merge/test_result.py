@@ -9,7 +9,7 @@ import numpy as np
 
 from constellation.federated.aggregate import AggregateHeader, AggregateVersion
 from constellation.v1 import aggregates_pb2
-from federation.merge.cluster_sums import ShardAggregate
+from federation.merge.aggregates import ShardAggregate
 from federation.merge.codebook import Codebook
 from federation.merge.hourly_counts import HourlyCells, HourlyWindow
 from federation.merge.published_clusters import PublishRules, RoundStamp

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from constellation.core.index.recall import Recall
-from constellation.transport.codec.globals import to_global
+from constellation.transport.codec.global_state import to_global
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import patterns_pb2 as patterns

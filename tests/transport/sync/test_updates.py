@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from constellation.core.device_update import HeldState
 from constellation.core.rules import Rules
 from constellation.encoding import Encoding
-from constellation.transport.codec.globals import to_global
+from constellation.transport.codec.global_state import to_global
 from constellation.transport.sync.updates import is_redundant, make_update
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as patterns

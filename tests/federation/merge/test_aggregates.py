@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from constellation.errors import InvalidInputError
 from constellation.federated.fixed_point import WEIGHT_ONE
 from constellation.transport.codec.aggregates import ChunkSizes, from_aggregate_update
-from federation.merge.cluster_sums import AggregateRefusedError, cap_weights, merge_aggregates
+from federation.merge.aggregates import AggregateRefusedError, cap_weights, merge_aggregates
 from federation.shards.relay import to_chunks
 from tests.federation.aggregates import make_cluster_rows, make_cluster_sums, make_update
 from tests.federation.joined_shards import HOUR, JoinedShards, draw_histories

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from constellation.core.globals import GlobalState, GlobalVersion, compute_local_trends
+from constellation.core.global_state import GlobalState, GlobalVersion, compute_local_trends
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.store import HourlyCounts, Term

@@ -12,7 +12,7 @@ from constellation.encoding import Encoding, encode
 from constellation.errors import InvalidInputError
 from constellation.federated.published import RoundKey
 from constellation.federated.trends import Direction, Trend
-from constellation.transport.codec.globals import (
+from constellation.transport.codec.global_state import (
     MAX_GLOBAL_BYTES,
     from_clusters,
     from_trends,
