@@ -50,7 +50,7 @@ from constellation.v1 import (
     sync_pb2,
     sync_pb2_grpc,
 )
-from constellation.wall_clock import require_plausible_clock
+from constellation.wall_clock import read_clock, require_plausible_clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -325,7 +325,7 @@ def _add_services(
 ) -> None:
     """Serve the shard's services; until now the listener has asked their callers to wait."""
     server: Any = process.listener.services  # the generated functions need only its two methods
-    info = ProcessInfo(version("constellation-tv"), time.time(), process.drain.request)
+    info = ProcessInfo(version("constellation-tv"), read_clock(), process.drain.request)
     sync_pb2_grpc.add_SyncServiceServicer_to_server(
         SyncServicer(manager, to_session_limits(config), streams, process.calls), server
     )
@@ -357,11 +357,11 @@ async def _stop(
     """Drain the shard, and store presence and index; after a failure only drain, at once."""
     spread = process.drain.spread_seconds
     seconds = config.drain_seconds if spread is None else spread
-    manager.presence.settle(streams.device_ids(), time.time())
+    manager.presence.settle(streams.device_ids(), read_clock())
     await _drain(process, manager, streams, 0 if failed else seconds)
     if failed:
         return  # a feeder that has ended would never catch up
-    await manager.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, time.time())
+    await manager.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, read_clock())
     await manager.feeder.wait_until_caught_up()
     if (files := snapshot_files(config)) is not None:
         await manager.write_snapshot(files)

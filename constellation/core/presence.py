@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
+
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,7 @@ class Presence:
         """Note a sign of life; nothing is kept of a device that never synced."""
         self._noted.add(device_id)
         if len(self._noted) >= _BATCH:
-            self.settle((), time.time())
+            self.settle((), read_clock())
 
     def settle(self, connected_ids: Iterable[bytes], now: float) -> None:
         """Write that the noted devices, and those that are connected now, are there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -286,7 +285,7 @@ def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Me
         make.gauge(
             "snapshot_age_seconds",
             "Seconds since this process last wrote an index snapshot.",
-            lambda: time.time() - stats.snapshot_at if stats.snapshot_at else None,
+            lambda: read_clock() - stats.snapshot_at if stats.snapshot_at else None,
         ),
         make.gauge(
             "round_id",
@@ -296,7 +295,7 @@ def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Me
         make.gauge(
             "round_age_seconds",
             "Seconds since the pulls of the served round ended.",
-            lambda: time.time() - globals_.published.closed_at if globals_.published else None,
+            lambda: read_clock() - globals_.published.closed_at if globals_.published else None,
         ),
         make.gauge(
             "global_version", "Version of the global state.", lambda: globals_.version.version

@@ -184,14 +184,21 @@ async def test_all_bad_settings_are_reported_together() -> None:
         assert part in err
 
 
-async def test_all_settings_that_rule_out_a_round_are_reported_together() -> None:
+async def test_all_numbers_that_are_out_of_range_are_reported_together() -> None:
     env = make_environment(candidates_per_shard=5000, patterns_per_shard=5000)
 
     status, _, err = await run_federation_command(env, "run")
 
     assert status == 2
-    for part in ("SHARD_ADDRS or RELAY_ADDRS is required", "CANDIDATES_PER", "PATTERNS_PER"):
+    for part in ("CANDIDATES_PER_SHARD: must be from", "PATTERNS_PER_SHARD: must be from"):
         assert part in err
+
+
+async def test_a_federation_without_shards_says_what_it_needs() -> None:
+    status, _, err = await run_federation_command(make_environment(), "run")
+
+    assert status == 2
+    assert "SHARD_ADDRS or RELAY_ADDRS is required" in err
 
 
 async def test_one_round_needs_a_journal_that_lasts() -> None:

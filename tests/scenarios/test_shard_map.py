@@ -1,4 +1,4 @@
-"""A shard that a wrong map or a wrong number would rob of its devices does not start."""
+"""A shard that a wrong map would rob of its devices does not start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 _SHARDS = {0: "a:1", 1: "b:1"}
 _SHARD_MAP = "0=a:1,1=b:1"
-_OWN = [number for number in range(40) if find_owner(device_id(number), _SHARDS) == 0][:5]
+_LARGER = {number: f"h{number}:1" for number in range(12)}
+_LARGER_MAP = ",".join(f"{number}={address}" for number, address in _LARGER.items())
+_OWN = [
+    number
+    for number in range(60)
+    if find_owner(device_id(number), _SHARDS) == 0 and find_owner(device_id(number), _LARGER) != 0
+][:5]
 
 
 async def push_own_devices(data_dir: Path) -> None:
@@ -46,18 +52,18 @@ async def count_found(address: str) -> int:
         return len((await stub.SearchPatterns(request)).similarities)
 
 
-async def test_a_wrong_shard_id_is_refused_with_the_counts_unless_confirmed(
+async def test_a_map_that_gives_away_most_devices_is_refused_with_the_counts_unless_confirmed(
     tmp_path: Path,
 ) -> None:
     await push_own_devices(tmp_path)
     async with run_shard_process(tmp_path, shard_map=_SHARD_MAP) as right:
         assert await count_found(right.address) == len(_OWN)
 
-    wrong = {"shard_id": 1, "shard_map": _SHARD_MAP, "grpc_addr": "127.0.0.1:0"}
+    wrong = {"shard_map": _LARGER_MAP, "grpc_addr": "127.0.0.1:0"}
     refused = await run_command("serve", data_dir=tmp_path, **wrong)
 
     assert refused.status == 2
-    assert "SHARD_MAP gives 5 of the 5 devices that are stored to shards other than 1" in (
+    assert "SHARD_MAP gives 5 of the 5 devices that are stored to shards other than 0" in (
         refused.err
     )
     assert "Traceback" not in refused.err

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.transport.codec.times import to_duration
 from constellation.v1 import health_pb2 as pb
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ class ShardComponents:
         published = self.shard.global_state.published
         if published is None:
             return _make_component("federation", "no global state yet", degraded=False)
-        age, limit = max(0.0, time.time() - published.closed_at), self.global_max_age_seconds
+        age, limit = max(0.0, read_clock() - published.closed_at), self.global_max_age_seconds
         is_old = 0 < limit < age
         limit_text = f", GLOBAL_MAX_AGE_SECONDS is {limit:g}" if is_old else ""
         message = f"round {published.round.round_id} is {age:.0f} seconds old{limit_text}"
