@@ -166,6 +166,10 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """The device already stores the maximum number of patterns per device."""
     REJECTION_REASON_SHARD_FULL: _RejectionReason.ValueType  # 8
     """The shard already stores the maximum number of patterns, genres or content ids."""
+    REJECTION_REASON_TOO_MANY_NEW_TERMS: _RejectionReason.ValueType  # 9
+    """The pattern names genres or content ids that the shard does not know, and the device has added
+    as many in this hour as it may, or 32 genres.
+    """
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Why one pattern of a delta was not stored."""
@@ -188,6 +192,10 @@ REJECTION_REASON_TOO_MANY_PATTERNS: RejectionReason.ValueType  # 7
 """The device already stores the maximum number of patterns per device."""
 REJECTION_REASON_SHARD_FULL: RejectionReason.ValueType  # 8
 """The shard already stores the maximum number of patterns, genres or content ids."""
+REJECTION_REASON_TOO_MANY_NEW_TERMS: RejectionReason.ValueType  # 9
+"""The pattern names genres or content ids that the shard does not know, and the device has added
+as many in this hour as it may, or 32 genres.
+"""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 class _TrendScope:
@@ -361,8 +369,9 @@ Global___PatternColumns: _TypeAlias = PatternColumns  # noqa: Y015
 class SignalColumns(_message.Message):
     """Watch signals, stored column by column. A signal states that the device watched a content item
     with success in an hour. A device may send at most 4 signals per hour, each content item once, in
-    the order of the hours. The shard drops signals beyond that limit and signals older than the
-    trends' window (168 hours), and counts them in the ack.
+    the order of the hours. The shard drops signals beyond that limit, signals older than the trends'
+    window (168 hours) and signals with more new content ids than the device may add in an hour, and
+    counts them in the ack.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

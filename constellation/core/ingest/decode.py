@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.deltas import PatternColumns, RejectionReason
+from constellation.core.ingest.term_budget import NewTermNames, TermBudget
 from constellation.core.rows import (
     LAST_CONTENT_TYPE,
     LAST_DAY_TYPE,
@@ -22,11 +23,10 @@ from constellation.encoding import ID_BYTES, INT8_ROW, Codes, Encoding, decode, 
 from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from constellation.core.table.vocabulary import PendingTerms
 
 MIN_NORM: Final = 1e-6
 """Embeddings with a smaller norm are rejected."""
@@ -47,12 +47,15 @@ class Upserts:
 
 
 def decode_patterns(
-    batches: Sequence[PatternColumns], terms: PendingTerms, quality_threshold: float
+    batches: Sequence[PatternColumns],
+    devices: Sequence[int],
+    budget: TermBudget,
+    quality_threshold: float,
 ) -> Upserts:
     """Return the rows of several batches of patterns, and why some must not be stored.
 
-    Terms of good rows are numbered in `terms`. Patterns with a success_rate below
-    `quality_threshold` are rejected.
+    `devices` has the position of each batch's device in the budget, which numbers the terms of
+    good rows. Patterns with a success_rate below `quality_threshold` are rejected.
     """
     counts = np.array([len(batch.ids) // ID_BYTES for batch in batches], np.int64)
     total = int(counts.sum())
@@ -64,7 +67,7 @@ def decode_patterns(
     _fill_embeddings(upserts, batches)
     _fill_statistics(upserts, batches, quality_threshold)
     _fill_context(upserts, batches)
-    _fill_terms(upserts, batches, terms)
+    _fill_terms(upserts, batches, devices, budget)
     return upserts
 
 
@@ -146,72 +149,140 @@ def _fill_context(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
     _reject(upserts, unknown, RejectionReason.BAD_CONTEXT)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _RaggedColumn:
-    """The terms of one kind in several batches."""
+    """The terms of one kind in several batches. Each entry names a term for one row."""
 
+    name: str
+    """The column of the rows that gets the numbers."""
     kind: TermKind
-    width: int
-    """Terms of this kind that a pattern may have."""
-    dictionaries: list[Sequence[str]]
-    """The dictionary of each batch."""
-    counts: bytes
-    """The number of terms of each row."""
-    indexes: list[Sequence[int]]
-    """For each batch, indexes into its dictionary, row by row."""
+    texts: list[str]
+    """The dictionaries of all batches, one after the other."""
+    rows: NDArray[np.int64]
+    """The row of each entry."""
+    places: NDArray[np.int64]
+    """Which of its row's terms each entry is."""
+    positions: NDArray[np.int64]
+    """The position of each entry's term in `texts`; -1 when it is outside its dictionary."""
+    numbers: NDArray[np.int64]
+    """The number of each of `texts`; 0 for terms that are not numbered."""
+
+    def list_new(self, is_good: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the entries of good rows whose term has no number."""
+        chosen = np.flatnonzero(is_good[self.rows])
+        is_new: NDArray[np.bool_] = self.numbers[self.positions[chosen]] == 0
+        entries: NDArray[np.int64] = chosen[is_new]
+        return entries
+
+    def set_numbers(
+        self, entries: NDArray[np.int64], number: Callable[[TermKind, list[str]], list[int]]
+    ) -> None:
+        """Let a function number the distinct terms of some entries."""
+        used = np.unique(self.positions[entries])
+        self.numbers[used] = number(self.kind, [self.texts[each] for each in used.tolist()])
 
 
-def _fill_terms(upserts: Upserts, batches: Sequence[PatternColumns], terms: PendingTerms) -> None:
-    genres = _RaggedColumn(
-        TermKind.GENRE,
-        MAX_GENRES,
+def _fill_terms(
+    upserts: Upserts,
+    batches: Sequence[PatternColumns],
+    devices: Sequence[int],
+    budget: TermBudget,
+) -> None:
+    genres = _read_ragged(
+        upserts,
+        ("genres", TermKind.GENRE, MAX_GENRES),
         [b.genres for b in batches],
         b"".join(b.genre_counts or bytes(len(b.ids) // ID_BYTES) for b in batches),
         [b.genre_indexes for b in batches],
     )
-    contents = _RaggedColumn(
-        TermKind.CONTENT,
-        MAX_CONTENTS,
+    contents = _read_ragged(
+        upserts,
+        ("contents", TermKind.CONTENT, MAX_CONTENTS),
         [b.content_ids for b in batches],
         b"".join(b.content_counts or bytes(len(b.ids) // ID_BYTES) for b in batches),
         [b.content_indexes for b in batches],
     )
-    _fill_ragged(upserts, "genres", genres, terms)
-    _fill_ragged(upserts, "contents", contents, terms)
+    for column in (genres, contents):
+        named = np.flatnonzero((upserts.reasons == 0)[column.rows])
+        column.set_numbers(named, budget.pending.find_numbers)
+    _admit_new_terms(upserts, genres, contents, devices, budget)
+    for column in (genres, contents):
+        _write_numbers(upserts, column)
 
 
-def _fill_ragged(upserts: Upserts, column: str, ragged: _RaggedColumn, terms: PendingTerms) -> None:
-    counts = np.frombuffer(ragged.counts, np.uint8).astype(np.int64)
-    indexes = np.fromiter(chain.from_iterable(ragged.indexes), np.int64)
-    if not len(indexes):
-        return
-    sizes = np.array([len(dictionary) for dictionary in ragged.dictionaries], np.int64)
-    entries = np.array([len(batch) for batch in ragged.indexes], np.int64)
+def _read_ragged(
+    upserts: Upserts,
+    target: tuple[str, TermKind, int],
+    dictionaries: list[Sequence[str]],
+    row_counts: bytes,
+    batch_indexes: list[Sequence[int]],
+) -> _RaggedColumn:
+    """Return the terms of one kind; `target` is their column, kind, and most for each row.
+
+    `row_counts` has the number of terms of each row, `batch_indexes` for each batch indexes into
+    its dictionary, row by row. Rows whose terms are wrong are rejected.
+    """
+    name, kind, width = target
+    counts = np.frombuffer(row_counts, np.uint8).astype(np.int64)
+    indexes = np.fromiter(chain.from_iterable(batch_indexes), np.int64)
+    sizes = np.array([len(dictionary) for dictionary in dictionaries], np.int64)
+    entries = np.array([len(batch) for batch in batch_indexes], np.int64)
     outside = indexes >= np.repeat(sizes, entries)
-    dictionary_positions = np.where(
-        outside, 0, indexes + np.repeat(np.cumsum(sizes) - sizes, entries)
-    )
-    row = np.repeat(np.arange(len(counts)), counts)
-    bad = counts > ragged.width
-    bad[row[outside]] = True
+    positions = np.where(outside, -1, indexes + np.repeat(np.cumsum(sizes) - sizes, entries))
+    rows = np.repeat(np.arange(len(counts)), counts)
+    bad = counts > width
+    bad[rows[outside]] = True
     _reject(upserts, bad, RejectionReason.BAD_CONTEXT)
 
-    named = (upserts.reasons[row] == 0) & ~outside
-    numbers = _number_terms(ragged, np.unique(dictionary_positions[named]), int(sizes.sum()), terms)
-    row_positions = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    upserts.rows[column][row[named], row_positions[named]] = numbers[dictionary_positions[named]]
-    full = np.zeros(len(counts), bool)
-    full[row[named & (numbers[dictionary_positions] == 0)]] = True
-    _reject(upserts, full, RejectionReason.SHARD_FULL)
+    places = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    texts = list(chain.from_iterable(dictionaries))
+    return _RaggedColumn(name, kind, texts, rows, places, positions, np.zeros(len(texts), np.int64))
 
 
-def _number_terms(
-    ragged: _RaggedColumn, used: NDArray[np.int64], size: int, terms: PendingTerms
-) -> NDArray[np.int64]:
-    """Return the number of each term in the dictionaries; 0 for terms that no good row names."""
-    texts = list(chain.from_iterable(ragged.dictionaries))
-    numbers = np.zeros(max(size, 1), np.int64)
-    numbers[used] = terms.assign_numbers(
-        ragged.kind, [texts[position] for position in used.tolist()]
+def _admit_new_terms(
+    upserts: Upserts,
+    genres: _RaggedColumn,
+    contents: _RaggedColumn,
+    devices: Sequence[int],
+    budget: TermBudget,
+) -> None:
+    """Number the new terms of the rows within their devices' budgets; reject the other rows."""
+    is_good = upserts.reasons == 0
+    new_genres, new_contents = genres.list_new(is_good), contents.list_new(is_good)
+    if not len(new_genres) and not len(new_contents):
+        return
+    genre_terms, genre_count = _number_distinct(genres, new_genres)
+    content_terms, _ = _number_distinct(contents, new_contents)
+    rows = np.concatenate([genres.rows[new_genres], contents.rows[new_contents]])
+    names = NewTermNames(
+        rows=rows,
+        devices=np.array(devices, np.int64)[upserts.sources[rows]],
+        terms=np.concatenate([genre_terms, genre_count + content_terms]),
+        genre_count=genre_count,
     )
-    return numbers
+    beyond = np.zeros(len(is_good), bool)
+    beyond[budget.admit(names)] = True
+    _reject(upserts, beyond, RejectionReason.TOO_MANY_NEW_TERMS)
+    for column in (genres, contents):
+        column.set_numbers(column.list_new(upserts.reasons == 0), budget.pending.assign_numbers)
+
+
+def _number_distinct(
+    column: _RaggedColumn, entries: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int]:
+    """Return a number from 0 for the text of each entry, and how many distinct texts there are."""
+    used, inverse = np.unique(column.positions[entries], return_inverse=True)
+    by_text: dict[str, int] = {}
+    found = [by_text.setdefault(column.texts[each], len(by_text)) for each in used.tolist()]
+    return np.array(found, np.int64)[inverse], len(by_text)
+
+
+def _write_numbers(upserts: Upserts, column: _RaggedColumn) -> None:
+    """Write the numbers of terms into the good rows; reject rows whose term got none."""
+    is_good = upserts.reasons == 0
+    full = np.zeros(len(is_good), bool)
+    full[column.rows[column.list_new(is_good)]] = True
+    _reject(upserts, full, RejectionReason.SHARD_FULL)
+    named = is_good[column.rows]
+    rows, places = column.rows[named], column.places[named]
+    upserts.rows[column.name][rows, places] = column.numbers[column.positions[named]]

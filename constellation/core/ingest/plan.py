@@ -16,18 +16,17 @@ from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
+from constellation.core.ingest.term_budget import TermBudget, TermCharge
 from constellation.core.rows import (
     DEVICE,
     DIGEST_MODULUS,
     DeviceRows,
     Slots,
-    TermKind,
     digest_rows,
 )
 from constellation.core.store import CommitWrites, Totals
 from constellation.core.table.hourly import RING_HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, to_device_keys
-from constellation.core.table.vocabulary import PendingTerms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +50,8 @@ class Plan:
     pattern_change: PatternChange
     is_new_device: NDArray[np.bool_]
     """Which of `writes.device_slots` were free before."""
+    term_charge: TermCharge | None = None
+    """What the new terms cost their devices; None when there are none."""
 
     @property
     def is_empty(self) -> bool:
@@ -71,14 +72,15 @@ class Planner:
         devices = _GroupDevices.from_deltas(table, deltas)
         verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
         applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
-        terms = PendingTerms(table.vocabulary)
+        most = self.rules.max_new_terms_per_hour
+        budget = TermBudget(table, devices.slots, now_hour, most)
         tally = SignalTally(self.ring, table.content_genres, now_hour)
         dropped = {
-            index: devices.count_signals(index, deltas[index], tally, terms) for index in applied
+            index: devices.count_signals(index, deltas[index], tally, budget) for index in applied
         }
 
-        upserts, senders = _decode_upserts(deltas, applied, terms, self.rules)
         changed = devices.collect_changed(applied, int(now))
+        upserts, senders = devices.decode_upserts(deltas, applied, budget, self.rules)
         applied_deltas = [deltas[index] for index in applied]
         group = DeltaGroup(applied_deltas, changed.delta_positions, upserts, senders)
         resolution = resolve(table, self.rules, changed.slots, group)
@@ -95,11 +97,13 @@ class Planner:
             freed_slots=change.freed_slots,
             device_slots=changed.slots,
             device_rows=changed.rows,
-            terms=terms.to_terms(),
+            terms=budget.pending.to_terms(),
             counts=tally.counts(),
             oldest_hour=max(0, now_hour - RING_HOURS + 1),
         )
-        return Plan(_add_totals(table, writes, changed.is_new), receipts, change, changed.is_new)
+        writes = _add_totals(table, writes, changed.is_new)
+        charge = budget.charge(changed.positions, changed.slots)
+        return Plan(writes, receipts, change, changed.is_new, charge)
 
     def plan_presence(self, devices: Slots) -> Plan:
         """Return the writes that make distinct devices as recently synced as they were heard."""
@@ -134,12 +138,14 @@ class Planner:
         if len(writes.freed_devices):
             table.remove_devices(writes.freed_devices)
         table.vocabulary.add(writes.terms)
+        if plan.term_charge is not None:
+            plan.term_charge.apply(table)
         self.ring.put(writes.counts)
         table.totals = writes.totals
 
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
-        nothing = decode_patterns([], PendingTerms(self.table.vocabulary), 0.0)
         none = np.empty(0, np.int64)
+        nothing = decode_patterns([], (), TermBudget(self.table, none, 0, 0), 0.0)
         group = DeltaGroup((), none, nothing, none, is_expiry=is_expiry)
         return resolve(self.table, self.rules, devices, group).change
 
@@ -148,6 +154,8 @@ class Planner:
 class _ChangedDevices:
     """The devices of a group with at least one applied delta."""
 
+    positions: list[int]
+    """The position of each among the group's devices."""
     slots: Slots
     rows: DeviceRows
     """Their new rows."""
@@ -212,20 +220,35 @@ class _GroupDevices:
         return verdict
 
     def count_signals(
-        self, index: int, delta: Delta, tally: SignalTally, terms: PendingTerms
+        self, index: int, delta: Delta, tally: SignalTally, budget: TermBudget
     ) -> int:
         """Count a delta's signals; return how many were dropped."""
         if not delta.signal_contents:
             return 0
-        row = self.rows[self.positions[index]]
+        position = self.positions[index]
+        row = self.rows[position]
         dropped = 0
         for hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
             if tally.has_room(row, hour):  # otherwise its content id needs no number
-                (content,) = terms.assign_numbers(TermKind.CONTENT, [text])
+                content = budget.number_content(position, text)
                 dropped += not tally.add_signal(row, hour, content)
             else:
                 dropped += 1
         return dropped
+
+    def decode_upserts(
+        self, deltas: Sequence[Delta], applied: Sequence[int], budget: TermBudget, rules: Rules
+    ) -> tuple[Upserts, NDArray[np.int64]]:
+        """Return the patterns of the applied deltas, and for each row the position of its delta."""
+        batches, owners, devices = [], [], []
+        for position, index in enumerate(applied):
+            batch = deltas[index].upserts
+            if batch is not None:
+                batches.append(batch)
+                owners.append(position)
+                devices.append(self.positions[index])
+        upserts = decode_patterns(batches, devices, budget, rules.quality_threshold)
+        return upserts, np.array(owners, np.int64)[upserts.sources]
 
     def collect_changed(self, applied: Sequence[int], now: int) -> _ChangedDevices:
         """Return the devices with an applied delta, and their rows with the new cursors."""
@@ -240,23 +263,8 @@ class _GroupDevices:
         rows["seq"] = [cursor.seq for cursor in moved]
         rows["synced_at"] = now
         return _ChangedDevices(
-            slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
+            chosen, slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
         )
-
-
-def _decode_upserts(
-    deltas: Sequence[Delta], applied: Sequence[int], terms: PendingTerms, rules: Rules
-) -> tuple[Upserts, NDArray[np.int64]]:
-    """Return the patterns of the applied deltas, and for each row the position of its delta."""
-    batches = []
-    owners = []
-    for position, index in enumerate(applied):
-        batch = deltas[index].upserts
-        if batch is not None:
-            batches.append(batch)
-            owners.append(position)
-    upserts = decode_patterns(batches, terms, rules.quality_threshold)
-    return upserts, np.array(owners, np.int64)[upserts.sources]
 
 
 def _collect_rejections(

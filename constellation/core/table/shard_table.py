@@ -18,6 +18,7 @@ from constellation.core.rows import (
 )
 from constellation.core.store import Totals
 from constellation.core.table.hash_index import HashIndex, Keys
+from constellation.core.table.new_terms import NewTermCounts
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
 from constellation.federated.terms import MAX_GENRES
 
@@ -105,6 +106,7 @@ class Table:
         self.relocated_count = 0
         """Devices marked in `relocated`."""
         self.vocabulary = Vocabulary()
+        self.new_terms = NewTermCounts(rules.max_devices)
         self.totals = Totals()
         self.pattern_allocator = SlotAllocator(rules.max_patterns)
         self.device_allocator = SlotAllocator(rules.max_devices)
@@ -188,6 +190,7 @@ class Table:
         self.devices[devices] = np.zeros(1, DEVICE)
         self.relocated_count -= int(np.count_nonzero(self.relocated[devices]))
         self.relocated[devices] = False
+        self.new_terms.forget(devices)
         self.device_allocator.free(devices)
 
     def unlink(self, devices: Slots) -> None:

@@ -51,6 +51,11 @@ class PendingTerms:
         self._added: dict[tuple[TermKind, str], int] = {}
         self._next = {kind: known.count(kind) + 1 for kind in TermKind}
 
+    def find_numbers(self, kind: TermKind, texts: Sequence[str]) -> list[int]:
+        """Return the number of each term; 0 for new ones, which this does not add."""
+        added = self._added
+        return [self._known.number(kind, text) or added.get((kind, text), 0) for text in texts]
+
     def assign_numbers(self, kind: TermKind, texts: Sequence[str]) -> list[int]:
         """Return the number of each term, adding new ones; 0 for terms beyond the limit."""
         return [self._known.number(kind, text) or self._add(kind, text) for text in texts]

@@ -206,16 +206,20 @@ def test_a_wrong_update_is_refused_and_changes_nothing(outbox: Outbox, damage: s
     assert not outbox.global_state.similar
 
 
-def test_a_pattern_the_shard_rejected_is_not_in_the_next_snapshot(outbox: Outbox) -> None:
+@pytest.mark.parametrize("reason", patterns_pb2.RejectionReason.values()[1:])
+def test_a_pattern_the_shard_rejected_is_not_in_the_next_snapshot(
+    outbox: Outbox, reason: patterns_pb2.RejectionReason.ValueType
+) -> None:
     shard = ShardModel(cursor=0)
     outbox.append(make_learned_changes(1, 2))
     session = open_session(outbox, shard)
     (delta,) = take_deltas(session)
     answer = shard.apply_delta(delta)
-    answer.delta_ack.rejected.add(seq=1, pattern_id=make_pattern(2).pattern_id, reason=6)
+    answer.delta_ack.rejected.add(seq=1, pattern_id=make_pattern(2).pattern_id, reason=reason)
 
     session.receive(answer, 0)
 
+    assert take_deltas(session) == []
     outbox.compact_to_snapshot()
     snapshot = read_delta(outbox, outbox.pending_deltas[0].seq)
     assert snapshot.upserts.ids == make_pattern(1).pattern_id

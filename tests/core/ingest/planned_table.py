@@ -31,8 +31,8 @@ class PlannedTable:
         self.planner = Planner(self.table, self.ring, rules)
         self.indexed: set[int] = set()
 
-    def commit(self, *deltas: Delta) -> Plan:
-        planned = self.planner.plan_commit(deltas, NOW)
+    def commit(self, *deltas: Delta, now: float = NOW) -> Plan:
+        planned = self.planner.plan_commit(deltas, now)
         self.planner.apply(planned)
         self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
         self.indexed |= set(planned.pattern_change.indexed_slots.tolist())

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from constellation.core.ingest.deltas import Verdict
@@ -111,6 +112,26 @@ async def test_a_commit_whose_answer_was_lost_counts_once(*, is_durable: bool) -
         assert manager.epoch == 2
         assert manager.stats.unknown_commits == 1
         assert manager.stats.failed_deltas == (0 if is_durable else 1)
+
+
+@pytest.mark.parametrize("is_durable", [True, False])
+async def test_new_terms_of_a_commit_whose_answer_was_lost_are_paid_once(
+    monkeypatch: pytest.MonkeyPatch, *, is_durable: bool
+) -> None:
+    hour = 500_000
+    monkeypatch.setattr(time, "time", lambda: hour * 3600.0)
+    store = UnreliableStore()
+    async with open_core(store) as manager:
+        error = OutcomeUnknownError("lost")
+        store.fails_after, store.fails_before = (error, None) if is_durable else (None, error)
+        delta = make_delta(0, 1, [PatternSpec(1, contents=("a", "b"), genres=("Drama",))])
+        with pytest.raises(NotReadyError, match="lost"):
+            await manager.apply(delta)
+
+        await manager.apply(delta)
+
+        assert manager.table.new_terms.read(np.array([0]), hour).tolist() == [[3, 1]]
+        assert len(await store.read_terms()) == 3
 
 
 async def test_nothing_is_committed_while_commits_are_paused() -> None:

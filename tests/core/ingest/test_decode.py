@@ -7,16 +7,23 @@ import pytest
 
 from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import PatternColumns, RejectionReason
+from constellation.core.ingest.term_budget import TermBudget
 from constellation.core.rows import TermKind
-from constellation.core.table.vocabulary import PendingTerms, Vocabulary
+from constellation.core.rules import Rules
+from constellation.core.table.shard_table import Table
 from constellation.encoding import DIMENSION, INT8_ROW, Encoding, normalise_codes
 from tests.deltas import PatternSpec, embedding, make_columns
 
 QUALITY = 0.7
 
 
-def decode(*batches: PatternColumns, terms: PendingTerms | None = None) -> Upserts:
-    return decode_patterns(batches, terms or PendingTerms(Vocabulary()), QUALITY)
+def make_budget(most: int = 256) -> TermBudget:
+    table = Table(Rules(max_devices=4, max_patterns=4))
+    return TermBudget(table, np.arange(2), hour=1, most=most)
+
+
+def decode(*batches: PatternColumns, budget: TermBudget | None = None) -> Upserts:
+    return decode_patterns(batches, [0] * len(batches), budget or make_budget(), QUALITY)
 
 
 def test_no_batches_are_no_rows() -> None:
@@ -81,25 +88,29 @@ def test_int8_codes_need_a_positive_scale(scale: float, reason: RejectionReason)
 
 
 def test_terms_are_numbered_across_batches() -> None:
-    terms = PendingTerms(Vocabulary())
+    budget = make_budget()
     upserts = decode(
         make_columns([PatternSpec(1, contents=("a", "b"))]),
         make_columns([PatternSpec(2, contents=("b", "c"), genres=("Drama",))]),
-        terms=terms,
+        budget=budget,
     )
 
-    texts = {term.number: term.text for term in terms.to_terms() if term.kind is TermKind.CONTENT}
+    texts = {
+        term.number: term.text
+        for term in budget.pending.to_terms()
+        if term.kind is TermKind.CONTENT
+    }
     named = [[texts[n] for n in row["contents"].tolist() if n] for row in upserts.rows]
     assert named == [["a", "b"], ["b", "c"]]
     assert upserts.rows["genres"][:, 0].tolist() == [0, 1]
 
 
 def test_terms_of_rejected_patterns_get_no_number() -> None:
-    terms = PendingTerms(Vocabulary())
+    budget = make_budget()
 
-    decode(make_columns([PatternSpec(1, success_rate=0.1, contents=("bad",))]), terms=terms)
+    decode(make_columns([PatternSpec(1, success_rate=0.1, contents=("bad",))]), budget=budget)
 
-    assert terms.to_terms() == []
+    assert budget.pending.to_terms() == []
 
 
 def test_an_index_beyond_the_dictionary_is_rejected() -> None:

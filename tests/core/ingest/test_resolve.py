@@ -5,9 +5,9 @@ import numpy as np
 from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, RejectionReason
 from constellation.core.ingest.resolve import DeltaGroup, Resolution, resolve
+from constellation.core.ingest.term_budget import TermBudget
 from constellation.core.rules import Rules
-from constellation.core.table.vocabulary import PendingTerms
-from tests.core.ingest.planned_table import PlannedTable
+from tests.core.ingest.planned_table import HOUR, PlannedTable
 from tests.deltas import PatternSpec, make_delta
 
 
@@ -17,7 +17,8 @@ def resolve_deltas(shard: PlannedTable, *deltas: Delta) -> Resolution:
     senders = np.array(
         [position for position, delta in enumerate(deltas) if delta.upserts], np.int64
     )
-    upserts = decode_patterns(batches, PendingTerms(shard.table.vocabulary), 0.7)
+    budget = TermBudget(shard.table, np.zeros(1, np.int64), hour=HOUR, most=256)
+    upserts = decode_patterns(batches, [0] * len(batches), budget, 0.7)
     group = DeltaGroup(deltas, np.zeros(len(deltas), np.int64), upserts, senders[upserts.sources])
     return resolve(shard.table, shard.rules, np.array([0]), group)
 
