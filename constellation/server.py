@@ -315,7 +315,7 @@ async def _recover_shard(
     if not config.accept_shard_map:
         require_own_devices(recovered.table, identity)
     manager = ShardManager(identity, rules, store, recovered, observers, epoch=epoch)
-    await manager.catalogue.load()
+    await manager.catalogue.ensure_digest(epoch)
     if (stored := await store.get_global()) is not None:
         manager.restore_global(to_global(stored.payload))
     return manager

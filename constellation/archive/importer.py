@@ -22,6 +22,7 @@ from constellation.core.rows import (
     digest_rows,
 )
 from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+from constellation.core.table.content_digests import ContentDigests
 from constellation.core.table.vocabulary import TERM_LIMITS, PendingTerms, Vocabulary
 from constellation.encoding import DIMENSION, ID_BYTES
 from constellation.errors import InvalidInputError
@@ -44,6 +45,8 @@ class ContentBatch:
 
     contents: Sequence[Content]
     terms: Sequence[Term]
+    digest: int
+    """The digest of the catalogue once this is stored as well."""
 
 
 StoreWrite = ContentBatch | CommitWrites
@@ -62,6 +65,7 @@ class ArchiveImporter:
         """Totals of everything prepared so far."""
         self._final_totals = final_totals
         self._vocabulary = Vocabulary()
+        self._digests = ContentDigests(self._vocabulary)
         self._last_keys: dict[str, tuple[int, int, str]] = {}
 
     def begin(self) -> CommitWrites:
@@ -91,7 +95,8 @@ class ArchiveImporter:
         for content in contents:
             terms.assign_numbers(TermKind.GENRE, content.genres)
         self._vocabulary.add(terms.to_terms())
-        return ContentBatch(contents, terms.to_terms())
+        self._digests.add(contents)
+        return ContentBatch(contents, terms.to_terms(), self._digests.total)
 
     def _prepare_devices(self, lines: Sequence[NumberedLine]) -> CommitWrites:
         terms, first = PendingTerms(self._vocabulary), self.totals.devices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from constellation.cli.exit_codes import FAILURE, SUCCESS
@@ -10,7 +10,8 @@ from constellation.cli.parsing import add_json_flag
 from constellation.cli.printing import print_json, print_line
 from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
-from constellation.core.recovery import recover_shard
+from constellation.core.recovery import REMEDY, recover_shard
+from constellation.errors import DamagedStoreError
 from constellation.server import to_identity, to_rules
 from constellation.stores import open_reader, snapshot_files
 
@@ -71,9 +72,20 @@ async def check_store(config: ShardConfig, reader: StoreReader) -> CheckReport:
     serving.
     """
     problems = list(await reader.verify())
+    try:
+        report = await _check_rows(config, reader)
+    except DamagedStoreError:
+        if not problems:
+            raise
+        return CheckReport(problems, await reader.read_totals(), None)
+    return replace(report, problems=[*problems, *report.problems])
+
+
+async def _check_rows(config: ShardConfig, reader: StoreReader) -> CheckReport:
+    """Load a shard as `serve` does. Raises DamagedStoreError for what cannot be decoded."""
     if config.postgres_url is not None:
         loaded = await load_shard(reader, to_rules(config))
-        return CheckReport([*problems, *loaded.problems], loaded.table.totals, None)
+        return CheckReport(loaded.problems, loaded.table.totals, None)
     recovered = await recover_shard(
         reader,
         to_rules(config),
@@ -81,9 +93,7 @@ async def check_store(config: ShardConfig, reader: StoreReader) -> CheckReport:
         exact_limit=config.exact_limit,
         identity=to_identity(config),
     )
-    return CheckReport(
-        [*problems, *recovered.problems], recovered.table.totals, len(recovered.index)
-    )
+    return CheckReport(recovered.problems, recovered.table.totals, len(recovered.index))
 
 
 def _print_report(report: CheckReport) -> None:
@@ -94,3 +104,5 @@ def _print_report(report: CheckReport) -> None:
         f"{'DAMAGED' if report.problems else 'ok'}: {report.totals.devices} devices, "
         f"{report.totals.patterns} patterns{index}, commit {report.totals.lsn}"
     )
+    if report.problems:
+        print_line(REMEDY)

@@ -139,7 +139,7 @@ def _make_write(store: PatternStore, epoch: int) -> Callable[[StoreWrite], Await
         if isinstance(prepared, CommitWrites):
             await store.commit(epoch, prepared)
         else:
-            await store.put_contents(epoch, prepared.contents, prepared.terms)
+            await store.put_contents(epoch, prepared.contents, prepared.terms, prepared.digest)
 
     return write
 

@@ -18,6 +18,7 @@ from constellation.core.rows import (
     digest_rows,
 )
 from constellation.core.store import StoreReader, Totals
+from constellation.core.table.catalogue import load_catalogue
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import (
     DevicePatterns,
@@ -46,17 +47,18 @@ class LoadedShard:
     table: Table
     ring: HourlyRing
     problems: list[str]
-    """How rows and totals differ; empty when all is well."""
+    """How rows and totals or digests differ; empty when all is well."""
 
 
 async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
-    """Load a shard's rows, and compare them with its totals. Differences are listed, not raised."""
+    """Load a shard, and compare it with its totals and digests. Differences are listed."""
     stored = await store.read_totals()
     table = Table(rules)
     table.vocabulary.add(await store.read_terms())
     table.slots_by_device.grow(stored.devices)
     table.slots_by_pattern.grow(stored.patterns)
     problems = _compare_totals(stored, await _load_rows(store, table))
+    problems += await load_catalogue(store, table)
     table.totals = stored
     return LoadedShard(table, HourlyRing(await store.read_hourly_counts()), problems)
 

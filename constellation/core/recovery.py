@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import structlog
@@ -97,13 +97,17 @@ async def recover_shard(
     return RecoveredShard(table, loaded.ring, index, problems, await store.read_secret())
 
 
+REMEDY: Final = (
+    "Restore a backup, or move it away and start empty: the devices send their patterns again; "
+    "add the catalogue again from its source"
+)
+"""What an operator can do about a damaged store."""
+
+
 def require_sound(recovered: RecoveredShard, location: str) -> None:
     """Raise DamagedStoreError when recovery found problems."""
     if recovered.problems:
-        raise DamagedStoreError(
-            f"{location} is damaged: {'; '.join(recovered.problems)}. Restore a backup, or move it "
-            "away and start empty: the devices send their patterns again"
-        )
+        raise DamagedStoreError(f"{location} is damaged: {'; '.join(recovered.problems)}. {REMEDY}")
 
 
 def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:

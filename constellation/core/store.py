@@ -194,6 +194,13 @@ class StoreReader(Protocol):
         """Return how many content items the catalogue holds."""
         ...
 
+    async def read_content_digest(self) -> int | None:
+        """Return the digest that the last `put_contents` stored, 0 before the first.
+
+        Returns None for a store of an earlier schema, until `put_contents` is called.
+        """
+        ...
+
     async def get_global(self) -> StoredGlobal | None:
         """Return the global state that was published last to this shard; None before the first."""
         ...
@@ -251,9 +258,12 @@ class PatternStore(StoreReader, Protocol):
         ...
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
     ) -> None:
-        """Insert or replace content items, and insert new terms, durably, all or nothing."""
+        """Insert or replace content items, and insert new terms, durably, all or nothing.
+
+        `digest` is the ContentDigests.total of the whole catalogue after that: from 0 to 2**64 - 1.
+        """
         ...
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:

@@ -49,6 +49,7 @@ class MemoryPatternStore:
         self._changed_slots: dict[int, Slots] = {}
         """Slots that each commit changed, by its lsn."""
         self._contents: dict[str, Content] = {}
+        self._content_digest = 0
         self._global: StoredGlobal | None = None
 
     async def read_identity(self) -> StoreIdentity:
@@ -112,11 +113,12 @@ class MemoryPatternStore:
         }
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
     ) -> None:
         self._require_epoch(epoch)
         self._contents.update((content.content_id, content) for content in contents)
         self._terms.extend(terms)
+        self._content_digest = digest
 
     async def get_content(self, content_id: str) -> Content | None:
         return self._contents.get(content_id)
@@ -131,6 +133,9 @@ class MemoryPatternStore:
 
     async def count_contents(self) -> int:
         return len(self._contents)
+
+    async def read_content_digest(self) -> int | None:
+        return self._content_digest
 
     async def get_global(self) -> StoredGlobal | None:
         return self._global

@@ -100,5 +100,5 @@ async def fill_store(archive: ArchiveLines, importer: ArchiveImporter) -> Memory
         if isinstance(writes, CommitWrites):
             await store.commit(epoch, writes)
         else:
-            await store.put_contents(epoch, writes.contents, writes.terms)
+            await store.put_contents(epoch, writes.contents, writes.terms, writes.digest)
     return store

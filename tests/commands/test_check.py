@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from tests.commands.archives import fill_shard
 from tests.conftest import run_shard
 from tests.scenarios.processes import run_command
 from tests.servers import run_subprocess
+from tests.storage.postgres.stores import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,3 +79,78 @@ async def test_damage_is_a_message_of_check_and_of_serve_never_a_traceback(
         assert "Traceback" not in finished.err
         assert problem in finished.out + finished.err
     assert f"{tmp_path}/shard.db is damaged" in served.err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE content SET codes = CAST(x'03' || substr(codes, 2) AS BLOB)",
+        "UPDATE content SET title = 'Solarit'",
+        "UPDATE content SET content_id = 'film:3'",
+        "DELETE FROM content",
+    ],
+)
+async def test_a_damaged_catalogue_is_found_by_check_and_serve_in_the_same_words(
+    tmp_path: Path, damage: str
+) -> None:
+    async with run_shard(data_dir=tmp_path) as shard:
+        await fill_shard(shard)
+    with closing(sqlite3.connect(tmp_path / "shard.db")) as connection, connection:
+        connection.execute(damage)
+
+    await require_damaged_catalogue(data_dir=tmp_path)
+
+
+async def test_a_damaged_catalogue_is_found_on_postgresql(postgres_url: str) -> None:
+    async with run_shard(postgres_url=postgres_url) as shard:
+        await fill_shard(shard)
+    execute(postgres_url, "UPDATE constellation.content SET title = 'Solarit'")
+    await require_damaged_catalogue(postgres_url=postgres_url)
+    execute(postgres_url, "UPDATE constellation.shard SET content_digest = NULL")  # as by migrate
+    async with run_shard(postgres_url=postgres_url):
+        pass
+    assert (await run_command("check", postgres_url=postgres_url)).status == 0
+
+    execute(
+        postgres_url,
+        "UPDATE constellation.content"
+        " SET embedding = overlay(embedding::text PLACING '[3,' FROM 1 FOR 3)::halfvec",
+    )
+
+    await require_damaged_catalogue(postgres_url=postgres_url)
+
+
+async def require_damaged_catalogue(**settings: Any) -> None:
+    checked = await run_command("check", **settings)
+    served = await run_command("serve", grpc_addr="127.0.0.1:0", **settings)
+
+    assert checked.status == served.status == 1
+    problem, outcome, remedy = checked.out.splitlines()
+    assert problem.startswith("content digest: the last commit says ")
+    assert outcome.startswith("DAMAGED: ")
+    assert remedy.endswith("add the catalogue again from its source")
+    assert f"is damaged: {problem}. {remedy}" in served.err
+
+
+async def test_the_digest_of_an_earlier_schema_is_computed_by_the_first_serve(
+    tmp_path: Path,
+) -> None:
+    async with run_shard(data_dir=tmp_path) as shard:
+        await fill_shard(shard)
+    digest = set_content_digest(tmp_path, None)
+    assert (await run_command("check", data_dir=tmp_path)).status == 0
+
+    async with run_shard(data_dir=tmp_path):
+        pass
+
+    assert digest not in (None, 0)
+    assert set_content_digest(tmp_path, None) == digest
+
+
+def set_content_digest(data_dir: Path, digest: int | None) -> int | None:
+    """Change the stored digest; return the earlier one."""
+    with closing(sqlite3.connect(data_dir / "shard.db")) as connection, connection:
+        before: int | None
+        (before,) = connection.execute("SELECT content_digest FROM shard").fetchone()
+        connection.execute("UPDATE shard SET content_digest = ?", (digest,))
+    return before

@@ -140,7 +140,7 @@ async def test_a_stale_epoch_is_fenced_and_changes_nothing(store: PatternStore) 
     with pytest.raises(FencedError, match=f"epoch {stale} was taken over by epoch {epoch}"):
         await store.commit(stale, make_commit(2, to_slots(2)))
     with pytest.raises(FencedError):
-        await store.put_contents(stale, [make_content("a")], [])
+        await store.put_contents(stale, [make_content("a")], [], 0)
     with pytest.raises(FencedError):
         await store.trim_change_log(stale, 1)
     with pytest.raises(FencedError):
@@ -170,7 +170,7 @@ async def test_terms_come_back_in_the_order_of_their_numbers(store: PatternStore
     film = Term(TermKind.CONTENT, 1, "film:1")
 
     await store.commit(epoch, CommitWrites(Totals(1), terms=[film, noir]))
-    await store.put_contents(epoch, [], [drama])
+    await store.put_contents(epoch, [], [drama], 0)
 
     assert list(await store.read_terms()) == [drama, noir, film]
 
@@ -269,9 +269,9 @@ async def test_changed_since_is_none_where_the_log_does_not_reach(store: Pattern
 async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     old, new = make_content("film:1"), make_content("film:1")
-    await store.put_contents(epoch, [old, make_content("фильм:2")], [])
+    await store.put_contents(epoch, [old, make_content("фильм:2")], [], 1)
 
-    await store.put_contents(epoch, [new], [])
+    await store.put_contents(epoch, [new], [], 2)
 
     assert await store.get_content("film:1") == new
     assert await store.get_content("фильм:2") == make_content("фильм:2")
@@ -281,10 +281,28 @@ async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> 
     assert await store.count_contents() == 2
 
 
+async def test_the_digest_of_the_catalogue_is_stored_with_its_contents(
+    store: PatternStore,
+) -> None:
+    epoch = await store.take_epoch()
+    assert await store.read_content_digest() == 0
+    for digest in (7, 2**64 - 1, 2**63, 0, 3):
+        await store.put_contents(epoch, [make_content("film:1")], [], digest)
+        assert await store.read_content_digest() == digest
+
+    await store.commit(epoch, CommitWrites(Totals(1)))
+    later = await store.take_epoch()
+    with pytest.raises(FencedError):
+        await store.put_contents(epoch, [], [], 8)
+
+    assert later > epoch
+    assert await store.read_content_digest() == 3
+
+
 async def test_contents_are_listed_page_by_page_in_the_order_of_utf8(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     content_ids = ["a", "Z", "é", "z", "\uffee", "😀", "a\u0301", "aa"]
-    await store.put_contents(epoch, [make_content(content_id) for content_id in content_ids], [])
+    await store.put_contents(epoch, [make_content(content_id) for content_id in content_ids], [], 0)
 
     listed: list[str] = []
     while page := await store.list_contents(listed[-1] if listed else "", 3):

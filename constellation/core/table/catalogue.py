@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from constellation.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from constellation.core.store import Content, PatternStore, Term
+    from constellation.core.store import Content, PatternStore, StoreReader, Term
     from constellation.core.table.shard_table import Table
 
 _PAGE_SIZE: Final = 1000
@@ -27,6 +28,8 @@ class ContentPlan:
     terms: Sequence[Term]
     replaced_count: int
     """How many of the content items replace a stored one."""
+    digest: int
+    """The digest of the whole catalogue after that."""
 
     @property
     def added_count(self) -> int:
@@ -34,22 +37,21 @@ class ContentPlan:
 
 
 class Catalogue:
-    """The content items of one shard. They stay in the store; memory holds only their genres."""
+    """The content items of one shard. Memory holds only their genres and hashes."""
 
     def __init__(self, store: PatternStore, table: Table) -> None:
-        self.count = 0
-        """Content items stored."""
         self._store = store
         self._table = table
 
-    async def load(self) -> None:
-        """Read the genres of all stored content items into the table."""
-        after = ""
-        while page := await self._store.list_contents(after, _PAGE_SIZE):
-            for content in page:
-                self._set_genres(content)
-            after = page[-1].content_id
-        self.count = await self._store.count_contents()
+    @property
+    def count(self) -> int:
+        """Return how many content items are stored."""
+        return self._table.content_count
+
+    async def ensure_digest(self, epoch: int) -> None:
+        """Store the digest of a catalogue that an earlier version wrote, which stored none."""
+        if await self._store.read_content_digest() is None:
+            await self._store.put_contents(epoch, (), (), self._table.content_digests.total)
 
     async def plan(self, contents: Sequence[Content]) -> ContentPlan:
         """Return what storing content items changes; nobody else may number terms meanwhile."""
@@ -59,22 +61,25 @@ class Catalogue:
         terms.assign_numbers(TermKind.CONTENT, list(distinct))
         for content in distinct.values():
             terms.assign_numbers(TermKind.GENRE, content.genres)
-        return ContentPlan(list(distinct.values()), terms.to_terms(), len(replaced))
+        digest = self._table.content_digests.compute_total_with(distinct.values())
+        return ContentPlan(list(distinct.values()), terms.to_terms(), len(replaced), digest)
 
     async def write(self, epoch: int, planned: ContentPlan) -> None:
         """Make a plan durable; call `apply` next."""
-        await self._store.put_contents(epoch, planned.contents, planned.terms)
+        await self._store.put_contents(epoch, planned.contents, planned.terms, planned.digest)
 
     async def is_stored(self, planned: ContentPlan) -> bool:
-        """Return whether the store holds everything that a plan was to write."""
-        return all([await self._store.get_content(c.content_id) == c for c in planned.contents])
+        """Return whether the store holds everything that a plan was to write.
+
+        The digest tells, because it is written with the content items, all or nothing.
+        """
+        return await self._store.read_content_digest() == planned.digest
 
     def apply(self, planned: ContentPlan) -> None:
         """Bring the table to the state after a plan that is durable."""
         self._table.vocabulary.add(planned.terms)
-        for content in planned.contents:
-            self._set_genres(content)
-        self.count += planned.added_count
+        _add_to_table(self._table, planned.contents)
+        self._table.content_count += planned.added_count
 
     async def get(self, content_id: str) -> Content:
         """Return one content item; raise NotFoundError when there is none of this id."""
@@ -87,11 +92,33 @@ class Catalogue:
         """Return up to `limit` content items whose id sorts after `after`, by UTF-8 bytes."""
         return await self._store.list_contents(after, limit)
 
-    def _set_genres(self, content: Content) -> None:
-        vocabulary = self._table.vocabulary
-        number = vocabulary.number(TermKind.CONTENT, content.content_id)
-        genres = [vocabulary.number(TermKind.GENRE, genre) for genre in content.genres]
-        if number:
-            self._table.content_genres[number] = 0
-            self._table.content_genres[number, : len(genres)] = genres
-        self._table.public_genres[[genre for genre in genres if genre]] = True
+
+async def load_catalogue(store: StoreReader, table: Table) -> list[str]:
+    """Read the genres and the hashes of all stored content items into the table.
+
+    Returns how rows and digest differ, nothing when all is well. The terms must be in the table.
+    """
+    after = ""
+    while page := await store.list_contents(after, _PAGE_SIZE):
+        await asyncio.to_thread(_add_to_table, table, page)
+        table.content_count += len(page)
+        after = page[-1].content_id
+    stored, found = await store.read_content_digest(), table.content_digests.total
+    if stored in (None, found):
+        return []
+    return [f"content digest: the last commit says {stored}, the rows of the catalogue say {found}"]
+
+
+def _add_to_table(table: Table, contents: Sequence[Content]) -> None:
+    table.content_digests.add(contents)
+    for content in contents:
+        _set_genres(table, content)
+
+
+def _set_genres(table: Table, content: Content) -> None:
+    number = table.vocabulary.number(TermKind.CONTENT, content.content_id)
+    genres = [table.vocabulary.number(TermKind.GENRE, genre) for genre in content.genres]
+    if number:
+        table.content_genres[number] = 0
+        table.content_genres[number, : len(genres)] = genres
+    table.public_genres[[genre for genre in genres if genre]] = True

@@ -17,6 +17,7 @@ from constellation.core.rows import (
     reserve,
 )
 from constellation.core.store import Totals
+from constellation.core.table.content_digests import ContentDigests
 from constellation.core.table.hash_index import HashIndex, Keys
 from constellation.core.table.new_terms import NewTermCounts
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
@@ -107,6 +108,9 @@ class Table:
         """Devices marked in `relocated`."""
         self.vocabulary = Vocabulary()
         self.new_terms = NewTermCounts(rules.max_devices)
+        self.content_digests = ContentDigests(self.vocabulary)
+        self.content_count = 0
+        """Content items stored."""
         self.totals = Totals()
         self.pattern_allocator = SlotAllocator(rules.max_patterns)
         self.device_allocator = SlotAllocator(rules.max_devices)

@@ -207,6 +207,15 @@ async def count_contents(connection: AsyncConnection, shard_id: int) -> int:
     return int(count)
 
 
+async def read_content_digest(connection: AsyncConnection, shard_id: int) -> int | None:
+    (digest,) = await _fetch_one(
+        connection,
+        "SELECT content_digest FROM constellation.shard WHERE shard_id = %s",
+        (shard_id,),
+    )
+    return None if digest is None else to_unsigned(digest)
+
+
 async def read_global(connection: AsyncConnection, shard_id: int) -> StoredGlobal | None:
     cursor = await connection.execute(
         "SELECT generation, round_id, payload FROM constellation.global WHERE shard_id = %s",

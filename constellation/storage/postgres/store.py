@@ -157,12 +157,23 @@ class PostgresReader:
             return await read.find_stored_ids(connection, self._shard_id, content_ids)
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
-        async with self._lend() as connection:
-            return await read.read_contents(connection, self._shard_id, after, limit, self._dialect)
+        try:
+            async with self._lend() as connection:
+                return await read.read_contents(
+                    connection, self._shard_id, after, limit, self._dialect
+                )
+        except ValueError as error:
+            raise DamagedStoreError(
+                f"{self._database} has a damaged catalogue after {after!r}: {error}"
+            ) from error
 
     async def count_contents(self) -> int:
         async with self._lend() as connection:
             return await read.count_contents(connection, self._shard_id)
+
+    async def read_content_digest(self) -> int | None:
+        async with self._lend() as connection:
+            return await read.read_content_digest(connection, self._shard_id)
 
     async def get_global(self) -> StoredGlobal | None:
         async with self._lend() as connection:
@@ -182,8 +193,8 @@ class PostgresReader:
         try:
             while page := await self.list_contents(after, _PAGE_SIZE):
                 after = page[-1].content_id
-        except ValueError as error:
-            return [f"the catalogue after {after!r}: {error}"]
+        except DamagedStoreError as error:
+            return [str(error)]
         return ()
 
     async def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
@@ -287,11 +298,11 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
             raise NotReadyError(str(error)) from error  # trimming again is harmless
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
     ) -> None:
         async with self._connections.lend() as connection:
             await write.write_contents(
-                connection, self._make_fence(epoch), contents, terms, self._statements
+                connection, self._make_fence(epoch), contents, terms, digest, self._statements
             )
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:

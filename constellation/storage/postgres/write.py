@@ -1,7 +1,7 @@
 """Writes of a PostgresPatternStore: each is one fenced transaction in few round trips.
 
 Rows go to a temporary table by binary COPY. One statement for each table moves them from there. The
-fence is the row in `constellation.shard`: a commit updates it, other writes lock it FOR SHARE. Both
+fence is the row in `constellation.shard`: a commit updates it, other writes lock it. Both
 make a takeover wait for the transaction, and both make a later transaction see the new epoch.
 """
 
@@ -133,6 +133,7 @@ async def write_contents(
     fence: Fence,
     contents: Sequence[Content],
     terms: Sequence[Term],
+    digest: int,
     statements: Statements,
 ) -> None:
     await _begin_fenced(connection, fence, statements)
@@ -149,6 +150,10 @@ async def write_contents(
         if rows:
             await connection.cursor().executemany(statements.put_content, rows)
         await _write_terms(connection, fence.shard_id, terms)
+        await connection.execute(
+            "UPDATE constellation.shard SET content_digest = %s WHERE shard_id = %s",
+            (to_signed(digest), fence.shard_id),
+        )
 
 
 async def trim_change_log(
@@ -248,7 +253,7 @@ async def _begin_fenced(connection: AsyncConnection, fence: Fence, statements: S
         await connection.execute("BEGIN")
         await set_timeouts(connection, statements.timeout_seconds)
         found = await connection.execute(
-            "SELECT epoch, owner FROM constellation.shard WHERE shard_id = %s FOR SHARE",
+            "SELECT epoch, owner FROM constellation.shard WHERE shard_id = %s FOR NO KEY UPDATE",
             (fence.shard_id,),
         )
     epoch, owner = _require_shard(await found.fetchone(), fence.shard_id)

@@ -107,6 +107,11 @@ def count_contents(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM content").fetchone()[0])
 
 
+def read_content_digest(connection: sqlite3.Connection) -> int | None:
+    (digest,) = connection.execute("SELECT content_digest FROM shard").fetchone()
+    return None if digest is None else to_unsigned(digest)
+
+
 def read_global(connection: sqlite3.Connection) -> StoredGlobal | None:
     row = connection.execute("SELECT generation, round_id, payload FROM global").fetchone()
     return StoredGlobal(*row) if row else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 PAGE_SIZE: Final = 4096
 """Bytes in a page, which holds seven pattern rows.
 
@@ -48,7 +48,8 @@ _SCHEMA: Final = (
          schema_version INTEGER NOT NULL, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL,
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
          pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
-         secret BLOB NOT NULL, shard_id INTEGER, region TEXT, dimension INTEGER) STRICT""",
+         secret BLOB NOT NULL, shard_id INTEGER, region TEXT, dimension INTEGER,
+         content_digest INTEGER) STRICT""",
     _GLOBAL_TABLE,
 )
 _UPGRADES: Final = {
@@ -70,6 +71,10 @@ _UPGRADES: Final = {
         "ALTER TABLE shard ADD COLUMN dimension INTEGER",
         "UPDATE shard SET schema_version = 4",
     ),
+    4: (  # NULL until the first `serve` has read the catalogue
+        "ALTER TABLE shard ADD COLUMN content_digest INTEGER",
+        "UPDATE shard SET schema_version = 5",
+    ),
 }
 """By schema version: the statements that upgrade a database to the next version."""
 
@@ -89,7 +94,7 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL)",
+            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0)",
             (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()

@@ -143,10 +143,12 @@ class SqlitePatternStore:
         await self._write(partial(write.trim_change_log, epoch=epoch, through_lsn=through_lsn))
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
+        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
     ) -> None:
         await self._write(
-            partial(write.write_contents, epoch=epoch, contents=contents, terms=terms)
+            partial(
+                write.write_contents, epoch=epoch, contents=contents, terms=terms, digest=digest
+            )
         )
         self._writer.submit(self._checkpoint, len(contents))
 
@@ -161,6 +163,9 @@ class SqlitePatternStore:
 
     async def count_contents(self) -> int:
         return await self._read(read.count_contents)
+
+    async def read_content_digest(self) -> int | None:
+        return await self._read(read.read_content_digest)
 
     async def get_global(self) -> StoredGlobal | None:
         return await self._read(read.read_global)

@@ -80,7 +80,11 @@ def trim_change_log(connection: sqlite3.Connection, epoch: int, through_lsn: int
 
 
 def write_contents(
-    connection: sqlite3.Connection, epoch: int, contents: Sequence[Content], terms: Sequence[Term]
+    connection: sqlite3.Connection,
+    epoch: int,
+    contents: Sequence[Content],
+    terms: Sequence[Term],
+    digest: int,
 ) -> None:
     with open_transaction(connection):
         _require_epoch(connection, epoch)
@@ -95,6 +99,7 @@ def write_contents(
             ],
         )
         _write_terms(connection, terms)
+        connection.execute("UPDATE shard SET content_digest = ?", (to_signed(digest),))
 
 
 def write_global(connection: sqlite3.Connection, epoch: int, stored: StoredGlobal) -> None:

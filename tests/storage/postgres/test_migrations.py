@@ -113,7 +113,7 @@ async def test_the_extension_may_be_in_any_schema(databases: Databases, search_p
         async with open_postgres(make_settings(url)) as store:
             epoch = await store.take_epoch()
             await store.commit(epoch, writes)
-            await store.put_contents(epoch, [make_content("film:1")], [])
+            await store.put_contents(epoch, [make_content("film:1")], [], 0)
         async with open_postgres_reader(make_settings(url)) as reader:
             assert await read_patterns(reader) == {
                 slot: row.tobytes() for slot, row in zip((0, 5), writes.rows, strict=True)

@@ -83,7 +83,7 @@ async def test_two_shards_share_the_connections_of_a_pooler(
             await asyncio.gather(
                 zero.commit(epochs[0], writes),
                 one.commit(epochs[1], writes),
-                zero.put_contents(epochs[0], [make_content(f"film:{lsn}")], []),
+                zero.put_contents(epochs[0], [make_content(f"film:{lsn}")], [], 0),
                 zero.get_content("film:1"),
             )
 

@@ -49,7 +49,7 @@ async def test_two_shards_share_a_database(postgres_url: str) -> None:
     ):
         await zero.commit(await zero.take_epoch(), make_commit(1, to_slots(3)))
         await one.commit(await one.take_epoch(), make_commit(1, to_slots(3, 4)))
-        await one.put_contents(1, [make_content("a")], [])
+        await one.put_contents(1, [make_content("a")], [], 0)
         await one.put_global(1, StoredGlobal(1, 1, b"of one"))
 
         assert list(await read_patterns(zero)) == [3]

@@ -68,7 +68,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with open_sqlite(tmp_path / "new" / "data") as store:
         secret, epoch = await store.read_secret(), await store.take_epoch()
         await store.commit(epoch, make_commit(1, to_slots(3, 1)))
-        await store.put_contents(epoch, [make_content("a")], [])
+        await store.put_contents(epoch, [make_content("a")], [], 0)
         await store.put_global(epoch, StoredGlobal(5, 6, b"global"))
         before = await read_patterns(store)
 

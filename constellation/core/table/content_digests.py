@@ -1,0 +1,74 @@
+"""ContentDigests: a hash of every content item, and their sum, which a store keeps as a proof."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.rows import DIGEST_MODULUS, TermKind, reserve
+from constellation.core.table.vocabulary import TERM_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from constellation.core.store import Content
+    from constellation.core.table.vocabulary import Vocabulary
+
+
+class ContentDigests:
+    """The hashes of a shard's content items, as they were read at its start or written since.
+
+    Memory remembers them, so that a new item takes the place of the one that was written, whatever
+    the store has made of that one meanwhile: adding a damaged item again makes the sum right.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.total = 0
+        """The sum of all hashes modulo DIGEST_MODULUS, whose order does not matter."""
+        self._vocabulary = vocabulary
+        self._by_number: NDArray[np.uint64] = reserve(
+            TERM_LIMITS[TermKind.CONTENT] + 1, np.dtype("<u8")
+        )
+        """By content number; 0 for none."""
+        self._unnumbered: dict[str, int] = {}
+        """By content id: those beyond the limit of terms."""
+
+    def add(self, contents: Iterable[Content]) -> None:
+        """Take in content items that are stored; those of known ids replace the earlier ones."""
+        for content in contents:
+            digest = digest_content(content)
+            self.total = (self.total + digest - self._find(content.content_id)) % DIGEST_MODULUS
+            if number := self._vocabulary.number(TermKind.CONTENT, content.content_id):
+                self._by_number[number] = digest
+            else:
+                self._unnumbered[content.content_id] = digest
+
+    def compute_total_with(self, contents: Iterable[Content]) -> int:
+        """Return what `total` will be after content items of distinct ids are added."""
+        changes = (digest_content(each) - self._find(each.content_id) for each in contents)
+        return (self.total + sum(changes)) % DIGEST_MODULUS
+
+    def _find(self, content_id: str) -> int:
+        number = self._vocabulary.number(TermKind.CONTENT, content_id)
+        return int(self._by_number[number]) if number else self._unnumbered.get(content_id, 0)
+
+
+def digest_content(content: Content) -> int:
+    """Return a 64-bit hash of all values of a content item. NUL, which no text has, divides them.
+
+    Their sum is an AdHash, as that of `rows.digest_rows`: it detects accidents, not attacks.
+    """
+    texts = (
+        content.content_id,
+        content.title,
+        str(content.content_type),
+        str(content.year),
+        *content.genres,
+        "",
+    )
+    payload = "\0".join(texts).encode() + content.codes
+    return int.from_bytes(blake2b(payload, digest_size=8).digest(), "little")
