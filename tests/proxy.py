@@ -21,7 +21,8 @@ class LostCommit:
     """Text in one of its requests that no other transaction contains."""
     is_executed: bool
     """True: the server commits, but the response is lost. False: the COMMIT itself is lost."""
-    is_armed: bool = False
+    connection: asyncio.StreamWriter | None = None
+    """The client whose request had the marker; only its COMMIT is lost."""
 
 
 class Proxy:
@@ -75,8 +76,8 @@ class Proxy:
         self._streams |= {writer, server_writer}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._forward(reader, server_writer, is_answer=False))
-                both.create_task(self._forward(server_reader, writer, is_answer=True))
+                both.create_task(self._forward(reader, server_writer, writer, is_answer=False))
+                both.create_task(self._forward(server_reader, writer, writer, is_answer=True))
         except* OSError:
             pass  # one side has closed, so close the other as well
         finally:
@@ -85,27 +86,32 @@ class Proxy:
             server_writer.transport.abort()
 
     async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        *,
+        is_answer: bool,
     ) -> None:
         while data := await reader.read(65_536):
             if is_answer:
                 await self._answers_enabled.wait()
             should_cut = self.should_cut_answer if is_answer else self.should_cut_request
-            if should_cut(data) or self._is_lost(data, is_answer=is_answer):
+            if should_cut(data) or self._is_lost(data, client, is_answer=is_answer):
                 self.cut_count += 1
                 break
             writer.write(data)
             await writer.drain()
         raise ConnectionResetError
 
-    def _is_lost(self, data: bytes, *, is_answer: bool) -> bool:
+    def _is_lost(self, data: bytes, client: asyncio.StreamWriter, *, is_answer: bool) -> bool:
         lost_commit = self.lost_commit
         if lost_commit is None:
             return False
-        if not is_answer:
-            lost_commit.is_armed |= lost_commit.marker in data
+        if not is_answer and lost_commit.marker in data:
+            lost_commit.connection = client
         if not (
-            lost_commit.is_armed and is_answer == lost_commit.is_executed and b"COMMIT\0" in data
+            lost_commit.connection is client and is_answer == lost_commit.is_executed and b"COMMIT\0" in data
         ):
             return False
         self.lost_commit = None
