@@ -111,7 +111,9 @@ class Proxy:
         if not is_answer and lost_commit.marker in data:
             lost_commit.connection = client
         if not (
-            lost_commit.connection is client and is_answer == lost_commit.is_executed and b"COMMIT\0" in data
+            lost_commit.connection is client
+            and is_answer == lost_commit.is_executed
+            and b"COMMIT\0" in data
         ):
             return False
         self.lost_commit = None
