@@ -34,17 +34,23 @@ async def open_store(config: ShardConfig, region: str | None = None) -> AsyncIte
     store is in memory. A process that serves also names its region. Raises ConfigError for a store
     of another shard, NotReadyError, StoreInUseError or DamagedStoreError.
     """
-    async with _open_any(config) as store:
-        stored = await store.read_identity()
-        process = StoreIdentity.of_process(config.shard_id, region)
-        identity = stored.adopt(process, describe_location(config))
-        if identity != stored:
-            await store.write_identity(identity)
+    async with open_unclaimed_store(config) as store:
+        await claim_store(store, config, region)
         yield store
 
 
+async def claim_store(store: PatternStore, config: ShardConfig, region: str | None = None) -> None:
+    """Make a store this shard's. Raises ConfigError for a store of another shard."""
+    stored = await store.read_identity()
+    process = StoreIdentity.of_process(config.shard_id, region)
+    identity = stored.adopt(process, describe_location(config))
+    if identity != stored:
+        await store.write_identity(identity)
+
+
 @asynccontextmanager
-async def _open_any(config: ShardConfig) -> AsyncIterator[PatternStore]:
+async def open_unclaimed_store(config: ShardConfig) -> AsyncIterator[PatternStore]:
+    """Open the store that the settings name, for writing, whoever it belongs to."""
     if config.postgres_url is not None:
         async with _open_postgres(config) as store:
             yield store

@@ -106,7 +106,7 @@ class Rounds:
         self.stats.published_at = read_clock()
         if (result := await self._journal.read_result()) is not None:
             stamp = self._adopt_result(await self._journal.read_model_state(), result[1])
-            self.stats.published_at = float(stamp.closed_at)
+            self.stats.published_at = min(float(stamp.closed_at), read_clock())
         self.stats.last_report = await self._read_last_report()
         newest = await self._journal.read_newest()
         if newest is not None and newest.state is RoundState.PUBLISHING:
@@ -128,13 +128,19 @@ class Rounds:
         interval = self.policy.interval_seconds
         newest = await self._journal.read_newest()
         due = newest.started_at // interval * interval + interval if newest else 0.0
+        due = min(due, self._find_next_start())  # the clock may have been ahead at the last round
         while True:
             await asyncio.sleep(max(0.0, due - read_clock()))
             try:
                 await self.run()
             except (QuorumError, NotReadyError) as error:
                 log.warning("round_failed", problem=str(error))
-            due = read_clock() // interval * interval + interval
+            due = self._find_next_start()
+
+    def _find_next_start(self) -> float:
+        """Return the time of the next full interval: seconds since 1970."""
+        interval = self.policy.interval_seconds
+        return read_clock() // interval * interval + interval
 
     async def run(self) -> RoundReport:
         """Run one round and return its report.

@@ -22,7 +22,7 @@ from constellation.commands.export import print_summary
 from constellation.commands.startup import configure_shard
 from constellation.core.store import CommitWrites, Totals
 from constellation.errors import ConfigError, InvalidInputError
-from constellation.stores import describe_location, open_store
+from constellation.stores import claim_store, describe_location, open_unclaimed_store
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -80,10 +80,11 @@ async def import_archive(config: ShardConfig, path: Path) -> ArchiveCounts:
         checker = ArchiveImporter()
         tally = await _read_archive(file, checker, _discard, advance)
     _require_capacity(config, tally)
-    async with open_store(config, region) as store, asyncio.TaskGroup() as tasks:
+    async with open_unclaimed_store(config) as store, asyncio.TaskGroup() as tasks:
         epoch = await store.take_epoch()
         if await store.read_totals() != Totals() or await store.count_contents():
             raise ConfigError(f"{describe_location(config)} is not empty: {_EMPTY_STORE_HINT}")
+        await claim_store(store, config, region)
         lease = tasks.create_task(store.hold_forever(), name="lease")
         with open_input(str(path)) as (file, size), show_progress("Importing", size) as advance:
             writer, write = ArchiveImporter(checker.totals), _make_write(store, epoch)

@@ -119,6 +119,8 @@ class CommitWrites:
     """Hourly counts to insert or replace."""
     oldest_hour: int = 0
     """Hourly counts of earlier hours are deleted."""
+    catalogue_digest: int | None = None
+    """What the catalogue's digest must be before and after this; None: whatever it is."""
 
     @property
     def is_empty(self) -> bool:
@@ -249,7 +251,8 @@ class PatternStore(StoreReader, Protocol):
     async def commit(self, epoch: int, writes: CommitWrites) -> None:
         """Write the changes durably, all or nothing.
 
-        Raises StoreFailedError unless `writes.totals.lsn` is the last lsn + 1.
+        Raises StoreFailedError unless `writes.totals.lsn` is the last lsn + 1, and the catalogue
+        has the expected digest.
         """
         ...
 
@@ -258,11 +261,18 @@ class PatternStore(StoreReader, Protocol):
         ...
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
+        self,
+        epoch: int,
+        contents: Sequence[Content],
+        terms: Sequence[Term],
+        digest: int,
+        expected_digest: int | None = None,
     ) -> None:
         """Insert or replace content items, and insert new terms, durably, all or nothing.
 
         `digest` is the ContentDigests.total of the whole catalogue after that: from 0 to 2**64 - 1.
+        Raises StoreFailedError unless the store has `expected_digest` before that; None: whatever
+        it has. It has another one when the database was restored, or a failover lost a write.
         """
         ...
 

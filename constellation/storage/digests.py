@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from constellation.core.rows import DIGEST_MODULUS
+from constellation.errors import StoreFailedError
 
 
 def to_signed(digest: int) -> int:
@@ -13,3 +14,12 @@ def to_signed(digest: int) -> int:
 def to_unsigned(stored: int) -> int:
     """Return the digest that `to_signed` turned into this signed integer."""
     return stored % DIGEST_MODULUS
+
+
+def require_catalogue(found: int | None, expected: int | None) -> None:
+    """Raise StoreFailedError unless the catalogue has the digest `expected`, or that is None."""
+    if expected is not None and found != expected:
+        raise StoreFailedError(
+            f"the catalogue's digest must be {expected}, got {found}: the database was changed or "
+            "restored meanwhile"
+        )

@@ -21,6 +21,7 @@ from constellation.core.store import (
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import FencedError, StoreFailedError
 from constellation.histogram import Histogram
+from constellation.storage.digests import require_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -77,6 +78,7 @@ class MemoryPatternStore:
         lsn = writes.totals.lsn
         if lsn != self._totals.lsn + 1:
             raise StoreFailedError(f"lsn must be {self._totals.lsn + 1}, got {lsn}")
+        require_catalogue(self._content_digest, writes.catalogue_digest)
         self._patterns.put(writes.slots, writes.rows)
         self._patterns.free(writes.freed_slots)
         self._devices.put(writes.device_slots, writes.device_rows)
@@ -113,9 +115,15 @@ class MemoryPatternStore:
         }
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
+        self,
+        epoch: int,
+        contents: Sequence[Content],
+        terms: Sequence[Term],
+        digest: int,
+        expected_digest: int | None = None,
     ) -> None:
         self._require_epoch(epoch)
+        require_catalogue(self._content_digest, expected_digest)
         self._contents.update((content.content_id, content) for content in contents)
         self._terms.extend(terms)
         self._content_digest = digest

@@ -28,6 +28,7 @@ from tests.federation.fleet import (
     run_round,
     run_shards,
 )
+from tests.polling import wait_until
 from tests.telemetry.test_metrics import get_value, scrape_metrics
 
 if TYPE_CHECKING:
@@ -101,6 +102,25 @@ async def test_a_federation_with_a_new_journal_is_not_late(tmp_path: Path) -> No
     assert fresh.message.startswith("none was published in the 0 seconds")
     assert age < 60
     assert stale.status == pb.HEALTH_STATUS_DEGRADED
+
+
+async def test_a_clock_that_was_ahead_neither_delays_rounds_nor_hides_their_age(
+    tmp_path: Path,
+) -> None:
+    await make_journal(tmp_path, time.time() + 10 * 24 * 3600)
+    async with run_federation(
+        ["127.0.0.1:1"], data_dir=tmp_path, federation_interval_secs=Seconds(1)
+    ) as federation:
+        before = federation.rounds.published_at
+        await wait_until(lambda: check_no_quorum(federation))
+
+    assert before is not None
+    assert before <= time.time()
+
+
+async def check_no_quorum(federation: RunningFederation) -> bool:
+    """Return whether a round of this process has failed for lack of a quorum."""
+    return federation.rounds.stats.rounds[RoundState.NO_QUORUM] > 0
 
 
 async def test_a_standby_is_never_late(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ class Planner:
             terms=budget.pending.to_terms(),
             counts=tally.counts(),
             oldest_hour=max(0, now_hour - RING_HOURS + 1),
+            catalogue_digest=table.content_digests.total,
         )
         writes = _add_totals(table, writes, changed.is_new)
         charge = budget.charge(changed.positions, changed.slots)
@@ -111,7 +112,12 @@ class Planner:
         rows = table.devices[devices]
         rows["synced_at"] = np.maximum(rows["synced_at"], table.heard_at[devices])
         change = self._resolve_without_deltas(devices, is_expiry=False)
-        writes = CommitWrites(totals=table.totals, device_slots=devices, device_rows=rows)
+        writes = CommitWrites(
+            totals=table.totals,
+            device_slots=devices,
+            device_rows=rows,
+            catalogue_digest=table.content_digests.total,
+        )
         is_new = np.zeros(len(devices), bool)
         return Plan(_add_totals(table, writes, is_new), (), change, is_new)
 
@@ -120,7 +126,10 @@ class Planner:
         table = self.table
         change = self._resolve_without_deltas(devices, is_expiry=True)
         writes = CommitWrites(
-            totals=table.totals, freed_slots=change.freed_slots, freed_devices=devices
+            totals=table.totals,
+            freed_slots=change.freed_slots,
+            freed_devices=devices,
+            catalogue_digest=table.content_digests.total,
         )
         is_new = np.empty(0, bool)
         return Plan(_add_totals(table, writes, is_new), (), change, is_new)

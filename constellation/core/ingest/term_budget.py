@@ -61,8 +61,10 @@ class TermCharge:
 class TermBudget:
     """What the devices of one group of deltas may still add to the vocabulary in this hour.
 
-    Each device pays for every new term that it names, so that no other device of the group can
-    change what becomes of its patterns. Devices are named by their position in the group.
+    Every device whose patterns name a new term pays for it, so that what becomes of its patterns
+    does not depend on the other devices. The signals of a group come first: a content id that a
+    signal has paid for is no longer new, and costs the patterns of the group nothing. Devices are
+    named by their position in the group.
     """
 
     def __init__(self, table: Table, devices: Slots, hour: int, most: int) -> None:

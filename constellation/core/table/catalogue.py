@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.core.rows import TermKind
 from constellation.core.table.vocabulary import PendingTerms
-from constellation.errors import NotFoundError
+from constellation.errors import FencedError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,8 @@ class ContentPlan:
     terms: Sequence[Term]
     replaced_count: int
     """How many of the content items replace a stored one."""
+    digest_before: int
+    """The digest of the whole catalogue before that."""
     digest: int
     """The digest of the whole catalogue after that."""
 
@@ -61,19 +63,34 @@ class Catalogue:
         terms.assign_numbers(TermKind.CONTENT, list(distinct))
         for content in distinct.values():
             terms.assign_numbers(TermKind.GENRE, content.genres)
-        digest = self._table.content_digests.compute_total_with(distinct.values())
-        return ContentPlan(list(distinct.values()), terms.to_terms(), len(replaced), digest)
+        digests = self._table.content_digests
+        return ContentPlan(
+            list(distinct.values()),
+            terms.to_terms(),
+            len(replaced),
+            digests.total,
+            digests.compute_total_with(distinct.values()),
+        )
 
     async def write(self, epoch: int, planned: ContentPlan) -> None:
         """Make a plan durable; call `apply` next."""
-        await self._store.put_contents(epoch, planned.contents, planned.terms, planned.digest)
+        await self._store.put_contents(
+            epoch, planned.contents, planned.terms, planned.digest, planned.digest_before
+        )
 
     async def is_stored(self, planned: ContentPlan) -> bool:
         """Return whether the store holds everything that a plan was to write.
 
-        The digest tells, because it is written with the content items, all or nothing.
+        The digest tells, because it is written with the content items, all or nothing. Raises
+        FencedError when it is neither that of before nor that of after.
         """
-        return await self._store.read_content_digest() == planned.digest
+        stored = await self._store.read_content_digest()
+        if stored not in (planned.digest_before, planned.digest):
+            raise FencedError(
+                f"the catalogue in the store has the digest {stored}, which this process did not "
+                "write: the database was changed or restored meanwhile"
+            )
+        return stored == planned.digest
 
     def apply(self, planned: ContentPlan) -> None:
         """Bring the table to the state after a plan that is durable."""

@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 _LOCK_KEY: Final = 0x434F4E5354454C4C
 """Key of the advisory lock that a process has while it migrates."""
 
+_LIMIT_LOCK_WAIT: Final = "SET LOCAL lock_timeout = '3s'"
+"""A table that a dump or an export reads cannot be altered, and every commit queues behind this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -77,6 +80,7 @@ async def migrate(url: str, dialect: Dialect) -> Sequence[Migration]:
             await _require_utf8(connection, database)
             found = await _ensure_extension(connection, database, dialect)
             missing = find_missing(database, await read_applied(connection))
+            await connection.execute(_LIMIT_LOCK_WAIT)
             await connection.execute("CREATE SCHEMA IF NOT EXISTS constellation")
             await connection.execute(
                 "CREATE TABLE IF NOT EXISTS constellation.migration ("

@@ -51,12 +51,13 @@ async def read_identity(connection: AsyncConnection, shard_id: int) -> StoreIden
     return StoreIdentity(shard_id, region, dimension)
 
 
-async def find_shard_of(connection: AsyncConnection, owner: str) -> int | None:
-    """Return the shard that a process of this name wrote last, if any."""
+async def find_shard_of(connection: AsyncConnection, owner: str, shard_id: int) -> int | None:
+    """Return a shard that a process of this name wrote: `shard_id` if it is one, or else any."""
     (shard_id,) = await _fetch_one(
         connection,
-        "SELECT (SELECT shard_id FROM constellation.shard WHERE owner = %s LIMIT 1)",
-        (owner,),
+        "SELECT (SELECT shard_id FROM constellation.shard WHERE owner = %s"
+        " ORDER BY shard_id <> %s, shard_id LIMIT 1)",
+        (owner, shard_id),
     )
     return None if shard_id is None else int(shard_id)
 

@@ -298,11 +298,21 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
             raise NotReadyError(str(error)) from error  # trimming again is harmless
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
+        self,
+        epoch: int,
+        contents: Sequence[Content],
+        terms: Sequence[Term],
+        digest: int,
+        expected_digest: int | None = None,
     ) -> None:
         async with self._connections.lend() as connection:
             await write.write_contents(
-                connection, self._make_fence(epoch), contents, terms, digest, self._statements
+                connection,
+                self._make_fence(epoch),
+                contents,
+                terms,
+                write.DigestChange(expected_digest, digest),
+                self._statements,
             )
 
     async def put_global(self, epoch: int, stored: StoredGlobal) -> None:
@@ -335,7 +345,9 @@ async def _require_own_shard(
 
     Rows of other shards are normal in a database. Only the name tells that they are this process's.
     """
-    shard_id = await read.find_shard_of(connection, settings.owner) if settings.owner else None
+    if not settings.owner:
+        return
+    shard_id = await read.find_shard_of(connection, settings.owner, settings.shard_id)
     if shard_id not in (None, settings.shard_id):
         raise ConfigError(
             f"DATA_DIR belongs to shard {shard_id} in {database}, SHARD_ID is {settings.shard_id}: "

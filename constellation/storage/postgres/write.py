@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 
 from constellation.errors import FencedError, OutcomeUnknownError, StoreFailedError
 from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
-from constellation.storage.digests import to_signed
+from constellation.storage.digests import require_catalogue, to_signed, to_unsigned
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.rows import Slots
-    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
@@ -54,6 +54,16 @@ class Fence:
     shard_id: int
     epoch: int
     owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigestChange:
+    """What a write makes of the digest of the catalogue."""
+
+    expected: int | None
+    """The digest that must be stored before; None: whatever it is."""
+    stored: int
+    """The digest to store."""
 
 
 class Statements:
@@ -106,7 +116,7 @@ async def write_commit(
 ) -> None:
     """Write one commit durably, all or nothing. Most commits have patterns and devices only."""
     shard_id = fence.shard_id
-    await _begin_commit(connection, fence, writes.totals, statements, lease_seconds)
+    await _begin_commit(connection, fence, writes, statements, lease_seconds)
     if len(writes.slots):
         rows = encode_patterns(writes.slots, writes.rows, statements.dialect)
         await _copy(connection, statements.copy_patterns, rows)
@@ -133,10 +143,10 @@ async def write_contents(
     fence: Fence,
     contents: Sequence[Content],
     terms: Sequence[Term],
-    digest: int,
+    digests: DigestChange,
     statements: Statements,
 ) -> None:
-    await _begin_fenced(connection, fence, statements)
+    require_catalogue(await _begin_fenced(connection, fence, statements), digests.expected)
     rows = [
         (
             fence.shard_id,
@@ -152,7 +162,7 @@ async def write_contents(
         await _write_terms(connection, fence.shard_id, terms)
         await connection.execute(
             "UPDATE constellation.shard SET content_digest = %s WHERE shard_id = %s",
-            (to_signed(digest), fence.shard_id),
+            (to_signed(digests.stored), fence.shard_id),
         )
 
 
@@ -200,11 +210,12 @@ async def ensure_shard(connection: AsyncConnection, shard_id: int, secret: bytes
 async def _begin_commit(
     connection: AsyncConnection,
     fence: Fence,
-    totals: Totals,
+    writes: CommitWrites,
     statements: Statements,
     lease_seconds: float,
 ) -> None:
     """Begin a commit. One statement both writes the totals and checks the fence."""
+    totals = writes.totals
     async with connection.pipeline():
         await connection.execute("BEGIN")
         await set_timeouts(connection, statements.timeout_seconds)
@@ -213,7 +224,7 @@ async def _begin_commit(
             " pattern_digest = %s, device_digest = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
             " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
-            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL",
+            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, content_digest",
             (
                 totals.lsn,
                 totals.patterns,
@@ -230,7 +241,10 @@ async def _begin_commit(
     row = await written.fetchone()
     if row is None:
         await _raise_refusal(connection, fence, totals.lsn)
-    elif row != (True,):  # the first commit on this connection
+        return
+    has_stages, digest = row
+    require_catalogue(None if digest is None else to_unsigned(digest), writes.catalogue_digest)
+    if not has_stages:  # the first commit on this connection
         for stage in statements.staging_tables:
             await connection.execute(stage)
 
@@ -247,17 +261,24 @@ async def _raise_refusal(connection: AsyncConnection, fence: Fence, lsn: int) ->
     )
 
 
-async def _begin_fenced(connection: AsyncConnection, fence: Fence, statements: Statements) -> None:
-    """Begin a transaction that no takeover can overtake. Raises FencedError after a takeover."""
+async def _begin_fenced(
+    connection: AsyncConnection, fence: Fence, statements: Statements
+) -> int | None:
+    """Begin a transaction that no takeover can overtake, and return the catalogue's digest.
+
+    Raises FencedError after a takeover.
+    """
     async with connection.pipeline():
         await connection.execute("BEGIN")
         await set_timeouts(connection, statements.timeout_seconds)
         found = await connection.execute(
-            "SELECT epoch, owner FROM constellation.shard WHERE shard_id = %s FOR NO KEY UPDATE",
+            "SELECT epoch, owner, content_digest FROM constellation.shard WHERE shard_id = %s"
+            " FOR NO KEY UPDATE",
             (fence.shard_id,),
         )
-    epoch, owner = _require_shard(await found.fetchone(), fence.shard_id)
+    epoch, owner, digest = _require_shard(await found.fetchone(), fence.shard_id)
     _require_holder(fence, epoch, owner)
+    return None if digest is None else to_unsigned(digest)
 
 
 def _require_holder(fence: Fence, epoch: int, owner: str) -> None:

@@ -143,11 +143,21 @@ class SqlitePatternStore:
         await self._write(partial(write.trim_change_log, epoch=epoch, through_lsn=through_lsn))
 
     async def put_contents(
-        self, epoch: int, contents: Sequence[Content], terms: Sequence[Term], digest: int
+        self,
+        epoch: int,
+        contents: Sequence[Content],
+        terms: Sequence[Term],
+        digest: int,
+        expected_digest: int | None = None,
     ) -> None:
         await self._write(
             partial(
-                write.write_contents, epoch=epoch, contents=contents, terms=terms, digest=digest
+                write.write_contents,
+                epoch=epoch,
+                contents=contents,
+                terms=terms,
+                digest=digest,
+                expected_digest=expected_digest,
             )
         )
         self._writer.submit(self._checkpoint, len(contents))

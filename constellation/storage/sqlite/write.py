@@ -13,8 +13,9 @@ import numpy as np
 
 from constellation.errors import FencedError, StoreFailedError
 from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
-from constellation.storage.digests import to_signed
+from constellation.storage.digests import require_catalogue, to_signed
 from constellation.storage.sqlite.file import open_transaction
+from constellation.storage.sqlite.read import read_content_digest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -48,6 +49,7 @@ def write_commit(
     """Write one commit durably, all or nothing. Most commits have patterns and devices only."""
     with open_transaction(connection, sync_seconds):
         _write_totals(connection, epoch, writes.totals)
+        require_catalogue(read_content_digest(connection), writes.catalogue_digest)
         if len(writes.slots):
             connection.execute(
                 "INSERT OR REPLACE INTO pattern (slot, row)"
@@ -85,9 +87,11 @@ def write_contents(
     contents: Sequence[Content],
     terms: Sequence[Term],
     digest: int,
+    expected_digest: int | None,
 ) -> None:
     with open_transaction(connection):
         _require_epoch(connection, epoch)
+        require_catalogue(read_content_digest(connection), expected_digest)
         connection.executemany(
             f"INSERT OR REPLACE INTO content ({CONTENT_COLUMNS}, codes)"  # noqa: S608 - constant names
             " VALUES (?, ?, ?, ?, ?, ?)",

@@ -9,6 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_SECONDS: Final = 10.0
 """A connection that has sent no whole request after this time is closed."""
+_FLUSH_SECONDS: Final = 1.0
+"""How long the rest of an answer may take once its connection is being closed."""
 MAX_WAITING: Final = 128
 """Connections without a whole request; one more closes the one that has waited longest."""
 
@@ -54,7 +56,7 @@ class _Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         cycle: Any = self.cycle
-        if cycle is not None and not cycle.more_body:
+        if cycle is not None and not cycle.more_body and not cycle.response_complete:
             self._waiting.remove(self)
 
     def on_response_complete(self) -> None:
@@ -68,6 +70,10 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """End the connection at once."""
+        """End the connection: at once, or within a second if an answer is still being sent."""
         self._waiting.remove(self)
-        self.transport.abort()
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.transport.abort)
+            self.transport.close()
+        else:
+            self.transport.abort()

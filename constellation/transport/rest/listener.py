@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
@@ -12,13 +13,12 @@ import uvicorn
 
 from constellation.errors import ConfigError
 from constellation.transport.rest.app import make_rest_app
-from constellation.transport.rest.connections import WaitingConnections
+from constellation.transport.rest.connections import REQUEST_SECONDS, WaitingConnections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
 _GRACE_SECONDS: Final = 1
-_KEEP_ALIVE_SECONDS: Final = 30
 _MAX_CONNECTIONS: Final = 256
 """Connections in all: twice as many as may wait for a request."""
 
@@ -45,7 +45,7 @@ async def serve_rest(
                     lifespan="off",
                     server_header=False,
                     limit_concurrency=_MAX_CONNECTIONS,
-                    timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                    timeout_keep_alive=math.ceil(REQUEST_SECONDS),
                     timeout_graceful_shutdown=_GRACE_SECONDS,
                 )
             )

@@ -133,12 +133,22 @@ class OpenStreams:
         limits = self._limits
         tick = min(1.0, limits.heartbeat_seconds / 2, limits.slow_reader_seconds / 2)
         watch = PauseWatch(longest_delay=tick)
+        must_judge = False
         while True:
-            if pause := await watch.sleep(tick) or await self._end_overdue(watch):
+            pause = await watch.sleep(tick)
+            if pause:
                 self._forgive_pause(pause, watch.now)
+                if not must_judge:  # what waited in the sockets is read first
+                    must_judge = True
+                    continue
+            must_judge = not await self._end_overdue(watch, must_finish=must_judge)
 
-    async def _end_overdue(self, watch: PauseWatch) -> float:
-        """End the sessions that are overdue now; return the pause that interrupted this, else 0."""
+    async def _end_overdue(self, watch: PauseWatch, *, must_finish: bool) -> bool:
+        """End the sessions that are overdue now; return whether all were judged.
+
+        A pause ends this early. It may not do that twice in a row (`must_finish`): a process that
+        is always late would judge nobody.
+        """
         for number, session in enumerate(list(self._sessions)):
             error = session.check_timeouts(watch.now)
             if error is not None:
@@ -147,8 +157,10 @@ class OpenStreams:
             if number % _SESSIONS_PER_TURN == _SESSIONS_PER_TURN - 1 and (
                 pause := await watch.sleep(0)
             ):
-                return pause
-        return 0.0
+                self._forgive_pause(pause, watch.now)
+                if not must_finish:
+                    return False
+        return True
 
     def _forgive_pause(self, seconds: float, now: float) -> None:
         """Let no session be judged by the time in which this process stood still.

@@ -88,6 +88,16 @@ async def test_a_connection_without_a_whole_request_is_closed(begun: bytes) -> N
         await wait_for_end(reader)
 
 
+async def test_a_connection_that_sends_part_of_a_further_request_is_closed() -> None:
+    waiting = WaitingConnections(seconds=0.05)
+    async with run_listener(waiting) as port, connect(port) as (reader, writer):
+        writer.write(REQUEST)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(OK)
+        writer.write(b"G")
+
+        await wait_for_end(reader)
+
+
 async def test_the_connection_that_has_waited_longest_makes_room() -> None:
     async with run_listener(WaitingConnections(limit=2)) as port, AsyncExitStack() as stack:
         first, *others = [await stack.enter_async_context(connect(port)) for _ in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,12 @@ async def open_streams(limits: SessionLimits = AT_ONCE) -> AsyncIterator[Streams
 
 
 @asynccontextmanager
-async def run_beside(forever: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def run_beside(*forever: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(forever)
+        running = [tasks.create_task(each) for each in forever]
         yield
-        task.cancel()
+        for task in running:
+            task.cancel()
 
 
 async def test_a_stream_counts_before_its_hello_and_its_device_after() -> None:
@@ -152,6 +154,21 @@ async def test_a_session_without_hello_is_ended_when_it_is_overdue() -> None:
             await asyncio.wait_for(written.ended.wait(), DEADLINE_SECONDS)
 
         assert isinstance(session.outgoing.error, HelloTimeoutError)
+
+
+async def test_a_process_that_is_always_late_still_ends_overdue_sessions() -> None:
+    async with open_streams(SessionLimits(heartbeat_seconds=0.02)) as streams:
+        session, written = streams.open()
+        session.last_received_at -= HELLO_TIMEOUT_SECONDS + 1
+
+        async with run_beside(block_the_loop_forever(), streams.all.end_overdue_forever()):
+            await asyncio.wait_for(written.ended.wait(), DEADLINE_SECONDS)
+
+
+async def block_the_loop_forever() -> None:
+    while True:
+        time.sleep(0.05)  # longer than the 0.01 s between two judgements  # noqa: ASYNC251
+        await asyncio.sleep(0)
 
 
 async def test_a_pause_of_the_process_is_in_nobodys_timeouts() -> None:
