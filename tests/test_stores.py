@@ -102,6 +102,22 @@ async def test_a_store_of_another_shard_or_region_is_refused(
             pass
 
 
+async def test_an_owner_of_two_shards_serves_either(tmp_path: Path, postgres_url: str) -> None:
+    """An earlier version let SHARD_ID change on one DATA_DIR, which left two rows."""
+    config = ShardConfig(data_dir=tmp_path, postgres_url=Secret(postgres_url))
+    async with open_store(config) as store:
+        await store.take_epoch()
+    execute(
+        postgres_url,
+        "INSERT INTO constellation.shard (shard_id, secret, owner)"
+        " SELECT 5, secret, owner FROM constellation.shard",
+    )
+
+    for shard_id in (0, 5):
+        async with open_store(replace(config, shard_id=shard_id)) as store:
+            await store.take_epoch()
+
+
 async def test_a_data_directory_of_another_shard_cannot_be_read(tmp_path: Path) -> None:
     async with open_store(ShardConfig(data_dir=tmp_path, shard_id=1), "south"):
         pass

@@ -130,12 +130,13 @@ def test_a_full_disk_under_the_version_is_one_line(program: str) -> None:
     expect_one_line(run_into_full_disk(program, "--version"), program)
 
 
-def test_a_full_disk_under_an_added_catalogue_is_one_line(empty_shard: str, tmp_path: Path) -> None:
-    file = write_catalogue(tmp_path, make_film_line(1))
+def test_a_full_disk_under_an_added_catalogue_is_one_line(tmp_path: Path) -> None:
+    file, address = write_catalogue(tmp_path, make_film_line(1)), find_free_address()
 
-    expect_one_line(
-        run_into_full_disk("constellation", "content", "add", file, grpc_addr=empty_shard)
-    )
+    with run_shard_server(address):
+        finished = run_into_full_disk("constellation", "content", "add", file, grpc_addr=address)
+
+    expect_one_line(finished)
 
 
 @needs_model

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\r\n\t\u202e\u2028\uffff"
 SHOWN = r"\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\r\n\t\u202e\u2028\uffff"
 SCRIPT = "</script><script>alert(1)</script><!--"
-HOSTILE_ID = f"film:{ESCAPES}"
+INVISIBLE = "\u202e\u2028\uffff"
+"""They mislead a reader, but no terminal obeys them: the checks of new terms allow them."""
+SHOWN_INVISIBLE = r"\u202e\u2028\uffff"
+HOSTILE_ID = f"film:{INVISIBLE}"
 HOSTILE_TITLES = {key: f"{SCRIPT}{title}{ESCAPES}[red]" for key, title in TITLES.items()} | {
     HOSTILE_ID: "A title"
 }
@@ -52,7 +55,7 @@ FEDERATION_LISTINGS = (("status",), ("rounds",), ("round",), ("log-level",))
 @pytest.fixture(scope="module")
 def hostile_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
     folder = tmp_path_factory.mktemp("hostile")
-    with run_fleet(folder, titles=HOSTILE_TITLES, region_suffix=ESCAPES) as fleet:
+    with run_fleet(folder, titles=HOSTILE_TITLES, region_suffix=INVISIBLE) as fleet:
         yield fleet
 
 
@@ -76,7 +79,7 @@ def test_what_people_read_has_no_control_characters(
     assert HARMLESS.fullmatch(finished.out + finished.err)
     assert "Traceback" not in finished.err
     if arguments[0] not in {"log-level", "top"} and "--all" not in arguments:
-        assert SHOWN in finished.out + finished.err
+        assert SHOWN_INVISIBLE in finished.out + finished.err
 
 
 @pytest.mark.parametrize("arguments", FEDERATION_LISTINGS)

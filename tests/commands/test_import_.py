@@ -196,6 +196,21 @@ async def test_an_import_needs_an_empty_store_and_enough_room(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+async def test_a_refused_import_claims_no_store(tmp_path: Path) -> None:
+    await export_lines(tmp_path)
+    unclaimed = StoreIdentity(None, None, None)
+    async with open_sqlite(tmp_path / "sqlite") as store:  # as an earlier version left it
+        await store.write_identity(unclaimed)
+
+    refused = await run_command(
+        "import", str(tmp_path / "good.jsonl"), data_dir=tmp_path / "sqlite", shard_id=9
+    )
+
+    assert "is not empty" in refused.err
+    async with open_sqlite(tmp_path / "sqlite") as store:
+        assert await store.read_identity() == unclaimed
+
+
 async def test_an_import_that_did_not_finish_is_never_served(tmp_path: Path) -> None:
     lines = [line.encode() for line in await export_lines(tmp_path)]
     checked = ArchiveImporter()

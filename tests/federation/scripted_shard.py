@@ -42,8 +42,9 @@ class ScriptedShard(aggregates_pb2_grpc.AggregateServiceServicer):
     async def PublishGlobal(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], context: Any
     ) -> pb.PublishGlobalResponse:
-        await self._fail_if_scripted(context)
         frames = [frame async for frame in request_iterator]
+        # An earlier end meets frames that are still being sent: grpc.aio then may call it INTERNAL.
+        await self._fail_if_scripted(context)
         self.globals.append(frames)
         header = frames[0].header
         generation, round_id = self.newest or (header.generation, header.round_id)

@@ -299,6 +299,21 @@ async def test_the_digest_of_the_catalogue_is_stored_with_its_contents(
     assert await store.read_content_digest() == 3
 
 
+async def test_a_write_onto_another_catalogue_changes_nothing(store: PatternStore) -> None:
+    """A failover may have lost the catalogue's last write, whose terms the next one builds on."""
+    epoch = await store.take_epoch()
+    await store.put_contents(epoch, [make_content("film:1")], [], 2**64 - 1, 0)
+
+    with pytest.raises(StoreFailedError, match="the catalogue's digest must be 7, got 18446744"):
+        await store.put_contents(epoch, [make_content("film:2")], [], 8, 7)
+    with pytest.raises(StoreFailedError, match="the catalogue's digest must be 7, got 18446744"):
+        await store.commit(epoch, CommitWrites(Totals(1), catalogue_digest=7))
+
+    assert await store.count_contents() == 1
+    assert await store.read_totals() == Totals()
+    await store.commit(epoch, CommitWrites(Totals(1), catalogue_digest=2**64 - 1))
+
+
 async def test_contents_are_listed_page_by_page_in_the_order_of_utf8(store: PatternStore) -> None:
     epoch = await store.take_epoch()
     content_ids = ["a", "Z", "é", "z", "\uffee", "😀", "a\u0301", "aa"]

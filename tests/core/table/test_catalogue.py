@@ -7,7 +7,7 @@ from constellation.core.rules import Rules
 from constellation.core.store import Content
 from constellation.core.table.catalogue import Catalogue, load_catalogue
 from constellation.core.table.shard_table import Table
-from constellation.errors import NotFoundError
+from constellation.errors import FencedError, NotFoundError, StoreFailedError
 from constellation.storage.memory import MemoryPatternStore
 
 GENRE, CONTENT = TermKind.GENRE, TermKind.CONTENT
@@ -81,6 +81,19 @@ async def test_a_plan_is_stored_once_it_is_written(stored: StoredCatalogue) -> N
     await stored.catalogue.write(stored.epoch, plan)
 
     assert await stored.catalogue.is_stored(plan)
+
+
+async def test_a_catalogue_that_neither_write_left_is_another_writers(
+    stored: StoredCatalogue,
+) -> None:
+    await stored.add(make_content("a"))
+    plan = await stored.catalogue.plan([make_content("b")])
+    await stored.store.put_contents(stored.epoch, (), (), plan.digest_before + 1)
+
+    with pytest.raises(FencedError, match="changed or restored meanwhile"):
+        await stored.catalogue.is_stored(plan)
+    with pytest.raises(StoreFailedError, match="the catalogue's digest must be"):
+        await stored.catalogue.write(stored.epoch, plan)
 
 
 async def test_a_start_learns_the_genres_of_everything(stored: StoredCatalogue) -> None:

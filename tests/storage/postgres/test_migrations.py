@@ -14,6 +14,7 @@ from constellation.core.store import CommitWrites, Term, Totals
 from constellation.errors import (
     ConfigError,
     ConstellationError,
+    NotReadyError,
 )
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
@@ -171,6 +172,15 @@ async def test_a_migration_that_fails_leaves_nothing(databases: Databases) -> No
 
         assert list(await migrations.list_applied(url)) == []
         assert execute(url, "SELECT count(*) FROM pg_class WHERE relname = 'shard'") == [(0,)]
+
+
+async def test_a_migration_does_not_hold_up_commits_behind_a_dump(postgres_url: str) -> None:
+    execute(postgres_url, "DELETE FROM constellation.migration WHERE name ~ 'digest'")
+    async with await psycopg.AsyncConnection.connect(postgres_url) as dump:
+        await dump.execute("SELECT count(*) FROM constellation.shard")
+
+        with pytest.raises(NotReadyError, match="lock timeout"):
+            await migrations.migrate(postgres_url, PGVECTOR)
 
 
 async def test_counts_of_the_first_schema_become_counts_of_contents(
