@@ -186,7 +186,7 @@ class ShardManager:
                 log.warning("expiry_postponed", problem=str(error))
 
     async def save_presence(self, ttl_seconds: float, now: float) -> None:
-        """Store when devices were last heard, of those that have not synced for a day.
+        """Store when each device that has not synced for a day was last heard from.
 
         With a short time to live, a quarter of it stands for the day. While the store is
         unavailable, memory alone knows.

@@ -144,7 +144,7 @@ class StoreReader(Protocol):
         ...
 
     async def read_identity(self) -> StoreIdentity:
-        """Return what the store belongs to, as far as it is known."""
+        """Return the shard, region and dimension of the store; what is not known yet is None."""
         ...
 
     async def read_totals(self) -> Totals:

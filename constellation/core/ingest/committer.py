@@ -137,7 +137,7 @@ class Committer:
             await self._store.trim_change_log(self.epoch, through_lsn)
 
     async def save_presence(self, before: float) -> int:
-        """Write when some devices were heard, of those that last synced before a time.
+        """Store when devices were last heard: some of those that last synced before a given time.
 
         Times are in seconds since 1970. Returns how many were written: 0 when none is left.
         """

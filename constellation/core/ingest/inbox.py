@@ -65,7 +65,7 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether senders must wait for room; the entries of those that did not are still taken."""
+        """Whether senders must wait for room. Entries that come without waiting are still taken."""
         return not self._room.is_set()
 
     def put(self, entry: InboxEntry) -> None:
