@@ -253,7 +253,7 @@ def _to_trends(messages: Iterable[patterns_pb2.Trend]) -> list[FederatedTrend]:
 
 
 def _to_seconds(message: Duration | Timestamp) -> float:
-    return message.ToNanoseconds() / 1e9
+    return message.ToNanoseconds() / 10**9  # of integers: exact before it is rounded once
 
 
 def _from_clusters(clusters: Sequence[PublishedCluster], generation: int) -> pb.GlobalClusters:

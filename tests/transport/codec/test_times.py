@@ -13,8 +13,20 @@ def test_a_duration_has_the_seconds_it_was_made_from(seconds: float) -> None:
     assert to_seconds(to_duration(seconds)) == seconds
 
 
-def test_a_duration_is_exact_to_the_nanosecond() -> None:
-    assert to_duration(1.5e-9) == Duration(nanos=1)
+@pytest.mark.parametrize("nanos", [1, 981_634, 999_999_999])
+def test_a_duration_that_is_read_and_written_again_is_the_same(nanos: int) -> None:
+    for seconds in (0, 3599):
+        duration = Duration(seconds=seconds, nanos=nanos)
+        assert to_duration(to_seconds(duration)) == duration
+
+
+def test_a_duration_is_the_nearest_nanosecond() -> None:
+    assert to_duration(1.6e-9) == Duration(nanos=2)
+
+
+def test_a_time_that_is_read_and_written_again_is_the_same() -> None:
+    now = 1_795_826_705.1109468
+    assert to_timestamp(now).ToNanoseconds() / 10**9 == now
 
 
 def test_a_timestamp_counts_from_1970_in_utc() -> None:
