@@ -77,7 +77,7 @@ def make_programs(directory: Path, addresses: Mapping[int, str]) -> str:
 
 
 def run_in_bash(commands: str, directory: Path, path: str, timeout_seconds: float) -> BashResult:
-    """Run commands in a bash of their own; whatever they started is killed when it takes longer."""
+    """Run commands in a new bash, which is killed with its children at the time limit."""
     environment = make_environment(drain_seconds=2)
     for name in DEFAULT_PORTS["constellation"]:
         environment.pop(name, None)
