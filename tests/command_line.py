@@ -13,7 +13,7 @@ import pytest
 
 import constellation.__main__
 import federation.__main__
-from constellation.v1.shard_pb2 import AddContentRequest
+from constellation.v1.shard_pb2 import AddContentRequest, GetStatsRequest
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from testing.ports import find_free_address
 from tests.scenarios.processes import CommandResult
@@ -68,8 +68,27 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
 
 
 @pytest.fixture(scope="session")
-def empty_shard() -> Iterator[str]:
-    """Return the address of a shard without devices, content items and rounds."""
+def untouched_shard() -> Iterator[str]:
+    """Return the address of the shard that `empty_shard` lends to every test."""
+    address = find_free_address()
+    with run_shard_server(address):
+        yield address
+
+
+@pytest.fixture
+def empty_shard(untouched_shard: str) -> Iterator[str]:
+    """Return the address of a shard without devices, content items and rounds, to read only."""
+    yield untouched_shard
+    with grpc.insecure_channel(untouched_shard) as channel:
+        shard: Any = ShardServiceStub(channel)
+        held = shard.GetStats(GetStatsRequest())
+    # A test that fills it would make others fail, depending on their order.
+    assert (held.total_devices, held.patterns, held.contents) == (0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def writable_shard() -> Iterator[str]:
+    """Return the address of a shard that the tests of one module may fill."""
     address = find_free_address()
     with run_shard_server(address):
         yield address

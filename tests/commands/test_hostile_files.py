@@ -63,12 +63,12 @@ def write_second_line(folder: Path, line: bytes, first: object = None) -> str:
 
 @pytest.mark.parametrize("name", HOSTILE_LINES)
 def test_a_hostile_line_of_a_catalogue_is_named(
-    unconfigured_cli: CommandLine, empty_shard: str, tmp_path: Path, name: str
+    unconfigured_cli: CommandLine, writable_shard: str, tmp_path: Path, name: str
 ) -> None:
     line, problem = HOSTILE_LINES[name]
     file = write_second_line(tmp_path, line)
 
-    finished = unconfigured_cli("content", "add", file, "--address", empty_shard)
+    finished = unconfigured_cli("content", "add", file, "--address", writable_shard)
 
     assert finished.status == 1
     assert finished.err.startswith(f"constellation: {file} line 2: {problem}")
@@ -120,14 +120,14 @@ def test_half_of_a_character_in_the_title_of_an_export_is_named(tmp_path: Path) 
 
 
 def test_many_long_lines_are_added_in_requests_that_a_shard_takes(
-    unconfigured_cli: CommandLine, empty_shard: str, tmp_path: Path
+    unconfigured_cli: CommandLine, writable_shard: str, tmp_path: Path
 ) -> None:
     lines = [make_film_line(number, text="x" * 10_000) for number in range(300)]
     lines.append(make_film_line(301, title="y" * 900_000))
     file = tmp_path / "long.jsonl"
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
-    finished = unconfigured_cli("content", "add", str(file), "--address", empty_shard)
+    finished = unconfigured_cli("content", "add", str(file), "--address", writable_shard)
 
     assert finished.status == 1
     assert f"{file} line 301: title must be at most 256 bytes" in finished.err
@@ -154,11 +154,11 @@ def test_a_directory_in_place_of_a_file_is_named(
 
 
 def test_a_file_that_cannot_be_read_is_named(
-    unconfigured_cli: CommandLine, empty_shard: str
+    unconfigured_cli: CommandLine, writable_shard: str
 ) -> None:
     name = "/proc/self/mem"  # it opens, and then gives no byte
 
-    finished = unconfigured_cli("content", "add", name, "--address", empty_shard)
+    finished = unconfigured_cli("content", "add", name, "--address", writable_shard)
 
     assert (finished.status, finished.err) == (
         1,
