@@ -43,7 +43,7 @@ MAX_SECONDS: Final = MAX_INTEGER
 """The longest of any length of time: 68 years."""
 _MAX_POSTGRES_SECONDS: Final = MAX_INTEGER // 1000  # PostgreSQL counts milliseconds
 _MAX_PATTERNS_PER_DEVICE: Final = 2**16 - 1  # counted in a uint16
-_MAX_NEW_TERMS: Final = 2**16 - 1  # counted in a uint16
+_MAX_NEW_CONTENTS: Final = 2**16 - 1  # counted in a uint16
 _MAX_CONNECTIONS: Final = 10_000
 _MAX_STREAMS: Final = 2**30  # further calls are admitted beside them, and all are an int of C
 _MAX_DAYS: Final = 36_500
@@ -157,11 +157,11 @@ class ShardConfig:
         "Patterns stored for one device. Further ones are rejected with TOO_MANY_PATTERNS.",
         most=_MAX_PATTERNS_PER_DEVICE,
     )
-    max_new_terms_per_hour: int = setting(
+    max_new_contents_per_hour: int = setting(
         256,
-        "Genres and content ids, unknown to the shard, that one device may add in an hour. "
-        "Patterns with more are rejected with TOO_MANY_NEW_TERMS. 0: only the catalogue adds any.",
-        most=_MAX_NEW_TERMS,
+        "Content ids, unknown to the shard, that a device may add in an hour. Patterns with more "
+        "are rejected with TOO_MANY_NEW_CONTENTS. 0: only the catalogue adds any.",
+        most=_MAX_NEW_CONTENTS,
     )
     max_streams: Count = setting(
         Count(50_000), "Sync streams open at the same time.", most=_MAX_STREAMS

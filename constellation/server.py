@@ -109,7 +109,7 @@ def to_rules(config: ShardConfig) -> Rules:
         max_devices=config.max_devices,
         max_patterns=config.max_patterns,
         max_patterns_per_device=config.max_patterns_per_device,
-        max_new_terms_per_hour=config.max_new_terms_per_hour,
+        max_new_contents_per_hour=config.max_new_contents_per_hour,
         quality_threshold=config.quality_threshold,
         share_threshold=config.share_threshold,
         k_anonymity=config.k_anonymity,

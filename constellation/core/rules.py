@@ -12,7 +12,7 @@ class Rules:
     max_devices: int = 4_000_000
     max_patterns: int = 40_000_000
     max_patterns_per_device: int = 128
-    max_new_terms_per_hour: int = 256
+    max_new_contents_per_hour: int = 256
     """Genres and content ids that one device may add to the vocabulary in an hour."""
     quality_threshold: float = 0.7
     """Patterns with a lower success_rate are not stored."""

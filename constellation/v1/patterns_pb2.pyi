@@ -165,10 +165,10 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     REJECTION_REASON_TOO_MANY_PATTERNS: _RejectionReason.ValueType  # 7
     """The device already stores the maximum number of patterns per device."""
     REJECTION_REASON_SHARD_FULL: _RejectionReason.ValueType  # 8
-    """The shard already stores the maximum number of patterns, genres or content ids."""
-    REJECTION_REASON_TOO_MANY_NEW_TERMS: _RejectionReason.ValueType  # 9
-    """The pattern names genres or content ids that the shard does not know, and the device has added
-    as many in this hour as it may, or 32 genres.
+    """The shard already stores the maximum number of patterns or content ids."""
+    REJECTION_REASON_TOO_MANY_NEW_CONTENTS: _RejectionReason.ValueType  # 9
+    """The pattern names content ids that the shard does not know, and the device has added as many in
+    this hour as it may.
     """
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
@@ -191,10 +191,10 @@ REJECTION_REASON_BAD_CONTEXT: RejectionReason.ValueType  # 6
 REJECTION_REASON_TOO_MANY_PATTERNS: RejectionReason.ValueType  # 7
 """The device already stores the maximum number of patterns per device."""
 REJECTION_REASON_SHARD_FULL: RejectionReason.ValueType  # 8
-"""The shard already stores the maximum number of patterns, genres or content ids."""
-REJECTION_REASON_TOO_MANY_NEW_TERMS: RejectionReason.ValueType  # 9
-"""The pattern names genres or content ids that the shard does not know, and the device has added
-as many in this hour as it may, or 32 genres.
+"""The shard already stores the maximum number of patterns or content ids."""
+REJECTION_REASON_TOO_MANY_NEW_CONTENTS: RejectionReason.ValueType  # 9
+"""The pattern names content ids that the shard does not know, and the device has added as many in
+this hour as it may.
 """
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
@@ -318,7 +318,8 @@ class PatternColumns(_message.Message):
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The distinct genres of this message, at most 64 bytes of UTF-8 each. Each must be used by at
-        least one index. A GlobalUpdate contains only genres of the catalogue.
+        least one index. Genres come from the catalogue of the shard: it stores a pattern without those
+        that its catalogue lacks, and a GlobalUpdate contains only genres of the catalogue.
         """
 
     @_builtins.property

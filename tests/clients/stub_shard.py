@@ -121,12 +121,14 @@ def end_with_status(code: grpc.StatusCode, *, pushback_ms: int | None = None) ->
 
 
 def answer_with(*frames: pb.SyncResponse) -> StreamOverride:
-    """Read Hello and answer these; then end in order."""
+    """Read Hello and answer these; then read on until the device ends the stream."""
 
     async def answer(context: Any) -> None:
         await context.read()
         for frame in frames:
             await context.write(frame)
-        await context.read()
+        # A stream that ended here could lose its status to a delta that is being written.
+        while await context.read() is not grpc.aio.EOF:
+            pass
 
     return answer

@@ -46,11 +46,11 @@ async def test_a_cancelled_add_content_leaves_the_words_in_order(
             call = stub.AddContent(request, timeout=0.3)
             assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
-        await push_delta(manager, 0, 1, [PatternSpec(1, genres=("Western",), contents=("g",))])
+        await push_delta(manager, 0, 1, [PatternSpec(1, contents=("g",))])
 
         await stub.GetContent(shard_pb2.GetContentRequest(content_id="f"))
         words = manager.table.vocabulary
-        numbers = [words.number(TermKind.GENRE, genre) for genre in ("War", "Western")]
+        numbers = [words.number(TermKind.CONTENT, content) for content in ("f", "g")]
         assert sorted(numbers) == [1, 2]
 
 

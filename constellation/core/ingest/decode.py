@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.ingest.content_budget import ContentBudget, NewContentNames
 from constellation.core.ingest.deltas import PatternColumns, RejectionReason
-from constellation.core.ingest.term_budget import NewTermNames, TermBudget
 from constellation.core.rows import (
     LAST_CONTENT_TYPE,
     LAST_DAY_TYPE,
@@ -49,7 +49,7 @@ class Upserts:
 def decode_patterns(
     batches: Sequence[PatternColumns],
     devices: Sequence[int],
-    budget: TermBudget,
+    budget: ContentBudget,
     quality_threshold: float,
 ) -> Upserts:
     """Return the rows of several batches of patterns, and why some must not be stored.
@@ -165,7 +165,13 @@ class _RaggedColumn:
     positions: NDArray[np.int64]
     """The position of each entry's term in `texts`; -1 when it is outside its dictionary."""
     numbers: NDArray[np.int64]
-    """The number of each of `texts`; 0 for terms that are not numbered."""
+    """The number of each of `texts`, 0 for terms without one. A 0 at the end is for position -1."""
+
+    def drop_unnumbered(self) -> None:
+        """Drop the entries whose term has no number, and close the gaps in their rows."""
+        kept = self.numbers[self.positions] > 0
+        self.rows, self.positions = self.rows[kept], self.positions[kept]
+        self.places = _find_places(self.rows)
 
     def list_new(self, is_good: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the entries of good rows whose term has no number."""
@@ -186,7 +192,7 @@ def _fill_terms(
     upserts: Upserts,
     batches: Sequence[PatternColumns],
     devices: Sequence[int],
-    budget: TermBudget,
+    budget: ContentBudget,
 ) -> None:
     genres = _read_ragged(
         upserts,
@@ -205,7 +211,8 @@ def _fill_terms(
     for column in (genres, contents):
         named = np.flatnonzero((upserts.reasons == 0)[column.rows])
         column.set_numbers(named, budget.pending.find_numbers)
-    _admit_new_terms(upserts, genres, contents, devices, budget)
+    genres.drop_unnumbered()
+    _admit_new_contents(upserts, contents, devices, budget)
     for column in (genres, contents):
         _write_numbers(upserts, column)
 
@@ -234,47 +241,42 @@ def _read_ragged(
     bad[rows[outside]] = True
     _reject(upserts, bad, RejectionReason.BAD_CONTEXT)
 
-    places = np.arange(len(indexes)) - np.repeat(np.cumsum(counts) - counts, counts)
     texts = list(chain.from_iterable(dictionaries))
-    return _RaggedColumn(name, kind, texts, rows, places, positions, np.zeros(len(texts), np.int64))
+    numbers = np.zeros(len(texts) + 1, np.int64)
+    return _RaggedColumn(name, kind, texts, rows, _find_places(rows), positions, numbers)
 
 
-def _admit_new_terms(
-    upserts: Upserts,
-    genres: _RaggedColumn,
-    contents: _RaggedColumn,
-    devices: Sequence[int],
-    budget: TermBudget,
+def _find_places(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which of its row's entries each entry is; `rows` must be ascending."""
+    return np.arange(len(rows)) - np.searchsorted(rows, rows)
+
+
+def _admit_new_contents(
+    upserts: Upserts, contents: _RaggedColumn, devices: Sequence[int], budget: ContentBudget
 ) -> None:
-    """Number the new terms of the rows within their devices' budgets; reject the other rows."""
+    """Number the new content ids of rows within their devices' budgets; reject the other rows."""
     is_good = upserts.reasons == 0
-    new_genres, new_contents = genres.list_new(is_good), contents.list_new(is_good)
-    if not len(new_genres) and not len(new_contents):
+    new = contents.list_new(is_good)
+    if not len(new):
         return
-    genre_terms, genre_count = _number_distinct(genres, new_genres)
-    content_terms, _ = _number_distinct(contents, new_contents)
-    rows = np.concatenate([genres.rows[new_genres], contents.rows[new_contents]])
-    names = NewTermNames(
+    rows = contents.rows[new]
+    names = NewContentNames(
         rows=rows,
         devices=np.array(devices, np.int64)[upserts.sources[rows]],
-        terms=np.concatenate([genre_terms, genre_count + content_terms]),
-        genre_count=genre_count,
+        contents=_number_distinct(contents, new),
     )
     beyond = np.zeros(len(is_good), bool)
     beyond[budget.admit(names)] = True
-    _reject(upserts, beyond, RejectionReason.TOO_MANY_NEW_TERMS)
-    for column in (genres, contents):
-        column.set_numbers(column.list_new(upserts.reasons == 0), budget.pending.assign_numbers)
+    _reject(upserts, beyond, RejectionReason.TOO_MANY_NEW_CONTENTS)
+    contents.set_numbers(contents.list_new(upserts.reasons == 0), budget.pending.assign_numbers)
 
 
-def _number_distinct(
-    column: _RaggedColumn, entries: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], int]:
-    """Return a number from 0 for the text of each entry, and how many distinct texts there are."""
+def _number_distinct(column: _RaggedColumn, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number from 0 for the text of each entry."""
     used, inverse = np.unique(column.positions[entries], return_inverse=True)
     by_text: dict[str, int] = {}
     found = [by_text.setdefault(column.texts[each], len(by_text)) for each in used.tolist()]
-    return np.array(found, np.int64)[inverse], len(by_text)
+    return np.array(found, np.int64)[inverse]
 
 
 def _write_numbers(upserts: Upserts, column: _RaggedColumn) -> None:

@@ -23,7 +23,7 @@ class RejectionReason(IntEnum):
     BAD_CONTEXT = 6
     TOO_MANY_PATTERNS = 7
     SHARD_FULL = 8
-    TOO_MANY_NEW_TERMS = 9
+    TOO_MANY_NEW_CONTENTS = 9
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that would cost each delta 3 us

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.ingest.content_budget import ContentBudget, ContentCharge
 from constellation.core.ingest.cursors import Cursor, judge_delta
 from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
-from constellation.core.ingest.term_budget import TermBudget, TermCharge
 from constellation.core.rows import (
     DEVICE,
     DIGEST_MODULUS,
@@ -50,8 +50,8 @@ class Plan:
     pattern_change: PatternChange
     is_new_device: NDArray[np.bool_]
     """Which of `writes.device_slots` were free before."""
-    term_charge: TermCharge | None = None
-    """What the new terms cost their devices; None when there are none."""
+    content_charge: ContentCharge | None = None
+    """What the new content ids cost their devices; None when there are none."""
 
     @property
     def is_empty(self) -> bool:
@@ -72,8 +72,8 @@ class Planner:
         devices = _GroupDevices.from_deltas(table, deltas)
         verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
         applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
-        most = self.rules.max_new_terms_per_hour
-        budget = TermBudget(table, devices.slots, now_hour, most)
+        most = self.rules.max_new_contents_per_hour
+        budget = ContentBudget(table, devices.slots, now_hour, most)
         tally = SignalTally(self.ring, table.content_genres, now_hour)
         dropped = {
             index: devices.count_signals(index, deltas[index], tally, budget) for index in applied
@@ -147,14 +147,14 @@ class Planner:
         if len(writes.freed_devices):
             table.remove_devices(writes.freed_devices)
         table.vocabulary.add(writes.terms)
-        if plan.term_charge is not None:
-            plan.term_charge.apply(table)
+        if plan.content_charge is not None:
+            plan.content_charge.apply(table)
         self.ring.put(writes.counts)
         table.totals = writes.totals
 
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
         none = np.empty(0, np.int64)
-        nothing = decode_patterns([], (), TermBudget(self.table, none, 0, 0), 0.0)
+        nothing = decode_patterns([], (), ContentBudget(self.table, none, 0, 0), 0.0)
         group = DeltaGroup((), none, nothing, none, is_expiry=is_expiry)
         return resolve(self.table, self.rules, devices, group).change
 
@@ -229,7 +229,7 @@ class _GroupDevices:
         return verdict
 
     def count_signals(
-        self, index: int, delta: Delta, tally: SignalTally, budget: TermBudget
+        self, index: int, delta: Delta, tally: SignalTally, budget: ContentBudget
     ) -> int:
         """Count a delta's signals; return how many were dropped."""
         if not delta.signal_contents:
@@ -246,7 +246,7 @@ class _GroupDevices:
         return dropped
 
     def decode_upserts(
-        self, deltas: Sequence[Delta], applied: Sequence[int], budget: TermBudget, rules: Rules
+        self, deltas: Sequence[Delta], applied: Sequence[int], budget: ContentBudget, rules: Rules
     ) -> tuple[Upserts, NDArray[np.int64]]:
         """Return the patterns of the applied deltas, and for each row the position of its delta."""
         batches, owners, devices = [], [], []

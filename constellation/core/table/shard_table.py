@@ -19,7 +19,7 @@ from constellation.core.rows import (
 from constellation.core.store import Totals
 from constellation.core.table.content_digests import ContentDigests
 from constellation.core.table.hash_index import HashIndex, Keys
-from constellation.core.table.new_terms import NewTermCounts
+from constellation.core.table.new_contents import NewContentCounts
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
 from constellation.federated.terms import MAX_GENRES
 
@@ -107,7 +107,7 @@ class Table:
         self.relocated_count = 0
         """Devices marked in `relocated`."""
         self.vocabulary = Vocabulary()
-        self.new_terms = NewTermCounts(rules.max_devices)
+        self.new_contents = NewContentCounts(rules.max_devices)
         self.content_digests = ContentDigests(self.vocabulary)
         self.content_count = 0
         """Content items stored."""
@@ -194,7 +194,7 @@ class Table:
         self.devices[devices] = np.zeros(1, DEVICE)
         self.relocated_count -= int(np.count_nonzero(self.relocated[devices]))
         self.relocated[devices] = False
-        self.new_terms.forget(devices)
+        self.new_contents.forget(devices)
         self.device_allocator.free(devices)
 
     def unlink(self, devices: Slots) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 
 from constellation.core.aggregates.disclosure import Disclosure
 from constellation.core.rows import TermKind
+from constellation.core.store import Term
 from tests.core.aggregates.aggregated_table import (
     HOUR,
     RULES,
@@ -79,11 +80,14 @@ def test_a_cluster_of_too_few_devices_leaves_the_shard_as_zeros() -> None:
     assert not second.clusters.features.devices.any()
 
 
-def test_a_genre_that_only_devices_name_stays_in_the_shard() -> None:
+def test_a_genre_that_left_the_catalogue_stays_in_the_shard() -> None:
     shard = AggregatedTable(TWO_ANONYMITY_RULES)
     shard.use_anchors(make_anchors())
+    shard.table.vocabulary.add(
+        [Term(TermKind.GENRE, 1, "Drama"), Term(TermKind.GENRE, 2, "of the past")]
+    )
     for device in range(2):
-        shard.commit(make_delta(device, 1, [PatternSpec(1, 0, genres=("Drama", "my own"))]))
+        shard.commit(make_delta(device, 1, [PatternSpec(1, 0, genres=("Drama", "of the past"))]))
     drama = shard.table.vocabulary.number(TermKind.GENRE, "Drama")
     shard.table.public_genres[drama] = True
 

@@ -115,7 +115,7 @@ async def test_a_commit_whose_answer_was_lost_counts_once(*, is_durable: bool) -
 
 
 @pytest.mark.parametrize("is_durable", [True, False])
-async def test_new_terms_of_a_commit_whose_answer_was_lost_are_paid_once(
+async def test_new_contents_of_a_commit_whose_answer_was_lost_are_paid_once(
     monkeypatch: pytest.MonkeyPatch, *, is_durable: bool
 ) -> None:
     hour = 500_000
@@ -124,14 +124,14 @@ async def test_new_terms_of_a_commit_whose_answer_was_lost_are_paid_once(
     async with open_core(store) as manager:
         error = OutcomeUnknownError("lost")
         store.fails_after, store.fails_before = (error, None) if is_durable else (None, error)
-        delta = make_delta(0, 1, [PatternSpec(1, contents=("a", "b"), genres=("Drama",))])
+        delta = make_delta(0, 1, [PatternSpec(1, contents=("a", "b"))])
         with pytest.raises(NotReadyError, match="lost"):
             await manager.apply(delta)
 
         await manager.apply(delta)
 
-        assert manager.table.new_terms.read(np.array([0]), hour).tolist() == [[3, 1]]
-        assert len(await store.read_terms()) == 3
+        assert manager.table.new_contents.read(np.array([0]), hour).tolist() == [2]
+        assert len(await store.read_terms()) == 2
 
 
 async def test_nothing_is_committed_while_commits_are_paused() -> None:

@@ -1,28 +1,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from constellation.core.ingest.content_budget import ContentBudget
 from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import PatternColumns, RejectionReason
-from constellation.core.ingest.term_budget import TermBudget
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
+from constellation.core.store import Term
 from constellation.core.table.shard_table import Table
 from constellation.encoding import DIMENSION, INT8_ROW, Encoding, normalise_codes
 from tests.deltas import PatternSpec, embedding, make_columns
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 QUALITY = 0.7
 
 
-def make_budget(most: int = 256) -> TermBudget:
+def make_budget(genres: Sequence[str] = (), most: int = 256) -> ContentBudget:
     table = Table(Rules(max_devices=4, max_patterns=4))
-    return TermBudget(table, np.arange(2), hour=1, most=most)
+    table.vocabulary.add(Term(TermKind.GENRE, n, text) for n, text in enumerate(genres, 1))
+    return ContentBudget(table, np.arange(2), hour=1, most=most)
 
 
-def decode(*batches: PatternColumns, budget: TermBudget | None = None) -> Upserts:
+def decode(*batches: PatternColumns, budget: ContentBudget | None = None) -> Upserts:
     return decode_patterns(batches, [0] * len(batches), budget or make_budget(), QUALITY)
 
 
@@ -91,18 +97,33 @@ def test_terms_are_numbered_across_batches() -> None:
     budget = make_budget()
     upserts = decode(
         make_columns([PatternSpec(1, contents=("a", "b"))]),
-        make_columns([PatternSpec(2, contents=("b", "c"), genres=("Drama",))]),
+        make_columns([PatternSpec(2, contents=("b", "c"))]),
         budget=budget,
     )
 
-    texts = {
-        term.number: term.text
-        for term in budget.pending.to_terms()
-        if term.kind is TermKind.CONTENT
-    }
+    texts = {term.number: term.text for term in budget.pending.to_terms()}
     named = [[texts[n] for n in row["contents"].tolist() if n] for row in upserts.rows]
     assert named == [["a", "b"], ["b", "c"]]
-    assert upserts.rows["genres"][:, 0].tolist() == [0, 1]
+
+
+def test_genres_that_the_catalogue_lacks_are_dropped() -> None:
+    budget = make_budget(["Drama", "Crime"])
+    upserts = decode(
+        make_columns(
+            [
+                PatternSpec(1, genres=("made up", "Crime", "another", "Drama")),
+                PatternSpec(2, genres=("made up",), contents=("a",)),
+                PatternSpec(3, success_rate=0.1, genres=("Drama",)),
+            ]
+        ),
+        make_columns([PatternSpec(4, genres=("Drama",))]),
+        budget=budget,
+    )
+
+    assert upserts.rows["genres"][:, :3].tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert upserts.rows["contents"][1, 0] > 0
+    assert upserts.reasons.tolist() == [0, 0, RejectionReason.BELOW_QUALITY, 0]
+    assert {term.kind for term in budget.pending.to_terms()} == {TermKind.CONTENT}
 
 
 def test_terms_of_rejected_patterns_get_no_number() -> None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from constellation.core.ingest.content_budget import ContentBudget
 from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, RejectionReason
 from constellation.core.ingest.resolve import DeltaGroup, Resolution, resolve
-from constellation.core.ingest.term_budget import TermBudget
 from constellation.core.rules import Rules
 from tests.core.ingest.planned_table import HOUR, PlannedTable
 from tests.deltas import PatternSpec, make_delta
@@ -17,7 +17,7 @@ def resolve_deltas(shard: PlannedTable, *deltas: Delta) -> Resolution:
     senders = np.array(
         [position for position, delta in enumerate(deltas) if delta.upserts], np.int64
     )
-    budget = TermBudget(shard.table, np.zeros(1, np.int64), hour=HOUR, most=256)
+    budget = ContentBudget(shard.table, np.zeros(1, np.int64), hour=HOUR, most=256)
     upserts = decode_patterns(batches, [0] * len(batches), budget, 0.7)
     group = DeltaGroup(deltas, np.zeros(len(deltas), np.int64), upserts, senders[upserts.sources])
     return resolve(shard.table, shard.rules, np.array([0]), group)

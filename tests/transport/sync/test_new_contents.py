@@ -1,4 +1,4 @@
-"""Terms that a shard does not know, over real streams, a catalogue and a restart."""
+"""Content ids that a shard does not know, over real streams, a catalogue and a restart."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def push(
 async def test_a_pattern_beyond_the_budget_stays_rejected_when_its_delta_comes_again(
     tmp_path: Path,
 ) -> None:
-    settings = {"data_dir": tmp_path / "shard", "max_new_terms_per_hour": 2}
+    settings = {"data_dir": tmp_path / "shard", "max_new_contents_per_hour": 2}
     async with run_shard(**settings) as shard:
         ack = await push(shard, 1, [FITTING, BEYOND])
         again = await push(shard, 1, [FITTING, BEYOND])
@@ -52,14 +52,14 @@ async def test_a_pattern_beyond_the_budget_stays_rejected_when_its_delta_comes_a
 
     (rejection,) = ack.rejected
     assert (rejection.seq, rejection.pattern_id) == (1, BEYOND.pattern_id)
-    assert rejection.reason == patterns.REJECTION_REASON_TOO_MANY_NEW_TERMS
+    assert rejection.reason == patterns.REJECTION_REASON_TOO_MANY_NEW_CONTENTS
     assert [each.through_seq for each in (ack, again, restarted)] == [1, 1, 1]
     assert (stored, terms, genres) == (1, 2, 0)
     assert (following.through_seq, list(following.rejected)) == (2, [])
 
 
 async def test_without_a_budget_devices_name_only_what_the_catalogue_has() -> None:
-    async with run_shard(max_new_terms_per_hour=0) as shard:
+    async with run_shard(max_new_contents_per_hour=0) as shard:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
             content = shard_pb2.Content(
                 content_id="c",
@@ -81,7 +81,7 @@ async def test_without_a_budget_devices_name_only_what_the_catalogue_has() -> No
 
 @pytest.mark.parametrize("device", [0, 1])
 async def test_the_budget_is_counted_for_each_device(device: int) -> None:
-    async with run_shard(max_new_terms_per_hour=2) as shard:
+    async with run_shard(max_new_contents_per_hour=2) as shard:
         await push(shard, 1, [FITTING])
 
         ack = await push(shard, 2 - device, [BEYOND], device)

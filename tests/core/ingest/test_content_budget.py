@@ -1,4 +1,4 @@
-"""New terms of devices, through the planner: which are added, and what becomes of the others."""
+"""New content ids of devices, through the planner: which are added, and which are not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from constellation.core.ingest.deltas import RejectionReason, Verdict
-from constellation.core.ingest.term_budget import MAX_NEW_GENRES_PER_HOUR
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.store import Term
@@ -29,7 +28,7 @@ def open_table(budget: int = BUDGET) -> PlannedTable:
             max_devices=4,
             max_patterns=20_000,
             max_patterns_per_device=10_000,
-            max_new_terms_per_hour=budget,
+            max_new_contents_per_hour=budget,
             k_anonymity=2,
         )
     )
@@ -40,7 +39,7 @@ def name_contents(first: int, count: int, prefix: str = "made-up") -> tuple[str,
 
 
 def list_rejected(receipt: Receipt) -> list[bytes]:
-    assert {each.reason for each in receipt.rejections} <= {RejectionReason.TOO_MANY_NEW_TERMS}
+    assert {each.reason for each in receipt.rejections} <= {RejectionReason.TOO_MANY_NEW_CONTENTS}
     return [each.pattern_id for each in receipt.rejections]
 
 
@@ -56,7 +55,7 @@ def test_a_device_that_makes_up_ten_thousand_ids_fills_only_its_budget() -> None
             PatternSpec(seq * 100 + n, n, contents=name_contents(seq * 1000 + n * 16, 16))
             for n in range(63)
         ]
-        other = [PatternSpec(seq, contents=(f"true-{seq}",), genres=(f"True {seq}",))]
+        other = [PatternSpec(seq, contents=(f"true-{seq}",))]
         known = [PatternSpec(50 + seq, contents=("made-up-1000", "true-1"))]
         receipts = shard.commit(
             make_delta(0, seq, flood), make_delta(1, seq, other), make_delta(2, seq, known)
@@ -68,7 +67,7 @@ def test_a_device_that_makes_up_ten_thousand_ids_fills_only_its_budget() -> None
         assert not receipts[2].rejections
 
     assert vocabulary.count(TermKind.CONTENT) == BUDGET + 10
-    assert vocabulary.count(TermKind.GENRE) == 10
+    assert vocabulary.count(TermKind.GENRE) == 0
 
 
 def test_the_next_hour_has_a_budget_of_its_own() -> None:
@@ -89,17 +88,17 @@ def test_the_next_hour_has_a_budget_of_its_own() -> None:
     ]
 
 
-def test_a_pattern_beyond_the_budget_is_rejected_alone_and_adds_no_term() -> None:
-    shard = open_table(budget=3)
+def test_a_pattern_beyond_the_budget_is_rejected_alone_and_adds_nothing() -> None:
+    shard = open_table(budget=2)
 
     receipt = shard.commit(
         make_delta(
             0,
             1,
             [
-                PatternSpec(1, contents=("a",), genres=("Drama",)),
-                PatternSpec(2, contents=("b", "c"), genres=("Crime",)),
-                PatternSpec(3, contents=("a",), genres=("Drama",)),
+                PatternSpec(1, contents=("a",)),
+                PatternSpec(2, contents=("b", "c")),
+                PatternSpec(3, contents=("a",)),
                 PatternSpec(4),
             ],
         )
@@ -109,23 +108,8 @@ def test_a_pattern_beyond_the_budget_is_rejected_alone_and_adds_no_term() -> Non
     assert list_rejected(receipt) == list_ids([2])
     assert len(shard.read_success_rates()) == 3
     assert shard.table.vocabulary.count(TermKind.CONTENT) == 1
-    assert shard.table.vocabulary.count(TermKind.GENRE) == 1
     after = make_delta(0, 2, [PatternSpec(5, contents=("d",))])
     assert not shard.commit(after).receipts[0].rejections  # the rejected pattern cost nothing
-
-
-def test_genres_have_a_limit_of_their_own_within_the_budget() -> None:
-    shard = open_table()
-    patterns = [PatternSpec(n, genres=(f"Genre {n}",)) for n in range(MAX_NEW_GENRES_PER_HOUR + 2)]
-
-    first = shard.commit(make_delta(0, 1, patterns)).receipts[0]
-    second = shard.commit(
-        make_delta(0, 2, [PatternSpec(90, genres=("One more",)), PatternSpec(91, contents=("a",))])
-    ).receipts[0]
-
-    assert list_rejected(first) == list_ids([32, 33])
-    assert list_rejected(second) == list_ids([90])
-    assert shard.table.vocabulary.count(TermKind.GENRE) == MAX_NEW_GENRES_PER_HOUR
 
 
 def test_no_device_pays_for_terms_that_the_catalogue_added() -> None:
@@ -146,7 +130,7 @@ def test_no_device_pays_for_terms_that_the_catalogue_added() -> None:
     assert shard.table.vocabulary.count(TermKind.CONTENT) == 1
 
 
-def test_a_new_term_costs_a_device_once_in_signals_and_patterns() -> None:
+def test_a_new_content_costs_a_device_once_in_signals_and_patterns() -> None:
     shard = open_table(budget=2)
 
     receipt = shard.commit(
@@ -203,6 +187,6 @@ def test_random_groups_add_what_a_device_by_device_count_allows(seed: int) -> No
                 if set(each.contents) <= before:
                     assert each.pattern_id not in rejected
 
-    counts = shard.table.new_terms.read(np.arange(3), HOUR)
-    assert counts[:, 0].tolist() == spent
+    counts = shard.table.new_contents.read(np.arange(3), HOUR)
+    assert counts.tolist() == spent
     assert shard.table.vocabulary.count(TermKind.CONTENT) <= sum(spent)

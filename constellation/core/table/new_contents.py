@@ -1,4 +1,4 @@
-"""NewTermCounts: how many terms each device has added to the vocabulary in the present hour."""
+"""NewContentCounts: how many content ids each device added to the vocabulary in this hour."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ from constellation.core.rows import Slots, reserve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TERMS: Final = 0
-"""The column of all new terms of a device: genres and content ids."""
-GENRES: Final = 1
-"""The column of its new genres alone."""
 MAX_COUNT: Final = 2**16 - 1
 """The most that is counted for one device and hour."""
 
 
-class NewTermCounts:
-    """By device: the new terms of one hour. They are not stored: a restart starts anew."""
+class NewContentCounts:
+    """By device: the new content ids of one hour. They are not stored: a restart starts anew."""
 
     def __init__(self, max_devices: int) -> None:
         self._hours: NDArray[np.uint32] = reserve(max_devices, np.dtype("<u4"))
         """The hour that is counted, in hours since 1970."""
-        self._counts: NDArray[np.uint16] = reserve(2 * max_devices, np.dtype("<u2")).reshape(-1, 2)
+        self._counts: NDArray[np.uint16] = reserve(max_devices, np.dtype("<u2"))
 
     def read(self, devices: Slots, hour: int) -> NDArray[np.int64]:
-        """Return the counts of devices in an hour, shape (n, 2); row number -1 has no terms yet."""
-        counts = np.zeros((len(devices), 2), np.int64)
+        """Return the counts of devices in an hour, shape (n,); row number -1 has none yet."""
+        counts = np.zeros(len(devices), np.int64)
         is_counted = devices >= 0
         is_counted[is_counted] = self._hours[devices[is_counted]] == hour
         counts[is_counted] = self._counts[devices[is_counted]]
