@@ -10,6 +10,8 @@ import numpy as np
 
 from constellation.core.rows import DEVICE, DIGEST_MODULUS, PATTERN, TermKind, digest_rows
 from constellation.core.store import CommitWrites, HourlyCounts, Term, Totals
+from constellation.core.table.catalogue_digest import digest_term
+from constellation.core.table.hourly import digest_counts
 from constellation.storage.postgres.migrations import migrate
 from constellation.storage.postgres.pool import PostgresSettings
 from constellation.storage.postgres.store import open_postgres
@@ -95,6 +97,8 @@ def _make_signals(totals: Totals, now_hour: int) -> CommitWrites:
         totals.devices,
         totals.pattern_digest,
         totals.device_digest,
+        digest_counts(counts),
     )
     terms = [Term(TermKind.CONTENT, number, f"film:{number}") for number in contents.tolist()]
-    return CommitWrites(after, terms=terms, counts=counts)
+    digest = sum(map(digest_term, terms)) % DIGEST_MODULUS
+    return CommitWrites(after, terms=terms, counts=counts, new_catalogue_digest=digest)

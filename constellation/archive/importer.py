@@ -22,7 +22,8 @@ from constellation.core.rows import (
     digest_rows,
 )
 from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
-from constellation.core.table.content_digests import ContentDigests
+from constellation.core.table.catalogue_digest import CatalogueDigest
+from constellation.core.table.hourly import digest_counts
 from constellation.core.table.vocabulary import TERM_LIMITS, PendingTerms, Vocabulary
 from constellation.encoding import DIMENSION, ID_BYTES
 from constellation.errors import InvalidInputError
@@ -65,7 +66,7 @@ class ArchiveImporter:
         """Totals of everything prepared so far."""
         self._final_totals = final_totals
         self._vocabulary = Vocabulary()
-        self._digests = ContentDigests(self._vocabulary)
+        self._digest = CatalogueDigest(self._vocabulary)
         self._last_keys: dict[str, tuple[int, int, str]] = {}
 
     def begin(self) -> CommitWrites:
@@ -94,9 +95,9 @@ class ArchiveImporter:
         terms.assign_numbers(TermKind.CONTENT, [content.content_id for content in contents])
         for content in contents:
             terms.assign_numbers(TermKind.GENRE, content.genres)
-        self._vocabulary.add(terms.to_terms())
-        self._digests.add(contents)
-        return ContentBatch(contents, terms.to_terms(), self._digests.total)
+        self._add_terms(terms)
+        self._digest.add(contents)
+        return ContentBatch(contents, terms.to_terms(), self._digest.total)
 
     def _prepare_devices(self, lines: Sequence[NumberedLine]) -> CommitWrites:
         terms, first = PendingTerms(self._vocabulary), self.totals.devices
@@ -110,7 +111,7 @@ class ArchiveImporter:
         rows["lsn"] = self.totals.lsn + 1
         device_slots = np.arange(first, first + len(devices))
         slots = np.arange(self.totals.patterns, self.totals.patterns + len(rows))
-        self._vocabulary.add(terms.to_terms())
+        self._add_terms(terms)
         self.totals = replace(
             self.totals,
             patterns=self.totals.patterns + len(rows),
@@ -126,6 +127,7 @@ class ArchiveImporter:
             device_slots=device_slots,
             device_rows=devices,
             terms=terms.to_terms(),
+            new_catalogue_digest=self._digest.total,
         )
 
     def _prepare_counts(self, lines: Sequence[NumberedLine]) -> CommitWrites:
@@ -136,9 +138,21 @@ class ArchiveImporter:
             key = (line.fields["hour"], kind, line.fields[SUBJECT_FIELDS[kind]])
             self._require_order(line, "count", key)
         hours, kinds, numbers, devices = np.array(rows, np.uint32).T
-        self._vocabulary.add(terms.to_terms())
+        self._add_terms(terms)
         counts = HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
-        return CommitWrites(self._advance_totals(), terms=terms.to_terms(), counts=counts)
+        before = self.totals.count_digest or 0
+        count_digest = (before + digest_counts(counts)) % DIGEST_MODULUS
+        self.totals = replace(self.totals, count_digest=count_digest)
+        return CommitWrites(
+            self._advance_totals(),
+            terms=terms.to_terms(),
+            counts=counts,
+            new_catalogue_digest=self._digest.total,
+        )
+
+    def _add_terms(self, terms: PendingTerms) -> None:
+        self._vocabulary.add(terms.to_terms())
+        self._digest.add_terms(terms.to_terms())
 
     def _advance_totals(self) -> Totals:
         """Count one more commit, and return the totals that it states."""

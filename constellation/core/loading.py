@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,13 +54,24 @@ async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
     """Load a shard, and compare it with its totals and digests. Differences are listed."""
     stored = await store.read_totals()
     table = Table(rules)
-    table.vocabulary.add(await store.read_terms())
+    table.add_terms(await store.read_terms())
     table.slots_by_device.grow(stored.devices)
     table.slots_by_pattern.grow(stored.patterns)
-    problems = _compare_totals(stored, await _load_rows(store, table))
+    ring = HourlyRing(await store.read_hourly_counts())
+    loaded = replace(await _load_rows(store, table), count_digest=ring.digest)
+    problems = _compare_totals(stored, loaded)
     problems += await load_catalogue(store, table)
-    table.totals = stored
-    return LoadedShard(table, HourlyRing(await store.read_hourly_counts()), problems)
+    problems += await _check_global(store)
+    table.totals = replace(stored, count_digest=ring.digest)
+    return LoadedShard(table, ring, problems)
+
+
+async def _check_global(store: StoreReader) -> list[str]:
+    try:
+        await store.get_global()
+    except DamagedStoreError as error:
+        return [str(error)]
+    return []
 
 
 def _compare_totals(stored: Totals, loaded: Totals) -> list[str]:
@@ -69,11 +80,12 @@ def _compare_totals(stored: Totals, loaded: Totals) -> list[str]:
         ("devices", stored.devices, loaded.devices),
         ("pattern digest", stored.pattern_digest, loaded.pattern_digest),
         ("device digest", stored.device_digest, loaded.device_digest),
+        ("digest of the hourly counts", stored.count_digest, loaded.count_digest),
     )
     return [
         f"{name}: the last commit says {expected}, the rows say {found}"
         for name, expected, found in pairs
-        if expected != found
+        if expected not in (None, found)
     ]
 
 

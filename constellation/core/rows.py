@@ -88,15 +88,22 @@ def digest_rows(slots: Slots, rows: NDArray[np.void]) -> int:
     digest of a table follows its changes without a scan (an AdHash: Bellare and Micciancio,
     Eurocrypt 1997). It detects accidents, not attacks.
     """
+    return int(hash_rows(slots, rows).sum(dtype=np.uint64))
+
+
+def hash_rows(slots: Slots, rows: NDArray[np.void]) -> NDArray[np.uint64]:
+    """Return the hash of each (slot, row), shape (n,); `digest_rows` is the sum of these."""
     if not len(slots):
-        return 0
+        return np.empty(0, np.uint64)
     numbers = np.ascontiguousarray(rows).view(np.uint64).reshape(len(rows), -1)
-    hashes = (numbers * _WEIGHTS[: numbers.shape[1]]).sum(axis=1, dtype=np.uint64)
+    hashes: NDArray[np.uint64] = (numbers * _WEIGHTS[: numbers.shape[1]]).sum(
+        axis=1, dtype=np.uint64
+    )
     hashes ^= (slots.astype(np.uint64) + np.uint64(1)) * _SLOT_WEIGHT
     hashes ^= hashes >> np.uint64(29)
     hashes *= np.uint64(0xBF58476D1CE4E5B9)
     hashes ^= hashes >> np.uint64(32)
-    return int(hashes.sum(dtype=np.uint64))
+    return hashes
 
 
 def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:

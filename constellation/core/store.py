@@ -93,6 +93,9 @@ class Totals:
     """`rows.digest_rows` over all (slot, row) of patterns; from 0 to 2**64 - 1."""
     device_digest: int = 0
     """`rows.digest_rows` over all (row number, row) of devices; from 0 to 2**64 - 1."""
+    count_digest: int | None = 0
+    """`HourlyRing.digest` of all hourly counts; from 0 to 2**64 - 1. None for a store of an earlier
+    schema, until its next commit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +123,9 @@ class CommitWrites:
     oldest_hour: int = 0
     """Hourly counts of earlier hours are deleted."""
     catalogue_digest: int | None = None
-    """What the catalogue's digest must be before and after this; None: whatever it is."""
+    """What the digest of the catalogue must be before this; None: whatever it is."""
+    new_catalogue_digest: int | None = None
+    """The digest of the catalogue to store, because it covers `terms`; None: as before."""
 
     @property
     def is_empty(self) -> bool:
@@ -196,15 +201,18 @@ class StoreReader(Protocol):
         """Return how many content items the catalogue holds."""
         ...
 
-    async def read_content_digest(self) -> int | None:
-        """Return the digest that the last `put_contents` stored, 0 before the first.
+    async def read_catalogue_digest(self) -> int | None:
+        """Return the digest of the catalogue that was stored last, 0 before the first.
 
         Returns None for a store of an earlier schema, until `put_contents` is called.
         """
         ...
 
     async def get_global(self) -> StoredGlobal | None:
-        """Return the global state that was published last to this shard; None before the first."""
+        """Return the global state that was published last to this shard; None before the first.
+
+        Raises DamagedStoreError when it does not have the digest that was stored with it.
+        """
         ...
 
     async def verify(self) -> Sequence[str]:
@@ -270,7 +278,7 @@ class PatternStore(StoreReader, Protocol):
     ) -> None:
         """Insert or replace content items, and insert new terms, durably, all or nothing.
 
-        `digest` is the ContentDigests.total of the whole catalogue after that: from 0 to 2**64 - 1.
+        `digest` is the CatalogueDigest.total after that: from 0 to 2**64 - 1.
         Raises StoreFailedError unless the store has `expected_digest` before that; None: whatever
         it has. It has another one when the database was restored, or a failover lost a write.
         """

@@ -50,7 +50,7 @@ class MemoryPatternStore:
         self._changed_slots: dict[int, Slots] = {}
         """Slots that each commit changed, by its lsn."""
         self._contents: dict[str, Content] = {}
-        self._content_digest = 0
+        self._catalogue_digest = 0
         self._global: StoredGlobal | None = None
 
     async def read_identity(self) -> StoreIdentity:
@@ -78,7 +78,7 @@ class MemoryPatternStore:
         lsn = writes.totals.lsn
         if lsn != self._totals.lsn + 1:
             raise StoreFailedError(f"lsn must be {self._totals.lsn + 1}, got {lsn}")
-        require_catalogue(self._content_digest, writes.catalogue_digest)
+        require_catalogue(self._catalogue_digest, writes.catalogue_digest)
         self._patterns.put(writes.slots, writes.rows)
         self._patterns.free(writes.freed_slots)
         self._devices.put(writes.device_slots, writes.device_rows)
@@ -87,6 +87,8 @@ class MemoryPatternStore:
         self._put_counts(writes.counts, writes.oldest_hour)
         self._changed_slots[lsn] = np.concatenate((writes.slots, writes.freed_slots))
         self._totals = writes.totals
+        if writes.new_catalogue_digest is not None:
+            self._catalogue_digest = writes.new_catalogue_digest
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
         return self._patterns.scan()
@@ -123,10 +125,10 @@ class MemoryPatternStore:
         expected_digest: int | None = None,
     ) -> None:
         self._require_epoch(epoch)
-        require_catalogue(self._content_digest, expected_digest)
+        require_catalogue(self._catalogue_digest, expected_digest)
         self._contents.update((content.content_id, content) for content in contents)
         self._terms.extend(terms)
-        self._content_digest = digest
+        self._catalogue_digest = digest
 
     async def get_content(self, content_id: str) -> Content | None:
         return self._contents.get(content_id)
@@ -142,8 +144,8 @@ class MemoryPatternStore:
     async def count_contents(self) -> int:
         return len(self._contents)
 
-    async def read_content_digest(self) -> int | None:
-        return self._content_digest
+    async def read_catalogue_digest(self) -> int | None:
+        return self._catalogue_digest
 
     async def get_global(self) -> StoredGlobal | None:
         return self._global

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from constellation.federated.published import StoredGlobal
 from tests.commands.archives import fill_shard
 from tests.conftest import run_shard
 from tests.scenarios.processes import run_command
@@ -58,7 +59,8 @@ def list_names(directory: Path) -> list[str]:
         ("UPDATE content SET genres = '[\"drama'", "content item 'film:1' has the genres"),
         ("UPDATE content SET genres = '7'", "content item 'film:1' has the genres '7'"),
         ("UPDATE content SET codes = x'00'", "content item 'film:1' has 1 codes, not 384"),
-        ("UPDATE term SET kind = 9 WHERE kind = 1 AND number = 1", "9 is not a valid TermKind"),
+        ("UPDATE term SET kind = 9 WHERE kind = 1 AND number = 1", "genre term 2 follows term 0"),
+        ("DELETE FROM term WHERE kind = 2 AND number = 1", "content term 2 follows term 0"),
         ("UPDATE hourly_count SET devices = -1", "-1"),
         ("UPDATE device SET row = x'00'", "a row does not have 56 bytes"),
     ],
@@ -81,32 +83,40 @@ async def test_damage_is_a_message_of_check_and_of_serve_never_a_traceback(
     assert f"{tmp_path}/shard.db is damaged" in served.err
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "UPDATE content SET codes = CAST(x'03' || substr(codes, 2) AS BLOB)",
-        "UPDATE content SET title = 'Solarit'",
-        "UPDATE content SET content_id = 'film:3'",
-        "DELETE FROM content",
-    ],
-)
-async def test_a_damaged_catalogue_is_found_by_check_and_serve_in_the_same_words(
+DAMAGES = {
+    "UPDATE content SET codes = CAST(x'03' || substr(codes, 2) AS BLOB)": "catalogue digest: ",
+    "UPDATE content SET title = 'Solarit'": "catalogue digest: ",
+    "UPDATE content SET content_id = 'film:3'": "catalogue digest: ",
+    "DELETE FROM content": "catalogue digest: ",
+    "UPDATE term SET text = 'Dramb' WHERE kind = 1": "catalogue digest: ",
+    "DELETE FROM term WHERE kind = 2 AND number = (SELECT max(number) FROM term)": "catalogue",
+    "UPDATE hourly_count SET devices = devices + 1": "digest of the hourly counts: ",
+    "DELETE FROM hourly_count": "digest of the hourly counts: ",
+    "UPDATE global SET payload = CAST(x'00' || payload AS BLOB)": "global state of round 3: ",
+    "UPDATE global SET round_id = 4": "global state of round 4: ",
+}
+"""By statement that damages a database: how the problem begins."""
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_damaged_rows_are_found_by_check_and_serve_in_the_same_words(
     tmp_path: Path, damage: str
 ) -> None:
     async with run_shard(data_dir=tmp_path) as shard:
         await fill_shard(shard)
+        await shard.manager.committer.put_global(StoredGlobal(2, 3, b""))
     with closing(sqlite3.connect(tmp_path / "shard.db")) as connection, connection:
-        connection.execute(damage)
+        assert connection.execute(damage).rowcount
 
-    await require_damaged_catalogue(data_dir=tmp_path)
+    await require_damaged(DAMAGES[damage], data_dir=tmp_path)
 
 
 async def test_a_damaged_catalogue_is_found_on_postgresql(postgres_url: str) -> None:
     async with run_shard(postgres_url=postgres_url) as shard:
         await fill_shard(shard)
     execute(postgres_url, "UPDATE constellation.content SET title = 'Solarit'")
-    await require_damaged_catalogue(postgres_url=postgres_url)
-    execute(postgres_url, "UPDATE constellation.shard SET content_digest = NULL")  # as by migrate
+    await require_damaged("catalogue digest: the last write says ", postgres_url=postgres_url)
+    execute(postgres_url, "UPDATE constellation.shard SET catalogue_digest = NULL")  # as by migrate
     async with run_shard(postgres_url=postgres_url):
         pass
     assert (await run_command("check", postgres_url=postgres_url)).status == 0
@@ -117,16 +127,16 @@ async def test_a_damaged_catalogue_is_found_on_postgresql(postgres_url: str) -> 
         " SET embedding = overlay(embedding::text PLACING '[3,' FROM 1 FOR 3)::halfvec",
     )
 
-    await require_damaged_catalogue(postgres_url=postgres_url)
+    await require_damaged("catalogue digest: the last write says ", postgres_url=postgres_url)
 
 
-async def require_damaged_catalogue(**settings: Any) -> None:
+async def require_damaged(start: str, **settings: Any) -> None:
     checked = await run_command("check", **settings)
     served = await run_command("serve", grpc_addr="127.0.0.1:0", **settings)
 
     assert checked.status == served.status == 1
     problem, outcome, remedy = checked.out.splitlines()
-    assert problem.startswith("content digest: the last commit says ")
+    assert problem.startswith(start)
     assert outcome.startswith("DAMAGED: ")
     assert remedy.endswith("add the catalogue again from its source")
     assert f"is damaged: {problem}. {remedy}" in served.err
@@ -137,20 +147,20 @@ async def test_the_digest_of_an_earlier_schema_is_computed_by_the_first_serve(
 ) -> None:
     async with run_shard(data_dir=tmp_path) as shard:
         await fill_shard(shard)
-    digest = set_content_digest(tmp_path, None)
+    digest = set_catalogue_digest(tmp_path, None)
     assert (await run_command("check", data_dir=tmp_path)).status == 0
 
     async with run_shard(data_dir=tmp_path):
         pass
 
     assert digest not in (None, 0)
-    assert set_content_digest(tmp_path, None) == digest
+    assert set_catalogue_digest(tmp_path, None) == digest
 
 
-def set_content_digest(data_dir: Path, digest: int | None) -> int | None:
+def set_catalogue_digest(data_dir: Path, digest: int | None) -> int | None:
     """Change the stored digest; return the earlier one."""
     with closing(sqlite3.connect(data_dir / "shard.db")) as connection, connection:
         before: int | None
-        (before,) = connection.execute("SELECT content_digest FROM shard").fetchone()
-        connection.execute("UPDATE shard SET content_digest = ?", (digest,))
+        (before,) = connection.execute("SELECT catalogue_digest FROM shard").fetchone()
+        connection.execute("UPDATE shard SET catalogue_digest = ?", (digest,))
     return before

@@ -285,10 +285,10 @@ async def test_the_digest_of_the_catalogue_is_stored_with_its_contents(
     store: PatternStore,
 ) -> None:
     epoch = await store.take_epoch()
-    assert await store.read_content_digest() == 0
+    assert await store.read_catalogue_digest() == 0
     for digest in (7, 2**64 - 1, 2**63, 0, 3):
         await store.put_contents(epoch, [make_content("film:1")], [], digest)
-        assert await store.read_content_digest() == digest
+        assert await store.read_catalogue_digest() == digest
 
     await store.commit(epoch, CommitWrites(Totals(1)))
     later = await store.take_epoch()
@@ -296,7 +296,7 @@ async def test_the_digest_of_the_catalogue_is_stored_with_its_contents(
         await store.put_contents(epoch, [], [], 8)
 
     assert later > epoch
-    assert await store.read_content_digest() == 3
+    assert await store.read_catalogue_digest() == 3
 
 
 async def test_a_write_onto_another_catalogue_changes_nothing(store: PatternStore) -> None:

@@ -50,6 +50,8 @@ class Plan:
     pattern_change: PatternChange
     is_new_device: NDArray[np.bool_]
     """Which of `writes.device_slots` were free before."""
+    hour_digests: dict[int, int]
+    """`HourlyRing.digests` after the commit."""
     content_charge: ContentCharge | None = None
     """What the new content ids cost their devices; None when there are none."""
 
@@ -90,6 +92,7 @@ class Planner:
             for index, (verdict, seq) in enumerate(zip(verdicts, devices.through_seqs, strict=True))
         ]
         change = resolution.change
+        terms, oldest_hour = budget.pending.to_terms(), max(0, now_hour - RING_HOURS + 1)
         writes = CommitWrites(
             totals=table.totals,
             slots=change.slots,
@@ -97,14 +100,18 @@ class Planner:
             freed_slots=change.freed_slots,
             device_slots=changed.slots,
             device_rows=changed.rows,
-            terms=budget.pending.to_terms(),
+            terms=terms,
             counts=tally.counts(),
-            oldest_hour=max(0, now_hour - RING_HOURS + 1),
-            catalogue_digest=table.content_digests.total,
+            oldest_hour=oldest_hour,
+            catalogue_digest=table.catalogue_digest.total,
+            new_catalogue_digest=table.catalogue_digest.compute_total_with((), terms)
+            if terms
+            else None,
         )
-        writes = _add_totals(table, writes, changed.is_new)
+        hour_digests = self.ring.compute_digests_with(writes.counts, oldest_hour)
+        writes = _add_totals(table, writes, changed.is_new, hour_digests)
         charge = budget.charge(changed.positions, changed.slots)
-        return Plan(writes, receipts, change, changed.is_new, charge)
+        return Plan(writes, receipts, change, changed.is_new, hour_digests, charge)
 
     def plan_presence(self, devices: Slots) -> Plan:
         """Return the writes that make distinct devices as recently synced as they were heard."""
@@ -116,10 +123,11 @@ class Planner:
             totals=table.totals,
             device_slots=devices,
             device_rows=rows,
-            catalogue_digest=table.content_digests.total,
+            catalogue_digest=table.catalogue_digest.total,
         )
         is_new = np.zeros(len(devices), bool)
-        return Plan(_add_totals(table, writes, is_new), (), change, is_new)
+        digests = self.ring.digests
+        return Plan(_add_totals(table, writes, is_new, digests), (), change, is_new, digests)
 
     def plan_expiry(self, devices: Slots) -> Plan:
         """Return what the removal of distinct devices, with all their patterns, changes."""
@@ -129,10 +137,11 @@ class Planner:
             totals=table.totals,
             freed_slots=change.freed_slots,
             freed_devices=devices,
-            catalogue_digest=table.content_digests.total,
+            catalogue_digest=table.catalogue_digest.total,
         )
         is_new = np.empty(0, bool)
-        return Plan(_add_totals(table, writes, is_new), (), change, is_new)
+        digests = self.ring.digests
+        return Plan(_add_totals(table, writes, is_new, digests), (), change, is_new, digests)
 
     def apply(self, plan: Plan) -> None:
         """Bring table and ring to the state after a plan that is durable."""
@@ -146,10 +155,11 @@ class Planner:
         plan.pattern_change.apply(table, writes.totals.lsn)
         if len(writes.freed_devices):
             table.remove_devices(writes.freed_devices)
-        table.vocabulary.add(writes.terms)
+        table.add_terms(writes.terms)
         if plan.content_charge is not None:
             plan.content_charge.apply(table)
         self.ring.put(writes.counts)
+        self.ring.digests = plan.hour_digests
         table.totals = writes.totals
 
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
@@ -237,7 +247,8 @@ class _GroupDevices:
         position = self.positions[index]
         row = self.rows[position]
         dropped = 0
-        for hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
+        for sent_hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
+            hour = tally.find_hour(sent_hour)
             if tally.has_room(row, hour):  # otherwise its content id needs no number
                 content = budget.number_content(position, text)
                 dropped += not tally.add_signal(row, hour, content)
@@ -293,7 +304,9 @@ def _collect_rejections(
     return rejections
 
 
-def _add_totals(table: Table, writes: CommitWrites, is_new: NDArray[np.bool_]) -> CommitWrites:
+def _add_totals(
+    table: Table, writes: CommitWrites, is_new: NDArray[np.bool_], hour_digests: dict[int, int]
+) -> CommitWrites:
     """Write the new lsn into the rows, and return the writes with the totals after them."""
     if writes.is_empty:
         return writes
@@ -315,6 +328,7 @@ def _add_totals(table: Table, writes: CommitWrites, is_new: NDArray[np.bool_]) -
         devices=before.devices + len(writes.device_slots) - len(gone_devices),
         pattern_digest=(before.pattern_digest + pattern_change) % DIGEST_MODULUS,
         device_digest=(before.device_digest + device_change) % DIGEST_MODULUS,
+        count_digest=sum(hour_digests.values()) % DIGEST_MODULUS,
     )
     return replace(writes, totals=totals)
 

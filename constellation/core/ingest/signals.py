@@ -25,6 +25,14 @@ class SignalTally:
         self._genres_by_content: dict[int, frozenset[int]] = {}
         """The genres of the content items met so far."""
 
+    def find_hour(self, hour: int) -> int:
+        """Return the hour in which a signal counts.
+
+        The clock of a device may be an hour ahead. Its signals count now, because a count in the
+        future would end the oldest hour of every trend.
+        """
+        return self._now_hour if hour == self._now_hour + 1 else hour
+
     def has_room(self, device: NDArray[np.void], hour: int) -> bool:
         """Return whether another signal of a device for an hour may count.
 
@@ -78,4 +86,4 @@ class SignalTally:
         return genres
 
     def _is_open_hour(self, hour: int) -> bool:
-        return self._now_hour - RING_HOURS < hour <= self._now_hour + 1
+        return self._now_hour - RING_HOURS < hour <= self._now_hour and self._ring.holds(hour)

@@ -29,9 +29,9 @@ class ContentPlan:
     replaced_count: int
     """How many of the content items replace a stored one."""
     digest_before: int
-    """The digest of the whole catalogue before that."""
+    """The digest of the whole catalogue and of the terms before that."""
     digest: int
-    """The digest of the whole catalogue after that."""
+    """The digest of the whole catalogue and of the terms after that."""
 
     @property
     def added_count(self) -> int:
@@ -52,8 +52,8 @@ class Catalogue:
 
     async def ensure_digest(self, epoch: int) -> None:
         """Store the digest of a catalogue that an earlier version wrote, which stored none."""
-        if await self._store.read_content_digest() is None:
-            await self._store.put_contents(epoch, (), (), self._table.content_digests.total)
+        if await self._store.read_catalogue_digest() is None:
+            await self._store.put_contents(epoch, (), (), self._table.catalogue_digest.total)
 
     async def plan(self, contents: Sequence[Content]) -> ContentPlan:
         """Return what storing content items changes; nobody else may number terms meanwhile."""
@@ -63,13 +63,13 @@ class Catalogue:
         terms.assign_numbers(TermKind.CONTENT, list(distinct))
         for content in distinct.values():
             terms.assign_numbers(TermKind.GENRE, content.genres)
-        digests = self._table.content_digests
+        digests = self._table.catalogue_digest
         return ContentPlan(
             list(distinct.values()),
             terms.to_terms(),
             len(replaced),
             digests.total,
-            digests.compute_total_with(distinct.values()),
+            digests.compute_total_with(distinct.values(), terms.to_terms()),
         )
 
     async def write(self, epoch: int, planned: ContentPlan) -> None:
@@ -84,7 +84,7 @@ class Catalogue:
         The digest tells, because it is written with the content items, all or nothing. Raises
         FencedError when it is neither that of before nor that of after.
         """
-        stored = await self._store.read_content_digest()
+        stored = await self._store.read_catalogue_digest()
         if stored not in (planned.digest_before, planned.digest):
             raise FencedError(
                 f"the catalogue in the store has the digest {stored}, which this process did not "
@@ -94,7 +94,7 @@ class Catalogue:
 
     def apply(self, planned: ContentPlan) -> None:
         """Bring the table to the state after a plan that is durable."""
-        self._table.vocabulary.add(planned.terms)
+        self._table.add_terms(planned.terms)
         _add_to_table(self._table, planned.contents)
         self._table.content_count += planned.added_count
 
@@ -120,14 +120,16 @@ async def load_catalogue(store: StoreReader, table: Table) -> list[str]:
         await asyncio.to_thread(_add_to_table, table, page)
         table.content_count += len(page)
         after = page[-1].content_id
-    stored, found = await store.read_content_digest(), table.content_digests.total
+    stored, found = await store.read_catalogue_digest(), table.catalogue_digest.total
     if stored in (None, found):
         return []
-    return [f"content digest: the last commit says {stored}, the rows of the catalogue say {found}"]
+    return [
+        f"catalogue digest: the last write says {stored}, the content items and terms say {found}"
+    ]
 
 
 def _add_to_table(table: Table, contents: Sequence[Content]) -> None:
-    table.content_digests.add(contents)
+    table.catalogue_digest.add(contents)
     for content in contents:
         _set_genres(table, content)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import TermKind, reserve
+from constellation.core.rows import DIGEST_MODULUS, TermKind, hash_rows, reserve
 from constellation.core.store import HourlyCounts, no_counts
 from constellation.core.table.vocabulary import TERM_LIMITS
 from constellation.federated.trends import WINDOW_HOURS
@@ -34,7 +34,27 @@ class HourlyRing:
         """Grows by 1 with each `put` of at least one count; the loaded counts have version 0."""
         self._hours = np.zeros(RING_HOURS, np.int64)
         self._kinds = {kind: _KindCounts(TERM_LIMITS[kind]) for kind in TermKind}
+        self.digests = _digest_by_hour(stored or no_counts())
+        """By hour: the sum of the hashes of its stored counts, modulo DIGEST_MODULUS."""
         self._write(stored or no_counts(), 0)
+
+    @property
+    def digest(self) -> int:
+        """Return the sum of the hashes of all stored counts, as a store keeps it as a proof."""
+        return sum(self.digests.values()) % DIGEST_MODULUS
+
+    def compute_digests_with(self, counts: HourlyCounts, oldest_hour: int) -> dict[int, int]:
+        """Return what `digests` will be after counts are stored, and earlier hours deleted."""
+        digests = {hour: each for hour, each in self.digests.items() if hour >= oldest_hour}
+        added, replaced = _digest_by_hour(counts), _digest_by_hour(self._find_stored(counts))
+        for hour, digest in added.items():
+            change = digest - replaced.get(hour, 0)
+            digests[hour] = (digests.get(hour, 0) + change) % DIGEST_MODULUS
+        return digests
+
+    def holds(self, hour: int) -> bool:
+        """Return whether counts of an hour can be stored: no hour that is 168 later has any."""
+        return hour > self.newest_hour - RING_HOURS
 
     def count(self, kind: TermKind, hour: int, number: int) -> int:
         """Return the distinct devices of one term in one hour; 0 for an hour outside the ring."""
@@ -79,6 +99,19 @@ class HourlyRing:
             np.concatenate([devices for _, _, _, devices in parts]),
         )
 
+    def _find_stored(self, counts: HourlyCounts) -> HourlyCounts:
+        """Return the stored counts, not zero, of the same terms and hours."""
+        devices = np.zeros(len(counts.hours), np.uint32)
+        rows = counts.hours.astype(np.int64) % RING_HOURS
+        is_held = self._hours[rows] == counts.hours
+        for kind, stored in self._kinds.items():
+            chosen = is_held & (counts.kinds == kind)
+            devices[chosen] = stored.devices[rows[chosen], counts.numbers[chosen]]
+        kept = devices > 0
+        return HourlyCounts(
+            counts.hours[kept], counts.kinds[kept], counts.numbers[kept], devices[kept]
+        )
+
     def _iterate_changed(
         self, version: int
     ) -> Iterator[tuple[int, TermKind, NDArray[np.int64], NDArray[np.uint32]]]:
@@ -109,6 +142,22 @@ class HourlyRing:
                 counts.clear(row)
             self._hours[row] = hour
         self.newest_hour = max(self.newest_hour, hour)
+
+
+def digest_counts(counts: HourlyCounts) -> int:
+    """Return the sum of the hashes of distinct hourly counts: what `HourlyRing.digest` adds."""
+    return sum(_digest_by_hour(counts).values()) % DIGEST_MODULUS
+
+
+def _digest_by_hour(counts: HourlyCounts) -> dict[int, int]:
+    """Return the sum of the hashes of the counts of each hour (an AdHash, as `digest_rows`)."""
+    columns = (counts.hours, counts.kinds, counts.numbers, counts.devices)
+    rows = np.column_stack(columns).astype("<u4").view("V16").reshape(-1)
+    hashes = hash_rows(np.zeros(len(rows), np.int64), rows)
+    hours, positions = np.unique(counts.hours, return_inverse=True)
+    sums = np.zeros(len(hours), np.uint64)
+    np.add.at(sums, positions, hashes)
+    return dict(zip(hours.tolist(), sums.tolist(), strict=True))
 
 
 class _KindCounts:

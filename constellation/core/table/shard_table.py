@@ -17,18 +17,19 @@ from constellation.core.rows import (
     reserve,
 )
 from constellation.core.store import Totals
-from constellation.core.table.content_digests import ContentDigests
+from constellation.core.table.catalogue_digest import CatalogueDigest
 from constellation.core.table.hash_index import HashIndex, Keys
 from constellation.core.table.new_contents import NewContentCounts
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
 from constellation.federated.terms import MAX_GENRES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
+    from constellation.core.store import Term
 
 _SCAN_ROWS = 65_536
 """Rows that `list_devices` looks at before it checks whether it has found enough."""
@@ -108,7 +109,7 @@ class Table:
         """Devices marked in `relocated`."""
         self.vocabulary = Vocabulary()
         self.new_contents = NewContentCounts(rules.max_devices)
-        self.content_digests = ContentDigests(self.vocabulary)
+        self.catalogue_digest = CatalogueDigest(self.vocabulary)
         self.content_count = 0
         """Content items stored."""
         self.totals = Totals()
@@ -120,6 +121,11 @@ class Table:
         # hold slot + 1; 0 ends the list.
         self._first: NDArray[np.int64] = reserve(rules.max_devices, np.dtype("<i8"))
         self._next: NDArray[np.int64] = reserve(rules.max_patterns, np.dtype("<i8"))
+
+    def add_terms(self, terms: Iterable[Term]) -> None:
+        """Take in new terms that are durable."""
+        self.vocabulary.add(terms)
+        self.catalogue_digest.add_terms(terms)
 
     def find_device(self, device_id: bytes) -> int:
         """Return the row number of a device, -1 when the shard does not know it."""

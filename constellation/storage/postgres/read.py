@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from psycopg import sql
 
-from constellation.core.rows import Slots, TermKind
 from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import StoreFailedError
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
-from constellation.storage.digests import to_unsigned
+from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
     join_column_names,
 )
 from constellation.storage.postgres.errors import READ_WRITABILITY
+from constellation.storage.term_rows import decode_terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from psycopg import AsyncConnection
 
+    from constellation.core.rows import Slots
     from constellation.storage.postgres.dialect import Dialect
 
 SCAN_SLOTS: Final = 4096
@@ -63,13 +64,20 @@ async def find_shard_of(connection: AsyncConnection, owner: str, shard_id: int) 
 
 
 async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
-    lsn, patterns, devices, pattern_digest, device_digest = await _fetch_one(
+    lsn, patterns, devices, pattern_digest, device_digest, count_digest = await _fetch_one(
         connection,
-        "SELECT lsn, patterns, devices, pattern_digest, device_digest"
+        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest"
         " FROM constellation.shard WHERE shard_id = %s",
         (shard_id,),
     )
-    return Totals(lsn, patterns, devices, to_unsigned(pattern_digest), to_unsigned(device_digest))
+    return Totals(
+        lsn,
+        patterns,
+        devices,
+        to_unsigned(pattern_digest),
+        to_unsigned(device_digest),
+        to_unsigned_or_none(count_digest),
+    )
 
 
 async def has_shard(connection: AsyncConnection, shard_id: int) -> bool:
@@ -93,7 +101,7 @@ async def read_terms(connection: AsyncConnection, shard_id: int) -> Sequence[Ter
         " ORDER BY kind, number",
         (shard_id,),
     )
-    return [Term(TermKind(kind), number, text) for kind, number, text in await cursor.fetchall()]
+    return decode_terms(await cursor.fetchall())
 
 
 async def read_hourly_counts(connection: AsyncConnection, shard_id: int) -> HourlyCounts:
@@ -208,23 +216,25 @@ async def count_contents(connection: AsyncConnection, shard_id: int) -> int:
     return int(count)
 
 
-async def read_content_digest(connection: AsyncConnection, shard_id: int) -> int | None:
+async def read_catalogue_digest(connection: AsyncConnection, shard_id: int) -> int | None:
     (digest,) = await _fetch_one(
         connection,
-        "SELECT content_digest FROM constellation.shard WHERE shard_id = %s",
+        "SELECT catalogue_digest FROM constellation.shard WHERE shard_id = %s",
         (shard_id,),
     )
-    return None if digest is None else to_unsigned(digest)
+    return to_unsigned_or_none(digest)
 
 
 async def read_global(connection: AsyncConnection, shard_id: int) -> StoredGlobal | None:
+    """Return the stored global state. Raises DamagedStoreError when its digest is another."""
     cursor = await connection.execute(
-        "SELECT generation, round_id, payload FROM constellation.global WHERE shard_id = %s",
+        "SELECT generation, round_id, payload, digest"
+        " FROM constellation.global WHERE shard_id = %s",
         (shard_id,),
         binary=True,
     )
     row = await cursor.fetchone()
-    return StoredGlobal(row[0], row[1], bytes(row[2])) if row else None
+    return require_global(StoredGlobal(row[0], row[1], bytes(row[2])), row[3]) if row else None
 
 
 async def read_size_bytes(connection: AsyncConnection) -> int:

@@ -137,8 +137,11 @@ class PostgresReader:
             return await read.read_totals(connection, self._shard_id)
 
     async def read_terms(self) -> Sequence[Term]:
-        async with self._lend() as connection:
-            return await read.read_terms(connection, self._shard_id)
+        try:
+            async with self._lend() as connection:
+                return await read.read_terms(connection, self._shard_id)
+        except ValueError as error:
+            raise DamagedStoreError(f"{self._database} has damaged terms: {error}") from error
 
     async def read_hourly_counts(self) -> HourlyCounts:
         async with self._lend() as connection:
@@ -171,9 +174,9 @@ class PostgresReader:
         async with self._lend() as connection:
             return await read.count_contents(connection, self._shard_id)
 
-    async def read_content_digest(self) -> int | None:
+    async def read_catalogue_digest(self) -> int | None:
         async with self._lend() as connection:
-            return await read.read_content_digest(connection, self._shard_id)
+            return await read.read_catalogue_digest(connection, self._shard_id)
 
     async def get_global(self) -> StoredGlobal | None:
         async with self._lend() as connection:

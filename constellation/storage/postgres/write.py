@@ -19,7 +19,13 @@ from psycopg.pq import TransactionStatus
 
 from constellation.errors import FencedError, OutcomeUnknownError, StoreFailedError
 from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
-from constellation.storage.digests import require_catalogue, to_signed, to_unsigned
+from constellation.storage.digests import (
+    digest_global,
+    require_catalogue,
+    to_signed,
+    to_signed_or_none,
+    to_unsigned_or_none,
+)
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
@@ -130,6 +136,8 @@ async def write_commit(
             await connection.execute(statements.put_devices, (shard_id,))
         await _delete_rows(connection, shard_id, writes.freed_slots, writes.freed_devices)
         await _write_terms(connection, shard_id, writes.terms)
+        if writes.new_catalogue_digest is not None:
+            await _write_catalogue_digest(connection, shard_id, writes.new_catalogue_digest)
         await _write_counts(connection, shard_id, writes.counts, writes.oldest_hour)
         changed = np.concatenate((writes.slots, writes.freed_slots)).astype("<i8", copy=False)
         await connection.execute(
@@ -160,10 +168,7 @@ async def write_contents(
         if rows:
             await connection.cursor().executemany(statements.put_content, rows)
         await _write_terms(connection, fence.shard_id, terms)
-        await connection.execute(
-            "UPDATE constellation.shard SET content_digest = %s WHERE shard_id = %s",
-            (to_signed(digests.stored), fence.shard_id),
-        )
+        await _write_catalogue_digest(connection, fence.shard_id, digests.stored)
 
 
 async def trim_change_log(
@@ -183,11 +188,17 @@ async def write_global(
     await _begin_fenced(connection, fence, statements)
     async with _commit_on_exit(connection):
         await connection.execute(
-            "INSERT INTO constellation.global (shard_id, generation, round_id, payload)"
-            " VALUES (%s, %s, %s, %s) ON CONFLICT (shard_id) DO UPDATE SET"
+            "INSERT INTO constellation.global (shard_id, generation, round_id, payload, digest)"
+            " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (shard_id) DO UPDATE SET"
             " generation = excluded.generation, round_id = excluded.round_id,"
-            " payload = excluded.payload",
-            (fence.shard_id, stored.generation, stored.round_id, stored.payload),
+            " payload = excluded.payload, digest = excluded.digest",
+            (
+                fence.shard_id,
+                stored.generation,
+                stored.round_id,
+                stored.payload,
+                digest_global(stored),
+            ),
         )
 
 
@@ -221,16 +232,17 @@ async def _begin_commit(
         await set_timeouts(connection, statements.timeout_seconds)
         written = await connection.execute(
             "UPDATE constellation.shard SET lsn = %s, patterns = %s, devices = %s,"
-            " pattern_digest = %s, device_digest = %s,"
+            " pattern_digest = %s, device_digest = %s, count_digest = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
             " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
-            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, content_digest",
+            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, catalogue_digest",
             (
                 totals.lsn,
                 totals.patterns,
                 totals.devices,
                 to_signed(totals.pattern_digest),
                 to_signed(totals.device_digest),
+                to_signed_or_none(totals.count_digest),
                 lease_seconds,
                 fence.shard_id,
                 fence.epoch,
@@ -243,7 +255,7 @@ async def _begin_commit(
         await _raise_refusal(connection, fence, totals.lsn)
         return
     has_stages, digest = row
-    require_catalogue(None if digest is None else to_unsigned(digest), writes.catalogue_digest)
+    require_catalogue(to_unsigned_or_none(digest), writes.catalogue_digest)
     if not has_stages:  # the first commit on this connection
         for stage in statements.staging_tables:
             await connection.execute(stage)
@@ -272,13 +284,13 @@ async def _begin_fenced(
         await connection.execute("BEGIN")
         await set_timeouts(connection, statements.timeout_seconds)
         found = await connection.execute(
-            "SELECT epoch, owner, content_digest FROM constellation.shard WHERE shard_id = %s"
+            "SELECT epoch, owner, catalogue_digest FROM constellation.shard WHERE shard_id = %s"
             " FOR NO KEY UPDATE",
             (fence.shard_id,),
         )
     epoch, owner, digest = _require_shard(await found.fetchone(), fence.shard_id)
     _require_holder(fence, epoch, owner)
-    return None if digest is None else to_unsigned(digest)
+    return to_unsigned_or_none(digest)
 
 
 def _require_holder(fence: Fence, epoch: int, owner: str) -> None:
@@ -355,6 +367,13 @@ async def _write_terms(connection: AsyncConnection, shard_id: int, terms: Sequen
                 [term.text for term in terms],
             ),
         )
+
+
+async def _write_catalogue_digest(connection: AsyncConnection, shard_id: int, digest: int) -> None:
+    await connection.execute(
+        "UPDATE constellation.shard SET catalogue_digest = %s WHERE shard_id = %s",
+        (to_signed(digest), shard_id),
+    )
 
 
 async def _write_counts(

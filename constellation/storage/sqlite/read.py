@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import BLOCK_ROWS, Slots, TermKind
+from constellation.core.rows import BLOCK_ROWS, Slots
 from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.encoding import DIMENSION
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
-from constellation.storage.digests import to_unsigned
+from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
+from constellation.storage.term_rows import decode_terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,22 @@ def read_identity(connection: sqlite3.Connection) -> StoreIdentity:
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:
-    lsn, patterns, devices, pattern_digest, device_digest = connection.execute(
-        "SELECT lsn, patterns, devices, pattern_digest, device_digest FROM shard"
+    lsn, patterns, devices, pattern_digest, device_digest, count_digest = connection.execute(
+        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest FROM shard"
     ).fetchone()
-    return Totals(lsn, patterns, devices, to_unsigned(pattern_digest), to_unsigned(device_digest))
+    return Totals(
+        lsn,
+        patterns,
+        devices,
+        to_unsigned(pattern_digest),
+        to_unsigned(device_digest),
+        to_unsigned_or_none(count_digest),
+    )
 
 
 def read_terms(connection: sqlite3.Connection) -> Sequence[Term]:
     cursor = connection.execute("SELECT kind, number, text FROM term ORDER BY kind, number")
-    return [Term(TermKind(kind), number, text) for kind, number, text in cursor.fetchall()]
+    return decode_terms(cursor.fetchall())
 
 
 def read_hourly_counts(connection: sqlite3.Connection) -> HourlyCounts:
@@ -107,14 +115,15 @@ def count_contents(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM content").fetchone()[0])
 
 
-def read_content_digest(connection: sqlite3.Connection) -> int | None:
-    (digest,) = connection.execute("SELECT content_digest FROM shard").fetchone()
-    return None if digest is None else to_unsigned(digest)
+def read_catalogue_digest(connection: sqlite3.Connection) -> int | None:
+    (digest,) = connection.execute("SELECT catalogue_digest FROM shard").fetchone()
+    return to_unsigned_or_none(digest)
 
 
 def read_global(connection: sqlite3.Connection) -> StoredGlobal | None:
-    row = connection.execute("SELECT generation, round_id, payload FROM global").fetchone()
-    return StoredGlobal(*row) if row else None
+    """Return the stored global state. Raises DamagedStoreError when its digest is another."""
+    row = connection.execute("SELECT generation, round_id, payload, digest FROM global").fetchone()
+    return require_global(StoredGlobal(*row[:3]), row[3]) if row else None
 
 
 def find_problems(connection: sqlite3.Connection) -> Sequence[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 PAGE_SIZE: Final = 4096
 """Bytes in a page, which holds seven pattern rows.
 
@@ -32,6 +32,7 @@ _HOURLY_COUNT_TABLE: Final = """CREATE TABLE hourly_count (
 _GLOBAL_TABLE: Final = """CREATE TABLE global (
          only INTEGER PRIMARY KEY CHECK (only = 1), generation INTEGER NOT NULL,
          round_id INTEGER NOT NULL, payload BLOB NOT NULL) STRICT"""
+_ADD_GLOBAL_DIGEST: Final = "ALTER TABLE global ADD COLUMN digest BLOB"
 _SCHEMA: Final = (
     "CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
     "CREATE TABLE device (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
@@ -49,8 +50,9 @@ _SCHEMA: Final = (
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
          pattern_digest INTEGER NOT NULL, device_digest INTEGER NOT NULL,
          secret BLOB NOT NULL, shard_id INTEGER, region TEXT, dimension INTEGER,
-         content_digest INTEGER) STRICT""",
+         catalogue_digest INTEGER, count_digest INTEGER) STRICT""",
     _GLOBAL_TABLE,
+    _ADD_GLOBAL_DIGEST,
 )
 _UPGRADES: Final = {
     1: (  # hourly counts had no kind: all of them were counts of content items, which is kind 2
@@ -75,6 +77,13 @@ _UPGRADES: Final = {
         "ALTER TABLE shard ADD COLUMN content_digest INTEGER",
         "UPDATE shard SET schema_version = 5",
     ),
+    5: (  # the digest of the catalogue covers terms: NULL until the first `serve` has read both
+        "ALTER TABLE shard RENAME COLUMN content_digest TO catalogue_digest",
+        "UPDATE shard SET catalogue_digest = NULL",
+        "ALTER TABLE shard ADD COLUMN count_digest INTEGER",
+        _ADD_GLOBAL_DIGEST,
+        "UPDATE shard SET schema_version = 6",
+    ),
 }
 """By schema version: the statements that upgrade a database to the next version."""
 
@@ -94,7 +103,7 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0)",
+            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0, 0)",
             (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()

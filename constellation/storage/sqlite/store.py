@@ -174,8 +174,8 @@ class SqlitePatternStore:
     async def count_contents(self) -> int:
         return await self._read(read.count_contents)
 
-    async def read_content_digest(self) -> int | None:
-        return await self._read(read.read_content_digest)
+    async def read_catalogue_digest(self) -> int | None:
+        return await self._read(read.read_catalogue_digest)
 
     async def get_global(self) -> StoredGlobal | None:
         return await self._read(read.read_global)

@@ -13,9 +13,14 @@ import numpy as np
 
 from constellation.errors import FencedError, StoreFailedError
 from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
-from constellation.storage.digests import require_catalogue, to_signed
+from constellation.storage.digests import (
+    digest_global,
+    require_catalogue,
+    to_signed,
+    to_signed_or_none,
+)
 from constellation.storage.sqlite.file import open_transaction
-from constellation.storage.sqlite.read import read_content_digest
+from constellation.storage.sqlite.read import read_catalogue_digest
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,7 +54,7 @@ def write_commit(
     """Write one commit durably, all or nothing. Most commits have patterns and devices only."""
     with open_transaction(connection, sync_seconds):
         _write_totals(connection, epoch, writes.totals)
-        require_catalogue(read_content_digest(connection), writes.catalogue_digest)
+        require_catalogue(read_catalogue_digest(connection), writes.catalogue_digest)
         if len(writes.slots):
             connection.execute(
                 "INSERT OR REPLACE INTO pattern (slot, row)"
@@ -68,6 +73,8 @@ def write_commit(
             )
         _delete_rows(connection, writes.freed_slots, writes.freed_devices)
         _write_terms(connection, writes.terms)
+        if writes.new_catalogue_digest is not None:
+            _write_catalogue_digest(connection, writes.new_catalogue_digest)
         _write_counts(connection, writes.counts, writes.oldest_hour)
         changed = np.concatenate((writes.slots, writes.freed_slots)).astype("<i8", copy=False)
         connection.execute(
@@ -91,7 +98,7 @@ def write_contents(
 ) -> None:
     with open_transaction(connection):
         _require_epoch(connection, epoch)
-        require_catalogue(read_content_digest(connection), expected_digest)
+        require_catalogue(read_catalogue_digest(connection), expected_digest)
         connection.executemany(
             f"INSERT OR REPLACE INTO content ({CONTENT_COLUMNS}, codes)"  # noqa: S608 - constant names
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -103,16 +110,16 @@ def write_contents(
             ],
         )
         _write_terms(connection, terms)
-        connection.execute("UPDATE shard SET content_digest = ?", (to_signed(digest),))
+        _write_catalogue_digest(connection, digest)
 
 
 def write_global(connection: sqlite3.Connection, epoch: int, stored: StoredGlobal) -> None:
     with open_transaction(connection):
         _require_epoch(connection, epoch)
         connection.execute(
-            "INSERT OR REPLACE INTO global (only, generation, round_id, payload)"
-            " VALUES (1, ?, ?, ?)",
-            (stored.generation, stored.round_id, stored.payload),
+            "INSERT OR REPLACE INTO global (only, generation, round_id, payload, digest)"
+            " VALUES (1, ?, ?, ?, ?)",
+            (stored.generation, stored.round_id, stored.payload, digest_global(stored)),
         )
 
 
@@ -131,14 +138,15 @@ def _require_epoch(connection: sqlite3.Connection, epoch: int) -> None:
 def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) -> None:
     """Write the totals. The same statement checks the epoch and the lsn."""
     written = connection.execute(
-        "UPDATE shard SET lsn = ?, patterns = ?, devices = ?, pattern_digest = ?, device_digest = ?"
-        " WHERE epoch = ? AND lsn = ?",
+        "UPDATE shard SET lsn = ?, patterns = ?, devices = ?, pattern_digest = ?,"
+        " device_digest = ?, count_digest = ? WHERE epoch = ? AND lsn = ?",
         (
             totals.lsn,
             totals.patterns,
             totals.devices,
             to_signed(totals.pattern_digest),
             to_signed(totals.device_digest),
+            to_signed_or_none(totals.count_digest),
             epoch,
             totals.lsn - 1,
         ),
@@ -147,6 +155,10 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
         _require_epoch(connection, epoch)
         (lsn,) = connection.execute("SELECT lsn FROM shard").fetchone()
         raise StoreFailedError(f"lsn must be {lsn + 1}, got {totals.lsn}")
+
+
+def _write_catalogue_digest(connection: sqlite3.Connection, digest: int) -> None:
+    connection.execute("UPDATE shard SET catalogue_digest = ?", (to_signed(digest),))
 
 
 def _delete_rows(connection: sqlite3.Connection, slots: Slots, device_slots: Slots) -> None:

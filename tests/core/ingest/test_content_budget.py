@@ -134,8 +134,8 @@ def test_a_new_content_costs_a_device_once_in_signals_and_patterns() -> None:
     shard = open_table(budget=2)
 
     receipt = shard.commit(
-        make_delta(0, 1, [PatternSpec(1, contents=("a",))], signals=[("a", HOUR)]),
-        make_delta(0, 2, [PatternSpec(2, contents=("a", "b"))], signals=[("a", HOUR + 1)]),
+        make_delta(0, 1, [PatternSpec(1, contents=("a",))], signals=[("a", HOUR - 1)]),
+        make_delta(0, 2, [PatternSpec(2, contents=("a", "b"))], signals=[("a", HOUR)]),
         make_delta(0, 3, [PatternSpec(3, contents=("b",)), PatternSpec(4, contents=("c",))]),
     ).receipts
 

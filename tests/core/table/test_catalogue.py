@@ -99,7 +99,7 @@ async def test_a_catalogue_that_neither_write_left_is_another_writers(
 async def test_a_start_learns_the_genres_of_everything(stored: StoredCatalogue) -> None:
     await stored.add(make_content("a", "Drama"), make_content("b", "War"))
     restarted = StoredCatalogue(stored.store)
-    restarted.table.vocabulary.add(await stored.store.read_terms())
+    restarted.table.add_terms(await stored.store.read_terms())
 
     assert await load_catalogue(stored.store, restarted.table) == []
 

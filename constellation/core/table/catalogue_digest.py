@@ -1,4 +1,4 @@
-"""ContentDigests: a hash of every content item, and their sum, which a store keeps as a proof."""
+"""CatalogueDigest: the sum of the hashes of all content items and terms, kept as a proof."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.store import Content
+    from constellation.core.store import Content, Term
     from constellation.core.table.vocabulary import Vocabulary
 
 
-class ContentDigests:
-    """The hashes of a shard's content items, as they were read at its start or written since.
+class CatalogueDigest:
+    """The hashes of a shard's content items and terms, as read at its start or written since.
 
     Memory remembers them, so that a new item takes the place of the one that was written, whatever
     the store has made of that one meanwhile: adding a damaged item again makes the sum right.
@@ -47,10 +47,14 @@ class ContentDigests:
             else:
                 self._unnumbered[content.content_id] = digest
 
-    def compute_total_with(self, contents: Iterable[Content]) -> int:
-        """Return what `total` will be after content items of distinct ids are added."""
+    def add_terms(self, terms: Iterable[Term]) -> None:
+        """Take in new terms."""
+        self.total = self.compute_total_with((), terms)
+
+    def compute_total_with(self, contents: Iterable[Content], terms: Iterable[Term]) -> int:
+        """Return what `total` will be after content items of distinct ids and terms are added."""
         changes = (digest_content(each) - self._find(each.content_id) for each in contents)
-        return (self.total + sum(changes)) % DIGEST_MODULUS
+        return (self.total + sum(changes) + sum(map(digest_term, terms))) % DIGEST_MODULUS
 
     def _find(self, content_id: str) -> int:
         number = self._vocabulary.number(TermKind.CONTENT, content_id)
@@ -70,5 +74,13 @@ def digest_content(content: Content) -> int:
         *content.genres,
         "",
     )
-    payload = "\0".join(texts).encode() + content.codes
+    return _digest("\0".join(texts).encode() + content.codes)
+
+
+def digest_term(term: Term) -> int:
+    """Return a 64-bit hash of a term with its number."""
+    return _digest(f"{int(term.kind)} {term.number} {term.text}".encode())
+
+
+def _digest(payload: bytes) -> int:
     return int.from_bytes(blake2b(payload, digest_size=8).digest(), "little")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
-from constellation.core.store import Content
+from constellation.core.store import Content, Term
 from constellation.core.table import vocabulary
 from constellation.core.table.catalogue import Catalogue, load_catalogue
-from constellation.core.table.content_digests import digest_content
+from constellation.core.table.catalogue_digest import digest_content, digest_term
 from constellation.core.table.shard_table import Table
 from constellation.storage.memory import MemoryPatternStore
 
@@ -43,7 +43,7 @@ async def add(store: MemoryPatternStore, table: Table, batch: Sequence[Content])
 async def restart(store: MemoryPatternStore) -> tuple[Table, list[str]]:
     """Return a table with the catalogue of a store, and what is wrong with it."""
     table = Table(RULES)
-    table.vocabulary.add(await store.read_terms())
+    table.add_terms(await store.read_terms())
     return table, await load_catalogue(store, table)
 
 
@@ -59,7 +59,9 @@ async def test_the_stored_digest_is_that_of_the_rows_after_any_writes(
             await add(store, table, batch)
 
         stored = await store.list_contents("", 100)
-        assert await store.read_content_digest() == sum(map(digest_content, stored)) % 2**64
+        terms = sum(map(digest_term, await store.read_terms()))
+        digest = (sum(map(digest_content, stored)) + terms) % 2**64
+        assert await store.read_catalogue_digest() == digest
         restarted, problems = await restart(store)
         assert problems == []
         assert restarted.content_count == table.content_count == len(stored)
@@ -84,15 +86,23 @@ async def test_every_value_of_a_content_item_counts(changed: dict[str, Any]) -> 
     assert digest_content(replace(CONTENT, **changed)) != digest_content(CONTENT)
 
 
+@pytest.mark.parametrize("changed", [{"kind": TermKind.GENRE}, {"number": 2}, {"text": "b"}])
+def test_every_value_of_a_term_counts(changed: dict[str, Any]) -> None:
+    term = Term(TermKind.CONTENT, 1, "a")
+
+    assert digest_term(replace(term, **changed)) != digest_term(term)
+
+
 async def test_a_damaged_content_item_that_is_added_again_is_sound() -> None:
     store, table = MemoryPatternStore(), Table(RULES)
     await add(store, table, [CONTENT])
-    digest = await store.read_content_digest()
+    digest = await store.read_catalogue_digest()
     assert digest is not None
     await store.put_contents(1, [replace(CONTENT, title="Solarit")], [], digest)
-    found = digest_content(replace(CONTENT, title="Solarit"))
+    terms = sum(map(digest_term, await store.read_terms()))
+    found = (digest_content(replace(CONTENT, title="Solarit")) + terms) % 2**64
     assert (await restart(store))[1] == [
-        f"content digest: the last commit says {digest}, the rows of the catalogue say {found}"
+        f"catalogue digest: the last write says {digest}, the content items and terms say {found}"
     ]
 
     await add(store, table, [CONTENT])
