@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # otherwise two servers could share a port without an error
     ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # no message is larger than its bytes
     ("grpc.max_metadata_size", 8192),
     ("grpc.absolute_max_metadata_size", 16384),
     ("grpc.server_handshake_timeout_ms", 10_000),

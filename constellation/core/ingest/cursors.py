@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from constellation.core.ingest.deltas import Delta, Verdict
+
+MAX_SEQ_JUMP: Final = 2**20
+"""Numbers that a snapshot may skip. Devices skip what they lost, which is a few."""
 
 
 class Cursor(NamedTuple):
@@ -28,7 +31,8 @@ class Expectation:
 def judge_delta(delta: Delta, cursor: Cursor | None) -> Verdict:
     """Return the verdict on a delta whose device is at `cursor`; None for an unknown device.
 
-    A snapshot replaces everything stored for the device, so it may follow a gap. Without a cursor
+    A snapshot replaces everything stored for the device, so it may follow a gap of up to
+    MAX_SEQ_JUMP, which keeps numbers for the device to use. Without a cursor
     of the same incarnation, only a snapshot, or the first delta of an unknown device, can apply.
     """
     if cursor is None:
@@ -37,7 +41,8 @@ def judge_delta(delta: Delta, cursor: Cursor | None) -> Verdict:
         return Verdict.APPLIED if delta.is_snapshot else Verdict.RESYNC
     if delta.seq <= cursor.seq:
         return Verdict.DUPLICATE
-    if delta.is_snapshot or delta.seq == cursor.seq + 1:
+    is_near = delta.seq <= cursor.seq + MAX_SEQ_JUMP
+    if delta.seq == cursor.seq + 1 or (delta.is_snapshot and is_near):
         return Verdict.APPLIED
     return Verdict.GAP
 

@@ -6,6 +6,7 @@ from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop.network.rules import (
     MAX_DELAY_SECONDS,
+    MAX_SEQ_JUMP,
     MAX_UPDATES,
     UPDATE_PERIOD_SECONDS,
     BrokenShardError,
@@ -14,6 +15,7 @@ from constellation_settop.network.rules import (
     check_welcome,
     clamp_delay,
     is_address,
+    is_reachable,
 )
 
 
@@ -43,6 +45,12 @@ def test_updates_are_counted_over_a_minute() -> None:
     with pytest.raises(BrokenShardError, match="more than 600 global updates"):
         rate.record(1.0)
     rate.record(UPDATE_PERIOD_SECONDS + 2)
+
+
+def test_a_device_follows_a_number_only_so_far() -> None:
+    assert is_reachable(7 + MAX_SEQ_JUMP, next_seq=7)
+    assert not is_reachable(8 + MAX_SEQ_JUMP, next_seq=7)
+    assert not is_reachable(2**62 + 1, next_seq=2**62 - 1)
 
 
 def test_what_a_shard_sends_is_accepted() -> None:

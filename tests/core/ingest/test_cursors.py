@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from constellation.core.ingest.cursors import (
+    MAX_SEQ_JUMP,
     Cursor,
     Expectation,
     compute_expectation,
@@ -30,6 +31,13 @@ def test_only_the_next_delta_applies(seq: int, verdict: Verdict) -> None:
 def test_a_snapshot_may_follow_a_gap_but_not_repeat() -> None:
     assert judge_delta(make_delta(0, 9, snapshot=True), AT_FIVE) is Verdict.APPLIED
     assert judge_delta(make_delta(0, 5, snapshot=True), AT_FIVE) is Verdict.DUPLICATE
+
+
+def test_a_snapshot_cannot_use_up_the_numbers_of_a_device() -> None:
+    near, far = 5 + MAX_SEQ_JUMP, 6 + MAX_SEQ_JUMP
+
+    assert judge_delta(make_delta(0, near, snapshot=True), AT_FIVE) is Verdict.APPLIED
+    assert judge_delta(make_delta(0, far, snapshot=True), AT_FIVE) is Verdict.GAP
 
 
 def test_another_incarnation_begins_with_a_snapshot() -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_SEQ: Final = 2**62
 """Numbers of deltas stay below this: the file's integers have 63 bits."""
+MAX_SEQ_JUMP: Final = 2**20
+"""Numbers that a shard can make a device skip. A shard takes no snapshot that skips more either."""
 MAX_PATTERNS_PER_DELTA: Final = 4096
 """Upserts and removals that a device puts into one delta, however many a shard would take."""
 MAX_DELAY_SECONDS: Final = 3600.0
@@ -37,7 +39,6 @@ class BrokenShardError(ValueError):
 
 def check_welcome(welcome: pb.Welcome) -> None:
     """Raise BrokenShardError for rules that a device cannot follow."""
-    _check_seq("expected_seq", welcome.expected_seq)
     threshold = welcome.quality_threshold
     if not 0 <= threshold <= 1:
         raise BrokenShardError(f"quality_threshold must be from 0 to 1, got {threshold:g}")
@@ -45,13 +46,21 @@ def check_welcome(welcome: pb.Welcome) -> None:
 
 def check_ack(ack: patterns_pb2.DeltaAck) -> None:
     """Raise BrokenShardError for an ack that cannot be of a device's deltas."""
-    _check_seq("expected_seq", ack.expected_seq)
     _check_seq("through_seq", ack.through_seq)
     for rejected in ack.rejected:
         _check_seq("rejected.seq", rejected.seq)
         if len(rejected.pattern_id) != ID_BYTES:
             size = len(rejected.pattern_id)
             raise BrokenShardError(f"rejected.pattern_id must be {ID_BYTES} bytes, got {size}")
+
+
+def is_reachable(expected_seq: int, next_seq: int) -> bool:
+    """Return whether a device whose next delta is `next_seq` may go on at `expected_seq`.
+
+    A shard expects a later number when the device lost its newest deltas. It expects an absurd one
+    when somebody else wrote in the device's name. To follow would use up the numbers.
+    """
+    return expected_seq <= min(next_seq + MAX_SEQ_JUMP, MAX_SEQ)
 
 
 def is_address(text: str) -> bool:

@@ -26,6 +26,7 @@ from constellation_settop.network.rules import (
     check_ack,
     check_welcome,
     clamp_delay,
+    is_reachable,
 )
 from constellation_settop.network.times import to_seconds
 
@@ -137,6 +138,7 @@ class DeviceSession:
         check_welcome(welcome)
         self.welcome = welcome
         outbox = self._outbox
+        self._require_reachable(welcome.expected_seq)
         limit = welcome.max_patterns_per_delta or outbox.patterns_per_delta
         limit = min(limit, MAX_PATTERNS_PER_DELTA)
         outbox.apply_rules(quality_threshold=welcome.quality_threshold, patterns_per_delta=limit)
@@ -153,6 +155,7 @@ class DeviceSession:
 
     def _handle_ack(self, ack: patterns_pb2.DeltaAck, now: float) -> None:
         check_ack(ack)
+        self._require_reachable(ack.expected_seq)
         rejected: dict[int, bytes] = {}
         for each in ack.rejected:
             rejected[each.seq] = rejected.get(each.seq, b"") + each.pattern_id
@@ -187,6 +190,16 @@ class DeviceSession:
         self._sent_seq = min(self._sent_seq, expected_seq - 1)
         while self._in_flight and self._in_flight[-1].seq >= expected_seq:
             self._in_flight.pop()
+
+    def _require_reachable(self, expected_seq: int) -> None:
+        """Begin a new incarnation, and end the session, when the device cannot go on there."""
+        next_seq = self._outbox.next_seq
+        if not is_reachable(expected_seq, next_seq):
+            self._outbox.begin_incarnation()
+            raise BrokenShardError(
+                f"expected_seq {expected_seq} is too far beyond this device's next delta, "
+                f"{next_seq}: it begins a new incarnation"
+            )
 
     def _handle_update(self, update: patterns_pb2.GlobalUpdate, now: float) -> None:
         self._update_rate.record(now)

@@ -37,9 +37,13 @@ def ensure_identity(connection: sqlite3.Connection, device_id: bytes | None) -> 
     """Give a new file an identity: `device_id`, or a random one. Other files keep theirs."""
     if connection.execute("SELECT count(*) FROM device_state").fetchone()[0]:
         return
-    incarnation = 1 + secrets.randbelow(2**64 - 1)
-    state = DeviceState(device_id or secrets.token_bytes(ID_BYTES), incarnation)
+    state = DeviceState(device_id or secrets.token_bytes(ID_BYTES), draw_incarnation())
     write_device_state(connection, None, state)
+
+
+def draw_incarnation() -> int:
+    """Return a random incarnation, which is not 0."""
+    return 1 + secrets.randbelow(2**64 - 1)
 
 
 def read_device_state(connection: sqlite3.Connection) -> DeviceState:

@@ -15,6 +15,7 @@ from constellation_settop.storage.database import Durability, open_database, tra
 from constellation_settop.storage.deltas import build_deltas, to_signals
 from constellation_settop.storage.identity import (
     DeviceState,
+    draw_incarnation,
     ensure_identity,
     read_device_state,
     write_device_state,
@@ -239,6 +240,17 @@ class Outbox:
         self._state = state
         log.info("a snapshot, seq %d, replaces %d deltas", first, len(self._pending_deltas))
         self._pending_deltas = inserted
+
+    def begin_incarnation(self) -> None:
+        """Take a new incarnation, so that the shard asks for a snapshot, whatever its cursor is.
+
+        Raises StorageError when the disk refuses.
+        """
+        state = replace(self._state, incarnation=draw_incarnation())
+        with self._transaction(state):
+            pass
+        self._state = state
+        log.warning("the device begins a new incarnation")
 
     def acknowledge(self, through_seq: int, rejected: Mapping[int, bytes] | None = None) -> None:
         """Delete the deltas up to `through_seq`, but none that never left the device.
