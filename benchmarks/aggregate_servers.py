@@ -74,7 +74,7 @@ async def _serve(first_id: int, count: int, generation: int) -> None:
 async def _start_server(servicer: SyntheticAggregateServicer) -> tuple[grpc.aio.Server, int]:
     server = make_server(_MAX_CALLS, CallStats())
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
-    port = bind(server, "127.0.0.1:0")
+    port = bind(server, "127.0.0.1:0", "GRPC_ADDR")
     await server.start()
     return server, port
 

@@ -102,6 +102,11 @@ class ShardConfig:
     rest_addr: Address = setting(
         Address("0.0.0.0:8080"), "Address where REST is served, host:port."
     )
+    probe_addr: Address | None = setting(
+        None,
+        "Address where health alone is served over gRPC, with a limit of its own, for probes. "
+        "Unset: only GRPC_ADDR serves it.",
+    )
     metrics_addr: Address = setting(
         Address("0.0.0.0:9090"), "Address where Prometheus scrapes metrics, host:port."
     )
@@ -186,6 +191,10 @@ class ShardConfig:
     heartbeat_seconds: Interval = setting(Interval(60), "Devices send a frame at least this often.")
     slow_reader_seconds: Interval = setting(
         Interval(60), "The stream of a device that reads no frame for longer is cut."
+    )
+    stream_seconds: Interval = setting(
+        Interval(3000),
+        "A device's stream is ended in order after this long, and the device comes back at once.",
     )
     sync_interval_seconds: Interval = setting(
         Interval(600), "Devices that do not stay connected sync this often."

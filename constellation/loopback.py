@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Final
+
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
+"""By address that means every interface: the loopback address that reaches it."""
+
+
+def local_address(address: str, port: int | str) -> str:
+    """Return the address at which this machine reaches a listener on `address` and `port`."""
+    host = address.rpartition(":")[0]
+    return f"{_WILDCARDS.get(host, host)}:{port}"
 
 
 def is_loopback(address: str) -> bool:

@@ -71,6 +71,10 @@ SERVICES: Final = (
 
 _EXTRA_CALLS: Final = 256
 """Calls that the listener admits in addition to MAX_STREAMS."""
+_CONNECTION_SHARE: Final = 1.2
+"""The age of a connection, as a share of that of a stream, so that streams end in order first.
+
+gRPC varies it by a tenth."""
 _REBUILD_CHECK_SECONDS: Final = 1.0
 _RECALL_PROBE_SECONDS: Final = 300.0
 """The time between two probes of the index's recall."""
@@ -137,6 +141,7 @@ def to_session_limits(config: ShardConfig) -> SessionLimits:
         global_min_interval_seconds=config.global_min_interval_seconds,
         max_streams=config.max_streams,
         slow_reader_seconds=config.slow_reader_seconds,
+        stream_seconds=config.stream_seconds,
     )
 
 
@@ -231,7 +236,7 @@ async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
         )
         log_levels = ProcessServicer(get_log_level, set_log_level)
         async with open_listener(_to_listener_config(config), health, log_levels, calls) as opened:
-            ports = Ports(opened.grpc_port, opened.rest_port, metrics.port)
+            ports = Ports(opened.grpc_port, opened.rest_port, metrics.port, opened.probe_port)
             yield _Process(opened, ports, health, metrics, calls, _DrainRequest())
 
 
@@ -239,8 +244,10 @@ def _to_listener_config(config: ShardConfig) -> ListenerConfig:
     return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
+        probe_addr=config.probe_addr,
         services=SERVICES,
         max_calls=config.max_streams + _EXTRA_CALLS,
+        connection_seconds=config.stream_seconds * _CONNECTION_SHARE,
     )
 
 
@@ -377,6 +384,6 @@ async def _drain(
     log.info("drain_started", streams=len(streams), seconds=seconds)
     if len(streams):
         await streams.drain(seconds, _RETURN_MAX_SECONDS)
-    await process.listener.server.stop(grace=1.0)
+    await process.listener.stop(grace=1.0)
     async with manager.committer.write_lock:  # wait until the last commit is written
         log.info("streams_ended")

@@ -55,6 +55,11 @@ class FederationConfig:
     rest_addr: Address = setting(
         Address("0.0.0.0:8081"), "Address where REST is served, host:port."
     )
+    probe_addr: Address | None = setting(
+        None,
+        "Address where health alone is served over gRPC, with a limit of its own, for probes. "
+        "Unset: only GRPC_ADDR serves it.",
+    )
     metrics_addr: Address = setting(
         Address("0.0.0.0:9091"), "Address where Prometheus scrapes metrics, host:port."
     )

@@ -191,7 +191,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         )
         _add_services(listener.services, rounds)
         health.mark_not_ready("waiting to become the active federation")
-        ports = Ports(listener.grpc_port, listener.rest_port, metrics.port)
+        ports = Ports(listener.grpc_port, listener.rest_port, metrics.port, listener.probe_port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         log.info(
             "federation_started",
@@ -207,7 +207,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         finally:
             health.mark_not_ready("stopping")
             active_task.cancel()
-            await listener.server.stop(grace=1.0)
+            await listener.stop(grace=1.0)
     log.info("federation_stopped")
 
 
@@ -215,6 +215,7 @@ def _to_listener_config(config: FederationConfig) -> ListenerConfig:
     return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
+        probe_addr=config.probe_addr,
         services=SERVICES,
         max_calls=_MAX_CALLS,
     )

@@ -19,8 +19,7 @@ from constellation.cli.parsing import (
     make_number_parser,
 )
 from constellation.config import PARSERS, Address
-from constellation.loopback import to_channel_options
-from constellation.transport.listener import local_address
+from constellation.loopback import local_address, to_channel_options
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup

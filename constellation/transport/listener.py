@@ -1,7 +1,17 @@
-"""The gRPC and REST ports of a process, which are open from its start to its end."""
+"""The ports of a process, which are open from its start to its end.
+
+Each has a gRPC server and a limit of calls of its own, so that calls on one cannot use up another:
+
+- GRPC_ADDR: everything;
+- PROBE_ADDR: health only, for Kubernetes and load balancers;
+- a local socket, which REST calls.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import secrets
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +38,6 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
     from constellation.transport.calls.counters import CallStats
-    from constellation.transport.health.probes import ProbeServicer
     from constellation.transport.services.process import ProcessServicer
 
 SERVER_OPTIONS: Final = (
@@ -54,8 +63,12 @@ COMMON_SERVICES: Final = (
 )
 """The names of the services that every process has."""
 
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - compared, not bound
-"""By address that means every interface: the loopback address that reaches it."""
+CONNECTION_GRACE_SECONDS: Final = 5.0
+"""How long the calls of a connection that is too old may go on."""
+_LOCAL_CALLS: Final = 256
+"""Calls of REST at once: as many as its connections."""
+_PROBE_CALLS: Final = 128
+_PROBE_CONNECTION_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +78,23 @@ class Ports:
     grpc: int
     rest: int
     metrics: int
+    probe: int | None = None
+    """None without PROBE_ADDR."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """The open ports of a process. Health is served at once, the rest once added to `services`."""
 
-    server: grpc.aio.Server
     services: DeferredServices
     grpc_port: int
     rest_port: int
+    probe_port: int | None
+    _servers: Sequence[grpc.aio.Server]
+
+    async def stop(self, grace: float) -> None:
+        """Take no more calls, and end the open ones after `grace` seconds."""
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
 
 
 class DeferredServices(grpc.GenericRpcHandler):
@@ -134,7 +154,15 @@ class ListenerConfig:
     services: Sequence[str]
     """The full names of the services that it has in addition to COMMON_SERVICES."""
     max_calls: int
-    """The most calls at once."""
+    """The most calls at once on GRPC_ADDR."""
+    probe_addr: str | None = None
+    """Where health alone is served; None for nowhere."""
+    connection_seconds: float = 3600.0
+    """A connection is closed after about this long, and its calls CONNECTION_GRACE_SECONDS later.
+
+    That frees a call whose peer stopped reading: nothing else ends it, because its status cannot
+    follow the message that blocks.
+    """
 
 
 @asynccontextmanager
@@ -143,52 +171,70 @@ async def open_listener(
 ) -> AsyncIterator[Listener]:
     """Open the ports of a process until the block is left.
 
-    Stop `server` with a grace period before leaving the block: calls that are still open then end
-    at once. Raises ConfigError when it cannot listen on an address.
+    Call `stop` with a grace period before leaving the block: calls that are still open then end at
+    once. Raises ConfigError when it cannot listen on an address.
     """
-    server = make_server(config.max_calls, calls)
     deferred = DeferredServices(config.services, lambda: health.reason)
-    server.add_generic_rpc_handlers((deferred,))
-    constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
-        HealthServicer(health), server
-    )
-    process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
     names = (*config.services, *COMMON_SERVICES)
-    _serve_standard(server, health.probes, names)
-    port = bind(server, config.grpc_addr)
-    await server.start()
+    main = make_server(config.max_calls, calls, config.connection_seconds)
+    local = make_server(_LOCAL_CALLS, calls)
+    for server in (main, local):
+        server.add_generic_rpc_handlers((deferred,))
+        _serve_health(server, health)
+        process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
+        _serve_reflection(server, names)
+    servers = [main, local]
+    port = bind(main, config.grpc_addr, "GRPC_ADDR")
+    probe_port = None
+    if config.probe_addr is not None:
+        probe = make_server(_PROBE_CALLS, calls, _PROBE_CONNECTION_SECONDS)
+        _serve_health(probe, health)
+        probe_port = bind(probe, config.probe_addr, "PROBE_ADDR")
+        servers.append(probe)
+    # A name in Linux's abstract namespace: no file to clean up, and no port that others could take.
+    socket_name = f"unix-abstract:constellation-{os.getpid()}-{secrets.token_hex(16)}"
+    local.add_insecure_port(socket_name)
+    for server in servers:
+        await server.start()
     try:
-        local = local_address(config.grpc_addr, port)
-        async with serve_rest(config.rest_addr, local, names) as rest_port:
-            yield Listener(server, deferred, port, rest_port)
+        async with serve_rest(config.rest_addr, socket_name, names) as rest_port:
+            yield Listener(deferred, port, rest_port, probe_port, servers)
     finally:
-        await server.stop(grace=0)
+        await asyncio.gather(*(server.stop(grace=0) for server in servers))
 
 
-def make_server(max_calls: int, calls: CallStats) -> grpc.aio.Server:
-    """Return a server that admits `max_calls` calls at once, counts them and maps their errors."""
+def make_server(
+    max_calls: int, calls: CallStats, connection_seconds: float | None = None
+) -> grpc.aio.Server:
+    """Return a server that admits `max_calls` calls at once, counts them and maps their errors.
+
+    Its connections are closed after about `connection_seconds`; None: never.
+    """
     wrappers = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
+    options = [*SERVER_OPTIONS]
+    if connection_seconds is not None:
+        options += [
+            ("grpc.max_connection_age_ms", round(connection_seconds * 1000)),
+            ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE_SECONDS * 1000)),
+        ]
     return grpc.aio.server(
         interceptors=[MethodInterceptor([*wrappers, map_errors], standard=[map_errors])],
-        options=SERVER_OPTIONS,
+        options=options,
         maximum_concurrent_rpcs=max_calls,
     )
 
 
-def local_address(address: str, port: int | str) -> str:
-    """Return the address at which a process reaches its own listener on `address` and `port`."""
-    host = address.rpartition(":")[0]
-    return f"{_WILDCARDS.get(host, host)}:{port}"
+def bind(server: grpc.aio.Server, address: str, variable: str) -> int:
+    """Listen on an address and return the port.
 
-
-def bind(server: grpc.aio.Server, address: str) -> int:
-    """Listen on GRPC_ADDR and return the port. Raises ConfigError when that is impossible."""
+    Raises ConfigError, naming the variable, when that is impossible.
+    """
     try:
         _try_address(address)
         return server.add_insecure_port(address)
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"GRPC_ADDR: cannot listen on {address}: the port is in use, or the address "
+            f"{variable}: cannot listen on {address}: the port is in use, or the address "
             "is not this machine's"
         ) from error
 
@@ -213,10 +259,14 @@ def _try_address(address: str) -> None:
         raise problem
 
 
-def _serve_standard(
-    server: grpc.aio.Server, probes: ProbeServicer, services: Sequence[str]
-) -> None:
-    """Serve grpc.health.v1 and reflection."""
-    health_pb2_grpc.add_HealthServicer_to_server(probes, server)
+def _serve_health(server: grpc.aio.Server, health: Health) -> None:
+    """Serve the process's own HealthService and grpc.health.v1."""
+    constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
+        HealthServicer(health), server
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health.probes, server)
+
+
+def _serve_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection((*services, health_name, reflection.SERVICE_NAME), server)

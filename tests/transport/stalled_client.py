@@ -17,8 +17,8 @@ _INITIAL_WINDOW_SIZE = 4
 
 
 @asynccontextmanager
-async def open_stalled_call(port: int, path: str) -> AsyncIterator[None]:
-    """Make a call with an empty message, and keep it open."""
+async def open_stalled_call(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
+    """Make a call with an empty message, and keep it open; yield what the server sends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = {
         ":method": "POST",
@@ -35,7 +35,7 @@ async def open_stalled_call(port: int, path: str) -> AsyncIterator[None]:
     writer.write(_encode_frame(_DATA, _END_STREAM, 1, bytes(5)))
     try:
         await _wait_for_handshake(reader, writer)
-        yield
+        yield reader
     finally:
         writer.close()
 

@@ -38,7 +38,7 @@ async def open_waiting_shard(calls: CallStats) -> AsyncIterator[grpc.aio.Channel
         grpc.aio.insecure_channel(f"127.0.0.1:{listener.grpc_port}") as channel,
     ):
         yield channel
-        await listener.server.stop(grace=0)
+        await listener.stop(grace=0)
 
 
 async def get_refusal(call: Any) -> tuple[grpc.StatusCode, str | None]:

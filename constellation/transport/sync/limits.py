@@ -27,4 +27,6 @@ class SessionLimits:
     """The shortest time between two updates of one stream."""
     slow_reader_seconds: float = 60.0
     """A stream ends when its device has not read a frame for longer."""
+    stream_seconds: float = 3000.0
+    """A stream is ended in order after it was open for so long; its device comes back."""
     max_streams: int = 50_000

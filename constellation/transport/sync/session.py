@@ -77,6 +77,7 @@ class DeviceSession:
         """Empty before Hello."""
         self.has_ended = False
         """True once the session takes no more frames: after a Bye, a redirect or an error."""
+        self.opened_at = now
         self.last_received_at = now
         self.updated_at = float("-inf")
         """The loop time of the last update, or of the Hello of a device that had one before."""
@@ -187,6 +188,10 @@ class DeviceSession:
     def close(self) -> None:
         """End the session in order: first the acks of the deltas in flight, then Bye."""
         self._end_with_bye(pb.BYE_REASON_SHUTDOWN)
+
+    def is_old(self, now: float) -> bool:
+        """Return whether the stream has been open for long enough."""
+        return not self.has_ended and now - self.opened_at > self._limits.stream_seconds
 
     def check_timeouts(self, now: float) -> ConstellationError | None:
         """Return the error that an overdue session must end with; None when it is in time.

@@ -154,6 +154,8 @@ class OpenStreams:
             if error is not None:
                 self._stats.slow_readers += isinstance(error, SlowReaderError)
                 session.fail(error)
+            elif session.is_old(watch.now):
+                session.close()
             if number % _SESSIONS_PER_TURN == _SESSIONS_PER_TURN - 1 and (
                 pause := await watch.sleep(0)
             ):

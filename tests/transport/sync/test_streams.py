@@ -165,6 +165,20 @@ async def test_a_process_that_is_always_late_still_ends_overdue_sessions() -> No
             await asyncio.wait_for(written.ended.wait(), DEADLINE_SECONDS)
 
 
+async def test_a_stream_that_was_open_for_long_enough_ends_in_order() -> None:
+    async with open_streams(SessionLimits(heartbeat_seconds=0.02, stream_seconds=60)) as streams:
+        old, written = streams.open(1)
+        recent, _ = streams.open(2)
+        old.opened_at -= 61
+
+        async with run_beside(streams.all.end_overdue_forever()):
+            await asyncio.wait_for(written.ended.wait(), DEADLINE_SECONDS)
+
+        assert written.kinds[-1] == "bye"
+        assert old.outgoing.error is None
+        assert not recent.has_ended
+
+
 async def block_the_loop_forever() -> None:
     while True:
         time.sleep(0.05)  # longer than the 0.01 s between two judgements  # noqa: ASYNC251
