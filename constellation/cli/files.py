@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
@@ -13,6 +16,29 @@ from constellation.cli.exit_codes import USAGE_ERROR
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
+
+    from _typeshed import WriteableBuffer
+
+_POLL_SECONDS: Final = 0.2
+
+
+class _PolledInput(io.RawIOBase):
+    """Standard input whose reads Ctrl-C always ends.
+
+    A signal that comes just before a blocking read is seen only after it, so no read may block for
+    long.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        while not select.select([self._descriptor], [], [], _POLL_SECONDS)[0]:
+            pass
+        return os.readv(self._descriptor, [buffer])
 
 
 @contextmanager
@@ -22,7 +48,8 @@ def open_input(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
     Raises CommandError when the file cannot be opened.
     """
     if name == "-":
-        yield sys.stdin.buffer, None
+        with io.BufferedReader(_PolledInput(sys.stdin.fileno())) as stdin:
+            yield stdin, None
         return
     path = Path(name)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from constellation.core.store import Content
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from tests.conftest import run_shard
@@ -141,6 +142,8 @@ async def test_a_dump_restored_elsewhere_is_the_same_shard(
 
 async def test_people_can_read_patterns_in_sql(postgres_url: str) -> None:
     async with run_shard(postgres_url=postgres_url) as shard:
+        contents = [Content("film:1", "", 1, ("drama", "noir"), 1999, b"\1" * 384)]
+        await shard.manager.committer.add_contents(contents)
         patterns = [
             PatternSpec(1, genres=("noir", "drama"), contents=("film:1",), success_rate=0.75)
         ]
