@@ -93,6 +93,8 @@ class Rounds:
         self._model_state = ModelState()
         self._generation = 0
         self._round_lock = asyncio.Lock()
+        self._requested_round: asyncio.Task[RoundReport] | None = None
+        """The round that somebody asked for and that has not begun."""
         self._sweep_lock = asyncio.Lock()
 
     async def resume(self) -> None:
@@ -148,14 +150,36 @@ class Rounds:
         Raises QuorumError if too few shards answer, NotReadyError if this is not the active
         federation, and WrongRoleError if it is a relay.
         """
+        self._require_may_run()
+        async with self._round_lock:
+            return await self._run_next_round()
+
+    async def request(self) -> RoundReport:
+        """Run one round for a caller, even if that goes away, and return its report.
+
+        All callers that ask before the round begins share it, so that at most one waits, however
+        many ask. Raises what `run` raises.
+        """
+        self._require_may_run()
+        if self._requested_round is None:
+            self._requested_round = asyncio.create_task(self._run_requested_round(), name="round")
+        return await asyncio.shield(self._requested_round)
+
+    async def _run_requested_round(self) -> RoundReport:
+        async with self._round_lock:
+            self._requested_round = None
+            return await self._run_next_round()
+
+    async def _run_next_round(self) -> RoundReport:
+        with _TRACER.start_as_current_span("round"):
+            return await self._run_round(await self._begin_round())
+
+    def _require_may_run(self) -> None:
         self.require_active()
         if self.policy.is_relay:
             raise WrongRoleError(
                 "this federation is a relay (RELAY is 1): ask the federation above it for a round"
             )
-        async with self._round_lock:
-            with _TRACER.start_as_current_span("round"):
-                return await self._run_round(await self._begin_round())
 
     async def sweep(
         self, candidate_request: CandidateRequest, timeout_seconds: float | None = None

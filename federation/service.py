@@ -60,8 +60,7 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         )
 
     async def RunRound(self, request: pb.RunRoundRequest, context: Any) -> pb.RunRoundResponse:
-        report = await finish_even_if_cancelled(self._rounds.run(), "round")
-        return pb.RunRoundResponse(round=from_report(report))
+        return pb.RunRoundResponse(round=from_report(await self._rounds.request()))
 
 
 class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):

@@ -356,6 +356,21 @@ async def test_the_next_round_has_the_next_number() -> None:
     assert [report.round_id for report in reports] == [1, 2]
 
 
+async def test_a_hundred_requests_while_a_round_runs_are_one_round_more() -> None:
+    rounds = await open_lonely_rounds(MemoryJournal())
+    async with rounds._round_lock:  # as the round that runs holds it
+        asked = [asyncio.create_task(rounds.request()) for _ in range(100)]
+        await asyncio.sleep(0)
+        for each in asked[:50]:
+            each.cancel()  # these callers went away
+        await asyncio.wait(asked[:50])
+
+    reports = await asyncio.gather(*asked[50:])
+
+    assert {report.round_id for report in reports} == {1}
+    assert (await rounds.request()).round_id == 2
+
+
 async def test_a_round_that_died_without_a_result_begins_again_under_its_number() -> None:
     journal = MemoryJournal()
     await journal.become_active()

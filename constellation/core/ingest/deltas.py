@@ -72,6 +72,8 @@ class Delta:
     """The hour of each signal, in hours since 1970, UTC."""
     is_snapshot: bool = False
     """Whether the delta replaces everything stored for the device."""
+    size_bytes: int = 0
+    """The bytes of the message that holds these columns: as long as they live, it does."""
 
 
 class Verdict(IntEnum):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_WAITING_DELTAS: Final = 8192
 """While this many deltas wait, streams are not read."""
+MAX_WAITING_BYTES: Final = 64 << 20
+"""The same in bytes of deltas."""
 GROUP_DELTAS: Final = 512
 """The most deltas in one commit: planning more would hold the event loop for too long."""
 
@@ -51,6 +53,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._entries: deque[InboxEntry] = deque()
+        self._bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -71,13 +74,18 @@ class Inbox:
     def put(self, entry: InboxEntry) -> None:
         """Add an entry. Callers that can wait check `is_full` first, or use `wait_for_room`."""
         self._entries.append(entry)
+        self._bytes += entry.delta.size_bytes
         self._arrived.set()
-        if len(self._entries) >= MAX_WAITING_DELTAS:
+        if len(self._entries) >= MAX_WAITING_DELTAS or self._bytes >= MAX_WAITING_BYTES:
             self._room.clear()
 
     async def wait_for_room(self) -> None:
-        """Return once the inbox is not full. A full inbox has room again when it is half empty."""
-        await self._room.wait()
+        """Return once the inbox is not full. A full inbox has room again when it is half empty.
+
+        All who wait are woken at once, but only as many return as find room.
+        """
+        while self.is_full:
+            await self._room.wait()
 
     async def wait_for_entry(self) -> None:
         """Return once the inbox has an entry."""
@@ -89,7 +97,8 @@ class Inbox:
         taken = [self._entries.popleft() for _ in range(count)]
         if not self._entries:
             self._arrived.clear()
-        if len(self._entries) < MAX_WAITING_DELTAS // 2:
+        self._bytes -= sum(entry.delta.size_bytes for entry in taken)
+        if len(self._entries) < MAX_WAITING_DELTAS // 2 and self._bytes < MAX_WAITING_BYTES // 2:
             self._room.set()
         return taken
 

@@ -115,6 +115,7 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
         signal_contents=_check_texts(contents, "signals.content_ids"),
         signal_hours=hours,
         is_snapshot=delta.snapshot,
+        size_bytes=delta.ByteSize(),
     )
 
 

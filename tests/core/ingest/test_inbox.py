@@ -7,6 +7,7 @@ import pytest
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import (
     GROUP_DELTAS,
+    MAX_WAITING_BYTES,
     MAX_WAITING_DELTAS,
     Inbox,
     InboxEntry,
@@ -44,6 +45,40 @@ async def test_waiting_for_an_entry_ends_with_the_next_one() -> None:
     inbox.put(make_entry())
 
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_large_deltas_fill_an_inbox_before_many_do() -> None:
+    inbox = Inbox()
+    entry = make_entry()
+    entry.delta.size_bytes = MAX_WAITING_BYTES // 1024
+    for _ in range(1024):
+        assert not inbox.is_full
+        inbox.put(entry)
+    assert inbox.is_full
+
+    inbox.take_group()
+    assert inbox.is_full
+    inbox.take_group()
+    assert not inbox.is_full
+
+
+async def test_callers_that_wait_for_room_do_not_fill_it_beyond_its_limit() -> None:
+    inbox = Inbox()
+    entry = make_entry()
+    entry.delta.size_bytes = MAX_WAITING_BYTES // 4
+
+    async def put_when_there_is_room() -> None:
+        await inbox.wait_for_room()
+        inbox.put(entry)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(10):
+            tasks.create_task(put_when_there_is_room())
+        taken = 0
+        while taken < 10:
+            await asyncio.sleep(0)
+            assert len(inbox) <= 4
+            taken += len(inbox.take_group())
 
 
 async def test_a_full_inbox_has_room_again_when_it_is_half_empty() -> None:
