@@ -44,6 +44,9 @@ MAX_SECONDS: Final = MAX_INTEGER
 _MAX_POSTGRES_SECONDS: Final = MAX_INTEGER // 1000  # PostgreSQL counts milliseconds
 _MAX_PATTERNS_PER_DEVICE: Final = 2**16 - 1  # counted in a uint16
 _MAX_NEW_CONTENTS: Final = 2**16 - 1  # counted in a uint16
+_MAX_CONTENTS: Final = 1_000_000  # half of the content ids, so that devices can name others
+_MAX_STREAM_SECONDS: Final = 1_000_000  # gRPC counts the age of connections in an int of ms
+_MAX_TREND_MIB: Final = 1 << 20
 _MAX_CONNECTIONS: Final = 10_000
 _MAX_STREAMS: Final = 2**30  # further calls are admitted beside them, and all are an int of C
 _MAX_DAYS: Final = 36_500
@@ -168,6 +171,16 @@ class ShardConfig:
         "are rejected with TOO_MANY_NEW_CONTENTS. 0: only the catalogue adds any.",
         most=_MAX_NEW_CONTENTS,
     )
+    max_contents: Count = setting(
+        Count(1_000_000),
+        "Content items of the catalogue. Further ones are refused with RESOURCE_EXHAUSTED.",
+        most=_MAX_CONTENTS,
+    )
+    max_trend_mib: Count = setting(
+        Count(1024),
+        "MiB of memory for the counts behind the trends. Signals that need more are dropped.",
+        most=_MAX_TREND_MIB,
+    )
     max_streams: Count = setting(
         Count(50_000), "Sync streams open at the same time.", most=_MAX_STREAMS
     )
@@ -195,6 +208,7 @@ class ShardConfig:
     stream_seconds: Interval = setting(
         Interval(3000),
         "A device's stream is ended in order after this long, and the device comes back at once.",
+        most=_MAX_STREAM_SECONDS,
     )
     sync_interval_seconds: Interval = setting(
         Interval(600), "Devices that do not stay connected sync this often."
@@ -310,6 +324,7 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     Count: _parse_integer,
     Region: _parse_region,
     Address: _parse_address,
+    Address | None: _parse_address,
     Addresses: _parse_addresses,
     NonNegative: _parse_number,
     ShardMap: parse_map,

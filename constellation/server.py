@@ -114,6 +114,8 @@ def to_rules(config: ShardConfig) -> Rules:
         max_patterns=config.max_patterns,
         max_patterns_per_device=config.max_patterns_per_device,
         max_new_contents_per_hour=config.max_new_contents_per_hour,
+        max_contents=config.max_contents,
+        max_trend_bytes=config.max_trend_mib << 20,
         quality_threshold=config.quality_threshold,
         share_threshold=config.share_threshold,
         k_anonymity=config.k_anonymity,

@@ -57,7 +57,7 @@ async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
     table.add_terms(await store.read_terms())
     table.slots_by_device.grow(stored.devices)
     table.slots_by_pattern.grow(stored.patterns)
-    ring = HourlyRing(await store.read_hourly_counts())
+    ring = HourlyRing(await store.read_hourly_counts(), rules.max_trend_bytes)
     loaded = replace(await _load_rows(store, table), count_digest=ring.digest)
     problems = _compare_totals(stored, loaded)
     problems += await load_catalogue(store, table)

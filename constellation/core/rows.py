@@ -123,3 +123,15 @@ def reserve(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
             "of this process (ulimit -v)"
         ) from None
     return np.frombuffer(memory, dtype=dtype, count=count)
+
+
+def release(rows: NDArray[Any]) -> None:
+    """Give the memory of a part of reserved rows back; it reads as zeros afterwards.
+
+    The part must begin and end at a page.
+    """
+    memory: Any = rows
+    while not isinstance(memory, mmap.mmap):
+        memory = memory.obj if isinstance(memory, memoryview) else memory.base
+    start = rows.ctypes.data - np.frombuffer(memory, np.uint8).ctypes.data
+    memory.madvise(mmap.MADV_DONTNEED, start, rows.nbytes)

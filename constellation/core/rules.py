@@ -13,7 +13,11 @@ class Rules:
     max_patterns: int = 40_000_000
     max_patterns_per_device: int = 128
     max_new_contents_per_hour: int = 256
-    """Genres and content ids that one device may add to the vocabulary in an hour."""
+    """Content ids that one device may add to the vocabulary in an hour."""
+    max_contents: int = 1_000_000
+    """Content items of the catalogue. As many content ids are reserved for it."""
+    max_trend_bytes: int = 1 << 30
+    """Memory for the hourly counts of signals."""
     quality_threshold: float = 0.7
     """Patterns with a lower success_rate are not stored."""
     share_threshold: float = 0.8

@@ -72,7 +72,7 @@ class ShardManager:
         self.table: Table = recovered.table
         self.ring: HourlyRing = recovered.ring
         self.index = recovered.index
-        self.catalogue = Catalogue(store, self.table)
+        self.catalogue = Catalogue(store, self.table, rules.max_contents)
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, recovered.secret)
         self.presence = Presence(self.table)

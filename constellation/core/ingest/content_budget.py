@@ -57,11 +57,15 @@ class ContentBudget:
     Every device whose patterns name a new content id pays for it, so that what becomes of its
     patterns does not depend on the other devices. The signals of a group come first: an id that a
     signal has paid for is no longer new, and costs the patterns of the group nothing. Devices are
-    named by their position in the group.
+    named by their position in the group. They never use the numbers that a catalogue of
+    `max_contents` items may still need.
     """
 
-    def __init__(self, table: Table, devices: Slots, hour: int, most: int) -> None:
-        self.pending = PendingTerms(table.vocabulary)
+    def __init__(
+        self, table: Table, devices: Slots, hour: int, most: int, *, max_contents: int = 0
+    ) -> None:
+        reserved = max(0, max_contents - table.content_count)
+        self.pending = PendingTerms(table.vocabulary, reserved_contents=reserved)
         """The new content ids for which somebody paid."""
         self._before = table.new_contents
         self._devices = devices

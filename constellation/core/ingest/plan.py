@@ -75,7 +75,9 @@ class Planner:
         verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
         applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
         most = self.rules.max_new_contents_per_hour
-        budget = ContentBudget(table, devices.slots, now_hour, most)
+        budget = ContentBudget(
+            table, devices.slots, now_hour, most, max_contents=self.rules.max_contents
+        )
         tally = SignalTally(self.ring, table.content_genres, now_hour)
         dropped = {
             index: devices.count_signals(index, deltas[index], tally, budget) for index in applied

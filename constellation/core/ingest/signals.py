@@ -8,7 +8,7 @@ import numpy as np
 
 from constellation.core.rows import TermKind
 from constellation.core.store import HourlyCounts, no_counts
-from constellation.core.table.hourly import RING_HOURS, HourlyRing
+from constellation.core.table.hourly import BLOCK_NUMBERS, RING_HOURS, HourlyRing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +22,8 @@ class SignalTally:
         self._content_genres = content_genres
         self._now_hour = now_hour
         self._increments: dict[tuple[int, TermKind, int], int] = {}
+        self._new_blocks: set[tuple[int, int]] = set()
+        """Hours and blocks that this commit uses first."""
         self._genres_by_content: dict[int, frozenset[int]] = {}
         """The genres of the content items met so far."""
 
@@ -46,15 +48,15 @@ class SignalTally:
     def add_signal(self, device: NDArray[np.void], hour: int, content: int) -> bool:
         """Count one signal for which there is room; return whether it counted.
 
-        A signal does not count when the device sent it before in this hour, or when its content id
-        got no number. A genre counts once for each device and hour: with the first content item
-        that has it.
+        A signal does not count when the device sent it before in this hour, when its content id got
+        no number, or when the ring has no memory left for it. A genre counts once for each device
+        and hour: with the first content item that has it.
         """
         if hour > device["signal_hour"]:
             device["signal_hour"] = hour
             device["signal_contents"] = 0
         seen = device["signal_contents"].tolist()
-        if content in seen or not content:
+        if content in seen or not content or not self._has_memory(hour, content):
             return False
         device["signal_contents"][seen.index(0)] = content
         self._add(hour, TermKind.CONTENT, content)
@@ -76,6 +78,18 @@ class SignalTally:
     def _add(self, hour: int, kind: TermKind, number: int) -> None:
         key = hour, kind, number
         self._increments[key] = self._increments.get(key, 0) + 1
+
+    def _has_memory(self, hour: int, content: int) -> bool:
+        """Return whether the ring can count a content item in an hour, and take what that needs."""
+        if self._ring.has_block(TermKind.CONTENT, hour, content):
+            return True
+        block = (hour, content // BLOCK_NUMBERS)
+        if block in self._new_blocks:
+            return True
+        if self._ring.used_blocks + len(self._new_blocks) >= self._ring.max_blocks:
+            return False
+        self._new_blocks.add(block)
+        return True
 
     def _find_genres(self, content: int) -> frozenset[int]:
         genres = self._genres_by_content.get(content)

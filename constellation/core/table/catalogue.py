@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from constellation.core.rows import TermKind
 from constellation.core.table.vocabulary import PendingTerms
-from constellation.errors import FencedError, NotFoundError
+from constellation.errors import FencedError, NotFoundError, ShardFullError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +41,10 @@ class ContentPlan:
 class Catalogue:
     """The content items of one shard. Memory holds only their genres and hashes."""
 
-    def __init__(self, store: PatternStore, table: Table) -> None:
+    def __init__(self, store: PatternStore, table: Table, max_contents: int) -> None:
         self._store = store
         self._table = table
+        self._max_contents = max_contents
 
     @property
     def count(self) -> int:
@@ -56,9 +57,17 @@ class Catalogue:
             await self._store.put_contents(epoch, (), (), self._table.catalogue_digest.total)
 
     async def plan(self, contents: Sequence[Content]) -> ContentPlan:
-        """Return what storing content items changes; nobody else may number terms meanwhile."""
+        """Return what storing content items changes; nobody else may number terms meanwhile.
+
+        Raises ShardFullError when the catalogue would have too many.
+        """
         distinct = {content.content_id: content for content in contents}
         replaced = await self._store.find_stored_ids(list(distinct))
+        if self.count + len(distinct) - len(replaced) > self._max_contents:
+            raise ShardFullError(
+                f"the catalogue has {self.count} content items, and MAX_CONTENTS is "
+                f"{self._max_contents}: {len(distinct) - len(replaced)} more do not fit"
+            )
         terms = PendingTerms(self._table.vocabulary)
         terms.assign_numbers(TermKind.CONTENT, list(distinct))
         for content in distinct.values():

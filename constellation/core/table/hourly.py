@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import DIGEST_MODULUS, TermKind, hash_rows, reserve
+from constellation.core.rows import DIGEST_MODULUS, TermKind, hash_rows, release, reserve
 from constellation.core.store import HourlyCounts, no_counts
 from constellation.core.table.vocabulary import TERM_LIMITS
 from constellation.federated.trends import WINDOW_HOURS
@@ -21,13 +21,25 @@ RING_HOURS: Final = WINDOW_HOURS
 """Hours the trends look back."""
 
 
+BLOCK_NUMBERS: Final = 1024
+"""Numbers of terms whose counts of one hour share memory: a page of counts, two of versions."""
+_BLOCK_BYTES: Final = BLOCK_NUMBERS * (4 + 8)
+DEFAULT_MAX_BYTES: Final = 1 << 30
+
+
 class HourlyRing:
     """Counts of the last 168 hours by kind and number of a term, in a ring of rows.
 
     An hour's row is the hour modulo RING_HOURS. Hours are counted from 1970, UTC.
+
+    A count uses memory in blocks of BLOCK_NUMBERS neighbouring numbers in one hour. Devices choose
+    the numbers, so the blocks are bounded: `max_bytes` is how much the ring may use.
     """
 
-    def __init__(self, stored: HourlyCounts | None = None) -> None:
+    def __init__(
+        self, stored: HourlyCounts | None = None, max_bytes: int = DEFAULT_MAX_BYTES
+    ) -> None:
+        self.max_blocks = max_bytes // _BLOCK_BYTES
         self.newest_hour = 0
         """The newest hour with a count; 0 before the first."""
         self.version = 0
@@ -60,6 +72,16 @@ class HourlyRing:
         """Return the distinct devices of one term in one hour; 0 for an hour outside the ring."""
         row = hour % RING_HOURS
         return int(self._kinds[kind].devices[row, number]) if self._hours[row] == hour else 0
+
+    @property
+    def used_blocks(self) -> int:
+        """Return how many blocks have counts."""
+        return sum(counts.used_blocks for counts in self._kinds.values())
+
+    def has_block(self, kind: TermKind, hour: int, number: int) -> bool:
+        """Return whether a count of a term and hour uses no more memory than there is in use."""
+        row = hour % RING_HOURS
+        return self._hours[row] == hour and self._kinds[kind].has_block(row, number)
 
     def put(self, counts: HourlyCounts) -> None:
         """Store absolute counts; counts of an hour that left the ring are ignored."""
@@ -164,7 +186,8 @@ class _KindCounts:
     """The counts of one kind of term and the version at which each was put; a row is an hour."""
 
     def __init__(self, limit: int) -> None:
-        cells = RING_HOURS * (limit + 1)
+        blocks = limit // BLOCK_NUMBERS + 1
+        cells = RING_HOURS * blocks * BLOCK_NUMBERS
         self.devices: NDArray[np.uint32] = reserve(cells, np.dtype("<u4")).reshape(RING_HOURS, -1)
         # 64 bits, because 100 commits a second would exhaust 32 bits after 16 months.
         self._versions: NDArray[np.int64] = reserve(cells, np.dtype("<i8")).reshape(RING_HOURS, -1)
@@ -172,19 +195,30 @@ class _KindCounts:
         """The highest version in each row."""
         self._width = 0
         """All numbers put so far are below this; the memory above it stays untouched."""
+        self._is_used = np.zeros((RING_HOURS, blocks), np.bool_)
+        self.used_blocks = 0
+
+    def has_block(self, row: int, number: int) -> bool:
+        return bool(self._is_used[row, number // BLOCK_NUMBERS])
 
     def put(
         self, row: int, numbers: NDArray[np.uint32], devices: NDArray[np.uint32], version: int
     ) -> None:
         if len(numbers):
             self._width = max(self._width, int(numbers.max()) + 1)
+            blocks = np.unique(numbers // BLOCK_NUMBERS)
+            self.used_blocks += int((~self._is_used[row, blocks]).sum())
+            self._is_used[row, blocks] = True
             self.devices[row, numbers] = devices
             self._versions[row, numbers] = version
             self._newest_versions[row] = version
 
     def clear(self, row: int) -> None:
-        self.devices[row, : self._width] = 0
+        release(self.devices[row])
+        release(self._versions[row])
         self._newest_versions[row] = 0
+        self.used_blocks -= int(self._is_used[row].sum())
+        self._is_used[row] = False
 
     def changed_since(self, version: int, row: int) -> NDArray[np.int64]:
         """Return the numbers in a row whose count is not zero and was put after a version."""

@@ -44,10 +44,17 @@ class Vocabulary:
 
 
 class PendingTerms:
-    """The terms that one commit adds; the vocabulary gets them once the commit is durable."""
+    """The terms that one commit adds; the vocabulary gets them once the commit is durable.
 
-    def __init__(self, known: Vocabulary) -> None:
+    `reserved_contents` are numbers that it must leave for content items of the catalogue.
+    """
+
+    def __init__(self, known: Vocabulary, *, reserved_contents: int = 0) -> None:
         self._known = known
+        self._limits = {
+            **TERM_LIMITS,
+            TermKind.CONTENT: TERM_LIMITS[TermKind.CONTENT] - reserved_contents,
+        }
         self._added: dict[tuple[TermKind, str], int] = {}
         self._next = {kind: known.count(kind) + 1 for kind in TermKind}
 
@@ -66,7 +73,7 @@ class PendingTerms:
 
     def _add(self, kind: TermKind, text: str) -> int:
         number = self._added.get((kind, text), 0)
-        if not number and self._next[kind] <= TERM_LIMITS[kind]:
+        if not number and self._next[kind] <= self._limits[kind]:
             number = self._added[kind, text] = self._next[kind]
             self._next[kind] += 1
         return number

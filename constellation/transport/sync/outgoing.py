@@ -47,6 +47,11 @@ class OutgoingFrames:
         """Whether an update waits that a newer one would replace."""
         return self._update is not None
 
+    @property
+    def waiting_rejections(self) -> int:
+        """How many rejected patterns the ack that waits has."""
+        return len(self._ack.delta_ack.rejected) if self._ack else 0
+
     def waiting_bytes(self) -> int:
         """Return the bytes of the frames that wait."""
         frames = (*self._control, self._ack, self._update, self._bye)

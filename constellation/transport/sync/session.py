@@ -145,8 +145,21 @@ class DeviceSession:
             rejected=[from_rejection(rejected) for rejected in receipt.rejections],
             signals_dropped=receipt.signals_dropped,
         )
+        self._require_reader()
         if self._bye_reason is not None:
             self._end_with_bye(self._bye_reason)
+
+    def _require_reader(self) -> None:
+        """End the stream of a device that sends what is rejected, and does not read the acks."""
+        limits = self._limits
+        most = 2 * limits.max_inflight_deltas * limits.max_patterns_per_delta
+        if (waiting := self.outgoing.waiting_rejections) > most:
+            self.fail(
+                SlowReaderError(
+                    f"{waiting} rejected patterns wait in an ack, more than {most}: the device "
+                    "sends, but does not read"
+                )
+            )
 
     def fail(self, error: ConstellationError) -> None:
         """End the stream with an error."""

@@ -11,6 +11,7 @@ from constellation.core.ingest.deltas import RejectionReason, Verdict
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.store import Term
+from constellation.core.table.vocabulary import TERM_LIMITS
 from tests.core.ingest.planned_table import HOUR, NOW, PlannedTable
 from tests.deltas import PatternSpec, make_delta
 
@@ -110,6 +111,20 @@ def test_a_pattern_beyond_the_budget_is_rejected_alone_and_adds_nothing() -> Non
     assert shard.table.vocabulary.count(TermKind.CONTENT) == 1
     after = make_delta(0, 2, [PatternSpec(5, contents=("d",))])
     assert not shard.commit(after).receipts[0].rejections  # the rejected pattern cost nothing
+
+
+def test_devices_leave_the_numbers_that_the_catalogue_may_need() -> None:
+    shard = open_table()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TERM_LIMITS, TermKind.CONTENT, shard.rules.max_contents + 2)
+        receipt = shard.commit(
+            make_delta(0, 1, [PatternSpec(n, contents=(f"a{n}",)) for n in range(3)])
+        ).receipts[0]
+        shard.table.content_count += 1  # the catalogue needs one less
+        after = shard.commit(make_delta(0, 2, [PatternSpec(9, contents=("b",))])).receipts[0]
+
+    assert [each.reason for each in receipt.rejections] == [RejectionReason.SHARD_FULL]
+    assert not after.rejections
 
 
 def test_no_device_pays_for_terms_that_the_catalogue_added() -> None:

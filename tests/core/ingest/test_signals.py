@@ -40,8 +40,10 @@ def make_content_genres(*genres: tuple[int, ...]) -> NDArray[np.uint16]:
 class SignalRecorder:
     """Devices that signal, commit by commit."""
 
-    def __init__(self, *genres: tuple[int, ...], devices: int = 3) -> None:
-        self.ring = HourlyRing()
+    def __init__(
+        self, *genres: tuple[int, ...], devices: int = 3, max_bytes: int = 1 << 30
+    ) -> None:
+        self.ring = HourlyRing(max_bytes=max_bytes)
         self.genres = make_content_genres(*genres)
         self.devices = np.zeros(devices, DEVICE)
 
@@ -117,3 +119,14 @@ def test_genres_count_distinct_devices(
     for genre in range(1, 5):
         watchers = {device for device, content in counted if genre in genres[content - 1]}
         assert shard.count_genre(genre) == len(watchers)
+
+
+def test_signals_beyond_the_memory_of_the_ring_are_dropped() -> None:
+    recorder = SignalRecorder(*[()] * 5000, max_bytes=3 * 12_288)  # three blocks of 1,024 numbers
+
+    first = recorder.commit((0, HOUR, 1), (0, HOUR, 1024), (1, HOUR, 1025), (1, HOUR, 4000))
+    second = recorder.commit((0, HOUR, 2), (2, HOUR - 1, 1), (2, HOUR, 3000))
+
+    assert first == [True, True, True, True]
+    assert second == [True, False, False]
+    assert recorder.ring.used_blocks == 3

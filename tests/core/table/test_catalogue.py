@@ -7,7 +7,7 @@ from constellation.core.rules import Rules
 from constellation.core.store import Content
 from constellation.core.table.catalogue import Catalogue, load_catalogue
 from constellation.core.table.shard_table import Table
-from constellation.errors import FencedError, NotFoundError, StoreFailedError
+from constellation.errors import FencedError, NotFoundError, ShardFullError, StoreFailedError
 from constellation.storage.memory import MemoryPatternStore
 
 GENRE, CONTENT = TermKind.GENRE, TermKind.CONTENT
@@ -23,7 +23,7 @@ class StoredCatalogue:
     def __init__(self, store: MemoryPatternStore) -> None:
         self.store = store
         self.table = Table(Rules(max_devices=1, max_patterns=1))
-        self.catalogue = Catalogue(store, self.table)
+        self.catalogue = Catalogue(store, self.table, max_contents=4)
         self.epoch = 0
 
     async def add(self, *contents: Content) -> tuple[int, int]:
@@ -53,6 +53,14 @@ async def test_of_two_contents_with_one_id_the_later_is_stored(stored: StoredCat
 
     assert counts == (1, 0)
     assert (await stored.catalogue.get("a")).title == "new"
+
+
+async def test_a_catalogue_has_a_limit_that_replacements_keep(stored: StoredCatalogue) -> None:
+    await stored.add(*(make_content(each) for each in "abc"))
+
+    with pytest.raises(ShardFullError, match="has 3 content items, and MAX_CONTENTS is 4: 2 more"):
+        await stored.add(make_content("d"), make_content("e"), make_content("a"))
+    assert await stored.add(make_content("a"), make_content("d")) == (1, 1)
 
 
 async def test_a_replaced_content_item_loses_its_genres(stored: StoredCatalogue) -> None:

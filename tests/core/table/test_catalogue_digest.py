@@ -34,7 +34,7 @@ contents = st.builds(
 
 
 async def add(store: MemoryPatternStore, table: Table, batch: Sequence[Content]) -> None:
-    catalogue, epoch = Catalogue(store, table), await store.take_epoch()
+    catalogue, epoch = Catalogue(store, table, max_contents=10), await store.take_epoch()
     plan = await catalogue.plan(batch)
     await catalogue.write(epoch, plan)
     catalogue.apply(plan)

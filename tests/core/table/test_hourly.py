@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import mmap
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -116,3 +118,26 @@ def test_everything_of_a_full_week_is_found_quickly() -> None:
 
     assert len(found.hours) == RING_HOURS * contents
     assert time.perf_counter() - began < 2  # 0.15 when nothing else runs
+
+
+def test_an_hour_that_leaves_the_ring_gives_its_memory_back() -> None:
+    ring = HourlyRing()
+    numbers = range(1, 2_000_000, 1024)
+    for hour in range(HOUR, HOUR + 5):
+        ring.put(make_hourly_counts(*((hour, CONTENT, number, 1) for number in numbers)))
+    used_blocks, used_bytes = ring.used_blocks, read_resident_bytes()
+
+    for hour in range(HOUR + RING_HOURS, HOUR + RING_HOURS + 5):
+        ring.put(make_hourly_counts((hour, CONTENT, 1, 1)))
+
+    assert used_blocks == 5 * 1954
+    assert ring.used_blocks == 5
+    assert (
+        used_bytes - read_resident_bytes() > 0.9 * (used_blocks - 5) * 8192
+    )  # two pages of a block
+    assert ring.count(CONTENT, HOUR + RING_HOURS, 1025) == 0
+
+
+def read_resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * mmap.PAGESIZE

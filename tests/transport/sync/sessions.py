@@ -48,6 +48,8 @@ class WrittenFrames:
     """Keeps what a session writes to its stream; a write completes at once."""
 
     def __init__(self) -> None:
+        self.is_deaf = False
+        """Whether the device reads nothing more, so that no write completes."""
         self.frames: list[pb.SyncResponse] = []
         self.ended = asyncio.Event()
         self.outgoing = OutgoingFrames(self._write, self.ended.set)
@@ -70,6 +72,8 @@ class WrittenFrames:
                 await self._written.wait()
 
     async def _write(self, frame: pb.SyncResponse) -> None:
+        if self.is_deaf:
+            await asyncio.get_running_loop().create_future()
         self.frames.append(frame)
         self._written.set()
 

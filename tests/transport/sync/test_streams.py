@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from constellation.core.device_update import HeldState
+from constellation.core.ingest.deltas import Receipt, Rejection, RejectionReason, Verdict
 from constellation.core.ingest.stats import ShedReason
 from constellation.errors import HelloTimeoutError, ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.sync.limits import HELLO_TIMEOUT_SECONDS, SessionLimits
@@ -201,6 +202,25 @@ async def test_a_pause_of_the_process_is_in_nobodys_timeouts() -> None:
         assert recent.last_received_at == now
         assert silent.check_timeouts(now + 2) is not None
         assert isinstance(slow.check_timeouts(now + 1), SlowReaderError)
+
+
+async def test_a_device_that_reads_no_ack_of_what_is_rejected_is_cut() -> None:
+    limits = SessionLimits(max_inflight_deltas=1, max_patterns_per_delta=2)
+    async with open_streams(limits) as streams:
+        session, written = streams.open(1)
+        written.is_deaf = True
+        session.outgoing.send_heartbeat()  # it stays unread, and what follows waits
+        rejection = Rejection(1, bytes(16), RejectionReason.BELOW_QUALITY)
+        receipt = Receipt(Verdict.APPLIED, 1, [rejection, rejection])
+
+        for _ in range(2):
+            session.complete(receipt)
+        assert session.outgoing.error is None
+        session.complete(receipt)
+
+        assert str(session.outgoing.error) == (
+            "6 rejected patterns wait in an ack, more than 4: the device sends, but does not read"
+        )
 
 
 async def test_a_drain_asks_devices_to_leave_and_ends_every_stream() -> None:
