@@ -27,7 +27,7 @@ $(BIN)/uv:
 install: .venv/ready ## Install everything into .venv
 
 run: .venv/ready ## Run one shard on embedded storage, in data/shard
-	exec env DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
+	exec env INSECURE=$${INSECURE:-1} DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
 
 demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres on a server of its own
 	$(BIN)/python -m examples.demo --store $(STORE)

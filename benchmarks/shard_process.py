@@ -51,6 +51,7 @@ def start_shard(module: str = "constellation", /, **settings: object) -> Iterato
         "rest_addr": local,
         "metrics_addr": local,
         "drain_seconds": 0,
+        "insecure": 1,
         **settings,
     }
     with subprocess.Popen(

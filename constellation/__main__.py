@@ -23,6 +23,7 @@ from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
 from constellation.commands.export import add_export
 from constellation.commands.import_ import add_import
+from constellation.commands.keys import add_keys
 from constellation.commands.migrate import add_migrate
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_clusters(commands)
     add_plot(commands)
     add_drain(commands)
+    add_keys(commands)
     add_log_level(commands, fleet=True)
     add_config(commands, to_identity)
     add_completion(commands, build_parser)

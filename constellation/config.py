@@ -113,6 +113,24 @@ class ShardConfig:
     metrics_addr: Address = setting(
         Address("0.0.0.0:9090"), "Address where Prometheus scrapes metrics, host:port."
     )
+    tls_cert: Path | None = setting(
+        None,
+        "Certificate chain of this process, PEM: GRPC_ADDR then uses TLS. A new file is used for "
+        "new connections, without a restart.",
+    )
+    tls_key: Path | None = setting(None, "Private key of TLS_CERT, PEM.")
+    token_keys: Path | None = setting(
+        None,
+        "Keys that verify callers' tokens, made by `constellation keys new`. Unset: everybody who "
+        "reaches a port may call everything.",
+    )
+    token_audience: str = setting(
+        "constellation", "Name of the fleet: tokens for another one are refused."
+    )
+    insecure: bool = setting(
+        default=False,
+        text="1: start although TLS_CERT or TOKEN_KEYS is missing.",
+    )
     data_dir: Path | None = setting(
         None,
         "Directory of the SQLite store and of index snapshots. Unset: patterns are lost when "

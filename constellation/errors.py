@@ -24,6 +24,10 @@ class UnauthenticatedError(ConstellationError):
     """The caller's credential is missing or wrong."""
 
 
+class PermissionDeniedError(ConstellationError):
+    """The caller is known, but may not do this."""
+
+
 class NotFoundError(ConstellationError):
     """This shard or federation does not have what the request names."""
 

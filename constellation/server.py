@@ -35,6 +35,7 @@ from constellation.transport.calls.tracing import is_enabled
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
+from constellation.transport.security import open_certificates, open_verifier
 from constellation.transport.services.aggregates import AggregateServicer
 from constellation.transport.services.components import ShardComponents
 from constellation.transport.services.process import ProcessServicer
@@ -247,6 +248,8 @@ def _to_listener_config(config: ShardConfig) -> ListenerConfig:
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
         probe_addr=config.probe_addr,
+        certificates=open_certificates(config),
+        verifier=open_verifier(config),
         services=SERVICES,
         max_calls=config.max_streams + _EXTRA_CALLS,
         connection_seconds=config.stream_seconds * _CONNECTION_SHARE,

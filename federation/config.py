@@ -63,6 +63,30 @@ class FederationConfig:
     metrics_addr: Address = setting(
         Address("0.0.0.0:9091"), "Address where Prometheus scrapes metrics, host:port."
     )
+    tls_cert: Path | None = setting(
+        None,
+        "Certificate chain of this process, PEM: GRPC_ADDR then uses TLS. A new file is used for "
+        "new connections, without a restart.",
+    )
+    tls_key: Path | None = setting(None, "Private key of TLS_CERT, PEM.")
+    token_keys: Path | None = setting(
+        None,
+        "Keys that verify callers' tokens, made by `constellation keys new`. Unset: everybody who "
+        "reaches a port may call everything.",
+    )
+    token_audience: str = setting(
+        "constellation", "Name of the fleet: tokens for another one are refused."
+    )
+    insecure: bool = setting(
+        default=False,
+        text="1: start although TLS_CERT or TOKEN_KEYS is missing.",
+    )
+    token_file: Path | None = setting(
+        None, "Token of this federation, which it sends to shards and relays."
+    )
+    tls_ca: Path | None = setting(
+        None, "CA certificates of shards and relays, PEM: connections to them then use TLS."
+    )
     data_dir: Path | None = setting(
         None, "Directory of the journal. Unset: rounds are lost when the process ends."
     )

@@ -9,9 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from cryptography import x509
 
+from constellation.auth.token_files import read_token_file
 from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
+from constellation.loopback import is_loopback
 from constellation.storage.postgres.dialect import DIALECTS
 from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
 from constellation.telemetry.logs import get_log_level, set_log_level
@@ -20,6 +23,7 @@ from constellation.telemetry.traces import export_traces
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
+from constellation.transport.security import open_certificates, open_verifier
 from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
@@ -47,6 +51,7 @@ from federation.shards.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from constellation.transport.listener import DeferredServices
     from federation.config import FederationConfig
@@ -86,8 +91,31 @@ def check_config(config: FederationConfig) -> None:
         problems.append("SHARD_ADDRS or RELAY_ADDRS is required")
     if both := sorted(set(config.shard_addrs) & set(config.relay_addrs)):
         problems.append(f"SHARD_ADDRS and RELAY_ADDRS both name {', '.join(both)}")
+    if config.token_file is not None:
+        read_token_file(config.token_file)
+        if config.tls_ca is None and not config.insecure:
+            addresses = [*config.shard_addrs, *config.relay_addrs]
+            problems += [
+                f"the token of TOKEN_FILE would go to {address} in clear text: set TLS_CA"
+                for address in addresses
+                if not is_loopback(address)
+            ][:1]
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+def _read_authorities(path: Path | None) -> bytes | None:
+    """Return the CA certificates of TLS_CA; None for clear text. Raises ConfigError."""
+    if path is None:
+        return None
+    try:
+        authorities = path.read_bytes()
+        x509.load_pem_x509_certificates(authorities)
+    except OSError as error:
+        raise ConfigError(f"TLS_CA: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"TLS_CA: {path} has no PEM certificates: {error}") from error
+    return authorities
 
 
 def to_round_rules(config: FederationConfig) -> RoundRules:
@@ -147,8 +175,16 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
         journal = await stack.enter_async_context(
             open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])
         )
+        authorities = _read_authorities(config.tls_ca)
         clients = [
-            await stack.enter_async_context(ShardClient.open(address, is_relay=is_relay))
+            await stack.enter_async_context(
+                ShardClient.open(
+                    address,
+                    is_relay=is_relay,
+                    authorities=authorities,
+                    token_file=config.token_file,
+                )
+            )
             for addresses, is_relay in ((config.shard_addrs, False), (config.relay_addrs, True))
             for address in addresses
         ]
@@ -216,6 +252,8 @@ def _to_listener_config(config: FederationConfig) -> ListenerConfig:
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
         probe_addr=config.probe_addr,
+        certificates=open_certificates(config),
+        verifier=open_verifier(config),
         services=SERVICES,
         max_calls=_MAX_CALLS,
     )

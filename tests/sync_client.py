@@ -139,9 +139,11 @@ class SyncStream:
 
 
 @asynccontextmanager
-async def open_stream(channel: grpc.aio.Channel) -> AsyncIterator[SyncStream]:
+async def open_stream(
+    channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[SyncStream]:
     """Open a Sync stream, and cancel it when the block is left."""
-    call = sync_pb2_grpc.SyncServiceStub(channel).Sync()
+    call = sync_pb2_grpc.SyncServiceStub(channel).Sync(metadata=tuple(metadata))
     try:
         yield SyncStream(call)
     finally:

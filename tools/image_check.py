@@ -85,13 +85,19 @@ SHARD: Final = Program(
     "constellation",
     "serve",
     "ready",
-    {"GRPC_ADDR": "127.0.0.1:50951", "REST_ADDR": "127.0.0.1:8981", "DRAIN_SECONDS": "1"},
+    {
+        "INSECURE": "1",
+        "GRPC_ADDR": "127.0.0.1:50951",
+        "REST_ADDR": "127.0.0.1:8981",
+        "DRAIN_SECONDS": "1",
+    },
 )
 FEDERATION: Final = Program(
     "federation",
     "run",
     "ready",
     {
+        "INSECURE": "1",
         "GRPC_ADDR": "127.0.0.1:50952",
         "REST_ADDR": "127.0.0.1:8982",
         "SHARD_ADDRS": "127.0.0.1:50951",

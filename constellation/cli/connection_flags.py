@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentTypeError
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from constellation.auth.token_files import to_metadata
 from constellation.cli.certificates import load_credentials
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
@@ -19,7 +21,7 @@ from constellation.cli.parsing import (
     make_number_parser,
 )
 from constellation.config import PARSERS, Address
-from constellation.loopback import local_address, to_channel_options
+from constellation.loopback import is_loopback, local_address, to_channel_options
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
@@ -39,15 +41,52 @@ class ConnectionOptions:
     """None connects without TLS."""
     server_name: str | None
     """The host name expected in the server's certificate; None expects that of the address."""
+    token_file: Path | None = None
+    """The file of the token that each call presents; None presents none."""
 
     def open_channel(self, address: str) -> grpc.aio.Channel:
-        """Return a channel to an address; it connects at the first call."""
+        """Return a channel to an address; it connects at the first call.
+
+        Raises CommandError when it would send a token in clear text over a network.
+        """
+        presented = [TokenInterceptor(self.token_file)] if self.token_file else []
         if self.credentials is None:
-            return grpc.aio.insecure_channel(address, options=to_channel_options(address))
+            if presented and not is_loopback(address):
+                raise CommandError(
+                    f"the token in {self.token_file} would go to {address} in clear text: "
+                    "give --tls or --ca",
+                    USAGE_ERROR,
+                )
+            return grpc.aio.insecure_channel(
+                address, options=to_channel_options(address), interceptors=presented
+            )
         named = [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
         return grpc.aio.secure_channel(
-            address, self.credentials, options=[*named, *to_channel_options(address)]
+            address,
+            self.credentials,
+            options=[*named, *to_channel_options(address)],
+            interceptors=presented,
         )
+
+
+class TokenInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
+    """Presents the token of a file with each call; commands make unary calls only."""
+
+    def __init__(self, path: Path) -> None:
+        self._metadata = to_metadata(path)
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        given = client_call_details
+        details = grpc.aio.ClientCallDetails(
+            given.method,
+            given.timeout,
+            grpc.aio.Metadata(*(given.metadata or ()), *self._metadata),
+            given.credentials,
+            given.wait_for_ready,
+        )
+        return await continuation(details, request)
 
 
 def add_connection_flags(
@@ -81,6 +120,15 @@ def add_connection_flags(
             help="call every shard of $SHARD_MAP, or else of the shard map of the process",
         )
     _add_tls_flags(group)
+    complete_file_names(
+        group.add_argument(
+            "--token-file",
+            type=Path,
+            metavar="FILE",
+            help="file of the token to present, from `constellation keys issue` "
+            "(default: $TOKEN_FILE, else none)",
+        )
+    )
     group.add_argument(
         "--timeout",
         type=make_number_parser(0.001, _MAX_TIMEOUT_SECONDS),
@@ -125,7 +173,15 @@ def parse_connection_options(options: Namespace) -> ConnectionOptions:
     credentials = None
     if tls:
         credentials = load_credentials(options.ca, options.cert, options.key)
-    return ConnectionOptions(options.timeout or _TIMEOUT_SECONDS, credentials, options.server_name)
+    token_file = options.token_file or _read_token_variable()
+    return ConnectionOptions(
+        options.timeout or _TIMEOUT_SECONDS, credentials, options.server_name, token_file
+    )
+
+
+def _read_token_variable() -> Path | None:
+    text = os.environ.get("TOKEN_FILE")
+    return Path(text) if text else None
 
 
 def choose_addresses(options: Namespace, grpc_addr: Address) -> Sequence[str]:

@@ -13,6 +13,7 @@ from constellation.cli.signals import StopSignals
 from constellation.commands.startup import configure_shard
 from constellation.server import serve, to_resource_attributes
 from constellation.telemetry.traces import export_traces
+from constellation.transport.security import require_security
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -33,6 +34,7 @@ def add_serve(commands: Commands) -> None:
 async def run_serve(_: Namespace) -> int:
     """Serve until a signal or a drain request. A second signal ends the process at once."""
     config = configure_shard()
+    require_security(config)
     gc.set_threshold(*_GC_THRESHOLDS)
     task = asyncio.current_task()
     assert task is not None

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 
 from constellation.errors import ConfigError, NotReadyError
 from constellation.transport.calls import tracing as spans
+from constellation.transport.calls.authorization import make_authorization
 from constellation.transport.calls.interceptor import MethodInterceptor
 from constellation.transport.calls.status import map_errors
 from constellation.transport.health.service import Health, HealthServicer
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import ServiceDescriptor
 
+    from constellation.auth.certificates import Certificates
+    from constellation.auth.tokens import TokenVerifier
     from constellation.transport.calls.counters import CallStats
     from constellation.transport.services.process import ProcessServicer
 
@@ -155,6 +158,10 @@ class ListenerConfig:
     """The full names of the services that it has in addition to COMMON_SERVICES."""
     max_calls: int
     """The most calls at once on GRPC_ADDR."""
+    verifier: TokenVerifier | None = None
+    """Checks the token of each call; None lets everybody call everything."""
+    certificates: Certificates | None = None
+    """For TLS on GRPC_ADDR; None for clear text."""
     probe_addr: str | None = None
     """Where health alone is served; None for nowhere."""
     connection_seconds: float = 3600.0
@@ -176,18 +183,19 @@ async def open_listener(
     """
     deferred = DeferredServices(config.services, lambda: health.reason)
     names = (*config.services, *COMMON_SERVICES)
-    main = make_server(config.max_calls, calls, config.connection_seconds)
-    local = make_server(_LOCAL_CALLS, calls)
+    verifier = config.verifier
+    main = make_server(config.max_calls, calls, verifier, config.connection_seconds)
+    local = make_server(_LOCAL_CALLS, calls, verifier)
     for server in (main, local):
         server.add_generic_rpc_handlers((deferred,))
         _serve_health(server, health)
         process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
         _serve_reflection(server, names)
     servers = [main, local]
-    port = bind(main, config.grpc_addr, "GRPC_ADDR")
+    port = bind(main, config.grpc_addr, "GRPC_ADDR", config.certificates)
     probe_port = None
     if config.probe_addr is not None:
-        probe = make_server(_PROBE_CALLS, calls, _PROBE_CONNECTION_SECONDS)
+        probe = make_server(_PROBE_CALLS, calls, verifier, _PROBE_CONNECTION_SECONDS)
         _serve_health(probe, health)
         probe_port = bind(probe, config.probe_addr, "PROBE_ADDR")
         servers.append(probe)
@@ -204,13 +212,17 @@ async def open_listener(
 
 
 def make_server(
-    max_calls: int, calls: CallStats, connection_seconds: float | None = None
+    max_calls: int,
+    calls: CallStats,
+    verifier: TokenVerifier | None = None,
+    connection_seconds: float | None = None,
 ) -> grpc.aio.Server:
     """Return a server that admits `max_calls` calls at once, counts them and maps their errors.
 
     Its connections are closed after about `connection_seconds`; None: never.
     """
-    wrappers = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
+    counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
+    checking = [map_errors] if verifier is None else [map_errors, make_authorization(verifier)]
     options = [*SERVER_OPTIONS]
     if connection_seconds is not None:
         options += [
@@ -218,20 +230,24 @@ def make_server(
             ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE_SECONDS * 1000)),
         ]
     return grpc.aio.server(
-        interceptors=[MethodInterceptor([*wrappers, map_errors], standard=[map_errors])],
+        interceptors=[MethodInterceptor([*counting, *checking], standard=checking)],
         options=options,
         maximum_concurrent_rpcs=max_calls,
     )
 
 
-def bind(server: grpc.aio.Server, address: str, variable: str) -> int:
-    """Listen on an address and return the port.
+def bind(
+    server: grpc.aio.Server, address: str, variable: str, certificates: Certificates | None = None
+) -> int:
+    """Listen on an address, with TLS when there are certificates, and return the port.
 
     Raises ConfigError, naming the variable, when that is impossible.
     """
     try:
         _try_address(address)
-        return server.add_insecure_port(address)
+        if certificates is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, certificates.to_server_credentials())
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"{variable}: cannot listen on {address}: the port is in use, or the address "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.printing import print_message
 from constellation.cli.signals import StopSignals
+from constellation.transport.security import require_security
 from federation.commands.startup import configure_federation
 from federation.server import serve
 
@@ -30,6 +31,7 @@ def add_run(commands: Commands) -> None:
 async def run_federation(_: Namespace) -> int:
     """Run rounds until a signal. A second signal ends the process at once."""
     config = configure_federation()
+    require_security(config)
     stop = asyncio.Event()
     signals = StopSignals(stop.set)
     async with serve(config) as federation:

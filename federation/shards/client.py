@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import structlog
 
+from constellation.auth.token_files import to_metadata
 from constellation.call_details import clean_details
-from constellation.errors import InvalidInputError
+from constellation.errors import ConfigError, InvalidInputError
 from constellation.loopback import to_channel_options
 from constellation.transport.calls.tracing import outgoing_metadata
 from constellation.transport.codec.aggregates import from_aggregate_version
@@ -26,6 +27,7 @@ from federation.shards.assembly import Assembly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
 
     from constellation.federated.aggregate import AggregateVersion
     from constellation.federated.published import StoredGlobal
@@ -110,20 +112,49 @@ class ShardClient:
     """A client of one shard, or of one relay."""
 
     def __init__(
-        self, address: str, stub: AggregateServiceAsyncStub, *, is_relay: bool = False
+        self,
+        address: str,
+        stub: AggregateServiceAsyncStub,
+        *,
+        is_relay: bool = False,
+        token_file: Path | None = None,
     ) -> None:
         self.address = address
         self.is_relay = is_relay
         """Whether the address may answer for several shards."""
         self._stub = stub
+        self._token_file = token_file
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str, *, is_relay: bool = False) -> AsyncIterator[ShardClient]:
-        """Open a channel to `address`, a host:port; the connection is made at the first call."""
+    async def open(
+        cls,
+        address: str,
+        *,
+        is_relay: bool = False,
+        authorities: bytes | None = None,
+        token_file: Path | None = None,
+    ) -> AsyncIterator[ShardClient]:
+        """Open a channel to `address`, a host:port; the connection is made at the first call.
+
+        It uses TLS when there are `authorities`, CA certificates in PEM. Each call presents the
+        token that `token_file` has at that time.
+        """
         options = [*_CHANNEL_OPTIONS, *to_channel_options(address)]
-        async with grpc.aio.insecure_channel(address, options=options) as channel:
-            yield cls(address, AggregateServiceStub(channel), is_relay=is_relay)
+        opened = (
+            grpc.aio.insecure_channel(address, options=options)
+            if authorities is None
+            else grpc.aio.secure_channel(
+                address, grpc.ssl_channel_credentials(authorities), options=options
+            )
+        )
+        async with opened as channel:
+            stub: AggregateServiceAsyncStub = AggregateServiceStub(channel)
+            yield cls(address, stub, is_relay=is_relay, token_file=token_file)
+
+    def _make_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a call: the trace and the token."""
+        return (*outgoing_metadata(), *to_metadata(self._token_file))
 
     async def pull(
         self,
@@ -149,6 +180,8 @@ class ShardClient:
                 return await self._pull_once(request, started, remaining)
             except InvalidInputError as error:
                 return self._make_failure(started, str(error), is_refused=True)
+            except ConfigError as error:  # the file of the token is gone
+                return self._make_failure(started, str(error))
             except _DECODE_ERRORS as error:
                 log.exception("aggregate_decode_failed", address=self.address)
                 return self._make_failure(started, f"cannot be decoded: {error!r}", is_refused=True)
@@ -166,8 +199,10 @@ class ShardClient:
         """Send a global to the shard, and return whether it is durable there."""
         try:
             answer = await self._stub.PublishGlobal(
-                _to_frames(stored), timeout=timeout_seconds, metadata=outgoing_metadata()
+                _to_frames(stored), timeout=timeout_seconds, metadata=self._make_metadata()
             )
+        except ConfigError as error:  # the file of the token is gone
+            return PublishResult(str(error))
         except grpc.aio.AioRpcError as error:
             return PublishResult(_describe_error(error))
         if answer is None:  # grpc's result for bytes that are not a message of this type
@@ -182,7 +217,7 @@ class ShardClient:
         """Pull once. Raises InvalidInputError or AioRpcError."""
         assembly = Assembly(int(read_clock()) // SECONDS_PER_HOUR)
         chunks = self._stub.PullAggregate(
-            request, timeout=max(remaining, 0.001), metadata=outgoing_metadata()
+            request, timeout=max(remaining, 0.001), metadata=self._make_metadata()
         )
         async for chunk in chunks:
             if chunk is None:  # grpc's result for bytes that are not a message of this type

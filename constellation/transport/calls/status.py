@@ -35,6 +35,7 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
     errors.InvalidInputError: (_Code.INVALID_ARGUMENT, "INVALID_INPUT"),
     errors.OutOfOrderError: (_Code.FAILED_PRECONDITION, "OUT_OF_ORDER"),
     errors.UnauthenticatedError: (_Code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    errors.PermissionDeniedError: (_Code.PERMISSION_DENIED, "PERMISSION_DENIED"),
     errors.NotFoundError: (_Code.NOT_FOUND, "NOT_FOUND"),
     errors.NotOwnerError: (_Code.FAILED_PRECONDITION, "NOT_OWNER"),
     errors.SupersededError: (_Code.ABORTED, "SUPERSEDED"),

@@ -198,13 +198,20 @@ def _make_handler(route: Route, channel: grpc.aio.Channel) -> RouteHandler:
     async def handle(request: Request) -> Response:
         message = await _read_request(route, request)
         try:
-            response = await call(message, timeout=DEADLINE_SECONDS)
+            response = await call(
+                message, timeout=DEADLINE_SECONDS, metadata=_read_credential(request)
+            )
         except grpc.aio.AioRpcError as error:
             return await to_error_response(error)
         body = _to_json(response)
         return JSONResponse(body, status_code=_choose_status(route, body))
 
     return handle
+
+
+def _read_credential(request: Request) -> tuple[tuple[str, str], ...]:
+    """Return the header Authorization as metadata, for the same check as over gRPC."""
+    return tuple(("authorization", each) for each in request.headers.getlist("authorization"))
 
 
 async def _read_request(route: Route, request: Request) -> Message:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from grpc.aio import ServicerContext
 
+from constellation.auth.principal import require_own_device
 from constellation.errors import NotFoundError
 from constellation.transport.calls.interceptor import CallKind
 from constellation.transport.codec.patterns import (
@@ -42,6 +43,15 @@ SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
 _SYNC_METHOD: Final = "/constellation.v1.SyncService/Sync"
 _CANCEL_GRACE_SECONDS: Final = 0.01
 """How long to wait after an end without Bye: a cancellation arrives within a millisecond."""
+
+
+def check_own_device_id(device_id: bytes) -> bytes:
+    """Return the id of the calling device.
+
+    Raises InvalidInputError when it is none, and PermissionDeniedError when it is another device's.
+    """
+    require_own_device(check_device_id(device_id))
+    return device_id
 
 
 class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
@@ -80,7 +90,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     ) -> pb.RegisterDeviceResponse:
         hello = request.hello
         check_incarnation(hello.incarnation)
-        device_id = check_device_id(hello.device_id)
+        device_id = check_own_device_id(hello.device_id)
         self._shard.admit(device_id)
         self._shard.presence.note(device_id)
         encoding, _ = negotiate_format(hello, self._shard.rules.similar_limit)
@@ -91,7 +101,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     async def PushPatterns(
         self, request: pb.PushPatternsRequest, context: Any
     ) -> pb.PushPatternsResponse:
-        device_id = check_device_id(request.device_id)
+        device_id = check_own_device_id(request.device_id)
         self._shard.admit(device_id)
         self._shard.presence.note(device_id)
         delta = to_delta(
@@ -105,7 +115,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     async def PullPatterns(
         self, request: pb.PullPatternsRequest, context: Any
     ) -> pb.PullPatternsResponse:
-        device_id = check_device_id(request.device_id)
+        device_id = check_own_device_id(request.device_id)
         self._shard.require_owned(device_id)
         self._shard.presence.note(device_id)
         encoding, capacity = negotiate_format(request, self._shard.rules.similar_limit)
@@ -121,7 +131,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     async def GetSyncVersion(
         self, request: pb.GetSyncVersionRequest, context: Any
     ) -> pb.GetSyncVersionResponse:
-        device_id = check_device_id(request.device_id)
+        device_id = check_own_device_id(request.device_id)
         self._shard.require_owned(device_id)
         self._shard.presence.note(device_id)
         cursor = self._shard.find_cursor(device_id)

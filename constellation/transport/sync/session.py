@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from constellation.auth.principal import CALLER, require_own_device
 from constellation.core.device_update import HeldState
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
@@ -18,6 +19,7 @@ from constellation.errors import (
     OutOfOrderError,
     SlowReaderError,
     TooManyInflightError,
+    UnauthenticatedError,
 )
 from constellation.transport.codec.patterns import (
     MAX_SEQ,
@@ -38,6 +40,7 @@ from constellation.transport.sync.limits import (
 )
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from constellation.core.global_state import GlobalVersion
@@ -84,6 +87,10 @@ class DeviceSession:
         self.held_state = HeldState()
         self.capacity = 0
         self.encoding = Encoding.INT8
+        self._caller = CALLER.get()
+        left = self._caller.seconds_left(read_clock())
+        self._token_ends_at = now + left if left is not None else float("inf")
+        """The loop time at which the device's token expires."""
         self._shard = shard
         self._limits = limits
         self._streams = streams
@@ -215,6 +222,8 @@ class DeviceSession:
         limit = self._limits.slow_reader_seconds
         if writing_since is not None and now - writing_since > limit:
             return SlowReaderError(f"the device has read nothing for {limit:g} seconds")
+        if now > self._token_ends_at:
+            return UnauthenticatedError("the token has expired: connect again with a new one")
         silent = now - self.last_received_at
         if not self.device_id and silent > HELLO_TIMEOUT_SECONDS:
             return HelloTimeoutError(f"no hello came within {HELLO_TIMEOUT_SECONDS:g} seconds")
@@ -234,6 +243,7 @@ class DeviceSession:
         if self.device_id:
             raise OutOfOrderError("hello came twice on one stream")
         device_id = check_device_id(hello.device_id)
+        require_own_device(device_id, self._caller)
         incarnation = check_incarnation(hello.incarnation)
         self.encoding, self.capacity = negotiate_format(hello, self._shard.rules.similar_limit)
         self.held_state = to_held_state(hello)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.placement import find_owner
-from constellation_settop import Outbox, Sync, SyncSettings
+from constellation_settop import InvalidArgumentError, Outbox, Sync, SyncSettings, TlsSettings
 from constellation_settop.network.channel import open_channel
 from constellation_settop.network.outcome import SessionOutcome
 from constellation_settop.network.route import ATTEMPTS_BEFORE_HOME, ShardRoute
@@ -47,6 +47,20 @@ def test_a_redirect_without_an_address_leads_back_to_the_first_one() -> None:
     assert route.address == "first:1"
 
 
+def test_a_credential_is_never_sent_in_clear_text() -> None:
+    settings = SyncSettings(credential="secret")
+
+    with pytest.raises(InvalidArgumentError, match=r"shard\.example:1 may be another machine"):
+        ShardRoute("shard.example:1", bytes(16), settings)
+    route = ShardRoute("127.0.0.1:1", bytes(16), settings)
+    outcome = route.follow_redirect(REDIRECT)
+    assert route.address == "127.0.0.1:1"
+    assert outcome.reason == "a redirect to other:1, where the credential would go in clear text"
+
+    secure = SyncSettings(credential="secret", tls=TlsSettings())
+    ShardRoute("shard.example:1", bytes(16), secure).follow_redirect(REDIRECT)
+
+
 def test_many_redirects_without_a_welcome_are_left_to_the_back_off() -> None:
     route = make_route()
     for _ in range(ATTEMPTS_BEFORE_HOME):
@@ -75,7 +89,7 @@ def test_after_some_failures_the_device_returns_to_its_first_address() -> None:
 
 
 def test_calls_carry_the_credential_and_the_trace() -> None:
-    settings = SyncSettings(credential="secret", traceparent=lambda: "00-trace")
+    settings = SyncSettings(credential="secret", tls=TlsSettings(), traceparent=lambda: "00-trace")
 
     metadata = make_route(settings).call_metadata()
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from constellation import placement
+from constellation.loopback import is_loopback
 from constellation.v1 import shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
+from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.network.outcome import SessionOutcome
 from constellation_settop.network.rules import MAX_SHARDS, is_address
 
@@ -24,10 +26,20 @@ ATTEMPTS_BEFORE_HOME: Final = 3
 """Failures in a row before a return to the first address, and redirects before they slow down."""
 
 
+def is_exposed(address: str, settings: SyncSettings) -> bool:
+    """Return whether a credential would go over a network in clear text."""
+    return settings.credential is not None and settings.tls is None and not is_loopback(address)
+
+
 class ShardRoute:
     """Decides where to connect next: to the first address, or where redirects lead."""
 
     def __init__(self, address: str, device_id: bytes, settings: SyncSettings) -> None:
+        if is_exposed(address, settings):
+            raise InvalidArgumentError(
+                f"a credential is never sent in clear text, and {address} may be another machine: "
+                "set tls"
+            )
         self.address = address
         """The address to connect to next, "host:port"."""
         self._initial_address = address
@@ -43,7 +55,9 @@ class ShardRoute:
         stub: ShardServiceAsyncStub = ShardServiceStub(channel)
         try:
             response = await stub.ListShards(
-                shard_pb2.ListShardsRequest(), timeout=SHARD_MAP_TIMEOUT_SECONDS
+                shard_pb2.ListShardsRequest(),
+                timeout=SHARD_MAP_TIMEOUT_SECONDS,
+                metadata=tuple(self.call_metadata()),
             )
         except grpc.aio.AioRpcError as error:
             log.debug("the shard map could not be fetched: %s", error.code().name)
@@ -91,6 +105,10 @@ class ShardRoute:
         """
         if outcome.address and not is_address(outcome.address):
             outcome = SessionOutcome(f"a redirect to {outcome.address[:64]!r}, not a host:port")
+        if outcome.address and is_exposed(outcome.address, self._settings):
+            outcome = SessionOutcome(
+                f"a redirect to {outcome.address}, where the credential would go in clear text"
+            )
         self.address = outcome.address or self._initial_address
         self._shard_map = None
         self._redirect_count += 1

@@ -239,7 +239,11 @@ spec:
         - {name: grpc, containerPort: 50051}
         - {name: rest, containerPort: 8080}
         - {name: metrics, containerPort: 9090}
+        - {name: probe, containerPort: 50053}
       env:
+        - {name: PROBE_ADDR, value: "0.0.0.0:50053"}
+        # Inside the cluster, gRPC is in clear text: Envoy has the certificate, network policies the rest.
+        - {name: INSECURE, value: "1"}
         - name: SHARD_ID
           {{- if $postgres }}
           value: {{ .shard | quote }}
@@ -262,7 +266,7 @@ spec:
         {{- range $name, $value := $v.shards.env }}
         - {name: {{ $name }}, value: {{ $value | quote }}}
         {{- end }}
-      {{- include "constellation.probes" (dict "port" 50051) | nindent 6 }}
+      {{- include "constellation.probes" (dict "port" 50053) | nindent 6 }}
       resources: {{- toYaml $v.shards.resources | nindent 8 }}
       securityContext: {{- include "constellation.containerSecurity" $root | nindent 8 }}
       volumeMounts:

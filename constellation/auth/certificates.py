@@ -1,0 +1,80 @@
+"""Certificates: a server's certificate and private key, read again when their files change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from constellation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Certificates:
+    """The certificate chain and the key that a server presents.
+
+    Every new connection gets the present ones, so that a renewed certificate needs no restart.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._pair = self._read()
+        self.reload_problem = ""
+        """Why the present files are not in use; the ones before them are."""
+
+    @property
+    def expires_at(self) -> float:
+        """When the certificate in use expires, in seconds since 1970."""
+        return x509.load_pem_x509_certificates(self._pair[1])[0].not_valid_after_utc.timestamp()
+
+    def to_server_credentials(self) -> grpc.ServerCredentials:
+        """Return credentials that look at the files at every handshake."""
+        fetch: Any = self._fetch_changed  # the stubs do not know that None keeps the present one
+        return grpc.dynamic_ssl_server_credentials(self._to_configuration(), fetch)
+
+    def _fetch_changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the certificate that is new since the last handshake; None to keep it."""
+        try:
+            pair = self._read()
+        except ConfigError as error:
+            self.reload_problem = str(error)
+            return None
+        self.reload_problem = ""
+        if pair == self._pair:
+            return None
+        self._pair = pair
+        return self._to_configuration()
+
+    def _to_configuration(self) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([self._pair])
+
+    def _read(self) -> tuple[bytes, bytes]:
+        """Return key and certificate chain. Raises ConfigError unless they belong together."""
+        try:
+            key, chain = self._key.read_bytes(), self._certificate.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"TLS_CERT and TLS_KEY: cannot read {error.filename}: {error.strerror}"
+            ) from error
+        try:
+            public = load_pem_private_key(key, None).public_key()
+            certified = x509.load_pem_x509_certificates(chain)[0].public_key()
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"TLS_CERT and TLS_KEY: {self._certificate} or {self._key} is no PEM file: {error}"
+            ) from error
+        form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        if public.public_bytes(*form) != certified.public_bytes(*form):
+            raise ConfigError(
+                f"TLS_KEY: {self._key} is not the key of the certificate {self._certificate}"
+            )
+        return key, chain

@@ -1,0 +1,144 @@
+"""KeyRing: the keys that sign and verify tokens, in a file with the format of RFC 7517 (JWKS).
+
+The first symmetric key signs; every key verifies, so that a new key can be added before the old one
+is removed. A file may also have public keys of somebody else who issues tokens: they verify only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import jwt
+
+from constellation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIGNING_ALGORITHM: Final = "HS256"
+KEY_BYTES: Final = 32
+_ALGORITHMS: Final = (SIGNING_ALGORITHM, "EdDSA", "ES256", "RS256")
+_MIN_KEY_BYTES: Final = 32
+"""RFC 7518, 3.2: as long as the hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKey:
+    """One key of a ring."""
+
+    key_id: str
+    algorithm: str
+    fields: dict[str, Any]
+    """The key as it stands in the file."""
+
+    @property
+    def can_sign(self) -> bool:
+        return self.algorithm == SIGNING_ALGORITHM
+
+    def __repr__(self) -> str:  # the default would show the secret
+        return f"TokenKey({self.key_id!r}, {self.algorithm!r})"
+
+    def load(self) -> Any:
+        """Return the key as PyJWT takes it. Raises ValueError when it is none."""
+        try:
+            return jwt.PyJWK(self.fields, algorithm=self.algorithm).key
+        except jwt.PyJWTError as error:
+            raise ValueError(f"key {self.key_id!r} is wrong: {error}") from error
+
+
+class KeyRing:
+    """Keys in the order of their file, of which the first symmetric one signs."""
+
+    def __init__(self, keys: tuple[TokenKey, ...]) -> None:
+        self.keys = keys
+        self._loaded = {key.key_id: (key.load(), key.algorithm) for key in keys}
+
+    def find(self, key_id: str) -> tuple[Any, str] | None:
+        """Return a key and its algorithm; None for an unknown id."""
+        return self._loaded.get(key_id)
+
+    @property
+    def signer(self) -> TokenKey | None:
+        """Return the key that signs; None when all keys are public."""
+        return next((key for key in self.keys if key.can_sign), None)
+
+    def add_new(self) -> KeyRing:
+        """Return a ring whose first key is a new random one."""
+        return KeyRing((_make_key(), *self.keys))
+
+    def remove(self, key_id: str) -> KeyRing:
+        """Return a ring without a key."""
+        return KeyRing(tuple(key for key in self.keys if key.key_id != key_id))
+
+
+def read_key_ring(path: Path) -> KeyRing:
+    """Read a file of keys. Raises ConfigError, which says what is wrong with it."""
+    try:
+        document = json.loads(path.read_bytes())
+        entries = document["keys"]
+        ring = KeyRing(tuple(_parse_key(entry) for entry in entries))
+    except OSError as error:
+        raise ConfigError(f"cannot read the keys {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            f"{path} is no key ring ({error}): make one with `constellation keys new`"
+        ) from error
+    if len(ring.keys) != len({key.key_id for key in ring.keys}):
+        raise ConfigError(f"{path} has two keys with one id: remove one of them")
+    if not ring.keys:
+        raise ConfigError(f"{path} has no key: make one with `constellation keys rotate`")
+    return ring
+
+
+def write_key_ring(path: Path, ring: KeyRing, *, is_new: bool) -> None:
+    """Write a file that only its owner may read, all or nothing. Raises ConfigError otherwise."""
+    if is_new and path.exists():
+        raise ConfigError(f"{path} exists: give another name, or add a key with `keys rotate`")
+    document = {"keys": [key.fields for key in ring.keys]}
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def make_key_ring() -> KeyRing:
+    """Return a ring with one new random key."""
+    return KeyRing((_make_key(),))
+
+
+def _make_key() -> TokenKey:
+    secret = urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).rstrip(b"=").decode()
+    key_id = secrets.token_hex(4)
+    fields = {"kty": "oct", "kid": key_id, "alg": SIGNING_ALGORITHM, "use": "sig", "k": secret}
+    return TokenKey(key_id, SIGNING_ALGORITHM, fields)
+
+
+def _parse_key(entry: Any) -> TokenKey:
+    if not isinstance(entry, dict):
+        raise TypeError("a key must be an object")
+    key_id, algorithm = entry["kid"], entry.get("alg")
+    if not isinstance(key_id, str) or not key_id:
+        raise ValueError("a key needs a kid")
+    if algorithm not in _ALGORITHMS:
+        known = ", ".join(_ALGORITHMS)
+        raise ValueError(f"key {key_id!r} needs an alg among {known}, got {algorithm!r}")
+    if "d" in entry:
+        raise ValueError(f"key {key_id!r} is a private key: only its public part belongs here")
+    key = TokenKey(key_id, algorithm, entry)
+    loaded = key.load()
+    if algorithm == SIGNING_ALGORITHM and len(loaded) < _MIN_KEY_BYTES:
+        raise ValueError(f"key {key_id!r} must have at least {_MIN_KEY_BYTES} bytes")
+    return key

@@ -1,0 +1,189 @@
+"""`constellation keys`: make, rotate, list and revoke the keys that sign tokens; issue tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from constellation.auth.keys import KeyRing, make_key_ring, read_key_ring, write_key_ring
+from constellation.auth.principal import Role
+from constellation.auth.tokens import issue_token
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
+from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
+from constellation.cli.printing import print_json, print_line
+from constellation.config import ShardConfig, load_config
+from constellation.encoding import ID_BYTES
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from constellation.cli.parsing import Commands
+
+_MAX_DAYS: Final = 3650
+_DEFAULT_DAYS: Final = 30
+_SECONDS_PER_DAY: Final = 86_400
+_MAX_KEYS: Final = 2
+"""The key that signs, and the one before it, whose tokens still have to be verified."""
+_VARIABLE: Final = "TOKEN_KEYS"
+
+
+def add_keys(commands: Commands) -> None:
+    group = commands.add_group(
+        "keys", "make and rotate the keys that sign tokens, and issue tokens"
+    )
+    _add_file(
+        group.add(
+            "new",
+            run_new,
+            "make a file with a new key, which only its owner may read",
+            details="Give the same file to every shard and federation, as TOKEN_KEYS.",
+            examples=("token-keys.json",),
+        )
+    )
+    _add_file(
+        group.add(
+            "rotate",
+            run_rotate,
+            "add a new key that signs from now on, and keep the one before it",
+            details="Processes read the file again within a second. Rotate again once all tokens "
+            "of the older key have expired: it is then removed.",
+            examples=("token-keys.json",),
+        )
+    )
+    listing = group.add(
+        "list", run_list, "list the keys of a file without their secrets", examples=("keys.json",)
+    )
+    _add_file(listing)
+    add_json_flag(listing)
+    revoke = group.add(
+        "revoke",
+        run_revoke,
+        "remove a key: its tokens are refused within a second",
+        examples=("token-keys.json 5f0c2a91",),
+    )
+    _add_file(revoke)
+    revoke.add_argument("key_id", metavar="KEY_ID", help="id of the key, as `keys list` prints it")
+    issue = group.add(
+        "issue",
+        run_issue,
+        "print a token for a caller",
+        details="Write it to a file, and name that with --token-file or TOKEN_FILE. The token is "
+        "a JSON Web Token for TOKEN_AUDIENCE.",
+        examples=(
+            "token-keys.json --role operator --subject alice",
+            "token-keys.json --role device --subject 00112233445566778899aabbccddeeff --days 1",
+        ),
+    )
+    _add_file(issue)
+    issue.add_argument(
+        "--role",
+        action="append",
+        required=True,
+        choices=[role.value for role in Role],
+        help="what the caller is; repeatable",
+    )
+    issue.add_argument(
+        "--subject",
+        required=True,
+        metavar="NAME",
+        help="name of the caller for the logs; of a device, its id in hex digits",
+    )
+    issue.add_argument(
+        "--days",
+        type=make_number_parser(0.001, _MAX_DAYS),
+        default=_DEFAULT_DAYS,
+        metavar="DAYS",
+        help=f"days until the token expires (default: {_DEFAULT_DAYS})",
+    )
+
+
+def _add_file(parser: ArgumentParser) -> None:
+    complete_file_names(
+        parser.add_argument(
+            "file", type=Path, metavar="FILE", help=f"file of the keys, as in {_VARIABLE}"
+        )
+    )
+
+
+async def run_new(options: Namespace) -> int:
+    """Write a file with one new key. Raises ConfigError when it exists already."""
+    ring = make_key_ring()
+    write_key_ring(options.file, ring, is_new=True)
+    print_line(f"{options.file}: key {ring.keys[0].key_id} signs")
+    return SUCCESS
+
+
+async def run_rotate(options: Namespace) -> int:
+    """Put a new key first, and keep of the symmetric keys only the one before it."""
+    ring = read_key_ring(options.file).add_new()
+    signers = [key for key in ring.keys if key.can_sign]
+    for key in signers[_MAX_KEYS:]:
+        ring = ring.remove(key.key_id)
+    write_key_ring(options.file, ring, is_new=False)
+    removed = "".join(f", key {key.key_id} is removed" for key in signers[_MAX_KEYS:])
+    verifying = "".join(f", key {key.key_id} verifies" for key in signers[1:_MAX_KEYS])
+    print_line(f"{options.file}: key {signers[0].key_id} signs{verifying}{removed}")
+    return SUCCESS
+
+
+async def run_list(options: Namespace) -> int:
+    """Print the id, the algorithm and the use of each key."""
+    ring = read_key_ring(options.file)
+    rows = [(key.key_id, key.algorithm, _name_use(ring, key.key_id)) for key in ring.keys]
+    if options.json:
+        names = ("key_id", "algorithm", "use")
+        print_json({"keys": [dict(zip(names, row, strict=True)) for row in rows]})
+        return SUCCESS
+    for key_id, algorithm, use in rows:
+        print_line(f"{key_id}  {algorithm}  {use}")
+    return SUCCESS
+
+
+def _name_use(ring: KeyRing, key_id: str) -> str:
+    signer = ring.signer
+    return "signs and verifies" if signer and signer.key_id == key_id else "verifies"
+
+
+async def run_revoke(options: Namespace) -> int:
+    """Remove a key. Raises CommandError for an unknown one and for the last one."""
+    ring = read_key_ring(options.file)
+    if ring.find(options.key_id) is None:
+        known = ", ".join(key.key_id for key in ring.keys)
+        raise CommandError(
+            f"{options.file} has no key {options.key_id}: it has {known}", USAGE_ERROR
+        )
+    if len(ring.keys) == 1:
+        raise CommandError(
+            f"{options.key_id} is the only key of {options.file}: add one with `keys rotate` first",
+            USAGE_ERROR,
+        )
+    remaining = ring.remove(options.key_id)
+    write_key_ring(options.file, remaining, is_new=False)
+    print_line(f"{options.file}: key {options.key_id} is removed")
+    return SUCCESS
+
+
+async def run_issue(options: Namespace) -> int:
+    """Print a token. Raises CommandError for a device whose subject is no device id."""
+    roles = [Role(each) for each in options.role]
+    if Role.DEVICE in roles:
+        _require_device_id(options.subject)
+    config: ShardConfig = load_config(ShardConfig)
+    ring = read_key_ring(options.file)
+    seconds = options.days * _SECONDS_PER_DAY
+    print_line(issue_token(ring, config.token_audience, options.subject, roles, seconds))
+    return SUCCESS
+
+
+def _require_device_id(subject: str) -> None:
+    try:
+        is_id = len(bytes.fromhex(subject)) == ID_BYTES and subject == subject.lower()
+    except ValueError:
+        is_id = False
+    if not is_id:
+        raise CommandError(
+            f"--subject of a device must be its id, {2 * ID_BYTES} lower-case hex digits, "
+            f"got {subject!r}",
+            USAGE_ERROR,
+        )
