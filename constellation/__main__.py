@@ -16,6 +16,7 @@ from constellation.cli.log_level import add_log_level
 from constellation.cli.output import open_standard_output
 from constellation.cli.parsing import Commands, make_parser
 from constellation.cli.program import run_program
+from constellation.commands.ca import add_ca
 from constellation.commands.check import add_check
 from constellation.commands.clusters import add_clusters
 from constellation.commands.content import add_content
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_plot(commands)
     add_drain(commands)
     add_keys(commands)
+    add_ca(commands)
     add_log_level(commands, fleet=True)
     add_config(commands, to_identity)
     add_completion(commands, build_parser)

@@ -55,7 +55,6 @@ def add_keys(commands: Commands) -> None:
         "list", run_list, "list the keys of a file without their secrets", examples=("keys.json",)
     )
     _add_file(listing)
-    add_json_flag(listing)
     revoke = group.add(
         "revoke",
         run_revoke,
@@ -99,6 +98,7 @@ def add_keys(commands: Commands) -> None:
 
 
 def _add_file(parser: ArgumentParser) -> None:
+    add_json_flag(parser)
     complete_file_names(
         parser.add_argument(
             "file", type=Path, metavar="FILE", help=f"file of the keys, as in {_VARIABLE}"
@@ -110,8 +110,7 @@ async def run_new(options: Namespace) -> int:
     """Write a file with one new key. Raises ConfigError when it exists already."""
     ring = make_key_ring()
     write_key_ring(options.file, ring, is_new=True)
-    print_line(f"{options.file}: key {ring.keys[0].key_id} signs")
-    return SUCCESS
+    return _print_change(options, ring, f"key {ring.keys[0].key_id} signs")
 
 
 async def run_rotate(options: Namespace) -> int:
@@ -123,26 +122,42 @@ async def run_rotate(options: Namespace) -> int:
     write_key_ring(options.file, ring, is_new=False)
     removed = "".join(f", key {key.key_id} is removed" for key in signers[_MAX_KEYS:])
     verifying = "".join(f", key {key.key_id} verifies" for key in signers[1:_MAX_KEYS])
-    print_line(f"{options.file}: key {signers[0].key_id} signs{verifying}{removed}")
-    return SUCCESS
+    return _print_change(options, ring, f"key {signers[0].key_id} signs{verifying}{removed}")
 
 
 async def run_list(options: Namespace) -> int:
     """Print the id, the algorithm and the use of each key."""
     ring = read_key_ring(options.file)
-    rows = [(key.key_id, key.algorithm, _name_use(ring, key.key_id)) for key in ring.keys]
     if options.json:
-        names = ("key_id", "algorithm", "use")
-        print_json({"keys": [dict(zip(names, row, strict=True)) for row in rows]})
+        print_json(_describe(ring))
         return SUCCESS
-    for key_id, algorithm, use in rows:
-        print_line(f"{key_id}  {algorithm}  {use}")
+    for key in _describe(ring)["keys"]:
+        print_line(f"{key['key_id']}  {key['algorithm']}  {key['use']}")
     return SUCCESS
 
 
-def _name_use(ring: KeyRing, key_id: str) -> str:
+def _describe(ring: KeyRing) -> dict[str, list[dict[str, str]]]:
+    """Return what may be shown of keys."""
     signer = ring.signer
-    return "signs and verifies" if signer and signer.key_id == key_id else "verifies"
+    return {
+        "keys": [
+            {
+                "key_id": key.key_id,
+                "algorithm": key.algorithm,
+                "use": "signs and verifies" if key is signer else "verifies",
+            }
+            for key in ring.keys
+        ]
+    }
+
+
+def _print_change(options: Namespace, ring: KeyRing, change: str) -> int:
+    """Print what a command did with a file."""
+    if options.json:
+        print_json(_describe(ring))
+    else:
+        print_line(f"{options.file}: {change}")
+    return SUCCESS
 
 
 async def run_revoke(options: Namespace) -> int:
@@ -160,8 +175,7 @@ async def run_revoke(options: Namespace) -> int:
         )
     remaining = ring.remove(options.key_id)
     write_key_ring(options.file, remaining, is_new=False)
-    print_line(f"{options.file}: key {options.key_id} is removed")
-    return SUCCESS
+    return _print_change(options, remaining, f"key {options.key_id} is removed")
 
 
 async def run_issue(options: Namespace) -> int:
@@ -172,7 +186,11 @@ async def run_issue(options: Namespace) -> int:
     config: ShardConfig = load_config(ShardConfig)
     ring = read_key_ring(options.file)
     seconds = options.days * _SECONDS_PER_DAY
-    print_line(issue_token(ring, config.token_audience, options.subject, roles, seconds))
+    token = issue_token(ring, config.token_audience, options.subject, roles, seconds)
+    if options.json:
+        print_json({"token": token})
+    else:
+        print_line(token)
     return SUCCESS
 
 
