@@ -92,6 +92,8 @@ def test_a_taken_port_is_one_line_of_our_own(host: str) -> None:
     assert ended.status == 2
     lines = [line for line in ended.err.splitlines() if '"event": "insecure"' not in line]
     assert lines == [
-        f"constellation: GRPC_ADDR: cannot listen on {address}: the port is in use, or the "
-        "address is not this machine's"
+        (
+            f"constellation: GRPC_ADDR: cannot listen on {address}: the port is in use, or the "
+            "address is not this machine's"
+        )
     ]
