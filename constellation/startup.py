@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final
 
 _SERVER_MODULES: Final = {
+    "cryptography": "cryptography",
     "faiss-cpu": "faiss",
     "grpcio-health-checking": "grpc_health",
     "grpcio-reflection": "grpc_reflection",
@@ -17,6 +18,7 @@ _SERVER_MODULES: Final = {
     "opentelemetry-exporter-prometheus": "opentelemetry",
     "opentelemetry-sdk": "opentelemetry",
     "psycopg": "psycopg",
+    "pyjwt": "jwt",
     "rich": "rich",
     "shtab": "shtab",
     "starlette": "starlette",

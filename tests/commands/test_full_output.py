@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from constellation.auth.authority import make_authority
+from constellation.auth.keys import make_key_ring, write_key_ring
 from testing.ports import find_free_address
 from tests.command_line import needs_model
 from tests.commands.archives import export_lines
@@ -47,6 +49,15 @@ LOCAL = {
     "federation config": "",
     "federation completion": "zsh",
 }
+SECURITY = {
+    "constellation keys new": "{folder}/other",
+    "constellation keys rotate": "{folder}/keys",
+    "constellation keys list": "{folder}/keys",
+    "constellation keys revoke": "{folder}/keys {key}",
+    "constellation keys issue": "{folder}/keys --role viewer --subject alice",
+    "constellation ca new": "{folder}",
+    "constellation ca issue": "{folder} localhost",
+}
 SPECIAL = {
     "constellation content add",
     "constellation content embed",
@@ -80,7 +91,7 @@ def expect_one_line(found: tuple[int, str], program: str = "constellation") -> N
 
 
 def test_every_command_is_tried() -> None:
-    assert set(REMOTE) | set(LOCAL) | SPECIAL | SERVING == set(COMMANDS)
+    assert set(REMOTE) | set(LOCAL) | set(SECURITY) | SPECIAL | SERVING == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +129,17 @@ def test_a_full_disk_under_a_command_of_this_machine_is_one_line(
 
     settings = {"data_dir": stored_data_dir, "shard_addrs": "127.0.0.1:1"}
     expect_one_line(run_into_full_disk(*arguments, **settings), name.split(maxsplit=1)[0])
+
+
+@pytest.mark.parametrize("name", SECURITY)
+def test_a_full_disk_under_a_command_for_keys_is_one_line(tmp_path: Path, name: str) -> None:
+    if name != "constellation ca new":
+        make_authority(tmp_path, "Test", 1)
+    ring = make_key_ring().add_new()
+    write_key_ring(tmp_path / "keys", ring, is_new=True)
+    arguments = SECURITY[name].format(folder=tmp_path, key=ring.keys[0].key_id)
+
+    expect_one_line(run_into_full_disk(*name.split(), *arguments.split()))
 
 
 @pytest.mark.parametrize("name", ["constellation", "federation", *COMMANDS])

@@ -62,9 +62,11 @@ def test_each_variable_is_a_setting_of_the_program(values: Document) -> None:
 @every_variant
 def test_probes_use_a_port_and_services_that_exist(values: Document) -> None:
     for pod in load_chart(values).iterate_pods("shard", "federation"):
-        port = int(load_settings(pod).grpc_addr.rpartition(":")[2])
+        address = load_settings(pod).probe_addr
+        assert address is not None
+        port = int(address.rpartition(":")[2])
 
-        assert pod.ports["grpc"] == port
+        assert pod.ports["probe"] == port
         assert pod.main_container["startupProbe"]["grpc"] == {"port": port, "service": LIVENESS}
         assert pod.main_container["livenessProbe"]["grpc"] == {"port": port, "service": LIVENESS}
         assert pod.main_container["readinessProbe"]["grpc"] == {"port": port, "service": ""}
@@ -78,6 +80,7 @@ def test_ports_are_the_defaults_of_the_programs(values: Document) -> None:
             "grpc": config.grpc_addr,
             "rest": config.rest_addr,
             "metrics": config.metrics_addr,
+            "probe": config.probe_addr or "",
         }
 
         assert pod.ports == {
