@@ -41,6 +41,6 @@ def test_without_the_extra_the_program_says_what_to_install(tmp_path: Path, prog
     assert finished.returncode == 1
     assert finished.stdout == ""
     assert finished.stderr == (
-        f"{program}: the package faiss-cpu is missing: install constellation-tv[server], "
+        f"{program}: the package cryptography is missing: install constellation-tv[server], "
         "for example with `pip install 'constellation-tv[server]'`\n"
     )
