@@ -16,7 +16,7 @@ import uvloop
 from benchmarks.synthetic_aggregates import make_codebook, make_first_update, make_next_update
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.codec.aggregates import from_aggregate_update
-from constellation.transport.codec.global_state import to_global, to_stored_global
+from constellation.transport.codec.global_state import read_header, read_payload, to_global
 from constellation.transport.listener import bind, make_server
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
@@ -51,7 +51,7 @@ class SyntheticAggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     async def PublishGlobal(  # noqa: N802 - the name in the .proto
         self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], _: Any
     ) -> pb.PublishGlobalResponse:
-        stored = await to_stored_global(request_iterator)
+        stored = await read_payload(request_iterator, await read_header(request_iterator))
         stamp = to_global(stored.payload).round
         return pb.PublishGlobalResponse(
             generation=stamp.generation, round_id=stamp.round_id, applied=True

@@ -44,12 +44,14 @@ def require_server_packages(program: str) -> None:
 
 
 def prepare_process() -> None:
-    """Give the process its standard descriptors, and keep gRPC quiet on standard error.
+    """Give the process its standard descriptors, private files, and a gRPC that is quiet.
 
     A descriptor from 0 to 2 that is closed, as after `2>&-`, would be handed to the first file or
     socket that is opened, and what is meant for people would be written into it: it becomes
     /dev/null. gRPC reads its variable when it is imported; commands say in words what it would.
+    What the process writes, only its owner may read.
     """
+    os.umask(0o077)  # stores, snapshots and exports have what belongs to households
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for descriptor in range(3):
         try:

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from constellation.errors import InvalidInputError, NotFoundError, NotReadyError
+from constellation.federated.published import RoundKey
 from constellation.tasks import finish_even_if_cancelled
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
-from constellation.transport.codec.global_state import to_published, to_stored_global
 from constellation.transport.codec.paging import to_position
+from constellation.transport.services.publishing import GlobalReceiver
 from constellation.v1 import aggregates_pb2 as aggregates
 from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
@@ -68,6 +69,11 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds = rounds
+        self._receiver = GlobalReceiver(self._find_current_round)
+
+    def _find_current_round(self) -> RoundKey:
+        last = self._rounds.last_global
+        return RoundKey() if last is None else RoundKey(last.generation, last.round_id)
 
     async def PullAggregate(
         self, request: aggregates.PullAggregateRequest, context: Any
@@ -112,9 +118,12 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     async def PublishGlobal(
         self, request_iterator: AsyncIterator[aggregates.PublishGlobalRequest], context: Any
     ) -> aggregates.PublishGlobalResponse:
-        stored = await to_stored_global(request_iterator)
-        to_published(stored)  # raises for a global that a shard would refuse
-        applied = await finish_even_if_cancelled(self._rounds.relay_global(stored), "relay")
+        self._rounds.require_active()
+        self._rounds.require_relay()
+        received = await self._receiver.receive(request_iterator)
+        applied = received is not None and await finish_even_if_cancelled(
+            self._rounds.relay_global(received[0]), "relay"
+        )
         last = self._rounds.last_global
         assert last is not None
         return aggregates.PublishGlobalResponse(

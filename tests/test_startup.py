@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from constellation.startup import _SERVER_MODULES
+from testing.ports import find_free_address
+from tests.servers import run_shard_server, run_subprocess
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,3 +47,16 @@ def test_without_the_extra_the_program_says_what_to_install(tmp_path: Path, prog
         f"{program}: the package cryptography is missing: install constellation-tv[server], "
         "for example with `pip install 'constellation-tv[server]'`\n"
     )
+
+
+def test_what_a_shard_and_its_commands_write_is_private(tmp_path: Path) -> None:
+    store, archive = tmp_path / "store", tmp_path / "archive.jsonl"
+    with run_shard_server(find_free_address(), data_dir=store):
+        pass
+    exported = run_subprocess("constellation", "export", str(archive), data_dir=store)
+
+    assert exported.status == 0
+    files = [store, archive, *store.iterdir()]
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) & 0o077 for path in files} == {
+        path.name: 0 for path in files
+    }

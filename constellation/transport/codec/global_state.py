@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -11,13 +12,18 @@ from google.protobuf.message import DecodeError
 from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, encode_codes
 from constellation.errors import InvalidInputError
-from constellation.federated.aggregate import Anchors
+from constellation.federated.aggregate import (
+    CONTENTS_PER_CLUSTER,
+    GENRES_PER_CLUSTER,
+    Anchors,
+)
 from constellation.federated.published import (
     PublishedClusters,
     PublishedGlobal,
     RoundKey,
     StoredGlobal,
 )
+from constellation.federated.terms import check_new_term
 from constellation.federated.trends import Direction, Trend
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as pb
@@ -29,6 +35,10 @@ if TYPE_CHECKING:
 
 MAX_GLOBAL_BYTES: Final = 16 << 20
 """The largest serialised Global that a shard stores."""
+MAX_CLUSTERS: Final = 4096
+"""Clusters, and anchors of the codebook."""
+MAX_TRENDS: Final = 5000
+"""Global trends and those of all regions. A device gets few of them."""
 _UNIT_TOLERANCE: Final = 1e-3
 """How far the length of an anchor may be from 1."""
 
@@ -39,6 +49,7 @@ def to_global(payload: bytes) -> PublishedGlobal:
         message = aggregates_pb2.Global.FromString(payload)
     except DecodeError as error:
         raise InvalidInputError("chunk", f"must be a Global: {error}") from None
+    _check_counts(message)
     return PublishedGlobal(
         RoundKey(message.generation, message.round_id),
         to_anchors(message.generation, message.codebook),
@@ -46,6 +57,18 @@ def to_global(payload: bytes) -> PublishedGlobal:
         [_to_trend(trend) for trend in message.trends],
         message.closed_at,
     )
+
+
+def _check_counts(message: aggregates_pb2.Global) -> None:
+    """Raise InvalidInputError for more entries than any federation publishes."""
+    counts = {
+        "codebook.cluster_ids": (len(message.codebook.cluster_ids), MAX_CLUSTERS),
+        "clusters.patterns.ids": (len(message.clusters.patterns.ids) // ID_BYTES, MAX_CLUSTERS),
+        "trends": (len(message.trends), MAX_TRENDS),
+    }
+    for field, (count, most) in counts.items():
+        if count > most:
+            raise InvalidInputError(field, f"must have at most {most} entries, got {count}")
 
 
 def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
@@ -139,10 +162,20 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> PublishedClusters:
             raise InvalidInputError(
                 f"clusters.patterns.{name}", f"must have {count} entries, got {length}"
             )
+    ids = [columns.ids[at : at + ID_BYTES] for at in range(0, len(columns.ids), ID_BYTES)]
+    if len(set(ids)) != count:
+        raise InvalidInputError("clusters.patterns.ids", "must be distinct")
+    codes = np.frombuffer(columns.embeddings, INT8_ROW)["codes"].copy()
+    if not codes.any(axis=1).all():
+        raise InvalidInputError("clusters.patterns.embeddings", "must not be all zeros")
+    rates = np.array(columns.success_rates, np.float32)
+    if not ((rates >= 0) & (rates <= 1)).all():
+        raise InvalidInputError("clusters.patterns.success_rates", "must be from 0 to 1")
+    _check_context(columns)
     return PublishedClusters(
-        [columns.ids[at : at + ID_BYTES] for at in range(0, len(columns.ids), ID_BYTES)],
-        np.frombuffer(columns.embeddings, INT8_ROW)["codes"].copy(),
-        np.array(columns.success_rates, np.float32),
+        ids,
+        codes,
+        rates,
         np.array(columns.sample_counts, np.uint32),
         np.frombuffer(columns.times_of_day, np.uint8),
         np.frombuffer(columns.day_types, np.uint8),
@@ -155,10 +188,29 @@ def _to_clusters(sent: aggregates_pb2.GlobalClusters) -> PublishedClusters:
     )
 
 
+def _check_context(columns: pb.PatternColumns) -> None:
+    """Raise InvalidInputError for a context that no pattern has, or too many terms."""
+    limits = {
+        "times_of_day": max(pb.TimeOfDay.values()),
+        "day_types": max(pb.DayType.values()),
+        "content_types": max(pb.ContentType.values()),
+        "genre_counts": GENRES_PER_CLUSTER,
+        "content_counts": CONTENTS_PER_CLUSTER,
+    }
+    for name, most in limits.items():
+        found = max(getattr(columns, name), default=0)
+        if found > most:
+            raise InvalidInputError(
+                f"clusters.patterns.{name}", f"must be at most {most} each, got {found}"
+            )
+
+
 def _decode_column(
     texts: Sequence[str], counts: bytes, indexes: Sequence[int], field: str
 ) -> list[tuple[str, ...]]:
     try:
+        for text in texts:
+            check_new_term(text)
         return decode_texts(texts, counts, indexes)
     except ValueError as error:
         raise InvalidInputError(f"clusters.patterns.{field}", str(error)) from None
@@ -167,6 +219,15 @@ def _decode_column(
 def _to_trend(sent: pb.Trend) -> Trend:
     if sent.direction not in {int(direction) for direction in Direction}:
         raise InvalidInputError("trends.direction", f"must be 1, 2 or 3, got {sent.direction}")
+    for name, value in (("score", sent.score), ("popularity", sent.popularity)):
+        if not math.isfinite(value):
+            raise InvalidInputError(f"trends.{name}", f"must be a finite number, got {value}")
+    texts = {"content_id": sent.content_id, "genre": sent.genre, "region": sent.region}
+    for name, text in texts.items():
+        try:
+            check_new_term(text or "-")  # each may be empty
+        except ValueError as error:
+            raise InvalidInputError(f"trends.{name}", str(error)) from None
     return Trend(
         sent.content_id,
         sent.genre,
@@ -178,29 +239,36 @@ def _to_trend(sent: pb.Trend) -> Trend:
     )
 
 
-async def to_stored_global(
+async def read_header(
     frames: AsyncIterator[aggregates_pb2.PublishGlobalRequest],
+) -> aggregates_pb2.GlobalHeader:
+    """Return the header with which a stream of frames begins.
+
+    Raises InvalidInputError when there is none, and for one that is wrong.
+    """
+    async for frame in frames:
+        if (kind := frame.WhichOneof("frame")) != "header":
+            raise InvalidInputError("frame", f"must be the header first, then chunks, got {kind}")
+        return _check_header(frame.header)
+    raise InvalidInputError("frame", "must be the header first, got no frame")
+
+
+async def read_payload(
+    frames: AsyncIterator[aggregates_pb2.PublishGlobalRequest], header: aggregates_pb2.GlobalHeader
 ) -> StoredGlobal:
-    """Return the global state that a stream of frames contains: a header, then chunks.
+    """Return the global state that the chunks after a header contain.
 
     Raises InvalidInputError unless the chunks match the header's size and SHA-256.
     """
-    header: aggregates_pb2.GlobalHeader | None = None
     payload = bytearray()
     async for frame in frames:
-        kind = frame.WhichOneof("frame")
-        if (kind == "header") != (header is None):
+        if (kind := frame.WhichOneof("frame")) != "chunk":
             raise InvalidInputError("frame", f"must be the header first, then chunks, got {kind}")
-        if kind == "header":
-            header = _check_header(frame.header)
-        else:
-            payload += frame.chunk
-            if header is not None and len(payload) > header.size_bytes:
-                raise InvalidInputError(
-                    "chunk", f"must be {header.size_bytes} bytes in all, got {len(payload)} or more"
-                )
-    if header is None:
-        raise InvalidInputError("frame", "must be the header first, got no frame")
+        payload += frame.chunk
+        if len(payload) > header.size_bytes:
+            raise InvalidInputError(
+                "chunk", f"must be {header.size_bytes} bytes in all, got {len(payload)} or more"
+            )
     if len(payload) != header.size_bytes or sha256(payload).digest() != header.sha256:
         raise InvalidInputError(
             "chunk",

@@ -12,10 +12,7 @@ from constellation.transport.codec.aggregates import (
     to_aggregate_version,
     to_candidate_limits,
 )
-from constellation.transport.codec.global_state import (
-    to_published,
-    to_stored_global,
-)
+from constellation.transport.services.publishing import GlobalReceiver
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
 
@@ -33,6 +30,7 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
 
     def __init__(self, shard: ShardManager) -> None:
         self._shard = shard
+        self._receiver = GlobalReceiver(lambda: shard.global_state.round)
 
     async def PullAggregate(
         self, request: pb.PullAggregateRequest, context: Any
@@ -48,8 +46,8 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     async def PublishGlobal(
         self, request_iterator: AsyncIterator[pb.PublishGlobalRequest], context: Any
     ) -> pb.PublishGlobalResponse:
-        stored = await to_stored_global(request_iterator)
-        applied = await self._shard.adopt_global(stored, to_published(stored))
+        received = await self._receiver.receive(request_iterator)
+        applied = received is not None and await self._shard.adopt_global(*received)
         current = self._shard.global_state.round
         return pb.PublishGlobalResponse(
             generation=current.generation, round_id=current.round_id, applied=applied

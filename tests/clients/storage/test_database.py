@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,17 @@ TWO_CLUSTERS = (make_cluster(1, "0-0", ["0-1"], devices=60), make_cluster(2, "1-
 def count_watched(connection: sqlite3.Connection) -> int:
     count: int = connection.execute("SELECT count(*) FROM watched").fetchone()[0]
     return count
+
+
+def test_nobody_else_may_read_what_a_household_likes(tmp_path: Path) -> None:
+    file = tmp_path / "device"
+    with Outbox.open(file) as outbox:
+        outbox.append(make_learned_changes(1))
+
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+
+    assert set(modes) == {"device", "device-wal"}
+    assert set(modes.values()) == {0o600}
 
 
 def test_a_transaction_writes_all_or_nothing() -> None:

@@ -10,16 +10,17 @@ import pytest
 
 from constellation.encoding import Encoding, encode
 from constellation.errors import InvalidInputError
-from constellation.federated.published import RoundKey
+from constellation.federated.published import RoundKey, StoredGlobal
 from constellation.federated.trends import Direction, Trend
 from constellation.transport.codec.global_state import (
     MAX_GLOBAL_BYTES,
     from_clusters,
     from_trends,
+    read_header,
+    read_payload,
     to_anchors,
     to_global,
     to_published,
-    to_stored_global,
 )
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2 as patterns
@@ -57,10 +58,14 @@ async def stream(frames: Iterable[pb.PublishGlobalRequest]) -> AsyncIterator[Any
         yield frame
 
 
+async def read_stored(frames: AsyncIterator[Any]) -> StoredGlobal:
+    return await read_payload(frames, await read_header(frames))
+
+
 async def test_chunks_become_the_global_state_that_was_cut() -> None:
     payload = make_global().SerializeToString()
 
-    stored = await to_stored_global(stream(to_frames(payload, make_header(payload))))
+    stored = await read_stored(stream(to_frames(payload, make_header(payload))))
 
     assert (stored.generation, stored.round_id, stored.payload) == (5, 2, payload)
     assert to_published(stored).round == RoundKey(5, 2)
@@ -81,7 +86,7 @@ async def test_frames_that_do_not_match_the_header_are_refused(problem: str) -> 
     frames = FRAME_PROBLEMS[problem](to_frames(payload, make_header(payload)))
 
     with pytest.raises(InvalidInputError, match=problem):
-        await to_stored_global(stream(frames))
+        await read_stored(stream(frames))
 
 
 @pytest.mark.parametrize(
@@ -97,13 +102,13 @@ async def test_an_impossible_header_is_refused(header: dict[str, Any], problem: 
     payload = make_global().SerializeToString()
 
     with pytest.raises(InvalidInputError, match=problem):
-        await to_stored_global(stream(to_frames(payload, make_header(payload, **header))))
+        await read_stored(stream(to_frames(payload, make_header(payload, **header))))
 
 
 async def test_a_header_of_another_round_is_refused() -> None:
     payload = make_global().SerializeToString()
     frames = to_frames(payload, make_header(payload, round_id=3))
-    stored = await to_stored_global(stream(frames))
+    stored = await read_stored(stream(frames))
 
     with pytest.raises(InvalidInputError, match="names round 3 of generation 5, but the chunks"):
         to_published(stored)

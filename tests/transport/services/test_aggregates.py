@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from constellation.config import Address
+from constellation.federated.published import RoundKey
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2, shard_pb2
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
@@ -18,10 +21,10 @@ from tests.conftest import run_shard
 from tests.deltas import PatternSpec, embedding
 from tests.federation.fleet import HOUR, SampleDevice, make_drama_device, push_devices
 from tests.polling import wait_until
-from tests.sync_client import read_error_reason
+from tests.sync_client import read_error_reason, to_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from constellation.server import RunningShard
@@ -76,6 +79,64 @@ async def test_a_later_round_replaces_an_earlier_one_and_nothing_else_does(
 
     assert [each.applied for each in answers] == [True, False, False, True, False, True]
     assert (answers[-1].generation, answers[-1].round_id) == (6, 1)
+
+
+async def test_an_older_global_is_not_even_parsed(
+    channel: grpc.aio.Channel, shard: RunningShard
+) -> None:
+    await publish(channel, to_frames(make_global(9)))
+    garbage = b"\xff" * 5000
+    header = pb.GlobalHeader(generation=5, round_id=9, size_bytes=7, sha256=b"wrong")
+    chunks = [pb.PublishGlobalRequest(chunk=garbage) for _ in range(3)]
+
+    answer = await publish(channel, iter([pb.PublishGlobalRequest(header=header), *chunks]))
+
+    assert not answer.applied
+    assert shard.manager.global_state.round == RoundKey(5, 9)
+
+
+async def test_a_round_that_would_keep_the_true_ones_out_is_refused(
+    channel: grpc.aio.Channel, shard: RunningShard
+) -> None:
+    in_an_hour = int((time.time() + 3600) * 1000)
+    with pytest.raises(grpc.aio.AioRpcError, match="generation is the time at which a journal"):
+        await publish(channel, to_frames(make_global(1, in_an_hour)))
+    await publish(channel, to_frames(make_global(7)))
+    with pytest.raises(grpc.aio.AioRpcError, match="round_id must be at most 10007"):
+        await publish(channel, to_frames(make_global(10_008)))
+
+    assert (await publish(channel, to_frames(make_global(10_007)))).applied
+    assert shard.manager.global_state.round == RoundKey(5, 10_007)
+
+
+async def test_globals_are_received_one_at_a_time(channel: grpc.aio.Channel) -> None:
+    frames = list(to_frames(make_global(3)))
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def send_slowly() -> AsyncIterator[pb.PublishGlobalRequest]:
+        yield frames[0]
+        has_begun.set()
+        await may_end.wait()
+        for frame in frames[1:]:
+            yield frame
+
+    first = asyncio.create_task(publish(channel, send_slowly()))
+    await has_begun.wait()
+    await ask_something_else(channel)
+    second = asyncio.create_task(publish(channel, to_frames(make_global(2))))
+    await ask_something_else(channel)
+    assert not second.done()
+    may_end.set()
+
+    answers = await asyncio.gather(first, second)
+
+    assert [each.applied for each in answers] == [True, False]
+
+
+async def ask_something_else(channel: grpc.aio.Channel) -> None:
+    """Return once the calls before this one have reached the shard."""
+    stub: Any = ShardServiceStub(channel)
+    await stub.GetInfo(shard_pb2.GetInfoRequest())
 
 
 def drop_last_frame(message: pb.Global) -> list[pb.PublishGlobalRequest]:
@@ -143,6 +204,52 @@ def add_undirected_trend(message: pb.Global) -> None:
     message.trends.add(content_id="a")
 
 
+def spoil_cluster(**fields: Any) -> Callable[[pb.Global], None]:
+    """Return a function that publishes one cluster with some columns wrong."""
+
+    def spoil(message: pb.Global) -> None:
+        columns = to_columns([PatternSpec(1, 1, genres=("Drama",))])
+        for name, value in fields.items():
+            if isinstance(value, list):
+                getattr(columns, name)[:] = value
+            else:
+                setattr(columns, name, value)
+        message.clusters.patterns.CopyFrom(columns)
+
+    return spoil
+
+
+def spoil_trend(**fields: Any) -> Callable[[pb.Global], None]:
+    def spoil(message: pb.Global) -> None:
+        named = {"content_id": "film:1", "score": 1.0, "direction": 1, **fields}
+        message.trends.add(**named)
+
+    return spoil
+
+
+def add_too_many_trends(message: pb.Global) -> None:
+    for _ in range(5001):
+        message.trends.add(content_id="film:1", direction=patterns_pb2.TREND_DIRECTION_RISING)
+
+
+WRONG_CLUSTERS = (
+    ({"success_rates": [float("nan")]}, "success_rates must be from 0 to 1"),
+    ({"success_rates": [1.5]}, "success_rates must be from 0 to 1"),
+    ({"times_of_day": b"\xc8"}, "times_of_day must be at most 4 each, got 200"),
+    ({"genre_counts": b"\xff"}, "genre_counts must be at most 8 each, got 255"),
+    ({"genres": ["\x1b[2J"]}, "genres must be printable text"),
+    ({"genres": ["x" * 300_000]}, "genres must be from 1 to 64 bytes"),
+    ({"embeddings": bytes(388)}, "embeddings must not be all zeros"),
+)
+WRONG_TRENDS = (
+    ({"score": float("nan")}, "trends.score must be a finite number"),
+    ({"popularity": float("inf")}, "trends.popularity must be a finite number"),
+    ({"content_id": "a\x00b"}, "trends.content_id must be printable text"),
+    ({"genre": "x" * 65}, "trends.genre must be from 1 to 64 bytes"),
+    ({"region": "\x1b]0;owned\x07"}, "trends.region must be printable text"),
+)
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
@@ -152,6 +259,9 @@ def add_undirected_trend(message: pb.Global) -> None:
         (duplicate_cluster_ids, "cluster_ids must be ascending"),
         (shorten_pattern_ids, "patterns.embeddings must be 1 rows"),
         (add_undirected_trend, "trends.direction must be 1, 2 or 3"),
+        *((spoil_cluster(**fields), problem) for fields, problem in WRONG_CLUSTERS),
+        *((spoil_trend(**fields), problem) for fields, problem in WRONG_TRENDS),
+        (add_too_many_trends, "trends must have at most 5000 entries, got 5001"),
     ],
 )
 async def test_a_global_that_makes_no_sense_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from contextlib import contextmanager
 from enum import Enum
@@ -90,7 +91,14 @@ def _connect_or_replace(path: Path | str) -> sqlite3.Connection:
     return _connect(path)
 
 
+def _make_private(path: Path | str) -> None:
+    """Make the file unless it exists, so that only its owner may read it, as SQLite would not."""
+    if str(path) != ":memory:":
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
 def _connect(path: Path | str) -> sqlite3.Connection:
+    _make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one owner, and no -shm file

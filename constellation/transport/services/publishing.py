@@ -1,0 +1,80 @@
+"""GlobalReceiver: takes the global states that a federation publishes, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from constellation.errors import InvalidInputError, NotReadyError
+from constellation.federated.published import PublishedGlobal, RoundKey, StoredGlobal
+from constellation.transport.codec.global_state import read_header, read_payload, to_published
+from constellation.wall_clock import read_clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from constellation.v1.aggregates_pb2 import PublishGlobalRequest
+
+RECEIVE_SECONDS: Final = 60.0
+"""How long a global state may take to arrive, and to wait for the one before it."""
+MAX_ROUND_JUMP: Final = 10_000
+"""Rounds by which a global state of the same generation may be ahead: a year of rounds an hour."""
+_MAX_CLOCK_LEAD_SECONDS: Final = 300.0
+
+
+class GlobalReceiver:
+    """Reads global states whose round is plausible and later than the present one.
+
+    The round stands in the first message, so that an older state is not even parsed. States are
+    large: while one is received, the calls that bring others wait, and hold nothing.
+    """
+
+    def __init__(self, find_current: Callable[[], RoundKey]) -> None:
+        self._find_current = find_current
+        self._lock = asyncio.Lock()
+
+    async def receive(
+        self, frames: AsyncIterator[PublishGlobalRequest]
+    ) -> tuple[StoredGlobal, PublishedGlobal] | None:
+        """Return the state that a stream of frames has; None unless it is later than the present.
+
+        Raises InvalidInputError for a wrong one, and NotReadyError when it takes too long.
+        """
+        try:
+            async with asyncio.timeout(RECEIVE_SECONDS), self._lock:
+                header = await read_header(frames)
+                round_ = RoundKey(header.generation, header.round_id)
+                if round_ <= self._find_current():
+                    await _skip(frames)
+                    return None
+                self._require_plausible(round_)
+                stored = await read_payload(frames, header)
+                return stored, await asyncio.to_thread(to_published, stored)
+        except TimeoutError:
+            raise NotReadyError(
+                f"the global state did not arrive within {RECEIVE_SECONDS:g} s"
+            ) from None
+
+    def _require_plausible(self, round_: RoundKey) -> None:
+        """Raise InvalidInputError for a round that would keep all true ones out for ever."""
+        latest = int((read_clock() + _MAX_CLOCK_LEAD_SECONDS) * 1000)
+        if round_.generation > latest:
+            raise InvalidInputError(
+                "header.generation",
+                "is the time at which a journal began, in milliseconds since 1970, and must not be "
+                f"later than {latest}, got {round_.generation}",
+            )
+        current = self._find_current()
+        most = current.round_id + MAX_ROUND_JUMP
+        if round_.generation == current.generation and round_.round_id > most:
+            raise InvalidInputError(
+                "header.round_id",
+                f"must be at most {most}, {MAX_ROUND_JUMP} after the present round, "
+                f"got {round_.round_id}",
+            )
+
+
+async def _skip(frames: AsyncIterator[PublishGlobalRequest]) -> None:
+    """Read a stream to its end, and keep nothing: a caller that is cut off sees no answer."""
+    async for _ in frames:
+        pass
