@@ -43,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "without a shard; else postgres starts a server for this run. Default: %(default)s",
     )
     parser.add_argument(
+        "--secure",
+        action="store_true",
+        help="with TLS, and a token for every device, operator and federation",
+    )
+    parser.add_argument(
         "--into",
         type=Path,
         default=Path("build"),
@@ -73,4 +78,10 @@ async def _run_until_stopped(screen: Screen, arguments: argparse.Namespace) -> b
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(screen, arguments.into, arguments.households, arguments.store)
+    return await run(
+        screen,
+        arguments.into,
+        arguments.households,
+        arguments.store,
+        is_secure=arguments.secure,
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from constellation.auth.principal import Role
 from constellation.v1 import federation_pb2 as pb
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from examples.demo.process import ANY_PORT, SIDE_PORTS, DemoError, ServerProcess
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
+    from examples.demo.security import OpenFleet
 
 SETTINGS_OVERRIDES: Final = {
     "MIN_SHARDS": "2",
@@ -62,16 +64,25 @@ class FederationProcess:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, folder: Path, journal: Mapping[str, str], addresses: Sequence[str]
+        cls,
+        folder: Path,
+        journal: Mapping[str, str],
+        addresses: Sequence[str],
+        security: OpenFleet,
     ) -> AsyncIterator[FederationProcess]:
         """Start a federation. It is killed if it still runs when the block ends."""
         process = ServerProcess(
             ("federation", "run"), "federation_active", folder / "federation.log"
         )
-        settings = {"SHARD_ADDRS": ",".join(addresses), "GRPC_ADDR": ANY_PORT}
+        settings = {
+            "SHARD_ADDRS": ",".join(addresses),
+            "GRPC_ADDR": ANY_PORT,
+            **security.server_settings,
+            **security.federation_settings,
+        }
         try:
             port = await process.start({**journal, **settings, **SETTINGS_OVERRIDES, **SIDE_PORTS})
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            async with security.open_channel(f"127.0.0.1:{port}", Role.OPERATOR) as channel:
                 yield cls(process, FederationServiceStub(channel))
         finally:
             await process.kill_if_running()

@@ -25,6 +25,7 @@ from constellation_settop import (
     View,
 )
 from examples.demo.process import DemoError
+from examples.demo.security import OpenFleet
 from testing.viewings import LIKED
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ async def open_households(
     shards: Mapping[int, str],
     folder: Path,
     catalogue: Catalogue,
+    security: OpenFleet | None = None,
 ) -> AsyncIterator[tuple[list[Household], Mapping[int, AckLatencies]]]:
     """Open one device for each household. They sync until the block ends."""
     acks = {shard_id: AckLatencies() for shard_id in shards}
@@ -143,7 +145,7 @@ async def open_households(
         households = []
         for number in numbers:
             shard_id = find_owner(make_device_id(number), shards)
-            opening = open_device(number, shards, folder, catalogue, acks[shard_id])
+            opening = open_device(number, shards, folder, catalogue, acks[shard_id], security)
             device = await stack.enter_async_context(opening)
             films = held_out.content_ids[held_out.households == number]
             households.append(Household(number, device, shard_id, frozenset(films.tolist())))
@@ -151,7 +153,12 @@ async def open_households(
 
 
 def open_device(
-    number: int, shards: Mapping[int, str], folder: Path, catalogue: Catalogue, acks: AckLatencies
+    number: int,
+    shards: Mapping[int, str],
+    folder: Path,
+    catalogue: Catalogue,
+    acks: AckLatencies,
+    security: OpenFleet | None = None,
 ) -> AbstractAsyncContextManager[Device]:
     """Return a device to open with `async with`. It knows the address of one shard only."""
     return Device.open(
@@ -163,7 +170,12 @@ def open_device(
             delta_interval_seconds=3600,  # the replay saves deltas itself
             durability=Durability.PROCESS_CRASH,
             keep_journal=True,
-            sync=SyncSettings(backoff_base_seconds=0.2, backoff_cap_seconds=2.0, on_ack=acks.add),
+            sync=SyncSettings(
+                backoff_base_seconds=0.2,
+                backoff_cap_seconds=2.0,
+                on_ack=acks.add,
+                **(security or OpenFleet()).make_sync_settings(make_device_id(number)),
+            ),
         ),
     )
 

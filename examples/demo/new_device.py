@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from constellation_settop import Catalogue, Recommendation
+    from examples.demo.security import OpenFleet
 
 NEW_DEVICE_NUMBER: Final = 0
 """No MovieLens household has this number."""
@@ -57,11 +58,12 @@ class NewDevice:
 
 
 async def start_new_device(
-    shards: Mapping[int, str], folder: Path, catalogue: Catalogue
+    shards: Mapping[int, str], folder: Path, catalogue: Catalogue, security: OpenFleet
 ) -> NewDevice:
     """Open a new device, wait for its first global state, and ask for films."""
     started = time.monotonic()
-    async with open_device(NEW_DEVICE_NUMBER, shards, folder, catalogue, AckLatencies()) as device:
+    opening = open_device(NEW_DEVICE_NUMBER, shards, folder, catalogue, AckLatencies(), security)
+    async with opening as device:
         await device.sync.wait_for_update(_RECEIVE_SECONDS)
         choices = device.recommend(ANY_TIME, _REQUESTED_FILMS)
         held = device.outbox.global_state

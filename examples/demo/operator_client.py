@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from constellation.auth.principal import Role
 from constellation.encoding import DIMENSION
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc
 from constellation_settop.values import Version
+from examples.demo.security import OpenFleet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -37,9 +39,12 @@ class OperatorClient:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, address: str) -> AsyncIterator[OperatorClient]:
+    async def open(
+        cls, address: str, security: OpenFleet | None = None
+    ) -> AsyncIterator[OperatorClient]:
         """Open a client of the shard at an address."""
-        async with grpc.aio.insecure_channel(address) as channel:
+        security = security or OpenFleet()
+        async with security.open_channel(address, Role.FEEDER, Role.VIEWER) as channel:
             yield cls(shard_pb2_grpc.ShardServiceStub(channel))
 
     async def add_films(

@@ -142,4 +142,4 @@ def make_environment(settings: Mapping[str, str]) -> dict[str, str]:
         field.name.upper() for kind in (ShardConfig, FederationConfig) for field in fields(kind)
     }
     kept = {name: value for name, value in os.environ.items() if name not in known}
-    return {**kept, "INSECURE": "1", **settings}
+    return {**kept, **settings}

@@ -34,6 +34,7 @@ from examples.demo.report import (
     write_report,
 )
 from examples.demo.scenario import Scenario
+from examples.demo.security import OpenFleet, SecureFleet
 from examples.demo.servers import start_servers
 from examples.demo.stores import open_storage
 
@@ -58,7 +59,9 @@ _SETTLE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.2
 
 
-async def run(screen: Screen, into: Path, households: int, store_kind: str) -> bool:
+async def run(
+    screen: Screen, into: Path, households: int, store_kind: str, *, is_secure: bool = False
+) -> bool:
     """Run the demo; return whether every check passes.
 
     `into` gets demo-report.json and the folder demo/, which is emptied first. Raises DemoError when
@@ -74,7 +77,8 @@ async def run(screen: Screen, into: Path, households: int, store_kind: str) -> b
             f"{len(data.held_out):,} films that they liked are held out"
         )
         storage = stack.enter_context(open_storage(store_kind, folder))
-        servers = await stack.enter_async_context(start_servers(storage))
+        security = SecureFleet(folder / "pki") if is_secure else OpenFleet()
+        servers = await stack.enter_async_context(start_servers(storage, security))
         _announce_servers(screen, servers, storage.kind)
         await _load_films(screen, servers, data)
         opening = open_households(
@@ -83,6 +87,7 @@ async def run(screen: Screen, into: Path, households: int, store_kind: str) -> b
             servers.shard_map,
             folder,
             data.catalogue,
+            security,
         )
         devices, acks = await stack.enter_async_context(opening)
         demo = Demo(screen, servers, data, devices, acks)
@@ -96,7 +101,9 @@ def _announce_servers(screen: Screen, servers: DemoServers, store: str) -> None:
             f"Shard {shard.shard_id}, {shard.region}, pid {process.pid}, {process.address}, "
             f"on {store}"
         )
-    screen.print_line(f"Federation of both, pid {servers.federation.pid}")
+    screen.print_line(
+        f"Federation of both, pid {servers.federation.pid}; all {servers.security.name}"
+    )
     screen.print_line(
         "Shard settings, for a week in a minute: "
         + _format_settings(shard_process.SETTINGS_OVERRIDES)
@@ -155,7 +162,9 @@ class Demo:
         scenario = Scenario(screen, self._servers, self._households, self._acks, replay)
         scenario_result = await scenario.run(folder)
         await self._wait_for_updates()
-        new_device = await start_new_device(self._servers.shard_map, folder, data.catalogue)
+        new_device = await start_new_device(
+            self._servers.shard_map, folder, data.catalogue, self._servers.security
+        )
         region = self._servers.shards[new_device.shard_id].region
         screen.print_line(
             f"A new television was switched on in {region}: after {new_device.seconds:.1f} s it "

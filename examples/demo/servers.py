@@ -16,6 +16,7 @@ from examples.demo.shard_process import ShardEntry, ShardProcess
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from examples.demo.security import OpenFleet
     from examples.demo.stores import DemoStorage
 
 REGIONS: Final = ("the north", "the south")
@@ -46,6 +47,7 @@ class DemoServers:
     federation: FederationProcess
     shard_map: Mapping[int, str]
     """The address of each shard, by shard id."""
+    security: OpenFleet
 
     @property
     def killed_shard(self) -> DemoShard:
@@ -70,7 +72,7 @@ class DemoServers:
 
 
 @asynccontextmanager
-async def start_servers(storage: DemoStorage) -> AsyncIterator[DemoServers]:
+async def start_servers(storage: DemoStorage, security: OpenFleet) -> AsyncIterator[DemoServers]:
     """Start every server. Those that still run when the block ends are killed."""
     shard_map = {
         shard_id: f"127.0.0.1:{port}"
@@ -81,17 +83,21 @@ async def start_servers(storage: DemoStorage) -> AsyncIterator[DemoServers]:
         for shard_id, address in shard_map.items():
             entry = ShardEntry(shard_id, REGIONS[shard_id], address)
             opening = ShardProcess.open(
-                entry, format_map(shard_map), storage.folder, storage.make_shard_store(shard_id)
+                entry,
+                format_map(shard_map),
+                storage.folder,
+                storage.make_shard_store(shard_id),
+                security,
             )
             process = await stack.enter_async_context(opening)
-            operator = await stack.enter_async_context(OperatorClient.open(address))
+            operator = await stack.enter_async_context(OperatorClient.open(address, security))
             shards.append(DemoShard(process, operator))
         federation = await stack.enter_async_context(
             FederationProcess.open(
-                storage.folder, storage.journal_settings, list(shard_map.values())
+                storage.folder, storage.journal_settings, list(shard_map.values()), security
             )
         )
-        yield DemoServers(shards, federation, shard_map)
+        yield DemoServers(shards, federation, shard_map, security)
 
 
 def _find_free_ports(count: int) -> list[int]:

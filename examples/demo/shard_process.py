@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from examples.demo.security import OpenFleet
     from examples.demo.stores import DemoStore
 
 SETTINGS_OVERRIDES: Final = {
@@ -37,9 +38,17 @@ class ShardEntry:
 class ShardProcess:
     """One shard: a store and a port, served by one process at a time."""
 
-    def __init__(self, entry: ShardEntry, shard_map: str, folder: Path, store: DemoStore) -> None:
+    def __init__(
+        self,
+        entry: ShardEntry,
+        shard_map: str,
+        folder: Path,
+        store: DemoStore,
+        security: OpenFleet,
+    ) -> None:
         self.entry = entry
         self.store = store
+        self._security = security
         self.kill_count = 0
         """How often the process was killed."""
         self._shard_map = shard_map
@@ -50,10 +59,15 @@ class ShardProcess:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, entry: ShardEntry, shard_map: str, folder: Path, store: DemoStore
+        cls,
+        entry: ShardEntry,
+        shard_map: str,
+        folder: Path,
+        store: DemoStore,
+        security: OpenFleet,
     ) -> AsyncIterator[ShardProcess]:
         """Start a shard. It is killed if it still runs when the block ends."""
-        shard = cls(entry, shard_map, folder, store)
+        shard = cls(entry, shard_map, folder, store, security)
         try:
             await shard.start()
             yield shard
@@ -97,6 +111,7 @@ class ShardProcess:
     def _settings(self) -> Mapping[str, str]:
         return {
             **self.store.environment,
+            **self._security.server_settings,
             "SHARD_ID": str(self.entry.shard_id),
             "REGION": self.region,
             "SHARD_MAP": self._shard_map,

@@ -28,10 +28,12 @@ def make_demo_command(into: Path) -> list[str]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("store", ["sqlite", "postgres"])
-def test_the_demo_loses_nothing_and_counts_nothing_twice(tmp_path: Path, store: str) -> None:
+@pytest.mark.parametrize("flags", [("--store", "sqlite"), ("--store", "postgres", "--secure")])
+def test_the_demo_loses_nothing_and_counts_nothing_twice(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     run = subprocess.run(
-        [*make_demo_command(tmp_path), "--store", store],
+        [*make_demo_command(tmp_path), *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from constellation.transport.calls.counters import CallStats, MethodStats, read_
 from constellation.transport.calls.interceptor import CallKind
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from tests.polling import wait_until
 from tests.transport.calls.echo import call_every_method, run_echo_server
 
 SYNC = "/constellation.v1.SyncService"
@@ -44,8 +45,13 @@ async def test_a_call_that_fails_is_counted_by_its_status() -> None:
             await SyncServiceStub(channel).GetSyncVersion(
                 pb.GetSyncVersionRequest(device_id=b"missing")
             )
+        stats = find(calls, "GetSyncVersion")
 
-    stats = find(calls, "GetSyncVersion")
+        async def is_counted() -> bool:  # the caller may have its answer a moment before
+            return bool(stats.handled)
+
+        await wait_until(is_counted)
+
     assert (stats.started, stats.received, stats.sent) == (1, 1, 0)
     assert dict(stats.handled) == {"NOT_FOUND": 1}
 

@@ -1,0 +1,85 @@
+"""How the demo's processes know each other: not at all, or by certificates and tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from constellation.auth.authority import issue_certificate, make_authority
+from constellation.auth.keys import make_key_ring, write_key_ring
+from constellation.auth.principal import Role
+from constellation.auth.tokens import issue_token
+from constellation.cli.connection_flags import ConnectionOptions
+from constellation_settop import TlsSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from constellation.auth.keys import KeyRing
+
+_AUDIENCE: Final = "constellation"
+_TOKEN_SECONDS: Final = 3600.0
+_TIMEOUT_SECONDS: Final = 10.0
+_DAYS: Final = 1.0
+
+
+class OpenFleet:
+    """A fleet that asks nobody who calls."""
+
+    name = "without certificates and tokens; `make demo SECURE=1` has both"
+    server_settings: Mapping[str, str] = {"INSECURE": "1"}
+    federation_settings: Mapping[str, str] = {}
+
+    def open_channel(self, address: str, *_: Role) -> grpc.aio.Channel:
+        """Return a channel for a caller in some roles."""
+        return grpc.aio.insecure_channel(address)
+
+    def make_sync_settings(self, _: bytes) -> Mapping[str, Any]:
+        """Return what a device needs in its SyncSettings."""
+        return {}
+
+
+class SecureFleet(OpenFleet):
+    """A fleet with an authority of its own, whose callers all present tokens."""
+
+    name = "with TLS, and a token for every caller"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        make_authority(folder, "Demo", _DAYS)
+        issue_certificate(folder, ["localhost", "127.0.0.1"], "server", _DAYS)
+        self._ring: KeyRing = make_key_ring()
+        keys = folder / "token-keys.json"
+        write_key_ring(keys, self._ring, is_new=True)
+        self._authorities = (folder / "ca.pem").read_bytes()
+        self.server_settings = {
+            "TLS_CERT": str(folder / "server.pem"),
+            "TLS_KEY": str(folder / "server.key"),
+            "TOKEN_KEYS": str(keys),
+            "INSECURE": "0",
+        }
+        self.federation_settings = {
+            "TLS_CA": str(folder / "ca.pem"),
+            "TOKEN_FILE": str(self._write_token("federation", Role.FEDERATION)),
+        }
+
+    def open_channel(self, address: str, *roles: Role) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(self._authorities)
+        token = self._write_token("-".join(roles), *roles)
+        return ConnectionOptions(_TIMEOUT_SECONDS, credentials, None, token).open_channel(address)
+
+    def make_sync_settings(self, device_id: bytes) -> Mapping[str, Any]:
+        return {
+            "credential": self._issue(device_id.hex(), Role.DEVICE),
+            "tls": TlsSettings(root_certificates=self._authorities),
+        }
+
+    def _issue(self, subject: str, *roles: Role) -> str:
+        return issue_token(self._ring, _AUDIENCE, subject, roles, _TOKEN_SECONDS)
+
+    def _write_token(self, name: str, *roles: Role) -> Path:
+        path = self._folder / f"{name}.token"
+        path.write_text(self._issue(name, *roles), encoding="ascii")
+        return path
