@@ -1,7 +1,8 @@
 """A load of devices. Each has a stream on which it sends a delta, waits for the ack, and repeats.
 
-`python -m benchmarks.delta_load PORT DEVICES DELTAS` runs it in its own process, the same for every
-server, and prints a DeltaLoadResult as one line of JSON.
+`python -m benchmarks.delta_load PORT DEVICES DELTAS [FOLDER]` runs it in its own process, the same
+for every server, and prints a DeltaLoadResult as one line of JSON. FOLDER has ca.pem and
+token-keys.json of a server with TLS that asks for tokens.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 import uuid
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -19,6 +21,9 @@ import numpy as np
 import uvloop
 
 from benchmarks.messages import make_delta
+from constellation.auth.keys import read_key_ring
+from constellation.auth.principal import Role
+from constellation.auth.tokens import issue_token
 from constellation.v1 import sync_pb2
 from testing.patterns import sample_patterns
 
@@ -29,6 +34,7 @@ METHOD: Final = "/constellation.v1.SyncService/Sync"
 _ACK_TAG: Final = 0x12
 """First byte of an answer to a delta: the tag of `delta_ack`, and also of an echoed `delta`."""
 _CONNECTIONS: Final = 8
+_TOKEN_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +45,27 @@ class DeltaLoadResult:
     p50_ms: float
     p99_ms: float
     bytes_per_delta: int
+    streams_per_second: float
+    """How many streams were opened in a second, one after the other, each with its Hello."""
 
 
-async def run(port: int, devices: int, deltas: int) -> DeltaLoadResult:
+async def run(
+    port: int, devices: int, deltas: int, security: Path | None = None
+) -> DeltaLoadResult:
     """Let devices send deltas of one new pattern each, with one unacknowledged at a time."""
     codes = sample_patterns(devices * deltas)
-    frames = [_make_frames(codes[n * deltas : (n + 1) * deltas]) for n in range(devices)]
-    channels = [_open_channel(port) for _ in range(_CONNECTIONS)]
+    ids = [uuid.uuid4().bytes for _ in range(devices)]
+    frames = [
+        _make_frames(each, codes[n * deltas : (n + 1) * deltas]) for n, each in enumerate(ids)
+    ]
+    metadata = [_make_metadata(each, security) for each in ids]
+    channels = [_open_channel(port, security) for _ in range(_CONNECTIONS)]
+    started = time.perf_counter()
     calls = [
-        await _open_stream(channels[number % _CONNECTIONS], frames[number][0])
+        await _open_stream(channels[number % _CONNECTIONS], frames[number][0], metadata[number])
         for number in range(devices)
     ]
+    streams_per_second = devices / (time.perf_counter() - started)
     started = time.perf_counter()
     waits = await asyncio.gather(
         *(_push(call, sent[1:]) for call, sent in zip(calls, frames, strict=True))
@@ -61,16 +77,33 @@ async def run(port: int, devices: int, deltas: int) -> DeltaLoadResult:
         await channel.close()
     wait_ms = np.concatenate([np.array(each) for each in waits]) * 1000
     p50, p99 = np.percentile(wait_ms, [50, 99])
-    return DeltaLoadResult(len(wait_ms) / seconds, float(p50), float(p99), len(frames[0][1]))
+    rate = len(wait_ms) / seconds
+    return DeltaLoadResult(
+        rate, float(p50), float(p99), len(frames[0][1]), streams_per_second=streams_per_second
+    )
 
 
-def _open_channel(port: int) -> grpc.aio.Channel:
+def _open_channel(port: int, security: Path | None) -> grpc.aio.Channel:
     options = (("grpc.use_local_subchannel_pool", 1),)
-    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+    if security is None:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
+    credentials = grpc.ssl_channel_credentials((security / "ca.pem").read_bytes())
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
 
 
-async def _open_stream(channel: grpc.aio.Channel, hello: bytes) -> Any:
-    call: Any = channel.stream_stream(METHOD)()
+def _make_metadata(device_id: bytes, security: Path | None) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of a device's stream: its token, where the server asks for one."""
+    if security is None:
+        return ()
+    ring = read_key_ring(security / "token-keys.json")
+    token = issue_token(ring, "constellation", device_id.hex(), [Role.DEVICE], _TOKEN_SECONDS)
+    return (("authorization", f"Bearer {token}"),)
+
+
+async def _open_stream(
+    channel: grpc.aio.Channel, hello: bytes, metadata: tuple[tuple[str, str], ...]
+) -> Any:
+    call: Any = channel.stream_stream(METHOD)(metadata=metadata)
     await call.write(hello)
     await call.read()
     return call
@@ -87,9 +120,9 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
     return waits
 
 
-def _make_frames(codes: Codes) -> list[bytes]:
+def _make_frames(device_id: bytes, codes: Codes) -> list[bytes]:
     """Return the Hello of a device and its deltas, one for each row of `codes`, as bytes."""
-    hello = sync_pb2.Hello(device_id=uuid.uuid4().bytes, incarnation=1)
+    hello = sync_pb2.Hello(device_id=device_id, incarnation=1)
     frames = [sync_pb2.SyncRequest(hello=hello)]
     deltas = [make_delta(row + 1, codes[row : row + 1]) for row in range(len(codes))]
     frames += [sync_pb2.SyncRequest(delta=delta) for delta in deltas]
@@ -97,4 +130,7 @@ def _make_frames(codes: Codes) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(run(*map(int, sys.argv[1:]))))))
+    port, devices, deltas, *folders = sys.argv[1:]
+    security = Path(folders[0]) if folders else None
+    result = uvloop.run(run(int(port), int(devices), int(deltas), security))
+    print(json.dumps(asdict(result)))

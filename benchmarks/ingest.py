@@ -15,6 +15,7 @@ from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from testing.postgres_server import PostgresServer
 
@@ -72,10 +73,14 @@ def compare_syncs(
     return compare(name, rate, "syncs/s", baseline, baseline_rate)
 
 
-def run_delta_load(port: int) -> DeltaLoadResult:
-    """Run `benchmarks.delta_load` in its own process against a server on this port."""
+def run_delta_load(port: int, security: Path | None = None) -> DeltaLoadResult:
+    """Run `benchmarks.delta_load` in its own process against a server on this port.
+
+    `security` is a folder with the authority and the keys of a server that asks for tokens.
+    """
+    arguments = [str(port), str(_DEVICES), str(_DELTAS), *([str(security)] if security else [])]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.delta_load", str(port), str(_DEVICES), str(_DELTAS)],
+        [sys.executable, "-m", "benchmarks.delta_load", *arguments],
         check=True,
         capture_output=True,
         text=True,

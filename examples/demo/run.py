@@ -101,9 +101,8 @@ def _announce_servers(screen: Screen, servers: DemoServers, store: str) -> None:
             f"Shard {shard.shard_id}, {shard.region}, pid {process.pid}, {process.address}, "
             f"on {store}"
         )
-    screen.print_line(
-        f"Federation of both, pid {servers.federation.pid}; all {servers.security.name}"
-    )
+    screen.print_line(f"Federation of both, pid {servers.federation.pid}")
+    screen.print_line(f"All of them {servers.security.name}")
     screen.print_line(
         "Shard settings, for a week in a minute: "
         + _format_settings(shard_process.SETTINGS_OVERRIDES)
