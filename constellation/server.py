@@ -20,7 +20,11 @@ from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import ShardIdentity, require_own_devices
 from constellation.errors import ConfigError
 from constellation.stores import describe_location, open_store, snapshot_files
-from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
+from constellation.telemetry.call_metrics import (
+    make_call_histograms,
+    make_call_metrics,
+    make_certificate_metric,
+)
 from constellation.telemetry.commit_traces import OpenTelemetryTracer
 from constellation.telemetry.logs import get_log_level, set_log_level
 from constellation.telemetry.metrics import serve_metrics
@@ -35,7 +39,7 @@ from constellation.transport.calls.tracing import is_enabled
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
-from constellation.transport.security import open_certificates, open_verifier
+from constellation.transport.security import Security, open_security
 from constellation.transport.services.aggregates import AggregateServicer
 from constellation.transport.services.components import ShardComponents
 from constellation.transport.services.process import ProcessServicer
@@ -157,6 +161,7 @@ class _Process:
     health: Health
     metrics: MetricsExporter
     calls: CallStats
+    security: Security
     drain: _DrainRequest
 
 
@@ -229,27 +234,30 @@ def to_resource_attributes(config: ShardConfig) -> dict[str, str]:
 async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
     """Open the ports of the process: health, metrics and the log level answer at once."""
     health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
+    security = open_security(config)
     with serve_metrics(config.metrics_addr) as metrics:
         metrics.add(
             [
                 make_shard_health_metric(config.shard_id, lambda: not health.reason),
+                make_certificate_metric(security.read_expiry),
                 *make_call_metrics(calls),
             ],
             make_call_histograms(calls),
         )
         log_levels = ProcessServicer(get_log_level, set_log_level)
-        async with open_listener(_to_listener_config(config), health, log_levels, calls) as opened:
+        listener = _to_listener_config(config, security)
+        async with open_listener(listener, health, log_levels, calls) as opened:
             ports = Ports(opened.grpc_port, opened.rest_port, metrics.port, opened.probe_port)
-            yield _Process(opened, ports, health, metrics, calls, _DrainRequest())
+            yield _Process(opened, ports, health, metrics, calls, security, _DrainRequest())
 
 
-def _to_listener_config(config: ShardConfig) -> ListenerConfig:
+def _to_listener_config(config: ShardConfig, security: Security) -> ListenerConfig:
     return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
         probe_addr=config.probe_addr,
-        certificates=open_certificates(config),
-        verifier=open_verifier(config),
+        certificates=security.certificates,
+        verifier=security.verifier,
         services=SERVICES,
         max_calls=config.max_streams + _EXTRA_CALLS,
         connection_seconds=config.stream_seconds * _CONNECTION_SHARE,
@@ -272,6 +280,7 @@ def _report_shard(
             data_dir=config.data_dir,
             max_streams=config.max_streams,
             global_max_age_seconds=config.global_max_age_seconds,
+            describe_security=process.security.describe,
         )
     )
 

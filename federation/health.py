@@ -8,6 +8,8 @@ from constellation.v1 import health_pb2 as pb
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from constellation.transport.health.service import Health
     from federation.rounds import Rounds
 
@@ -16,15 +18,19 @@ _OVERDUE_INTERVALS: Final = 2.5
 
 
 def describe_components(
-    health: Health, rounds: Rounds, interval_seconds: float
+    health: Health,
+    rounds: Rounds,
+    interval_seconds: float,
+    describe_security: Callable[[], Sequence[pb.ComponentHealth]],
 ) -> list[pb.ComponentHealth]:
-    """Return the health of the shards, of the last round and of the traffic.
+    """Return the health of the shards, the last round, certificate and keys, and the traffic.
 
     `interval_seconds` is the time between two rounds; 0 if rounds run only on request.
     """
     return [
         _describe_shards(rounds),
         _describe_last_round(rounds, interval_seconds),
+        *describe_security(),
         health.describe_traffic(),
     ]
 

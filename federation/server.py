@@ -16,14 +16,18 @@ from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
 from constellation.loopback import is_loopback
 from constellation.storage.postgres.dialect import DIALECTS
-from constellation.telemetry.call_metrics import make_call_histograms, make_call_metrics
+from constellation.telemetry.call_metrics import (
+    make_call_histograms,
+    make_call_metrics,
+    make_certificate_metric,
+)
 from constellation.telemetry.logs import get_log_level, set_log_level
 from constellation.telemetry.metrics import serve_metrics
 from constellation.telemetry.traces import export_traces
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
-from constellation.transport.security import open_certificates, open_verifier
+from constellation.transport.security import Security, open_security
 from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
@@ -204,18 +208,23 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
     check_config(config)
     require_plausible_clock()
     health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
+    security = open_security(config)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(export_federation_traces(config))
         metrics = stack.enter_context(serve_metrics(config.metrics_addr))
         metrics.add(
-            [make_health_metric(lambda: not health.reason), *make_call_metrics(calls)],
+            [
+                make_health_metric(lambda: not health.reason),
+                make_certificate_metric(security.read_expiry),
+                *make_call_metrics(calls),
+            ],
             make_call_histograms(calls),
         )
         process = ProcessServicer(get_log_level, set_log_level)
         if config.postgres_url is None and config.data_dir is None:
             log.warning("journal_in_memory", problem=_MEMORY_PROBLEM)
         listener = await stack.enter_async_context(
-            open_listener(_to_listener_config(config), health, process, calls)
+            open_listener(_to_listener_config(config, security), health, process, calls)
         )
         rounds, publisher = await stack.enter_async_context(open_rounds(config))
         metrics.add(
@@ -223,7 +232,13 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             make_federation_histograms(rounds),
         )
         health.report_components(
-            partial(describe_components, health, rounds, config.federation_interval_secs)
+            partial(
+                describe_components,
+                health,
+                rounds,
+                config.federation_interval_secs,
+                security.describe,
+            )
         )
         _add_services(listener.services, rounds)
         health.mark_not_ready("waiting to become the active federation")
@@ -247,13 +262,13 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
     log.info("federation_stopped")
 
 
-def _to_listener_config(config: FederationConfig) -> ListenerConfig:
+def _to_listener_config(config: FederationConfig, security: Security) -> ListenerConfig:
     return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
         probe_addr=config.probe_addr,
-        certificates=open_certificates(config),
-        verifier=open_verifier(config),
+        certificates=security.certificates,
+        verifier=security.verifier,
         services=SERVICES,
         max_calls=_MAX_CALLS,
     )

@@ -52,6 +52,11 @@ class TokenVerifier:
         self.reload_problem = ""
         """Why the present file is not in use; the keys before it are."""
 
+    @property
+    def key_count(self) -> int:
+        """Return how many keys are in use."""
+        return len(self._ring.keys)
+
     def verify(self, token: str) -> Principal:
         """Return who presents a token. Raises UnauthenticatedError, which never quotes it."""
         self._reload()

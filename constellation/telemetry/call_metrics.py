@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from constellation.telemetry.metrics import HistogramMetric, HistogramSample, Metric, MetricKind
+from constellation.telemetry.metrics import (
+    HistogramMetric,
+    HistogramSample,
+    Metric,
+    MetricKind,
+    make_reader,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from constellation.histogram import Histogram
     from constellation.telemetry.metrics import Values
@@ -86,3 +92,10 @@ def make_call_histograms(calls: CallCounts) -> list[HistogramMetric]:
 
 def _labels(method: MethodCounts) -> dict[str, str]:
     return dict(zip(_LABELS, (str(method.kind), method.service, method.method), strict=True))
+
+
+def make_certificate_metric(read_expiry: Callable[[], float | None]) -> Metric:
+    """Return the metric of when the certificate in use expires; it has no value without one."""
+    text = "When the certificate of TLS_CERT that is in use expires, in seconds since 1970."
+    name = "constellation_certificate_expires_timestamp_seconds"
+    return Metric(name, MetricKind.GAUGE, text, make_reader(read_expiry))

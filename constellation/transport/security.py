@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -10,11 +11,17 @@ from constellation.auth.certificates import Certificates
 from constellation.auth.tokens import TokenVerifier
 from constellation.errors import ConfigError
 from constellation.loopback import is_loopback
+from constellation.v1 import health_pb2 as pb
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = structlog.get_logger(__name__)
+
+MIN_CERTIFICATE_DAYS: Final = 7
+"""A certificate that expires sooner degrades the health."""
+_SECONDS_PER_DAY: Final = 86_400
 
 
 class SecurityConfig(Protocol):
@@ -58,7 +65,50 @@ def require_security(config: SecurityConfig) -> None:
             log.warning("insecure", problem=problem, grpc_addr=config.grpc_addr)
 
 
-def open_certificates(config: SecurityConfig) -> Certificates | None:
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What a process knows its callers by, and is known by; each may be missing."""
+
+    certificates: Certificates | None = None
+    """For TLS on GRPC_ADDR."""
+    verifier: TokenVerifier | None = None
+    """For the tokens of callers."""
+
+    def read_expiry(self) -> float | None:
+        """Return when the certificate in use expires, in seconds since 1970; None without one."""
+        return None if self.certificates is None else self.certificates.expires_at
+
+    def describe(self) -> list[pb.ComponentHealth]:
+        """Return the health of the certificate and of the keys of tokens, as far as there are."""
+        components = []
+        if self.certificates is not None:
+            days = (self.certificates.expires_at - read_clock()) / _SECONDS_PER_DAY
+            problem = self.certificates.reload_problem
+            expiry = f"expires in {days:.0f} days" if days > 0 else "has expired"
+            message = f"{expiry}; the new files are not used: {problem}" if problem else expiry
+            is_degraded = bool(problem) or days < MIN_CERTIFICATE_DAYS
+            components.append(_make_component("certificate", message, is_degraded=is_degraded))
+        if self.verifier is not None:
+            problem = self.verifier.reload_problem
+            count = self.verifier.key_count
+            message = f"{count} keys" if count != 1 else "1 key"
+            if problem:
+                message = f"{message}; the new file is not used: {problem}"
+            components.append(_make_component("token_keys", message, is_degraded=bool(problem)))
+        return components
+
+
+def _make_component(name: str, message: str, *, is_degraded: bool) -> pb.ComponentHealth:
+    status = pb.HEALTH_STATUS_DEGRADED if is_degraded else pb.HEALTH_STATUS_HEALTHY
+    return pb.ComponentHealth(name=name, status=status, message=message)
+
+
+def open_security(config: SecurityConfig) -> Security:
+    """Read the certificates and the keys that the settings name. Raises ConfigError."""
+    return Security(_open_certificates(config), _open_verifier(config))
+
+
+def _open_certificates(config: SecurityConfig) -> Certificates | None:
     """Return the certificates of a process; None for clear text. Raises ConfigError."""
     if config.tls_cert is None and config.tls_key is None:
         return None
@@ -67,7 +117,7 @@ def open_certificates(config: SecurityConfig) -> Certificates | None:
     return Certificates(config.tls_cert, config.tls_key)
 
 
-def open_verifier(config: SecurityConfig) -> TokenVerifier | None:
+def _open_verifier(config: SecurityConfig) -> TokenVerifier | None:
     """Return what verifies tokens; None lets everybody in. Raises ConfigError for wrong keys."""
     if config.token_keys is None:
         return None

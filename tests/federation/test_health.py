@@ -42,7 +42,7 @@ class Federation:
         )
 
     def describe(self, name: str, interval_seconds: float = HOURLY) -> pb.ComponentHealth:
-        components = describe_components(self.health, self.rounds, interval_seconds)
+        components = describe_components(self.health, self.rounds, interval_seconds, list)
         (component,) = [each for each in components if each.name == name]
         return component
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def describe_round(federation: RunningFederation) -> health_pb2.ComponentHealth:
-    components = describe_components(federation.health, federation.rounds, 3600)
+    components = describe_components(federation.health, federation.rounds, 3600, list)
     (component,) = [each for each in components if each.name == "round"]
     return component
 

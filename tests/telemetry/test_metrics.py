@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.config import Count
 from constellation.errors import ConfigError
+from constellation.telemetry.call_metrics import make_certificate_metric
 from constellation.telemetry.metrics import (
     LOST_LINES,
     Metric,
@@ -162,6 +163,7 @@ async def test_every_metric_is_documented_and_no_other() -> None:
         compared = MetricLimits(1, None)
         counted = [
             LOST_LINES,
+            make_certificate_metric(lambda: None),
             make_shard_health_metric(0, lambda: True),
             *make_shard_metrics(shard.manager, streams, CallStats(), compared),
             of_federation.make_health_metric(lambda: True),

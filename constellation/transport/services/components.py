@@ -12,7 +12,7 @@ from constellation.v1 import health_pb2 as pb
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from constellation.core.shard import ShardManager
@@ -43,6 +43,8 @@ class ShardComponents:
     max_streams: int
     global_max_age_seconds: float
     """The federation is degraded when its last global state is older; 0 means never."""
+    describe_security: Callable[[], Sequence[pb.ComponentHealth]]
+    """Returns the components of certificate and keys."""
 
     def __call__(self) -> Sequence[pb.ComponentHealth]:
         """Return the components as they are now."""
@@ -54,7 +56,7 @@ class ShardComponents:
         ]
         if self.data_dir is not None:
             components.append(self._check_disk(self.data_dir))
-        return [*components, self.health.describe_traffic()]
+        return [*components, *self.describe_security(), self.health.describe_traffic()]
 
     def _check_store(self) -> pb.ComponentHealth:
         """Report the result of the last probe. A probe for each call would load the store."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from typing import TYPE_CHECKING
 
+from constellation.auth.authority import issue_certificate, make_authority
+from constellation.auth.keys import make_key_ring, write_key_ring
 from constellation.core.index.recall import Recall
 from constellation.transport.codec.global_state import to_global
 from constellation.v1 import aggregates_pb2
@@ -86,3 +90,33 @@ async def test_a_shard_that_drains_degrades_its_traffic(shard: RunningShard) -> 
     traffic = read_component(shard, "traffic")
 
     assert (traffic.status, traffic.message) == (pb.HEALTH_STATUS_DEGRADED, "draining")
+
+
+async def test_certificate_and_keys_are_components(tmp_path: Path) -> None:
+    make_authority(tmp_path, "Test", 30)
+    issue_certificate(tmp_path, ["localhost"], "server", 30)
+    keys = tmp_path / "keys.json"
+    write_key_ring(keys, make_key_ring(), is_new=True)
+    security = {"tls_cert": tmp_path / "server.pem", "tls_key": tmp_path / "server.key"}
+    async with run_shard(**security, token_keys=keys) as shard:
+        healthy = [read_component(shard, name) for name in ("certificate", "token_keys")]
+        issue_certificate(tmp_path, ["localhost"], "server", 6)
+        (tmp_path / "server.key").write_text("no key")
+        await connect(shard.port)
+        broken = read_component(shard, "certificate")
+        issue_certificate(tmp_path, ["localhost"], "server", 6)
+        await connect(shard.port)
+        expiring = read_component(shard, "certificate")
+
+    assert [(each.status, each.message) for each in healthy] == [
+        (pb.HEALTH_STATUS_HEALTHY, "expires in 30 days"),
+        (pb.HEALTH_STATUS_HEALTHY, "1 key"),
+    ]
+    assert broken.status == expiring.status == pb.HEALTH_STATUS_DEGRADED
+    assert broken.message.startswith("expires in 30 days; the new files are not used: TLS_CERT and")
+    assert expiring.message == "expires in 6 days"
+
+
+async def connect(port: int) -> None:
+    """Let the shard look at its certificate: it does at every handshake."""
+    await asyncio.to_thread(ssl.get_server_certificate, ("localhost", port))
