@@ -20,6 +20,7 @@ from constellation.commands.ca import add_ca
 from constellation.commands.check import add_check
 from constellation.commands.clusters import add_clusters
 from constellation.commands.content import add_content
+from constellation.commands.delete_device import add_delete_device
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
 from constellation.commands.export import add_export
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_status(commands)
     add_top(commands)
     add_devices(commands)
+    add_delete_device(commands)
     add_patterns(commands)
     add_content(commands)
     add_search(commands)

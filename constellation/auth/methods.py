@@ -35,6 +35,7 @@ METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
     "/constellation.v1.ShardService/SearchPatterns": _OPERATOR,
     "/constellation.v1.ShardService/ListDevices": _OPERATOR,
     "/constellation.v1.ShardService/GetDevice": _OPERATOR,
+    "/constellation.v1.ShardService/DeleteDevice": _OPERATOR,
     "/constellation.v1.ShardService/SamplePatterns": _OPERATOR,
     # What changes a process.
     "/constellation.v1.ShardService/Drain": _OPERATOR,
@@ -61,6 +62,6 @@ METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
 
 HOUSEHOLD_METHODS: Final = frozenset(
     f"/constellation.v1.ShardService/{name}"
-    for name in ("SearchPatterns", "ListDevices", "GetDevice", "SamplePatterns")
+    for name in ("SearchPatterns", "ListDevices", "GetDevice", "DeleteDevice", "SamplePatterns")
 )
-"""Methods that show what belongs to a household: each call is logged with its caller."""
+"""Methods that show or delete what belongs to a household: each call is logged with its caller."""

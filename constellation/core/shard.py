@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -96,6 +97,7 @@ class ShardManager:
         )
         self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()
+        self._snapshot_requested = asyncio.Event()
 
     @property
     def epoch(self) -> int:
@@ -206,6 +208,16 @@ class ShardManager:
             log.info("devices_expired", count=count)
         return expired
 
+    async def delete_device(self, device_id: bytes) -> int:
+        """Delete a device with its patterns durably; return how many patterns it had.
+
+        A new snapshot of the index soon takes the place of those that still have them. Raises
+        NotFoundError for an unknown device.
+        """
+        count = await self.committer.delete_device(device_id)
+        self._snapshot_requested.set()
+        return count
+
     async def measure_recall_forever(self, interval_seconds: float) -> None:
         """Measure the recall of the index again and again. Runs until cancelled."""
         random = np.random.default_rng()
@@ -291,7 +303,9 @@ class ShardManager:
         lsn = self.feeder.lsn
         payload = await asyncio.to_thread(self.index.dump)
         try:
-            if payload is not None:
+            if payload is None:  # what there is could not be used any more
+                await asyncio.to_thread(files.discard)
+            else:
                 await asyncio.to_thread(files.write, lsn, payload)
             await self.committer.trim_change_log(lsn)
         except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
@@ -302,9 +316,13 @@ class ShardManager:
             log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
 
     async def write_snapshots_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
-        """Write a snapshot of the index at intervals. Runs until cancelled."""
+        """Write a snapshot of the index at intervals, and after a deletion, until cancelled."""
         while True:
-            await asyncio.sleep(interval_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval_seconds):
+                    await self._snapshot_requested.wait()
+                self._snapshot_requested.clear()
+                await self.feeder.wait_until_caught_up()
             await self.write_snapshot(files)
 
     def count_active_devices(self, connected_ids: Sequence[bytes], now: float) -> int:

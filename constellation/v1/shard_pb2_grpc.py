@@ -80,6 +80,11 @@ class ShardServiceStub:
                 request_serializer=constellation_dot_v1_dot_shard__pb2.GetDeviceRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_shard__pb2.GetDeviceResponse.FromString,
                 _registered_method=True)
+        self.DeleteDevice = channel.unary_unary(
+                '/constellation.v1.ShardService/DeleteDevice',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceResponse.FromString,
+                _registered_method=True)
         self.SamplePatterns = channel.unary_unary(
                 '/constellation.v1.ShardService/SamplePatterns',
                 request_serializer=constellation_dot_v1_dot_shard__pb2.SamplePatternsRequest.SerializeToString,
@@ -173,6 +178,14 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteDevice(self, request, context):
+        """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
+        here. A device that is still in use comes back and sends its patterns again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SamplePatterns(self, request, context):
         """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
         devices see them.
@@ -252,6 +265,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.GetDevice,
                     request_deserializer=constellation_dot_v1_dot_shard__pb2.GetDeviceRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_shard__pb2.GetDeviceResponse.SerializeToString,
+            ),
+            'DeleteDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDevice,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceResponse.SerializeToString,
             ),
             'SamplePatterns': grpc.unary_unary_rpc_method_handler(
                     servicer.SamplePatterns,
@@ -518,6 +536,33 @@ class ShardService:
             '/constellation.v1.ShardService/GetDevice',
             constellation_dot_v1_dot_shard__pb2.GetDeviceRequest.SerializeToString,
             constellation_dot_v1_dot_shard__pb2.GetDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/DeleteDevice',
+            constellation_dot_v1_dot_shard__pb2.DeleteDeviceRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.DeleteDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

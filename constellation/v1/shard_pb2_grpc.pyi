@@ -58,6 +58,10 @@ class ShardServiceStub:
     """
     GetDevice: _grpc.UnaryUnaryMultiCallable[_shard_pb2.GetDeviceRequest, _shard_pb2.GetDeviceResponse]
     """Return one device and its patterns, as they are stored. NOT_FOUND when it never synced here."""
+    DeleteDevice: _grpc.UnaryUnaryMultiCallable[_shard_pb2.DeleteDeviceRequest, _shard_pb2.DeleteDeviceResponse]
+    """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
+    here. A device that is still in use comes back and sends its patterns again.
+    """
     SamplePatterns: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]
     """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
     devices see them.
@@ -105,6 +109,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """
     GetDevice: _aio.UnaryUnaryMultiCallable[_shard_pb2.GetDeviceRequest, _shard_pb2.GetDeviceResponse]  # type: ignore[assignment]
     """Return one device and its patterns, as they are stored. NOT_FOUND when it never synced here."""
+    DeleteDevice: _aio.UnaryUnaryMultiCallable[_shard_pb2.DeleteDeviceRequest, _shard_pb2.DeleteDeviceResponse]  # type: ignore[assignment]
+    """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
+    here. A device that is still in use comes back and sends its patterns again.
+    """
     SamplePatterns: _aio.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]  # type: ignore[assignment]
     """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
     devices see them.
@@ -203,6 +211,16 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.GetDeviceResponse, _abc.Awaitable[_shard_pb2.GetDeviceResponse]]:
         """Return one device and its patterns, as they are stored. NOT_FOUND when it never synced here."""
+
+    @_abc_1.abstractmethod
+    def DeleteDevice(
+        self,
+        request: _shard_pb2.DeleteDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.DeleteDeviceResponse, _abc.Awaitable[_shard_pb2.DeleteDeviceResponse]]:
+        """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
+        here. A device that is still in use comes back and sends its patterns again.
+        """
 
     @_abc_1.abstractmethod
     def SamplePatterns(

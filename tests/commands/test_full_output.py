@@ -61,6 +61,7 @@ SECURITY = {
 SPECIAL = {
     "constellation content add",
     "constellation content embed",
+    "constellation delete-device",
     "constellation drain",
     "constellation import",
     "constellation migrate",

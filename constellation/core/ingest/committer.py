@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import numpy as np
 import structlog
 
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import (
     ConstellationError,
     FencedError,
+    NotFoundError,
     NotReadyError,
     OutcomeUnknownError,
     ShardFullError,
@@ -161,6 +163,23 @@ class Committer:
             if len(devices):
                 await self._write(self._planner.plan_expiry(devices))
         return len(devices)
+
+    async def delete_device(self, device_id: bytes) -> int:
+        """Delete one device with its patterns durably; return how many patterns it had.
+
+        Raises NotFoundError for an unknown device. Finishes even when the caller is cancelled.
+        """
+        return await finish_even_if_cancelled(self._delete_device(device_id), "delete_device")
+
+    async def _delete_device(self, device_id: bytes) -> int:
+        async with self.write_lock:
+            await self._resolve_unknown_outcome()
+            row = self._table.find_device(device_id)
+            if row < 0:
+                raise NotFoundError(f"no device {device_id.hex()} has synced here")
+            count = int(self._table.pattern_counts[row])
+            await self._write(self._planner.plan_expiry(np.array([row])))
+        return count
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
         async with self.write_lock:

@@ -25,6 +25,7 @@ _REMEDY: Final = "restore it from a backup, or delete the data directory: device
 _PRAGMAS: Final = (
     "PRAGMA mmap_size = 1073741824",
     "PRAGMA cache_size = -65536",  # 64 MiB: a negative number means KiB
+    "PRAGMA secure_delete = ON",  # nothing of a deleted device stays in free pages
 )
 _HOURLY_COUNT_TABLE: Final = """CREATE TABLE hourly_count (
          hour INTEGER NOT NULL, kind INTEGER NOT NULL, number INTEGER NOT NULL,

@@ -176,6 +176,14 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def GetDevice(self, request: pb.GetDeviceRequest, context: Any) -> pb.GetDeviceResponse:
         return self._inspection.get_device(request)
 
+    async def DeleteDevice(
+        self, request: pb.DeleteDeviceRequest, context: Any
+    ) -> pb.DeleteDeviceResponse:
+        device_id = check_device_id(request.device_id)
+        count = await self._shard.delete_device(device_id)
+        self._streams.end_stream_of(device_id)
+        return pb.DeleteDeviceResponse(pattern_count=count)
+
     async def SamplePatterns(
         self, request: pb.SamplePatternsRequest, context: Any
     ) -> pb.SamplePatternsResponse:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from constellation.core.ingest.stats import ShedReason
-from constellation.errors import ShardFullError, SlowReaderError, SupersededError
+from constellation.errors import NotReadyError, ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.sync.pauses import PauseWatch
 from constellation.transport.sync.updates import is_redundant, make_update
 
@@ -89,6 +89,11 @@ class OpenStreams:
         if older is not None:
             older.fail(SupersededError("a newer stream of this device is open"))
         self._by_device[session.device_id] = session
+
+    def end_stream_of(self, device_id: bytes) -> None:
+        """End the stream of a device whose data was deleted, if it has one."""
+        if session := self._by_device.get(device_id):
+            session.fail(NotReadyError("the data of this device was deleted: connect again"))
 
     def queue_update(self, session: DeviceSession) -> None:
         """Queue a session for its next update, at the earliest time that its limits allow."""
