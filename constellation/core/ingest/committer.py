@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -20,12 +20,13 @@ from constellation.errors import (
     NotReadyError,
     OutcomeUnknownError,
     ShardFullError,
+    StoreFailedError,
 )
 from constellation.tasks import finish_even_if_cancelled
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from constellation.core.aggregates.shard_aggregates import Aggregates
     from constellation.core.index.feeder import IndexFeeder
@@ -98,12 +99,19 @@ class Committer:
         self._last_commit = float("-inf")
         """Loop time of the last commit."""
         self._unknown_outcome: _UnknownOutcome | None = None
+        self._fatal_error: ConstellationError | None = None
+        """The error of a caller's write after which nothing may be acknowledged any more."""
 
     async def commit_forever(self) -> None:
-        """Commit the deltas that wait, group by group. Runs until cancelled."""
+        """Commit the deltas that wait, group by group. Runs until cancelled.
+
+        Raises the error of any write after which the process must end, whoever made the write.
+        """
         loop, inbox, aggregates = asyncio.get_running_loop(), self._inbox, self._targets.aggregates
         while True:
             await inbox.wait_for_entry()
+            if self._fatal_error is not None:
+                raise self._fatal_error
             if not inbox.has_group:
                 await asyncio.sleep(self._last_commit + COMMIT_INTERVAL_SECONDS - loop.time())
             self._last_commit = loop.time()
@@ -121,8 +129,7 @@ class Committer:
 
     async def put_global(self, stored: StoredGlobal) -> None:
         """Store the federation's global state durably."""
-        async with self.write_lock:
-            await self._resolve_unknown_outcome()
+        async with self._write_for_caller():
             await self._store.put_global(self.epoch, stored)
 
     async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
@@ -172,8 +179,7 @@ class Committer:
         return await finish_even_if_cancelled(self._delete_device(device_id), "delete_device")
 
     async def _delete_device(self, device_id: bytes) -> int:
-        async with self.write_lock:
-            await self._resolve_unknown_outcome()
+        async with self._write_for_caller():
             row = self._table.find_device(device_id)
             if row < 0:
                 raise NotFoundError(f"no device {device_id.hex()} has synced here")
@@ -181,14 +187,28 @@ class Committer:
             await self._write(self._planner.plan_expiry(np.array([row])))
         return count
 
+    @asynccontextmanager
+    async def _write_for_caller(self) -> AsyncIterator[None]:
+        """Let a caller write; end the process when that fails so that nothing may be acked.
+
+        The caller's own error would reach nobody but its client.
+        """
+        async with self.write_lock:
+            try:
+                await self._resolve_unknown_outcome()
+                yield
+            except (FencedError, StoreFailedError) as error:
+                self._fatal_error = error
+                self._inbox.interrupt()
+                raise
+
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
         async with self.write_lock:
             return await asyncio.to_thread(work)
 
     async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         catalogue = self._targets.catalogue
-        async with self.write_lock:
-            await self._resolve_unknown_outcome()
+        async with self._write_for_caller():
             plan = await catalogue.plan(contents)
             outcome = _UnknownOutcome(
                 partial(catalogue.is_stored, plan), partial(self._apply_contents, plan)

@@ -91,6 +91,10 @@ class Inbox:
         """Return once the inbox has an entry."""
         await self._arrived.wait()
 
+    def interrupt(self) -> None:
+        """Let `wait_for_entry` return although there may be no entry."""
+        self._arrived.set()
+
     def take_group(self) -> list[InboxEntry]:
         """Remove and return the oldest entries, at most GROUP_DELTAS."""
         count = min(len(self._entries), GROUP_DELTAS)

@@ -10,7 +10,13 @@ import pytest
 from constellation.core.ingest.deltas import Verdict
 from constellation.core.ingest.observers import ShardObservers
 from constellation.core.store import Content
-from constellation.errors import NotReadyError, OutcomeUnknownError, ShardFullError
+from constellation.errors import (
+    FencedError,
+    NotReadyError,
+    OutcomeUnknownError,
+    ShardFullError,
+)
+from constellation.federated.published import StoredGlobal
 from constellation.storage.memory import MemoryPatternStore
 from constellation.wall_clock import MAX_SECONDS, read_clock
 from tests.core.shards import QueuedUpdates, open_core
@@ -93,6 +99,26 @@ async def test_a_failed_commit_changes_nothing_and_is_repeated() -> None:
         receipt = await manager.apply(make_delta(0, 1, [PatternSpec(1)]))
 
         assert receipt.verdict is Verdict.APPLIED
+
+
+@pytest.mark.parametrize("write", ["add_contents", "put_global", "delete_device"])
+async def test_a_callers_write_after_a_takeover_ends_the_process_at_once(write: str) -> None:
+    store = MemoryPatternStore()
+    arguments = {
+        "add_contents": [Content("a", "", 1, (), 1999, b"\1" * 384)],
+        "put_global": StoredGlobal(1, 1, b""),
+        "delete_device": device_id(0),
+    }
+    with pytest.raises(ExceptionGroup) as ended:  # noqa: PT012 - the block is what ends
+        async with asyncio.timeout(10), open_core(store) as manager:
+            await manager.apply(make_delta(0, 1))
+            await store.take_epoch()  # as another process does
+
+            with pytest.raises(FencedError, match="epoch 1 was taken over"):
+                await getattr(manager.committer, write)(arguments[write])
+            await asyncio.Event().wait()
+
+    assert ended.group_contains(FencedError)
 
 
 @pytest.mark.parametrize("is_durable", [True, False])
