@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench sbom lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench fuzz sbom lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -87,6 +87,9 @@ bench: .venv/ready ## Measure, as ratios inside one run
 
 embeddings: .venv/ready ## Make the catalogue's embeddings anew
 	$(BIN)/python -m testing.embed
+
+fuzz: .venv/ready ## Run a million mutated messages through everything that decodes them
+	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
 
 sbom: .venv/ready ## Write what requirements.lock holds as CycloneDX, in build/sbom.json
 	@mkdir -p build

@@ -85,7 +85,8 @@ def to_anchors(generation: int, codebook: aggregates_pb2.Codebook) -> Anchors:
     if len(ids) > 1 and not (np.diff(ids.astype(np.int64)) > 0).all():
         raise InvalidInputError("codebook.cluster_ids", "must be ascending and distinct")
     embeddings = np.frombuffer(codebook.anchors, "<f4").reshape(len(ids), DIMENSION)
-    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is refused like any other number
+        norms = np.linalg.norm(embeddings.astype(np.float64), axis=1)
     if not (np.abs(norms - 1) <= _UNIT_TOLERANCE).all():
         raise InvalidInputError("codebook.anchors", "must be of unit length")
     return Anchors(generation, codebook.version, ids, embeddings.astype(np.float32))
