@@ -95,6 +95,8 @@ class Rounds:
         self._round_lock = asyncio.Lock()
         self._requested_round: asyncio.Task[RoundReport] | None = None
         """The round that somebody asked for and that has not begun."""
+        self._requested_rounds: set[asyncio.Task[RoundReport]] = set()
+        """Those that somebody asked for, until they are done."""
         self._sweep_lock = asyncio.Lock()
 
     async def resume(self) -> None:
@@ -162,13 +164,29 @@ class Rounds:
         """
         self._require_may_run()
         if self._requested_round is None:
-            self._requested_round = asyncio.create_task(self._run_requested_round(), name="round")
+            task = asyncio.create_task(self._run_requested_round(), name="round")
+            self._requested_round = task
+            self._requested_rounds.add(task)
+            task.add_done_callback(self._forget_requested_round)
         return await asyncio.shield(self._requested_round)
 
     async def _run_requested_round(self) -> RoundReport:
         async with self._round_lock:
             self._requested_round = None
             return await self._run_next_round()
+
+    def _forget_requested_round(self, task: asyncio.Task[RoundReport]) -> None:
+        """Log why a round failed: those who asked for it may have gone."""
+        self._requested_rounds.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("round_failed", problem=str(error))
+
+    async def cancel_requested(self) -> None:
+        """End the rounds that somebody asked for, before the journal is closed."""
+        tasks = list(self._requested_rounds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run_next_round(self) -> RoundReport:
         with _TRACER.start_as_current_span("round"):

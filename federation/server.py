@@ -259,6 +259,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             health.mark_not_ready("stopping")
             active_task.cancel()
             await listener.stop(grace=1.0)
+            await rounds.cancel_requested()
     log.info("federation_stopped")
 
 

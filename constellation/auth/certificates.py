@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from constellation.auth.files import FileVersion, read_version
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Certificates:
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
         self._key = key
+        self._version = self._read_version()
+        """What the files were when they were last read."""
         self._pair = self._read()
         self.reload_problem = ""
         """Why the present files are not in use; the ones before them are."""
@@ -42,7 +45,14 @@ class Certificates:
         return grpc.dynamic_ssl_server_credentials(self._to_configuration(), fetch)
 
     def _fetch_changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the certificate that is new since the last handshake; None to keep it."""
+        """Return the certificate that is new since the last handshake; None to keep it.
+
+        It runs for every connection, and parsing a key takes up to 200 ms: so only after a change.
+        """
+        version = self._read_version()
+        if version == self._version:
+            return None
+        self._version = version
         try:
             pair = self._read()
         except ConfigError as error:
@@ -53,6 +63,9 @@ class Certificates:
             return None
         self._pair = pair
         return self._to_configuration()
+
+    def _read_version(self) -> tuple[FileVersion, FileVersion]:
+        return read_version(self._certificate), read_version(self._key)
 
     def _to_configuration(self) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([self._pair])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from constellation.errors import PermissionDeniedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Role(StrEnum):
@@ -33,7 +36,9 @@ class Principal:
     """The name in the token: a device id in hex digits, or the name of a person or a process."""
     roles: frozenset[Role]
     expires_at: float | None = None
-    """When the token expires, in seconds since 1970; None for never."""
+    """Until when the token is accepted, in seconds since 1970; None for ever."""
+    is_revoked: Callable[[], bool] = lambda: False
+    """Returns whether the key of the token is gone."""
 
     def seconds_left(self, now: float) -> float | None:
         """Return for how long the token is still valid, at a time; None for ever."""

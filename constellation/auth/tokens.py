@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
+from constellation.auth.files import read_version
 from constellation.auth.keys import KeyRing, read_key_ring
 from constellation.auth.principal import Principal, Role
 from constellation.errors import ConfigError, UnauthenticatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 MAX_TOKEN_BYTES: Final = 4096
@@ -46,8 +48,8 @@ class TokenVerifier:
     def __init__(self, path: Path, audience: str) -> None:
         self._path = path
         self._audience = audience
+        self._version = read_version(path)  # before its keys, which may be newer then, never older
         self._ring = read_key_ring(path)
-        self._version = _read_version(path)
         self._looked_at = time.monotonic()
         self.reload_problem = ""
         """Why the present file is not in use; the keys before it are."""
@@ -81,15 +83,19 @@ class TokenVerifier:
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", "sub", "aud"]},
             )
-            return _to_principal(claims)
+            return _to_principal(claims, partial(self._is_revoked, key_id))
         except jwt.ExpiredSignatureError:
             raise UnauthenticatedError("the token has expired: get a new one") from None
         except jwt.InvalidAudienceError:
             raise UnauthenticatedError(
                 f"the token is not for the audience {self._audience!r}"
             ) from None
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise UnauthenticatedError("the token is no valid token") from None
+
+    def _is_revoked(self, key_id: str) -> bool:
+        self._reload()
+        return self._ring.find(key_id) is None
 
     def _reload(self) -> None:
         """Read the file again when it has changed; keep the present keys when it is wrong."""
@@ -97,8 +103,9 @@ class TokenVerifier:
         if now - self._looked_at < _RELOAD_SECONDS:
             return
         self._looked_at = now
-        version = _read_version(self._path)
+        version = read_version(self._path)
         if version == self._version:
+            self.reload_problem = ""
             return
         try:
             self._ring = read_key_ring(self._path)
@@ -108,19 +115,10 @@ class TokenVerifier:
         self._version, self.reload_problem = version, ""
 
 
-def _read_version(path: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is replaced; zeros when there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_ino, found.st_size)
-
-
-def _to_principal(claims: dict[str, Any]) -> Principal:
+def _to_principal(claims: dict[str, Any], is_revoked: Callable[[], bool]) -> Principal:
     """Return the principal of verified claims. Roles of a later version are left out."""
     subject, named = claims["sub"], claims.get("roles", ())
     if not isinstance(named, list):
         raise TypeError("roles must be a list")
     roles = frozenset(role for role in Role if role.value in named)
-    return Principal(subject, roles, float(claims["exp"]))
+    return Principal(subject, roles, float(claims["exp"]) + _LEEWAY_SECONDS, is_revoked)

@@ -58,7 +58,7 @@ def add_keys(commands: Commands) -> None:
     revoke = group.add(
         "revoke",
         run_revoke,
-        "remove a key: its tokens are refused within a second",
+        "remove a key: its tokens are refused, and their streams end, within two seconds",
         examples=("token-keys.json 5f0c2a91",),
     )
     _add_file(revoke)

@@ -62,7 +62,7 @@ async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
     problems = _compare_totals(stored, loaded)
     problems += await load_catalogue(store, table)
     problems += await _check_global(store)
-    table.totals = replace(stored, count_digest=ring.digest)
+    table.totals = stored
     return LoadedShard(table, ring, problems)
 
 

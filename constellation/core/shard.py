@@ -214,9 +214,10 @@ class ShardManager:
         A new snapshot of the index soon takes the place of those that still have them. Raises
         NotFoundError for an unknown device.
         """
-        count = await self.committer.delete_device(device_id)
-        self._snapshot_requested.set()
-        return count
+        try:
+            return await self.committer.delete_device(device_id)
+        finally:  # also when the answer of an earlier deletion was lost
+            self._snapshot_requested.set()
 
     async def measure_recall_forever(self, interval_seconds: float) -> None:
         """Measure the recall of the index again and again. Runs until cancelled."""

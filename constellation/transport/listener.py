@@ -128,7 +128,8 @@ class DeferredServices(grpc.GenericRpcHandler):
         for handler in self._handlers:
             if (found := handler.service(handler_call_details)) is not None:
                 return found
-        service, _, method = handler_call_details.method.strip("/").rpartition("/")
+        # Not stripped: each other spelling of a path would be remembered as a method of its own.
+        service, _, method = handler_call_details.method.removeprefix("/").rpartition("/")
         return self._refusals.get(service, {}).get(method)
 
     def _make_refusals(self, service: ServiceDescriptor) -> dict[str, Any]:

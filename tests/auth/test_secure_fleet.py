@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from constellation.auth.keys import make_key_ring, write_key_ring
 from constellation.auth.principal import Role
 from constellation.config import Count, Interval
 from constellation.v1 import federation_pb2
@@ -93,13 +94,25 @@ async def test_a_device_syncs_with_its_own_token_and_with_no_other(fleet: Fleet)
 
 
 async def test_a_stream_ends_when_the_token_of_its_device_expires(fleet: Fleet) -> None:
-    token = fleet.keys.issue(Role.DEVICE, seconds=2)
+    token = fleet.keys.issue(Role.DEVICE, seconds=-28)  # accepted for 30 s more
     async with (
         run_shard(token_keys=fleet.keys.path, heartbeat_seconds=Interval(30)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
         open_stream(channel, metadata=to_metadata(token)) as stream,
     ):
         await stream.open(1)
+
+        assert await stream.wait_for_status() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_stream_ends_when_the_key_of_its_token_is_revoked(fleet: Fleet) -> None:
+    async with (
+        run_shard(token_keys=fleet.keys.path, heartbeat_seconds=Interval(30)) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+        open_stream(channel, metadata=to_metadata(fleet.keys.issue(Role.DEVICE))) as stream,
+    ):
+        await stream.open(1)
+        write_key_ring(fleet.keys.path, make_key_ring(), is_new=False)
 
         assert await stream.wait_for_status() is grpc.StatusCode.UNAUTHENTICATED
 

@@ -45,7 +45,7 @@ def test_a_token_says_who_calls_in_which_roles_and_until_when(keys: Keys) -> Non
 
     assert caller.subject == "alice"
     assert caller.roles == {Role.OPERATOR, Role.VIEWER}
-    assert caller.expires_at == pytest.approx(time.time() + 60, abs=5)
+    assert caller.expires_at == pytest.approx(time.time() + 60 + 30, abs=5)
 
 
 def test_roles_of_a_later_version_are_left_out(keys: Keys) -> None:
@@ -62,6 +62,7 @@ WRONG_CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "without an end": ({"exp": None}, "no valid token"),
     "without a name": ({"sub": None}, "no valid token"),
     "of a name that is a number": ({"sub": 7}, "no valid token"),
+    "until the end of all numbers": ({"exp": 10**400}, "no valid token"),
     "with roles that are text": ({"roles": "operator"}, "no valid token"),
 }
 
@@ -152,3 +153,21 @@ def test_a_wrong_file_leaves_the_present_keys_in_use(
 
     assert verifier.verify(token).subject == "somebody"
     assert "is no key ring" in verifier.reload_problem
+
+
+def test_a_file_that_was_away_for_a_moment_leaves_no_problem(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr("constellation.auth.tokens.time.monotonic", lambda: clock[0])
+    verifier, token = TokenVerifier(keys.path, AUDIENCE), keys.issue(Role.VIEWER)
+    away = keys.path.with_name("away")
+    problems = []
+    for move_from, move_to in ((keys.path, away), (away, keys.path)):
+        move_from.rename(move_to)
+        clock[0] += 2
+        verifier.verify(token)
+        problems.append(verifier.reload_problem)
+
+    assert "No such file" in problems[0]
+    assert problems[1] == ""

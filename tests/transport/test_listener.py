@@ -69,6 +69,18 @@ async def test_every_kind_of_call_is_told_to_wait_and_counted_as_what_it_is() ->
     }
 
 
+async def test_a_path_has_one_spelling() -> None:
+    calls = CallStats()
+    async with open_waiting_shard(calls) as channel:
+        for count in range(1, 20):
+            path = f"{'/' * count}/constellation.v1.ShardService/GetInfo"
+            call: Any = channel.unary_unary(path)
+            code, _ = await get_refusal(call(b""))
+            assert code is grpc.StatusCode.UNIMPLEMENTED
+
+    assert calls.methods() == []
+
+
 async def test_a_method_that_does_not_exist_is_neither_told_to_wait_nor_counted() -> None:
     calls = CallStats()
     async with open_waiting_shard(calls) as channel:

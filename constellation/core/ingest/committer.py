@@ -116,7 +116,8 @@ class Committer:
                 await asyncio.sleep(self._last_commit + COMMIT_INTERVAL_SECONDS - loop.time())
             self._last_commit = loop.time()
             async with self.write_lock:
-                await self._commit(inbox.take_group())
+                if entries := inbox.take_group():  # a deletion may have removed them
+                    await self._commit(entries)
                 if aggregates.is_due:
                     await asyncio.to_thread(aggregates.fold)
 
@@ -184,6 +185,8 @@ class Committer:
             if row < 0:
                 raise NotFoundError(f"no device {device_id.hex()} has synced here")
             count = int(self._table.pattern_counts[row])
+            for entry in self._inbox.remove_device(device_id):
+                entry.sender.fail(NotReadyError("the data of this device was deleted"))
             await self._write(self._planner.plan_expiry(np.array([row])))
         return count
 

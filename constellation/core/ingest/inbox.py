@@ -91,6 +91,14 @@ class Inbox:
         """Return once the inbox has an entry."""
         await self._arrived.wait()
 
+    def remove_device(self, device_id: bytes) -> list[InboxEntry]:
+        """Remove and return the entries of one device."""
+        removed = [each for each in self._entries if each.delta.device_id == device_id]
+        if removed:
+            self._entries = deque(e for e in self._entries if e.delta.device_id != device_id)
+            self._note_removal(removed)
+        return removed
+
     def interrupt(self) -> None:
         """Let `wait_for_entry` return although there may be no entry."""
         self._arrived.set()
@@ -99,12 +107,15 @@ class Inbox:
         """Remove and return the oldest entries, at most GROUP_DELTAS."""
         count = min(len(self._entries), GROUP_DELTAS)
         taken = [self._entries.popleft() for _ in range(count)]
+        self._note_removal(taken)
+        return taken
+
+    def _note_removal(self, removed: list[InboxEntry]) -> None:
         if not self._entries:
             self._arrived.clear()
-        self._bytes -= sum(entry.delta.size_bytes for entry in taken)
+        self._bytes -= sum(entry.delta.size_bytes for entry in removed)
         if len(self._entries) < MAX_WAITING_DELTAS // 2 and self._bytes < MAX_WAITING_BYTES // 2:
             self._room.set()
-        return taken
 
 
 @dataclass(slots=True, eq=False)

@@ -162,6 +162,7 @@ class Planner:
             plan.content_charge.apply(table)
         self.ring.put(writes.counts)
         self.ring.digests = plan.hour_digests
+        self.ring.close_before(writes.oldest_hour)
         table.totals = writes.totals
 
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:

@@ -45,6 +45,8 @@ class HourlyRing:
         self.version = 0
         """Grows by 1 with each `put` of at least one count; the loaded counts have version 0."""
         self._hours = np.zeros(RING_HOURS, np.int64)
+        """The hour of each row; 0 for none."""
+        self._first_open_hour = 0
         self._kinds = {kind: _KindCounts(TERM_LIMITS[kind]) for kind in TermKind}
         self.digests = _digest_by_hour(stored or no_counts())
         """By hour: the sum of the hashes of its stored counts, modulo DIGEST_MODULUS."""
@@ -65,8 +67,21 @@ class HourlyRing:
         return digests
 
     def holds(self, hour: int) -> bool:
-        """Return whether counts of an hour can be stored: no hour that is 168 later has any."""
-        return hour > self.newest_hour - RING_HOURS
+        """Return whether counts of an hour can be stored: it was not closed, nor its row reused."""
+        return hour >= self._first_open_hour and hour > self.newest_hour - RING_HOURS
+
+    def close_before(self, hour: int) -> None:
+        """Forget all earlier hours for good, as the store has, and give their memory back.
+
+        They stay closed when the clock goes back: their counts would begin from nothing again.
+        """
+        if hour <= self._first_open_hour:
+            return
+        self._first_open_hour = hour
+        for row in np.flatnonzero((self._hours > 0) & (self._hours < hour)).tolist():
+            for counts in self._kinds.values():
+                counts.clear(row)
+            self._hours[row] = 0
 
     def count(self, kind: TermKind, hour: int, number: int) -> int:
         """Return the distinct devices of one term in one hour; 0 for an hour outside the ring."""

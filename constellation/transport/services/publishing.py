@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 RECEIVE_SECONDS: Final = 60.0
 """How long a global state may take to arrive, and to wait for the one before it."""
-MAX_ROUND_JUMP: Final = 10_000
-"""Rounds by which a global state of the same generation may be ahead: a year of rounds an hour."""
+HEADER_SECONDS: Final = 10.0
+"""How long the first message may take."""
+MAX_EARLY_ROUNDS: Final = 10_000
+"""Rounds of a generation beyond one for each second of its age."""
 _MAX_CLOCK_LEAD_SECONDS: Final = 300.0
 
 
@@ -41,37 +43,51 @@ class GlobalReceiver:
         Raises InvalidInputError for a wrong one, and NotReadyError when it takes too long.
         """
         try:
-            async with asyncio.timeout(RECEIVE_SECONDS), self._lock:
+            async with asyncio.timeout(HEADER_SECONDS):
                 header = await read_header(frames)
-                round_ = RoundKey(header.generation, header.round_id)
+            round_ = RoundKey(header.generation, header.round_id)
+            async with asyncio.timeout(RECEIVE_SECONDS):
                 if round_ <= self._find_current():
                     await _skip(frames)
                     return None
-                self._require_plausible(round_)
-                stored = await read_payload(frames, header)
-                return stored, await asyncio.to_thread(to_published, stored)
+                _require_plausible(round_)
+                async with self._lock:
+                    stored = await read_payload(frames, header)
+                    return stored, await self._parse(stored)
         except TimeoutError:
             raise NotReadyError(
-                f"the global state did not arrive within {RECEIVE_SECONDS:g} s"
+                f"the global state did not arrive within {RECEIVE_SECONDS:g} s, or its header not "
+                f"within {HEADER_SECONDS:g} s"
             ) from None
 
-    def _require_plausible(self, round_: RoundKey) -> None:
-        """Raise InvalidInputError for a round that would keep all true ones out for ever."""
-        latest = int((read_clock() + _MAX_CLOCK_LEAD_SECONDS) * 1000)
-        if round_.generation > latest:
-            raise InvalidInputError(
-                "header.generation",
-                "is the time at which a journal began, in milliseconds since 1970, and must not be "
-                f"later than {latest}, got {round_.generation}",
-            )
-        current = self._find_current()
-        most = current.round_id + MAX_ROUND_JUMP
-        if round_.generation == current.generation and round_.round_id > most:
-            raise InvalidInputError(
-                "header.round_id",
-                f"must be at most {most}, {MAX_ROUND_JUMP} after the present round, "
-                f"got {round_.round_id}",
-            )
+    async def _parse(self, stored: StoredGlobal) -> PublishedGlobal:
+        """Parse a state in a thread, which keeps the lock until it is done."""
+        parsing = asyncio.ensure_future(asyncio.to_thread(to_published, stored))
+        try:
+            return await asyncio.shield(parsing)
+        except asyncio.CancelledError:
+            await asyncio.wait({parsing})  # a thread cannot be cancelled
+            raise
+
+
+def _require_plausible(round_: RoundKey) -> None:
+    """Raise InvalidInputError for a round that would keep all true ones out for ever.
+
+    A generation is the time at which its journal began, so its age bounds its rounds.
+    """
+    now_ms = int((read_clock() + _MAX_CLOCK_LEAD_SECONDS) * 1000)
+    if round_.generation > now_ms:
+        raise InvalidInputError(
+            "header.generation",
+            "is the time at which a journal began, in milliseconds since 1970, and must not be "
+            f"later than {now_ms}, got {round_.generation}",
+        )
+    most = (now_ms - round_.generation) // 1000 + MAX_EARLY_ROUNDS
+    if round_.round_id > most:
+        raise InvalidInputError(
+            "header.round_id",
+            f"must be at most {most}, as old as its generation is, got {round_.round_id}",
+        )
 
 
 async def _skip(frames: AsyncIterator[PublishGlobalRequest]) -> None:

@@ -180,8 +180,9 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self, request: pb.DeleteDeviceRequest, context: Any
     ) -> pb.DeleteDeviceResponse:
         device_id = check_device_id(request.device_id)
-        count = await self._shard.delete_device(device_id)
         self._streams.end_stream_of(device_id)
+        count = await self._shard.delete_device(device_id)
+        self._streams.end_stream_of(device_id)  # it may have come back meanwhile
         return pb.DeleteDeviceResponse(pattern_count=count)
 
     async def SamplePatterns(

@@ -224,6 +224,8 @@ class DeviceSession:
             return SlowReaderError(f"the device has read nothing for {limit:g} seconds")
         if now > self._token_ends_at:
             return UnauthenticatedError("the token has expired: connect again with a new one")
+        if self._caller.is_revoked():
+            return UnauthenticatedError("the key of the token was revoked: get a new token")
         silent = now - self.last_received_at
         if not self.device_id and silent > HELLO_TIMEOUT_SECONDS:
             return HelloTimeoutError(f"no hello came within {HELLO_TIMEOUT_SECONDS:g} seconds")

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from constellation.core.ingest.deltas import Delta, RejectionReason, Verdict
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
-from constellation.core.store import Term
-from tests.core.ingest.planned_table import HOUR, PlannedTable
+from constellation.core.store import HourlyCounts, Term
+from constellation.core.table.hourly import digest_counts
+from tests.core.ingest.planned_table import HOUR, NOW, PlannedTable
 from tests.deltas import PatternSpec, device_id, make_delta
 
 
@@ -210,3 +211,32 @@ def _group_by_device(shard: PlannedTable) -> dict[bytes, list[bytes]]:
     for device, pattern in shard.read_success_rates():
         by_device.setdefault(device, []).append(pattern)
     return by_device
+
+
+def test_a_clock_that_goes_back_leaves_the_digest_that_of_the_stored_counts() -> None:
+    """A commit in the future deletes hours, which a late signal must not bring back."""
+    shard = PlannedTable()
+    stored: dict[tuple[int, ...], int] = {}
+
+    def commit(seq: int, now: float, hour: int | None) -> int:
+        signals = [] if hour is None else [("a", hour)]
+        plan = shard.commit(make_delta(seq % 3, seq, signals=signals, snapshot=True), now=now)
+        counts = plan.writes.counts
+        keys = np.column_stack((counts.hours, counts.kinds, counts.numbers)).tolist()
+        stored.update(zip(map(tuple, keys), counts.devices.tolist(), strict=True))
+        for key in [each for each in stored if each[0] < plan.writes.oldest_hour]:
+            del stored[key]
+        return plan.receipts[0].signals_dropped
+
+    later = NOW + 8 * 86_400
+    dropped = [
+        commit(1, NOW, HOUR),
+        commit(2, later, None),
+        commit(3, NOW, HOUR),
+        commit(4, later, HOUR + 8 * 24),
+    ]
+
+    columns = np.array([(*key, devices) for key, devices in stored.items()], np.uint32).T
+    counts = HourlyCounts(columns[0], columns[1].astype(np.uint8), columns[2], columns[3])
+    assert dropped == [0, 0, 1, 0]
+    assert shard.table.totals.count_digest == digest_counts(counts) == shard.ring.digest

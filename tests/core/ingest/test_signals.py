@@ -130,3 +130,13 @@ def test_signals_beyond_the_memory_of_the_ring_are_dropped() -> None:
     assert first == [True, True, True, True]
     assert second == [True, False, False]
     assert recorder.ring.used_blocks == 3
+
+
+def test_a_full_ring_has_room_again_once_its_hours_are_over() -> None:
+    recorder = SignalRecorder(*[()] * 5000, max_bytes=12_288)
+    assert recorder.commit((0, HOUR, 1), (1, HOUR, 2000)) == [True, False]
+
+    recorder.ring.close_before(HOUR + 1)
+
+    assert recorder.ring.used_blocks == 0
+    assert recorder.commit((0, HOUR, 1)) == [False]  # that hour is closed for good

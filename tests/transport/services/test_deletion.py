@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -9,10 +10,11 @@ import pytest
 
 from constellation.core.table.shard_table import to_device_keys
 from constellation.encoding import quantise
+from constellation.errors import NotReadyError
 from constellation.v1 import shard_pb2 as pb
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from tests.conftest import run_shard
-from tests.deltas import PatternSpec, device_id, embedding
+from tests.deltas import PatternSpec, device_id, embedding, make_delta
 from tests.scenarios.processes import run_command
 from tests.sync_client import open_stream, read_error_reason
 
@@ -69,6 +71,24 @@ async def test_a_device_that_is_deleted_or_unknown_is_not_found(
         with pytest.raises(grpc.aio.AioRpcError):
             await call
         assert await read_error_reason(call) == "NOT_FOUND"
+
+
+async def test_a_delta_that_waits_does_not_outlive_its_device(
+    shard: RunningShard, channel: grpc.aio.Channel
+) -> None:
+    await fill(channel)
+    committer, inbox = shard.manager.committer, shard.manager.inbox
+    async with committer.write_lock:
+        deleting = asyncio.create_task(committer.delete_device(device_id(GONE)))
+        await asyncio.sleep(0)  # it waits for the lock before any commit does
+        waiting = asyncio.create_task(shard.manager.apply(make_delta(GONE, 2, snapshot=True)))
+        await inbox.wait_for_entry()
+
+    with pytest.raises(NotReadyError, match="the data of this device was deleted"):
+        await waiting
+    assert await deleting == 3
+    assert shard.manager.find_cursor(device_id(GONE)) is None
+    assert len(inbox) == 0
 
 
 async def test_a_deleted_device_may_come_back(channel: grpc.aio.Channel) -> None:
