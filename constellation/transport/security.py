@@ -49,7 +49,7 @@ def require_security(config: SecurityConfig) -> None:
     missing = [
         text
         for is_missing, text in (
-            (config.tls_cert is None, "TLS_CERT and TLS_KEY are unset: everybody can listen"),
+            (config.tls_cert is None, "TLS_CERT and TLS_KEY are unset: gRPC is in clear text"),
             (config.token_keys is None, "TOKEN_KEYS is unset: everybody may call everything"),
         )
         if is_missing
