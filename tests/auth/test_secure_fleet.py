@@ -213,7 +213,8 @@ def test_a_process_without_certificate_and_keys_says_what_is_missing(
     assert finished.status == 2
     assert finished.err.splitlines()[-1] == (
         f"{program[0]}: TLS_CERT and TLS_KEY are unset: gRPC is in clear text; "
-        "TOKEN_KEYS is unset: everybody may call everything. Set them (docs/security.md), or INSECURE=1 to start without"
+        "TOKEN_KEYS is unset: everybody may call everything. "
+        "Set them (docs/security.md), or INSECURE=1 to start without"
     )
 
 
