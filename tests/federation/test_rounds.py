@@ -371,6 +371,29 @@ async def test_a_hundred_requests_while_a_round_runs_are_one_round_more() -> Non
     assert (await rounds.request()).round_id == 2
 
 
+async def test_requested_rounds_end_with_their_federation() -> None:
+    rounds = await open_lonely_rounds(MemoryJournal())
+    async with rounds._round_lock:
+        asked = asyncio.create_task(rounds.request())
+        await asyncio.sleep(0)
+
+        await rounds.cancel_requested()
+
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    assert await rounds.get_round(0) is None
+
+
+async def test_a_requested_round_that_fails_tells_all_who_asked() -> None:
+    rounds = await open_lonely_rounds(MemoryJournal())
+    rounds.policy = replace(rounds.policy, min_shards=1)
+
+    asked = [asyncio.create_task(rounds.request()) for _ in range(3)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert {type(each) for each in results} == {QuorumError}
+
+
 async def test_a_round_that_died_without_a_result_begins_again_under_its_number() -> None:
     journal = MemoryJournal()
     await journal.become_active()
