@@ -279,3 +279,20 @@ def test_volumes_outlive_the_release() -> None:
     kept = shards["spec"]["persistentVolumeClaimRetentionPolicy"]
     assert kept == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+@pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])
+def test_a_secret_with_tokens_reaches_the_programs(store: Document) -> None:
+    rendered = load_chart({**store, "tokens": {"existingSecret": "fleet-tokens"}})
+    for pod in rendered.iterate_pods("shard", "federation"):
+        config = load_settings(pod)
+        (volume,) = [each for each in pod.spec["volumes"] if each["name"] == "tokens"]
+        (mount,) = [each for each in pod.main_container["volumeMounts"] if each["name"] == "tokens"]
+
+        assert volume["secret"]["secretName"] == "fleet-tokens"
+        assert mount["readOnly"]
+        assert str(config.token_keys) == f"{mount['mountPath']}/token-keys.json"
+        if pod.component == "federation":
+            assert str(config.token_file) == f"{mount['mountPath']}/federation.token"
+        else:
+            assert [each["key"] for each in volume["secret"]["items"]] == ["token-keys.json"]

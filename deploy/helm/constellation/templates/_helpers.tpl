@@ -244,6 +244,9 @@ spec:
         - {name: PROBE_ADDR, value: "0.0.0.0:50053"}
         # Inside the cluster, gRPC is in clear text: Envoy has the certificate, network policies the rest.
         - {name: INSECURE, value: "1"}
+        {{- if $v.tokens.existingSecret }}
+        - {name: TOKEN_KEYS, value: /run/tokens/token-keys.json}
+        {{- end }}
         - name: SHARD_ID
           {{- if $postgres }}
           value: {{ .shard | quote }}
@@ -272,12 +275,20 @@ spec:
       volumeMounts:
         - {name: data, mountPath: /data}
         - {name: tmp, mountPath: /tmp}
+        {{- if $v.tokens.existingSecret }}
+        - {name: tokens, mountPath: /run/tokens, readOnly: true}
+        {{- end }}
         {{- if $postgres }}
         {{- include "constellation.postgresMounts" $root | nindent 8 }}
         {{- end }}
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
+    {{- if $v.tokens.existingSecret }}
+    {{- /* Not the federation's token: a shard presents none. */}}
+    - name: tokens
+      secret: {secretName: {{ $v.tokens.existingSecret }}, defaultMode: 0440, items: [{key: token-keys.json, path: token-keys.json}]}
+    {{- end }}
     {{- if $postgres }}
     {{- /* An emptyDir is enough: it is only a cache, and a new pod builds its index from PostgreSQL. */}}
     - name: data
