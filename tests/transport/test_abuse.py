@@ -15,9 +15,9 @@ from constellation.core.table.hourly import RING_HOURS
 from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.v1 import patterns_pb2 as patterns
-from constellation.v1 import shard_pb2, shard_pb2_grpc
+from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2, sync_pb2_grpc
 from tests.conftest import make_shard_config, run_shard
-from tests.deltas import PatternSpec
+from tests.deltas import PatternSpec, device_id
 from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
 from tests.transport.inbox_client import push_delta
 
@@ -68,6 +68,22 @@ async def test_words_that_no_stored_pattern_names_take_no_number(
 
     assert shard.manager.table.vocabulary.count(TermKind.GENRE) == 0
     assert shard.manager.table.vocabulary.count(TermKind.CONTENT) == 1
+
+
+async def test_a_compressed_message_is_refused_before_it_is_decoded(shard: RunningShard) -> None:
+    """A kilobyte of it could hold a megabyte, which would stop the event loop while it is read."""
+    delta = make_delta_message(1)
+    delta.upserts.genres.extend([""] * 333_333)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
+        call: Any = sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(
+            sync_pb2.PushPatternsRequest(device_id=device_id(1), incarnation=1, delta=delta),
+            compression=grpc.Compression.Gzip,
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "ompression" in (refused.value.details() or "")
 
 
 @pytest.mark.parametrize("field", ["genres", "content_ids"])
