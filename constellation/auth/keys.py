@@ -83,7 +83,10 @@ def read_key_ring(path: Path) -> KeyRing:
         entries = document["keys"]
         ring = KeyRing(tuple(_parse_key(entry) for entry in entries))
     except OSError as error:
-        raise ConfigError(f"cannot read the keys {path}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot read the keys {path}: {error.strerror}; `constellation keys new` makes such a "
+            "file"
+        ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"{path} is no key ring ({error}): make one with `constellation keys new`"

@@ -211,7 +211,7 @@ class ShardManager:
     async def delete_device(self, device_id: bytes) -> int:
         """Delete a device with its patterns durably; return how many patterns it had.
 
-        A new snapshot of the index soon takes the place of those that still have them. Raises
+        A new snapshot of the index soon replaces the one that still contains the patterns. Raises
         NotFoundError for an unknown device.
         """
         try:

@@ -121,4 +121,7 @@ def _open_verifier(config: SecurityConfig) -> TokenVerifier | None:
     """Return what verifies tokens; None lets everybody in. Raises ConfigError for wrong keys."""
     if config.token_keys is None:
         return None
-    return TokenVerifier(config.token_keys, config.token_audience)
+    try:
+        return TokenVerifier(config.token_keys, config.token_audience)
+    except ConfigError as error:
+        raise ConfigError(f"TOKEN_KEYS: {error}") from error

@@ -232,3 +232,19 @@ async def test_a_wrong_pair_of_certificate_and_key_is_named(fleet: Fleet, tmp_pa
         assert finished.status == 2
         assert problem in finished.err
         assert "Traceback" not in finished.err
+
+
+@pytest.mark.parametrize("program", [("constellation", "serve"), ("federation", "run")])
+def test_a_wrong_file_of_keys_is_named_with_its_setting(
+    program: tuple[str, str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "none.json"
+    finished = run_subprocess(
+        *program, grpc_addr="127.0.0.1:0", shard_addrs="127.0.0.1:1", token_keys=missing
+    )
+
+    assert finished.status == 2
+    assert finished.err.splitlines()[-1] == (
+        f"{program[0]}: TOKEN_KEYS: cannot read the keys {missing}: No such file or directory; "
+        "`constellation keys new` makes such a file"
+    )

@@ -1,4 +1,4 @@
-"""Deltas that somebody else sends in a device's name: the device comes back, whatever they say."""
+"""Somebody else sends deltas in the name of a device. The device must still sync afterwards."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Committer:
             await self._store.trim_change_log(self.epoch, through_lsn)
 
     async def save_presence(self, before: float) -> int:
-        """Store when devices were last heard: some of those that last synced before a given time.
+        """Store when some devices, which last synced before a given time, were last heard.
 
         Times are in seconds since 1970. Returns how many were written: 0 when none is left.
         """
