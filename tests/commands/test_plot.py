@@ -114,7 +114,7 @@ def test_trends_in_html_have_every_hour(cli: CommandLine, tmp_path: Path) -> Non
         each["devices"] for each in extract_values(spec, lines) if each["name"] == "Solaris (1972)"
     ]
     assert len(solaris) == 24
-    assert solaris[-1] > 1
+    assert max(solaris[-2:]) > 1  # an hour may have ended since the fleet was filled
 
 
 @pytest.mark.parametrize("kind", ["patterns", "trends"])
