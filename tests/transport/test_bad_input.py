@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,23 @@ async def test_a_malformed_delta_ends_its_stream_and_no_other(
         assert message in await bad.call.details()
         assert await read_error_reason(bad.call) == "INVALID_INPUT"
         assert (await good.push(1, [PatternSpec(1)])).through_seq == 1
+
+
+async def test_an_error_reaches_the_device_while_a_frame_is_being_written(
+    channel: grpc.aio.Channel,
+) -> None:
+    """The Welcome is under way when the delta is refused; a status cannot overtake it."""
+    delta = make_delta_message(0, [PatternSpec(1)])
+
+    async def send_bad_delta(device: int) -> grpc.StatusCode:
+        async with open_stream(channel) as bad:
+            await bad.send(hello=make_hello(device))
+            await bad.send(delta=delta)
+            return await bad.wait_for_status()
+
+    for _ in range(5):  # many at once: the reads and the writes of the shard come in any order
+        statuses = await asyncio.gather(*(send_bad_delta(device) for device in range(200)))
+        assert set(statuses) == {grpc.StatusCode.INVALID_ARGUMENT}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1e9], ids=["nan", "inf", "zero", "huge"])

@@ -34,6 +34,8 @@ class OutgoingFrames:
         self._write = write
         self._on_end = on_end
         self._pending_write: Coroutine[Any, None, None] | None = None
+        self._write_end: asyncio.Future[None] | None = None
+        """What waits for the end of the current write; None when nothing does."""
         self._now = asyncio.get_running_loop().time
         self._control: deque[pb.SyncResponse] = deque()
         self._ack: pb.SyncResponse | None = None
@@ -119,6 +121,16 @@ class OutgoingFrames:
         """Write nothing more, because the call has ended."""
         self.has_ended = True
 
+    async def wait_for_write(self) -> None:
+        """Wait for the end of the write that is under way, if there is one.
+
+        grpcio sends the headers with the first message. A status that is sent before that write has
+        ended would send them again: grpcio fails, and the caller waits for ever.
+        """
+        if self._pending_write is not None:
+            self._write_end = asyncio.get_running_loop().create_future()
+            await self._write_end
+
     def _wake(self) -> None:
         if self._pending_write is None and not self.has_ended:
             self._write_frames()
@@ -139,15 +151,20 @@ class OutgoingFrames:
         try:
             waited_for = self._pending_write.send(None)
         except StopIteration:
-            self._pending_write = self.writing_since = None
+            self._note_write_end()
             return True
         except Exception as error:  # noqa: BLE001 - grpcio's own when the stream broke; passed on
-            self._pending_write = self.writing_since = None
+            self._note_write_end()
             self.fail(error)
             return False
         waited_for._asyncio_future_blocking = False  # noqa: SLF001 - a task does the same
         waited_for.add_done_callback(self._on_write_progress)
         return False
+
+    def _note_write_end(self) -> None:
+        self._pending_write = self.writing_since = None
+        if self._write_end is not None and not self._write_end.done():
+            self._write_end.set_result(None)
 
     def _on_write_progress(self, _: object) -> None:
         if self._continue_write() and not self.has_ended:

@@ -80,10 +80,15 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
             if isinstance(outgoing.error, grpc.aio.BaseError):  # a write failed: the device left
                 await asyncio.sleep(_CANCEL_GRACE_SECONDS)
             elif outgoing.error is not None:
+                self._forget(session)
+                await outgoing.wait_for_write()
                 raise outgoing.error from None
+        except Exception:
+            self._forget(session)
+            await outgoing.wait_for_write()
+            raise
         finally:
-            outgoing.abandon()
-            self._streams.remove(session)
+            self._forget(session)
 
     async def RegisterDevice(
         self, request: pb.RegisterDeviceRequest, context: Any
@@ -140,6 +145,10 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         response = pb.GetSyncVersionResponse(incarnation=cursor.incarnation, through_seq=cursor.seq)
         response.global_version.CopyFrom(from_version(self._shard.global_state.version))
         return response
+
+    def _forget(self, session: DeviceSession) -> None:
+        session.outgoing.abandon()
+        self._streams.remove(session)
 
     def _count_writes(self, write: WriteFrame) -> WriteFrame:
         """Return a function that counts a frame and writes it."""

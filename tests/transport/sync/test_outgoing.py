@@ -164,6 +164,20 @@ async def test_an_error_ends_the_stream_before_the_frames_that_wait() -> None:
     assert (writer.outgoing.error, writer.ends) == (error, 1)
 
 
+async def test_the_end_of_a_write_can_be_awaited_after_an_error() -> None:
+    writer = SlowWriter()
+    writer.outgoing.send_control(make_drain())
+    writer.outgoing.fail(RuntimeError("superseded"))
+
+    waiting = asyncio.create_task(writer.outgoing.wait_for_write())
+    await asyncio.sleep(0)
+
+    assert not waiting.done()
+    await writer.complete_write()
+    await waiting
+    await writer.outgoing.wait_for_write()  # nothing is being written: returns at once
+
+
 @pytest.mark.parametrize("closes_first", [True, False])
 async def test_a_stream_that_closes_writes_what_waits(*, closes_first: bool) -> None:
     writer = SlowWriter()
