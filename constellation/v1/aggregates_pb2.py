@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from constellation.v1 import patterns_pb2 as constellation_dot_v1_dot_patterns__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!constellation/v1/aggregates.proto\x12\x10\x63onstellation.v1\x1a\x1f\x63onstellation/v1/patterns.proto\"D\n\x10\x41ggregateVersion\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\x04\"\x83\x01\n\x14PullAggregateRequest\x12:\n\x0eknown_versions\x18\x01 \x03(\x0b\x32\".constellation.v1.AggregateVersion\x12\x16\n\x0emax_candidates\x18\x02 \x01(\r\x12\x17\n\x0fresidual_cosine\x18\x03 \x01(\x02\"\xaa\x02\n\x15PullAggregateResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".constellation.v1.AggregateVersion\x12\x33\n\x06header\x18\x02 \x01(\x0b\x32!.constellation.v1.AggregateHeaderH\x00\x12\x34\n\x08\x63lusters\x18\x03 \x01(\x0b\x32 .constellation.v1.ClusterColumnsH\x00\x12\x30\n\x05hours\x18\x04 \x01(\x0b\x32\x1f.constellation.v1.HourlyColumnsH\x00\x12\x36\n\ncandidates\x18\x05 \x01(\x0b\x32 .constellation.v1.ClusterColumnsH\x00\x42\x07\n\x05\x63hunk\"\xb5\x02\n\x0f\x41ggregateHeader\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x18\n\x10\x63odebook_version\x18\x02 \x01(\x04\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x04\x12\x14\n\x0c\x62\x61se_version\x18\x04 \x01(\x04\x12\x15\n\rcluster_count\x18\x05 \x01(\r\x12\x12\n\nhour_count\x18\x06 \x01(\r\x12\x17\n\x0f\x63\x61ndidate_count\x18\x07 \x01(\r\x12\x13\n\x0b\x61ge_seconds\x18\x08 \x01(\x04\x12\x1b\n\x13\x63odebook_generation\x18\n \x01(\x04\x12\"\n\x1a\x63odebook_effective_version\x18\t \x01(\x04\x12\x37\n\x0bunavailable\x18\x0b \x03(\x0b\x32\".constellation.v1.UnavailableShard\"G\n\x10UnavailableShard\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tshard_ids\x18\x02 \x03(\r\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\xbf\x02\n\x0e\x43lusterColumns\x12\x13\n\x0b\x63luster_ids\x18\x01 \x03(\r\x12\x10\n\x08versions\x18\x02 \x03(\x04\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x04\x12\x0f\n\x07weights\x18\x04 \x03(\x04\x12\x11\n\tsuccesses\x18\x05 \x03(\x04\x12\x0c\n\x04sums\x18\x06 \x01(\x0c\x12\x10\n\x08\x63ontexts\x18\x07 \x01(\x0c\x12\x0e\n\x06genres\x18\x08 \x03(\t\x12\x14\n\x0cgenre_counts\x18\t \x03(\r\x12\x15\n\rgenre_indexes\x18\n \x03(\r\x12\x15\n\rgenre_devices\x18\x0b \x03(\r\x12\x13\n\x0b\x63ontent_ids\x18\x0c \x03(\t\x12\x16\n\x0e\x63ontent_counts\x18\r \x03(\r\x12\x17\n\x0f\x63ontent_indexes\x18\x0e \x03(\r\x12\x17\n\x0f\x63ontent_devices\x18\x0f \x03(\r\"f\n\rHourlyColumns\x12\x13\n\x0b\x63ontent_ids\x18\x01 \x03(\t\x12\x0e\n\x06genres\x18\x02 \x03(\t\x12\x10\n\x08subjects\x18\x03 \x01(\x0c\x12\r\n\x05hours\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64\x65vices\x18\x05 \x01(\x0c\"b\n\x14PublishGlobalRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.constellation.v1.GlobalHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x66rame\"X\n\x0cGlobalHeader\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"N\n\x15PublishGlobalResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\x04\x12\x0f\n\x07\x61pplied\x18\x03 \x01(\x08\"\xfa\x01\n\x06Global\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\x04\x12\x11\n\tclosed_at\x18\x03 \x01(\x04\x12,\n\x08\x63overage\x18\x04 \x01(\x0b\x32\x1a.constellation.v1.Coverage\x12,\n\x08\x63odebook\x18\x05 \x01(\x0b\x32\x1a.constellation.v1.Codebook\x12\x32\n\x08\x63lusters\x18\x06 \x01(\x0b\x32 .constellation.v1.GlobalClusters\x12\'\n\x06trends\x18\x07 \x03(\x0b\x32\x17.constellation.v1.Trend\"z\n\x08\x43overage\x12\x14\n\x0cshards_fresh\x18\x01 \x01(\r\x12\x14\n\x0cshards_stale\x18\x02 \x01(\r\x12\x14\n\x0cshards_total\x18\x03 \x01(\r\x12\x15\n\rdevices_fresh\x18\x04 \x01(\x04\x12\x15\n\rdevices_total\x18\x05 \x01(\x04\"m\n\x08\x43odebook\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x13\n\x0b\x63luster_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x61nchors\x18\x03 \x01(\x0c\x12\x13\n\x0bretired_ids\x18\x04 \x03(\r\x12\x15\n\rsuccessor_ids\x18\x05 \x03(\r\"\x8d\x01\n\x0eGlobalClusters\x12\x13\n\x0b\x63luster_ids\x18\x01 \x03(\r\x12\x11\n\trevisions\x18\x02 \x03(\x04\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x04\x12\x0e\n\x06shards\x18\x04 \x03(\r\x12\x32\n\x08patterns\x18\x05 \x01(\x0b\x32 .constellation.v1.PatternColumns2\xda\x01\n\x10\x41ggregateService\x12\x62\n\rPullAggregate\x12&.constellation.v1.PullAggregateRequest\x1a\'.constellation.v1.PullAggregateResponse0\x01\x12\x62\n\rPublishGlobal\x12&.constellation.v1.PublishGlobalRequest\x1a\'.constellation.v1.PublishGlobalResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!constellation/v1/aggregates.proto\x12\x10\x63onstellation.v1\x1a\x1f\x63onstellation/v1/patterns.proto\"D\n\x10\x41ggregateVersion\x12\x10\n\x08shard_id\x18\x01 \x01(\r\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\x04\"\x9a\x01\n\x14PullAggregateRequest\x12:\n\x0eknown_versions\x18\x01 \x03(\x0b\x32\".constellation.v1.AggregateVersion\x12\x16\n\x0emax_candidates\x18\x02 \x01(\r\x12\x17\n\x0fresidual_cosine\x18\x03 \x01(\x02\x12\x15\n\rinclude_likes\x18\x04 \x01(\x08\"\x8a\x03\n\x15PullAggregateResponse\x12\x33\n\x07version\x18\x01 \x01(\x0b\x32\".constellation.v1.AggregateVersion\x12\x33\n\x06header\x18\x02 \x01(\x0b\x32!.constellation.v1.AggregateHeaderH\x00\x12\x34\n\x08\x63lusters\x18\x03 \x01(\x0b\x32 .constellation.v1.ClusterColumnsH\x00\x12\x30\n\x05hours\x18\x04 \x01(\x0b\x32\x1f.constellation.v1.HourlyColumnsH\x00\x12\x36\n\ncandidates\x18\x05 \x01(\x0b\x32 .constellation.v1.ClusterColumnsH\x00\x12.\n\x05likes\x18\x06 \x01(\x0b\x32\x1d.constellation.v1.LikeColumnsH\x00\x12.\n\x05pairs\x18\x07 \x01(\x0b\x32\x1d.constellation.v1.PairColumnsH\x00\x42\x07\n\x05\x63hunk\"\xd8\x03\n\x0f\x41ggregateHeader\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x18\n\x10\x63odebook_version\x18\x02 \x01(\x04\x12\x0f\n\x07\x64\x65vices\x18\x03 \x01(\x04\x12\x14\n\x0c\x62\x61se_version\x18\x04 \x01(\x04\x12\x15\n\rcluster_count\x18\x05 \x01(\r\x12\x12\n\nhour_count\x18\x06 \x01(\r\x12\x17\n\x0f\x63\x61ndidate_count\x18\x07 \x01(\r\x12\x13\n\x0b\x61ge_seconds\x18\x08 \x01(\x04\x12\x1b\n\x13\x63odebook_generation\x18\n \x01(\x04\x12\"\n\x1a\x63odebook_effective_version\x18\t \x01(\x04\x12\x37\n\x0bunavailable\x18\x0b \x03(\x0b\x32\".constellation.v1.UnavailableShard\x12\x12\n\nlike_count\x18\x0c \x01(\r\x12\x16\n\x0epair_row_count\x18\r \x01(\r\x12\x1a\n\x12\x64ictionary_version\x18\x0e \x01(\x04\x12\x1d\n\x15\x64ictionary_generation\x18\x0f \x01(\x04\x12$\n\x1c\x64ictionary_effective_version\x18\x10 \x01(\x04\x12\x14\n\x0c\x63ontributors\x18\x11 \x01(\x04\"G\n\x10UnavailableShard\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\tshard_ids\x18\x02 \x03(\r\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\xbf\x02\n\x0e\x43lusterColumns\x12\x13\n\x0b\x63luster_ids\x18\x01 \x03(\r\x12\x10\n\x08versions\x18\x02 \x03(\x04\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x04\x12\x0f\n\x07weights\x18\x04 \x03(\x04\x12\x11\n\tsuccesses\x18\x05 \x03(\x04\x12\x0c\n\x04sums\x18\x06 \x01(\x0c\x12\x10\n\x08\x63ontexts\x18\x07 \x01(\x0c\x12\x0e\n\x06genres\x18\x08 \x03(\t\x12\x14\n\x0cgenre_counts\x18\t \x03(\r\x12\x15\n\rgenre_indexes\x18\n \x03(\r\x12\x15\n\rgenre_devices\x18\x0b \x03(\r\x12\x13\n\x0b\x63ontent_ids\x18\x0c \x03(\t\x12\x16\n\x0e\x63ontent_counts\x18\r \x03(\r\x12\x17\n\x0f\x63ontent_indexes\x18\x0e \x03(\r\x12\x17\n\x0f\x63ontent_devices\x18\x0f \x03(\r\"3\n\x0bLikeColumns\x12\x13\n\x0b\x63ontent_ids\x18\x01 \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x02 \x03(\r\"`\n\x0bPairColumns\x12\x0c\n\x04rows\x18\x01 \x03(\r\x12\x10\n\x08versions\x18\x02 \x03(\x04\x12\x0f\n\x07lengths\x18\x03 \x03(\r\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64\x65vices\x18\x05 \x01(\x0c\"f\n\rHourlyColumns\x12\x13\n\x0b\x63ontent_ids\x18\x01 \x03(\t\x12\x0e\n\x06genres\x18\x02 \x03(\t\x12\x10\n\x08subjects\x18\x03 \x01(\x0c\x12\r\n\x05hours\x18\x04 \x01(\x0c\x12\x0f\n\x07\x64\x65vices\x18\x05 \x01(\x0c\"b\n\x14PublishGlobalRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.constellation.v1.GlobalHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05\x66rame\"X\n\x0cGlobalHeader\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\x04\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"N\n\x15PublishGlobalResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\x04\x12\x0f\n\x07\x61pplied\x18\x03 \x01(\x08\"\xe2\x02\n\x06Global\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\x04\x12\x11\n\tclosed_at\x18\x03 \x01(\x04\x12,\n\x08\x63overage\x18\x04 \x01(\x0b\x32\x1a.constellation.v1.Coverage\x12,\n\x08\x63odebook\x18\x05 \x01(\x0b\x32\x1a.constellation.v1.Codebook\x12\x32\n\x08\x63lusters\x18\x06 \x01(\x0b\x32 .constellation.v1.GlobalClusters\x12\'\n\x06trends\x18\x07 \x03(\x0b\x32\x17.constellation.v1.Trend\x12\x32\n\x07related\x18\x08 \x01(\x0b\x32!.constellation.v1.RelatedContents\x12\x32\n\x07popular\x18\t \x03(\x0b\x32!.constellation.v1.PopularContents\"z\n\x08\x43overage\x12\x14\n\x0cshards_fresh\x18\x01 \x01(\r\x12\x14\n\x0cshards_stale\x18\x02 \x01(\r\x12\x14\n\x0cshards_total\x18\x03 \x01(\r\x12\x15\n\rdevices_fresh\x18\x04 \x01(\x04\x12\x15\n\rdevices_total\x18\x05 \x01(\x04\"m\n\x08\x43odebook\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x13\n\x0b\x63luster_ids\x18\x02 \x03(\r\x12\x0f\n\x07\x61nchors\x18\x03 \x01(\x0c\x12\x13\n\x0bretired_ids\x18\x04 \x03(\r\x12\x15\n\rsuccessor_ids\x18\x05 \x03(\r\"\x8d\x01\n\x0eGlobalClusters\x12\x13\n\x0b\x63luster_ids\x18\x01 \x03(\r\x12\x11\n\trevisions\x18\x02 \x03(\x04\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x04\x12\x0e\n\x06shards\x18\x04 \x03(\r\x12\x32\n\x08patterns\x18\x05 \x01(\x0b\x32 .constellation.v1.PatternColumns\"n\n\x0fRelatedContents\x12\x1a\n\x12\x64ictionary_version\x18\x01 \x01(\x04\x12\x12\n\ndictionary\x18\x02 \x03(\t\x12+\n\x04rows\x18\x03 \x01(\x0b\x32\x1d.constellation.v1.RelatedRows2\xda\x01\n\x10\x41ggregateService\x12\x62\n\rPullAggregate\x12&.constellation.v1.PullAggregateRequest\x1a\'.constellation.v1.PullAggregateResponse0\x01\x12\x62\n\rPublishGlobal\x12&.constellation.v1.PublishGlobalRequest\x1a\'.constellation.v1.PublishGlobalResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,31 +35,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGGREGATEVERSION']._serialized_start=88
   _globals['_AGGREGATEVERSION']._serialized_end=156
   _globals['_PULLAGGREGATEREQUEST']._serialized_start=159
-  _globals['_PULLAGGREGATEREQUEST']._serialized_end=290
-  _globals['_PULLAGGREGATERESPONSE']._serialized_start=293
-  _globals['_PULLAGGREGATERESPONSE']._serialized_end=591
-  _globals['_AGGREGATEHEADER']._serialized_start=594
-  _globals['_AGGREGATEHEADER']._serialized_end=903
-  _globals['_UNAVAILABLESHARD']._serialized_start=905
-  _globals['_UNAVAILABLESHARD']._serialized_end=976
-  _globals['_CLUSTERCOLUMNS']._serialized_start=979
-  _globals['_CLUSTERCOLUMNS']._serialized_end=1298
-  _globals['_HOURLYCOLUMNS']._serialized_start=1300
-  _globals['_HOURLYCOLUMNS']._serialized_end=1402
-  _globals['_PUBLISHGLOBALREQUEST']._serialized_start=1404
-  _globals['_PUBLISHGLOBALREQUEST']._serialized_end=1502
-  _globals['_GLOBALHEADER']._serialized_start=1504
-  _globals['_GLOBALHEADER']._serialized_end=1592
-  _globals['_PUBLISHGLOBALRESPONSE']._serialized_start=1594
-  _globals['_PUBLISHGLOBALRESPONSE']._serialized_end=1672
-  _globals['_GLOBAL']._serialized_start=1675
-  _globals['_GLOBAL']._serialized_end=1925
-  _globals['_COVERAGE']._serialized_start=1927
-  _globals['_COVERAGE']._serialized_end=2049
-  _globals['_CODEBOOK']._serialized_start=2051
-  _globals['_CODEBOOK']._serialized_end=2160
-  _globals['_GLOBALCLUSTERS']._serialized_start=2163
-  _globals['_GLOBALCLUSTERS']._serialized_end=2304
-  _globals['_AGGREGATESERVICE']._serialized_start=2307
-  _globals['_AGGREGATESERVICE']._serialized_end=2525
+  _globals['_PULLAGGREGATEREQUEST']._serialized_end=313
+  _globals['_PULLAGGREGATERESPONSE']._serialized_start=316
+  _globals['_PULLAGGREGATERESPONSE']._serialized_end=710
+  _globals['_AGGREGATEHEADER']._serialized_start=713
+  _globals['_AGGREGATEHEADER']._serialized_end=1185
+  _globals['_UNAVAILABLESHARD']._serialized_start=1187
+  _globals['_UNAVAILABLESHARD']._serialized_end=1258
+  _globals['_CLUSTERCOLUMNS']._serialized_start=1261
+  _globals['_CLUSTERCOLUMNS']._serialized_end=1580
+  _globals['_LIKECOLUMNS']._serialized_start=1582
+  _globals['_LIKECOLUMNS']._serialized_end=1633
+  _globals['_PAIRCOLUMNS']._serialized_start=1635
+  _globals['_PAIRCOLUMNS']._serialized_end=1731
+  _globals['_HOURLYCOLUMNS']._serialized_start=1733
+  _globals['_HOURLYCOLUMNS']._serialized_end=1835
+  _globals['_PUBLISHGLOBALREQUEST']._serialized_start=1837
+  _globals['_PUBLISHGLOBALREQUEST']._serialized_end=1935
+  _globals['_GLOBALHEADER']._serialized_start=1937
+  _globals['_GLOBALHEADER']._serialized_end=2025
+  _globals['_PUBLISHGLOBALRESPONSE']._serialized_start=2027
+  _globals['_PUBLISHGLOBALRESPONSE']._serialized_end=2105
+  _globals['_GLOBAL']._serialized_start=2108
+  _globals['_GLOBAL']._serialized_end=2462
+  _globals['_COVERAGE']._serialized_start=2464
+  _globals['_COVERAGE']._serialized_end=2586
+  _globals['_CODEBOOK']._serialized_start=2588
+  _globals['_CODEBOOK']._serialized_end=2697
+  _globals['_GLOBALCLUSTERS']._serialized_start=2700
+  _globals['_GLOBALCLUSTERS']._serialized_end=2841
+  _globals['_RELATEDCONTENTS']._serialized_start=2843
+  _globals['_RELATEDCONTENTS']._serialized_end=2953
+  _globals['_AGGREGATESERVICE']._serialized_start=2956
+  _globals['_AGGREGATESERVICE']._serialized_end=3174
 # @@protoc_insertion_point(module_scope)

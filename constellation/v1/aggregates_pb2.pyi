@@ -62,6 +62,7 @@ class PullAggregateRequest(_message.Message):
     KNOWN_VERSIONS_FIELD_NUMBER: _builtins.int
     MAX_CANDIDATES_FIELD_NUMBER: _builtins.int
     RESIDUAL_COSINE_FIELD_NUMBER: _builtins.int
+    INCLUDE_LIKES_FIELD_NUMBER: _builtins.int
     max_candidates: _builtins.int
     """The largest number of candidates to send, at most 4096; 0 means none. Candidates are clusters
     that the shard computes from its patterns without a near anchor; a federation makes new anchors
@@ -71,6 +72,8 @@ class PullAggregateRequest(_message.Message):
     """An anchor is near a pattern when their cosine similarity is at least this, from 0 to 1. Without a
     codebook, no pattern has a near anchor.
     """
+    include_likes: _builtins.bool
+    """Also send what related and popular content is computed from: `likes` and `pairs`."""
     @_builtins.property
     def known_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateVersion]:
         """The version that the caller holds of each shard's aggregate. The whole aggregate is sent for a
@@ -83,10 +86,11 @@ class PullAggregateRequest(_message.Message):
         known_versions: _abc.Iterable[Global___AggregateVersion] | None = ...,
         max_candidates: _builtins.int = ...,
         residual_cosine: _builtins.float = ...,
+        include_likes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_versions", b"known_versions", "max_candidates", b"max_candidates", "residual_cosine", b"residual_cosine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_likes", b"include_likes", "known_versions", b"known_versions", "max_candidates", b"max_candidates", "residual_cosine", b"residual_cosine"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -105,6 +109,8 @@ class PullAggregateResponse(_message.Message):
     CLUSTERS_FIELD_NUMBER: _builtins.int
     HOURS_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    LIKES_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def version(self) -> Global___AggregateVersion:
         """The version of the aggregate to which this chunk belongs."""
@@ -125,6 +131,14 @@ class PullAggregateResponse(_message.Message):
     def candidates(self) -> Global___ClusterColumns:
         """Candidates for new anchors. Their cluster_ids only number them."""
 
+    @_builtins.property
+    def likes(self) -> Global___LikeColumns:
+        """How many devices like each content item."""
+
+    @_builtins.property
+    def pairs(self) -> Global___PairColumns:
+        """How many devices like each pair of content items."""
+
     def __init__(
         self,
         *,
@@ -133,12 +147,14 @@ class PullAggregateResponse(_message.Message):
         clusters: Global___ClusterColumns | None = ...,
         hours: Global___HourlyColumns | None = ...,
         candidates: Global___ClusterColumns | None = ...,
+        likes: Global___LikeColumns | None = ...,
+        pairs: Global___PairColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chunk", b"chunk", "clusters", b"clusters", "header", b"header", "hours", b"hours", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chunk", b"chunk", "clusters", b"clusters", "header", b"header", "hours", b"hours", "likes", b"likes", "pairs", b"pairs", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chunk", b"chunk", "clusters", b"clusters", "header", b"header", "hours", b"hours", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chunk", b"chunk", "clusters", b"clusters", "header", b"header", "hours", b"hours", "likes", b"likes", "pairs", b"pairs", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_chunk: _TypeAlias = _typing.Literal["header", "clusters", "hours", "candidates"]  # noqa: Y015
+    _WhichOneofReturnType_chunk: _TypeAlias = _typing.Literal["header", "clusters", "hours", "candidates", "likes", "pairs"]  # noqa: Y015
     _WhichOneofArgType_chunk: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_chunk) -> _WhichOneofReturnType_chunk | None: ...
 
@@ -161,6 +177,12 @@ class AggregateHeader(_message.Message):
     CODEBOOK_GENERATION_FIELD_NUMBER: _builtins.int
     CODEBOOK_EFFECTIVE_VERSION_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    LIKE_COUNT_FIELD_NUMBER: _builtins.int
+    PAIR_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    DICTIONARY_VERSION_FIELD_NUMBER: _builtins.int
+    DICTIONARY_GENERATION_FIELD_NUMBER: _builtins.int
+    DICTIONARY_EFFECTIVE_VERSION_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The region that the shard serves."""
     codebook_version: _builtins.int
@@ -181,6 +203,18 @@ class AggregateHeader(_message.Message):
     """The generation of the global state that contained the codebook."""
     codebook_effective_version: _builtins.int
     """The aggregate's version when the codebook took effect. Rows with an earlier version are void."""
+    like_count: _builtins.int
+    """The number of rows in the `likes` chunks that follow."""
+    pair_row_count: _builtins.int
+    """The number of rows in the `pairs` chunks that follow."""
+    dictionary_version: _builtins.int
+    """The version of the dictionary on which the pairs are based; 0 when the shard has none yet."""
+    dictionary_generation: _builtins.int
+    """The generation of the global state that contained the dictionary."""
+    dictionary_effective_version: _builtins.int
+    """The aggregate's version when the dictionary took effect. Pairs with an earlier version are void."""
+    contributors: _builtins.int
+    """How many devices contribute to `likes` and `pairs`: a fixed sample of the shard's devices."""
     @_builtins.property
     def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableShard]:
         """The addresses below a relay that did not answer it, at most 256. Only the first header of an answer
@@ -201,10 +235,16 @@ class AggregateHeader(_message.Message):
         codebook_generation: _builtins.int = ...,
         codebook_effective_version: _builtins.int = ...,
         unavailable: _abc.Iterable[Global___UnavailableShard] | None = ...,
+        like_count: _builtins.int = ...,
+        pair_row_count: _builtins.int = ...,
+        dictionary_version: _builtins.int = ...,
+        dictionary_generation: _builtins.int = ...,
+        dictionary_effective_version: _builtins.int = ...,
+        contributors: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "devices", b"devices", "hour_count", b"hour_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "contributors", b"contributors", "devices", b"devices", "dictionary_effective_version", b"dictionary_effective_version", "dictionary_generation", b"dictionary_generation", "dictionary_version", b"dictionary_version", "hour_count", b"hour_count", "like_count", b"like_count", "pair_row_count", b"pair_row_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,6 +394,85 @@ class ClusterColumns(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClusterColumns: _TypeAlias = ClusterColumns  # noqa: Y015
+
+@_typing.final
+class LikeColumns(_message.Message):
+    """How many contributing devices like each content item: one row per content item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_IDS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The content items."""
+
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The number of devices of each row; 0 when there are none any more."""
+
+    def __init__(
+        self,
+        *,
+        content_ids: _abc.Iterable[_builtins.str] | None = ...,
+        devices: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "devices", b"devices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LikeColumns: _TypeAlias = LikeColumns  # noqa: Y015
+
+@_typing.final
+class PairColumns(_message.Message):
+    """How many contributing devices like both content items of a pair. Content items are positions in
+    RelatedContents.dictionary. There is one row per content item, which names only columns that come
+    after it, because the matrix is symmetric. A row replaces all of its earlier version.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    LENGTHS_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    columns: _builtins.bytes
+    """The columns of the first row in ascending order, then of the second, and so on: one uint32 each,
+    little-endian.
+    """
+    devices: _builtins.bytes
+    """The number of devices of each pair, at least 1: one uint32 each, little-endian."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The position of each row."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The version of the shard's aggregate that last changed each row."""
+
+    @_builtins.property
+    def lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The number of pairs of each row."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_builtins.int] | None = ...,
+        versions: _abc.Iterable[_builtins.int] | None = ...,
+        lengths: _abc.Iterable[_builtins.int] | None = ...,
+        columns: _builtins.bytes = ...,
+        devices: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "devices", b"devices", "lengths", b"lengths", "rows", b"rows", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PairColumns: _TypeAlias = PairColumns  # noqa: Y015
 
 @_typing.final
 class HourlyColumns(_message.Message):
@@ -510,6 +629,8 @@ class Global(_message.Message):
     CODEBOOK_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
     TRENDS_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
+    POPULAR_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """When the federation's journal was created, in milliseconds since 1970."""
     round_id: _builtins.int
@@ -532,6 +653,14 @@ class Global(_message.Message):
     def trends(self) -> _containers.RepeatedCompositeFieldContainer[_patterns_pb2.Trend]:
         """The global and regional trends, strongest first."""
 
+    @_builtins.property
+    def related(self) -> Global___RelatedContents:
+        """Related content: whose pairs the shards count, and what was computed from them."""
+
+    @_builtins.property
+    def popular(self) -> _containers.RepeatedCompositeFieldContainer[_patterns_pb2.PopularContents]:
+        """Popular content: a list for all regions, and one for each region."""
+
     def __init__(
         self,
         *,
@@ -542,10 +671,12 @@ class Global(_message.Message):
         codebook: Global___Codebook | None = ...,
         clusters: Global___GlobalClusters | None = ...,
         trends: _abc.Iterable[_patterns_pb2.Trend] | None = ...,
+        related: Global___RelatedContents | None = ...,
+        popular: _abc.Iterable[_patterns_pb2.PopularContents] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "related", b"related"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "generation", b"generation", "round_id", b"round_id", "trends", b"trends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "generation", b"generation", "popular", b"popular", "related", b"related", "round_id", b"round_id", "trends", b"trends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -686,3 +817,41 @@ class GlobalClusters(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GlobalClusters: _TypeAlias = GlobalClusters  # noqa: Y015
+
+@_typing.final
+class RelatedContents(_message.Message):
+    """Related content, and the dictionary that it is computed for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_VERSION_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    dictionary_version: _builtins.int
+    """Grows with every change of the dictionary; 0 means that there is none."""
+    @_builtins.property
+    def dictionary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The content items whose pairs shards count from now on: those with the most households, at most
+        8192. A pair names its content items by their positions here.
+        """
+
+    @_builtins.property
+    def rows(self) -> _patterns_pb2.RelatedRows:
+        """The rows that enough households share. A row keeps its id and its values until it changes enough to
+        matter, so that devices do not receive it again.
+        """
+
+    def __init__(
+        self,
+        *,
+        dictionary_version: _builtins.int = ...,
+        dictionary: _abc.Iterable[_builtins.str] | None = ...,
+        rows: _patterns_pb2.RelatedRows | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "dictionary_version", b"dictionary_version", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelatedContents: _TypeAlias = RelatedContents  # noqa: Y015

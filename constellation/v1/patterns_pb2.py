@@ -24,41 +24,45 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63onstellation/v1/patterns.proto\x12\x10\x63onstellation.v1\"\xf8\x02\n\x0ePatternColumns\x12\x0b\n\x03ids\x18\x01 \x01(\x0c\x12,\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\x12\n\nembeddings\x18\x03 \x01(\x0c\x12\x15\n\rsuccess_rates\x18\x04 \x03(\x02\x12\x15\n\rsample_counts\x18\x05 \x03(\r\x12\x14\n\x0ctimes_of_day\x18\x06 \x01(\x0c\x12\x11\n\tday_types\x18\x07 \x01(\x0c\x12\x15\n\rcontent_types\x18\x08 \x01(\x0c\x12\x12\n\ncreated_at\x18\t \x03(\r\x12\x12\n\nupdated_at\x18\n \x03(\r\x12\x0e\n\x06genres\x18\x0b \x03(\t\x12\x14\n\x0cgenre_counts\x18\x0c \x01(\x0c\x12\x15\n\rgenre_indexes\x18\r \x03(\r\x12\x13\n\x0b\x63ontent_ids\x18\x0e \x03(\t\x12\x16\n\x0e\x63ontent_counts\x18\x0f \x01(\x0c\x12\x17\n\x0f\x63ontent_indexes\x18\x10 \x03(\r\"3\n\rSignalColumns\x12\x13\n\x0b\x63ontent_ids\x18\x01 \x03(\t\x12\r\n\x05hours\x18\x02 \x03(\r\"\xa0\x01\n\x05\x44\x65lta\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x31\n\x07upserts\x18\x02 \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x13\n\x0bremoved_ids\x18\x03 \x01(\x0c\x12\x30\n\x07signals\x18\x04 \x01(\x0b\x32\x1f.constellation.v1.SignalColumns\x12\x10\n\x08snapshot\x18\x05 \x01(\x08\"_\n\tRejection\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x12\n\npattern_id\x18\x02 \x01(\x0c\x12\x31\n\x06reason\x18\x03 \x01(\x0e\x32!.constellation.v1.RejectionReason\"\x92\x01\n\x08\x44\x65ltaAck\x12\x13\n\x0bthrough_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x65xpected_seq\x18\x02 \x01(\x04\x12\x13\n\x0b\x66ull_resync\x18\x03 \x01(\x08\x12-\n\x08rejected\x18\x04 \x03(\x0b\x32\x1b.constellation.v1.Rejection\x12\x17\n\x0fsignals_dropped\x18\x05 \x01(\r\"4\n\rGlobalVersion\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\xce\x01\n\x05Trend\x12\x14\n\ncontent_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05genre\x18\x02 \x01(\tH\x00\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0e\n\x06region\x18\x04 \x01(\t\x12+\n\x05scope\x18\x05 \x01(\x0e\x32\x1c.constellation.v1.TrendScope\x12\x33\n\tdirection\x18\x06 \x01(\x0e\x32 .constellation.v1.TrendDirection\x12\x12\n\npopularity\x18\x07 \x01(\x02\x42\t\n\x07subject\"\xc2\x03\n\x0cGlobalUpdate\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x30\n\x07version\x18\x02 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x31\n\x07similar\x18\x04 \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x14\n\x0csimilarities\x18\x05 \x03(\x02\x12\x1b\n\x13removed_similar_ids\x18\x06 \x01(\x0c\x12\'\n\x06trends\x18\x07 \x03(\x0b\x32\x17.constellation.v1.Trend\x12!\n\x19removed_trend_content_ids\x18\x08 \x03(\t\x12\x1c\n\x14removed_trend_genres\x18\t \x03(\t\x12\x15\n\rsimilar_count\x18\n \x01(\r\x12\x13\n\x0btrend_count\x18\x0b \x01(\r\x12\x32\n\x08\x63lusters\x18\x0c \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x1b\n\x13removed_cluster_ids\x18\r \x01(\x0c\x12\x15\n\rcluster_count\x18\x0e \x01(\r*c\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NCODING_FLOAT32\x10\x01\x12\x14\n\x10\x45NCODING_FLOAT16\x10\x02\x12\x11\n\rENCODING_INT8\x10\x03*\x8c\x01\n\tTimeOfDay\x12\x1b\n\x17TIME_OF_DAY_UNSPECIFIED\x10\x00\x12\x17\n\x13TIME_OF_DAY_MORNING\x10\x01\x12\x19\n\x15TIME_OF_DAY_AFTERNOON\x10\x02\x12\x17\n\x13TIME_OF_DAY_EVENING\x10\x03\x12\x15\n\x11TIME_OF_DAY_NIGHT\x10\x04*O\n\x07\x44\x61yType\x12\x18\n\x14\x44\x41Y_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x41Y_TYPE_WEEKDAY\x10\x01\x12\x14\n\x10\x44\x41Y_TYPE_WEEKEND\x10\x02*\x8b\x01\n\x0b\x43ontentType\x12\x1c\n\x18\x43ONTENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONTENT_TYPE_MOVIE\x10\x01\x12\x18\n\x14\x43ONTENT_TYPE_EPISODE\x10\x02\x12\x15\n\x11\x43ONTENT_TYPE_LIVE\x10\x03\x12\x15\n\x11\x43ONTENT_TYPE_CLIP\x10\x04*\xfc\x02\n\x0fRejectionReason\x12 \n\x1cREJECTION_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1eREJECTION_REASON_BELOW_QUALITY\x10\x01\x12\x1f\n\x1bREJECTION_REASON_NOT_FINITE\x10\x02\x12\x1d\n\x19REJECTION_REASON_BAD_NORM\x10\x03\x12%\n!REJECTION_REASON_BAD_SUCCESS_RATE\x10\x04\x12%\n!REJECTION_REASON_BAD_SAMPLE_COUNT\x10\x05\x12 \n\x1cREJECTION_REASON_BAD_CONTEXT\x10\x06\x12&\n\"REJECTION_REASON_TOO_MANY_PATTERNS\x10\x07\x12\x1f\n\x1bREJECTION_REASON_SHARD_FULL\x10\x08\x12*\n&REJECTION_REASON_TOO_MANY_NEW_CONTENTS\x10\t*[\n\nTrendScope\x12\x1b\n\x17TREND_SCOPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TREND_SCOPE_REGIONAL\x10\x01\x12\x16\n\x12TREND_SCOPE_GLOBAL\x10\x02*\x87\x01\n\x0eTrendDirection\x12\x1f\n\x1bTREND_DIRECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16TREND_DIRECTION_RISING\x10\x01\x12\x1b\n\x17TREND_DIRECTION_PEAKING\x10\x02\x12\x1b\n\x17TREND_DIRECTION_FALLING\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63onstellation/v1/patterns.proto\x12\x10\x63onstellation.v1\"\xf8\x02\n\x0ePatternColumns\x12\x0b\n\x03ids\x18\x01 \x01(\x0c\x12,\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x1a.constellation.v1.Encoding\x12\x12\n\nembeddings\x18\x03 \x01(\x0c\x12\x15\n\rsuccess_rates\x18\x04 \x03(\x02\x12\x15\n\rsample_counts\x18\x05 \x03(\r\x12\x14\n\x0ctimes_of_day\x18\x06 \x01(\x0c\x12\x11\n\tday_types\x18\x07 \x01(\x0c\x12\x15\n\rcontent_types\x18\x08 \x01(\x0c\x12\x12\n\ncreated_at\x18\t \x03(\r\x12\x12\n\nupdated_at\x18\n \x03(\r\x12\x0e\n\x06genres\x18\x0b \x03(\t\x12\x14\n\x0cgenre_counts\x18\x0c \x01(\x0c\x12\x15\n\rgenre_indexes\x18\r \x03(\r\x12\x13\n\x0b\x63ontent_ids\x18\x0e \x03(\t\x12\x16\n\x0e\x63ontent_counts\x18\x0f \x01(\x0c\x12\x17\n\x0f\x63ontent_indexes\x18\x10 \x03(\r\"3\n\rSignalColumns\x12\x13\n\x0b\x63ontent_ids\x18\x01 \x03(\t\x12\r\n\x05hours\x18\x02 \x03(\r\"\xda\x01\n\x05\x44\x65lta\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x31\n\x07upserts\x18\x02 \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x13\n\x0bremoved_ids\x18\x03 \x01(\x0c\x12\x30\n\x07signals\x18\x04 \x01(\x0b\x32\x1f.constellation.v1.SignalColumns\x12\x10\n\x08snapshot\x18\x05 \x01(\x08\x12\x19\n\x11liked_content_ids\x18\x06 \x03(\t\x12\x1d\n\x15withdrawn_content_ids\x18\x07 \x03(\t\"_\n\tRejection\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x12\n\npattern_id\x18\x02 \x01(\x0c\x12\x31\n\x06reason\x18\x03 \x01(\x0e\x32!.constellation.v1.RejectionReason\"\x92\x01\n\x08\x44\x65ltaAck\x12\x13\n\x0bthrough_seq\x18\x01 \x01(\x04\x12\x14\n\x0c\x65xpected_seq\x18\x02 \x01(\x04\x12\x13\n\x0b\x66ull_resync\x18\x03 \x01(\x08\x12-\n\x08rejected\x18\x04 \x03(\x0b\x32\x1b.constellation.v1.Rejection\x12\x17\n\x0fsignals_dropped\x18\x05 \x01(\r\"4\n\rGlobalVersion\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x04\"\xce\x01\n\x05Trend\x12\x14\n\ncontent_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05genre\x18\x02 \x01(\tH\x00\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x0e\n\x06region\x18\x04 \x01(\t\x12+\n\x05scope\x18\x05 \x01(\x0e\x32\x1c.constellation.v1.TrendScope\x12\x33\n\tdirection\x18\x06 \x01(\x0e\x32 .constellation.v1.TrendDirection\x12\x12\n\npopularity\x18\x07 \x01(\x02\x42\t\n\x07subject\"\x90\x01\n\x0bRelatedRows\x12\x0b\n\x03ids\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63ontent_ids\x18\x02 \x03(\t\x12\x10\n\x08\x63ontents\x18\x03 \x03(\r\x12\x18\n\x10neighbour_counts\x18\x04 \x01(\x0c\x12\x12\n\nneighbours\x18\x05 \x03(\r\x12\x0f\n\x07weights\x18\x06 \x01(\x0c\x12\x0e\n\x06shifts\x18\x07 \x01(\x0c\"V\n\x0fPopularContents\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x13\n\x0b\x63ontent_ids\x18\x03 \x03(\t\x12\x12\n\nhouseholds\x18\x04 \x03(\r\"\xf7\x04\n\x0cGlobalUpdate\x12\r\n\x05nonce\x18\x01 \x01(\x04\x12\x30\n\x07version\x18\x02 \x01(\x0b\x32\x1f.constellation.v1.GlobalVersion\x12\r\n\x05reset\x18\x03 \x01(\x08\x12\x31\n\x07similar\x18\x04 \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x14\n\x0csimilarities\x18\x05 \x03(\x02\x12\x1b\n\x13removed_similar_ids\x18\x06 \x01(\x0c\x12\'\n\x06trends\x18\x07 \x03(\x0b\x32\x17.constellation.v1.Trend\x12!\n\x19removed_trend_content_ids\x18\x08 \x03(\t\x12\x1c\n\x14removed_trend_genres\x18\t \x03(\t\x12\x15\n\rsimilar_count\x18\n \x01(\r\x12\x13\n\x0btrend_count\x18\x0b \x01(\r\x12\x32\n\x08\x63lusters\x18\x0c \x01(\x0b\x32 .constellation.v1.PatternColumns\x12\x1b\n\x13removed_cluster_ids\x18\r \x01(\x0c\x12\x15\n\rcluster_count\x18\x0e \x01(\r\x12.\n\x07related\x18\x0f \x01(\x0b\x32\x1d.constellation.v1.RelatedRows\x12\x1b\n\x13removed_related_ids\x18\x10 \x01(\x0c\x12\x15\n\rrelated_count\x18\x11 \x01(\r\x12\x32\n\x07popular\x18\x12 \x03(\x0b\x32!.constellation.v1.PopularContents\x12\x1b\n\x13removed_popular_ids\x18\x13 \x01(\x0c*c\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NCODING_FLOAT32\x10\x01\x12\x14\n\x10\x45NCODING_FLOAT16\x10\x02\x12\x11\n\rENCODING_INT8\x10\x03*\x8c\x01\n\tTimeOfDay\x12\x1b\n\x17TIME_OF_DAY_UNSPECIFIED\x10\x00\x12\x17\n\x13TIME_OF_DAY_MORNING\x10\x01\x12\x19\n\x15TIME_OF_DAY_AFTERNOON\x10\x02\x12\x17\n\x13TIME_OF_DAY_EVENING\x10\x03\x12\x15\n\x11TIME_OF_DAY_NIGHT\x10\x04*O\n\x07\x44\x61yType\x12\x18\n\x14\x44\x41Y_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x41Y_TYPE_WEEKDAY\x10\x01\x12\x14\n\x10\x44\x41Y_TYPE_WEEKEND\x10\x02*\x8b\x01\n\x0b\x43ontentType\x12\x1c\n\x18\x43ONTENT_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONTENT_TYPE_MOVIE\x10\x01\x12\x18\n\x14\x43ONTENT_TYPE_EPISODE\x10\x02\x12\x15\n\x11\x43ONTENT_TYPE_LIVE\x10\x03\x12\x15\n\x11\x43ONTENT_TYPE_CLIP\x10\x04*\xfc\x02\n\x0fRejectionReason\x12 \n\x1cREJECTION_REASON_UNSPECIFIED\x10\x00\x12\"\n\x1eREJECTION_REASON_BELOW_QUALITY\x10\x01\x12\x1f\n\x1bREJECTION_REASON_NOT_FINITE\x10\x02\x12\x1d\n\x19REJECTION_REASON_BAD_NORM\x10\x03\x12%\n!REJECTION_REASON_BAD_SUCCESS_RATE\x10\x04\x12%\n!REJECTION_REASON_BAD_SAMPLE_COUNT\x10\x05\x12 \n\x1cREJECTION_REASON_BAD_CONTEXT\x10\x06\x12&\n\"REJECTION_REASON_TOO_MANY_PATTERNS\x10\x07\x12\x1f\n\x1bREJECTION_REASON_SHARD_FULL\x10\x08\x12*\n&REJECTION_REASON_TOO_MANY_NEW_CONTENTS\x10\t*[\n\nTrendScope\x12\x1b\n\x17TREND_SCOPE_UNSPECIFIED\x10\x00\x12\x18\n\x14TREND_SCOPE_REGIONAL\x10\x01\x12\x16\n\x12TREND_SCOPE_GLOBAL\x10\x02*\x87\x01\n\x0eTrendDirection\x12\x1f\n\x1bTREND_DIRECTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16TREND_DIRECTION_RISING\x10\x01\x12\x1b\n\x17TREND_DIRECTION_PEAKING\x10\x02\x12\x1b\n\x17TREND_DIRECTION_FALLING\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'constellation.v1.patterns_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=1610
-  _globals['_ENCODING']._serialized_end=1709
-  _globals['_TIMEOFDAY']._serialized_start=1712
-  _globals['_TIMEOFDAY']._serialized_end=1852
-  _globals['_DAYTYPE']._serialized_start=1854
-  _globals['_DAYTYPE']._serialized_end=1933
-  _globals['_CONTENTTYPE']._serialized_start=1936
-  _globals['_CONTENTTYPE']._serialized_end=2075
-  _globals['_REJECTIONREASON']._serialized_start=2078
-  _globals['_REJECTIONREASON']._serialized_end=2458
-  _globals['_TRENDSCOPE']._serialized_start=2460
-  _globals['_TRENDSCOPE']._serialized_end=2551
-  _globals['_TRENDDIRECTION']._serialized_start=2554
-  _globals['_TRENDDIRECTION']._serialized_end=2689
+  _globals['_ENCODING']._serialized_start=2084
+  _globals['_ENCODING']._serialized_end=2183
+  _globals['_TIMEOFDAY']._serialized_start=2186
+  _globals['_TIMEOFDAY']._serialized_end=2326
+  _globals['_DAYTYPE']._serialized_start=2328
+  _globals['_DAYTYPE']._serialized_end=2407
+  _globals['_CONTENTTYPE']._serialized_start=2410
+  _globals['_CONTENTTYPE']._serialized_end=2549
+  _globals['_REJECTIONREASON']._serialized_start=2552
+  _globals['_REJECTIONREASON']._serialized_end=2932
+  _globals['_TRENDSCOPE']._serialized_start=2934
+  _globals['_TRENDSCOPE']._serialized_end=3025
+  _globals['_TRENDDIRECTION']._serialized_start=3028
+  _globals['_TRENDDIRECTION']._serialized_end=3163
   _globals['_PATTERNCOLUMNS']._serialized_start=54
   _globals['_PATTERNCOLUMNS']._serialized_end=430
   _globals['_SIGNALCOLUMNS']._serialized_start=432
   _globals['_SIGNALCOLUMNS']._serialized_end=483
   _globals['_DELTA']._serialized_start=486
-  _globals['_DELTA']._serialized_end=646
-  _globals['_REJECTION']._serialized_start=648
-  _globals['_REJECTION']._serialized_end=743
-  _globals['_DELTAACK']._serialized_start=746
-  _globals['_DELTAACK']._serialized_end=892
-  _globals['_GLOBALVERSION']._serialized_start=894
-  _globals['_GLOBALVERSION']._serialized_end=946
-  _globals['_TREND']._serialized_start=949
-  _globals['_TREND']._serialized_end=1155
-  _globals['_GLOBALUPDATE']._serialized_start=1158
-  _globals['_GLOBALUPDATE']._serialized_end=1608
+  _globals['_DELTA']._serialized_end=704
+  _globals['_REJECTION']._serialized_start=706
+  _globals['_REJECTION']._serialized_end=801
+  _globals['_DELTAACK']._serialized_start=804
+  _globals['_DELTAACK']._serialized_end=950
+  _globals['_GLOBALVERSION']._serialized_start=952
+  _globals['_GLOBALVERSION']._serialized_end=1004
+  _globals['_TREND']._serialized_start=1007
+  _globals['_TREND']._serialized_end=1213
+  _globals['_RELATEDROWS']._serialized_start=1216
+  _globals['_RELATEDROWS']._serialized_end=1360
+  _globals['_POPULARCONTENTS']._serialized_start=1362
+  _globals['_POPULARCONTENTS']._serialized_end=1448
+  _globals['_GLOBALUPDATE']._serialized_start=1451
+  _globals['_GLOBALUPDATE']._serialized_end=2082
 # @@protoc_insertion_point(module_scope)

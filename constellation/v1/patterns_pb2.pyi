@@ -412,6 +412,8 @@ class Delta(_message.Message):
     REMOVED_IDS_FIELD_NUMBER: _builtins.int
     SIGNALS_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LIKED_CONTENT_IDS_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_CONTENT_IDS_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """The delta's number: 1, 2, 3 and so on for each (device, incarnation). The device stores the delta
     durably before it sends it, and never reuses a number.
@@ -433,6 +435,20 @@ class Delta(_message.Message):
     def signals(self) -> Global___SignalColumns:
         """What the device watched: the input of the trends."""
 
+    @_builtins.property
+    def liked_content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only in a snapshot: the latest content items that the household liked, the oldest first, each
+        once, at most 128. They replace the liked content that the shard keeps of the device; the signals
+        of this delta and of later ones are added to them.
+        """
+
+    @_builtins.property
+    def withdrawn_content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The content items that the household no longer wants to count as liked, at most 128. The shard
+        removes them from the liked content that it keeps of the device, before it adds the signals of
+        this delta.
+        """
+
     def __init__(
         self,
         *,
@@ -441,10 +457,12 @@ class Delta(_message.Message):
         removed_ids: _builtins.bytes = ...,
         signals: Global___SignalColumns | None = ...,
         snapshot: _builtins.bool = ...,
+        liked_content_ids: _abc.Iterable[_builtins.str] | None = ...,
+        withdrawn_content_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["signals", b"signals", "upserts", b"upserts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed_ids", b"removed_ids", "seq", b"seq", "signals", b"signals", "snapshot", b"snapshot", "upserts", b"upserts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["liked_content_ids", b"liked_content_ids", "removed_ids", b"removed_ids", "seq", b"seq", "signals", b"signals", "snapshot", b"snapshot", "upserts", b"upserts", "withdrawn_content_ids", b"withdrawn_content_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -605,6 +623,105 @@ class Trend(_message.Message):
 Global___Trend: _TypeAlias = Trend  # noqa: Y015
 
 @_typing.final
+class RelatedRows(_message.Message):
+    """Related content: for each row's content item, the content items that households who liked it also
+    liked, with the weights of an item model. A device adds up the rows of what it liked. Stored column
+    by column.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    CONTENT_IDS_FIELD_NUMBER: _builtins.int
+    CONTENTS_FIELD_NUMBER: _builtins.int
+    NEIGHBOUR_COUNTS_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    SHIFTS_FIELD_NUMBER: _builtins.int
+    ids: _builtins.bytes
+    """Names one revision of the row of one content item, 16 bytes each: the first 8 bytes of the SHA-256
+    of its content id, then 8 bytes that change with every revision.
+    """
+    neighbour_counts: _builtins.bytes
+    """The number of neighbours of each row, from 1 to 64, one byte each."""
+    weights: _builtins.bytes
+    """The weight of each entry of `neighbours`, one int8 each, in units of 2**-shift of its row. Weights
+    may be negative, and are never zero.
+    """
+    shifts: _builtins.bytes
+    """The shift of each row, from 0 to 30, one byte each."""
+    @_builtins.property
+    def content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The distinct content ids of this message."""
+
+    @_builtins.property
+    def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The content item of each row, as an index into `content_ids`."""
+
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The neighbours of the first row, then of the second, and so on, as indexes into `content_ids`;
+        within a row the largest weight first.
+        """
+
+    def __init__(
+        self,
+        *,
+        ids: _builtins.bytes = ...,
+        content_ids: _abc.Iterable[_builtins.str] | None = ...,
+        contents: _abc.Iterable[_builtins.int] | None = ...,
+        neighbour_counts: _builtins.bytes = ...,
+        neighbours: _abc.Iterable[_builtins.int] | None = ...,
+        weights: _builtins.bytes = ...,
+        shifts: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "contents", b"contents", "ids", b"ids", "neighbour_counts", b"neighbour_counts", "neighbours", b"neighbours", "shifts", b"shifts", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelatedRows: _TypeAlias = RelatedRows  # noqa: Y015
+
+@_typing.final
+class PopularContents(_message.Message):
+    """The content items that most households of a region like, or of all regions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    CONTENT_IDS_FIELD_NUMBER: _builtins.int
+    HOUSEHOLDS_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """Names one revision of this list, 16 bytes."""
+    region: _builtins.str
+    """The region; empty for all regions together."""
+    @_builtins.property
+    def content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The content items, those with the most households first; at most 200."""
+
+    @_builtins.property
+    def households(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many contributing households like each of `content_ids`."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        region: _builtins.str = ...,
+        content_ids: _abc.Iterable[_builtins.str] | None = ...,
+        households: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "households", b"households", "id", b"id", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PopularContents: _TypeAlias = PopularContents  # noqa: Y015
+
+@_typing.final
 class GlobalUpdate(_message.Message):
     """What other devices learned, as a change from what this device holds."""
 
@@ -624,6 +741,11 @@ class GlobalUpdate(_message.Message):
     CLUSTERS_FIELD_NUMBER: _builtins.int
     REMOVED_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
     CLUSTER_COUNT_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
+    REMOVED_RELATED_IDS_FIELD_NUMBER: _builtins.int
+    RELATED_COUNT_FIELD_NUMBER: _builtins.int
+    POPULAR_FIELD_NUMBER: _builtins.int
+    REMOVED_POPULAR_IDS_FIELD_NUMBER: _builtins.int
     nonce: _builtins.int
     """Identifies this update on this stream. The device's GlobalAck repeats it."""
     reset: _builtins.bool
@@ -643,6 +765,12 @@ class GlobalUpdate(_message.Message):
     """The ids of the clusters to forget, 16 bytes each."""
     cluster_count: _builtins.int
     """How many clusters the device holds after this update."""
+    removed_related_ids: _builtins.bytes
+    """The ids of the rows of related content to forget, 16 bytes each."""
+    related_count: _builtins.int
+    """How many rows of related content the device holds after this update."""
+    removed_popular_ids: _builtins.bytes
+    """The ids of the lists of popular content to forget, 16 bytes each."""
     @_builtins.property
     def version(self) -> Global___GlobalVersion:
         """The global state that the device has after it has applied this update."""
@@ -676,6 +804,17 @@ class GlobalUpdate(_message.Message):
         one revision of one cluster; sample_counts are the clusters' devices.
         """
 
+    @_builtins.property
+    def related(self) -> Global___RelatedRows:
+        """New or changed rows of related content. The device receives the rows of the content items that it
+        has told the shard about, by signals or as the content of a pattern, and of the rows that it
+        declared.
+        """
+
+    @_builtins.property
+    def popular(self) -> _containers.RepeatedCompositeFieldContainer[Global___PopularContents]:
+        """New or changed lists of popular content: that of all regions, and that of the shard's region."""
+
     def __init__(
         self,
         *,
@@ -693,10 +832,15 @@ class GlobalUpdate(_message.Message):
         clusters: Global___PatternColumns | None = ...,
         removed_cluster_ids: _builtins.bytes = ...,
         cluster_count: _builtins.int = ...,
+        related: Global___RelatedRows | None = ...,
+        removed_related_ids: _builtins.bytes = ...,
+        related_count: _builtins.int = ...,
+        popular: _abc.Iterable[Global___PopularContents] | None = ...,
+        removed_popular_ids: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "similar", b"similar", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "related", b"related", "similar", b"similar", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_count", b"cluster_count", "clusters", b"clusters", "nonce", b"nonce", "removed_cluster_ids", b"removed_cluster_ids", "removed_similar_ids", b"removed_similar_ids", "removed_trend_content_ids", b"removed_trend_content_ids", "removed_trend_genres", b"removed_trend_genres", "reset", b"reset", "similar", b"similar", "similar_count", b"similar_count", "similarities", b"similarities", "trend_count", b"trend_count", "trends", b"trends", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_count", b"cluster_count", "clusters", b"clusters", "nonce", b"nonce", "popular", b"popular", "related", b"related", "related_count", b"related_count", "removed_cluster_ids", b"removed_cluster_ids", "removed_popular_ids", b"removed_popular_ids", "removed_related_ids", b"removed_related_ids", "removed_similar_ids", b"removed_similar_ids", "removed_trend_content_ids", b"removed_trend_content_ids", "removed_trend_genres", b"removed_trend_genres", "reset", b"reset", "similar", b"similar", "similar_count", b"similar_count", "similarities", b"similarities", "trend_count", b"trend_count", "trends", b"trends", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

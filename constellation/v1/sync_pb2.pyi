@@ -179,6 +179,8 @@ class Hello(_message.Message):
     SDK_VERSION_FIELD_NUMBER: _builtins.int
     PATTERN_CAPACITY_FIELD_NUMBER: _builtins.int
     HELD_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
+    HELD_RELATED_IDS_FIELD_NUMBER: _builtins.int
+    HELD_POPULAR_IDS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.bytes
     """The device's UUID, 16 bytes."""
     incarnation: _builtins.int
@@ -193,6 +195,10 @@ class Hello(_message.Message):
     """How many similar patterns the device can keep; 0 means the shard's default."""
     held_cluster_ids: _builtins.bytes
     """The ids of the clusters that the device holds, 16 bytes each."""
+    held_related_ids: _builtins.bytes
+    """The ids of the rows of related content that the device holds, 16 bytes each."""
+    held_popular_ids: _builtins.bytes
+    """The ids of the lists of popular content that the device holds, 16 bytes each."""
     @_builtins.property
     def global_version(self) -> _patterns_pb2.GlobalVersion:
         """The global state that the device holds; unset when it holds none."""
@@ -213,10 +219,12 @@ class Hello(_message.Message):
         sdk_version: _builtins.str = ...,
         pattern_capacity: _builtins.int = ...,
         held_cluster_ids: _builtins.bytes = ...,
+        held_related_ids: _builtins.bytes = ...,
+        held_popular_ids: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "incarnation", b"incarnation", "last_acked_seq", b"last_acked_seq", "pattern_capacity", b"pattern_capacity", "sdk_version", b"sdk_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_popular_ids", b"held_popular_ids", "held_related_ids", b"held_related_ids", "held_similar_ids", b"held_similar_ids", "incarnation", b"incarnation", "last_acked_seq", b"last_acked_seq", "pattern_capacity", b"pattern_capacity", "sdk_version", b"sdk_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,6 +248,7 @@ class Welcome(_message.Message):
     SYNC_JITTER_FIELD_NUMBER: _builtins.int
     QUALITY_THRESHOLD_FIELD_NUMBER: _builtins.int
     GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
+    CATALOGUE_DIGEST_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The fencing token of the shard's writer. It grows with every takeover."""
     expected_seq: _builtins.int
@@ -258,6 +267,10 @@ class Welcome(_message.Message):
     """How many patterns a device may store."""
     quality_threshold: _builtins.float
     """The shard rejects patterns with a lower success_rate, with the reason BELOW_QUALITY."""
+    catalogue_digest: _builtins.int
+    """The digest of the shard's catalogue: it changes with every content item. A device whose copy has
+    another digest calls GetCatalogue.
+    """
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
         """The device sends a frame at least this often. The shard ends the stream after two intervals
@@ -293,10 +306,11 @@ class Welcome(_message.Message):
         sync_jitter: _duration_pb2.Duration | None = ...,
         quality_threshold: _builtins.float = ...,
         global_version: _patterns_pb2.GlobalVersion | None = ...,
+        catalogue_digest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version", "heartbeat_interval", b"heartbeat_interval", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "epoch", b"epoch", "expected_seq", b"expected_seq", "full_resync", b"full_resync", "global_version", b"global_version", "heartbeat_interval", b"heartbeat_interval", "max_inflight_deltas", b"max_inflight_deltas", "max_patterns", b"max_patterns", "max_patterns_per_delta", b"max_patterns_per_delta", "quality_threshold", b"quality_threshold", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_digest", b"catalogue_digest", "encoding", b"encoding", "epoch", b"epoch", "expected_seq", b"expected_seq", "full_resync", b"full_resync", "global_version", b"global_version", "heartbeat_interval", b"heartbeat_interval", "max_inflight_deltas", b"max_inflight_deltas", "max_patterns", b"max_patterns", "max_patterns_per_delta", b"max_patterns_per_delta", "quality_threshold", b"quality_threshold", "sync_interval", b"sync_interval", "sync_jitter", b"sync_jitter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -601,6 +615,8 @@ class PullPatternsRequest(_message.Message):
     ENCODINGS_FIELD_NUMBER: _builtins.int
     PATTERN_CAPACITY_FIELD_NUMBER: _builtins.int
     HELD_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
+    HELD_RELATED_IDS_FIELD_NUMBER: _builtins.int
+    HELD_POPULAR_IDS_FIELD_NUMBER: _builtins.int
     device_id: _builtins.bytes
     """The device's UUID, 16 bytes."""
     held_similar_ids: _builtins.bytes
@@ -609,6 +625,10 @@ class PullPatternsRequest(_message.Message):
     """How many similar patterns the device can keep; 0 means the shard's default."""
     held_cluster_ids: _builtins.bytes
     """The ids of the clusters that the device holds, 16 bytes each."""
+    held_related_ids: _builtins.bytes
+    """The ids of the rows of related content that the device holds, 16 bytes each."""
+    held_popular_ids: _builtins.bytes
+    """The ids of the lists of popular content that the device holds, 16 bytes each."""
     @_builtins.property
     def global_version(self) -> _patterns_pb2.GlobalVersion:
         """The global state that the device holds; unset when it holds none."""
@@ -626,10 +646,12 @@ class PullPatternsRequest(_message.Message):
         encodings: _abc.Iterable[_patterns_pb2.Encoding.ValueType] | None = ...,
         pattern_capacity: _builtins.int = ...,
         held_cluster_ids: _builtins.bytes = ...,
+        held_related_ids: _builtins.bytes = ...,
+        held_popular_ids: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_popular_ids", b"held_popular_ids", "held_related_ids", b"held_related_ids", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,3 +736,115 @@ class GetSyncVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetSyncVersionResponse: _TypeAlias = GetSyncVersionResponse  # noqa: Y015
+
+@_typing.final
+class GetCatalogueRequest(_message.Message):
+    """Asks for the part of the catalogue that the device lacks.
+
+    A content item is in the bucket that the first 4 bytes of the SHA-256 of its id name, read as a
+    big-endian number, modulo the number of buckets. The digest of a bucket is the sum, modulo 2**64, of
+    the hashes of its content items; the digest of the catalogue is the sum over all buckets.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKET_DIGESTS_FIELD_NUMBER: _builtins.int
+    bucket_digests: _builtins.bytes
+    """The digest of each bucket that the device holds, 8 bytes each, little-endian; 0 for a bucket that it
+    lacks. Their number is a power of two, at most 16,384. Empty lets the shard choose the number, and
+    send everything.
+    """
+    def __init__(
+        self,
+        *,
+        bucket_digests: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_digests", b"bucket_digests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCatalogueRequest: _TypeAlias = GetCatalogueRequest  # noqa: Y015
+
+@_typing.final
+class GetCatalogueResponse(_message.Message):
+    """Whole buckets of the catalogue: they replace what the device holds of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKET_COUNT_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    bucket_count: _builtins.int
+    """The number of buckets; in every response the same."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The buckets that this response has, in ascending order. A bucket may have no content item."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueItem]:
+        """The content items of these buckets."""
+
+    def __init__(
+        self,
+        *,
+        bucket_count: _builtins.int = ...,
+        buckets: _abc.Iterable[_builtins.int] | None = ...,
+        items: _abc.Iterable[Global___CatalogueItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_count", b"bucket_count", "buckets", b"buckets", "items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCatalogueResponse: _TypeAlias = GetCatalogueResponse  # noqa: Y015
+
+@_typing.final
+class CatalogueItem(_message.Message):
+    """One content item of the catalogue, for a device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    GENRES_FIELD_NUMBER: _builtins.int
+    YEAR_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    content_id: _builtins.str
+    """The id, from 1 to 64 bytes of UTF-8."""
+    title: _builtins.str
+    """The title, for people; at most 256 bytes of UTF-8."""
+    content_type: _patterns_pb2.ContentType.ValueType
+    """The kind of content."""
+    year: _builtins.int
+    """The year of publication; 0 when unknown."""
+    embedding: _builtins.bytes
+    """The embedding: one row in INT8."""
+    hash: _builtins.int
+    """The hash of this content item, which the digest of its bucket adds up."""
+    @_builtins.property
+    def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 8 genres, of at most 64 bytes of UTF-8 each."""
+
+    def __init__(
+        self,
+        *,
+        content_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        content_type: _patterns_pb2.ContentType.ValueType = ...,
+        genres: _abc.Iterable[_builtins.str] | None = ...,
+        year: _builtins.int = ...,
+        embedding: _builtins.bytes = ...,
+        hash: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_id", b"content_id", "content_type", b"content_type", "embedding", b"embedding", "genres", b"genres", "hash", b"hash", "title", b"title", "year", b"year"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogueItem: _TypeAlias = CatalogueItem  # noqa: Y015

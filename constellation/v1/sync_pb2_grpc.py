@@ -61,6 +61,11 @@ class SyncServiceStub:
                 request_serializer=constellation_dot_v1_dot_sync__pb2.GetSyncVersionRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_sync__pb2.GetSyncVersionResponse.FromString,
                 _registered_method=True)
+        self.GetCatalogue = channel.unary_stream(
+                '/constellation.v1.SyncService/GetCatalogue',
+                request_serializer=constellation_dot_v1_dot_sync__pb2.GetCatalogueRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_sync__pb2.GetCatalogueResponse.FromString,
+                _registered_method=True)
 
 
 class SyncServiceServicer:
@@ -108,6 +113,14 @@ class SyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCatalogue(self, request, context):
+        """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
+        goes on with the next call, because the device declares what it holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -135,6 +148,11 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.GetSyncVersion,
                     request_deserializer=constellation_dot_v1_dot_sync__pb2.GetSyncVersionRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_sync__pb2.GetSyncVersionResponse.SerializeToString,
+            ),
+            'GetCatalogue': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetCatalogue,
+                    request_deserializer=constellation_dot_v1_dot_sync__pb2.GetCatalogueRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_sync__pb2.GetCatalogueResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -274,6 +292,33 @@ class SyncService:
             '/constellation.v1.SyncService/GetSyncVersion',
             constellation_dot_v1_dot_sync__pb2.GetSyncVersionRequest.SerializeToString,
             constellation_dot_v1_dot_sync__pb2.GetSyncVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCatalogue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/constellation.v1.SyncService/GetCatalogue',
+            constellation_dot_v1_dot_sync__pb2.GetCatalogueRequest.SerializeToString,
+            constellation_dot_v1_dot_sync__pb2.GetCatalogueResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,10 @@ class SyncServiceStub:
     """Return what other devices learned, as a change from what the device declares to hold."""
     GetSyncVersion: _grpc.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]
     """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
+    GetCatalogue: _grpc.UnaryStreamMultiCallable[_sync_pb2.GetCatalogueRequest, _sync_pb2.GetCatalogueResponse]
+    """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
+    goes on with the next call, because the device declares what it holds.
+    """
 
 @_typing.type_check_only
 class SyncServiceAsyncStub(SyncServiceStub):
@@ -77,6 +81,10 @@ class SyncServiceAsyncStub(SyncServiceStub):
     """Return what other devices learned, as a change from what the device declares to hold."""
     GetSyncVersion: _aio.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]  # type: ignore[assignment]
     """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
+    GetCatalogue: _aio.UnaryStreamMultiCallable[_sync_pb2.GetCatalogueRequest, _sync_pb2.GetCatalogueResponse]  # type: ignore[assignment]
+    """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
+    goes on with the next call, because the device declares what it holds.
+    """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
@@ -129,5 +137,15 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sync_pb2.GetSyncVersionResponse, _abc.Awaitable[_sync_pb2.GetSyncVersionResponse]]:
         """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
+
+    @_abc_1.abstractmethod
+    def GetCatalogue(
+        self,
+        request: _sync_pb2.GetCatalogueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sync_pb2.GetCatalogueResponse], _abc.AsyncIterator[_sync_pb2.GetCatalogueResponse]]:
+        """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
+        goes on with the next call, because the device declares what it holds.
+        """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
