@@ -23,12 +23,14 @@ from constellation.commands.content import add_content
 from constellation.commands.delete_device import add_delete_device
 from constellation.commands.devices import add_devices
 from constellation.commands.drain import add_drain
+from constellation.commands.enrol_device import add_enrol_device
 from constellation.commands.export import add_export
 from constellation.commands.import_ import add_import
 from constellation.commands.keys import add_keys
 from constellation.commands.migrate import add_migrate
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
+from constellation.commands.revoke_device import add_revoke_device
 from constellation.commands.search import add_search
 from constellation.commands.serve import add_serve
 from constellation.commands.status import add_status
@@ -64,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_top(commands)
     add_devices(commands)
     add_delete_device(commands)
+    add_enrol_device(commands)
+    add_revoke_device(commands)
     add_patterns(commands)
     add_content(commands)
     add_search(commands)

@@ -131,6 +131,24 @@ class ShardConfig:
         default=False,
         text="1: start although TLS_CERT or TOKEN_KEYS is missing.",
     )
+    vendor_keys: Path | None = setting(
+        None,
+        "Public keys of the vendors whose devices may enrol, made by `constellation keys public`. "
+        "Unset: no device can enrol.",
+    )
+    device_token_seconds: Interval = setting(
+        Interval(3600), "How long a token is valid that a device gets with its vendor's claim."
+    )
+    revoked_devices: Path | None = setting(
+        None,
+        "File with the ids of revoked devices, one on each line. Those of the global state are "
+        "added.",
+    )
+    global_keys: Path | None = setting(
+        None,
+        "Public keys of the federation, made by `constellation keys public`: a global state that "
+        "none of them signed is refused. Unset: signatures are not checked.",
+    )
     data_dir: Path | None = setting(
         None,
         "Directory of the SQLite store and of index snapshots. Unset: patterns are lost when "

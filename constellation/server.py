@@ -39,8 +39,9 @@ from constellation.transport.calls.tracing import is_enabled
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
-from constellation.transport.security import Security, open_security
+from constellation.transport.security import Security, open_security, open_token_issuer
 from constellation.transport.services.aggregates import AggregateServicer
+from constellation.transport.services.auth import AuthServicer
 from constellation.transport.services.components import ShardComponents
 from constellation.transport.services.process import ProcessServicer
 from constellation.transport.services.shard import ProcessInfo, ShardServicer
@@ -50,6 +51,8 @@ from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
+    auth_pb2,
+    auth_pb2_grpc,
     shard_pb2,
     shard_pb2_grpc,
     sync_pb2,
@@ -60,6 +63,7 @@ from constellation.wall_clock import read_clock, require_plausible_clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from constellation.auth.enrolment import TokenIssuer
     from constellation.config import ShardConfig
     from constellation.core.ingest.observers import CommitTracer
     from constellation.core.store import PatternStore
@@ -72,6 +76,7 @@ SERVICES: Final = (
     sync_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name,
     shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
     aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
+    auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name,
 )
 
 _EXTRA_CALLS: Final = 256
@@ -162,6 +167,8 @@ class _Process:
     metrics: MetricsExporter
     calls: CallStats
     security: Security
+    issuer: TokenIssuer | None
+    """Gives tokens to devices; None without VENDOR_KEYS."""
     drain: _DrainRequest
 
 
@@ -205,6 +212,8 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
         observers = ShardObservers(stats, _make_tracer(), streams)
         manager = await _recover_shard(config, store, observers, epoch=epoch)
         stats.recovery_seconds = time.monotonic() - started
+        if (published := manager.global_state.published) is not None:
+            process.security.revoked.replace_global(published.revoked_device_ids)
         _report_shard(process, config, manager, streams)
         background = [lease, *_start_background(tasks, config, manager, streams, process.health)]
         _add_services(process, config, manager, streams)
@@ -235,6 +244,7 @@ async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
     """Open the ports of the process: health, metrics and the log level answer at once."""
     health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
     security = open_security(config)
+    issuer = open_token_issuer(config, security)
     with serve_metrics(config.metrics_addr) as metrics:
         metrics.add(
             [
@@ -248,7 +258,7 @@ async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
         listener = _to_listener_config(config, security)
         async with open_listener(listener, health, log_levels, calls) as opened:
             ports = Ports(opened.grpc_port, opened.rest_port, metrics.port, opened.probe_port)
-            yield _Process(opened, ports, health, metrics, calls, security, _DrainRequest())
+            yield _Process(opened, ports, health, metrics, calls, security, issuer, _DrainRequest())
 
 
 def _to_listener_config(config: ShardConfig, security: Security) -> ListenerConfig:
@@ -352,7 +362,16 @@ def _add_services(
         SyncServicer(manager, to_session_limits(config), streams, process.calls), server
     )
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardServicer(manager, streams, info), server)
-    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateServicer(manager), server)
+    security = process.security
+    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(
+        AggregateServicer(
+            manager,
+            security.make_header_verifier(),
+            lambda adopted: security.revoked.replace_global(adopted.revoked_device_ids),
+        ),
+        server,
+    )
+    auth_pb2_grpc.add_AuthServiceServicer_to_server(AuthServicer(process.issuer), server)
 
 
 def _log_start(ports: Ports, manager: ShardManager) -> None:

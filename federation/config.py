@@ -87,6 +87,21 @@ class FederationConfig:
     tls_ca: Path | None = setting(
         None, "CA certificates of shards and relays, PEM: connections to them then use TLS."
     )
+    signing_keys: Path | None = setting(
+        None,
+        "Private keys, made by `constellation keys new FILE --algorithm EdDSA`: the first one "
+        "signs what is published. Unset: nothing is signed.",
+    )
+    global_keys: Path | None = setting(
+        None,
+        "Public keys of the federation above: a global state that none of them signed is refused. "
+        "Unset: signatures are not checked.",
+    )
+    revoked_devices: Path | None = setting(
+        None,
+        "File with the ids of revoked devices, one on each line: every round tells them to all "
+        "shards.",
+    )
     data_dir: Path | None = setting(
         None, "Directory of the journal. Unset: rounds are lost when the process ends."
     )

@@ -97,7 +97,12 @@ def parse_report(stored: bytes) -> RoundReport:
     )
 
 
-def serialise_result(result: RoundResult, stamp: RoundStamp, coverage: Coverage) -> bytes:
+def serialise_result(
+    result: RoundResult,
+    stamp: RoundStamp,
+    coverage: Coverage,
+    revoked_device_ids: Iterable[bytes] = (),
+) -> bytes:
     """Return a result as a serialised Global: the same bytes for the same values."""
     message = pb.Global(
         generation=stamp.generation,
@@ -113,6 +118,7 @@ def serialise_result(result: RoundResult, stamp: RoundStamp, coverage: Coverage)
         ),
         clusters=_from_clusters(result.clusters, stamp.generation),
         trends=_from_trends(result.trends),
+        revoked_device_ids=b"".join(sorted(revoked_device_ids)),
     )
     return message.SerializeToString(deterministic=True)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from opentelemetry import trace
 
+from constellation.auth.revocations import RevokedDevices
 from constellation.errors import ConstellationError, NotReadyError, QuorumError, WrongRoleError
 from constellation.federated.published import StoredGlobal
 from constellation.wall_clock import read_clock
@@ -82,6 +83,7 @@ class Rounds:
         publisher: Publisher,
         rules: RoundRules,
         policy: RoundPolicy,
+        revoked: RevokedDevices | None = None,
     ) -> None:
         self.stats = RoundStats()
         self.fleet = fleet
@@ -90,6 +92,7 @@ class Rounds:
         self._journal = journal
         self.publisher = publisher
         self._rules = rules
+        self._revoked = revoked or RevokedDevices()
         self._model_state = ModelState()
         self._generation = 0
         self._round_lock = asyncio.Lock()
@@ -355,7 +358,7 @@ class Rounds:
         """Return what the round publishes and saves, and the report on it. Runs in a thread."""
         started = time.monotonic()
         result = compute_result(inputs, self._model_state, self._rules)
-        payload = serialise_result(result, inputs.stamp, coverage)
+        payload = serialise_result(result, inputs.stamp, coverage, self._revoked.ids)
         report = report_result(report, result, payload)
         output = RoundOutput(payload, serialise_model_state(result.model_state), {})
         return replace(report, merge_seconds=time.monotonic() - started), output

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from cryptography import x509
 
+from constellation.auth.revocations import RevokedDevices
 from constellation.auth.token_files import read_token_file
 from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
@@ -27,7 +28,7 @@ from constellation.telemetry.traces import export_traces
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
-from constellation.transport.security import Security, open_security
+from constellation.transport.security import Security, open_key_file, open_security
 from constellation.transport.services.process import ProcessServicer
 from constellation.v1 import (
     aggregates_pb2,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from constellation.auth.global_signatures import HeaderVerifier
     from constellation.transport.listener import DeferredServices
     from federation.config import FederationConfig
 
@@ -180,6 +182,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
             open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])
         )
         authorities = _read_authorities(config.tls_ca)
+        signing_keys = open_key_file(config.signing_keys, "SIGNING_KEYS")
         clients = [
             await stack.enter_async_context(
                 ShardClient.open(
@@ -187,6 +190,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
                     is_relay=is_relay,
                     authorities=authorities,
                     token_file=config.token_file,
+                    signing_keys=signing_keys,
                 )
             )
             for addresses, is_relay in ((config.shard_addrs, False), (config.relay_addrs, True))
@@ -194,7 +198,12 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
         ]
         publisher = Publisher(clients, config.publish_timeout_seconds)
         rounds = Rounds(
-            Fleet(clients), journal, publisher, to_round_rules(config), to_round_policy(config)
+            Fleet(clients),
+            journal,
+            publisher,
+            to_round_rules(config),
+            to_round_policy(config),
+            RevokedDevices(config.revoked_devices),
         )
         yield rounds, publisher
 
@@ -240,7 +249,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
                 security.describe,
             )
         )
-        _add_services(listener.services, rounds)
+        _add_services(listener.services, rounds, security.make_header_verifier())
         health.mark_not_ready("waiting to become the active federation")
         ports = Ports(listener.grpc_port, listener.rest_port, metrics.port, listener.probe_port)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -289,7 +298,11 @@ async def _run_active(
             tasks.create_task(rounds.run_forever(), name="rounds")
 
 
-def _add_services(services: DeferredServices, rounds: Rounds) -> None:
+def _add_services(
+    services: DeferredServices, rounds: Rounds, verifier: HeaderVerifier | None
+) -> None:
     server: Any = services  # has the one method of a server that the generated functions call
     federation_pb2_grpc.add_FederationServiceServicer_to_server(FederationServicer(rounds), server)
-    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(RelayServicer(rounds), server)
+    aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(
+        RelayServicer(rounds, verifier), server
+    )

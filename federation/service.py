@@ -23,6 +23,7 @@ from federation.shards.relay import to_chunks
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from constellation.auth.global_signatures import HeaderVerifier
     from federation.round_report import UnavailableShard
     from federation.rounds import Rounds
 
@@ -67,9 +68,9 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
 class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     """Serves AggregateService: passes aggregates of the shards below up, and globals down."""
 
-    def __init__(self, rounds: Rounds) -> None:
+    def __init__(self, rounds: Rounds, verifier: HeaderVerifier | None = None) -> None:
         self._rounds = rounds
-        self._receiver = GlobalReceiver(self._find_current_round)
+        self._receiver = GlobalReceiver(self._find_current_round, verifier)
 
     def _find_current_round(self) -> RoundKey:
         last = self._rounds.last_global

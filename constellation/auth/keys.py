@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
 
 from constellation.errors import ConfigError
 
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIGNING_ALGORITHM: Final = "HS256"
+"""Of keys that everybody who verifies must keep secret."""
+SIGNATURE_ALGORITHM: Final = "EdDSA"
+"""Of private keys, whose public part verifies."""
 KEY_BYTES: Final = 32
-_ALGORITHMS: Final = (SIGNING_ALGORITHM, "EdDSA", "ES256", "RS256")
+_ALGORITHMS: Final = (SIGNING_ALGORITHM, SIGNATURE_ALGORITHM, "ES256", "RS256")
+_PUBLIC_FIELDS: Final = frozenset({"kty", "kid", "alg", "use", "crv", "x", "y", "n", "e"})
 _MIN_KEY_BYTES: Final = 32
 """RFC 7518, 3.2: as long as the hash."""
 
@@ -38,7 +44,15 @@ class TokenKey:
 
     @property
     def can_sign(self) -> bool:
-        return self.algorithm == SIGNING_ALGORITHM
+        """Return whether this is a secret or a private key."""
+        return self.algorithm == SIGNING_ALGORITHM or "d" in self.fields
+
+    def to_public(self) -> TokenKey | None:
+        """Return the part that others may have; None for a symmetric key, which has none."""
+        if self.algorithm == SIGNING_ALGORITHM:
+            return None
+        fields = {name: value for name, value in self.fields.items() if name in _PUBLIC_FIELDS}
+        return TokenKey(self.key_id, self.algorithm, fields)
 
     def __repr__(self) -> str:  # the default would show the secret
         return f"TokenKey({self.key_id!r}, {self.algorithm!r})"
@@ -64,12 +78,19 @@ class KeyRing:
 
     @property
     def signer(self) -> TokenKey | None:
-        """Return the key that signs; None when all keys are public."""
+        """Return the key that signs; None when all keys are public ones."""
         return next((key for key in self.keys if key.can_sign), None)
 
     def add_new(self) -> KeyRing:
-        """Return a ring whose first key is a new random one."""
-        return KeyRing((_make_key(), *self.keys))
+        """Return a ring whose first key is a new random one, of the kind that signed until now."""
+        signer = self.signer
+        algorithm = SIGNING_ALGORITHM if signer is None else signer.algorithm
+        return KeyRing((_make_key(algorithm), *self.keys))
+
+    def to_public(self) -> KeyRing:
+        """Return a ring with the public parts of all keys that have one."""
+        public = (key.to_public() for key in self.keys)
+        return KeyRing(tuple(key for key in public if key is not None))
 
     def remove(self, key_id: str) -> KeyRing:
         """Return a ring without a key."""
@@ -117,16 +138,25 @@ def write_key_ring(path: Path, ring: KeyRing, *, is_new: bool) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
-def make_key_ring() -> KeyRing:
-    """Return a ring with one new random key."""
-    return KeyRing((_make_key(),))
+def make_key_ring(algorithm: str = SIGNING_ALGORITHM) -> KeyRing:
+    """Return a ring with one new random key, for HS256 or EdDSA."""
+    return KeyRing((_make_key(algorithm),))
 
 
-def _make_key() -> TokenKey:
+def _make_key(algorithm: str) -> TokenKey:
+    if algorithm == SIGNATURE_ALGORITHM:
+        return _make_private_key()
     secret = urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).rstrip(b"=").decode()
     key_id = secrets.token_hex(4)
     fields = {"kty": "oct", "kid": key_id, "alg": SIGNING_ALGORITHM, "use": "sig", "k": secret}
     return TokenKey(key_id, SIGNING_ALGORITHM, fields)
+
+
+def _make_private_key() -> TokenKey:
+    key_id = secrets.token_hex(4)
+    made = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate(), as_dict=True)
+    fields = {"kid": key_id, "alg": SIGNATURE_ALGORITHM, "use": "sig", **made}
+    return TokenKey(key_id, SIGNATURE_ALGORITHM, fields)
 
 
 def _parse_key(entry: Any) -> TokenKey:
@@ -138,8 +168,6 @@ def _parse_key(entry: Any) -> TokenKey:
     if algorithm not in _ALGORITHMS:
         known = ", ".join(_ALGORITHMS)
         raise ValueError(f"key {key_id!r} needs an alg among {known}, got {algorithm!r}")
-    if "d" in entry:
-        raise ValueError(f"key {key_id!r} is a private key: only its public part belongs here")
     key = TokenKey(key_id, algorithm, entry)
     loaded = key.load()
     if algorithm == SIGNING_ALGORITHM and len(loaded) < _MIN_KEY_BYTES:

@@ -22,6 +22,10 @@ METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
     "/constellation.v1.SyncService/PushPatterns": _DEVICE,
     "/constellation.v1.SyncService/PullPatterns": _DEVICE,
     "/constellation.v1.SyncService/GetSyncVersion": _DEVICE,
+    "/constellation.v1.SyncService/GetCatalogue": _READERS | _FEEDER | _DEVICE,
+    # A device that has no token yet. What it sends is verified there.
+    "/constellation.v1.AuthService/GetChallenge": _ANYONE,
+    "/constellation.v1.AuthService/IssueToken": _ANYONE,
     # What belongs to no household.
     "/constellation.v1.ShardService/ListShards": _EVERY_ROLE,
     "/constellation.v1.ShardService/GetInfo": _READERS | _FEDERATION,

@@ -38,7 +38,11 @@ class Principal:
     expires_at: float | None = None
     """Until when the token is accepted, in seconds since 1970; None for ever."""
     is_revoked: Callable[[], bool] = lambda: False
-    """Returns whether the key of the token is gone."""
+    """Returns whether the key of the token is gone, or the device was revoked."""
+    verify: Callable[[str], Principal] | None = None
+    """Verifies a newer token of the same caller; None where nobody needs a token."""
+    lot: str = ""
+    """The production lot of a device, as its vendor names it; empty when unknown."""
 
     def seconds_left(self, now: float) -> float | None:
         """Return for how long the token is still valid, at a time; None for ever."""
@@ -49,6 +53,12 @@ ANYBODY: Final = Principal("anybody", frozenset(Role))
 """The caller in a process without TOKEN_KEYS, which asks nobody for a token."""
 CALLER: ContextVar[Principal] = ContextVar("constellation_caller", default=ANYBODY)
 """Who makes the call that the present task serves."""
+
+
+def require_role(caller: Principal, role: Role) -> None:
+    """Raise PermissionDeniedError unless a caller has a role."""
+    if role not in caller.roles:
+        raise PermissionDeniedError(f"the token of {caller.subject!r} lacks the role {role.value}")
 
 
 def require_own_device(device_id: bytes, caller: Principal | None = None) -> None:

@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
-from constellation.auth.files import read_version
-from constellation.auth.keys import KeyRing, read_key_ring
 from constellation.auth.principal import Principal, Role
 from constellation.errors import ConfigError, UnauthenticatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Iterable
+
+    from constellation.auth.key_file import KeyFile
+    from constellation.auth.keys import KeyRing
+    from constellation.auth.revocations import RevokedDevices
 
 MAX_TOKEN_BYTES: Final = 4096
 _LEEWAY_SECONDS: Final = 30
 """By how much clocks may differ."""
-_RELOAD_SECONDS: Final = 1.0
-"""How often the file of keys is looked at."""
 
 
 def issue_token(
-    ring: KeyRing, audience: str, subject: str, roles: Iterable[Role], seconds: float
+    ring: KeyRing,
+    audience: str,
+    subject: str,
+    roles: Iterable[Role],
+    seconds: float,
+    *,
+    lot: str = "",
 ) -> str:
-    """Return a token that the first symmetric key of a ring signs. Raises ConfigError without."""
+    """Return a token that the first private key of a ring signs. Raises ConfigError without one."""
     signer = ring.signer
     if signer is None:
         raise ConfigError("the key ring has only public keys, and none of them can sign")
@@ -39,36 +44,28 @@ def issue_token(
         "iat": now,
         "exp": now + int(seconds),
     }
+    if lot:
+        claims["lot"] = lot
     return jwt.encode(claims, signer.load(), signer.algorithm, headers={"kid": signer.key_id})
 
 
 class TokenVerifier:
-    """Verifies tokens with the keys of a file, which may be replaced at any time."""
+    """Verifies tokens with the keys of a file."""
 
-    def __init__(self, path: Path, audience: str) -> None:
-        self._path = path
+    def __init__(self, keys: KeyFile, audience: str, revoked: RevokedDevices) -> None:
+        self._keys = keys
         self._audience = audience
-        self._version = read_version(path)  # before its keys, which may be newer then, never older
-        self._ring = read_key_ring(path)
-        self._looked_at = time.monotonic()
-        self.reload_problem = ""
-        """Why the present file is not in use; the keys before it are."""
-
-    @property
-    def key_count(self) -> int:
-        """Return how many keys are in use."""
-        return len(self._ring.keys)
+        self._revoked = revoked
 
     def verify(self, token: str) -> Principal:
         """Return who presents a token. Raises UnauthenticatedError, which never quotes it."""
-        self._reload()
         if len(token) > MAX_TOKEN_BYTES:
             raise UnauthenticatedError(
                 f"the token has {len(token)} bytes, the most is {MAX_TOKEN_BYTES}"
             )
         try:
             key_id = jwt.get_unverified_header(token).get("kid", "")
-            found = self._ring.find(key_id)
+            found = self._keys.read().find(key_id)
             if found is None:
                 raise UnauthenticatedError(
                     "no key of this process verifies the token: it is of another fleet, or its key "
@@ -83,7 +80,7 @@ class TokenVerifier:
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", "sub", "aud"]},
             )
-            return _to_principal(claims, partial(self._is_revoked, key_id))
+            caller = self._to_principal(claims, key_id)
         except jwt.ExpiredSignatureError:
             raise UnauthenticatedError("the token has expired: get a new one") from None
         except jwt.InvalidAudienceError:
@@ -92,33 +89,25 @@ class TokenVerifier:
             ) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise UnauthenticatedError("the token is no valid token") from None
+        if caller.is_revoked():
+            raise UnauthenticatedError("this device was revoked")
+        return caller
 
-    def _is_revoked(self, key_id: str) -> bool:
-        self._reload()
-        return self._ring.find(key_id) is None
+    def _to_principal(self, claims: dict[str, Any], key_id: str) -> Principal:
+        """Return the principal of verified claims. Roles of a later version are left out."""
+        subject, named, lot = claims["sub"], claims.get("roles", ()), claims.get("lot", "")
+        if not isinstance(named, list) or not isinstance(lot, str):
+            raise TypeError("roles must be a list, and the lot must be text")
+        roles = frozenset(role for role in Role if role.value in named)
+        device_id = bytes.fromhex(subject) if Role.DEVICE in roles else b""
+        return Principal(
+            subject,
+            roles,
+            float(claims["exp"]) + _LEEWAY_SECONDS,
+            partial(self._is_revoked, key_id, device_id),
+            self.verify,
+            lot,
+        )
 
-    def _reload(self) -> None:
-        """Read the file again when it has changed; keep the present keys when it is wrong."""
-        now = time.monotonic()
-        if now - self._looked_at < _RELOAD_SECONDS:
-            return
-        self._looked_at = now
-        version = read_version(self._path)
-        if version == self._version:
-            self.reload_problem = ""
-            return
-        try:
-            self._ring = read_key_ring(self._path)
-        except ConfigError as error:
-            self.reload_problem = str(error)
-            return
-        self._version, self.reload_problem = version, ""
-
-
-def _to_principal(claims: dict[str, Any], is_revoked: Callable[[], bool]) -> Principal:
-    """Return the principal of verified claims. Roles of a later version are left out."""
-    subject, named = claims["sub"], claims.get("roles", ())
-    if not isinstance(named, list):
-        raise TypeError("roles must be a list")
-    roles = frozenset(role for role in Role if role.value in named)
-    return Principal(subject, roles, float(claims["exp"]) + _LEEWAY_SECONDS, is_revoked)
+    def _is_revoked(self, key_id: str, device_id: bytes) -> bool:
+        return device_id in self._revoked or self._keys.read().find(key_id) is None

@@ -1,11 +1,18 @@
-"""`constellation keys`: make, rotate, list and revoke the keys that sign tokens; issue tokens."""
+"""`constellation keys`: make, rotate, list and revoke keys that sign; issue tokens."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from constellation.auth.keys import KeyRing, make_key_ring, read_key_ring, write_key_ring
+from constellation.auth.keys import (
+    SIGNATURE_ALGORITHM,
+    SIGNING_ALGORITHM,
+    KeyRing,
+    make_key_ring,
+    read_key_ring,
+    write_key_ring,
+)
 from constellation.auth.principal import Role
 from constellation.auth.tokens import issue_token
 from constellation.cli.errors import CommandError
@@ -29,16 +36,29 @@ _VARIABLE: Final = "TOKEN_KEYS"
 
 
 def add_keys(commands: Commands) -> None:
-    group = commands.add_group(
-        "keys", "make and rotate the keys that sign tokens, and issue tokens"
+    group = commands.add_group("keys", "make and rotate keys that sign, and issue tokens")
+    new = group.add(
+        "new",
+        run_new,
+        "make a file with a new key, which only its owner may read",
+        details="HS256 is for tokens: give the same file to every shard and federation, as "
+        "TOKEN_KEYS. EdDSA is for a vendor's claims and for SIGNING_KEYS of a federation: others "
+        "get what `keys public` prints.",
+        examples=("token-keys.json", "vendor-keys.json --algorithm EdDSA"),
+    )
+    _add_file(new)
+    new.add_argument(
+        "--algorithm",
+        choices=[SIGNING_ALGORITHM, SIGNATURE_ALGORITHM],
+        default=SIGNING_ALGORITHM,
+        help=f"kind of key (default: {SIGNING_ALGORITHM})",
     )
     _add_file(
         group.add(
-            "new",
-            run_new,
-            "make a file with a new key, which only its owner may read",
-            details="Give the same file to every shard and federation, as TOKEN_KEYS.",
-            examples=("token-keys.json",),
+            "public",
+            run_public,
+            "print the public keys of a file, for VENDOR_KEYS or GLOBAL_KEYS",
+            examples=("vendor-keys.json > vendor-public.json",),
         )
     )
     _add_file(
@@ -108,13 +128,26 @@ def _add_file(parser: ArgumentParser) -> None:
 
 async def run_new(options: Namespace) -> int:
     """Write a file with one new key. Raises ConfigError when it exists already."""
-    ring = make_key_ring()
+    ring = make_key_ring(options.algorithm)
     write_key_ring(options.file, ring, is_new=True)
     return _print_change(options, ring, f"key {ring.keys[0].key_id} signs")
 
 
+async def run_public(options: Namespace) -> int:
+    """Print the public keys. Raises CommandError when there are none."""
+    ring = read_key_ring(options.file).to_public()
+    if not ring.keys:
+        raise CommandError(
+            f"{options.file} has only {SIGNING_ALGORITHM} keys, which have no public part: make "
+            f"one with `constellation keys new FILE --algorithm {SIGNATURE_ALGORITHM}`",
+            USAGE_ERROR,
+        )
+    print_json({"keys": [key.fields for key in ring.keys]})
+    return SUCCESS
+
+
 async def run_rotate(options: Namespace) -> int:
-    """Put a new key first, and keep of the symmetric keys only the one before it."""
+    """Put a new key first, and keep of those that can sign only the one before it."""
     ring = read_key_ring(options.file).add_new()
     signers = [key for key in ring.keys if key.can_sign]
     for key in signers[_MAX_KEYS:]:

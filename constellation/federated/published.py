@@ -57,7 +57,7 @@ class PublishedClusters:
 
 
 class PublishedGlobal:
-    """The global state of one round: its codebook, clusters and trends."""
+    """The global state of one round: its codebook, clusters, trends and revocations."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class PublishedGlobal:
         clusters: PublishedClusters,
         trends: Sequence[Trend],
         closed_at: int,
+        revoked_device_ids: frozenset[bytes] = frozenset(),
     ) -> None:
         self.round = round_
         self.anchors = anchors
@@ -74,6 +75,8 @@ class PublishedGlobal:
         """Strongest first: global trends and the trends of every region."""
         self.closed_at = closed_at
         """When the round's pulls ended, in seconds since 1970."""
+        self.revoked_device_ids = revoked_device_ids
+        """Devices that no shard serves any more."""
         self._centroids = normalise_codes(clusters.codes)
 
     def find_nearest_clusters(self, tastes: Embeddings, capacity: int) -> NDArray[np.int64]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from constellation.auth.certificates import Certificates
+from constellation.auth.enrolment import TokenIssuer
+from constellation.auth.global_signatures import HeaderVerifier
+from constellation.auth.key_file import KeyFile
+from constellation.auth.revocations import RevokedDevices
 from constellation.auth.tokens import TokenVerifier
 from constellation.errors import ConfigError
 from constellation.loopback import is_loopback
@@ -39,6 +43,19 @@ class SecurityConfig(Protocol):
     def token_audience(self) -> str: ...
     @property
     def insecure(self) -> bool: ...
+    @property
+    def revoked_devices(self) -> Path | None: ...
+    @property
+    def global_keys(self) -> Path | None: ...
+
+
+class EnrolmentConfig(SecurityConfig, Protocol):
+    """The further settings of a shard, from which devices get their tokens."""
+
+    @property
+    def vendor_keys(self) -> Path | None: ...
+    @property
+    def device_token_seconds(self) -> float: ...
 
 
 def require_security(config: SecurityConfig) -> None:
@@ -71,8 +88,18 @@ class Security:
 
     certificates: Certificates | None = None
     """For TLS on GRPC_ADDR."""
-    verifier: TokenVerifier | None = None
+    token_keys: KeyFile | None = None
     """For the tokens of callers."""
+    global_keys: KeyFile | None = None
+    """For the signatures of global states."""
+    revoked: RevokedDevices = field(default_factory=RevokedDevices)
+    """The devices that are refused."""
+    verifier: TokenVerifier | None = None
+    """Verifies tokens with `token_keys`."""
+
+    def make_header_verifier(self) -> HeaderVerifier | None:
+        """Return what checks who signed a global state; None takes one from everybody."""
+        return None if self.global_keys is None else HeaderVerifier(self.global_keys)
 
     def read_expiry(self) -> float | None:
         """Return when the certificate in use expires, in seconds since 1970; None without one."""
@@ -88,14 +115,21 @@ class Security:
             message = f"{expiry}; the new files are not used: {problem}" if problem else expiry
             is_degraded = bool(problem) or days < MIN_CERTIFICATE_DAYS
             components.append(_make_component("certificate", message, is_degraded=is_degraded))
-        if self.verifier is not None:
-            problem = self.verifier.reload_problem
-            count = self.verifier.key_count
-            message = f"{count} keys" if count != 1 else "1 key"
-            if problem:
-                message = f"{message}; the new file is not used: {problem}"
-            components.append(_make_component("token_keys", message, is_degraded=bool(problem)))
+        for name, keys in (("token_keys", self.token_keys), ("global_keys", self.global_keys)):
+            if keys is not None:
+                components.append(_describe_keys(name, keys))
+        if problem := self.revoked.reload_problem:
+            message = f"the new file is not used: {problem}"
+            components.append(_make_component("revoked_devices", message, is_degraded=True))
         return components
+
+
+def _describe_keys(name: str, keys: KeyFile) -> pb.ComponentHealth:
+    count, problem = len(keys.read().keys), keys.reload_problem
+    message = f"{count} keys" if count != 1 else "1 key"
+    if problem:
+        message = f"{message}; the new file is not used: {problem}"
+    return _make_component(name, message, is_degraded=bool(problem))
 
 
 def _make_component(name: str, message: str, *, is_degraded: bool) -> pb.ComponentHealth:
@@ -105,7 +139,46 @@ def _make_component(name: str, message: str, *, is_degraded: bool) -> pb.Compone
 
 def open_security(config: SecurityConfig) -> Security:
     """Read the certificates and the keys that the settings name. Raises ConfigError."""
-    return Security(_open_certificates(config), _open_verifier(config))
+    keys = open_key_file(config.token_keys, "TOKEN_KEYS")
+    try:
+        revoked = RevokedDevices(config.revoked_devices)
+    except ConfigError as error:
+        raise ConfigError(f"REVOKED_DEVICES: {error}") from error
+    return Security(
+        _open_certificates(config),
+        keys,
+        open_key_file(config.global_keys, "GLOBAL_KEYS", must_be_public=True),
+        revoked,
+        None if keys is None else TokenVerifier(keys, config.token_audience, revoked),
+    )
+
+
+def open_token_issuer(config: EnrolmentConfig, security: Security) -> TokenIssuer | None:
+    """Return what gives tokens to devices; None without VENDOR_KEYS. Raises ConfigError."""
+    vendors = open_key_file(config.vendor_keys, "VENDOR_KEYS", must_be_public=True)
+    if vendors is None:
+        return None
+    if security.token_keys is None:
+        raise ConfigError("VENDOR_KEYS needs TOKEN_KEYS: their first key signs the tokens")
+    return TokenIssuer(
+        security.token_keys,
+        vendors,
+        security.revoked,
+        config.token_audience,
+        config.device_token_seconds,
+    )
+
+
+def open_key_file(
+    path: Path | None, variable: str, *, must_be_public: bool = False
+) -> KeyFile | None:
+    """Read the keys that a variable names; None when it is unset. Raises ConfigError."""
+    if path is None:
+        return None
+    try:
+        return KeyFile(path, must_be_public=must_be_public)
+    except ConfigError as error:
+        raise ConfigError(f"{variable}: {error}") from error
 
 
 def _open_certificates(config: SecurityConfig) -> Certificates | None:
@@ -115,13 +188,3 @@ def _open_certificates(config: SecurityConfig) -> Certificates | None:
     if config.tls_cert is None or config.tls_key is None:
         raise ConfigError("TLS_CERT and TLS_KEY must be set together, or neither")
     return Certificates(config.tls_cert, config.tls_key)
-
-
-def _open_verifier(config: SecurityConfig) -> TokenVerifier | None:
-    """Return what verifies tokens; None lets everybody in. Raises ConfigError for wrong keys."""
-    if config.token_keys is None:
-        return None
-    try:
-        return TokenVerifier(config.token_keys, config.token_audience)
-    except ConfigError as error:
-        raise ConfigError(f"TOKEN_KEYS: {error}") from error

@@ -562,6 +562,8 @@ class GlobalHeader(_message.Message):
     ROUND_ID_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """When the federation's journal was created, in milliseconds since 1970."""
     round_id: _builtins.int
@@ -570,6 +572,13 @@ class GlobalHeader(_message.Message):
     """The size of the serialised Global in bytes, at most 16 MiB."""
     sha256: _builtins.bytes
     """The SHA-256 of the serialised Global."""
+    key_id: _builtins.str
+    """The id of the key that signed this header; empty without a signature."""
+    signature: _builtins.bytes
+    """The Ed25519 signature, 64 bytes, of "constellation global v1", a zero byte, then `generation`,
+    `round_id` and `size_bytes` as 8 bytes each, big-endian, and `sha256`. Shards with GLOBAL_KEYS refuse
+    a header without a valid one.
+    """
     def __init__(
         self,
         *,
@@ -577,10 +586,12 @@ class GlobalHeader(_message.Message):
         round_id: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         sha256: _builtins.bytes = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "round_id", b"round_id", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "key_id", b"key_id", "round_id", b"round_id", "sha256", b"sha256", "signature", b"signature", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -631,12 +642,17 @@ class Global(_message.Message):
     TRENDS_FIELD_NUMBER: _builtins.int
     RELATED_FIELD_NUMBER: _builtins.int
     POPULAR_FIELD_NUMBER: _builtins.int
+    REVOKED_DEVICE_IDS_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """When the federation's journal was created, in milliseconds since 1970."""
     round_id: _builtins.int
     """The number of the round."""
     closed_at: _builtins.int
     """When the round's pulls ended, in seconds since 1970."""
+    revoked_device_ids: _builtins.bytes
+    """The ids of revoked devices, 16 bytes each, in ascending order, at most 65,536: every shard refuses
+    them.
+    """
     @_builtins.property
     def coverage(self) -> Global___Coverage:
         """The shards and devices that the round covers."""
@@ -673,10 +689,11 @@ class Global(_message.Message):
         trends: _abc.Iterable[_patterns_pb2.Trend] | None = ...,
         related: Global___RelatedContents | None = ...,
         popular: _abc.Iterable[_patterns_pb2.PopularContents] | None = ...,
+        revoked_device_ids: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "related", b"related"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "generation", b"generation", "popular", b"popular", "related", b"related", "round_id", b"round_id", "trends", b"trends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "generation", b"generation", "popular", b"popular", "related", b"related", "revoked_device_ids", b"revoked_device_ids", "round_id", b"round_id", "trends", b"trends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

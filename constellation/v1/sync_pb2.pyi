@@ -57,6 +57,7 @@ class SyncRequest(_message.Message):
     GLOBAL_ACK_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
+    RENEWAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """Who the device is. Always the first frame, and sent only once."""
@@ -77,6 +78,10 @@ class SyncRequest(_message.Message):
     def bye(self) -> Global___Bye:
         """The last frame: the device ends the session on purpose."""
 
+    @_builtins.property
+    def renewal(self) -> Global___Renewal:
+        """A newer token, before the one that opened the stream expires."""
+
     def __init__(
         self,
         *,
@@ -85,16 +90,41 @@ class SyncRequest(_message.Message):
         global_ack: Global___GlobalAck | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         bye: Global___Bye | None = ...,
+        renewal: Global___Renewal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta", b"delta", "frame", b"frame", "global_ack", b"global_ack", "heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta", b"delta", "frame", b"frame", "global_ack", b"global_ack", "heartbeat", b"heartbeat", "hello", b"hello", "renewal", b"renewal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta", b"delta", "frame", b"frame", "global_ack", b"global_ack", "heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta", b"delta", "frame", b"frame", "global_ack", b"global_ack", "heartbeat", b"heartbeat", "hello", b"hello", "renewal", b"renewal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "delta", "global_ack", "heartbeat", "bye"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["hello", "delta", "global_ack", "heartbeat", "bye", "renewal"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
 Global___SyncRequest: _TypeAlias = SyncRequest  # noqa: Y015
+
+@_typing.final
+class Renewal(_message.Message):
+    """A newer token of the same device: the stream then lasts as long as that. UNAUTHENTICATED or
+    PERMISSION_DENIED end the stream when it is none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Renewal: _TypeAlias = Renewal  # noqa: Y015
 
 @_typing.final
 class SyncResponse(_message.Message):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import structlog
 
+from constellation.auth.global_signatures import sign_header
 from constellation.auth.token_files import to_metadata
 from constellation.call_details import clean_details
 from constellation.errors import ConfigError, InvalidInputError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from constellation.auth.key_file import KeyFile
     from constellation.federated.aggregate import AggregateVersion
     from constellation.federated.published import StoredGlobal
     from constellation.v1.aggregates_pb2_grpc import AggregateServiceAsyncStub
@@ -118,12 +120,14 @@ class ShardClient:
         *,
         is_relay: bool = False,
         token_file: Path | None = None,
+        signing_keys: KeyFile | None = None,
     ) -> None:
         self.address = address
         self.is_relay = is_relay
         """Whether the address may answer for several shards."""
         self._stub = stub
         self._token_file = token_file
+        self._signing_keys = signing_keys
 
     @classmethod
     @asynccontextmanager
@@ -134,11 +138,12 @@ class ShardClient:
         is_relay: bool = False,
         authorities: bytes | None = None,
         token_file: Path | None = None,
+        signing_keys: KeyFile | None = None,
     ) -> AsyncIterator[ShardClient]:
         """Open a channel to `address`, a host:port; the connection is made at the first call.
 
         It uses TLS when there are `authorities`, CA certificates in PEM. Each call presents the
-        token that `token_file` has at that time.
+        token that `token_file` has at that time. What is published is signed with `signing_keys`.
         """
         options = [*_CHANNEL_OPTIONS, *to_channel_options(address)]
         opened = (
@@ -150,7 +155,13 @@ class ShardClient:
         )
         async with opened as channel:
             stub: AggregateServiceAsyncStub = AggregateServiceStub(channel)
-            yield cls(address, stub, is_relay=is_relay, token_file=token_file)
+            yield cls(
+                address,
+                stub,
+                is_relay=is_relay,
+                token_file=token_file,
+                signing_keys=signing_keys,
+            )
 
     def _make_metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata of a call: the trace and the token."""
@@ -180,7 +191,7 @@ class ShardClient:
                 return await self._pull_once(request, started, remaining)
             except InvalidInputError as error:
                 return self._make_failure(started, str(error), is_refused=True)
-            except ConfigError as error:  # the file of the token is gone
+            except ConfigError as error:  # the file of the token is gone, or no key signs any more
                 return self._make_failure(started, str(error))
             except _DECODE_ERRORS as error:
                 log.exception("aggregate_decode_failed", address=self.address)
@@ -198,8 +209,13 @@ class ShardClient:
     async def publish(self, stored: StoredGlobal, timeout_seconds: float) -> PublishResult:
         """Send a global to the shard, and return whether it is durable there."""
         try:
+            header = _to_header(stored)
+            if self._signing_keys is not None:
+                sign_header(self._signing_keys, header)
             answer = await self._stub.PublishGlobal(
-                _to_frames(stored), timeout=timeout_seconds, metadata=self._make_metadata()
+                _to_frames(header, stored.payload),
+                timeout=timeout_seconds,
+                metadata=self._make_metadata(),
             )
         except ConfigError as error:  # the file of the token is gone
             return PublishResult(str(error))
@@ -263,15 +279,16 @@ def _explain_later_round(answer: pb.PublishGlobalResponse, stored: StoredGlobal)
     )
 
 
-def _to_frames(stored: StoredGlobal) -> Iterator[pb.PublishGlobalRequest]:
-    payload = stored.payload
-    yield pb.PublishGlobalRequest(
-        header=pb.GlobalHeader(
-            generation=stored.generation,
-            round_id=stored.round_id,
-            size_bytes=len(payload),
-            sha256=sha256(payload).digest(),
-        )
+def _to_header(stored: StoredGlobal) -> pb.GlobalHeader:
+    return pb.GlobalHeader(
+        generation=stored.generation,
+        round_id=stored.round_id,
+        size_bytes=len(stored.payload),
+        sha256=sha256(stored.payload).digest(),
     )
+
+
+def _to_frames(header: pb.GlobalHeader, payload: bytes) -> Iterator[pb.PublishGlobalRequest]:
+    yield pb.PublishGlobalRequest(header=header)
     for start in range(0, len(payload), CHUNK_BYTES):
         yield pb.PublishGlobalRequest(chunk=payload[start : start + CHUNK_BYTES])

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 
+from constellation.auth.key_file import KeyFile
 from constellation.auth.keys import KeyRing, make_key_ring, write_key_ring
 from constellation.auth.principal import Role
-from constellation.auth.tokens import issue_token
+from constellation.auth.revocations import RevokedDevices
+from constellation.auth.tokens import TokenVerifier, issue_token
 from tests.deltas import device_id
 
 if TYPE_CHECKING:
@@ -40,6 +42,11 @@ class Keys:
         """Return a token; that of a device is for OWN, unless another subject is given."""
         name = subject or (OWN.hex() if Role.DEVICE in roles else "somebody")
         return issue_token(self.ring, AUDIENCE, name, roles, seconds)
+
+
+def make_verifier(path: Path, revoked: RevokedDevices | None = None) -> TokenVerifier:
+    """Return what verifies tokens with the keys of a file."""
+    return TokenVerifier(KeyFile(path), AUDIENCE, revoked or RevokedDevices())
 
 
 def to_metadata(token: str | None) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from constellation.auth.keys import make_key_ring, read_key_ring, write_key_ring
+from constellation.auth.keys import KeyRing, make_key_ring, read_key_ring, write_key_ring
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,10 +31,33 @@ def test_the_newest_key_signs_until_it_is_removed() -> None:
     assert rotated.remove(rotated.keys[0].key_id).signer == ring.signer
 
 
-def test_no_secret_is_shown() -> None:
-    ring = make_key_ring()
+@pytest.mark.parametrize("algorithm", ["HS256", "EdDSA"])
+def test_a_new_key_is_of_the_kind_that_signed(tmp_path: Path, algorithm: str) -> None:
+    ring = make_key_ring(algorithm).add_new()
+    path = tmp_path / "keys.json"
 
-    assert ring.keys[0].fields["k"] not in repr(ring.keys)
+    write_key_ring(path, ring, is_new=True)
+
+    assert [key.algorithm for key in read_key_ring(path).keys] == [algorithm] * 2
+    assert ring.signer == ring.keys[0]
+
+
+def test_the_public_part_of_a_ring_verifies_and_cannot_sign() -> None:
+    private = make_key_ring("EdDSA")
+    both = KeyRing((*private.keys, *make_key_ring().keys))
+
+    public = both.to_public()
+
+    assert [key.key_id for key in public.keys] == [private.keys[0].key_id]
+    assert public.signer is None
+    assert public.find(private.keys[0].key_id) is not None
+
+
+@pytest.mark.parametrize(("algorithm", "secret"), [("HS256", "k"), ("EdDSA", "d")])
+def test_no_secret_is_shown(algorithm: str, secret: str) -> None:
+    ring = make_key_ring(algorithm)
+
+    assert ring.keys[0].fields[secret] not in repr(ring.keys)
 
 
 def test_a_file_is_not_replaced_by_a_new_ring(tmp_path: Path) -> None:
@@ -65,9 +88,9 @@ WRONG = {
         json.dumps({"keys": [{"kty": "oct", "kid": "a", "alg": "HS256", "k": SECRET}] * 2}),
         "has two keys with one id",
     ),
-    "a private key": (
+    "a broken private key": (
         json.dumps({"keys": [{"kty": "OKP", "kid": "a", "alg": "EdDSA", "d": "", "x": ""}]}),
-        "is a private key: only its public part belongs here",
+        "key 'a' is wrong",
     ),
 }
 

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from constellation.auth.keys import read_key_ring, write_key_ring
 from constellation.auth.principal import Role
-from constellation.auth.tokens import MAX_TOKEN_BYTES, TokenVerifier, issue_token
+from constellation.auth.revocations import RevokedDevices
+from constellation.auth.tokens import MAX_TOKEN_BYTES, issue_token
 from constellation.errors import UnauthenticatedError
-from tests.auth.callers import AUDIENCE, OWN, Keys
+from tests.auth.callers import AUDIENCE, OWN, Keys, make_verifier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def make_token(keys: Keys, **changed: Any) -> str:
 
 
 def test_a_token_says_who_calls_in_which_roles_and_until_when(keys: Keys) -> None:
-    verifier = TokenVerifier(keys.path, AUDIENCE)
+    verifier = make_verifier(keys.path)
 
     caller = verifier.verify(keys.issue(Role.OPERATOR, Role.VIEWER, subject="alice", seconds=60))
 
@@ -51,7 +52,7 @@ def test_a_token_says_who_calls_in_which_roles_and_until_when(keys: Keys) -> Non
 def test_roles_of_a_later_version_are_left_out(keys: Keys) -> None:
     token = make_token(keys, roles=["viewer", "emperor"])
 
-    assert TokenVerifier(keys.path, AUDIENCE).verify(token).roles == {Role.VIEWER}
+    assert make_verifier(keys.path).verify(token).roles == {Role.VIEWER}
 
 
 WRONG_CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
@@ -72,11 +73,11 @@ def test_wrong_claims_are_refused(keys: Keys, name: str) -> None:
     claims, problem = WRONG_CLAIMS[name]
 
     with pytest.raises(UnauthenticatedError, match=problem):
-        TokenVerifier(keys.path, AUDIENCE).verify(make_token(keys, **claims))
+        make_verifier(keys.path).verify(make_token(keys, **claims))
 
 
 def test_what_is_no_token_is_refused_and_never_quoted(keys: Keys) -> None:
-    verifier, good = TokenVerifier(keys.path, AUDIENCE), keys.issue(Role.VIEWER)
+    verifier, good = make_verifier(keys.path), keys.issue(Role.VIEWER)
     head, body, signature = good.split(".")
     unsigned = jwt.encode({"aud": AUDIENCE, "sub": "a", "exp": 2**33}, "", "none")
     other_body = make_token(keys, roles=["operator"]).split(".")[1]
@@ -107,7 +108,7 @@ def test_the_header_does_not_choose_the_algorithm(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     entry = {**public, "kid": "vendor", "alg": "EdDSA"}
     path.write_text(json.dumps({"keys": [entry]}), encoding="utf-8")
-    verifier = TokenVerifier(path, AUDIENCE)
+    verifier = make_verifier(path)
     claims = {"aud": AUDIENCE, "sub": OWN.hex(), "roles": ["device"], "exp": int(time.time()) + 60}
     headers = {"kid": "vendor"}
 
@@ -122,8 +123,8 @@ def test_the_header_does_not_choose_the_algorithm(tmp_path: Path) -> None:
 
 def test_keys_that_rotate_need_no_restart(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.tokens.time.monotonic", lambda: clock[0])
-    verifier = TokenVerifier(keys.path, AUDIENCE)
+    monkeypatch.setattr("constellation.auth.key_file.time.monotonic", lambda: clock[0])
+    verifier = make_verifier(keys.path)
     old = keys.issue(Role.VIEWER)
 
     rotated = read_key_ring(keys.path).add_new()
@@ -140,34 +141,20 @@ def test_keys_that_rotate_need_no_restart(keys: Keys, monkeypatch: pytest.Monkey
         verifier.verify(old)
 
 
-def test_a_wrong_file_leaves_the_present_keys_in_use(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.tokens.time.monotonic", lambda: clock[0])
-    verifier = TokenVerifier(keys.path, AUDIENCE)
-    token = keys.issue(Role.VIEWER)
+def test_a_revoked_device_is_refused_and_noticed(keys: Keys) -> None:
+    revoked = RevokedDevices()
+    verifier = make_verifier(keys.path, revoked)
+    caller = verifier.verify(keys.issue(Role.DEVICE))
+    assert not caller.is_revoked()
 
-    keys.path.write_text("{", encoding="utf-8")
-    clock[0] += 2
+    revoked.replace_global([OWN])
 
-    assert verifier.verify(token).subject == "somebody"
-    assert "is no key ring" in verifier.reload_problem
+    assert caller.is_revoked()
+    with pytest.raises(UnauthenticatedError, match="this device was revoked"):
+        verifier.verify(keys.issue(Role.DEVICE))
+    assert verifier.verify(keys.issue(Role.OPERATOR, subject=OWN.hex())).subject == OWN.hex()
 
 
-def test_a_file_that_was_away_for_a_moment_leaves_no_problem(
-    keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.tokens.time.monotonic", lambda: clock[0])
-    verifier, token = TokenVerifier(keys.path, AUDIENCE), keys.issue(Role.VIEWER)
-    away = keys.path.with_name("away")
-    problems = []
-    for move_from, move_to in ((keys.path, away), (away, keys.path)):
-        move_from.rename(move_to)
-        clock[0] += 2
-        verifier.verify(token)
-        problems.append(verifier.reload_problem)
-
-    assert "No such file" in problems[0]
-    assert problems[1] == ""
+def test_a_device_has_an_id(keys: Keys) -> None:
+    with pytest.raises(UnauthenticatedError, match="no valid token"):
+        make_verifier(keys.path).verify(keys.issue(Role.DEVICE, subject="my television"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jwt
 
 from constellation.auth.keys import read_key_ring
-from constellation.auth.tokens import TokenVerifier
+from tests.auth.callers import make_verifier
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def test_a_token_is_issued_for_roles_and_days(
     issued = unconfigured_cli("keys", "issue", str(file), *roles, "--subject", "alice")
 
     token = issued.out.strip()
-    caller = TokenVerifier(file, "constellation").verify(token)
+    caller = make_verifier(file).verify(token)
     assert (caller.subject, sorted(caller.roles)) == ("alice", ["operator", "viewer"])
     assert caller.expires_at is not None
     assert abs(caller.expires_at - time.time() - 30 * 86_400) < 60

@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError
 from constellation.archive.importer import ArchiveImporter
 from constellation.archive.lines import parse_line
 from constellation.auth.principal import Role
-from constellation.auth.tokens import TokenVerifier
 from constellation.core.ingest.content_budget import ContentBudget
 from constellation.core.ingest.decode import decode_patterns
 from constellation.core.rules import Rules
@@ -27,7 +26,7 @@ from constellation.v1 import aggregates_pb2, patterns_pb2, sync_pb2
 from constellation_settop.columns import MalformedUpdateError, apply_update
 from constellation_settop.values import GlobalState
 from federation.shards.assembly import Assembly
-from tests.auth.callers import AUDIENCE, Keys
+from tests.auth.callers import Keys, make_verifier
 from tests.clients.samples import (
     make_cluster,
     make_clusters_update,
@@ -66,7 +65,7 @@ class Target:
 def make_targets(folder: Path) -> list[Target]:
     """Return all targets; `folder` gets what they need on disk."""
     keys = Keys.make(folder)
-    verifier = TokenVerifier(keys.path, AUDIENCE)
+    verifier = make_verifier(keys.path)
     tokens = [keys.issue(Role.DEVICE), keys.issue(Role.OPERATOR, Role.VIEWER)]
     return [
         Target(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from constellation.auth.revocations import MAX_REVOKED
 from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, encode_codes
 from constellation.errors import InvalidInputError
@@ -56,7 +57,16 @@ def to_global(payload: bytes) -> PublishedGlobal:
         _to_clusters(message.clusters),
         [_to_trend(trend) for trend in message.trends],
         message.closed_at,
+        _to_revoked(message.revoked_device_ids),
     )
+
+
+def _to_revoked(ids: bytes) -> frozenset[bytes]:
+    if len(ids) % ID_BYTES:
+        raise InvalidInputError(
+            "revoked_device_ids", f"must be {ID_BYTES} bytes each, got {len(ids)} bytes"
+        )
+    return frozenset(ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
 
 
 def _check_counts(message: aggregates_pb2.Global) -> None:
@@ -65,6 +75,7 @@ def _check_counts(message: aggregates_pb2.Global) -> None:
         "codebook.cluster_ids": (len(message.codebook.cluster_ids), MAX_CLUSTERS),
         "clusters.patterns.ids": (len(message.clusters.patterns.ids) // ID_BYTES, MAX_CLUSTERS),
         "trends": (len(message.trends), MAX_TRENDS),
+        "revoked_device_ids": (len(message.revoked_device_ids) // ID_BYTES, MAX_REVOKED),
     }
     for field, (count, most) in counts.items():
         if count > most:

@@ -17,10 +17,12 @@ from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from constellation.auth.global_signatures import HeaderVerifier
     from constellation.core.shard import ShardManager
     from constellation.federated.aggregate import AggregateVersion
+    from constellation.federated.published import PublishedGlobal
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +30,22 @@ log = structlog.get_logger(__name__)
 class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     """Serves AggregateService to the federation."""
 
-    def __init__(self, shard: ShardManager) -> None:
+    def __init__(
+        self,
+        shard: ShardManager,
+        verifier: HeaderVerifier | None = None,
+        on_adopted: Callable[[PublishedGlobal], object] = lambda _: None,
+    ) -> None:
+        """Serve one shard.
+
+        Args:
+            shard: the shard.
+            verifier: checks who signed a global state; None takes one from everybody.
+            on_adopted: called with each global state that the shard has adopted.
+        """
         self._shard = shard
-        self._receiver = GlobalReceiver(lambda: shard.global_state.round)
+        self._receiver = GlobalReceiver(lambda: shard.global_state.round, verifier)
+        self._on_adopted = on_adopted
 
     async def PullAggregate(
         self, request: pb.PullAggregateRequest, context: Any
@@ -48,6 +63,8 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
     ) -> pb.PublishGlobalResponse:
         received = await self._receiver.receive(request_iterator)
         applied = received is not None and await self._shard.adopt_global(*received)
+        if received is not None and applied:
+            self._on_adopted(received[1])
         current = self._shard.global_state.round
         return pb.PublishGlobalResponse(
             generation=current.generation, round_id=current.round_id, applied=applied

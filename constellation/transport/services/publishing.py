@@ -13,6 +13,7 @@ from constellation.wall_clock import read_clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from constellation.auth.global_signatures import HeaderVerifier
     from constellation.v1.aggregates_pb2 import PublishGlobalRequest
 
 RECEIVE_SECONDS: Final = 60.0
@@ -31,8 +32,11 @@ class GlobalReceiver:
     large: while one is received, the calls that bring others wait, and hold nothing.
     """
 
-    def __init__(self, find_current: Callable[[], RoundKey]) -> None:
+    def __init__(
+        self, find_current: Callable[[], RoundKey], verifier: HeaderVerifier | None = None
+    ) -> None:
         self._find_current = find_current
+        self._verifier = verifier
         self._lock = asyncio.Lock()
 
     async def receive(
@@ -40,11 +44,14 @@ class GlobalReceiver:
     ) -> tuple[StoredGlobal, PublishedGlobal] | None:
         """Return the state that a stream of frames has; None unless it is later than the present.
 
-        Raises InvalidInputError for a wrong one, and NotReadyError when it takes too long.
+        Raises InvalidInputError for a wrong one, UnauthenticatedError for one that the federation
+        did not sign, and NotReadyError when it takes too long.
         """
         try:
             async with asyncio.timeout(HEADER_SECONDS):
                 header = await read_header(frames)
+            if self._verifier is not None:
+                self._verifier.check(header)
             round_ = RoundKey(header.generation, header.round_id)
             async with asyncio.timeout(RECEIVE_SECONDS):
                 if round_ <= self._find_current():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from constellation.auth.principal import CALLER, require_own_device
+from constellation.auth.principal import CALLER, Role, require_own_device, require_role
 from constellation.core.device_update import HeldState
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
@@ -43,6 +43,7 @@ from constellation.v1 import sync_pb2 as pb
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
+    from constellation.auth.principal import Principal
     from constellation.core.global_state import GlobalVersion
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.outgoing import OutgoingFrames
@@ -87,10 +88,9 @@ class DeviceSession:
         self.held_state = HeldState()
         self.capacity = 0
         self.encoding = Encoding.INT8
-        self._caller = CALLER.get()
-        left = self._caller.seconds_left(read_clock())
-        self._token_ends_at = now + left if left is not None else float("inf")
+        self._token_ends_at = float("inf")
         """The loop time at which the device's token expires."""
+        self._take_caller(CALLER.get(), now)
         self._shard = shard
         self._limits = limits
         self._streams = streams
@@ -129,9 +129,11 @@ class DeviceSession:
                 self.outgoing.send_heartbeat()
             case "bye":
                 self._end_with_bye(pb.BYE_REASON_DONE)
+            case "renewal":
+                self._renew(frame.renewal.token, now)
             case None:
                 raise InvalidInputError(
-                    "frame", "must be one of hello, delta, global_ack, heartbeat, bye"
+                    "frame", "must be one of hello, delta, global_ack, heartbeat, renewal, bye"
                 )
 
     def complete(self, receipt: Receipt) -> None:
@@ -240,6 +242,20 @@ class DeviceSession:
         """Leave out of every timeout a time, until `now`, in which this process stood still."""
         self.last_received_at = min(now, self.last_received_at + seconds)
         self.outgoing.forgive_pause(seconds, now)
+
+    def _take_caller(self, caller: Principal, now: float) -> None:
+        self._caller = caller
+        left = caller.seconds_left(read_clock())
+        self._token_ends_at = now + left if left is not None else float("inf")
+
+    def _renew(self, token: str, now: float) -> None:
+        """Let the stream last as long as a newer token of the same device."""
+        if self._caller.verify is None:
+            return  # nobody needs a token here
+        caller = self._caller.verify(token)
+        require_own_device(self.device_id, caller)
+        require_role(caller, Role.DEVICE)
+        self._take_caller(caller, now)
 
     def _handle_hello(self, hello: pb.Hello) -> None:
         if self.device_id:

@@ -1,0 +1,107 @@
+"""RevokedDevices: the devices whose tokens and claims are refused, whoever signed them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from constellation.auth.files import read_version
+from constellation.encoding import ID_BYTES
+from constellation.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_RELOAD_SECONDS: Final = 1.0
+"""How often the file is looked at."""
+MAX_REVOKED: Final = 65_536
+"""Devices that a list may have: beyond that, revoke the key of the vendor that admitted them."""
+
+
+class RevokedDevices:
+    """The devices of a file, which may be replaced at any time, and those of the global state."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._version = read_version(path) if path else (0, 0, 0)
+        self._of_file = read_revoked_file(path) if path else frozenset()
+        self._of_global: frozenset[bytes] = frozenset()
+        self._looked_at = time.monotonic()
+        self.reload_problem = ""
+        """Why the present file is not in use; the list before it is."""
+
+    def __contains__(self, device_id: bytes) -> bool:
+        self._reload()
+        return device_id in self._of_file or device_id in self._of_global
+
+    @property
+    def ids(self) -> frozenset[bytes]:
+        """Return all of them."""
+        self._reload()
+        return self._of_file | self._of_global
+
+    def replace_global(self, device_ids: Iterable[bytes]) -> None:
+        """Take the list of a new global state in place of that of the one before it."""
+        self._of_global = frozenset(device_ids)
+
+    def _reload(self) -> None:
+        now = time.monotonic()
+        if self._path is None or now - self._looked_at < _RELOAD_SECONDS:
+            return
+        self._looked_at = now
+        version = read_version(self._path)
+        if version == self._version:
+            return
+        try:
+            self._of_file = read_revoked_file(self._path)
+        except ConfigError as error:
+            self.reload_problem = str(error)
+        else:
+            self._version, self.reload_problem = version, ""
+
+
+def read_revoked_file(path: Path) -> frozenset[bytes]:
+    """Return the device ids of a file: one in hex digits on each line; what follows is a note.
+
+    A file that does not exist has none. Raises ConfigError for a line that is no device id.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    found = set()
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            device_id = bytes.fromhex(text)
+        except ValueError:
+            device_id = b""
+        if len(device_id) != ID_BYTES:
+            raise ConfigError(
+                f"{path}, line {number}: {text[:40]!r} is no device id of {2 * ID_BYTES} hex digits"
+            )
+        found.add(device_id)
+    if len(found) > MAX_REVOKED:
+        raise ConfigError(
+            f"{path} revokes {len(found)} devices, and the most is {MAX_REVOKED}: revoke the key "
+            "of their vendor instead"
+        )
+    return frozenset(found)
+
+
+def append_revoked(path: Path, device_id: bytes, reason: str) -> bool:
+    """Add a device to a file, and return whether it was not there before. Raises ConfigError."""
+    if device_id in read_revoked_file(path):
+        return False
+    note = f"  # {reason}" if reason else ""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{device_id.hex()}{note}\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    return True

@@ -1,0 +1,83 @@
+"""Revoked devices: those of a file, which may change, and those of the global state."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from constellation.auth.revocations import (
+    MAX_REVOKED,
+    RevokedDevices,
+    append_revoked,
+    read_revoked_file,
+)
+from constellation.errors import ConfigError
+from tests.deltas import device_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_file_and_the_global_state_both_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr("constellation.auth.revocations.time.monotonic", lambda: clock[0])
+    path = tmp_path / "revoked.txt"
+    append_revoked(path, device_id(1), "stolen")
+    revoked = RevokedDevices(path)
+
+    revoked.replace_global([device_id(2)])
+
+    assert device_id(1) in revoked
+    assert device_id(2) in revoked
+    assert revoked.ids == {device_id(1), device_id(2)}
+    append_revoked(path, device_id(3), "")
+    revoked.replace_global([])
+    clock[0] += 2
+    assert device_id(3) in revoked
+    assert device_id(2) not in revoked
+
+
+def test_a_line_may_say_why(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.txt"
+
+    assert append_revoked(path, device_id(1), "stolen in Lyon")
+    assert not append_revoked(path, device_id(1), "again")
+
+    assert path.read_text(encoding="utf-8") == f"{device_id(1).hex()}  # stolen in Lyon\n"
+    path.write_text("# a note\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert read_revoked_file(path) == {device_id(1)}
+
+
+def test_a_file_that_does_not_exist_yet_has_none(tmp_path: Path) -> None:
+    assert device_id(1) not in RevokedDevices(tmp_path / "revoked.txt")
+
+
+def test_a_wrong_line_is_named_and_later_leaves_the_present_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr("constellation.auth.revocations.time.monotonic", lambda: clock[0])
+    path = tmp_path / "revoked.txt"
+    append_revoked(path, device_id(1), "")
+    revoked = RevokedDevices(path)
+
+    path.write_text(f"{device_id(1).hex()}\nyesterday's\n", encoding="utf-8")
+    clock[0] += 2
+
+    assert device_id(1) in revoked
+    assert 'line 2: "yesterday\'s" is no device id of 32 hex digits' in revoked.reload_problem
+    with pytest.raises(ConfigError, match="line 2"):
+        RevokedDevices(path)
+
+
+def test_a_list_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.txt"
+    lines = (device_id(number).hex() for number in range(MAX_REVOKED + 1))
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="revoke the key of their vendor instead"):
+        read_revoked_file(path)
