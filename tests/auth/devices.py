@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from constellation.auth.enrolment import PROOF_PREFIX, Claim, derive_device_id, issue_claim
 from constellation.auth.keys import KeyRing, make_key_ring, write_key_ring
@@ -47,3 +48,6 @@ class Television:
 
     def sign(self, challenge: str) -> bytes:
         return self.key.sign(PROOF_PREFIX + challenge.encode())
+
+    def to_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

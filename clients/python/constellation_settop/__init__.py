@@ -12,6 +12,7 @@ from constellation_settop.errors import (
     StorageError,
     UnreachableError,
 )
+from constellation_settop.network.identity import DeviceIdentity
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
 from constellation_settop.recommending.brain import Brain
@@ -42,6 +43,7 @@ __all__ = [
     "CredentialError",
     "DayType",
     "Device",
+    "DeviceIdentity",
     "DeviceSettings",
     "Durability",
     "InvalidArgumentError",

@@ -38,7 +38,8 @@ class DeviceSettings:
     """Options of a Device. The defaults suit one set-top device in a home."""
 
     device_id: bytes | None = None
-    """The device's UUID, 16 bytes. None uses the file's, or a random one for a new file."""
+    """The device's UUID, 16 bytes. None uses that of `sync.identity`, else that of the file, which
+    is random for a new one."""
     delta_interval_seconds: float = 60.0
     """What was learned is written to the file, as a delta, at most this often."""
     durability: Durability = Durability.POWER_FAILURE
@@ -102,7 +103,7 @@ class Device:
         _make_directory(Path(data_dir))
         with Outbox.open(
             Path(data_dir) / FILE_NAME,
-            resolved.device_id,
+            _find_device_id(resolved),
             durability=resolved.durability,
             keep_journal=resolved.keep_journal,
         ) as outbox:
@@ -215,6 +216,14 @@ def _read_global_state(outbox: Outbox) -> GlobalState:
     except StorageError as error:
         log.warning("recommendations do without other households: %s", error)
         return GlobalState()
+
+
+def _find_device_id(settings: DeviceSettings) -> bytes | None:
+    """Return the device id that the settings give, if any."""
+    identity = settings.sync.identity
+    if settings.device_id is not None or identity is None:
+        return settings.device_id
+    return identity.device_id
 
 
 def _make_directory(data_dir: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from constellation.placement import find_owner
 from constellation_settop import InvalidArgumentError, Outbox, Sync, SyncSettings, TlsSettings
 from constellation_settop.network.channel import open_channel
+from constellation_settop.network.identity import TokenSource
 from constellation_settop.network.outcome import SessionOutcome
 from constellation_settop.network.route import ATTEMPTS_BEFORE_HOME, ShardRoute
 from tests.clients.samples import make_learned_changes
@@ -25,8 +26,9 @@ def outbox() -> Iterator[Outbox]:
         yield outbox
 
 
-def make_route(settings: SyncSettings = QUICK) -> ShardRoute:
-    return ShardRoute("first:1", bytes(16), settings)
+def make_route(address: str = "first:1", settings: SyncSettings = QUICK) -> ShardRoute:
+    tokens = TokenSource(settings.credential, settings.identity)
+    return ShardRoute(address, bytes(16), settings, tokens)
 
 
 def test_a_redirect_is_followed_after_the_delay_it_names() -> None:
@@ -51,14 +53,14 @@ def test_a_credential_is_never_sent_in_clear_text() -> None:
     settings = SyncSettings(credential="secret")
 
     with pytest.raises(InvalidArgumentError, match=r"shard\.example:1 may be another machine"):
-        ShardRoute("shard.example:1", bytes(16), settings)
-    route = ShardRoute("127.0.0.1:1", bytes(16), settings)
+        make_route("shard.example:1", settings)
+    route = make_route("127.0.0.1:1", settings)
     outcome = route.follow_redirect(REDIRECT)
     assert route.address == "127.0.0.1:1"
     assert outcome.reason == "a redirect to other:1, where the credential would go in clear text"
 
     secure = SyncSettings(credential="secret", tls=TlsSettings())
-    ShardRoute("shard.example:1", bytes(16), secure).follow_redirect(REDIRECT)
+    make_route("shard.example:1", secure).follow_redirect(REDIRECT)
 
 
 def test_many_redirects_without_a_welcome_are_left_to_the_back_off() -> None:
@@ -91,7 +93,7 @@ def test_after_some_failures_the_device_returns_to_its_first_address() -> None:
 def test_calls_carry_the_credential_and_the_trace() -> None:
     settings = SyncSettings(credential="secret", tls=TlsSettings(), traceparent=lambda: "00-trace")
 
-    metadata = make_route(settings).call_metadata()
+    metadata = make_route(settings=settings).call_metadata()
 
     assert metadata == [("authorization", "Bearer secret"), ("traceparent", "00-trace")]
     assert make_route().call_metadata() == []

@@ -17,6 +17,7 @@ from constellation_settop.network.rules import MAX_SHARDS, is_address
 
 if TYPE_CHECKING:
     from constellation.v1.shard_pb2_grpc import ShardServiceAsyncStub
+    from constellation_settop.network.identity import TokenSource
     from constellation_settop.network.settings import SyncSettings
 
 log = logging.getLogger("constellation_settop")
@@ -28,13 +29,16 @@ ATTEMPTS_BEFORE_HOME: Final = 3
 
 def is_exposed(address: str, settings: SyncSettings) -> bool:
     """Return whether a credential would go over a network in clear text."""
-    return settings.credential is not None and settings.tls is None and not is_loopback(address)
+    has_secret = settings.credential is not None or settings.identity is not None
+    return has_secret and settings.tls is None and not is_loopback(address)
 
 
 class ShardRoute:
     """Decides where to connect next: to the first address, or where redirects lead."""
 
-    def __init__(self, address: str, device_id: bytes, settings: SyncSettings) -> None:
+    def __init__(
+        self, address: str, device_id: bytes, settings: SyncSettings, tokens: TokenSource
+    ) -> None:
         if is_exposed(address, settings):
             raise InvalidArgumentError(
                 f"a credential is never sent in clear text, and {address} may be another machine: "
@@ -45,6 +49,7 @@ class ShardRoute:
         self._initial_address = address
         self._device_id = device_id
         self._settings = settings
+        self._tokens = tokens
         self._shard_map: dict[int, str] | None = None
         self._failure_count = self._redirect_count = 0
 
@@ -74,8 +79,8 @@ class ShardRoute:
         if self._shard_map:
             owner = placement.find_owner(self._device_id, self._shard_map)
             metadata.append(("x-constellation-shard", str(owner)))
-        if self._settings.credential is not None:
-            metadata.append(("authorization", f"Bearer {self._settings.credential}"))
+        if self._tokens.token is not None:
+            metadata.append(("authorization", f"Bearer {self._tokens.token}"))
         if (traceparent := self._settings.traceparent()) is not None:
             metadata.append(("traceparent", traceparent))
         return metadata

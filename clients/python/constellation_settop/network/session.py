@@ -231,6 +231,10 @@ class DeviceSession:
         self._planned_outcome = SessionOutcome("the shard is draining", delay)
         self._leave_deadline = now + clamp_delay(to_seconds(drain.deadline))
 
+    def renew(self, token: str) -> None:
+        """Send a newer token, so that the stream lasts as long as that."""
+        self._control_frames.append(pb.SyncRequest(renewal=pb.Renewal(token=token)))
+
     def leave(self, now: float, within_seconds: float) -> None:
         """Send Bye once the deltas in flight are acked, or once `within_seconds` have passed."""
         self._planned_outcome = self._planned_outcome or SessionOutcome("the device is closing")

@@ -11,6 +11,8 @@ from constellation_settop.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from constellation_settop.network.identity import DeviceIdentity
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TlsSettings:
@@ -48,6 +50,8 @@ class SyncSettings:
     """How long closing may wait for the acks of deltas in flight."""
     credential: str | None = field(default=None, repr=False)
     """Sent with each call as a bearer token. None sends no credential."""
+    identity: DeviceIdentity | None = None
+    """Gets tokens from the shard, and renews them, in place of a `credential`."""
     tls: TlsSettings | None = None
     """None means a connection in clear text."""
     on_ack: Callable[[int, float], None] | None = None
@@ -62,3 +66,8 @@ class SyncSettings:
     """
     random: Random = field(default_factory=Random)
     """Source of jitter. Pass a seeded one to make delays repeatable."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgumentError when there are a credential and an identity."""
+        if self.credential is not None and self.identity is not None:
+            raise InvalidArgumentError("credential and identity must not be given together")

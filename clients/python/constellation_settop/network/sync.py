@@ -13,6 +13,7 @@ import grpc
 from constellation_settop.errors import CredentialError, StorageError, UnreachableError
 from constellation_settop.network.backoff import Backoff, UnaryFallback
 from constellation_settop.network.channel import CallFailure, connect, open_channel, parse_failure
+from constellation_settop.network.identity import TokenSource
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
 from constellation_settop.network.route import ShardRoute
 from constellation_settop.network.session import DeviceSession
@@ -63,7 +64,8 @@ class Sync:
         """Prepare the task without starting it. Callers use `open`."""
         self.outbox = outbox
         """The device's file."""
-        self._route = ShardRoute(address, outbox.device_id, settings)
+        self._tokens = TokenSource(settings.credential, settings.identity)
+        self._route = ShardRoute(address, outbox.device_id, settings, self._tokens)
         self._settings = settings
         self._on_new_global = on_global
         self._backoff = Backoff(
@@ -239,11 +241,24 @@ class Sync:
     async def _exchange_frames(
         self, channel: grpc.aio.Channel, session: DeviceSession, *, is_unary: bool
     ) -> None:
+        await self._tokens.refresh(channel)
         await self._route.load_shard_map(channel)
         if is_unary:
             await run_unary(channel, session, self._route.call_metadata())
-        else:
+            return
+
+        def send_renewal(token: str) -> None:
+            session.renew(token)
+            self._wake.set()
+
+        renewing = asyncio.create_task(
+            self._tokens.renew_forever(channel, send_renewal), name="settop_renew"
+        )
+        try:
             await run_stream(channel, session, self._route.call_metadata(), self._wake)
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
 
     def _make_hooks(self) -> SessionHooks:
         return SessionHooks(self._on_ack, self._on_global, self._on_welcome)
