@@ -105,6 +105,11 @@ class ShardConfig:
     rest_addr: Address = setting(
         Address("0.0.0.0:8080"), "Address where REST is served, host:port."
     )
+    internal_addr: Address | None = setting(
+        None,
+        "Address where everything is served over gRPC, for federations and operators. GRPC_ADDR "
+        "then serves only what devices may call. Unset: GRPC_ADDR serves everything.",
+    )
     probe_addr: Address | None = setting(
         None,
         "Address where health alone is served over gRPC, with a limit of its own, for probes. "
@@ -119,6 +124,11 @@ class ShardConfig:
         "new connections, without a restart.",
     )
     tls_key: Path | None = setting(None, "Private key of TLS_CERT, PEM.")
+    client_ca: Path | None = setting(
+        None,
+        "CA certificates of those who may connect to INTERNAL_ADDR, PEM. Unset: they need no "
+        "certificate.",
+    )
     token_keys: Path | None = setting(
         None,
         "Keys that verify callers' tokens, made by `constellation keys new`. Unset: everybody who "

@@ -39,7 +39,12 @@ from constellation.transport.calls.tracing import is_enabled
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
-from constellation.transport.security import Security, open_security, open_token_issuer
+from constellation.transport.security import (
+    Security,
+    open_internal_certificates,
+    open_security,
+    open_token_issuer,
+)
 from constellation.transport.services.aggregates import AggregateServicer
 from constellation.transport.services.auth import AuthServicer
 from constellation.transport.services.components import ShardComponents
@@ -257,7 +262,13 @@ async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
         log_levels = ProcessServicer(get_log_level, set_log_level)
         listener = _to_listener_config(config, security)
         async with open_listener(listener, health, log_levels, calls) as opened:
-            ports = Ports(opened.grpc_port, opened.rest_port, metrics.port, opened.probe_port)
+            ports = Ports(
+                opened.grpc_port,
+                opened.rest_port,
+                metrics.port,
+                opened.probe_port,
+                opened.internal_port,
+            )
             yield _Process(opened, ports, health, metrics, calls, security, issuer, _DrainRequest())
 
 
@@ -265,6 +276,8 @@ def _to_listener_config(config: ShardConfig, security: Security) -> ListenerConf
     return ListenerConfig(
         grpc_addr=config.grpc_addr,
         rest_addr=config.rest_addr,
+        internal_addr=config.internal_addr,
+        internal_certificates=open_internal_certificates(config),
         probe_addr=config.probe_addr,
         certificates=security.certificates,
         verifier=security.verifier,

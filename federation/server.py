@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import grpc
 import structlog
 from cryptography import x509
 
@@ -124,6 +125,20 @@ def _read_authorities(path: Path | None) -> bytes | None:
     return authorities
 
 
+def _make_credentials(config: FederationConfig) -> grpc.ChannelCredentials | None:
+    """Return how to connect to shards; None for clear text. Raises ConfigError.
+
+    The federation presents its own certificate, which shards with CLIENT_CA ask for.
+    """
+    authorities = _read_authorities(config.tls_ca)
+    if authorities is None:
+        return None
+    if config.tls_cert is None or config.tls_key is None:
+        return grpc.ssl_channel_credentials(authorities)
+    key, chain = config.tls_key.read_bytes(), config.tls_cert.read_bytes()
+    return grpc.ssl_channel_credentials(authorities, key, chain)
+
+
 def to_round_rules(config: FederationConfig) -> RoundRules:
     """Return the settings that decide the result of a round."""
     return RoundRules(
@@ -181,14 +196,14 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
         journal = await stack.enter_async_context(
             open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])
         )
-        authorities = _read_authorities(config.tls_ca)
+        credentials = _make_credentials(config)
         signing_keys = open_key_file(config.signing_keys, "SIGNING_KEYS")
         clients = [
             await stack.enter_async_context(
                 ShardClient.open(
                     address,
                     is_relay=is_relay,
-                    authorities=authorities,
+                    credentials=credentials,
                     token_file=config.token_file,
                     signing_keys=signing_keys,
                 )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 AUTHORITY_CERTIFICATE: Final = "ca.pem"
 AUTHORITY_KEY: Final = "ca.key"
+_USES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+"""A federation presents its certificate to shards with CLIENT_CA, too."""
 _SKEW: Final = timedelta(hours=1)
 """Certificates are valid from this long ago, because clocks differ."""
 
@@ -69,7 +71,7 @@ def issue_certificate(folder: Path, names: Sequence[str], file_name: str, days: 
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_make_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )

@@ -25,12 +25,24 @@ class Certificates:
     Every new connection gets the present ones, so that a renewed certificate needs no restart.
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        """Read the files.
+
+        Args:
+            certificate: the certificate chain, PEM.
+            key: its private key, PEM.
+            client_ca: the authorities of clients, PEM: a client then needs a certificate of one of
+                them. None asks clients for none.
+
+        Raises ConfigError when a file is wrong.
+        """
         self._certificate = certificate
         self._key = key
+        self._client_ca = client_ca
         self._version = self._read_version()
         """What the files were when they were last read."""
         self._pair = self._read()
+        self._authorities = self._read_authorities()
         self.reload_problem = ""
         """Why the present files are not in use; the ones before them are."""
 
@@ -42,7 +54,11 @@ class Certificates:
     def to_server_credentials(self) -> grpc.ServerCredentials:
         """Return credentials that look at the files at every handshake."""
         fetch: Any = self._fetch_changed  # the stubs do not know that None keeps the present one
-        return grpc.dynamic_ssl_server_credentials(self._to_configuration(), fetch)
+        return grpc.dynamic_ssl_server_credentials(
+            self._to_configuration(),
+            fetch,
+            require_client_authentication=self._client_ca is not None,
+        )
 
     def _fetch_changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return the certificate that is new since the last handshake; None to keep it.
@@ -54,21 +70,37 @@ class Certificates:
             return None
         self._version = version
         try:
-            pair = self._read()
+            pair, authorities = self._read(), self._read_authorities()
         except ConfigError as error:
             self.reload_problem = str(error)
             return None
         self.reload_problem = ""
-        if pair == self._pair:
+        if (pair, authorities) == (self._pair, self._authorities):
             return None
-        self._pair = pair
+        self._pair, self._authorities = pair, authorities
         return self._to_configuration()
 
-    def _read_version(self) -> tuple[FileVersion, FileVersion]:
-        return read_version(self._certificate), read_version(self._key)
+    def _read_version(self) -> tuple[FileVersion, ...]:
+        files = (self._certificate, self._key, self._client_ca)
+        return tuple(read_version(file) for file in files if file is not None)
+
+    def _read_authorities(self) -> bytes | None:
+        """Return the certificates of the clients' authorities. Raises ConfigError for no PEM."""
+        if self._client_ca is None:
+            return None
+        try:
+            text = self._client_ca.read_bytes()
+            x509.load_pem_x509_certificates(text)
+        except OSError as error:
+            raise ConfigError(
+                f"CLIENT_CA: cannot read {error.filename}: {error.strerror}"
+            ) from error
+        except ValueError as error:
+            raise ConfigError(f"CLIENT_CA: {self._client_ca} is no PEM file: {error}") from error
+        return text
 
     def _to_configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([self._pair])
+        return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
 
     def _read(self) -> tuple[bytes, bytes]:
         """Return key and certificate chain. Raises ConfigError unless they belong together."""

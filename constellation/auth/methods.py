@@ -69,3 +69,8 @@ HOUSEHOLD_METHODS: Final = frozenset(
     for name in ("SearchPatterns", "ListDevices", "GetDevice", "DeleteDevice", "SamplePatterns")
 )
 """Methods that show or delete what belongs to a household: each call is logged with its caller."""
+
+DEVICE_METHODS: Final = frozenset(
+    method for method, roles in METHOD_ROLES.items() if roles is None or Role.DEVICE in roles
+)
+"""What a device may call, with and without a token."""

@@ -195,8 +195,13 @@ def _read_shard_map(options: Namespace) -> Sequence[str]:
 
 
 def _read_grpc_addr(options: Namespace) -> Address:
-    """Return GRPC_ADDR; empty, without reading the settings, when --address is given."""
+    """Return where commands reach this machine's process; empty when --address is given.
+
+    That is INTERNAL_ADDR where there is one, because GRPC_ADDR then serves devices alone.
+    """
     if options.address:
         return Address("")
-    grpc_addr: Address = load_config(options.settings).grpc_addr  # of this program's settings
-    return grpc_addr
+    config = load_config(options.settings)  # of this program
+    internal: Address | None = getattr(config, "internal_addr", None)  # a federation has none
+    address: Address = config.grpc_addr
+    return internal or address

@@ -2,7 +2,8 @@
 
 Each has a gRPC server and a limit of calls of its own, so that calls on one cannot use up another:
 
-- GRPC_ADDR: everything;
+- GRPC_ADDR: everything; beside an INTERNAL_ADDR, only what devices may call;
+- INTERNAL_ADDR: everything, for federations and operators, who may need a certificate;
 - PROBE_ADDR: health only, for Kubernetes and load balancers;
 - a local socket, which REST calls.
 """
@@ -22,6 +23,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from constellation.auth.methods import DEVICE_METHODS
 from constellation.errors import ConfigError, NotReadyError
 from constellation.transport.calls import tracing as spans
 from constellation.transport.calls.authorization import make_authorization
@@ -34,7 +36,7 @@ from constellation.v1 import health_pb2_grpc as constellation_health_pb2_grpc
 from constellation.v1 import process_pb2, process_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
 
@@ -43,9 +45,10 @@ if TYPE_CHECKING:
     from constellation.transport.calls.counters import CallStats
     from constellation.transport.services.process import ProcessServicer
 
+_MESSAGE_OPTION: Final = "grpc.max_receive_message_length"
 SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # otherwise two servers could share a port without an error
-    ("grpc.max_receive_message_length", 1 << 20),
+    (_MESSAGE_OPTION, 1 << 20),
     ("grpc.compression_enabled_algorithms_bitset", 1),  # no message is larger than its bytes
     ("grpc.max_metadata_size", 8192),
     ("grpc.absolute_max_metadata_size", 16384),
@@ -70,6 +73,9 @@ CONNECTION_GRACE_SECONDS: Final = 5.0
 """How long the calls of a connection that is too old may go on."""
 _LOCAL_CALLS: Final = 256
 """Calls of REST at once: as many as its connections."""
+_INTERNAL_CALLS: Final = 256
+_DEVICE_MESSAGE_BYTES: Final = 256 << 10
+"""The largest message on a port for devices alone. Their largest deltas have half of that."""
 _PROBE_CALLS: Final = 128
 _PROBE_CONNECTION_SECONDS: Final = 60.0
 
@@ -83,6 +89,8 @@ class Ports:
     metrics: int
     probe: int | None = None
     """None without PROBE_ADDR."""
+    internal: int | None = None
+    """None without INTERNAL_ADDR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,7 @@ class Listener:
     grpc_port: int
     rest_port: int
     probe_port: int | None
+    internal_port: int | None
     _servers: Sequence[grpc.aio.Server]
 
     async def stop(self, grace: float) -> None:
@@ -149,6 +158,20 @@ class DeferredServices(grpc.GenericRpcHandler):
         raise NotReadyError(self._reason() or "not ready yet")
 
 
+class SelectedMethods(grpc.GenericRpcHandler):
+    """Some methods of services; the others do not exist here."""
+
+    def __init__(self, services: grpc.GenericRpcHandler, methods: Container[str]) -> None:
+        self._services = services
+        self._methods = methods
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler of a call; None for a method that was not selected."""
+        if handler_call_details.method not in self._methods:
+            return None
+        return self._services.service(handler_call_details)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerConfig:
     """The settings with which a process opens its ports."""
@@ -163,6 +186,10 @@ class ListenerConfig:
     """Checks the token of each call; None lets everybody call everything."""
     certificates: Certificates | None = None
     """For TLS on GRPC_ADDR; None for clear text."""
+    internal_certificates: Certificates | None = None
+    """For TLS on INTERNAL_ADDR; None for clear text."""
+    internal_addr: str | None = None
+    """Where everything is served; GRPC_ADDR then serves devices alone. None for no such address."""
     probe_addr: str | None = None
     """Where health alone is served; None for nowhere."""
     connection_seconds: float = 3600.0
@@ -185,16 +212,32 @@ async def open_listener(
     deferred = DeferredServices(config.services, lambda: health.reason)
     names = (*config.services, *COMMON_SERVICES)
     verifier = config.verifier
-    main = make_server(config.max_calls, calls, verifier, config.connection_seconds)
+    has_internal = config.internal_addr is not None
+    main = make_server(
+        config.max_calls,
+        calls,
+        verifier,
+        config.connection_seconds,
+        max_message_bytes=_DEVICE_MESSAGE_BYTES if has_internal else None,
+    )
     local = make_server(_LOCAL_CALLS, calls, verifier)
-    for server in (main, local):
+    internal = make_server(_INTERNAL_CALLS, calls, verifier, config.connection_seconds)
+    if has_internal:
+        main.add_generic_rpc_handlers((SelectedMethods(deferred, DEVICE_METHODS),))
+        _serve_health(main, health)
+    for server in (local, internal if has_internal else main):
         server.add_generic_rpc_handlers((deferred,))
         _serve_health(server, health)
         process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
         _serve_reflection(server, names)
     servers = [main, local]
     port = bind(main, config.grpc_addr, "GRPC_ADDR", config.certificates)
-    probe_port = None
+    internal_port = probe_port = None
+    if config.internal_addr is not None:
+        internal_port = bind(
+            internal, config.internal_addr, "INTERNAL_ADDR", config.internal_certificates
+        )
+        servers.append(internal)
     if config.probe_addr is not None:
         probe = make_server(_PROBE_CALLS, calls, verifier, _PROBE_CONNECTION_SECONDS)
         _serve_health(probe, health)
@@ -207,7 +250,7 @@ async def open_listener(
         await server.start()
     try:
         async with serve_rest(config.rest_addr, socket_name, names) as rest_port:
-            yield Listener(deferred, port, rest_port, probe_port, servers)
+            yield Listener(deferred, port, rest_port, probe_port, internal_port, servers)
     finally:
         await asyncio.gather(*(server.stop(grace=0) for server in servers))
 
@@ -217,10 +260,12 @@ def make_server(
     calls: CallStats,
     verifier: TokenVerifier | None = None,
     connection_seconds: float | None = None,
+    max_message_bytes: int | None = None,
 ) -> grpc.aio.Server:
     """Return a server that admits `max_calls` calls at once, counts them and maps their errors.
 
-    Its connections are closed after about `connection_seconds`; None: never.
+    Its connections are closed after about `connection_seconds`; None: never. It takes messages of
+    up to `max_message_bytes`; None: as many as SERVER_OPTIONS say.
     """
     counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
     checking = [map_errors] if verifier is None else [map_errors, make_authorization(verifier)]
@@ -230,6 +275,9 @@ def make_server(
             ("grpc.max_connection_age_ms", round(connection_seconds * 1000)),
             ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE_SECONDS * 1000)),
         ]
+    if max_message_bytes is not None:
+        options = [each for each in options if each[0] != _MESSAGE_OPTION]
+        options.append((_MESSAGE_OPTION, max_message_bytes))
     return grpc.aio.server(
         interceptors=[MethodInterceptor([*counting, *checking], standard=checking)],
         options=options,

@@ -49,9 +49,13 @@ class SecurityConfig(Protocol):
     def global_keys(self) -> Path | None: ...
 
 
-class EnrolmentConfig(SecurityConfig, Protocol):
-    """The further settings of a shard, from which devices get their tokens."""
+class ShardSecurityConfig(SecurityConfig, Protocol):
+    """The further settings of a shard, to which devices connect."""
 
+    @property
+    def internal_addr(self) -> str | None: ...
+    @property
+    def client_ca(self) -> Path | None: ...
     @property
     def vendor_keys(self) -> Path | None: ...
     @property
@@ -153,7 +157,7 @@ def open_security(config: SecurityConfig) -> Security:
     )
 
 
-def open_token_issuer(config: EnrolmentConfig, security: Security) -> TokenIssuer | None:
+def open_token_issuer(config: ShardSecurityConfig, security: Security) -> TokenIssuer | None:
     """Return what gives tokens to devices; None without VENDOR_KEYS. Raises ConfigError."""
     vendors = open_key_file(config.vendor_keys, "VENDOR_KEYS", must_be_public=True)
     if vendors is None:
@@ -179,6 +183,15 @@ def open_key_file(
         return KeyFile(path, must_be_public=must_be_public)
     except ConfigError as error:
         raise ConfigError(f"{variable}: {error}") from error
+
+
+def open_internal_certificates(config: ShardSecurityConfig) -> Certificates | None:
+    """Return the certificates for INTERNAL_ADDR; None for clear text. Raises ConfigError."""
+    if config.client_ca is None:
+        return _open_certificates(config)
+    if config.tls_cert is None or config.tls_key is None or config.internal_addr is None:
+        raise ConfigError("CLIENT_CA needs INTERNAL_ADDR, TLS_CERT and TLS_KEY")
+    return Certificates(config.tls_cert, config.tls_key, config.client_ca)
 
 
 def _open_certificates(config: SecurityConfig) -> Certificates | None:

@@ -136,22 +136,20 @@ class ShardClient:
         address: str,
         *,
         is_relay: bool = False,
-        authorities: bytes | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
         token_file: Path | None = None,
         signing_keys: KeyFile | None = None,
     ) -> AsyncIterator[ShardClient]:
         """Open a channel to `address`, a host:port; the connection is made at the first call.
 
-        It uses TLS when there are `authorities`, CA certificates in PEM. Each call presents the
-        token that `token_file` has at that time. What is published is signed with `signing_keys`.
+        It uses TLS with `credentials`; None: clear text. Each call presents the token that
+        `token_file` has at that time. What is published is signed with `signing_keys`.
         """
         options = [*_CHANNEL_OPTIONS, *to_channel_options(address)]
         opened = (
             grpc.aio.insecure_channel(address, options=options)
-            if authorities is None
-            else grpc.aio.secure_channel(
-                address, grpc.ssl_channel_credentials(authorities), options=options
-            )
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, options=options)
         )
         async with opened as channel:
             stub: AggregateServiceAsyncStub = AggregateServiceStub(channel)
