@@ -103,7 +103,8 @@ class ShardConfig:
         Address("0.0.0.0:50051"), "Address where gRPC is served, host:port."
     )
     rest_addr: Address = setting(
-        Address("0.0.0.0:8080"), "Address where REST is served, host:port."
+        Address("127.0.0.1:8080"),
+        "Address where REST is served in clear text, host:port. Other machines need 0.0.0.0:8080.",
     )
     internal_addr: Address | None = setting(
         None,
@@ -116,7 +117,8 @@ class ShardConfig:
         "Unset: only GRPC_ADDR serves it.",
     )
     metrics_addr: Address = setting(
-        Address("0.0.0.0:9090"), "Address where Prometheus scrapes metrics, host:port."
+        Address("127.0.0.1:9090"),
+        "Address where Prometheus scrapes metrics, host:port. Other machines need 0.0.0.0:9090.",
     )
     tls_cert: Path | None = setting(
         None,

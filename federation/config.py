@@ -53,7 +53,8 @@ class FederationConfig:
         Address("0.0.0.0:50052"), "Address where gRPC is served, host:port."
     )
     rest_addr: Address = setting(
-        Address("0.0.0.0:8081"), "Address where REST is served, host:port."
+        Address("127.0.0.1:8081"),
+        "Address where REST is served in clear text, host:port. Other machines need 0.0.0.0:8081.",
     )
     probe_addr: Address | None = setting(
         None,
@@ -61,7 +62,8 @@ class FederationConfig:
         "Unset: only GRPC_ADDR serves it.",
     )
     metrics_addr: Address = setting(
-        Address("0.0.0.0:9091"), "Address where Prometheus scrapes metrics, host:port."
+        Address("127.0.0.1:9091"),
+        "Address where Prometheus scrapes metrics, host:port. Other machines need 0.0.0.0:9091.",
     )
     tls_cert: Path | None = setting(
         None,

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 EXTREMES = (2**31, 2**32, 2**63, 2**64, "1e300", "nan", "inf", -1, "9" * 5000)
 FILES = (
-    "DATA_DIR", "POSTGRES_URL", "TLS_CERT", "TLS_KEY", "TLS_CA", "TOKEN_KEYS", "TOKEN_FILE"
+    "DATA_DIR", "POSTGRES_URL", "TLS_CERT", "TLS_KEY", "TLS_CA", "TOKEN_KEYS", "TOKEN_FILE",
+    "CLIENT_CA", "VENDOR_KEYS", "GLOBAL_KEYS", "SIGNING_KEYS", "REVOKED_DEVICES",
 )  # fmt: skip
 """Settings whose values are seen to be wrong only when they are used."""
 KINDS: tuple[type[Any], ...] = (ShardConfig, FederationConfig)

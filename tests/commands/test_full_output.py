@@ -53,8 +53,11 @@ SECURITY = {
     "constellation keys new": "{folder}/other",
     "constellation keys rotate": "{folder}/keys",
     "constellation keys list": "{folder}/keys",
+    "constellation keys public": "{folder}/vendor",
     "constellation keys revoke": "{folder}/keys {key}",
     "constellation keys issue": "{folder}/keys --role viewer --subject alice",
+    "constellation enrol-device": "{folder}/vendor --key {folder}/device.key --new-key",
+    "constellation revoke-device": "{folder}/revoked.txt " + "0" * 32,
     "constellation ca new": "{folder}",
     "constellation ca issue": "{folder} localhost",
 }
@@ -138,6 +141,7 @@ def test_a_full_disk_under_a_command_for_keys_is_one_line(tmp_path: Path, name: 
         make_authority(tmp_path, "Test", 1)
     ring = make_key_ring().add_new()
     write_key_ring(tmp_path / "keys", ring, is_new=True)
+    write_key_ring(tmp_path / "vendor", make_key_ring("EdDSA"), is_new=True)
     arguments = SECURITY[name].format(folder=tmp_path, key=ring.keys[0].key_id)
 
     expect_one_line(run_into_full_disk(*name.split(), *arguments.split()))

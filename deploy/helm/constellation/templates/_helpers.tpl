@@ -242,6 +242,8 @@ spec:
         - {name: probe, containerPort: 50053}
       env:
         - {name: PROBE_ADDR, value: "0.0.0.0:50053"}
+        - {name: REST_ADDR, value: "0.0.0.0:8080"}
+        - {name: METRICS_ADDR, value: "0.0.0.0:9090"}
         # Inside the cluster, gRPC is in clear text: Envoy has the certificate, network policies the rest.
         - {name: INSECURE, value: "1"}
         {{- if $v.tokens.existingSecret }}
