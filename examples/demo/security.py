@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from constellation.auth.authority import issue_certificate, make_authority
-from constellation.auth.keys import make_key_ring, write_key_ring
+from constellation.auth.enrolment import Claim, issue_claim
+from constellation.auth.keys import SIGNATURE_ALGORITHM, make_key_ring, write_key_ring
 from constellation.auth.principal import Role
 from constellation.auth.tokens import issue_token
 from constellation.cli.connection_flags import ConnectionOptions
-from constellation_settop import TlsSettings
+from constellation_settop import DeviceIdentity, TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +46,9 @@ class OpenFleet:
 class SecureFleet(OpenFleet):
     """A fleet with an authority of its own, whose callers all present tokens."""
 
-    name = "with TLS, and a token for every caller"
+    name = (
+        "with TLS, a key in every television, a token for every caller, and a signed global state"
+    )
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,16 +57,24 @@ class SecureFleet(OpenFleet):
         self._ring: KeyRing = make_key_ring()
         keys = folder / "token-keys.json"
         write_key_ring(keys, self._ring, is_new=True)
+        self._vendor = make_key_ring(SIGNATURE_ALGORITHM)
+        vendor_keys = _write_ring(folder / "vendor-public.json", self._vendor.to_public())
+        signer = make_key_ring(SIGNATURE_ALGORITHM)
+        signing_keys = _write_ring(folder / "signing-keys.json", signer)
+        global_keys = _write_ring(folder / "global-keys.json", signer.to_public())
         self._authorities = (folder / "ca.pem").read_bytes()
         self.server_settings = {
             "TLS_CERT": str(folder / "server.pem"),
             "TLS_KEY": str(folder / "server.key"),
             "TOKEN_KEYS": str(keys),
+            "VENDOR_KEYS": vendor_keys,
+            "GLOBAL_KEYS": global_keys,
             "INSECURE": "0",
         }
         self.federation_settings = {
             "TLS_CA": str(folder / "ca.pem"),
             "TOKEN_FILE": str(self._write_token("federation", Role.FEDERATION)),
+            "SIGNING_KEYS": signing_keys,
         }
 
     def open_channel(self, address: str, *roles: Role) -> grpc.aio.Channel:
@@ -71,8 +83,12 @@ class SecureFleet(OpenFleet):
         return ConnectionOptions(_TIMEOUT_SECONDS, credentials, None, token).open_channel(address)
 
     def make_sync_settings(self, device_id: bytes) -> Mapping[str, Any]:
+        """Make the key of a device, and let its vendor admit it: the shard gives it its tokens."""
+        key = Ed25519PrivateKey.generate()
+        claim = Claim(device_id, key.public_key().public_bytes_raw(), "demo", "television")
+        signed = issue_claim(self._vendor, claim, _TOKEN_SECONDS)
         return {
-            "credential": self._issue(device_id.hex(), Role.DEVICE),
+            "identity": DeviceIdentity(claim=signed, sign=key.sign),
             "tls": TlsSettings(root_certificates=self._authorities),
         }
 
@@ -83,3 +99,8 @@ class SecureFleet(OpenFleet):
         path = self._folder / f"{name}.token"
         path.write_text(self._issue(name, *roles), encoding="ascii")
         return path
+
+
+def _write_ring(path: Path, ring: KeyRing) -> str:
+    write_key_ring(path, ring, is_new=True)
+    return str(path)
