@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import bloat, federation, ingest, restart, search, secure, sync, telemetry, tokens
+from benchmarks import (
+    bloat,
+    fairness,
+    federation,
+    ingest,
+    restart,
+    search,
+    secure,
+    sync,
+    telemetry,
+    tokens,
+)
 from benchmarks.report import REPORT, Measurement, format_table, write_report
 from constellation.blas import limit_blas_threads
 from testing.postgres_server import PostgresServer
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
 GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "ingest": ingest.measure,
     "secure": lambda _: secure.measure(),
+    "fairness": lambda _: fairness.measure(),
     "tokens": lambda _: tokens.measure(),
     "sync": sync.measure,
     "bloat": bloat.measure,

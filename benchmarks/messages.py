@@ -1,4 +1,4 @@
-"""Deltas as devices send them, with one new INT8 pattern each."""
+"""Deltas as devices send them, with INT8 patterns."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ if TYPE_CHECKING:
     from constellation.encoding import Codes
 
 
-def make_delta(seq: int, codes: Codes) -> pb.Delta:
-    """Return a delta that adds one pattern. `codes` has the shape (1, DIMENSION)."""
+def make_delta(seq: int, codes: Codes, ids: bytes = b"") -> pb.Delta:
+    """Return a delta with n patterns: new ones, unless `ids` names them.
+
+    `codes` has the shape (n, DIMENSION).
+    """
+    count = len(codes)
     return pb.Delta(
         seq=seq,
         upserts=pb.PatternColumns(
-            ids=uuid.uuid4().bytes,
+            ids=ids or b"".join(uuid.uuid4().bytes for _ in range(count)),
             encoding=pb.ENCODING_INT8,
             embeddings=pack_int8(codes, unit_scales(codes)),
-            success_rates=[0.9],
-            sample_counts=[3],
-            times_of_day=b"\x03",
-            day_types=b"\x01",
-            content_types=b"\x01",
-            created_at=[1_800_000_000],
-            updated_at=[1_800_000_000],
+            success_rates=[0.9] * count,
+            sample_counts=[3] * count,
+            times_of_day=b"\x03" * count,
+            day_types=b"\x01" * count,
+            content_types=b"\x01" * count,
+            created_at=[1_800_000_000] * count,
+            updated_at=[1_800_000_000] * count,
         ),
     )

@@ -1,4 +1,4 @@
-"""Inbox: the bounded queue of deltas that wait for a commit."""
+"""Inbox: the bounded queue of deltas that wait for a commit, which is fair to each device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+from constellation.encoding import ID_BYTES
 
 if TYPE_CHECKING:
     from constellation.core.ingest.deltas import Delta, Receipt
@@ -18,6 +20,10 @@ MAX_WAITING_BYTES: Final = 64 << 20
 """The same in bytes of deltas."""
 GROUP_DELTAS: Final = 512
 """The most deltas in one commit: planning more would hold the event loop for too long."""
+GROUP_CHANGES: Final = 1024
+"""The changes in one commit, after which no further delta is added to it."""
+DEVICE_CHANGES: Final = 64
+"""The changes of one device in one commit, after which its next deltas wait for another one."""
 
 
 class Sender(Protocol):
@@ -49,22 +55,28 @@ class InboxEntry:
 
 
 class Inbox:
-    """A first-in, first-out queue that many streams fill and the committer empties."""
+    """The queues of all devices with waiting deltas, which streams fill and the committer empties.
+
+    Devices take turns, so that one that sends much waits for itself and not others for it. The
+    deltas of one device stay in order.
+    """
 
     def __init__(self) -> None:
-        self._entries: deque[InboxEntry] = deque()
+        self._queues: dict[bytes, deque[InboxEntry]] = {}
+        """By device, in the order of their next turns."""
+        self._count = 0
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._count
 
     @property
     def has_group(self) -> bool:
         """Whether enough deltas wait for a full group."""
-        return len(self._entries) >= GROUP_DELTAS
+        return self._count >= GROUP_DELTAS
 
     @property
     def is_full(self) -> bool:
@@ -73,10 +85,14 @@ class Inbox:
 
     def put(self, entry: InboxEntry) -> None:
         """Add an entry. Callers that can wait check `is_full` first, or use `wait_for_room`."""
-        self._entries.append(entry)
+        queue = self._queues.get(entry.delta.device_id)
+        if queue is None:
+            queue = self._queues[entry.delta.device_id] = deque()
+        queue.append(entry)
+        self._count += 1
         self._bytes += entry.delta.size_bytes
         self._arrived.set()
-        if len(self._entries) >= MAX_WAITING_DELTAS or self._bytes >= MAX_WAITING_BYTES:
+        if self._count >= MAX_WAITING_DELTAS or self._bytes >= MAX_WAITING_BYTES:
             self._room.clear()
 
     async def wait_for_room(self) -> None:
@@ -93,10 +109,8 @@ class Inbox:
 
     def remove_device(self, device_id: bytes) -> list[InboxEntry]:
         """Remove and return the entries of one device."""
-        removed = [each for each in self._entries if each.delta.device_id == device_id]
-        if removed:
-            self._entries = deque(e for e in self._entries if e.delta.device_id != device_id)
-            self._note_removal(removed)
+        removed = list(self._queues.pop(device_id, ()))
+        self._note_removal(removed)
         return removed
 
     def interrupt(self) -> None:
@@ -104,18 +118,37 @@ class Inbox:
         self._arrived.set()
 
     def take_group(self) -> list[InboxEntry]:
-        """Remove and return the oldest entries, at most GROUP_DELTAS."""
-        count = min(len(self._entries), GROUP_DELTAS)
-        taken = [self._entries.popleft() for _ in range(count)]
+        """Remove and return the entries of the next commit: those of each device in turn."""
+        taken: list[InboxEntry] = []
+        changes = 0
+        for device_id in list(self._queues):
+            if len(taken) >= GROUP_DELTAS or changes >= GROUP_CHANGES:
+                break
+            queue = self._queues.pop(device_id)
+            of_device = 0
+            while queue and of_device < DEVICE_CHANGES and len(taken) < GROUP_DELTAS:
+                entry = queue.popleft()
+                of_device += count_changes(entry.delta)
+                taken.append(entry)
+            changes += of_device
+            if queue:
+                self._queues[device_id] = queue  # behind all others
         self._note_removal(taken)
         return taken
 
     def _note_removal(self, removed: list[InboxEntry]) -> None:
-        if not self._entries:
+        self._count -= len(removed)
+        if not self._count:
             self._arrived.clear()
         self._bytes -= sum(entry.delta.size_bytes for entry in removed)
-        if len(self._entries) < MAX_WAITING_DELTAS // 2 and self._bytes < MAX_WAITING_BYTES // 2:
+        if self._count < MAX_WAITING_DELTAS // 2 and self._bytes < MAX_WAITING_BYTES // 2:
             self._room.set()
+
+
+def count_changes(delta: Delta) -> int:
+    """Return how many patterns and signals a delta changes, at least 1: what its commit costs."""
+    upserts = len(delta.upserts.ids) if delta.upserts is not None else 0
+    return max(1, (upserts + len(delta.removed_ids)) // ID_BYTES + len(delta.signal_contents))
 
 
 @dataclass(slots=True, eq=False)

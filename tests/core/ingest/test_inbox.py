@@ -6,6 +6,8 @@ import pytest
 
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import (
+    DEVICE_CHANGES,
+    GROUP_CHANGES,
     GROUP_DELTAS,
     MAX_WAITING_BYTES,
     MAX_WAITING_DELTAS,
@@ -14,7 +16,7 @@ from constellation.core.ingest.inbox import (
     WaitingCaller,
 )
 from constellation.errors import NotReadyError
-from tests.deltas import make_delta
+from tests.deltas import PatternSpec, device_id, make_delta
 
 
 def make_entry(seq: int = 1) -> InboxEntry:
@@ -24,16 +26,72 @@ def make_entry(seq: int = 1) -> InboxEntry:
 
 async def test_entries_are_taken_in_order_and_in_groups() -> None:
     inbox = Inbox()
-    for seq in range(GROUP_DELTAS + 1):
-        inbox.put(make_entry(seq))
+    for number in range(GROUP_DELTAS + 1):
+        inbox.put(make_device_entry(number, 1, 0))
     assert inbox.has_group
 
     first, second = inbox.take_group(), inbox.take_group()
 
-    assert [entry.delta.seq for entry in first] == list(range(GROUP_DELTAS))
-    assert [entry.delta.seq for entry in second] == [GROUP_DELTAS]
+    ids = [entry.delta.device_id for entry in (*first, *second)]
+    assert ids == [device_id(number) for number in range(GROUP_DELTAS + 1)]
+    assert len(second) == 1
     assert not inbox.has_group
     assert len(inbox) == 0
+
+
+def make_device_entry(device: int, seq: int, patterns: int) -> InboxEntry:
+    receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+    specs = [PatternSpec(number) for number in range(patterns)]
+    return InboxEntry(make_delta(device, seq, specs), WaitingCaller(receipt, None), 0.0)
+
+
+def list_taken(inbox: Inbox) -> list[tuple[int, int]]:
+    """Take a group, and return the number of the device and the seq of each delta."""
+    devices = {device_id(number): number for number in range(100)}
+    return [(devices[each.delta.device_id], each.delta.seq) for each in inbox.take_group()]
+
+
+async def test_a_device_that_sends_much_waits_for_itself() -> None:
+    inbox = Inbox()
+    for seq in range(1, 6):
+        inbox.put(make_device_entry(1, seq, DEVICE_CHANGES))
+    inbox.put(make_device_entry(2, 1, 1))
+    inbox.put(make_device_entry(2, 2, 1))
+
+    assert list_taken(inbox) == [(1, 1), (2, 1), (2, 2)]
+    inbox.put(make_device_entry(3, 1, 1))
+    assert list_taken(inbox) == [(1, 2), (3, 1)]
+    assert list_taken(inbox) == [(1, 3)]
+
+
+async def test_small_deltas_of_a_device_share_a_commit_up_to_its_share() -> None:
+    inbox = Inbox()
+    for seq in range(1, 5):
+        inbox.put(make_device_entry(1, seq, DEVICE_CHANGES // 2))
+
+    assert list_taken(inbox) == [(1, 1), (1, 2)]
+    assert list_taken(inbox) == [(1, 3), (1, 4)]
+
+
+async def test_a_commit_has_about_as_many_changes_at_most() -> None:
+    inbox = Inbox()
+    many = GROUP_CHANGES // DEVICE_CHANGES
+    for device in range(many + 3):
+        inbox.put(make_device_entry(device, 1, DEVICE_CHANGES))
+
+    assert [device for device, _ in list_taken(inbox)] == list(range(many))
+    assert [device for device, _ in list_taken(inbox)] == [many, many + 1, many + 2]
+
+
+async def test_the_deltas_of_a_device_that_was_deleted_are_gone() -> None:
+    inbox = Inbox()
+    for device in (1, 2, 1):
+        inbox.put(make_device_entry(device, 1, 1))
+
+    assert len(inbox.remove_device(device_id(1))) == 2
+    assert inbox.remove_device(device_id(3)) == []
+    assert len(inbox) == 1
+    assert list_taken(inbox) == [(2, 1)]
 
 
 async def test_waiting_for_an_entry_ends_with_the_next_one() -> None:
@@ -49,10 +107,10 @@ async def test_waiting_for_an_entry_ends_with_the_next_one() -> None:
 
 async def test_large_deltas_fill_an_inbox_before_many_do() -> None:
     inbox = Inbox()
-    entry = make_entry()
-    entry.delta.size_bytes = MAX_WAITING_BYTES // 1024
-    for _ in range(1024):
+    for device in range(1024):
         assert not inbox.is_full
+        entry = make_device_entry(device, 1, 0)
+        entry.delta.size_bytes = MAX_WAITING_BYTES // 1024
         inbox.put(entry)
     assert inbox.is_full
 
