@@ -49,6 +49,10 @@ class ShardFullError(ConstellationError):
     """The shard has no room for another device or another stream."""
 
 
+class TooManyCallsError(ConstellationError):
+    """The caller has as many calls waiting for their turn as it may."""
+
+
 class TooManyInflightError(ConstellationError):
     """The device sent more unacknowledged deltas than it may."""
 

@@ -27,7 +27,8 @@ from constellation.auth.methods import DEVICE_METHODS
 from constellation.errors import ConfigError, NotReadyError
 from constellation.transport.calls import tracing as spans
 from constellation.transport.calls.authorization import make_authorization
-from constellation.transport.calls.interceptor import MethodInterceptor
+from constellation.transport.calls.budgets import CallBudgets
+from constellation.transport.calls.interceptor import MethodInterceptor, Wrapper
 from constellation.transport.calls.status import map_errors
 from constellation.transport.health.service import Health, HealthServicer
 from constellation.transport.rest.listener import serve_rest
@@ -268,7 +269,11 @@ def make_server(
     up to `max_message_bytes`; None: as many as SERVER_OPTIONS say.
     """
     counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
-    checking = [map_errors] if verifier is None else [map_errors, make_authorization(verifier)]
+    checking: list[Wrapper] = [map_errors]
+    limiting: list[Wrapper] = []
+    if verifier is not None:
+        checking.append(make_authorization(verifier))
+        limiting.append(CallBudgets().limit_calls)
     options = [*SERVER_OPTIONS]
     if connection_seconds is not None:
         options += [
@@ -279,7 +284,7 @@ def make_server(
         options = [each for each in options if each[0] != _MESSAGE_OPTION]
         options.append((_MESSAGE_OPTION, max_message_bytes))
     return grpc.aio.server(
-        interceptors=[MethodInterceptor([*counting, *checking], standard=checking)],
+        interceptors=[MethodInterceptor([*counting, *checking, *limiting], standard=checking)],
         options=options,
         maximum_concurrent_rpcs=max_calls,
     )

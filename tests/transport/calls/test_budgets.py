@@ -1,0 +1,130 @@
+"""Each caller's calls take up a share of the time, and no more; others do not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from constellation.auth.principal import ANYBODY, CALLER, Principal, Role
+from constellation.errors import TooManyCallsError
+from constellation.transport.calls.budgets import (
+    BURST_SECONDS,
+    MAX_WAITING_CALLS,
+    SHARE,
+    CallBudgets,
+)
+from constellation.transport.calls.interceptor import CallKind
+
+METHOD = "/constellation.v1.ShardService/SearchPatterns"
+ALICE, BOB = (Principal(name, frozenset({Role.OPERATOR})) for name in ("alice", "bob"))
+
+
+class Work:
+    """A method whose calls take as long as a test says, on a clock that sleeping moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.waited = 0.0
+        self.budgets = CallBudgets(lambda: self.now)
+        monkeypatch.setattr("constellation.transport.calls.budgets.asyncio.sleep", self._sleep)
+
+    async def call(self, caller: Principal, seconds: float) -> None:
+        CALLER.set(caller)
+        await self.budgets.limit_calls(METHOD, CallKind.UNARY, self._run)(seconds, None)
+
+    async def stream(self, caller: Principal, seconds: float, reader_seconds: float) -> None:
+        """Make a call with three responses, each of which takes so long, to a reader that does."""
+        CALLER.set(caller)
+        handle = self.budgets.limit_calls(METHOD, CallKind.SERVER_STREAM, self._yield)
+        async for _ in handle(seconds, None):
+            self.now += reader_seconds
+
+    async def _run(self, seconds: float, _: Any) -> None:
+        self.now += seconds
+
+    async def _yield(self, seconds: float, _: Any) -> Any:
+        for _ in range(3):
+            self.now += seconds
+            yield None
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waited += seconds
+        self.now += seconds
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    return Work(monkeypatch)
+
+
+async def test_a_greedy_caller_gets_its_share_of_the_time(work: Work) -> None:
+    for _ in range(500):
+        await work.call(ALICE, 0.1)
+
+    busy = 500 * 0.1
+    assert busy / work.now == pytest.approx(SHARE, rel=0.1)
+
+
+async def test_a_caller_that_calls_now_and_then_never_waits(work: Work) -> None:
+    for _ in range(100):
+        await work.call(ALICE, 0.1)
+        work.now += 0.5
+
+    assert work.waited == 0
+
+
+async def test_others_do_not_wait_for_a_greedy_caller(work: Work) -> None:
+    for _ in range(30):
+        await work.call(ALICE, 0.2)
+    before = work.waited
+
+    await work.call(BOB, 0.1)
+
+    assert work.waited == before > 0
+
+
+async def test_no_call_is_so_long_that_the_next_one_waits_for_ever(work: Work) -> None:
+    await work.call(ALICE, 3600)
+
+    await work.call(ALICE, 0.1)
+
+    assert work.waited == pytest.approx(BURST_SECONDS / SHARE, rel=0.01)
+
+
+async def test_a_slow_reader_of_a_stream_pays_for_the_work_only(work: Work) -> None:
+    await work.stream(ALICE, 0.1, reader_seconds=1000)
+    await work.stream(ALICE, 0.1, reader_seconds=0)
+
+    assert work.waited == 0
+
+
+async def test_nobody_waits_where_nobody_can_be_told_apart(work: Work) -> None:
+    for _ in range(100):
+        await work.call(ANYBODY, 1)
+
+    assert work.waited == 0
+
+
+async def test_only_so_many_calls_of_a_caller_wait() -> None:
+    budgets = CallBudgets()
+    release = asyncio.Event()
+
+    async def run(_: Any, __: Any) -> None:
+        await release.wait()
+
+    limited = budgets.limit_calls(METHOD, CallKind.UNARY, run)
+    CALLER.set(ALICE)
+    budgets._charge(budgets._find("alice"), 2 * BURST_SECONDS)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(limited(None, None)) for _ in range(MAX_WAITING_CALLS)]
+        await asyncio.sleep(0)
+
+        with pytest.raises(TooManyCallsError, match="8 calls of 'alice' wait for their turn"):
+            await limited(None, None)
+        for task in waiting:
+            task.cancel()
+    CALLER.set(BOB)
+    release.set()
+    await limited(None, None)
