@@ -1,4 +1,6 @@
-"""A client that takes what it can get: `python -m benchmarks.greedy_client PORT KIND` until killed.
+"""A client that takes what it can get, until it is killed.
+
+Run it as `python -m benchmarks.greedy_client PORT KIND FOLDER`; FOLDER has token-keys.json.
 
 KIND is `patterns` (a stream with full deltas, as many unacked as it may), `pulls` (four loops of
 PullAggregate), `reads` (four loops of SearchPatterns) or `updates` (four loops of PullPatterns).
@@ -9,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from benchmarks.messages import make_delta
+from constellation.auth.keys import read_key_ring
+from constellation.auth.principal import Role
+from constellation.auth.tokens import issue_token
 from constellation.encoding import Encoding, encode_codes
 from constellation.v1 import (
     aggregates_pb2,
@@ -30,12 +36,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _LOOPS: Final = 4
+DEVICE_ID: Final = uuid.uuid4().bytes
+Metadata = tuple[tuple[str, str], ...]
 
 
-async def send_patterns(channel: grpc.aio.Channel) -> None:
+def make_metadata(folder: Path, device_id: bytes) -> Metadata:
+    """Return the metadata of a caller that is a device, an operator and a federation."""
+    ring = read_key_ring(folder / "token-keys.json")
+    roles = (Role.DEVICE, Role.OPERATOR, Role.FEDERATION)
+    token = issue_token(ring, "constellation", device_id.hex(), roles, 3600)
+    return (("authorization", f"Bearer {token}"),)
+
+
+async def send_patterns(channel: grpc.aio.Channel, metadata: Metadata) -> None:
     """Send full deltas of one device, as many unacked as the shard allows."""
-    call: Any = sync_pb2_grpc.SyncServiceStub(channel).Sync()
-    await call.write(pb.SyncRequest(hello=pb.Hello(device_id=uuid.uuid4().bytes, incarnation=1)))
+    call: Any = sync_pb2_grpc.SyncServiceStub(channel).Sync(metadata=metadata)
+    await call.write(pb.SyncRequest(hello=pb.Hello(device_id=DEVICE_ID, incarnation=1)))
     welcome = (await call.read()).welcome
     codes = sample_patterns(welcome.max_patterns_per_delta)
     room = asyncio.Semaphore(welcome.max_inflight_deltas)
@@ -58,20 +74,20 @@ async def send_patterns(channel: grpc.aio.Channel) -> None:
         await call.write(pb.SyncRequest(delta=make_delta(seq, codes, ids)))
 
 
-async def pull_aggregates(channel: grpc.aio.Channel) -> None:
+async def pull_aggregates(channel: grpc.aio.Channel, metadata: Metadata) -> None:
     """Pull the whole aggregate, again and again."""
     stub = aggregates_pb2_grpc.AggregateServiceStub(channel)
     request = aggregates_pb2.PullAggregateRequest(max_candidates=256, residual_cosine=0.7)
 
     async def pull() -> None:
-        call: Any = stub.PullAggregate(request)
+        call: Any = stub.PullAggregate(request, metadata=metadata)
         async for _ in call:
             pass
 
     await _repeat(pull)
 
 
-async def search_patterns(channel: grpc.aio.Channel) -> None:
+async def search_patterns(channel: grpc.aio.Channel, metadata: Metadata) -> None:
     """Search the patterns near an embedding, again and again."""
     stub: Any = shard_pb2_grpc.ShardServiceStub(channel)
     (row,) = sample_patterns(1)
@@ -79,14 +95,14 @@ async def search_patterns(channel: grpc.aio.Channel) -> None:
     request = shard_pb2.SearchPatternsRequest(
         encoding=patterns.ENCODING_INT8, embeddings=embedding, limit=100
     )
-    await _repeat(lambda: stub.SearchPatterns(request))
+    await _repeat(lambda: stub.SearchPatterns(request, metadata=metadata))
 
 
-async def pull_updates(channel: grpc.aio.Channel) -> None:
+async def pull_updates(channel: grpc.aio.Channel, metadata: Metadata) -> None:
     """Ask for a full update of a device, again and again."""
     stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
-    request = pb.PullPatternsRequest(device_id=uuid.uuid4().bytes)
-    await _repeat(lambda: stub.PullPatterns(request))
+    request = pb.PullPatternsRequest(device_id=DEVICE_ID)
+    await _repeat(lambda: stub.PullPatterns(request, metadata=metadata))
 
 
 async def _repeat(action: Callable[[], Awaitable[object]]) -> None:
@@ -105,11 +121,11 @@ KINDS: Final = {
 }
 
 
-async def run(port: int, kind: str) -> None:
+async def run(port: int, kind: str, folder: Path) -> None:
     """Be greedy until the process is killed."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await KINDS[kind](channel)
+        await KINDS[kind](channel, make_metadata(folder, DEVICE_ID))
 
 
 if __name__ == "__main__":
-    asyncio.run(run(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(run(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])))
