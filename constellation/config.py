@@ -224,6 +224,11 @@ class ShardConfig:
         "Content items of the catalogue. Further ones are refused with RESOURCE_EXHAUSTED.",
         most=_MAX_CONTENTS,
     )
+    max_memory_mib: int = setting(
+        0,
+        "Memory that the process may use. At 85 % of it, new devices are refused, at 92 % all "
+        "streams, at 95 % nothing more is read. 0: the limit of the container, if it has one.",
+    )
     max_trend_mib: Count = setting(
         Count(1024),
         "MiB of memory for the counts behind the trends. Signals that need more are dropped.",

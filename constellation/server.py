@@ -14,11 +14,18 @@ import structlog
 from constellation.blas import limit_blas_threads
 from constellation.core.ingest.observers import NoTracer, ShardObservers
 from constellation.core.ingest.stats import Stats
+from constellation.core.pressure import (
+    DISK_THRESHOLDS,
+    MEMORY_THRESHOLDS,
+    Pressure,
+    Resource,
+)
 from constellation.core.recovery import recover_shard, require_sound
 from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import ShardIdentity, require_own_devices
 from constellation.errors import ConfigError
+from constellation.resources import read_disk_share, read_memory_limit, read_resident_bytes
 from constellation.stores import describe_location, open_store, snapshot_files
 from constellation.telemetry.call_metrics import (
     make_call_histograms,
@@ -146,6 +153,19 @@ def to_identity(config: ShardConfig) -> ShardIdentity:
             f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"
         )
     return ShardIdentity(config.shard_id, config.region, config.shard_map)
+
+
+def make_pressure(config: ShardConfig) -> Pressure:
+    """Return what watches memory and disk, as far as they have limits."""
+    watched = []
+    limit = config.max_memory_mib << 20 or read_memory_limit()
+    if limit:
+        watched.append(Resource("memory", lambda: read_resident_bytes() / limit, MEMORY_THRESHOLDS))
+    if (folder := config.data_dir) is not None:
+        watched.append(
+            Resource("the disk of DATA_DIR", lambda: read_disk_share(folder), DISK_THRESHOLDS)
+        )
+    return Pressure(watched)
 
 
 def to_session_limits(config: ShardConfig) -> SessionLimits:
@@ -330,6 +350,7 @@ def _start_background(
         "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
         "recall_probe": manager.measure_recall_forever(_RECALL_PROBE_SECONDS),
+        "pressure": manager.pressure.watch_forever(manager.take_pressure),
         "loop_lag": manager.stats.watch_loop_forever(),
     }
     if (files := snapshot_files(config)) is not None:
@@ -359,6 +380,7 @@ async def _recover_shard(
     if not config.accept_shard_map:
         require_own_devices(recovered.table, identity)
     manager = ShardManager(identity, rules, store, recovered, observers, epoch=epoch)
+    manager.pressure = make_pressure(config)
     await manager.catalogue.ensure_digest(epoch)
     if (stored := await store.get_global()) is not None:
         manager.restore_global(to_global(stored.payload))

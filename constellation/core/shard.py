@@ -24,6 +24,7 @@ from constellation.core.ingest.observers import ShardObservers
 from constellation.core.ingest.plan import Planner
 from constellation.core.ingest.stats import ShedReason
 from constellation.core.presence import Presence
+from constellation.core.pressure import Pressure, PressureLevel
 from constellation.core.table.catalogue import Catalogue
 from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
@@ -82,6 +83,8 @@ class ShardManager:
             time.time_ns() // 1_000_000, identity.region, rules.trend_limit
         )
         self.inbox = Inbox()
+        self.pressure = Pressure()
+        """Set by whoever knows the limits of memory and disk; without any, there is none."""
         self.stats = observers.stats
         self.tracer = observers.tracer
         self.is_draining = False
@@ -107,12 +110,19 @@ class ShardManager:
         """Return when a device may sync with this shard.
 
         Raises NotReadyError while the shard drains, NotOwnerError for the device of another shard,
-        and ShardFullError for a new device when the shard is full.
+        and ShardFullError for a new device when the shard is full, and while memory or disk are
+        nearly full.
         """
         if self.is_draining:
             self.stats.shed[ShedReason.DRAINING] += 1
             raise NotReadyError("this shard is draining: connect again, on a new channel")
         self.require_owned(device_id)
+        level = self.pressure.level
+        if level >= PressureLevel.NO_SESSIONS or (
+            level >= PressureLevel.NO_NEW_DEVICES and self.table.find_device(device_id) < 0
+        ):
+            self.stats.shed[ShedReason.PRESSURE] += 1
+            raise ShardFullError(f"{self.pressure.cause}: this shard takes no more devices now")
         if self.table.totals.devices < self.rules.max_devices:
             return
         if self.table.find_device(device_id) < 0:
@@ -121,6 +131,13 @@ class ShardManager:
                 f"shard {self.identity.shard_id} has {self.table.totals.devices} devices, "
                 f"and MAX_DEVICES is {self.rules.max_devices}"
             )
+
+    def take_pressure(self, level: PressureLevel) -> None:
+        """Read no streams while memory or disk are about to run out."""
+        if level >= PressureLevel.NO_DELTAS:
+            self.inbox.pause()
+        else:
+            self.inbox.resume()
 
     def require_owned(self, device_id: bytes) -> None:
         """Raise NotOwnerError for a device of another shard."""

@@ -69,6 +69,7 @@ class Inbox:
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._is_paused = False
 
     def __len__(self) -> int:
         return self._count
@@ -102,6 +103,16 @@ class Inbox:
         """
         while self.is_full:
             await self._room.wait()
+
+    def pause(self) -> None:
+        """Be full until `resume`, however few entries there are."""
+        self._is_paused = True
+        self._room.clear()
+
+    def resume(self) -> None:
+        """Be full no longer than the entries require."""
+        self._is_paused = False
+        self._note_room()
 
     async def wait_for_entry(self) -> None:
         """Return once the inbox has an entry."""
@@ -141,7 +152,11 @@ class Inbox:
         if not self._count:
             self._arrived.clear()
         self._bytes -= sum(entry.delta.size_bytes for entry in removed)
-        if self._count < MAX_WAITING_DELTAS // 2 and self._bytes < MAX_WAITING_BYTES // 2:
+        self._note_room()
+
+    def _note_room(self) -> None:
+        has_room = self._count < MAX_WAITING_DELTAS // 2 and self._bytes < MAX_WAITING_BYTES // 2
+        if has_room and not self._is_paused:
             self._room.set()
 
 

@@ -55,6 +55,8 @@ class ShedReason(Enum):
     STREAMS = auto()
     """The shard has MAX_STREAMS streams already."""
     DRAINING = auto()
+    PRESSURE = auto()
+    """Memory or disk are nearly full."""
 
 
 class UpdateResult(Enum):

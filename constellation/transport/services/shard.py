@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +12,7 @@ from constellation.core.ingest.deltas import Verdict
 from constellation.encoding import DIMENSION, Encoding, normalise_codes
 from constellation.errors import InvalidInputError, NotFoundError
 from constellation.placement import map_version
+from constellation.resources import read_resident_bytes
 from constellation.transport.codec.embeddings import decode_embeddings
 from constellation.transport.codec.patterns import (
     check_content_id,
@@ -108,7 +107,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             recovery_seconds=stats.recovery_seconds,
             index_kind=shard.index.kind,
             lsn=shard.table.totals.lsn,
-            resident_bytes=_resident_bytes(),
+            resident_bytes=read_resident_bytes(),
             round_id=shard.global_state.round.round_id,
             clusters=len(published.clusters) if published else 0,
             codebook_version=shard.aggregates.codebook_version,
@@ -231,8 +230,3 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 return await similar.search_for_device(device, similar.compute_taste(device), limit)
             case _:
                 raise InvalidInputError("query", "must be one of embeddings, content_id, device_id")
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
