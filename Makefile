@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench fuzz sbom lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench quality fuzz sbom lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -84,6 +84,9 @@ proto: .venv/ready ## Regenerate constellation/v1 from proto/
 
 bench: .venv/ready ## Measure, as ratios inside one run
 	$(BIN)/python -m benchmarks
+
+quality: .venv/ready ## Measure recommendations through the whole system, on real ratings; CASE=chain or losses, SPLIT=validation
+	$(BIN)/python -m quality $(CASE) --split $(or $(SPLIT),test)
 
 embeddings: .venv/ready ## Make the catalogue's embeddings anew
 	$(BIN)/python -m testing.embed

@@ -34,14 +34,14 @@ def compare(
     return Measurement(name, value, unit, baseline, baseline_value, value / baseline_value)
 
 
-def write_report(measurements: Sequence[Measurement]) -> None:
+def write_report(measurements: Sequence[Measurement], file: Path = REPORT) -> None:
     """Write the report. Results of earlier runs stay unless they were measured again."""
-    REPORT.parent.mkdir(exist_ok=True)
-    before = json.loads(REPORT.read_text()) if REPORT.exists() else []
+    file.parent.mkdir(exist_ok=True)
+    before = json.loads(file.read_text()) if file.exists() else []
     names = {line.name for line in measurements}
     kept = [line for line in before if line["name"] not in names]
     lines = [*kept, *(asdict(line) for line in measurements)]
-    REPORT.write_text(json.dumps(lines, indent=2) + "\n")
+    file.write_text(json.dumps(lines, indent=2) + "\n")
 
 
 def format_table(measurements: Sequence[Measurement]) -> str:

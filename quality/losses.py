@@ -121,10 +121,10 @@ class LossStudy:
 
     def measure(self, recipe: Recipe) -> Quality:
         """Return the quality of one recipe."""
-        pairs, weights = self._solve(recipe)
+        pairs, weights = self.solve(recipe)
         published = publish_weights(weights, pairs, recipe)
         scores = np.full((len(self._households), self._content_count), -np.inf)
-        histories = np.stack([self._weigh_history(each, recipe) for each in self._households])
+        histories = np.stack([self.weigh_history(each, recipe) for each in self._households])
         scores[:, self._known_rows] = histories[:, self._known_rows] @ published
         ranked = rank_unseen(scores, [each.watched.content_rows for each in self._households])
         wanted = [each.wanted_rows for each in self._households]
@@ -136,7 +136,7 @@ class LossStudy:
         likes = count_likes([each.liked_rows for each in self._households], self._content_count)
         return np.flatnonzero(likes.sum(axis=0) >= MIN_HOUSEHOLDS)
 
-    def _solve(self, recipe: Recipe) -> tuple[Matrix, Matrix]:
+    def solve(self, recipe: Recipe) -> tuple[Matrix, Matrix]:
         """Return the counts of pairs and the weights of EASE for what devices contribute."""
         key = recipe.liked_from, recipe.contribution, recipe.regularisation
         if key not in self._solved:
@@ -146,7 +146,8 @@ class LossStudy:
             self._solved[key] = pairs, solve_ease(pairs, recipe.regularisation)
         return self._solved[key]
 
-    def _weigh_history(self, household: Household, recipe: Recipe) -> NDArray[np.float64]:
+    def weigh_history(self, household: Household, recipe: Recipe) -> NDArray[np.float64]:
+        """Return how much each content item counts on a household's device, shape (contents,)."""
         history = np.zeros(self._content_count)
         watched = household.watched
         is_liked = watched.ratings >= LIKED
@@ -187,4 +188,5 @@ def round_to_int8(weights: Matrix) -> Matrix:
     """Return weights rounded to multiples of a 127th of the largest one of their row."""
     scales = np.abs(weights).max(axis=1, keepdims=True) / INT8_LIMIT
     scales[scales == 0] = 1.0
-    return np.rint(weights / scales) * scales
+    rounded: Matrix = np.rint(weights / scales) * scales
+    return rounded

@@ -69,11 +69,13 @@ def rank_unseen(
 ) -> list[NDArray[np.int64]]:
     """Return the LIMIT best rows of each household, without what it has seen, the best first.
 
-    `scores` has shape (households, contents). Equal scores are in the order of the catalogue.
+    `scores` has shape (households, contents); minus infinity is never recommended. Equal scores
+    are in the order of the catalogue.
     """
     ranked = []
     for row, seen_rows in zip(scores, seen, strict=True):
         unseen = row.astype(np.float64)
         unseen[seen_rows] = -np.inf
-        ranked.append(np.argsort(-unseen, kind="stable")[:LIMIT])
+        best = np.argsort(-unseen, kind="stable")[:LIMIT]
+        ranked.append(best[unseen[best] > -np.inf])
     return ranked

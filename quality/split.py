@@ -46,13 +46,18 @@ class Household:
     """User id of MovieLens."""
     watched: Viewings
     """What the device sees, the earliest first."""
-    wanted_rows: NDArray[np.int64]
-    """Rows of the films that the household liked later, in the catalogue."""
+    later: Viewings
+    """What the household watched afterwards. Nothing that recommends may see it."""
 
     @property
     def liked_rows(self) -> NDArray[np.int64]:
         """Rows of the films among `watched` that the household liked, the earliest first."""
         return self.watched.content_rows[self.watched.ratings >= LIKED]
+
+    @property
+    def wanted_rows(self) -> NDArray[np.int64]:
+        """Rows of the films among `later` that the household liked: what is to be found."""
+        return self.later.content_rows[self.later.ratings >= LIKED]
 
 
 def split_households(viewings: Viewings, name: SplitName) -> list[Household]:
@@ -73,8 +78,7 @@ def _split_household(viewings: Viewings, name: SplitName) -> Household:
     watched, later = _split_by_time(viewings)
     if name is SplitName.VALIDATION:
         watched, later = _split_by_time(watched)
-    wanted_rows = later.content_rows[later.ratings >= LIKED]
-    return Household(int(viewings.households[0]), watched, wanted_rows)
+    return Household(int(viewings.households[0]), watched, later)
 
 
 def _split_by_time(viewings: Viewings) -> tuple[Viewings, Viewings]:
