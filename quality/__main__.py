@@ -16,8 +16,8 @@ from quality.figures import save_result
 from quality.losses import LossStudy
 from quality.plot import PICTURE, draw_quality
 from quality.report import REPORT, list_chain_measurements, list_loss_measurements
-from quality.results import LossesResult
-from quality.short import SHORT_SPLIT, select_short
+from quality.results import LossesResult, ShortResult
+from quality.short import SHORT_RUNS, SHORT_SPLIT, select_short
 from quality.split import SplitName, split_households
 from testing.films import load_films
 from testing.viewings import load_viewings
@@ -72,9 +72,11 @@ def measure_losses(_: SplitName) -> None:
 
 def measure_short(_: SplitName) -> None:
     """Renew the figures that `tests/quality/test_chain.py` guards."""
-    result = uvloop.run(run_short(select_short(), SHORT_SPLIT))
-    print(result)
-    save_result(result)
+    households = select_short()
+    runs = [uvloop.run(run_short(households)) for _ in range(SHORT_RUNS)]
+    for run in runs:
+        print(run)
+    save_result(ShortResult(SHORT_SPLIT, len(households), runs))
 
 
 def _report(measurements: Sequence[Measurement]) -> None:

@@ -1,7 +1,7 @@
 """The whole system on real households: devices share, a federation runs rounds, devices recommend.
 
 Two of three households are in the fleet from the beginning. The others are newcomers: the curve
-follows them from a new box to 50 views, while the others are complete. At the end all households
+follows them from a new device to 50 views, while the others are complete. At the end all households
 have watched everything but what is held out, and each way to recommend is measured.
 """
 
@@ -19,10 +19,10 @@ import numpy as np
 from constellation_settop import RankingWeights
 from constellation_settop.values import SECONDS_PER_HOUR
 from quality.baselines import measure_baselines, measure_popularity
-from quality.boxes import Boxes, BoxTask, Visit, open_boxes, select_weights
+from quality.devices import DevicePool, DeviceTask, Visit, open_pool, select_weights
 from quality.fleet import SMALL_FLEET_SETTINGS, Federation, Fleet, start_shards
 from quality.metrics import Quality, Rows, measure_quality
-from quality.results import ChainResult, CurvePoint, Row, ShortResult, TrafficRow
+from quality.results import ChainResult, CurvePoint, Row, ShortRun, TrafficRow
 from quality.schedule import make_views
 from quality.split import thin_out
 from testing.catalogue import load_catalogue
@@ -68,24 +68,24 @@ class System:
     """Everything that runs, and the households whose devices it serves."""
 
     fleet: Fleet
-    boxes: Boxes
+    pool: DevicePool
     content_count: int
     """Films of the catalogue."""
     started_at: float
     """Seconds since 1970. The views of all households end in the hour before."""
 
-    def plan_history(self, household: Household, prefix: str = "household") -> BoxTask:
+    def plan_history(self, household: Household, prefix: str = "household") -> DeviceTask:
         """Return a visit in which a device watches everything that it may see."""
         views = make_views(household.watched, self.started_at - SECONDS_PER_HOUR)
-        return BoxTask(f"{prefix}-{household.number}", views)
+        return DeviceTask(f"{prefix}-{household.number}", views)
 
     async def visit(
-        self, tasks: Sequence[BoxTask], weights: RankingWeights | None = None
+        self, tasks: Sequence[DeviceTask], weights: RankingWeights | None = None
     ) -> list[Rows]:
         """Let devices watch, sync and recommend. With weights they stay offline instead."""
         shard_map = self.fleet.shard_map if weights is None else None
         visit = Visit(self.fleet.folder, shard_map, weights or RankingWeights())
-        return await self.boxes.visit(visit, tasks)
+        return await self.pool.visit(visit, tasks)
 
     def measure(self, ranked: Sequence[Rows], households: Sequence[Household]) -> Quality:
         """Return the quality of one list for each household."""
@@ -98,9 +98,9 @@ class System:
 async def start_system() -> AsyncIterator[System]:
     """Start the shards and the processes of devices. Everything ends with the block."""
     films = load_catalogue()
-    with TemporaryDirectory(prefix="quality-") as folder, open_boxes() as boxes:
+    with TemporaryDirectory(prefix="quality-") as folder, open_pool() as pool:
         async with start_shards(Path(folder), films) as fleet:
-            yield System(fleet, boxes, len(films.films), time.time())
+            yield System(fleet, pool, len(films.films), time.time())
 
 
 async def run_chain(households: Sequence[Household], split: str) -> ChainResult:
@@ -140,19 +140,17 @@ async def run_chain(households: Sequence[Household], split: str) -> ChainResult:
     )
 
 
-async def run_short(households: Sequence[Household], split: str) -> ShortResult:
-    """Measure the two figures that tests guard."""
+async def run_short(households: Sequence[Household]) -> ShortRun:
+    """Measure once what tests guard."""
     async with start_system() as system:
         await system.visit([system.plan_history(each) for each in households])
         async with Federation.open(system.fleet, "small-fleet", SMALL_FLEET_SETTINGS) as federation:
             await settle(federation)
             everything = await system.visit(_plan_return(households))
-            new_box = await system.visit(_plan_new(households))
-        return ShortResult(
-            split,
-            len(households),
-            system.measure(everything, households).ndcg,
-            system.measure(new_box, households).ndcg,
+            new_device = await system.visit(_plan_new(households))
+        return ShortRun(
+            with_everything=system.measure(everything, households).ndcg,
+            new_device=system.measure(new_device, households).ndcg,
         )
 
 
@@ -180,13 +178,13 @@ async def follow_newcomers(system: System, newcomers: Sequence[Household]) -> li
     curve, start = [], 0
     for count in CURVE_VIEWS:
         tasks = [
-            BoxTask(plan.name, plan.views[start:count], each.watched.content_rows)
+            DeviceTask(plan.name, plan.views[start:count], each.watched.content_rows)
             for plan, each in zip(plans, newcomers, strict=True)
         ]
         ranked = await system.visit(tasks)
         curve.append(CurvePoint(count, system.measure(ranked, newcomers)))
         start = count
-    await system.visit([BoxTask(plan.name, plan.views[start:]) for plan in plans])
+    await system.visit([DeviceTask(plan.name, plan.views[start:]) for plan in plans])
     return curve
 
 
@@ -197,11 +195,11 @@ async def measure_devices(
     before = system.fleet.traffic
     everything = await system.visit(_plan_return(households))
     received = _average("a sync after new rounds", system, before, len(households))
-    new_box = await system.visit(_plan_new(households))
+    new_device = await system.visit(_plan_new(households))
     alone = [system.plan_history(each, "alone") for each in households]
     lists = [
-        ("new_box", "a new box, floors at 5", new_box),
-        ("alone", "a box alone", await system.visit(alone, RankingWeights())),
+        ("new_device", "a new device, floors at 5", new_device),
+        ("alone", "a device alone", await system.visit(alone, RankingWeights())),
     ]
     for name, label, keep in _SOURCES:
         print(label, flush=True)
@@ -216,9 +214,11 @@ async def measure_devices(
 async def measure_large_floors(system: System, households: Sequence[Household]) -> list[Row]:
     """Return the quality with the federation's default floors, which are for large fleets."""
     everything = await system.visit(_plan_return(households))
-    new_box = await system.visit(_plan_new(households))
+    new_device = await system.visit(_plan_new(households))
     return [
-        Row("new_box_at_50", "a new box, floors at 50", system.measure(new_box, households)),
+        Row(
+            "new_device_at_50", "a new device, floors at 50", system.measure(new_device, households)
+        ),
         Row(
             "with_everything_at_50",
             "with everything, floors at 50",
@@ -240,7 +240,7 @@ async def measure_day(
     for number in range(DAY_VIEWS):
         await system.visit(
             [
-                BoxTask(task.name, make_views(each.later.take(np.array([number])), time.time()))
+                DeviceTask(task.name, make_views(each.later.take(np.array([number])), time.time()))
                 for task, each in zip(_plan_return(watching), watching, strict=True)
                 if number < len(each.later)
             ]
@@ -251,15 +251,16 @@ async def measure_day(
     )
 
 
-def _plan_return(households: Sequence[Household]) -> list[BoxTask]:
+def _plan_return(households: Sequence[Household]) -> list[DeviceTask]:
     """Return visits of devices that have watched their history already."""
-    return [BoxTask(f"household-{each.number}") for each in households]
+    return [DeviceTask(f"household-{each.number}") for each in households]
 
 
-def _plan_new(households: Sequence[Household]) -> list[BoxTask]:
+def _plan_new(households: Sequence[Household]) -> list[DeviceTask]:
     """Return visits of new devices: they have watched nothing, but their households have."""
     return [
-        BoxTask(f"new-{each.number}", known_rows=each.watched.content_rows) for each in households
+        DeviceTask(f"new-{each.number}", known_rows=each.watched.content_rows)
+        for each in households
     ]
 
 

@@ -15,6 +15,7 @@ from quality.results import (
     LossesResult,
     Row,
     ShortResult,
+    ShortRun,
     TrafficRow,
 )
 
@@ -68,7 +69,9 @@ def load_losses(file: Path = FILE) -> LossesResult:
 
 def load_short(file: Path = FILE) -> ShortResult:
     """Return the committed figures of the short form."""
-    return ShortResult(**_read(file, "short"))
+    stored = _read(file, "short")
+    runs = [ShortRun(**run) for run in stored["runs"]]
+    return ShortResult(stored["split"], stored["households"], runs)
 
 
 def _read(file: Path, key: str) -> Mapping[str, Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 SHORT_HOUSEHOLDS: Final = 100
 SHORT_SPLIT: Final = SplitName.VALIDATION
 """Not the test split: these figures are looked at with every change."""
+SHORT_RUNS: Final = 3
+"""Runs of which the lowest figures are committed."""
 TOLERANCE: Final = 0.05
 """Share of a committed figure that may be missing."""
 

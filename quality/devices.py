@@ -48,7 +48,7 @@ _NAMESPACE: Final = uuid5(NAMESPACE_DNS, "quality.constellation")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BoxTask:
+class DeviceTask:
     """What one device does in one visit."""
 
     name: str
@@ -69,14 +69,14 @@ class Visit:
     weights: RankingWeights = field(default_factory=RankingWeights)
 
 
-class Boxes:
+class DevicePool:
     """Runs devices in processes of its own."""
 
     def __init__(self, executor: ProcessPoolExecutor) -> None:
-        """Use an executor. Callers use `open_boxes`."""
+        """Use an executor. Callers use `open_pool`."""
         self._executor = executor
 
-    async def visit(self, visit: Visit, tasks: Sequence[BoxTask]) -> list[NDArray[np.int64]]:
+    async def visit(self, visit: Visit, tasks: Sequence[DeviceTask]) -> list[NDArray[np.int64]]:
         """Let every device watch, sync unless offline, and recommend; return rows of films."""
         loop = asyncio.get_running_loop()
         chunks = [
@@ -92,13 +92,13 @@ class Boxes:
 
 
 @contextmanager
-def open_boxes() -> Iterator[Boxes]:
+def open_pool() -> Iterator[DevicePool]:
     """Start the processes; they end with the block."""
     # Not by fork, which gRPC does not survive.
     with ProcessPoolExecutor(
         PROCESSES, mp_context=get_context("spawn"), initializer=_prepare_process
     ) as executor:
-        yield Boxes(executor)
+        yield DevicePool(executor)
 
 
 def _prepare_process() -> None:
@@ -111,15 +111,15 @@ def _load_settop_catalogue() -> Catalogue:
     return to_settop_catalogue(load_catalogue())
 
 
-def _visit_all(visit: Visit, tasks: Sequence[BoxTask]) -> list[NDArray[np.int64]]:
+def _visit_all(visit: Visit, tasks: Sequence[DeviceTask]) -> list[NDArray[np.int64]]:
     return asyncio.run(_visit_concurrently(visit, tasks))
 
 
-async def _visit_concurrently(visit: Visit, tasks: Sequence[BoxTask]) -> list[NDArray[np.int64]]:
+async def _visit_concurrently(visit: Visit, tasks: Sequence[DeviceTask]) -> list[NDArray[np.int64]]:
     places = asyncio.Semaphore(CONCURRENT_DEVICES)
     catalogue = _load_settop_catalogue()
 
-    async def run(task: BoxTask) -> NDArray[np.int64]:
+    async def run(task: DeviceTask) -> NDArray[np.int64]:
         async with places:
             return await _visit_one(visit, task, catalogue)
 
@@ -128,7 +128,7 @@ async def _visit_concurrently(visit: Visit, tasks: Sequence[BoxTask]) -> list[ND
     return [task.result() for task in running]
 
 
-async def _visit_one(visit: Visit, task: BoxTask, catalogue: Catalogue) -> NDArray[np.int64]:
+async def _visit_one(visit: Visit, task: DeviceTask, catalogue: Catalogue) -> NDArray[np.int64]:
     device_id = uuid5(_NAMESPACE, task.name).bytes
     address = UNREACHABLE
     if visit.shard_map is not None:  # saves the redirect that another shard would answer with
