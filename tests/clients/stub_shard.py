@@ -54,6 +54,7 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
                     await context.write(pb.SyncResponse(heartbeat=pb.Heartbeat()))
                 case "bye":
                     self.bye_count += 1
+                    await context.write(pb.SyncResponse(bye=frame.bye))
                     return
 
     async def RegisterDevice(self, request: Any, context: Any) -> pb.RegisterDeviceResponse:  # noqa: ARG002, N802

@@ -113,6 +113,16 @@ class DeviceSession:
         except BrokenShardError as error:
             self.final_outcome = SessionOutcome(f"the shard breaks the protocol: {error}")
 
+    def receive_pulled(self, update: patterns_pb2.GlobalUpdate, now: float) -> None:
+        """Handle the update of a unary pull, which comes once the session has ended with a Bye.
+
+        Raises StorageError when the outbox cannot be written.
+        """
+        try:
+            self._handle_update(update, now)
+        except BrokenShardError as error:
+            self.final_outcome = SessionOutcome(f"the shard breaks the protocol: {error}")
+
     def _receive(self, frame: pb.SyncResponse, now: float) -> None:
         self._last_received_at = now
         match frame.WhichOneof("frame"):

@@ -146,7 +146,7 @@ async def pull(
         build_pull_request(outbox), timeout=UNARY_TIMEOUT_SECONDS, metadata=tuple(metadata)
     )
     _check_answer(response)
-    session.receive(pb.SyncResponse(global_update=response.update), read_clock())
+    session.receive_pulled(response.update, read_clock())
 
 
 def _check_answer(answer: object) -> None:
