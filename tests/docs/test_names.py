@@ -19,6 +19,7 @@ CODE_DIRECTORIES: Final = (
     "deploy",
     "examples",
     "federation",
+    "quality",
     "testing",
     "tests",
     "tools",
