@@ -21,6 +21,7 @@ from constellation.config import (
     VectorExtension,
     setting,
 )
+from constellation.federated.likes import MAX_DICTIONARY, MAX_NEIGHBOURS
 from constellation.transport.codec.aggregates import MAX_CANDIDATES
 
 _MAX_ANCHORS: Final = 4096
@@ -141,6 +142,23 @@ class FederationConfig:
     global_k_anonymity: Count = setting(
         Count(50),
         "Devices that must be behind everything published: clusters, their content items, trends.",
+    )
+    related_interval_secs: Seconds = setting(
+        Seconds(86_400),
+        "Related and popular content are computed this often, in the next round. 0: in each round.",
+    )
+    related_contents: Count = setting(
+        Count(5000),
+        "Largest number of content items that related content is computed for.",
+        most=MAX_DICTIONARY,
+    )
+    related_neighbours: Count = setting(
+        Count(64), "Largest number of neighbours of a content item.", most=MAX_NEIGHBOURS
+    )
+    related_lambda: Count = setting(
+        Count(200),
+        "Regularisation of related content: the larger, the more households a weight needs.",
+        most=1_000_000,
     )
     patterns_per_shard: Count = setting(
         Count(1000), "Largest number of clusters.", most=_MAX_ANCHORS

@@ -19,6 +19,14 @@ from constellation.v1 import federation_pb2, patterns_pb2
 from federation.merge.codebook import Codebook
 from federation.merge.published_clusters import PublishedCluster, RoundStamp
 from federation.merge.result import FederatedTrend, ModelState
+from federation.related.result import RelatedState
+from federation.related_messages import (
+    from_popular,
+    from_related,
+    to_dictionary,
+    to_popular,
+    to_rows,
+)
 from federation.round_report import (
     Coverage,
     RoundReport,
@@ -35,6 +43,7 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from federation.merge.result import RoundResult
+    from federation.related.dictionary import Dictionary
 
 
 def from_report(report: RoundReport) -> federation_pb2.Round:
@@ -52,6 +61,11 @@ def from_report(report: RoundReport) -> federation_pb2.Round:
         trend_count=report.trend_count,
         result_bytes=report.result_bytes,
         result_sha256=report.result_sha256,
+        contributors=report.contributors,
+        dictionary_size=report.dictionary_size,
+        related_count=report.related_count,
+        related_changed_count=report.related_changed_count,
+        popular_count=report.popular_count,
     )
     if report.closed_at is not None:
         message.closed_at.CopyFrom(to_timestamp(report.closed_at))
@@ -63,6 +77,8 @@ def from_report(report: RoundReport) -> federation_pb2.Round:
         message.merge_time.CopyFrom(to_duration(report.merge_seconds))
     if report.publish_seconds is not None:
         message.publish_time.CopyFrom(to_duration(report.publish_seconds))
+    if report.solve_seconds is not None:
+        message.solve_time.CopyFrom(to_duration(report.solve_seconds))
     return message
 
 
@@ -94,6 +110,12 @@ def parse_report(stored: bytes) -> RoundReport:
         publish_seconds=(
             _to_seconds(message.publish_time) if message.HasField("publish_time") else None
         ),
+        contributors=message.contributors,
+        dictionary_size=message.dictionary_size,
+        related_count=message.related_count,
+        related_changed_count=message.related_changed_count,
+        popular_count=message.popular_count,
+        solve_seconds=_to_seconds(message.solve_time) if message.HasField("solve_time") else None,
     )
 
 
@@ -104,6 +126,7 @@ def serialise_result(
     revoked_device_ids: Iterable[bytes] = (),
 ) -> bytes:
     """Return a result as a serialised Global: the same bytes for the same values."""
+    related = result.model_state.related
     message = pb.Global(
         generation=stamp.generation,
         round_id=stamp.round_id,
@@ -119,14 +142,17 @@ def serialise_result(
         clusters=_from_clusters(result.clusters, stamp.generation),
         trends=_from_trends(result.trends),
         revoked_device_ids=b"".join(sorted(revoked_device_ids)),
+        related=from_related(related.dictionary, related.rows),
+        popular=from_popular(related.popular),
     )
     return message.SerializeToString(deterministic=True)
 
 
-def parse_stamp(payload: bytes) -> RoundStamp:
-    """Return which round a serialised Global is of, and when that round closed."""
+def parse_identity(payload: bytes) -> tuple[RoundStamp, Dictionary]:
+    """Return which round a serialised Global is of, when it closed, and its dictionary."""
     message = pb.Global.FromString(payload)
-    return RoundStamp(message.generation, message.round_id, message.closed_at)
+    stamp = RoundStamp(message.generation, message.round_id, message.closed_at)
+    return stamp, to_dictionary(message.related)
 
 
 def serialise_model_state(model_state: ModelState) -> bytes:
@@ -134,6 +160,7 @@ def serialise_model_state(model_state: ModelState) -> bytes:
     stored = {
         "next_id": model_state.codebook.next_id if model_state.codebook else 1,
         "reanchored_at": model_state.reanchored_at,
+        "solved_at": model_state.related.solved_at,
     }
     return json.dumps(stored).encode()
 
@@ -157,6 +184,12 @@ def parse_model_state(stored: bytes | None, payload: bytes | None) -> ModelState
         codebook if len(codebook.cluster_ids) else None,
         known["reanchored_at"],
         _to_clusters(message.clusters),
+        RelatedState(
+            to_dictionary(message.related),
+            to_rows(message.related.rows),
+            to_popular(message.popular),
+            known.get("solved_at", 0.0),  # journals of earlier versions do not have it
+        ),
     )
 
 

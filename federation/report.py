@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from federation.merge.aggregates import ShardAggregate
     from federation.merge.result import RoundResult
+    from federation.related.result import RelatedResult
     from federation.shards.fleet import PullOutcome
 
 MAX_REPORTED_TRENDS: Final = 20
@@ -130,6 +131,7 @@ def explain_missing_quorum(coverage: Coverage, min_shards: int, min_coverage: fl
 
 def report_result(report: RoundReport, result: RoundResult, payload: bytes) -> RoundReport:
     """Return the report with what the round publishes; `payload` is the serialised result."""
+    related = result.model_state.related
     return replace(
         report,
         anchor_count=len(result.codebook.cluster_ids),
@@ -139,6 +141,19 @@ def report_result(report: RoundReport, result: RoundResult, payload: bytes) -> R
         trends=result.trends[:MAX_REPORTED_TRENDS],
         result_bytes=len(payload),
         result_sha256=sha256(payload).digest(),
+        dictionary_size=len(related.dictionary.content_ids),
+        related_count=len(related.rows),
+        popular_count=len(related.popular),
+    )
+
+
+def report_related(report: RoundReport, related: RelatedResult, seconds: float) -> RoundReport:
+    """Return the report of a round that computed related content, which took `seconds`."""
+    return replace(
+        report,
+        contributors=related.contributors,
+        related_changed_count=related.changed_row_count,
+        solve_seconds=seconds,
     )
 
 

@@ -135,3 +135,15 @@ class RoundReport:
     pull_seconds: float | None = None
     merge_seconds: float | None = None
     publish_seconds: float | None = None
+    contributors: int = 0
+    """Devices that contribute to related and popular content; 0 if the round did not ask."""
+    dictionary_size: int = 0
+    """Content items whose pairs shards count from now on."""
+    related_count: int = 0
+    """Rows of related content that were published."""
+    related_changed_count: int = 0
+    """How many of these rows are new or changed in this round."""
+    popular_count: int = 0
+    """Lists of popular content that were published."""
+    solve_seconds: float | None = None
+    """How long it took to compute related and popular content; None if the round did not."""

@@ -20,14 +20,12 @@ from constellation.wall_clock import read_clock
 from federation.journal.contract import RoundOutput, RoundRecord
 from federation.merge.codebook import compute_residual_cosine
 from federation.merge.published_clusters import RoundStamp
-from federation.merge.result import ModelState, RoundInputs, RoundRules, compute_result
+from federation.merge.result import ModelState, RoundInputs, RoundRules
 from federation.messages import (
+    parse_identity,
     parse_model_state,
     parse_report,
-    parse_stamp,
-    serialise_model_state,
     serialise_report,
-    serialise_result,
 )
 from federation.other_journals import warn_of_other_journals
 from federation.report import (
@@ -35,12 +33,13 @@ from federation.report import (
     explain_missing_quorum,
     find_asked,
     report_publication,
-    report_result,
     report_shards,
 )
+from federation.round_output import compute_output
 from federation.round_report import Coverage, RoundReport, RoundState
 from federation.round_stats import RoundStats
-from federation.shards.client import CandidateRequest
+from federation.shards.client import PullScope
+from federation.shards.fleet import LIKES_PART
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,11 +107,12 @@ class Rounds:
         self._generation = await self._journal.read_generation()
         unconfigured = self.fleet.restore(await self._journal.read_aggregates())
         if unconfigured:
-            log.info("shards_forgotten", shard_ids=unconfigured)
+            shard_ids = sorted({part % LIKES_PART for part in unconfigured})
+            log.info("shards_forgotten", shard_ids=shard_ids)
             await self._journal.delete_aggregates(unconfigured)
         self.stats.published_at = read_clock()
         if (result := await self._journal.read_result()) is not None:
-            stamp = self._adopt_result(await self._journal.read_model_state(), result[1])
+            stamp = await self._adopt_result(await self._journal.read_model_state(), result[1])
             self.stats.published_at = min(float(stamp.closed_at), read_clock())
         self.stats.last_report = await self._read_last_report()
         newest = await self._journal.read_newest()
@@ -202,16 +202,14 @@ class Rounds:
                 "this federation is a relay (RELAY is 1): ask the federation above it for a round"
             )
 
-    async def sweep(
-        self, candidate_request: CandidateRequest, timeout_seconds: float | None = None
-    ) -> Sweep:
+    async def sweep(self, scope: PullScope, timeout_seconds: float | None = None) -> Sweep:
         """Pull from every shard once.
 
         This takes at most PULL_TIMEOUT_SECONDS, or `timeout_seconds` if that is shorter.
         """
         limit = self.policy.pull_timeout_seconds
         async with self._sweep_lock:
-            sweep = await self.fleet.sweep(candidate_request, min(limit, timeout_seconds or limit))
+            sweep = await self.fleet.sweep(scope, min(limit, timeout_seconds or limit))
         self.stats.aggregates_rejected += sum(outcome.is_refused for outcome in sweep.outcomes)
         self.stats.pulls_unanswered += sum(
             bool(outcome.problem) and not outcome.is_refused for outcome in sweep.outcomes
@@ -309,7 +307,7 @@ class Rounds:
 
     async def _run_round(self, report: RoundReport) -> RoundReport:
         started = time.monotonic()
-        sweep = await self.sweep(self._make_candidate_request())
+        sweep = await self.sweep(self._make_scope())
         pull_seconds, closed_at = time.monotonic() - started, read_clock()
         usable = self.fleet.select_usable(closed_at, self.policy.max_age_seconds)
         shards = report_shards(sweep.outcomes, usable, closed_at)
@@ -338,30 +336,29 @@ class Rounds:
             usable,
             sweep.candidates if sweep.has_candidate_request else None,
             self.fleet.terms,
+            sweep.has_likes_request,
         )
-        report, output = await asyncio.to_thread(self._compute_output, report, coverage, inputs)
+        report, output = await asyncio.to_thread(
+            compute_output,
+            report,
+            coverage,
+            inputs,
+            self._model_state,
+            self._rules,
+            self._revoked.ids,
+        )
         report = await self._publish(await self._save_output(report, output))
         self._observe_round(report, time.monotonic() - started)
         return report
 
-    def _make_candidate_request(self) -> CandidateRequest:
-        """Return a request for candidates if the codebook needs them now, else an empty request."""
-        if not self._model_state.needs_candidates(read_clock(), self._rules.reanchor_hours):
-            return CandidateRequest()
-        return CandidateRequest(
-            self.policy.max_candidates, compute_residual_cosine(self._model_state.codebook)
-        )
-
-    def _compute_output(
-        self, report: RoundReport, coverage: Coverage, inputs: RoundInputs
-    ) -> tuple[RoundReport, RoundOutput]:
-        """Return what the round publishes and saves, and the report on it. Runs in a thread."""
-        started = time.monotonic()
-        result = compute_result(inputs, self._model_state, self._rules)
-        payload = serialise_result(result, inputs.stamp, coverage, self._revoked.ids)
-        report = report_result(report, result, payload)
-        output = RoundOutput(payload, serialise_model_state(result.model_state), {})
-        return replace(report, merge_seconds=time.monotonic() - started), output
+    def _make_scope(self) -> PullScope:
+        """Return what the next result needs: candidates and likes, each from time to time."""
+        state, now = self._model_state, read_clock()
+        include_likes = state.related.needs_likes(now, self._rules.related.interval_seconds)
+        if not state.needs_candidates(now, self._rules.reanchor_hours):
+            return PullScope(include_likes=include_likes)
+        residual_cosine = compute_residual_cosine(state.codebook)
+        return PullScope(self.policy.max_candidates, residual_cosine, include_likes=include_likes)
 
     async def _save_output(self, report: RoundReport, output: RoundOutput) -> RoundReport:
         """Make a result durable, together with all changed aggregates, before it is published."""
@@ -370,17 +367,18 @@ class Rounds:
         try:
             await self._journal.save_result(_to_record(report), replace(output, aggregates=changed))
         except ConstellationError:
-            self.fleet.put_back(list(changed))
+            self.fleet.put_back(changed)
             raise
-        self._adopt_result(output.model_state, output.result)
+        await self._adopt_result(output.model_state, output.result)
         return report
 
-    def _adopt_result(self, model_state: bytes | None, payload: bytes) -> RoundStamp:
+    async def _adopt_result(self, model_state: bytes | None, payload: bytes) -> RoundStamp:
         """Continue from a result that is in the journal; return the stamp of its round."""
-        stamp = parse_stamp(payload)
+        stamp, dictionary = await asyncio.to_thread(parse_identity, payload)
         self.publisher.last_global = StoredGlobal(stamp.generation, stamp.round_id, payload)
+        self.fleet.adopt_dictionary(stamp.generation, dictionary)
         if not self.policy.is_relay:
-            self._model_state = parse_model_state(model_state, payload)
+            self._model_state = await asyncio.to_thread(parse_model_state, model_state, payload)
         return stamp
 
     async def _publish(self, report: RoundReport) -> RoundReport:
@@ -410,6 +408,7 @@ class Rounds:
             devices=coverage.devices_fresh,
             clusters=report.cluster_count,
             trends=report.trend_count,
+            related=report.related_count,
             codebook_version=report.codebook_version,
             away=away,
         )

@@ -49,6 +49,7 @@ from federation.metrics import (
     make_federation_metrics,
     make_health_metric,
 )
+from federation.related.result import RelatedRules
 from federation.rounds import RoundPolicy, Rounds
 from federation.service import FederationServicer, RelayServicer
 from federation.shards.client import ShardClient
@@ -159,6 +160,13 @@ def to_round_rules(config: FederationConfig) -> RoundRules:
             surprise=config.trend_surprise,
             min_devices=config.global_k_anonymity,
             min_shards=config.min_shards,
+        ),
+        related=RelatedRules(
+            interval_seconds=config.related_interval_secs,
+            dictionary_limit=config.related_contents,
+            neighbour_limit=config.related_neighbours,
+            regularisation=config.related_lambda,
+            min_households=config.global_k_anonymity,
         ),
         reanchor_hours=config.reanchor_hours,
         is_robust=config.robust_merge == "geometric_median",

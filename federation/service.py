@@ -17,7 +17,7 @@ from constellation.v1 import federation_pb2 as pb
 from constellation.wall_clock import read_clock
 from federation.messages import from_report, from_unavailable
 from federation.report import find_unavailable
-from federation.shards.client import CandidateRequest
+from federation.shards.client import PullScope
 from federation.shards.relay import to_chunks
 
 if TYPE_CHECKING:
@@ -87,13 +87,11 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         rounds = self._rounds
         rounds.require_active()
         rounds.require_relay()
-        candidate_request = CandidateRequest(*to_candidate_limits(request))
+        scope = PullScope(*to_candidate_limits(request), include_likes=request.include_likes)
         known = [to_aggregate_version(each) for each in request.known_versions]
         bases = {(each.shard_id, each.epoch): each.version for each in known}
         remaining = context.time_remaining()
-        sweep = await rounds.sweep(
-            candidate_request, None if remaining is None else remaining * _TIMEOUT_SHARE
-        )
+        sweep = await rounds.sweep(scope, None if remaining is None else remaining * _TIMEOUT_SHARE)
         fleet, now = rounds.fleet, read_clock()
         unavailable = find_unavailable(sweep.outcomes, fleet.aggregates)
         usable = fleet.select_usable(now, rounds.policy.max_age_seconds)
@@ -109,6 +107,7 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
                 fleet.terms,
                 age_seconds,
                 sweep.candidates.get(aggregate.version.shard_id),
+                include_likes=scope.include_likes,
             )
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 if unavailable and chunk.HasField("header"):

@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!constellation/v1/federation.proto\x12\x10\x63onstellation.v1\x1a!constellation/v1/aggregates.proto\x1a\x1f\x63onstellation/v1/patterns.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n\nRoundShard\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12/\n\x07outcome\x18\x02 \x01(\x0e\x32\x1e.constellation.v1.ShardOutcome\x12\x0f\n\x07problem\x18\x03 \x01(\t\x12\x34\n\x08versions\x18\x04 \x03(\x0b\x32\".constellation.v1.AggregateVersion\x12\x0f\n\x07\x64\x65vices\x18\x05 \x01(\x04\x12,\n\tpull_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cpulled_bytes\x18\x07 \x01(\x04\x12&\n\x03\x61ge\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tpublished\x18\t \x01(\x08\x12\x17\n\x0fpublish_problem\x18\n \x01(\t\x12\x37\n\x0bunavailable\x18\x0b \x03(\x0b\x32\".constellation.v1.UnavailableShard\"\xd5\x04\n\x05Round\x12\x10\n\x08round_id\x18\x01 \x01(\x04\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.constellation.v1.RoundState\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tclosed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x63overage\x18\x06 \x01(\x0b\x32\x1a.constellation.v1.Coverage\x12,\n\x06shards\x18\x07 \x03(\x0b\x32\x1c.constellation.v1.RoundShard\x12\x14\n\x0c\x61nchor_count\x18\x08 \x01(\r\x12\x18\n\x10\x63odebook_version\x18\t \x01(\x04\x12\x15\n\rcluster_count\x18\n \x01(\r\x12\'\n\x06trends\x18\x0b \x03(\x0b\x32\x17.constellation.v1.Trend\x12\x13\n\x0btrend_count\x18\x0c \x01(\r\x12\x14\n\x0cresult_bytes\x18\r \x01(\x04\x12\x15\n\rresult_sha256\x18\x0e \x01(\x0c\x12,\n\tpull_time\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmerge_time\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cpublish_time\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\"#\n\x0fGetRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x04\":\n\x10GetRoundResponse\x12&\n\x05round\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Round\":\n\x11ListRoundsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListRoundsResponse\x12\'\n\x06rounds\x18\x01 \x03(\x0b\x32\x17.constellation.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x11\n\x0fRunRoundRequest\":\n\x10RunRoundResponse\x12&\n\x05round\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Round*\x94\x01\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUND_STATE_PULLING\x10\x01\x12\x1a\n\x16ROUND_STATE_PUBLISHING\x10\x02\x12\x19\n\x15ROUND_STATE_PUBLISHED\x10\x03\x12\x19\n\x15ROUND_STATE_NO_QUORUM\x10\x04*\x96\x01\n\x0cShardOutcome\x12\x1d\n\x19SHARD_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13SHARD_OUTCOME_FRESH\x10\x01\x12\x17\n\x13SHARD_OUTCOME_STALE\x10\x02\x12\x19\n\x15SHARD_OUTCOME_MISSING\x10\x03\x12\x1a\n\x16SHARD_OUTCOME_REJECTED\x10\x04\x32\xec\x02\n\x11\x46\x65\x64\x65rationService\x12t\n\x08GetRound\x12!.constellation.v1.GetRoundRequest\x1a\".constellation.v1.GetRoundResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/rounds/{round_id}\x12o\n\nListRounds\x12#.constellation.v1.ListRoundsRequest\x1a$.constellation.v1.ListRoundsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/rounds\x12p\n\x08RunRound\x12!.constellation.v1.RunRoundRequest\x1a\".constellation.v1.RunRoundResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/rounds:run:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!constellation/v1/federation.proto\x12\x10\x63onstellation.v1\x1a!constellation/v1/aggregates.proto\x1a\x1f\x63onstellation/v1/patterns.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n\nRoundShard\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12/\n\x07outcome\x18\x02 \x01(\x0e\x32\x1e.constellation.v1.ShardOutcome\x12\x0f\n\x07problem\x18\x03 \x01(\t\x12\x34\n\x08versions\x18\x04 \x03(\x0b\x32\".constellation.v1.AggregateVersion\x12\x0f\n\x07\x64\x65vices\x18\x05 \x01(\x04\x12,\n\tpull_time\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cpulled_bytes\x18\x07 \x01(\x04\x12&\n\x03\x61ge\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tpublished\x18\t \x01(\x08\x12\x17\n\x0fpublish_problem\x18\n \x01(\t\x12\x37\n\x0bunavailable\x18\x0b \x03(\x0b\x32\".constellation.v1.UnavailableShard\"\x80\x06\n\x05Round\x12\x10\n\x08round_id\x18\x01 \x01(\x04\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.constellation.v1.RoundState\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tclosed_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x63overage\x18\x06 \x01(\x0b\x32\x1a.constellation.v1.Coverage\x12,\n\x06shards\x18\x07 \x03(\x0b\x32\x1c.constellation.v1.RoundShard\x12\x14\n\x0c\x61nchor_count\x18\x08 \x01(\r\x12\x18\n\x10\x63odebook_version\x18\t \x01(\x04\x12\x15\n\rcluster_count\x18\n \x01(\r\x12\'\n\x06trends\x18\x0b \x03(\x0b\x32\x17.constellation.v1.Trend\x12\x13\n\x0btrend_count\x18\x0c \x01(\r\x12\x14\n\x0cresult_bytes\x18\r \x01(\x04\x12\x15\n\rresult_sha256\x18\x0e \x01(\x0c\x12,\n\tpull_time\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmerge_time\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cpublish_time\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63ontributors\x18\x12 \x01(\x04\x12\x17\n\x0f\x64ictionary_size\x18\x13 \x01(\r\x12\x15\n\rrelated_count\x18\x14 \x01(\r\x12\x1d\n\x15related_changed_count\x18\x15 \x01(\r\x12-\n\nsolve_time\x18\x16 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rpopular_count\x18\x17 \x01(\r\"#\n\x0fGetRoundRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x04\":\n\x10GetRoundResponse\x12&\n\x05round\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Round\":\n\x11ListRoundsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListRoundsResponse\x12\'\n\x06rounds\x18\x01 \x03(\x0b\x32\x17.constellation.v1.Round\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x11\n\x0fRunRoundRequest\":\n\x10RunRoundResponse\x12&\n\x05round\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Round*\x94\x01\n\nRoundState\x12\x1b\n\x17ROUND_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ROUND_STATE_PULLING\x10\x01\x12\x1a\n\x16ROUND_STATE_PUBLISHING\x10\x02\x12\x19\n\x15ROUND_STATE_PUBLISHED\x10\x03\x12\x19\n\x15ROUND_STATE_NO_QUORUM\x10\x04*\x96\x01\n\x0cShardOutcome\x12\x1d\n\x19SHARD_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n\x13SHARD_OUTCOME_FRESH\x10\x01\x12\x17\n\x13SHARD_OUTCOME_STALE\x10\x02\x12\x19\n\x15SHARD_OUTCOME_MISSING\x10\x03\x12\x1a\n\x16SHARD_OUTCOME_REJECTED\x10\x04\x32\xec\x02\n\x11\x46\x65\x64\x65rationService\x12t\n\x08GetRound\x12!.constellation.v1.GetRoundRequest\x1a\".constellation.v1.GetRoundResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/rounds/{round_id}\x12o\n\nListRounds\x12#.constellation.v1.ListRoundsRequest\x1a$.constellation.v1.ListRoundsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/rounds\x12p\n\x08RunRound\x12!.constellation.v1.RunRoundRequest\x1a\".constellation.v1.RunRoundResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/rounds:run:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,26 +42,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEDERATIONSERVICE'].methods_by_name['ListRounds']._serialized_options = b'\202\323\344\223\002\020\022\016/api/v1/rounds'
   _globals['_FEDERATIONSERVICE'].methods_by_name['RunRound']._loaded_options = None
   _globals['_FEDERATIONSERVICE'].methods_by_name['RunRound']._serialized_options = b'\202\323\344\223\002\027\"\022/api/v1/rounds:run:\001*'
-  _globals['_ROUNDSTATE']._serialized_start=1521
-  _globals['_ROUNDSTATE']._serialized_end=1669
-  _globals['_SHARDOUTCOME']._serialized_start=1672
-  _globals['_SHARDOUTCOME']._serialized_end=1822
+  _globals['_ROUNDSTATE']._serialized_start=1692
+  _globals['_ROUNDSTATE']._serialized_end=1840
+  _globals['_SHARDOUTCOME']._serialized_start=1843
+  _globals['_SHARDOUTCOME']._serialized_end=1993
   _globals['_ROUNDSHARD']._serialized_start=219
   _globals['_ROUNDSHARD']._serialized_end=594
   _globals['_ROUND']._serialized_start=597
-  _globals['_ROUND']._serialized_end=1194
-  _globals['_GETROUNDREQUEST']._serialized_start=1196
-  _globals['_GETROUNDREQUEST']._serialized_end=1231
-  _globals['_GETROUNDRESPONSE']._serialized_start=1233
-  _globals['_GETROUNDRESPONSE']._serialized_end=1291
-  _globals['_LISTROUNDSREQUEST']._serialized_start=1293
-  _globals['_LISTROUNDSREQUEST']._serialized_end=1351
-  _globals['_LISTROUNDSRESPONSE']._serialized_start=1353
-  _globals['_LISTROUNDSRESPONSE']._serialized_end=1439
-  _globals['_RUNROUNDREQUEST']._serialized_start=1441
-  _globals['_RUNROUNDREQUEST']._serialized_end=1458
-  _globals['_RUNROUNDRESPONSE']._serialized_start=1460
-  _globals['_RUNROUNDRESPONSE']._serialized_end=1518
-  _globals['_FEDERATIONSERVICE']._serialized_start=1825
-  _globals['_FEDERATIONSERVICE']._serialized_end=2189
+  _globals['_ROUND']._serialized_end=1365
+  _globals['_GETROUNDREQUEST']._serialized_start=1367
+  _globals['_GETROUNDREQUEST']._serialized_end=1402
+  _globals['_GETROUNDRESPONSE']._serialized_start=1404
+  _globals['_GETROUNDRESPONSE']._serialized_end=1462
+  _globals['_LISTROUNDSREQUEST']._serialized_start=1464
+  _globals['_LISTROUNDSREQUEST']._serialized_end=1522
+  _globals['_LISTROUNDSRESPONSE']._serialized_start=1524
+  _globals['_LISTROUNDSRESPONSE']._serialized_end=1610
+  _globals['_RUNROUNDREQUEST']._serialized_start=1612
+  _globals['_RUNROUNDREQUEST']._serialized_end=1629
+  _globals['_RUNROUNDRESPONSE']._serialized_start=1631
+  _globals['_RUNROUNDRESPONSE']._serialized_end=1689
+  _globals['_FEDERATIONSERVICE']._serialized_start=1996
+  _globals['_FEDERATIONSERVICE']._serialized_end=2360
 # @@protoc_insertion_point(module_scope)

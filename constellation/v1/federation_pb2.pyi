@@ -180,6 +180,12 @@ class Round(_message.Message):
     PULL_TIME_FIELD_NUMBER: _builtins.int
     MERGE_TIME_FIELD_NUMBER: _builtins.int
     PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_FIELD_NUMBER: _builtins.int
+    DICTIONARY_SIZE_FIELD_NUMBER: _builtins.int
+    RELATED_COUNT_FIELD_NUMBER: _builtins.int
+    RELATED_CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    SOLVE_TIME_FIELD_NUMBER: _builtins.int
+    POPULAR_COUNT_FIELD_NUMBER: _builtins.int
     round_id: _builtins.int
     """The number of the round; it grows by one with each round."""
     generation: _builtins.int
@@ -198,6 +204,18 @@ class Round(_message.Message):
     """The size of the round's result in bytes."""
     result_sha256: _builtins.bytes
     """The SHA-256 of the round's result."""
+    contributors: _builtins.int
+    """The number of devices that contribute to related and popular content; 0 in a round that did not
+    ask for likes.
+    """
+    dictionary_size: _builtins.int
+    """The number of content items whose pairs shards count from now on."""
+    related_count: _builtins.int
+    """The number of published rows of related content."""
+    related_changed_count: _builtins.int
+    """How many of these rows are new or changed in this round."""
+    popular_count: _builtins.int
+    """The number of published lists of popular content."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the round began."""
@@ -230,6 +248,10 @@ class Round(_message.Message):
     def publish_time(self) -> _duration_pb2.Duration:
         """How long it took to publish the result."""
 
+    @_builtins.property
+    def solve_time(self) -> _duration_pb2.Duration:
+        """How long it took to solve for the weights of related content; unset in a round that did not."""
+
     def __init__(
         self,
         *,
@@ -250,10 +272,16 @@ class Round(_message.Message):
         pull_time: _duration_pb2.Duration | None = ...,
         merge_time: _duration_pb2.Duration | None = ...,
         publish_time: _duration_pb2.Duration | None = ...,
+        contributors: _builtins.int = ...,
+        dictionary_size: _builtins.int = ...,
+        related_count: _builtins.int = ...,
+        related_changed_count: _builtins.int = ...,
+        solve_time: _duration_pb2.Duration | None = ...,
+        popular_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "coverage", b"coverage", "merge_time", b"merge_time", "publish_time", b"publish_time", "pull_time", b"pull_time", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "coverage", b"coverage", "merge_time", b"merge_time", "publish_time", b"publish_time", "pull_time", b"pull_time", "solve_time", b"solve_time", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor_count", b"anchor_count", "closed_at", b"closed_at", "cluster_count", b"cluster_count", "codebook_version", b"codebook_version", "coverage", b"coverage", "generation", b"generation", "merge_time", b"merge_time", "publish_time", b"publish_time", "pull_time", b"pull_time", "result_bytes", b"result_bytes", "result_sha256", b"result_sha256", "round_id", b"round_id", "shards", b"shards", "started_at", b"started_at", "state", b"state", "trend_count", b"trend_count", "trends", b"trends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor_count", b"anchor_count", "closed_at", b"closed_at", "cluster_count", b"cluster_count", "codebook_version", b"codebook_version", "contributors", b"contributors", "coverage", b"coverage", "dictionary_size", b"dictionary_size", "generation", b"generation", "merge_time", b"merge_time", "popular_count", b"popular_count", "publish_time", b"publish_time", "pull_time", b"pull_time", "related_changed_count", b"related_changed_count", "related_count", b"related_count", "result_bytes", b"result_bytes", "result_sha256", b"result_sha256", "round_id", b"round_id", "shards", b"shards", "solve_time", b"solve_time", "started_at", b"started_at", "state", b"state", "trend_count", b"trend_count", "trends", b"trends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,7 +48,8 @@ class RoundOutput:
     model_state: bytes
     """What the next round takes over, besides the result. The journal does not interpret it."""
     aggregates: Mapping[int, bytes]
-    """By shard_id: the newest aggregate of each shard whose aggregate changed."""
+    """The parts of the shards' newest aggregates that changed, by the numbers that the fleet gives
+    them: a shard_id, or one above all of them."""
 
     def __post_init__(self) -> None:
         if len(self.result) > MAX_RESULT_BYTES:

@@ -23,6 +23,7 @@ from constellation.federated.aggregate import (
 from constellation.federated.fixed_point import ClusterSums, Integers, concatenate_sums, no_sums
 from federation.merge.hourly_counts import HourlyCells, HourlyWindow
 from federation.merge.terms import decode_genres, encode_genres
+from federation.related.shard_likes import LikesRefusedError, ShardLikes, join_likes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,9 @@ class ShardAggregate:
     """When the newest update was received: seconds since 1970."""
     address: str
     """Where the update with the newest version came from."""
+    likes: ShardLikes | None = None
+    """What is counted of liked content, as of the last pull that asked for it; content items are
+    numbered by the federation's `Terms`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +78,8 @@ class ShardUpdate:
     clusters: ClusterRows
     hours: HourlyCells
     candidates: ClusterRows
+    likes: ShardLikes | None = None
+    """None if the pull did not ask for likes and pairs."""
 
 
 class AggregateRefusedError(ValueError):
@@ -96,6 +102,11 @@ def renumber_terms(update: ShardUpdate, theirs: Terms, ours: Terms) -> ShardUpda
         clusters=ours.intern_rows(update.clusters),
         candidates=ours.intern_rows(update.candidates),
         hours=replace(update.hours, subjects=subjects),
+        likes=(
+            None
+            if update.likes is None
+            else replace(update.likes, contents=contents[update.likes.contents])
+        ),
     )
 
 
@@ -128,7 +139,20 @@ def join_update(
         hours=before.hours.join(update.hours, update.version.version),
         received_at=max(source.received_at, before.received_at),
         address=source.address if is_newest else before.address,
+        likes=join_update_likes(known, update),
     )
+
+
+def join_update_likes(known: ShardAggregate | None, update: ShardUpdate) -> ShardLikes | None:
+    """Return what is known of a shard's likes after an update.
+
+    They outlive the epoch in which they were counted: a shard that restarts and then is unavailable
+    counts by its last ones. Raises AggregateRefusedError as `join_update` does.
+    """
+    try:
+        return join_likes(known.likes if known else None, update.likes, update.base_version)
+    except LikesRefusedError as error:
+        raise AggregateRefusedError(str(error)) from None
 
 
 def _start_aggregate(update: ShardUpdate, source: Source) -> ShardAggregate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,6 +27,7 @@ from federation.merge.published_clusters import (
 )
 from federation.merge.terms import decode_genres
 from federation.merge.trends import ShardCounts, TrendRules, find_trends
+from federation.related.result import RelatedRules, RelatedState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ class RoundRules:
     clusters: ClusterRules = field(default_factory=ClusterRules)
     publishing: PublishRules = field(default_factory=PublishRules)
     trends: TrendRules = field(default_factory=TrendRules)
+    related: RelatedRules = field(default_factory=RelatedRules)
     reanchor_hours: float = 24.0
     """Hours between two revisions of the codebook."""
     is_robust: bool = False
@@ -67,6 +69,8 @@ class ModelState:
     """When the codebook was last made or revised: seconds since 1970."""
     clusters: Sequence[PublishedCluster] = ()
     """The clusters as last published."""
+    related: RelatedState = field(default_factory=RelatedState)
+    """Related and popular content as last published."""
 
     def needs_candidates(self, now: float, reanchor_hours: float) -> bool:
         """Return whether a round that begins at `now` should ask the shards for candidates."""
@@ -102,6 +106,8 @@ class RoundInputs:
     """None if the round did not ask for candidates."""
     terms: Terms
     """The dictionaries that number the terms of the aggregates and candidates."""
+    has_likes: bool = False
+    """Whether the round asked for likes: then it computes related and popular content anew."""
 
     def select_current(self) -> list[ShardAggregate]:
         """Return the aggregates whose codebook is of this generation; others are not comparable."""
@@ -137,7 +143,10 @@ class _CodebookStep:
 
 
 def compute_result(inputs: RoundInputs, model_state: ModelState, rules: RoundRules) -> RoundResult:
-    """Return the result of a round: the same bytes for the same inputs in any order."""
+    """Return the result of a round: the same bytes for the same inputs in any order.
+
+    Related and popular content stay as they were: `federation.related` computes them.
+    """
     if model_state.codebook is None:
         step = _bootstrap(inputs, rules)
     elif inputs.candidates is not None:
@@ -154,7 +163,12 @@ def compute_result(inputs: RoundInputs, model_state: ModelState, rules: RoundRul
         step.successors,
         clusters,
         _compute_trends(inputs, rules.trends),
-        ModelState(step.codebook if has_anchors else None, step.reanchored_at, clusters),
+        replace(
+            model_state,
+            codebook=step.codebook if has_anchors else None,
+            reanchored_at=step.reanchored_at,
+            clusters=clusters,
+        ),
     )
 
 

@@ -44,6 +44,10 @@ class TermDictionary:
             numbers = [self._number_of[text] for text in texts]
         return np.array(numbers, np.int64)
 
+    def find(self, texts: Sequence[str]) -> Integers:
+        """Return the number of each text; -1 for a text that has none."""
+        return np.array([self._number_of.get(text, -1) for text in texts], np.int64)
+
     def intern_counts(self, counts: ClusterTerms) -> ClusterTerms:
         """Return the same counts with terms numbered by this dictionary.
 

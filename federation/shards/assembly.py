@@ -23,6 +23,7 @@ from federation.merge.aggregates import ShardUpdate, concatenate_rows
 from federation.merge.hourly_counts import HourlyCells
 from federation.merge.terms import Terms, encode_genres
 from federation.round_report import UnavailableShard
+from federation.shards.likes_assembly import LikesAssembly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +56,11 @@ class Assembly:
     remains in the federation's dictionaries.
     """
 
-    def __init__(self, now_hour: int) -> None:
-        """Create an empty assembly; `now_hour` is the current hour, in hours since 1970."""
+    def __init__(self, now_hour: int, *, include_likes: bool = False) -> None:
+        """Create an empty assembly; `now_hour` is the current hour, in hours since 1970.
+
+        `include_likes` says whether likes and pairs were requested.
+        """
         self.size_bytes = 0
         """The bytes of all chunks so far."""
         self.terms = Terms.empty(MAX_TERMS)
@@ -64,6 +68,7 @@ class Assembly:
         self.unavailable: list[UnavailableShard] = []
         """What is behind the address, a relay, and did not answer it."""
         self._latest_hour = now_hour + _MAX_CLOCK_SKEW_HOURS
+        self._include_likes = include_likes
         self._shards: dict[AggregateVersion, _ShardChunks] = {}
 
     def add(self, chunk: pb.PullAggregateResponse) -> None:
@@ -90,9 +95,11 @@ class Assembly:
                 )
             case "hours":
                 shard.hours.append(self._check_hours(to_subject_counts(chunk.hours)))
+            case "likes" | "pairs":
+                self._add_likes(shard, chunk)
             case None:
                 raise InvalidInputError(
-                    "chunk", "must be one of header, clusters, hours, candidates"
+                    "chunk", "must be one of header, clusters, hours, candidates, likes, pairs"
                 )
 
     def build_updates(self) -> list[tuple[ShardUpdate, int]]:
@@ -100,7 +107,10 @@ class Assembly:
 
         Raises InvalidInputError if a chunk is missing.
         """
-        return [self._shards[version].build_update() for version in sorted(self._shards)]
+        return [
+            self._shards[version].build_update(include_likes=self._include_likes)
+            for version in sorted(self._shards)
+        ]
 
     def _add_unavailable(self, found: Sequence[pb.UnavailableShard]) -> None:
         if len(self.unavailable) + len(found) > MAX_UNAVAILABLE:
@@ -140,6 +150,14 @@ class Assembly:
         numbers = subjects[counts.subjects] if len(counts.subjects) else np.empty(0, np.int64)
         return HourlyCells(numbers, counts.hours.astype(np.int64), counts.devices.astype(np.int64))
 
+    def _add_likes(self, shard: _ShardChunks, chunk: pb.PullAggregateResponse) -> None:
+        if not self._include_likes:
+            raise InvalidInputError("chunk", "has likes or pairs, which were not requested")
+        if chunk.HasField("likes"):
+            shard.likes.add_likes(chunk.likes, self.terms)
+        else:
+            shard.likes.add_pairs(chunk.pairs)
+
 
 class _ShardChunks:
     """The chunks of one shard's aggregate in one answer."""
@@ -149,9 +167,10 @@ class _ShardChunks:
         self.clusters: list[ClusterRows] = []
         self.candidates: list[ClusterRows] = []
         self.hours: list[HourlyCells] = []
+        self.likes = LikesAssembly()
         self._version = version
 
-    def build_update(self) -> tuple[ShardUpdate, int]:
+    def build_update(self, *, include_likes: bool) -> tuple[ShardUpdate, int]:
         """Return the update and its age in seconds; raise InvalidInputError if rows are missing."""
         header, shard_id = self.header, self._version.shard_id
         if header is None:
@@ -178,6 +197,7 @@ class _ShardChunks:
             clusters,
             hours,
             candidates,
+            self.likes.build(self._version, header) if include_likes else None,
         )
         return update, header.age_seconds
 

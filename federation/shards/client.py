@@ -101,13 +101,15 @@ class PublishResult:
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateRequest:
-    """Which local clusters a pull asks for."""
+class PullScope:
+    """What a pull asks for besides sums and hourly counts."""
 
-    limit: int = 0
+    candidate_limit: int = 0
     """The largest number of candidates from each shard; 0 asks for none."""
     residual_cosine: float = 0.0
     """Candidates are made of patterns whose nearest anchor has a lower cosine than this."""
+    include_likes: bool = False
+    """Ask for likes and pairs."""
 
 
 class ShardClient:
@@ -168,7 +170,7 @@ class ShardClient:
     async def pull(
         self,
         known_versions: Sequence[AggregateVersion],
-        candidate_request: CandidateRequest,
+        scope: PullScope,
         timeout_seconds: float,
     ) -> PullResult:
         """Pull what changed since `known_versions`; retry while the shard is unavailable.
@@ -179,8 +181,9 @@ class ShardClient:
         started = time.monotonic()
         request = pb.PullAggregateRequest(
             known_versions=[from_aggregate_version(each) for each in known_versions],
-            max_candidates=candidate_request.limit,
-            residual_cosine=candidate_request.residual_cosine,
+            max_candidates=scope.candidate_limit,
+            residual_cosine=scope.residual_cosine,
+            include_likes=scope.include_likes,
         )
         problem = ""
         for attempt in range(MAX_ATTEMPTS):
@@ -229,7 +232,9 @@ class ShardClient:
         self, request: pb.PullAggregateRequest, started: float, remaining: float
     ) -> PullResult:
         """Pull once. Raises InvalidInputError or AioRpcError."""
-        assembly = Assembly(int(read_clock()) // SECONDS_PER_HOUR)
+        assembly = Assembly(
+            int(read_clock()) // SECONDS_PER_HOUR, include_likes=request.include_likes
+        )
         chunks = self._stub.PullAggregate(
             request, timeout=max(remaining, 0.001), metadata=self._make_metadata()
         )

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from constellation.federated.likes import DictionaryKey
 from constellation.wall_clock import read_clock
 from federation.merge.aggregates import (
     AggregateRefusedError,
     ShardAggregate,
     Source,
     join_update,
+    join_update_likes,
     renumber_terms,
 )
 from federation.merge.terms import Terms
-from federation.shards.relay import from_aggregate, to_aggregate
+from federation.related.dictionary import NO_DICTIONARY, Dictionary
+from federation.related.shard_likes import find_contradiction
+from federation.shards.relay import from_aggregate, from_likes, to_aggregate, to_likes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from constellation.federated.aggregate import ClusterRows
+    from constellation.federated.aggregate import AggregateVersion, ClusterRows
     from federation.merge.aggregates import ShardUpdate
-    from federation.shards.client import CandidateRequest, PullResult, ShardClient
+    from federation.shards.client import PullResult, PullScope, ShardClient
 
 log = structlog.get_logger(__name__)
+
+LIKES_PART: Final = 2**32
+"""Added to a shard_id, it names the shard's likes and pairs in the journal. They are large and
+change once a day; the sums, which are saved apart from them, change in each round."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +56,8 @@ class Sweep:
 
     has_candidate_request: bool = False
     """Whether the shards were asked for candidates."""
+    has_likes_request: bool = False
+    """Whether the shards were asked for likes and pairs."""
     responding_addresses: set[str] = field(default_factory=set)
     """The addresses that sent a valid answer."""
     outcomes: list[PullOutcome] = field(default_factory=list)
@@ -72,27 +82,43 @@ class Fleet:
         self.terms = Terms.empty()
         """The dictionaries that number the terms of all aggregates."""
         self._relay_addresses = {client.address for client in clients if client.is_relay}
-        self._changed_shard_ids: set[int] = set()
-        """Shards whose aggregate differs from the one in the journal."""
+        self._changed_parts: set[int] = set()
+        """Parts of aggregates that differ from those in the journal, by their numbers there: the
+        sums of a shard have its shard_id, its likes and pairs that and `LIKES_PART`."""
+        self._dictionary = NO_DICTIONARY
+        self._dictionary_key = DictionaryKey()
+
+    def adopt_dictionary(self, generation: int, dictionary: Dictionary) -> None:
+        """Check pairs against this dictionary from now on."""
+        self._dictionary = dictionary
+        self._dictionary_key = DictionaryKey(generation, dictionary.version)
 
     def restore(self, stored: Mapping[int, bytes]) -> list[int]:
-        """Load the aggregates that the journal has, by shard_id.
+        """Load the parts of aggregates that the journal has.
 
-        Returns the shards that were left out because their address is no longer configured.
+        Returns those that were left out because the address of their shard is no longer configured.
         """
         addresses = {client.address for client in self.clients}
-        for shard_id, payload in stored.items():
-            aggregate = to_aggregate(payload, self.terms)
-            if aggregate.address in addresses:
-                self.aggregates[shard_id] = aggregate
-        return sorted(stored.keys() - self.aggregates.keys())
+        forgotten = []
+        for part in sorted(stored):  # the likes of a shard come after its sums
+            shard_id = part % LIKES_PART
+            if part < LIKES_PART:
+                aggregate = to_aggregate(stored[part], self.terms)
+                if aggregate.address in addresses:
+                    self.aggregates[shard_id] = aggregate
+            elif shard_id in self.aggregates:
+                likes = to_likes(stored[part], self.terms)
+                self.aggregates[shard_id] = replace(self.aggregates[shard_id], likes=likes)
+            if shard_id not in self.aggregates:
+                forgotten.append(part)
+        return forgotten
 
-    async def sweep(self, candidate_request: CandidateRequest, timeout_seconds: float) -> Sweep:
+    async def sweep(self, scope: PullScope, timeout_seconds: float) -> Sweep:
         """Pull from all addresses at the same time, and join what changed."""
-        known = [aggregate.version for aggregate in self.aggregates.values()]
-        pulls = [client.pull(known, candidate_request, timeout_seconds) for client in self.clients]
+        known = self._find_known_versions(include_likes=scope.include_likes)
+        pulls = [client.pull(known, scope, timeout_seconds) for client in self.clients]
         results = await asyncio.gather(*pulls)
-        sweep, now = Sweep(has_candidate_request=candidate_request.limit > 0), read_clock()
+        sweep, now = Sweep(scope.candidate_limit > 0, scope.include_likes), read_clock()
         sweep.responding_addresses = {each.address for each in results if not each.problem}
         for result in results:
             outcome = await asyncio.to_thread(self._accept_result, result, sweep, now)
@@ -105,6 +131,17 @@ class Fleet:
                 )
         return sweep
 
+    def _find_known_versions(self, *, include_likes: bool) -> list[AggregateVersion]:
+        """Return the version of each shard's aggregate on which its answer may build."""
+        aggregates = self.aggregates.values()
+        if not include_likes:
+            return [each.version for each in aggregates]
+        return [
+            each.likes.version
+            for each in aggregates
+            if each.likes is not None and each.likes.version.epoch == each.version.epoch
+        ]
+
     def select_usable(self, now: float, max_age_seconds: float) -> list[ShardAggregate]:
         """Return the aggregates that are not older than `max_age_seconds`, ordered by shard_id."""
         return [
@@ -114,16 +151,19 @@ class Fleet:
         ]
 
     def take_changed(self) -> dict[int, bytes]:
-        """Return the aggregates that the journal lacks, by shard_id, and count them as stored."""
-        changed, self._changed_shard_ids = self._changed_shard_ids, set()
-        return {
-            shard_id: from_aggregate(self.aggregates[shard_id], self.terms)
-            for shard_id in sorted(changed)
-        }
+        """Return the parts of aggregates that the journal lacks, and count them as stored."""
+        changed, self._changed_parts = self._changed_parts, set()
+        return {part: self._serialise(part) for part in sorted(changed)}
 
-    def put_back(self, shard_ids: Sequence[int]) -> None:
-        """Count the aggregates of these shards as not stored: saving them to the journal failed."""
-        self._changed_shard_ids |= set(shard_ids)
+    def _serialise(self, part: int) -> bytes:
+        aggregate = self.aggregates[part % LIKES_PART]
+        if part < LIKES_PART:
+            return from_aggregate(aggregate, self.terms)
+        return from_likes(aggregate, self.terms)
+
+    def put_back(self, parts: Iterable[int]) -> None:
+        """Count these parts as not stored: saving them to the journal failed."""
+        self._changed_parts |= set(parts)
 
     def _accept_result(self, result: PullResult, sweep: Sweep, now: float) -> PullOutcome:
         """Join the updates of one pull; return what was joined and what was refused."""
@@ -162,14 +202,40 @@ class Fleet:
             known = None
         if known is None or update.version.epoch > known.version.epoch:
             sweep.restarted_shard_ids.add(shard_id)
+        self._check_pairs(known, update, terms)
         ours = renumber_terms(update, terms, self.terms)  # after the checks: keeps no refused terms
         self.aggregates[shard_id] = join_update(known, ours, source)
-        self._changed_shard_ids.add(shard_id)
+        self._changed_parts.add(shard_id)
+        if update.likes is not None:
+            self._changed_parts.add(shard_id + LIKES_PART)
         sweep.cluster_row_count += len(update.clusters)
         if is_fresh:
             sweep.fresh_shard_ids.add(shard_id)
         if len(ours.candidates):
             sweep.candidates[shard_id] = ours.candidates
+
+    def _check_pairs(self, known: ShardAggregate | None, update: ShardUpdate, terms: Terms) -> None:
+        """Check the pairs of an update against its likes, if they are of the present dictionary.
+
+        Raises AggregateRefusedError for a pair with more devices than one of its content items.
+        """
+        if update.likes is None or update.likes.dictionary != self._dictionary_key:
+            return
+        joined = join_update_likes(known, update)
+        assert joined is not None
+        content_ids = self._dictionary.content_ids
+        wrong = find_contradiction(joined, terms.contents.find(content_ids))
+        if wrong is None:
+            return
+        if wrong.column >= len(content_ids):
+            raise AggregateRefusedError(
+                f"has a pair of position {wrong.column}, but the dictionary has only "
+                f"{len(content_ids)} content items"
+            )
+        raise AggregateRefusedError(
+            f"has {wrong.devices} devices that like both {content_ids[wrong.row]!r} and "
+            f"{content_ids[wrong.column]!r}, but only {wrong.limit} that like one of them"
+        )
 
 
 def _check_new_address(

@@ -14,13 +14,17 @@ from federation.merge.published_clusters import PublishedCluster, RoundStamp
 from federation.merge.result import FederatedTrend, ModelState, RoundResult
 from federation.messages import (
     from_report,
+    parse_identity,
     parse_model_state,
     parse_report,
-    parse_stamp,
     serialise_model_state,
     serialise_report,
     serialise_result,
 )
+from federation.related.dictionary import Dictionary
+from federation.related.popular import PopularList
+from federation.related.result import RelatedState
+from federation.related.rows import RelatedRow
 from federation.round_report import (
     Coverage,
     RoundReport,
@@ -91,6 +95,12 @@ PUBLISHED = replace(
     pull_seconds=0.5,
     merge_seconds=0.125,
     publish_seconds=0.0625,
+    contributors=1234,
+    dictionary_size=500,
+    related_count=400,
+    related_changed_count=25,
+    popular_count=3,
+    solve_seconds=0.75,
 )
 CLUSTER = PublishedCluster(
     cluster_id=2,
@@ -112,7 +122,16 @@ CODEBOOK = Codebook(
     np.stack([embedding(1), embedding(2)]).astype(np.float32),
     next_id=9,
 )
-MODEL_STATE = ModelState(CODEBOOK, 1_799_999_000.5, [CLUSTER])
+RELATED = RelatedState(
+    Dictionary(3, ["film:1", "film:2", "film:3"]),
+    [
+        RelatedRow("film:1", ("film:2", "film:9"), (127, -64), 9),
+        RelatedRow("film:2", ("film:1",), (-100,), 0),
+    ],
+    [PopularList("", ("film:1", "film:2"), (120, 90)), PopularList("north", ("film:2",), (90,))],
+    1_799_999_500.5,
+)
+MODEL_STATE = ModelState(CODEBOOK, 1_799_999_000.5, [CLUSTER], RELATED)
 RESULT = RoundResult(CODEBOOK, {3: 5, 1: 2}, [CLUSTER], TRENDS, MODEL_STATE)
 
 
@@ -133,7 +152,7 @@ def test_what_a_round_has_not_reached_is_not_in_its_message() -> None:
 def test_a_global_names_its_round() -> None:
     payload = serialise_result(RESULT, STAMP, Coverage())
 
-    assert parse_stamp(payload) == STAMP
+    assert parse_identity(payload) == (STAMP, RELATED.dictionary)
 
 
 def test_a_global_has_what_the_round_made() -> None:
@@ -146,6 +165,16 @@ def test_a_global_has_what_the_round_made() -> None:
     assert list(message.clusters.patterns.content_ids) == ["film:1"]
     assert [trend.region for trend in message.trends] == ["global", "north"]
     assert message.coverage.devices_total == 18
+    assert list(message.related.dictionary) == ["film:1", "film:2", "film:3"]
+    rows = message.related.rows
+    assert [rows.content_ids[each] for each in rows.contents] == ["film:1", "film:2"]
+    assert [rows.content_ids[each] for each in rows.neighbours] == ["film:2", "film:9", "film:1"]
+    assert (rows.neighbour_counts, rows.shifts) == (bytes([2, 1]), bytes([9, 0]))
+    assert np.frombuffer(rows.weights, np.int8).tolist() == [127, -64, -100]
+    assert rows.ids == b"".join(row.make_id() for row in RELATED.rows)
+    assert [each.region for each in message.popular] == ["", "north"]
+    assert message.popular[0].households == [120, 90]
+    assert message.popular[1].id == RELATED.popular[1].make_id()
 
 
 def test_a_model_state_comes_back_from_its_two_parts() -> None:
@@ -160,6 +189,16 @@ def test_a_model_state_comes_back_from_its_two_parts() -> None:
     assert restored.codebook.anchors.tobytes() == CODEBOOK.anchors.tobytes()
     assert restored.reanchored_at == MODEL_STATE.reanchored_at
     assert restored.clusters == [CLUSTER]
+    assert restored.related == RELATED
+
+
+def test_a_model_state_of_an_earlier_version_has_no_related_content() -> None:
+    payload = serialise_result(replace(RESULT, model_state=ModelState()), STAMP, Coverage())
+
+    restored = parse_model_state(b'{"next_id": 9, "reanchored_at": 0.5}', payload)
+
+    assert restored.related.needs_likes(1_800_000_000.0, 86_400)
+    assert restored.related.rows == []
 
 
 def test_before_the_first_round_the_model_state_is_empty() -> None:

@@ -18,7 +18,7 @@ from federation.merge.result import ModelState, RoundInputs, compute_result
 from federation.messages import parse_model_state, serialise_model_state, serialise_result
 from federation.round_report import Coverage, RoundState
 from federation.server import to_round_rules
-from federation.shards.client import CandidateRequest
+from federation.shards.client import PullScope
 from tests.conftest import run_shard
 from tests.federation.fleet import (
     get_address,
@@ -73,9 +73,9 @@ async def compute_next_result(
     federation: RunningFederation, model_state: ModelState, generation: int
 ) -> bytes:
     """Return what the next round would publish after this model state, without publishing it."""
-    request = CandidateRequest()
+    request = PullScope()
     if model_state.codebook is None:
-        request = CandidateRequest(256, compute_residual_cosine(None))
+        request = PullScope(256, compute_residual_cosine(None))
     sweep = await federation.rounds.sweep(request)
     fleet, stamp = federation.rounds.fleet, RoundStamp(generation, 2, CLOSED_AT)
     inputs = RoundInputs(

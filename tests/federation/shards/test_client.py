@@ -12,8 +12,8 @@ from constellation.federated.published import StoredGlobal
 from federation.shards.client import (
     CHUNK_BYTES,
     MAX_ATTEMPTS,
-    CandidateRequest,
     PublishResult,
+    PullScope,
     ShardClient,
 )
 from tests.federation.aggregates import make_cluster_rows, make_update
@@ -22,7 +22,7 @@ from tests.federation.scripted_shard import ScriptedShard, run_scripted_shard
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-NO_CANDIDATES = CandidateRequest()
+SUMS_ONLY = PullScope()
 STORED = StoredGlobal(generation=5, round_id=7, payload=b"global" * CHUNK_BYTES)
 
 
@@ -35,7 +35,7 @@ async def open_client(shard: ScriptedShard) -> AsyncIterator[ShardClient]:
 async def test_a_pull_returns_the_update_of_a_shard_with_its_age_and_terms() -> None:
     rows = make_cluster_rows([1, 2], [5, 6], [{"film:1": 3}, {}])
     async with open_client(ScriptedShard(make_update(4, rows), age_seconds=90)) as client:
-        result = await client.pull([], NO_CANDIDATES, 5.0)
+        result = await client.pull([], SUMS_ONLY, 5.0)
 
     ((update, age_seconds),) = result.updates
     assert (update.version.shard_id, age_seconds) == (4, 90)
@@ -49,7 +49,7 @@ async def test_a_pull_returns_the_update_of_a_shard_with_its_age_and_terms() -> 
 async def test_a_pull_says_what_is_known_and_which_candidates_it_wants() -> None:
     shard = ScriptedShard(make_update(4, make_cluster_rows([1], [5])))
     async with open_client(shard) as client:
-        await client.pull([AggregateVersion(4, 2, 9)], CandidateRequest(64, 0.5), 5.0)
+        await client.pull([AggregateVersion(4, 2, 9)], PullScope(64, 0.5), 5.0)
 
     (request,) = shard.pulls
     (known,) = request.known_versions
@@ -61,7 +61,7 @@ async def test_a_shard_that_is_unavailable_for_a_moment_is_asked_again() -> None
     shard = ScriptedShard(make_update(4, make_cluster_rows([1], [5])))
     shard.errors = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
     async with open_client(shard) as client:
-        result = await client.pull([], NO_CANDIDATES, 30.0)
+        result = await client.pull([], SUMS_ONLY, 30.0)
 
     assert result.problem == ""
     assert len(shard.pulls) == 3
@@ -71,7 +71,7 @@ async def test_a_shard_that_stays_unavailable_is_asked_a_few_times() -> None:
     shard = ScriptedShard()
     shard.errors = [grpc.StatusCode.UNAVAILABLE] * 10
     async with open_client(shard) as client:
-        result = await client.pull([], NO_CANDIDATES, 30.0)
+        result = await client.pull([], SUMS_ONLY, 30.0)
 
     assert result.problem == "UNAVAILABLE: as the test says"
     assert not result.is_refused
@@ -82,7 +82,7 @@ async def test_a_shard_that_fails_for_good_is_asked_once() -> None:
     shard = ScriptedShard()
     shard.errors = [grpc.StatusCode.FAILED_PRECONDITION]
     async with open_client(shard) as client:
-        result = await client.pull([], NO_CANDIDATES, 30.0)
+        result = await client.pull([], SUMS_ONLY, 30.0)
 
     assert result.problem == "FAILED_PRECONDITION: as the test says"
     assert result.terms is None
@@ -92,7 +92,7 @@ async def test_a_shard_that_fails_for_good_is_asked_once() -> None:
 async def test_an_impossible_answer_is_refused_and_not_asked_for_again() -> None:
     shard = ScriptedShard(make_update(4, make_cluster_rows([1], [50]), devices=49))
     async with open_client(shard) as client:
-        result = await client.pull([], NO_CANDIDATES, 30.0)
+        result = await client.pull([], SUMS_ONLY, 30.0)
 
     assert result.is_refused
     assert "must be at most 49" in result.problem
@@ -101,7 +101,7 @@ async def test_an_impossible_answer_is_refused_and_not_asked_for_again() -> None
 
 async def test_nobody_at_an_address_is_a_problem_and_no_error() -> None:
     async with ShardClient.open("127.0.0.1:1") as client:
-        result = await client.pull([], NO_CANDIDATES, 0.5)
+        result = await client.pull([], SUMS_ONLY, 0.5)
 
     assert result.problem.startswith("UNAVAILABLE")
     assert not result.is_refused

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from federation.shards.client import CandidateRequest, ShardClient
+from federation.shards.client import PullScope, ShardClient
 from federation.shards.fleet import Fleet
 from tests.federation.aggregates import make_cluster_rows, make_update
 from tests.federation.scripted_shard import ScriptedShard, run_scripted_shard
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from constellation.federated.aggregate import AggregateUpdate
 
-NO_CANDIDATES = CandidateRequest()
+SUMS_ONLY = PullScope()
 TIMEOUT = 10.0
 
 
@@ -41,7 +41,7 @@ async def open_fleet(*shards: ScriptedShard, are_relays: bool = False) -> AsyncI
 async def test_a_sweep_joins_the_update_of_every_shard() -> None:
     north, south = ScriptedShard(make_shard_update(0)), ScriptedShard(make_shard_update(1))
     async with open_fleet(north, south) as fleet:
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sorted(fleet.aggregates) == [0, 1]
     assert sweep.fresh_shard_ids == sweep.restarted_shard_ids == {0, 1}
@@ -52,9 +52,9 @@ async def test_a_sweep_joins_the_update_of_every_shard() -> None:
 async def test_the_next_sweep_asks_for_what_changed() -> None:
     north = ScriptedShard(make_shard_update(0))
     async with open_fleet(north) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         north.updates = (make_shard_update(0, 6, version=2, base_version=1),)
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     (known,) = north.pulls[1].known_versions
     assert (known.shard_id, known.version) == (0, 1)
@@ -65,9 +65,9 @@ async def test_the_next_sweep_asks_for_what_changed() -> None:
 async def test_an_update_from_a_later_epoch_is_of_a_restarted_shard() -> None:
     north = ScriptedShard(make_shard_update(0))
     async with open_fleet(north) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         north.updates = (make_shard_update(0, epoch=2),)
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sweep.restarted_shard_ids == {0}
 
@@ -75,7 +75,7 @@ async def test_an_update_from_a_later_epoch_is_of_a_restarted_shard() -> None:
 async def test_two_addresses_with_one_shard_id_are_named() -> None:
     north, twin = ScriptedShard(make_shard_update(3)), ScriptedShard(make_shard_update(3))
     async with open_fleet(north, twin) as fleet:
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     first, second = sweep.outcomes
     assert (first.problem, first.shard_ids) == ("", [3])
@@ -85,10 +85,10 @@ async def test_two_addresses_with_one_shard_id_are_named() -> None:
 
 async def test_a_shard_that_moved_to_another_address_is_accepted() -> None:
     async with open_fleet(ScriptedShard(make_shard_update(3))) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         async with open_fleet(ScriptedShard(make_shard_update(3, 9, epoch=2))) as moved:
             fleet.clients = moved.clients
-            sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+            sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sweep.fresh_shard_ids == {3}
     assert fleet.aggregates[3].address == moved.clients[0].address
@@ -96,10 +96,10 @@ async def test_a_shard_that_moved_to_another_address_is_accepted() -> None:
 
 async def test_an_older_epoch_at_another_address_is_refused() -> None:
     async with open_fleet(ScriptedShard(make_shard_update(3, epoch=2))) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         async with open_fleet(ScriptedShard(make_shard_update(3, epoch=1))) as old:
             fleet.clients = old.clients
-            sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+            sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert "has epoch 1, but epoch 2 was received from" in sweep.outcomes[0].problem
     assert fleet.aggregates[3].version.epoch == 2
@@ -108,9 +108,9 @@ async def test_an_older_epoch_at_another_address_is_refused() -> None:
 async def test_an_older_store_at_the_same_address_replaces_what_was_known() -> None:
     north = ScriptedShard(make_shard_update(3, 9, epoch=4))
     async with open_fleet(north) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         north.updates = (make_shard_update(3, 2, epoch=1),)
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sweep.restarted_shard_ids == {3}
     assert fleet.aggregates[3].clusters.features.devices.tolist() == [2]
@@ -119,7 +119,7 @@ async def test_an_older_store_at_the_same_address_replaces_what_was_known() -> N
 async def test_an_address_that_is_no_relay_answers_for_one_shard() -> None:
     both = ScriptedShard(make_shard_update(1), make_shard_update(2))
     async with open_fleet(both) as fleet:
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sweep.outcomes[0].problem.startswith("answers for shards [1, 2]: name it in RELAY_ADDRS")
     assert fleet.aggregates == {}
@@ -128,7 +128,7 @@ async def test_an_address_that_is_no_relay_answers_for_one_shard() -> None:
 async def test_a_stale_shard_behind_a_relay_is_known_but_not_fresh() -> None:
     relay = ScriptedShard(make_shard_update(1), make_shard_update(2), age_seconds=90)
     async with open_fleet(relay, are_relays=True) as fleet:
-        sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sorted(fleet.aggregates) == [1, 2]
     assert sweep.fresh_shard_ids == set()
@@ -136,11 +136,11 @@ async def test_a_stale_shard_behind_a_relay_is_known_but_not_fresh() -> None:
 
 async def test_terms_of_a_refused_update_are_not_remembered() -> None:
     async with open_fleet(ScriptedShard(make_shard_update(3, epoch=2))) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         evil = make_update(3, make_cluster_rows([1], [5], [{"film:evil": 5}]), epoch=1)
         async with open_fleet(ScriptedShard(evil)) as old:
             fleet.clients = old.clients
-            sweep = await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+            sweep = await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sweep.outcomes[0].is_refused
     assert "film:evil" not in fleet.terms.contents.texts
@@ -149,7 +149,7 @@ async def test_terms_of_a_refused_update_are_not_remembered() -> None:
 async def test_candidates_are_collected_when_they_were_asked_for() -> None:
     update = replace(make_shard_update(0), candidates=make_cluster_rows([1], [5]))
     async with open_fleet(ScriptedShard(update)) as fleet:
-        sweep = await fleet.sweep(CandidateRequest(8, 0.5), TIMEOUT)
+        sweep = await fleet.sweep(PullScope(8, 0.5), TIMEOUT)
 
     assert sweep.has_candidate_request
     assert len(sweep.candidates[0]) == 1
@@ -157,7 +157,7 @@ async def test_candidates_are_collected_when_they_were_asked_for() -> None:
 
 async def test_only_changed_aggregates_are_saved_and_a_failed_save_is_repeated() -> None:
     async with open_fleet(ScriptedShard(make_shard_update(0))) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
     assert sorted(fleet.take_changed()) == [0]
     assert fleet.take_changed() == {}
@@ -168,7 +168,7 @@ async def test_only_changed_aggregates_are_saved_and_a_failed_save_is_repeated()
 async def test_a_restored_fleet_forgets_addresses_that_are_no_longer_configured() -> None:
     north, south = ScriptedShard(make_shard_update(0)), ScriptedShard(make_shard_update(1))
     async with open_fleet(north, south) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
         stored = fleet.take_changed()
         kept = [client for client in fleet.clients if client.address == fleet.aggregates[1].address]
         restored = Fleet(kept)
@@ -182,7 +182,7 @@ async def test_a_restored_fleet_forgets_addresses_that_are_no_longer_configured(
 
 async def test_old_aggregates_are_not_usable() -> None:
     async with open_fleet(ScriptedShard(make_shard_update(0))) as fleet:
-        await fleet.sweep(NO_CANDIDATES, TIMEOUT)
+        await fleet.sweep(SUMS_ONLY, TIMEOUT)
     received_at = fleet.aggregates[0].received_at
 
     assert fleet.select_usable(received_at + 60, 60.0) == [fleet.aggregates[0]]

@@ -1,0 +1,1 @@
+"""Related and popular content: what shards count of liked content, solved for devices. Pure."""

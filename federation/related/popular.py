@@ -1,0 +1,60 @@
+"""Popular content: what most households of a region like, or of all regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LIST_LENGTH: Final = 200
+"""A list has at most this many content items."""
+MAX_REGIONS: Final = 256
+"""At most this many regions have a list of their own."""
+_DIGITS: Final = 2
+"""Households are published with this many significant digits, so that a list that hardly changed
+stays the same, and devices do not receive it again."""
+_ID_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PopularList:
+    """The content items that most households like."""
+
+    region: str
+    """Empty for all regions."""
+    content_ids: tuple[str, ...]
+    """Those with the most households first; ties by content id."""
+    households: tuple[int, ...]
+    """How many households like each, rounded down to two significant digits."""
+
+    def make_id(self) -> bytes:
+        """Return the id of this revision, 16 bytes: the same for the same list anywhere."""
+        parts = [self.region, *self.content_ids, *(str(each) for each in self.households)]
+        return sha256("\0".join(parts).encode()).digest()[:_ID_BYTES]
+
+
+def make_lists(
+    everywhere: Mapping[str, int], regions: Mapping[str, Mapping[str, int]]
+) -> Sequence[PopularList]:
+    """Return the list of all regions, then that of each region; a list is never empty.
+
+    The mappings have the content items that enough households like, with their number.
+    """
+    lists = [_rank("", everywhere)]
+    lists += [_rank(region, regions[region]) for region in sorted(regions)[:MAX_REGIONS]]
+    return [each for each in lists if each.content_ids]
+
+
+def _rank(region: str, households: Mapping[str, int]) -> PopularList:
+    rounded = {content_id: round_down(count) for content_id, count in households.items()}
+    ranked = sorted(rounded, key=lambda each: (-rounded[each], each))[:LIST_LENGTH]
+    return PopularList(region, tuple(ranked), tuple(rounded[each] for each in ranked))
+
+
+def round_down(count: int) -> int:
+    """Return the count with its first two significant digits, the others as 0."""
+    unit = 10 ** max(len(str(count)) - _DIGITS, 0)
+    return int(count // unit * unit)

@@ -1,0 +1,63 @@
+"""Computes what a round publishes and saves, and the report on it. Runs in a thread."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from federation.journal.contract import RoundOutput
+from federation.merge.result import compute_result
+from federation.messages import serialise_model_state, serialise_result
+from federation.related.result import RelatedInputs, RelatedResult, compute_related
+from federation.report import report_related, report_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from federation.merge.result import ModelState, RoundInputs, RoundResult, RoundRules
+    from federation.round_report import Coverage, RoundReport
+
+
+def compute_output(
+    report: RoundReport,
+    coverage: Coverage,
+    inputs: RoundInputs,
+    model_state: ModelState,
+    rules: RoundRules,
+    revoked_device_ids: Iterable[bytes] = (),
+) -> tuple[RoundReport, RoundOutput]:
+    """Return the report with the figures of the result, and what the journal saves."""
+    started = time.monotonic()
+    result = compute_result(inputs, model_state, rules)
+    if inputs.has_likes:
+        begun = time.monotonic()
+        result, related = add_related(result, inputs, rules)
+        report = report_related(report, related, time.monotonic() - begun)
+    payload = serialise_result(result, inputs.stamp, coverage, revoked_device_ids)
+    report = report_result(report, result, payload)
+    output = RoundOutput(payload, serialise_model_state(result.model_state), {})
+    return replace(report, merge_seconds=time.monotonic() - started), output
+
+
+def add_related(
+    result: RoundResult, inputs: RoundInputs, rules: RoundRules
+) -> tuple[RoundResult, RelatedResult]:
+    """Return the result with related and popular content of this round, and figures on that."""
+    known = result.model_state.related
+    related = compute_related(
+        RelatedInputs(
+            [
+                (aggregate.header.region, aggregate.likes)
+                for aggregate in inputs.aggregates
+                if aggregate.likes is not None
+            ],
+            inputs.terms.contents.texts,
+            inputs.terms.contents.find(known.dictionary.content_ids),
+            inputs.stamp.generation,
+            float(inputs.stamp.closed_at),
+        ),
+        known,
+        rules.related,
+    )
+    return replace(result, model_state=replace(result.model_state, related=related.state)), related

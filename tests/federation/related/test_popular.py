@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from federation.related.popular import LIST_LENGTH, MAX_REGIONS, make_lists, round_down
+
+
+def test_there_is_a_list_for_all_regions_and_one_for_each() -> None:
+    lists = make_lists({"a": 30, "b": 20}, {"south": {"b": 20}, "north": {"a": 30}})
+
+    assert [(each.region, each.content_ids, each.households) for each in lists] == [
+        ("", ("a", "b"), (30, 20)),
+        ("north", ("a",), (30,)),
+        ("south", ("b",), (20,)),
+    ]
+
+
+def test_a_region_in_which_nothing_is_popular_has_no_list() -> None:
+    assert [each.region for each in make_lists({"a": 30}, {"north": {}})] == [""]
+    assert make_lists({}, {}) == []
+
+
+def test_equal_counts_are_ordered_by_content_id() -> None:
+    (everywhere,) = make_lists({"b": 1239, "c": 1201, "a": 1250, "d": 1300}, {})
+
+    assert everywhere.content_ids == ("d", "a", "b", "c")
+    assert everywhere.households == (1300, 1200, 1200, 1200)
+
+
+def test_a_list_keeps_its_id_while_counts_change_a_little() -> None:
+    (before,) = make_lists({"a": 1201, "b": 990}, {})
+    (after,) = make_lists({"a": 1290, "b": 992}, {})
+    (changed,) = make_lists({"a": 1300, "b": 992}, {})
+
+    assert before.make_id() == after.make_id() != changed.make_id()
+    assert replace(before, region="north").make_id() != before.make_id()
+    assert len(before.make_id()) == 16
+
+
+def test_lists_and_regions_are_bounded() -> None:
+    many = {f"film:{number}": 60 for number in range(LIST_LENGTH + 1)}
+    lists = make_lists(many, {f"region:{number}": many for number in range(MAX_REGIONS + 1)})
+
+    assert len(lists) == 1 + MAX_REGIONS
+    assert {len(each.content_ids) for each in lists} == {LIST_LENGTH}
+
+
+@pytest.mark.parametrize(
+    ("count", "rounded"), [(7, 7), (57, 57), (199, 190), (1000, 1000), (98_765, 98_000)]
+)
+def test_counts_are_rounded_down_to_two_digits(count: int, rounded: int) -> None:
+    assert round_down(count) == rounded
