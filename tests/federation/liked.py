@@ -103,6 +103,8 @@ class CountingShard(ScriptedShard):
         self.dictionary: Sequence[str] = ()
         self.key = DictionaryKey()
         self.effective_version = 0
+        self.exaggerated_devices = 0
+        """If it is not 0, the devices that it says like both of the first two content items."""
         self._shard_id = shard_id
         self._region = region
         self._sent: dict[int, PairRows] = {}
@@ -157,6 +159,8 @@ class CountingShard(ScriptedShard):
 
     def _count(self, base: int) -> LikeAggregate:
         pairs = count_pairs(self.households, self.dictionary, self.version)
+        if self.exaggerated_devices:
+            pairs.devices[0] = self.exaggerated_devices
         before = self._sent.get(base) if base >= self.effective_version else None
         self._sent[self.version] = pairs
         if before is not None:
