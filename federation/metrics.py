@@ -87,6 +87,26 @@ def make_federation_metrics(
         ),
         gauge("clusters", "Clusters in the last published round.", lambda: stats.cluster_count),
         gauge(
+            "related_rows",
+            "Rows of related content in the last published round.",
+            lambda: stats.related_count,
+        ),
+        counter(
+            "related_rows_changed",
+            "Rows of related content that were published new or changed.",
+            make_reader(lambda: stats.related_changed),
+        ),
+        gauge(
+            "contributors",
+            "Devices that contributed to related and popular content when it was last computed.",
+            lambda: stats.contributors,
+        ),
+        gauge(
+            "solve_seconds",
+            "How long related and popular content took to compute, the last time.",
+            lambda: stats.solve_seconds,
+        ),
+        gauge(
             "interval_seconds",
             "FEDERATION_INTERVAL_SECS: seconds between two rounds.",
             lambda: interval_seconds,

@@ -51,6 +51,7 @@ def print_round(console: Console, report: pb.Round) -> None:
     as_of = f", {format_age(to_seconds(report.closed_at))}" if report.HasField("closed_at") else ""
     table.add_row("  coverage", format_coverage(report) + as_of)
     table.add_row("  result", _format_result(report))
+    table.add_row("  related", _format_related(report))
     table.add_row(
         "  duration",
         f"pull {to_seconds(report.pull_time):.2f} s, merge {to_seconds(report.merge_time):.2f} s, "
@@ -72,6 +73,21 @@ def _format_result(report: pb.Round) -> str:
     return (
         f"{clusters} of {anchors} (codebook {report.codebook_version}), "
         f"{pluralise(report.trend_count, 'trend')}, {format_size(report.result_bytes)}"
+    )
+
+
+def _format_related(report: pb.Round) -> str:
+    """Return what a round published as related and popular content, and how it came about."""
+    rows, lists = (
+        pluralise(report.related_count, "row"),
+        pluralise(report.popular_count, "popular list"),
+    )
+    published = f"{rows} for {pluralise(report.dictionary_size, 'content item')}, {lists}"
+    if not report.HasField("solve_time"):
+        return f"{published}, as before"
+    return (
+        f"{published}; {report.related_changed_count:,} changed, of "
+        f"{pluralise(report.contributors, 'contributor')}, in {to_seconds(report.solve_time):.2f} s"
     )
 
 

@@ -33,6 +33,14 @@ class RoundStats:
     """Trends in all published rounds."""
     cluster_count: int = 0
     """Clusters in the last published round."""
+    related_count: int = 0
+    """Rows of related content in the last published round."""
+    related_changed: int = 0
+    """Rows of related content that were new or changed, in all published rounds."""
+    contributors: int = 0
+    """Devices that contributed to related and popular content when it was last computed."""
+    solve_seconds: float = 0.0
+    """How long it took to compute that."""
     last_report: RoundReport | None = None
     """The newest round whose pulls have ended, by this process or an earlier one."""
     published_at: float | None = None
@@ -40,6 +48,15 @@ class RoundStats:
 
     If none was ever published: when this federation became the active one. None before that.
     """
+
+    def observe_publication(self, report: RoundReport) -> None:
+        """Count what a round published."""
+        self.trends_published += report.trend_count
+        self.cluster_count = report.cluster_count
+        self.related_count = report.related_count
+        self.related_changed += report.related_changed_count
+        if report.solve_seconds is not None:
+            self.contributors, self.solve_seconds = report.contributors, report.solve_seconds
 
     @property
     def coverage_ratio(self) -> float | None:

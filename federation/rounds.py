@@ -391,8 +391,7 @@ class Rounds:
         report = report_publication(report, problems, time.monotonic() - started)
         report = replace(report, state=RoundState.PUBLISHED)
         await self._close_round(report)
-        self.stats.trends_published += report.trend_count
-        self.stats.cluster_count = report.cluster_count
+        self.stats.observe_publication(report)
         self._log_publication(report, sorted(problems))
         return report
 

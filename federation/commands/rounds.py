@@ -62,6 +62,7 @@ async def run_rounds(options: Namespace) -> int:
         number_column("devices"),
         number_column("clusters"),
         number_column("trends"),
+        number_column("related", is_optional=True),
         number_column("duration", is_optional=True),
     )
     table = PrintedTable(columns)
@@ -99,6 +100,7 @@ def _format_cells(report: pb.Round) -> tuple[str, ...]:
         _format_devices(coverage),
         format_count(report.cluster_count),
         format_count(report.trend_count),
+        format_count(report.related_count),
         f"{duration:.2f} s",
     )
 

@@ -4,6 +4,7 @@ import io
 
 from rich.console import Console
 
+from constellation.transport.codec.times import to_duration
 from constellation.v1 import aggregates_pb2, patterns_pb2
 from constellation.v1 import federation_pb2 as pb
 from federation.printing import format_coverage, format_devices, format_state, is_taken, print_round
@@ -62,6 +63,12 @@ def test_a_round_is_printed_with_its_shards_and_trends() -> None:
                 ],
             )
         ],
+        contributors=1200,
+        dictionary_size=500,
+        related_count=212,
+        related_changed_count=9,
+        popular_count=3,
+        solve_time=to_duration(0.75),
         trends=[
             patterns_pb2.Trend(
                 genre="Drama",
@@ -78,8 +85,19 @@ def test_a_round_is_printed_with_its_shards_and_trends() -> None:
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert text.startswith("Round 7, 1970-01-01 00:00:00 UTC: published, but no shard took it\n")
+    related = "\n  related   212 rows for 500 content items, 3 popular lists"
+    assert f"{related}; 9 changed, of 1,200 contributors, in 0.75 s\n" in text
     assert "\n  shard 3 at below:1, behind host:1, did not answer: refused\n" in text
     shard_row, _, _, trend_row = text.splitlines()[-4:]
     assert shard_row.split()[:4] == ["?", "host:1", "stale", "900"]
     assert shard_row.endswith("pending  [timed out]")
     assert trend_row.split() == ["6.7", "genre", "Drama", "falling", "north"]
+
+
+def test_a_round_that_did_not_ask_for_likes_says_that_related_content_is_as_before() -> None:
+    console = Console(file=io.StringIO(), width=200)
+
+    print_round(console, pb.Round(related_count=1, dictionary_size=2))
+
+    assert isinstance(console.file, io.StringIO)
+    assert "1 row for 2 content items, 0 popular lists, as before\n" in console.file.getvalue()
