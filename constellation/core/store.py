@@ -189,6 +189,10 @@ class StoreReader(Protocol):
         """Return one content item, or None when the catalogue does not have it."""
         ...
 
+    async def get_contents(self, content_ids: Sequence[str]) -> Sequence[Content]:
+        """Return those of these content items that the catalogue holds, in any order."""
+        ...
+
     async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         """Return those of the content ids that the catalogue holds."""
         ...

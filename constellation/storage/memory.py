@@ -133,6 +133,9 @@ class MemoryPatternStore:
     async def get_content(self, content_id: str) -> Content | None:
         return self._contents.get(content_id)
 
+    async def get_contents(self, content_ids: Sequence[str]) -> Sequence[Content]:
+        return [self._contents[each] for each in content_ids if each in self._contents]
+
     async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         return self._contents.keys() & set(content_ids)
 

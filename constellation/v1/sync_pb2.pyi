@@ -807,7 +807,9 @@ class GetCatalogueResponse(_message.Message):
     BUCKETS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     bucket_count: _builtins.int
-    """The number of buckets; in every response the same."""
+    """The number of buckets; in every response the same. It differs from that of the request when the
+    catalogue has outgrown that: then the responses have the whole catalogue.
+    """
     @_builtins.property
     def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The buckets that this response has, in ascending order. A bucket may have no content item."""

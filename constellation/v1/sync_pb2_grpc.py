@@ -114,8 +114,9 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCatalogue(self, request, context):
-        """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
-        goes on with the next call, because the device declares what it holds.
+        """Return what a device's copy of the catalogue lacks, bucket by bucket, in at least one response. A
+        copy that was interrupted goes on with the next call, because the device declares what it holds.
+        RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while the shard serves as many copies as it may.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,8 +53,9 @@ class SyncServiceStub:
     GetSyncVersion: _grpc.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]
     """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
     GetCatalogue: _grpc.UnaryStreamMultiCallable[_sync_pb2.GetCatalogueRequest, _sync_pb2.GetCatalogueResponse]
-    """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
-    goes on with the next call, because the device declares what it holds.
+    """Return what a device's copy of the catalogue lacks, bucket by bucket, in at least one response. A
+    copy that was interrupted goes on with the next call, because the device declares what it holds.
+    RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while the shard serves as many copies as it may.
     """
 
 @_typing.type_check_only
@@ -82,8 +83,9 @@ class SyncServiceAsyncStub(SyncServiceStub):
     GetSyncVersion: _aio.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]  # type: ignore[assignment]
     """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
     GetCatalogue: _aio.UnaryStreamMultiCallable[_sync_pb2.GetCatalogueRequest, _sync_pb2.GetCatalogueResponse]  # type: ignore[assignment]
-    """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
-    goes on with the next call, because the device declares what it holds.
+    """Return what a device's copy of the catalogue lacks, bucket by bucket, in at least one response. A
+    copy that was interrupted goes on with the next call, because the device declares what it holds.
+    RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while the shard serves as many copies as it may.
     """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -144,8 +146,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_pb2.GetCatalogueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sync_pb2.GetCatalogueResponse], _abc.AsyncIterator[_sync_pb2.GetCatalogueResponse]]:
-        """Return what a device's copy of the catalogue lacks, bucket by bucket. A copy that was interrupted
-        goes on with the next call, because the device declares what it holds.
+        """Return what a device's copy of the catalogue lacks, bucket by bucket, in at least one response. A
+        copy that was interrupted goes on with the next call, because the device declares what it holds.
+        RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while the shard serves as many copies as it may.
         """
 
 def add_SyncServiceServicer_to_server(servicer: SyncServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -278,6 +278,9 @@ async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> 
     assert await store.get_content("FILM:1") is None
     assert await store.find_stored_ids(["FILM:1", "film:1", "фильм:2"]) == {"film:1", "фильм:2"}
     assert await store.find_stored_ids([]) == set()
+    named = await store.get_contents(["FILM:1", "film:1", "фильм:2"])
+    assert sorted(named, key=lambda each: each.content_id) == [new, make_content("фильм:2")]
+    assert await store.get_contents([]) == []
     assert await store.count_contents() == 2
 
 

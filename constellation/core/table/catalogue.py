@@ -11,9 +11,10 @@ from constellation.core.table.vocabulary import PendingTerms
 from constellation.errors import FencedError, NotFoundError, ShardFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from constellation.core.store import Content, PatternStore, StoreReader, Term
+    from constellation.core.table.catalogue_buckets import CatalogueEntries
     from constellation.core.table.shard_table import Table
 
 _PAGE_SIZE: Final = 1000
@@ -113,6 +114,22 @@ class Catalogue:
         if content is None:
             raise NotFoundError(f"the catalogue has no content {content_id!r}")
         return content
+
+    @property
+    def digest(self) -> int:
+        """Return the digest that devices compare: it changes with every content item."""
+        return self._table.catalogue_digest.content_total
+
+    def list_entries(self) -> CatalogueEntries:
+        """Return the hashes of all content items as of now, and what decides their buckets."""
+        return self._table.catalogue_digest.list_entries()
+
+    async def read_entries(
+        self, entries: CatalogueEntries, positions: Iterable[int]
+    ) -> Sequence[Content]:
+        """Return the content items of some entries, as they are stored now, in any order."""
+        content_ids = self._table.catalogue_digest.to_content_ids(entries, positions)
+        return await self._store.get_contents(content_ids)
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
         """Return up to `limit` content items whose id sorts after `after`, by UTF-8 bytes."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.rows import DIGEST_MODULUS, TermKind, reserve
+from constellation.core.table.catalogue_buckets import CatalogueEntries, compute_key
 from constellation.core.table.vocabulary import TERM_LIMITS
 
 if TYPE_CHECKING:
@@ -36,20 +37,53 @@ class CatalogueDigest:
         """By content number; 0 for none."""
         self._unnumbered: dict[str, int] = {}
         """By content id: those beyond the limit of terms."""
+        self.content_total = 0
+        """The sum of the hashes of the content items alone: the digest that devices compare."""
+        self._keys: NDArray[np.uint32] = reserve(TERM_LIMITS[TermKind.CONTENT] + 1, np.dtype("<u4"))
+        """By content number: what decides the bucket of the content item."""
 
     def add(self, contents: Iterable[Content]) -> None:
         """Take in content items that are stored; those of known ids replace the earlier ones."""
         for content in contents:
             digest = digest_content(content)
-            self.total = (self.total + digest - self._find(content.content_id)) % DIGEST_MODULUS
+            change = digest - self._find(content.content_id)
+            self.total = (self.total + change) % DIGEST_MODULUS
+            self.content_total = (self.content_total + change) % DIGEST_MODULUS
             if number := self._vocabulary.number(TermKind.CONTENT, content.content_id):
                 self._by_number[number] = digest
+                self._keys[number] = compute_key(content.content_id)
             else:
                 self._unnumbered[content.content_id] = digest
 
     def add_terms(self, terms: Iterable[Term]) -> None:
         """Take in new terms."""
         self.total = self.compute_total_with((), terms)
+
+    def list_entries(self) -> CatalogueEntries:
+        """Return a copy of the hashes of all content items, with what decides their buckets."""
+        count = self._vocabulary.count(TermKind.CONTENT) + 1
+        numbers = np.flatnonzero(self._by_number[:count])
+        unnumbered = list(self._unnumbered)
+        return CatalogueEntries(
+            np.append(numbers, np.zeros(len(unnumbered))).astype(np.uint32),
+            unnumbered,
+            np.append(
+                self._keys[numbers], np.array([compute_key(each) for each in unnumbered], np.uint32)
+            ),
+            np.append(
+                self._by_number[numbers], np.array(list(self._unnumbered.values()), np.uint64)
+            ),
+        )
+
+    def to_content_ids(self, entries: CatalogueEntries, positions: Iterable[int]) -> list[str]:
+        """Return the content ids of some entries."""
+        first = len(entries) - len(entries.unnumbered)
+        return [
+            entries.unnumbered[position - first]
+            if position >= first
+            else self._vocabulary.text(TermKind.CONTENT, int(entries.numbers[position]))
+            for position in positions
+        ]
 
     def compute_total_with(self, contents: Iterable[Content], terms: Iterable[Term]) -> int:
         """Return what `total` will be after content items of distinct ids and terms are added."""

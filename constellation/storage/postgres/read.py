@@ -166,6 +166,20 @@ async def read_devices(connection: AsyncConnection, shard_id: int, first: int) -
     return None if records is None else bytes(records)
 
 
+async def read_named_contents(
+    connection: AsyncConnection, shard_id: int, content_ids: Sequence[str], dialect: Dialect
+) -> Sequence[Content]:
+    cursor = await connection.execute(
+        sql.SQL(
+            f"SELECT {CONTENT_COLUMNS}, {dialect.row_expression}"  # noqa: S608 - constant names
+            " FROM constellation.content WHERE shard_id = %s AND content_id = ANY (%s::text[])"
+        ),
+        (shard_id, list(content_ids)),
+        binary=True,
+    )
+    return _decode_contents(await cursor.fetchall(), dialect)
+
+
 async def find_stored_ids(
     connection: AsyncConnection, shard_id: int, content_ids: Sequence[str]
 ) -> set[str]:

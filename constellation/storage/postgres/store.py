@@ -155,6 +155,15 @@ class PostgresReader:
         async with self._lend() as connection:
             return await read.read_content(connection, self._shard_id, content_id, self._dialect)
 
+    async def get_contents(self, content_ids: Sequence[str]) -> Sequence[Content]:
+        try:
+            async with self._lend() as connection:
+                return await read.read_named_contents(
+                    connection, self._shard_id, content_ids, self._dialect
+                )
+        except ValueError as error:
+            raise DamagedStoreError(f"{self._database} has a damaged catalogue: {error}") from error
+
     async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         async with self._lend() as connection:
             return await read.find_stored_ids(connection, self._shard_id, content_ids)

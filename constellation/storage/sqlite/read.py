@@ -94,6 +94,17 @@ def read_content(connection: sqlite3.Connection, content_id: str) -> Content | N
     return _decode_content(row) if row else None
 
 
+def read_named_contents(
+    connection: sqlite3.Connection, content_ids: Sequence[str]
+) -> Sequence[Content]:
+    cursor = connection.execute(
+        f"SELECT {CONTENT_COLUMNS}, codes FROM content"  # noqa: S608 - constant names
+        " WHERE content_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(content_ids)),),
+    )
+    return [_decode_content(row) for row in cursor.fetchall()]
+
+
 def find_stored_ids(connection: sqlite3.Connection, content_ids: Sequence[str]) -> set[str]:
     cursor = connection.execute(
         "SELECT content_id FROM content WHERE content_id IN (SELECT value FROM json_each(?))",

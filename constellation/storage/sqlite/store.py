@@ -165,6 +165,9 @@ class SqlitePatternStore:
     async def get_content(self, content_id: str) -> Content | None:
         return await self._read(partial(read.read_content, content_id=content_id))
 
+    async def get_contents(self, content_ids: Sequence[str]) -> Sequence[Content]:
+        return await self._read(partial(read.read_named_contents, content_ids=content_ids))
+
     async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
         return await self._read(partial(read.find_stored_ids, content_ids=content_ids))
 

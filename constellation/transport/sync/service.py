@@ -18,6 +18,11 @@ from constellation.transport.codec.patterns import (
     from_version,
     to_delta,
 )
+from constellation.transport.sync.catalogue_copies import (
+    CatalogueCopies,
+    to_held_digests,
+    write_in_time,
+)
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import (
     DeviceSession,
@@ -64,6 +69,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         self._stream_stats = calls.get_or_add(_SYNC_METHOD, CallKind.BIDI_STREAM)
         self._limits = limits
         self._streams = streams
+        self._catalogue_copies = CatalogueCopies(shard.catalogue)
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -132,6 +138,16 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
             encoding,
         )
         return pb.PullPatternsResponse(update=update)
+
+    async def GetCatalogue(  # type: ignore[override]  # the stubs know generators only
+        self, request: pb.GetCatalogueRequest, context: Any
+    ) -> None:
+        held = to_held_digests(request.bucket_digests)
+        limit = self._limits.slow_reader_seconds
+        with self._catalogue_copies.admit():
+            await context.send_initial_metadata(())  # before a status that overtakes a response
+            async for response in self._catalogue_copies.make_responses(held):
+                await write_in_time(context.write(response), limit)
 
     async def GetSyncVersion(
         self, request: pb.GetSyncVersionRequest, context: Any

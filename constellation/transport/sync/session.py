@@ -423,6 +423,7 @@ def make_welcome(
         sync_interval=to_duration(limits.sync_interval_seconds),
         sync_jitter=to_duration(limits.sync_jitter_seconds),
         quality_threshold=shard.rules.quality_threshold,
+        catalogue_digest=shard.catalogue.digest,
     )
     welcome.global_version.CopyFrom(from_version(shard.global_state.version))
     return welcome
