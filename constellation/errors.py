@@ -50,7 +50,7 @@ class ShardFullError(ConstellationError):
 
 
 class TooManyCallsError(ConstellationError):
-    """The caller has as many calls waiting for their turn as it may."""
+    """The caller, or all callers of one method together, have as many calls as they may."""
 
 
 class TooManyInflightError(ConstellationError):

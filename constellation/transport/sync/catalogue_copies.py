@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.auth.principal import ANYBODY, CALLER
 from constellation.core.table.catalogue_buckets import MAX_BUCKETS, choose_bucket_count, compute_key
 from constellation.core.table.catalogue_digest import digest_content
 from constellation.encoding import DIMENSION, pack_int8, unit_scales
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 MAX_COPIES: Final = 64
 """Calls that are served at the same time; one more is refused. Each holds 4 bytes for
 each content item, and a few responses."""
+MAX_COPIES_OF_CALLER: Final = 2
+"""Those of one caller, where tokens tell callers apart: one, and one whose connection broke."""
 _MAX_PAGES: Final = 2
 """Pages that are read and encoded at the same time, so that deltas are not kept waiting."""
 _RESPONSE_BYTES: Final = 256 * 1024
@@ -60,25 +64,34 @@ class CatalogueCopies:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._pages = asyncio.Semaphore(_MAX_PAGES)
-        self._active_count = 0
+        self._active: Counter[str] = Counter()
+        """Calls that are served, by the name of the caller."""
         self._entries: CatalogueEntries | None = None
         self._entries_digest = 0
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a call until the block is left.
+        """Count a call of the present caller until the block is left.
 
-        Raises TooManyCallsError when as many are served as may be.
+        Raises TooManyCallsError when as many are served as may be, of all callers or of this one.
         """
-        if self._active_count >= MAX_COPIES:
+        caller = CALLER.get()
+        if self._active.total() >= MAX_COPIES:
             raise TooManyCallsError(
                 f"{MAX_COPIES} devices are copying the catalogue: try again later"
             )
-        self._active_count += 1
+        if caller is not ANYBODY and self._active[caller.subject] >= MAX_COPIES_OF_CALLER:
+            raise TooManyCallsError(
+                f"{caller.subject!r} is copying the catalogue {MAX_COPIES_OF_CALLER} times: read "
+                "one copy to its end"
+            )
+        self._active[caller.subject] += 1
         try:
             yield
         finally:
-            self._active_count -= 1
+            self._active[caller.subject] -= 1
+            if not self._active[caller.subject]:
+                del self._active[caller.subject]
 
     async def make_responses(
         self, held: NDArray[np.uint64]

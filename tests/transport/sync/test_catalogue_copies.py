@@ -10,13 +10,16 @@ import grpc
 import numpy as np
 import pytest
 
+from constellation.auth.principal import Role
 from constellation.config import Interval, Secret
 from constellation.transport.sync import catalogue_copies
 from constellation.v1 import patterns_pb2, shard_pb2, sync_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from tests.auth.callers import Keys, to_metadata
 from tests.conftest import run_shard
+from tests.deltas import device_id
 from tests.polling import wait_until
 from tests.sync_client import make_hello, read_error_reason
 
@@ -230,7 +233,9 @@ async def test_digests_of_an_impossible_number_of_buckets_are_refused(
 
 
 @asynccontextmanager
-async def open_calls(port: int, count: int) -> AsyncIterator[list[Any]]:
+async def open_calls(
+    port: int, count: int, metadata: tuple[tuple[str, str], ...] = ()
+) -> AsyncIterator[list[Any]]:
     """Begin copies, each over a connection of its own: an unread one would hold the others."""
     async with AsyncExitStack() as stack:
         calls = []
@@ -239,7 +244,8 @@ async def open_calls(port: int, count: int) -> AsyncIterator[list[Any]]:
         for _ in range(count):
             opened = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
             channel = await stack.enter_async_context(opened)
-            calls.append(SyncServiceStub(channel).GetCatalogue(pb.GetCatalogueRequest()))
+            stub, request = SyncServiceStub(channel), pb.GetCatalogueRequest()
+            calls.append(stub.GetCatalogue(request, metadata=metadata))
         yield calls
 
 
@@ -292,6 +298,31 @@ async def test_a_device_that_stops_reading_is_cut_off_and_gives_its_place_to_ano
                 await read_to_the_end(stuck)
 
     assert len(copy.items) == 3000
+
+
+async def test_one_device_does_not_take_the_places_of_the_others(tmp_path: Path) -> None:
+    keys = Keys.make(tmp_path)
+    feeder = to_metadata(keys.issue(Role.FEEDER))
+    first, second = (
+        to_metadata(keys.issue(Role.DEVICE, subject=device_id(n).hex())) for n in (1, 2)
+    )
+    request = pb.GetCatalogueRequest()
+    async with (
+        run_shard(token_keys=keys.path) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        contents = make_contents(range(3000))
+        for start in range(0, len(contents), 250):
+            added = shard_pb2.AddContentRequest(contents=contents[start : start + 250])
+            await ShardServiceStub(channel).AddContent(added, metadata=feeder)
+        async with open_calls(shard.port, 2, first) as copies:
+            for call in copies:
+                await call.read()
+            refused: Any = SyncServiceStub(channel).GetCatalogue(request, metadata=first)
+            with pytest.raises(grpc.aio.AioRpcError, match="is copying the catalogue 2 times"):
+                await refused.read()
+            admitted: Any = SyncServiceStub(channel).GetCatalogue(request, metadata=second)
+            assert (await admitted.read()).bucket_count == 512
 
 
 async def read_to_the_end(call: Any) -> None:
