@@ -111,6 +111,7 @@ class Device:
                 catalogue,
                 outbox.read_learned(),
                 outbox.read_watched(),
+                outbox.read_history(),
                 settings=resolved.learning,
                 weights=resolved.weights,
             )

@@ -215,6 +215,8 @@ class DeviceSession:
         self._update_rate.record(now)
         if len(self._control_frames) >= MAX_UNSENT_FRAMES:
             raise BrokenShardError("it sends global updates without reading the answers")
+        if not self._outbox.is_sharing:
+            return  # the device declared nothing, so the update is no change of what it has
         before = self._outbox.global_state
         ack = pb.GlobalAck(nonce=update.nonce)
         try:
@@ -244,6 +246,10 @@ class DeviceSession:
     def renew(self, token: str) -> None:
         """Send a newer token, so that the stream lasts as long as that."""
         self._control_frames.append(pb.SyncRequest(renewal=pb.Renewal(token=token)))
+
+    def restart(self) -> None:
+        """End the session at once; another one begins with what the outbox has then."""
+        self.final_outcome = SessionOutcome("the device begins another session", 0.0)
 
     def leave(self, now: float, within_seconds: float) -> None:
         """Send Bye once the deltas in flight are acked, or once `within_seconds` have passed."""

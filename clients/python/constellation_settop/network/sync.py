@@ -134,6 +134,12 @@ class Sync:
         self._sync_requested.set()
         self._wake.set()
 
+    def restart_session(self) -> None:
+        """End the session, if there is one, and begin another: the outbox is not what it was."""
+        if self._session is not None:
+            self._session.restart()
+        self.sync_soon()
+
     async def flush(self, deadline_seconds: float) -> None:
         """Wait until every delta is acked.
 
@@ -186,6 +192,9 @@ class Sync:
     async def _run(self) -> None:
         while not self._is_closing:
             self._sync_requested.clear()
+            if not (self.outbox.is_sharing or self.outbox.pending_deltas):
+                await self._sync_requested.wait()  # nothing is left to withdraw
+                continue
             outcome = await self._run_session()
             self._progress_event.set()
             if self._is_closing:
@@ -212,7 +221,7 @@ class Sync:
         """Run one session on a channel of its own, and return how it ended."""
         channel = open_channel(self._route.address, self._settings.tls)
         is_unary = self._fallback.is_active(read_clock())
-        stays_connected = self._settings.stay_connected and not is_unary
+        stays_connected = self._stays_connected(is_unary=is_unary)
         session = DeviceSession(
             self.outbox,
             self._settings.random,
@@ -224,7 +233,7 @@ class Sync:
         try:
             await connect(channel)
             await self._exchange_frames(channel, session, is_unary=is_unary)
-            if session.is_complete and not stays_connected:
+            if session.is_complete and not stays_connected and self.outbox.is_sharing:
                 await pull(channel, session, self.outbox, self._route.call_metadata())
         except UnreachableError as error:
             return self._route.record_unreachable(str(error))
@@ -237,6 +246,9 @@ class Sync:
             self._record_lasting_session()
             await channel.close()
         return self._handle_end(session, stays_connected=stays_connected)
+
+    def _stays_connected(self, *, is_unary: bool) -> bool:
+        return self._settings.stay_connected and self.outbox.is_sharing and not is_unary
 
     async def _exchange_frames(
         self, channel: grpc.aio.Channel, session: DeviceSession, *, is_unary: bool
