@@ -104,6 +104,7 @@ class ShardModel:
     stored_patterns: dict[bytes, int] = field(default_factory=dict)
     """Pattern id to sample_count."""
     counted_signals: list[str] = field(default_factory=list)
+    liked_ids: list[str] = field(default_factory=list)
     applied_seqs: list[int] = field(default_factory=list)
     history: list[tuple[int | None, dict[bytes, int]]] = field(default_factory=list)
     """The cursor and the patterns before each delta."""
@@ -136,6 +137,12 @@ class ShardModel:
         self.history.append((self.cursor, dict(self.stored_patterns)))
         if delta.snapshot:
             self.stored_patterns.clear()
+            self.liked_ids = list(delta.liked_content_ids)
+        self.liked_ids = [
+            each for each in self.liked_ids if each not in delta.withdrawn_content_ids
+        ]
+        for content_id in delta.signals.content_ids:
+            self.liked_ids = [each for each in self.liked_ids if each != content_id] + [content_id]
         ids = delta.upserts.ids
         keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
         self.stored_patterns.update(zip(keys, delta.upserts.sample_counts, strict=True))

@@ -31,6 +31,9 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         self.pull_update: patterns_pb2.GlobalUpdate | None = None
         """What a pull returns instead of a similar pattern."""
         self.held_cluster_ids = b""
+        self.hellos: list[pb.Hello] = []
+        self.rejections: list[patterns_pb2.Rejection] = []
+        """What the next ack says that was not stored."""
         self.opened_streams: asyncio.Queue[str] = asyncio.Queue()
         self.received_deltas: asyncio.Queue[patterns_pb2.Delta] = asyncio.Queue()
 
@@ -46,9 +49,13 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         async for frame in request_iterator:
             match frame.WhichOneof("frame"):
                 case "hello":
+                    self.receive_hello(frame.hello)
                     await context.write(self.model.make_welcome())
                 case "delta":
-                    await context.write(self.model.apply_delta(frame.delta))
+                    ack = self.model.apply_delta(frame.delta)
+                    ack.delta_ack.rejected.extend(self.rejections)
+                    self.rejections = []
+                    await context.write(ack)
                     self.received_deltas.put_nowait(frame.delta)
                 case "heartbeat":
                     await context.write(pb.SyncResponse(heartbeat=pb.Heartbeat()))
@@ -56,6 +63,12 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
                     self.bye_count += 1
                     await context.write(pb.SyncResponse(bye=frame.bye))
                     return
+
+    def receive_hello(self, hello: pb.Hello) -> None:
+        """Ask for everything again when the device begins a new incarnation."""
+        if self.hellos and self.hellos[-1].incarnation != hello.incarnation:
+            self.model.cursor = None
+        self.hellos.append(hello)
 
     async def RegisterDevice(self, request: Any, context: Any) -> pb.RegisterDeviceResponse:  # noqa: ARG002, N802
         self.unary_calls += 1

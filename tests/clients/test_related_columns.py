@@ -14,7 +14,7 @@ from constellation_settop.related_columns import (
     to_popular,
     to_related_rows,
 )
-from constellation_settop.values import PopularContents
+from constellation_settop.values import PopularContents, RelatedRow
 from tests.clients.samples import (
     make_popular_update,
     make_related,
@@ -150,13 +150,13 @@ def test_another_count_than_the_shards_is_refused(outbox: Outbox) -> None:
 
 
 def test_a_shard_cannot_fill_the_device_with_rows(outbox: Outbox) -> None:
-    for start in (0, MAX_RELATED):
-        rows = {}
-        for number in range(start, start + MAX_RELATED):
-            rows |= make_related(f"content-{number}", {"a": 1})
-        ack = receive_update(
-            outbox, make_related_update(rows, start + MAX_RELATED, nonce=start + 1)
-        )
+    rows: dict[bytes, RelatedRow] = {}
+    for number in range(MAX_RELATED):
+        rows |= make_related(f"content-{number}", {"a": 1})
+    receive_update(outbox, make_related_update(rows, MAX_RELATED))
+
+    one_more = make_related("one-more", {"a": 1})
+    ack = receive_update(outbox, make_related_update(one_more, MAX_RELATED + 1, nonce=2))
 
     assert "at most 512 rows" in ack.error.message
     assert len(outbox.global_state.related) == MAX_RELATED

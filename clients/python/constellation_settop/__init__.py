@@ -19,6 +19,8 @@ from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.catalogue import Catalogue
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights, Recommendation
+from constellation_settop.recommending.rewards import Feedback
+from constellation_settop.status import DeviceStatus
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.journal import AckedDelta, PatternStats, replay
 from constellation_settop.storage.outbox import Outbox
@@ -26,6 +28,7 @@ from constellation_settop.values import (
     ContentType,
     Context,
     DayType,
+    HistoryEntry,
     LearnedPattern,
     LocalChanges,
     Pattern,
@@ -45,7 +48,10 @@ __all__ = [
     "Device",
     "DeviceIdentity",
     "DeviceSettings",
+    "DeviceStatus",
     "Durability",
+    "Feedback",
+    "HistoryEntry",
     "InvalidArgumentError",
     "LearnedPattern",
     "LearningSettings",

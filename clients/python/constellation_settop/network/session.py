@@ -26,6 +26,7 @@ from constellation_settop.network.rules import (
     check_ack,
     check_welcome,
     clamp_delay,
+    describe_rejection,
     is_reachable,
 )
 from constellation_settop.network.times import to_seconds
@@ -169,6 +170,7 @@ class DeviceSession:
         rejected: dict[int, bytes] = {}
         for each in ack.rejected:
             rejected[each.seq] = rejected.get(each.seq, b"") + each.pattern_id
+            self._hooks.on_rejection(describe_rejection(each.reason))
         self._outbox.acknowledge(ack.through_seq, rejected)
         while self._in_flight and self._in_flight[0].seq <= ack.through_seq:
             delta = self._in_flight.popleft()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -81,6 +82,8 @@ class Sync:
         self._made_progress = False
         self.last_ack_latency: float | None = None
         """Seconds from sending the newest acked delta to its ack; None before the first ack."""
+        self.rejections: Counter[str] = Counter()
+        """How often the shard did not store a pattern since this was opened, by the reason."""
         self.updates_applied = 0
         """Global updates applied since this was opened."""
         self.completed_sessions = 0
@@ -273,7 +276,7 @@ class Sync:
             await asyncio.wait({renewing})
 
     def _make_hooks(self) -> SessionHooks:
-        return SessionHooks(self._on_ack, self._on_global, self._on_welcome)
+        return SessionHooks(self._on_ack, self._on_rejection, self._on_global, self._on_welcome)
 
     def _on_ack(self, seq: int, seconds: float) -> None:
         self.last_ack_latency = seconds
@@ -281,6 +284,9 @@ class Sync:
         if self._settings.on_ack is not None:
             self._settings.on_ack(seq, seconds)
         self._progress_event.set()
+
+    def _on_rejection(self, reason: str) -> None:
+        self.rejections[reason] += 1
 
     def _record_progress(self) -> None:
         """Forget failures: a Welcome alone proves too little, because any server can send one."""

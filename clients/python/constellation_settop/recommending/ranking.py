@@ -59,7 +59,7 @@ class RankingWeights:
     """For what households liked who liked what this household liked."""
     own_nearness: float = 0.4
     """For content items near the household's own patterns."""
-    similar_support: float = 0.3
+    similar_support: float = 0.5
     """For content items that similar patterns of other devices were learned from."""
     cluster_support: float = 0.1
     """For content items that clusters were learned from."""
@@ -67,7 +67,7 @@ class RankingWeights:
     """For content items, and genres, that many devices watch now. Genres may add a tenth more."""
     popular: float = 2.0
     """For popular content, divided by the number of content items that the household liked."""
-    half_life: int = 30
+    half_life: float = 30
     """After this many newer liked content items, an entry of the history counts half."""
 
     def __post_init__(self) -> None:
