@@ -106,6 +106,7 @@ class ShardModel:
     counted_signals: list[str] = field(default_factory=list)
     liked_ids: list[str] = field(default_factory=list)
     applied_seqs: list[int] = field(default_factory=list)
+    catalogue_digest: int = 0
     history: list[tuple[int | None, dict[bytes, int]]] = field(default_factory=list)
     """The cursor and the patterns before each delta."""
 
@@ -117,6 +118,7 @@ class ShardModel:
                 max_inflight_deltas=self.max_inflight,
                 max_patterns_per_delta=self.patterns_per_delta,
                 quality_threshold=0.7,
+                catalogue_digest=self.catalogue_digest,
             )
         )
 

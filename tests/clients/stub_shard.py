@@ -11,6 +11,7 @@ import grpc
 
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
+from tests.clients.catalogue_model import CatalogueModel
 from tests.clients.samples import ShardModel, make_global_update, make_pattern
 
 Metadata = dict[str, str]
@@ -31,6 +32,8 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         self.pull_update: patterns_pb2.GlobalUpdate | None = None
         """What a pull returns instead of a similar pattern."""
         self.held_cluster_ids = b""
+        self.catalogue = CatalogueModel()
+        self.catalogue_requests: list[bytes] = []
         self.hellos: list[pb.Hello] = []
         self.rejections: list[patterns_pb2.Rejection] = []
         """What the next ack says that was not stored."""
@@ -88,6 +91,15 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
             kept = patterns_pb2.GlobalUpdate(version=version, similar_count=1)
             return pb.PullPatternsResponse(update=kept)
         return pb.PullPatternsResponse(update=make_global_update([make_pattern(77)], 1))
+
+    async def GetCatalogue(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
+        self, request: pb.GetCatalogueRequest, context: Any
+    ) -> None:
+        self.catalogue_requests.append(request.bucket_digests)
+        for response in self.catalogue.answer(request):
+            await context.write(response)
+        if self.catalogue.failure is not None:
+            await context.abort(self.catalogue.failure, "on purpose")
 
     async def GetSyncVersion(self, request: Any, context: Any) -> pb.GetSyncVersionResponse:  # noqa: ARG002, N802
         return pb.GetSyncVersionResponse(through_seq=self.model.cursor or 0)

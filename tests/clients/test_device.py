@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from constellation.v1 import patterns_pb2
@@ -17,6 +18,7 @@ from constellation_settop import (
     UnreachableError,
     View,
 )
+from tests.clients.catalogue_model import make_item
 from tests.clients.samples import make_catalogue, make_popular_update
 from tests.clients.stub_shard import StubShard, serve_stub
 
@@ -317,3 +319,44 @@ async def test_what_could_not_be_forgotten_is_said(tmp_path: Path) -> None:
 
         assert not device.outbox.read_history()
         assert not device.outbox.read_learned()
+
+
+async def test_a_device_gets_its_catalogue_from_the_shard_and_keeps_it_current(
+    tmp_path: Path,
+) -> None:
+    stub = StubShard()
+    stub.catalogue.add(*(make_item(f"0-{each}", seed=each + 1) for each in range(20)))
+    stub.model.catalogue_digest = stub.catalogue.digest
+    settings = DeviceSettings(sync=QUICK)
+    async with serve_stub(stub) as address:
+        async with Device.open(address, data_dir=tmp_path, settings=settings) as device:
+            assert device.recommend() == []
+            await device.wait_for_catalogue(5)
+            device.observe(View("0-3", 1.0))
+            assert len(device.recommend(limit=40)) == 19
+            await device.flush(5)
+        stub.catalogue.add(make_item("1-new", seed=99))
+        stub.model.catalogue_digest = stub.catalogue.digest
+        async with Device.open(address, data_dir=tmp_path, settings=settings) as device:
+            await device.wait_for_catalogue(0)  # there is a copy already
+            await device.flush(5)
+            assert device.keeper is not None
+            await device.keeper.wait_for_update(5)
+            assert len(device.recommend(limit=40)) == 20
+    assert [len(each) for each in stub.catalogue_requests] == [0, 16]
+    async with Device.open(NOWHERE, data_dir=tmp_path, settings=settings) as device:
+        assert len(device.recommend(limit=40)) == 20
+
+
+async def test_a_device_without_a_catalogue_says_what_it_waits_for(tmp_path: Path) -> None:
+    stub = StubShard()
+    stub.catalogue.failure = grpc.StatusCode.UNIMPLEMENTED
+    stub.model.catalogue_digest = 7
+    settings = DeviceSettings(sync=QUICK)
+    async with (
+        serve_stub(stub) as address,
+        Device.open(address, data_dir=tmp_path, settings=settings) as device,
+    ):
+        with pytest.raises(UnreachableError, match=r"no catalogue within 0\.5 s: .*UNIMPLEMENTED"):
+            await device.wait_for_catalogue(0.5)
+        assert device.recommend() == []

@@ -13,6 +13,7 @@ from constellation_settop.errors import (
     UnreachableError,
 )
 from constellation_settop.network.identity import DeviceIdentity
+from constellation_settop.network.catalogue_copy import fetch_catalogue
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
 from constellation_settop.recommending.brain import Brain
@@ -70,6 +71,7 @@ __all__ = [
     "TlsSettings",
     "UnreachableError",
     "View",
+    "fetch_catalogue",
     "replay",
     "sync_once",
 ]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from constellation_settop.catalogue_keeper import CatalogueKeeper
 from constellation_settop.errors import StorageError
+from constellation_settop.network.catalogue_copy import read_copy
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.sync import Sync
 from constellation_settop.recommending.brain import Brain
@@ -35,6 +37,8 @@ log = logging.getLogger("constellation_settop")
 
 FILE_NAME: Final = "device.sqlite"
 """The device's file inside `data_dir`."""
+CATALOGUE_NAME: Final = "catalogue.bin"
+"""The copy of the shard's catalogue inside `data_dir`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,14 @@ class Device:
             choices = device.recommend(limit=20)
     """
 
-    def __init__(self, brain: Brain, outbox: Outbox, sync: Sync, settings: DeviceSettings) -> None:
+    def __init__(
+        self,
+        brain: Brain,
+        outbox: Outbox,
+        sync: Sync,
+        settings: DeviceSettings,
+        keeper: CatalogueKeeper | None = None,
+    ) -> None:
         """Combine parts that are open already. Most callers use `open`."""
         self.brain = brain
         """Learns and recommends."""
@@ -79,6 +90,8 @@ class Device:
         self.sync = sync
         """The connection to the shard."""
         self._settings = settings
+        self.keeper = keeper
+        """Keeps the catalogue current; None when the host's program brings the catalogue."""
         self._changes_event = asyncio.Event()
 
     @classmethod
@@ -88,7 +101,7 @@ class Device:
         address: str,
         *,
         data_dir: Path | str,
-        catalogue: Catalogue,
+        catalogue: Catalogue | None = None,
         settings: DeviceSettings | None = None,
     ) -> AsyncIterator[Device]:
         """Continue from the file in `data_dir`, and sync in the background until the block ends.
@@ -96,7 +109,9 @@ class Device:
         Args:
             address: "host:port" of any shard, or of a proxy in front of the shards.
             data_dir: the directory of the device's file; it is made when it is missing.
-            catalogue: the content items that can be recommended.
+            catalogue: the content items that can be recommended. None means those of the shard: the
+                device keeps a copy in `data_dir`, and fetches what changed in the background. Until
+                the first copy has come, there is nothing to recommend: see `wait_for_catalogue`.
             settings: None means the defaults.
 
         Raises InvalidArgumentError when the file belongs to another device than
@@ -111,8 +126,9 @@ class Device:
             durability=resolved.durability,
             keep_journal=resolved.keep_journal,
         ) as outbox:
+            copy_path = Path(data_dir) / CATALOGUE_NAME
             brain = Brain(
-                catalogue,
+                read_copy(copy_path) if catalogue is None else catalogue,
                 outbox.read_learned(),
                 outbox.read_watched(),
                 outbox.read_history(),
@@ -122,8 +138,18 @@ class Device:
 
             use_newest = partial(_use_newest_global_state, brain, outbox)
             use_newest()
-            async with Sync.open(address, outbox, resolved.sync, on_global=use_newest) as sync:
-                device = cls(brain, outbox, sync, resolved)
+            keeper = CatalogueKeeper(copy_path, brain, resolved.sync) if catalogue is None else None
+            async with (
+                Sync.open(
+                    address,
+                    outbox,
+                    resolved.sync,
+                    on_global=use_newest,
+                    on_welcome=keeper.notice_welcome if keeper else _ignore,
+                ) as sync,
+                keeper.run(sync) if keeper else nullcontext(),
+            ):
+                device = cls(brain, outbox, sync, resolved, keeper)
                 async with device._save_in_background():
                     yield device
 
@@ -232,6 +258,14 @@ class Device:
         self.outbox.set_sharing(is_sharing=is_sharing)
         self.sync.restart_session()
 
+    async def wait_for_catalogue(self, deadline_seconds: float) -> None:
+        """Wait until there is content to recommend, which takes time only for a new device.
+
+        Raises UnreachableError when that takes longer than `deadline_seconds`.
+        """
+        if self.keeper is not None:
+            await self.keeper.wait_for_content(deadline_seconds)
+
     def status(self) -> DeviceStatus:
         """Return what was learned, what waits, what was sent, and what was refused and why.
 
@@ -289,6 +323,10 @@ class Device:
             self.save_changes()
         except StorageError:  # the outbox has logged it, once
             self._changes_event.set()
+
+
+def _ignore() -> None:
+    return None
 
 
 def _use_newest_global_state(brain: Brain, outbox: Outbox) -> None:

@@ -61,6 +61,7 @@ class Sync:
         settings: SyncSettings,
         *,
         on_global: Callable[[], None] = _ignore,
+        on_welcome: Callable[[], None] = _ignore,
     ) -> None:
         """Prepare the task without starting it. Callers use `open`."""
         self.outbox = outbox
@@ -69,6 +70,9 @@ class Sync:
         self._route = ShardRoute(address, outbox.device_id, settings, self._tokens)
         self._settings = settings
         self._on_new_global = on_global
+        self._on_each_welcome = on_welcome
+        self.catalogue_digest = 0
+        """The digest of the shard's catalogue, as the newest Welcome gave it; 0 for none."""
         self._backoff = Backoff(
             settings.backoff_base_seconds, settings.backoff_cap_seconds, settings.random
         )
@@ -102,6 +106,7 @@ class Sync:
         settings: SyncSettings | None = None,
         *,
         on_global: Callable[[], None] = _ignore,
+        on_welcome: Callable[[], None] = _ignore,
     ) -> AsyncIterator[Sync]:
         """Sync in the background until the block ends.
 
@@ -110,17 +115,25 @@ class Sync:
             outbox: the device's file, open as long as the block runs.
             settings: None means the defaults.
             on_global: called after each new global state; it must return at once.
+            on_welcome: called after a shard has accepted a session; it must return at once.
 
         It does not wait for a connection. When the block ends, it waits up to
         `close_timeout_seconds` for the acks of deltas in flight.
         """
-        sync = cls(address, outbox, settings or SyncSettings(), on_global=on_global)
+        sync = cls(
+            address, outbox, settings or SyncSettings(), on_global=on_global, on_welcome=on_welcome
+        )
         # Not a task group, which would wrap the caller's own exceptions.
         task = asyncio.create_task(sync._run(), name="settop_sync")
         try:
             yield sync
         finally:
             await sync._close(task)
+
+    @property
+    def address(self) -> str:
+        """The address of the shard to connect to next, "host:port"."""
+        return self._route.address
 
     @property
     def is_connected(self) -> bool:
@@ -311,6 +324,9 @@ class Sync:
         self._fallback.reset()
         self.disconnect_reason = None
         self.is_credential_refused = False
+        if self._session is not None and self._session.welcome is not None:
+            self.catalogue_digest = self._session.welcome.catalogue_digest
+        self._on_each_welcome()
         self._progress_event.set()
 
     def _handle_failure(

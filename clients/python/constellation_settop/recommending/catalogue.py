@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION, Codes, Embeddings, quantise, unit_scales
 from constellation_settop.errors import InvalidArgumentError
-from constellation_settop.recommending.texts import Texts, to_texts
+from constellation_settop.recommending.catalogue_columns import (
+    BLOCK_ROWS,
+    CatalogueColumns,
+    build_columns,
+    rank_ids,
+    to_key,
+)
+from constellation_settop.recommending.catalogue_file import read_columns, write_columns
 from constellation_settop.values import ContentType
 
 if TYPE_CHECKING:
@@ -21,11 +28,6 @@ if TYPE_CHECKING:
 
 MAX_TERM_BYTES: Final = 64
 """UTF-8 bytes that a content id or a genre may have."""
-_BLOCK_ROWS: Final = 4096
-"""Rows that are widened at once: 6 MiB, which stay in the cache of a processor."""
-_KEY_BYTES: Final = 8
-_MIN_DEVIATION: Final = 1e-6
-"""An embedding nearer to the mean than this counts as equal to it."""
 
 Rows = NDArray[np.int64]
 """Shape (n,): row numbers in the catalogue."""
@@ -39,38 +41,6 @@ class Directions:
     """Shape (n, DIMENSION)."""
     scales: NDArray[np.float32]
     """Shape (n,): with these factors the codes have unit length; 0 for codes of zero."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CatalogueColumns:
-    """The n content items of a catalogue, column by column; see docs/ranking.md."""
-
-    content_ids: Texts
-    titles: Texts
-    codes: Codes
-    """Shape (n, DIMENSION): the embeddings. Divided by its norm, a row has length 1."""
-    unit_scales: NDArray[np.float32]
-    """Shape (n,): these factors give the rows of `codes` unit length."""
-    deviation_scales: NDArray[np.float32]
-    """Shape (n,): 1 / |embedding - mean|; 0 for an embedding that equals the mean."""
-    mean_codes: Codes
-    """Shape (1, DIMENSION): the mean of all embeddings."""
-    mean_scale: NDArray[np.float32]
-    """Shape (1,): `mean_codes` times this is the mean."""
-    content_types: NDArray[np.uint8]
-    """Shape (n,)."""
-    genre_names: Texts
-    """The distinct genres."""
-    genre_offsets: NDArray[np.uint32]
-    """Shape (n + 1,): where the genres of each row begin in `genre_indexes`."""
-    genre_indexes: NDArray[np.uint16]
-    """Positions in `genre_names`."""
-    keys: NDArray[np.uint64]
-    """Shape (n,), ascending: the first 8 bytes of the SHA-256 of each content id, big-endian."""
-    key_rows: NDArray[np.uint32]
-    """Shape (n,): the row of each key."""
-    item_hashes: NDArray[np.uint64]
-    """Shape (n,): the hash that a shard gave each content item, or shape (0,) without a shard."""
 
 
 class Catalogue:
@@ -131,6 +101,22 @@ class Catalogue:
         catalogue = cls.__new__(cls)
         catalogue.columns = columns
         return catalogue
+
+    @classmethod
+    def read(cls, path: Path | str) -> Catalogue:
+        """Map a file that `write` made into memory, and return its catalogue.
+
+        The file may be replaced meanwhile, but must not be changed. Raises StorageError when it is
+        missing, or when it is no catalogue.
+        """
+        return cls.from_columns(read_columns(Path(path)))
+
+    def write(self, path: Path | str) -> None:
+        """Write the catalogue to a file, which appears whole or not at all.
+
+        Raises StorageError when the disk refuses.
+        """
+        write_columns(self.columns, Path(path))
 
     def __len__(self) -> int:
         return len(self.columns.codes)
@@ -206,8 +192,8 @@ class Catalogue:
         mean_products = (self.columns.mean_codes.astype(np.float32) @ wide)[0]
         shared = mean_products * self.columns.mean_scale
         cosines = np.empty((len(directions.codes), len(self)), np.int16)
-        for start in range(0, len(self), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
+        for start in range(0, len(self), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
             products = self.columns.codes[rows].astype(np.float32) @ wide
             products *= self.columns.unit_scales[rows, None]
             products -= shared
@@ -219,10 +205,7 @@ class Catalogue:
     @cached_property
     def id_ranks(self) -> NDArray[np.int64]:
         """The position of each row when content ids are sorted by their UTF-8 bytes, shape (n,)."""
-        ids = [content_id.encode() for content_id in self.content_ids]
-        ranks = np.empty(len(ids), np.int64)
-        ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-        return ranks
+        return rank_ids(self.columns)
 
     @cached_property
     def rows_by_genre(self) -> Mapping[str, Rows]:
@@ -240,66 +223,6 @@ def to_fixed_point(cosines: NDArray[np.float32]) -> NDArray[np.int16]:
     """Return cosines in units of 1/32767, rounded half to even; those outside 0 to 1 are cut."""
     fixed: NDArray[np.int16] = np.rint(np.clip(cosines, 0, 1) * np.float32(32767)).astype(np.int16)
     return fixed
-
-
-def to_key(content_id: str) -> int:
-    """Return the key of a content id: the first 8 bytes of its SHA-256, big-endian."""
-    return int.from_bytes(sha256(content_id.encode()).digest()[:_KEY_BYTES], "big")
-
-
-def build_columns(
-    content_ids: Sequence[str],
-    titles: Sequence[str],
-    genres: Sequence[Sequence[str]],
-    content_types: NDArray[np.uint8],
-    codes: Codes,
-    item_hashes: NDArray[np.uint64] | None = None,
-) -> CatalogueColumns:
-    """Return the columns of a catalogue, with all that is computed from these ones."""
-    scales = unit_scales(codes)
-    mean_codes, mean_scale, deviation_scales = _measure_deviations(codes, scales)
-    keys = np.fromiter(map(to_key, content_ids), np.uint64, len(content_ids))
-    key_rows = np.argsort(keys, kind="stable")
-    names: dict[str, int] = {}
-    indexes = [names.setdefault(genre, len(names)) for each in genres for genre in each]
-    genre_offsets = np.zeros(len(content_ids) + 1, np.uint32)
-    np.cumsum([len(each) for each in genres], out=genre_offsets[1:])
-    return CatalogueColumns(
-        content_ids=to_texts(content_ids),
-        titles=to_texts(titles),
-        codes=codes,
-        unit_scales=scales,
-        deviation_scales=deviation_scales,
-        mean_codes=mean_codes,
-        mean_scale=mean_scale,
-        content_types=content_types,
-        genre_names=to_texts(names),
-        genre_offsets=genre_offsets,
-        genre_indexes=np.array(indexes, np.uint16),
-        keys=keys[key_rows],
-        key_rows=key_rows.astype(np.uint32),
-        item_hashes=np.empty(0, np.uint64) if item_hashes is None else item_hashes,
-    )
-
-
-def _measure_deviations(
-    codes: Codes, scales: NDArray[np.float32]
-) -> tuple[Codes, NDArray[np.float32], NDArray[np.float32]]:
-    """Return the codes and the scale of the mean, and 1 / |embedding - mean| for each row."""
-    total = np.zeros(DIMENSION, np.float64)
-    for start in range(0, len(codes), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        total += scales[rows].astype(np.float64) @ codes[rows].astype(np.float64)
-    mean = (total / max(1, len(codes))).astype(np.float32)
-    mean_codes, mean_scale = quantise(mean[None, :])
-    deviations = np.empty(len(codes), np.float32)
-    for start in range(0, len(codes), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        shifted = codes[rows] * scales[rows, None] - mean_codes * mean_scale
-        deviations[rows] = np.linalg.norm(shifted, axis=1)
-    deviation_scales = np.zeros(len(codes), np.float32)
-    np.divide(1, deviations, out=deviation_scales, where=deviations > _MIN_DEVIATION)
-    return mean_codes, mean_scale, deviation_scales
 
 
 def _check_terms(terms: Iterable[str]) -> None:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Texts(Sequence[str]):
-    """A read-only column of strings. Each is decoded when it is asked for."""
+    """A read-only column of strings. Each is decoded when it is asked for.
+
+    Bytes that are no UTF-8, as in a damaged file, become U+FFFD.
+    """
 
     def __init__(self, data: NDArray[np.uint8], offsets: NDArray[np.uint32]) -> None:
         """Use two buffers.
@@ -48,7 +51,9 @@ class Texts(Sequence[str]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"there are {len(self)} texts, got {index}")
         row = index % len(self)
-        return self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+        return (
+            self.data[self.offsets[row] : self.offsets[row + 1]].tobytes().decode(errors="replace")
+        )
 
 
 def to_texts(texts: Iterable[str]) -> Texts:
