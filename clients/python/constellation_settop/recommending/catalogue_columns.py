@@ -106,14 +106,15 @@ def _measure_deviations(
         total += scales[rows].astype(np.float64) @ codes[rows].astype(np.float64)
     mean = (total / max(1, len(codes))).astype(np.float32)
     mean_codes, mean_scale = quantise(mean[None, :])
-    deviations = np.empty(len(codes), np.float32)
+    deviations = np.empty(len(codes), np.float64)
     for start in range(0, len(codes), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         shifted = codes[rows] * scales[rows, None] - mean_codes * mean_scale
-        deviations[rows] = np.linalg.norm(shifted, axis=1)
-    deviation_scales = np.zeros(len(codes), np.float32)
-    np.divide(1, deviations, out=deviation_scales, where=deviations > _MIN_DEVIATION)
-    return mean_codes, mean_scale, deviation_scales
+        wide = shifted.astype(np.float64)  # so that every machine rounds to the same float32
+        deviations[rows] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    inverse = np.zeros(len(codes), np.float64)
+    np.divide(1, deviations, out=inverse, where=deviations > _MIN_DEVIATION)
+    return mean_codes, mean_scale, inverse.astype(np.float32)
 
 
 def rank_ids(columns: CatalogueColumns) -> NDArray[np.int64]:

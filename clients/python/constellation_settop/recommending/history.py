@@ -24,6 +24,8 @@ class History:
         self._entries = {each.content_id: each for each in entries[-MAX_HISTORY:]}
         self._unsaved: dict[str, HistoryEntry] = {}
         self._withdrawn: dict[str, None] = {}
+        self.revision = 0
+        """Grows with every change of the entries."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -42,6 +44,7 @@ class History:
 
         A content item that was liked and is not any more is withdrawn.
         """
+        self.revision += 1
         before = self._entries.pop(entry.content_id, None)
         if entry.opinion > 0:
             self._withdrawn.pop(entry.content_id, None)
@@ -57,6 +60,7 @@ class History:
 
     def remove(self, content_ids: Iterable[str]) -> None:
         """Forget some content items, as if they had never been watched."""
+        self.revision += 1
         for content_id in content_ids:
             for each in (self._entries, self._unsaved, self._withdrawn):
                 each.pop(content_id, None)

@@ -46,6 +46,7 @@ class OwnTaste:
         self._cosines = np.empty((0, len(catalogue)), np.int16)
         self._codes = np.empty((0, DIMENSION), np.int8)
         self._scales = np.empty(0, np.float32)
+        self._nearness: dict[tuple[bytes, bytes], Scores] = {}
         self.patterns: Sequence[Pattern] = ()
         self._slots = np.empty(0, np.int64)
         self._strengths = np.empty(0, np.int64)
@@ -66,6 +67,7 @@ class OwnTaste:
             self._cosines[slots] = self._catalogue.compute_cosines(directions)
             self._codes[slots], self._scales[slots] = directions.codes, directions.scales
         self.patterns = patterns
+        self._nearness = {}
         self._slots = np.array([self._slot_of[each.pattern_id] for each in patterns], np.int64)
         rates = to_rate(np.array([each.success_rate for each in patterns]))
         counts = np.array([each.sample_count for each in patterns], np.int64)
@@ -111,7 +113,11 @@ class OwnTaste:
 
     def compute_nearness(self, active: NDArray[np.int64], weights: NDArray[np.int64]) -> Scores:
         """Return how near each content item is to these patterns, up to PEAK."""
-        return compute_nearness(self._cosines[self._slots[active]], weights, len(self._catalogue))
+        key = active.tobytes(), weights.tobytes()
+        if key not in self._nearness:
+            cosines = self._cosines[self._slots[active]]
+            self._nearness = {key: compute_nearness(cosines, weights, len(self._catalogue))}
+        return self._nearness[key]
 
     def find_nearest(
         self, row: int, active: NDArray[np.int64], weights: NDArray[np.int64]

@@ -117,6 +117,7 @@ class Ranker:
         self._load_global_state: Callable[[], GlobalState] = GlobalState
         self._shared: SharedTaste | None = None
         self._history: History | None = None
+        self._weighed: tuple[int, dict[str, int], int] | None = None
 
     @property
     def shared(self) -> SharedTaste:
@@ -133,7 +134,8 @@ class Ranker:
     def use_taste(self, patterns: Sequence[Pattern], history: History) -> None:
         """Rank for these patterns and this history."""
         self.own.update(patterns)
-        self._history = history
+        if history is not self._history:
+            self._history, self._weighed = history, None
 
     def with_catalogue(self, catalogue: Catalogue, excluded_ids: Iterable[str]) -> Ranker:
         """Return a ranker of another catalogue that knows what this one knows."""
@@ -205,12 +207,11 @@ class Ranker:
         weights, shared = self._weights, self.shared
         active, pattern_weights = self.own.select(context)
         cluster_weights = shared.clusters.compute_weights(self.own.directions(active))
-        entries = self._history.entries if self._history is not None else []
-        liked = sum(entry.opinion > 0 for entry in entries)
+        evidence, liked = self._weigh_history()
         scores: dict[Source, tuple[float, Scores]] = {
             Source.RELATED: (
                 weights.related,
-                shared.related.score(compute_evidence(entries, weights.half_life)),
+                shared.related.score(evidence),
             ),
             Source.OWN_NEARNESS: (
                 weights.own_nearness,
@@ -228,6 +229,17 @@ class Ranker:
         for source, (weight, values) in scores.items():
             np.multiply(values, round(_WEIGHT_UNIT * weight), out=table[source])
         return ScoreTable(table, active, pattern_weights, cluster_weights)
+
+    def _weigh_history(self) -> tuple[dict[str, int], int]:
+        """Return what each entry of the history counts, and how many of them were liked."""
+        if self._history is None:
+            return {}, 0
+        if self._weighed is None or self._weighed[0] != self._history.revision:
+            entries = self._history.entries
+            evidence = compute_evidence(entries, self._weights.half_life)
+            liked = sum(entry.opinion > 0 for entry in entries)
+            self._weighed = self._history.revision, evidence, liked
+        return self._weighed[1:]
 
     def _explain(self, row: int, table: ScoreTable) -> str:  # noqa: PLR0911  # one for each source
         """Say which source recommends a content item most, and on what grounds."""

@@ -56,17 +56,20 @@ class RelatedContent:
         self._catalogue = catalogue
         self._content_ids = [row.content_id for row in rows]
         names = dict.fromkeys(name for row in rows for name in row.neighbours)
-        known = dict(zip(names, catalogue.find_all_rows(names).tolist(), strict=True))
+        rows_by_name = dict(zip(names, catalogue.find_all_rows(names).tolist(), strict=True))
         counts = [len(row.neighbours) for row in rows]
-        self._targets = np.array([known[name] for row in rows for name in row.neighbours], np.int64)
-        self._sources = np.repeat(np.arange(len(counts)), counts)
+        targets = np.array(
+            [rows_by_name[name] for row in rows for name in row.neighbours], np.int64
+        )
+        sources = np.repeat(np.arange(len(counts)), counts)
         weights = np.frombuffer(b"".join(row.weights for row in rows), np.int8).astype(np.int64)
         shifts = np.repeat(np.array([row.shift for row in rows], np.int64), counts)
-        is_known = self._targets >= 0
-        self._targets, self._sources = self._targets[is_known], self._sources[is_known]
-        self._weights = weights[is_known]
-        self._left_shifts = np.maximum(WEIGHT_BITS - shifts, 0)[is_known]
-        self._right_shifts = np.maximum(shifts - WEIGHT_BITS, 0)[is_known]
+        order = np.argsort(targets, kind="stable")
+        known = order[np.count_nonzero(targets < 0) :]  # without those that the catalogue lacks
+        self._targets, self._sources = targets[known], sources[known]
+        self._weights = weights[known]
+        self._left_shifts = np.maximum(WEIGHT_BITS - shifts, 0)[known]
+        self._right_shifts = np.maximum(shifts - WEIGHT_BITS, 0)[known]
         self._contributions = np.zeros(len(self._targets), np.int64)
 
     def score(self, evidence: dict[str, int]) -> Scores:
@@ -83,6 +86,6 @@ class RelatedContent:
 
     def find_main_reason(self, row: int) -> str:
         """Return the content item that contributes most to the last score of a catalogue row."""
-        entries = np.flatnonzero(self._targets == row)
-        best = entries[int(self._contributions[entries].argmax())]
+        start, end = np.searchsorted(self._targets, [row, row + 1])
+        best = start + int(self._contributions[start:end].argmax())
         return self._content_ids[int(self._sources[best])]
