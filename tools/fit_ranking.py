@@ -187,7 +187,8 @@ class Experiment:
         totals[table.watched_rows] = -np.inf
         pool = np.argpartition(-totals, POOL_FACTOR * _LIMIT)[: POOL_FACTOR * _LIMIT]
         best = diversify(self.catalogue, pool[np.argsort(-totals[pool], kind="stable")], _LIMIT)
-        return best.tolist()
+        ranked: list[int] = best.tolist()
+        return ranked
 
 
 def split(viewings: Viewings) -> Iterator[Household]:
