@@ -12,8 +12,8 @@ from constellation_settop.errors import (
     StorageError,
     UnreachableError,
 )
-from constellation_settop.network.identity import DeviceIdentity
 from constellation_settop.network.catalogue_copy import fetch_catalogue
+from constellation_settop.network.identity import DeviceIdentity
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
 from constellation_settop.recommending.brain import Brain

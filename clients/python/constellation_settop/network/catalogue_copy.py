@@ -14,6 +14,7 @@ from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from constellation_settop.errors import CredentialError, StorageError, UnreachableError
 from constellation_settop.network.channel import connect, open_channel, parse_failure
+from constellation_settop.network.identity import TokenSource
 from constellation_settop.network.route import ShardRoute
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.recommending.catalogue import Catalogue
@@ -62,7 +63,8 @@ async def fetch_catalogue(
         catalogue = await fetch_catalogue("shard.example:50051", Path("catalogue.bin"))
     """
     resolved = settings or SyncSettings()
-    route = ShardRoute(address, b"", resolved)
+    tokens = TokenSource(resolved.credential, resolved.identity)
+    route = ShardRoute(address, b"", resolved, tokens)
     base = read_copy(path)
     if not len(base.columns.item_hashes):  # it came from elsewhere: nothing of it can be compared
         base = make_empty_catalogue()
@@ -70,6 +72,7 @@ async def fetch_catalogue(
         channel = open_channel(address, resolved.tls)
         try:
             await connect(channel)
+            await tokens.refresh(channel)
             await _fetch_buckets(channel, base, staging, route)
         except grpc.aio.AioRpcError as error:
             failure = parse_failure(error)
