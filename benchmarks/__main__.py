@@ -10,6 +10,7 @@ from benchmarks import (
     fairness,
     federation,
     ingest,
+    recommending,
     restart,
     search,
     secure,
@@ -34,6 +35,7 @@ GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "restart": restart.measure,
     "search": lambda _: search.measure(),
     "federation": lambda _: federation.measure(),
+    "recommending": lambda _: recommending.measure(),
     "telemetry": lambda _: telemetry.measure(),
 }
 
