@@ -161,8 +161,6 @@ def test_popularity_gives_way_as_the_history_grows() -> None:
 def test_a_weight_out_of_range_is_refused_by_name(weight: float) -> None:
     with pytest.raises(InvalidArgumentError, match="trend must be from 0 to 1024, got"):
         RankingWeights(trend=weight)
-    with pytest.raises(InvalidArgumentError, match="half_life must be at least 1"):
-        RankingWeights(half_life=0)
 
 
 def test_similar_patterns_bring_content_the_own_taste_would_not_find() -> None:

@@ -189,15 +189,17 @@ def rank() -> list[str]:
     totals = [sum(column) for column in zip(*apply_weights(), strict=True)]
     candidates = [row for row in range(len(IDS)) if IDS[row] not in VECTORS["excluded"]]
     candidates.sort(key=lambda row: (-totals[row], IDS[row].encode()))
+    places = min(VECTORS["limit"], 50)
     taken: list[int] = []
-    put_off: list[int] = []
-    for row in candidates[: 3 * VECTORS["limit"]]:
+    for row in candidates[: 3 * places]:
         alike = sum(
             F32(dot(CODES[row], CODES[other])) * UNITS[row] * UNITS[other] > F32(0.75)
             for other in taken
         )
-        (put_off if alike >= 2 else taken).append(row)
-    return [IDS[row] for row in [*taken, *put_off][: VECTORS["limit"]]]
+        if alike < 2 and len(taken) < places:
+            taken.append(row)
+    rest = [row for row in candidates if row not in taken]
+    return [IDS[row] for row in [*taken, *rest][: VECTORS["limit"]]]
 
 
 def test_the_committed_vectors_are_what_the_sdk_computes() -> None:

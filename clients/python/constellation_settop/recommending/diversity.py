@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from constellation_settop.recommending.catalogue import Catalogue, Rows
 
 POOL_FACTOR: Final = 3
-"""Content items that are considered for each one that is returned."""
+"""Content items that are considered for each place."""
+MAX_PLACES: Final = 50
+"""Only so many places at the top of a list are diverse; nobody looks at more at once."""
 MAX_ALIKE: Final = 2
 """Content items of one list that may be alike."""
 ALIKE_COSINE: Final = np.float32(0.75)
@@ -20,22 +22,24 @@ ALIKE_COSINE: Final = np.float32(0.75)
 
 
 def diversify(catalogue: Catalogue, pool: Rows, limit: int) -> Rows:
-    """Return up to `limit` rows of `pool`, the best first, where few are alike.
+    """Return up to `limit` rows of `pool`, the best first, where few at the top are alike.
 
     Rows are taken in order. One that is alike to MAX_ALIKE rows that were taken before waits, and
-    is taken only when there are not enough others.
+    follows when the places at the top are filled.
     """
-    if len(pool) <= MAX_ALIKE or limit <= MAX_ALIKE:
+    places = min(limit, MAX_PLACES)
+    considered = pool[: POOL_FACTOR * places]
+    if len(considered) <= MAX_ALIKE or limit <= MAX_ALIKE:
         return pool[:limit]
-    is_alike = _compare(catalogue, pool)
+    is_alike = _compare(catalogue, considered)
     taken: list[int] = []
-    waiting: list[int] = []
-    for number in range(len(pool)):
-        if len(taken) == limit:
+    for number in range(len(considered)):
+        if len(taken) == places:
             break
-        crowded = np.count_nonzero(is_alike[number, taken]) >= MAX_ALIKE
-        (waiting if crowded else taken).append(number)
-    return pool[[*taken, *waiting][:limit]]
+        if np.count_nonzero(is_alike[number, taken]) < MAX_ALIKE:
+            taken.append(number)
+    rest = np.delete(pool, taken)
+    return np.concatenate([pool[taken], rest])[:limit]
 
 
 def _compare(catalogue: Catalogue, pool: Rows) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from constellation_settop.recommending.reasons import (
     explain_related,
     explain_trend,
 )
-from constellation_settop.recommending.related import compute_evidence
+from constellation_settop.recommending.related import HALF_LIFE, compute_evidence
 from constellation_settop.recommending.scores import PEAK
 from constellation_settop.recommending.shared import SharedTaste
 from constellation_settop.values import GlobalState
@@ -67,16 +67,12 @@ class RankingWeights:
     """For content items, and genres, that many devices watch now. Genres may add a tenth more."""
     popular: float = 2.0
     """For popular content, divided by the number of content items that the household liked."""
-    half_life: float = 30
-    """After this many newer liked content items, an entry of the history counts half."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
             if not 0 <= value <= _WEIGHT_UNIT:
                 raise InvalidArgumentError(f"{name} must be from 0 to 1024, got {value}")
-        if self.half_life < 1:
-            raise InvalidArgumentError(f"half_life must be at least 1, got {self.half_life}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +232,7 @@ class Ranker:
             return {}, 0
         if self._weighed is None or self._weighed[0] != self._history.revision:
             entries = self._history.entries
-            evidence = compute_evidence(entries, self._weights.half_life)
+            evidence = compute_evidence(entries, HALF_LIFE)
             liked = sum(entry.opinion > 0 for entry in entries)
             self._weighed = self._history.revision, evidence, liked
         return self._weighed[1:]

@@ -17,22 +17,24 @@ if TYPE_CHECKING:
     from constellation_settop.recommending.scores import Scores
     from constellation_settop.values import HistoryEntry, RelatedRow
 
+HALF_LIFE: Final = 30
+"""After this many newer liked content items, an entry of the history counts half."""
 WEIGHT_BITS: Final = 16
 """Weights of all rows are added up in units of 2**-16."""
 _AGE_UNIT: Final = 4096
 """The age factor of the newest entry of the history."""
 
 
-def compute_age_factors(half_life: float) -> NDArray[np.int64]:
+def compute_age_factors(half_life: int) -> NDArray[np.int64]:
     """Return the factor of an entry by the number of liked entries after it, in units of 1/4096.
 
     The last factor is 0, and stands for all older entries.
     """
-    factors = np.rint(_AGE_UNIT * np.exp2(-np.arange(int(14 * half_life)) / half_life))
+    factors = np.rint(_AGE_UNIT * np.exp2(-np.arange(14 * half_life) / half_life))
     return np.append(factors, 0).astype(np.int64)
 
 
-def compute_evidence(history: Sequence[HistoryEntry], half_life: float) -> dict[str, int]:
+def compute_evidence(history: Sequence[HistoryEntry], half_life: int) -> dict[str, int]:
     """Return what each entry of a history counts: its opinion times its age factor.
 
     `history` has the oldest entry first. Entries that count nothing are left out.
