@@ -67,6 +67,7 @@ class Table:
     scores: NDArray[np.float32]
     """Shape (len(Source), films)."""
     liked: int
+    related: int
     watched_rows: NDArray[np.int64]
     wanted: frozenset[int]
 
@@ -162,7 +163,7 @@ class Experiment:
         scores = (ranker.compute_scores(Context()).sources // 1024).astype(np.float32)
         scores[Source.POPULAR] = ranker.shared.popular_scores
         watched_rows = self.viewings.content_rows[household.views]
-        return Table(scores, len(liked_ids), watched_rows, household.wanted)
+        return Table(scores, len(liked_ids), len(related), watched_rows, household.wanted)
 
     def _find_similar(
         self, number: int, patterns: Sequence[Pattern]
@@ -183,6 +184,7 @@ class Experiment:
     def _rank(self, table: Table, weights: RankingWeights) -> list[int]:
         by_source = np.array([getattr(weights, each.name.lower()) for each in Source], np.float32)
         by_source[Source.POPULAR] /= max(1, table.liked)
+        by_source[[Source.SIMILAR_SUPPORT, Source.CLUSTER_SUPPORT]] /= max(1, table.related)
         totals = by_source @ table.scores
         totals[table.watched_rows] = -np.inf
         pool = np.argpartition(-totals, POOL_FACTOR * _LIMIT)[: POOL_FACTOR * _LIMIT]

@@ -15,7 +15,7 @@ import pytest
 from tools.ranking_vectors import FILE, format_vectors, make_vectors
 
 PEAK = 32767
-WEIGHTS = (1.0, 0.4, 0.5, 0.1, 0.05, 2.0)
+WEIGHTS = (1.0, 0.4, 0.5, 0.03, 0.03, 2.0)
 F32 = np.float32
 
 VECTORS: dict[str, Any] = json.loads(FILE.read_text())
@@ -178,7 +178,12 @@ SOURCES = (score_related, score_own, score_similar, score_clusters, score_trends
 
 def apply_weights() -> list[list[int]]:
     liked = sum(opinion > 0 for _, opinion in VECTORS["history"])
-    weights = [*WEIGHTS[:5], WEIGHTS[5] / max(1, liked)]
+    liked_ids = {content_id for content_id, opinion in VECTORS["history"] if opinion > 0}
+    rows = sum(content_id in liked_ids for content_id, *_ in VECTORS["related"])
+    weights = list(WEIGHTS)
+    weights[2] /= max(1, rows)
+    weights[3] /= max(1, rows)
+    weights[5] /= max(1, liked)
     return [
         [round(1024 * weight) * score for score in source()]
         for weight, source in zip(weights, SOURCES, strict=True)

@@ -60,10 +60,14 @@ class RankingWeights:
     own_nearness: float = 0.4
     """For content items near the household's own patterns."""
     similar_support: float = 0.5
-    """For content items that similar patterns of other devices were learned from."""
-    cluster_support: float = 0.1
-    """For content items that clusters were learned from."""
-    trend: float = 0.05
+    """For content items that similar patterns of other devices were learned from.
+
+    It is divided by the number of liked content items that the device has related content of: with
+    that, similar patterns know nothing better.
+    """
+    cluster_support: float = 0.03
+    """For content items that clusters were learned from; divided like `similar_support`."""
+    trend: float = 0.03
     """For content items, and genres, that many devices watch now. Genres may add a tenth more."""
     popular: float = 2.0
     """For popular content, divided by the number of content items that the household liked."""
@@ -204,6 +208,7 @@ class Ranker:
         active, pattern_weights = self.own.select(context)
         cluster_weights = shared.clusters.compute_weights(self.own.directions(active))
         evidence, liked = self._weigh_history()
+        related_count = max(1, shared.related.count_sources(evidence))
         scores: dict[Source, tuple[float, Scores]] = {
             Source.RELATED: (
                 weights.related,
@@ -213,9 +218,12 @@ class Ranker:
                 weights.own_nearness,
                 self.own.compute_nearness(active, pattern_weights),
             ),
-            Source.SIMILAR_SUPPORT: (weights.similar_support, shared.similar_support),
+            Source.SIMILAR_SUPPORT: (
+                weights.similar_support / related_count,
+                shared.similar_support,
+            ),
             Source.CLUSTER_SUPPORT: (
-                weights.cluster_support,
+                weights.cluster_support / related_count,
                 shared.clusters.compute_support(cluster_weights),
             ),
             Source.TREND: (weights.trend, shared.trend_scores),

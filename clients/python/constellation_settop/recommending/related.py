@@ -74,6 +74,10 @@ class RelatedContent:
         self._right_shifts = np.maximum(shifts - WEIGHT_BITS, 0)[known]
         self._contributions = np.zeros(len(self._targets), np.int64)
 
+    def count_sources(self, evidence: dict[str, int]) -> int:
+        """Return how many rows are of a content item that the household liked."""
+        return sum(evidence.get(each, 0) > 0 for each in self._content_ids)
+
     def score(self, evidence: dict[str, int]) -> Scores:
         """Return the score of each content item for what a history counts.
 
