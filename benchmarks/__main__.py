@@ -10,6 +10,7 @@ from benchmarks import (
     fairness,
     federation,
     ingest,
+    recommending,
     related,
     restart,
     search,
@@ -36,6 +37,7 @@ GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "search": lambda _: search.measure(),
     "federation": lambda _: federation.measure(),
     "related": lambda _: related.measure(),
+    "recommending": lambda _: recommending.measure(),
     "telemetry": lambda _: telemetry.measure(),
 }
 

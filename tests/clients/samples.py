@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ from constellation_settop import (
 from constellation_settop.columns import from_patterns
 from constellation_settop.network.outcome import SessionHooks
 from constellation_settop.network.session import DeviceSession
-from constellation_settop.values import Cluster, SimilarPattern
+from constellation_settop.related_columns import from_related_rows
+from constellation_settop.values import Cluster, RelatedRow, SimilarPattern
 
 EVENING = Context(TimeOfDay.EVENING, DayType.WEEKDAY)
 
@@ -46,7 +48,7 @@ def make_unit_rows(rows: int, seed: int = 1) -> NDArray[np.float32]:
 def make_catalogue(themes: int = 4, contents: int = 10) -> Catalogue:
     """Return content items "t-n": the n-th of theme t, near the embedding of the theme."""
     centres = np.repeat(make_unit_rows(themes, seed=7), contents, axis=0)
-    embeddings = centres + 0.4 * make_unit_rows(themes * contents, seed=8)
+    embeddings = centres + 0.7 * make_unit_rows(themes * contents, seed=8)
     names = [f"{theme}-{number}" for theme in range(themes) for number in range(contents)]
     return Catalogue(
         names,
@@ -102,7 +104,9 @@ class ShardModel:
     stored_patterns: dict[bytes, int] = field(default_factory=dict)
     """Pattern id to sample_count."""
     counted_signals: list[str] = field(default_factory=list)
+    liked_ids: list[str] = field(default_factory=list)
     applied_seqs: list[int] = field(default_factory=list)
+    catalogue_digest: int = 0
     history: list[tuple[int | None, dict[bytes, int]]] = field(default_factory=list)
     """The cursor and the patterns before each delta."""
 
@@ -114,6 +118,7 @@ class ShardModel:
                 max_inflight_deltas=self.max_inflight,
                 max_patterns_per_delta=self.patterns_per_delta,
                 quality_threshold=0.7,
+                catalogue_digest=self.catalogue_digest,
             )
         )
 
@@ -134,6 +139,12 @@ class ShardModel:
         self.history.append((self.cursor, dict(self.stored_patterns)))
         if delta.snapshot:
             self.stored_patterns.clear()
+            self.liked_ids = list(delta.liked_content_ids)
+        self.liked_ids = [
+            each for each in self.liked_ids if each not in delta.withdrawn_content_ids
+        ]
+        for content_id in delta.signals.content_ids:
+            self.liked_ids = [each for each in self.liked_ids if each != content_id] + [content_id]
         ids = delta.upserts.ids
         keys = [ids[start : start + 16] for start in range(0, len(ids), 16)]
         self.stored_patterns.update(zip(keys, delta.upserts.sample_counts, strict=True))
@@ -209,6 +220,43 @@ def make_similar(name: int, content_ids: tuple[str, ...], catalogue: Catalogue) 
     embedding = catalogue.embeddings[row]
     return SimilarPattern(
         Pattern(bytes([name] * 16), embedding, 0.9, 5, content_ids=content_ids), 0.8
+    )
+
+
+def make_row_id(content_id: str, revision: int = 1) -> bytes:
+    return sha256(content_id.encode()).digest()[:8] + revision.to_bytes(8, "little")
+
+
+def make_related(
+    content_id: str, neighbours: dict[str, int], shift: int = 7, revision: int = 1
+) -> dict[bytes, RelatedRow]:
+    """Return one row of related content by its id; the weights are in units of 2**-shift."""
+    weights = np.array(list(neighbours.values()), np.int8).tobytes()
+    row = RelatedRow(content_id, tuple(neighbours), weights, shift)
+    return {make_row_id(content_id, revision): row}
+
+
+def make_popular_update(region: str, content_ids: Sequence[str]) -> patterns_pb2.GlobalUpdate:
+    """Return an update with one list, where each content item has one household less."""
+    popular = patterns_pb2.PopularContents(
+        id=sha256(region.encode()).digest()[:16],
+        region=region,
+        content_ids=content_ids,
+        households=range(2 * len(content_ids), len(content_ids), -1),
+    )
+    version = patterns_pb2.GlobalVersion(generation=1, version=1)
+    return patterns_pb2.GlobalUpdate(nonce=1, version=version, popular=[popular])
+
+
+def make_related_update(
+    rows: dict[bytes, RelatedRow], count_after: int, *removed: bytes, nonce: int = 1
+) -> patterns_pb2.GlobalUpdate:
+    return patterns_pb2.GlobalUpdate(
+        nonce=nonce,
+        version=patterns_pb2.GlobalVersion(generation=1, version=nonce),
+        related=from_related_rows(rows),
+        removed_related_ids=b"".join(removed),
+        related_count=count_after,
     )
 
 

@@ -11,6 +11,7 @@ import grpc
 
 from constellation.v1 import patterns_pb2, shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
+from tests.clients.catalogue_model import CatalogueModel
 from tests.clients.samples import ShardModel, make_global_update, make_pattern
 
 Metadata = dict[str, str]
@@ -31,6 +32,11 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         self.pull_update: patterns_pb2.GlobalUpdate | None = None
         """What a pull returns instead of a similar pattern."""
         self.held_cluster_ids = b""
+        self.catalogue = CatalogueModel()
+        self.catalogue_requests: list[bytes] = []
+        self.hellos: list[pb.Hello] = []
+        self.rejections: list[patterns_pb2.Rejection] = []
+        """What the next ack says that was not stored."""
         self.opened_streams: asyncio.Queue[str] = asyncio.Queue()
         self.received_deltas: asyncio.Queue[patterns_pb2.Delta] = asyncio.Queue()
 
@@ -46,9 +52,13 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
         async for frame in request_iterator:
             match frame.WhichOneof("frame"):
                 case "hello":
+                    self.receive_hello(frame.hello)
                     await context.write(self.model.make_welcome())
                 case "delta":
-                    await context.write(self.model.apply_delta(frame.delta))
+                    ack = self.model.apply_delta(frame.delta)
+                    ack.delta_ack.rejected.extend(self.rejections)
+                    self.rejections = []
+                    await context.write(ack)
                     self.received_deltas.put_nowait(frame.delta)
                 case "heartbeat":
                     await context.write(pb.SyncResponse(heartbeat=pb.Heartbeat()))
@@ -56,6 +66,12 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
                     self.bye_count += 1
                     await context.write(pb.SyncResponse(bye=frame.bye))
                     return
+
+    def receive_hello(self, hello: pb.Hello) -> None:
+        """Ask for everything again when the device begins a new incarnation."""
+        if self.hellos and self.hellos[-1].incarnation != hello.incarnation:
+            self.model.cursor = None
+        self.hellos.append(hello)
 
     async def RegisterDevice(self, request: Any, context: Any) -> pb.RegisterDeviceResponse:  # noqa: ARG002, N802
         self.unary_calls += 1
@@ -75,6 +91,15 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
             kept = patterns_pb2.GlobalUpdate(version=version, similar_count=1)
             return pb.PullPatternsResponse(update=kept)
         return pb.PullPatternsResponse(update=make_global_update([make_pattern(77)], 1))
+
+    async def GetCatalogue(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
+        self, request: pb.GetCatalogueRequest, context: Any
+    ) -> None:
+        self.catalogue_requests.append(request.bucket_digests)
+        for response in self.catalogue.answer(request):
+            await context.write(response)
+        if self.catalogue.failure is not None:
+            await context.abort(self.catalogue.failure, "on purpose")
 
     async def GetSyncVersion(self, request: Any, context: Any) -> pb.GetSyncVersionResponse:  # noqa: ARG002, N802
         return pb.GetSyncVersionResponse(through_seq=self.model.cursor or 0)

@@ -184,3 +184,36 @@ async def test_without_a_shard_waiting_ends_with_its_reason() -> None:
         async with Sync.open(find_free_address(), outbox, QUICK) as sync:
             with pytest.raises(UnreachableError, match="no connection"):
                 await sync.flush(0.2)
+
+
+async def test_what_is_forgotten_or_not_shared_is_gone_from_the_store(
+    shard: RunningShard, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{shard.port}"
+    table = shard.manager.table
+    async with Device.open(
+        address, data_dir=tmp_path, catalogue=make_catalogue(), settings=SETTINGS
+    ) as device:
+        for content_id in ("0-0", "0-1", "1-0"):
+            device.observe(View(content_id, 1.0))
+        await device.flush(10)
+        assert table.totals.patterns == 2
+
+        device.forget("1-0")
+        await device.flush(10)
+        assert table.totals.patterns == 1
+
+        device.sharing = False
+        await device.flush(10)
+        assert table.totals.patterns == 0
+
+        device.sharing = True
+        await device.flush(10)
+        assert table.totals.patterns == 1
+
+        device.forget_everything()
+        await device.flush(10)
+        assert table.totals.patterns == 0
+        device.observe(View("2-0", 1.0))
+        await device.flush(10)
+        assert table.totals.patterns == 1

@@ -15,11 +15,11 @@ from constellation_settop.columns import (
     from_patterns,
     from_trend,
     from_version,
-    split_ids,
     to_patterns,
     to_trend,
     to_version,
 )
+from constellation_settop.related_columns import split_ids
 from constellation_settop.values import (
     Cluster,
     Direction,

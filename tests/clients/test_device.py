@@ -1,27 +1,48 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
+from constellation.v1 import patterns_pb2
 from constellation_settop import (
     Device,
     DeviceSettings,
+    Feedback,
     InvalidArgumentError,
     StorageError,
     SyncSettings,
     UnreachableError,
     View,
 )
-from tests.clients.samples import make_catalogue
+from tests.clients.catalogue_model import make_item
+from tests.clients.samples import make_catalogue, make_popular_update
 from tests.clients.stub_shard import StubShard, serve_stub
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 QUICK = SyncSettings(backoff_base_seconds=0.01, backoff_cap_seconds=0.05)
+BELOW_QUALITY = patterns_pb2.REJECTION_REASON_BELOW_QUALITY
+UNKNOWN_REASON = patterns_pb2.RejectionReason.ValueType(99)
 NOWHERE = "127.0.0.1:1"
+
+
+@asynccontextmanager
+async def open_quick_device(stub: StubShard, data_dir: Path) -> AsyncIterator[Device]:
+    """Open a device on a stub shard, which outlives it."""
+    settings = DeviceSettings(sync=QUICK)
+    async with (
+        serve_stub(stub) as address,
+        Device.open(
+            address, data_dir=data_dir, catalogue=make_catalogue(), settings=settings
+        ) as device,
+    ):
+        yield device
 
 
 async def test_a_device_learns_and_recommends_without_any_network(tmp_path: Path) -> None:
@@ -54,6 +75,7 @@ async def test_what_a_device_learns_is_sent_without_being_asked(tmp_path: Path) 
 
 async def test_a_new_global_state_changes_recommendations(tmp_path: Path) -> None:
     stub = StubShard()
+    stub.pull_update = make_popular_update("north", ["3-3"])
     settings = DeviceSettings(sync=SyncSettings(stay_connected=False))
     async with (
         serve_stub(stub) as address,
@@ -64,9 +86,9 @@ async def test_a_new_global_state_changes_recommendations(tmp_path: Path) -> Non
         assert device.recommend(limit=1)[0].reason == "New to you"
         await device.sync.wait_for_update(5)
 
-        reason = device.recommend(limit=1)[0].reason
+        first = device.recommend(limit=1)[0]
 
-    assert reason == "Close to what households with your taste enjoy"
+    assert (first.content_id, first.reason) == ("3-3", "Popular in north")
 
 
 async def test_saving_without_news_makes_no_delta(tmp_path: Path) -> None:
@@ -168,3 +190,173 @@ async def test_a_file_of_another_device_is_refused_by_its_id(tmp_path: Path) -> 
         with pytest.raises(InvalidArgumentError, match=f"another device, {bytes(16).hex()}"):
             async with opening:
                 pass
+
+
+async def test_what_is_forgotten_is_withdrawn_at_the_shard(tmp_path: Path) -> None:
+    stub = StubShard()
+    async with open_quick_device(stub, tmp_path) as device:
+        for content_id in ("0-0", "0-1", "1-0"):
+            device.observe(View(content_id, 1.0))
+        await device.flush(5)
+        assert stub.model.liked_ids == ["0-0", "0-1", "1-0"]
+        patterns = set(stub.model.stored_patterns)
+
+        device.forget("0-1")
+        await device.flush(5)
+
+        assert stub.model.liked_ids == ["0-0", "1-0"]
+        assert set(stub.model.stored_patterns) == {
+            each.pattern_id for each in device.brain.patterns
+        }
+        assert not patterns & set(stub.model.stored_patterns)
+    async with open_quick_device(stub, tmp_path) as device:
+        assert {each.content_ids for each in device.brain.patterns} == {("0-0",), ("1-0",)}
+
+
+async def test_forgetting_everything_empties_the_shard_under_a_new_incarnation(
+    tmp_path: Path,
+) -> None:
+    stub = StubShard()
+    async with open_quick_device(stub, tmp_path) as device:
+        device.observe(View("0-0", 1.0))
+        await device.flush(5)
+
+        device.forget_everything()
+        await device.flush(5)
+        device.observe(View("1-1", 1.0))
+        await device.flush(5)
+
+    assert stub.model.liked_ids == ["1-1"]
+    assert len(stub.model.stored_patterns) == 1
+    assert len({hello.incarnation for hello in stub.hellos}) == 2
+    assert len({hello.device_id for hello in stub.hellos}) == 1
+
+
+async def test_without_sharing_nothing_leaves_and_recommending_goes_on(tmp_path: Path) -> None:
+    stub = StubShard()
+    async with open_quick_device(stub, tmp_path) as device:
+        device.observe(View("0-0", 1.0))
+        await device.flush(5)
+        assert stub.model.stored_patterns
+
+        device.sharing = False
+        await device.flush(5)
+
+        assert (stub.model.stored_patterns, stub.model.liked_ids) == ({}, [])
+        assert stub.hellos[-1].held_related_ids == b""
+        device.observe(View("0-1", 1.0))
+        device.sync_soon()
+        assert device.recommend(limit=1)[0].content_id.startswith("0-")
+        assert not device.status().waiting_deltas
+    sessions = len(stub.hellos)
+    async with open_quick_device(stub, tmp_path) as device:
+        assert not device.sharing
+        device.observe(View("0-2", 1.0))
+        device.sync_soon()
+        await device.flush(5)
+        assert len(stub.hellos) == sessions
+
+        device.sharing = True
+        await device.flush(5)
+
+    assert stub.model.liked_ids == ["0-0", "0-1", "0-2"]
+    assert len(stub.model.stored_patterns) == 1
+
+
+async def test_a_dislike_withdraws_what_was_liked(tmp_path: Path) -> None:
+    stub = StubShard()
+    async with open_quick_device(stub, tmp_path) as device:
+        device.observe(View("0-0", 1.0))
+        device.observe(View("0-1", 1.0))
+        await device.flush(5)
+
+        device.feedback("0-0", Feedback.DISLIKED)
+        await device.flush(5)
+
+        assert stub.model.liked_ids == ["0-1"]
+        assert "0-0" not in {choice.content_id for choice in device.recommend(limit=40)}
+
+
+async def test_the_status_says_what_was_learned_sent_and_refused(tmp_path: Path) -> None:
+    rejection = patterns_pb2.Rejection(seq=1, pattern_id=bytes(16), reason=BELOW_QUALITY)
+    stub = StubShard()
+    async with open_quick_device(stub, tmp_path) as device:
+        device.observe(View("0-0", 1.0))
+        device.observe(View("0-1", 0.1))
+        device.observe(View("elsewhere", 0.9))
+        before = device.status()
+        await device.flush(5)
+        stub.rejections = [
+            rejection,
+            patterns_pb2.Rejection(seq=1, pattern_id=bytes(16), reason=UNKNOWN_REASON),
+        ]
+        device.observe(View("1-0", 1.0))
+        await device.flush(5)
+        after = device.status()
+
+    assert (before.liked, before.disliked, before.unknown_content_count) == (1, 1, 1)
+    assert (before.patterns, before.patterns_below_quality, before.last_acked_seq) == (1, 1, 0)
+    assert (after.liked, after.patterns, after.waiting_deltas) == (2, 2, 0)
+    assert after.last_acked_seq > before.last_acked_seq
+    assert after.rejections == {
+        "below quality": 1, "a reason that this version does not know": 1
+    }  # fmt: skip
+    assert after.is_connected
+    assert after.catalogue_size == 40
+
+
+async def test_what_could_not_be_forgotten_is_said(tmp_path: Path) -> None:
+    async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
+        device.observe(View("0-0", 1.0))
+        device.save_changes()
+        connection = device.outbox._connection
+        connection.execute("PRAGMA query_only=1")
+        with pytest.raises(StorageError):
+            device.forget("0-0")
+        connection.execute("PRAGMA query_only=0")
+
+        device.forget("0-0")
+
+        assert not device.outbox.read_history()
+        assert not device.outbox.read_learned()
+
+
+async def test_a_device_gets_its_catalogue_from_the_shard_and_keeps_it_current(
+    tmp_path: Path,
+) -> None:
+    stub = StubShard()
+    stub.catalogue.add(*(make_item(f"0-{each}", seed=each + 1) for each in range(20)))
+    stub.model.catalogue_digest = stub.catalogue.digest
+    settings = DeviceSettings(sync=QUICK)
+    async with serve_stub(stub) as address:
+        async with Device.open(address, data_dir=tmp_path, settings=settings) as device:
+            assert device.recommend() == []
+            await device.wait_for_catalogue(5)
+            device.observe(View("0-3", 1.0))
+            assert len(device.recommend(limit=40)) == 19
+            await device.flush(5)
+        stub.catalogue.add(make_item("1-new", seed=99))
+        stub.model.catalogue_digest = stub.catalogue.digest
+        async with Device.open(address, data_dir=tmp_path, settings=settings) as device:
+            await device.wait_for_catalogue(0)  # there is a copy already
+            await device.flush(5)
+            assert device.keeper is not None
+            await device.keeper.wait_for_update(5)
+            assert len(device.recommend(limit=40)) == 20
+    assert [len(each) for each in stub.catalogue_requests] == [0, 16]
+    async with Device.open(NOWHERE, data_dir=tmp_path, settings=settings) as device:
+        assert len(device.recommend(limit=40)) == 20
+
+
+async def test_a_device_without_a_catalogue_says_what_it_waits_for(tmp_path: Path) -> None:
+    stub = StubShard()
+    stub.catalogue.failure = grpc.StatusCode.UNIMPLEMENTED
+    stub.model.catalogue_digest = 7
+    settings = DeviceSettings(sync=QUICK)
+    async with (
+        serve_stub(stub) as address,
+        Device.open(address, data_dir=tmp_path, settings=settings) as device,
+    ):
+        with pytest.raises(UnreachableError, match=r"no catalogue within 0\.5 s: .*UNIMPLEMENTED"):
+            await device.wait_for_catalogue(0.5)
+        assert device.recommend() == []

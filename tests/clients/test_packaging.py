@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution, requires
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from constellation_settop.network.hello import SDK_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "clients/python/README.md").read_text()
@@ -20,6 +24,18 @@ README = (ROOT / "clients/python/README.md").read_text()
 def read_project(folder: Path) -> dict[str, Any]:
     project: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     return project
+
+
+def read_requirements(monkeypatch: pytest.MonkeyPatch, release: str = "") -> list[str]:
+    """Return what the SDK's setup.py says that it needs."""
+    calls: list[dict[str, Any]] = []
+    setuptools: Any = ModuleType("setuptools")
+    setuptools.setup = lambda **arguments: calls.append(arguments)
+    monkeypatch.setitem(sys.modules, "setuptools", setuptools)
+    monkeypatch.setenv("CONSTELLATION_RELEASE", release)
+    runpy.run_path(str(ROOT / "clients/python/setup.py"))
+    requirements: list[str] = calls[0]["install_requires"]
+    return requirements
 
 
 SDK, API = read_project(ROOT / "clients/python"), read_project(ROOT)
@@ -41,13 +57,21 @@ def find_dependencies(*names: str) -> set[str]:
     return found
 
 
-def test_both_distributions_and_the_hello_have_one_version() -> None:
+def test_both_distributions_and_the_hello_have_one_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert SDK["version"] == API["version"] == SDK_VERSION
-    assert f"constellation-tv=={API['version']}" in SDK["dependencies"]
+    assert f"constellation-tv=={API['version']}" in read_requirements(monkeypatch, release="1")
 
 
-def test_the_readme_names_everything_that_is_installed() -> None:
-    declared = {to_name(each) for each in (*SDK["dependencies"], *API["dependencies"])}
+def test_an_installation_from_a_checkout_takes_the_api_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert f"constellation-tv @ {ROOT.as_uri()}" in read_requirements(monkeypatch)
+
+
+def test_the_readme_names_everything_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = {to_name(each) for each in (*read_requirements(monkeypatch), *API["dependencies"])}
 
     installed = find_dependencies(*declared - {"constellation-tv"})
 
@@ -57,7 +81,7 @@ def test_the_readme_names_everything_that_is_installed() -> None:
     assert all(name in README for name in installed)
 
 
-def test_importing_the_sdk_needs_only_what_it_declares() -> None:
+def test_importing_the_sdk_needs_only_what_it_declares(monkeypatch: pytest.MonkeyPatch) -> None:
     program = (
         "import sys; before = set(sys.modules)\n"
         "import constellation_settop\n"
@@ -67,7 +91,7 @@ def test_importing_the_sdk_needs_only_what_it_declares() -> None:
 
     printed = subprocess.check_output([sys.executable, "-c", program], text=True)
 
-    declared = find_dependencies(*map(to_name, SDK["dependencies"]))
+    declared = find_dependencies(*map(to_name, read_requirements(monkeypatch)))
     owned = {str(each) for name in declared for each in list_files(name)}
     installed = [file for file in printed.splitlines() if "site-packages" in file]
     foreign = [file for file in installed if file not in owned]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import constellation_settop
 from constellation_settop import Device, SettopError
+from tests.clients.catalogue_model import make_item
 from tests.clients.samples import make_catalogue
+from tests.clients.stub_shard import StubShard, serve_stub
 
 if TYPE_CHECKING:
     import pytest
-
-    from constellation.server import RunningShard
 
 README = (Path(__file__).parents[2] / "clients/python/README.md").read_text()
 FIRST_PROGRAM, OPTIONS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -32,16 +32,18 @@ async def run_python(program: str, folder: Path) -> str:
     return output.decode()
 
 
-async def test_the_first_program_recommends_and_shares_what_it_learned(
-    shard: RunningShard, tmp_path: Path
-) -> None:
+async def test_the_first_program_recommends_and_shares_what_it_learned(tmp_path: Path) -> None:
     assert '"localhost:50051"' in FIRST_PROGRAM
-    program = FIRST_PROGRAM.replace("localhost:50051", f"127.0.0.1:{shard.port}")
+    stub = StubShard()
+    stub.catalogue.add(*(make_item(f"{each % 4}-{each}", seed=each + 1) for each in range(40)))
+    stub.model.catalogue_digest = stub.catalogue.digest
 
-    printed = await run_python(program, tmp_path)
+    async with serve_stub(stub) as address:
+        printed = await run_python(FIRST_PROGRAM.replace("localhost:50051", address), tmp_path)
 
-    assert printed.count("Because you watched Film 42") == 5
-    assert shard.manager.table.totals.patterns == 1
+    assert len(printed.splitlines()) == 10
+    assert "Because you watched Film" in printed
+    assert len(stub.model.stored_patterns) == 1
     assert (tmp_path / "data/television/device.sqlite").exists()
 
 
@@ -61,7 +63,7 @@ def test_the_options_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_the_calls_in_the_table_exist(tmp_path: Path) -> None:
     calls = re.findall(r"(?:\| |, )`(?:await |replay\()?device\.([a-z_.]+)", README)
-    assert len(calls) == 8
+    assert len(calls) == 13
 
     async with Device.open("127.0.0.1:1", data_dir=tmp_path, catalogue=make_catalogue()) as device:
         for path in calls:

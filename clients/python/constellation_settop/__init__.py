@@ -12,6 +12,7 @@ from constellation_settop.errors import (
     StorageError,
     UnreachableError,
 )
+from constellation_settop.network.catalogue_copy import fetch_catalogue
 from constellation_settop.network.identity import DeviceIdentity
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
@@ -19,6 +20,8 @@ from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.catalogue import Catalogue
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights, Recommendation
+from constellation_settop.recommending.rewards import Feedback
+from constellation_settop.status import DeviceStatus
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.journal import AckedDelta, PatternStats, replay
 from constellation_settop.storage.outbox import Outbox
@@ -26,6 +29,7 @@ from constellation_settop.values import (
     ContentType,
     Context,
     DayType,
+    HistoryEntry,
     LearnedPattern,
     LocalChanges,
     Pattern,
@@ -45,7 +49,10 @@ __all__ = [
     "Device",
     "DeviceIdentity",
     "DeviceSettings",
+    "DeviceStatus",
     "Durability",
+    "Feedback",
+    "HistoryEntry",
     "InvalidArgumentError",
     "LearnedPattern",
     "LearningSettings",
@@ -64,6 +71,7 @@ __all__ = [
     "TlsSettings",
     "UnreachableError",
     "View",
+    "fetch_catalogue",
     "replay",
     "sync_once",
 ]

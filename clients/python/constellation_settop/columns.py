@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.dictionary_column import decode_texts, encode_texts
-from constellation.encoding import ID_BYTES, Encoding, decode, encode
+from constellation.encoding import Encoding, decode, encode
 from constellation.v1 import patterns_pb2 as pb
+from constellation_settop.related_columns import apply_popular, apply_related, split_ids
 from constellation_settop.values import (
     Cluster,
     ContentType,
@@ -110,13 +111,6 @@ def _decode_terms(
     return decode_texts(terms, counts, indexes) if counts else [()] * rows
 
 
-def split_ids(ids: bytes) -> list[bytes]:
-    """Return the ids of a column, 16 bytes each; raise ValueError when the last one is cut off."""
-    if len(ids) % ID_BYTES:
-        raise ValueError(f"ids must be {ID_BYTES} bytes each, got {len(ids)} bytes in all")
-    return [ids[start : start + ID_BYTES] for start in range(0, len(ids), ID_BYTES)]
-
-
 def to_trend(message: pb.Trend) -> Trend:
     """Return the trend of a message; raise ValueError for no subject or no finite score."""
     subject = message.WhichOneof("subject")
@@ -169,12 +163,15 @@ def apply_update(current: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
         similar = _apply_similar(current, update)
         trends = _apply_trends(current, update)
         clusters = _apply_clusters(current, update)
+        related = apply_related(current.related, update)
+        popular = apply_popular(current.popular, update)
     except ValueError as error:
         raise MalformedUpdateError(str(error)) from error
     _check_count("similar patterns", len(similar), update.similar_count)
     _check_count("trends", len(trends), update.trend_count)
     _check_count("clusters", len(clusters), update.cluster_count)
-    return GlobalState(to_version(update.version), similar, trends, clusters)
+    _check_count("rows of related content", len(related), update.related_count)
+    return GlobalState(to_version(update.version), similar, trends, clusters, related, popular)
 
 
 def _apply_similar(current: GlobalState, update: pb.GlobalUpdate) -> dict[bytes, SimilarPattern]:

@@ -5,32 +5,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from constellation_settop.catalogue_keeper import CatalogueKeeper
 from constellation_settop.errors import StorageError
+from constellation_settop.network.catalogue_copy import read_copy
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.sync import Sync
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights, Recommendation
+from constellation_settop.status import build_status
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.outbox import Outbox
 from constellation_settop.storage.problems import explain_error
 from constellation_settop.values import GlobalState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from constellation_settop.recommending.catalogue import Catalogue
+    from constellation_settop.recommending.rewards import Feedback
+    from constellation_settop.status import DeviceStatus
     from constellation_settop.values import Context, View
 
 log = logging.getLogger("constellation_settop")
 
 FILE_NAME: Final = "device.sqlite"
 """The device's file inside `data_dir`."""
+CATALOGUE_NAME: Final = "catalogue.bin"
+"""The copy of the shard's catalogue inside `data_dir`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +74,14 @@ class Device:
             choices = device.recommend(limit=20)
     """
 
-    def __init__(self, brain: Brain, outbox: Outbox, sync: Sync, settings: DeviceSettings) -> None:
+    def __init__(
+        self,
+        brain: Brain,
+        outbox: Outbox,
+        sync: Sync,
+        settings: DeviceSettings,
+        keeper: CatalogueKeeper | None = None,
+    ) -> None:
         """Combine parts that are open already. Most callers use `open`."""
         self.brain = brain
         """Learns and recommends."""
@@ -75,6 +90,8 @@ class Device:
         self.sync = sync
         """The connection to the shard."""
         self._settings = settings
+        self.keeper = keeper
+        """Keeps the catalogue current; None when the host's program brings the catalogue."""
         self._changes_event = asyncio.Event()
 
     @classmethod
@@ -84,7 +101,7 @@ class Device:
         address: str,
         *,
         data_dir: Path | str,
-        catalogue: Catalogue,
+        catalogue: Catalogue | None = None,
         settings: DeviceSettings | None = None,
     ) -> AsyncIterator[Device]:
         """Continue from the file in `data_dir`, and sync in the background until the block ends.
@@ -92,7 +109,9 @@ class Device:
         Args:
             address: "host:port" of any shard, or of a proxy in front of the shards.
             data_dir: the directory of the device's file; it is made when it is missing.
-            catalogue: the content items that can be recommended.
+            catalogue: the content items that can be recommended. None means those of the shard: the
+                device keeps a copy in `data_dir`, and fetches what changed in the background. Until
+                the first copy has come, there is nothing to recommend: see `wait_for_catalogue`.
             settings: None means the defaults.
 
         Raises InvalidArgumentError when the file belongs to another device than
@@ -107,22 +126,30 @@ class Device:
             durability=resolved.durability,
             keep_journal=resolved.keep_journal,
         ) as outbox:
+            copy_path = Path(data_dir) / CATALOGUE_NAME
             brain = Brain(
-                catalogue,
+                read_copy(copy_path) if catalogue is None else catalogue,
                 outbox.read_learned(),
                 outbox.read_watched(),
+                outbox.read_history(),
                 settings=resolved.learning,
                 weights=resolved.weights,
             )
 
-            def use_newest_global_state() -> None:
-                brain.use_global_state(lambda: _read_global_state(outbox))
-
-            use_newest_global_state()
-            async with Sync.open(
-                address, outbox, resolved.sync, on_global=use_newest_global_state
-            ) as sync:
-                device = cls(brain, outbox, sync, resolved)
+            use_newest = partial(_use_newest_global_state, brain, outbox)
+            use_newest()
+            keeper = CatalogueKeeper(copy_path, brain, resolved.sync) if catalogue is None else None
+            async with (
+                Sync.open(
+                    address,
+                    outbox,
+                    resolved.sync,
+                    on_global=use_newest,
+                    on_welcome=keeper.notice_welcome if keeper else _ignore,
+                ) as sync,
+                keeper.run(sync) if keeper else nullcontext(),
+            ):
+                device = cls(brain, outbox, sync, resolved, keeper)
                 async with device._save_in_background():
                     yield device
 
@@ -149,13 +176,102 @@ class Device:
         self._changes_event.set()
         return reward
 
-    def recommend(self, context: Context | None = None, limit: int = 20) -> list[Recommendation]:
+    def feedback(self, content_id: str, feedback: Feedback) -> None:
+        """Learn what the household says about a content item. It stays on the device.
+
+        What is disliked or hidden is not recommended again, and what was liked before and is
+        disliked now is withdrawn at the shard.
+        """
+        self.brain.feedback(content_id, feedback)
+        self._changes_event.set()
+
+    def recommend(
+        self,
+        context: Context | None = None,
+        limit: int = 20,
+        *,
+        exclude: Collection[str] = (),
+        genres: Collection[str] | None = None,
+        explain: bool = True,
+    ) -> list[Recommendation]:
         """Return up to `limit` content items that were not watched yet, the best first.
 
-        Works offline. A context of None means now, in the machine's time zone. Raises
-        InvalidArgumentError when `limit` is less than 1.
+        Works offline.
+
+        Args:
+            context: None means now, in the machine's time zone.
+            limit: how many to return at most; at least 1.
+            exclude: content ids to leave out this time.
+            genres: return only content of at least one of these genres; None means any content.
+            explain: False leaves the reasons empty.
+
+        Raises InvalidArgumentError when `limit` is less than 1, or when `exclude` or `genres` is a
+        single text.
         """
-        return self.brain.recommend(context, limit)
+        return self.brain.recommend(context, limit, exclude=exclude, genres=genres, explain=explain)
+
+    def forget(self, content_id: str) -> None:
+        """Forget a content item, here and at the shard, as if it had never been watched.
+
+        The patterns are learned anew from the history without it, and a snapshot replaces what the
+        shard has of the device. What was counted without the device's name, such as trends, stays
+        counted. Raises StorageError when the disk refuses; then it is not forgotten yet.
+        """
+        self.brain.forget(content_id)
+        changes = self.brain.take_changes()
+        try:
+            self.outbox.forget(changes, [content_id])
+        except StorageError:
+            self.brain.restore_changes(changes)
+            raise
+        self._begin_anew()
+
+    def forget_everything(self) -> None:
+        """Forget all that was watched and learned, here and at the shard.
+
+        Only the device's identity stays. The shard gets an empty snapshot, under a new incarnation.
+        Raises StorageError when the disk refuses; then nothing is forgotten.
+        """
+        self.outbox.forget_everything()
+        self.brain.forget_everything()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Rank and sync with what the outbox has now, which is not what it had."""
+        _use_newest_global_state(self.brain, self.outbox)
+        self.sync.restart_session()
+
+    @property
+    def sharing(self) -> bool:
+        """Whether the device shares what it learns.
+
+        Set it to False at any time, also offline. From then on nothing leaves the device but an
+        empty snapshot, which withdraws what was shared; once it is acked, the device does not
+        connect any more, so that it receives nothing either. Recommending goes on with what it has.
+        True shares again what was learned in the meantime. Setting it raises StorageError when the
+        disk refuses; then nothing has changed.
+        """
+        return self.outbox.is_sharing
+
+    @sharing.setter
+    def sharing(self, is_sharing: bool) -> None:
+        self.outbox.set_sharing(is_sharing=is_sharing)
+        self.sync.restart_session()
+
+    async def wait_for_catalogue(self, deadline_seconds: float) -> None:
+        """Wait until there is content to recommend, which takes time only for a new device.
+
+        Raises UnreachableError when that takes longer than `deadline_seconds`.
+        """
+        if self.keeper is not None:
+            await self.keeper.wait_for_content(deadline_seconds)
+
+    def status(self) -> DeviceStatus:
+        """Return what was learned, what waits, what was sent, and what was refused and why.
+
+        Raises StorageError when the disk refuses.
+        """
+        return build_status(self.brain, self.outbox, self.sync)
 
     def save_changes(self) -> Sequence[int]:
         """Write what was learned to the file now, and return the seqs of its deltas.
@@ -207,6 +323,14 @@ class Device:
             self.save_changes()
         except StorageError:  # the outbox has logged it, once
             self._changes_event.set()
+
+
+def _ignore() -> None:
+    return None
+
+
+def _use_newest_global_state(brain: Brain, outbox: Outbox) -> None:
+    brain.use_global_state(partial(_read_global_state, outbox))
 
 
 def _read_global_state(outbox: Outbox) -> GlobalState:

@@ -24,6 +24,8 @@ MAX_SIGNALS: Final = SIGNALS_PER_HOUR * TREND_WINDOW_HOURS
 """Signals that wait on a device, or travel in one delta, at most: a full trend window of them."""
 MAX_TIMESTAMP: Final = 2**32 - 1
 """The latest time in seconds since 1970, because times are uint32 on the wire."""
+MAX_OPINION: Final = 64
+"""The opinion of a household on a content item that it liked in full; the worst is its negative."""
 _SATURDAY_INDEX: Final = 5
 
 Embedding = NDArray[np.float32]
@@ -101,8 +103,11 @@ class View:
     content_id: str
     watch_percentage: float
     """Share of the content item that was watched, from 0 to 1."""
-    engagement: float = 0.0
-    """Other signs of interest, such as pausing to look or coming back, from 0 to 1."""
+    engagement: float | None = None
+    """Other signs of interest, such as pausing to look or coming back, from 0 to 1.
+
+    None means unknown: then the watched share alone decides.
+    """
     watched_at: datetime | float | None = None
     """A datetime, or seconds since 1970. None means now.
 
@@ -147,6 +152,22 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """What the household thought of one content item when it last watched it.
+
+    The history stays on the device.
+    """
+
+    content_id: str
+    opinion: int
+    """From -64 to 64: positive when it was liked, negative when it was disliked."""
+    watched_at: int
+    """Seconds since 1970."""
+    time_of_day: TimeOfDay = TimeOfDay.ANY
+    day_type: DayType = DayType.ANY
+
+
+@dataclass(frozen=True, slots=True)
 class LearnedPattern:
     """A pattern of this device, with the state that the learner needs to continue it."""
 
@@ -167,9 +188,22 @@ class LocalChanges:
     """In ascending order of their hours."""
     watched_ids: Sequence[str] = ()
     """Content items not to recommend again. They stay on the device."""
+    history: Sequence[HistoryEntry] = ()
+    """New and changed entries, the newest last. They stay on the device."""
+    withdrawn_ids: Sequence[str] = ()
+    """Content items that the household liked once and does not any more."""
 
     def __bool__(self) -> bool:
-        return bool(self.learned_patterns or self.forgotten_ids or self.signals or self.watched_ids)
+        return any(
+            (
+                self.learned_patterns,
+                self.forgotten_ids,
+                self.signals,
+                self.watched_ids,
+                self.history,
+                self.withdrawn_ids,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +270,32 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedRow:
+    """The content items that households who liked one content item liked as well."""
+
+    content_id: str
+    """The content item that this row belongs to."""
+    neighbours: tuple[str, ...]
+    """From 1 to 64 content items, those with the largest weights first."""
+    weights: bytes
+    """The weight of each neighbour, one int8 each, in units of 2**-shift."""
+    shift: int
+    """From 0 to 30."""
+
+
+@dataclass(frozen=True, slots=True)
+class PopularContents:
+    """The content items that most households of a region like, or of all regions."""
+
+    region: str
+    """The region; "" for all regions together."""
+    content_ids: tuple[str, ...]
+    """At most 200, those with the most households first."""
+    households: tuple[int, ...]
+    """How many households like each of `content_ids`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """The name of one global state. Generation 0 with version 0 means that there is none."""
 
@@ -254,6 +314,10 @@ class GlobalState:
     """By subject."""
     clusters: Mapping[bytes, Cluster] = field(default_factory=dict)
     """By cluster id, 16 bytes."""
+    related: Mapping[bytes, RelatedRow] = field(default_factory=dict)
+    """By the id of the row's revision, 16 bytes."""
+    popular: Mapping[bytes, PopularContents] = field(default_factory=dict)
+    """By the id of the list's revision, 16 bytes."""
 
 
 def to_datetime(timestamp: datetime | float | None, now: float) -> datetime:

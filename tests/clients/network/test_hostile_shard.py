@@ -26,12 +26,15 @@ from constellation_settop import (
     View,
 )
 from constellation_settop.columns import MAX_SIMILAR
+from constellation_settop.related_columns import from_related_rows
+from constellation_settop.values import RelatedRow
 from tests.clients.samples import (
     ShardModel,
     make_catalogue,
     make_global_update,
     make_learned_changes,
     make_pattern,
+    make_row_id,
 )
 from tests.clients.stub_shard import StubShard, answer_with, end_with_status, serve_stub
 
@@ -217,6 +220,47 @@ REFUSED_UPDATES: dict[str, pb.SyncResponse] = {
     "too many trends": make_update(
         trends=[patterns_pb2.Trend(content_id=f"film:{each}", score=1) for each in range(1001)],
         trend_count=1001,
+    ),
+    "a related row of another content item": make_update(
+        related=from_related_rows({bytes(16): RelatedRow("a", ("b",), b"1", 0)}), related_count=1
+    ),
+    "a related row without end": make_update(
+        related=patterns_pb2.RelatedRows(
+            ids=make_row_id("a"),
+            content_ids=["a", *map(str, range(255))],
+            contents=[0],
+            neighbour_counts=b"\xff",
+            neighbours=range(1, 256),
+            weights=bytes([1]) * 255,
+            shifts=bytes(1),
+        ),
+        related_count=1,
+    ),
+    "a related row that names nothing": make_update(
+        related=patterns_pb2.RelatedRows(
+            ids=make_row_id("a"),
+            content_ids=["a"],
+            contents=[0],
+            neighbour_counts=b"\x01",
+            neighbours=[MANY],
+            weights=b"1",
+            shifts=bytes(1),
+        ),
+        related_count=1,
+    ),
+    "a related count that is not so": make_update(related_count=MANY),
+    "three popular lists": make_update(
+        popular=[
+            patterns_pb2.PopularContents(id=bytes([each]) * 16, region=str(each))
+            for each in range(3)
+        ]
+    ),
+    "an endless popular list": make_update(
+        popular=[
+            patterns_pb2.PopularContents(
+                id=bytes(16), content_ids=map(str, range(10_000)), households=range(10_000)
+            )
+        ]
     ),
     "a long name": make_update(
         trends=[patterns_pb2.Trend(genre="x" * 1000, score=1)], trend_count=1

@@ -8,6 +8,7 @@ import pytest
 from constellation_settop import (
     Brain,
     Catalogue,
+    Feedback,
     InvalidArgumentError,
     TimeOfDay,
     View,
@@ -18,6 +19,7 @@ from tests.clients.samples import (
     make_catalogue,
     make_disliked_view,
     make_liked_view,
+    make_related,
     make_similar,
     make_unit_rows,
 )
@@ -113,6 +115,168 @@ def test_unknown_content_is_remembered_as_watched_and_teaches_nothing() -> None:
 
     assert not brain.patterns
     assert list(brain.take_changes().watched_ids) == ["elsewhere"]
+
+
+def test_a_history_is_kept_beside_the_patterns_and_goes_on() -> None:
+    first = Brain(make_catalogue())
+    first.observe(make_liked_view("0-0", HOUR))
+    first.observe(make_disliked_view("0-1", 2 * HOUR))
+    first.observe(make_liked_view("0-2", 3 * HOUR))
+    first.observe(make_disliked_view("0-2", 4 * HOUR))
+    changes = first.take_changes()
+
+    second = Brain(make_catalogue(), history=changes.history)
+    second.observe(make_liked_view("0-1", 5 * HOUR))
+
+    opinions = [(each.content_id, each.opinion) for each in second.history.entries]
+    assert opinions == [("0-0", 59), ("0-2", -16), ("0-1", 59)]
+    assert changes.withdrawn_ids == ["0-2"]
+    assert [signal.content_id for signal in changes.signals] == ["0-0"]
+    assert [each.content_id for each in second.take_changes().history] == ["0-1"]
+
+
+def test_a_view_without_engagement_teaches() -> None:
+    brain = Brain(make_catalogue())
+
+    assert brain.observe(View("0-0", 0.9)) == 0.9
+
+    assert len(brain.patterns) == 1
+    assert brain.take_changes().signals
+
+
+def test_duplicate_views_are_one_entry_and_one_signal() -> None:
+    brain = Brain(make_catalogue())
+    for _ in range(3):
+        brain.observe(make_liked_view("0-0", HOUR))
+
+    changes = brain.take_changes()
+
+    assert (len(changes.history), len(changes.signals), len(changes.watched_ids)) == (1, 1, 1)
+
+
+def test_views_far_in_the_past_or_the_future_keep_their_order() -> None:
+    """A clock that starts in 1970 or jumps must not turn the history around."""
+    brain = Brain(make_catalogue())
+    for number, at in enumerate((1.7e9, 0, 4.2e9, 1.7e9)):
+        brain.observe(make_liked_view(f"0-{number}", at))
+
+    assert [each.content_id for each in brain.history.entries] == ["0-0", "0-1", "0-2", "0-3"]
+
+
+def test_ten_thousand_views_in_a_second_stay_within_every_bound() -> None:
+    contents = make_catalogue(10, 100)
+    brain = Brain(contents)
+    for number in range(10_000):
+        brain.observe(make_liked_view(contents.content_ids[number % 1000], HOUR))
+
+    changes = brain.take_changes()
+
+    assert len(changes.signals) == 4
+    assert len(changes.history) == len(brain.history) == 1000
+    assert len(brain.patterns) <= 64
+
+
+def test_feedback_changes_the_taste_or_hides() -> None:
+    brain = Brain(make_catalogue())
+    brain.feedback("0-0", Feedback.LIKED)
+    brain.feedback("1-0", Feedback.DISLIKED)
+    brain.feedback("2-0", Feedback.HIDDEN)
+
+    choices = [choice.content_id for choice in brain.recommend(EVENING, 40)]
+
+    assert [(each.content_id, each.opinion) for each in brain.history.entries] == [
+        ("0-0", 64), ("1-0", -64)
+    ]  # fmt: skip
+    assert choices[0].startswith("0-")
+    assert not {"1-0", "2-0"} & set(choices)
+    changes = brain.take_changes()
+    assert list(changes.watched_ids) == ["1-0", "2-0"]
+    assert not changes.signals  # nothing was watched
+    with pytest.raises(InvalidArgumentError, match=r"Feedback\.LIKED, DISLIKED or HIDDEN, got 'l"):
+        brain.feedback("0-0", "liked")  # type: ignore[arg-type]  # on purpose
+
+
+def test_what_is_forgotten_was_never_watched() -> None:
+    contents = make_catalogue()
+    brain, never = Brain(contents), Brain(contents)
+    for number in range(6):
+        brain.observe(make_liked_view(f"{number % 2}-{number}", HOUR))
+        if number != 3:
+            never.observe(make_liked_view(f"{number % 2}-{number}", HOUR))
+
+    brain.forget("1-3")
+
+    assert {each.content_ids for each in brain.patterns} == {
+        each.content_ids for each in never.patterns
+    }
+    for one, other in zip(brain.patterns, never.patterns, strict=True):
+        assert (one.embedding == other.embedding).all()
+    assert [signal.content_id for signal in brain.take_changes().signals] == [
+        "0-0", "1-1", "0-2"
+    ]  # fmt: skip
+    assert "1-3" in {choice.content_id for choice in brain.recommend(EVENING, 40)}
+
+
+def test_a_brain_that_forgot_everything_is_like_a_new_one() -> None:
+    brain = Brain(make_catalogue(), watched_ids=["3-3"])
+    brain.observe(make_liked_view("0-0"))
+
+    brain.forget_everything()
+
+    assert not brain.patterns
+    assert not brain.history.entries
+    assert not brain.take_changes()
+    assert len(brain.recommend(EVENING, 40)) == 40
+
+
+def test_exclude_and_genres_narrow_one_answer() -> None:
+    brain = Brain(make_catalogue())
+
+    choices = brain.recommend(EVENING, 40, exclude=["1-1"], genres=["genre-1"])
+
+    assert {choice.content_id for choice in choices} == {
+        f"1-{number}" for number in range(10) if number != 1
+    }
+    assert brain.recommend(EVENING, 1, explain=False)[0].reason == ""
+    for name in ("exclude", "genres"):
+        with pytest.raises(InvalidArgumentError, match=rf"{name} must be a coll.*\['Drama'\]"):
+            brain.recommend(EVENING, **{name: "Drama"})  # type: ignore[arg-type]  # on purpose
+
+
+def test_unknown_content_is_counted_and_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    brain = Brain(make_catalogue())
+    for content_id in ("elsewhere", "nowhere", "elsewhere"):
+        brain.observe(make_liked_view(content_id))
+    brain.feedback("nowhere", Feedback.LIKED)
+
+    assert brain.unknown_content_count == 4
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "the catalogue lacks 'elsewhere'"
+    ]
+    assert not brain.history.entries
+
+
+def test_a_catalogue_that_loses_and_gains_content_changes_only_the_choices() -> None:
+    brain = Brain(make_catalogue())
+    related = make_related("0-0", {"0-5": 50, "4-1": 100})
+    brain.use_global_state(lambda: GlobalState(related=related))
+    brain.observe(make_liked_view("0-0"))
+    brain.observe(make_liked_view("0-1"))
+    assert brain.recommend(EVENING, 1)[0].content_id == "0-5"
+
+    larger = make_catalogue(5)
+    rows = [row for row in range(len(larger)) if larger.content_ids[row] != "0-0"]
+    brain.use_catalogue(
+        Catalogue([larger.content_ids[row] for row in rows], larger.embeddings[rows])
+    )
+
+    first, *others = brain.recommend(EVENING, 49)
+    assert first.content_id == "4-1"
+    assert first.reason == "Households that liked what you liked, liked this as well"
+    assert not {"0-0", "0-1"} & {choice.content_id for choice in others}
+    assert len(others) == 47
+    brain.forget("0-1")
+    assert [each.content_id for each in brain.history.entries] == ["0-0"]
 
 
 def test_recommending_from_ten_thousand_contents_takes_less_than_15_ms() -> None:

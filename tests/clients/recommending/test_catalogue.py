@@ -7,11 +7,15 @@ from constellation_settop import Catalogue, ContentType, InvalidArgumentError
 from tests.clients.samples import make_catalogue, make_unit_rows
 
 
-def test_embeddings_are_scaled_to_unit_length_and_read_only() -> None:
-    catalogue = Catalogue(["a", "b"], 3 * make_unit_rows(2))
+def test_embeddings_are_scaled_to_unit_length_and_kept_as_int8() -> None:
+    rows = make_unit_rows(2)
+
+    catalogue = Catalogue(["a", "b"], 3 * rows)
 
     assert np.linalg.norm(catalogue.embeddings, axis=1) == pytest.approx([1, 1])
-    assert not catalogue.embeddings.flags.writeable
+    assert np.einsum("ij,ij->i", catalogue.embeddings, rows).min() > 0.999
+    assert not catalogue.columns.codes.flags.writeable
+    assert (catalogue.embedding(1) == catalogue.embeddings[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -76,18 +80,49 @@ def test_the_rows_of_a_genre_are_those_that_name_it() -> None:
     }
 
 
-def test_centring_subtracts_what_all_content_shares() -> None:
+def test_cosines_are_those_of_embeddings_less_the_mean() -> None:
     shared = 5 * make_unit_rows(1, seed=3)
-    catalogue = Catalogue(["a", "b", "c"], shared + make_unit_rows(3))
+    catalogue = Catalogue([str(row) for row in range(50)], shared + make_unit_rows(50))
+    shifted = catalogue.embeddings - catalogue.embeddings.mean(axis=0)
+    units = shifted / np.linalg.norm(shifted, axis=1, keepdims=True)
 
-    mean = catalogue.centre(catalogue.mean_embedding[None, :])
+    cosines = catalogue.compute_cosines(catalogue.centre(catalogue.embeddings[:3]))
 
-    assert np.linalg.norm(catalogue.centred_embeddings, axis=1) == pytest.approx(
-        [1, 1, 1], abs=1e-5
-    )
-    assert np.abs(catalogue.centred_embeddings @ shared[0]).max() < 0.5
-    assert np.abs(mean).max() == 0
+    assert cosines.shape == (3, 50)
+    assert cosines / 32767 == pytest.approx(np.maximum(units[:3] @ units.T, 0), abs=0.02)
+
+
+def test_cosines_have_the_same_bits_in_any_block() -> None:
+    """A sum of products of INT8 numbers is exact in float32, whatever BLAS does."""
+    contents = make_catalogue(10, 100)
+    directions = contents.centre(contents.embeddings[:16])
+
+    together = contents.compute_cosines(directions)
+
+    for number in range(16):
+        alone = contents.compute_cosines(contents.centre(contents.embeddings[number : number + 1]))
+        assert (alone[0] == together[number]).all()
+
+
+def test_an_embedding_that_equals_the_mean_is_near_nothing() -> None:
+    catalogue = Catalogue(["a"], make_unit_rows(1))
+
+    assert not catalogue.compute_cosines(catalogue.centre(make_unit_rows(1))).any()
 
 
 def test_an_empty_catalogue_has_no_mean() -> None:
-    assert not Catalogue([], make_unit_rows(0)).mean_embedding.any()
+    catalogue = Catalogue([], make_unit_rows(0))
+
+    assert not catalogue.columns.mean_codes.any()
+    assert catalogue.find_row("a") is None
+
+
+def test_wrong_shapes_and_types_are_named_with_their_remedy() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"got list: write np\.array"):
+        Catalogue(["a"], make_unit_rows(1).tolist())
+    with pytest.raises(InvalidArgumentError, match="embeddings must be numbers"):
+        Catalogue(["a"], np.full((1, 384), "x"))
+    with pytest.raises(InvalidArgumentError, match="a sequence of genres, got 'Drama'"):
+        Catalogue(["a"], make_unit_rows(1), genres=["Drama"])
+    with pytest.raises(InvalidArgumentError, match="must be a str, got 7"):
+        Catalogue([7], make_unit_rows(1))  # type: ignore[list-item]  # on purpose

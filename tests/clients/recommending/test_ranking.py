@@ -5,19 +5,23 @@ from functools import partial
 import numpy as np
 import pytest
 
-from constellation_settop import Brain, Context, DayType, RankingWeights, TimeOfDay
-from constellation_settop.recommending.ranking import (
-    Ranker,
-    Source,
-    build_own_taste,
-    build_shared_taste,
+from constellation_settop import (
+    Brain,
+    Context,
+    DayType,
+    InvalidArgumentError,
+    RankingWeights,
+    TimeOfDay,
 )
-from constellation_settop.values import GlobalState, Scope, Subject, Trend
+from constellation_settop.recommending.ranking import Ranker, Source
+from constellation_settop.values import GlobalState, PopularContents, Scope, Subject, Trend
 from tests.clients.samples import (
     EVENING,
     make_catalogue,
     make_cluster,
+    make_disliked_view,
     make_liked_view,
+    make_related,
     make_similar,
 )
 
@@ -35,6 +39,8 @@ def make_brain_with_every_source(weights: RankingWeights) -> Brain:
         similar={b"a": make_similar(1, ("0-5", "0-6"), contents)},
         trends={TREND.subject: TREND},
         clusters={cluster.pattern.pattern_id: cluster},
+        related=make_related("0-0", {"1-1": 64}),
+        popular={b"p": PopularContents("north", ("1-3",), (9,))},
     )
     brain.use_global_state(lambda: state)
     return brain
@@ -43,12 +49,12 @@ def make_brain_with_every_source(weights: RankingWeights) -> Brain:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
+        (Source.RELATED, "Because you liked Film 0-0, as households who liked this did"),
         (Source.SIMILAR_SUPPORT, "Watched by households with your taste"),
         (Source.OWN_NEARNESS, "Because you watched Film 0-0"),
-        (Source.SIMILAR_NEARNESS, "Close to what households with your taste enjoy"),
         (Source.TREND, "Trending in north"),
         (Source.CLUSTER_SUPPORT, "Popular with households that like genre-0"),
-        (Source.CLUSTER_NEARNESS, "Close to what households that like genre-0 enjoy"),
+        (Source.POPULAR, "Popular in north"),
     ],
 )
 def test_the_weight_of_a_source_and_its_reason_belong_together(source: Source, reason: str) -> None:
@@ -87,20 +93,74 @@ def test_a_pattern_of_this_part_of_the_day_counts_more() -> None:
     assert brain.recommend(night, 1)[0].content_id.startswith("1-")
 
 
-def test_excluded_rows_are_not_ranked() -> None:
+def test_excluded_content_is_not_ranked() -> None:
     contents = make_catalogue()
-    ranker = Ranker(
-        contents,
-        build_own_taste(contents, []),
-        build_shared_taste(contents, GlobalState(trends={TREND.subject: TREND})),
-        RankingWeights(),
-    )
-    excluded = contents.find_rows(["3-3", "0-0"])
+    ranker = Ranker(contents, RankingWeights())
+    ranker.use_global_state(lambda: GlobalState(trends={TREND.subject: TREND}))
+    ranker.exclude(["3-3", "0-0", "elsewhere"])
 
-    choices = ranker.rank(EVENING, excluded, limit=len(contents))
+    choices = ranker.rank(EVENING, len(contents), exclude=["1-1"])
 
-    assert len(choices) == len(contents) - 2
-    assert not {"3-3", "0-0"} & {choice.content_id for choice in choices}
+    assert len(choices) == len(contents) - 3
+    assert not {"3-3", "0-0", "1-1"} & {choice.content_id for choice in choices}
+    ranker.include(["3-3"])
+    assert ranker.rank(EVENING, 1)[0].content_id == "3-3"
+
+
+def test_only_content_of_the_genres_that_are_wanted_is_ranked() -> None:
+    ranker = Ranker(make_catalogue(), RankingWeights())
+
+    choices = ranker.rank(EVENING, 40, genres=["genre-1", "genre-3", "unheard of"])
+
+    assert {choice.content_id[0] for choice in choices} == {"1", "3"}
+    assert len(choices) == 20
+    assert ranker.rank(EVENING, 40, genres=[]) == []
+
+
+def test_ties_go_by_content_id() -> None:
+    choices = Ranker(make_catalogue(1, 12), RankingWeights()).rank(EVENING, 12)
+
+    assert [choice.content_id for choice in choices] == sorted(f"0-{each}" for each in range(12))
+
+
+def test_reasons_are_left_out_when_nobody_wants_them() -> None:
+    choices = Ranker(make_catalogue(), RankingWeights()).rank(EVENING, 3, explain=False)
+
+    assert {choice.reason for choice in choices} == {""}
+
+
+def test_a_dislike_lowers_what_is_related_to_it() -> None:
+    related = make_related("0-0", {"1-1": 100, "1-2": 99}) | make_related("0-1", {"1-1": 64})
+    brain = Brain(make_catalogue(), weights=RankingWeights(own_nearness=0))
+    brain.use_global_state(lambda: GlobalState(related=related))
+    brain.observe(make_liked_view("0-0"))
+    before = [choice.content_id for choice in brain.recommend(EVENING, 2)]
+
+    brain.observe(make_disliked_view("0-1"))
+
+    assert before == ["1-1", "1-2"]
+    assert [choice.content_id for choice in brain.recommend(EVENING, 2)] == ["1-2", "1-1"]
+
+
+def test_popularity_gives_way_as_the_history_grows() -> None:
+    related = make_related("0-0", {"1-1": 64}) | make_related("0-1", {"1-1": 64})
+    popular = {b"p": PopularContents("", ("3-3", "3-4"), (9, 8))}
+    brain = Brain(make_catalogue())
+    brain.use_global_state(lambda: GlobalState(related=related, popular=popular))
+
+    firsts = [brain.recommend(EVENING, 1)[0]]
+    for content_id in ("0-0", "0-1", "0-2"):
+        brain.observe(make_liked_view(content_id))
+        firsts.append(brain.recommend(EVENING, 1)[0])
+
+    assert [each.content_id for each in firsts] == ["3-3", "3-3", "1-1", "1-1"]
+    assert firsts[0].reason == "Popular everywhere"
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), 2000.0])
+def test_a_weight_out_of_range_is_refused_by_name(weight: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="trend must be from 0 to 1024, got"):
+        RankingWeights(trend=weight)
 
 
 def test_similar_patterns_bring_content_the_own_taste_would_not_find() -> None:

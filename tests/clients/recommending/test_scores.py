@@ -1,41 +1,57 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from constellation_settop.recommending.scores import compute_nearness, scale_to_one
+from constellation_settop.recommending.scores import (
+    PEAK,
+    compute_nearness,
+    look_up_log,
+    scale_to_peak,
+    to_rate,
+)
 
-COSINES = np.array([[0.5, 0.1], [0.2, 0.8], [-0.9, -0.3]], np.float32)
-
-
-def test_the_largest_score_becomes_one() -> None:
-    assert scale_to_one(np.array([0.5, 0.25, 0], np.float32)).tolist() == [1, 0.5, 0]
-
-
-def test_scores_without_a_positive_one_stay_as_they_are() -> None:
-    assert scale_to_one(np.zeros(3, np.float32)).tolist() == [0, 0, 0]
-    assert scale_to_one(np.zeros(0, np.float32)).tolist() == []
+COSINES = np.array([[16_000, 6_000, 0], [3_000, 26_000, 0]], np.int16)
 
 
-def test_nearness_is_that_to_the_nearest_pattern_and_never_negative() -> None:
-    nearness = compute_nearness(COSINES, np.ones(2, np.float32))
+def test_the_largest_sum_becomes_the_peak_and_others_are_rounded_down() -> None:
+    assert scale_to_peak(np.array([3, 2, 0])).tolist() == [PEAK, PEAK * 2 // 3, 0]
 
-    assert nearness.scores.tolist() == [0.625, 1, 0]
-    assert [nearness.find_nearest(row) for row in range(3)] == [0, 1, 1]
+
+def test_what_is_below_zero_stays_below_zero_but_not_below_the_negative_peak() -> None:
+    assert scale_to_peak(np.array([4, -1, -1_000])).tolist() == [PEAK, -8192, -PEAK]
+
+
+def test_sums_without_a_positive_one_become_zeros() -> None:
+    assert scale_to_peak(np.array([0, -5])).tolist() == [0, 0]
+    assert scale_to_peak(np.zeros(0, np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("bits", [40, 47, 48, 53, 62])
+def test_sums_of_any_size_are_scaled_without_overflow(bits: int) -> None:
+    scores = scale_to_peak(np.array([2**bits, 2 ** (bits - 1), -(2**62)]))
+
+    assert scores.tolist() == [PEAK, PEAK // 2, -PEAK]
+
+
+def test_nearness_is_that_to_the_nearest_pattern() -> None:
+    scores = compute_nearness(COSINES, np.array([PEAK, PEAK]), 3)
+
+    assert scores.tolist() == [PEAK * 16 // 26, PEAK, 0]
 
 
 def test_a_heavy_pattern_is_nearer_than_a_light_one() -> None:
-    nearness = compute_nearness(COSINES, np.array([1, 0.125], np.float32))
+    scores = compute_nearness(COSINES, np.array([PEAK, PEAK // 8]), 3)
 
-    assert nearness.find_nearest(1) == 0
-
-
-def test_the_nearest_content_gets_the_peak() -> None:
-    nearness = compute_nearness(COSINES, np.ones(2, np.float32), peak=0.5)
-
-    assert nearness.scores.max() == 0.5
+    assert scores.argmax() == 0
 
 
 def test_without_patterns_nothing_is_near() -> None:
-    nearness = compute_nearness(np.zeros((3, 0), np.float32), np.zeros(0, np.float32))
+    assert (
+        compute_nearness(np.empty((0, 3), np.int16), np.empty(0, np.int64), 3).tolist() == [0] * 3
+    )
 
-    assert nearness.scores.tolist() == [0, 0, 0]
+
+def test_logarithms_and_rates_are_integers() -> None:
+    assert look_up_log(np.array([0, 1, 3, 255, 10**9])).tolist() == [0, 256, 512, 2048, 2048]
+    assert to_rate(np.array([0, 0.5, 1, 1.7])).tolist() == [0, 2048, 4096, 4096]

@@ -3,7 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from constellation_settop import LocalChanges, Signal
-from constellation_settop.storage.deltas import build_deltas, to_signals
+from constellation_settop.storage.deltas import (
+    MAX_WITHDRAWN,
+    build_deltas,
+    build_snapshot,
+    to_signals,
+)
 from constellation_settop.storage.identity import DeviceState
 from constellation_settop.values import MAX_SIGNALS
 from tests.clients.samples import make_learned_changes, make_pattern
@@ -44,15 +49,14 @@ def test_changes_are_split_to_what_one_delta_may_hold() -> None:
 
 
 def test_only_the_first_delta_of_a_snapshot_is_marked() -> None:
-    state = replace(STATE, patterns_per_delta=1)
-
-    deltas = build_deltas(make_learned_changes(1, 2), set(), state, is_snapshot=True)
+    deltas = build_snapshot([make_pattern(1), make_pattern(2)], [], ["a", "b"], 1)
 
     assert [delta.snapshot for delta in deltas] == [True, False]
+    assert [list(delta.liked_content_ids) for delta in deltas] == [["a", "b"], []]
 
 
 def test_a_snapshot_of_nothing_is_a_delta() -> None:
-    (delta,) = build_deltas(LocalChanges(), set(), STATE, is_snapshot=True)
+    (delta,) = build_snapshot([], [], [], 64)
 
     assert delta.snapshot
     assert not delta.upserts.ids
@@ -64,3 +68,12 @@ def test_the_oldest_signals_give_way_to_newer_ones() -> None:
     (delta,) = build_deltas(LocalChanges(signals=signals), set(), STATE)
 
     assert to_signals(delta.SerializeToString()) == signals[3:]
+
+
+def test_withdrawn_content_is_named_once_and_split_to_what_one_delta_may_hold() -> None:
+    names = [str(number) for number in range(2 * MAX_WITHDRAWN + 1)]
+
+    deltas = build_deltas(LocalChanges(withdrawn_ids=names), set(), STATE)
+
+    assert [len(delta.withdrawn_content_ids) for delta in deltas] == [128, 128, 1]
+    assert [each for delta in deltas for each in delta.withdrawn_content_ids] == names

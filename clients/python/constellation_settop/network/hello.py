@@ -34,11 +34,18 @@ def build_pull_request(outbox: Outbox) -> pb.PullPatternsRequest:
 
 
 def _declare_global_state(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
-    """Declare what the device has, so that the shard sends only the difference."""
+    """Declare what the device has, so that the shard sends only the difference.
+
+    A device that does not share declares nothing, because the rows that it has tell of its taste.
+    """
+    message.encodings.append(patterns_pb2.ENCODING_INT8)
+    if not outbox.is_sharing:
+        return
     state = outbox.global_state
     message.held_similar_ids = b"".join(state.similar)
     message.held_cluster_ids = b"".join(state.clusters)
-    message.encodings.append(patterns_pb2.ENCODING_INT8)
+    message.held_related_ids = b"".join(state.related)
+    message.held_popular_ids = b"".join(state.popular)
     if state.version.generation or state.version.version:
         message.global_version.CopyFrom(from_version(state.version))
 

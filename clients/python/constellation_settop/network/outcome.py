@@ -19,6 +19,8 @@ class SessionHooks:
 
     on_ack: Callable[[int, float], None] = _ignore
     """Called for each acked delta with its seq, and the seconds from its frame to its ack."""
+    on_rejection: Callable[[str], None] = _ignore
+    """Called for each pattern that the shard did not store, with the reason."""
     on_global: Callable[[], None] = _ignore
     """Called after the outbox has stored a new global state."""
     on_welcome: Callable[[], None] = _ignore

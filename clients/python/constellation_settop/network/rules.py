@@ -8,9 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from constellation.encoding import ID_BYTES
+from constellation.v1 import patterns_pb2
 
 if TYPE_CHECKING:
-    from constellation.v1 import patterns_pb2
     from constellation.v1 import sync_pb2 as pb
 
 MAX_SEQ: Final = 2**62
@@ -52,6 +52,15 @@ def check_ack(ack: patterns_pb2.DeltaAck) -> None:
         if len(rejected.pattern_id) != ID_BYTES:
             size = len(rejected.pattern_id)
             raise BrokenShardError(f"rejected.pattern_id must be {ID_BYTES} bytes, got {size}")
+
+
+def describe_rejection(reason: int) -> str:
+    """Return the reason of a rejection in words, such as "below quality"."""
+    prefix, known = "REJECTION_REASON_", patterns_pb2.RejectionReason
+    if reason not in known.values():
+        return "a reason that this version does not know"
+    name = known.Name(patterns_pb2.RejectionReason.ValueType(reason))
+    return name.removeprefix(prefix).lower().replace("_", " ")
 
 
 def is_reachable(expected_seq: int, next_seq: int) -> bool:

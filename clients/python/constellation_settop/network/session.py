@@ -26,6 +26,7 @@ from constellation_settop.network.rules import (
     check_ack,
     check_welcome,
     clamp_delay,
+    describe_rejection,
     is_reachable,
 )
 from constellation_settop.network.times import to_seconds
@@ -169,6 +170,7 @@ class DeviceSession:
         rejected: dict[int, bytes] = {}
         for each in ack.rejected:
             rejected[each.seq] = rejected.get(each.seq, b"") + each.pattern_id
+            self._hooks.on_rejection(describe_rejection(each.reason))
         self._outbox.acknowledge(ack.through_seq, rejected)
         while self._in_flight and self._in_flight[0].seq <= ack.through_seq:
             delta = self._in_flight.popleft()
@@ -215,6 +217,8 @@ class DeviceSession:
         self._update_rate.record(now)
         if len(self._control_frames) >= MAX_UNSENT_FRAMES:
             raise BrokenShardError("it sends global updates without reading the answers")
+        if not self._outbox.is_sharing:
+            return  # the device declared nothing, so the update is no change of what it has
         before = self._outbox.global_state
         ack = pb.GlobalAck(nonce=update.nonce)
         try:
@@ -244,6 +248,10 @@ class DeviceSession:
     def renew(self, token: str) -> None:
         """Send a newer token, so that the stream lasts as long as that."""
         self._control_frames.append(pb.SyncRequest(renewal=pb.Renewal(token=token)))
+
+    def restart(self) -> None:
+        """End the session at once; another one begins with what the outbox has then."""
+        self.final_outcome = SessionOutcome("the device begins another session", 0.0)
 
     def leave(self, now: float, within_seconds: float) -> None:
         """Send Bye once the deltas in flight are acked, or once `within_seconds` have passed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -60,6 +61,7 @@ class Sync:
         settings: SyncSettings,
         *,
         on_global: Callable[[], None] = _ignore,
+        on_welcome: Callable[[], None] = _ignore,
     ) -> None:
         """Prepare the task without starting it. Callers use `open`."""
         self.outbox = outbox
@@ -68,6 +70,9 @@ class Sync:
         self._route = ShardRoute(address, outbox.device_id, settings, self._tokens)
         self._settings = settings
         self._on_new_global = on_global
+        self._on_each_welcome = on_welcome
+        self.catalogue_digest = 0
+        """The digest of the shard's catalogue, as the newest Welcome gave it; 0 for none."""
         self._backoff = Backoff(
             settings.backoff_base_seconds, settings.backoff_cap_seconds, settings.random
         )
@@ -81,6 +86,8 @@ class Sync:
         self._made_progress = False
         self.last_ack_latency: float | None = None
         """Seconds from sending the newest acked delta to its ack; None before the first ack."""
+        self.rejections: Counter[str] = Counter()
+        """How often the shard did not store a pattern since this was opened, by the reason."""
         self.updates_applied = 0
         """Global updates applied since this was opened."""
         self.completed_sessions = 0
@@ -99,6 +106,7 @@ class Sync:
         settings: SyncSettings | None = None,
         *,
         on_global: Callable[[], None] = _ignore,
+        on_welcome: Callable[[], None] = _ignore,
     ) -> AsyncIterator[Sync]:
         """Sync in the background until the block ends.
 
@@ -107,17 +115,25 @@ class Sync:
             outbox: the device's file, open as long as the block runs.
             settings: None means the defaults.
             on_global: called after each new global state; it must return at once.
+            on_welcome: called after a shard has accepted a session; it must return at once.
 
         It does not wait for a connection. When the block ends, it waits up to
         `close_timeout_seconds` for the acks of deltas in flight.
         """
-        sync = cls(address, outbox, settings or SyncSettings(), on_global=on_global)
+        sync = cls(
+            address, outbox, settings or SyncSettings(), on_global=on_global, on_welcome=on_welcome
+        )
         # Not a task group, which would wrap the caller's own exceptions.
         task = asyncio.create_task(sync._run(), name="settop_sync")
         try:
             yield sync
         finally:
             await sync._close(task)
+
+    @property
+    def address(self) -> str:
+        """The address of the shard to connect to next, "host:port"."""
+        return self._route.address
 
     @property
     def is_connected(self) -> bool:
@@ -133,6 +149,12 @@ class Sync:
         """Sync now instead of at the next interval. It does not shorten a back-off."""
         self._sync_requested.set()
         self._wake.set()
+
+    def restart_session(self) -> None:
+        """End the session, if there is one, and begin another: the outbox is not what it was."""
+        if self._session is not None:
+            self._session.restart()
+        self.sync_soon()
 
     async def flush(self, deadline_seconds: float) -> None:
         """Wait until every delta is acked.
@@ -186,6 +208,9 @@ class Sync:
     async def _run(self) -> None:
         while not self._is_closing:
             self._sync_requested.clear()
+            if not (self.outbox.is_sharing or self.outbox.pending_deltas):
+                await self._sync_requested.wait()  # nothing is left to withdraw
+                continue
             outcome = await self._run_session()
             self._progress_event.set()
             if self._is_closing:
@@ -212,7 +237,7 @@ class Sync:
         """Run one session on a channel of its own, and return how it ended."""
         channel = open_channel(self._route.address, self._settings.tls)
         is_unary = self._fallback.is_active(read_clock())
-        stays_connected = self._settings.stay_connected and not is_unary
+        stays_connected = self._stays_connected(is_unary=is_unary)
         session = DeviceSession(
             self.outbox,
             self._settings.random,
@@ -224,7 +249,7 @@ class Sync:
         try:
             await connect(channel)
             await self._exchange_frames(channel, session, is_unary=is_unary)
-            if session.is_complete and not stays_connected:
+            if session.is_complete and not stays_connected and self.outbox.is_sharing:
                 await pull(channel, session, self.outbox, self._route.call_metadata())
         except UnreachableError as error:
             return self._route.record_unreachable(str(error))
@@ -237,6 +262,9 @@ class Sync:
             self._record_lasting_session()
             await channel.close()
         return self._handle_end(session, stays_connected=stays_connected)
+
+    def _stays_connected(self, *, is_unary: bool) -> bool:
+        return self._settings.stay_connected and self.outbox.is_sharing and not is_unary
 
     async def _exchange_frames(
         self, channel: grpc.aio.Channel, session: DeviceSession, *, is_unary: bool
@@ -261,7 +289,7 @@ class Sync:
             await asyncio.wait({renewing})
 
     def _make_hooks(self) -> SessionHooks:
-        return SessionHooks(self._on_ack, self._on_global, self._on_welcome)
+        return SessionHooks(self._on_ack, self._on_rejection, self._on_global, self._on_welcome)
 
     def _on_ack(self, seq: int, seconds: float) -> None:
         self.last_ack_latency = seconds
@@ -269,6 +297,9 @@ class Sync:
         if self._settings.on_ack is not None:
             self._settings.on_ack(seq, seconds)
         self._progress_event.set()
+
+    def _on_rejection(self, reason: str) -> None:
+        self.rejections[reason] += 1
 
     def _record_progress(self) -> None:
         """Forget failures: a Welcome alone proves too little, because any server can send one."""
@@ -293,6 +324,9 @@ class Sync:
         self._fallback.reset()
         self.disconnect_reason = None
         self.is_credential_refused = False
+        if self._session is not None and self._session.welcome is not None:
+            self.catalogue_digest = self._session.welcome.catalogue_digest
+        self._on_each_welcome()
         self._progress_event.set()
 
     def _handle_failure(

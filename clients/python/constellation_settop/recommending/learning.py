@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-WATCH_WEIGHT: Final = 0.7
-ENGAGEMENT_WEIGHT: Final = 0.3
-SUCCESS_THRESHOLD: Final = 0.7
-"""A view is a success when its reward is larger than this."""
 MAX_GENRES: Final = 8
 MAX_CONTENT_IDS: Final = 16
 _HISTOGRAM_BINS: Final = len(TimeOfDay) + len(DayType) + len(ContentType)
@@ -65,11 +61,6 @@ class Observation:
     """Seconds since 1970."""
 
 
-def compute_reward(watch_percentage: float, engagement: float) -> float:
-    """Return how much a view was liked, from 0 to 1, for two values from 0 to 1."""
-    return WATCH_WEIGHT * watch_percentage + ENGAGEMENT_WEIGHT * engagement
-
-
 @dataclass(slots=True, eq=False)
 class _PatternState:
     """One pattern while it is being learned."""
@@ -87,6 +78,8 @@ class _PatternState:
     genres: Counter[str] = field(default_factory=Counter)
     content_ids: list[str] = field(default_factory=list)
     updated_at: int = 0
+    pattern: Pattern | None = None
+    """The pattern as it is now; None until somebody asks, after each change."""
 
     def add_success(self, observation: Observation) -> None:
         """Count a successful view."""
@@ -114,9 +107,15 @@ class _PatternState:
         self.content_ids = list(merged)[-MAX_CONTENT_IDS:]
         self.updated_at = max(self.updated_at, other.updated_at)
 
-    def to_learned_pattern(self) -> LearnedPattern:
+    def to_pattern(self) -> Pattern:
+        """Return the pattern as it is now: the same object as long as nothing has changed."""
+        if self.pattern is None:
+            self.pattern = self._build_pattern()
+        return self.pattern
+
+    def _build_pattern(self) -> Pattern:
         times, days, types = np.split(self.histogram, [len(TimeOfDay), -len(ContentType)])
-        pattern = Pattern(
+        return Pattern(
             self.pattern_id,
             _normalize(self.embedding_sum),
             self.successes / self.sample_count,
@@ -129,8 +128,10 @@ class _PatternState:
             self.created_at,
             self.updated_at,
         )
+
+    def to_learned_pattern(self) -> LearnedPattern:
         learner_state = np.array((self.embedding_sum, self.successes, self.histogram), _STATE_DTYPE)
-        return LearnedPattern(pattern, learner_state.tobytes())
+        return LearnedPattern(self.to_pattern(), learner_state.tobytes())
 
 
 def _to_bins(observation: Observation) -> list[int]:
@@ -179,7 +180,7 @@ class Learner:
 
     def patterns(self) -> list[Pattern]:
         """Return every pattern as it is now."""
-        return [state.to_learned_pattern().pattern for state in self._states]
+        return [state.to_pattern() for state in self._states]
 
     def learn(self, observation: Observation, *, is_success: bool) -> None:
         """Learn from one view.
@@ -199,9 +200,13 @@ class Learner:
         else:
             state.sample_count += 1
             state.updated_at = max(state.updated_at, observation.watched_at)
-        self._changed_ids[state.pattern_id] = None
+        self._record_change(state)
         if len(self) > self._settings.max_patterns:
             self._merge_most_similar()
+
+    def _record_change(self, state: _PatternState) -> None:
+        state.pattern = None
+        self._changed_ids[state.pattern_id] = None
 
     def _find_nearest(self, embedding: Embedding) -> int | None:
         if not self._states:
@@ -225,9 +230,16 @@ class Learner:
         self._states[kept_row].merge(removed_state)
         self._unit_vectors[removed_row:-1] = self._unit_vectors[removed_row + 1 :].copy()
         self._unit_vectors[kept_row] = _normalize(self._states[kept_row].embedding_sum)
-        self._changed_ids[self._states[kept_row].pattern_id] = None
+        self._record_change(self._states[kept_row])
         self._changed_ids.pop(removed_state.pattern_id, None)
         self._forgotten_ids[removed_state.pattern_id] = None
+
+    def forget_everything(self) -> None:
+        """Forget every pattern."""
+        for state in self._states:
+            self._changed_ids.pop(state.pattern_id, None)
+            self._forgotten_ids[state.pattern_id] = None
+        self._states.clear()
 
     def take_changes(self) -> tuple[list[LearnedPattern], list[bytes]]:
         """Return the patterns changed, and the ids forgotten, since the last call."""

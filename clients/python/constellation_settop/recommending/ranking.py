@@ -1,79 +1,82 @@
-"""Ranking: scores content from own patterns and the global state, and gives each a reason."""
+"""Ranking: scores every content item of the catalogue from all that a device knows."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.encoding import DIMENSION
-from constellation_settop.recommending.clusters import ClusterTaste, build_cluster_taste
-from constellation_settop.recommending.scores import (
-    Nearness,
-    Scores,
-    compute_nearness,
-    scale_to_one,
+from constellation_settop.errors import InvalidArgumentError
+from constellation_settop.recommending.diversity import POOL_FACTOR, diversify
+from constellation_settop.recommending.own import OwnTaste
+from constellation_settop.recommending.reasons import (
+    explain_cluster,
+    explain_own,
+    explain_popular,
+    explain_related,
+    explain_trend,
 )
-from constellation_settop.values import Scope
+from constellation_settop.recommending.related import HALF_LIFE, compute_evidence
+from constellation_settop.recommending.scores import PEAK
+from constellation_settop.recommending.shared import SharedTaste
+from constellation_settop.values import GlobalState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from constellation_settop.recommending.catalogue import Catalogue, Rows
-    from constellation_settop.values import (
-        Cluster,
-        Context,
-        DayType,
-        GlobalState,
-        Pattern,
-        TimeOfDay,
-        Trend,
-    )
+    from constellation_settop.recommending.history import History
+    from constellation_settop.recommending.scores import Scores
+    from constellation_settop.values import Context, Pattern
 
-MAX_ACTIVE_PATTERNS: Final = 16
-"""Own patterns that count in one ranking: the strongest ones in the context."""
-OTHER_CONTEXT_FACTOR: Final = 0.7
-"""Factor on the strength of a pattern learned at another part of the day, or kind of day."""
-
-GENRE_TREND_SHARE: Final = np.float32(0.1)
-"""What the strongest trend of a genre counts, where that of a content item counts 1."""
+_WEIGHT_UNIT: Final = 1024
+"""Weights of sources are used in units of 1/1024."""
 
 
 class Source(IntEnum):
     """What recommends a content item; the numbers are rows of a score table."""
 
-    SIMILAR_SUPPORT = 0
+    RELATED = 0
     OWN_NEARNESS = 1
-    SIMILAR_NEARNESS = 2
-    TREND = 3
-    CLUSTER_SUPPORT = 4
-    CLUSTER_NEARNESS = 5
+    SIMILAR_SUPPORT = 2
+    CLUSTER_SUPPORT = 3
+    TREND = 4
+    POPULAR = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RankingWeights:
     """What each source adds to the score of a content item at most.
 
-    A weight of 0 turns the source off.
+    A weight of 0 turns the source off. `python -m tools.fit_ranking` learned the defaults.
     """
 
-    similar_support: float = 1.0
-    """For content items that similar patterns of other devices were learned from."""
-    own_nearness: float = 0.25
+    related: float = 1.0
+    """For what households liked who liked what this household liked."""
+    own_nearness: float = 0.4
     """For content items near the household's own patterns."""
-    similar_nearness: float = 0.1
-    """For content items near similar patterns of other devices."""
-    trend: float = 0.3
+    similar_support: float = 0.5
+    """For content items that similar patterns of other devices were learned from.
+
+    It is divided by the number of liked content items that the device has related content of: with
+    that, similar patterns know nothing better.
+    """
+    cluster_support: float = 0.03
+    """For content items that clusters were learned from; divided like `similar_support`."""
+    trend: float = 0.03
     """For content items, and genres, that many devices watch now. Genres may add a tenth more."""
-    cluster_support: float = 0.4
-    """For content items that clusters were learned from."""
-    cluster_nearness: float = 0.05
-    """For content items near the centroids of clusters."""
+    popular: float = 2.0
+    """For popular content, divided by the number of content items that the household liked."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not 0 <= value <= _WEIGHT_UNIT:
+                raise InvalidArgumentError(f"{name} must be from 0 to 1024, got {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,235 +87,181 @@ class Recommendation:
     score: float
     """Larger is better. Scores are comparable within one list of recommendations."""
     reason: str
-    """A short sentence for the viewer, such as "Because you watched Alien"."""
+    """A short sentence for the viewer, such as "Because you watched Alien"; "" if not wanted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnTaste:
-    """A household's own n patterns, prepared for ranking."""
+class ScoreTable:
+    """What each source adds to the score of each content item, and what that is made of."""
 
-    patterns: Sequence[Pattern]
-    centred_embeddings: NDArray[np.float32]
-    """Shape (n, DIMENSION), as `Catalogue.centre` makes them."""
-    strengths: NDArray[np.float32]
-    """Shape (n,): success rate times log2(1 + views)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SharedTaste:
-    """The global state, prepared for ranking."""
-
-    support: Scores
-    """How much similar patterns support each content item they were learned from."""
-    direction: NDArray[np.float32]
-    """Shape (DIMENSION,): the weighted mean of similar patterns, centred; zero without any."""
-    trend_scores: Scores
-    """How strongly each content item and its genres trend: up to 1, plus 0.1 for genres."""
-    trend_by_row: dict[int, Trend]
-    """The strongest trend of each catalogue row that has one."""
-    clusters: ClusterTaste
-
-
-def build_own_taste(catalogue: Catalogue, patterns: Sequence[Pattern]) -> OwnTaste:
-    """Prepare own patterns for ranking. Build it again when they change."""
-    embeddings = np.array([each.embedding for each in patterns], np.float32)
-    strengths = [each.success_rate * math.log2(1 + each.sample_count) for each in patterns]
-    centred = catalogue.centre(embeddings.reshape(-1, DIMENSION))
-    return OwnTaste(patterns, centred, np.array(strengths, np.float32))
-
-
-def build_shared_taste(catalogue: Catalogue, global_state: GlobalState) -> SharedTaste:
-    """Prepare the global state for ranking. Build it again when it changes."""
-    support = np.zeros(len(catalogue), np.float32)
-    direction = np.zeros(DIMENSION, np.float32)
-    for similar in global_state.similar.values():
-        weight = np.float32(max(0.0, similar.similarity) * similar.pattern.success_rate)
-        direction += weight * similar.pattern.embedding
-        support[catalogue.find_rows(similar.pattern.content_ids)] += weight
-    if global_state.similar:
-        norm = max(float(np.linalg.norm(direction)), 1e-6)
-        direction = catalogue.centre(direction[None, :] / np.float32(norm))[0]
-    trend_scores, trend_by_row = _compute_trend_scores(catalogue, global_state.trends.values())
-    clusters = build_cluster_taste(catalogue, global_state.clusters.values())
-    return SharedTaste(scale_to_one(support), direction, trend_scores, trend_by_row, clusters)
-
-
-def _compute_trend_scores(
-    catalogue: Catalogue, trends: Iterable[Trend]
-) -> tuple[Scores, dict[int, Trend]]:
-    scores = np.zeros(len(catalogue), np.float32)
-    trend_by_row: dict[int, Trend] = {}
-    genre_scores = np.zeros(len(catalogue), np.float32)
-    for trend in sorted(trends, key=lambda each: each.score):
-        if trend.subject.is_genre:
-            genre_scores[_find_genre_rows(catalogue, trend.subject.name)] += max(0.0, trend.score)
-        elif (row := catalogue.find_row(trend.subject.name)) is not None:
-            scores[row] = max(0.0, trend.score)
-            trend_by_row[row] = trend
-    return scale_to_one(scores) + GENRE_TREND_SHARE * scale_to_one(genre_scores), trend_by_row
-
-
-def _find_genre_rows(catalogue: Catalogue, genre: str) -> Rows:
-    return catalogue.rows_by_genre.get(genre, np.empty(0, np.int64))
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _ScoreBreakdown:
-    """The score of each content item, and what it is made of."""
-
-    sources: NDArray[np.float32]
-    """Shape (len(Source), contents): what each source adds, one row for each Source."""
-    own_indexes: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    """Shape (len(Source), contents)."""
+    active: NDArray[np.int64]
     """The own patterns that count."""
-    own_nearness: Nearness
-    """Nearness to the patterns of `own_indexes`, in their order."""
-    cluster_weights: Scores
-    """Shape (clusters,)."""
-    centroids: NDArray[np.int64]
-    """The clusters whose centroids count."""
-    cluster_nearness: Nearness
-    """Nearness to the clusters of `centroids`, in their order."""
+    pattern_weights: NDArray[np.int64]
+    """The weights of `active`."""
+    cluster_weights: NDArray[np.int64]
+    """The weight of each cluster."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Ranker:
     """Ranks one catalogue for one household. The same values always give the same answer."""
 
-    catalogue: Catalogue
-    own: OwnTaste
-    shared: SharedTaste
-    weights: RankingWeights
+    def __init__(self, catalogue: Catalogue, weights: RankingWeights) -> None:
+        self.catalogue = catalogue
+        """The content items that can be recommended."""
+        self.own = OwnTaste(catalogue)
+        """The household's patterns."""
+        self._weights = weights
+        self._is_excluded = np.zeros(len(catalogue), np.bool_)
+        self._load_global_state: Callable[[], GlobalState] = GlobalState
+        self._shared: SharedTaste | None = None
+        self._history: History | None = None
+        self._weighed: tuple[int, dict[str, int], int] | None = None
 
-    def rank(self, context: Context, excluded_rows: Rows, limit: int) -> list[Recommendation]:
-        """Return up to `limit` content items, the best first, without those of `excluded_rows`.
+    @property
+    def shared(self) -> SharedTaste:
+        """What other households contribute."""
+        if self._shared is None:
+            self._shared = SharedTaste(self.catalogue, self._load_global_state())
+        return self._shared
 
-        `excluded_rows` must be distinct.
-        """
-        limit = min(limit, len(self.catalogue) - len(excluded_rows))
-        if limit <= 0:
+    def use_global_state(self, load_global_state: Callable[[], GlobalState]) -> None:
+        """Rank with another global state, which is loaded when the next ranking needs it."""
+        self._load_global_state = load_global_state
+        self._shared = None
+
+    def use_taste(self, patterns: Sequence[Pattern], history: History) -> None:
+        """Rank for these patterns and this history."""
+        self.own.update(patterns)
+        if history is not self._history:
+            self._history, self._weighed = history, None
+
+    def with_catalogue(self, catalogue: Catalogue, excluded_ids: Iterable[str]) -> Ranker:
+        """Return a ranker of another catalogue that knows what this one knows."""
+        ranker = Ranker(catalogue, self._weights)
+        ranker.use_global_state(self._load_global_state)
+        ranker.exclude(excluded_ids)
+        return ranker
+
+    def exclude(self, content_ids: Iterable[str]) -> None:
+        """Leave these content items out from now on."""
+        self._is_excluded[self.catalogue.find_rows(content_ids)] = True
+
+    def include(self, content_ids: Iterable[str]) -> None:
+        """Leave these content items out no longer."""
+        self._is_excluded[self.catalogue.find_rows(content_ids)] = False
+
+    def include_everything(self) -> None:
+        """Leave nothing out any longer."""
+        self._is_excluded[:] = False
+
+    def rank(
+        self,
+        context: Context,
+        limit: int,
+        *,
+        exclude: Collection[str] = (),
+        genres: Collection[str] | None = None,
+        explain: bool = True,
+    ) -> list[Recommendation]:
+        """Return up to `limit` content items, the best first; see `Brain.recommend`."""
+        candidates = self._find_candidates(exclude, genres)
+        if not len(candidates):
             return []
-        breakdown = self._score_contents(context)
-        scores = breakdown.sources.sum(axis=0)
-        scores[excluded_rows] = -np.inf
-        top = np.argpartition(-scores, limit - 1)[:limit]
-        top = top[np.argsort(-scores[top], kind="stable")]
+        table = self.compute_scores(context)
+        totals = table.sources.sum(axis=0)
+        pool = self._select_best(totals, candidates, POOL_FACTOR * limit)
         return [
             Recommendation(
                 self.catalogue.content_ids[row],
-                float(scores[row]),
-                self._explain(int(row), breakdown),
+                float(totals[row]) / (_WEIGHT_UNIT * PEAK),
+                self._explain(int(row), table) if explain else "",
             )
-            for row in top
+            for row in diversify(self.catalogue, pool, limit)
         ]
 
-    def _score_contents(self, context: Context) -> _ScoreBreakdown:
-        strengths = self.own.strengths * _compute_context_factors(self.own.patterns, context)
-        own_indexes = np.argsort(-strengths)[:MAX_ACTIVE_PATTERNS]
-        clusters = self.shared.clusters
-        cluster_weights = clusters.compute_weights(self.own.centred_embeddings[own_indexes])
-        centroids = clusters.select_centroids(cluster_weights)
-        to_own, to_similar, to_clusters = self._compute_cosines(own_indexes, centroids)
-        own_nearness = compute_nearness(to_own, scale_to_one(strengths[own_indexes]))
-        peak = cluster_weights.max(initial=0.0)
-        cluster_nearness = compute_nearness(to_clusters, cluster_weights[centroids], peak)
-        weights = self.weights
-        support = clusters.compute_support(cluster_weights, len(self.catalogue))
-        near_similar = scale_to_one(np.maximum(to_similar[:, 0], 0))
-        sources = {
-            Source.SIMILAR_SUPPORT: weights.similar_support * self.shared.support,
-            Source.OWN_NEARNESS: weights.own_nearness * own_nearness.scores,
-            Source.SIMILAR_NEARNESS: weights.similar_nearness * near_similar,
-            Source.TREND: weights.trend * self.shared.trend_scores,
-            Source.CLUSTER_SUPPORT: weights.cluster_support * support,
-            Source.CLUSTER_NEARNESS: weights.cluster_nearness * cluster_nearness.scores,
+    def _find_candidates(self, exclude: Collection[str], genres: Collection[str] | None) -> Rows:
+        allowed = ~self._is_excluded
+        if genres is not None:
+            groups = [self.catalogue.rows_by_genre.get(genre) for genre in genres]
+            is_wanted = np.zeros(len(allowed), np.bool_)
+            for rows in groups:
+                if rows is not None:
+                    is_wanted[rows] = True
+            allowed &= is_wanted
+        allowed[self.catalogue.find_rows(exclude)] = False
+        return np.flatnonzero(allowed)
+
+    def _select_best(self, totals: Scores, candidates: Rows, limit: int) -> Rows:
+        """Return the rows with the largest totals, the best first; ties go by content id."""
+        # One distinct key for each row, so that the answer does not depend on how ties are broken.
+        keys = totals[candidates] * len(totals) - self.catalogue.id_ranks[candidates]
+        if limit < len(candidates):
+            best = np.argpartition(-keys, limit - 1)[:limit]
+            candidates, keys = candidates[best], keys[best]
+        return candidates[np.argsort(-keys)]
+
+    def compute_scores(self, context: Context) -> ScoreTable:
+        """Return what each source adds to the score of each content item."""
+        weights, shared = self._weights, self.shared
+        active, pattern_weights = self.own.select(context)
+        cluster_weights = shared.clusters.compute_weights(self.own.directions(active))
+        evidence, liked = self._weigh_history()
+        related_count = max(1, shared.related.count_sources(evidence))
+        scores: dict[Source, tuple[float, Scores]] = {
+            Source.RELATED: (
+                weights.related,
+                shared.related.score(evidence),
+            ),
+            Source.OWN_NEARNESS: (
+                weights.own_nearness,
+                self.own.compute_nearness(active, pattern_weights),
+            ),
+            Source.SIMILAR_SUPPORT: (
+                weights.similar_support / related_count,
+                shared.similar_support,
+            ),
+            Source.CLUSTER_SUPPORT: (
+                weights.cluster_support / related_count,
+                shared.clusters.compute_support(cluster_weights),
+            ),
+            Source.TREND: (weights.trend, shared.trend_scores),
+            Source.POPULAR: (weights.popular / max(1, liked), shared.popular_scores),
         }
-        return _ScoreBreakdown(
-            sources=np.stack([sources[each] for each in Source]).astype(np.float32),
-            own_indexes=own_indexes,
-            own_nearness=own_nearness,
-            cluster_weights=cluster_weights,
-            centroids=centroids,
-            cluster_nearness=cluster_nearness,
-        )
+        table = np.empty((len(Source), len(self.catalogue)), np.int64)
+        for source, (weight, values) in scores.items():
+            np.multiply(values, round(_WEIGHT_UNIT * weight), out=table[source])
+        return ScoreTable(table, active, pattern_weights, cluster_weights)
 
-    def _compute_cosines(
-        self, own_indexes: NDArray[np.int64], centroids: NDArray[np.int64]
-    ) -> list[NDArray[np.float32]]:
-        """Return three arrays of cosines: with own patterns, similar patterns and centroids.
+    def _weigh_history(self) -> tuple[dict[str, int], int]:
+        """Return what each entry of the history counts, and how many of them were liked."""
+        if self._history is None:
+            return {}, 0
+        if self._weighed is None or self._weighed[0] != self._history.revision:
+            entries = self._history.entries
+            evidence = compute_evidence(entries, HALF_LIFE)
+            liked = sum(entry.opinion > 0 for entry in entries)
+            self._weighed = self._history.revision, evidence, liked
+        return self._weighed[1:]
 
-        Each has shape (contents, n); n is 1 for similar patterns, which count by their direction.
-        """
-        directions = [
-            self.own.centred_embeddings[own_indexes],
-            self.shared.direction[None, :],
-            self.shared.clusters.centred_embeddings[centroids],
-        ]
-        # Contents first: the other order of the product takes three times as long.
-        cosines = self.catalogue.centred_embeddings @ np.vstack(directions).T
-        return np.split(cosines, [len(own_indexes), len(own_indexes) + 1], axis=1)
-
-    def _explain(self, row: int, breakdown: _ScoreBreakdown) -> str:
-        sources = breakdown.sources[:, row]
-        if not sources.any():
+    def _explain(self, row: int, table: ScoreTable) -> str:  # noqa: PLR0911  # one for each source
+        """Say which source recommends a content item most, and on what grounds."""
+        sources = table.sources[:, row]
+        if sources.max() <= 0:
             return "New to you"
         match Source(int(sources.argmax())):
+            case Source.RELATED:
+                return explain_related(self.catalogue, self.shared, row)
+            case Source.OWN_NEARNESS:
+                nearest = self.own.find_nearest(row, table.active, table.pattern_weights)
+                return explain_own(self.catalogue, nearest)
             case Source.SIMILAR_SUPPORT:
                 return "Watched by households with your taste"
-            case Source.OWN_NEARNESS:
-                return self._explain_own(row, breakdown)
-            case Source.SIMILAR_NEARNESS:
-                return "Close to what households with your taste enjoy"
+            case Source.CLUSTER_SUPPORT:
+                clusters = self.shared.clusters
+                return explain_cluster(clusters.find_main_supporter(row, table.cluster_weights))
             case Source.TREND:
-                return self._explain_trend(row)
-            case Source.CLUSTER_SUPPORT | Source.CLUSTER_NEARNESS:
-                return self._explain_cluster(row, breakdown)
-
-    def _explain_own(self, row: int, breakdown: _ScoreBreakdown) -> str:
-        """Name the newest titled content item that the nearest own pattern was learned from."""
-        nearest = breakdown.own_indexes[breakdown.own_nearness.find_nearest(row)]
-        return self._explain_pattern(self.own.patterns[nearest])
-
-    def _explain_pattern(self, pattern: Pattern) -> str:
-        for row in reversed(self.catalogue.find_rows(pattern.content_ids)):
-            if title := self.catalogue.title(int(row)):
-                return f"Because you watched {title}"
-        return "Close to what you like to watch"
-
-    def _explain_trend(self, row: int) -> str:
-        trend = self.shared.trend_by_row.get(row)
-        if trend is None:
-            return "In a genre many are watching now"
-        is_regional = trend.region and trend.scope is not Scope.GLOBAL
-        return f"Trending in {trend.region}" if is_regional else "Trending everywhere"
-
-    def _explain_cluster(self, row: int, breakdown: _ScoreBreakdown) -> str:
-        scores = breakdown.sources[:, row]
-        clusters = self.shared.clusters
-        if scores[Source.CLUSTER_SUPPORT] >= scores[Source.CLUSTER_NEARNESS]:
-            supporter = clusters.find_main_supporter(row, breakdown.cluster_weights)
-            return f"Popular with {_describe_viewers(clusters.clusters[supporter])}"
-        nearest = clusters.clusters[
-            breakdown.centroids[breakdown.cluster_nearness.find_nearest(row)]
-        ]
-        return f"Close to what {_describe_viewers(nearest)} enjoy"
-
-
-def _describe_viewers(cluster: Cluster) -> str:
-    """Describe the households of a cluster by its first genre, if it has one."""
-    genres = cluster.pattern.genres
-    return f"households that like {genres[0]}" if genres else "many households"
-
-
-def _compute_context_factors(patterns: Sequence[Pattern], context: Context) -> NDArray[np.float32]:
-    """Return the factor on the strength of each pattern in a context, shape (n,)."""
-    factors = [
-        (OTHER_CONTEXT_FACTOR if _is_mismatch(each.time_of_day, context.time_of_day) else 1.0)
-        * (OTHER_CONTEXT_FACTOR if _is_mismatch(each.day_type, context.day_type) else 1.0)
-        for each in patterns
-    ]
-    return np.array(factors, np.float32)
-
-
-def _is_mismatch(one: TimeOfDay | DayType, other: TimeOfDay | DayType) -> bool:
-    """Return whether both are known and differ; 0 is ANY."""
-    return bool(one and other and one is not other)
+                return explain_trend(self.shared, row)
+            case Source.POPULAR:
+                return explain_popular(self.shared, row)

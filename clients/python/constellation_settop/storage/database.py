@@ -28,6 +28,12 @@ CREATE TABLE IF NOT EXISTS patterns(
   shared_seq INTEGER NOT NULL -- the delta that last carried it; 0 when the shard lacks it
 );
 CREATE TABLE IF NOT EXISTS watched(content_id TEXT UNIQUE NOT NULL);
+CREATE TABLE IF NOT EXISTS history( -- in the order of rowid, the newest last
+  content_id TEXT PRIMARY KEY, opinion INTEGER NOT NULL, watched_at INTEGER NOT NULL,
+  time_of_day INTEGER NOT NULL, day_type INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS related(row_id BLOB PRIMARY KEY, message BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS popular(list_id BLOB PRIMARY KEY, message BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS similar(
   pattern_id BLOB PRIMARY KEY, similarity REAL NOT NULL, columns BLOB NOT NULL
 );

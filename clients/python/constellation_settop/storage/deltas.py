@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from constellation.v1 import patterns_pb2 as pb
 from constellation_settop.columns import from_patterns
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from constellation_settop.storage.identity import DeviceState
 
 
+MAX_WITHDRAWN: Final = 128
+"""Withdrawn content items in one delta at most."""
+
+
 def build_deltas(
-    changes: LocalChanges,
-    shared_ids: Collection[bytes],
-    state: DeviceState,
-    *,
-    is_snapshot: bool = False,
+    changes: LocalChanges, shared_ids: Collection[bytes], state: DeviceState
 ) -> list[pb.Delta]:
     """Return the deltas for some changes, without seqs; none when nothing concerns the shard.
 
@@ -30,7 +30,6 @@ def build_deltas(
         changes: what the device learned.
         shared_ids: ids of the patterns that the shard has, or will have.
         state: its quality threshold and its patterns per delta apply.
-        is_snapshot: mark the first delta as one that replaces all the shard has of the device.
     """
     upserts = [
         learned.pattern
@@ -45,16 +44,41 @@ def build_deltas(
     removed_ids = [
         each for each in dict.fromkeys(changed_ids) if each in shared_ids and each not in upsert_ids
     ]
-    signals = changes.signals[-MAX_SIGNALS:]
     deltas = list(_split_into_deltas(upserts, removed_ids, state.patterns_per_delta))
-    if not deltas and (is_snapshot or signals):
+    if not deltas and (changes.signals or changes.withdrawn_ids):
         deltas = [pb.Delta()]
     if deltas:
-        deltas[0].snapshot = is_snapshot
-    if signals:
-        deltas[0].signals.content_ids.extend(signal.content_id for signal in signals)
-        deltas[0].signals.hours.extend(signal.hour for signal in signals)
+        _add_signals(deltas[0], changes.signals)
+        deltas[0].withdrawn_content_ids.extend(changes.withdrawn_ids[:MAX_WITHDRAWN])
+    for start in range(MAX_WITHDRAWN, len(changes.withdrawn_ids), MAX_WITHDRAWN):
+        rest = changes.withdrawn_ids[start : start + MAX_WITHDRAWN]
+        deltas.append(pb.Delta(withdrawn_content_ids=rest))
     return deltas
+
+
+def build_snapshot(
+    patterns: Sequence[Pattern],
+    signals: Sequence[Signal],
+    liked_ids: Sequence[str],
+    patterns_per_delta: int,
+) -> list[pb.Delta]:
+    """Return deltas, without seqs, that replace all that the shard has of the device.
+
+    `liked_ids` are the latest liked content items, the oldest first. Patterns that do not fit into
+    the first delta follow in others. Only the newest MAX_SIGNALS signals are kept.
+    """
+    deltas = list(_split_into_deltas(patterns, [], patterns_per_delta)) or [pb.Delta()]
+    deltas[0].snapshot = True
+    deltas[0].liked_content_ids.extend(liked_ids)
+    _add_signals(deltas[0], signals)
+    return deltas
+
+
+def _add_signals(delta: pb.Delta, signals: Sequence[Signal]) -> None:
+    newest = signals[-MAX_SIGNALS:]
+    if newest:  # a message that is touched is present on the wire
+        delta.signals.content_ids.extend(signal.content_id for signal in newest)
+        delta.signals.hours.extend(signal.hour for signal in newest)
 
 
 def _split_into_deltas(

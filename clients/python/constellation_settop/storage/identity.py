@@ -31,6 +31,8 @@ class DeviceState:
     """Upserts and removals in one delta at most."""
     version: Version = field(default_factory=Version)
     """Version of the global state in the file."""
+    is_sharing: bool = True
+    """False means that nothing but the withdrawal of what was shared leaves the device."""
 
 
 def ensure_identity(connection: sqlite3.Connection, device_id: bytes | None) -> None:
@@ -59,6 +61,7 @@ def read_device_state(connection: sqlite3.Connection) -> DeviceState:
         float(texts["quality_threshold"]),
         int(texts["patterns_per_delta"]),
         Version(int(texts["generation"]), int(texts["version"])),
+        texts.get("is_sharing", "1") == "1",  # files of older versions lack it
     )
 
 
@@ -81,4 +84,5 @@ def _to_texts(state: DeviceState) -> dict[str, str]:
         "patterns_per_delta": str(state.patterns_per_delta),
         "generation": str(state.version.generation),
         "version": str(state.version.version),
+        "is_sharing": str(int(state.is_sharing)),
     }

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from constellation.v1 import patterns_pb2 as pb
-from constellation_settop.columns import split_ids
+from constellation_settop.related_columns import split_ids
 
 if TYPE_CHECKING:
     import sqlite3

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from constellation.encoding import ID_BYTES
 from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.storage import journal
 from constellation_settop.storage.database import Durability, open_database, transaction
-from constellation_settop.storage.deltas import build_deltas, to_signals
+from constellation_settop.storage.deltas import build_deltas
+from constellation_settop.storage.history import (
+    delete_history,
+    read_history,
+    seed_history,
+    write_history,
+)
 from constellation_settop.storage.identity import (
     DeviceState,
     draw_incarnation,
@@ -21,7 +29,10 @@ from constellation_settop.storage.identity import (
     write_device_state,
 )
 from constellation_settop.storage.problems import WriteProblem, reading
+from constellation_settop.storage.queue import DeltaQueue
 from constellation_settop.storage.rows import (
+    delete_everything,
+    mark_shared,
     mark_unshared,
     read_global,
     read_learned,
@@ -30,31 +41,26 @@ from constellation_settop.storage.rows import (
     write_global,
     write_learned,
 )
-from constellation_settop.values import GlobalState, LearnedPattern, LocalChanges, Pattern
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from constellation.v1 import patterns_pb2 as pb
     from constellation_settop.storage.journal import AckedDelta
+    from constellation_settop.storage.queue import PendingDelta
+    from constellation_settop.values import (
+        GlobalState,
+        HistoryEntry,
+        LearnedPattern,
+        LocalChanges,
+        Pattern,
+    )
 
 log = logging.getLogger("constellation_settop")
 
 MAX_PENDING_DELTAS: Final = 64
 """Deltas that may wait for an ack. Beyond it, a snapshot replaces them."""
-
-
-@dataclass(frozen=True, slots=True)
-class PendingDelta:
-    """A delta that is not acked yet. Its message stays in the file."""
-
-    seq: int
-    is_snapshot: bool
-    """True when the delta replaces all that the shard has of the device."""
-    size: int
-    """Number of upserts and removals."""
 
 
 class Outbox:
@@ -86,13 +92,8 @@ class Outbox:
         self._write_problem = WriteProblem()
         with reading():
             self._state = read_device_state(connection)
-            rows = connection.execute("SELECT seq, snapshot, size FROM deltas ORDER BY seq")
-            self._pending_deltas = [
-                PendingDelta(seq, bool(snapshot), size) for seq, snapshot, size in rows
-            ]
+        self._queue = DeltaQueue(connection, self._state.next_seq)
         self._global: GlobalState | None = None
-        self.last_sent_seq = self._state.next_seq - 1
-        """The highest seq that may have left the device; after opening, the highest in use."""
 
     @classmethod
     @contextmanager
@@ -123,6 +124,7 @@ class Outbox:
         with open_database(path) as connection:
             with transaction(connection, durability):
                 ensure_identity(connection, device_id)
+                seed_history(connection)
             outbox = cls(connection, durability, keep_journal=keep_journal, max_pending=max_pending)
             if device_id not in {None, outbox.device_id}:
                 raise InvalidArgumentError(
@@ -162,9 +164,19 @@ class Outbox:
         return self._state.patterns_per_delta
 
     @property
+    def is_sharing(self) -> bool:
+        """False means that nothing but the withdrawal of what was shared leaves the device."""
+        return self._state.is_sharing
+
+    @property
     def pending_deltas(self) -> Sequence[PendingDelta]:
         """Deltas that are not acked yet, in ascending order of seq."""
-        return self._pending_deltas
+        return self._queue.pending
+
+    @property
+    def last_sent_seq(self) -> int:
+        """The highest seq that may have left the device; after opening, the highest in use."""
+        return self._queue.last_sent_seq
 
     @property
     def write_problem(self) -> str | None:
@@ -176,42 +188,34 @@ class Outbox:
 
         Call `mark_sent` before sending it. Raises StorageError when the disk refuses.
         """
-        select = "SELECT message FROM deltas WHERE seq=?"
-        with reading():
-            row = self._connection.execute(select, (seq,)).fetchone()
-        message: bytes = row[0]
-        return message
+        return self._queue.read(seq)
 
     def mark_sent(self, seq: int) -> None:
         """Note that deltas up to `seq` may have left the device."""
-        self.last_sent_seq = max(self.last_sent_seq, seq)
+        self._queue.last_sent_seq = max(self.last_sent_seq, seq)
 
     def append(self, changes: LocalChanges) -> Sequence[int]:
         """Write changes to the file, with deltas for what concerns the shard; return their seqs.
 
         Raises StorageError when the disk refuses; then nothing has changed.
         """
-        deltas = build_deltas(changes, self._read_shared(), self._state)
+        deltas = build_deltas(changes, self._read_shared(), self._state) if self.is_sharing else []
         seqs = range(self.next_seq, self.next_seq + len(deltas))
         state = replace(self._state, next_seq=seqs.stop)
         with self._transaction(state):
-            write_learned(self._connection, changes, self.quality_threshold, seqs.start)
-            inserted = self._insert_deltas(deltas, seqs)
+            write_learned(self._connection, changes, self._shared_threshold, seqs.start)
+            write_history(self._connection, changes.history)
+            inserted = self._queue.insert(deltas, seqs.start)
         self._state = state
-        self._pending_deltas += inserted
-        if len(self._pending_deltas) > self._max_pending:
+        self._queue.pending = [*self._queue.pending, *inserted]
+        if len(self._queue.pending) > self._max_pending:
             self.compact_to_snapshot()
         return seqs
 
-    def _insert_deltas(self, deltas: Sequence[pb.Delta], numbers: range) -> list[PendingDelta]:
-        inserted = []
-        for seq, delta in zip(numbers, deltas, strict=True):
-            delta.seq = seq
-            size = (len(delta.upserts.ids) + len(delta.removed_ids)) // ID_BYTES
-            inserted.append(PendingDelta(seq, delta.snapshot, size))
-            row = (seq, delta.snapshot, size, delta.SerializeToString())
-            self._connection.execute("INSERT INTO deltas VALUES(?,?,?,?)", row)
-        return inserted
+    @property
+    def _shared_threshold(self) -> float:
+        """Success rate from which patterns are shared: none is while `is_sharing` is False."""
+        return self.quality_threshold if self.is_sharing else math.inf
 
     def compact_to_snapshot(self, min_seq: int = 0) -> None:
         """Replace all pending deltas with a snapshot whose seq is at least `min_seq`.
@@ -219,27 +223,69 @@ class Outbox:
         Signals of deltas that never left the device are kept. Others are dropped, because the shard
         may have counted them. Raises StorageError when the disk refuses.
         """
-        signals = [
-            signal
-            for pending in self._pending_deltas
-            if pending.seq > self.last_sent_seq
-            for signal in to_signals(self.read_delta(pending.seq))
-        ]
-        learned = [LearnedPattern(pattern) for pattern in self._read_shared().values()]
-        state = replace(self._state, quality_threshold=0.0)
-        deltas = build_deltas(LocalChanges(learned, signals=signals), {}, state, is_snapshot=True)
-        first = max(self.next_seq, min_seq)
-        seqs = range(first, first + len(deltas))
-        state = replace(self._state, next_seq=seqs.stop)
-        with self._transaction(state):
-            self._connection.execute("DELETE FROM deltas")
-            self._connection.execute(
-                "UPDATE patterns SET shared_seq=? WHERE shared_seq>0", (first,)
-            )
-            inserted = self._insert_deltas(deltas, seqs)
-        self._state = state
-        log.info("a snapshot, seq %d, replaces %d deltas", first, len(self._pending_deltas))
-        self._pending_deltas = inserted
+        count = len(self._queue.pending)
+        signals = self._queue.read_unsent_signals()
+        with self._transaction() as write_state:
+            snapshot = self._queue.insert_snapshot(self._state, signals, min_seq)
+            write_state(snapshot[0])
+        self._state, self._queue.pending = snapshot
+        log.info("a snapshot, seq %d, replaces %d deltas", self._queue.pending[0].seq, count)
+
+    def forget(self, changes: LocalChanges, content_ids: Sequence[str]) -> None:
+        """Delete some content items from the history, and tell the shard by a snapshot.
+
+        `changes` are those of the patterns, which must be learned without these content items.
+        Signals of them that never left the device are dropped, and so are the related rows that
+        would tell of them. Raises StorageError when the disk refuses; then nothing has changed.
+        """
+        forgotten = set(content_ids)
+        before = self.global_state
+        rows = before.related.items()
+        kept_rows = {row_id: row for row_id, row in rows if row.content_id not in forgotten}
+        after = replace(before, related=kept_rows)
+        signals = [*self._queue.read_unsent_signals(), *changes.signals]
+        kept_signals = [each for each in signals if each.content_id not in forgotten]
+        with self._transaction() as write_state:
+            write_learned(self._connection, changes, self._shared_threshold, self.next_seq)
+            write_history(self._connection, changes.history)
+            delete_history(self._connection, content_ids)
+            write_global(self._connection, before, after)
+            snapshot = self._queue.insert_snapshot(self._state, kept_signals)
+            write_state(snapshot[0])
+        self._state, self._queue.pending = snapshot
+        self._global = after
+
+    def forget_everything(self) -> None:
+        """Delete everything that tells of the household, and begin a new incarnation.
+
+        The shard gets an empty snapshot. The identity and what is the same for all devices stay.
+        Raises StorageError when the disk refuses; then nothing has changed.
+        """
+        after = replace(self.global_state, similar={}, related={})
+        state = replace(self._state, incarnation=draw_incarnation())
+        with self._transaction() as write_state:
+            delete_everything(self._connection)
+            snapshot = self._queue.insert_snapshot(state)
+            write_state(snapshot[0])
+        self._state, self._queue.pending = snapshot
+        self._global = after
+        log.info("everything that was learned is forgotten")
+
+    def set_sharing(self, *, is_sharing: bool) -> None:
+        """Share what was learned, or withdraw all of it; both by a snapshot.
+
+        Raises StorageError when the disk refuses; then nothing has changed.
+        """
+        if is_sharing == self.is_sharing:
+            return
+        state = replace(self._state, is_sharing=is_sharing)
+        threshold = self.quality_threshold if is_sharing else math.inf
+        with self._transaction() as write_state:
+            mark_shared(self._connection, threshold, self.next_seq)
+            snapshot = self._queue.insert_snapshot(state)
+            write_state(snapshot[0])
+        self._state, self._queue.pending = snapshot
+        log.info("sharing is %s", "on" if is_sharing else "off: what was shared is withdrawn")
 
     def begin_incarnation(self) -> None:
         """Take a new incarnation, so that the shard asks for a snapshot, whatever its cursor is.
@@ -269,9 +315,7 @@ class Outbox:
             for seq, ids in (rejected or {}).items():
                 mark_unshared(self._connection, ids, seq)
         self._state = state
-        self._pending_deltas = [
-            pending for pending in self._pending_deltas if pending.seq > through
-        ]
+        self._queue.pending = [each for each in self._queue.pending if each.seq > through]
 
     def apply_rules(self, *, quality_threshold: float, patterns_per_delta: int) -> None:
         """Store the rules of the shard. Raises StorageError when the disk refuses."""
@@ -328,6 +372,14 @@ class Outbox:
         with reading():
             return read_watched(self._connection)
 
+    def read_history(self) -> Sequence[HistoryEntry]:
+        """Return the household's history, at most 2,000 entries, the oldest first, for a new Brain.
+
+        Raises StorageError when the disk refuses.
+        """
+        with reading():
+            return read_history(self._connection)
+
     def read_journal(self) -> Iterator[AckedDelta]:
         """Yield every acked delta, in ascending order of seq; none without `keep_journal`.
 
@@ -338,11 +390,16 @@ class Outbox:
 
     @contextmanager
     def _transaction(
-        self, state: DeviceState, durability: Durability | None = None
-    ) -> Iterator[None]:
+        self, state: DeviceState | None = None, durability: Durability | None = None
+    ) -> Iterator[Callable[[DeviceState], None]]:
+        """Write `state` at the end of the block, or what the block passes to the yielded function.
+
+        The block then assigns it to `_state` itself, once this has committed.
+        """
         with (
             self._write_problem.watch(),
             transaction(self._connection, durability or self._durability),
         ):
-            yield
-            write_device_state(self._connection, self._state, state)
+            yield partial(write_device_state, self._connection, self._state)
+            if state is not None:
+                write_device_state(self._connection, self._state, state)

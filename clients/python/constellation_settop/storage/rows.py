@@ -10,9 +10,15 @@ from constellation.v1 import patterns_pb2 as pb
 from constellation_settop.columns import (
     from_patterns,
     from_trend,
-    split_ids,
     to_patterns,
     to_trend,
+)
+from constellation_settop.related_columns import (
+    from_popular,
+    from_related_rows,
+    split_ids,
+    to_popular,
+    to_related_rows,
 )
 from constellation_settop.values import (
     Cluster,
@@ -20,6 +26,8 @@ from constellation_settop.values import (
     LearnedPattern,
     LocalChanges,
     Pattern,
+    PopularContents,
+    RelatedRow,
     SimilarPattern,
     Subject,
     Version,
@@ -74,6 +82,27 @@ def write_learned(
     connection.executemany("INSERT OR IGNORE INTO watched VALUES(?)", watched_rows)
 
 
+def mark_shared(connection: sqlite3.Connection, quality_threshold: float, seq: int) -> None:
+    """Note that delta `seq` shares the patterns that reach the threshold, and none else.
+
+    Call it inside a transaction.
+    """
+    learned = read_learned(connection)
+    connection.executemany(
+        "UPDATE patterns SET shared_seq=? WHERE pattern_id=?",
+        [
+            (seq if each.pattern.success_rate >= quality_threshold else 0, each.pattern.pattern_id)
+            for each in learned
+        ],
+    )
+
+
+def delete_everything(connection: sqlite3.Connection) -> None:
+    """Delete everything that tells of the household. Call it inside a transaction."""
+    for table in ("patterns", "history", "watched", "similar", "related", "deltas", "acked_deltas"):
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608  # constants
+
+
 def mark_unshared(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
     """Note that the shard lacks these patterns, unless a delta after `seq` has them again.
 
@@ -108,7 +137,13 @@ def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState
     for columns, devices in connection.execute("SELECT columns, devices FROM clusters"):
         pattern = _to_pattern(columns)
         clusters[pattern.pattern_id] = Cluster(pattern, devices)
-    return GlobalState(version, similar, trends, clusters)
+    related: dict[bytes, RelatedRow] = {}
+    for (message,) in connection.execute("SELECT message FROM related"):
+        related |= to_related_rows(pb.RelatedRows.FromString(message))
+    popular: dict[bytes, PopularContents] = {}
+    for (message,) in connection.execute("SELECT message FROM popular"):
+        popular |= to_popular([pb.PopularContents.FromString(message)])
+    return GlobalState(version, similar, trends, clusters, related, popular)
 
 
 def write_global(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
@@ -119,6 +154,8 @@ def write_global(connection: sqlite3.Connection, before: GlobalState, after: Glo
     _write_similar(connection, before, after)
     _write_trends(connection, before, after)
     _write_clusters(connection, before, after)
+    _write_related(connection, before, after)
+    _write_popular(connection, before, after)
 
 
 def _write_similar(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
@@ -164,6 +201,36 @@ def _write_clusters(
             (key, cluster.devices, from_patterns([cluster.pattern]).SerializeToString())
             for key, cluster in after.clusters.items()
             if before.clusters.get(key) is not cluster
+        ],
+    )
+
+
+def _write_related(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
+    connection.executemany(
+        "DELETE FROM related WHERE row_id=?",
+        [(row_id,) for row_id in before.related if row_id not in after.related],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO related VALUES(?,?)",
+        [
+            (row_id, from_related_rows({row_id: row}).SerializeToString())
+            for row_id, row in after.related.items()
+            if before.related.get(row_id) is not row
+        ],
+    )
+
+
+def _write_popular(connection: sqlite3.Connection, before: GlobalState, after: GlobalState) -> None:
+    connection.executemany(
+        "DELETE FROM popular WHERE list_id=?",
+        [(list_id,) for list_id in before.popular if list_id not in after.popular],
+    )
+    connection.executemany(
+        "INSERT OR REPLACE INTO popular VALUES(?,?)",
+        [
+            (list_id, from_popular(list_id, each).SerializeToString())
+            for list_id, each in after.popular.items()
+            if before.popular.get(list_id) is not each
         ],
     )
 
