@@ -22,11 +22,11 @@ from constellation.core.table.catalogue import load_catalogue
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import (
     DevicePatterns,
-    SlotAllocator,
     Table,
     to_device_keys,
     to_pattern_keys,
 )
+from constellation.core.table.slot_allocator import SlotAllocator
 from constellation.core.table.support import pack_support, unpack_contents
 from constellation.errors import DamagedStoreError
 
