@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.content_budget import ContentBudget, ContentCharge
-from constellation.core.ingest.cursors import Cursor, judge_delta
-from constellation.core.ingest.decode import Upserts, decode_patterns
+from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
+from constellation.core.ingest.group import GroupDevices
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
 from constellation.core.rows import (
-    DEVICE,
     DIGEST_MODULUS,
-    DeviceRows,
     Slots,
     digest_rows,
 )
@@ -71,7 +69,7 @@ class Planner:
     def plan_commit(self, deltas: Sequence[Delta], now: float) -> Plan:
         """Return what a group of deltas changes, in order. `now` is in seconds since 1970."""
         table, now_hour = self.table, int(now) // _SECONDS_PER_HOUR
-        devices = _GroupDevices.from_deltas(table, deltas)
+        devices = GroupDevices.from_deltas(table, deltas)
         verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
         applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
         most = self.rules.max_new_contents_per_hour
@@ -170,124 +168,6 @@ class Planner:
         nothing = decode_patterns([], (), ContentBudget(self.table, none, 0, 0), 0.0)
         group = DeltaGroup((), none, nothing, none, is_expiry=is_expiry)
         return resolve(self.table, self.rules, devices, group).change
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ChangedDevices:
-    """The devices of a group with at least one applied delta."""
-
-    positions: list[int]
-    """The position of each among the group's devices."""
-    slots: Slots
-    rows: DeviceRows
-    """Their new rows."""
-    is_new: NDArray[np.bool_]
-    """Which of `slots` are free before the commit."""
-    delta_positions: NDArray[np.int64]
-    """For each applied delta, the position of its device in `slots`."""
-
-
-@dataclass(slots=True, eq=False)
-class _GroupDevices:
-    """The devices of one group of deltas, whose cursors move with each applied delta."""
-
-    table: Table
-    positions: list[int]
-    """For each delta, the position of its device in `slots`."""
-    slots: Slots
-    """The row number of each device; -1 for one that the table does not know."""
-    rows: DeviceRows
-    """The row of each device, to which its signals are written."""
-    cursors: list[Cursor | None]
-    """The cursor of each device after the deltas judged so far."""
-    through_seqs: list[int]
-    """For each delta judged so far, its device's cursor in the delta's incarnation."""
-    room: int
-    """New devices for which there is still room."""
-
-    @classmethod
-    def from_deltas(cls, table: Table, deltas: Sequence[Delta]) -> _GroupDevices:
-        by_id: dict[bytes, int] = {}
-        positions = [by_id.setdefault(delta.device_id, len(by_id)) for delta in deltas]
-        ids = b"".join(by_id)
-        slots = table.slots_by_device.find(to_device_keys(ids))
-        known = slots >= 0
-        rows = np.zeros(len(slots), DEVICE)
-        rows["device_id"] = np.frombuffer(ids, "V16")
-        rows[known] = table.devices[slots[known]]
-        cursors = [
-            Cursor(incarnation, seq) if is_known else None
-            for incarnation, seq, is_known in zip(
-                rows["incarnation"].tolist(), rows["seq"].tolist(), known.tolist(), strict=True
-            )
-        ]
-        return cls(table, positions, slots, rows, cursors, [], table.device_allocator.free_count())
-
-    def judge(self, index: int, delta: Delta) -> Verdict:
-        """Return a delta's verdict, and move its device's cursor when it applies.
-
-        Deltas must be judged in order.
-        """
-        position = self.positions[index]
-        cursor = self.cursors[position]
-        verdict = judge_delta(delta, cursor)
-        if verdict is Verdict.APPLIED and cursor is None and self.slots[position] < 0:
-            if not self.room:
-                verdict = Verdict.REFUSED
-            self.room -= verdict is Verdict.APPLIED
-        if verdict is Verdict.APPLIED:
-            cursor = self.cursors[position] = Cursor(delta.incarnation, delta.seq)
-        is_same = cursor is not None and cursor.incarnation == delta.incarnation
-        self.through_seqs.append(cursor.seq if cursor and is_same else 0)
-        return verdict
-
-    def count_signals(
-        self, index: int, delta: Delta, tally: SignalTally, budget: ContentBudget
-    ) -> int:
-        """Count a delta's signals; return how many were dropped."""
-        if not delta.signal_contents:
-            return 0
-        position = self.positions[index]
-        row = self.rows[position]
-        dropped = 0
-        for sent_hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
-            hour = tally.find_hour(sent_hour)
-            if tally.has_room(row, hour):  # otherwise its content id needs no number
-                content = budget.number_content(position, text)
-                dropped += not tally.add_signal(row, hour, content)
-            else:
-                dropped += 1
-        return dropped
-
-    def decode_upserts(
-        self, deltas: Sequence[Delta], applied: Sequence[int], budget: ContentBudget, rules: Rules
-    ) -> tuple[Upserts, NDArray[np.int64]]:
-        """Return the patterns of the applied deltas, and for each row the position of its delta."""
-        batches, owners, devices = [], [], []
-        for position, index in enumerate(applied):
-            batch = deltas[index].upserts
-            if batch is not None:
-                batches.append(batch)
-                owners.append(position)
-                devices.append(self.positions[index])
-        upserts = decode_patterns(batches, devices, budget, rules.quality_threshold)
-        return upserts, np.array(owners, np.int64)[upserts.sources]
-
-    def collect_changed(self, applied: Sequence[int], now: int) -> _ChangedDevices:
-        """Return the devices with an applied delta, and their rows with the new cursors."""
-        senders = [self.positions[index] for index in applied]
-        chosen = sorted(set(senders))
-        rank = {position: index for index, position in enumerate(chosen)}
-        slots, rows = self.slots[chosen], self.rows[chosen]
-        is_new = slots < 0
-        slots[is_new] = self.table.device_allocator.peek(int(is_new.sum()))
-        moved = [cursor for cursor in (self.cursors[position] for position in chosen) if cursor]
-        rows["incarnation"] = [cursor.incarnation for cursor in moved]
-        rows["seq"] = [cursor.seq for cursor in moved]
-        rows["synced_at"] = now
-        return _ChangedDevices(
-            chosen, slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
-        )
 
 
 def _collect_rejections(
