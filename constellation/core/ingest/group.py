@@ -11,6 +11,7 @@ from constellation.core.ingest.cursors import Cursor, judge_delta
 from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import Delta, Verdict
 from constellation.core.rows import DEVICE, DeviceRows, Slots
+from constellation.core.store import no_slots
 from constellation.core.table.shard_table import Table, to_device_keys
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.ingest.content_budget import ContentBudget
+    from constellation.core.ingest.liked import LikedChanges
     from constellation.core.ingest.signals import SignalTally
     from constellation.core.rules import Rules
+    from constellation.core.table.contributors import ContributorSample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,24 +95,6 @@ class GroupDevices:
         self.through_seqs.append(cursor.seq if cursor and is_same else 0)
         return verdict
 
-    def count_signals(
-        self, index: int, delta: Delta, tally: SignalTally, budget: ContentBudget
-    ) -> int:
-        """Count a delta's signals; return how many were dropped."""
-        if not delta.signal_contents:
-            return 0
-        position = self.positions[index]
-        row = self.rows[position]
-        dropped = 0
-        for sent_hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
-            hour = tally.find_hour(sent_hour)
-            if tally.has_room(row, hour):  # otherwise its content id needs no number
-                content = budget.number_content(position, text)
-                dropped += not tally.add_signal(row, hour, content)
-            else:
-                dropped += 1
-        return dropped
-
     def decode_upserts(
         self, deltas: Sequence[Delta], applied: Sequence[int], budget: ContentBudget, rules: Rules
     ) -> tuple[Upserts, NDArray[np.int64]]:
@@ -139,3 +124,93 @@ class GroupDevices:
         return ChangedDevices(
             chosen, slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToldContents:
+    """The content items that devices told the shard about, by signals or as liked."""
+
+    devices: Slots
+    """Shape (n,): row numbers, which may repeat."""
+    contents: NDArray[np.int64]
+    """Shape (n,): the numbers of the content items."""
+
+
+def told_nothing() -> ToldContents:
+    return ToldContents(no_slots(), no_slots())
+
+
+class GroupContents:
+    """Takes in the content items that the deltas of a group name as watched or liked."""
+
+    def __init__(
+        self,
+        devices: GroupDevices,
+        tally: SignalTally,
+        budget: ContentBudget,
+        liked: LikedChanges,
+        sample: ContributorSample,
+    ) -> None:
+        self._devices = devices
+        self._tally = tally
+        self._budget = budget
+        self._liked = liked
+        self._sample = sample
+        self._positions: list[int] = []
+        """The position of the device of each content item that was taken in."""
+        self._contents: list[int] = []
+
+    def add(self, index: int, delta: Delta) -> int:
+        """Take in the signals and the liked content of a delta; return how many were dropped.
+
+        Liked content changes only for devices that contribute, first by what is replaced or
+        withdrawn, then by the signals that count.
+        """
+        has_liked = delta.is_snapshot or bool(delta.withdrawn_contents)
+        if not has_liked and not delta.signal_contents:
+            return 0
+        position = self._devices.positions[index]
+        contributes = self._sample.contains(delta.device_id)
+        dropped = self._change_liked(position, delta) if has_liked and contributes else 0
+        row = self._devices.rows[position]
+        for sent_hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
+            hour = self._tally.find_hour(sent_hour)
+            if not self._tally.has_room(row, hour):  # its content id needs no number
+                dropped += 1
+                continue
+            content = self._budget.number_content(position, text)
+            if not self._tally.add_signal(row, hour, content):
+                dropped += 1
+                continue
+            self._tell(position, content)
+            if contributes:
+                self._liked.add(position, content)
+        return dropped
+
+    def told(self, changed: ChangedDevices) -> ToldContents:
+        """Return what was taken in, once the devices of the group have row numbers."""
+        if not self._positions:
+            return told_nothing()
+        slots = dict(zip(changed.positions, changed.slots.tolist(), strict=True))
+        return ToldContents(
+            np.array([slots[position] for position in self._positions], np.int64),
+            np.array(self._contents, np.int64),
+        )
+
+    def _change_liked(self, position: int, delta: Delta) -> int:
+        """Replace or withdraw liked content; return how many were beyond the device's budget."""
+        dropped = 0
+        if delta.is_snapshot:
+            numbers = [self._budget.number_content(position, each) for each in delta.liked_contents]
+            known = [number for number in numbers if number]
+            self._liked.replace(position, known)
+            for number in known:
+                self._tell(position, number)
+            dropped = len(numbers) - len(known)
+        if delta.withdrawn_contents:
+            self._liked.withdraw(position, self._budget.find_contents(delta.withdrawn_contents))
+        return dropped
+
+    def _tell(self, position: int, content: int) -> None:
+        self._positions.append(position)
+        self._contents.append(content)

@@ -14,7 +14,8 @@ import numpy as np
 from constellation.core.ingest.content_budget import ContentBudget, ContentCharge
 from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
-from constellation.core.ingest.group import GroupDevices
+from constellation.core.ingest.group import GroupContents, GroupDevices, ToldContents, told_nothing
+from constellation.core.ingest.liked import LikedChanges
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
 from constellation.core.rows import (
@@ -23,6 +24,7 @@ from constellation.core.rows import (
     digest_rows,
 )
 from constellation.core.store import CommitWrites, Totals
+from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import RING_HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, to_device_keys
 
@@ -46,6 +48,8 @@ class Plan:
     receipts: Sequence[Receipt]
     """One for each delta, in order; none for an expiry."""
     pattern_change: PatternChange
+    told_contents: ToldContents
+    """What the devices of the deltas told the shard about."""
     is_new_device: NDArray[np.bool_]
     """Which of `writes.device_slots` were free before."""
     hour_digests: dict[int, int]
@@ -65,6 +69,8 @@ class Planner:
     table: Table
     ring: HourlyRing
     rules: Rules
+    sample: ContributorSample = EVERY_DEVICE
+    """The devices whose liked content is kept."""
 
     def plan_commit(self, deltas: Sequence[Delta], now: float) -> Plan:
         """Return what a group of deltas changes, in order. `now` is in seconds since 1970."""
@@ -77,11 +83,12 @@ class Planner:
             table, devices.slots, now_hour, most, max_contents=self.rules.max_contents
         )
         tally = SignalTally(self.ring, table.content_genres, now_hour)
-        dropped = {
-            index: devices.count_signals(index, deltas[index], tally, budget) for index in applied
-        }
+        liked = LikedChanges(table.liked, devices.slots)
+        contents = GroupContents(devices, tally, budget, liked, self.sample)
+        dropped = {index: contents.add(index, deltas[index]) for index in applied}
 
         changed = devices.collect_changed(applied, int(now))
+        liked_writes = liked.to_writes(changed.positions, changed.slots)
         upserts, senders = devices.decode_upserts(deltas, applied, budget, self.rules)
         applied_deltas = [deltas[index] for index in applied]
         group = DeltaGroup(applied_deltas, changed.delta_positions, upserts, senders)
@@ -100,6 +107,9 @@ class Planner:
             freed_slots=change.freed_slots,
             device_slots=changed.slots,
             device_rows=changed.rows,
+            liked_devices=liked_writes.devices,
+            liked_rows=liked_writes.rows,
+            freed_liked=liked_writes.freed,
             terms=terms,
             counts=tally.counts(),
             oldest_hour=oldest_hour,
@@ -111,37 +121,41 @@ class Planner:
         hour_digests = self.ring.compute_digests_with(writes.counts, oldest_hour)
         writes = _add_totals(table, writes, changed.is_new, hour_digests)
         charge = budget.charge(changed.positions, changed.slots)
-        return Plan(writes, receipts, change, changed.is_new, hour_digests, charge)
+        told = contents.told(changed)
+        return Plan(writes, receipts, change, told, changed.is_new, hour_digests, charge)
 
     def plan_presence(self, devices: Slots) -> Plan:
         """Return the writes that make distinct devices as recently synced as they were heard."""
         table = self.table
         rows = table.devices[devices]
         rows["synced_at"] = np.maximum(rows["synced_at"], table.heard_at[devices])
-        change = self._resolve_without_deltas(devices, is_expiry=False)
         writes = CommitWrites(
             totals=table.totals,
             device_slots=devices,
             device_rows=rows,
             catalogue_digest=table.catalogue_digest.total,
         )
-        is_new = np.zeros(len(devices), bool)
-        digests = self.ring.digests
-        return Plan(_add_totals(table, writes, is_new, digests), (), change, is_new, digests)
+        return self._plan_without_deltas(writes, devices, is_expiry=False)
 
     def plan_expiry(self, devices: Slots) -> Plan:
         """Return what the removal of distinct devices, with all their patterns, changes."""
         table = self.table
-        change = self._resolve_without_deltas(devices, is_expiry=True)
         writes = CommitWrites(
             totals=table.totals,
-            freed_slots=change.freed_slots,
             freed_devices=devices,
+            freed_liked=devices[table.liked.has(devices)],
             catalogue_digest=table.catalogue_digest.total,
         )
-        is_new = np.empty(0, bool)
-        digests = self.ring.digests
-        return Plan(_add_totals(table, writes, is_new, digests), (), change, is_new, digests)
+        return self._plan_without_deltas(writes, devices, is_expiry=True)
+
+    def plan_liked_removal(self, devices: Slots) -> Plan:
+        """Return the writes that delete the liked content of distinct devices that have some."""
+        writes = CommitWrites(
+            totals=self.table.totals,
+            freed_liked=devices,
+            catalogue_digest=self.table.catalogue_digest.total,
+        )
+        return self._plan_without_deltas(writes, devices, is_expiry=False)
 
     def apply(self, plan: Plan) -> None:
         """Bring table and ring to the state after a plan that is durable."""
@@ -153,6 +167,10 @@ class Planner:
             table.slots_by_device.put(to_device_keys(ids), new)
         table.devices[writes.device_slots] = writes.device_rows
         plan.pattern_change.apply(table, writes.totals.lsn)
+        if len(writes.liked_devices):
+            table.liked.put(writes.liked_devices, writes.liked_rows)
+        if len(writes.freed_liked):
+            table.liked.remove(writes.freed_liked)
         if len(writes.freed_devices):
             table.remove_devices(writes.freed_devices)
         table.add_terms(writes.terms)
@@ -162,6 +180,16 @@ class Planner:
         self.ring.digests = plan.hour_digests
         self.ring.close_before(writes.oldest_hour)
         table.totals = writes.totals
+
+    def _plan_without_deltas(
+        self, writes: CommitWrites, devices: Slots, *, is_expiry: bool
+    ) -> Plan:
+        """Return the plan of writes for known devices, which lose their patterns by an expiry."""
+        change = self._resolve_without_deltas(devices, is_expiry=is_expiry)
+        writes = replace(writes, freed_slots=change.freed_slots)
+        is_new, digests = np.zeros(len(writes.device_slots), bool), self.ring.digests
+        writes = _add_totals(self.table, writes, is_new, digests)
+        return Plan(writes, (), change, told_nothing(), is_new, digests)
 
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
         none = np.empty(0, np.int64)
@@ -205,6 +233,13 @@ def _add_totals(
     device_change = digest_rows(writes.device_slots, writes.device_rows) - digest_rows(
         gone_devices, table.devices[gone_devices]
     )
+    liked = table.liked
+    gone_liked = np.concatenate(
+        [writes.liked_devices[liked.has(writes.liked_devices)], writes.freed_liked]
+    )
+    liked_change = digest_rows(writes.liked_devices, writes.liked_rows) - digest_rows(
+        gone_liked, liked.read(gone_liked)
+    )
     totals = Totals(
         lsn=before.lsn + 1,
         patterns=before.patterns + len(writes.slots) - len(gone),
@@ -212,6 +247,7 @@ def _add_totals(
         pattern_digest=(before.pattern_digest + pattern_change) % DIGEST_MODULUS,
         device_digest=(before.device_digest + device_change) % DIGEST_MODULUS,
         count_digest=sum(hour_digests.values()) % DIGEST_MODULUS,
+        liked_digest=(before.liked_digest + liked_change) % DIGEST_MODULUS,
     )
     return replace(writes, totals=totals)
 

@@ -19,6 +19,7 @@ from constellation.core.rows import (
 from constellation.core.store import Totals
 from constellation.core.table.catalogue_digest import CatalogueDigest
 from constellation.core.table.hash_index import HashIndex, Keys
+from constellation.core.table.liked import LikedTable
 from constellation.core.table.new_contents import NewContentCounts
 from constellation.core.table.slot_allocator import SlotAllocator
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
@@ -77,6 +78,7 @@ class Table:
         """By device: whether the shard map gave it to another shard; if so, it is not shown."""
         self.relocated_count = 0
         """Devices marked in `relocated`."""
+        self.liked = LikedTable(rules.max_devices)
         self.vocabulary = Vocabulary()
         self.new_contents = NewContentCounts(rules.max_devices)
         self.catalogue_digest = CatalogueDigest(self.vocabulary)
