@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.encoding import Embeddings
+    from constellation.federated.likes import LikeAggregate
 
 GENRES_PER_CLUSTER: Final = 8
 """A cluster is sent with at most this many genres: those that most devices have."""
@@ -149,3 +150,5 @@ class AggregateUpdate:
     hours: SubjectCounts
     candidates: ClusterRows = field(default_factory=no_clusters)
     """Clusters of the patterns far from every anchor; empty unless they were requested."""
+    likes: LikeAggregate | None = None
+    """What is counted of liked content; None unless it was requested."""

@@ -77,7 +77,8 @@ class PullAggregateRequest(_message.Message):
     @_builtins.property
     def known_versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___AggregateVersion]:
         """The version that the caller holds of each shard's aggregate. The whole aggregate is sent for a
-        shard that is not listed, or is listed with another epoch.
+        shard that is not listed, or is listed with another epoch. With `include_likes`, it is the version
+        of which the caller also holds the likes and pairs.
         """
 
     def __init__(
@@ -204,7 +205,7 @@ class AggregateHeader(_message.Message):
     codebook_effective_version: _builtins.int
     """The aggregate's version when the codebook took effect. Rows with an earlier version are void."""
     like_count: _builtins.int
-    """The number of rows in the `likes` chunks that follow."""
+    """The number of rows in the `likes` chunks that follow: all, not only those that changed."""
     pair_row_count: _builtins.int
     """The number of rows in the `pairs` chunks that follow."""
     dictionary_version: _builtins.int
@@ -397,7 +398,9 @@ Global___ClusterColumns: _TypeAlias = ClusterColumns  # noqa: Y015
 
 @_typing.final
 class LikeColumns(_message.Message):
-    """How many contributing devices like each content item: one row per content item."""
+    """How many contributing devices like each content item: one row per content item. The rows of an
+    answer are complete: a content item without a row has no device.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -409,7 +412,7 @@ class LikeColumns(_message.Message):
 
     @_builtins.property
     def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The number of devices of each row; 0 when there are none any more."""
+        """The number of devices of each row."""
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from constellation.federated.aggregate import (
 )
 from constellation.federated.fixed_point import CONTEXTS, ClusterSums
 from constellation.federated.terms import check_term
+from constellation.transport.codec.likes import encode_likes, encode_pairs, fill_header
 from constellation.v1 import aggregates_pb2 as pb
 
 if TYPE_CHECKING:
@@ -77,28 +78,37 @@ def from_aggregate_update(
 ) -> Iterator[pb.PullAggregateResponse]:
     """Yield the chunks of one shard's answer to a pull: its header, then its rows."""
     version = from_aggregate_version(update.version)
-    header = update.header
-    yield pb.PullAggregateResponse(
-        version=version,
-        header=pb.AggregateHeader(
-            region=header.region,
-            codebook_generation=header.codebook_generation,
-            codebook_version=header.codebook_version,
-            codebook_effective_version=header.codebook_effective_version,
-            devices=header.devices,
-            base_version=update.base_version,
-            cluster_count=len(update.clusters),
-            hour_count=len(update.hours.hours),
-            candidate_count=len(update.candidates),
-            age_seconds=age_seconds,
-        ),
-    )
+    yield pb.PullAggregateResponse(version=version, header=_encode_header(update, age_seconds))
     for columns in _encode_clusters(update.clusters, sizes.clusters):
         yield pb.PullAggregateResponse(version=version, clusters=columns)
     for hours in _encode_hours(update.hours, sizes.hour_bytes):
         yield pb.PullAggregateResponse(version=version, hours=hours)
     for columns in _encode_clusters(update.candidates, sizes.clusters):
         yield pb.PullAggregateResponse(version=version, candidates=columns)
+    if update.likes is not None:
+        for likes in encode_likes(update.likes.likes):
+            yield pb.PullAggregateResponse(version=version, likes=likes)
+        for pairs in encode_pairs(update.likes.pairs):
+            yield pb.PullAggregateResponse(version=version, pairs=pairs)
+
+
+def _encode_header(update: AggregateUpdate, age_seconds: int) -> pb.AggregateHeader:
+    header = update.header
+    encoded = pb.AggregateHeader(
+        region=header.region,
+        codebook_generation=header.codebook_generation,
+        codebook_version=header.codebook_version,
+        codebook_effective_version=header.codebook_effective_version,
+        devices=header.devices,
+        base_version=update.base_version,
+        cluster_count=len(update.clusters),
+        hour_count=len(update.hours.hours),
+        candidate_count=len(update.candidates),
+        age_seconds=age_seconds,
+    )
+    if update.likes is not None:
+        fill_header(encoded, update.likes)
+    return encoded
 
 
 def to_aggregate_header(header: pb.AggregateHeader) -> AggregateHeader:
