@@ -18,12 +18,11 @@ from constellation.transport.codec.patterns import (
     from_version,
     to_delta,
 )
+from constellation.transport.sync.declared import negotiate_format, to_held_state
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import (
     DeviceSession,
     make_welcome,
-    negotiate_format,
-    to_held_state,
 )
 from constellation.transport.sync.updates import make_update
 from constellation.v1 import sync_pb2 as pb
