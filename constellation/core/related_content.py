@@ -62,7 +62,7 @@ class RelatedContent:
     def __init__(self, table: Table) -> None:
         self.related = no_related()
         self._table = table
-        self._positions = np.empty(0, np.int32)
+        self._positions = np.full(1, -1, np.int32)
         """By content number: the position of its row; -1 for none."""
         self._by_content: dict[str, int] = {}
         """By content id: the position of its row."""
