@@ -250,6 +250,11 @@ class ShardConfig:
     k_anonymity: Count = setting(
         Count(5), "Devices that must share a content item before it is shown to others."
     )
+    related_sample: Ratio = setting(
+        Ratio(1.0),
+        "Share of the devices whose liked content is kept, and counted for related and popular "
+        "content. Large shards need 100000 devices: set it to 100000 / devices. 0: none.",
+    )
     trend_decay_rate: Ratio = setting(Ratio(0.95), "Factor by which a trend fades each hour.")
     active_window_seconds: Seconds = setting(
         Seconds(1800), "A device counts as active for this long after a sync."

@@ -141,6 +141,7 @@ def to_rules(config: ShardConfig) -> Rules:
         quality_threshold=config.quality_threshold,
         share_threshold=config.share_threshold,
         k_anonymity=config.k_anonymity,
+        related_sample=config.related_sample,
         trend_decay_rate=config.trend_decay_rate,
         active_window_seconds=config.active_window_seconds,
     )
@@ -382,6 +383,7 @@ async def _recover_shard(
     manager = ShardManager(identity, rules, store, recovered, observers, epoch=epoch)
     manager.pressure = make_pressure(config)
     await manager.catalogue.ensure_digest(epoch)
+    await manager.remove_other_liked()
     if (stored := await store.get_global()) is not None:
         manager.restore_global(to_global(stored.payload))
     return manager

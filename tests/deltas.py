@@ -78,6 +78,8 @@ def make_delta(  # noqa: PLR0913 - as many as a delta has parts
     incarnation: int = 1,
     snapshot: bool = False,
     signals: Sequence[tuple[str, int]] = (),
+    liked: Sequence[str] = (),
+    withdrawn: Sequence[str] = (),
 ) -> Delta:
     """Return a delta of a device, by its number; a signal is (content id, hour)."""
     return Delta(
@@ -88,5 +90,7 @@ def make_delta(  # noqa: PLR0913 - as many as a delta has parts
         removed_ids=b"".join(PatternSpec(number).pattern_id for number in removed),
         signal_contents=[content for content, _ in signals],
         signal_hours=[hour for _, hour in signals],
+        liked_contents=liked,
+        withdrawn_contents=withdrawn,
         is_snapshot=snapshot,
     )

@@ -34,19 +34,23 @@ def make_hello(
     )
 
 
-def make_delta_message(
+def make_delta_message(  # noqa: PLR0913 - as many as a delta has parts
     seq: int,
     upserts: Sequence[PatternSpec] = (),
     removed_numbers: Sequence[int] = (),
     *,
     snapshot: bool = False,
     signals: Sequence[tuple[str, int]] = (),
+    liked: Sequence[str] = (),
+    withdrawn: Sequence[str] = (),
 ) -> patterns.Delta:
     """Return a delta message, with the arguments of `tests.deltas.make_delta`."""
     message = patterns.Delta(
         seq=seq,
         snapshot=snapshot,
         removed_ids=b"".join(PatternSpec(number).pattern_id for number in removed_numbers),
+        liked_content_ids=liked,
+        withdrawn_content_ids=withdrawn,
         signals=patterns.SignalColumns(
             content_ids=[content for content, _ in signals], hours=[hour for _, hour in signals]
         ),

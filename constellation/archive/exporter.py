@@ -52,8 +52,13 @@ def to_device_lines(loaded: LoadedShard) -> Iterator[Line]:
         patterns = _to_patterns(rows[order], table.vocabulary)
         ends = np.searchsorted(stored.owners[order], np.arange(len(block)), side="right").tolist()
         begin = 0
-        for row, end in zip(table.devices[block], ends, strict=True):
-            yield _to_device(row, table.vocabulary) | {"patterns": patterns[begin:end]}
+        liked = table.liked.read(block)["contents"]
+        for row, liked_row, end in zip(table.devices[block], liked, ends, strict=True):
+            yield {
+                **_to_device(row, table.vocabulary),
+                "liked_content_ids": _to_liked(liked_row, table.vocabulary),
+                "patterns": patterns[begin:end],
+            }
             begin = end
 
 
@@ -84,6 +89,12 @@ def _to_device(row: np.void, vocabulary: Vocabulary) -> dict[str, Any]:
         "signal_hour": int(row["signal_hour"]),
         "signal_content_ids": [vocabulary.text(TermKind.CONTENT, number) for number in signals],
     }
+
+
+def _to_liked(numbers: NDArray[np.uint32], vocabulary: Vocabulary) -> list[str]:
+    """Return the liked content of a device, the latest last."""
+    texts = [vocabulary.text(TermKind.CONTENT, number) for number in numbers[numbers > 0].tolist()]
+    return texts[::-1]
 
 
 def _to_patterns(rows: PatternRows, vocabulary: Vocabulary) -> list[dict[str, Any]]:

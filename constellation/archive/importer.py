@@ -16,6 +16,8 @@ from constellation.core.rows import (
     DEVICE,
     DIGEST_MODULUS,
     LAST_CONTENT_TYPE,
+    LIKED,
+    MAX_LIKED,
     MAX_SIGNALS_PER_HOUR,
     PATTERN,
     TermKind,
@@ -101,9 +103,10 @@ class ArchiveImporter:
 
     def _prepare_devices(self, lines: Sequence[NumberedLine]) -> CommitWrites:
         terms, first = PendingTerms(self._vocabulary), self.totals.devices
-        device_rows, pattern_rows = [], []
+        device_rows, pattern_rows, liked_rows = [], [], []
         for index, line in enumerate(lines):
             device_rows.append(_convert_line(line, partial(_to_device, terms=terms)))
+            liked_rows.append((_convert_line(line, partial(_to_liked, terms=terms)),))
             self._require_order(line, "device", (0, 0, line.fields["device_id"]))
             convert = partial(_to_patterns, device=first + index, terms=terms)
             pattern_rows += _convert_line(line, convert)
@@ -111,6 +114,9 @@ class ArchiveImporter:
         rows["lsn"] = self.totals.lsn + 1
         device_slots = np.arange(first, first + len(devices))
         slots = np.arange(self.totals.patterns, self.totals.patterns + len(rows))
+        liked = np.array(liked_rows, LIKED)
+        has_liked = liked["contents"][:, 0] > 0
+        liked_devices, liked = device_slots[has_liked], liked[has_liked]
         self._add_terms(terms)
         self.totals = replace(
             self.totals,
@@ -119,6 +125,8 @@ class ArchiveImporter:
             pattern_digest=(self.totals.pattern_digest + digest_rows(slots, rows)) % DIGEST_MODULUS,
             device_digest=(self.totals.device_digest + digest_rows(device_slots, devices))
             % DIGEST_MODULUS,
+            liked_digest=(self.totals.liked_digest + digest_rows(liked_devices, liked))
+            % DIGEST_MODULUS,
         )
         return CommitWrites(
             self._advance_totals(),
@@ -126,6 +134,8 @@ class ArchiveImporter:
             rows=rows,
             device_slots=device_slots,
             device_rows=devices,
+            liked_devices=liked_devices,
+            liked_rows=liked,
             terms=terms.to_terms(),
             new_catalogue_digest=self._digest.total,
         )
@@ -203,6 +213,14 @@ def _to_device(line: Line, terms: PendingTerms) -> tuple[Any, ...]:
         _require_integer(line["signal_hour"], 0, MAX_UINT32),
         _number_terms(line["signal_content_ids"], TermKind.CONTENT, MAX_SIGNALS_PER_HOUR, terms),
     )
+
+
+def _to_liked(line: Line, terms: PendingTerms) -> tuple[int, ...]:
+    """Return what a device liked, the latest first; archives of earlier versions do not say."""
+    texts = _require_list(line.get("liked_content_ids", []))
+    if len(set(map(str, texts))) != len(texts):
+        raise ValueError("the liked content of a device must be distinct")
+    return _number_terms(texts[::-1], TermKind.CONTENT, MAX_LIKED, terms)
 
 
 def _to_patterns(line: Line, device: int, terms: PendingTerms) -> list[tuple[Any, ...]]:

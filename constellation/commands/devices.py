@@ -24,7 +24,7 @@ from constellation.cli.printing import (
 )
 from constellation.cli.remote import ask_each, open_remotes
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
-from constellation.cli.titles import look_up_contents
+from constellation.cli.titles import format_title, look_up_contents
 from constellation.commands.patterns import print_patterns
 from constellation.v1 import shard_pb2
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.cli.remote import Remote
 
+_PRINTED_LIKED: Final = 10
+"""Liked content items that are printed; --json has all."""
 _PAGE_SIZE: Final = 1000
 _DEFAULT_LIMIT: Final = 50
 
@@ -174,8 +176,16 @@ async def _print_device(options: Namespace, remotes: Sequence[Remote]) -> int:
     else:
         console = make_console()
         _print_heading(console, remote.address, response.device)
-        contents = await look_up_contents(remote, response.patterns.content_ids)
+        latest = response.liked_content_ids[:_PRINTED_LIKED]
+        contents = await look_up_contents(remote, [*response.patterns.content_ids, *latest])
         print_patterns(console, response.patterns, contents)
+        if latest:
+            titles = "; ".join(format_title(each, contents) for each in latest)
+            more = len(response.liked_content_ids) - len(latest)
+            console.print(
+                f"  [bold]liked[/], the latest first: {escape(titles)}"
+                f"{f', and {format_count(more)} more' if more else ''}"
+            )
     # its owner may be a shard that could not be asked
     return _report_problems(answers) if response.device.relocated else SUCCESS
 

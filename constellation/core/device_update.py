@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from constellation.core.global_state import TrendChange
     from constellation.core.index.similar import SimilarPatterns
+    from constellation.core.related_content import PopularChoice, RelatedChoice
     from constellation.federated.published import PublishedClusters
 
 
@@ -25,6 +26,10 @@ class HeldState:
     """The pseudonyms of its similar patterns."""
     clusters: frozenset[bytes] = frozenset()
     """The ids of its clusters."""
+    related: bytes = b""
+    """The ids of its rows of related content, 16 bytes each. A set takes five times the memory."""
+    popular: frozenset[bytes] = frozenset()
+    """The ids of its lists of popular content."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +54,8 @@ class DeviceUpdate:
     """The clusters that it lacks; None when the federation has published nothing."""
     removed_clusters: frozenset[bytes]
     """The ids of the clusters that it should drop."""
+    related: RelatedChoice
+    popular: PopularChoice
     held: HeldState
     """What the device holds after it applied the update."""
 
@@ -58,8 +65,10 @@ def compute_device_update(
     trends: TrendChange,
     similar: SimilarPatterns,
     choice: ClusterChoice | None,
+    related: RelatedChoice,
+    popular: PopularChoice,
 ) -> DeviceUpdate:
-    """Return what a device that holds `held` lacks of the trends, patterns and clusters for it."""
+    """Return what a device that holds `held` lacks of what is chosen for it."""
     new_similar = [
         position
         for position, pseudonym in enumerate(similar.pseudonyms)
@@ -79,5 +88,7 @@ def compute_device_update(
         removed_similar=held.similar - similar_ids,
         clusters=missing,
         removed_clusters=held.clusters - cluster_ids,
-        held=HeldState(trends.version, similar_ids, cluster_ids),
+        related=related,
+        popular=popular,
+        held=HeldState(trends.version, similar_ids, cluster_ids, related.held, popular.held),
     )

@@ -13,8 +13,10 @@ from constellation.core.rows import (
     BLOCK_ROWS,
     DIGEST_MODULUS,
     DeviceRows,
+    LikedRows,
     PatternRows,
     Slots,
+    TermKind,
     digest_rows,
 )
 from constellation.core.store import StoreReader, Totals
@@ -22,7 +24,6 @@ from constellation.core.table.catalogue import load_catalogue
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import (
     DevicePatterns,
-    SlotAllocator,
     Table,
     to_device_keys,
     to_pattern_keys,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
+    from constellation.core.table.slot_allocator import SlotAllocator
 
 T = TypeVar("T")
 
@@ -80,6 +82,7 @@ def _compare_totals(stored: Totals, loaded: Totals) -> list[str]:
         ("devices", stored.devices, loaded.devices),
         ("pattern digest", stored.pattern_digest, loaded.pattern_digest),
         ("device digest", stored.device_digest, loaded.device_digest),
+        ("digest of the liked content", stored.liked_digest, loaded.liked_digest),
         ("digest of the hourly counts", stored.count_digest, loaded.count_digest),
     )
     return [
@@ -107,13 +110,21 @@ class _RowDigest:
 
 async def _load_rows(store: StoreReader, table: Table) -> Totals:
     """Fill the table with rows and all that derives from them; return the rows' totals."""
-    devices, patterns = _RowDigest(), _RowDigest()
+    devices, patterns, liked = _RowDigest(), _RowDigest(), _RowDigest()
     async for device_slots, device_rows in _read_ahead(store.scan_devices()):
         await asyncio.to_thread(_add_devices, table, device_slots, device_rows, devices)
     async for slots, rows in _read_ahead(store.scan_patterns()):
         await asyncio.to_thread(_add_patterns, table, slots, rows, patterns)
+    async for device_slots, liked_rows in _read_ahead(store.scan_liked()):
+        await asyncio.to_thread(_add_liked, table, device_slots, liked_rows, liked)
     await asyncio.to_thread(_derive_state, table, devices.slots(), patterns.slots())
-    return Totals(0, len(patterns.slots()), len(devices.slots()), patterns.digest, devices.digest)
+    return Totals(
+        patterns=len(patterns.slots()),
+        devices=len(devices.slots()),
+        pattern_digest=patterns.digest,
+        device_digest=devices.digest,
+        liked_digest=liked.digest,
+    )
 
 
 async def _read_ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -145,6 +156,16 @@ def _add_patterns(table: Table, slots: Slots, rows: PatternRows, total: _RowDige
     keys = to_pattern_keys(rows["pattern_id"].tobytes(), rows["device"].astype(np.int64))
     table.slots_by_pattern.put(keys, slots)
     total.add(slots, rows)
+
+
+def _add_liked(table: Table, devices: Slots, rows: LikedRows, total: _RowDigest) -> None:
+    _check_capacity(devices, len(table.devices), "MAX_DEVICES")
+    if not (table.devices["incarnation"][devices] > 0).all() or not rows["contents"][:, 0].all():
+        raise DamagedStoreError("liked content is stored for no device, or none for a device")
+    if rows["contents"].max(initial=0) > table.vocabulary.count(TermKind.CONTENT):
+        raise DamagedStoreError("liked content is stored that names no content id")
+    table.liked.put(devices, rows)
+    total.add(devices, rows)
 
 
 def _check_capacity(slots: Slots, capacity: int, variable: str) -> None:

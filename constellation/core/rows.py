@@ -15,6 +15,8 @@ from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
 MAX_SIGNALS_PER_HOUR: Final = 4
 """Signals of one device that count in one hour."""
+MAX_LIKED: Final = 128
+"""Content items that one device may contribute as liked: the latest ones."""
 MAX_SAMPLE_COUNT: Final = 1_000_000_000
 LAST_TIME_OF_DAY: Final = 4
 """The highest TimeOfDay of the .proto; 0 means any."""
@@ -59,10 +61,15 @@ DEVICE: Final = np.dtype(
 )
 """One device: 56 bytes. Its incarnation and seq are its cursor."""
 
+LIKED: Final = np.dtype([("contents", "<u4", (MAX_LIKED,))])
+"""What a contributing device liked: 512 bytes. Numbers of terms, latest first; 0 means none."""
+
 PatternRows = NDArray[np.void]
 """Shape (n,), dtype PATTERN."""
 DeviceRows = NDArray[np.void]
 """Shape (n,), dtype DEVICE."""
+LikedRows = NDArray[np.void]
+"""Shape (n,), dtype LIKED."""
 Slots = NDArray[np.int64]
 """Shape (n,): row numbers of patterns, called slots, or of devices."""
 

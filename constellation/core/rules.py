@@ -22,6 +22,8 @@ class Rules:
     """Patterns with a lower success_rate are not stored."""
     share_threshold: float = 0.8
     """Patterns with a lower success_rate are not shown to other devices."""
+    related_sample: float = 1.0
+    """The share of the devices whose liked content is kept and counted."""
     k_anonymity: int = 5
     """Distinct devices that must support a content item before other devices may see it."""
     similar_limit: int = 100

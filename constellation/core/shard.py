@@ -25,7 +25,9 @@ from constellation.core.ingest.plan import Planner
 from constellation.core.ingest.stats import ShedReason
 from constellation.core.presence import Presence
 from constellation.core.pressure import Pressure, PressureLevel
+from constellation.core.related_content import PopularChoice, RelatedContent, choose_popular
 from constellation.core.table.catalogue import Catalogue
+from constellation.core.table.contributors import ContributorSample
 from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
 from constellation.placement import find_owner
@@ -35,6 +37,7 @@ from constellation.wall_clock import read_clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from constellation.core.aggregates.like_counts import LikedCounts
     from constellation.core.device_update import DeviceUpdate, HeldState
     from constellation.core.index.recall import Recall
     from constellation.core.ingest.deltas import Delta, Receipt
@@ -77,6 +80,8 @@ class ShardManager:
         self.catalogue = Catalogue(store, self.table, rules.max_contents)
         self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
         self.similar = SimilarSearch(self.table, self.index, rules, recovered.secret)
+        self.related = RelatedContent(self.table)
+        self.sample = ContributorSample(recovered.secret, rules.related_sample)
         self.presence = Presence(self.table)
         self.aggregates = Aggregates(self.table, self.ring, rules)
         self.global_state = GlobalState(
@@ -91,15 +96,17 @@ class ShardManager:
         self.recall: Recall | None = None
         """The result of the last probe of the index; None before the first."""
         self.committer = Committer(
-            Planner(self.table, self.ring, rules),
+            Planner(self.table, self.ring, rules, self.sample),
             store,
             self.inbox,
-            CommitTargets(self.catalogue, self.feeder, self.aggregates),
+            CommitTargets(self.catalogue, self.feeder, self.aggregates, self.related),
             observers,
             epoch=epoch,
         )
         self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()
+        self._count_lock = asyncio.Lock()
+        """Held while liked content is counted: a second count would take the other core as well."""
         self._snapshot_requested = asyncio.Event()
 
     @property
@@ -181,10 +188,13 @@ class ShardManager:
         similar = await self.similar.search_for_device(device, taste, capacity)
         trends = self.global_state.change_since(held.version)
         choice: ClusterChoice | None = None
+        popular = PopularChoice(removed=held.popular)
         if (published := self.global_state.published) is not None:
             positions = published.find_nearest_clusters(taste, capacity).tolist()
             choice = ClusterChoice(published.clusters, positions)
-        return compute_device_update(held, trends, similar, choice)
+            popular = choose_popular(published.popular, self.identity.region, held.popular)
+        related = self.related.choose(self.table.find_device(device_id), held.related)
+        return compute_device_update(held, trends, similar, choice, related, popular)
 
     async def expire_forever(
         self, ttl_seconds: float, find_connected: Callable[[], Sequence[bytes]]
@@ -264,8 +274,14 @@ class ShardManager:
 
     def restore_global(self, published: PublishedGlobal) -> None:
         """Continue with the federation's global state that was stored before the start."""
-        self.global_state.adopt(published)
+        self._serve_global(published)
+
+    def _serve_global(self, published: PublishedGlobal) -> bool:
+        """Use a global state from now on; return whether that makes a new version for devices."""
+        self.related.adopt(published.related)
+        self.aggregates.liked.set_dictionary(published.dictionary)
         self.aggregates.set_anchors(published.anchors)
+        return self.global_state.adopt(published)
 
     async def adopt_global(self, stored: StoredGlobal, published: PublishedGlobal) -> bool:
         """Store the global state of a later round, and use it for devices and aggregates.
@@ -280,21 +296,27 @@ class ShardManager:
             if published.round <= self.global_state.round:
                 return False
             await self.committer.put_global(stored)
-            if self.global_state.adopt(published):
+            if self._serve_global(published):
                 self._updates.queue_all()
-            self.aggregates.set_anchors(published.anchors)
         log.info(
             "global_adopted",
             generation=stored.generation,
             round_id=stored.round_id,
             clusters=len(published.clusters),
             trends=len(published.trends),
+            related=len(published.related),
+            popular=len(published.popular),
             codebook_version=published.anchors.version,
         )
         return True
 
     async def aggregate_since(
-        self, base: int, candidate_limit: int, residual_cosine: float
+        self,
+        base: int,
+        candidate_limit: int,
+        residual_cosine: float,
+        *,
+        include_likes: bool = False,
     ) -> AggregateUpdate:
         """Return what changed in the aggregate after version `base` of this epoch.
 
@@ -303,15 +325,39 @@ class ShardManager:
         """
         aggregates, run_paused = self.aggregates, self.committer.run_with_commits_paused
         await aggregates.wait_until_ready()
-        origin = AggregateVersion(self.identity.shard_id, self.epoch, 0)
-        update = await run_paused(
-            lambda: aggregates.update_since(origin, base, self.identity.region)
-        )
+        if include_likes:
+            async with self._count_lock:
+                copy = await run_paused(aggregates.liked.copy)
+                counts = await asyncio.to_thread(aggregates.liked.count, copy)
+                update = await self._update_since(base, counts)
+        else:
+            update = await self._update_since(base)
         if not candidate_limit:
             return update
         sample = await run_paused(lambda: aggregates.sample(residual_cosine))
         candidates = await asyncio.to_thread(aggregates.compute_candidates, sample, candidate_limit)
         return replace(update, candidates=candidates)
+
+    async def _update_since(self, base: int, counts: LikedCounts | None = None) -> AggregateUpdate:
+        origin = AggregateVersion(self.identity.shard_id, self.epoch, 0)
+        region = self.identity.region
+        return await self.committer.run_with_commits_paused(
+            lambda: self.aggregates.update_since(origin, base, region, counts)
+        )
+
+    async def remove_other_liked(self) -> None:
+        """Delete what devices liked that do not contribute any more, or in this store.
+
+        That happens when RELATED_SAMPLE was lowered, and after an import, because another store has
+        another sample.
+        """
+        devices = self.table.liked.list_devices()
+        ids = self.table.devices["device_id"][devices]
+        contributes = [self.sample.contains(each.tobytes()) for each in ids]
+        removed = devices[~np.array(contributes, bool)]
+        await self.committer.remove_liked(removed)
+        if len(removed):
+            log.info("liked_removed", devices=len(removed), related_sample=self.sample.share)
 
     async def write_snapshot(self, files: SnapshotFiles) -> None:
         """Write a snapshot of the index, so that the next start need not build it.

@@ -14,8 +14,10 @@ import numpy as np
 
 from constellation.core.rows import (
     DEVICE,
+    LIKED,
     PATTERN,
     DeviceRows,
+    LikedRows,
     PatternRows,
     Slots,
     TermKind,
@@ -96,6 +98,8 @@ class Totals:
     count_digest: int | None = 0
     """`HourlyRing.digest` of all hourly counts; from 0 to 2**64 - 1. None for a store of an earlier
     schema, until its next commit."""
+    liked_digest: int = 0
+    """`rows.digest_rows` over all (row number of a device, liked content); 0 to 2**64 - 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +120,12 @@ class CommitWrites:
     """The new row for each of `device_slots`."""
     freed_devices: Slots = field(default_factory=no_slots)
     """Row numbers of the devices to delete, distinct; each exists."""
+    liked_devices: Slots = field(default_factory=no_slots)
+    """Row numbers of the devices whose liked content to insert or replace, distinct."""
+    liked_rows: LikedRows = field(default_factory=lambda: np.empty(0, LIKED))
+    """The liked content of each of `liked_devices`, at least one content item."""
+    freed_liked: Slots = field(default_factory=no_slots)
+    """Row numbers of the devices whose liked content to delete, distinct; each has some."""
     terms: Sequence[Term] = ()
     """New terms, which are never changed or removed later."""
     counts: HourlyCounts = field(default_factory=no_counts)
@@ -129,8 +139,9 @@ class CommitWrites:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write: every change of a pattern also changes its device."""
-        return not len(self.device_slots) and not len(self.freed_devices)
+        """Whether there is nothing to write: a delta also changes the row of its device."""
+        freed = len(self.freed_devices) + len(self.freed_liked)
+        return not len(self.device_slots) and not freed
 
 
 class StoreReader(Protocol):
@@ -165,6 +176,13 @@ class StoreReader(Protocol):
 
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
         """Yield every device row once, in blocks of at most 65,536 rows, by ascending number.
+
+        Raises DamagedStoreError when what is stored cannot be read as rows.
+        """
+        ...
+
+    def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
+        """Yield the liked content of every device that has any, as `scan_devices` does.
 
         Raises DamagedStoreError when what is stored cannot be read as rows.
         """

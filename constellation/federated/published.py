@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from constellation.encoding import normalise_codes
+from constellation.federated.published_related import no_dictionary, no_related
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
     from constellation.encoding import Codes, Embeddings
     from constellation.federated.aggregate import Anchors
+    from constellation.federated.published_related import (
+        Dictionary,
+        PopularList,
+        PublishedRelated,
+    )
     from constellation.federated.trends import Trend
 
 NEAR_CLUSTERS: Final = 16
@@ -56,28 +62,28 @@ class PublishedClusters:
         return len(self.ids)
 
 
+@dataclass(slots=True, eq=False)
 class PublishedGlobal:
-    """The global state of one round: its codebook, clusters, trends and revocations."""
+    """The global state of one round, as a shard serves it."""
 
-    def __init__(
-        self,
-        round_: RoundKey,
-        anchors: Anchors,
-        clusters: PublishedClusters,
-        trends: Sequence[Trend],
-        closed_at: int,
-        revoked_device_ids: frozenset[bytes] = frozenset(),
-    ) -> None:
-        self.round = round_
-        self.anchors = anchors
-        self.clusters = clusters
-        self.trends = trends
-        """Strongest first: global trends and the trends of every region."""
-        self.closed_at = closed_at
-        """When the round's pulls ended, in seconds since 1970."""
-        self.revoked_device_ids = revoked_device_ids
-        """Devices that no shard serves any more."""
-        self._centroids = normalise_codes(clusters.codes)
+    round: RoundKey
+    anchors: Anchors
+    clusters: PublishedClusters
+    trends: Sequence[Trend]
+    """Strongest first: global trends and the trends of every region."""
+    closed_at: int
+    """When the round's pulls ended, in seconds since 1970."""
+    revoked_device_ids: frozenset[bytes] = frozenset()
+    """Devices that no shard serves any more."""
+    dictionary: Dictionary = field(default_factory=no_dictionary)
+    """The content items whose pairs shards count."""
+    related: PublishedRelated = field(default_factory=no_related)
+    popular: Sequence[PopularList] = ()
+    """A list for all regions and one for each region, as far as there are any."""
+    _centroids: Embeddings = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._centroids = normalise_codes(self.clusters.codes)
 
     def find_nearest_clusters(self, tastes: Embeddings, capacity: int) -> NDArray[np.int64]:
         """Return the positions of up to `capacity` clusters for a device, best first.

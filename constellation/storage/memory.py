@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import BLOCK_ROWS, DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.rows import (
+    BLOCK_ROWS,
+    DEVICE,
+    LIKED,
+    PATTERN,
+    DeviceRows,
+    LikedRows,
+    PatternRows,
+    Slots,
+)
 from constellation.core.store import (
     SECRET_BYTES,
     CommitWrites,
@@ -44,6 +53,7 @@ class MemoryPatternStore:
         self._totals = Totals()
         self._patterns = _RowArray(PATTERN)
         self._devices = _RowArray(DEVICE)
+        self._liked = _RowArray(LIKED)
         self._terms: list[Term] = []
         self._counts: dict[tuple[int, int, int], int] = {}
         """Devices by hour, kind and number."""
@@ -83,6 +93,8 @@ class MemoryPatternStore:
         self._patterns.free(writes.freed_slots)
         self._devices.put(writes.device_slots, writes.device_rows)
         self._devices.free(writes.freed_devices)
+        self._liked.put(writes.liked_devices, writes.liked_rows)
+        self._liked.free(writes.freed_liked)
         self._terms.extend(writes.terms)
         self._put_counts(writes.counts, writes.oldest_hour)
         self._changed_slots[lsn] = np.concatenate((writes.slots, writes.freed_slots))
@@ -95,6 +107,9 @@ class MemoryPatternStore:
 
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
         return self._devices.scan()
+
+    def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
+        return self._liked.scan()
 
     async def read_terms(self) -> Sequence[Term]:
         return sorted(self._terms, key=lambda term: (term.kind, term.number))

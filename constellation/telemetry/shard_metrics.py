@@ -199,6 +199,16 @@ def _make_storage_metrics(
         make.gauge("total_devices", "Devices with a cursor.", lambda: table.totals.devices),
         make.gauge("max_devices", "MAX_DEVICES.", lambda: shard.rules.max_devices),
         make.gauge(
+            "contributors",
+            "Devices whose liked content is stored.",
+            lambda: len(table.liked),
+        ),
+        make.gauge(
+            "liked_contents",
+            "Liked content items of all contributing devices together.",
+            lambda: table.liked.content_count,
+        ),
+        make.gauge(
             "disk_free_bytes",
             "Free bytes of the disk under DATA_DIR.",
             lambda: _read_disk(limits, "free"),
@@ -304,6 +314,16 @@ def _make_progress_metrics(make: _MetricFactory, shard: ShardManager) -> list[Me
             "codebook_version",
             "Version of the codebook on which the aggregates are based.",
             lambda: shard.aggregates.codebook_version,
+        ),
+        make.gauge(
+            "related_rows",
+            "Rows of related content in the global state.",
+            lambda: len(globals_.published.related) if globals_.published else 0,
+        ),
+        make.gauge(
+            "popular_lists",
+            "Lists of popular content in the global state.",
+            lambda: len(globals_.published.popular) if globals_.published else 0,
         ),
     ]
 

@@ -147,6 +147,10 @@ class GetStatsResponse(_message.Message):
     ROUND_ID_FIELD_NUMBER: _builtins.int
     CLUSTERS_FIELD_NUMBER: _builtins.int
     CODEBOOK_VERSION_FIELD_NUMBER: _builtins.int
+    CONTRIBUTORS_FIELD_NUMBER: _builtins.int
+    LIKED_CONTENTS_FIELD_NUMBER: _builtins.int
+    RELATED_ROWS_FIELD_NUMBER: _builtins.int
+    POPULAR_LISTS_FIELD_NUMBER: _builtins.int
     total_devices: _builtins.int
     """The number of devices with a cursor."""
     active_devices: _builtins.int
@@ -195,6 +199,14 @@ class GetStatsResponse(_message.Message):
     """The version of the codebook on which the aggregates are based; 0 before the first. It lags behind
     the global state's codebook while the shard assigns its patterns to the new anchors.
     """
+    contributors: _builtins.int
+    """The number of devices whose liked content is stored: they contribute to related and popular content."""
+    liked_contents: _builtins.int
+    """The number of liked content items of all these devices together."""
+    related_rows: _builtins.int
+    """The number of rows of related content in that global state."""
+    popular_lists: _builtins.int
+    """The number of lists of popular content in that global state."""
     @_builtins.property
     def global_version(self) -> _patterns_pb2.GlobalVersion:
         """The version of the shard's global state now."""
@@ -224,10 +236,14 @@ class GetStatsResponse(_message.Message):
         round_id: _builtins.int = ...,
         clusters: _builtins.int = ...,
         codebook_version: _builtins.int = ...,
+        contributors: _builtins.int = ...,
+        liked_contents: _builtins.int = ...,
+        related_rows: _builtins.int = ...,
+        popular_lists: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "deltas_per_commit", b"deltas_per_commit", "global_version", b"global_version", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "active_devices", b"active_devices", "clusters", b"clusters", "codebook_version", b"codebook_version", "commits", b"commits", "contents", b"contents", "deltas_applied", b"deltas_applied", "deltas_duplicate", b"deltas_duplicate", "deltas_per_commit", b"deltas_per_commit", "global_version", b"global_version", "index_kind", b"index_kind", "index_patterns", b"index_patterns", "lsn", b"lsn", "patterns", b"patterns", "patterns_rejected", b"patterns_rejected", "recovery_seconds", b"recovery_seconds", "resident_bytes", b"resident_bytes", "round_id", b"round_id", "streams", b"streams", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds", "syncs_per_minute", b"syncs_per_minute", "total_devices", b"total_devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit", "_sync_latency_mean_seconds", b"_sync_latency_mean_seconds", "_sync_latency_p99_seconds", b"_sync_latency_p99_seconds", "active_devices", b"active_devices", "clusters", b"clusters", "codebook_version", b"codebook_version", "commits", b"commits", "contents", b"contents", "contributors", b"contributors", "deltas_applied", b"deltas_applied", "deltas_duplicate", b"deltas_duplicate", "deltas_per_commit", b"deltas_per_commit", "global_version", b"global_version", "index_kind", b"index_kind", "index_patterns", b"index_patterns", "liked_contents", b"liked_contents", "lsn", b"lsn", "patterns", b"patterns", "patterns_rejected", b"patterns_rejected", "popular_lists", b"popular_lists", "recovery_seconds", b"recovery_seconds", "related_rows", b"related_rows", "resident_bytes", b"resident_bytes", "round_id", b"round_id", "streams", b"streams", "sync_latency_mean_seconds", b"sync_latency_mean_seconds", "sync_latency_p99_seconds", b"sync_latency_p99_seconds", "syncs_per_minute", b"syncs_per_minute", "total_devices", b"total_devices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deltas_per_commit: _TypeAlias = _typing.Literal["deltas_per_commit"]  # noqa: Y015
     _WhichOneofArgType__deltas_per_commit: _TypeAlias = _typing.Literal["_deltas_per_commit", b"_deltas_per_commit"]  # noqa: Y015
@@ -727,6 +743,7 @@ class GetDeviceResponse(_message.Message):
 
     DEVICE_FIELD_NUMBER: _builtins.int
     PATTERNS_FIELD_NUMBER: _builtins.int
+    LIKED_CONTENT_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def device(self) -> Global___Device:
         """The device."""
@@ -737,15 +754,22 @@ class GetDeviceResponse(_message.Message):
         and content items that the device named.
         """
 
+    @_builtins.property
+    def liked_content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The content items that the shard keeps as liked by the device, the latest first; empty for a device
+        that does not contribute.
+        """
+
     def __init__(
         self,
         *,
         device: Global___Device | None = ...,
         patterns: _patterns_pb2.PatternColumns | None = ...,
+        liked_content_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "patterns", b"patterns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "patterns", b"patterns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "liked_content_ids", b"liked_content_ids", "patterns", b"patterns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,6 +49,7 @@ def make_device(number: int, patterns: Sequence[Line] = (), **changes: Any) -> d
         "synced_at": 1_800_000_000,
         "signal_hour": 500_000,
         "signal_content_ids": ["film:1"],
+        "liked_content_ids": ["film:1"],
         "patterns": list(patterns),
         **changes,
     }
@@ -72,8 +73,10 @@ def make_archive() -> ArchiveLines:
         "content": [make_content("film:1"), make_content("film:2", genres=[])],
         "device": [
             make_device(1, [make_pattern(1), make_pattern(5, genres=[], content_ids=[])]),
-            make_device(3),
-            make_device(4, [make_pattern(2, success_rate=0.7)]),
+            make_device(3, liked_content_ids=[]),
+            make_device(
+                4, [make_pattern(2, success_rate=0.7)], liked_content_ids=["film:3", "film:1"]
+            ),
         ],
         "count": [
             {"hour": 500_000, "genre": "drama", "devices": 3},

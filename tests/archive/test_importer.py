@@ -122,6 +122,32 @@ def test_a_wrong_content_item_is_refused_with_its_line_and_its_value(
         ArchiveImporter().prepare("content", lines)
 
 
+@pytest.mark.parametrize(
+    ("liked", "problem"),
+    [
+        ("film:1", "a value must be a list, got 'film:1'"),
+        (["a", "b", "a"], "the liked content of a device must be distinct"),
+        ([str(number) for number in range(129)], "a list must have at most 128 terms, got 129"),
+    ],
+)
+def test_wrong_liked_content_is_refused(liked: object, problem: str) -> None:
+    lines = to_numbered([make_device(1, liked_content_ids=liked)])
+
+    with pytest.raises(InvalidInputError, match=re.escape(f"line 2 is wrong: {problem}")):
+        ArchiveImporter().prepare("device", lines)
+
+
+def test_an_archive_of_an_earlier_version_has_no_liked_content() -> None:
+    line = make_device(1)
+    del line["liked_content_ids"]
+
+    writes = ArchiveImporter().prepare("device", to_numbered([line]))
+
+    assert isinstance(writes, CommitWrites)
+    assert len(writes.device_slots) == 1
+    assert len(writes.liked_devices) == 0
+
+
 def test_a_missing_field_is_named() -> None:
     line = make_device(1)
     del line["patterns"]

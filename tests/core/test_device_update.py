@@ -10,6 +10,7 @@ from constellation.core.device_update import (
 )
 from constellation.core.global_state import GlobalVersion, TrendChange
 from constellation.core.index.similar import SimilarPatterns
+from constellation.core.related_content import PopularChoice, RelatedChoice
 from constellation.core.rows import PATTERN
 from constellation.federated.published import PublishedClusters
 
@@ -35,7 +36,7 @@ def compute(
     held: HeldState, similar: SimilarPatterns, choice: ClusterChoice | None = None
 ) -> DeviceUpdate:
     trends = TrendChange(VERSION, is_reset=False, upserts=(), removed_subjects=(), trend_count=0)
-    return compute_device_update(held, trends, similar, choice)
+    return compute_device_update(held, trends, similar, choice, RelatedChoice(), PopularChoice())
 
 
 def test_a_device_gets_the_similar_patterns_that_it_lacks() -> None:

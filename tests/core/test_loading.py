@@ -3,17 +3,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from constellation.core.loading import load_shard
-from constellation.core.rows import TermKind
+from constellation.core.rows import LIKED, TermKind
 from constellation.core.rules import Rules
+from constellation.core.store import CommitWrites
 from constellation.errors import DamagedStoreError
 from constellation.storage.memory import MemoryPatternStore
-from tests.core.ingest.planned_table import RULES, PlannedTable
-from tests.deltas import PatternSpec, make_delta
+from tests.core.ingest.planned_table import HOUR, RULES, PlannedTable
+from tests.deltas import PatternSpec, device_id, make_delta
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from constellation.core.rows import LikedRows, Slots
     from constellation.core.store import Totals
     from constellation.core.table.shard_table import Table
 
@@ -32,7 +37,7 @@ async def fill_store(store: MemoryPatternStore) -> Table:
     plans = [
         shard.commit(
             make_delta(0, 1, [PatternSpec(n, contents=("a",)) for n in range(3)]),
-            make_delta(1, 1, [PatternSpec(1, contents=("a", "b"))]),
+            make_delta(1, 1, [PatternSpec(1, contents=("a", "b"))], signals=[("b", HOUR)]),
         ),
         shard.commit(make_delta(0, 2, removed=[1])),
     ]
@@ -55,6 +60,8 @@ async def test_a_loaded_table_equals_the_one_that_was_stored() -> None:
     numbers = [loaded.table.vocabulary.number(TermKind.CONTENT, text) for text in "ab"]
     assert loaded.table.support[numbers].tolist() == [2, 1]
     assert len(loaded.table.slots_by_pattern) == 3
+    device = loaded.table.find_devices([device_id(1)])
+    assert loaded.table.liked.read(device)["contents"][0, :2].tolist() == [numbers[1], 0]
 
 
 async def test_rows_that_do_not_add_up_are_reported() -> None:
@@ -66,6 +73,39 @@ async def test_rows_that_do_not_add_up_are_reported() -> None:
     assert problems[0] == "patterns: the last commit says 9, the rows say 3"
     assert problems[1].startswith("device digest: the last commit says 1, the rows say")
     assert len(problems) == 2
+
+
+class LosingStore(MemoryPatternStore):
+    """A store that lost the liked content of a device."""
+
+    async def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
+        async for slots, rows in super().scan_liked():
+            yield slots[1:], rows[1:]
+
+
+async def test_liked_content_that_was_lost_is_reported() -> None:
+    store = LosingStore()
+    await fill_store(store)
+
+    (problem,) = (await load_shard(store, RULES)).problems
+
+    assert problem.startswith("digest of the liked content: the last commit says ")
+    assert problem.endswith("the rows say 0")
+
+
+async def test_liked_content_of_no_device_or_of_no_content_is_damage() -> None:
+    for device, number in ((0, 2_000_000), (5, 1)):
+        store = MemoryPatternStore()
+        await fill_store(store)
+        row = np.zeros(1, LIKED)
+        row["contents"][0, 0] = number
+        totals = replace(await store.read_totals(), lsn=3)
+        await store.commit(
+            1, CommitWrites(totals, liked_devices=np.array([device]), liked_rows=row)
+        )
+
+        with pytest.raises(DamagedStoreError, match="liked content is stored"):
+            await load_shard(store, RULES)
 
 
 async def test_a_row_beyond_the_capacity_names_the_setting() -> None:

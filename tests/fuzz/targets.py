@@ -21,7 +21,7 @@ from constellation.errors import InvalidInputError, UnauthenticatedError
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.codec.patterns import to_delta
-from constellation.transport.sync.session import negotiate_format, to_held_state
+from constellation.transport.sync.declared import negotiate_format, to_held_state
 from constellation.v1 import aggregates_pb2, patterns_pb2, sync_pb2
 from constellation_settop.columns import MalformedUpdateError, apply_update
 from constellation_settop.values import GlobalState

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.rows import (
+    DEVICE,
+    LIKED,
+    PATTERN,
+    DeviceRows,
+    LikedRows,
+    PatternRows,
+    Slots,
+)
 from constellation.core.store import CommitWrites, Content, HourlyCounts, StoreReader, Totals
 
 
@@ -18,6 +26,10 @@ def make_pattern_rows(count: int, seed: int = 1) -> PatternRows:
 
 def make_device_rows(count: int, seed: int = 1) -> DeviceRows:
     return np.frombuffer(np.random.default_rng(seed).bytes(count * DEVICE.itemsize), DEVICE)
+
+
+def make_liked_rows(count: int, seed: int = 1) -> LikedRows:
+    return np.frombuffer(np.random.default_rng(seed).bytes(count * LIKED.itemsize), LIKED)
 
 
 def to_slots(*numbers: int) -> Slots:
@@ -57,3 +69,11 @@ async def read_devices(store: StoreReader) -> dict[int, bytes]:
     async for slots, rows in store.scan_devices():
         devices.update(zip(slots.tolist(), (row.tobytes() for row in rows), strict=True))
     return devices
+
+
+async def read_liked(store: StoreReader) -> dict[int, bytes]:
+    """Return the bytes of the liked content of every device that has some, by its slot."""
+    liked: dict[int, bytes] = {}
+    async for slots, rows in store.scan_liked():
+        liked.update(zip(slots.tolist(), (row.tobytes() for row in rows), strict=True))
+    return liked

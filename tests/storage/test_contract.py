@@ -20,8 +20,10 @@ from tests.storage.samples import (
     make_content,
     make_device_rows,
     make_hourly_counts,
+    make_liked_rows,
     make_pattern_rows,
     read_devices,
+    read_liked,
     read_patterns,
     to_slots,
 )
@@ -47,6 +49,7 @@ async def test_an_empty_store_holds_nothing(store: PatternStore) -> None:
     assert await store.read_totals() == Totals()
     assert await read_patterns(store) == {}
     assert await read_devices(store) == {}
+    assert await read_liked(store) == {}
     assert list(await store.read_terms()) == []
     assert await read_counts(store) == set()
     assert await store.count_contents() == 0
@@ -130,6 +133,37 @@ async def test_rows_are_replaced_and_freed(store: PatternStore) -> None:
 
     assert await read_patterns(store) == {1: pattern[0].tobytes(), 2: first.rows[2].tobytes()}
     assert await read_devices(store) == {1: device[0].tobytes()}
+
+
+async def test_liked_content_is_stored_replaced_and_deleted(store: PatternStore) -> None:
+    epoch = await store.take_epoch()
+    first, second = make_liked_rows(3), make_liked_rows(2, seed=2)
+    digests = (2**64 - 1, 2**63)
+    await store.commit(
+        epoch,
+        CommitWrites(
+            Totals(1, liked_digest=digests[0]), liked_devices=to_slots(9, 2, 5), liked_rows=first
+        ),
+    )
+
+    assert await read_liked(store) == {
+        2: first[1].tobytes(),
+        5: first[2].tobytes(),
+        9: first[0].tobytes(),
+    }
+    assert (await store.read_totals()).liked_digest == digests[0]
+    await store.commit(
+        epoch,
+        CommitWrites(
+            Totals(2, liked_digest=digests[1]),
+            liked_devices=to_slots(5, 7),
+            liked_rows=second,
+            freed_liked=to_slots(9, 2),
+        ),
+    )
+
+    assert await read_liked(store) == {5: second[0].tobytes(), 7: second[1].tobytes()}
+    assert await store.read_totals() == Totals(2, liked_digest=digests[1])
 
 
 async def test_a_stale_epoch_is_fenced_and_changes_nothing(store: PatternStore) -> None:

@@ -19,6 +19,7 @@ from constellation.core.aggregates.candidates import PatternSample, compute_cand
 from constellation.core.aggregates.codebook_sums import CodebookSums
 from constellation.core.aggregates.deferred_sums import DeferredSums
 from constellation.core.aggregates.disclosure import Disclosure
+from constellation.core.aggregates.like_counts import LikedCounting, LikedCounts
 from constellation.core.rows import Slots, TermKind
 from constellation.errors import NotReadyError
 from constellation.federated.aggregate import (
@@ -73,6 +74,7 @@ class Aggregates:
         self._table = table
         self._ring = ring
         self._disclosure = Disclosure(table, rules)
+        self.liked = LikedCounting(table)
         self._ready_seconds = ready_seconds
         self._target: Anchors | None = None
         """The codebook that was set last."""
@@ -178,13 +180,18 @@ class Aggregates:
             await run_paused(partial(building.fold, 0, block))
         await run_paused(partial(self._switch, building))
 
-    def update_since(self, origin: AggregateVersion, base: int, region: str) -> AggregateUpdate:
+    def update_since(
+        self, origin: AggregateVersion, base: int, region: str, counts: LikedCounts | None = None
+    ) -> AggregateUpdate:
         """Return what changed after version `base`, or everything when that is not known.
 
-        `origin.version` is ignored. Runs in a thread while nothing is committed.
+        `origin.version` is ignored. With `counts`, the update also has what changed of them. Runs
+        in a thread while nothing is committed.
         """
         self.fold()
         self._mark_exportable()
+        if counts is not None and self.liked.adopt(counts, self.version + 1):
+            self._changed_at = self.version + 1
         self._advance()
         base = base if base in self._ring_versions else 0
         sums = self._serving.sums if self._serving else None
@@ -200,6 +207,7 @@ class Aggregates:
             base_version=base,
             clusters=self._disclosure.select_clusters(sums, base) if sums else no_clusters(),
             hours=self._hours_since(base),
+            likes=self.liked.since(counts, base) if counts is not None else None,
         )
 
     def sample(self, residual_cosine: float) -> PatternSample:

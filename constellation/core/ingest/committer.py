@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from constellation.core.ingest.inbox import Inbox, InboxEntry
     from constellation.core.ingest.observers import CommitSpan, ShardObservers
     from constellation.core.ingest.plan import Plan, Planner
+    from constellation.core.related_content import RelatedContent
+    from constellation.core.rows import Slots
     from constellation.core.store import Content, PatternStore
     from constellation.core.table.catalogue import Catalogue, ContentPlan
     from constellation.federated.published import StoredGlobal
@@ -59,6 +61,7 @@ class CommitTargets:
     catalogue: Catalogue
     feeder: IndexFeeder
     aggregates: Aggregates
+    related: RelatedContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,14 @@ class Committer:
             if len(devices):
                 await self._write(self._planner.plan_expiry(devices))
         return len(devices)
+
+    async def remove_liked(self, devices: Slots) -> None:
+        """Delete the liked content of distinct devices that have some, durably."""
+        for start in range(0, len(devices), _DEVICE_BATCH):
+            async with self.write_lock:
+                await self._resolve_unknown_outcome()
+                block = devices[start : start + _DEVICE_BATCH]
+                await self._write(self._planner.plan_liked_removal(block))
 
     async def delete_device(self, device_id: bytes) -> int:
         """Delete one device with its patterns durably; return how many patterns it had.
@@ -339,7 +350,13 @@ class Committer:
         self._targets.catalogue.apply(plan)
 
     def _queue_updates(self, plan: Plan) -> None:
-        """Send an update to the devices whose taste moved: other patterns may be similar now."""
-        moved = self._table.devices["device_id"][plan.pattern_change.taste_moved_devices]
-        if len(moved):
-            self._observers.updates.queue_devices([device_id.tobytes() for device_id in moved])
+        """Send an update to the devices for which there is something else now.
+
+        Other patterns may be similar to those of a device whose taste moved, and a device that
+        named a content item may lack its row of related content.
+        """
+        told, moved = plan.told_contents, plan.pattern_change.taste_moved_devices
+        naming = self._targets.related.find_devices_with_rows(told.devices, told.contents)
+        ids = self._table.devices["device_id"][np.union1d(moved, naming)]
+        if len(ids):
+            self._observers.updates.queue_devices([device_id.tobytes() for device_id in ids])

@@ -16,6 +16,8 @@ from constellation.core.rows import TermKind
 from constellation.core.table.vocabulary import PendingTerms
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from constellation.core.rows import Slots
@@ -85,6 +87,10 @@ class ContentBudget:
         counts[device] += 1
         (number,) = self.pending.assign_numbers(TermKind.CONTENT, [text])
         return number
+
+    def find_contents(self, texts: Sequence[str]) -> list[int]:
+        """Return the numbers of content ids; 0 for new ones, which stay new."""
+        return self.pending.find_numbers(TermKind.CONTENT, texts)
 
     def admit(self, names: NewContentNames) -> NDArray[np.int64]:
         """Pay for new content ids of patterns; return the rows that are beyond a device's budget.

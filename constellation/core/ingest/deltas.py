@@ -70,6 +70,10 @@ class Delta:
     """The content id of each signal."""
     signal_hours: Sequence[int] = ()
     """The hour of each signal, in hours since 1970, UTC."""
+    liked_contents: Sequence[str] = ()
+    """In a snapshot: what the household liked, the latest last, distinct."""
+    withdrawn_contents: Sequence[str] = ()
+    """The content ids that no longer count as liked."""
     is_snapshot: bool = False
     """Whether the delta replaces everything stored for the device."""
     size_bytes: int = 0
@@ -108,3 +112,4 @@ class Receipt:
     """The device's cursor after the delta; 0 when it is of another incarnation."""
     rejections: Sequence[Rejection] = ()
     signals_dropped: int = 0
+    """Signals that did not count, and liked content that is new beyond the device's budget."""

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.content_budget import ContentBudget, ContentCharge
-from constellation.core.ingest.cursors import Cursor, judge_delta
-from constellation.core.ingest.decode import Upserts, decode_patterns
+from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
+from constellation.core.ingest.group import GroupContents, GroupDevices, ToldContents, told_nothing
+from constellation.core.ingest.liked import LikedChanges
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
 from constellation.core.rows import (
-    DEVICE,
     DIGEST_MODULUS,
-    DeviceRows,
     Slots,
     digest_rows,
 )
 from constellation.core.store import CommitWrites, Totals
+from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import RING_HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, to_device_keys
 
@@ -48,6 +48,8 @@ class Plan:
     receipts: Sequence[Receipt]
     """One for each delta, in order; none for an expiry."""
     pattern_change: PatternChange
+    told_contents: ToldContents
+    """What the devices of the deltas told the shard about."""
     is_new_device: NDArray[np.bool_]
     """Which of `writes.device_slots` were free before."""
     hour_digests: dict[int, int]
@@ -67,11 +69,13 @@ class Planner:
     table: Table
     ring: HourlyRing
     rules: Rules
+    sample: ContributorSample = EVERY_DEVICE
+    """The devices whose liked content is kept."""
 
     def plan_commit(self, deltas: Sequence[Delta], now: float) -> Plan:
         """Return what a group of deltas changes, in order. `now` is in seconds since 1970."""
         table, now_hour = self.table, int(now) // _SECONDS_PER_HOUR
-        devices = _GroupDevices.from_deltas(table, deltas)
+        devices = GroupDevices.from_deltas(table, deltas)
         verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
         applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
         most = self.rules.max_new_contents_per_hour
@@ -79,11 +83,12 @@ class Planner:
             table, devices.slots, now_hour, most, max_contents=self.rules.max_contents
         )
         tally = SignalTally(self.ring, table.content_genres, now_hour)
-        dropped = {
-            index: devices.count_signals(index, deltas[index], tally, budget) for index in applied
-        }
+        liked = LikedChanges(table.liked, devices.slots)
+        contents = GroupContents(devices, tally, budget, liked, self.sample)
+        dropped = {index: contents.add(index, deltas[index]) for index in applied}
 
         changed = devices.collect_changed(applied, int(now))
+        liked_writes = liked.to_writes(changed.positions, changed.slots)
         upserts, senders = devices.decode_upserts(deltas, applied, budget, self.rules)
         applied_deltas = [deltas[index] for index in applied]
         group = DeltaGroup(applied_deltas, changed.delta_positions, upserts, senders)
@@ -102,6 +107,9 @@ class Planner:
             freed_slots=change.freed_slots,
             device_slots=changed.slots,
             device_rows=changed.rows,
+            liked_devices=liked_writes.devices,
+            liked_rows=liked_writes.rows,
+            freed_liked=liked_writes.freed,
             terms=terms,
             counts=tally.counts(),
             oldest_hour=oldest_hour,
@@ -113,37 +121,41 @@ class Planner:
         hour_digests = self.ring.compute_digests_with(writes.counts, oldest_hour)
         writes = _add_totals(table, writes, changed.is_new, hour_digests)
         charge = budget.charge(changed.positions, changed.slots)
-        return Plan(writes, receipts, change, changed.is_new, hour_digests, charge)
+        told = contents.told(changed)
+        return Plan(writes, receipts, change, told, changed.is_new, hour_digests, charge)
 
     def plan_presence(self, devices: Slots) -> Plan:
         """Return the writes that make distinct devices as recently synced as they were heard."""
         table = self.table
         rows = table.devices[devices]
         rows["synced_at"] = np.maximum(rows["synced_at"], table.heard_at[devices])
-        change = self._resolve_without_deltas(devices, is_expiry=False)
         writes = CommitWrites(
             totals=table.totals,
             device_slots=devices,
             device_rows=rows,
             catalogue_digest=table.catalogue_digest.total,
         )
-        is_new = np.zeros(len(devices), bool)
-        digests = self.ring.digests
-        return Plan(_add_totals(table, writes, is_new, digests), (), change, is_new, digests)
+        return self._plan_without_deltas(writes, devices, is_expiry=False)
 
     def plan_expiry(self, devices: Slots) -> Plan:
         """Return what the removal of distinct devices, with all their patterns, changes."""
         table = self.table
-        change = self._resolve_without_deltas(devices, is_expiry=True)
         writes = CommitWrites(
             totals=table.totals,
-            freed_slots=change.freed_slots,
             freed_devices=devices,
+            freed_liked=devices[table.liked.has(devices)],
             catalogue_digest=table.catalogue_digest.total,
         )
-        is_new = np.empty(0, bool)
-        digests = self.ring.digests
-        return Plan(_add_totals(table, writes, is_new, digests), (), change, is_new, digests)
+        return self._plan_without_deltas(writes, devices, is_expiry=True)
+
+    def plan_liked_removal(self, devices: Slots) -> Plan:
+        """Return the writes that delete the liked content of distinct devices that have some."""
+        writes = CommitWrites(
+            totals=self.table.totals,
+            freed_liked=devices,
+            catalogue_digest=self.table.catalogue_digest.total,
+        )
+        return self._plan_without_deltas(writes, devices, is_expiry=False)
 
     def apply(self, plan: Plan) -> None:
         """Bring table and ring to the state after a plan that is durable."""
@@ -155,6 +167,10 @@ class Planner:
             table.slots_by_device.put(to_device_keys(ids), new)
         table.devices[writes.device_slots] = writes.device_rows
         plan.pattern_change.apply(table, writes.totals.lsn)
+        if len(writes.liked_devices):
+            table.liked.put(writes.liked_devices, writes.liked_rows)
+        if len(writes.freed_liked):
+            table.liked.remove(writes.freed_liked)
         if len(writes.freed_devices):
             table.remove_devices(writes.freed_devices)
         table.add_terms(writes.terms)
@@ -165,129 +181,21 @@ class Planner:
         self.ring.close_before(writes.oldest_hour)
         table.totals = writes.totals
 
+    def _plan_without_deltas(
+        self, writes: CommitWrites, devices: Slots, *, is_expiry: bool
+    ) -> Plan:
+        """Return the plan of writes for known devices, which lose their patterns by an expiry."""
+        change = self._resolve_without_deltas(devices, is_expiry=is_expiry)
+        writes = replace(writes, freed_slots=change.freed_slots)
+        is_new, digests = np.zeros(len(writes.device_slots), bool), self.ring.digests
+        writes = _add_totals(self.table, writes, is_new, digests)
+        return Plan(writes, (), change, told_nothing(), is_new, digests)
+
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
         none = np.empty(0, np.int64)
         nothing = decode_patterns([], (), ContentBudget(self.table, none, 0, 0), 0.0)
         group = DeltaGroup((), none, nothing, none, is_expiry=is_expiry)
         return resolve(self.table, self.rules, devices, group).change
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ChangedDevices:
-    """The devices of a group with at least one applied delta."""
-
-    positions: list[int]
-    """The position of each among the group's devices."""
-    slots: Slots
-    rows: DeviceRows
-    """Their new rows."""
-    is_new: NDArray[np.bool_]
-    """Which of `slots` are free before the commit."""
-    delta_positions: NDArray[np.int64]
-    """For each applied delta, the position of its device in `slots`."""
-
-
-@dataclass(slots=True, eq=False)
-class _GroupDevices:
-    """The devices of one group of deltas, whose cursors move with each applied delta."""
-
-    table: Table
-    positions: list[int]
-    """For each delta, the position of its device in `slots`."""
-    slots: Slots
-    """The row number of each device; -1 for one that the table does not know."""
-    rows: DeviceRows
-    """The row of each device, to which its signals are written."""
-    cursors: list[Cursor | None]
-    """The cursor of each device after the deltas judged so far."""
-    through_seqs: list[int]
-    """For each delta judged so far, its device's cursor in the delta's incarnation."""
-    room: int
-    """New devices for which there is still room."""
-
-    @classmethod
-    def from_deltas(cls, table: Table, deltas: Sequence[Delta]) -> _GroupDevices:
-        by_id: dict[bytes, int] = {}
-        positions = [by_id.setdefault(delta.device_id, len(by_id)) for delta in deltas]
-        ids = b"".join(by_id)
-        slots = table.slots_by_device.find(to_device_keys(ids))
-        known = slots >= 0
-        rows = np.zeros(len(slots), DEVICE)
-        rows["device_id"] = np.frombuffer(ids, "V16")
-        rows[known] = table.devices[slots[known]]
-        cursors = [
-            Cursor(incarnation, seq) if is_known else None
-            for incarnation, seq, is_known in zip(
-                rows["incarnation"].tolist(), rows["seq"].tolist(), known.tolist(), strict=True
-            )
-        ]
-        return cls(table, positions, slots, rows, cursors, [], table.device_allocator.free_count())
-
-    def judge(self, index: int, delta: Delta) -> Verdict:
-        """Return a delta's verdict, and move its device's cursor when it applies.
-
-        Deltas must be judged in order.
-        """
-        position = self.positions[index]
-        cursor = self.cursors[position]
-        verdict = judge_delta(delta, cursor)
-        if verdict is Verdict.APPLIED and cursor is None and self.slots[position] < 0:
-            if not self.room:
-                verdict = Verdict.REFUSED
-            self.room -= verdict is Verdict.APPLIED
-        if verdict is Verdict.APPLIED:
-            cursor = self.cursors[position] = Cursor(delta.incarnation, delta.seq)
-        is_same = cursor is not None and cursor.incarnation == delta.incarnation
-        self.through_seqs.append(cursor.seq if cursor and is_same else 0)
-        return verdict
-
-    def count_signals(
-        self, index: int, delta: Delta, tally: SignalTally, budget: ContentBudget
-    ) -> int:
-        """Count a delta's signals; return how many were dropped."""
-        if not delta.signal_contents:
-            return 0
-        position = self.positions[index]
-        row = self.rows[position]
-        dropped = 0
-        for sent_hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
-            hour = tally.find_hour(sent_hour)
-            if tally.has_room(row, hour):  # otherwise its content id needs no number
-                content = budget.number_content(position, text)
-                dropped += not tally.add_signal(row, hour, content)
-            else:
-                dropped += 1
-        return dropped
-
-    def decode_upserts(
-        self, deltas: Sequence[Delta], applied: Sequence[int], budget: ContentBudget, rules: Rules
-    ) -> tuple[Upserts, NDArray[np.int64]]:
-        """Return the patterns of the applied deltas, and for each row the position of its delta."""
-        batches, owners, devices = [], [], []
-        for position, index in enumerate(applied):
-            batch = deltas[index].upserts
-            if batch is not None:
-                batches.append(batch)
-                owners.append(position)
-                devices.append(self.positions[index])
-        upserts = decode_patterns(batches, devices, budget, rules.quality_threshold)
-        return upserts, np.array(owners, np.int64)[upserts.sources]
-
-    def collect_changed(self, applied: Sequence[int], now: int) -> _ChangedDevices:
-        """Return the devices with an applied delta, and their rows with the new cursors."""
-        senders = [self.positions[index] for index in applied]
-        chosen = sorted(set(senders))
-        rank = {position: index for index, position in enumerate(chosen)}
-        slots, rows = self.slots[chosen], self.rows[chosen]
-        is_new = slots < 0
-        slots[is_new] = self.table.device_allocator.peek(int(is_new.sum()))
-        moved = [cursor for cursor in (self.cursors[position] for position in chosen) if cursor]
-        rows["incarnation"] = [cursor.incarnation for cursor in moved]
-        rows["seq"] = [cursor.seq for cursor in moved]
-        rows["synced_at"] = now
-        return _ChangedDevices(
-            chosen, slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
-        )
 
 
 def _collect_rejections(
@@ -325,6 +233,13 @@ def _add_totals(
     device_change = digest_rows(writes.device_slots, writes.device_rows) - digest_rows(
         gone_devices, table.devices[gone_devices]
     )
+    liked = table.liked
+    gone_liked = np.concatenate(
+        [writes.liked_devices[liked.has(writes.liked_devices)], writes.freed_liked]
+    )
+    liked_change = digest_rows(writes.liked_devices, writes.liked_rows) - digest_rows(
+        gone_liked, liked.read(gone_liked)
+    )
     totals = Totals(
         lsn=before.lsn + 1,
         patterns=before.patterns + len(writes.slots) - len(gone),
@@ -332,6 +247,7 @@ def _add_totals(
         pattern_digest=(before.pattern_digest + pattern_change) % DIGEST_MODULUS,
         device_digest=(before.device_digest + device_change) % DIGEST_MODULUS,
         count_digest=sum(hour_digests.values()) % DIGEST_MODULUS,
+        liked_digest=(before.liked_digest + liked_change) % DIGEST_MODULUS,
     )
     return replace(writes, totals=totals)
 

@@ -37,6 +37,11 @@ class HashIndex:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory in use."""
+        return self._keys.nbytes + self._rows.nbytes
+
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Return the row of each key, shape (n,); -1 for an absent key. Keys may repeat."""
         _, found = self._probe(keys)

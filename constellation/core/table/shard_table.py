@@ -19,7 +19,9 @@ from constellation.core.rows import (
 from constellation.core.store import Totals
 from constellation.core.table.catalogue_digest import CatalogueDigest
 from constellation.core.table.hash_index import HashIndex, Keys
+from constellation.core.table.liked import LikedTable
 from constellation.core.table.new_contents import NewContentCounts
+from constellation.core.table.slot_allocator import SlotAllocator
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
 from constellation.federated.terms import MAX_GENRES
 
@@ -33,37 +35,6 @@ if TYPE_CHECKING:
 
 _SCAN_ROWS = 65_536
 """Rows that `list_devices` looks at before it checks whether it has found enough."""
-
-
-class SlotAllocator:
-    """Hands out free slots: freed slots first, then slots that were never used."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.high_water = 0
-        """Slots at or above this were never used."""
-        self.free_list: list[int] = []
-        """Freed slots; the last ones are reused first."""
-
-    def free_count(self) -> int:
-        """Return the number of free slots."""
-        return self.capacity - self.high_water + len(self.free_list)
-
-    def peek(self, count: int) -> Slots:
-        """Return `count` free slots without taking them; there must be as many."""
-        reused = self.free_list[len(self.free_list) - min(count, len(self.free_list)) :]
-        fresh = range(self.high_water, self.high_water + count - len(reused))
-        return np.array([*reused, *fresh], np.int64)
-
-    def take(self, count: int) -> None:
-        """Take the slots that `peek(count)` returns."""
-        reused = min(count, len(self.free_list))
-        del self.free_list[len(self.free_list) - reused :]
-        self.high_water += count - reused
-
-    def free(self, slots: Slots) -> None:
-        """Make slots that are in use free."""
-        self.free_list.extend(slots.tolist())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +78,7 @@ class Table:
         """By device: whether the shard map gave it to another shard; if so, it is not shown."""
         self.relocated_count = 0
         """Devices marked in `relocated`."""
+        self.liked = LikedTable(rules.max_devices)
         self.vocabulary = Vocabulary()
         self.new_contents = NewContentCounts(rules.max_devices)
         self.catalogue_digest = CatalogueDigest(self.vocabulary)

@@ -15,9 +15,11 @@ import numpy as np
 
 from constellation.core.rows import (
     DEVICE,
+    LIKED,
     MAX_SIGNALS_PER_HOUR,
     PATTERN,
     DeviceRows,
+    LikedRows,
     PatternRows,
     Slots,
 )
@@ -77,6 +79,10 @@ DEVICE_COLUMNS: Final = (
     _make_column("signal_hour", "integer", ">u4"),
     _make_column("signal_contents", "bytea", f"V{4 * MAX_SIGNALS_PER_HOUR}"),
 )
+LIKED_COLUMNS: Final = (
+    _make_column("slot", "bigint", ">i8"),
+    _make_column("contents", "bytea", f"V{LIKED.itemsize}"),
+)
 
 
 def join_column_names(columns: tuple[CopyColumn, ...]) -> str:
@@ -97,6 +103,11 @@ def encode_devices(slots: Slots, rows: DeviceRows) -> bytes:
     return _COPY_HEADER + _encode_rows(DEVICE_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
 
 
+def encode_liked(slots: Slots, rows: LikedRows) -> bytes:
+    """Return liked content in the format of COPY, with LIKED_COLUMNS."""
+    return _COPY_HEADER + _encode_rows(LIKED_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
+
+
 def decode_patterns(records: bytes, codes: Codes) -> tuple[Slots, PatternRows]:
     """Return the patterns of concatenated records of PATTERN_COLUMNS, in ascending slots.
 
@@ -112,6 +123,14 @@ def decode_devices(records: bytes) -> tuple[Slots, DeviceRows]:
     Raises ValueError when the bytes are not such records.
     """
     return _decode_rows(records, DEVICE_COLUMNS, DEVICE, None)
+
+
+def decode_liked(records: bytes) -> tuple[Slots, LikedRows]:
+    """Return the liked content of concatenated records of LIKED_COLUMNS, in ascending slots.
+
+    Raises ValueError when the bytes are not such records.
+    """
+    return _decode_rows(records, LIKED_COLUMNS, LIKED, None)
 
 
 def _encode_rows(

@@ -18,6 +18,7 @@ from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
 from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
+    LIKED_COLUMNS,
     PATTERN_COLUMNS,
     join_column_names,
 )
@@ -64,12 +65,13 @@ async def find_shard_of(connection: AsyncConnection, owner: str, shard_id: int) 
 
 
 async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
-    lsn, patterns, devices, pattern_digest, device_digest, count_digest = await _fetch_one(
+    lsn, patterns, devices, *digests = await _fetch_one(
         connection,
-        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest"
+        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest"
         " FROM constellation.shard WHERE shard_id = %s",
         (shard_id,),
     )
+    pattern_digest, device_digest, count_digest, liked_digest = digests
     return Totals(
         lsn,
         patterns,
@@ -77,6 +79,7 @@ async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
         to_unsigned(pattern_digest),
         to_unsigned(device_digest),
         to_unsigned_or_none(count_digest),
+        to_unsigned(liked_digest),
     )
 
 
@@ -178,6 +181,19 @@ async def read_named_contents(
         binary=True,
     )
     return _decode_contents(await cursor.fetchall(), dialect)
+
+
+async def read_liked(connection: AsyncConnection, shard_id: int, first: int) -> bytes | None:
+    """Return the rows in SCAN_SLOTS slots from `first` on, for `decode_liked`; None if none."""
+    (records,) = await _fetch_one(
+        connection,
+        sql.SQL(
+            f"SELECT string_agg(record_send(ROW({join_column_names(LIKED_COLUMNS)})), ''::bytea)"  # noqa: S608 - constant names
+            " FROM constellation.liked WHERE shard_id = %s AND slot >= %s AND slot < %s"
+        ),
+        (shard_id, first, first + SCAN_SLOTS),
+    )
+    return None if records is None else bytes(records)
 
 
 async def find_stored_ids(

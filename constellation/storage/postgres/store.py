@@ -19,7 +19,7 @@ from constellation.errors import (
 )
 from constellation.histogram import Histogram
 from constellation.storage.postgres import read, write
-from constellation.storage.postgres.binary_copy import decode_devices, decode_patterns
+from constellation.storage.postgres.binary_copy import decode_devices, decode_liked, decode_patterns
 from constellation.storage.postgres.errors import (
     describe_database,
     require_writable,
@@ -28,6 +28,7 @@ from constellation.storage.postgres.errors import (
 from constellation.storage.postgres.lease import Lease
 from constellation.storage.postgres.migrations import require_current_schema
 from constellation.storage.postgres.pool import ConnectionPool, PostgresSettings, connect
+from constellation.storage.postgres.statements import Statements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from constellation.core.rows import DeviceRows, PatternRows, Slots
+    from constellation.core.rows import DeviceRows, LikedRows, PatternRows, Slots
     from constellation.core.store import (
         CommitWrites,
         Content,
@@ -231,6 +232,18 @@ class PostgresReader:
             except ValueError as error:
                 raise DamagedStoreError(f"{self._database} has damaged devices: {error}") from error
 
+    async def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
+        async def fetch(connection: AsyncConnection, first: int) -> bytes | None:
+            return await read.read_liked(connection, self._shard_id, first)
+
+        async for records in self._scan("liked", fetch):
+            try:
+                yield decode_liked(records)
+            except ValueError as error:
+                raise DamagedStoreError(
+                    f"{self._database} has damaged liked content: {error}"
+                ) from error
+
     async def _scan(
         self, table: str, fetch: Callable[[AsyncConnection, int], Awaitable[T | None]]
     ) -> AsyncIterator[T]:
@@ -274,7 +287,7 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
     ) -> None:
         super().__init__(settings, database, lend)
         self.sync_seconds = Histogram()
-        self._statements = write.Statements(settings.dialect, settings.timeout_seconds)
+        self._statements = Statements(settings.dialect, settings.timeout_seconds)
         self._connections = connections
         self._lease = lease
 

@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from constellation.errors import FencedError, OutcomeUnknownError, StoreFailedError
-from constellation.storage.content_rows import CONTENT_COLUMNS, encode_content
+from constellation.storage.content_rows import encode_content
 from constellation.storage.digests import (
     digest_global,
     require_catalogue,
@@ -27,12 +27,9 @@ from constellation.storage.digests import (
     to_unsigned_or_none,
 )
 from constellation.storage.postgres.binary_copy import (
-    DEVICE_COLUMNS,
-    PATTERN_COLUMNS,
-    CopyColumn,
     encode_devices,
+    encode_liked,
     encode_patterns,
-    join_column_names,
 )
 from constellation.storage.postgres.pool import set_timeouts
 
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
-    from constellation.storage.postgres.dialect import Dialect
+    from constellation.storage.postgres.statements import Statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +69,6 @@ class DigestChange:
     """The digest to store."""
 
 
-class Statements:
-    """The SQL statements that depend on the dialect, built once for each store."""
-
-    def __init__(self, dialect: Dialect, timeout_seconds: float) -> None:
-        self.dialect = dialect
-        self.timeout_seconds = timeout_seconds
-        patterns, devices = join_column_names(PATTERN_COLUMNS), join_column_names(DEVICE_COLUMNS)
-        staged = CopyColumn("embedding", dialect.staging_type, dialect.copy_dtype)
-        self.staging_tables = (
-            _build_staging_table("stage_pattern", (*PATTERN_COLUMNS, staged)),
-            _build_staging_table("stage_device", DEVICE_COLUMNS),
-        )
-        self.copy_patterns = _to_sql(
-            f"COPY pg_temp.stage_pattern ({patterns}, embedding) FROM STDIN (FORMAT binary)"
-        )
-        self.copy_devices = _to_sql(
-            f"COPY pg_temp.stage_device ({devices}) FROM STDIN (FORMAT binary)"
-        )
-        self.put_patterns = _to_sql(
-            f"INSERT INTO constellation.pattern (shard_id, {patterns}, embedding)"  # noqa: S608 - constant names
-            f" SELECT %s, {patterns}, embedding{dialect.cast} FROM pg_temp.stage_pattern"
-            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(PATTERN_COLUMNS)},"
-            " embedding = excluded.embedding"
-        )
-        self.put_devices = _to_sql(
-            f"INSERT INTO constellation.device (shard_id, {devices})"  # noqa: S608 - constant names
-            f" SELECT %s, {devices} FROM pg_temp.stage_device"
-            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(DEVICE_COLUMNS)}"
-        )
-        self.put_content = _to_sql(
-            "INSERT INTO constellation.content"  # noqa: S608 - constant names
-            f" (shard_id, {CONTENT_COLUMNS}, embedding)"
-            f" VALUES (%s, %s, %s, %s, %s, %s, %s::text::{dialect.vector_type})"
-            " ON CONFLICT (shard_id, content_id) DO UPDATE SET title = excluded.title,"
-            " content_type = excluded.content_type, genres = excluded.genres,"
-            " year = excluded.year, embedding = excluded.embedding"
-        )
-
-
 async def write_commit(
     connection: AsyncConnection,
     fence: Fence,
@@ -129,12 +87,19 @@ async def write_commit(
     if len(writes.device_slots):
         rows = encode_devices(writes.device_slots, writes.device_rows)
         await _copy(connection, statements.copy_devices, rows)
+    if len(writes.liked_devices):
+        rows = encode_liked(writes.liked_devices, writes.liked_rows)
+        await _copy(connection, statements.copy_liked, rows)
     async with _commit_on_exit(connection, sync_seconds):
         if len(writes.slots):
             await connection.execute(statements.put_patterns, (shard_id,))
         if len(writes.device_slots):
             await connection.execute(statements.put_devices, (shard_id,))
-        await _delete_rows(connection, shard_id, writes.freed_slots, writes.freed_devices)
+        if len(writes.liked_devices):
+            await connection.execute(statements.put_liked, (shard_id,))
+        await _delete_rows(connection, "pattern", shard_id, writes.freed_slots)
+        await _delete_rows(connection, "device", shard_id, writes.freed_devices)
+        await _delete_rows(connection, "liked", shard_id, writes.freed_liked)
         await _write_terms(connection, shard_id, writes.terms)
         if writes.new_catalogue_digest is not None:
             await _write_catalogue_digest(connection, shard_id, writes.new_catalogue_digest)
@@ -232,10 +197,10 @@ async def _begin_commit(
         await set_timeouts(connection, statements.timeout_seconds)
         written = await connection.execute(
             "UPDATE constellation.shard SET lsn = %s, patterns = %s, devices = %s,"
-            " pattern_digest = %s, device_digest = %s, count_digest = %s,"
+            " pattern_digest = %s, device_digest = %s, count_digest = %s, liked_digest = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
             " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
-            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, catalogue_digest",
+            " RETURNING to_regclass('pg_temp.stage_liked') IS NOT NULL, catalogue_digest",
             (
                 totals.lsn,
                 totals.patterns,
@@ -243,6 +208,7 @@ async def _begin_commit(
                 to_signed(totals.pattern_digest),
                 to_signed(totals.device_digest),
                 to_signed_or_none(totals.count_digest),
+                to_signed(totals.liked_digest),
                 lease_seconds,
                 fence.shard_id,
                 fence.epoch,
@@ -341,17 +307,14 @@ async def _copy(connection: AsyncConnection, statement: sql.SQL, rows: bytes) ->
 
 
 async def _delete_rows(
-    connection: AsyncConnection, shard_id: int, slots: Slots, device_slots: Slots
+    connection: AsyncConnection, table: str, shard_id: int, slots: Slots
 ) -> None:
     if len(slots):
-        await connection.execute(
-            "DELETE FROM constellation.pattern WHERE shard_id = %s AND slot = ANY (%s::bigint[])",
-            (shard_id, slots.tolist()),
+        statement = sql.SQL(
+            "DELETE FROM constellation.{} WHERE shard_id = %s AND slot = ANY (%s::bigint[])"
         )
-    if len(device_slots):
         await connection.execute(
-            "DELETE FROM constellation.device WHERE shard_id = %s AND slot = ANY (%s::bigint[])",
-            (shard_id, device_slots.tolist()),
+            statement.format(sql.Identifier(table)), (shard_id, slots.tolist())
         )
 
 
@@ -397,18 +360,3 @@ async def _write_counts(
             "DELETE FROM constellation.hourly_count WHERE shard_id = %s AND hour < %s",
             (shard_id, oldest_hour),
         )
-
-
-def _build_staging_table(name: str, columns: tuple[CopyColumn, ...]) -> sql.SQL:
-    """Return the statement that creates a staging table, once for each server connection."""
-    types = ", ".join(f"{column.name} {column.sql_type}" for column in columns)
-    return _to_sql(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DELETE ROWS")
-
-
-def _build_assignments(columns: tuple[CopyColumn, ...]) -> str:
-    names = [column.name for column in columns if column.name != "slot"]
-    return ", ".join(f"{name} = excluded.{name}" for name in names)
-
-
-def _to_sql(text: str) -> sql.SQL:
-    return sql.SQL(text)

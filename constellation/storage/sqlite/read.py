@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE: Final = 1000
 PATTERN_BLOCK_QUERY: Final = "SELECT slot, row FROM pattern WHERE slot > ? ORDER BY slot LIMIT ?"
+LIKED_BLOCK_QUERY: Final = "SELECT slot, row FROM liked WHERE slot > ? ORDER BY slot LIMIT ?"
 DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER BY slot LIMIT ?"
 
 
@@ -54,9 +55,11 @@ def read_identity(connection: sqlite3.Connection) -> StoreIdentity:
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:
-    lsn, patterns, devices, pattern_digest, device_digest, count_digest = connection.execute(
-        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest FROM shard"
+    lsn, patterns, devices, *digests = connection.execute(
+        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest"
+        " FROM shard"
     ).fetchone()
+    pattern_digest, device_digest, count_digest, liked_digest = digests
     return Totals(
         lsn,
         patterns,
@@ -64,6 +67,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         to_unsigned(pattern_digest),
         to_unsigned(device_digest),
         to_unsigned_or_none(count_digest),
+        to_unsigned(liked_digest),
     )
 
 

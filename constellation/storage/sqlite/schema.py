@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 PAGE_SIZE: Final = 4096
 """Bytes in a page, which holds seven pattern rows.
 
@@ -33,6 +33,8 @@ _HOURLY_COUNT_TABLE: Final = """CREATE TABLE hourly_count (
 _GLOBAL_TABLE: Final = """CREATE TABLE global (
          only INTEGER PRIMARY KEY CHECK (only = 1), generation INTEGER NOT NULL,
          round_id INTEGER NOT NULL, payload BLOB NOT NULL) STRICT"""
+_LIKED_TABLE: Final = "CREATE TABLE liked (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT"
+_ADD_LIKED_DIGEST: Final = "ALTER TABLE shard ADD COLUMN liked_digest INTEGER NOT NULL DEFAULT 0"
 _ADD_GLOBAL_DIGEST: Final = "ALTER TABLE global ADD COLUMN digest BLOB"
 _SCHEMA: Final = (
     "CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
@@ -54,6 +56,8 @@ _SCHEMA: Final = (
          catalogue_digest INTEGER, count_digest INTEGER) STRICT""",
     _GLOBAL_TABLE,
     _ADD_GLOBAL_DIGEST,
+    _LIKED_TABLE,
+    _ADD_LIKED_DIGEST,
 )
 _UPGRADES: Final = {
     1: (  # hourly counts had no kind: all of them were counts of content items, which is kind 2
@@ -85,6 +89,11 @@ _UPGRADES: Final = {
         _ADD_GLOBAL_DIGEST,
         "UPDATE shard SET schema_version = 6",
     ),
+    6: (
+        _LIKED_TABLE,
+        _ADD_LIKED_DIGEST,
+        "UPDATE shard SET schema_version = 7",
+    ),
 }
 """By schema version: the statements that upgrade a database to the next version."""
 
@@ -104,7 +113,7 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0, 0)",
+            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0, 0, 0)",
             (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
-from constellation.core.rows import DEVICE, PATTERN, DeviceRows, PatternRows, Slots
+from constellation.core.rows import (
+    DEVICE,
+    LIKED,
+    PATTERN,
+    DeviceRows,
+    LikedRows,
+    PatternRows,
+    Slots,
+)
 from constellation.errors import (
     ConstellationError,
     DamagedStoreError,
@@ -120,7 +128,8 @@ class SqlitePatternStore:
         await self._write(
             partial(write.write_commit, epoch=epoch, writes=writes, sync_seconds=self.sync_seconds)
         )
-        rows = len(writes.slots) + len(writes.device_slots) + len(writes.freed_slots)
+        written = (writes.slots, writes.device_slots, writes.freed_slots, writes.liked_devices)
+        rows = sum(map(len, written))
         # The checkpoint runs after the ack. If it fails, the next write raises the error.
         self._writer.submit(self._checkpoint, rows)
 
@@ -129,6 +138,9 @@ class SqlitePatternStore:
 
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
         return self._scan(read.DEVICE_BLOCK_QUERY, DEVICE)
+
+    def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
+        return self._scan(read.LIKED_BLOCK_QUERY, LIKED)
 
     async def read_terms(self) -> Sequence[Term]:
         return await self._read(read.read_terms)

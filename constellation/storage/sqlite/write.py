@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from constellation.core.rows import Slots
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.core.store_identity import StoreIdentity
@@ -55,23 +57,12 @@ def write_commit(
     with open_transaction(connection, sync_seconds):
         _write_totals(connection, epoch, writes.totals)
         require_catalogue(read_catalogue_digest(connection), writes.catalogue_digest)
-        if len(writes.slots):
-            connection.execute(
-                "INSERT OR REPLACE INTO pattern (slot, row)"
-                " SELECT value, substr(?2, key * ?3 + 1, ?3) FROM json_each(?1)",
-                (_to_json(writes.slots), writes.rows.tobytes(), writes.rows.itemsize),
-            )
-        if len(writes.device_slots):
-            connection.execute(
-                "INSERT OR REPLACE INTO device (slot, row)"
-                " SELECT value, substr(?2, key * ?3 + 1, ?3) FROM json_each(?1)",
-                (
-                    _to_json(writes.device_slots),
-                    writes.device_rows.tobytes(),
-                    writes.device_rows.itemsize,
-                ),
-            )
-        _delete_rows(connection, writes.freed_slots, writes.freed_devices)
+        _put_rows(connection, "pattern", writes.slots, writes.rows)
+        _put_rows(connection, "device", writes.device_slots, writes.device_rows)
+        _put_rows(connection, "liked", writes.liked_devices, writes.liked_rows)
+        _delete_rows(connection, "pattern", writes.freed_slots)
+        _delete_rows(connection, "device", writes.freed_devices)
+        _delete_rows(connection, "liked", writes.freed_liked)
         _write_terms(connection, writes.terms)
         if writes.new_catalogue_digest is not None:
             _write_catalogue_digest(connection, writes.new_catalogue_digest)
@@ -139,7 +130,7 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
     """Write the totals. The same statement checks the epoch and the lsn."""
     written = connection.execute(
         "UPDATE shard SET lsn = ?, patterns = ?, devices = ?, pattern_digest = ?,"
-        " device_digest = ?, count_digest = ? WHERE epoch = ? AND lsn = ?",
+        " device_digest = ?, count_digest = ?, liked_digest = ? WHERE epoch = ? AND lsn = ?",
         (
             totals.lsn,
             totals.patterns,
@@ -147,6 +138,7 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
             to_signed(totals.pattern_digest),
             to_signed(totals.device_digest),
             to_signed_or_none(totals.count_digest),
+            to_signed(totals.liked_digest),
             epoch,
             totals.lsn - 1,
         ),
@@ -161,15 +153,22 @@ def _write_catalogue_digest(connection: sqlite3.Connection, digest: int) -> None
     connection.execute("UPDATE shard SET catalogue_digest = ?", (to_signed(digest),))
 
 
-def _delete_rows(connection: sqlite3.Connection, slots: Slots, device_slots: Slots) -> None:
+def _put_rows(
+    connection: sqlite3.Connection, table: str, slots: Slots, rows: NDArray[np.void]
+) -> None:
     if len(slots):
         connection.execute(
-            "DELETE FROM pattern WHERE slot IN (SELECT value FROM json_each(?))", (_to_json(slots),)
+            f"INSERT OR REPLACE INTO {table} (slot, row)"  # noqa: S608 - constant names
+            " SELECT value, substr(?2, key * ?3 + 1, ?3) FROM json_each(?1)",
+            (_to_json(slots), rows.tobytes(), rows.itemsize),
         )
-    if len(device_slots):
+
+
+def _delete_rows(connection: sqlite3.Connection, table: str, slots: Slots) -> None:
+    if len(slots):
         connection.execute(
-            "DELETE FROM device WHERE slot IN (SELECT value FROM json_each(?))",
-            (_to_json(device_slots),),
+            f"DELETE FROM {table} WHERE slot IN (SELECT value FROM json_each(?))",  # noqa: S608 - constant names
+            (_to_json(slots),),
         )
 
 

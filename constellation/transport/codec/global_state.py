@@ -26,6 +26,7 @@ from constellation.federated.published import (
 )
 from constellation.federated.terms import check_new_term
 from constellation.federated.trends import Direction, Trend
+from constellation.transport.codec.related import to_dictionary, to_popular, to_related
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as pb
 
@@ -58,6 +59,9 @@ def to_global(payload: bytes) -> PublishedGlobal:
         [_to_trend(trend) for trend in message.trends],
         message.closed_at,
         _to_revoked(message.revoked_device_ids),
+        to_dictionary(message.generation, message.related),
+        to_related(message.related.rows),
+        to_popular(message.popular),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from constellation.core.global_state import GlobalVersion
 from constellation.core.ingest.deltas import Delta, PatternColumns, Receipt, Rejection, Verdict
-from constellation.core.rows import MAX_SIGNALS_PER_HOUR, PatternRows, TermKind
+from constellation.core.rows import MAX_LIKED, MAX_SIGNALS_PER_HOUR, PatternRows, TermKind
 from constellation.core.store import Content
 from constellation.core.table.hourly import RING_HOURS
 from constellation.encoding import (
@@ -106,6 +106,9 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
             "signals.hours",
             f"must be one for each of {len(contents)} content_ids, got {len(hours)}",
         )
+    liked, withdrawn = delta.liked_content_ids, delta.withdrawn_content_ids
+    if liked or withdrawn:
+        _check_liked(delta)
     return Delta(
         device_id=device_id,
         incarnation=incarnation,
@@ -114,9 +117,24 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
         removed_ids=removed,
         signal_contents=_check_texts(contents, "signals.content_ids"),
         signal_hours=hours,
+        liked_contents=liked,
+        withdrawn_contents=withdrawn,
         is_snapshot=delta.snapshot,
         size_bytes=delta.ByteSize(),
     )
+
+
+def _check_liked(delta: pb.Delta) -> None:
+    liked, withdrawn = delta.liked_content_ids, delta.withdrawn_content_ids
+    for field, contents in (("liked_content_ids", liked), ("withdrawn_content_ids", withdrawn)):
+        if len(contents) > MAX_LIKED:
+            raise InvalidInputError(field, f"must be at most {MAX_LIKED}, got {len(contents)}")
+    if liked and not delta.snapshot:
+        raise InvalidInputError("liked_content_ids", "must be empty unless the delta is a snapshot")
+    if len(set(_check_texts(liked, "liked_content_ids"))) != len(liked):
+        raise InvalidInputError("liked_content_ids", "must be distinct")
+    for text in withdrawn:  # they are only looked up
+        check_content_id(text, "withdrawn_content_ids")
 
 
 def _to_columns(sent: pb.PatternColumns) -> PatternColumns:

@@ -74,9 +74,13 @@ class Inspection:
         table = self._shard.table
         rows = table.patterns[table.find_patterns(np.array([row])).slots]
         rows = rows[np.argsort(-rows["updated_at"].astype(np.int64), kind="stable")]
+        liked = table.liked.read(np.array([row]))["contents"][0]
         return pb.GetDeviceResponse(
             device=self._to_device(row),
             patterns=from_rows(rows, rows["pattern_id"].tobytes(), table.vocabulary, Encoding.INT8),
+            liked_content_ids=[
+                table.vocabulary.text(TermKind.CONTENT, number) for number in liked[liked > 0]
+            ],
         )
 
     def sample_patterns(self, request: pb.SamplePatternsRequest) -> pb.SamplePatternsResponse:

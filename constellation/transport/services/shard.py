@@ -111,6 +111,10 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             round_id=shard.global_state.round.round_id,
             clusters=len(published.clusters) if published else 0,
             codebook_version=shard.aggregates.codebook_version,
+            contributors=len(shard.table.liked),
+            liked_contents=shard.table.liked.content_count,
+            related_rows=len(published.related) if published else 0,
+            popular_lists=len(published.popular) if published else 0,
         )
         response.global_version.CopyFrom(from_version(shard.global_state.version))
         return response

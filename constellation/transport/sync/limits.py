@@ -9,7 +9,7 @@ HELLO_TIMEOUT_SECONDS: Final = 10.0
 """A stream that is open for longer without a Hello ends."""
 MAX_SDK_VERSION_BYTES: Final = 64
 MAX_HELD_IDS: Final = 1000
-"""The most similar patterns that a device may declare to hold, and the most clusters."""
+"""The most ids of each kind that a device may declare to hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,12 +23,11 @@ from constellation.transport.sync.catalogue_copies import (
     to_held_digests,
     write_in_time,
 )
+from constellation.transport.sync.declared import negotiate_format, to_held_state
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import (
     DeviceSession,
     make_welcome,
-    negotiate_format,
-    to_held_state,
 )
 from constellation.transport.sync.updates import make_update
 from constellation.v1 import sync_pb2 as pb

@@ -9,7 +9,7 @@ from constellation.core.device_update import HeldState
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
 from constellation.core.ingest.stats import HelloResult, UpdateResult
-from constellation.encoding import ID_BYTES, Encoding
+from constellation.encoding import Encoding
 from constellation.errors import (
     ConstellationError,
     HelloTimeoutError,
@@ -24,18 +24,15 @@ from constellation.errors import (
 from constellation.transport.codec.patterns import (
     MAX_SEQ,
     check_device_id,
-    check_ids,
     check_incarnation,
     from_rejection,
     from_version,
     to_delta,
-    to_version,
 )
 from constellation.transport.codec.times import to_duration
+from constellation.transport.sync.declared import negotiate_format, to_held_state
 from constellation.transport.sync.limits import (
     HELLO_TIMEOUT_SECONDS,
-    MAX_HELD_IDS,
-    MAX_SDK_VERSION_BYTES,
     SessionLimits,
 )
 from constellation.v1 import patterns_pb2 as patterns
@@ -49,7 +46,6 @@ if TYPE_CHECKING:
     from constellation.transport.sync.outgoing import OutgoingFrames
 
 _MAX_MISSED_HEARTBEATS: Final = 2
-_PREFERRED_ENCODINGS: Final = (Encoding.INT8, Encoding.FLOAT16, Encoding.FLOAT32)
 
 
 class SessionRegistry(Protocol):
@@ -362,40 +358,6 @@ class DeviceSession:
         self._bye_reason = reason
         if not self._inflight:
             self.outgoing.send_bye(reason)
-
-
-def negotiate_format(
-    hello: pb.Hello | pb.PullPatternsRequest, default: int
-) -> tuple[Encoding, int]:
-    """Return the encoding of a device's updates, and how many similar patterns it can keep."""
-    if isinstance(hello, pb.Hello) and len(hello.sdk_version.encode()) > MAX_SDK_VERSION_BYTES:
-        raise InvalidInputError("sdk_version", f"must be at most {MAX_SDK_VERSION_BYTES} bytes")
-    known = [encoding for encoding in _PREFERRED_ENCODINGS if int(encoding) in hello.encodings]
-    if hello.encodings and not known:
-        raise InvalidInputError(
-            "encodings",
-            "must name at least one of 1 (FLOAT32), 2 (FLOAT16) and 3 (INT8), "
-            f"got {list(hello.encodings)}",
-        )
-    return (known or [Encoding.INT8])[0], min(hello.pattern_capacity or default, default)
-
-
-def to_held_state(declared: pb.Hello | pb.PullPatternsRequest) -> HeldState:
-    """Return what a device declares to hold. Raises InvalidInputError for invalid ids."""
-    return HeldState(
-        to_version(declared.global_version),
-        _to_held_ids(declared.held_similar_ids, "held_similar_ids"),
-        _to_held_ids(declared.held_cluster_ids, "held_cluster_ids"),
-    )
-
-
-def _to_held_ids(ids: bytes, field: str) -> frozenset[bytes]:
-    check_ids(ids, field)
-    if len(ids) > MAX_HELD_IDS * ID_BYTES:
-        raise InvalidInputError(
-            field, f"must be at most {MAX_HELD_IDS} ids, got {len(ids) // ID_BYTES}"
-        )
-    return frozenset(ids[at : at + ID_BYTES] for at in range(0, len(ids), ID_BYTES))
 
 
 def check_last_acked_seq(last_acked_seq: int) -> int:

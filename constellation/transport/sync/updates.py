@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from constellation.encoding import ID_BYTES
 from constellation.transport.codec.global_state import from_clusters, from_trends
 from constellation.transport.codec.patterns import from_similar_patterns, from_version
+from constellation.transport.codec.related import from_popular, from_related
 from constellation.v1 import patterns_pb2 as pb
 
 if TYPE_CHECKING:
@@ -33,7 +35,13 @@ async def make_update(
         trend_count=trends.trend_count,
         removed_cluster_ids=b"".join(change.removed_clusters),
         cluster_count=len(change.held.clusters),
+        removed_related_ids=change.related.removed,
+        related_count=len(change.held.related) // ID_BYTES,
+        popular=from_popular(change.popular.missing),
+        removed_popular_ids=b"".join(change.popular.removed),
     )
+    if len(change.related.positions):
+        update.related.CopyFrom(from_related(change.related.related, change.related.positions))
     if (missing := change.clusters) is not None:
         update.clusters.CopyFrom(from_clusters(missing.clusters, missing.positions, encoding))
     return update, change.held
@@ -46,6 +54,10 @@ def is_redundant(update: pb.GlobalUpdate, held: HeldState) -> bool:
         and not update.removed_similar_ids
         and not update.clusters.ids
         and not update.removed_cluster_ids
+        and not update.related.ids
+        and not update.removed_related_ids
+        and not update.popular
+        and not update.removed_popular_ids
         and update.version.generation == held.version.generation
         and update.version.version == held.version.version
     )

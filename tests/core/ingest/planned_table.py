@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from constellation.core.ingest.plan import Plan, Planner
-from constellation.core.rows import digest_rows
+from constellation.core.rows import TermKind, digest_rows
 from constellation.core.rules import Rules
 from constellation.core.table.change import is_shared
+from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
+from tests.deltas import device_id
 
 if TYPE_CHECKING:
     from constellation.core.ingest.deltas import Delta
@@ -24,11 +27,11 @@ HOUR = int(NOW) // 3600
 class PlannedTable:
     """A table and a ring, planned and applied as the committer does."""
 
-    def __init__(self, rules: Rules = RULES) -> None:
+    def __init__(self, rules: Rules = RULES, sample: ContributorSample = EVERY_DEVICE) -> None:
         self.rules = rules
         self.table = Table(rules)
         self.ring = HourlyRing()
-        self.planner = Planner(self.table, self.ring, rules)
+        self.planner = Planner(self.table, self.ring, rules, sample)
         self.indexed: set[int] = set()
 
     def commit(self, *deltas: Delta, now: float = NOW) -> Plan:
@@ -48,6 +51,25 @@ class PlannedTable:
             ): round(float(row["success_rate"]), 3)
             for row in rows
         }
+
+    def read_liked(self) -> dict[bytes, list[str]]:
+        """Return what each device liked, the latest last."""
+        table = self.table
+        devices = table.liked.list_devices()
+        text = partial(table.vocabulary.text, TermKind.CONTENT)
+        return {
+            table.devices["device_id"][device].tobytes(): [
+                text(number) for number in reversed(row[row > 0].tolist())
+            ]
+            for device, row in zip(devices, table.liked.read(devices)["contents"], strict=True)
+        }
+
+    def expire(self, device: int) -> Plan:
+        """Remove a device, by its number."""
+        planned = self.planner.plan_expiry(np.array([self.table.find_device(device_id(device))]))
+        self.planner.apply(planned)
+        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
+        return planned
 
     def require_consistent(self) -> None:
         """Compare what was kept up with what the rows say."""
@@ -72,5 +94,10 @@ class PlannedTable:
         }
         support = np.bincount([content for _, content in pairs], minlength=100)
         assert (table.support[:100] == support).all()
+        liking = np.sort(table.liked.list_devices())
+        liked_rows = table.liked.read(liking)
+        assert np.isin(liking, devices).all()
+        assert table.totals.liked_digest == digest_rows(liking, liked_rows) % 2**64
+        assert table.liked.content_count == np.count_nonzero(liked_rows["contents"])
         assert len(table.slots_by_pattern) == len(slots)
         assert len(table.slots_by_device) == len(devices)

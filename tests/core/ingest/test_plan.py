@@ -162,11 +162,8 @@ def test_an_expired_device_leaves_nothing_behind() -> None:
     shard.commit(
         make_delta(0, 1, [PatternSpec(1, contents=("x",))]), make_delta(1, 1, [PatternSpec(1)])
     )
-    slot = shard.table.find_device(device_id(0))
 
-    planned = shard.planner.plan_expiry(np.array([slot]))
-    shard.planner.apply(planned)
-    shard.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
+    shard.expire(0)
 
     assert shard.table.find_device(device_id(0)) == -1
     assert [key[0] for key in shard.read_success_rates()] == [device_id(1)]
@@ -187,6 +184,8 @@ DELTAS = st.builds(
     upserts=st.lists(PATTERNS, max_size=4),
     removed=st.lists(st.integers(0, 7), max_size=2),
     snapshot=st.booleans(),
+    signals=st.lists(st.tuples(st.sampled_from("abcde"), st.integers(HOUR - 1, HOUR)), max_size=3),
+    withdrawn=st.lists(st.sampled_from("abcde"), max_size=2),
     incarnation=st.sampled_from([1, 1, 1, 2]),
 )
 

@@ -64,6 +64,8 @@ SPOILS: dict[str, Callable[[pb.Delta], object]] = {
     "genres": lambda delta: delta.upserts.genres.extend(["a", "b"]),
     "content_ids": lambda delta: delta.upserts.content_ids.__setitem__(0, "x" * 65),
     "signals.hours": lambda delta: delta.signals.hours.append(1),
+    "liked_content_ids": lambda delta: delta.liked_content_ids.append("film:1"),
+    "withdrawn_content_ids": lambda delta: delta.withdrawn_content_ids.append("x" * 65),
 }
 
 
@@ -76,6 +78,35 @@ def test_a_bad_column_is_refused_by_name(field: str) -> None:
         decode_delta(message)
 
     assert raised.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("liked", "withdrawn", "problem"),
+    [
+        (["a", "b", "a"], [], "liked_content_ids must be distinct"),
+        ([str(number) for number in range(129)], [], "liked_content_ids must be at most 128"),
+        (["a\n"], [], "liked_content_ids must be printable"),
+        ([], ["a"] * 129, "withdrawn_content_ids must be at most 128, got 129"),
+        ([], [""], "withdrawn_content_ids must be from 1 to 64 bytes"),
+    ],
+)
+def test_liked_content_that_no_device_can_have_is_refused(
+    liked: list[str], withdrawn: list[str], problem: str
+) -> None:
+    message = make_delta_message(1, snapshot=True, liked=liked, withdrawn=withdrawn)
+
+    with pytest.raises(InvalidInputError, match=problem):
+        decode_delta(message)
+
+
+def test_a_snapshot_has_liked_content_and_any_delta_may_withdraw_some() -> None:
+    names = [str(number) for number in range(128)]
+
+    snapshot = decode_delta(make_delta_message(1, snapshot=True, liked=names, withdrawn=["a"]))
+    delta = decode_delta(make_delta_message(2, withdrawn=names))
+
+    assert list(snapshot.liked_contents) == names
+    assert (list(snapshot.withdrawn_contents), list(delta.withdrawn_contents)) == (["a"], names)
 
 
 def test_upserts_and_removals_count_together() -> None:

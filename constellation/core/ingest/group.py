@@ -1,0 +1,216 @@
+"""GroupDevices: the devices of one group of deltas, and what the deltas make of their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.ingest.cursors import Cursor, judge_delta
+from constellation.core.ingest.decode import Upserts, decode_patterns
+from constellation.core.ingest.deltas import Delta, Verdict
+from constellation.core.rows import DEVICE, DeviceRows, Slots
+from constellation.core.store import no_slots
+from constellation.core.table.shard_table import Table, to_device_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.core.ingest.content_budget import ContentBudget
+    from constellation.core.ingest.liked import LikedChanges
+    from constellation.core.ingest.signals import SignalTally
+    from constellation.core.rules import Rules
+    from constellation.core.table.contributors import ContributorSample
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChangedDevices:
+    """The devices of a group with at least one applied delta."""
+
+    positions: list[int]
+    """The position of each among the group's devices."""
+    slots: Slots
+    rows: DeviceRows
+    """Their new rows."""
+    is_new: NDArray[np.bool_]
+    """Which of `slots` are free before the commit."""
+    delta_positions: NDArray[np.int64]
+    """For each applied delta, the position of its device in `slots`."""
+
+
+@dataclass(slots=True, eq=False)
+class GroupDevices:
+    """The devices of one group of deltas, whose cursors move with each applied delta."""
+
+    table: Table
+    positions: list[int]
+    """For each delta, the position of its device in `slots`."""
+    slots: Slots
+    """The row number of each device; -1 for one that the table does not know."""
+    rows: DeviceRows
+    """The row of each device, to which its signals are written."""
+    cursors: list[Cursor | None]
+    """The cursor of each device after the deltas judged so far."""
+    through_seqs: list[int]
+    """For each delta judged so far, its device's cursor in the delta's incarnation."""
+    room: int
+    """New devices for which there is still room."""
+
+    @classmethod
+    def from_deltas(cls, table: Table, deltas: Sequence[Delta]) -> GroupDevices:
+        by_id: dict[bytes, int] = {}
+        positions = [by_id.setdefault(delta.device_id, len(by_id)) for delta in deltas]
+        ids = b"".join(by_id)
+        slots = table.slots_by_device.find(to_device_keys(ids))
+        known = slots >= 0
+        rows = np.zeros(len(slots), DEVICE)
+        rows["device_id"] = np.frombuffer(ids, "V16")
+        rows[known] = table.devices[slots[known]]
+        cursors = [
+            Cursor(incarnation, seq) if is_known else None
+            for incarnation, seq, is_known in zip(
+                rows["incarnation"].tolist(), rows["seq"].tolist(), known.tolist(), strict=True
+            )
+        ]
+        return cls(table, positions, slots, rows, cursors, [], table.device_allocator.free_count())
+
+    def judge(self, index: int, delta: Delta) -> Verdict:
+        """Return a delta's verdict, and move its device's cursor when it applies.
+
+        Deltas must be judged in order.
+        """
+        position = self.positions[index]
+        cursor = self.cursors[position]
+        verdict = judge_delta(delta, cursor)
+        if verdict is Verdict.APPLIED and cursor is None and self.slots[position] < 0:
+            if not self.room:
+                verdict = Verdict.REFUSED
+            self.room -= verdict is Verdict.APPLIED
+        if verdict is Verdict.APPLIED:
+            cursor = self.cursors[position] = Cursor(delta.incarnation, delta.seq)
+        is_same = cursor is not None and cursor.incarnation == delta.incarnation
+        self.through_seqs.append(cursor.seq if cursor and is_same else 0)
+        return verdict
+
+    def decode_upserts(
+        self, deltas: Sequence[Delta], applied: Sequence[int], budget: ContentBudget, rules: Rules
+    ) -> tuple[Upserts, NDArray[np.int64]]:
+        """Return the patterns of the applied deltas, and for each row the position of its delta."""
+        batches, owners, devices = [], [], []
+        for position, index in enumerate(applied):
+            batch = deltas[index].upserts
+            if batch is not None:
+                batches.append(batch)
+                owners.append(position)
+                devices.append(self.positions[index])
+        upserts = decode_patterns(batches, devices, budget, rules.quality_threshold)
+        return upserts, np.array(owners, np.int64)[upserts.sources]
+
+    def collect_changed(self, applied: Sequence[int], now: int) -> ChangedDevices:
+        """Return the devices with an applied delta, and their rows with the new cursors."""
+        senders = [self.positions[index] for index in applied]
+        chosen = sorted(set(senders))
+        rank = {position: index for index, position in enumerate(chosen)}
+        slots, rows = self.slots[chosen], self.rows[chosen]
+        is_new = slots < 0
+        slots[is_new] = self.table.device_allocator.peek(int(is_new.sum()))
+        moved = [cursor for cursor in (self.cursors[position] for position in chosen) if cursor]
+        rows["incarnation"] = [cursor.incarnation for cursor in moved]
+        rows["seq"] = [cursor.seq for cursor in moved]
+        rows["synced_at"] = now
+        return ChangedDevices(
+            chosen, slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToldContents:
+    """The content items that devices told the shard about, by signals or as liked."""
+
+    devices: Slots
+    """Shape (n,): row numbers, which may repeat."""
+    contents: NDArray[np.int64]
+    """Shape (n,): the numbers of the content items."""
+
+
+def told_nothing() -> ToldContents:
+    return ToldContents(no_slots(), no_slots())
+
+
+class GroupContents:
+    """Takes in the content items that the deltas of a group name as watched or liked."""
+
+    def __init__(
+        self,
+        devices: GroupDevices,
+        tally: SignalTally,
+        budget: ContentBudget,
+        liked: LikedChanges,
+        sample: ContributorSample,
+    ) -> None:
+        self._devices = devices
+        self._tally = tally
+        self._budget = budget
+        self._liked = liked
+        self._sample = sample
+        self._positions: list[int] = []
+        """The position of the device of each content item that was taken in."""
+        self._contents: list[int] = []
+
+    def add(self, index: int, delta: Delta) -> int:
+        """Take in the signals and the liked content of a delta; return how many were dropped.
+
+        Liked content changes only for devices that contribute, first by what is replaced or
+        withdrawn, then by the signals that count.
+        """
+        has_liked = delta.is_snapshot or bool(delta.withdrawn_contents)
+        if not has_liked and not delta.signal_contents:
+            return 0
+        position = self._devices.positions[index]
+        contributes = self._sample.contains(delta.device_id)
+        dropped = self._change_liked(position, delta) if has_liked and contributes else 0
+        row = self._devices.rows[position]
+        for sent_hour, text in zip(delta.signal_hours, delta.signal_contents, strict=True):
+            hour = self._tally.find_hour(sent_hour)
+            if not self._tally.has_room(row, hour):  # its content id needs no number
+                dropped += 1
+                continue
+            content = self._budget.number_content(position, text)
+            if not self._tally.add_signal(row, hour, content):
+                dropped += 1
+                continue
+            self._tell(position, content)
+            if contributes:
+                self._liked.add(position, content)
+        return dropped
+
+    def told(self, changed: ChangedDevices) -> ToldContents:
+        """Return what was taken in, once the devices of the group have row numbers."""
+        if not self._positions:
+            return told_nothing()
+        slots = dict(zip(changed.positions, changed.slots.tolist(), strict=True))
+        return ToldContents(
+            np.array([slots[position] for position in self._positions], np.int64),
+            np.array(self._contents, np.int64),
+        )
+
+    def _change_liked(self, position: int, delta: Delta) -> int:
+        """Replace or withdraw liked content; return how many were beyond the device's budget."""
+        dropped = 0
+        if delta.is_snapshot:
+            numbers = [self._budget.number_content(position, each) for each in delta.liked_contents]
+            known = [number for number in numbers if number]
+            self._liked.replace(position, known)
+            for number in known:
+                self._tell(position, number)
+            dropped = len(numbers) - len(known)
+        if delta.withdrawn_contents:
+            self._liked.withdraw(position, self._budget.find_contents(delta.withdrawn_contents))
+        return dropped
+
+    def _tell(self, position: int, content: int) -> None:
+        self._positions.append(position)
+        self._contents.append(content)
