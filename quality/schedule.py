@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation_settop import Context, View
-from constellation_settop.recommending.learning import SUCCESS_THRESHOLD, compute_reward
+from constellation_settop.recommending.rewards import SUCCESS_THRESHOLD, compute_reward
 from constellation_settop.values import SECONDS_PER_HOUR, SIGNALS_PER_HOUR, TREND_WINDOW_HOURS
 
 if TYPE_CHECKING:
