@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from constellation.core.ingest.decode import decode_patterns
 from constellation.core.rules import Rules
 from constellation.core.table.shard_table import Table
 from constellation.errors import InvalidInputError, UnauthenticatedError
+from constellation.federated.likes import DictionaryKey, LikeAggregate
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.codec.patterns import to_delta
@@ -35,6 +36,7 @@ from tests.clients.samples import (
 )
 from tests.deltas import PatternSpec, device_id, embedding
 from tests.federation.aggregates import make_cluster_rows, make_update
+from tests.federation.liked import count_likes, count_pairs, make_households
 from tests.sync_client import make_delta_message, make_hello, to_columns
 
 if TYPE_CHECKING:
@@ -139,14 +141,21 @@ _SEPARATOR: Final = b"\xf0CHUNK\xf0"
 
 
 def _make_aggregates() -> list[bytes]:
-    """Return an answer to a pull: its chunks, one after the other."""
+    """Return an answer to a pull: its chunks, one after the other, with likes and pairs."""
     rows = make_cluster_rows([1, 2], [5, 6], [{"film:1": 5}, {"film:2": 5}])
-    update = make_update(0, rows, {("film:1", _HOUR): 5})
+    households = make_households(9, seed=1, contents=6)
+    likes = count_likes(households)
+    update = replace(
+        make_update(0, rows, {("film:1", _HOUR): 5}),
+        likes=LikeAggregate(
+            len(households), likes, count_pairs(households, likes.content_ids), DictionaryKey(1, 1)
+        ),
+    )
     return [_SEPARATOR.join(_serialize(*from_aggregate_update(update)))]
 
 
 def _assemble(data: bytes) -> None:
-    assembly = Assembly(_HOUR)
+    assembly = Assembly(_HOUR, include_likes=True)
     for chunk in data.split(_SEPARATOR):
         assembly.add(aggregates_pb2.PullAggregateResponse.FromString(chunk))
     assembly.build_updates()
