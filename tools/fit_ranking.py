@@ -44,7 +44,7 @@ _UNIT_WEIGHTS: Final = RankingWeights(
 _GRID: Final = {
     "own_nearness": (0, 0.2, 0.4, 0.6, 1.0),
     "similar_support": (0, 0.2, 0.5, 1.0),
-    "popular": (0, 0.5, 1, 2, 4),
+    "popular": (0, 1, 2, 3, 4),
 }
 
 
@@ -184,7 +184,9 @@ class Experiment:
     def _rank(self, table: Table, weights: RankingWeights) -> list[int]:
         by_source = np.array([getattr(weights, each.name.lower()) for each in Source], np.float32)
         by_source[Source.POPULAR] /= max(1, table.liked)
-        by_source[[Source.SIMILAR_SUPPORT, Source.CLUSTER_SUPPORT]] /= max(1, table.related)
+        by_source[[Source.SIMILAR_SUPPORT, Source.CLUSTER_SUPPORT]] /= max(
+            1, table.related if weights.related else 0
+        )
         totals = by_source @ table.scores
         totals[table.watched_rows] = -np.inf
         pool = np.argpartition(-totals, POOL_FACTOR * _LIMIT)[: POOL_FACTOR * _LIMIT]

@@ -73,7 +73,7 @@ def make_cluster(
     assert centroid_row is not None
     centroid = Pattern(
         number.to_bytes(16, "little"),
-        contents.embeddings[centroid_row],
+        contents.embedding(centroid_row),
         0.9,
         devices,
         genres=tuple(contents.genres(centroid_row)),
@@ -217,7 +217,7 @@ def make_disliked_view(content_id: str, at: float = 0) -> View:
 def make_similar(name: int, content_ids: tuple[str, ...], catalogue: Catalogue) -> SimilarPattern:
     row = catalogue.find_row(content_ids[0])
     assert row is not None
-    embedding = catalogue.embeddings[row]
+    embedding = catalogue.embedding(row)
     return SimilarPattern(
         Pattern(bytes([name] * 16), embedding, 0.9, 5, content_ids=content_ids), 0.8
     )

@@ -15,7 +15,7 @@ import pytest
 from tools.ranking_vectors import FILE, format_vectors, make_vectors
 
 PEAK = 32767
-WEIGHTS = (1.0, 0.4, 0.5, 0.03, 0.03, 2.0)
+WEIGHTS = (1.0, 0.4, 0.5, 0.03, 0.03, 3.0)
 F32 = np.float32
 
 VECTORS: dict[str, Any] = json.loads(FILE.read_text())

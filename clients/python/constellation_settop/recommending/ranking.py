@@ -69,7 +69,7 @@ class RankingWeights:
     """For content items that clusters were learned from; divided like `similar_support`."""
     trend: float = 0.03
     """For content items, and genres, that many devices watch now. Genres may add a tenth more."""
-    popular: float = 2.0
+    popular: float = 3.0
     """For popular content, divided by the number of content items that the household liked."""
 
     def __post_init__(self) -> None:
@@ -208,7 +208,7 @@ class Ranker:
         active, pattern_weights = self.own.select(context)
         cluster_weights = shared.clusters.compute_weights(self.own.directions(active))
         evidence, liked = self._weigh_history()
-        related_count = max(1, shared.related.count_sources(evidence))
+        related_count = max(1, shared.related.count_sources(evidence) if weights.related else 0)
         scores: dict[Source, tuple[float, Scores]] = {
             Source.RELATED: (
                 weights.related,
