@@ -10,6 +10,7 @@ from benchmarks import (
     fairness,
     federation,
     ingest,
+    ingest_liked,
     recommending,
     related,
     restart,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "ingest": ingest.measure,
+    "liked": ingest_liked.measure,
     "secure": lambda _: secure.measure(),
     "fairness": lambda _: fairness.measure(),
     "tokens": lambda _: tokens.measure(),

@@ -1,8 +1,9 @@
 """A load of devices. Each has a stream on which it sends a delta, waits for the ack, and repeats.
 
-`python -m benchmarks.delta_load PORT DEVICES DELTAS [FOLDER]` runs it in its own process, the same
-for every server, and prints a DeltaLoadResult as one line of JSON. FOLDER has ca.pem and
-token-keys.json of a server with TLS that asks for tokens.
+`python -m benchmarks.delta_load [--signals] PORT DEVICES DELTAS [FOLDER]` runs it in its own
+process, the same for every server, and prints a DeltaLoadResult as one line of JSON. FOLDER has
+ca.pem and token-keys.json of a server with TLS that asks for tokens. With --signals each delta also
+says that a content item was watched.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _ACK_TAG: Final = 0x12
 """First byte of an answer to a delta: the tag of `delta_ack`, and also of an echoed `delta`."""
 _CONNECTIONS: Final = 8
 _TOKEN_SECONDS: Final = 3600.0
+_CONTENTS: Final = 1000
+"""Content items that signals name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,21 @@ class DeltaLoadResult:
 
 
 async def run(
-    port: int, devices: int, deltas: int, security: Path | None = None
+    port: int,
+    devices: int,
+    deltas: int,
+    security: Path | None = None,
+    *,
+    with_signals: bool = False,
 ) -> DeltaLoadResult:
     """Let devices send deltas of one new pattern each, with one unacknowledged at a time."""
     codes = sample_patterns(devices * deltas)
     ids = [uuid.uuid4().bytes for _ in range(devices)]
     frames = [
-        _make_frames(each, codes[n * deltas : (n + 1) * deltas]) for n, each in enumerate(ids)
+        _make_frames(
+            each, codes[n * deltas : (n + 1) * deltas], first_content=n if with_signals else None
+        )
+        for n, each in enumerate(ids)
     ]
     metadata = [_make_metadata(each, security) for each in ids]
     channels = [_open_channel(port, security) for _ in range(_CONNECTIONS)]
@@ -120,17 +131,29 @@ async def _push(call: Any, frames: list[bytes]) -> list[float]:
     return waits
 
 
-def _make_frames(device_id: bytes, codes: Codes) -> list[bytes]:
-    """Return the Hello of a device and its deltas, one for each row of `codes`, as bytes."""
+def _make_frames(device_id: bytes, codes: Codes, first_content: int | None) -> list[bytes]:
+    """Return the Hello of a device and its deltas, one for each row of `codes`, as bytes.
+
+    The n-th delta has a signal for the n-th content item after `first_content`, unless that is
+    None: one for each of the last hours.
+    """
     hello = sync_pb2.Hello(device_id=device_id, incarnation=1)
     frames = [sync_pb2.SyncRequest(hello=hello)]
     deltas = [make_delta(row + 1, codes[row : row + 1]) for row in range(len(codes))]
+    if first_content is not None:
+        first_hour = int(time.time()) // 3600 - len(deltas)
+        for number, delta in enumerate(deltas):
+            delta.signals.content_ids.append(f"film:{(first_content + number) % _CONTENTS}")
+            delta.signals.hours.append(first_hour + number)
     frames += [sync_pb2.SyncRequest(delta=delta) for delta in deltas]
     return [frame.SerializeToString() for frame in frames]
 
 
 if __name__ == "__main__":
-    port, devices, deltas, *folders = sys.argv[1:]
+    arguments = [each for each in sys.argv[1:] if each != "--signals"]
+    port, devices, deltas, *folders = arguments
     security = Path(folders[0]) if folders else None
-    result = uvloop.run(run(int(port), int(devices), int(deltas), security))
+    with_signals = "--signals" in sys.argv
+    load = run(int(port), int(devices), int(deltas), security, with_signals=with_signals)
+    result = uvloop.run(load)
     print(json.dumps(asdict(result)))

@@ -73,12 +73,16 @@ def compare_syncs(
     return compare(name, rate, "syncs/s", baseline, baseline_rate)
 
 
-def run_delta_load(port: int, security: Path | None = None) -> DeltaLoadResult:
+def run_delta_load(
+    port: int, security: Path | None = None, *, with_signals: bool = False
+) -> DeltaLoadResult:
     """Run `benchmarks.delta_load` in its own process against a server on this port.
 
     `security` is a folder with the authority and the keys of a server that asks for tokens.
     """
-    arguments = [str(port), str(_DEVICES), str(_DELTAS), *([str(security)] if security else [])]
+    folder = [str(security)] if security else []
+    flags = ["--signals"] if with_signals else []
+    arguments = [*flags, str(port), str(_DEVICES), str(_DELTAS), *folder]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.delta_load", *arguments],
         check=True,

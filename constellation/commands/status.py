@@ -158,11 +158,7 @@ def _add_shard_rows(
     )
     table.add_row("  since start", _format_since_start(stats))
     table.add_row("  round", _format_round(stats))
-    table.add_row(
-        "  liked content",
-        f"{pluralise(stats.liked_contents, 'content item')} of "
-        f"{pluralise(stats.contributors, 'contributing device')}",
-    )
+    table.add_row("  related", _format_related(stats))
 
 
 def _format_latency(stats: shard_pb2.GetStatsResponse) -> str:
@@ -188,12 +184,14 @@ def _format_round(stats: shard_pb2.GetStatsResponse) -> str:
     if not stats.round_id:
         return "none yet"
     clusters = pluralise(stats.clusters, "cluster")
-    related = pluralise(stats.related_rows, "row")
-    popular = pluralise(stats.popular_lists, "list")
-    return (
-        f"{stats.round_id}, {clusters}, codebook {stats.codebook_version}, {related} of related "
-        f"content, {popular} of popular content"
-    )
+    return f"{stats.round_id}, {clusters}, codebook {stats.codebook_version}"
+
+
+def _format_related(stats: shard_pb2.GetStatsResponse) -> str:
+    rows = pluralise(stats.related_rows, "row")
+    lists = pluralise(stats.popular_lists, "popular list")
+    liked = pluralise(stats.liked_contents, "liked content item")
+    return f"{rows} and {lists}; {liked} of {pluralise(stats.contributors, 'device')}"
 
 
 def _print_table(console: Console, shards: Sequence[ShardStatus]) -> None:
