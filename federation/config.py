@@ -153,7 +153,7 @@ class FederationConfig:
         most=MAX_DICTIONARY,
     )
     related_neighbours: Count = setting(
-        Count(64), "Largest number of neighbours of a content item.", most=MAX_NEIGHBOURS
+        Count(32), "Largest number of neighbours of a content item.", most=MAX_NEIGHBOURS
     )
     related_lambda: Count = setting(
         Count(200),

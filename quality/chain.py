@@ -169,9 +169,9 @@ async def settle(federation: Federation) -> None:
         report = await federation.run_round()
         counts.append((report.anchor_count, report.cluster_count, report.related_count))
         sizes.append(report.result_bytes)
-        if len(counts) >= MIN_ROUNDS and counts[-1] == counts[-2]:
-            if abs(sizes[-1] - sizes[-2]) <= SETTLED_SHARE * sizes[-1]:
-                return
+        is_enough = len(counts) >= MIN_ROUNDS and counts[-1] == counts[-2]
+        if is_enough and abs(sizes[-1] - sizes[-2]) <= SETTLED_SHARE * sizes[-1]:
+            return
     raise UnsettledError(
         f"anchors, clusters and related rows of {MAX_ROUNDS} rounds: {counts}; bytes: {sizes}"
     )

@@ -26,7 +26,7 @@ class Rules:
     """The share of the devices whose liked content is kept and counted."""
     k_anonymity: int = 5
     """Distinct devices that must support a content item before other devices may see it."""
-    similar_limit: int = 100
+    similar_limit: int = 20
     """Similar patterns that a device gets at most."""
     trend_limit: int = 50
     """Trends that a device gets at most."""
