@@ -37,7 +37,7 @@ from constellation.commands.status import add_status
 from constellation.commands.top import add_top
 from constellation.commands.trends import add_trends
 from constellation.config import ShardConfig
-from constellation.server import to_identity
+from constellation.shard_settings import to_identity
 
 if TYPE_CHECKING:
     import argparse

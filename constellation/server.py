@@ -14,18 +14,10 @@ import structlog
 from constellation.blas import limit_blas_threads
 from constellation.core.ingest.observers import NoTracer, ShardObservers
 from constellation.core.ingest.stats import Stats
-from constellation.core.pressure import (
-    DISK_THRESHOLDS,
-    MEMORY_THRESHOLDS,
-    Pressure,
-    Resource,
-)
 from constellation.core.recovery import recover_shard, require_sound
-from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
-from constellation.core.table.ownership import ShardIdentity, require_own_devices
-from constellation.errors import ConfigError
-from constellation.resources import read_disk_share, read_memory_limit, read_resident_bytes
+from constellation.core.table.ownership import require_own_devices
+from constellation.shard_settings import make_pressure, to_identity, to_rules, to_session_limits
 from constellation.stores import describe_location, open_store, snapshot_files
 from constellation.telemetry.call_metrics import (
     make_call_histograms,
@@ -57,7 +49,6 @@ from constellation.transport.services.auth import AuthServicer
 from constellation.transport.services.components import ShardComponents
 from constellation.transport.services.process import ProcessServicer
 from constellation.transport.services.shard import ProcessInfo, ShardServicer
-from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import (
@@ -127,60 +118,6 @@ class RunningShard:
     def count_open_work(self) -> dict[str, int]:
         """Return, by name, how much is cut when the process ends now; no ack is among it."""
         return {"streams": len(self.streams), "unacked_deltas": len(self.manager.inbox)}
-
-
-def to_rules(config: ShardConfig) -> Rules:
-    """Return the rules for what the shard admits, stores and shows."""
-    return Rules(
-        max_devices=config.max_devices,
-        max_patterns=config.max_patterns,
-        max_patterns_per_device=config.max_patterns_per_device,
-        max_new_contents_per_hour=config.max_new_contents_per_hour,
-        max_contents=config.max_contents,
-        max_trend_bytes=config.max_trend_mib << 20,
-        quality_threshold=config.quality_threshold,
-        share_threshold=config.share_threshold,
-        k_anonymity=config.k_anonymity,
-        related_sample=config.related_sample,
-        trend_decay_rate=config.trend_decay_rate,
-        active_window_seconds=config.active_window_seconds,
-    )
-
-
-def to_identity(config: ShardConfig) -> ShardIdentity:
-    """Return the shard's identity. Raises ConfigError when the settings contradict each other."""
-    if config.shard_map and config.shard_id not in config.shard_map:
-        raise ConfigError(
-            f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"
-        )
-    return ShardIdentity(config.shard_id, config.region, config.shard_map)
-
-
-def make_pressure(config: ShardConfig) -> Pressure:
-    """Return what watches memory and disk, as far as they have limits."""
-    watched = []
-    limit = config.max_memory_mib << 20 or read_memory_limit()
-    if limit:
-        watched.append(Resource("memory", lambda: read_resident_bytes() / limit, MEMORY_THRESHOLDS))
-    if (folder := config.data_dir) is not None:
-        watched.append(
-            Resource("the disk of DATA_DIR", lambda: read_disk_share(folder), DISK_THRESHOLDS)
-        )
-    return Pressure(watched)
-
-
-def to_session_limits(config: ShardConfig) -> SessionLimits:
-    """Return the limits of a device's session; Welcome tells them to devices."""
-    return SessionLimits(
-        max_inflight_deltas=config.max_inflight_deltas,
-        max_patterns_per_delta=config.max_patterns_per_delta,
-        heartbeat_seconds=config.heartbeat_seconds,
-        sync_interval_seconds=config.sync_interval_seconds,
-        global_min_interval_seconds=config.global_min_interval_seconds,
-        max_streams=config.max_streams,
-        slow_reader_seconds=config.slow_reader_seconds,
-        stream_seconds=config.stream_seconds,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,14 +192,6 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
             for task in background:
                 task.cancel()
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
-
-
-def to_resource_attributes(config: ShardConfig) -> dict[str, str]:
-    """Return the attributes that every span of this process carries."""
-    return {
-        "constellation.shard_id": str(config.shard_id),
-        "constellation.region": config.region,
-    }
 
 
 @asynccontextmanager

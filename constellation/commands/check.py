@@ -12,7 +12,7 @@ from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
 from constellation.core.recovery import REMEDY, recover_shard
 from constellation.errors import DamagedStoreError
-from constellation.server import to_identity, to_rules
+from constellation.shard_settings import to_identity, to_rules
 from constellation.stores import open_reader, snapshot_files
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from constellation.cli.printing import pluralise, print_json, print_message
 from constellation.cli.progress import show_progress
 from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
-from constellation.server import to_rules
+from constellation.shard_settings import to_rules
 from constellation.stores import open_reader
 
 if TYPE_CHECKING:

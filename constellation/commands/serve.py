@@ -11,7 +11,8 @@ from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.printing import print_message
 from constellation.cli.signals import StopSignals
 from constellation.commands.startup import configure_shard
-from constellation.server import serve, to_resource_attributes
+from constellation.server import serve
+from constellation.shard_settings import to_resource_attributes
 from constellation.telemetry.traces import export_traces
 from constellation.transport.security import require_security
 

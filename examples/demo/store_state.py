@@ -24,7 +24,7 @@ import numpy as np
 from constellation.config import ShardConfig
 from constellation.core.recovery import recover_shard
 from constellation.core.rows import TermKind
-from constellation.server import to_rules
+from constellation.shard_settings import to_rules
 from constellation_settop import PatternStats, replay
 from constellation_settop.recommending.rewards import SUCCESS_THRESHOLD, compute_reward
 from constellation_settop.values import SECONDS_PER_HOUR, SIGNALS_PER_HOUR

@@ -12,7 +12,7 @@ import numpy as np
 
 from constellation.config import ShardConfig
 from constellation.core.loading import load_shard
-from constellation.server import to_rules
+from constellation.shard_settings import to_rules
 from constellation.stores import open_reader
 from tests.deltas import PatternSpec, device_id
 from tests.sync_client import SyncStream, make_delta_message, make_hello, open_stream
