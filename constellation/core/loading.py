@@ -16,7 +16,6 @@ from constellation.core.rows import (
     LikedRows,
     PatternRows,
     Slots,
-    TermKind,
     digest_rows,
 )
 from constellation.core.store import StoreReader, Totals
@@ -160,10 +159,6 @@ def _add_patterns(table: Table, slots: Slots, rows: PatternRows, total: _RowDige
 
 def _add_liked(table: Table, devices: Slots, rows: LikedRows, total: _RowDigest) -> None:
     _check_capacity(devices, len(table.devices), "MAX_DEVICES")
-    if not (table.devices["incarnation"][devices] > 0).all() or not rows["contents"][:, 0].all():
-        raise DamagedStoreError("liked content is stored for no device, or none for a device")
-    if rows["contents"].max(initial=0) > table.vocabulary.count(TermKind.CONTENT):
-        raise DamagedStoreError("liked content is stored that names no content id")
     table.liked.put(devices, rows)
     total.add(devices, rows)
 

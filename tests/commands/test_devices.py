@@ -61,7 +61,8 @@ def test_a_device_is_found_on_the_shard_that_has_it(
     finished = cli("devices", asked, "--all")
 
     assert finished.status == 0
-    title, details, head, *rows = finished.out.splitlines()
+    title, details, head, *rows, liked = finished.out.splitlines()
+    assert liked == "  liked, the latest first: Solaris (1972)"
     assert title == f"Device {device.hex()} at {fleet.shard_addresses[1]}"
     assert details.startswith("  2 patterns, 1 delta, last sync ")
     assert head.split() == ["success", "views", "context", "updated", "genres", "titles"]

@@ -35,6 +35,7 @@ def test_status_prints_the_identity_and_the_size_of_a_shard(
         finished.out
     )
     assert "  catalogue    5 content items\n" in finished.out
+    assert f"; {devices} liked content items of {devices} devices\n" in finished.out
     assert re.search(r"^  round        1, \d+ clusters?, codebook 1$", finished.out, re.MULTILINE)
 
 
@@ -79,6 +80,8 @@ def test_an_empty_shard_has_had_no_round(unconfigured_cli: CommandLine, empty_sh
 
     assert "  devices      0 of at most 4,000,000, 0 active, 0 streams\n" in finished.out
     assert "  round        none yet\n" in finished.out
+    related = "0 rows and 0 popular lists; 0 liked content items of 0 devices"
+    assert f"  related      {related}\n" in finished.out
 
 
 @contextmanager

@@ -3,13 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from constellation.core.loading import load_shard
-from constellation.core.rows import LIKED, TermKind
+from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
-from constellation.core.store import CommitWrites
 from constellation.errors import DamagedStoreError
 from constellation.storage.memory import MemoryPatternStore
 from tests.core.ingest.planned_table import HOUR, RULES, PlannedTable
@@ -91,21 +89,6 @@ async def test_liked_content_that_was_lost_is_reported() -> None:
 
     assert problem.startswith("digest of the liked content: the last commit says ")
     assert problem.endswith("the rows say 0")
-
-
-async def test_liked_content_of_no_device_or_of_no_content_is_damage() -> None:
-    for device, number in ((0, 2_000_000), (5, 1)):
-        store = MemoryPatternStore()
-        await fill_store(store)
-        row = np.zeros(1, LIKED)
-        row["contents"][0, 0] = number
-        totals = replace(await store.read_totals(), lsn=3)
-        await store.commit(
-            1, CommitWrites(totals, liked_devices=np.array([device]), liked_rows=row)
-        )
-
-        with pytest.raises(DamagedStoreError, match="liked content is stored"):
-            await load_shard(store, RULES)
 
 
 async def test_a_row_beyond_the_capacity_names_the_setting() -> None:
