@@ -213,32 +213,35 @@ async def open_listener(
     deferred = DeferredServices(config.services, lambda: health.reason)
     names = (*config.services, *COMMON_SERVICES)
     verifier = config.verifier
-    has_internal = config.internal_addr is not None
     main = make_server(
         config.max_calls,
         calls,
         verifier,
         config.connection_seconds,
-        max_message_bytes=_DEVICE_MESSAGE_BYTES if has_internal else None,
+        max_message_bytes=None if config.internal_addr is None else _DEVICE_MESSAGE_BYTES,
     )
     local = make_server(_LOCAL_CALLS, calls, verifier)
-    internal = make_server(_INTERNAL_CALLS, calls, verifier, config.connection_seconds)
-    if has_internal:
+    servers, unrestricted = [main, local], [local]
+    port = bind(main, config.grpc_addr, "GRPC_ADDR", config.certificates)
+    internal_port: int | None = None
+    probe_port: int | None = None
+    if config.internal_addr is None:
+        unrestricted.append(main)
+    else:
         main.add_generic_rpc_handlers((SelectedMethods(deferred, DEVICE_METHODS),))
         _serve_health(main, health)
-    for server in (local, internal if has_internal else main):
-        server.add_generic_rpc_handlers((deferred,))
-        _serve_health(server, health)
-        process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
-        _serve_reflection(server, names)
-    servers = [main, local]
-    port = bind(main, config.grpc_addr, "GRPC_ADDR", config.certificates)
-    internal_port = probe_port = None
-    if config.internal_addr is not None:
+        # Only where it is used: grpcio may crash when a server that never started is collected.
+        internal = make_server(_INTERNAL_CALLS, calls, verifier, config.connection_seconds)
         internal_port = bind(
             internal, config.internal_addr, "INTERNAL_ADDR", config.internal_certificates
         )
         servers.append(internal)
+        unrestricted.append(internal)
+    for server in unrestricted:
+        server.add_generic_rpc_handlers((deferred,))
+        _serve_health(server, health)
+        process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
+        _serve_reflection(server, names)
     if config.probe_addr is not None:
         probe = make_server(_PROBE_CALLS, calls, verifier, _PROBE_CONNECTION_SECONDS)
         _serve_health(probe, health)
