@@ -63,7 +63,7 @@ def list_names(directory: Path) -> list[str]:
         ("DELETE FROM term WHERE kind = 2 AND number = 1", "content term 2 follows term 0"),
         ("UPDATE hourly_count SET devices = -1", "-1"),
         ("UPDATE device SET row = x'00'", "a row does not have 56 bytes"),
-        ("UPDATE liked SET row = x'00'", "a row does not have 512 bytes"),
+        ("UPDATE liked SET row = zeroblob(513)", "a row has more than 512 bytes"),
     ],
 )
 async def test_damage_is_a_message_of_check_and_of_serve_never_a_traceback(
@@ -93,7 +93,7 @@ DAMAGES = {
     "DELETE FROM term WHERE kind = 2 AND number = (SELECT max(number) FROM term)": "catalogue",
     "UPDATE hourly_count SET devices = devices + 1": "digest of the hourly counts: ",
     "DELETE FROM hourly_count": "digest of the hourly counts: ",
-    "UPDATE liked SET row = zeroblob(512)": "digest of the liked content: ",
+    "UPDATE liked SET row = x''": "digest of the liked content: ",
     "DELETE FROM liked": "digest of the liked content: ",
     "UPDATE global SET payload = CAST(x'00' || payload AS BLOB)": "global state of round 3: ",
     "UPDATE global SET round_id = 4": "global state of round 4: ",

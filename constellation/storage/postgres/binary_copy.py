@@ -103,11 +103,6 @@ def encode_devices(slots: Slots, rows: DeviceRows) -> bytes:
     return _COPY_HEADER + _encode_rows(DEVICE_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
 
 
-def encode_liked(slots: Slots, rows: LikedRows) -> bytes:
-    """Return liked content in the format of COPY, with LIKED_COLUMNS."""
-    return _COPY_HEADER + _encode_rows(LIKED_COLUMNS, slots, rows).tobytes() + _COPY_TRAILER
-
-
 def decode_patterns(records: bytes, codes: Codes) -> tuple[Slots, PatternRows]:
     """Return the patterns of concatenated records of PATTERN_COLUMNS, in ascending slots.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from psycopg import sql
 
+from constellation.core.rows import LIKED
 from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import StoreFailedError
@@ -18,7 +19,6 @@ from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
 from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
-    LIKED_COLUMNS,
     PATTERN_COLUMNS,
     join_column_names,
 )
@@ -188,10 +188,10 @@ async def read_liked(connection: AsyncConnection, shard_id: int, first: int) -> 
     (records,) = await _fetch_one(
         connection,
         sql.SQL(
-            f"SELECT string_agg(record_send(ROW({join_column_names(LIKED_COLUMNS)})), ''::bytea)"  # noqa: S608 - constant names
+            "SELECT string_agg(record_send(ROW(slot, substr(contents || %b, 1, %s))), ''::bytea)"
             " FROM constellation.liked WHERE shard_id = %s AND slot >= %s AND slot < %s"
         ),
-        (shard_id, first, first + SCAN_SLOTS),
+        (bytes(LIKED.itemsize), LIKED.itemsize, shard_id, first, first + SCAN_SLOTS),
     )
     return None if records is None else bytes(records)
 

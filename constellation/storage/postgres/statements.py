@@ -9,7 +9,6 @@ from psycopg import sql
 from constellation.storage.content_rows import CONTENT_COLUMNS
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
-    LIKED_COLUMNS,
     PATTERN_COLUMNS,
     CopyColumn,
     join_column_names,
@@ -30,7 +29,6 @@ class Statements:
         self.staging_tables = (
             _build_staging_table("stage_pattern", (*PATTERN_COLUMNS, staged)),
             _build_staging_table("stage_device", DEVICE_COLUMNS),
-            _build_staging_table("stage_liked", LIKED_COLUMNS),
         )
         self.copy_patterns = _to_sql(
             f"COPY pg_temp.stage_pattern ({patterns}, embedding) FROM STDIN (FORMAT binary)"
@@ -49,13 +47,6 @@ class Statements:
             f" SELECT %s, {devices} FROM pg_temp.stage_device"
             f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(DEVICE_COLUMNS)}"
         )
-        liked = join_column_names(LIKED_COLUMNS)
-        self.copy_liked = _to_sql(f"COPY pg_temp.stage_liked ({liked}) FROM STDIN (FORMAT binary)")
-        self.put_liked = _to_sql(
-            f"INSERT INTO constellation.liked (shard_id, {liked})"  # noqa: S608 - constant names
-            f" SELECT %s, {liked} FROM pg_temp.stage_liked"
-            f" ON CONFLICT (shard_id, slot) DO UPDATE SET {_build_assignments(LIKED_COLUMNS)}"
-        )
         self.put_content = _to_sql(
             "INSERT INTO constellation.content"  # noqa: S608 - constant names
             f" (shard_id, {CONTENT_COLUMNS}, embedding)"
@@ -69,7 +60,7 @@ class Statements:
 def _build_staging_table(name: str, columns: tuple[CopyColumn, ...]) -> sql.SQL:
     """Return the statement that creates a staging table, once for each server connection."""
     types = ", ".join(f"{column.name} {column.sql_type}" for column in columns)
-    return _to_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({types}) ON COMMIT DELETE ROWS")
+    return _to_sql(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DELETE ROWS")
 
 
 def _build_assignments(columns: tuple[CopyColumn, ...]) -> str:

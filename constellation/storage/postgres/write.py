@@ -28,7 +28,6 @@ from constellation.storage.digests import (
 )
 from constellation.storage.postgres.binary_copy import (
     encode_devices,
-    encode_liked,
     encode_patterns,
 )
 from constellation.storage.postgres.pool import set_timeouts
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from constellation.core.rows import Slots
+    from constellation.core.rows import LikedRows, Slots
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
@@ -87,16 +86,12 @@ async def write_commit(
     if len(writes.device_slots):
         rows = encode_devices(writes.device_slots, writes.device_rows)
         await _copy(connection, statements.copy_devices, rows)
-    if len(writes.liked_devices):
-        rows = encode_liked(writes.liked_devices, writes.liked_rows)
-        await _copy(connection, statements.copy_liked, rows)
     async with _commit_on_exit(connection, sync_seconds):
         if len(writes.slots):
             await connection.execute(statements.put_patterns, (shard_id,))
         if len(writes.device_slots):
             await connection.execute(statements.put_devices, (shard_id,))
-        if len(writes.liked_devices):
-            await connection.execute(statements.put_liked, (shard_id,))
+        await _put_liked(connection, shard_id, writes.liked_devices, writes.liked_rows)
         await _delete_rows(connection, "pattern", shard_id, writes.freed_slots)
         await _delete_rows(connection, "device", shard_id, writes.freed_devices)
         await _delete_rows(connection, "liked", shard_id, writes.freed_liked)
@@ -200,7 +195,7 @@ async def _begin_commit(
             " pattern_digest = %s, device_digest = %s, count_digest = %s, liked_digest = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
             " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
-            " RETURNING to_regclass('pg_temp.stage_liked') IS NOT NULL, catalogue_digest",
+            " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, catalogue_digest",
             (
                 totals.lsn,
                 totals.patterns,
@@ -304,6 +299,23 @@ async def _commit_on_exit(
 async def _copy(connection: AsyncConnection, statement: sql.SQL, rows: bytes) -> None:
     async with connection.cursor() as cursor, cursor.copy(statement) as copy:
         await copy.write(rows)
+
+
+async def _put_liked(
+    connection: AsyncConnection, shard_id: int, devices: Slots, rows: LikedRows
+) -> None:
+    """Write liked content without the zeros at its end: most lists are short.
+
+    All rows are one parameter, so this takes no round trip of its own, as a COPY would.
+    """
+    if len(devices):
+        await connection.execute(
+            "INSERT INTO constellation.liked (shard_id, slot, contents)"
+            " SELECT %s, slot, rtrim(substr(%b, (%s * (number - 1) + 1)::integer, %s), '\\x00')"
+            " FROM unnest(%s::bigint[]) WITH ORDINALITY AS written (slot, number)"
+            " ON CONFLICT (shard_id, slot) DO UPDATE SET contents = excluded.contents",
+            (shard_id, rows.tobytes(), rows.itemsize, rows.itemsize, devices.tolist()),
+        )
 
 
 async def _delete_rows(

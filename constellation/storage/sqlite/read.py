@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.rows import BLOCK_ROWS, Slots
+from constellation.core.rows import BLOCK_ROWS, LIKED, LikedRows, Slots
 from constellation.core.store import Content, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.encoding import DIMENSION
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
 from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
+from constellation.storage.liked_rows import pad_liked
 from constellation.storage.term_rows import decode_terms
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ def read_block(
     if set(map(type, rows)) != {bytes} or set(map(len, rows)) != {dtype.itemsize}:
         raise sqlite3.DatabaseError(f"a row does not have {dtype.itemsize} bytes")
     return np.array(slots, np.int64), np.frombuffer(b"".join(rows), dtype)
+
+
+def read_liked_block(connection: sqlite3.Connection, after: int) -> tuple[Slots, LikedRows]:
+    """Return the liked content of up to BLOCK_ROWS devices above `after`, in ascending slots.
+
+    Raises sqlite3.DatabaseError when a stored row is longer than one of LIKED.
+    """
+    fetched = connection.execute(LIKED_BLOCK_QUERY, (after, BLOCK_ROWS)).fetchall()
+    if not fetched:
+        return np.empty(0, np.int64), np.empty(0, LIKED)
+    slots, rows = zip(*fetched, strict=True)
+    if set(map(type, rows)) != {bytes} or max(map(len, rows)) > LIKED.itemsize:
+        raise sqlite3.DatabaseError(f"a row has more than {LIKED.itemsize} bytes")
+    return np.array(slots, np.int64), pad_liked(rows)
 
 
 def read_secret(connection: sqlite3.Connection) -> bytes:

@@ -15,7 +15,6 @@ import structlog
 
 from constellation.core.rows import (
     DEVICE,
-    LIKED,
     PATTERN,
     DeviceRows,
     LikedRows,
@@ -134,13 +133,17 @@ class SqlitePatternStore:
         self._writer.submit(self._checkpoint, rows)
 
     def scan_patterns(self) -> AsyncIterator[tuple[Slots, PatternRows]]:
-        return self._scan(read.PATTERN_BLOCK_QUERY, PATTERN)
+        return self._scan_blocks(
+            partial(read.read_block, query=read.PATTERN_BLOCK_QUERY, dtype=PATTERN)
+        )
 
     def scan_devices(self) -> AsyncIterator[tuple[Slots, DeviceRows]]:
-        return self._scan(read.DEVICE_BLOCK_QUERY, DEVICE)
+        return self._scan_blocks(
+            partial(read.read_block, query=read.DEVICE_BLOCK_QUERY, dtype=DEVICE)
+        )
 
     def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
-        return self._scan(read.LIKED_BLOCK_QUERY, LIKED)
+        return self._scan_blocks(read.read_liked_block)
 
     async def read_terms(self) -> Sequence[Term]:
         return await self._read(read.read_terms)
@@ -227,14 +230,13 @@ class SqlitePatternStore:
         except DamagedStoreError as error:
             return [str(error)]
 
-    async def _scan(
-        self, query: str, dtype: np.dtype[np.void]
+    async def _scan_blocks(
+        self, read_block: Callable[..., tuple[Slots, NDArray[np.void]]]
     ) -> AsyncIterator[tuple[Slots, NDArray[np.void]]]:
+        """Yield the blocks that a function reads, each `after` the last slot of the one before."""
         after = -1
         while True:
-            slots, rows = await self._read(
-                partial(read.read_block, query=query, after=after, dtype=dtype)
-            )
+            slots, rows = await self._read(partial(read_block, after=after))
             if not len(slots):
                 return
             yield slots, rows

@@ -19,6 +19,7 @@ from constellation.storage.digests import (
     to_signed,
     to_signed_or_none,
 )
+from constellation.storage.liked_rows import measure_liked
 from constellation.storage.sqlite.file import open_transaction
 from constellation.storage.sqlite.read import read_catalogue_digest
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from constellation.core.rows import Slots
+    from constellation.core.rows import LikedRows, Slots
     from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
@@ -59,7 +60,7 @@ def write_commit(
         require_catalogue(read_catalogue_digest(connection), writes.catalogue_digest)
         _put_rows(connection, "pattern", writes.slots, writes.rows)
         _put_rows(connection, "device", writes.device_slots, writes.device_rows)
-        _put_rows(connection, "liked", writes.liked_devices, writes.liked_rows)
+        _put_liked(connection, writes.liked_devices, writes.liked_rows)
         _delete_rows(connection, "pattern", writes.freed_slots)
         _delete_rows(connection, "device", writes.freed_devices)
         _delete_rows(connection, "liked", writes.freed_liked)
@@ -161,6 +162,20 @@ def _put_rows(
             f"INSERT OR REPLACE INTO {table} (slot, row)"  # noqa: S608 - constant names
             " SELECT value, substr(?2, key * ?3 + 1, ?3) FROM json_each(?1)",
             (_to_json(slots), rows.tobytes(), rows.itemsize),
+        )
+
+
+def _put_liked(connection: sqlite3.Connection, devices: Slots, rows: LikedRows) -> None:
+    """Write liked content without the zeros at its end: most lists are short.
+
+    Each number of the JSON array is that of a device, times 1024, plus the bytes of its row.
+    """
+    if len(devices):
+        lengths = measure_liked(rows)
+        connection.execute(
+            "INSERT OR REPLACE INTO liked (slot, row)"
+            " SELECT value / 1024, substr(?2, key * ?3 + 1, value % 1024) FROM json_each(?1)",
+            (_to_json(devices * 1024 + lengths), rows.tobytes(), rows.itemsize),
         )
 
 

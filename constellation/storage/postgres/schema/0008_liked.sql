@@ -9,7 +9,7 @@ CREATE TABLE constellation.liked (
 COMMENT ON TABLE constellation.liked IS
   'The latest content items that each contributing device liked, by the row number of the device.';
 COMMENT ON COLUMN constellation.liked.contents IS
-  'Numbers of 128 terms, 4 bytes each, little-endian, the latest first; 0 means none.';
+  'Numbers of up to 128 terms, 4 bytes each, little-endian, the latest first, without zeros at the end.';
 
 DO $$
 BEGIN
