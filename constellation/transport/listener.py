@@ -228,8 +228,10 @@ async def open_listener(
     if config.internal_addr is None:
         unrestricted.append(main)
     else:
-        main.add_generic_rpc_handlers((SelectedMethods(deferred, DEVICE_METHODS),))
-        _serve_health(main, health)
+        health_services = DeferredServices((), lambda: "")
+        _serve_health(health_services, health)
+        for services in (deferred, health_services):
+            main.add_generic_rpc_handlers((SelectedMethods(services, DEVICE_METHODS),))
         # Only where it is used: grpcio may crash when a server that never started is collected.
         internal = make_server(_INTERNAL_CALLS, calls, verifier, config.connection_seconds)
         internal_port = bind(
@@ -332,7 +334,7 @@ def _try_address(address: str) -> None:
         raise problem
 
 
-def _serve_health(server: grpc.aio.Server, health: Health) -> None:
+def _serve_health(server: Any, health: Health) -> None:
     """Serve the process's own HealthService and grpc.health.v1."""
     constellation_health_pb2_grpc.add_HealthServiceServicer_to_server(
         HealthServicer(health), server
