@@ -233,12 +233,11 @@ def _add_totals(
     device_change = digest_rows(writes.device_slots, writes.device_rows) - digest_rows(
         gone_devices, table.devices[gone_devices]
     )
-    liked = table.liked
-    gone_liked = np.concatenate(
-        [writes.liked_devices[liked.has(writes.liked_devices)], writes.freed_liked]
-    )
+    liking = np.concatenate([writes.liked_devices, writes.freed_liked])
+    before_liked = table.liked.read(liking)
+    had_liked = before_liked["contents"][:, 0] > 0
     liked_change = digest_rows(writes.liked_devices, writes.liked_rows) - digest_rows(
-        gone_liked, liked.read(gone_liked)
+        liking[had_liked], before_liked[had_liked]
     )
     totals = Totals(
         lsn=before.lsn + 1,
