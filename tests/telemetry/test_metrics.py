@@ -108,7 +108,7 @@ async def test_a_federation_tells_its_rounds() -> None:
     assert get_value(found, "constellation_federation_clusters") == 1
     assert get_value(found, "constellation_federation_related_rows") == 0
     assert get_value(found, "constellation_federation_related_rows_changed_total") == 0
-    assert get_value(found, "constellation_federation_contributors") == 0
+    assert get_value(found, "constellation_federation_contributors") == 12
     assert 0 < get_value(found, "constellation_federation_solve_seconds") < 60
     assert get_value(found, "constellation_federation_patterns_aggregated_total") >= 2
     assert get_value(found, "constellation_federation_aggregates_rejected_total") == 0
