@@ -26,6 +26,12 @@ def read_memory_limit(path: Path = _CGROUP_LIMIT) -> int | None:
 
 
 def read_disk_share(folder: Path) -> float:
-    """Return which share of a file system is used, from 0 to 1."""
-    usage = shutil.disk_usage(folder)
+    """Return which share of a file system is used, from 0 to 1; 0 when the folder is gone.
+
+    Whoever writes there says so better.
+    """
+    try:
+        usage = shutil.disk_usage(folder)
+    except FileNotFoundError:
+        return 0.0
     return 1 - usage.free / usage.total

@@ -7,10 +7,12 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import grpc
 
 import constellation_settop
-from constellation_settop import Catalogue, Context, DayType, TimeOfDay
+from constellation.v1.shard_pb2 import AddContentRequest
+from constellation.v1.shard_pb2_grpc import ShardServiceStub
+from tests.servers import make_content_message
 
 if TYPE_CHECKING:
     import pytest
@@ -27,12 +29,13 @@ async def test_the_example_of_the_sdk_observes_and_recommends(
     (example,) = EXAMPLE.findall(README)
     example = example.replace("shard.example:50051", f"127.0.0.1:{shard.port}")
     example = example.replace("/var/lib/tv", str(tmp_path))
-    embeddings = np.random.default_rng(1).normal(size=(3, 384)).astype(np.float32)
-    names: dict[str, Any] = {
-        **vars(constellation_settop),
-        "catalogue": Catalogue(["film:heat-1995", "film:ronin-1998", "film:up-2009"], embeddings),
-        "evening": Context(TimeOfDay.EVENING, DayType.WEEKDAY),
-    }
+    contents = [
+        make_content_message(f"film:{name}", name, seed)
+        for seed, name in enumerate(("heat-1995", "ronin-1998", "up-2009"))
+    ]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
+        await ShardServiceStub(channel).AddContent(AddContentRequest(contents=contents))
+    names: dict[str, Any] = vars(constellation_settop).copy()
 
     program = f"async def example():\n{textwrap.indent(example, '    ')}"
     exec(compile(program, "README.md", "exec"), names)  # noqa: S102 - our own text

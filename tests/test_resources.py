@@ -26,3 +26,4 @@ def test_the_limit_of_a_container_is_read(tmp_path: Path) -> None:
 
 def test_a_disk_is_used_in_part(tmp_path: Path) -> None:
     assert 0 < read_disk_share(tmp_path) < 1
+    assert read_disk_share(tmp_path / "gone") == 0
