@@ -11,6 +11,7 @@ from benchmarks import (
     federation,
     ingest,
     ingest_liked,
+    liked_pairs,
     recommending,
     related,
     restart,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
     "ingest": ingest.measure,
-    "liked": ingest_liked.measure,
+    "liked": lambda server: [*ingest_liked.measure(server), *liked_pairs.measure()],
     "secure": lambda _: secure.measure(),
     "fairness": lambda _: fairness.measure(),
     "tokens": lambda _: tokens.measure(),
