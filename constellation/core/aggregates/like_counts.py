@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from constellation.core.aggregates.pair_counts import count_pairs, hash_pair_rows
-from constellation.core.rows import BLOCK_ROWS, LikedRows, TermKind
+from constellation.core.rows import LikedRows, TermKind
 from constellation.federated.likes import DictionaryKey, LikeAggregate, LikeCounts, PairRows
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from constellation.core.table.shard_table import Table
     from constellation.federated.published_related import Dictionary
+
+
+_BLOCK_DEVICES: Final = 2048
+"""Devices that are counted at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,9 +91,9 @@ class LikedCounting:
         """Count a copy. Takes seconds for 100,000 devices: belongs in a thread, beside commits."""
         contents = copy.rows["contents"]
         devices = np.zeros(len(copy.positions), np.int64)
-        for start in range(0, len(contents), BLOCK_ROWS):
-            block = contents[start : start + BLOCK_ROWS]
-            devices += np.bincount(block.ravel(), minlength=len(devices))
+        for start in range(0, len(contents), _BLOCK_DEVICES):  # so that other threads get turns
+            counts = np.bincount(contents[start : start + _BLOCK_DEVICES].ravel())
+            devices[: len(counts)] += counts
         devices[0] = 0  # padding
         numbers = np.flatnonzero(devices)
         text = self._table.vocabulary.text

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_BLOCK_DEVICES: Final = 4096
-"""Devices that are counted at once: 2 ms, after which another thread may run."""
+_BLOCK_DEVICES: Final = 2048
+"""Devices that are counted at once: a millisecond or two, after which another thread may run."""
+_BLOCK_ENTRIES: Final = 2**17
+"""Entries of lists that are moved at once, likewise."""
 _HASH_BYTES: Final = 8
 
 
@@ -66,22 +68,52 @@ def _find_positions(
         block = positions[contents[start : start + _BLOCK_DEVICES]]
         block.sort(axis=1)
         lists[start : start + _BLOCK_DEVICES] = block
-    lengths = (lists < size).sum(axis=1)
-    ordered: NDArray[np.uint16] = lists[np.argsort(-lengths, kind="stable")]
+    order = np.argsort(-_count_valid(lists, size), kind="stable")
+    ordered = np.empty_like(lists)
+    for start in range(0, len(lists), _BLOCK_DEVICES):
+        ordered[start : start + _BLOCK_DEVICES] = lists[order[start : start + _BLOCK_DEVICES]]
     return ordered
+
+
+def _count_valid(lists: NDArray[np.uint16], size: int) -> NDArray[np.int64]:
+    """Return how many positions of the dictionary each list has."""
+    return np.asarray((lists < size).sum(axis=1), np.int64)
+
+
+def _group_devices(
+    lists: NDArray[np.uint16], size: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Return the devices of each position, one position after another, and where each ends."""
+    lengths = _count_valid(lists, size)
+    entries = np.empty(int(lengths.sum()), np.uint16)
+    owners = np.empty(len(entries), np.uint32)
+    counts = np.zeros(size, np.int64)
+    filled = 0
+    for start in range(0, len(lists), _BLOCK_DEVICES):
+        block = lists[start : start + _BLOCK_DEVICES]
+        part = block[block < size]
+        devices = np.arange(start, start + len(block), dtype=np.uint32)
+        owners[filled : filled + len(part)] = np.repeat(
+            devices, lengths[start : start + _BLOCK_DEVICES]
+        )
+        entries[filled : filled + len(part)] = part
+        counts += np.bincount(part, minlength=size)
+        filled += len(part)
+    order = np.argsort(entries, kind="stable")  # without the interpreter's lock
+    grouped = np.empty_like(owners)
+    for start in range(0, len(order), _BLOCK_ENTRIES):
+        grouped[start : start + _BLOCK_ENTRIES] = owners[order[start : start + _BLOCK_ENTRIES]]
+    return grouped, np.cumsum(counts)
 
 
 def _count_rows(
     lists: NDArray[np.uint16], size: int
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint32]]]:
     """Yield for each position the later positions that share devices with it, and how many."""
-    lengths = (lists < size).sum(axis=1)
-    owners = np.repeat(np.arange(len(lists), dtype=np.uint32), lengths)
-    entries = lists[lists < size]
-    owners = owners[np.argsort(entries, kind="stable")]
-    ends = np.cumsum(np.bincount(entries, minlength=size)).tolist()
+    lengths = _count_valid(lists, size)
+    owners, ends = _group_devices(lists, size)
     start = 0
-    for row, end in enumerate(ends):
+    for row, end in enumerate(ends.tolist()):
         counts = np.zeros(size + 1, np.int64)
         for first in range(start, end, _BLOCK_DEVICES):
             block = owners[first : min(first + _BLOCK_DEVICES, end)]

@@ -48,6 +48,7 @@ def test_the_counts_are_the_products_of_the_devices_content(
     monkeypatch: pytest.MonkeyPatch, seed: int, block: int
 ) -> None:
     monkeypatch.setattr(pair_counts, "_BLOCK_DEVICES", block)
+    monkeypatch.setattr(pair_counts, "_BLOCK_ENTRIES", block)
     random = np.random.default_rng(seed)
     contents, size = int(random.integers(2, 40)), int(random.integers(1, 20))
     lists = make_lists(random, 60, contents)
