@@ -52,6 +52,7 @@ class RevokedDevices:
         self._looked_at = now
         version = read_version(self._path)
         if version == self._version:
+            self.reload_problem = ""
             return
         try:
             self._of_file = read_revoked_file(self._path)

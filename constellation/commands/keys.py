@@ -147,7 +147,7 @@ async def run_public(options: Namespace) -> int:
 
 
 async def run_rotate(options: Namespace) -> int:
-    """Put a new key first, and keep of those that can sign only the one before it."""
+    """Put a new key first. Of the older keys that can sign, only the newest one stays."""
     ring = read_key_ring(options.file).add_new()
     signers = [key for key in ring.keys if key.can_sign]
     for key in signers[_MAX_KEYS:]:

@@ -81,3 +81,24 @@ def test_a_list_is_bounded(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="revoke the key of their vendor instead"):
         read_revoked_file(path)
+
+
+def test_a_file_that_was_wrong_for_a_moment_leaves_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic()]
+    monkeypatch.setattr("constellation.auth.revocations.time.monotonic", lambda: clock[0])
+    path, away, wrong = tmp_path / "revoked.txt", tmp_path / "away", tmp_path / "wrong"
+    append_revoked(path, device_id(1), "")
+    wrong.write_text("no device id", encoding="utf-8")
+    revoked = RevokedDevices(path)
+    problems = []
+    for moves in (((path, away), (wrong, path)), ((path, wrong), (away, path))):
+        for move_from, move_to in moves:
+            move_from.rename(move_to)
+        clock[0] += 2
+        assert device_id(1) in revoked
+        problems.append(revoked.reload_problem)
+
+    assert "is no device id" in problems[0]
+    assert problems[1] == ""
