@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from constellation_settop import Brain, Context
+from quality.metrics import LIMIT, Quality, measure_quality, rank_unseen
+from quality.models import count_likes, score_by_ease, score_by_popularity
 from testing.viewings import LIKED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from constellation_settop import Catalogue, Pattern, Recommendation
     from constellation_settop.values import SimilarPattern
+    from examples.demo.data import DemoData
     from examples.demo.households import Household
     from testing.viewings import Viewings
 
-RECOMMENDATION_LIMIT: Final = 20
+RECOMMENDATION_LIMIT: Final = LIMIT
+"""Films that each household is recommended, and that are judged."""
 ANY_TIME: Final = Context()
+ALONE: Final = "a television alone, from the week of its household"
+POPULAR: Final = "(the films liked most, if a server knew all ratings)"
+NEW: Final = "a new television, from the global state alone"
+TOGETHER: Final = "a television with what others learned"
+CEILING: Final = "(EASE, if a server knew all ratings)"
+"""Who recommends. What is in brackets is no part of the system: nobody here knows all ratings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +124,37 @@ def choose_example(comparisons: Sequence[Comparison]) -> Comparison:
     return max(comparisons, key=lambda each: (each.gain, _count_views(each)))
 
 
-def rank_most_liked(watched: Viewings) -> list[str]:
-    """Return the ids of liked films, those that the most households liked first.
+def judge_recommenders(
+    data: DemoData, numbers: Sequence[int], recommended: Mapping[str, Sequence[Sequence[str]]]
+) -> Mapping[str, Quality]:
+    """Return how well the held-out films are recommended, by who recommends.
 
-    This is a baseline. It ignores taste, but needs the ratings of all households.
+    `numbers` are the households that are judged. `recommended` has the content ids for each of
+    them, the best first; what a household has watched takes no place in its list. Two recommenders
+    are added that know the ratings of all these households: POPULAR and CEILING.
     """
-    liked = Counter(watched.content_ids[watched.ratings >= LIKED].tolist())
-    return [content_id for content_id, _ in liked.most_common()]
+    seen = _group_rows(data.watched, numbers)
+    wanted = _group_rows(data.held_out, numbers)
+    is_liked = data.watched.ratings >= LIKED
+    likes = count_likes(_group_rows(data.watched.select(is_liked), numbers), len(data.films.films))
+    find_row = {film.content_id: row for row, film in enumerate(data.films.films)}
+    ranked = {
+        POPULAR: rank_unseen(score_by_popularity(likes), seen),
+        CEILING: rank_unseen(score_by_ease(likes), seen),
+    }
+    for name, lists in recommended.items():
+        rows = [np.array([find_row[each] for each in content_ids]) for content_ids in lists]
+        ranked[name] = [
+            choices[~np.isin(choices, watched)] for choices, watched in zip(rows, seen, strict=True)
+        ]
+    return {
+        name: measure_quality(lists, wanted, len(data.films.films))
+        for name, lists in ranked.items()
+    }
 
 
-def compute_hit_rate(ranked: Sequence[str], watched: Viewings, held_out: Viewings) -> float:
-    """Return the share of households with a held-out film among the first of one list.
-
-    Every household gets the same list, without the films that it has watched.
-    """
-    households = np.unique(held_out.households)
-    found = 0
-    for household in households:
-        seen = set(watched.content_ids[watched.households == household].tolist())
-        wanted = set(held_out.content_ids[held_out.households == household].tolist())
-        found += not wanted.isdisjoint(
-            islice((name for name in ranked if name not in seen), RECOMMENDATION_LIMIT)
-        )
-    return round(found / max(len(households), 1), 4)
+def _group_rows(viewings: Viewings, numbers: Sequence[int]) -> list[NDArray[np.int64]]:
+    return [viewings.content_rows[viewings.households == number] for number in numbers]
 
 
 def _count_hits(household: Household, choices: Sequence[Recommendation]) -> int:

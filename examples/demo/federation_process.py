@@ -30,6 +30,7 @@ SETTINGS_OVERRIDES: Final = {
     "CATCH_UP_SECONDS": "1",
     "REANCHOR_HOURS": "0.001",
     "FEDERATION_INTERVAL_SECS": "0",
+    "RELATED_INTERVAL_SECS": "0",
 }
 """Settings for two shards and some hundred devices. The demo starts each round itself."""
 _ROUND_SECONDS: Final = 60.0

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from constellation_settop.values import DayType, TimeOfDay
-from examples.demo.comparison import RECOMMENDATION_LIMIT
+from examples.demo.comparison import RECOMMENDATION_LIMIT, TOGETHER
 from examples.demo.report import find_title
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _MAX_CLUSTERS: Final = 8
 _MAX_TRENDS: Final = 12
 _MAX_CHOICES: Final = 10
-_BAR_WIDTH: Final = 40
-"""Characters for 100 %."""
+_BAR_WIDTH: Final = 20
+"""Characters of the longest bar."""
 
 
 class Printer:
@@ -45,7 +45,7 @@ class Printer:
         self._print_comparison(comparison)
         self._print_figures(report)
         self._print_checks(report)
-        self._print_hit_rates(report)
+        self._print_quality(report)
 
     def _print_rounds(self, report: Report) -> None:
         title = f"Rounds of the federation of two shards, {_format_device_counts(report)}"
@@ -143,24 +143,21 @@ class Printer:
             table.add_row(str(check["claim"]), escape(str(check["found"])), mark)
         self._console.print(table)
 
-    def _print_hit_rates(self, report: Report) -> None:
-        """Print how often recommendations contain a film that the household liked."""
+    def _print_quality(self, report: Report) -> None:
+        """Print how well each recommender finds what households liked later."""
         table = _make_table(
-            f"Result: {report.households_judged} households liked films that their device never "
-            f"saw. At least one of these is among {RECOMMENDATION_LIMIT} recommended",
+            f"What it is for: {report.households_judged} households liked films that their "
+            f"device never saw. Judged are the {RECOMMENDATION_LIMIT} films that are recommended",
             "by",
-            "for",
+            "NDCG@10",
+            "a hit for",
             "",
         )
-        popular = f"(the {RECOMMENDATION_LIMIT} films liked most, if all ratings were known)"
-        rows = {
-            "a television alone, from the week of its household": report.hit_rate_before,
-            "a new television, from the global state alone": report.hit_rate_cold_start,
-            popular: report.hit_rate_popular,
-            "[bold]a television with what others learned[/]": report.hit_rate_after,
-        }
-        for name, rate in rows.items():
-            table.add_row(name, f"{rate:.1%}", "█" * round(rate * _BAR_WIDTH))
+        largest = max(line.ndcg for line in report.quality)
+        for line in report.quality:
+            name = f"[bold]{line.name}[/]" if line.name == TOGETHER else line.name
+            bar = "█" * round(line.ndcg / largest * _BAR_WIDTH) if largest else ""
+            table.add_row(name, f"{line.ndcg:.3f}", f"{line.hit_rate:.0%}", bar)
         self._console.print(table)
 
     def _print_patterns(self, title: str, patterns: Sequence[Pattern]) -> None:
@@ -217,8 +214,10 @@ def _list_figures(report: Report) -> Mapping[str, str]:
         ),
         "patterns stored": f"{report.patterns_stored:,}",
         "syncs per second, outage included": f"{report.syncs_per_second:,.0f}",
-        "ack p50 / p99, on devices": f"{report.ack_p50_ms:.1f} ms / {report.ack_p99_ms:.1f} ms",
-        "mean time until on disk, slower shard": f"{report.shard_latency_mean_ms:.1f} ms",
+        "delta on disk at the shard, mean / p99": (
+            f"{report.sync_latency_mean_ms:.1f} ms / {report.sync_latency_p99_ms:.1f} ms"
+        ),
+        "ack on a device, p50": f"{report.ack_p50_ms:.1f} ms",
         "stored but not acked at the kill": f"{report.deltas_stored_unacked} deltas",
         "from SIGKILL to the next ack": (
             f"{report.recovery_seconds:.2f} s (reading the store: "

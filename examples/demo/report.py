@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from constellation.federated.trends import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from constellation.federated.published import PublishedClusters
     from constellation.federated.trends import Trend
     from constellation_settop import Catalogue, Recommendation
-    from examples.demo.comparison import Comparison
     from examples.demo.federation_process import RequestedRound
     from examples.demo.verify import VerificationResult
+    from quality.metrics import Quality
 
 EVERYWHERE = "everywhere"
 """The scope of a global trend."""
@@ -72,6 +72,17 @@ class ChoiceLine:
 
 
 @dataclass(frozen=True, slots=True)
+class QualityLine:
+    """How well one recommender finds the films that households liked later."""
+
+    name: str
+    ndcg: float
+    """NDCG of the first ten, from 0 to 1: more for a film that stands higher."""
+    hit_rate: float
+    """Share of households for which at least one of the first ten is such a film."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that one run measured and checked."""
 
@@ -84,12 +95,15 @@ class Report:
     patterns_stored: int
     syncs_per_second: float
     """Acked deltas per second of the replay, the outage included."""
-    ack_p50_ms: float
-    """Median time from a delta's frame to its ack, measured on devices, the outage included."""
-    ack_p99_ms: float
-    """99th percentile of the same."""
-    shard_latency_mean_ms: float
+    sync_latency_mean_ms: float
     """Mean time from a delta's arrival until it is on disk, in the last minute, slower shard."""
+    sync_latency_p99_ms: float
+    """99th percentile of the same."""
+    ack_p50_ms: float
+    """Median time from a delta's frame to its ack, measured on devices, the outage included.
+
+    All devices share one process with the replay, so this is longer than on a television.
+    """
     kills: int
     deltas_stored_unacked: int
     """Deltas that the killed shard had stored and not acked."""
@@ -108,21 +122,19 @@ class Report:
     new_device_seconds: float
     """From opening the new device to its first recommendation."""
     households_judged: int
-    hit_rate_before: float
-    """Share of households with a held-out film among those recommended, without others."""
-    hit_rate_cold_start: float
-    """The same for the list of the new device, less what each household has watched."""
-    hit_rate_popular: float
-    """The same for the films that most households liked, which no device can know."""
-    hit_rate_after: float
-    """The same with what other households learned."""
+    quality: Sequence[QualityLine]
+    """How well the held-out films are recommended, the weakest first."""
     checks: Sequence[dict[str, str | bool]]
     seconds: float
 
 
-def compute_hit_share(comparisons: Sequence[Comparison], hits: Iterable[int]) -> float:
-    """Return the share of households with at least one hit, rounded to 4 digits."""
-    return round(sum(count > 0 for count in hits) / max(len(comparisons), 1), 4)
+def to_quality_lines(qualities: Mapping[str, Quality]) -> list[QualityLine]:
+    """Return one line for each recommender, the weakest first."""
+    lines = [
+        QualityLine(name, round(each.ndcg, 4), round(each.hit_rate, 4))
+        for name, each in qualities.items()
+    ]
+    return sorted(lines, key=lambda line: line.ndcg)
 
 
 def to_round_lines(rounds: Sequence[RequestedRound]) -> list[RoundLine]:

@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Final
 
 from examples.demo import federation_process, shard_process
 from examples.demo.comparison import (
+    ALONE,
+    NEW,
     RECOMMENDATION_LIMIT,
+    TOGETHER,
     choose_example,
     compare_households,
-    compute_hit_rate,
-    rank_most_liked,
+    judge_recommenders,
 )
 from examples.demo.data import load_data
 from examples.demo.final_checks import stop_and_verify
-from examples.demo.households import Replay, compute_percentile_ms, open_households
+from examples.demo.households import Replay, compute_median_ms, open_households
 from examples.demo.new_device import start_new_device
 from examples.demo.printer import Printer
 from examples.demo.report import (
     Report,
-    compute_hit_share,
     to_check_lines,
     to_choice_lines,
     to_cluster_lines,
+    to_quality_lines,
     to_round_lines,
     to_trend_lines,
     write_report,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from constellation.v1 import shard_pb2
+    from constellation_settop import Recommendation
     from examples.demo.comparison import Comparison
     from examples.demo.data import DemoData
     from examples.demo.final_checks import FinalState
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from examples.demo.scenario import ScenarioResult
     from examples.demo.screen import Screen
     from examples.demo.servers import DemoServers
+    from quality.metrics import Quality
 
 TIMEOUT_SECONDS: Final = 240.0
 """How long the demo may take."""
@@ -181,8 +185,13 @@ class Demo:
             "Every server has ended; the stores were compared with the journals of the devices"
         )
         verdict = final_state.verdict.add_checks([new_device.check])
-        report = self._make_report(
-            scenario_result, stats, comparisons, new_device, replace(final_state, verdict=verdict)
+        report = await asyncio.to_thread(
+            self._make_report,
+            scenario_result,
+            stats,
+            comparisons,
+            new_device,
+            replace(final_state, verdict=verdict),
         )
         write_report(report, report_file)
         Printer(screen.console, data.catalogue).print_report(report, choose_example(comparisons))
@@ -218,8 +227,7 @@ class Demo:
     ) -> Report:
         data, verdict = self._data, final_state.verdict
         names, killed_shard = data.catalogue, self._servers.killed_shard
-        split = (data.watched, data.held_out)
-        latencies = [each.sync_latency_mean_seconds for each in stats]
+        slower = max(stats, key=lambda each: each.sync_latency_p99_seconds)
         return Report(
             devices=len(self._households),
             devices_by_shard=[
@@ -232,9 +240,9 @@ class Demo:
             deltas_applied_twice=verdict.duplicates,
             patterns_stored=verdict.pattern_count,
             syncs_per_second=round(scenario_result.acked_count / scenario_result.seconds, 1),
-            ack_p50_ms=round(compute_percentile_ms(self._acks.values(), 50), 2),
-            ack_p99_ms=round(compute_percentile_ms(self._acks.values(), 99), 2),
-            shard_latency_mean_ms=round(max(latencies) * 1e3, 2),
+            sync_latency_mean_ms=round(slower.sync_latency_mean_seconds * 1e3, 2),
+            sync_latency_p99_ms=round(slower.sync_latency_p99_seconds * 1e3, 2),
+            ack_p50_ms=round(compute_median_ms(self._acks.values()), 2),
             kills=killed_shard.process.kill_count,
             deltas_stored_unacked=scenario_result.unacked_count,
             recovery_seconds=round(scenario_result.kill.recovery_seconds, 3),
@@ -247,16 +255,24 @@ class Demo:
             new_device_region=self._servers.shards[new_device.shard_id].region,
             new_device_seconds=round(new_device.seconds, 2),
             households_judged=len(comparisons),
-            hit_rate_before=compute_hit_share(
-                comparisons, (each.hits_before for each in comparisons)
-            ),
-            hit_rate_cold_start=compute_hit_rate(
-                [each.content_id for each in new_device.choices], *split
-            ),
-            hit_rate_popular=compute_hit_rate(rank_most_liked(data.watched), *split),
-            hit_rate_after=compute_hit_share(
-                comparisons, (each.hits_after for each in comparisons)
-            ),
+            quality=to_quality_lines(self._judge(comparisons, new_device)),
             checks=to_check_lines(verdict),
             seconds=round(self._screen.elapsed_seconds, 1),
         )
+
+    def _judge(
+        self, comparisons: Sequence[Comparison], new_device: NewDevice
+    ) -> Mapping[str, Quality]:
+        """Return how well each recommender finds the films that are held out."""
+        recommended = {
+            ALONE: [list_ids(each.before) for each in comparisons],
+            NEW: [list_ids(new_device.choices)] * len(comparisons),
+            TOGETHER: [list_ids(each.after) for each in comparisons],
+        }
+        numbers = [each.household.number for each in comparisons]
+        return judge_recommenders(self._data, numbers, recommended)
+
+
+def list_ids(choices: Sequence[Recommendation]) -> list[str]:
+    """Return the content ids that are recommended, the best first."""
+    return [each.content_id for each in choices]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from constellation.v1 import federation_pb2 as pb
-from examples.demo.households import compute_percentile_ms
+from examples.demo.households import compute_median_ms
 from examples.demo.screen import update_progress_forever
 from examples.demo.store_state import DeltaCounts, StoreState, read_store
 
@@ -189,10 +189,9 @@ class Scenario:
     def _read_progress(self) -> tuple[int, str]:
         servers, acks = self._servers, self._acks.values()
         up = sum(shard.process.is_up for shard in servers.shards)
-        p50, p99 = (compute_percentile_ms(acks, percent) for percent in (50, 99))
         return self._replay.next_row, (
             f"{up} shards, {servers.stream_count} streams, {servers.pattern_count:,} patterns, "
-            f"{self._measure_rate():,.0f} syncs/s, ack p50 {p50:.1f} ms p99 {p99:.1f} ms"
+            f"{self._measure_rate():,.0f} syncs/s, ack p50 {compute_median_ms(acks):.1f} ms"
         )
 
     def _measure_rate(self) -> float:

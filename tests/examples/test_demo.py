@@ -52,7 +52,9 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(
     assert report["clusters"]
     assert report["trends"]
     assert report["devices_with_last_clusters"] == HOUSEHOLDS
-    assert len(report["new_device"]) == 20
+    assert len(report["new_device"]) == 10
+    assert len(report["quality"]) == 5
+    assert all(0 <= line["ndcg"] <= line["hit_rate"] <= 1 for line in report["quality"])
     assert all(check["passed"] for check in report["checks"])
 
 
