@@ -18,7 +18,7 @@ import numpy as np
 
 from constellation_settop import RankingWeights
 from constellation_settop.values import SECONDS_PER_HOUR
-from quality.baselines import measure_baselines, measure_popularity
+from quality.baselines import NewcomerCeiling, measure_baselines, measure_popularity
 from quality.devices import DevicePool, DeviceTask, Visit, open_pool, select_weights
 from quality.fleet import SMALL_FLEET_SETTINGS, Federation, Fleet, start_shards
 from quality.metrics import Quality, Rows, measure_quality
@@ -28,7 +28,7 @@ from quality.split import thin_out
 from testing.catalogue import load_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from quality.counting_proxy import Traffic
     from quality.split import Household
@@ -120,7 +120,7 @@ async def run_chain(households: Sequence[Household], split: str) -> ChainResult:
         async with Federation.open(system.fleet, "small-fleet", SMALL_FLEET_SETTINGS) as federation:
             await settle(federation)
             print("newcomers watch their first films", flush=True)
-            curve = await follow_newcomers(system, newcomers)
+            reached = await follow_newcomers(system, newcomers)
             await settle(federation)
             rows, received = await measure_devices(system, households)
         print("a federation with the floors of a large fleet", flush=True)
@@ -133,13 +133,16 @@ async def run_chain(households: Sequence[Household], split: str) -> ChainResult:
             traffic += [received, await measure_day(system, federation, households)]
     print("centralised baselines", flush=True)
     popular = measure_popularity(others, newcomers, content_count)
+    ceiling = NewcomerCeiling(others, newcomers, content_count)
     return ChainResult(
         split=split,
         households=len(households),
         baselines=measure_baselines(households, content_count),
         devices=rows,
         newcomer_popularity=popular.quality,
-        curve=curve,
+        curve=[
+            CurvePoint(views, quality, ceiling.measure(views)) for views, quality in reached.items()
+        ],
         traffic=traffic,
     )
 
@@ -177,24 +180,25 @@ async def settle(federation: Federation) -> None:
     )
 
 
-async def follow_newcomers(system: System, newcomers: Sequence[Household]) -> list[CurvePoint]:
-    """Let devices watch their first films, then the rest; return the quality on the way.
+async def follow_newcomers(system: System, newcomers: Sequence[Household]) -> Mapping[int, Quality]:
+    """Let devices watch their first films, then the rest; return the quality by views on the way.
 
     Everything that the household has watched counts as seen from the beginning, also what its
     device has not been told yet, so that every point is asked the same.
     """
     plans = [system.plan_history(each) for each in newcomers]
-    curve, start = [], 0
+    reached: dict[int, Quality] = {}
+    start = 0
     for count in CURVE_VIEWS:
         tasks = [
             DeviceTask(plan.name, plan.views[start:count], each.watched.content_rows)
             for plan, each in zip(plans, newcomers, strict=True)
         ]
         ranked = await system.visit(tasks)
-        curve.append(CurvePoint(count, system.measure(ranked, newcomers)))
+        reached[count] = system.measure(ranked, newcomers)
         start = count
     await system.visit([DeviceTask(plan.name, plan.views[start:]) for plan in plans])
-    return curve
+    return reached
 
 
 async def measure_devices(

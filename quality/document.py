@@ -63,10 +63,12 @@ def _format_curve(result: ChainResult) -> str:
     lines = [
         f"| {point.views} | {point.quality.ndcg:.3f} ± {point.quality.ndcg_error:.3f} "
         f"| {point.quality.ndcg / result.newcomer_popularity.ndcg:.2f} "
+        f"| {point.ceiling.ndcg / result.newcomer_popularity.ndcg:.2f} "
         f"| {point.quality.recall:.3f} | {point.quality.hit_rate:.3f} |"
         for point in result.curve
     ]
-    return _format_table("views | NDCG@10 | times popularity | recall@10 | hit@10", lines)
+    head = "views | NDCG@10 | times popularity | ceiling | recall@10 | hit@10"
+    return _format_table(head, lines)
 
 
 def _format_traffic(result: ChainResult) -> str:

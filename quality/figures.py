@@ -52,7 +52,10 @@ def load_chain(file: Path = FILE) -> ChainResult:
         baselines=[_to_row(each) for each in stored["baselines"]],
         devices=[_to_row(each) for each in stored["devices"]],
         newcomer_popularity=Quality(**stored["newcomer_popularity"]),
-        curve=[CurvePoint(each["views"], Quality(**each["quality"])) for each in stored["curve"]],
+        curve=[
+            CurvePoint(each["views"], Quality(**each["quality"]), Quality(**each["ceiling"]))
+            for each in stored["curve"]
+        ],
         traffic=[TrafficRow(**each) for each in stored["traffic"]],
     )
 

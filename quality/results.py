@@ -29,6 +29,8 @@ class CurvePoint:
 
     views: int
     quality: Quality
+    ceiling: Quality
+    """What the best centralised model reaches for the same households after the same views."""
 
 
 @dataclass(frozen=True, slots=True)
