@@ -126,7 +126,7 @@ def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
 def _is_indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
     """Return which rows belong in the index: shared patterns of devices that this shard owns."""
     rows = table.patterns[: table.pattern_allocator.high_water]
-    indexed: NDArray[np.bool_] = is_shared(rows, rules) & ~table.relocated[rows["device"]]
+    indexed: NDArray[np.bool_] = is_shared(rows, rules) & table.counts_for_others(rows["device"])
     return indexed
 
 

@@ -30,7 +30,7 @@ class LikedCopy:
     """What the devices of a shard liked at one moment, and what to count of it."""
 
     rows: LikedRows
-    """One row for each contributing device that the shard owns."""
+    """One row for each contributing device that counts for others."""
     dictionary: DictionaryKey
     positions: NDArray[np.uint16]
     """By content number: its position in the dictionary; the dictionary's size for none."""
@@ -85,7 +85,9 @@ class LikedCounting:
         positions[[find(TermKind.CONTENT, each) for each in content_ids]] = np.arange(size)
         positions[0] = size  # also what the vocabulary lacks: no device can like it
         key = dictionary.key if dictionary is not None else DictionaryKey()
-        return LikedCopy(table.liked.copy(table.relocated), key, positions, size)
+        devices = table.liked.list_devices()
+        rows = table.liked.read(devices[table.counts_for_others(devices)])
+        return LikedCopy(rows, key, positions, size)
 
     def count(self, copy: LikedCopy) -> LikedCounts:
         """Count a copy. Takes seconds for 100,000 devices: belongs in a thread, beside commits."""

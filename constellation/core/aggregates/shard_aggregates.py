@@ -20,7 +20,7 @@ from constellation.core.aggregates.codebook_sums import CodebookSums
 from constellation.core.aggregates.deferred_sums import DeferredSums
 from constellation.core.aggregates.disclosure import Disclosure
 from constellation.core.aggregates.like_counts import LikedCounting, LikedCounts
-from constellation.core.rows import Slots, TermKind
+from constellation.core.rows import TermKind
 from constellation.errors import NotReadyError
 from constellation.federated.aggregate import (
     AggregateHeader,
@@ -174,7 +174,7 @@ class Aggregates:
             await asyncio.to_thread(sums.assign_anchors, slots)
         building = DeferredSums(sums)
         self._building = building  # a pattern that changed since its lookup is looked up again
-        devices = self._find_counted_devices()
+        devices = self._table.find_counted()
         for start in range(0, len(devices), _COUNT_BLOCK):
             block = devices[start : start + _COUNT_BLOCK]
             await run_paused(partial(building.fold, 0, block))
@@ -218,7 +218,7 @@ class Aggregates:
         """
         table = self._table
         self.fold()
-        devices = self._find_counted_devices()
+        devices = self._table.find_counted()
         patterns = int(table.pattern_counts[devices].sum())
         devices = devices[:: max(1, -(-patterns // _SAMPLE_PATTERNS))]
         sums = self._serving.sums if self._serving else None
@@ -251,12 +251,6 @@ class Aggregates:
         self._ring_versions[self.version] = self._ring.version
         while len(self._ring_versions) > _KEPT_VERSIONS:
             self._ring_versions.popitem(last=False)
-
-    def _find_counted_devices(self) -> Slots:
-        """Return the devices of this shard that have patterns."""
-        used = self._table.device_allocator.high_water
-        has_patterns = self._table.pattern_counts[:used] > 0
-        return np.flatnonzero(has_patterns & ~self._table.relocated[:used])
 
     def _hours_since(self, base: int) -> SubjectCounts:
         """Return the hourly counts of exportable terms that changed after version `base`.

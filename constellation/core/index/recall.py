@@ -116,7 +116,7 @@ def _is_searchable(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_
     """Return which slots a search may return; -1 means no result."""
     rows = table.patterns[slots]
     searchable: NDArray[np.bool_] = (
-        (slots >= 0) & is_shared(rows, rules) & ~table.relocated[rows["device"]]
+        (slots >= 0) & is_shared(rows, rules) & table.counts_for_others(rows["device"])
     )
     return searchable
 

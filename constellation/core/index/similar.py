@@ -133,7 +133,6 @@ class SimilarSearch:
             np.linspace(0, used - 1, min(used, limit * _SAMPLE_MARGIN)).astype(int)
         )
         shared = examined[self._find_usable(examined, self._table.totals.lsn, -1)]
-        shared = shared[~self._table.relocated[self._table.patterns["device"][shared]]]
         picked = shared[np.linspace(0, len(shared) - 1, min(limit, len(shared))).astype(int)]
         return self._build_result(picked, np.ones(len(picked), np.float32))
 
@@ -141,6 +140,7 @@ class SimilarSearch:
         """Return the positions of the slots that did not change after `lsn` and may be shown."""
         rows = self._table.patterns[slots]
         usable = is_shared(rows, self._rules) & (rows["lsn"] <= lsn)
+        usable &= self._table.counts_for_others(rows["device"])
         return np.flatnonzero(usable & (rows["device"] != excluded_device))
 
     async def search_forever(self) -> None:

@@ -308,7 +308,7 @@ def _compute_index_change(
     was_shared, shared = is_shared(before, rules), is_shared(written.rows, rules)
     is_same = was_shared & shared & (before["codes"] == written.rows["codes"]).all(axis=1)
     freed = table.patterns[freed_slots]
-    left = freed_slots[is_shared(freed, rules) & ~table.relocated[freed["device"]]]
+    left = freed_slots[is_shared(freed, rules) & table.counts_for_others(freed["device"])]
     return np.concatenate([left, written.slots[was_shared & ~is_same]]), shared & ~is_same
 
 

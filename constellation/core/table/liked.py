@@ -81,16 +81,8 @@ class LikedTable:
 
     def list_devices(self) -> Slots:
         """Return the devices that have liked content."""
-        return self._owners[self._find_used()].astype(np.int64)
-
-    def copy(self, left_out: NDArray[np.bool_]) -> LikedRows:
-        """Return a copy of all liked content but that of some devices, marked by row number."""
-        used = self._find_used()
-        rows: LikedRows = self._rows[used[~left_out[self._owners[used]]]]
-        return rows
-
-    def _find_used(self) -> Slots:
-        return np.flatnonzero(self._rows["contents"][: self._allocator.high_water, 0])
+        used = np.flatnonzero(self._rows["contents"][: self._allocator.high_water, 0])
+        return self._owners[used].astype(np.int64)
 
 
 def _to_keys(devices: Slots) -> Keys:

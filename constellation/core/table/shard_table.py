@@ -121,6 +121,19 @@ class Table:
         is_unsaved = (rows["synced_at"] < before) & (heard_at > rows["synced_at"])
         return np.flatnonzero((rows["incarnation"] > 0) & is_unsaved)
 
+    def counts_for_others(self, devices: Slots) -> NDArray[np.bool_]:
+        """Return which devices count for what others see: every sum, count and answer asks this.
+
+        Devices that the shard map gave away do not.
+        """
+        counted: NDArray[np.bool_] = ~self.relocated[devices]
+        return counted
+
+    def find_counted(self) -> Slots:
+        """Return the devices that count for what others see and have patterns, ascending."""
+        having = np.flatnonzero(self.pattern_counts[: self.device_allocator.high_water])
+        return having[self.counts_for_others(having)]
+
     def list_devices(self, start: int, limit: int) -> Slots:
         """Return up to `limit` row numbers in use, ascending, from `start` on.
 

@@ -43,18 +43,6 @@ def test_a_removed_device_leaves_nothing_and_its_row_is_used_again() -> None:
     assert table.nbytes == before
 
 
-def test_a_copy_leaves_out_the_marked_devices_and_does_not_change() -> None:
-    table = LikedTable(10)
-    table.put(np.array([1, 2, 3]), make_rows([5], [6], [7]))
-    left_out = np.zeros(10, bool)
-    left_out[2] = True
-
-    copy = table.copy(left_out)
-    table.put(np.array([1]), make_rows([8]))
-
-    assert sorted(copy["contents"][:, 0].tolist()) == [5, 7]
-
-
 def test_a_contributing_device_takes_at_most_600_bytes_also_when_few_of_many_contribute() -> None:
     table = LikedTable(4_000_000)
     devices = np.random.default_rng(1).choice(4_000_000, 40_000, replace=False)

@@ -60,6 +60,15 @@ def test_a_removed_device_frees_its_row() -> None:
     assert shard.table.device_allocator.peek(1).tolist() == [0]
 
 
+def test_a_relocated_device_counts_for_nothing_that_others_see() -> None:
+    shard = PlannedTable()
+    shard.commit(*(make_delta(device, 1, [PatternSpec(1)]) for device in (0, 1)), make_delta(2, 1))
+    shard.table.relocated[0] = True
+
+    assert shard.table.counts_for_others(np.array([0, 1, 2])).tolist() == [False, True, True]
+    assert shard.table.find_counted().tolist() == [1]
+
+
 def test_a_pattern_id_may_repeat_on_another_device() -> None:
     shard = PlannedTable()
 
