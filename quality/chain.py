@@ -130,7 +130,7 @@ async def run_chain(households: Sequence[Household], split: str) -> ChainResult:
         print("a day", flush=True)
         async with Federation.open(system.fleet, "day", SMALL_FLEET_SETTINGS) as federation:
             await settle(federation)
-            traffic += [received, await measure_day(system, federation, households)]
+            traffic += [received, *await measure_day(system, federation, households)]
     print("centralised baselines", flush=True)
     popular = measure_popularity(others, newcomers, content_count)
     ceiling = NewcomerCeiling(others, newcomers, content_count)
@@ -242,13 +242,18 @@ async def measure_large_floors(system: System, households: Sequence[Household]) 
 
 async def measure_day(
     system: System, federation: Federation, households: Sequence[Household]
-) -> TrafficRow:
-    """Return the traffic of a day: some views, a sync after each, and a round after each.
+) -> tuple[TrafficRow, TrafficRow]:
+    """Return the traffic of a sync without news, and of a day.
 
-    The devices watch what is held out, so nothing may be measured with them afterwards.
+    In a day there are some views, a sync after each, and a round after each. The devices watch what
+    is held out, so nothing may be measured with them afterwards.
     """
     watching = thin_out(households, min(DAY_DEVICES, len(households)))
     await system.visit(_plan_return(watching))  # receives what is not of this day
+    before = system.fleet.traffic
+    await federation.run_round()
+    await system.visit(_plan_return(watching))
+    idle = _average("a sync after a round without news", system, before, len(watching))
     before = system.fleet.traffic
     for number in range(DAY_VIEWS):
         await system.visit(
@@ -259,9 +264,8 @@ async def measure_day(
             ]
         )
         await federation.run_round()
-    return _average(
-        f"a day: {DAY_VIEWS} views, a sync and a round after each", system, before, len(watching)
-    )
+    label = f"a day: {DAY_VIEWS} views, a sync and a round after each"
+    return idle, _average(label, system, before, len(watching))
 
 
 def _plan_return(households: Sequence[Household]) -> list[DeviceTask]:
