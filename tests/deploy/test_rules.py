@@ -32,7 +32,7 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 SECTIONS = ["What it means", "First look", "Likely causes", "It is over when", "Escalate"]
 PROCESS_METRICS = {
     *("up", "process_open_fds", "process_max_fds"),
-    *("process_start_time_seconds", "process_cpu_seconds_total"),
+    *("process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"),
 }
 """Metrics of Prometheus itself, and of its client library for every process."""
 _TEMPLATE = re.compile(r"\{\{ .*? \}\}")
