@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 
     from google.protobuf.descriptor import ServiceDescriptor
+    from google.protobuf.message import Message
 
     from constellation.auth.certificates import Certificates
     from constellation.auth.tokens import TokenVerifier
@@ -151,12 +152,18 @@ class DeferredServices(grpc.GenericRpcHandler):
             (True, True): grpc.stream_stream_rpc_method_handler,
         }
         return {
-            method.name: kinds[method.client_streaming, method.server_streaming](self._refuse)
+            method.name: kinds[method.client_streaming, method.server_streaming](
+                self._refuse, response_serializer=_serialize
+            )
             for method in service.methods
         }
 
     async def _refuse(self, _: Any, __: Any) -> None:
         raise NotReadyError(self._reason() or "not ready yet")
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 class SelectedMethods(grpc.GenericRpcHandler):

@@ -140,6 +140,7 @@ class SyncResponse(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello."""
@@ -172,6 +173,13 @@ class SyncResponse(_message.Message):
     def bye(self) -> Global___Bye:
         """The last frame: the shard ends the session on purpose."""
 
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """The last frame of a stream that fails: the same status as that with which the stream then ends,
+        with its details. A device that is writing when a stream ends may see INTERNAL in place of the
+        status, so it takes the status from here.
+        """
+
     def __init__(
         self,
         *,
@@ -183,12 +191,13 @@ class SyncResponse(_message.Message):
         drain: Global___Drain | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         bye: Global___Bye | None = ...,
+        error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta_ack", b"delta_ack", "drain", b"drain", "frame", b"frame", "global_update", b"global_update", "heartbeat", b"heartbeat", "redirect", b"redirect", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta_ack", b"delta_ack", "drain", b"drain", "error", b"error", "frame", b"frame", "global_update", b"global_update", "heartbeat", b"heartbeat", "redirect", b"redirect", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta_ack", b"delta_ack", "drain", b"drain", "frame", b"frame", "global_update", b"global_update", "heartbeat", b"heartbeat", "redirect", b"redirect", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bye", b"bye", "delta_ack", b"delta_ack", "drain", b"drain", "error", b"error", "frame", b"frame", "global_update", b"global_update", "heartbeat", b"heartbeat", "redirect", b"redirect", "throttle", b"throttle", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "delta_ack", "global_update", "throttle", "redirect", "drain", "heartbeat", "bye"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "delta_ack", "global_update", "throttle", "redirect", "drain", "heartbeat", "bye", "error"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 

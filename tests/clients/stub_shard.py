@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -119,10 +119,13 @@ class _ShardMapServicer(shard_pb2_grpc.ShardServiceServicer):
 
 @asynccontextmanager
 async def serve_stub(
-    stub_shard: StubShard, port: int = 0, credentials: grpc.ServerCredentials | None = None
+    stub_shard: StubShard,
+    port: int = 0,
+    credentials: grpc.ServerCredentials | None = None,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> AsyncIterator[str]:
     """Serve the stub shard on loopback, with TLS if there are credentials; yield its address."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0)])
     sync_pb2_grpc.add_SyncServiceServicer_to_server(stub_shard, server)
     shards = _ShardMapServicer(stub_shard)  # type: ignore[abstract]  # only the map is asked for
     shard_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +15,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from constellation import errors
 from constellation.errors import ConstellationError
+from constellation.v1 import sync_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from grpc.aio import ServicerContext
 
@@ -56,6 +57,18 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
 }
 """By error: the status that a caller sees, and the reason in its ErrorInfo."""
 
+LAST_FRAMES: Final[dict[str, Callable[[status_pb2.Status], Any]]] = {
+    "/constellation.v1.SyncService/Sync": lambda status: sync_pb2.SyncResponse(error=status)
+}
+"""By method: makes the message that tells a caller the status before the stream ends with it.
+
+grpcio gives a caller that is writing when a stream ends INTERNAL in place of the status and its
+details. So every method to which a caller may write while it reads has a row.
+"""
+_UNREAD: Final = (errors.HelloTimeoutError, errors.SlowReaderError)
+"""Errors of callers that do not write, or do not read: a last message could only block."""
+
+_INTERNAL_MESSAGE: Final = "internal error"
 _RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
 
@@ -104,9 +117,21 @@ async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> Asy
         if isinstance(error, DecodeError):
             error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
         if isinstance(error, ConstellationError):
+            if not isinstance(error, _UNREAD):
+                await _write_last_frame(method, context, to_rpc_status(error))
             await _abort(context, error)
         log.exception("rpc_crashed", method=method)
-        await context.abort(_Code.INTERNAL, "internal error")
+        status = status_pb2.Status(code=_Code.INTERNAL.value[0], message=_INTERNAL_MESSAGE)
+        await _write_last_frame(method, context, status)
+        await context.abort(_Code.INTERNAL, _INTERNAL_MESSAGE)
+
+
+async def _write_last_frame(
+    method: str, context: ServicerContext[Any, Any], status: status_pb2.Status
+) -> None:
+    if make_frame := LAST_FRAMES.get(method):
+        with suppress(grpc.aio.BaseError):  # the caller has left
+            await context.write(make_frame(status))
 
 
 def map_errors(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:

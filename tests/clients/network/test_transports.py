@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from constellation.errors import ConstellationError, NotReadyError, UnauthenticatedError
+from constellation.transport.calls.interceptor import MethodInterceptor
+from constellation.transport.calls.status import map_errors, to_rpc_status
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Outbox, Sync, SyncSettings, sync_once
-from constellation_settop.network.channel import open_channel
+from constellation_settop.network.channel import open_channel, parse_status
 from constellation_settop.network.outcome import SessionHooks
 from constellation_settop.network.session import DeviceSession
 from constellation_settop.network.transports import pull, run_stream, run_unary
@@ -92,6 +95,36 @@ async def test_a_stream_that_fails_raises_why(
         await run_stream(channel, make_session(outbox), METADATA, asyncio.Event())
 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("error", [NotReadyError("away"), UnauthenticatedError("expired")])
+async def test_a_device_that_is_writing_learns_why_its_stream_ends(
+    error: ConstellationError,
+) -> None:
+    """Grpcio says INTERNAL to a caller whose write meets the end of the stream."""
+
+    class EndingServicer(StubShard):
+        async def Sync(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ARG002, N802  # generators only
+            await context.read()
+            welcome = self.model.make_welcome()
+            welcome.welcome.max_inflight_deltas = 1000
+            await context.write(welcome)
+            await context.read()
+            raise error
+
+    interceptor = MethodInterceptor([map_errors])
+    expected = parse_status(to_rpc_status(error))
+    async with serve_stub(EndingServicer(), interceptors=[interceptor]) as address:
+        for _ in range(40):
+            with Outbox.open(":memory:") as outbox:
+                for number in range(30):
+                    outbox.append(make_learned_changes(number))
+                async with open_channel(address) as channel:
+                    session = make_session(outbox)
+                    await run_stream(channel, session, METADATA, asyncio.Event())
+            assert session.failure is not None
+            assert parse_status(session.failure) == expected
+            assert not session.is_complete
 
 
 async def test_a_shard_that_ends_a_stream_without_an_error_ends_the_session(

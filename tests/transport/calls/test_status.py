@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from grpc_status.rpc_status import aio as rpc_status
 
 from constellation import errors
 from constellation.errors import ConstellationError, InvalidInputError, NotOwnerError
@@ -50,7 +52,9 @@ async def call_unary(stub: Any) -> Any:
 
 async def call_stream(stub: Any) -> Any:
     call = stub.Sync()
-    await call.code()
+    with suppress(grpc.aio.AioRpcError):
+        async for _ in call:  # the status follows the last frame
+            pass
     return call
 
 
@@ -116,6 +120,38 @@ async def test_anything_else_is_internal_and_leaks_nothing(
     assert await call.code() is grpc.StatusCode.INTERNAL
     assert await call.details() == "internal error"
     assert "secret" not in str(await call.trailing_metadata())
+
+
+@pytest.mark.parametrize(
+    "error", [NotOwnerError(3, "far:1"), errors.NotReadyError("away"), RuntimeError("secret")]
+)
+async def test_the_last_frame_of_a_failed_stream_has_the_status(error: Exception) -> None:
+    async def read_all(stub: Any) -> tuple[list[pb.SyncResponse], Any]:
+        call = stub.Sync()
+        frames = []
+        with suppress(grpc.aio.AioRpcError):
+            async for frame in call:
+                frames.append(frame)  # noqa: PERF401 - the call ends with an exception
+        return frames, await rpc_status.from_call(call)
+
+    [frame], status = await call_failing_method(error, read_all)
+
+    if isinstance(error, ConstellationError):
+        assert frame.error == status == to_rpc_status(error)
+    else:
+        assert (frame.error.code, frame.error.message) == (13, "internal error")
+
+
+async def test_a_device_that_does_not_read_gets_no_last_frame() -> None:
+    """It could not leave the shard, and the status could not follow it."""
+
+    async def read_nothing(stub: Any) -> Any:
+        call = stub.Sync()
+        return await call.code()
+
+    code = await call_failing_method(errors.SlowReaderError("read nothing"), read_nothing)
+
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_a_task_groups_first_error_is_the_cause() -> None:

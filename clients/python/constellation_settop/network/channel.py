@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -30,6 +30,9 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),
 )
 _EXPLAIN_TIMEOUT_SECONDS: Final = 1.0
+_MAX_MESSAGE_LENGTH: Final = 1024
+"""Characters of a shard's message that are shown; no shard sends as many."""
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 _CREDENTIAL_CODES: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _FAILED_STATES: Final = (
     grpc.ChannelConnectivity.TRANSIENT_FAILURE,
@@ -103,19 +106,37 @@ def parse_failure(error: grpc.aio.AioRpcError) -> CallFailure:
     The address comes from google.rpc.ErrorInfo.
     """
     trailers = {str(key): value for key, value in error.trailing_metadata() or ()}
-    delay = _parse_pushback(trailers.get("grpc-retry-pushback-ms"))
-    address = None
-    for detail in _parse_details(trailers.get("grpc-status-details-bin")):
+    details = trailers.get("grpc-status-details-bin")
+    try:
+        status = status_pb2.Status.FromString(details) if isinstance(details, bytes) else None
+    except DecodeError:
+        status = None
+    failure = _read_failure(error.code(), error.details() or "", status)
+    pushback = _parse_pushback(trailers.get("grpc-retry-pushback-ms"))
+    if pushback is None:
+        return failure
+    return replace(failure, delay_seconds=max(pushback, failure.delay_seconds or 0.0))
+
+
+def parse_status(status: status_pb2.Status) -> CallFailure:
+    """Read why a stream ends from the status that the shard sends as its last frame."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _read_failure(code, status.message, status)
+
+
+def _read_failure(
+    code: grpc.StatusCode, message: str, status: status_pb2.Status | None
+) -> CallFailure:
+    delay = address = None
+    for detail in _parse_details(status):
         if isinstance(detail, error_details_pb2.RetryInfo):
             delay = max(delay or 0.0, clamp_delay(to_seconds(detail.retry_delay)))
         else:
             address = detail.metadata.get("address")
-    reason = f"{error.code().name}: {error.details()}"
-    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+    reason = f"{code.name}: {message[:_MAX_MESSAGE_LENGTH]}"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
         reason += ": this is not a shard: give the gRPC port of a shard"
-    return CallFailure(
-        reason, delay, address, is_credential_refused=error.code() in _CREDENTIAL_CODES
-    )
+    return CallFailure(reason, delay, address, is_credential_refused=code in _CREDENTIAL_CODES)
 
 
 def _parse_pushback(text: str | bytes | None) -> float | None:
@@ -131,14 +152,12 @@ def _parse_pushback(text: str | bytes | None) -> float | None:
 
 
 def _parse_details(
-    data: str | bytes | None,
+    status: status_pb2.Status | None,
 ) -> list[error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo]:
     """Return the details that mean something here; none when they cannot be read."""
-    if not isinstance(data, bytes):
-        return []
     found: list[error_details_pb2.RetryInfo | error_details_pb2.ErrorInfo] = []
     try:
-        for detail in status_pb2.Status.FromString(data).details:
+        for detail in status.details if status is not None else ():
             retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo()
             if detail.Unpack(retry):
                 found.append(retry)

@@ -93,6 +93,8 @@ class DeviceSession:
         """The shard's Welcome, once it has come."""
         self.has_sent_bye = False
         """True once Bye was sent, or `stop_sending` was called: nothing more is sent."""
+        self.failure: status_pb2.Status | None = None
+        """The status with which the shard ends the stream, once it has sent it."""
         self.final_outcome: SessionOutcome | None = None
         """How the session ended, once it has."""
 
@@ -124,7 +126,7 @@ class DeviceSession:
         except BrokenShardError as error:
             self.final_outcome = SessionOutcome(f"the shard breaks the protocol: {error}")
 
-    def _receive(self, frame: pb.SyncResponse, now: float) -> None:
+    def _receive(self, frame: pb.SyncResponse, now: float) -> None:  # noqa: C901 - a case a frame
         self._last_received_at = now
         match frame.WhichOneof("frame"):
             case "welcome":
@@ -140,6 +142,9 @@ class DeviceSession:
                 self._handle_redirect(frame.redirect)
             case "drain":
                 self._handle_drain(frame.drain, now)
+            case "error":
+                self.failure = frame.error
+                self.final_outcome = SessionOutcome("the shard ended the stream with an error")
             case "bye":
                 self.final_outcome = self._planned_outcome or SessionOutcome("the shard said Bye")
 
@@ -329,7 +334,8 @@ class DeviceSession:
     @property
     def is_complete(self) -> bool:
         """True when the device left because everything was acked."""
-        return self.has_sent_bye and self._planned_outcome is None and not self._in_flight
+        was_left = self.has_sent_bye and self.failure is None
+        return was_left and self._planned_outcome is None and not self._in_flight
 
     def outcome(self) -> SessionOutcome:
         """Return how the session ended; when neither side gave a reason, the connection broke."""

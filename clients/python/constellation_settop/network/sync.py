@@ -13,7 +13,13 @@ import grpc
 
 from constellation_settop.errors import CredentialError, StorageError, UnreachableError
 from constellation_settop.network.backoff import Backoff, UnaryFallback
-from constellation_settop.network.channel import CallFailure, connect, open_channel, parse_failure
+from constellation_settop.network.channel import (
+    CallFailure,
+    connect,
+    open_channel,
+    parse_failure,
+    parse_status,
+)
 from constellation_settop.network.identity import TokenSource
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
 from constellation_settop.network.route import ShardRoute
@@ -345,6 +351,8 @@ class Sync:
         return SessionOutcome(failure.reason, failure.delay_seconds + jitter)
 
     def _handle_end(self, session: DeviceSession, *, stays_connected: bool) -> SessionOutcome:
+        if session.failure is not None:
+            return self._handle_failure(parse_status(session.failure), session, is_unary=False)
         outcome = session.outcome()
         if outcome.address is not None:
             return self._route.follow_redirect(outcome)

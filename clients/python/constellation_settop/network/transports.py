@@ -36,7 +36,8 @@ async def run_stream(
     """Carry the frames of a session over one stream until the session ends.
 
     The caller sets `wake` when the outbox has something new to send. Raises AioRpcError when the
-    call fails, and StorageError when the outbox cannot be written.
+    call fails without a reason in the session's `failure`, and StorageError when the outbox cannot
+    be written.
     """
     stub: SyncServiceAsyncStub = SyncServiceStub(channel)
     call = stub.Sync(metadata=tuple(metadata))
@@ -48,14 +49,22 @@ async def run_stream(
         call.cancel()  # no effect on a call that has ended
         await asyncio.wait({reader})
         failure = None if reader.cancelled() else reader.exception()
+    if isinstance(failure, grpc.aio.AioRpcError) and session.failure is not None:
+        return  # the session knows the status with which the shard ends the stream
     if failure is not None:
         raise failure
 
 
 async def _read_frames(call: _SyncCall, session: DeviceSession, wake: asyncio.Event) -> None:
-    """Read until the call ends. Do not cancel it before: a cancelled read loses a frame."""
+    """Read until the call ends. Do not cancel it before: a cancelled read loses a frame.
+
+    The call is iterated over, because `call.read` returns nothing more once a write has failed: the
+    frame in which the shard says why the stream ends would be lost.
+    """
     try:
-        while isinstance(frame := await call.read(), pb.SyncResponse):
+        async for frame in call:
+            if frame is None:
+                return  # gRPC's result for bytes that are no message of the type
             session.receive(frame, read_clock())
             wake.set()
     finally:
