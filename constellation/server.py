@@ -18,7 +18,7 @@ from constellation.core.recovery import recover_shard, require_sound
 from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import require_own_devices
 from constellation.shard_settings import make_pressure, to_identity, to_rules, to_session_limits
-from constellation.stores import describe_location, open_store, snapshot_files
+from constellation.stores import describe_location, open_snapshots, open_store
 from constellation.telemetry.call_metrics import (
     make_call_histograms,
     make_call_metrics,
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from constellation.auth.enrolment import TokenIssuer
     from constellation.config import ShardConfig
     from constellation.core.ingest.observers import CommitTracer
+    from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
     from constellation.telemetry.metrics import MetricsExporter
     from constellation.transport.listener import Listener
@@ -173,12 +174,16 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
         stats = Stats()
         streams = OpenStreams(stats, to_session_limits(config))
         observers = ShardObservers(stats, _make_tracer(), streams)
-        manager = await _recover_shard(config, store, observers, epoch=epoch)
+        snapshots = await open_snapshots(config, store)
+        manager = await _recover_shard(config, store, snapshots, observers, epoch=epoch)
         stats.recovery_seconds = time.monotonic() - started
         if (published := manager.global_state.published) is not None:
             process.security.revoked.replace_global(published.revoked_device_ids)
         _report_shard(process, config, manager, streams)
         background = [lease, *_start_background(tasks, config, manager, streams, process.health)]
+        if snapshots is not None:
+            writing = manager.write_snapshots_forever(snapshots, config.snapshot_seconds)
+            background.append(tasks.create_task(writing, name="snapshots"))
         _add_services(process, config, manager, streams)
         process.health.mark_ready()
         try:
@@ -189,6 +194,8 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
         finally:
             failed = any(task.done() for task in background)
             await _stop(process, config, manager, streams, failed=failed)
+            if snapshots is not None and not failed:
+                await manager.write_snapshot(snapshots)
             for task in background:
                 task.cancel()
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
@@ -283,8 +290,6 @@ def _start_background(
         "pressure": manager.pressure.watch_forever(manager.take_pressure),
         "loop_lag": manager.stats.watch_loop_forever(),
     }
-    if (files := snapshot_files(config)) is not None:
-        work["snapshots"] = manager.write_snapshots_forever(files, config.snapshot_seconds)
     return [tasks.create_task(each, name=name) for name, each in work.items()]
 
 
@@ -294,14 +299,19 @@ def _make_tracer() -> CommitTracer:
 
 
 async def _recover_shard(
-    config: ShardConfig, store: PatternStore, observers: ShardObservers, *, epoch: int
+    config: ShardConfig,
+    store: PatternStore,
+    snapshots: SnapshotFiles | None,
+    observers: ShardObservers,
+    *,
+    epoch: int,
 ) -> ShardManager:
     """Return the shard as the store has it, checked. Raises DamagedStoreError otherwise."""
     rules, identity = to_rules(config), to_identity(config)
     recovered = await recover_shard(
         store,
         rules,
-        snapshot_files(config),
+        snapshots,
         exact_limit=config.exact_limit,
         may_be_behind=config.postgres_url is not None,
         identity=identity,
@@ -361,7 +371,7 @@ async def _stop(
     *,
     failed: bool,
 ) -> None:
-    """Drain the shard, and store presence and index; after a failure only drain, at once."""
+    """Drain the shard, and store its presence; after a failure only drain, at once."""
     spread = process.drain.spread_seconds
     seconds = config.drain_seconds if spread is None else spread
     manager.presence.settle(streams.device_ids(), read_clock())
@@ -370,8 +380,6 @@ async def _stop(
         return  # a feeder that has ended would never catch up
     await manager.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, read_clock())
     await manager.feeder.wait_until_caught_up()
-    if (files := snapshot_files(config)) is not None:
-        await manager.write_snapshot(files)
 
 
 async def _drain(

@@ -95,9 +95,11 @@ def describe_location(config: ShardConfig) -> str:
     return str(config.data_dir or "memory")
 
 
-def snapshot_files(config: ShardConfig) -> SnapshotFiles | None:
-    """Return the index snapshots in DATA_DIR, or None without a data directory."""
-    return IndexSnapshots(config.data_dir) if config.data_dir else None
+async def open_snapshots(config: ShardConfig, store: StoreReader) -> SnapshotFiles | None:
+    """Return the index snapshots of a store in DATA_DIR, or None without a data directory."""
+    if config.data_dir is None:
+        return None
+    return IndexSnapshots(config.data_dir, await store.read_secret())
 
 
 def postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:

@@ -9,13 +9,14 @@ from constellation.config import Region, Secret, ShardConfig
 from constellation.core.store import CommitWrites, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import ConfigError
+from constellation.storage.memory import MemoryPatternStore
 from constellation.storage.snapshots import IndexSnapshots
 from constellation.stores import (
     describe_location,
     open_reader,
+    open_snapshots,
     open_store,
     postgres_settings,
-    snapshot_files,
 )
 from federation.journal.open import open_journal
 from tests.storage.postgres.stores import execute
@@ -182,6 +183,8 @@ def test_a_location_is_described_without_its_password(tmp_path: Path) -> None:
     assert "hunter2" not in repr(postgres_settings(ShardConfig(postgres_url=url), owner="test"))
 
 
-def test_index_snapshots_need_a_data_directory(tmp_path: Path) -> None:
-    assert snapshot_files(ShardConfig()) is None
-    assert isinstance(snapshot_files(ShardConfig(data_dir=tmp_path)), IndexSnapshots)
+async def test_index_snapshots_need_a_data_directory(tmp_path: Path) -> None:
+    store = MemoryPatternStore()
+
+    assert await open_snapshots(ShardConfig(), store) is None
+    assert isinstance(await open_snapshots(ShardConfig(data_dir=tmp_path), store), IndexSnapshots)

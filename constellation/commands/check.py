@@ -13,7 +13,7 @@ from constellation.core.loading import load_shard
 from constellation.core.recovery import REMEDY, recover_shard
 from constellation.errors import DamagedStoreError
 from constellation.shard_settings import to_identity, to_rules
-from constellation.stores import open_reader, snapshot_files
+from constellation.stores import open_reader, open_snapshots
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -89,7 +89,7 @@ async def _check_rows(config: ShardConfig, reader: StoreReader) -> CheckReport:
     recovered = await recover_shard(
         reader,
         to_rules(config),
-        snapshot_files(config),
+        await open_snapshots(config, reader),
         exact_limit=config.exact_limit,
         identity=to_identity(config),
     )

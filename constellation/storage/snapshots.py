@@ -1,10 +1,16 @@
-"""Index snapshots on disk. The name of each contains the lsn at which it was taken."""
+"""Index snapshots on disk. The name of each contains the lsn at which it was taken.
+
+FAISS trusts the bytes that it restores an index from: some changed ones would end the process. So a
+snapshot carries a message authentication code under the secret of its shard, and one that is not as
+the shard wrote it is never restored.
+"""
 
 from __future__ import annotations
 
+import hmac
 import os
 import struct
-import zlib
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,9 +26,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_HEADER: Final = struct.Struct("<8sqQI")
-"""Magic, lsn, length of the payload in bytes, CRC-32 of lsn, length and payload."""
-_MAGIC: Final = b"CONSTIX1"
+_HEADER: Final = struct.Struct("<8sqQ32s")
+"""Magic, lsn, length of the payload in bytes, and the code of lsn, length and payload."""
+_MAGIC: Final = b"CONSTIX2"
+_CODE_BYTES: Final = 32
+_PURPOSE: Final = b"index snapshot"
+"""Keeps the codes of snapshots apart from whatever else is computed with the secret."""
 _PREFIX: Final = "index-"
 _SUFFIX: Final = ".snapshot"
 
@@ -30,15 +39,17 @@ _SUFFIX: Final = ".snapshot"
 class IndexSnapshots:
     """The index snapshots in one directory. Every method blocks on the disk."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, secret: bytes) -> None:
+        """`secret` is that of the shard's store: only its snapshots are read."""
         self._directory = directory
+        self._secret = secret
 
     def write(self, lsn: int, payload: NDArray[np.uint8] | bytes) -> None:
         """Write one snapshot durably, then delete the others. Raises OSError, for a full disk."""
         body = memoryview(payload) if isinstance(payload, bytes) else payload.data
         path = self._directory / f"{_PREFIX}{lsn}{_SUFFIX}"
         unfinished_path = path.with_suffix(".unfinished")
-        header = _HEADER.pack(_MAGIC, lsn, len(body), _compute_checksum(lsn, body))
+        header = _HEADER.pack(_MAGIC, lsn, len(body), self._compute_code(lsn, body))
         try:
             with unfinished_path.open("wb") as file:
                 file.write(header)
@@ -55,12 +66,12 @@ class IndexSnapshots:
                 other.unlink()
 
     def read(self) -> tuple[int, NDArray[np.uint8]] | None:
-        """Return the lsn and the payload of the newest snapshot with a right checksum, or None."""
+        """Return the lsn and the payload of the newest snapshot that this shard wrote, or None."""
         for lsn, path in self._list_newest_first():
-            payload = _parse_snapshot(lsn, path.read_bytes())
-            if payload is not None:
-                return lsn, payload
-            log.warning("snapshot_unusable", path=str(path))
+            try:
+                return lsn, self._parse(lsn, path.read_bytes())
+            except ValueError as error:
+                log.warning("snapshot_unusable", path=str(path), reason=str(error))
         return None
 
     def find_newest(self) -> tuple[int, str] | None:
@@ -84,21 +95,21 @@ class IndexSnapshots:
             ((int(lsn), path) for lsn, path in named if lsn.isdecimal()), reverse=True
         )
 
+    def _parse(self, lsn: int, data: bytes) -> NDArray[np.uint8]:
+        """Return the payload of a snapshot; raise ValueError unless this shard wrote it so."""
+        if len(data) < _HEADER.size:
+            raise ValueError(f"it has {len(data)} bytes, fewer than its header")
+        magic, written_lsn, length, code = _HEADER.unpack_from(data)
+        body = memoryview(data)[_HEADER.size :]
+        if (magic, written_lsn, length) != (_MAGIC, lsn, len(body)):
+            raise ValueError("it is of another version, of another commit, or cut short")
+        if not hmac.compare_digest(code, self._compute_code(lsn, body)):
+            raise ValueError("this shard did not write it, or it was changed since")
+        return np.frombuffer(body, np.uint8)
 
-def _parse_snapshot(lsn: int, data: bytes) -> NDArray[np.uint8] | None:
-    if len(data) < _HEADER.size:
-        return None
-    magic, written_lsn, length, checksum = _HEADER.unpack_from(data)
-    body = memoryview(data)[_HEADER.size :]
-    if (magic, written_lsn, length, checksum) != (
-        _MAGIC,
-        lsn,
-        len(body),
-        _compute_checksum(lsn, body),
-    ):
-        return None
-    return np.frombuffer(body, np.uint8)
-
-
-def _compute_checksum(lsn: int, body: memoryview) -> int:
-    return zlib.crc32(body, zlib.crc32(struct.pack("<qQ", lsn, len(body))))
+    def _compute_code(self, lsn: int, body: memoryview) -> bytes:
+        """Return the message authentication code of a snapshot: BLAKE2b with a key (RFC 7693)."""
+        code = blake2b(key=self._secret, digest_size=_CODE_BYTES, person=_PURPOSE)
+        code.update(struct.pack("<qQ", lsn, len(body)))
+        code.update(body)
+        return code.digest()

@@ -13,6 +13,7 @@ from constellation.auth.keys import KeyRing, make_key_ring, write_key_ring
 from constellation.auth.principal import Role
 from constellation.auth.revocations import RevokedDevices
 from constellation.auth.tokens import TokenVerifier, issue_token
+from constellation.v1.sync_pb2 import SyncResponse
 from tests.deltas import device_id
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ async def call(
     started = start(sent, metadata=to_metadata(token), timeout=10)
     try:
         if found.server_streaming:
-            await started.read()
+            first = await started.read()
+            if isinstance(first, SyncResponse) and first.HasField("error"):
+                await started.read()  # the status follows
             started.cancel()
         else:
             await started

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import struct
+import zlib
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from constellation.core.recovery import check_index
 from constellation.core.rows import TermKind
@@ -14,12 +18,16 @@ from tests.deltas import PatternSpec
 from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from constellation.core.shard import ShardManager
     from constellation.server import RunningShard
 
 EXACT = 100
+OUTER_HEADER_BYTES = 56
+INNER_HEADER = struct.Struct("<4sIqd")
+"""Of the payload: magic, CRC-32 of what follows, and two figures of the training."""
 
 
 def _make_settings(tmp_path: Path) -> dict[str, Any]:
@@ -61,7 +69,7 @@ async def test_a_snapshot_and_the_log_after_it_give_the_same_index(tmp_path: Pat
         await _fill(shard, 4)
         await shard.manager.feeder.wait_until_caught_up()
         shard.manager.index.rebuild()
-        snapshots = IndexSnapshots(tmp_path / "shard")
+        snapshots = IndexSnapshots(tmp_path / "shard", await shard.manager.store.read_secret())
         await shard.manager.write_snapshot(snapshots)
         taken_at, _ = snapshots.find_newest() or (0, "")
         await push_delta(shard.manager, 0, 2, [PatternSpec(7, direction=999)], [8, 9])
@@ -89,10 +97,47 @@ async def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
         _require_complete(shard.manager, 240)
 
 
+async def test_a_start_takes_no_changed_snapshot(tmp_path: Path) -> None:
+    """With a checksum that anyone can compute, 115 of 200 changed snapshots were taken."""
+    async with run_shard(**_make_settings(tmp_path)) as shard:
+        await _fill(shard, 4)
+        await shard.manager.feeder.wait_until_caught_up()
+        shard.manager.index.rebuild()
+        secret = await shard.manager.store.read_secret()
+    path = next((tmp_path / "shard").glob("index-*.snapshot"))
+    sound, random = path.read_bytes(), Random(19)  # noqa: S311 - no secret
+    snapshots = IndexSnapshots(tmp_path / "shard", secret)
+    assert snapshots.read() is not None
+
+    taken = 0
+    for changed in _change(sound, random, 200):
+        path.write_bytes(changed)
+        taken += snapshots.read() is not None
+    with capture_logs() as logs:
+        async with run_shard(**_make_settings(tmp_path)) as shard:
+            _require_complete(shard.manager, 240)
+
+    assert taken == 0
+    assert {"snapshot_unusable", "shard_started"} <= {entry["event"] for entry in logs}
+
+
+def _change(sound: bytes, random: Random, count: int) -> Iterator[bytes]:
+    """Return changed copies, each with the checksum inside the payload made right again."""
+    for _ in range(count):
+        body = bytearray(sound[OUTER_HEADER_BYTES:])
+        for _ in range(random.randint(1, 4)):
+            body[random.randrange(20, len(body))] ^= random.randrange(1, 256)
+        magic, _, trained, imbalance = INNER_HEADER.unpack_from(body)
+        INNER_HEADER.pack_into(
+            body, 0, magic, zlib.crc32(body[INNER_HEADER.size :]), trained, imbalance
+        )
+        yield sound[:OUTER_HEADER_BYTES] + bytes(body)
+
+
 async def test_a_database_behind_its_snapshot_is_refused(tmp_path: Path) -> None:
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 1)
-    IndexSnapshots(tmp_path / "shard").write(10_000, b"later")
+    IndexSnapshots(tmp_path / "shard", bytes(32)).write(10_000, b"later")
     snapshot = tmp_path / "shard" / "index-10000.snapshot"
     message = rf"{snapshot} was taken at 10000: commits were lost.* then delete {snapshot}"
 

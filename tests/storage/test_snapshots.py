@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+SECRET = bytes(range(32))
 PAYLOAD = np.arange(1000, dtype=np.uint8)
 
 
@@ -20,7 +21,7 @@ PAYLOAD = np.arange(1000, dtype=np.uint8)
 def test_a_snapshot_comes_back_as_written(
     tmp_path: Path, payload: NDArray[np.uint8] | bytes
 ) -> None:
-    snapshots = IndexSnapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path, SECRET)
 
     snapshots.write(7, payload)
 
@@ -31,12 +32,12 @@ def test_a_snapshot_comes_back_as_written(
 
 
 def test_an_empty_directory_has_no_snapshot(tmp_path: Path) -> None:
-    assert IndexSnapshots(tmp_path).read() is None
-    assert IndexSnapshots(tmp_path).find_newest() is None
+    assert IndexSnapshots(tmp_path, SECRET).read() is None
+    assert IndexSnapshots(tmp_path, SECRET).find_newest() is None
 
 
 def test_older_snapshots_are_deleted(tmp_path: Path) -> None:
-    snapshots = IndexSnapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path, SECRET)
     (tmp_path / "index-8.unfinished").touch()
 
     snapshots.write(9, b"nine")
@@ -46,7 +47,7 @@ def test_older_snapshots_are_deleted(tmp_path: Path) -> None:
 
 
 def test_a_damaged_snapshot_is_skipped_for_an_older_one(tmp_path: Path) -> None:
-    snapshots = IndexSnapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path, SECRET)
     snapshots.write(9, b"nine")
     older = (tmp_path / "index-9.snapshot").read_bytes()
     snapshots.write(10, b"ten")
@@ -68,12 +69,31 @@ def test_a_damaged_snapshot_is_skipped_for_an_older_one(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_cut_short_is_skipped(tmp_path: Path) -> None:
-    snapshots = IndexSnapshots(tmp_path)
+    snapshots = IndexSnapshots(tmp_path, SECRET)
     snapshots.write(3, PAYLOAD)
     path = tmp_path / "index-3.snapshot"
     sound = path.read_bytes()
 
-    for length in (0, 10, 28, len(sound) - 1):
+    for length in (0, 10, 56, len(sound) - 1):
         path.write_bytes(sound[:length])
 
         assert snapshots.read() is None
+
+
+def test_a_snapshot_of_another_shard_is_refused_by_name(tmp_path: Path) -> None:
+    IndexSnapshots(tmp_path, bytes(32)).write(3, PAYLOAD)
+
+    with capture_logs() as logs:
+        assert IndexSnapshots(tmp_path, SECRET).read() is None
+
+    assert logs[0]["path"] == str(tmp_path / "index-3.snapshot")
+    assert logs[0]["reason"] == "this shard did not write it, or it was changed since"
+
+
+def test_a_snapshot_under_the_name_of_another_commit_is_refused(tmp_path: Path) -> None:
+    """Its lsn decides which changes are read from the log of changes."""
+    snapshots = IndexSnapshots(tmp_path, SECRET)
+    snapshots.write(3, PAYLOAD)
+    (tmp_path / "index-3.snapshot").rename(tmp_path / "index-4.snapshot")
+
+    assert snapshots.read() is None
