@@ -35,7 +35,9 @@ async def run_example(name: str, *arguments: str) -> str:
     return output.decode()
 
 
-@pytest.mark.parametrize("name", ["first_box.py", "offline_week.py", "player_loop.py"])
+@pytest.mark.parametrize(
+    "name", ["first_box.py", "offline_week.py", "player_loop.py", "two_profiles.py"]
+)
 def test_an_example_is_short(name: str) -> None:
     assert len((EXAMPLES / name).read_text().splitlines()) <= MAX_LINES
 
@@ -60,3 +62,14 @@ async def test_a_player_plays_three_films(stub: StubShard, tmp_path: Path) -> No
         printed = await run_example("player_loop.py", address, str(tmp_path))
 
     assert len(set(printed.splitlines())) == 3
+
+
+async def test_two_profiles_watch_and_one_is_removed(stub: StubShard, tmp_path: Path) -> None:
+    async with serve_stub(stub) as address:
+        printed = await run_example("two_profiles.py", address, str(tmp_path))
+
+    assert printed.count("Because you watched Film") >= 2
+    assert "shared by 2 profiles: 4 patterns" in printed
+    assert "shared by 1 profile: 2 patterns" in printed
+    assert len(stub.model.liked_ids) == 2
+    assert len(stub.model.stored_patterns) == 2

@@ -16,12 +16,13 @@ from constellation_settop.network.catalogue_copy import fetch_catalogue
 from constellation_settop.network.identity import DeviceIdentity
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
+from constellation_settop.profile import Profile
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.catalogue import Catalogue
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights, Recommendation
 from constellation_settop.recommending.rewards import Feedback
-from constellation_settop.status import DeviceStatus
+from constellation_settop.status import DeviceStatus, ProfileStatus
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.journal import AckedDelta, PatternStats, replay
 from constellation_settop.storage.outbox import Outbox
@@ -60,6 +61,8 @@ __all__ = [
     "Outbox",
     "Pattern",
     "PatternStats",
+    "Profile",
+    "ProfileStatus",
     "RankingWeights",
     "Recommendation",
     "SettopError",

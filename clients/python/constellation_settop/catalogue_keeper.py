@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from constellation_settop.network.settings import SyncSettings
     from constellation_settop.network.sync import Sync
-    from constellation_settop.recommending.brain import Brain
+    from constellation_settop.recommending.household import Household
 
 log = logging.getLogger("constellation_settop")
 
@@ -26,16 +26,16 @@ log = logging.getLogger("constellation_settop")
 class CatalogueKeeper:
     """Fetches what changed in the shard's catalogue whenever a Welcome says that it did."""
 
-    def __init__(self, path: Path, brain: Brain, settings: SyncSettings) -> None:
+    def __init__(self, path: Path, household: Household, settings: SyncSettings) -> None:
         """Prepare without fetching anything.
 
         Args:
             path: the file of the copy.
-            brain: gets each new catalogue.
+            household: gets each new catalogue.
             settings: the credential, TLS and back-off.
         """
         self._path = path
-        self._brain = brain
+        self._household = household
         self._settings = settings
         self._welcomed = asyncio.Event()
         self._progress_event = asyncio.Event()
@@ -53,7 +53,7 @@ class CatalogueKeeper:
 
         Raises UnreachableError when that takes longer than `deadline_seconds`.
         """
-        await self._wait_until(lambda: len(self._brain.catalogue) > 0, deadline_seconds)
+        await self._wait_until(lambda: len(self._household.catalogue) > 0, deadline_seconds)
 
     async def wait_for_update(self, deadline_seconds: float, *, after: int = 0) -> None:
         """Wait until more than `after` catalogues were fetched since the device was opened.
@@ -92,7 +92,7 @@ class CatalogueKeeper:
         while True:
             await self._welcomed.wait()
             self._welcomed.clear()
-            while sync.catalogue_digest not in {0, compute_digest(self._brain.catalogue)}:
+            while sync.catalogue_digest not in {0, compute_digest(self._household.catalogue)}:
                 if await self._try_fetch(sync.address):
                     backoff.reset()
                     break  # the next Welcome tells whether the catalogue has changed meanwhile
@@ -107,7 +107,7 @@ class CatalogueKeeper:
             self.problem = str(error)
             return False
         self.problem = None
-        self._brain.use_catalogue(catalogue)
+        self._household.use_catalogue(catalogue)
         self.updates += 1
         self._progress_event.set()
         return True

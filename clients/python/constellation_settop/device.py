@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from constellation_settop.catalogue_keeper import CatalogueKeeper
-from constellation_settop.errors import StorageError
+from constellation_settop.errors import InvalidArgumentError, StorageError
 from constellation_settop.network.catalogue_copy import read_copy
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.sync import Sync
+from constellation_settop.profile import Profile
 from constellation_settop.recommending.brain import Brain
+from constellation_settop.recommending.household import Household
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights, Recommendation
 from constellation_settop.status import build_status
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.outbox import Outbox
 from constellation_settop.storage.problems import explain_error
-from constellation_settop.values import GlobalState
+from constellation_settop.values import DEFAULT_PROFILE, GlobalState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -76,15 +78,15 @@ class Device:
 
     def __init__(
         self,
-        brain: Brain,
+        household: Household,
         outbox: Outbox,
         sync: Sync,
         settings: DeviceSettings,
         keeper: CatalogueKeeper | None = None,
     ) -> None:
         """Combine parts that are open already. Most callers use `open`."""
-        self.brain = brain
-        """Learns and recommends."""
+        self.household = household
+        """The brains of the profiles."""
         self.outbox = outbox
         """The device's file."""
         self.sync = sync
@@ -93,6 +95,7 @@ class Device:
         self.keeper = keeper
         """Keeps the catalogue current; None when the host's program brings the catalogue."""
         self._changes_event = asyncio.Event()
+        self._default = self.profile()
 
     @classmethod
     @asynccontextmanager
@@ -127,18 +130,13 @@ class Device:
             keep_journal=resolved.keep_journal,
         ) as outbox:
             copy_path = Path(data_dir) / CATALOGUE_NAME
-            brain = Brain(
-                read_copy(copy_path) if catalogue is None else catalogue,
-                outbox.read_learned(),
-                outbox.read_watched(),
-                outbox.read_history(),
-                settings=resolved.learning,
-                weights=resolved.weights,
+            is_copy = catalogue is None
+            household = _read_household(
+                read_copy(copy_path) if catalogue is None else catalogue, outbox, resolved
             )
-
-            use_newest = partial(_use_newest_global_state, brain, outbox)
+            use_newest = partial(_use_newest_global_state, household, outbox)
             use_newest()
-            keeper = CatalogueKeeper(copy_path, brain, resolved.sync) if catalogue is None else None
+            keeper = CatalogueKeeper(copy_path, household, resolved.sync) if is_copy else None
             async with (
                 Sync.open(
                     address,
@@ -149,7 +147,7 @@ class Device:
                 ) as sync,
                 keeper.run(sync) if keeper else nullcontext(),
             ):
-                device = cls(brain, outbox, sync, resolved, keeper)
+                device = cls(household, outbox, sync, resolved, keeper)
                 async with device._save_in_background():
                     yield device
 
@@ -166,15 +164,55 @@ class Device:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
+    @property
+    def brain(self) -> Brain:
+        """Learns and recommends for the default profile."""
+        return self.household.default
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The names of the profiles, that of the default profile, "", first."""
+        return tuple(self.household.brains)
+
+    def profile(self, name: str = DEFAULT_PROFILE) -> Profile:
+        """Return a profile, which has a taste, a history and recommendations of its own.
+
+        A new name makes a new profile, which is kept once it has learned something. Without a name,
+        it is the default profile, which the device's own methods use. Raises InvalidArgumentError
+        when there are 8 profiles already, or the name has more than 64 characters.
+        """
+        self.household.add(name, lambda default: default.make_sibling())
+        return Profile(
+            name,
+            self.household,
+            self.outbox,
+            on_learned=self._changes_event.set,
+            on_forgotten=self._begin_anew,
+        )
+
+    def remove_profile(self, name: str) -> None:
+        """Forget a profile and everything in it, here and at the shard.
+
+        Raises InvalidArgumentError when there is no such profile, or it is the default one, and
+        StorageError when the disk refuses; then nothing is forgotten.
+        """
+        if name == DEFAULT_PROFILE:
+            raise InvalidArgumentError(
+                "the default profile cannot be removed: device.profile().forget_everything() "
+                "empties it"
+            )
+        self.household.find(name)
+        self.outbox.forget_profile(name)
+        self.household.remove(name)
+        self._begin_anew()
+
     def observe(self, view: View) -> float:
         """Learn from a view and return its reward, from 0 to 1. The view stays on the device.
 
         Raises InvalidArgumentError for a value out of range. A content item that the catalogue
         lacks is remembered as watched but teaches nothing.
         """
-        reward = self.brain.observe(view)
-        self._changes_event.set()
-        return reward
+        return self._default.observe(view)
 
     def feedback(self, content_id: str, feedback: Feedback) -> None:
         """Learn what the household says about a content item. It stays on the device.
@@ -182,8 +220,7 @@ class Device:
         What is disliked or hidden is not recommended again, and what was liked before and is
         disliked now is withdrawn at the shard.
         """
-        self.brain.feedback(content_id, feedback)
-        self._changes_event.set()
+        self._default.feedback(content_id, feedback)
 
     def recommend(
         self,
@@ -208,7 +245,9 @@ class Device:
         Raises InvalidArgumentError when `limit` is less than 1, or when `exclude` or `genres` is a
         single text.
         """
-        return self.brain.recommend(context, limit, exclude=exclude, genres=genres, explain=explain)
+        return self._default.recommend(
+            context, limit, exclude=exclude, genres=genres, explain=explain
+        )
 
     def forget(self, content_id: str) -> None:
         """Forget a content item, here and at the shard, as if it had never been watched.
@@ -217,28 +256,22 @@ class Device:
         shard has of the device. What was counted without the device's name, such as trends, stays
         counted. Raises StorageError when the disk refuses; then it is not forgotten yet.
         """
-        self.brain.forget(content_id)
-        changes = self.brain.take_changes()
-        try:
-            self.outbox.forget(changes, [content_id])
-        except StorageError:
-            self.brain.restore_changes(changes)
-            raise
-        self._begin_anew()
+        self._default.forget(content_id)
 
     def forget_everything(self) -> None:
-        """Forget all that was watched and learned, here and at the shard.
+        """Forget all that every profile watched and learned, here and at the shard.
 
         Only the device's identity stays. The shard gets an empty snapshot, under a new incarnation.
         Raises StorageError when the disk refuses; then nothing is forgotten.
         """
         self.outbox.forget_everything()
-        self.brain.forget_everything()
+        for brain in self.household.brains.values():
+            brain.forget_everything()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Rank and sync with what the outbox has now, which is not what it had."""
-        _use_newest_global_state(self.brain, self.outbox)
+        _use_newest_global_state(self.household, self.outbox)
         self.sync.restart_session()
 
     @property
@@ -271,7 +304,7 @@ class Device:
 
         Raises StorageError when the disk refuses.
         """
-        return build_status(self.brain, self.outbox, self.sync)
+        return build_status(self.household, self.outbox, self.sync)
 
     def save_changes(self) -> Sequence[int]:
         """Write what was learned to the file now, and return the seqs of its deltas.
@@ -279,13 +312,13 @@ class Device:
         Usually there is one delta, and none when nothing concerns the shard. Raises StorageError
         when the disk refuses; then nothing is lost, and the next call tries again.
         """
-        changes = self.brain.take_changes()
+        changes = self.household.take_changes()
         if not changes:
             return ()
         try:
-            seqs = self.outbox.append(changes)
+            seqs = self.outbox.append(*changes)
         except StorageError:
-            self.brain.restore_changes(changes)
+            self.household.restore_changes(changes)
             raise
         self.sync.notify()
         return seqs
@@ -329,8 +362,30 @@ def _ignore() -> None:
     return None
 
 
-def _use_newest_global_state(brain: Brain, outbox: Outbox) -> None:
-    brain.use_global_state(partial(_read_global_state, outbox))
+def _read_household(catalogue: Catalogue, outbox: Outbox, settings: DeviceSettings) -> Household:
+    """Continue every profile from what the file has of it."""
+    default = Brain(
+        catalogue,
+        outbox.read_learned(),
+        outbox.read_watched(),
+        outbox.read_history(),
+        settings=settings.learning,
+        weights=settings.weights,
+    )
+    household = Household(default, settings.learning.max_patterns)
+    for name in outbox.read_profiles():
+        household.add(name, partial(_read_sibling, outbox, name))
+    return household
+
+
+def _read_sibling(outbox: Outbox, name: str, default: Brain) -> Brain:
+    return default.make_sibling(
+        outbox.read_learned(name), outbox.read_watched(name), outbox.read_history(name)
+    )
+
+
+def _use_newest_global_state(household: Household, outbox: Outbox) -> None:
+    household.use_global_state(partial(_read_global_state, outbox))
 
 
 def _read_global_state(outbox: Outbox) -> GlobalState:

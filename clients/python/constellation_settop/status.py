@@ -10,13 +10,35 @@ if TYPE_CHECKING:
 
     from constellation_settop.network.sync import Sync
     from constellation_settop.recommending.brain import Brain
+    from constellation_settop.recommending.household import Household
     from constellation_settop.storage.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceStatus:
-    """What a device learned, what waits, what was sent, and what was refused and why."""
+class ProfileStatus:
+    """What one profile of a device learned."""
 
+    liked: int
+    """Content items in the history that were liked."""
+    disliked: int
+    """Content items in the history that were disliked."""
+    patterns: int
+    """Patterns that were learned."""
+    patterns_below_quality: int
+    """Patterns that stay on the device, because too few of their views were a success."""
+    unknown_content_count: int
+    """Views since the device was opened that named content the catalogue lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus:
+    """What a device learned, what waits, what was sent, and what was refused and why.
+
+    The counts of what was learned are those of all profiles together.
+    """
+
+    profiles: Mapping[str, ProfileStatus]
+    """What each profile learned, by its name; that of the default profile is ""."""
     catalogue_size: int
     """Content items that can be recommended."""
     unknown_content_count: int
@@ -53,22 +75,37 @@ class DeviceStatus:
     """Why what was learned stays in memory at present; None while the file takes writes."""
 
 
-def build_status(brain: Brain, outbox: Outbox, sync: Sync) -> DeviceStatus:
+def build_profile_status(brain: Brain, quality_threshold: float) -> ProfileStatus:
+    """Return the status of one profile."""
+    opinions = [entry.opinion for entry in brain.history.entries]
+    patterns = brain.patterns
+    return ProfileStatus(
+        liked=sum(opinion > 0 for opinion in opinions),
+        disliked=sum(opinion < 0 for opinion in opinions),
+        patterns=len(patterns),
+        patterns_below_quality=sum(each.success_rate < quality_threshold for each in patterns),
+        unknown_content_count=brain.unknown_content_count,
+    )
+
+
+def build_status(household: Household, outbox: Outbox, sync: Sync) -> DeviceStatus:
     """Return the status of the parts of one device.
 
     Raises StorageError when the disk refuses.
     """
-    opinions = [entry.opinion for entry in brain.history.entries]
-    patterns = brain.patterns
     threshold = outbox.quality_threshold
+    profiles = {
+        name: build_profile_status(brain, threshold) for name, brain in household.brains.items()
+    }
     state = outbox.global_state
     return DeviceStatus(
-        catalogue_size=len(brain.catalogue),
-        unknown_content_count=brain.unknown_content_count,
-        liked=sum(opinion > 0 for opinion in opinions),
-        disliked=sum(opinion < 0 for opinion in opinions),
-        patterns=len(patterns),
-        patterns_below_quality=sum(each.success_rate < threshold for each in patterns),
+        profiles=profiles,
+        catalogue_size=len(household.catalogue),
+        unknown_content_count=sum(each.unknown_content_count for each in profiles.values()),
+        liked=sum(each.liked for each in profiles.values()),
+        disliked=sum(each.disliked for each in profiles.values()),
+        patterns=sum(each.patterns for each in profiles.values()),
+        patterns_below_quality=sum(each.patterns_below_quality for each in profiles.values()),
         quality_threshold=threshold,
         is_sharing=outbox.is_sharing,
         waiting_deltas=len(outbox.pending_deltas),

@@ -26,6 +26,8 @@ MAX_TIMESTAMP: Final = 2**32 - 1
 """The latest time in seconds since 1970, because times are uint32 on the wire."""
 MAX_OPINION: Final = 64
 """The opinion of a household on a content item that it liked in full; the worst is its negative."""
+DEFAULT_PROFILE: Final = ""
+"""The name of the profile that every device has."""
 _SATURDAY_INDEX: Final = 5
 
 Embedding = NDArray[np.float32]
@@ -192,6 +194,8 @@ class LocalChanges:
     """New and changed entries, the newest last. They stay on the device."""
     withdrawn_ids: Sequence[str] = ()
     """Content items that the household liked once and does not any more."""
+    profile: str = DEFAULT_PROFILE
+    """The profile that learned it. Its name stays on the device."""
 
     def __bool__(self) -> bool:
         return any(

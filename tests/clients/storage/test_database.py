@@ -4,11 +4,12 @@ import os
 import sqlite3
 import stat
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from constellation_settop import Durability, Outbox, StorageError
+from constellation_settop import Durability, HistoryEntry, LocalChanges, Outbox, StorageError
 from constellation_settop.storage.database import open_database, transaction
 from tests.clients.samples import (
     make_cluster,
@@ -44,12 +45,12 @@ def test_nobody_else_may_read_what_a_household_likes(tmp_path: Path) -> None:
 def test_a_transaction_writes_all_or_nothing() -> None:
     with open_database(":memory:") as connection:
         with transaction(connection, Durability.PROCESS_CRASH):
-            connection.execute("INSERT INTO watched VALUES('a')")
+            connection.execute("INSERT INTO watched(content_id) VALUES('a')")
         with (  # noqa: PT012  # the block is what is tested
             pytest.raises(KeyError),
             transaction(connection, Durability.PROCESS_CRASH),
         ):
-            connection.execute("INSERT INTO watched VALUES('b')")
+            connection.execute("INSERT INTO watched(content_id) VALUES('b')")
             raise KeyError
 
         assert count_watched(connection) == 1
@@ -61,8 +62,8 @@ def test_a_write_that_fails_is_a_storage_error_and_changes_nothing() -> None:
             pytest.raises(StorageError, match="cannot be written"),
             transaction(connection, Durability.PROCESS_CRASH),
         ):
-            connection.execute("INSERT INTO watched VALUES('a')")
-            connection.execute("INSERT INTO watched VALUES('a')")
+            connection.execute("INSERT INTO watched(content_id) VALUES('a')")
+            connection.execute("INSERT INTO watched(content_id) VALUES('a')")
 
         assert count_watched(connection) == 0
 
@@ -144,3 +145,61 @@ def test_a_file_of_the_form_before_clusters_opens_and_goes_on(tmp_path: Path) ->
         receive_update(outbox, update)
     with Outbox.open(tmp_path / "a") as outbox:
         assert len(outbox.global_state.clusters) == 2
+
+
+VERSION_0 = """
+BEGIN;
+ALTER TABLE patterns DROP COLUMN profile;
+ALTER TABLE watched RENAME TO w;
+ALTER TABLE history RENAME TO h;
+CREATE TABLE watched(content_id TEXT UNIQUE NOT NULL);
+CREATE TABLE history(
+  content_id TEXT PRIMARY KEY, opinion INTEGER NOT NULL, watched_at INTEGER NOT NULL,
+  time_of_day INTEGER NOT NULL, day_type INTEGER NOT NULL
+);
+INSERT INTO watched SELECT content_id FROM w ORDER BY rowid;
+INSERT INTO history SELECT content_id, opinion, watched_at, time_of_day, day_type FROM h
+  ORDER BY rowid;
+DROP TABLE w;
+DROP TABLE h;
+PRAGMA user_version=0;
+COMMIT;
+"""
+"""Gives a file the tables as they were before devices had profiles."""
+
+
+def test_a_file_from_before_profiles_belongs_to_the_default_profile(tmp_path: Path) -> None:
+    watched = ["b", "a", "c"]
+    history = [HistoryEntry(each, 64, at) for at, each in enumerate(watched)]
+    with Outbox.open(tmp_path / "a") as outbox:
+        outbox.append(replace(make_learned_changes(1, 2), watched_ids=watched, history=history))
+        learned, pending = outbox.read_learned(), list(outbox.pending_deltas)
+    with closing(sqlite3.connect(tmp_path / "a")) as connection:
+        connection.executescript(VERSION_0)
+
+    with Outbox.open(tmp_path / "a") as outbox:
+        assert outbox.read_profiles() == [""]
+        assert outbox.read_watched() == watched
+        assert outbox.read_history() == history
+        assert [each.learner_state for each in outbox.read_learned()] == [
+            each.learner_state for each in learned
+        ]
+        assert list(outbox.pending_deltas) == pending
+        outbox.append(LocalChanges(watched_ids=["a"], profile="kids"))
+    with Outbox.open(tmp_path / "a") as outbox:
+        assert outbox.read_watched("kids") == ["a"]
+        assert outbox.read_watched() == watched
+
+
+def test_a_file_of_a_newer_version_is_left_alone_and_said(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "a"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "a")) as connection:
+        connection.execute("PRAGMA user_version=99")
+
+    with (
+        pytest.raises(StorageError, match="version 99, and this SDK knows 1"),
+        Outbox.open(tmp_path / "a"),
+    ):
+        pass
+    assert not (tmp_path / "a.damaged").exists()

@@ -221,6 +221,45 @@ def test_what_is_forgotten_is_in_no_delta_and_no_row(outbox: Outbox) -> None:
     assert not outbox.global_state.related
 
 
+def test_nothing_leaves_with_a_forgotten_content_item_while_nothing_is_shared(
+    outbox: Outbox,
+) -> None:
+    outbox.set_sharing(is_sharing=False)
+
+    outbox.forget(make_signal_changes("b"), ["a"])
+
+    delta = read_delta(outbox, outbox.pending_deltas[0].seq)
+    assert not delta.HasField("signals")
+
+
+def test_profiles_are_one_device_to_the_shard(outbox: Outbox) -> None:
+    one = replace(make_learned_changes(1), signals=make_signal_changes("a").signals)
+    other = replace(make_learned_changes(2), signals=one.signals, profile="kids")
+
+    (seq,) = outbox.append(one, other)
+
+    delta = read_delta(outbox, seq)
+    assert len(delta.upserts.ids) == 2 * 16
+    assert list(delta.signals.content_ids) == ["a"]
+    assert b"kids" not in outbox.read_delta(seq)
+
+
+def test_what_two_profiles_liked_is_told_once_and_kept_while_one_likes_it(outbox: Outbox) -> None:
+    receive_update(outbox, make_related_update(make_related("a", {"b": 1}), 1))
+    outbox.append(make_history_changes("a", "b"))
+    outbox.append(replace(make_history_changes("c", "a"), profile="kids"))
+
+    outbox.forget(LocalChanges(), ["a"])
+    first = read_delta(outbox, outbox.pending_deltas[0].seq)
+    rows_before = len(outbox.global_state.related)
+    outbox.forget_profile("kids")
+    second = read_delta(outbox, outbox.pending_deltas[0].seq)
+
+    assert list(first.liked_content_ids) == ["b", "c", "a"]
+    assert list(second.liked_content_ids) == ["b"]
+    assert (rows_before, len(outbox.global_state.related)) == (1, 0)
+
+
 def test_forgetting_everything_leaves_the_identity_alone(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "a") as outbox:
         receive_update(outbox, make_related_update(make_related("a", {"b": 1}), 1))

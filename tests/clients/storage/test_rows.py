@@ -77,7 +77,7 @@ def test_only_patterns_of_enough_quality_are_shared(connection: sqlite3.Connecti
     write_learned(connection, make_learned_changes(2, success_rate=0.5), 0.7, seq=1)
 
     assert list(read_shared(connection)) == [FIRST.pattern_id]
-    assert len(read_learned(connection)) == 2
+    assert len(read_learned(connection, "")) == 2
 
 
 def test_a_rejected_pattern_is_unshared_unless_a_later_delta_has_it(
@@ -96,14 +96,14 @@ def test_a_forgotten_pattern_leaves_the_file(connection: sqlite3.Connection) -> 
 
     write_learned(connection, LocalChanges(forgotten_ids=[FIRST.pattern_id]), 0.7, seq=2)
 
-    assert [each.pattern.pattern_id for each in read_learned(connection)] == [SECOND.pattern_id]
+    assert [each.pattern.pattern_id for each in read_learned(connection, "")] == [SECOND.pattern_id]
 
 
 def test_only_the_newest_watched_content_is_remembered(connection: sqlite3.Connection) -> None:
     watched = [str(number) for number in range(MAX_WATCHED_IDS + 5)]
     write_learned(connection, LocalChanges(watched_ids=watched), 0.7, seq=1)
 
-    assert read_watched(connection) == watched[5:]
+    assert read_watched(connection, "") == watched[5:]
 
 
 def test_writing_the_global_state_leaves_what_did_not_change(

@@ -16,6 +16,7 @@ from constellation_settop import (
     Sync,
     SyncSettings,
 )
+from constellation_settop.recommending.household import Household as Taste
 from examples.demo.households import Household
 from examples.demo.store_state import DeltaCounts, StoredDevice, StoreState
 from examples.demo.verify import ShardRecord, verify_shards
@@ -41,7 +42,7 @@ def record() -> Iterator[ShardRecord]:
         outbox.append(make_learned_changes(1))
         send_and_acknowledge(outbox, 1)
         device = Device(
-            Brain(make_catalogue()),
+            Taste(Brain(make_catalogue()), max_patterns=64),
             outbox,
             Sync("127.0.0.1:1", outbox, SyncSettings()),
             DeviceSettings(),

@@ -76,7 +76,8 @@ class Brain:
             weights: None means the defaults.
             clock: returns the time in seconds since 1970.
         """
-        self._learner = Learner(learned_patterns, settings or LearningSettings())
+        self._settings = settings or LearningSettings()
+        self._learner = Learner(learned_patterns, self._settings)
         self._clock = clock
         self._watched_ids = dict.fromkeys(watched_ids)
         self._new_watched_ids: list[str] = []
@@ -88,6 +89,29 @@ class Brain:
         self.unknown_content_count = 0
         """Calls of `observe` and `feedback` so far that named content the catalogue lacked."""
 
+    def make_sibling(
+        self,
+        learned_patterns: Sequence[LearnedPattern] = (),
+        watched_ids: Sequence[str] = (),
+        history: Sequence[HistoryEntry] = (),
+    ) -> Brain:
+        """Return the brain of another profile of the device, which has a taste of its own.
+
+        It shares the catalogue, the global state and the bound of signals in an hour.
+        """
+        sibling = Brain(
+            self.catalogue,
+            learned_patterns,
+            history=history,
+            settings=self._settings,
+            clock=self._clock,
+        )
+        sibling._signals = self._signals.make_sibling()
+        sibling._ranker = self._ranker.make_sibling()
+        sibling._watched_ids = dict.fromkeys(watched_ids)
+        sibling._ranker.exclude(watched_ids)
+        return sibling
+
     @property
     def catalogue(self) -> Catalogue:
         """The content items that can be recommended."""
@@ -97,6 +121,15 @@ class Brain:
     def patterns(self) -> Sequence[Pattern]:
         """The household's patterns as they are now, too poor ones included."""
         return self._learner.patterns()
+
+    @property
+    def pattern_count(self) -> int:
+        """How many patterns there are."""
+        return len(self._learner)
+
+    def merge_most_similar(self) -> None:
+        """Merge the two patterns that are most similar; there must be two."""
+        self._learner.merge_most_similar()
 
     def observe(self, view: View) -> float:
         """Learn from a view and return its reward, from 0 to 1.
@@ -195,7 +228,7 @@ class Brain:
     def forget_everything(self) -> None:
         """Forget all that the household watched and all that was learned from it."""
         self.history = History()
-        self._signals = SignalQueue()
+        self._signals.clear()
         self._watched_ids, self._new_watched_ids = {}, []
         self._learner.forget_everything()
         self._ranker.include_everything()

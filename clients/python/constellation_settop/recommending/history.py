@@ -39,6 +39,11 @@ class History:
         """Return the entry of a content item, or None when there is none."""
         return self._entries.get(content_id)
 
+    def likes(self, content_id: str) -> bool:
+        """Return whether the newest entry of a content item says that it was liked."""
+        entry = self._entries.get(content_id)
+        return entry is not None and entry.opinion > 0
+
     def record(self, entry: HistoryEntry) -> None:
         """Add the newest entry; it replaces an earlier one of the same content item.
 

@@ -45,7 +45,10 @@ class LearningSettings:
     few content items.
     """
     max_patterns: int = 64
-    """Patterns that a device keeps at most. Beyond it, the two most similar ones are merged."""
+    """Patterns that a device keeps at most. Beyond it, the two most similar ones are merged.
+
+    Several profiles share the number: the one with the most patterns merges two of its own.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ class Learner:
             state.updated_at = max(state.updated_at, observation.watched_at)
         self._record_change(state)
         if len(self) > self._settings.max_patterns:
-            self._merge_most_similar()
+            self.merge_most_similar()
 
     def _record_change(self, state: _PatternState) -> None:
         state.pattern = None
@@ -219,7 +222,7 @@ class Learner:
         self._states.append(_PatternState(secrets.token_bytes(ID_BYTES), created_at))
         return len(self) - 1
 
-    def _merge_most_similar(self) -> None:
+    def merge_most_similar(self) -> None:
         """Merge the two patterns with the largest cosine; the first of them keeps its id."""
         units = self._unit_vectors[: len(self)]
         cosines = units @ units.T

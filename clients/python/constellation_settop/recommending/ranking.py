@@ -20,8 +20,7 @@ from constellation_settop.recommending.reasons import (
 )
 from constellation_settop.recommending.related import HALF_LIFE, compute_evidence
 from constellation_settop.recommending.scores import PEAK
-from constellation_settop.recommending.shared import SharedTaste
-from constellation_settop.values import GlobalState
+from constellation_settop.recommending.shared import SharedTasteCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from constellation_settop.recommending.catalogue import Catalogue, Rows
     from constellation_settop.recommending.history import History
     from constellation_settop.recommending.scores import Scores
-    from constellation_settop.values import Context, Pattern
+    from constellation_settop.recommending.shared import SharedTaste
+    from constellation_settop.values import Context, GlobalState, Pattern
 
 _WEIGHT_UNIT: Final = 1024
 """Weights of sources are used in units of 1/1024."""
@@ -107,29 +107,30 @@ class ScoreTable:
 class Ranker:
     """Ranks one catalogue for one household. The same values always give the same answer."""
 
-    def __init__(self, catalogue: Catalogue, weights: RankingWeights) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        weights: RankingWeights,
+        shared: SharedTasteCache | None = None,
+    ) -> None:
         self.catalogue = catalogue
         """The content items that can be recommended."""
         self.own = OwnTaste(catalogue)
         """The household's patterns."""
         self._weights = weights
         self._is_excluded = np.zeros(len(catalogue), np.bool_)
-        self._load_global_state: Callable[[], GlobalState] = GlobalState
-        self._shared: SharedTaste | None = None
+        self._shared = shared or SharedTasteCache()
         self._history: History | None = None
         self._weighed: tuple[int, dict[str, int], int] | None = None
 
     @property
     def shared(self) -> SharedTaste:
         """What other households contribute."""
-        if self._shared is None:
-            self._shared = SharedTaste(self.catalogue, self._load_global_state())
-        return self._shared
+        return self._shared.prepare(self.catalogue)
 
     def use_global_state(self, load_global_state: Callable[[], GlobalState]) -> None:
         """Rank with another global state, which is loaded when the next ranking needs it."""
-        self._load_global_state = load_global_state
-        self._shared = None
+        self._shared.use_global_state(load_global_state)
 
     def use_taste(self, patterns: Sequence[Pattern], history: History) -> None:
         """Rank for these patterns and this history."""
@@ -139,10 +140,13 @@ class Ranker:
 
     def with_catalogue(self, catalogue: Catalogue, excluded_ids: Iterable[str]) -> Ranker:
         """Return a ranker of another catalogue that knows what this one knows."""
-        ranker = Ranker(catalogue, self._weights)
-        ranker.use_global_state(self._load_global_state)
+        ranker = Ranker(catalogue, self._weights, self._shared)
         ranker.exclude(excluded_ids)
         return ranker
+
+    def make_sibling(self) -> Ranker:
+        """Return a ranker for another profile of the device, which shares the global state."""
+        return Ranker(self.catalogue, self._weights, self._shared)
 
     def exclude(self, content_ids: Iterable[str]) -> None:
         """Leave these content items out from now on."""

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 class SignalQueue:
     """At most SIGNALS_PER_HOUR signals for each hour, and MAX_SIGNALS of them in all."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: dict[int, int] | None = None) -> None:
+        """Begin without signals. `counts` has how many each hour has, for all profiles together."""
         self._pending: dict[Signal, None] = {}
-        self._counts: dict[int, int] = {}
+        self._counts: dict[int, int] = {} if counts is None else counts
+
+    def make_sibling(self) -> SignalQueue:
+        """Return the queue of another profile: the bound of an hour holds for both together."""
+        return SignalQueue(self._counts)
 
     def record(self, signal: Signal) -> None:
         """Add a signal, unless it is pending already or its hour has enough."""

@@ -25,12 +25,16 @@ CREATE TABLE IF NOT EXISTS deltas(
 );
 CREATE TABLE IF NOT EXISTS patterns(
   pattern_id BLOB PRIMARY KEY, columns BLOB NOT NULL, learner_state BLOB NOT NULL,
-  shared_seq INTEGER NOT NULL -- the delta that last carried it; 0 when the shard lacks it
+  shared_seq INTEGER NOT NULL, -- the delta that last carried it; 0 when the shard lacks it
+  profile TEXT NOT NULL DEFAULT ''
 );
-CREATE TABLE IF NOT EXISTS watched(content_id TEXT UNIQUE NOT NULL);
+CREATE TABLE IF NOT EXISTS watched(
+  content_id TEXT NOT NULL, profile TEXT NOT NULL DEFAULT '', UNIQUE(profile, content_id)
+);
 CREATE TABLE IF NOT EXISTS history( -- in the order of rowid, the newest last
-  content_id TEXT PRIMARY KEY, opinion INTEGER NOT NULL, watched_at INTEGER NOT NULL,
-  time_of_day INTEGER NOT NULL, day_type INTEGER NOT NULL
+  content_id TEXT NOT NULL, opinion INTEGER NOT NULL, watched_at INTEGER NOT NULL,
+  time_of_day INTEGER NOT NULL, day_type INTEGER NOT NULL, profile TEXT NOT NULL DEFAULT '',
+  UNIQUE(profile, content_id)
 );
 CREATE TABLE IF NOT EXISTS related(row_id BLOB PRIMARY KEY, message BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS popular(list_id BLOB PRIMARY KEY, message BLOB NOT NULL);
@@ -48,6 +52,26 @@ CREATE TABLE IF NOT EXISTS acked_deltas(
 );
 """
 """The tables. A file of an older version that lacks some gets them when it is opened."""
+SCHEMA_VERSION: Final = 1
+"""The form of the tables, in the file's header: 0 until devices had profiles."""
+_SET_ASIDE: Final = """
+CREATE TABLE IF NOT EXISTS history(
+  content_id TEXT PRIMARY KEY, opinion INTEGER NOT NULL, watched_at INTEGER NOT NULL,
+  time_of_day INTEGER NOT NULL, day_type INTEGER NOT NULL
+);
+ALTER TABLE patterns ADD COLUMN profile TEXT NOT NULL DEFAULT '';
+ALTER TABLE watched RENAME TO old_watched;
+ALTER TABLE history RENAME TO old_history;
+"""
+"""Sets aside the tables of a file of version 0."""
+_ADD_PROFILES: Final = """
+INSERT INTO watched(content_id) SELECT content_id FROM old_watched ORDER BY rowid;
+INSERT INTO history(content_id, opinion, watched_at, time_of_day, day_type)
+  SELECT content_id, opinion, watched_at, time_of_day, day_type FROM old_history ORDER BY rowid;
+DROP TABLE old_watched;
+DROP TABLE old_history;
+"""
+"""Gives what was set aside to the default profile."""
 _TABLE_COUNT: Final = SCHEMA.count("CREATE TABLE")
 _CACHE_KIB: Final = 256
 """SQLite's page cache: small, because a set-top device has little memory."""
@@ -110,13 +134,28 @@ def _connect(path: Path | str) -> sqlite3.Connection:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one owner, and no -shm file
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        tables = "SELECT count(*) FROM sqlite_schema WHERE type='table'"
-        if connection.execute(tables).fetchone()[0] < _TABLE_COUNT:
-            connection.executescript(f"BEGIN;{SCHEMA}COMMIT;")
+        _make_tables(connection)
     except sqlite3.DatabaseError:
         connection.close()
         raise
     return connection
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Give the file the tables of this version, in one transaction."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise sqlite3.OperationalError(
+            f"the file has version {version}, and this SDK knows {SCHEMA_VERSION}: "
+            "install the SDK that wrote it, or use another directory"
+        )
+    tables = "SELECT count(*) FROM sqlite_schema WHERE type='table'"
+    (table_count,) = connection.execute(tables).fetchone()
+    if version == SCHEMA_VERSION and table_count >= _TABLE_COUNT:
+        return
+    is_older = table_count and version < SCHEMA_VERSION
+    script = _SET_ASIDE + SCHEMA + _ADD_PROFILES if is_older else SCHEMA
+    connection.executescript(f"BEGIN;{script}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
 
 
 def _move_aside(path: Path) -> None:

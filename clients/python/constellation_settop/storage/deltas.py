@@ -56,6 +56,20 @@ def build_deltas(
     return deltas
 
 
+def merge_changes(changes: Sequence[LocalChanges]) -> LocalChanges:
+    """Return what several profiles learned as that of one, for the shard, which knows no profiles.
+
+    A signal that several of them give counts once.
+    """
+    signals = dict.fromkeys(signal for each in changes for signal in each.signals)
+    return LocalChanges(
+        [learned for each in changes for learned in each.learned_patterns],
+        [pattern_id for each in changes for pattern_id in each.forgotten_ids],
+        sorted(signals, key=lambda signal: signal.hour),
+        withdrawn_ids=list(dict.fromkeys(gone for each in changes for gone in each.withdrawn_ids)),
+    )
+
+
 def build_snapshot(
     patterns: Sequence[Pattern],
     signals: Sequence[Signal],

@@ -14,9 +14,10 @@ from constellation.encoding import ID_BYTES
 from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.storage import journal
 from constellation_settop.storage.database import Durability, open_database, transaction
-from constellation_settop.storage.deltas import build_deltas
+from constellation_settop.storage.deltas import build_deltas, merge_changes
 from constellation_settop.storage.history import (
     delete_history,
+    find_liked,
     read_history,
     seed_history,
     write_history,
@@ -32,15 +33,18 @@ from constellation_settop.storage.problems import WriteProblem, reading
 from constellation_settop.storage.queue import DeltaQueue
 from constellation_settop.storage.rows import (
     delete_everything,
+    delete_profile,
     mark_shared,
     mark_unshared,
     read_global,
     read_learned,
+    read_profiles,
     read_shared,
     read_watched,
     write_global,
     write_learned,
 )
+from constellation_settop.values import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
         LearnedPattern,
         LocalChanges,
         Pattern,
+        Signal,
     )
 
 log = logging.getLogger("constellation_settop")
@@ -65,6 +70,8 @@ MAX_PENDING_DELTAS: Final = 64
 
 class Outbox:
     """The file of one device. It is bounded, except for the journal; it is not safe for threads.
+
+    Every method raises StorageError when the disk refuses; then nothing has changed.
 
     Usable alone, for a host that learns in its own way: `append` numbers deltas and makes them
     durable, and Sync sends them.
@@ -186,7 +193,7 @@ class Outbox:
     def read_delta(self, seq: int) -> bytes:
         """Return a pending delta as it is sent: an encoded `constellation.v1.Delta`.
 
-        Call `mark_sent` before sending it. Raises StorageError when the disk refuses.
+        Call `mark_sent` before sending it.
         """
         return self._queue.read(seq)
 
@@ -194,17 +201,19 @@ class Outbox:
         """Note that deltas up to `seq` may have left the device."""
         self._queue.last_sent_seq = max(self.last_sent_seq, seq)
 
-    def append(self, changes: LocalChanges) -> Sequence[int]:
+    def append(self, *changes: LocalChanges) -> Sequence[int]:
         """Write changes to the file, with deltas for what concerns the shard; return their seqs.
 
-        Raises StorageError when the disk refuses; then nothing has changed.
+        Give the changes of several profiles at once.
         """
-        deltas = build_deltas(changes, self._read_shared(), self._state) if self.is_sharing else []
+        merged = merge_changes(changes)
+        deltas = build_deltas(merged, self._read_shared(), self._state) if self.is_sharing else []
         seqs = range(self.next_seq, self.next_seq + len(deltas))
         state = replace(self._state, next_seq=seqs.stop)
         with self._transaction(state):
-            write_learned(self._connection, changes, self._shared_threshold, seqs.start)
-            write_history(self._connection, changes.history)
+            for each in changes:
+                write_learned(self._connection, each, self._shared_threshold, seqs.start)
+                write_history(self._connection, each.profile, each.history)
             inserted = self._queue.insert(deltas, seqs.start)
         self._state = state
         self._queue.pending = [*self._queue.pending, *inserted]
@@ -221,7 +230,7 @@ class Outbox:
         """Replace all pending deltas with a snapshot whose seq is at least `min_seq`.
 
         Signals of deltas that never left the device are kept. Others are dropped, because the shard
-        may have counted them. Raises StorageError when the disk refuses.
+        may have counted them.
         """
         count = len(self._queue.pending)
         signals = self._queue.read_unsent_signals()
@@ -232,24 +241,42 @@ class Outbox:
         log.info("a snapshot, seq %d, replaces %d deltas", self._queue.pending[0].seq, count)
 
     def forget(self, changes: LocalChanges, content_ids: Sequence[str]) -> None:
-        """Delete some content items from the history, and tell the shard by a snapshot.
+        """Delete some content items from a profile's history, and tell the shard by a snapshot.
 
         `changes` are those of the patterns, which must be learned without these content items.
         Signals of them that never left the device are dropped, and so are the related rows that
-        would tell of them. Raises StorageError when the disk refuses; then nothing has changed.
+        would tell of them, unless another profile likes them.
         """
-        forgotten = set(content_ids)
-        before = self.global_state
-        rows = before.related.items()
-        kept_rows = {row_id: row for row_id, row in rows if row.content_id not in forgotten}
-        after = replace(before, related=kept_rows)
-        signals = [*self._queue.read_unsent_signals(), *changes.signals]
-        kept_signals = [each for each in signals if each.content_id not in forgotten]
-        with self._transaction() as write_state:
+        with self._withdrawing(content_ids, changes.signals):
             write_learned(self._connection, changes, self._shared_threshold, self.next_seq)
-            write_history(self._connection, changes.history)
-            delete_history(self._connection, content_ids)
+            write_history(self._connection, changes.profile, changes.history)
+            delete_history(self._connection, changes.profile, content_ids)
+
+    def forget_profile(self, profile: str) -> None:
+        """Delete everything that tells of a profile, and tell the shard by a snapshot.
+
+        Signals and related rows go as those of `forget` do.
+        """
+        content_ids = [entry.content_id for entry in self.read_history(profile)]
+        with self._withdrawing(content_ids):
+            delete_profile(self._connection, profile)
+
+    @contextmanager
+    def _withdrawing(
+        self, content_ids: Sequence[str], new_signals: Sequence[Signal] = ()
+    ) -> Iterator[None]:
+        """Replace the pending deltas with a snapshot of what the block leaves."""
+        before = self.global_state
+        with self._transaction() as write_state:
+            yield
+            gone = set(content_ids) - find_liked(self._connection, content_ids)
+            related = {
+                row_id: row for row_id, row in before.related.items() if row.content_id not in gone
+            }
+            after = replace(before, related=related)
             write_global(self._connection, before, after)
+            signals = [*self._queue.read_unsent_signals(), *new_signals]
+            kept_signals = [each for each in signals if each.content_id not in gone]
             snapshot = self._queue.insert_snapshot(self._state, kept_signals)
             write_state(snapshot[0])
         self._state, self._queue.pending = snapshot
@@ -259,7 +286,6 @@ class Outbox:
         """Delete everything that tells of the household, and begin a new incarnation.
 
         The shard gets an empty snapshot. The identity and what is the same for all devices stay.
-        Raises StorageError when the disk refuses; then nothing has changed.
         """
         after = replace(self.global_state, similar={}, related={})
         state = replace(self._state, incarnation=draw_incarnation())
@@ -272,10 +298,7 @@ class Outbox:
         log.info("everything that was learned is forgotten")
 
     def set_sharing(self, *, is_sharing: bool) -> None:
-        """Share what was learned, or withdraw all of it; both by a snapshot.
-
-        Raises StorageError when the disk refuses; then nothing has changed.
-        """
+        """Share what was learned, or withdraw all of it; both by a snapshot."""
         if is_sharing == self.is_sharing:
             return
         state = replace(self._state, is_sharing=is_sharing)
@@ -288,10 +311,7 @@ class Outbox:
         log.info("sharing is %s", "on" if is_sharing else "off: what was shared is withdrawn")
 
     def begin_incarnation(self) -> None:
-        """Take a new incarnation, so that the shard asks for a snapshot, whatever its cursor is.
-
-        Raises StorageError when the disk refuses.
-        """
+        """Take a new incarnation, so that the shard asks for a snapshot, whatever its cursor."""
         state = replace(self._state, incarnation=draw_incarnation())
         with self._transaction(state):
             pass
@@ -302,7 +322,6 @@ class Outbox:
         """Delete the deltas up to `through_seq`, but none that never left the device.
 
         `rejected` has, by seq, the ids of patterns that the shard did not store, 16 bytes each.
-        Raises StorageError when the disk refuses.
         """
         through = min(through_seq, self.last_sent_seq)
         if through <= self.last_acked_seq:
@@ -331,20 +350,14 @@ class Outbox:
 
     @property
     def global_state(self) -> GlobalState:
-        """What other households' devices learned. It is read from the file at first use.
-
-        Raises StorageError when the disk refuses.
-        """
+        """What other households' devices learned. It is read from the file at first use."""
         if self._global is None:
             with reading():
                 self._global = read_global(self._connection, self._state.version)
         return self._global
 
     def save_global_state(self, state: GlobalState) -> None:
-        """Replace the global state, and write what differs.
-
-        Raises StorageError when the disk refuses.
-        """
+        """Replace the global state, and write what differs."""
         before = self.global_state
         device_state = replace(self._state, version=state.version)
         with self._transaction(device_state, Durability.PROCESS_CRASH):  # if lost, sent again
@@ -352,39 +365,32 @@ class Outbox:
         self._state = device_state
         self._global = state
 
-    def read_learned(self) -> Sequence[LearnedPattern]:
-        """Return every own pattern as it was last written, for a new Brain.
-
-        Raises StorageError when the disk refuses.
-        """
+    def read_profiles(self) -> Sequence[str]:
+        """Return the names of the profiles that watched or learned something."""
         with reading():
-            return read_learned(self._connection)
+            return read_profiles(self._connection)
+
+    def read_learned(self, profile: str = DEFAULT_PROFILE) -> Sequence[LearnedPattern]:
+        """Return every pattern of a profile as it was last written, for a new Brain."""
+        with reading():
+            return read_learned(self._connection, profile)
 
     def _read_shared(self) -> dict[bytes, Pattern]:
         with reading():
             return read_shared(self._connection)
 
-    def read_watched(self) -> Sequence[str]:
-        """Return the content items not to recommend again, at most 20,000, for a new Brain.
-
-        Raises StorageError when the disk refuses.
-        """
+    def read_watched(self, profile: str = DEFAULT_PROFILE) -> Sequence[str]:
+        """Return what not to recommend again, at most 20,000 content items, for a new Brain."""
         with reading():
-            return read_watched(self._connection)
+            return read_watched(self._connection, profile)
 
-    def read_history(self) -> Sequence[HistoryEntry]:
-        """Return the household's history, at most 2,000 entries, the oldest first, for a new Brain.
-
-        Raises StorageError when the disk refuses.
-        """
+    def read_history(self, profile: str = DEFAULT_PROFILE) -> Sequence[HistoryEntry]:
+        """Return a profile's history, at most 2,000 entries, oldest first, for a new Brain."""
         with reading():
-            return read_history(self._connection)
+            return read_history(self._connection, profile)
 
     def read_journal(self) -> Iterator[AckedDelta]:
-        """Yield every acked delta, in ascending order of seq; none without `keep_journal`.
-
-        Raises StorageError when the disk refuses.
-        """
+        """Yield every acked delta, in ascending order of seq; none without `keep_journal`."""
         with reading():
             yield from journal.read_acked(self._connection)
 

@@ -81,7 +81,11 @@ class DeltaQueue:
         Return the device's state and the pending deltas after it.
         """
         patterns = list(read_shared(self._connection).values())
-        liked_ids = read_latest_likes(self._connection) if before.is_sharing else []
+        liked_ids: Sequence[str] = ()
+        if before.is_sharing:
+            liked_ids = read_latest_likes(self._connection)
+        else:
+            signals = ()
         deltas = build_snapshot(patterns, signals, liked_ids, before.patterns_per_delta)
         first = max(before.next_seq, min_seq)
         self._connection.execute("DELETE FROM deltas")

@@ -44,9 +44,17 @@ def _to_pattern(columns: bytes) -> Pattern:
     return to_patterns(pb.PatternColumns.FromString(columns))[0]
 
 
-def read_learned(connection: sqlite3.Connection) -> list[LearnedPattern]:
-    """Return every own pattern, in the order in which they were written."""
-    rows = connection.execute("SELECT columns, learner_state FROM patterns ORDER BY rowid")
+def read_profiles(connection: sqlite3.Connection) -> list[str]:
+    """Return the names of the profiles that watched or learned something, in ascending order."""
+    tables = ("patterns", "watched", "history")
+    select = " UNION ".join(f"SELECT profile FROM {table}" for table in tables)  # noqa: S608  # constants
+    return [row[0] for row in connection.execute(f"{select} ORDER BY profile")]
+
+
+def read_learned(connection: sqlite3.Connection, profile: str) -> list[LearnedPattern]:
+    """Return every pattern of a profile, in the order in which they were written."""
+    select = "SELECT columns, learner_state FROM patterns WHERE profile=? ORDER BY rowid"
+    rows = connection.execute(select, (profile,))
     return [LearnedPattern(_to_pattern(columns), state) for columns, state in rows]
 
 
@@ -65,21 +73,25 @@ def write_learned(
     Patterns that reach the quality threshold are marked as shared by delta `seq`.
     """
     connection.executemany(
-        "INSERT OR REPLACE INTO patterns VALUES(?,?,?,?)",
+        "INSERT OR REPLACE INTO patterns"
+        "(pattern_id, columns, learner_state, shared_seq, profile) VALUES(?,?,?,?,?)",
         [
             (
                 learned.pattern.pattern_id,
                 from_patterns([learned.pattern]).SerializeToString(),
                 learned.learner_state,
                 seq if learned.pattern.success_rate >= quality_threshold else 0,
+                changes.profile,
             )
             for learned in changes.learned_patterns
         ],
     )
     forgotten_rows = [(pattern_id,) for pattern_id in changes.forgotten_ids]
     connection.executemany("DELETE FROM patterns WHERE pattern_id=?", forgotten_rows)
-    watched_rows = [(content_id,) for content_id in changes.watched_ids]
-    connection.executemany("INSERT OR IGNORE INTO watched VALUES(?)", watched_rows)
+    watched_rows = [(content_id, changes.profile) for content_id in changes.watched_ids]
+    connection.executemany(
+        "INSERT OR IGNORE INTO watched(content_id, profile) VALUES(?,?)", watched_rows
+    )
 
 
 def mark_shared(connection: sqlite3.Connection, quality_threshold: float, seq: int) -> None:
@@ -87,14 +99,20 @@ def mark_shared(connection: sqlite3.Connection, quality_threshold: float, seq: i
 
     Call it inside a transaction.
     """
-    learned = read_learned(connection)
+    patterns = [_to_pattern(row[0]) for row in connection.execute("SELECT columns FROM patterns")]
     connection.executemany(
         "UPDATE patterns SET shared_seq=? WHERE pattern_id=?",
         [
-            (seq if each.pattern.success_rate >= quality_threshold else 0, each.pattern.pattern_id)
-            for each in learned
+            (seq if each.success_rate >= quality_threshold else 0, each.pattern_id)
+            for each in patterns
         ],
     )
+
+
+def delete_profile(connection: sqlite3.Connection, profile: str) -> None:
+    """Delete everything that tells of a profile. Call it inside a transaction."""
+    for table in ("patterns", "history", "watched"):
+        connection.execute(f"DELETE FROM {table} WHERE profile=?", (profile,))  # noqa: S608  # constants
 
 
 def delete_everything(connection: sqlite3.Connection) -> None:
@@ -114,13 +132,19 @@ def mark_unshared(connection: sqlite3.Connection, ids: bytes, seq: int) -> None:
     )
 
 
-def read_watched(connection: sqlite3.Connection) -> Sequence[str]:
-    """Return the newest MAX_WATCHED_IDS content ids, the oldest first, and delete the others."""
-    oldest = "SELECT max(rowid) - ? FROM watched"
+def read_watched(connection: sqlite3.Connection, profile: str) -> Sequence[str]:
+    """Return the newest MAX_WATCHED_IDS content ids of a profile, the oldest first.
+
+    The others are deleted.
+    """
+    surplus = "SELECT rowid FROM watched WHERE profile=? ORDER BY rowid DESC LIMIT -1 OFFSET ?"
     with suppress(sqlite3.OperationalError):  # a full disk must not keep a device from starting
-        connection.execute(f"DELETE FROM watched WHERE rowid <= ({oldest})", (MAX_WATCHED_IDS,))  # noqa: S608  # a constant
-    select = "SELECT content_id FROM watched ORDER BY rowid DESC LIMIT ?"
-    return [row[0] for row in connection.execute(select, (MAX_WATCHED_IDS,))][::-1]
+        connection.execute(
+            f"DELETE FROM watched WHERE rowid IN ({surplus})",  # noqa: S608  # a constant
+            (profile, MAX_WATCHED_IDS),
+        )
+    select = "SELECT content_id FROM watched WHERE profile=? ORDER BY rowid DESC LIMIT ?"
+    return [row[0] for row in connection.execute(select, (profile, MAX_WATCHED_IDS))][::-1]
 
 
 def read_global(connection: sqlite3.Connection, version: Version) -> GlobalState:
