@@ -1,4 +1,4 @@
-"""A device inside a player that has its own loop and threads: the SDK gets a thread for itself.
+"""A device inside an existing player: one with an asyncio loop of its own, and one with threads.
 
 `python examples/player_loop.py localhost:50051 data/television`
 """
@@ -8,38 +8,36 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from concurrent.futures import Future
 
-from constellation_settop import Device, View
-
-opened: Future[tuple[Device, asyncio.AbstractEventLoop]] = Future()
-closing = threading.Event()
+from constellation_settop import Device, ThreadedDevice, View
 
 
-async def keep_open(address: str, data_dir: str) -> None:
-    """Keep the device open, in the SDK's thread, until the player closes."""
+async def play_in_loop(address: str, data_dir: str) -> None:
+    """Run in a player's own event loop: every call returns at once, or is awaited."""
     async with Device.open(address, data_dir=data_dir) as device:
         await device.wait_for_catalogue(30)
-        opened.set_result((device, asyncio.get_running_loop()))
-        await asyncio.to_thread(closing.wait)
+        content_id = device.recommend(limit=1)[0].content_id
+        print(f"the loop plays {content_id}")
+        device.observe(View(content_id, watch_percentage=0.9))
 
 
-def play(device: Device, loop: asyncio.AbstractEventLoop) -> None:
-    """Run the player: it may call the device only inside the device's loop."""
-
-    async def choose() -> list[str]:
-        return [choice.content_id for choice in device.recommend(limit=3)]
-
-    for _ in range(3):
-        content_id, *_ = asyncio.run_coroutine_threadsafe(choose(), loop).result()
-        print(f"playing {content_id}")
-        loop.call_soon_threadsafe(device.observe, View(content_id, watch_percentage=0.9))
+def play_in_thread(device: ThreadedDevice, room: str) -> None:
+    """Run in any thread of a player: calls are made in the device's own thread."""
+    content_id = device.profile(room).recommend(limit=1)[0].content_id
+    print(f"a thread plays {content_id} in the {room}")
+    device.profile(room).observe(View(content_id, watch_percentage=0.9))
 
 
-thread = threading.Thread(target=asyncio.run, args=[keep_open(*sys.argv[1:3])])
-thread.start()
-try:
-    play(*opened.result(timeout=40))
-finally:
-    closing.set()
-    thread.join()
+if __name__ == "__main__":
+    arguments = sys.argv[1], sys.argv[2]
+    asyncio.run(play_in_loop(*arguments))
+
+    with Device.start(arguments[0], data_dir=arguments[1]) as started:
+        rooms = ("kitchen", "bedroom")
+        threads = [threading.Thread(target=play_in_thread, args=(started, room)) for room in rooms]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        started.flush(deadline_seconds=10)
+        print(f"{started.status().liked} content items liked, in {len(started.profiles)} profiles")

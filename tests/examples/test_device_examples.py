@@ -57,11 +57,15 @@ async def test_a_first_box_and_its_offline_week(stub: StubShard, tmp_path: Path)
     assert len(stub.model.liked_ids) == 1 + 7
 
 
-async def test_a_player_plays_three_films(stub: StubShard, tmp_path: Path) -> None:
+async def test_a_player_plays_in_its_loop_and_in_its_threads(
+    stub: StubShard, tmp_path: Path
+) -> None:
     async with serve_stub(stub) as address:
         printed = await run_example("player_loop.py", address, str(tmp_path))
 
-    assert len(set(printed.splitlines())) == 3
+    assert printed.count("the loop plays") == 1
+    assert printed.count("a thread plays") == 2
+    assert "3 content items liked, in 3 profiles" in printed
 
 
 async def test_two_profiles_watch_and_one_is_removed(stub: StubShard, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Start with `Device`. `Brain`, `Outbox` and `Sync` are its parts and can be used 
 have 384 numbers, those of all-MiniLM-L6-v2. Logs go to the logger "constellation_settop".
 """
 
-from constellation_settop.device import Device, DeviceSettings
+from constellation_settop.device import Device
+from constellation_settop.device_settings import DeviceSettings
 from constellation_settop.errors import (
     CredentialError,
     InvalidArgumentError,
@@ -26,6 +27,7 @@ from constellation_settop.status import DeviceStatus, ProfileStatus
 from constellation_settop.storage.database import Durability
 from constellation_settop.storage.journal import AckedDelta, PatternStats, replay
 from constellation_settop.storage.outbox import Outbox
+from constellation_settop.threaded import ThreadedDevice, ThreadedProfile
 from constellation_settop.values import (
     ContentType,
     Context,
@@ -70,6 +72,8 @@ __all__ = [
     "StorageError",
     "Sync",
     "SyncSettings",
+    "ThreadedDevice",
+    "ThreadedProfile",
     "TimeOfDay",
     "TlsSettings",
     "UnreachableError",

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from constellation_settop.catalogue_keeper import CatalogueKeeper
+from constellation_settop.device_settings import DeviceSettings
 from constellation_settop.errors import InvalidArgumentError, StorageError
 from constellation_settop.network.catalogue_copy import read_copy
-from constellation_settop.network.settings import SyncSettings
 from constellation_settop.network.sync import Sync
 from constellation_settop.profile import Profile
-from constellation_settop.recommending.brain import Brain
-from constellation_settop.recommending.household import Household
-from constellation_settop.recommending.learning import LearningSettings
-from constellation_settop.recommending.ranking import RankingWeights, Recommendation
 from constellation_settop.status import build_status
-from constellation_settop.storage.database import Durability
 from constellation_settop.storage.outbox import Outbox
 from constellation_settop.storage.problems import explain_error
-from constellation_settop.values import DEFAULT_PROFILE, GlobalState
+from constellation_settop.stored_household import read_household, use_newest_global_state
+from constellation_settop.threaded import ThreadedDevice
+from constellation_settop.values import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
+    from constellation_settop.recommending.brain import Brain
     from constellation_settop.recommending.catalogue import Catalogue
+    from constellation_settop.recommending.household import Household
+    from constellation_settop.recommending.ranking import Recommendation
     from constellation_settop.recommending.rewards import Feedback
     from constellation_settop.status import DeviceStatus
     from constellation_settop.values import Context, View
-
-log = logging.getLogger("constellation_settop")
 
 FILE_NAME: Final = "device.sqlite"
 """The device's file inside `data_dir`."""
@@ -43,32 +39,11 @@ CATALOGUE_NAME: Final = "catalogue.bin"
 """The copy of the shard's catalogue inside `data_dir`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeviceSettings:
-    """Options of a Device. The defaults suit one set-top device in a home."""
-
-    device_id: bytes | None = None
-    """The device's UUID, 16 bytes. None uses that of `sync.identity`, else that of the file, which
-    is random for a new one."""
-    delta_interval_seconds: float = 60.0
-    """What was learned is written to the file, as a delta, at most this often."""
-    durability: Durability = Durability.POWER_FAILURE
-    """What a delta survives once it is written."""
-    keep_journal: bool = False
-    """Keep every acked delta for `Outbox.read_journal`. The journal grows without bound."""
-    sync: SyncSettings = field(default_factory=SyncSettings)
-    """How the device connects to its shard."""
-    learning: LearningSettings = field(default_factory=LearningSettings)
-    """How views become patterns."""
-    weights: RankingWeights = field(default_factory=RankingWeights)
-    """How much each source counts in recommendations."""
-
-
 class Device:
     """One set-top device: Brain, Outbox and Sync together.
 
     `observe` and `recommend` never wait for the network. Use a device in one event loop; it is not
-    safe for threads.
+    safe for threads. Programs without asyncio `start` one instead.
 
     Example:
         async with Device.open("shard.example:50051", data_dir=path, catalogue=catalogue) as device:
@@ -131,11 +106,13 @@ class Device:
         ) as outbox:
             copy_path = Path(data_dir) / CATALOGUE_NAME
             is_copy = catalogue is None
-            household = _read_household(
-                read_copy(copy_path) if catalogue is None else catalogue, outbox, resolved
+            household = read_household(
+                read_copy(copy_path) if catalogue is None else catalogue,
+                outbox,
+                resolved.learning,
+                resolved.weights,
             )
-            use_newest = partial(_use_newest_global_state, household, outbox)
-            use_newest()
+            use_newest = partial(use_newest_global_state, household, outbox)
             keeper = CatalogueKeeper(copy_path, household, resolved.sync) if is_copy else None
             async with (
                 Sync.open(
@@ -150,6 +127,24 @@ class Device:
                 device = cls(household, outbox, sync, resolved, keeper)
                 async with device._save_in_background():
                     yield device
+
+    @classmethod
+    def start(
+        cls,
+        address: str,
+        *,
+        data_dir: Path | str,
+        catalogue: Catalogue | None = None,
+        settings: DeviceSettings | None = None,
+    ) -> ThreadedDevice:
+        """Open a device in a thread of its own, for programs without asyncio.
+
+        The arguments and the errors are those of `open`. It lasts until `close`, or until the end
+        of its `with` block, and several threads may use it at once.
+        """
+        return ThreadedDevice(
+            lambda: cls.open(address, data_dir=data_dir, catalogue=catalogue, settings=settings)
+        )
 
     @asynccontextmanager
     async def _save_in_background(self) -> AsyncIterator[None]:
@@ -271,7 +266,7 @@ class Device:
 
     def _begin_anew(self) -> None:
         """Rank and sync with what the outbox has now, which is not what it had."""
-        _use_newest_global_state(self.household, self.outbox)
+        use_newest_global_state(self.household, self.outbox)
         self.sync.restart_session()
 
     @property
@@ -360,41 +355,6 @@ class Device:
 
 def _ignore() -> None:
     return None
-
-
-def _read_household(catalogue: Catalogue, outbox: Outbox, settings: DeviceSettings) -> Household:
-    """Continue every profile from what the file has of it."""
-    default = Brain(
-        catalogue,
-        outbox.read_learned(),
-        outbox.read_watched(),
-        outbox.read_history(),
-        settings=settings.learning,
-        weights=settings.weights,
-    )
-    household = Household(default, settings.learning.max_patterns)
-    for name in outbox.read_profiles():
-        household.add(name, partial(_read_sibling, outbox, name))
-    return household
-
-
-def _read_sibling(outbox: Outbox, name: str, default: Brain) -> Brain:
-    return default.make_sibling(
-        outbox.read_learned(name), outbox.read_watched(name), outbox.read_history(name)
-    )
-
-
-def _use_newest_global_state(household: Household, outbox: Outbox) -> None:
-    household.use_global_state(partial(_read_global_state, outbox))
-
-
-def _read_global_state(outbox: Outbox) -> GlobalState:
-    """Return the global state; an empty one if it cannot be read, so that ranking goes on."""
-    try:
-        return outbox.global_state
-    except StorageError as error:
-        log.warning("recommendations do without other households: %s", error)
-        return GlobalState()
 
 
 def _find_device_id(settings: DeviceSettings) -> bytes | None:

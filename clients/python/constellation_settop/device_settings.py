@@ -1,0 +1,31 @@
+"""Options of a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from constellation_settop.network.settings import SyncSettings
+from constellation_settop.recommending.learning import LearningSettings
+from constellation_settop.recommending.ranking import RankingWeights
+from constellation_settop.storage.database import Durability
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSettings:
+    """Options of a Device. The defaults suit one set-top device in a home."""
+
+    device_id: bytes | None = None
+    """The device's UUID, 16 bytes. None uses that of `sync.identity`, else that of the file, which
+    is random for a new one."""
+    delta_interval_seconds: float = 60.0
+    """What was learned is written to the file, as a delta, at most this often."""
+    durability: Durability = Durability.POWER_FAILURE
+    """What a delta survives once it is written."""
+    keep_journal: bool = False
+    """Keep every acked delta for `Outbox.read_journal`. The journal grows without bound."""
+    sync: SyncSettings = field(default_factory=SyncSettings)
+    """How the device connects to its shard."""
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    """How views become patterns."""
+    weights: RankingWeights = field(default_factory=RankingWeights)
+    """How much each source counts in recommendations."""
