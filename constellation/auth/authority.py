@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from constellation.auth.files import require_secret
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    require_secret(folder / AUTHORITY_KEY)
     try:
         certificate = x509.load_pem_x509_certificate((folder / AUTHORITY_CERTIFICATE).read_bytes())
         key = load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,11 +13,20 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from constellation.auth.files import FileVersion, read_version
+from constellation.auth.files import ReloadedFiles, require_secret
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Presented:
+    key: bytes = field(repr=False)
+    """PEM, like the others."""
+    chain: bytes
+    authorities: bytes | None
+    """Of clients; None when they need no certificate."""
 
 
 class Certificates:
@@ -39,23 +49,29 @@ class Certificates:
         self._certificate = certificate
         self._key = key
         self._client_ca = client_ca
-        self._version = self._read_version()
-        """What the files were when they were last read."""
-        self._pair = self._read()
-        self._authorities = self._read_authorities()
-        self.reload_problem = ""
-        """Why the present files are not in use; the ones before them are."""
+        paths = [path for path in (certificate, key, client_ca) if path is not None]
+        self._files = ReloadedFiles(paths, self._read, interval_seconds=0)
+        self._presented = self._files.get()
+        """What new connections get."""
+
+    @property
+    def reload_problem(self) -> str:
+        """Why the present files are not in use, and those before them are; "" when they are."""
+        self._files.get()
+        return self._files.problem
 
     @property
     def expires_at(self) -> float:
         """When the certificate in use expires, in seconds since 1970."""
-        return x509.load_pem_x509_certificates(self._pair[1])[0].not_valid_after_utc.timestamp()
+        return x509.load_pem_x509_certificates(self._files.get().chain)[
+            0
+        ].not_valid_after_utc.timestamp()
 
     def to_server_credentials(self) -> grpc.ServerCredentials:
         """Return credentials that look at the files at every handshake."""
         fetch: Any = self._fetch_changed  # the stubs do not know that None keeps the present one
         return grpc.dynamic_ssl_server_credentials(
-            self._to_configuration(),
+            _to_configuration(self._presented),
             fetch,
             require_client_authentication=self._client_ca is not None,
         )
@@ -65,24 +81,11 @@ class Certificates:
 
         It runs for every connection, and parsing a key takes up to 200 ms: so only after a change.
         """
-        version = self._read_version()
-        if version == self._version:
+        present = self._files.get()
+        if present == self._presented:
             return None
-        self._version = version
-        try:
-            pair, authorities = self._read(), self._read_authorities()
-        except ConfigError as error:
-            self.reload_problem = str(error)
-            return None
-        self.reload_problem = ""
-        if (pair, authorities) == (self._pair, self._authorities):
-            return None
-        self._pair, self._authorities = pair, authorities
-        return self._to_configuration()
-
-    def _read_version(self) -> tuple[FileVersion, ...]:
-        files = (self._certificate, self._key, self._client_ca)
-        return tuple(read_version(file) for file in files if file is not None)
+        self._presented = present
+        return _to_configuration(present)
 
     def _read_authorities(self) -> bytes | None:
         """Return the certificates of the clients' authorities. Raises ConfigError for no PEM."""
@@ -99,11 +102,9 @@ class Certificates:
             raise ConfigError(f"CLIENT_CA: {self._client_ca} is no PEM file: {error}") from error
         return text
 
-    def _to_configuration(self) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([self._pair], self._authorities)
-
-    def _read(self) -> tuple[bytes, bytes]:
-        """Return key and certificate chain. Raises ConfigError unless they belong together."""
+    def _read(self) -> _Presented:
+        """Return what the files have. Raises ConfigError when key and certificate do not fit."""
+        require_secret(self._key)
         try:
             key, chain = self._key.read_bytes(), self._certificate.read_bytes()
         except OSError as error:
@@ -122,4 +123,9 @@ class Certificates:
             raise ConfigError(
                 f"TLS_KEY: {self._key} is not the key of the certificate {self._certificate}"
             )
-        return key, chain
+        return _Presented(key, chain, self._read_authorities())
+
+
+def _to_configuration(presented: _Presented) -> grpc.ServerCertificateConfiguration:
+    pair = (presented.key, presented.chain)
+    return grpc.ssl_server_certificate_configuration([pair], presented.authorities)

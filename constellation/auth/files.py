@@ -1,20 +1,102 @@
-"""Files that are replaced while a process runs: how it notices, without reading them."""
+"""Files of keys, certificates and lists: who may read them, and what happens when they change."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import stat
+import time
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-FileVersion = tuple[int, int, int]
+_FileVersion = tuple[int, int, int]
 """Changes when a file is replaced; zeros when there is none."""
+T = TypeVar("T")
+
+_OTHERS: Final = 0o077
+"""The permissions that others than the owner of a secret file must not have."""
+_OTHERS_OF_ROOT: Final = 0o037
+"""The same for a file of root's, which a service may read through its group.
+
+Kubernetes mounts a Secret like that. PostgreSQL has the same rule for the key of its certificate.
+"""
 
 
-def read_version(path: Path) -> FileVersion:
-    """Return the version of a file."""
+class ReloadedFiles(Generic[T]):
+    """A value that is read from files, which may be replaced while the process runs.
+
+    Files that are wrong change nothing: the value before them stays in use.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], read: Callable[[], T], *, interval_seconds: float = 1.0
+    ) -> None:
+        """Read the value. Raises what `read` raises: ConfigError when a file is wrong.
+
+        Args:
+            paths: the files.
+            read: returns the value that they have now.
+            interval_seconds: how often they are looked at.
+        """
+        self._paths = paths
+        self._read = read
+        self._interval_seconds = interval_seconds
+        self._version = self._read_version()  # before the value, which may be newer, never older
+        self._value = read()
+        self._refused_version: tuple[_FileVersion, ...] | None = None
+        """The files that were wrong when they were read last. They are not read again."""
+        self._looked_at = time.monotonic()
+        self.problem = ""
+        """Why the present files are not in use; those before them are."""
+
+    def get(self) -> T:
+        """Return the value of the files as they are now, give or take the interval."""
+        now = time.monotonic()
+        if now - self._looked_at < self._interval_seconds:
+            return self._value
+        self._looked_at = now
+        version = self._read_version()
+        if version == self._version:
+            self.problem = ""
+        elif version != self._refused_version:
+            self._reload(version)
+        return self._value
+
+    def _reload(self, version: tuple[_FileVersion, ...]) -> None:
+        try:
+            self._value = self._read()
+        except ConfigError as error:
+            self._refused_version, self.problem = version, str(error)
+        else:
+            self._version, self.problem = version, ""
+
+    def _read_version(self) -> tuple[_FileVersion, ...]:
+        return tuple(_read_version(path) for path in self._paths)
+
+
+def _read_version(path: Path) -> _FileVersion:
     try:
         found = path.stat()
     except OSError:
         return (0, 0, 0)
     return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+def require_secret(path: Path) -> None:
+    """Raise ConfigError when others than its owner may use a file that holds a secret.
+
+    A file that cannot be looked at passes: whoever reads it says what is wrong.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return
+    mode, forbidden = stat.S_IMODE(found.st_mode), _OTHERS if found.st_uid else _OTHERS_OF_ROOT
+    if stat.S_ISREG(found.st_mode) and mode & forbidden:
+        raise ConfigError(
+            f"{path} holds a secret, and its mode {mode:04o} lets others use it: run "
+            f"`chmod 600 {path}`, and make the secret anew if somebody may have read it"
+        )

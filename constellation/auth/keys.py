@@ -17,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
+from constellation.auth.files import require_secret
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def read_key_ring(path: Path) -> KeyRing:
         raise ConfigError(f"{path} has two keys with one id: remove one of them")
     if not ring.keys:
         raise ConfigError(f"{path} has no key: make one with `constellation keys rotate`")
+    if ring.signer is not None:
+        require_secret(path)
     return ring
 
 

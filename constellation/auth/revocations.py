@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from constellation.auth.files import read_version
+from constellation.auth.files import ReloadedFiles
 from constellation.encoding import ID_BYTES
 from constellation.errors import ConfigError
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_RELOAD_SECONDS: Final = 1.0
-"""How often the file is looked at."""
 MAX_REVOKED: Final = 65_536
 """Devices that a list may have: beyond that, revoke the key of the vendor that admitted them."""
 
@@ -23,43 +21,29 @@ class RevokedDevices:
     """The devices of a file, which may be replaced at any time, and those of the global state."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._version = read_version(path) if path else (0, 0, 0)
-        self._of_file = read_revoked_file(path) if path else frozenset()
+        """Read the file; None for no file. Raises ConfigError when it is wrong."""
+        self._file = ReloadedFiles([path], partial(read_revoked_file, path)) if path else None
         self._of_global: frozenset[bytes] = frozenset()
-        self._looked_at = time.monotonic()
-        self.reload_problem = ""
-        """Why the present file is not in use; the list before it is."""
+
+    @property
+    def reload_problem(self) -> str:
+        """Why the present file is not in use, and the list before it is; "" when it is."""
+        return self._file.problem if self._file else ""
 
     def __contains__(self, device_id: bytes) -> bool:
-        self._reload()
-        return device_id in self._of_file or device_id in self._of_global
+        return device_id in self._read_file() or device_id in self._of_global
 
     @property
     def ids(self) -> frozenset[bytes]:
         """Return all of them."""
-        self._reload()
-        return self._of_file | self._of_global
+        return self._read_file() | self._of_global
 
     def replace_global(self, device_ids: Iterable[bytes]) -> None:
         """Take the list of a new global state in place of that of the one before it."""
         self._of_global = frozenset(device_ids)
 
-    def _reload(self) -> None:
-        now = time.monotonic()
-        if self._path is None or now - self._looked_at < _RELOAD_SECONDS:
-            return
-        self._looked_at = now
-        version = read_version(self._path)
-        if version == self._version:
-            self.reload_problem = ""
-            return
-        try:
-            self._of_file = read_revoked_file(self._path)
-        except ConfigError as error:
-            self.reload_problem = str(error)
-        else:
-            self._version, self.reload_problem = version, ""
+    def _read_file(self) -> frozenset[bytes]:
+        return self._file.get() if self._file else frozenset()
 
 
 def read_revoked_file(path: Path) -> frozenset[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from constellation.auth.files import require_secret
 from constellation.auth.tokens import MAX_TOKEN_BYTES
 from constellation.errors import ConfigError
 
@@ -15,6 +16,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 def read_token_file(path: Path) -> str:
     """Return the token in a file. Raises ConfigError, which does not quote it."""
+    require_secret(path)
     try:
         token = path.read_text(encoding="ascii").strip()
     except OSError as error:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from constellation.auth.files import require_secret
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import USAGE_ERROR
+from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,11 @@ def load_credentials(
     gRPC names no file that it cannot use, and says that the connection was refused. Raises
     CommandError, which names the flag and the file.
     """
+    if key is not None:
+        try:
+            require_secret(key)
+        except ConfigError as error:
+            raise CommandError(f"--key: {error}", USAGE_ERROR) from None
     authorities, chain, private_key = (
         _read_file("--ca", ca),
         _read_file("--cert", cert),

@@ -6,8 +6,11 @@ import fcntl
 import os
 import secrets
 import socket
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from constellation.errors import ConfigError, StoreInUseError
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
+log = structlog.get_logger(__name__)
 
 SHARD_DATABASE: Final = "shard.db"
 JOURNAL_DATABASE: Final = "federation.db"
@@ -37,6 +42,7 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
         ) from error
     try:
         _acquire_lock(lock, data_dir)
+        _warn_of_readers(data_dir)
         yield
     finally:
         os.close(lock)
@@ -89,6 +95,20 @@ def _create_directory(data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         with suppress(PermissionError):  # this user may enter the parent but not read it
             sync_directory(data_dir.parent)
+
+
+def _warn_of_readers(data_dir: Path) -> None:
+    """Warn when every user of this machine may read a database, as one of an earlier version."""
+    if not data_dir.stat().st_mode & stat.S_IXOTH:
+        return  # nobody else may enter
+    for name in (SHARD_DATABASE, JOURNAL_DATABASE):
+        database = data_dir / name
+        if database.exists() and database.stat().st_mode & stat.S_IROTH:
+            log.warning(
+                "data_readable",
+                path=str(database),
+                problem=f"every user of this machine may read it: run `chmod -R go= {data_dir}`",
+            )
 
 
 def _acquire_lock(lock: int, data_dir: Path) -> None:

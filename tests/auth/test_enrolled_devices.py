@@ -230,6 +230,7 @@ def test_an_identity_comes_from_files(fleet: Fleet, tmp_path: Path) -> None:
     television = Television()
     (tmp_path / "device.claim").write_text(television.get_claim(fleet.vendor), encoding="ascii")
     (tmp_path / "device.key").write_bytes(television.to_pem())
+    (tmp_path / "device.key").chmod(0o600)
 
     identity = DeviceIdentity.from_files(tmp_path / "device.claim", tmp_path / "device.key")
 

@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.monotonic()
-        monkeypatch.setattr("constellation.auth.key_file.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("constellation.auth.files.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_a_file_and_the_global_state_both_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.revocations.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("constellation.auth.files.time.monotonic", lambda: clock[0])
     path = tmp_path / "revoked.txt"
     append_revoked(path, device_id(1), "stolen")
     revoked = RevokedDevices(path)
@@ -60,7 +60,7 @@ def test_a_wrong_line_is_named_and_later_leaves_the_present_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.revocations.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("constellation.auth.files.time.monotonic", lambda: clock[0])
     path = tmp_path / "revoked.txt"
     append_revoked(path, device_id(1), "")
     revoked = RevokedDevices(path)
@@ -87,7 +87,7 @@ def test_a_file_that_was_wrong_for_a_moment_leaves_no_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.revocations.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("constellation.auth.files.time.monotonic", lambda: clock[0])
     path, away, wrong = tmp_path / "revoked.txt", tmp_path / "away", tmp_path / "wrong"
     append_revoked(path, device_id(1), "")
     wrong.write_text("no device id", encoding="utf-8")

@@ -123,7 +123,7 @@ def test_the_header_does_not_choose_the_algorithm(tmp_path: Path) -> None:
 
 def test_keys_that_rotate_need_no_restart(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [time.monotonic()]
-    monkeypatch.setattr("constellation.auth.key_file.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("constellation.auth.files.time.monotonic", lambda: clock[0])
     verifier = make_verifier(keys.path)
     old = keys.issue(Role.VIEWER)
 

@@ -5,11 +5,13 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from constellation.errors import ConfigError, StoreInUseError
 from constellation.storage.data_dir import generate_owner, lock_directory, read_or_create_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -66,3 +68,25 @@ def test_a_directory_copied_from_another_machine_gets_an_owner_of_its_own(
 
 def test_two_owners_are_never_the_same() -> None:
     assert generate_owner() != generate_owner()
+
+
+def test_a_database_that_everybody_may_read_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "shard.db").touch()
+    (tmp_path / "shard.db").chmod(0o644)
+    tmp_path.chmod(0o755)
+
+    with capture_logs() as logs, lock_directory(tmp_path):
+        pass
+
+    assert logs[0]["event"] == "data_readable"
+    assert f"chmod -R go= {tmp_path}" in logs[0]["problem"]
+    assert list_warnings_with_modes(tmp_path, 0o700, 0o644) == []
+    assert list_warnings_with_modes(tmp_path, 0o755, 0o600) == []
+
+
+def list_warnings_with_modes(folder: Path, folder_mode: int, file_mode: int) -> Sequence[object]:
+    folder.chmod(folder_mode)
+    (folder / "shard.db").chmod(file_mode)
+    with capture_logs() as logs, lock_directory(folder):
+        pass
+    return logs

@@ -37,6 +37,9 @@ RENEWAL_SHARE: Final = 0.7
 RENEWAL_RETRY_SHARE: Final = 0.1
 """Share of a token's life between two attempts to renew it."""
 
+_OTHERS: Final = 0o077
+"""The permissions that others than the owner of a private key must not have."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceIdentity:
@@ -64,6 +67,8 @@ class DeviceIdentity:
             load_pem_private_key,
         )
 
+        if Path(private_key).is_file() and Path(private_key).stat().st_mode & _OTHERS:
+            log.warning("others may use the private key: run `chmod 600 %s`", private_key)
         try:
             key = load_pem_private_key(Path(private_key).read_bytes(), None)
             text = Path(claim).read_text(encoding="ascii").strip()
