@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +15,7 @@ from google.protobuf.message import DecodeError
 from constellation.archive.importer import ArchiveImporter
 from constellation.archive.lines import parse_line
 from constellation.auth.principal import Role
+from constellation.cli.errors import CommandError
 from constellation.core.ingest.content_budget import ContentBudget
 from constellation.core.ingest.decode import decode_patterns
 from constellation.core.rules import Rules
@@ -24,6 +27,7 @@ from constellation.transport.codec.global_state import to_global
 from constellation.transport.codec.patterns import to_delta
 from constellation.transport.sync.declared import negotiate_format, to_held_state
 from constellation.v1 import aggregates_pb2, patterns_pb2, sync_pb2
+from constellation_settop import StorageError
 from constellation_settop.columns import MalformedUpdateError, apply_update
 from constellation_settop.values import GlobalState
 from federation.shards.assembly import Assembly
@@ -37,13 +41,30 @@ from tests.clients.samples import (
 from tests.deltas import PatternSpec, device_id, embedding
 from tests.federation.aggregates import make_cluster_rows, make_update
 from tests.federation.liked import count_likes, count_pairs, make_households
+from tests.fuzz.corpus import read_corpus
+from tests.fuzz.device_sessions import (
+    DEVICE_REFUSALS,
+    make_device_sessions,
+    run_device_session,
+)
+from tests.fuzz.files import (
+    CatalogueFile,
+    RefusedError,
+    SnapshotFile,
+    make_catalogue_lines,
+    read_catalogue_lines,
+)
+from tests.fuzz.rest_requests import RefusedRequestError, RestRequests, make_requests
+from tests.fuzz.shard_sessions import SESSION_REFUSALS, ShardSessions, make_sessions
 from tests.sync_client import make_delta_message, make_hello, to_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from google.protobuf.message import Message
+
+    from constellation.auth.tokens import TokenVerifier
 
 _HOUR: Final = int(time.time()) // 3600
 _SPECS: Final = (
@@ -63,12 +84,40 @@ class Target:
     refusals: tuple[type[Exception], ...]
     """What it may raise."""
 
+    @cached_property
+    def corpus(self) -> Sequence[bytes]:
+        """Further inputs, taken or refused, which reach what the valid ones do not."""
+        return read_corpus(self.name)
 
-def make_targets(folder: Path) -> list[Target]:
-    """Return all targets; `folder` gets what they need on disk."""
+
+@contextmanager
+def open_targets(folder: Path) -> Iterator[list[Target]]:
+    """Open all targets; `folder` gets what they need on disk."""
     keys = Keys.make(folder)
     verifier = make_verifier(keys.path)
     tokens = [keys.issue(Role.DEVICE), keys.issue(Role.OPERATOR, Role.VIEWER)]
+    snapshot = SnapshotFile(folder / "snapshots")
+    catalogue = CatalogueFile(folder)
+    with ShardSessions.open(verifier) as sessions, RestRequests.open() as rest:
+        yield [
+            *_make_decoders(verifier, tokens),
+            Target("session of a shard", make_sessions(tokens), sessions.run, SESSION_REFUSALS),
+            Target(
+                "session of a device", make_device_sessions(), run_device_session, DEVICE_REFUSALS
+            ),
+            Target("request over REST", make_requests(), rest.run, (RefusedRequestError,)),
+            Target("index snapshot", [snapshot.sound], snapshot.read, (RefusedError,)),
+            Target("catalogue of a device", [catalogue.sound], catalogue.read, (StorageError,)),
+            Target(
+                "catalogue of a feeder",
+                make_catalogue_lines(),
+                read_catalogue_lines,
+                (CommandError,),
+            ),
+        ]
+
+
+def _make_decoders(verifier: TokenVerifier, tokens: Sequence[str]) -> list[Target]:
     return [
         Target(
             "frame of a device", _make_frames(), _decode_frame, (DecodeError, InvalidInputError)
