@@ -227,6 +227,8 @@ class Sync:
                 self.disconnect_reason = outcome.reason
                 await self._pause(delay, is_interruptible=False)
             else:
+                if not outcome.is_in_sync and outcome.address is None:
+                    self.disconnect_reason = outcome.reason
                 await self._pause(outcome.delay_seconds, is_interruptible=outcome.is_in_sync)
 
     async def _pause(self, seconds: float, *, is_interruptible: bool) -> None:

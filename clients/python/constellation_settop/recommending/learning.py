@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_GENRES: Final = 8
 MAX_CONTENT_IDS: Final = 16
+_SPARE_ROWS: Final = 8
+"""Rows by which the table of embeddings grows."""
 _HISTOGRAM_BINS: Final = len(TimeOfDay) + len(DayType) + len(ContentType)
 _STATE_DTYPE: Final = np.dtype(
     [("sum", "<f4", (DIMENSION,)), ("successes", "<u4"), ("histogram", "<u4", (_HISTOGRAM_BINS,))]
@@ -171,10 +173,10 @@ class Learner:
     def __init__(self, learned: Sequence[LearnedPattern], settings: LearningSettings) -> None:
         self._settings = settings
         self._states = [_from_learned_pattern(each) for each in learned]
-        self._unit_vectors = np.zeros((settings.max_patterns + 1, DIMENSION), np.float32)
-        for row, state in enumerate(self._states[: settings.max_patterns]):
-            self._unit_vectors[row] = _normalize(state.embedding_sum)
         del self._states[settings.max_patterns :]
+        self._unit_vectors = np.zeros((len(self._states) + _SPARE_ROWS, DIMENSION), np.float32)
+        for row, state in enumerate(self._states):
+            self._unit_vectors[row] = _normalize(state.embedding_sum)
         self._changed_ids: dict[bytes, None] = {}
         self._forgotten_ids: dict[bytes, None] = {}
 
@@ -219,6 +221,9 @@ class Learner:
         return row if cosines[row] >= self._settings.join_cosine else None
 
     def _add_pattern(self, created_at: int) -> int:
+        if len(self) == len(self._unit_vectors):
+            spare = np.zeros((_SPARE_ROWS, DIMENSION), np.float32)
+            self._unit_vectors = np.concatenate([self._unit_vectors, spare])
         self._states.append(_PatternState(secrets.token_bytes(ID_BYTES), created_at))
         return len(self) - 1
 

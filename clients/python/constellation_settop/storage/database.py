@@ -73,6 +73,8 @@ DROP TABLE old_history;
 """
 """Gives what was set aside to the default profile."""
 _TABLE_COUNT: Final = SCHEMA.count("CREATE TABLE")
+_MEMORY_PAGE_BYTES: Final = 1024
+"""Pages of a file in memory: small, because each table has one at least."""
 _CACHE_KIB: Final = 256
 """SQLite's page cache: small, because a set-top device has little memory."""
 
@@ -131,6 +133,8 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     _make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
+        if str(path) == ":memory:":
+            connection.execute(f"PRAGMA page_size={_MEMORY_PAGE_BYTES}")
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # one owner, and no -shm file
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")

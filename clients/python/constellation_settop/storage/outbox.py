@@ -356,6 +356,10 @@ class Outbox:
                 self._global = read_global(self._connection, self._state.version)
         return self._global
 
+    def release_global_state(self) -> None:
+        """Give up the copy of the global state in memory: the next use reads the file."""
+        self._global = None
+
     def save_global_state(self, state: GlobalState) -> None:
         """Replace the global state, and write what differs."""
         before = self.global_state
