@@ -99,6 +99,6 @@ sbom: .venv/ready ## Write what requirements.lock holds as CycloneDX, in build/s
 	$(BIN)/uv tool run --quiet --from $(SBOM) cyclonedx-py requirements requirements.lock --of JSON --output-file build/sbom.json
 
 lock: | $(BIN)/uv ## Compile requirements.lock anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot --extra privacy \
 		--group dev --group deploy --group demo --group docs --group embed --no-emit-package constellation-tv \
 		--no-emit-package constellation-tv-settop --no-header --generate-hashes --output-file requirements.lock pyproject.toml

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
 from constellation.errors import ConfigError
+from constellation.federated.contribution import LIKED_CONTENTS
 from constellation.federated.terms import check_new_term
 from constellation.placement import MAX_PORT, is_address, parse_map
 
@@ -254,6 +255,17 @@ class ShardConfig:
         Ratio(1.0),
         "Share of the devices whose liked content is kept, and counted for related and popular "
         "content. Large shards need 100000 devices: set it to 100000 / devices. 0: none.",
+    )
+    related_liked: Count = setting(
+        Count(LIKED_CONTENTS),
+        "Content items of one device that count for related and popular content: its latest liked "
+        "ones. 32 is best with DIFFERENTIAL_PRIVACY.",
+        most=LIKED_CONTENTS,
+    )
+    differential_privacy: bool = setting(
+        default=False,
+        text="1: devices get nothing of other devices but what a federation with PRIVACY_EPSILON "
+        "publishes, and that federation gets complete counts.",
     )
     trend_decay_rate: Ratio = setting(Ratio(0.95), "Factor by which a trend fades each hour.")
     active_window_seconds: Seconds = setting(

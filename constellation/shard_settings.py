@@ -33,6 +33,8 @@ def to_rules(config: ShardConfig) -> Rules:
         share_threshold=config.share_threshold,
         k_anonymity=config.k_anonymity,
         related_sample=config.related_sample,
+        related_liked=config.related_liked,
+        is_noised_only=config.differential_privacy,
         trend_decay_rate=config.trend_decay_rate,
         active_window_seconds=config.active_window_seconds,
     )

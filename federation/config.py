@@ -143,6 +143,14 @@ class FederationConfig:
         Count(50),
         "Devices that must be behind everything published: clusters, their content items, trends.",
     )
+    privacy_epsilon: NonNegative = setting(
+        NonNegative(0),
+        "Most that all that is published in one week may tell of one device: differential privacy. "
+        "0: what is published has no noise.",
+    )
+    privacy_delta: Ratio = setting(
+        Ratio(1e-10), "Probability with which PRIVACY_EPSILON may not hold for one device and week."
+    )
     related_interval_secs: Seconds = setting(
         Seconds(86_400),
         "Related and popular content are computed this often, in the next round. 0: in each round.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from constellation.v1 import federation_pb2, patterns_pb2
 from federation.merge.codebook import Codebook
 from federation.merge.published_clusters import PublishedCluster, RoundStamp
 from federation.merge.result import FederatedTrend, ModelState
+from federation.privacy.state import NoisedState
 from federation.related.result import RelatedState
 from federation.related_messages import (
     from_popular,
@@ -37,7 +38,7 @@ from federation.round_report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -144,6 +145,7 @@ def serialise_result(
         revoked_device_ids=b"".join(sorted(revoked_device_ids)),
         related=from_related(related.dictionary, related.rows),
         popular=from_popular(related.popular),
+        noised=result.model_state.noised is not None,
     )
     return message.SerializeToString(deterministic=True)
 
@@ -157,11 +159,17 @@ def parse_identity(payload: bytes) -> tuple[RoundStamp, Dictionary]:
 
 def serialise_model_state(model_state: ModelState) -> bytes:
     """Return the part of a model state that the serialised Global of its round does not hold."""
-    stored = {
+    stored: dict[str, Any] = {
         "next_id": model_state.codebook.next_id if model_state.codebook else 1,
         "reanchored_at": model_state.reanchored_at,
         "solved_at": model_state.related.solved_at,
     }
+    if (noised := model_state.noised) is not None:
+        stored["noised"] = {
+            "likes": noised.likes,
+            "hours": noised.hours,
+            "hour_scale": noised.hour_scale,
+        }
     return json.dumps(stored).encode()
 
 
@@ -190,7 +198,15 @@ def parse_model_state(stored: bytes | None, payload: bytes | None) -> ModelState
             to_popular(message.popular),
             known.get("solved_at", 0.0),  # journals of earlier versions do not have it
         ),
+        _to_noised(known.get("noised")),
     )
+
+
+def _to_noised(stored: Mapping[str, Any] | None) -> NoisedState | None:
+    if stored is None:
+        return None
+    hours = {int(hour): counts for hour, counts in stored["hours"].items()}  # JSON names are texts
+    return NoisedState(stored["likes"], hours, stored["hour_scale"])
 
 
 def _from_shard_report(shard: ShardReport) -> federation_pb2.RoundShard:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from federation.journal.contract import RoundOutput
 from federation.merge.result import compute_result
 from federation.messages import serialise_model_state, serialise_result
+from federation.noised_result import compute_noised_result
 from federation.related.result import RelatedInputs, RelatedResult, compute_related
 from federation.report import report_related, report_result
 
@@ -27,16 +28,24 @@ def compute_output(
     rules: RoundRules,
     revoked_device_ids: Iterable[bytes] = (),
 ) -> tuple[RoundReport, RoundOutput]:
-    """Return the report with the figures of the result, and what the journal saves."""
+    """Return the report with the figures of the result, and what the journal saves.
+
+    If the inputs have a plan of releases, everything that is published has noise.
+    """
     started = time.monotonic()
-    result = compute_result(inputs, model_state, rules)
-    if inputs.has_likes:
-        begun = time.monotonic()
-        result, related = add_related(result, inputs, rules)
-        report = report_related(report, related, time.monotonic() - begun)
+    related: RelatedResult | None = None
+    if (plan := inputs.plan) is not None:
+        result, related = compute_noised_result(inputs, model_state, rules, plan)
+    else:
+        result = compute_result(inputs, model_state, rules)
+        if inputs.has_likes:
+            result, related = add_related(result, inputs, rules)
+    if related is not None:
+        report = report_related(report, related, time.monotonic() - started)
     payload = serialise_result(result, inputs.stamp, coverage, revoked_device_ids)
     report = report_result(report, result, payload)
-    output = RoundOutput(payload, serialise_model_state(result.model_state), {})
+    rows = plan.rows if plan is not None else ()
+    output = RoundOutput(payload, serialise_model_state(result.model_state), {}, rows)
     return replace(report, merge_seconds=time.monotonic() - started), output
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from federation.journal.contract import Journal
+    from federation.privacy.mode import PrivacyMode
     from federation.shards.fleet import Fleet, Sweep
     from federation.shards.publisher import Publisher
 
@@ -75,7 +76,7 @@ class RoundPolicy:
 class Rounds:
     """The rounds of one federation. Only the active federation runs them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a federation consists of
         self,
         fleet: Fleet,
         journal: Journal,
@@ -83,6 +84,7 @@ class Rounds:
         rules: RoundRules,
         policy: RoundPolicy,
         revoked: RevokedDevices | None = None,
+        privacy: PrivacyMode | None = None,
     ) -> None:
         self.stats = RoundStats()
         self.fleet = fleet
@@ -92,6 +94,8 @@ class Rounds:
         self.publisher = publisher
         self._rules = rules
         self._revoked = revoked or RevokedDevices()
+        self.privacy = privacy
+        """None if what is published has no noise."""
         self._model_state = ModelState()
         self._generation = 0
         self._round_lock = asyncio.Lock()
@@ -110,6 +114,8 @@ class Rounds:
             shard_ids = sorted({part % LIKES_PART for part in unconfigured})
             log.info("shards_forgotten", shard_ids=shard_ids)
             await self._journal.delete_aggregates(unconfigured)
+        if self.privacy is not None:
+            self.privacy.restore(await self._journal.read_ledger())
         self.stats.published_at = read_clock()
         if (result := await self._journal.read_result()) is not None:
             stamp = await self._adopt_result(await self._journal.read_model_state(), result[1])
@@ -337,6 +343,7 @@ class Rounds:
             sweep.candidates if sweep.has_candidate_request else None,
             self.fleet.terms,
             sweep.has_likes_request,
+            self.privacy.plan(report.round_id, closed_at) if self.privacy is not None else None,
         )
         report, output = await asyncio.to_thread(
             compute_output,
@@ -347,6 +354,8 @@ class Rounds:
             self._rules,
             self._revoked.ids,
         )
+        if inputs.plan is not None and self.privacy is not None:
+            self.privacy.note_refusals(inputs.plan)
         report = await self._publish(await self._save_output(report, output))
         self._observe_round(report, time.monotonic() - started)
         return report
@@ -354,6 +363,8 @@ class Rounds:
     def _make_scope(self) -> PullScope:
         """Return what the next result needs: candidates and likes, each from time to time."""
         state, now = self._model_state, read_clock()
+        if self.privacy is not None:  # candidates are exact sums: no noise could hide one device
+            return PullScope(include_likes=self.privacy.needs_likes(now))
         include_likes = state.related.needs_likes(now, self._rules.related.interval_seconds)
         if not state.needs_candidates(now, self._rules.reanchor_hours):
             return PullScope(include_likes=include_likes)
@@ -369,6 +380,8 @@ class Rounds:
         except ConstellationError:
             self.fleet.put_back(changed)
             raise
+        if self.privacy is not None:
+            self.privacy.adopt(output.ledger_rows)
         await self._adopt_result(output.model_state, output.result)
         return report
 

@@ -49,6 +49,7 @@ from federation.metrics import (
     make_federation_metrics,
     make_health_metric,
 )
+from federation.privacy.open import open_privacy
 from federation.related.result import RelatedRules
 from federation.rounds import RoundPolicy, Rounds
 from federation.service import FederationServicer, RelayServicer
@@ -73,6 +74,8 @@ SERVICES: Final = (
 _MEMORY_PROBLEM: Final = (
     "all rounds are lost when this process ends: set DATA_DIR or POSTGRES_URL to keep them"
 )
+_MAX_DELTA: Final = 1e-5
+"""Larger ones promise nothing: a device of 100,000 could be published as it is."""
 _MAX_CALLS: Final = 256
 """Calls that are served at the same time."""
 
@@ -99,6 +102,8 @@ def check_config(config: FederationConfig) -> None:
         problems.append("SHARD_ADDRS or RELAY_ADDRS is required")
     if both := sorted(set(config.shard_addrs) & set(config.relay_addrs)):
         problems.append(f"SHARD_ADDRS and RELAY_ADDRS both name {', '.join(both)}")
+    if config.privacy_epsilon:
+        problems += _find_privacy_problems(config)
     if config.token_file is not None:
         read_token_file(config.token_file)
         if config.tls_ca is None and not config.insecure:
@@ -110,6 +115,19 @@ def check_config(config: FederationConfig) -> None:
             ][:1]
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+def _find_privacy_problems(config: FederationConfig) -> list[str]:
+    problems = []
+    if config.relay:
+        problems.append(
+            "PRIVACY_EPSILON is for the federation that runs the rounds, but RELAY is 1"
+        )
+    if not 0 < config.privacy_delta <= _MAX_DELTA:
+        problems.append(
+            f"PRIVACY_DELTA must be above 0 and at most {_MAX_DELTA:g}, got {config.privacy_delta}"
+        )
+    return problems
 
 
 def _read_authorities(path: Path | None) -> bytes | None:
@@ -227,6 +245,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
             to_round_rules(config),
             to_round_policy(config),
             RevokedDevices(config.revoked_devices),
+            open_privacy(config.privacy_epsilon, config.privacy_delta),
         )
         yield rounds, publisher
 

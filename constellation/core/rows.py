@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from constellation.encoding import DIMENSION, ID_BYTES
 from constellation.errors import ConfigError
+from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
 from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 
-MAX_SIGNALS_PER_HOUR: Final = 4
+MAX_SIGNALS_PER_HOUR: Final = SIGNALS_PER_HOUR
 """Signals of one device that count in one hour."""
-MAX_LIKED: Final = 128
+MAX_LIKED: Final = LIKED_CONTENTS
 """Content items that one device may contribute as liked: the latest ones."""
 MAX_SAMPLE_COUNT: Final = 1_000_000_000
 LAST_TIME_OF_DAY: Final = 4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from constellation.federated.contribution import LIKED_CONTENTS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
@@ -24,6 +26,10 @@ class Rules:
     """Patterns with a lower success_rate are not shown to other devices."""
     related_sample: float = 1.0
     """The share of the devices whose liked content is kept and counted."""
+    related_liked: int = LIKED_CONTENTS
+    """The latest liked content items of one device that are counted."""
+    is_noised_only: bool = False
+    """Whether devices learn of other devices only what a federation publishes with noise."""
     k_anonymity: int = 5
     """Distinct devices that must support a content item before other devices may see it."""
     similar_limit: int = 20

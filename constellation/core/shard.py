@@ -28,7 +28,7 @@ from constellation.core.pressure import Pressure, PressureLevel
 from constellation.core.related_content import PopularChoice, RelatedContent, choose_popular
 from constellation.core.table.catalogue import Catalogue
 from constellation.core.table.contributors import ContributorSample
-from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
+from constellation.errors import ConfigError, NotOwnerError, NotReadyError, ShardFullError
 from constellation.federated.aggregate import AggregateVersion
 from constellation.placement import find_owner
 from constellation.tasks import finish_even_if_cancelled
@@ -262,7 +262,12 @@ class ShardManager:
             await asyncio.sleep(interval_seconds)
 
     async def publish_trends(self, now: float) -> None:
-        """Compute the shard's own trends, and send them to devices when they changed."""
+        """Compute the shard's own trends, and send them to devices when they changed.
+
+        Where devices get only what has noise, there are none: the federation has spent the budget.
+        """
+        if self.rules.is_noised_only:
+            return
         trends = await asyncio.to_thread(
             compute_local_trends, self.table, self.ring, self.rules, int(now) // 3600
         )
@@ -274,7 +279,8 @@ class ShardManager:
 
     def restore_global(self, published: PublishedGlobal) -> None:
         """Continue with the federation's global state that was stored before the start."""
-        self._serve_global(published)
+        if published.is_noised or not self.rules.is_noised_only:
+            self._serve_global(published)
 
     def _serve_global(self, published: PublishedGlobal) -> bool:
         """Use a global state from now on; return whether that makes a new version for devices."""
@@ -287,8 +293,14 @@ class ShardManager:
         """Store the global state of a later round, and use it for devices and aggregates.
 
         Returns False when the round is not later than the present one. Finishes even when the
-        caller is cancelled.
+        caller is cancelled. Raises ConfigError for a global state without noise where devices get
+        only what has noise.
         """
+        if self.rules.is_noised_only and not published.is_noised:
+            raise ConfigError(
+                "DIFFERENTIAL_PRIVACY is 1 at this shard, but the federation published without "
+                "noise: set its PRIVACY_EPSILON"
+            )
         return await finish_even_if_cancelled(self._adopt_global(stored, published), "adopt_global")
 
     async def _adopt_global(self, stored: StoredGlobal, published: PublishedGlobal) -> bool:

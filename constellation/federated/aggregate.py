@@ -121,6 +121,10 @@ class AggregateHeader:
     """The version at which the codebook took effect; rows of an earlier version are void."""
     devices: int
     """Devices that the shard owns."""
+    hourly_limit: int = 0
+    """Content items of one device that count in one hour at most; 0 if the shard does not say."""
+    is_complete: bool = False
+    """Whether the hourly counts are complete: nothing was left out because few devices share it."""
 
 
 def no_terms() -> ClusterTerms:

@@ -123,3 +123,5 @@ class LikeAggregate:
     """On which the pairs are based."""
     dictionary_effective_version: int = 0
     """The version of the aggregate at which it took effect; earlier rows are void."""
+    liked_limit: int = 0
+    """Content items of one device that enter likes and pairs at most; 0 if it does not say."""

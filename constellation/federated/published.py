@@ -80,6 +80,8 @@ class PublishedGlobal:
     related: PublishedRelated = field(default_factory=no_related)
     popular: Sequence[PopularList] = ()
     """A list for all regions and one for each region, as far as there are any."""
+    is_noised: bool = False
+    """Whether all of it has noise that hides what any one device did."""
     _centroids: Embeddings = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -86,19 +86,25 @@ class _Baseline:
 
 
 def compute_strength(
-    counts: Counts, decay_rate: float, floor: float, *, first_hour: int | None = None
+    counts: Counts,
+    decay_rate: float,
+    floor: float,
+    *,
+    first_hour: int | None = None,
+    noise_variance: float = 0.0,
 ) -> TrendStrength:
     """Return the score of each subject, and the surprise, popularity and direction behind it.
 
     The score is log1p(P) x (1 + log1p(max(z, 0))), which is 0 where nothing was counted. P is the
     popularity. z is the surprise of the newest hour or of the hour before, whichever is higher,
     because a shard is still counting its newest hour. `first_hour` is the row of the first hour
-    that was counted; without it, the first row with a count.
+    that was counted; without it, the first row with a count. `noise_variance` is the variance of
+    noise that was added to each count.
     """
     baseline = _compute_baseline(
         counts, find_first_hour(counts) if first_hour is None else first_hour
     )
-    surprise = _compute_surprise(counts, baseline, floor)
+    surprise = _compute_surprise(counts, baseline, floor, noise_variance)
     popularity = compute_popularity(counts, decay_rate)
     return TrendStrength(
         surprise,
@@ -141,14 +147,17 @@ def _compute_baseline(counts: Counts, first_hour: int) -> _Baseline:
     return _Baseline(mean, variance, seen >= _WARM_UP_DAYS)
 
 
-def _compute_surprise(counts: Counts, baseline: _Baseline, floor: float) -> NDArray[np.float64]:
-    """Return z = (x - max(m, floor)) / sqrt(v + m + floor), shape (DAY_HOURS, subjects).
+def _compute_surprise(
+    counts: Counts, baseline: _Baseline, floor: float, noise_variance: float
+) -> NDArray[np.float64]:
+    """Return z = (x - max(m, floor)) / sqrt(v + m + floor + noise), shape (DAY_HOURS, subjects).
 
     x is the count, m the expected mean and v its variance. The floor keeps new content from being
     infinitely surprising (SigniTrend: Schubert, Weiler and Kriegel, KDD 2014).
     """
     excess = counts[-DAY_HOURS:] - np.maximum(baseline.mean, floor)
-    surprise: NDArray[np.float64] = excess / np.sqrt(baseline.variance + baseline.mean + floor)
+    variance = baseline.variance + baseline.mean + floor + noise_variance
+    surprise: NDArray[np.float64] = excess / np.sqrt(variance)
     surprise[~baseline.is_known] = 0
     return surprise
 

@@ -184,6 +184,9 @@ class AggregateHeader(_message.Message):
     DICTIONARY_GENERATION_FIELD_NUMBER: _builtins.int
     DICTIONARY_EFFECTIVE_VERSION_FIELD_NUMBER: _builtins.int
     CONTRIBUTORS_FIELD_NUMBER: _builtins.int
+    HOURLY_LIMIT_FIELD_NUMBER: _builtins.int
+    LIKED_LIMIT_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The region that the shard serves."""
     codebook_version: _builtins.int
@@ -216,6 +219,14 @@ class AggregateHeader(_message.Message):
     """The aggregate's version when the dictionary took effect. Pairs with an earlier version are void."""
     contributors: _builtins.int
     """How many devices contribute to `likes` and `pairs`: a fixed sample of the shard's devices."""
+    hourly_limit: _builtins.int
+    """The content items of one device that count in one hour at most; 0 when the shard does not say."""
+    liked_limit: _builtins.int
+    """The content items of one device that enter `likes` and `pairs` at most; 0 when the shard does not say."""
+    complete: _builtins.bool
+    """Whether `hours` is complete: nothing was left out because few devices share it. Noise that hides one
+    device requires this.
+    """
     @_builtins.property
     def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableShard]:
         """The addresses below a relay that did not answer it, at most 256. Only the first header of an answer
@@ -242,10 +253,13 @@ class AggregateHeader(_message.Message):
         dictionary_generation: _builtins.int = ...,
         dictionary_effective_version: _builtins.int = ...,
         contributors: _builtins.int = ...,
+        hourly_limit: _builtins.int = ...,
+        liked_limit: _builtins.int = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "contributors", b"contributors", "devices", b"devices", "dictionary_effective_version", b"dictionary_effective_version", "dictionary_generation", b"dictionary_generation", "dictionary_version", b"dictionary_version", "hour_count", b"hour_count", "like_count", b"like_count", "pair_row_count", b"pair_row_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "complete", b"complete", "contributors", b"contributors", "devices", b"devices", "dictionary_effective_version", b"dictionary_effective_version", "dictionary_generation", b"dictionary_generation", "dictionary_version", b"dictionary_version", "hour_count", b"hour_count", "hourly_limit", b"hourly_limit", "like_count", b"like_count", "liked_limit", b"liked_limit", "pair_row_count", b"pair_row_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -646,6 +660,7 @@ class Global(_message.Message):
     RELATED_FIELD_NUMBER: _builtins.int
     POPULAR_FIELD_NUMBER: _builtins.int
     REVOKED_DEVICE_IDS_FIELD_NUMBER: _builtins.int
+    NOISED_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """When the federation's journal was created, in milliseconds since 1970."""
     round_id: _builtins.int
@@ -656,6 +671,8 @@ class Global(_message.Message):
     """The ids of revoked devices, 16 bytes each, in ascending order, at most 65,536: every shard refuses
     them.
     """
+    noised: _builtins.bool
+    """Whether everything in it was released with noise that hides what any one device did."""
     @_builtins.property
     def coverage(self) -> Global___Coverage:
         """The shards and devices that the round covers."""
@@ -693,10 +710,11 @@ class Global(_message.Message):
         related: Global___RelatedContents | None = ...,
         popular: _abc.Iterable[_patterns_pb2.PopularContents] | None = ...,
         revoked_device_ids: _builtins.bytes = ...,
+        noised: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "related", b"related"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "generation", b"generation", "popular", b"popular", "related", b"related", "revoked_device_ids", b"revoked_device_ids", "round_id", b"round_id", "trends", b"trends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "clusters", b"clusters", "codebook", b"codebook", "coverage", b"coverage", "generation", b"generation", "noised", b"noised", "popular", b"popular", "related", b"related", "revoked_device_ids", b"revoked_device_ids", "round_id", b"round_id", "trends", b"trends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,8 @@ from federation.round_report import RoundState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from federation.privacy.ledger import LedgerRow
+
 log = structlog.get_logger(__name__)
 
 MAX_RESULT_BYTES: Final = 16 * 2**20
@@ -50,6 +52,8 @@ class RoundOutput:
     aggregates: Mapping[int, bytes]
     """The parts of the shards' newest aggregates that changed, by the numbers that the fleet gives
     them: a shard_id, or one above all of them."""
+    ledger_rows: Sequence[LedgerRow] = ()
+    """What the releases in `result` spend."""
 
     def __post_init__(self) -> None:
         if len(self.result) > MAX_RESULT_BYTES:
@@ -118,6 +122,10 @@ class Journal(Protocol):
         """Return the newest saved aggregate of every shard, by shard_id."""
         ...
 
+    async def read_ledger(self) -> Sequence[LedgerRow]:
+        """Return what releases of the last LEDGER_WEEKS weeks spent, in any order."""
+        ...
+
     async def begin_round(self, record: RoundRecord) -> None:
         """Add the next round, PULLING; or replace the newest round if that is still PULLING.
 
@@ -130,7 +138,8 @@ class Journal(Protocol):
         """Make the newest round PUBLISHING and save its output, all of it or nothing.
 
         Replaces the last result, the last model state, and the aggregates of the shards in
-        `output`.
+        `output`; adds to the ledger. Raises AssertionError if data that was released before would
+        be released again, and then saves nothing.
         """
         ...
 
@@ -178,6 +187,18 @@ def check_close(newest: RoundRecord | None, record: RoundRecord) -> None:
     """Raise AssertionError unless the newest round may be closed as `record` says."""
     if not _can_follow(newest, record, _STATES_BEFORE.get(record.state, ())):
         raise AssertionError(f"{_describe(record)} cannot be closed after {_describe(newest)}")
+
+
+def select_new_rows(known: Sequence[LedgerRow], rows: Sequence[LedgerRow]) -> Sequence[LedgerRow]:
+    """Return the rows that the ledger lacks: a write that is repeated adds nothing.
+
+    Raises AssertionError for another release of data that was released before.
+    """
+    by_data = {(row.mechanism, row.data_epoch): row for row in known}
+    for row in rows:
+        if by_data.get((row.mechanism, row.data_epoch), row) != row:
+            raise AssertionError(f"{row.mechanism} {row.data_epoch} was released before")
+    return [row for row in rows if (row.mechanism, row.data_epoch) not in by_data]
 
 
 def _can_follow(

@@ -7,12 +7,20 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from constellation.errors import NotReadyError
-from federation.journal.contract import MAX_ROUNDS, check_begin, check_close, check_save
+from federation.journal.contract import (
+    MAX_ROUNDS,
+    check_begin,
+    check_close,
+    check_save,
+    select_new_rows,
+)
+from federation.privacy.ledger import LEDGER_WEEKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from federation.journal.contract import RoundOutput, RoundRecord
+    from federation.privacy.ledger import LedgerRow
 
 
 class MemoryJournal:
@@ -28,6 +36,7 @@ class MemoryJournal:
         self._result: tuple[int, bytes] | None = None
         self._model_state: bytes | None = None
         self._aggregates: dict[int, bytes] = {}
+        self._ledger: list[LedgerRow] = []
 
     async def become_active(self) -> None:
         self._is_active = True
@@ -70,6 +79,10 @@ class MemoryJournal:
         self._require_active()
         return dict(self._aggregates)
 
+    async def read_ledger(self) -> Sequence[LedgerRow]:
+        self._require_active()
+        return list(self._ledger)
+
     async def begin_round(self, record: RoundRecord) -> None:
         self._require_active()
         check_begin(self._get_newest(), record)
@@ -79,10 +92,14 @@ class MemoryJournal:
     async def save_result(self, record: RoundRecord, output: RoundOutput) -> None:
         self._require_active()
         check_save(self._get_newest(), record)
+        new_rows = select_new_rows(self._ledger, output.ledger_rows)
         self._rounds[record.round_id] = record
         self._result = record.round_id, output.result
         self._model_state = output.model_state
         self._aggregates.update(output.aggregates)
+        if new_rows:
+            oldest = max(row.week for row in new_rows) - LEDGER_WEEKS
+            self._ledger = [row for row in (*self._ledger, *new_rows) if row.week > oldest]
 
     async def close_round(self, record: RoundRecord) -> None:
         self._require_active()

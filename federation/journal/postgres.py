@@ -18,15 +18,19 @@ from federation.journal.contract import (
     check_begin,
     check_close,
     check_save,
+    select_new_rows,
     wait_for_turn,
 )
+from federation.journal.ledger_columns import LEDGER_COLUMNS, to_ledger_row, to_ledger_values
 from federation.journal.postgres_session import STATEMENT_TIMEOUT_SECONDS, JournalSession
+from federation.privacy.ledger import LEDGER_WEEKS
 from federation.round_report import RoundState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from federation.journal.contract import OrderCheck, RoundOutput
+    from federation.privacy.ledger import LedgerRow
 
 _PROBE_SECONDS: Final = 3.0
 """Pause between two checks that the connection still exists."""
@@ -131,6 +135,10 @@ class PostgresJournal:
             )
             return {shard_id: await self._select_aggregate(shard_id) for (shard_id,) in shards}
 
+    async def read_ledger(self) -> Sequence[LedgerRow]:
+        async with self._session.read():
+            return await self._select_ledger()
+
     async def begin_round(self, record: RoundRecord) -> None:
         async with self._session.transact():
             await self._upsert_round(record, check_begin)
@@ -154,6 +162,7 @@ class PostgresJournal:
                     " ON CONFLICT (shard_id) DO UPDATE SET payload = excluded.payload",
                     (shard_id, payload),
                 )
+            await self._add_to_ledger(output.ledger_rows)
 
     async def close_round(self, record: RoundRecord) -> None:
         async with self._session.transact():
@@ -185,6 +194,26 @@ class PostgresJournal:
             "SELECT payload FROM constellation.round_aggregate WHERE shard_id = %s", (shard_id,)
         )
         return bytes(payload)
+
+    async def _select_ledger(self) -> Sequence[LedgerRow]:
+        rows = await self._session.execute(
+            f"SELECT {LEDGER_COLUMNS} FROM constellation.privacy_ledger"  # noqa: S608
+        )
+        return [to_ledger_row(*values) for values in rows]
+
+    async def _add_to_ledger(self, rows: Sequence[LedgerRow]) -> None:
+        if not rows:
+            return
+        for row in select_new_rows(await self._select_ledger(), rows):
+            await self._session.execute(
+                f"INSERT INTO constellation.privacy_ledger ({LEDGER_COLUMNS})"  # noqa: S608
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                to_ledger_values(row),
+            )
+        await self._session.execute(
+            "DELETE FROM constellation.privacy_ledger WHERE week <= %s",
+            (max(row.week for row in rows) - LEDGER_WEEKS,),
+        )
 
     async def _upsert_round(self, record: RoundRecord, check: OrderCheck) -> None:
         check(await self._select_newest(), record)

@@ -16,9 +16,12 @@ from federation.journal.contract import (
     check_begin,
     check_close,
     check_save,
+    select_new_rows,
     wait_for_turn,
 )
+from federation.journal.ledger_columns import LEDGER_COLUMNS, to_ledger_row, to_ledger_values
 from federation.journal.sqlite_file import JournalFile
+from federation.privacy.ledger import LEDGER_WEEKS
 from federation.round_report import RoundState
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from federation.journal.contract import OrderCheck, RoundOutput
     from federation.journal.sqlite_file import Work
+    from federation.privacy.ledger import LedgerRow
 
 T = TypeVar("T")
 _WATCH_SECONDS: Final = 1.0
@@ -106,6 +110,9 @@ class SqliteJournal:
     async def read_aggregates(self) -> Mapping[int, bytes]:
         return await self._read(_read_aggregates)
 
+    async def read_ledger(self) -> Sequence[LedgerRow]:
+        return await self._read(_read_ledger)
+
     async def begin_round(self, record: RoundRecord) -> None:
         await self._write(partial(_begin_round, record=record))
 
@@ -171,6 +178,11 @@ def _read_aggregates(connection: sqlite3.Connection) -> Mapping[int, bytes]:
     return dict(connection.execute("SELECT shard_id, payload FROM round_aggregate"))
 
 
+def _read_ledger(connection: sqlite3.Connection) -> Sequence[LedgerRow]:
+    rows = connection.execute(f"SELECT {LEDGER_COLUMNS} FROM privacy_ledger")  # noqa: S608
+    return [to_ledger_row(*values) for values in rows]
+
+
 def _begin_round(connection: sqlite3.Connection, record: RoundRecord) -> None:
     _write_round(connection, record, check_begin)
     connection.execute("DELETE FROM round WHERE round_id <= ?", (record.round_id - MAX_ROUNDS,))
@@ -186,6 +198,14 @@ def _save_result(connection: sqlite3.Connection, record: RoundRecord, output: Ro
         "INSERT OR REPLACE INTO round_aggregate (shard_id, payload) VALUES (?, ?)",
         output.aggregates.items(),
     )
+    new_rows = select_new_rows(_read_ledger(connection), output.ledger_rows)
+    connection.executemany(
+        "INSERT INTO privacy_ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [to_ledger_values(row) for row in new_rows],
+    )
+    if new_rows:
+        oldest = max(row.week for row in new_rows) - LEDGER_WEEKS
+        connection.execute("DELETE FROM privacy_ledger WHERE week <= ?", (oldest,))
 
 
 def _write_round(connection: sqlite3.Connection, record: RoundRecord, check: OrderCheck) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PAGE_SIZE: Final = 16_384
 """Larger than SQLite's default, because rows have a few MiB."""
 CHECKPOINT_BYTES: Final = 32 * 2**20
@@ -41,6 +41,10 @@ _REMEDY: Final = (
     "restore it from a backup, or delete the data directory: the federation begins a new journal"
 )
 
+_CREATE_LEDGER: Final = """CREATE TABLE privacy_ledger (
+  mechanism TEXT NOT NULL, data_epoch INTEGER NOT NULL, week INTEGER NOT NULL,
+  units INTEGER NOT NULL CHECK (units > 0), scale REAL NOT NULL, norm_squared INTEGER NOT NULL,
+  round_id INTEGER NOT NULL, spent_at REAL NOT NULL, PRIMARY KEY (mechanism, data_epoch)) STRICT"""
 _SCHEMA: Final = (
     """CREATE TABLE federation (
          one INTEGER PRIMARY KEY CHECK (one = 1), schema_version INTEGER NOT NULL,
@@ -52,6 +56,7 @@ _SCHEMA: Final = (
          one INTEGER PRIMARY KEY CHECK (one = 1), round_id INTEGER NOT NULL,
          result BLOB NOT NULL, memory BLOB NOT NULL) STRICT""",
     "CREATE TABLE round_aggregate (shard_id INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT",
+    _CREATE_LEDGER,
 )
 
 T = TypeVar("T")
@@ -154,7 +159,10 @@ class JournalFile:
 
 
 def _ensure_schema(connection: sqlite3.Connection, file: SqliteFile) -> None:
-    """Create the schema if there is none. Raises ConfigError for another version of it."""
+    """Create the schema if there is none, or bring that of version 1 up to date.
+
+    Raises ConfigError for another version of it.
+    """
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
         for statement in _SCHEMA:
             connection.execute(statement)
@@ -165,7 +173,10 @@ def _ensure_schema(connection: sqlite3.Connection, file: SqliteFile) -> None:
     row = connection.execute("SELECT schema_version FROM federation").fetchone()
     if row is None:
         raise file.make_damage_error("the row of table federation is missing")
-    if row[0] != SCHEMA_VERSION:
+    if row[0] == 1:
+        connection.execute(_CREATE_LEDGER)
+        connection.execute("UPDATE federation SET schema_version = 2")
+    elif row[0] != SCHEMA_VERSION:
         raise ConfigError(
             f"{file.database} has schema version {row[0]}, this program knows {SCHEMA_VERSION}: "
             "start the version that wrote it"

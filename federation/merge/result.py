@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from federation.merge.published_clusters import RoundStamp
     from federation.merge.terms import Terms
     from federation.merge.trends import SubjectTrend
+    from federation.privacy.mode import ReleasePlan
+    from federation.privacy.state import NoisedState
 
 MIN_ROBUST_SHARDS: Final = 5
 """A geometric median needs this many shards; with fewer, the mean is used."""
@@ -71,6 +73,8 @@ class ModelState:
     """The clusters as last published."""
     related: RelatedState = field(default_factory=RelatedState)
     """Related and popular content as last published."""
+    noised: NoisedState | None = None
+    """What was released with noise; None if what was published last has none."""
 
     def needs_candidates(self, now: float, reanchor_hours: float) -> bool:
         """Return whether a round that begins at `now` should ask the shards for candidates."""
@@ -108,6 +112,8 @@ class RoundInputs:
     """The dictionaries that number the terms of the aggregates and candidates."""
     has_likes: bool = False
     """Whether the round asked for likes: then it computes related and popular content anew."""
+    plan: ReleasePlan | None = None
+    """What may be released with noise; None if what is published has none."""
 
     def select_current(self) -> list[ShardAggregate]:
         """Return the aggregates whose codebook is of this generation; others are not comparable."""
@@ -165,6 +171,7 @@ def compute_result(inputs: RoundInputs, model_state: ModelState, rules: RoundRul
         _compute_trends(inputs, rules.trends),
         replace(
             model_state,
+            noised=None,
             codebook=step.codebook if has_anchors else None,
             reanchored_at=step.reanchored_at,
             clusters=clusters,

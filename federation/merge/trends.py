@@ -150,6 +150,27 @@ def find_trends(
     return everywhere.to_trends(rules.limit, is_global=True) + regional_only
 
 
+def find_summed_trends(
+    counts: Counts, rules: TrendRules, *, first_hour: int, noise_variance: float
+) -> list[SubjectTrend]:
+    """Return the trends of counts of which only the sums are known, strongest first.
+
+    `noise_variance` is the variance of the noise in each count. Without the counts of single shards
+    nothing is winsorised, and no trend must be seen by several shards.
+    """
+    strength = compute_strength(
+        counts,
+        rules.decay_rate,
+        rules.floor,
+        first_hour=first_hour,
+        noise_variance=noise_variance,
+    )
+    enough = counts[-DAY_HOURS:].max(axis=0) >= rules.min_devices
+    trends = is_trending(strength.surprise, rules.surprise) & (strength.scores > 0) & enough
+    subjects = _TrendingSubjects(np.arange(counts.shape[1]), strength).select(trends)
+    return subjects.to_trends(rules.limit, is_global=True)
+
+
 def _sum_counts(shards: Sequence[ShardCounts], subject_count: int) -> Counts:
     summed = np.zeros((WINDOW_HOURS, subject_count))
     for shard in shards:

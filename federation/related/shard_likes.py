@@ -32,6 +32,8 @@ class ShardLikes:
     pairs: PairRows
     arrivals: Integers
     """For each row of `pairs`: the version of the answer that brought it."""
+    liked_limit: int = 0
+    """Content items of one device that enter them at most; 0 if the shard does not say."""
 
     def select_changes(self, base: int) -> PairRows:
         """Return the rows of pairs that arrived after version `base`."""

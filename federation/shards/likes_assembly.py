@@ -74,6 +74,7 @@ class LikesAssembly:
             header.dictionary_effective_version,
             pairs,
             np.full(len(pairs), version.version),
+            header.liked_limit,
         )
 
 

@@ -131,6 +131,7 @@ def _to_like_aggregate(likes: ShardLikes, base: int, terms: Terms) -> LikeAggreg
         likes.select_changes(base),
         likes.dictionary,
         likes.dictionary_effective_version,
+        likes.liked_limit,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from constellation.federated.aggregate import AggregateVersion
+from constellation.federated.contribution import SIGNALS_PER_HOUR
 from constellation.federated.likes import DictionaryKey, LikeAggregate, LikeCounts, PairRows
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.v1 import aggregates_pb2 as pb
@@ -105,6 +106,12 @@ class CountingShard(ScriptedShard):
         self.effective_version = 0
         self.exaggerated_devices = 0
         """If it is not 0, the devices that it says like both of the first two content items."""
+        self.liked_limit = 0
+        """The bound that it reports; the households must keep it."""
+        self.is_complete = False
+        """Whether it reports that its hourly counts are complete, with a bound of 4."""
+        self.hours: dict[tuple[str, int], int] = {}
+        """Devices by content item and hour."""
         self._shard_id = shard_id
         self._region = region
         self._sent: dict[int, PairRows] = {}
@@ -148,11 +155,15 @@ class CountingShard(ScriptedShard):
         update = make_update(
             self._shard_id,
             clusters,
+            self.hours,
             version=self.version,
             base_version=base,
             region=self._region,
             devices=len(self.households),
         )
+        if self.is_complete:
+            header = replace(update.header, hourly_limit=SIGNALS_PER_HOUR, is_complete=True)
+            update = replace(update, header=header)
         if not include_likes:
             return update
         return replace(update, likes=self._count(base))
@@ -171,6 +182,7 @@ class CountingShard(ScriptedShard):
             pairs,
             self.key,
             self.effective_version,
+            self.liked_limit,
         )
 
 

@@ -33,8 +33,12 @@ class Disclosure:
     """
 
     def __init__(self, table: Table, rules: Rules) -> None:
-        self.min_devices = rules.k_anonymity
-        """Distinct devices that a cluster or a term must have."""
+        self.min_devices = 1 if rules.is_noised_only else rules.k_anonymity
+        """Distinct devices that a cluster or a term must have.
+
+        1 where the federation adds noise: with a floor, the device that reaches it would reveal the
+        counts of all others, which is more than noise for one device hides.
+        """
         self._table = table
         self._exportable_since = {
             kind: reserve(TERM_LIMITS[kind] + 1, np.dtype("<i8")) for kind in TermKind

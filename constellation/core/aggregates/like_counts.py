@@ -10,6 +10,7 @@ import numpy as np
 
 from constellation.core.aggregates.pair_counts import count_pairs, hash_pair_rows
 from constellation.core.rows import LikedRows, TermKind
+from constellation.federated.contribution import LIKED_CONTENTS
 from constellation.federated.likes import DictionaryKey, LikeAggregate, LikeCounts, PairRows
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ class LikedCounting:
     expired or moved is not in them. Only hashes stay: a row that has the same hash did not change.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, liked_limit: int = LIKED_CONTENTS) -> None:
         self._table = table
+        self._liked_limit = liked_limit
+        """The latest liked content items of each device that count."""
         self._dictionary: Dictionary | None = None
         """The dictionary that was set last."""
         self._counted_dictionary = DictionaryKey()
@@ -91,7 +94,7 @@ class LikedCounting:
 
     def count(self, copy: LikedCopy) -> LikedCounts:
         """Count a copy. Takes seconds for 100,000 devices: belongs in a thread, beside commits."""
-        contents = copy.rows["contents"]
+        contents = copy.rows["contents"][:, : self._liked_limit]  # the latest come first
         devices = np.zeros(len(copy.positions), np.int64)
         for start in range(0, len(contents), _BLOCK_DEVICES):  # so that other threads get turns
             counts = np.bincount(contents[start : start + _BLOCK_DEVICES].ravel())
@@ -148,4 +151,5 @@ class LikedCounting:
             versioned.select(np.flatnonzero(chosen)),
             counts.dictionary,
             self._effective_since,
+            self._liked_limit,
         )

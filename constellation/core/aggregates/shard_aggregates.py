@@ -31,6 +31,7 @@ from constellation.federated.aggregate import (
     SubjectCounts,
     no_clusters,
 )
+from constellation.federated.contribution import SIGNALS_PER_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -74,7 +75,8 @@ class Aggregates:
         self._table = table
         self._ring = ring
         self._disclosure = Disclosure(table, rules)
-        self.liked = LikedCounting(table)
+        self.liked = LikedCounting(table, rules.related_liked)
+        self._is_complete = rules.is_noised_only
         self._ready_seconds = ready_seconds
         self._target: Anchors | None = None
         """The codebook that was set last."""
@@ -203,6 +205,8 @@ class Aggregates:
                 sums.anchors.version if sums else 0,
                 sums.effective_since if sums else 0,
                 self._table.totals.devices - self._table.relocated_count,
+                SIGNALS_PER_HOUR,
+                self._is_complete,
             ),
             base_version=base,
             clusters=self._disclosure.select_clusters(sums, base) if sums else no_clusters(),

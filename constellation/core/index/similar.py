@@ -94,8 +94,11 @@ class SimilarSearch:
     async def search_for_device(
         self, device: int, taste: Embeddings, limit: int
     ) -> SimilarPatterns:
-        """Return up to `limit` shared patterns of other devices near a device's taste."""
-        if not len(taste):
+        """Return up to `limit` shared patterns of other devices near a device's taste.
+
+        There are none where devices get only what has noise: a few devices cannot hide in it.
+        """
+        if not len(taste) or self._rules.is_noised_only:
             return self._build_result(np.empty(0, np.int64), np.empty(0, np.float32))
         return await self.search(
             taste, limit, excluded_device=device, own_count=int(self._table.pattern_counts[device])

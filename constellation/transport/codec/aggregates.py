@@ -105,6 +105,8 @@ def _encode_header(update: AggregateUpdate, age_seconds: int) -> pb.AggregateHea
         hour_count=len(update.hours.hours),
         candidate_count=len(update.candidates),
         age_seconds=age_seconds,
+        hourly_limit=header.hourly_limit,
+        complete=header.is_complete,
     )
     if update.likes is not None:
         fill_header(encoded, update.likes)
@@ -131,6 +133,8 @@ def to_aggregate_header(header: pb.AggregateHeader) -> AggregateHeader:
         header.codebook_version,
         header.codebook_effective_version,
         header.devices,
+        header.hourly_limit,
+        header.complete,
     )
 
 

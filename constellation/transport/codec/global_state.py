@@ -62,6 +62,7 @@ def to_global(payload: bytes) -> PublishedGlobal:
         to_dictionary(message.generation, message.related),
         to_related(message.related.rows),
         to_popular(message.popular),
+        message.noised,
     )
 
 

@@ -43,6 +43,7 @@ def fill_header(header: pb.AggregateHeader, likes: LikeAggregate) -> None:
     header.dictionary_generation = likes.dictionary.generation
     header.dictionary_version = likes.dictionary.version
     header.dictionary_effective_version = likes.dictionary_effective_version
+    header.liked_limit = likes.liked_limit
 
 
 def to_dictionary_key(header: pb.AggregateHeader) -> DictionaryKey:

@@ -144,7 +144,7 @@ async def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE federation SET schema_version = 9")
 
     async with open_journal(tmp_path, None) as journal:
-        with pytest.raises(ConfigError, match=r"schema version 9, this program knows 1"):
+        with pytest.raises(ConfigError, match=r"schema version 9, this program knows 2"):
             await journal.become_active()
 
 
@@ -163,3 +163,18 @@ async def test_a_full_disk_changes_nothing_and_may_be_emptied(tmp_path: Path) ->
         assert await has_outcome(journal, make_outcome(1, 7))
         await journal.save_result(make_publishing_round(2), make_outcome(2, 7))
         assert await has_outcome(journal, make_outcome(2, 7))
+
+
+async def test_a_journal_of_the_first_version_gets_a_ledger(tmp_path: Path) -> None:
+    async with open_journal(tmp_path, None) as journal:
+        await journal.become_active()
+        await run_round(journal, 1, 7)
+    with closing(sqlite3.connect(tmp_path / "federation.db")) as connection, connection:
+        connection.execute("DROP TABLE privacy_ledger")
+        connection.execute("UPDATE federation SET schema_version = 1")
+
+    for _ in range(2):
+        async with open_journal(tmp_path, None) as journal:
+            await journal.become_active()
+            assert await journal.read_ledger() == []
+            assert await has_outcome(journal, make_outcome(1, 7))
