@@ -16,6 +16,7 @@ from constellation.cli.log_level import add_log_level
 from constellation.cli.output import open_standard_output
 from constellation.cli.parsing import Commands, make_parser
 from constellation.cli.program import run_program
+from federation.commands.privacy import add_privacy
 from federation.commands.round import add_round
 from federation.commands.rounds import add_rounds
 from federation.commands.run import add_run
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_status(commands)
     add_rounds(commands)
     add_round(commands)
+    add_privacy(commands)
     add_log_level(commands, fleet=False)
     add_config(commands, check_config)
     add_completion(commands, build_parser)

@@ -13,11 +13,13 @@ from constellation.telemetry.metrics import (
     make_reader,
 )
 from constellation.wall_clock import read_clock
+from federation.privacy.budget import RELEASES_PER_WEEK, Mechanism, find_week
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from constellation.telemetry.metrics import Values
+    from federation.privacy.mode import PrivacyMode
     from federation.round_stats import RoundStats
     from federation.rounds import Rounds
     from federation.shards.publisher import Publisher
@@ -118,6 +120,53 @@ def make_federation_metrics(
             "became the active one. Only the active federation has it.",
             lambda: _compute_age(rounds),
         ),
+    ]
+
+
+def make_privacy_metrics(privacy: PrivacyMode) -> list[Metric]:
+    """Return the metrics of the privacy budget; only the active federation has current ones."""
+
+    def gauge(name: str, text: str, read: Callable[[], Values]) -> Metric:
+        return Metric(f"constellation_federation_{name}", MetricKind.GAUGE, text, read)
+
+    return [
+        gauge(
+            "privacy_budget_epsilon",
+            "PRIVACY_EPSILON: most that all that is published in a week may tell of one device.",
+            make_reader(lambda: privacy.budget.epsilon),
+        ),
+        gauge(
+            "privacy_spent_epsilon",
+            "Epsilon that the releases of the present week have spent together.",
+            make_reader(lambda: _compute_spent(privacy)),
+        ),
+        gauge(
+            "privacy_spent_share",
+            "Share of its budget of the present week that each mechanism has spent.",
+            partial(_compute_shares, privacy),
+        ),
+        Metric(
+            "constellation_federation_privacy_releases_refused",
+            MetricKind.COUNTER,
+            "Releases that were refused because they would have overspent the budget.",
+            make_reader(lambda: privacy.releases_refused),
+        ),
+    ]
+
+
+def _compute_spent(privacy: PrivacyMode) -> float:
+    return privacy.compute_epsilon(privacy.ledger.count_units(find_week(read_clock())))
+
+
+def _compute_shares(privacy: PrivacyMode) -> Values:
+    ledger, week = privacy.ledger, find_week(read_clock())
+    return [
+        (
+            ledger.count_units(week, each)
+            / max(privacy.budget.get_units(each) * RELEASES_PER_WEEK[each], 1),
+            {"mechanism": each.value},
+        )
+        for each in Mechanism
     ]
 
 

@@ -48,6 +48,7 @@ from federation.metrics import (
     make_federation_histograms,
     make_federation_metrics,
     make_health_metric,
+    make_privacy_metrics,
 )
 from federation.privacy.open import open_privacy
 from federation.related.result import RelatedRules
@@ -282,6 +283,8 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             make_federation_metrics(rounds, publisher, config.federation_interval_secs),
             make_federation_histograms(rounds),
         )
+        if rounds.privacy is not None:
+            metrics.add(make_privacy_metrics(rounds.privacy))
         health.report_components(
             partial(
                 describe_components,

@@ -16,6 +16,8 @@ from constellation.v1 import aggregates_pb2_grpc, federation_pb2_grpc
 from constellation.v1 import federation_pb2 as pb
 from constellation.wall_clock import read_clock
 from federation.messages import from_report, from_unavailable
+from federation.privacy.ledger import LEDGER_WEEKS
+from federation.privacy_messages import from_privacy
 from federation.report import find_unavailable
 from federation.shards.client import PullScope
 from federation.shards.relay import to_chunks
@@ -32,6 +34,8 @@ _TIMEOUT_SHARE: Final = 0.6
 _PAGE_SIZE: Final = 20
 """Rounds in a page, unless the request says otherwise."""
 _MAX_PAGE_SIZE: Final = 100
+_WEEKS: Final = 4
+"""Weeks of the ledger, unless the request says otherwise."""
 
 
 class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
@@ -63,6 +67,13 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
 
     async def RunRound(self, request: pb.RunRoundRequest, context: Any) -> pb.RunRoundResponse:
         return pb.RunRoundResponse(round=from_report(await self._rounds.request()))
+
+    async def GetPrivacy(
+        self, request: pb.GetPrivacyRequest, context: Any
+    ) -> pb.GetPrivacyResponse:
+        self._rounds.require_active()
+        weeks = min(request.weeks or _WEEKS, LEDGER_WEEKS)
+        return from_privacy(self._rounds.privacy, read_clock(), weeks)
 
 
 class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):

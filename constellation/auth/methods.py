@@ -51,6 +51,7 @@ METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
     "/constellation.v1.FederationService/RunRound": _OPERATOR,
     "/constellation.v1.FederationService/GetRound": _READERS,
     "/constellation.v1.FederationService/ListRounds": _READERS,
+    "/constellation.v1.FederationService/GetPrivacy": _READERS,
     # Probes.
     "/constellation.v1.HealthService/GetHealth": _ANYONE,
     "/constellation.v1.HealthService/GetReadiness": _ANYONE,

@@ -427,3 +427,145 @@ class RunRoundResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunRoundResponse: _TypeAlias = RunRoundResponse  # noqa: Y015
+
+@_typing.final
+class GetPrivacyRequest(_message.Message):
+    """Asks for the ledger of the privacy budget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEEKS_FIELD_NUMBER: _builtins.int
+    weeks: _builtins.int
+    """The number of weeks to return, the present one first; 0 means 4. More than 53 counts as 53."""
+    def __init__(
+        self,
+        *,
+        weeks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["weeks", b"weeks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPrivacyRequest: _TypeAlias = GetPrivacyRequest  # noqa: Y015
+
+@_typing.final
+class GetPrivacyResponse(_message.Message):
+    """The privacy budget, and what was spent of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENABLED_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    WEEKS_FIELD_NUMBER: _builtins.int
+    RELEASES_REFUSED_FIELD_NUMBER: _builtins.int
+    enabled: _builtins.bool
+    """Whether this federation publishes with noise. When it does not, all other fields are empty."""
+    epsilon: _builtins.float
+    """All that is published in one week is (epsilon, delta)-differentially private for each device."""
+    delta: _builtins.float
+    """The probability with which epsilon may not hold."""
+    releases_refused: _builtins.int
+    """The releases that were refused since this process started, because they would have overspent."""
+    @_builtins.property
+    def weeks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrivacyWeek]:
+        """The weeks, the present one first."""
+
+    def __init__(
+        self,
+        *,
+        enabled: _builtins.bool = ...,
+        epsilon: _builtins.float = ...,
+        delta: _builtins.float = ...,
+        weeks: _abc.Iterable[Global___PrivacyWeek] | None = ...,
+        releases_refused: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "enabled", b"enabled", "epsilon", b"epsilon", "releases_refused", b"releases_refused", "weeks", b"weeks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPrivacyResponse: _TypeAlias = GetPrivacyResponse  # noqa: Y015
+
+@_typing.final
+class PrivacyWeek(_message.Message):
+    """One week of the ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGINS_AT_FIELD_NUMBER: _builtins.int
+    EPSILON_SPENT_FIELD_NUMBER: _builtins.int
+    EPSILON_LEFT_FIELD_NUMBER: _builtins.int
+    MECHANISMS_FIELD_NUMBER: _builtins.int
+    epsilon_spent: _builtins.float
+    """The epsilon of everything that was published in this week, at half of delta."""
+    epsilon_left: _builtins.float
+    """What is left until `epsilon`."""
+    @_builtins.property
+    def begins_at(self) -> _timestamp_pb2.Timestamp:
+        """When it begins: a Monday, 0:00 UTC."""
+
+    @_builtins.property
+    def mechanisms(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrivacySpending]:
+        """What each mechanism spent."""
+
+    def __init__(
+        self,
+        *,
+        begins_at: _timestamp_pb2.Timestamp | None = ...,
+        epsilon_spent: _builtins.float = ...,
+        epsilon_left: _builtins.float = ...,
+        mechanisms: _abc.Iterable[Global___PrivacySpending] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begins_at", b"begins_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins_at", b"begins_at", "epsilon_left", b"epsilon_left", "epsilon_spent", b"epsilon_spent", "mechanisms", b"mechanisms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacyWeek: _TypeAlias = PrivacyWeek  # noqa: Y015
+
+@_typing.final
+class PrivacySpending(_message.Message):
+    """What one mechanism spent in one week."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MECHANISM_FIELD_NUMBER: _builtins.int
+    RELEASES_FIELD_NUMBER: _builtins.int
+    RELEASES_PLANNED_FIELD_NUMBER: _builtins.int
+    RHO_SPENT_FIELD_NUMBER: _builtins.int
+    RHO_BUDGET_FIELD_NUMBER: _builtins.int
+    NOISE_SCALE_FIELD_NUMBER: _builtins.int
+    mechanism: _builtins.str
+    """likes, pairs or hours."""
+    releases: _builtins.int
+    """The number of releases."""
+    releases_planned: _builtins.int
+    """The number of releases for which it has a budget."""
+    rho_spent: _builtins.float
+    """The rho of zero-concentrated differential privacy that it spent: rho adds up, epsilon does not."""
+    rho_budget: _builtins.float
+    """The rho that it has for the week."""
+    noise_scale: _builtins.float
+    """The standard deviation of the noise of its last release; 0 without any."""
+    def __init__(
+        self,
+        *,
+        mechanism: _builtins.str = ...,
+        releases: _builtins.int = ...,
+        releases_planned: _builtins.int = ...,
+        rho_spent: _builtins.float = ...,
+        rho_budget: _builtins.float = ...,
+        noise_scale: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mechanism", b"mechanism", "noise_scale", b"noise_scale", "releases", b"releases", "releases_planned", b"releases_planned", "rho_budget", b"rho_budget", "rho_spent", b"rho_spent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacySpending: _TypeAlias = PrivacySpending  # noqa: Y015

@@ -50,6 +50,11 @@ class FederationServiceStub:
                 request_serializer=constellation_dot_v1_dot_federation__pb2.RunRoundRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_federation__pb2.RunRoundResponse.FromString,
                 _registered_method=True)
+        self.GetPrivacy = channel.unary_unary(
+                '/constellation.v1.FederationService/GetPrivacy',
+                request_serializer=constellation_dot_v1_dot_federation__pb2.GetPrivacyRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_federation__pb2.GetPrivacyResponse.FromString,
+                _registered_method=True)
 
 
 class FederationServiceServicer:
@@ -78,6 +83,13 @@ class FederationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPrivacy(self, request, context):
+        """Return what the releases with noise have spent of the privacy budget, by week and mechanism.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FederationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_FederationServiceServicer_to_server(servicer, server):
                     servicer.RunRound,
                     request_deserializer=constellation_dot_v1_dot_federation__pb2.RunRoundRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_federation__pb2.RunRoundResponse.SerializeToString,
+            ),
+            'GetPrivacy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrivacy,
+                    request_deserializer=constellation_dot_v1_dot_federation__pb2.GetPrivacyRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_federation__pb2.GetPrivacyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +196,33 @@ class FederationService:
             '/constellation.v1.FederationService/RunRound',
             constellation_dot_v1_dot_federation__pb2.RunRoundRequest.SerializeToString,
             constellation_dot_v1_dot_federation__pb2.RunRoundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrivacy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.FederationService/GetPrivacy',
+            constellation_dot_v1_dot_federation__pb2.GetPrivacyRequest.SerializeToString,
+            constellation_dot_v1_dot_federation__pb2.GetPrivacyResponse.FromString,
             options,
             channel_credentials,
             insecure,

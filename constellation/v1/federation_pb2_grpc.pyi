@@ -41,6 +41,8 @@ class FederationServiceStub:
     """Run a round now and return its result. FAILED_PRECONDITION (NO_QUORUM) when too few shards
     answer, UNAVAILABLE (NOT_READY) while another federation is active.
     """
+    GetPrivacy: _grpc.UnaryUnaryMultiCallable[_federation_pb2.GetPrivacyRequest, _federation_pb2.GetPrivacyResponse]
+    """Return what the releases with noise have spent of the privacy budget, by week and mechanism."""
 
 @_typing.type_check_only
 class FederationServiceAsyncStub(FederationServiceStub):
@@ -55,6 +57,8 @@ class FederationServiceAsyncStub(FederationServiceStub):
     """Run a round now and return its result. FAILED_PRECONDITION (NO_QUORUM) when too few shards
     answer, UNAVAILABLE (NOT_READY) while another federation is active.
     """
+    GetPrivacy: _aio.UnaryUnaryMultiCallable[_federation_pb2.GetPrivacyRequest, _federation_pb2.GetPrivacyResponse]  # type: ignore[assignment]
+    """Return what the releases with noise have spent of the privacy budget, by week and mechanism."""
 
 class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Used by operators."""
@@ -84,5 +88,13 @@ class FederationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Run a round now and return its result. FAILED_PRECONDITION (NO_QUORUM) when too few shards
         answer, UNAVAILABLE (NOT_READY) while another federation is active.
         """
+
+    @_abc_1.abstractmethod
+    def GetPrivacy(
+        self,
+        request: _federation_pb2.GetPrivacyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_federation_pb2.GetPrivacyResponse, _abc.Awaitable[_federation_pb2.GetPrivacyResponse]]:
+        """Return what the releases with noise have spent of the privacy budget, by week and mechanism."""
 
 def add_FederationServiceServicer_to_server(servicer: FederationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

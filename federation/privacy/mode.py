@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from federation.privacy.budget import Mechanism, find_week
+from federation.privacy.budget import RHO_ONE, Mechanism, find_week
 from federation.privacy.ledger import BudgetSpentError, Ledger, LedgerRow
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ class PrivacyMode:
     def adopt(self, rows: Sequence[LedgerRow]) -> None:
         """Take over rows that are durable now."""
         self._rows += rows
+
+    def compute_epsilon(self, units: int) -> float:
+        """Return the epsilon of what a week has spent."""
+        return self.noise.compute_epsilon(units / RHO_ONE, self.budget.delta / 2)
 
     def note_refusals(self, plan: ReleasePlan) -> None:
         """Count and log the releases that a round was refused."""

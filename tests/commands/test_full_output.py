@@ -39,6 +39,7 @@ REMOTE = {
     "federation status": "",
     "federation rounds": "",
     "federation round": "",
+    "federation privacy": "",
     "federation log-level": "",
 }
 LOCAL = {

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import dp_accounting
+import grpc
 import pytest
 from dp_accounting.pld import PLDAccountant
+from prometheus_client.parser import text_string_to_metric_families
 
+import federation.__main__
 from constellation.config import NonNegative
+from constellation.v1 import federation_pb2
+from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from federation.privacy.budget import Mechanism
 from federation.privacy.gaussian import compute_epsilon
-from tests.federation.fleet import run_federation, run_round
+from tests.federation.fleet import get_address, run_federation, run_round
 from tests.federation.liked import serve_shards
 from tests.federation.private_fleet import (
+    MONDAY,
     SETTINGS,
     WEEK,
     Clock,
@@ -21,11 +28,13 @@ from tests.federation.private_fleet import (
     make_private_shards,
     watch,
 )
+from tests.scraping import scrape_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
     from federation.privacy.ledger import LedgerRow
     from federation.server import RunningFederation
 
@@ -202,3 +211,51 @@ async def test_what_was_published_without_noise_is_not_published_again(
     assert noised.noised
     assert not noised.related.rows.ids
     assert noised.related.dictionary_version > published.related.dictionary_version
+
+
+async def test_operators_see_what_was_spent(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = make_private_shards()
+    clock.set(hours=3)
+    async with serve_shards(shards) as addresses, run_federation(addresses, **SETTINGS) as running:
+        await run_round(running)
+        await run_round(running)
+        async with grpc.aio.insecure_channel(get_address(running)) as channel:
+            stub: FederationServiceAsyncStub = FederationServiceStub(channel)
+            privacy = await stub.GetPrivacy(federation_pb2.GetPrivacyRequest(weeks=2))
+        scraped = await asyncio.to_thread(scrape_text, running.ports.metrics)
+        capsys.readouterr()
+        arguments = ["privacy", "--weeks", "1", "--address", get_address(running)]
+        options = federation.__main__.build_parser().parse_args(arguments)
+        code = await options.run(options)
+    printed = capsys.readouterr().out.splitlines()
+
+    present, before = privacy.weeks
+    assert (privacy.enabled, privacy.epsilon, privacy.delta) == (True, 4, 1e-9)
+    assert present.begins_at.ToSeconds() == MONDAY
+    assert [(each.mechanism, each.releases) for each in present.mechanisms] == [
+        ("likes", 1),
+        ("pairs", 1),
+        ("hours", 1),
+    ]
+    assert 0 < present.epsilon_spent < 4
+    assert present.epsilon_spent + present.epsilon_left == pytest.approx(4)
+    assert before.epsilon_spent == 0
+    samples = {
+        (sample.name.removeprefix("constellation_federation_privacy_"), *sample.labels.values()): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(scraped)
+        for sample in family.samples
+        if "_privacy_" in sample.name
+    }
+    assert samples["spent_epsilon",] == pytest.approx(present.epsilon_spent)
+    assert samples["spent_share", "pairs"] == 1
+    assert samples["spent_share", "hours"] == pytest.approx(1 / 168)
+    assert samples["budget_epsilon",] == 4
+    assert samples["releases_refused_total",] == 0
+    assert code == 0
+    assert printed[1].split()[2:6] == ["likes", "1", "of", "1"]
+    assert "1 of 168" in printed[3]
+    assert "budget of a week: epsilon 4 at delta 1e-09" in printed[4]

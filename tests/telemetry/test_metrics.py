@@ -30,6 +30,9 @@ from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import sync_pb2 as sync
 from federation import metrics as of_federation
+from federation.privacy import gaussian
+from federation.privacy.budget import Budget
+from federation.privacy.mode import PrivacyMode
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec
 from tests.federation.fleet import (
@@ -176,6 +179,7 @@ async def test_every_metric_is_documented_and_no_other() -> None:
             *make_shard_metrics(shard.manager, streams, CallStats(), compared),
             of_federation.make_health_metric(lambda: True),
             *of_federation.make_federation_metrics(federation.rounds, federation.publisher, 1),
+            *of_federation.make_privacy_metrics(PrivacyMode(Budget(1, 1e-10, 1), gaussian)),
         ]
         histograms = [
             *make_shard_histograms(shard.manager),
