@@ -20,5 +20,5 @@ def test_a_federation_without_noise_says_so(cli: CommandLine, fleet: RunningFlee
 def test_the_number_of_weeks_has_a_limit(cli: CommandLine) -> None:
     finished = cli("privacy", "--weeks", "54", program=PROGRAM)
 
-    assert finished.code == 2
+    assert finished.status == 2
     assert "must be from 1 to 53" in finished.err
