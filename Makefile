@@ -28,8 +28,8 @@ $(BIN)/uv:
 
 install: .venv/ready ## Install everything into .venv
 
-run: .venv/ready ## Run one shard on embedded storage, in data/shard
-	exec env INSECURE=$${INSECURE:-1} DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
+run: .venv/ready ## Run one shard on embedded storage, in data/shard: open to all, and every device counts at once
+	exec env INSECURE=$${INSECURE:-1} MIN_DEVICE_AGE_DAYS=$${MIN_DEVICE_AGE_DAYS:-0} DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
 
 demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres on a server of its own, SECURE=1 with TLS and tokens
 	$(BIN)/python -m examples.demo --store $(STORE) $(if $(filter 1,$(SECURE)),--secure)

@@ -52,6 +52,7 @@ def start_shard(module: str = "constellation", /, **settings: object) -> Iterato
         "metrics_addr": local,
         "drain_seconds": 0,
         "insecure": 1,
+        "min_device_age_days": 0,
         **settings,
     }
     with subprocess.Popen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
@@ -30,6 +31,8 @@ Address = NewType("Address", str)
 """host:port. Port 0 lets the operating system choose one."""
 Addresses = NewType("Addresses", tuple[str, ...])
 """Distinct addresses, separated by commas."""
+Networks = NewType("Networks", tuple[IPv4Network | IPv6Network, ...])
+"""Networks such as 10.0.0.0/8, separated by commas."""
 ShardMap = NewType("ShardMap", dict[int, str])
 """Address of each shard by its number, in the form of `placement.parse_map`."""
 LogLevel = NewType("LogLevel", str)
@@ -162,6 +165,12 @@ class ShardConfig:
         "Public keys of the federation, made by `constellation keys public`: a global state that "
         "none of them signed is refused. Unset: signatures are not checked.",
     )
+    trusted_proxies: Networks = setting(
+        Networks(()),
+        "Networks of the proxies in front of the shard, such as 10.0.0.0/8: the last address of "
+        "their x-forwarded-for counts as the device's. Unset: that of the connection counts, "
+        "unless it is private.",
+    )
     data_dir: Path | None = setting(
         None,
         "Directory of the SQLite store and of index snapshots. Unset: patterns are lost when "
@@ -205,6 +214,16 @@ class ShardConfig:
         Count(4_000_000),
         "Devices that the shard admits. Further ones are refused with RESOURCE_EXHAUSTED.",
     )
+    attested_reserve: Ratio = setting(
+        Ratio(0.1),
+        "Share of MAX_DEVICES for devices whose token names their lot. Counts with VENDOR_KEYS.",
+    )
+    min_device_age_days: int = setting(
+        7,
+        "Days after which a device counts for what other devices see, if it was active on 3 of "
+        "them. 0: at once, for tests and demonstrations.",
+        most=_MAX_DAYS,
+    )
     max_patterns: Count = setting(
         Count(40_000_000),
         "Patterns that the shard stores. Further ones are rejected with SHARD_FULL.",
@@ -237,6 +256,27 @@ class ShardConfig:
     )
     max_streams: Count = setting(
         Count(50_000), "Sync streams open at the same time.", most=_MAX_STREAMS
+    )
+    max_streams_per_lot: int = setting(
+        0, "Sync streams that devices of one lot may have open. 0: as many as MAX_STREAMS."
+    )
+    max_streams_per_address: int = setting(
+        1024,
+        "Sync streams open from one IPv4 address, or one IPv6 /64. Many households may share it. "
+        "0: as many as MAX_STREAMS.",
+    )
+    max_connects_per_lot: int = setting(
+        0, "Sync streams that devices of one lot may begin in a minute. 0: no limit."
+    )
+    max_connects_per_address: int = setting(
+        2048, "Sync streams that may begin in a minute from one address. 0: no limit."
+    )
+    max_new_devices_per_lot: int = setting(
+        0, "Devices of one lot, unknown to the shard, that may come in an hour. 0: no limit."
+    )
+    max_new_devices_per_address: int = setting(
+        256,
+        "Devices unknown to the shard that may come from one address in an hour. 0: no limit.",
     )
     max_inflight_deltas: Count = setting(
         Count(32), "Unacknowledged deltas that one stream may have."
@@ -369,6 +409,15 @@ def _parse_addresses(text: str) -> tuple[str, ...]:
     return addresses
 
 
+def _parse_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(
+            f"must be networks such as 10.0.0.0/8, separated by commas, got {text!r}"
+        ) from None
+
+
 def _parse_flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise ValueError(f"must be 0 or 1, got {text!r}")
@@ -397,6 +446,7 @@ PARSERS: Final[dict[Any, Callable[[str], Any]]] = {
     Address | None: _parse_address,
     Addresses: _parse_addresses,
     NonNegative: _parse_number,
+    Networks: _parse_networks,
     ShardMap: parse_map,
     LogLevel: _make_choice_parser(*_LOG_LEVELS),
     VectorExtension: _make_choice_parser(*_VECTOR_EXTENSIONS),

@@ -53,6 +53,10 @@ class TooManyCallsError(ConstellationError):
     """The caller, or all callers of one method together, have as many calls as they may."""
 
 
+class OriginLimitError(ConstellationError):
+    """Devices of one production lot, or at one address, have as much as they may together."""
+
+
 class TooManyInflightError(ConstellationError):
     """The device sent more unacknowledged deltas than it may."""
 

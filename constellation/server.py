@@ -237,6 +237,7 @@ def _to_listener_config(config: ShardConfig, security: Security) -> ListenerConf
         internal_certificates=open_internal_certificates(config),
         probe_addr=config.probe_addr,
         certificates=security.certificates,
+        trusted_proxies=config.trusted_proxies,
         verifier=security.verifier,
         services=SERVICES,
         max_calls=config.max_streams + _EXTRA_CALLS,
@@ -283,6 +284,7 @@ def _start_background(
         "expiry": manager.expire_forever(
             config.device_ttl_days * _SECONDS_PER_DAY, streams.device_ids
         ),
+        "recount": manager.recount_forever(),
         "global_feed": streams.send_updates_forever(manager),
         "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
@@ -387,7 +389,7 @@ async def _drain(
 ) -> None:
     """Accept no new session, ask every device to leave, finish the last commits, then stop."""
     process.health.mark_not_ready("draining")
-    manager.is_draining = True
+    manager.drain()
     log.info("drain_started", streams=len(streams), seconds=seconds)
     if len(streams):
         await streams.drain(seconds, _RETURN_MAX_SECONDS)

@@ -15,6 +15,7 @@ from constellation.core.table.ownership import ShardIdentity
 from constellation.errors import ConfigError
 from constellation.resources import read_disk_share, read_memory_limit, read_resident_bytes
 from constellation.transport.sync.limits import SessionLimits
+from constellation.transport.sync.origin_limits import OriginLimits, SourceLimits
 
 if TYPE_CHECKING:
     from constellation.config import ShardConfig
@@ -32,6 +33,8 @@ def to_rules(config: ShardConfig) -> Rules:
         quality_threshold=config.quality_threshold,
         share_threshold=config.share_threshold,
         k_anonymity=config.k_anonymity,
+        min_device_age_days=config.min_device_age_days,
+        attested_reserve=config.attested_reserve if config.vendor_keys is not None else 0.0,
         related_sample=config.related_sample,
         related_liked=config.related_liked,
         is_noised_only=config.differential_privacy,
@@ -73,6 +76,23 @@ def to_session_limits(config: ShardConfig) -> SessionLimits:
         max_streams=config.max_streams,
         slow_reader_seconds=config.slow_reader_seconds,
         stream_seconds=config.stream_seconds,
+        origins=to_origin_limits(config),
+    )
+
+
+def to_origin_limits(config: ShardConfig) -> OriginLimits:
+    """Return the limits for what comes from one lot, or from one address."""
+    return OriginLimits(
+        lot=SourceLimits(
+            streams=config.max_streams_per_lot,
+            connects_per_minute=config.max_connects_per_lot,
+            new_devices_per_hour=config.max_new_devices_per_lot,
+        ),
+        address=SourceLimits(
+            streams=config.max_streams_per_address,
+            connects_per_minute=config.max_connects_per_address,
+            new_devices_per_hour=config.max_new_devices_per_address,
+        ),
     )
 
 

@@ -31,6 +31,7 @@ def make_shard_config(**settings: Any) -> ShardConfig:
         "global_min_interval_seconds": Seconds(0),
         "global_interval_seconds": Seconds(3600),
         "k_anonymity": Count(2),
+        "min_device_age_days": 0,
         "max_patterns": Count(100_000),
         "max_devices": Count(10_000),
     }

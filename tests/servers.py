@@ -59,12 +59,15 @@ class RunningFleet:
 
 
 def make_clean_environment() -> dict[str, str]:
-    """Return this process's environment without any setting of either program, but INSECURE."""
+    """Return this process's environment without any setting of either program but two.
+
+    These let everybody in, and let every device count for others at once.
+    """
     setting_names = {
         each.name.upper() for kind in (ShardConfig, FederationConfig) for each in fields(kind)
     }
     kept = {name: value for name, value in os.environ.items() if name not in setting_names}
-    return {**kept, "INSECURE": "1"}
+    return {**kept, "INSECURE": "1", "MIN_DEVICE_AGE_DAYS": "0"}
 
 
 @contextmanager

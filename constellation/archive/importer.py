@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from constellation.archive.lines import MAX_UINT32, PATTERN_INTEGER_FIELDS, SUBJECT_FIELDS
+from constellation.archive.lines import (
+    MAX_UINT32,
+    PATTERN_INTEGER_FIELDS,
+    STANDING_FIELDS,
+    SUBJECT_FIELDS,
+)
 from constellation.core.rows import (
     DEVICE,
     DIGEST_MODULUS,
@@ -212,6 +217,8 @@ def _to_device(line: Line, terms: PendingTerms) -> tuple[Any, ...]:
         _require_integer(line["synced_at"], 0, MAX_UINT32),
         _require_integer(line["signal_hour"], 0, MAX_UINT32),
         _number_terms(line["signal_content_ids"], TermKind.CONTENT, MAX_SIGNALS_PER_HOUR, terms),
+        *(_require_integer(line.get(name, 0), 0, most) for name, most in STANDING_FIELDS),
+        0,  # reserved
     )
 
 

@@ -33,6 +33,19 @@ PATTERN_INTEGER_FIELDS: Final = (
     ("content_type", 0, LAST_CONTENT_TYPE),
 )
 """Integer columns of a pattern in the order of its row, with their smallest and largest value."""
+STANDING_FIELDS: Final = (
+    ("lot", 2**64 - 1),
+    ("network", 2**64 - 1),
+    ("first_day", 2**16 - 1),
+    ("active_day", 2**16 - 1),
+    ("active_days", 2**8 - 1),
+    ("attested", 1),
+    ("quarantined", 1),
+)
+"""What says whether a device counts for others, in the order of its row, with the largest value.
+
+Archives of earlier versions lack these: their devices count at once.
+"""
 SUBJECT_FIELDS: Final = {TermKind.GENRE: "genre", TermKind.CONTENT: "content_id"}
 """By kind of term: the field of an hourly count that names the term."""
 Line = Mapping[str, Any]

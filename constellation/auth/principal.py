@@ -11,6 +11,7 @@ from constellation.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from ipaddress import IPv4Address, IPv6Address
 
 
 class Role(StrEnum):
@@ -53,6 +54,10 @@ ANYBODY: Final = Principal("anybody", frozenset(Role))
 """The caller in a process without TOKEN_KEYS, which asks nobody for a token."""
 CALLER: ContextVar[Principal] = ContextVar("constellation_caller", default=ANYBODY)
 """Who makes the call that the present task serves."""
+CALLER_ADDRESS: ContextVar[IPv4Address | IPv6Address | None] = ContextVar(
+    "constellation_caller_address", default=None
+)
+"""From which address the call comes that the present task serves; None when that is unknown."""
 
 
 def require_role(caller: Principal, role: Role) -> None:

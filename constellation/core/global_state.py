@@ -6,8 +6,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from constellation.core.rows import TermKind
 from constellation.federated.published import PublishedGlobal, RoundKey
 from constellation.federated.trends import Direction, Trend, rank_trends
@@ -15,6 +13,7 @@ from constellation.federated.trends import Direction, Trend, rank_trends
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
@@ -134,17 +133,21 @@ def compute_local_trends(
 ) -> list[Trend]:
     """Return the strongest trends of a shard's own hourly counts. Belongs in a worker thread.
 
-    Only subjects of at least `k_anonymity` devices trend: devices that watched within one hour or,
-    for a content item, devices that support it with a pattern.
+    Only subjects of at least `k_anonymity` devices trend: a genre or, where devices of one origin
+    only are known, a content item that so many watched within one hour, or a content item that
+    `Table.has_support`.
     """
     contents, content_counts = _read_window(table, ring, TermKind.CONTENT, now_hour)
     genres, genre_counts = _read_window(table, ring, TermKind.GENRE, now_hour)
     if not len(contents):
         return []
-    devices = np.maximum(content_counts.max(axis=0), table.support[contents])
+    eligible = table.has_support(contents, rules.k_anonymity)
+    if table.standing.require_origins(rules.k_anonymity) == 1:
+        eligible |= content_counts.max(axis=0) >= rules.k_anonymity
     genre_limit = rules.trend_limit // _GENRE_SHARE
-    by_genre = _rank(genre_counts, genre_counts.max(axis=0), rules, genre_limit)
-    by_content = _rank(content_counts, devices, rules, rules.trend_limit - len(by_genre))
+    is_watched = genre_counts.max(axis=0) >= rules.k_anonymity
+    by_genre = _rank(genre_counts, is_watched, rules, genre_limit)
+    by_content = _rank(content_counts, eligible, rules, rules.trend_limit - len(by_genre))
     text = table.vocabulary.text
     return [
         Trend(text(TermKind.CONTENT, int(contents[i])), "", score, direction, popularity)
@@ -162,7 +165,6 @@ def _read_window(
 
 
 def _rank(
-    counts: NDArray[np.float64], devices: NDArray[np.float64], rules: Rules, limit: int
+    counts: NDArray[np.float64], eligible: NDArray[np.bool_], rules: Rules, limit: int
 ) -> list[tuple[int, float, Direction, float]]:
-    eligible = devices >= rules.k_anonymity
     return rank_trends(counts, eligible, rules.trend_decay_rate, rules.k_anonymity, limit)

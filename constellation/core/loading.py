@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from constellation.core.rows import (
-    BLOCK_ROWS,
     DIGEST_MODULUS,
     DeviceRows,
     LikedRows,
@@ -27,7 +25,6 @@ from constellation.core.table.shard_table import (
     to_device_keys,
     to_pattern_keys,
 )
-from constellation.core.table.support import pack_support, unpack_contents
 from constellation.errors import DamagedStoreError
 
 if TYPE_CHECKING:
@@ -172,18 +169,13 @@ def _check_capacity(slots: Slots, capacity: int, variable: str) -> None:
 
 
 def _derive_state(table: Table, devices: Slots, patterns: Slots) -> None:
-    """Derive the free slots, the lists of patterns and the support from the rows."""
+    """Derive the free slots and the lists of patterns from the rows."""
     _set_free_slots(table.device_allocator, devices)
     _set_free_slots(table.pattern_allocator, patterns)
     owners = table.patterns["device"][patterns]
     order = np.argsort(owners, kind="stable")
     owners, patterns = owners[order], patterns[order]
     table.link(devices, DevicePatterns(np.searchsorted(devices, owners), patterns))
-    starts = np.flatnonzero(np.diff(owners.astype(np.int64), prepend=-1))
-    cuts = np.searchsorted(starts, np.arange(0, len(patterns), BLOCK_ROWS))
-    bounds = [*starts[cuts[cuts < len(starts)]].tolist(), len(patterns)]
-    for start, end in pairwise(bounds):  # blocks of whole devices, so that none counts twice
-        _count_support(table, owners[start:end], patterns[start:end])
 
 
 def _set_free_slots(allocator: SlotAllocator, slots: Slots) -> None:
@@ -191,9 +183,3 @@ def _set_free_slots(allocator: SlotAllocator, slots: Slots) -> None:
     unused = np.ones(allocator.high_water, bool)
     unused[slots] = False
     allocator.free_list = np.flatnonzero(unused).tolist()
-
-
-def _count_support(table: Table, owners: NDArray[np.uint32], patterns: Slots) -> None:
-    """Count each device once for each content item that its patterns name."""
-    pairs = pack_support(owners, table.patterns["contents"][patterns])
-    np.add.at(table.support, unpack_contents(pairs), np.uint32(1))

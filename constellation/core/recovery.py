@@ -10,10 +10,13 @@ import numpy as np
 import structlog
 
 from constellation.core.index.pattern_index import PatternIndex
+from constellation.core.ingest.recount import count_devices
 from constellation.core.loading import load_shard
 from constellation.core.rows import BLOCK_ROWS
 from constellation.core.table.change import is_shared
+from constellation.core.table.standing import to_day
 from constellation.errors import DamagedStoreError
+from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +84,7 @@ async def recover_shard(
     table, problems = loaded.table, loaded.problems
     if identity is not None:
         await asyncio.to_thread(identity.mark_relocated, table)
+    await asyncio.to_thread(count_devices, table, rules, to_day(read_clock()))
     if ahead := _describe_lost_commits(table.totals, snapshots):
         if may_be_behind and snapshots is not None:
             log.warning("snapshots_discarded", reason=ahead)

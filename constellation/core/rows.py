@@ -58,9 +58,17 @@ DEVICE: Final = np.dtype(
         ("synced_at", "<u4"),  # seconds since 1970, UTC
         ("signal_hour", "<u4"),  # the hour of the device's newest signals
         ("signal_contents", "<u4", (MAX_SIGNALS_PER_HOUR,)),  # the content items they named
+        ("lot", "<u8"),  # keyed hash of its production lot; 0 when unknown
+        ("network", "<u8"),  # keyed hash of the network it first synced from; 0 when unknown
+        ("first_day", "<u2"),  # the day of its first sync, since 1970; 0: before this was recorded
+        ("active_day", "<u2"),  # the last day with an accepted change
+        ("active_days", "u1"),  # days with an accepted change, at most 255
+        ("attested", "u1"),  # 1 when its token named its lot: a vendor admitted it
+        ("quarantined", "u1"),  # 1 when an operator took it out of what others see
+        ("reserved", "u1"),
     ]
 )
-"""One device: 56 bytes. Its incarnation and seq are its cursor."""
+"""One device: 80 bytes. Its incarnation and seq are its cursor."""
 
 LIKED: Final = np.dtype([("contents", "<u4", (MAX_LIKED,))])
 """What a contributing device liked: 512 bytes. Numbers of terms, latest first; 0 means none."""

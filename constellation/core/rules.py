@@ -32,6 +32,11 @@ class Rules:
     """Whether devices learn of other devices only what a federation publishes with noise."""
     k_anonymity: int = 5
     """Distinct devices that must support a content item before other devices may see it."""
+    min_device_age_days: int = 0
+    """Days after which a device counts for what others see, if it was active on 3 of them; 0: at
+    once."""
+    attested_reserve: float = 0.0
+    """The share of `max_devices` that only attested devices may fill."""
     similar_limit: int = 20
     """Similar patterns that a device gets at most."""
     trend_limit: int = 50

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
+from constellation.core.admission import Admission
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.device_update import ClusterChoice, compute_device_update
 from constellation.core.global_state import GlobalState, compute_local_trends
@@ -22,15 +23,15 @@ from constellation.core.ingest.cursors import Cursor, Expectation, compute_expec
 from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
 from constellation.core.ingest.observers import ShardObservers
 from constellation.core.ingest.plan import Planner
-from constellation.core.ingest.stats import ShedReason
 from constellation.core.presence import Presence
 from constellation.core.pressure import Pressure, PressureLevel
 from constellation.core.related_content import PopularChoice, RelatedContent, choose_popular
 from constellation.core.table.catalogue import Catalogue
 from constellation.core.table.contributors import ContributorSample
-from constellation.errors import ConfigError, NotOwnerError, NotReadyError, ShardFullError
+from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin, OriginHasher
+from constellation.core.table.standing import to_day
+from constellation.errors import ConfigError, NotReadyError
 from constellation.federated.aggregate import AggregateVersion
-from constellation.placement import find_owner
 from constellation.tasks import finish_even_if_cancelled
 from constellation.wall_clock import read_clock
 
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _EXPIRY_INTERVAL_SECONDS: Final = 3600.0
+_RECOUNT_CHECK_SECONDS: Final = 60.0
+"""How often it is asked whether a new day has begun."""
+_UNPROVEN_SECONDS: Final = 86_400.0
+"""A device that does not count yet may be deleted after this silence, when places run out."""
 _PRESENCE_SECONDS: Final = 86_400.0
 """A device that is there and does not sync is stored as present this often."""
 
@@ -91,8 +96,9 @@ class ShardManager:
         self.pressure = Pressure()
         """Set by whoever knows the limits of memory and disk; without any, there is none."""
         self.stats = observers.stats
+        self.admission = Admission(identity, rules, self.table, self.stats)
+        self.origins = OriginHasher(recovered.secret)
         self.tracer = observers.tracer
-        self.is_draining = False
         self.recall: Recall | None = None
         """The result of the last probe of the index; None before the first."""
         self.committer = Committer(
@@ -113,31 +119,18 @@ class ShardManager:
     def epoch(self) -> int:
         return self.committer.epoch
 
-    def admit(self, device_id: bytes) -> None:
-        """Return when a device may sync with this shard.
+    @property
+    def is_draining(self) -> bool:
+        """Whether no device is let in any more, because the process ends."""
+        return self.admission.is_draining
 
-        Raises NotReadyError while the shard drains, NotOwnerError for the device of another shard,
-        and ShardFullError for a new device when the shard is full, and while memory or disk are
-        nearly full.
-        """
-        if self.is_draining:
-            self.stats.shed[ShedReason.DRAINING] += 1
-            raise NotReadyError("this shard is draining: connect again, on a new channel")
-        self.require_owned(device_id)
-        level = self.pressure.level
-        if level >= PressureLevel.NO_SESSIONS or (
-            level >= PressureLevel.NO_NEW_DEVICES and self.table.find_device(device_id) < 0
-        ):
-            self.stats.shed[ShedReason.PRESSURE] += 1
-            raise ShardFullError(f"{self.pressure.cause}: this shard takes no more devices now")
-        if self.table.totals.devices < self.rules.max_devices:
-            return
-        if self.table.find_device(device_id) < 0:
-            self.stats.shed[ShedReason.DEVICES] += 1
-            raise ShardFullError(
-                f"shard {self.identity.shard_id} has {self.table.totals.devices} devices, "
-                f"and MAX_DEVICES is {self.rules.max_devices}"
-            )
+    def drain(self) -> None:
+        """Let no device in any more."""
+        self.admission.is_draining = True
+
+    def admit(self, device_id: bytes, origin: DeviceOrigin = UNKNOWN_ORIGIN) -> None:
+        """Return when a device may sync with this shard; `Admission.admit` says what it raises."""
+        self.admission.admit(device_id, self.pressure, origin)
 
     def take_pressure(self, level: PressureLevel) -> None:
         """Read no streams while memory or disk are about to run out."""
@@ -148,9 +141,7 @@ class ShardManager:
 
     def require_owned(self, device_id: bytes) -> None:
         """Raise NotOwnerError for a device of another shard."""
-        shards = self.identity.shards
-        if shards and (shard_id := find_owner(device_id, shards)) != self.identity.shard_id:
-            raise NotOwnerError(shard_id, shards[shard_id])
+        self.admission.require_owned(device_id)
 
     def find_cursor(self, device_id: bytes) -> Cursor | None:
         """Return the durable cursor of a device; None for an unknown device."""
@@ -230,10 +221,42 @@ class ShardManager:
     async def expire(self, ttl_seconds: float, now: float) -> int:
         """Delete the devices that were silent since `now - ttl_seconds`; return how many."""
         expired = 0
+        while count := await self.committer.expire_unproven(now - _UNPROVEN_SECONDS):
+            expired += count
+            log.warning("unproven_devices_expired", count=count)
         while count := await self.committer.expire(now - ttl_seconds):
             expired += count
             log.info("devices_expired", count=count)
         return expired
+
+    async def recount_forever(self) -> None:
+        """Let devices that have proved themselves count, at each change of day, until cancelled."""
+        counted_day = to_day(read_clock())
+        while True:
+            await asyncio.sleep(_RECOUNT_CHECK_SECONDS)
+            now = read_clock()
+            if to_day(now) == counted_day:
+                continue
+            try:
+                await self.recount(now)
+            except NotReadyError as error:  # the store is unavailable: try again soon
+                log.warning("recount_postponed", problem=str(error))
+                continue
+            counted_day = to_day(now)
+
+    async def recount(self, now: float) -> int:
+        """Let devices begin, or cease, to count for others as of a time; return how many did."""
+        recounted = await self.committer.recount(now)
+        log.info("devices_recounted", count=recounted, counted=self.table.standing.counted)
+        return recounted
+
+    async def set_quarantine(self, device_id: bytes, *, quarantined: bool) -> bool:
+        """Put a device into quarantine, or lift it; return whether that changed anything.
+
+        It goes on syncing, and what it sends is stored, but nothing of it reaches others. Raises
+        NotFoundError for an unknown device.
+        """
+        return await self.committer.set_quarantine(device_id, quarantined=quarantined)
 
     async def delete_device(self, device_id: bytes) -> int:
         """Delete a device with its patterns durably; return how many patterns it had.

@@ -29,6 +29,7 @@ from constellation.transport.calls import tracing as spans
 from constellation.transport.calls.authorization import make_authorization
 from constellation.transport.calls.budgets import CallBudgets
 from constellation.transport.calls.interceptor import MethodInterceptor, Wrapper
+from constellation.transport.calls.peers import make_address_reader
 from constellation.transport.calls.status import map_errors
 from constellation.transport.health.service import Health, HealthServicer
 from constellation.transport.rest.listener import serve_rest
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from constellation.auth.certificates import Certificates
     from constellation.auth.tokens import TokenVerifier
     from constellation.transport.calls.counters import CallStats
+    from constellation.transport.calls.peers import IPNetwork
     from constellation.transport.services.process import ProcessServicer
 
 _MESSAGE_OPTION: Final = "grpc.max_receive_message_length"
@@ -190,6 +192,8 @@ class ListenerConfig:
     """The full names of the services that it has in addition to COMMON_SERVICES."""
     max_calls: int
     """The most calls at once on GRPC_ADDR."""
+    trusted_proxies: Sequence[IPNetwork] = ()
+    """The networks of proxies that name the address of their peers."""
     verifier: TokenVerifier | None = None
     """Checks the token of each call; None lets everybody call everything."""
     certificates: Certificates | None = None
@@ -226,6 +230,7 @@ async def open_listener(
         verifier,
         config.connection_seconds,
         max_message_bytes=None if config.internal_addr is None else _DEVICE_MESSAGE_BYTES,
+        trusted_proxies=config.trusted_proxies,
     )
     local = make_server(_LOCAL_CALLS, calls, verifier)
     servers, unrestricted = [main, local], [local]
@@ -274,6 +279,7 @@ def make_server(
     verifier: TokenVerifier | None = None,
     connection_seconds: float | None = None,
     max_message_bytes: int | None = None,
+    trusted_proxies: Sequence[IPNetwork] = (),
 ) -> grpc.aio.Server:
     """Return a server that admits `max_calls` calls at once, counts them and maps their errors.
 
@@ -281,7 +287,7 @@ def make_server(
     up to `max_message_bytes`; None: as many as SERVER_OPTIONS say.
     """
     counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
-    checking: list[Wrapper] = [map_errors]
+    checking: list[Wrapper] = [map_errors, make_address_reader(trusted_proxies)]
     limiting: list[Wrapper] = []
     if verifier is not None:
         checking.append(make_authorization(verifier))

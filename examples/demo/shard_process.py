@@ -21,6 +21,7 @@ SETTINGS_OVERRIDES: Final = {
     "GLOBAL_MIN_INTERVAL_SECONDS": "5",
     "DRAIN_SECONDS": "1",
     "K_ANONYMITY": "3",
+    "MIN_DEVICE_AGE_DAYS": "0",
 }
 """Settings below the defaults, so that a week fits into a minute."""
 

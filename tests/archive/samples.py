@@ -44,6 +44,13 @@ def make_pattern(number: int, **changes: Any) -> dict[str, Any]:
 def make_device(number: int, patterns: Sequence[Line] = (), **changes: Any) -> dict[str, Any]:
     return {
         "device_id": f"{number:032x}",
+        "lot": 2**64 - 1,
+        "network": number,
+        "first_day": 20_000,
+        "active_day": 20_001,
+        "active_days": 2,
+        "attested": 1,
+        "quarantined": 0,
         "incarnation": 2**63 + number,
         "seq": 7,
         "synced_at": 1_800_000_000,

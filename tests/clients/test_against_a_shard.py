@@ -42,7 +42,8 @@ async def run_shard_process(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `constellation serve`, and kill it when the block ends."""
     environment = {**os.environ, "GRPC_ADDR": address, "DATA_DIR": str(data_dir)}
-    environment |= {"INSECURE": "1", "REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
+    environment |= {"INSECURE": "1", "MIN_DEVICE_AGE_DAYS": "0"}
+    environment |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "constellation", "serve",
         env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,

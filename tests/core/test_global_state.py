@@ -196,7 +196,7 @@ def test_subjects_of_too_few_devices_do_not_trend() -> None:
 
 def test_a_content_item_that_enough_devices_support_may_trend() -> None:
     counted = CountedTable({"few": 4}, {})
-    counted.table.support[1] = 5
+    counted.table.support.devices[1] = 5
 
     assert counted.compute() == ["few"]
 

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from constellation.core.ingest.recount import count_devices
 from constellation.core.loading import load_shard
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
+from constellation.core.table.standing import to_day
 from constellation.errors import DamagedStoreError
 from constellation.storage.memory import MemoryPatternStore
-from tests.core.ingest.planned_table import HOUR, RULES, PlannedTable
+from tests.core.ingest.planned_table import HOUR, NOW, RULES, PlannedTable
 from tests.deltas import PatternSpec, device_id, make_delta
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ async def test_a_loaded_table_equals_the_one_that_was_stored() -> None:
     assert loaded.table.pattern_allocator.free_list == [1]
     assert loaded.table.pattern_allocator.high_water == 4
     numbers = [loaded.table.vocabulary.number(TermKind.CONTENT, text) for text in "ab"]
-    assert loaded.table.support[numbers].tolist() == [2, 1]
+    count_devices(loaded.table, RULES, to_day(NOW))
+    assert loaded.table.support.devices[numbers].tolist() == [2, 1]
     assert len(loaded.table.slots_by_pattern) == 3
     device = loaded.table.find_devices([device_id(1)])
     assert loaded.table.liked.read(device)["contents"][0, :2].tolist() == [numbers[1], 0]

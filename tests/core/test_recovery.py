@@ -61,7 +61,7 @@ async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
         assert shard.manager.index.kind == "partitioned"
         _require_complete(shard.manager, 298)
         number = shard.manager.table.vocabulary.number(TermKind.CONTENT, "film")
-        assert shard.manager.table.support[number] == 1
+        assert shard.manager.table.support.devices[number] == 1
 
 
 async def test_a_snapshot_and_the_log_after_it_give_the_same_index(tmp_path: Path) -> None:

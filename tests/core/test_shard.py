@@ -25,7 +25,7 @@ SHARDS = {0: "a:1", 1: "b:1"}
 
 async def test_a_draining_shard_admits_nobody() -> None:
     async with open_core() as manager:
-        manager.is_draining = True
+        manager.drain()
 
         with pytest.raises(NotReadyError, match="draining"):
             manager.admit(device_id(0))

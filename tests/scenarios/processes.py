@@ -50,10 +50,11 @@ class ShardProcess:
 
 
 def make_environment(**settings: object) -> dict[str, str]:
-    """Return this process's environment with only these settings of a shard, and INSECURE."""
+    """Return this process's environment with only these settings of a shard, open to all."""
     setting_names = {setting.name.upper() for setting in fields(ShardConfig)}
     inherited = {name: value for name, value in os.environ.items() if name not in setting_names}
-    inherited |= {"INSECURE": "1", "REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
+    inherited |= {"INSECURE": "1", "MIN_DEVICE_AGE_DAYS": "0"}
+    inherited |= {"REST_ADDR": "127.0.0.1:0", "METRICS_ADDR": "127.0.0.1:0"}
     chosen = {name.upper(): str(value) for name, value in settings.items() if value is not None}
     return {**inherited, **chosen}
 

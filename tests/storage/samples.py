@@ -25,7 +25,10 @@ def make_pattern_rows(count: int, seed: int = 1) -> PatternRows:
 
 
 def make_device_rows(count: int, seed: int = 1) -> DeviceRows:
-    return np.frombuffer(np.random.default_rng(seed).bytes(count * DEVICE.itemsize), DEVICE)
+    """Return rows of random bytes with a reserved byte of 0."""
+    rows = np.frombuffer(np.random.default_rng(seed).bytes(count * DEVICE.itemsize), DEVICE).copy()
+    rows["reserved"] = 0
+    return rows
 
 
 def make_liked_rows(count: int, seed: int = 1) -> LikedRows:

@@ -25,6 +25,7 @@ from constellation.core.aggregates.weights import (
     compute_claims,
 )
 from constellation.core.rows import PATTERN, reserve
+from constellation.core.table.shard_table import DevicePatterns
 from constellation.encoding import normalise_codes
 from constellation.federated.clustering import find_nearest
 from constellation.federated.fixed_point import Integers, no_sums
@@ -116,7 +117,7 @@ class CodebookSums:
             self._fold(changes, version)
 
     def _fold(self, changes: FoldInput, version: int) -> None:
-        stored = self._table.find_patterns(changes.devices)
+        changes, stored = self._leave_out_uncounted(changes)
         slots, devices = stored.slots, changes.devices[stored.owners]
         weights = self._compute_weights(slots, stored.owners, len(changes.devices))
 
@@ -153,6 +154,21 @@ class CodebookSums:
         """
         is_far = (self._cosines[slots] < cosine) | (cosine >= 1)
         return slots[is_far & (self._weights[slots] > 0)]
+
+    def _leave_out_uncounted(self, changes: FoldInput) -> tuple[FoldInput, DevicePatterns]:
+        """Return the changes, and the stored patterns of those of their devices that count.
+
+        Patterns that are counted, and whose device counts for others no more, are freed.
+        """
+        stored = self._table.find_patterns(changes.devices)
+        counts = self._table.counts_for_others(changes.devices)[stored.owners]
+        leaving = stored.slots[~counts & (self._weights[stored.slots] > 0)]
+        leaving = np.setdiff1d(leaving, changes.slots, assume_unique=True)
+        if len(leaving):
+            slots = np.concatenate([changes.slots, leaving])
+            rows = np.concatenate([changes.rows, self._table.patterns[leaving]])
+            changes = FoldInput(changes.devices, slots, rows)
+        return changes, DevicePatterns(stored.owners[counts], stored.slots[counts])
 
     def _take_old(self, changes: FoldInput) -> _CountedPatterns:
         """Return the counted patterns that were overwritten or freed, as not counted any more."""

@@ -49,15 +49,16 @@ class Disclosure:
         """Export the hourly counts of newly exportable terms from `version` on.
 
         `counts` are the hourly counts that changed since the last call. A content item is
-        exportable when enough devices support it, or watched it within one hour; a genre, when the
-        catalogue has it, because other genres are texts that a device sent. Returns whether any
-        term became exportable.
+        exportable when enough devices support it; a genre, when the catalogue has it, because other
+        genres are texts that a device sent. Where devices of one origin only are known, enough of
+        them that watched a content item within one hour will do: their counts tell no origins.
+        Returns whether any term became exportable.
         """
         has_new = False
         for kind in TermKind:
             since = self._read_since(kind)
             is_known = self._is_shared(kind, np.arange(len(since)))
-            if kind is TermKind.CONTENT:
+            if kind is TermKind.CONTENT and not self._counts_origins:
                 chosen = counts.kinds == kind
                 is_watched = counts.devices[chosen] >= self.min_devices
                 is_known[counts.numbers[chosen][is_watched]] = True
@@ -124,12 +125,15 @@ class Disclosure:
         clusters, numbers, devices = sums.terms.select_kind(kind)
         return self.select_terms(kind, new_rows[clusters], numbers, devices, limit)
 
+    @property
+    def _counts_origins(self) -> bool:
+        return self._table.standing.require_origins(self.min_devices) > 1
+
     def _is_shared(self, kind: TermKind, numbers: Integers) -> NDArray[np.bool_]:
         """Return which terms are in the catalogue, for genres, or have enough support."""
         if kind is TermKind.GENRE:
             return self._table.public_genres[numbers]
-        enough: NDArray[np.bool_] = self._table.support[numbers] >= self.min_devices
-        return enough
+        return self._table.has_support(numbers, self.min_devices)
 
     def _read_since(self, kind: TermKind) -> Integers:
         """Return a view of the versions of all terms of a kind, by number."""

@@ -113,11 +113,14 @@ class Aggregates:
         if not recording:
             return
         slots = np.concatenate([change.slots[~change.is_new], change.freed_slots])
-        if not len(slots) and not len(change.slots):
+        devices = np.concatenate(
+            [change.rows["device"], change.recounted_devices.astype(np.uint32)]
+        )
+        if not len(slots) and not len(devices):
             return
         rows = self._table.patterns[slots]
         for sums in recording:
-            sums.record(slots, rows, change.rows["device"])
+            sums.record(slots, rows, devices)
 
     def set_anchors(self, anchors: Anchors) -> None:
         """Sum up over a codebook from now on; `build_forever` builds the sums.

@@ -181,8 +181,8 @@ class SimilarSearch:
     def _build_result(self, slots: Slots, similarities: NDArray[np.float32]) -> SimilarPatterns:
         """Return the patterns at these slots, without terms that too few devices support."""
         rows = self._table.patterns[slots]
-        rare = self._table.support[rows["contents"]] < self._rules.k_anonymity
-        rows["contents"][rare] = 0
+        supported = self._table.has_support(rows["contents"], self._rules.k_anonymity)
+        rows["contents"][~supported] = 0
         rows["genres"][~self._table.public_genres[rows["genres"]]] = 0
         rows.flags.writeable = False
         pseudonyms = [

@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 
 from constellation.core.ingest.deltas import Verdict
+from constellation.core.ingest.recount import RECOUNT_BATCH
 from constellation.errors import (
     ConstellationError,
     FencedError,
@@ -164,16 +165,42 @@ class Committer:
     async def expire(self, before: float) -> int:
         """Delete some devices that neither synced nor were heard since a time.
 
-        The time is in seconds since 1970.
-
-        Returns how many were deleted: 0 when none is left.
+        The time is in seconds since 1970. Returns how many were deleted: 0 when none is left.
         """
-        async with self.write_lock:
-            await self._resolve_unknown_outcome()
-            devices = self._table.find_silent(before)[:_DEVICE_BATCH]
-            if len(devices):
-                await self._write(self._planner.plan_expiry(devices))
-        return len(devices)
+        return await self._expire(lambda: self._table.find_silent(before))
+
+    async def expire_unproven(self, before: float) -> int:
+        """Delete some devices that do not count yet and were silent since a time, oldest first.
+
+        Only as many as are in the way of new devices. Returns how many were deleted.
+        """
+        return await self._expire(lambda: self._planner.find_surplus(before))
+
+    async def recount(self, now: float) -> int:
+        """Let devices begin, or cease, to count for others as of a time; return how many did.
+
+        Nothing is written: what a device is follows from its row.
+        """
+        planner, recounted = self._planner, 0
+        found = await asyncio.to_thread(planner.find_restanding, now)
+        for start in range(0, len(found), RECOUNT_BATCH):
+            async with self.write_lock:
+                await self._resolve_unknown_outcome()
+                change = planner.plan_recount(found[start : start + RECOUNT_BATCH], now)
+                self._targets.aggregates.record(change)
+                change.apply(self._table, self._table.totals.lsn)
+                recounted += len(change.recounted_devices)
+                await self._targets.feeder.add(change, self._table.totals.lsn)
+        return recounted
+
+    async def set_quarantine(self, device_id: bytes, *, quarantined: bool) -> bool:
+        """Put a device into quarantine durably, or lift it; return whether that changed anything.
+
+        Raises NotFoundError for an unknown device. Finishes even when the caller is cancelled.
+        """
+        return await finish_even_if_cancelled(
+            self._set_quarantine(device_id, quarantined=quarantined), "set_quarantine"
+        )
 
     async def remove_liked(self, devices: Slots) -> None:
         """Delete the liked content of distinct devices that have some, durably."""
@@ -190,6 +217,14 @@ class Committer:
         """
         return await finish_even_if_cancelled(self._delete_device(device_id), "delete_device")
 
+    async def _expire(self, find_devices: Callable[[], Slots]) -> int:
+        async with self.write_lock:
+            await self._resolve_unknown_outcome()
+            devices = find_devices()[:_DEVICE_BATCH]
+            if len(devices):
+                await self._write(self._planner.plan_expiry(devices))
+        return len(devices)
+
     async def _delete_device(self, device_id: bytes) -> int:
         async with self._write_for_caller():
             row = self._table.find_device(device_id)
@@ -200,6 +235,18 @@ class Committer:
                 entry.sender.fail(NotReadyError("the data of this device was deleted"))
             await self._write(self._planner.plan_expiry(np.array([row])))
         return count
+
+    async def _set_quarantine(self, device_id: bytes, *, quarantined: bool) -> bool:
+        async with self._write_for_caller():
+            row = self._table.find_device(device_id)
+            if row < 0:
+                raise NotFoundError(f"no device {device_id.hex()} has synced here")
+            if bool(self._table.devices["quarantined"][row]) == quarantined:
+                return False
+            devices = np.array([row])
+            plan = self._planner.plan_quarantine(devices, read_clock(), quarantined=quarantined)
+            await self._write(plan)
+        return True
 
     @asynccontextmanager
     async def _write_for_caller(self) -> AsyncIterator[None]:

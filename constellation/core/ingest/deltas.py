@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,6 +80,7 @@ class Delta:
     """Whether the delta replaces everything stored for the device."""
     size_bytes: int = 0
     """The bytes of the message that holds these columns: as long as they live, it does."""
+    origin: DeviceOrigin = UNKNOWN_ORIGIN
 
 
 class Verdict(IntEnum):

@@ -13,9 +13,10 @@ from constellation.core.ingest.deltas import Delta, Verdict
 from constellation.core.rows import DEVICE, DeviceRows, Slots
 from constellation.core.store import no_slots
 from constellation.core.table.shard_table import Table, to_device_keys
+from constellation.core.table.standing import compute_standing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from constellation.core.ingest.signals import SignalTally
     from constellation.core.rules import Rules
     from constellation.core.table.contributors import ContributorSample
+    from constellation.core.table.origins import DeviceOrigin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,48 @@ class ChangedDevices:
     """Which of `slots` are free before the commit."""
     delta_positions: NDArray[np.int64]
     """For each applied delta, the position of its device in `slots`."""
+    standing: NDArray[np.uint8]
+    """For each of `slots`, the origin number with which it counts for others; 0 for none."""
+
+
+@dataclass(slots=True)
+class DeviceRoom:
+    """How many more devices a shard may take: the last places are for attested ones."""
+
+    free: int
+    reserved: int
+    """Places that only attested devices may take."""
+
+    @classmethod
+    def of(cls, table: Table, rules: Rules) -> DeviceRoom:
+        reserved = int(rules.max_devices * rules.attested_reserve)
+        return cls(table.device_allocator.free_count(), reserved)
+
+    def has_place(self, *, is_attested: bool) -> bool:
+        """Return whether there is room for one more device."""
+        return self.free > (0 if is_attested else self.reserved)
+
+    def take(self, *, is_attested: bool) -> bool:
+        """Take a place for a device; return False when there is none."""
+        if not self.has_place(is_attested=is_attested):
+            return False
+        self.free -= 1
+        return True
+
+
+def note_origins(rows: DeviceRows, origins: Mapping[int, DeviceOrigin]) -> None:
+    """Write the origins of devices, by their positions, into their rows, in place.
+
+    A lot replaces another, because the token names it. A device keeps its first network.
+    """
+    positions = np.fromiter(origins, np.int64, len(origins))
+    lots = np.fromiter((each.lot for each in origins.values()), np.uint64, len(origins))
+    networks = np.fromiter((each.network for each in origins.values()), np.uint64, len(origins))
+    has_lot = positions[lots > 0]
+    rows["lot"][has_lot] = lots[lots > 0]
+    rows["attested"][has_lot] = 1
+    is_first = rows["network"][positions] == 0
+    rows["network"][positions[is_first]] = networks[is_first]
 
 
 @dataclass(slots=True, eq=False)
@@ -56,11 +100,15 @@ class GroupDevices:
     """The cursor of each device after the deltas judged so far."""
     through_seqs: list[int]
     """For each delta judged so far, its device's cursor in the delta's incarnation."""
-    room: int
-    """New devices for which there is still room."""
+    standing: NDArray[np.uint8]
+    """For each device, the origin number with which it counts for others; 0 if it does not."""
+    room: DeviceRoom
 
     @classmethod
-    def from_deltas(cls, table: Table, deltas: Sequence[Delta]) -> GroupDevices:
+    def from_deltas(
+        cls, table: Table, deltas: Sequence[Delta], today: int, rules: Rules
+    ) -> GroupDevices:
+        """Return the devices of deltas that are committed on a day, in days since 1970."""
         by_id: dict[bytes, int] = {}
         positions = [by_id.setdefault(delta.device_id, len(by_id)) for delta in deltas]
         ids = b"".join(by_id)
@@ -75,7 +123,16 @@ class GroupDevices:
                 rows["incarnation"].tolist(), rows["seq"].tolist(), known.tolist(), strict=True
             )
         ]
-        return cls(table, positions, slots, rows, cursors, [], table.device_allocator.free_count())
+        rows["first_day"][~known] = today
+        rows["incarnation"][~known] = 1  # until its delta applies
+        note_origins(rows, {by_id[delta.device_id]: delta.origin for delta in deltas})
+        standing = np.where(
+            known,
+            table.standing.numbers[slots],
+            compute_standing(rows, today, rules.min_device_age_days),
+        )
+        room = DeviceRoom.of(table, rules)
+        return cls(table, positions, slots, rows, cursors, [], standing, room)
 
     def judge(self, index: int, delta: Delta) -> Verdict:
         """Return a delta's verdict, and move its device's cursor when it applies.
@@ -85,10 +142,9 @@ class GroupDevices:
         position = self.positions[index]
         cursor = self.cursors[position]
         verdict = judge_delta(delta, cursor)
-        if verdict is Verdict.APPLIED and cursor is None and self.slots[position] < 0:
-            if not self.room:
-                verdict = Verdict.REFUSED
-            self.room -= verdict is Verdict.APPLIED
+        is_new = verdict is Verdict.APPLIED and cursor is None and self.slots[position] < 0
+        if is_new and not self.room.take(is_attested=delta.origin.lot > 0):
+            verdict = Verdict.REFUSED
         if verdict is Verdict.APPLIED:
             cursor = self.cursors[position] = Cursor(delta.incarnation, delta.seq)
         is_same = cursor is not None and cursor.incarnation == delta.incarnation
@@ -110,7 +166,10 @@ class GroupDevices:
         return upserts, np.array(owners, np.int64)[upserts.sources]
 
     def collect_changed(self, applied: Sequence[int], now: int) -> ChangedDevices:
-        """Return the devices with an applied delta, and their rows with the new cursors."""
+        """Return the devices with an applied delta, and their rows with the new cursors.
+
+        Their days of activity are still to be noted, once it is known what was accepted.
+        """
         senders = [self.positions[index] for index in applied]
         chosen = sorted(set(senders))
         rank = {position: index for index, position in enumerate(chosen)}
@@ -121,9 +180,8 @@ class GroupDevices:
         rows["incarnation"] = [cursor.incarnation for cursor in moved]
         rows["seq"] = [cursor.seq for cursor in moved]
         rows["synced_at"] = now
-        return ChangedDevices(
-            chosen, slots, rows, is_new, np.array([rank[sender] for sender in senders], np.int64)
-        )
+        positions = np.array([rank[sender] for sender in senders], np.int64)
+        return ChangedDevices(chosen, slots, rows, is_new, positions, self.standing[chosen])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,7 +237,8 @@ class GroupContents:
                 dropped += 1
                 continue
             content = self._budget.number_content(position, text)
-            if not self._tally.add_signal(row, hour, content):
+            counts = self._devices.standing[position] > 0
+            if not self._tally.add_signal(row, hour, content, counts=bool(counts)):
                 dropped += 1
                 continue
             self._tell(position, content)

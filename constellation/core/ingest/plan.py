@@ -16,6 +16,7 @@ from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
 from constellation.core.ingest.group import GroupContents, GroupDevices, ToldContents, told_nothing
 from constellation.core.ingest.liked import LikedChanges
+from constellation.core.ingest.recount import find_restanding, find_standing, plan_recount
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
 from constellation.core.rows import (
@@ -27,6 +28,7 @@ from constellation.core.store import CommitWrites, Totals
 from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import RING_HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, to_device_keys
+from constellation.core.table.standing import compute_standing, note_activity, to_day
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from constellation.core.table.change import PatternChange
 
 _SECONDS_PER_HOUR: Final = 3600
+FULL_SHARE: Final = 0.95
+"""From this share of the places on, unproven devices that were silent for a day are deleted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +78,8 @@ class Planner:
 
     def plan_commit(self, deltas: Sequence[Delta], now: float) -> Plan:
         """Return what a group of deltas changes, in order. `now` is in seconds since 1970."""
-        table, now_hour = self.table, int(now) // _SECONDS_PER_HOUR
-        devices = GroupDevices.from_deltas(table, deltas)
+        table, now_hour, today = self.table, int(now) // _SECONDS_PER_HOUR, to_day(now)
+        devices = GroupDevices.from_deltas(table, deltas, today, self.rules)
         verdicts = [devices.judge(index, delta) for index, delta in enumerate(deltas)]
         applied = [index for index, verdict in enumerate(verdicts) if verdict is Verdict.APPLIED]
         most = self.rules.max_new_contents_per_hour
@@ -91,13 +95,17 @@ class Planner:
         liked_writes = liked.to_writes(changed.positions, changed.slots)
         upserts, senders = devices.decode_upserts(deltas, applied, budget, self.rules)
         applied_deltas = [deltas[index] for index in applied]
-        group = DeltaGroup(applied_deltas, changed.delta_positions, upserts, senders)
+        group = DeltaGroup(
+            applied_deltas, changed.delta_positions, upserts, senders, changed.standing
+        )
         resolution = resolve(table, self.rules, changed.slots, group)
         rejections = _collect_rejections(group, applied, resolution.reasons)
         receipts = [
             Receipt(verdict, seq, rejections.get(index, ()), dropped.get(index, 0))
             for index, (verdict, seq) in enumerate(zip(verdicts, devices.through_seqs, strict=True))
         ]
+        active = _find_active(group, resolution.reasons, receipts, applied)
+        note_activity(changed.rows, active, today)
         change = resolution.change
         terms, oldest_hour = budget.pending.to_terms(), max(0, now_hour - RING_HOURS + 1)
         writes = CommitWrites(
@@ -148,6 +156,43 @@ class Planner:
         )
         return self._plan_without_deltas(writes, devices, is_expiry=True)
 
+    def find_restanding(self, now: float) -> Slots:
+        """Return the devices that should begin or cease to count; belongs in a worker thread."""
+        return find_restanding(self.table, self.rules, to_day(now))
+
+    def plan_recount(self, devices: Slots, now: float) -> PatternChange:
+        """Return what changes when distinct devices count as they should, as of a time."""
+        numbers = find_standing(self.table, self.rules, devices, to_day(now))
+        is_changed = numbers != self.table.standing.numbers[devices]
+        return plan_recount(self.table, self.rules, devices[is_changed], numbers[is_changed])
+
+    def find_surplus(self, before: float) -> Slots:
+        """Return the unproven devices that stand in the way of new ones, silent since a time.
+
+        Those that synced longest ago come first.
+        """
+        rules = self.rules
+        most = int(rules.max_devices * (1 - rules.attested_reserve) * FULL_SHARE)
+        surplus = max(0, self.table.totals.devices - most)
+        return self.table.find_unproven(before)[:surplus]
+
+    def plan_quarantine(self, devices: Slots, now: float, *, quarantined: bool) -> Plan:
+        """Return the writes that put distinct devices into quarantine, or lift it."""
+        table = self.table
+        rows = table.devices[devices]
+        rows["quarantined"] = quarantined
+        standing = compute_standing(rows, to_day(now), self.rules.min_device_age_days)
+        standing[table.relocated[devices]] = 0  # such a device counts elsewhere
+        writes = CommitWrites(
+            totals=table.totals,
+            device_slots=devices,
+            device_rows=rows,
+            catalogue_digest=table.catalogue_digest.total,
+        )
+        plan = self._plan_without_deltas(writes, devices, is_expiry=False)
+        change = plan_recount(table, self.rules, devices, standing)
+        return replace(plan, pattern_change=change)
+
     def plan_liked_removal(self, devices: Slots) -> Plan:
         """Return the writes that delete the liked content of distinct devices that have some."""
         writes = CommitWrites(
@@ -194,8 +239,30 @@ class Planner:
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
         none = np.empty(0, np.int64)
         nothing = decode_patterns([], (), ContentBudget(self.table, none, 0, 0), 0.0)
-        group = DeltaGroup((), none, nothing, none, is_expiry=is_expiry)
+        standing = self.table.standing.numbers[devices]
+        group = DeltaGroup((), none, nothing, none, standing, is_expiry=is_expiry)
         return resolve(self.table, self.rules, devices, group).change
+
+
+def _find_active(
+    group: DeltaGroup,
+    reasons: NDArray[np.uint8],
+    receipts: Sequence[Receipt],
+    applied: Sequence[int],
+) -> NDArray[np.bool_]:
+    """Return for each device of a group whether any change of its deltas was accepted.
+
+    A removal is none: a device that has nothing can send it, too.
+    """
+    accepted = np.zeros(len(group.deltas), bool)
+    accepted[group.delta_positions[reasons == 0]] = True
+    for position, index in enumerate(applied):
+        delta = group.deltas[position]
+        if len(delta.signal_contents) + len(delta.liked_contents) > receipts[index].signals_dropped:
+            accepted[position] = True
+    active = np.zeros(len(group.standing), bool)
+    active[group.device_positions[accepted]] = True
+    return active
 
 
 def _collect_rejections(

@@ -10,7 +10,7 @@ import numpy as np
 from constellation.core.ingest.deltas import Delta, RejectionReason
 from constellation.core.table.change import PatternChange, is_shared
 from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
-from constellation.core.table.support import pack_support, unpack_contents
+from constellation.core.table.support import Supports, no_supports, pack_support
 from constellation.encoding import ID_BYTES, normalise_codes
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class DeltaGroup:
     upserts: Upserts
     delta_positions: NDArray[np.int64]
     """For each row of `upserts`, the position of its delta in `deltas`."""
+    standing: NDArray[np.uint8]
+    """For each of the group's devices, the origin number with which it counts; 0 if it does not."""
     is_expiry: bool = False
     """Whether every device loses all its patterns; there are no deltas then."""
 
@@ -123,6 +125,8 @@ class _Written:
 
     slots: Slots
     rows: PatternRows
+    device_positions: NDArray[np.int64]
+    """The position of each row's device among the group's devices."""
     update_count: int
 
 
@@ -145,8 +149,9 @@ def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Re
 
     in_scanned = scan.is_scanned[inserts.device_positions]
     linked = _join_patterns(scan.kept, inserts.device_positions[in_scanned], new_slots[in_scanned])
-    gained, lost = _compute_support_change(table, scan.stored, linked, written)
-    unindexed, is_indexed = _compute_index_change(table, rules, written, freed.slots)
+    gained, lost = _compute_support_change(table, scan.stored, linked, written, group.standing)
+    unindexed, is_indexed = _compute_index_change(table, rules, written, freed.slots, group)
+    is_recounted = group.standing != table.standing.numbers[devices]
     change = PatternChange(
         slots=written.slots,
         rows=written.rows,
@@ -157,12 +162,14 @@ def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Re
         linked_patterns=_join_patterns(
             linked, inserts.device_positions[~in_scanned], new_slots[~in_scanned]
         ),
-        gained_contents=gained,
-        lost_contents=lost,
+        gained=gained,
+        lost=lost,
         unindexed_slots=unindexed,
         indexed_slots=written.slots[is_indexed],
         indexed_codes=written.rows["codes"][is_indexed],
         taste_moved_devices=_find_taste_moved(table, written, devices[freed.owners]),
+        recounted_devices=devices[is_recounted],
+        recounted_numbers=group.standing[is_recounted],
     )
     return Resolution(change, reasons)
 
@@ -264,7 +271,7 @@ def _collect_written(
     rows = upserts[np.concatenate([updates.rows, inserts.rows])]
     owners = np.concatenate([updates.device_positions, inserts.device_positions])
     rows["device"] = devices[owners]
-    return _Written(np.concatenate([updates.slots, new_slots]), rows, len(updates.rows))
+    return _Written(np.concatenate([updates.slots, new_slots]), rows, owners, len(updates.rows))
 
 
 def _join_patterns(
@@ -277,14 +284,18 @@ def _join_patterns(
 
 
 def _compute_support_change(
-    table: Table, before: DevicePatterns, after: DevicePatterns, written: _Written
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the content numbers that gained and that lost a supporting device.
+    table: Table,
+    before: DevicePatterns,
+    after: DevicePatterns,
+    written: _Written,
+    standing: NDArray[np.uint8],
+) -> tuple[Supports, Supports]:
+    """Return the content items that gained and that lost a supporting device that counts.
 
     `before` and `after` are the patterns of the scanned devices; `after` may hold written rows.
     """
     if not len(before.slots) and not len(after.slots):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+        return no_supports(), no_supports()
     contents = table.patterns["contents"]
     old = pack_support(before.owners, contents[before.slots])
     now = contents[after.slots]
@@ -297,15 +308,16 @@ def _compute_support_change(
     new = pack_support(after.owners, now)
     gained = np.setdiff1d(new, old, assume_unique=True)
     lost = np.setdiff1d(old, new, assume_unique=True)
-    return unpack_contents(gained), unpack_contents(lost)
+    return Supports.unpack(gained, standing), Supports.unpack(lost, standing)
 
 
 def _compute_index_change(
-    table: Table, rules: Rules, written: _Written, freed_slots: Slots
+    table: Table, rules: Rules, written: _Written, freed_slots: Slots, group: DeltaGroup
 ) -> tuple[Slots, NDArray[np.bool_]]:
     """Return the slots that leave the index, and which of the written rows enter it."""
-    before = table.patterns[written.slots]
-    was_shared, shared = is_shared(before, rules), is_shared(written.rows, rules)
+    before, counts = table.patterns[written.slots], group.standing[written.device_positions] > 0
+    was_shared = is_shared(before, rules) & counts
+    shared = is_shared(written.rows, rules) & counts
     is_same = was_shared & shared & (before["codes"] == written.rows["codes"]).all(axis=1)
     freed = table.patterns[freed_slots]
     left = freed_slots[is_shared(freed, rules) & table.counts_for_others(freed["device"])]

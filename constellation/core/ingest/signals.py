@@ -45,9 +45,12 @@ class SignalTally:
             return False
         return hour > newest or 0 in device["signal_contents"]
 
-    def add_signal(self, device: NDArray[np.void], hour: int, content: int) -> bool:
-        """Count one signal for which there is room; return whether it counted.
+    def add_signal(
+        self, device: NDArray[np.void], hour: int, content: int, *, counts: bool = True
+    ) -> bool:
+        """Count one signal for which there is room; return whether it was taken in.
 
+        Of a device that does not count for others, it is only noted in the device's row.
         A signal does not count when the device sent it before in this hour, when its content id got
         no number, or when the ring has no memory left for it. A genre counts once for each device
         and hour: with the first content item that has it.
@@ -56,9 +59,13 @@ class SignalTally:
             device["signal_hour"] = hour
             device["signal_contents"] = 0
         seen = device["signal_contents"].tolist()
-        if content in seen or not content or not self._has_memory(hour, content):
+        if content in seen or not content:
+            return False
+        if counts and not self._has_memory(hour, content):
             return False
         device["signal_contents"][seen.index(0)] = content
+        if not counts:
+            return True
         self._add(hour, TermKind.CONTENT, content)
         for genre in self._find_genres(content).difference(*map(self._find_genres, seen)):
             self._add(hour, TermKind.GENRE, genre)

@@ -57,6 +57,10 @@ class ShedReason(Enum):
     DRAINING = auto()
     PRESSURE = auto()
     """Memory or disk are nearly full."""
+    LOT = auto()
+    """Too much comes from devices of one production lot."""
+    ADDRESS = auto()
+    """Too much comes from one address."""
 
 
 class UpdateResult(Enum):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from constellation.core.rows import PATTERN, PatternRows, Slots
+from constellation.core.store import no_slots
 from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
+    from constellation.core.table.support import Supports
     from constellation.encoding import Codes
 
 
@@ -35,10 +37,10 @@ class PatternChange:
     """Those of `devices` whose list of patterns is emptied before the new links are added."""
     linked_patterns: DevicePatterns
     """The patterns that are linked to `devices`, after `unlinked_devices` were emptied."""
-    gained_contents: NDArray[np.int64]
-    """Content numbers, one for each (device, content item) whose support begins."""
-    lost_contents: NDArray[np.int64]
-    """Content numbers, one for each (device, content item) whose support ends."""
+    gained: Supports
+    """One for each (device, content item) whose support begins."""
+    lost: Supports
+    """One for each (device, content item) whose support ends."""
     unindexed_slots: Slots
     """Slots that leave the index before `indexed_slots` enter it."""
     indexed_slots: Slots
@@ -47,6 +49,10 @@ class PatternChange:
     """The codes of `indexed_slots`, shape (n, DIMENSION)."""
     taste_moved_devices: Slots
     """Devices whose taste moved, so that other patterns may be similar now."""
+    recounted_devices: Slots = field(default_factory=no_slots)
+    """Devices that begin or cease to count for others, distinct."""
+    recounted_numbers: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    """The origin number of each of `recounted_devices`; 0 for one that ceases to count."""
 
     def apply(self, table: Table, lsn: int) -> None:
         """Bring the table's pattern rows, lists, index of ids and support to the new state."""
@@ -62,8 +68,9 @@ class PatternChange:
         table.patterns[self.slots] = self.rows
         table.unlink(self.unlinked_devices)
         table.link(self.devices, self.linked_patterns)
-        np.add.at(table.support, self.gained_contents, np.uint32(1))
-        np.subtract.at(table.support, self.lost_contents, np.uint32(1))
+        table.support.remove(self.lost)
+        table.support.add(self.gained)
+        table.standing.set(self.recounted_devices, self.recounted_numbers)
 
 
 def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:

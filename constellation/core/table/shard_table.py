@@ -22,6 +22,8 @@ from constellation.core.table.hash_index import HashIndex, Keys
 from constellation.core.table.liked import LikedTable
 from constellation.core.table.new_contents import NewContentCounts
 from constellation.core.table.slot_allocator import SlotAllocator
+from constellation.core.table.standing import Standing
+from constellation.core.table.support import SupportCounts
 from constellation.core.table.vocabulary import TERM_LIMITS, Vocabulary
 from constellation.federated.terms import MAX_GENRES
 
@@ -59,10 +61,9 @@ class Table:
         """By slot; a freed slot holds zeros, and the `lsn` of the commit that freed it."""
         self.devices: DeviceRows = reserve(rules.max_devices, DEVICE)
         """By row number; the row of a removed device holds zeros."""
-        self.support: NDArray[np.uint32] = reserve(
-            TERM_LIMITS[TermKind.CONTENT] + 1, np.dtype("<u4")
-        )
-        """By content number: distinct devices with a pattern that names it."""
+        self.support = SupportCounts(TERM_LIMITS[TermKind.CONTENT] + 1)
+        """By content number: the counted devices with a pattern that names it."""
+        self.standing = Standing(rules.max_devices)
         self.public_genres: NDArray[np.bool_] = np.zeros(TERM_LIMITS[TermKind.GENRE] + 1, bool)
         """By genre number: whether the catalogue names it; other genres came only from devices."""
         self.content_genres: NDArray[np.uint16] = reserve(
@@ -114,6 +115,19 @@ class Table:
         is_silent = (rows["synced_at"] < before) & (heard_at < before)
         return np.flatnonzero((rows["incarnation"] > 0) & is_silent)
 
+    def find_unproven(self, before: float) -> Slots:
+        """Return the silent devices that do not count yet, those that synced longest ago first.
+
+        A device in quarantine, or one that the shard map gave away, is not unproven.
+        """
+        silent = self.find_silent(before)
+        rows = self.devices[silent]
+        unproven = ~self.counts_for_others(silent) & (rows["quarantined"] == 0)
+        unproven &= ~self.relocated[silent] & (rows["attested"] == 0)
+        found = silent[unproven]
+        by_age: Slots = found[np.argsort(self.devices["synced_at"][found], kind="stable")]
+        return by_age
+
     def find_unsaved_presence(self, before: float) -> Slots:
         """Return the devices that were heard since they synced, which was before a time."""
         used = self.device_allocator.high_water
@@ -124,10 +138,21 @@ class Table:
     def counts_for_others(self, devices: Slots) -> NDArray[np.bool_]:
         """Return which devices count for what others see: every sum, count and answer asks this.
 
-        Devices that the shard map gave away do not.
+        New devices do not, nor those in quarantine, nor those that the shard map gave away.
         """
-        counted: NDArray[np.bool_] = ~self.relocated[devices]
+        counted: NDArray[np.bool_] = self.standing.numbers[devices] > 0
         return counted
+
+    def has_support(self, contents: NDArray[np.integer], k_anonymity: int) -> NDArray[np.bool_]:
+        """Return which content items enough counted devices, of enough origins, support.
+
+        Others may see these only.
+        """
+        enough: NDArray[np.bool_] = self.support.devices[contents] >= k_anonymity
+        origins = self.standing.require_origins(k_anonymity)
+        if origins > 1:
+            enough[enough] = self.support.count_origins(contents[enough]) >= origins
+        return enough
 
     def find_counted(self) -> Slots:
         """Return the devices that count for what others see and have patterns, ascending."""
@@ -185,6 +210,7 @@ class Table:
         self.devices[devices] = np.zeros(1, DEVICE)
         self.relocated_count -= int(np.count_nonzero(self.relocated[devices]))
         self.relocated[devices] = False
+        self.standing.set(devices, np.zeros(len(devices), np.uint8))
         self.new_contents.forget(devices)
         self.device_allocator.free(devices)
 

@@ -78,6 +78,13 @@ DEVICE_COLUMNS: Final = (
     _make_column("synced_at", "timestamptz", ">i8", is_time=True),
     _make_column("signal_hour", "integer", ">u4"),
     _make_column("signal_contents", "bytea", f"V{4 * MAX_SIGNALS_PER_HOUR}"),
+    _make_column("lot", "bigint", ">u8"),
+    _make_column("network", "bigint", ">u8"),
+    _make_column("first_day", "integer", ">i4"),
+    _make_column("active_day", "integer", ">i4"),
+    _make_column("active_days", "smallint", ">i2"),
+    _make_column("attested", "smallint", ">i2"),
+    _make_column("quarantined", "smallint", ">i2"),
 )
 LIKED_COLUMNS: Final = (
     _make_column("slot", "bigint", ">i8"),

@@ -42,6 +42,7 @@ STATUSES: Final[dict[type[ConstellationError], tuple[grpc.StatusCode, str]]] = {
     errors.SupersededError: (_Code.ABORTED, "SUPERSEDED"),
     errors.ShardFullError: (_Code.RESOURCE_EXHAUSTED, "SHARD_FULL"),
     errors.TooManyCallsError: (_Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS"),
+    errors.OriginLimitError: (_Code.RESOURCE_EXHAUSTED, "ORIGIN_LIMIT"),
     errors.TooManyInflightError: (_Code.RESOURCE_EXHAUSTED, "TOO_MANY_INFLIGHT"),
     errors.SlowReaderError: (_Code.RESOURCE_EXHAUSTED, "SLOW_READER"),
     errors.HelloTimeoutError: (_Code.DEADLINE_EXCEEDED, "HELLO_TIMEOUT"),

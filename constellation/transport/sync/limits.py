@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from constellation.transport.sync.origin_limits import OriginLimits
 
 HELLO_TIMEOUT_SECONDS: Final = 10.0
 """A stream that is open for longer without a Hello ends."""
@@ -30,3 +32,4 @@ class SessionLimits:
     stream_seconds: float = 3000.0
     """A stream is ended in order after it was open for so long; its device comes back."""
     max_streams: int = 50_000
+    origins: OriginLimits = field(default_factory=OriginLimits)

@@ -24,9 +24,11 @@ from constellation.transport.sync.catalogue_copies import (
     write_in_time,
 )
 from constellation.transport.sync.declared import negotiate_format, to_held_state
+from constellation.transport.sync.origin_limits import read_call_origin
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import (
     DeviceSession,
+    admit_device,
     make_welcome,
 )
 from constellation.transport.sync.updates import make_update
@@ -101,7 +103,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         hello = request.hello
         check_incarnation(hello.incarnation)
         device_id = check_own_device_id(hello.device_id)
-        self._shard.admit(device_id)
+        admit_device(self._shard, self._streams.guard, device_id, read_call_origin())
         self._shard.presence.note(device_id)
         encoding, _ = negotiate_format(hello, self._shard.rules.similar_limit)
         return pb.RegisterDeviceResponse(
@@ -112,7 +114,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         self, request: pb.PushPatternsRequest, context: Any
     ) -> pb.PushPatternsResponse:
         device_id = check_own_device_id(request.device_id)
-        self._shard.admit(device_id)
+        origin = admit_device(self._shard, self._streams.guard, device_id, read_call_origin())
         self._shard.presence.note(device_id)
         delta = to_delta(
             device_id,
@@ -120,6 +122,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
             request.delta,
             self._limits.max_patterns_per_delta,
         )
+        delta.origin = origin
         return pb.PushPatternsResponse(ack=from_receipt(await self._shard.apply(delta)))
 
     async def PullPatterns(

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from constellation.auth.principal import CALLER, Role, require_own_device, require_role
+from constellation.auth.principal import (
+    CALLER,
+    CALLER_ADDRESS,
+    Role,
+    require_own_device,
+    require_role,
+)
 from constellation.core.device_update import HeldState
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
 from constellation.core.ingest.stats import HelloResult, UpdateResult
+from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin
 from constellation.encoding import Encoding
 from constellation.errors import (
     ConstellationError,
@@ -35,6 +42,7 @@ from constellation.transport.sync.limits import (
     HELLO_TIMEOUT_SECONDS,
     SessionLimits,
 )
+from constellation.transport.sync.origin_limits import CallOrigin, OriginGuard, read_call_origin
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from constellation.wall_clock import read_clock
@@ -50,6 +58,9 @@ _MAX_MISSED_HEARTBEATS: Final = 2
 
 class SessionRegistry(Protocol):
     """The owner of all sessions, as a session sees it."""
+
+    guard: OriginGuard
+    """Limits what comes from one lot or address."""
 
     def register(self, session: DeviceSession) -> None:
         """Add a session after its Hello; an older session of the same device is superseded."""
@@ -87,6 +98,8 @@ class DeviceSession:
         self._token_ends_at = float("inf")
         """The loop time at which the device's token expires."""
         self._take_caller(CALLER.get(), now)
+        self.call_origin = read_call_origin()
+        self._origin = UNKNOWN_ORIGIN
         self._shard = shard
         self._limits = limits
         self._streams = streams
@@ -262,7 +275,9 @@ class DeviceSession:
         self.encoding, self.capacity = negotiate_format(hello, self._shard.rules.similar_limit)
         self.held_state = to_held_state(hello)
         try:
-            self._shard.admit(device_id)
+            self._origin = admit_device(
+                self._shard, self._streams.guard, device_id, self.call_origin
+            )
         except NotOwnerError as error:
             self._shard.stats.hellos[HelloResult.REDIRECTED] += 1
             self._redirect(error)
@@ -312,6 +327,7 @@ class DeviceSession:
         checked = to_delta(
             self.device_id, self._incarnation, delta, self._limits.max_patterns_per_delta
         )
+        checked.origin = self._origin
         self._inflight += 1
         self._next_seq = seq + 1
         self._needs_resync = False  # what follows a snapshot is in order again
@@ -358,6 +374,20 @@ class DeviceSession:
         self._bye_reason = reason
         if not self._inflight:
             self.outgoing.send_bye(reason)
+
+
+def admit_device(
+    shard: ShardManager, guard: OriginGuard, device_id: bytes, call_origin: CallOrigin
+) -> DeviceOrigin:
+    """Return the origin of a device that may sync now; raise the error that refuses it."""
+    origins = shard.origins
+    origin = DeviceOrigin(
+        origins.hash_lot(call_origin.lot), origins.hash_network(CALLER_ADDRESS.get())
+    )
+    shard.admit(device_id, origin)
+    if shard.table.find_device(device_id) < 0:
+        guard.count_new_device(call_origin)
+    return origin
 
 
 def check_last_acked_seq(last_acked_seq: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ import structlog
 
 from constellation.core.ingest.stats import ShedReason
 from constellation.errors import NotReadyError, ShardFullError, SlowReaderError, SupersededError
+from constellation.transport.sync.origin_limits import OriginGuard
 from constellation.transport.sync.pauses import PauseWatch
 from constellation.transport.sync.updates import is_redundant, make_update
 
@@ -38,6 +40,7 @@ class OpenStreams:
     """The sessions with an open stream. One task sends all updates, one ends overdue sessions."""
 
     def __init__(self, stats: Stats, limits: SessionLimits) -> None:
+        self.guard = OriginGuard(limits.origins, stats, time.monotonic)
         self._stats = stats
         self._limits = limits
         self._sessions: set[DeviceSession] = set()
@@ -65,19 +68,26 @@ class OpenStreams:
         return sum(session.outgoing.waiting_bytes() for session in list(self._sessions))
 
     def add(self, session: DeviceSession) -> None:
-        """Add the session of a new stream. Raises ShardFullError when MAX_STREAMS are open."""
+        """Add the session of a new stream.
+
+        Raises ShardFullError when MAX_STREAMS are open, and OriginLimitError when too many come
+        from one lot or address.
+        """
         limit = self._limits.max_streams
         if len(self._sessions) >= limit:
             self._stats.shed[ShedReason.STREAMS] += 1
             raise ShardFullError(
                 f"{len(self._sessions)} streams are open, and MAX_STREAMS is {limit}"
             )
+        self.guard.open_stream(session.call_origin)
         self._sessions.add(session)
 
     def remove(self, session: DeviceSession) -> None:
         """Remove the session of a stream that has ended."""
         session.has_ended = True
-        self._sessions.discard(session)
+        if session in self._sessions:
+            self._sessions.remove(session)
+            self.guard.close_stream(session.call_origin)
         if not self._sessions:
             self._are_gone.set()
         if self._by_device.get(session.device_id) is session:

@@ -12,10 +12,12 @@ import numpy as np
 
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.ingest.plan import Planner
+from constellation.core.ingest.recount import find_restanding, find_standing, plan_recount
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
+from constellation.core.table.standing import to_day
 from constellation.encoding import normalise_codes
 from constellation.federated.aggregate import AggregateUpdate, AggregateVersion, Anchors
 from constellation.federated.fixed_point import WEIGHT_ONE
@@ -49,10 +51,26 @@ class AggregatedTable:
         self.table = Table(rules)
         self.ring = HourlyRing()
         self.planner = Planner(self.table, self.ring, rules)
+        self.today = to_day(NOW)
+        """The day of the last recount."""
         self.aggregates = Aggregates(self.table, self.ring, rules, ready_seconds=ready_seconds)
 
-    def commit(self, *deltas: Delta) -> None:
-        self._apply(self.planner.plan_commit(deltas, NOW))
+    def commit(self, *deltas: Delta, now: float = NOW) -> None:
+        self._apply(self.planner.plan_commit(deltas, now))
+
+    def recount(self, now: float = NOW) -> None:
+        """Let devices begin or cease to count, as of a time."""
+        self.today = to_day(now)
+        devices = find_restanding(self.table, self.rules, to_day(now))
+        numbers = find_standing(self.table, self.rules, devices, to_day(now))
+        change = plan_recount(self.table, self.rules, devices, numbers)
+        self.aggregates.record(change)
+        change.apply(self.table, self.table.totals.lsn)
+
+    def quarantine(self, device: int, *, lift: bool = False, now: float = NOW) -> None:
+        slot = self.table.find_device(device_id(device))
+        if slot >= 0:
+            self._apply(self.planner.plan_quarantine(np.array([slot]), now, quarantined=not lift))
 
     def expire(self, device: int) -> None:
         slot = self.table.find_device(device_id(device))
@@ -83,7 +101,11 @@ def compute_by_hand(shard: AggregatedTable, anchors: Anchors) -> dict[int, dict[
     ]
     owned = defaultdict(list)
     for row in patterns:
-        owned[int(row["device"])].append(row)
+        device_row = table.devices[row["device"]]
+        is_proven = not shard.rules.min_device_age_days or device_row["active_days"] > 0
+        is_old = shard.today - device_row["first_day"] >= shard.rules.min_device_age_days
+        if is_proven and is_old and not device_row["quarantined"]:
+            owned[int(row["device"])].append(row)
     sums: dict[int, dict[str, Any]] = {}
     for device, rows in owned.items():
         claimed = [

@@ -26,6 +26,8 @@ STEPS = st.lists(
             st.booleans(),
         ),
         st.tuples(st.just("expire"), st.integers(0, 3)),
+        st.tuples(st.just("quarantine"), st.integers(0, 3), st.booleans()),
+        st.tuples(st.just("next day")),
         st.tuples(st.just("fold")),
         st.tuples(st.just("switch"), st.integers(0, 2)),
     ),

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from constellation.core.aggregates.codebook_sums import CodebookSums, FoldInput
 from tests.core.aggregates.aggregated_table import (
+    NOW,
     RULES,
     AggregatedTable,
     compute_by_hand,
@@ -22,16 +24,25 @@ NO_SLOTS = np.empty(0, np.int64)
 
 
 @settings(max_examples=60, deadline=None)
-@given(STEPS)
-def test_sums_are_those_of_the_stored_patterns_whatever_happened(steps: list[Any]) -> None:
-    shard, used, version = AggregatedTable(), make_anchors(), 1
+@given(STEPS, st.sampled_from([0, 1]))
+def test_sums_are_those_of_the_stored_patterns_whatever_happened(  # noqa: C901 - a case a step
+    steps: list[Any], min_age_days: int
+) -> None:
+    rules = replace(RULES, min_device_age_days=min_age_days)
+    shard, used, version, now = AggregatedTable(rules), make_anchors(), 1, NOW
     shard.use_anchors(used)
     seqs: dict[int, int] = defaultdict(int)
     for step in steps:
         match step:
             case ("delta", device, upserts, removed, snapshot):
                 seqs[device] += 1
-                shard.commit(make_delta(device, seqs[device], upserts, removed, snapshot=snapshot))
+                delta = make_delta(device, seqs[device], upserts, removed, snapshot=snapshot)
+                shard.commit(delta, now=now)
+            case ("quarantine", device, lift):
+                shard.quarantine(device, lift=lift, now=now)
+            case ("next day",):
+                now += 86_400
+                shard.recount(now)
             case ("expire", device):
                 shard.expire(device)
                 seqs[device] = 0
@@ -42,6 +53,7 @@ def test_sums_are_those_of_the_stored_patterns_whatever_happened(steps: list[Any
                 used = make_anchors(version, first)
                 shard.use_anchors(used)
 
+    shard.recount(now)
     update = shard.get_update()
 
     require_same(update, compute_by_hand(shard, used))

@@ -143,6 +143,7 @@ def test_a_device_that_the_map_gives_away_is_not_counted() -> None:
     for device in range(6):
         shard.commit(make_delta(device, 1, [PatternSpec(1, 0)]))
     ShardIdentity(0, "north", shards).mark_relocated(shard.table)
+    shard.recount()
 
     shard.use_anchors(make_anchors())
 

@@ -35,6 +35,7 @@ def make_filled_table(count: int) -> Table:
     """Return a table with real patterns that may all be shown."""
     table = Table(RULES)
     table.pattern_allocator.take(count)
+    table.standing.set(np.array([0]), np.ones(1, np.uint8))
     rows = table.patterns[:count]
     rows["codes"] = sample_patterns(count)
     rows["sample_count"], rows["success_rate"] = 5, 0.9

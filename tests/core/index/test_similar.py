@@ -143,5 +143,6 @@ def test_a_sample_leaves_out_relocated_devices_and_unshared_patterns() -> None:
         make_delta(1, 1, [PatternSpec(2), PatternSpec(3, success_rate=0.75)]),
     )
     shard.table.relocated[0] = True
+    shard.recount()
 
     assert read_numbers(shard.similar.sample(10)) == [2]

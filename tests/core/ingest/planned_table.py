@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.ingest.plan import Plan, Planner
-from constellation.core.rows import TermKind, digest_rows
+from constellation.core.ingest.recount import find_restanding, find_standing, plan_recount
+from constellation.core.rows import Slots, TermKind, digest_rows
 from constellation.core.rules import Rules
 from constellation.core.table.change import is_shared
 from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
+from constellation.core.table.standing import to_day
 from tests.deltas import device_id
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from constellation.core.ingest.deltas import Delta
 
 RULES = Rules(max_devices=6, max_patterns=40, max_patterns_per_device=5, k_anonymity=2)
@@ -64,6 +68,28 @@ class PlannedTable:
             for device, row in zip(devices, table.liked.read(devices)["contents"], strict=True)
         }
 
+    def recount(self, now: float = NOW) -> Slots:
+        """Let devices begin or cease to count, as of a time; return which did."""
+        today = to_day(now)
+        devices = find_restanding(self.table, self.rules, today)
+        self._apply_recount(devices, find_standing(self.table, self.rules, devices, today))
+        return devices
+
+    def _apply_recount(self, devices: Slots, numbers: NDArray[np.uint8]) -> None:
+        change = plan_recount(self.table, self.rules, devices, numbers)
+        change.apply(self.table, self.table.totals.lsn)
+        self.indexed -= set(change.unindexed_slots.tolist())
+        self.indexed |= set(change.indexed_slots.tolist())
+
+    def quarantine(self, *numbers: int, lift: bool = False, now: float = NOW) -> Plan:
+        """Put devices into quarantine, by their numbers, or lift it."""
+        devices = self.table.find_devices([device_id(number) for number in numbers])
+        planned = self.planner.plan_quarantine(devices, now, quarantined=not lift)
+        self.planner.apply(planned)
+        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
+        self.indexed |= set(planned.pattern_change.indexed_slots.tolist())
+        return planned
+
     def expire(self, device: int) -> Plan:
         """Remove a device, by its number."""
         planned = self.planner.plan_expiry(np.array([self.table.find_device(device_id(device))]))
@@ -83,17 +109,18 @@ class PlannedTable:
         assert table.totals.devices == len(devices)
         assert table.totals.pattern_digest == digest_rows(slots, rows[slots]) % 2**64
         assert table.totals.device_digest == digest_rows(devices, table.devices[devices]) % 2**64
-        assert self.indexed == set(np.flatnonzero(is_shared(rows, self.rules)).tolist())
+        counts = table.counts_for_others(rows["device"])
+        assert self.indexed == set(np.flatnonzero(is_shared(rows, self.rules) & counts).tolist())
         holding = table.find_patterns(devices)
         assert sorted(holding.slots.tolist()) == slots.tolist()
         assert (rows["device"][holding.slots] == devices[holding.owners]).all()
         pairs = {
             (int(row["device"]), int(content))
-            for row in rows[slots]
+            for row in rows[slots[counts[slots]]]
             for content in row["contents"][row["contents"] > 0]
         }
         support = np.bincount([content for _, content in pairs], minlength=100)
-        assert (table.support[:100] == support).all()
+        assert (table.support.devices[:100] == support).all()
         liking = np.sort(table.liked.list_devices())
         liked_rows = table.liked.read(liking)
         assert np.isin(liking, devices).all()

@@ -19,7 +19,13 @@ def resolve_deltas(shard: PlannedTable, *deltas: Delta) -> Resolution:
     )
     budget = ContentBudget(shard.table, np.zeros(1, np.int64), hour=HOUR, most=256)
     upserts = decode_patterns(batches, [0] * len(batches), budget, 0.7)
-    group = DeltaGroup(deltas, np.zeros(len(deltas), np.int64), upserts, senders[upserts.sources])
+    group = DeltaGroup(
+        deltas,
+        np.zeros(len(deltas), np.int64),
+        upserts,
+        senders[upserts.sources],
+        shard.table.standing.numbers[:1],
+    )
     return resolve(shard.table, shard.rules, np.array([0]), group)
 
 
@@ -99,5 +105,5 @@ def test_support_changes_only_with_the_last_pattern_that_names_a_content_item() 
     one = resolve_deltas(shard, make_delta(0, 2, removed=[1])).change
     both = resolve_deltas(shard, make_delta(0, 2, removed=[1, 2])).change
 
-    assert one.lost_contents.tolist() == []
-    assert both.lost_contents.tolist() == [1]
+    assert one.lost.contents.tolist() == []
+    assert both.lost.contents.tolist() == [1]

@@ -64,7 +64,9 @@ def test_a_relocated_device_counts_for_nothing_that_others_see() -> None:
     shard = PlannedTable()
     shard.commit(*(make_delta(device, 1, [PatternSpec(1)]) for device in (0, 1)), make_delta(2, 1))
     shard.table.relocated[0] = True
+    assert shard.recount().tolist() == [0]
 
+    shard.require_consistent()
     assert shard.table.counts_for_others(np.array([0, 1, 2])).tolist() == [False, True, True]
     assert shard.table.find_counted().tolist() == [1]
 

@@ -3,15 +3,16 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
-from constellation.core.rows import TermKind
+from constellation.core.rows import DEVICE, TermKind, digest_rows
 from constellation.core.store import CommitWrites, Term, Totals
 from constellation.errors import ConfigError, DamagedStoreError, StoreFailedError
 from constellation.federated.published import StoredGlobal
 from constellation.storage.sqlite.schema import SCHEMA_VERSION
 from constellation.storage.sqlite.store import open_sqlite
-from tests.storage.samples import make_hourly_counts
+from tests.storage.samples import make_device_rows, make_hourly_counts, read_devices
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,20 @@ async def test_a_database_of_the_second_schema_keeps_its_terms_counts_and_global
         counts = await store.read_hourly_counts()
         assert (counts.kinds.tolist(), counts.devices.tolist()) == ([1, 2], [5, 6])
         assert await store.get_global() == StoredGlobal(5, 6, b"\x07")
+
+
+async def test_devices_of_the_first_schema_get_rows_that_count_at_once(tmp_path: Path) -> None:
+    row = make_device_rows(1).tobytes()[:55] + b"\0"
+    connection = make_first_schema(tmp_path / "data")
+    connection.execute("INSERT INTO device VALUES (3, ?)", (row,))
+    connection.close()
+
+    async with open_sqlite(tmp_path / "data") as store:
+        assert await read_devices(store) == {3: row + bytes(24)}
+    rows = np.frombuffer(row + bytes(24), DEVICE)
+    assert digest_rows(np.array([3]), rows) == digest_rows(
+        np.array([3]), np.frombuffer(row, "V56").copy()
+    )
 
 
 async def test_a_new_database_has_the_same_tables_as_an_upgraded_one(tmp_path: Path) -> None:
