@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.02
 """Shorter than the absence of nearly every device that leaves, so that no absence is missed."""
+IN_ORDER = (None, "the shard is draining")
+"""The disconnect reasons of devices that left because the shard asked them to."""
 
 
 @dataclass
@@ -33,9 +35,8 @@ class Reconnects:
         for device in self.devices:
             if not device.sync.is_connected and device.number not in self._disconnected:
                 self._disconnected.add(device.number)
-                self.problems += (
-                    [device.sync.disconnect_reason] if device.sync.disconnect_reason else []
-                )
+                if device.sync.disconnect_reason not in IN_ORDER:
+                    self.problems.append(device.sync.disconnect_reason)
             elif device.sync.is_connected and device.number in self._disconnected:
                 self._disconnected.remove(device.number)
                 self.reconnected_at.append(asyncio.get_running_loop().time())
