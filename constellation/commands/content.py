@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from constellation.cli.remote import Remote
 
 _DEFAULT_LIMIT: Final = 50
-_PAGE_SIZE: Final = 1000
+_PAGE_SIZE: Final = 250
 _EMPTY_MESSAGE: Final = "the catalogue is empty: fill it with `constellation content add`"
 
 

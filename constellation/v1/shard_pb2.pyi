@@ -485,7 +485,7 @@ class ListContentRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     OMIT_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """The largest number of content items to return; 0 means 100. More than 1000 counts as 1000."""
+    """The largest number of content items to return; 0 means 100. More than 250 counts as 250."""
     page_token: _builtins.str
     """The `next_page_token` of the page before; empty for the first page."""
     omit_embeddings: _builtins.bool

@@ -85,9 +85,16 @@ class ShardSessions:
             opened = open_manager()
             manager = runner.run(opened.__aenter__())
             try:
-                yield cls(runner.get_loop(), manager, verifier)
+                made = cls(runner.get_loop(), manager, verifier)
+                sending = runner.get_loop().create_task(made.send_updates())
+                yield made
             finally:
+                sending.cancel()
                 runner.run(opened.__aexit__(None, None, None))
+
+    async def send_updates(self) -> None:
+        """Send the updates that sessions are due, beside what the inputs do."""
+        await self._streams.send_updates_forever(self._manager)
 
     def run(self, data: bytes) -> None:
         """Run one input. Raises the error that ends the session, if one does."""

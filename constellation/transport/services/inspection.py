@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
@@ -83,15 +84,16 @@ class Inspection:
             ],
         )
 
-    def sample_patterns(self, request: pb.SamplePatternsRequest) -> pb.SamplePatternsResponse:
+    async def sample_patterns(self, request: pb.SamplePatternsRequest) -> pb.SamplePatternsResponse:
         """Return an even sample of the shared patterns; it stays the same until patterns change."""
         limit = request.limit or _SAMPLE_SIZE
         if limit > _MAX_SAMPLE_SIZE:
             raise InvalidInputError("limit", f"must be from 1 to {_MAX_SAMPLE_SIZE}, got {limit}")
         shard = self._shard
-        return pb.SamplePatternsResponse(
-            patterns=from_similar_patterns(
-                shard.similar.sample(limit), shard.table.vocabulary, Encoding.INT8
+        sample = shard.similar.sample(limit)
+        return pb.SamplePatternsResponse(  # so many patterns would hold the loop for too long
+            patterns=await asyncio.to_thread(
+                from_similar_patterns, sample, shard.table.vocabulary, Encoding.INT8
             ),
             population=len(shard.index),
         )

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _MAX_CONTENTS: Final = 256
 _PAGE_SIZE: Final = 100
-_MAX_PAGE_SIZE: Final = 1000
+_MAX_CONTENT_PAGE_SIZE: Final = 250
+"""Content items of one answer: to make more of them would hold the event loop for too long."""
 _SEARCH_LIMIT: Final = 100
 _MAX_SEARCH_LIMIT: Final = 1000
 _MAX_QUERIES: Final = 64
@@ -150,7 +151,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def ListContent(
         self, request: pb.ListContentRequest, context: Any
     ) -> pb.ListContentResponse:
-        size = min(request.page_size or _PAGE_SIZE, _MAX_PAGE_SIZE)
+        size = min(request.page_size or _PAGE_SIZE, _MAX_CONTENT_PAGE_SIZE)
         after = request.page_token and check_content_id(request.page_token, "page_token")
         page = await self._shard.catalogue.list_contents(after, size)
         return pb.ListContentResponse(
@@ -165,9 +166,11 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         if limit > _MAX_SEARCH_LIMIT:
             raise InvalidInputError("limit", f"must be from 1 to {_MAX_SEARCH_LIMIT}, got {limit}")
         found = await self._search(request, limit)
-        shard = self._shard
-        return pb.SearchPatternsResponse(
-            patterns=from_similar_patterns(found, shard.table.vocabulary, Encoding.INT8),
+        vocabulary = self._shard.table.vocabulary
+        return pb.SearchPatternsResponse(  # a thousand patterns would hold the loop for too long
+            patterns=await asyncio.to_thread(
+                from_similar_patterns, found, vocabulary, Encoding.INT8
+            ),
             similarities=found.similarities.tolist(),
         )
 
@@ -191,7 +194,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def SamplePatterns(
         self, request: pb.SamplePatternsRequest, context: Any
     ) -> pb.SamplePatternsResponse:
-        return self._inspection.sample_patterns(request)
+        return await self._inspection.sample_patterns(request)
 
     async def ListTrends(
         self, request: pb.ListTrendsRequest, context: Any
