@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from constellation.cli.remote import Remote
 
 _DEFAULT_LIMIT: Final = 20
-_MAX_LIMIT: Final = 2000
+_MAX_LIMIT: Final = 1000
 
 
 def add_patterns(commands: Commands) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
 
 _DEFAULT_PATTERNS: Final = 1000
-_MAX_PATTERNS: Final = 2000
+_MAX_PATTERNS: Final = 1000
 _MAX_HOURS: Final = 168
 _DEFAULT_LINES: Final = 6
 _MAX_LINES: Final = 8
@@ -55,7 +55,7 @@ def _add_plot_patterns(group: Commands) -> None:
         details="The colour of a pattern shows its nearest cluster; a diamond is a cluster, "
         "labelled with its first title. The HTML page shows titles, genres and success rate on "
         "hover, and works offline. Needs the extra `plot`.",
-        examples=("map.png", "map.html --limit 2000"),
+        examples=("map.png", "map.html --limit 1000"),
     )
     _add_file_argument(parser)
     parser.add_argument(

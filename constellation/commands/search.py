@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
 
 _DEFAULT_LIMIT: Final = 20
-_MAX_LIMIT: Final = 1000
+_MAX_LIMIT: Final = 500
 
 
 def add_search(commands: Commands) -> None:

@@ -555,7 +555,7 @@ class SearchPatternsRequest(_message.Message):
     encoding: _patterns_pb2.Encoding.ValueType
     """The encoding of `embeddings`."""
     limit: _builtins.int
-    """The largest number of patterns to return, from 1 to 1000; 0 means 100."""
+    """The largest number of patterns to return, from 1 to 500; 0 means 100."""
     def __init__(
         self,
         *,
@@ -827,7 +827,7 @@ class SamplePatternsRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
-    """The largest number of patterns to return, from 1 to 2000; 0 means 1000."""
+    """The largest number of patterns to return, from 1 to 1000; 0 means 1000."""
     def __init__(
         self,
         *,

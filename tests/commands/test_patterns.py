@@ -55,4 +55,4 @@ def test_a_limit_beyond_the_shards_is_a_usage_error(cli: CommandLine) -> None:
     finished = cli("patterns", "--limit", "5000")
 
     assert finished.status == 2
-    assert "argument --limit: must be from 1 to 2000, got 5000" in finished.err
+    assert "argument --limit: must be from 1 to 1000, got 5000" in finished.err

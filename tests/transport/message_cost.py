@@ -43,7 +43,7 @@ LEFT_OUT: Final = frozenset({"Drain", "Watch", "RunRound", "GetRound", "ListRoun
 """Drain ends the shard, Watch the patience; the others belong to a federation."""
 _SHARD: Final = "/constellation.v1.ShardService/"
 _SYNC: Final = "/constellation.v1.SyncService/"
-_TRIES: Final = 4
+_TRIES: Final = 8
 _PATTERNS_PER_DELTA: Final = 16
 _OWNER: Final = 3000
 """The first of four devices with 256 patterns each."""
@@ -202,10 +202,10 @@ def _make_dear_messages() -> dict[str, list[Message]]:
     liked = [f"l{number}" for number in range(100)]
     return {
         f"{_SHARD}SearchPatterns": [
-            shard_pb2.SearchPatternsRequest(content_id="film:1", limit=1000),
-            shard_pb2.SearchPatternsRequest(device_id=owner, limit=1000),
+            shard_pb2.SearchPatternsRequest(content_id="film:1", limit=500),
+            shard_pb2.SearchPatternsRequest(device_id=owner, limit=500),
         ],
-        f"{_SHARD}SamplePatterns": [shard_pb2.SamplePatternsRequest(limit=2000)],
+        f"{_SHARD}SamplePatterns": [shard_pb2.SamplePatternsRequest(limit=1000)],
         f"{_SHARD}ListDevices": [shard_pb2.ListDevicesRequest(page_size=1000)],
         f"{_SHARD}GetDevice": [shard_pb2.GetDeviceRequest(device_id=owner)],
         f"{_SHARD}DeleteDevice": [shard_pb2.DeleteDeviceRequest(device_id=device_id(_OWNER + 3))],

@@ -40,7 +40,7 @@ _PAGE_SIZE: Final = 100
 _MAX_CONTENT_PAGE_SIZE: Final = 250
 """Content items of one answer: to make more of them would hold the event loop for too long."""
 _SEARCH_LIMIT: Final = 100
-_MAX_SEARCH_LIMIT: Final = 1000
+_MAX_SEARCH_LIMIT: Final = 500
 _MAX_QUERIES: Final = 64
 _MAX_SPREAD_SECONDS: Final = 3600
 """The longest time over which a drain may be spread."""

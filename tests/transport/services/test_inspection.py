@@ -170,11 +170,11 @@ async def test_a_sample_shows_what_devices_may_see_and_under_other_ids(
 
 
 async def test_a_sample_larger_than_a_message_is_refused(channel: grpc.aio.Channel) -> None:
-    call = make_stub(channel).SamplePatterns(pb.SamplePatternsRequest(limit=2001))
+    call = make_stub(channel).SamplePatterns(pb.SamplePatternsRequest(limit=1001))
 
     assert await get_refusal(call) == (
         grpc.StatusCode.INVALID_ARGUMENT,
-        "limit must be from 1 to 2000, got 2001",
+        "limit must be from 1 to 1000, got 1001",
     )
 
 

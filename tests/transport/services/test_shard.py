@@ -163,7 +163,7 @@ async def test_patterns_are_found_by_embedding_content_and_device(
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ({"content_id": "film", "limit": 1001}, "limit must be from 1 to 1000, got 1001"),
+        ({"content_id": "film", "limit": 501}, "limit must be from 1 to 500, got 501"),
         ({}, "query must be one of embeddings, content_id, device_id"),
         ({"device_id": b"short"}, "device_id must be 16 bytes, got 5"),
         ({"embeddings": b"x", "encoding": 3}, "embeddings must be 388 bytes each in INT8"),
