@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from constellation.cli.exit_codes import FAILURE, SUCCESS
-from constellation.cli.parsing import add_json_flag
+from constellation.cli.errors import CommandError
+from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
+from constellation.cli.ids import parse_device_id
+from constellation.cli.parsing import add_json_flag, complete_file_names
 from constellation.cli.printing import print_json, print_line
+from constellation.commands.device_traces import find_traces, print_traces
 from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
 from constellation.core.recovery import REMEDY, recover_shard
@@ -39,14 +42,36 @@ def add_check(commands: Commands) -> None:
         "check",
         run_check,
         "verify that a shard's stored rows, totals and index are consistent",
-        examples=("",),
+        details="With --device, prove that nothing of a device is left, or say what is. On SQLite "
+        "the shard must be stopped.",
+        examples=("", "--device 5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b --export shard.jsonl"),
+    )
+    parser.add_argument(
+        "--device",
+        type=parse_device_id,
+        metavar="DEVICE_ID",
+        help="look for this device instead, in the store, the index, its snapshot and the files of "
+        "DATA_DIR; fail when anything of it is found",
+    )
+    complete_file_names(
+        parser.add_argument(
+            "--export",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="look for the device in this export as well; repeatable",
+        )
     )
     add_json_flag(parser)
 
 
 async def run_check(options: Namespace) -> int:
     """Print the inconsistencies between rows, totals and index; fail when there are any."""
+    if options.export and options.device is None:
+        raise CommandError("--export needs --device", USAGE_ERROR)
     config = configure_shard()
+    if options.device is not None:
+        return await _check_device(config, options)
     async with open_reader(config) as reader:
         report = await check_store(config, reader)
     if options.json:
@@ -63,6 +88,16 @@ async def run_check(options: Namespace) -> int:
     else:
         _print_report(report)
     return FAILURE if report.problems else SUCCESS
+
+
+async def _check_device(config: ShardConfig, options: Namespace) -> int:
+    async with open_reader(config) as reader:
+        traces = await find_traces(config, reader, options.device, options.export)
+    if options.json:
+        print_json(traces.to_json())
+    else:
+        print_traces(traces)
+    return SUCCESS if traces.is_erased else FAILURE
 
 
 async def check_store(config: ShardConfig, reader: StoreReader) -> CheckReport:

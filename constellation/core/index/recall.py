@@ -67,7 +67,7 @@ def measure_recall(
     if len(slots) <= _NEIGHBOURS:
         return None
     asked = random.choice(slots, min(_MAX_QUERIES, len(slots)), replace=False)
-    queries = normalise_codes(table.patterns["codes"][asked])
+    queries = _read_embeddings(table, asked)
     started = time.perf_counter()
     scores, found = index.search(queries, _NEIGHBOURS + 1)
     seconds = time.perf_counter() - started
@@ -121,6 +121,13 @@ def _is_searchable(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_
     return searchable
 
 
+def _read_embeddings(table: Table, slots: Slots) -> Embeddings:
+    """Return the embeddings at some slots. One that was deleted meanwhile has any direction."""
+    codes = table.patterns["codes"][slots]
+    codes[~codes.any(axis=1)] = 1
+    return normalise_codes(codes)
+
+
 def _find_nearest_missed(
     table: Table, blocks: list[Slots], queries: Embeddings, found: Slots
 ) -> NDArray[np.float32]:
@@ -131,7 +138,7 @@ def _find_nearest_missed(
     nearest = np.full((len(queries), _NEIGHBOURS), -np.inf, dtype=np.float32)
     of_query = np.broadcast_to(np.arange(len(queries))[:, None], found.shape)
     for block in blocks:
-        cosines = queries @ normalise_codes(table.patterns["codes"][block]).T
+        cosines = queries @ _read_embeddings(table, block).T
         positions = np.searchsorted(block, found)
         inside = positions < len(block)
         inside[inside] = block[positions[inside]] == found[inside]

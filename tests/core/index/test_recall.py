@@ -209,3 +209,18 @@ def test_too_few_patterns_have_no_recall(count: int) -> None:
     index = make_index(table, exact_limit=50_000)
 
     assert measure_recall(table, index, RULES, np.random.default_rng(SEED)) is None
+
+
+def test_patterns_that_are_deleted_meanwhile_do_no_harm() -> None:
+    """The probe runs in a thread, beside commits; a deleted row has no codes to normalise."""
+    table = make_filled_table(500)
+
+    def delete_some(_: SearchResults) -> None:
+        table.patterns["codes"][:50] = 0
+
+    index = make_spoiled_index(table, delete_some)
+
+    recall = measure_recall(table, index, RULES, np.random.default_rng(SEED))
+
+    assert recall is not None
+    assert recall.ratio > 0.5
