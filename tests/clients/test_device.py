@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -360,3 +360,39 @@ async def test_a_device_without_a_catalogue_says_what_it_waits_for(tmp_path: Pat
         with pytest.raises(UnreachableError, match=r"no catalogue within 0\.5 s: .*UNIMPLEMENTED"):
             await device.wait_for_catalogue(0.5)
         assert device.recommend() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"address": "localhost"}, "an address must be \"host:port\", .* got 'localhost'"),
+        ({"address": "http://localhost:50051"}, 'an address must be "host:port"'),
+        ({"address": 50051}, 'an address must be "host:port", .* got 50051'),
+        ({"catalogue": ["a"]}, "catalogue must be a Catalogue, got list: write"),
+        ({"catalogue": "catalogue.bin"}, "got str: write .*Catalogue.read"),
+        ({"settings": {}}, "settings must be DeviceSettings, got dict"),
+    ],
+)
+async def test_wrong_arguments_are_refused_by_name(
+    arguments: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=problem):
+        async with Device.open(**{"address": NOWHERE, "data_dir": tmp_path, **arguments}):
+            pass
+
+
+def test_an_interval_is_positive() -> None:
+    with pytest.raises(InvalidArgumentError, match="delta_interval_seconds must be above 0, got 0"):
+        DeviceSettings(delta_interval_seconds=0)
+
+
+async def test_waiting_for_an_empty_catalogue_says_what_to_do(tmp_path: Path) -> None:
+    stub = StubShard()
+    async with (
+        serve_stub(stub) as address,
+        Device.open(address, data_dir=tmp_path, settings=DeviceSettings(sync=QUICK)) as device,
+    ):
+        await device.flush(5)
+        await asyncio.wait_for(stub.opened_streams.get(), 5)
+        with pytest.raises(UnreachableError, match="catalogue is empty: give it films with"):
+            await device.wait_for_catalogue(0.5)

@@ -38,6 +38,7 @@ class CatalogueKeeper:
         self._household = household
         self._settings = settings
         self._welcomed = asyncio.Event()
+        self._is_welcomed = False
         self._progress_event = asyncio.Event()
         self.updates = 0
         """Catalogues that were fetched since the device was opened."""
@@ -46,6 +47,7 @@ class CatalogueKeeper:
 
     def notice_welcome(self) -> None:
         """Compare the catalogue's digest with the one of the newest Welcome, soon."""
+        self._is_welcomed = True
         self._welcomed.set()
 
     async def wait_for_content(self, deadline_seconds: float) -> None:
@@ -69,8 +71,13 @@ class CatalogueKeeper:
                     self._progress_event.clear()
                     await self._progress_event.wait()
         except TimeoutError as error:
-            why = self.problem or "no shard has accepted the device yet"
+            why = self.problem or self._explain_wait()
             raise UnreachableError(f"no catalogue within {deadline_seconds:g} s: {why}") from error
+
+    def _explain_wait(self) -> str:
+        if not self._is_welcomed:
+            return "no shard has accepted the device yet"
+        return "the shard's catalogue is empty: give it films with `constellation content add`"
 
     @asynccontextmanager
     async def run(self, sync: Sync) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from constellation_settop.errors import InvalidArgumentError, StorageError
 from constellation_settop.network.catalogue_copy import read_copy
 from constellation_settop.network.sync import Sync
 from constellation_settop.profile import Profile
+from constellation_settop.recommending.catalogue import Catalogue
 from constellation_settop.status import build_status
 from constellation_settop.storage.outbox import Outbox
 from constellation_settop.storage.problems import explain_error
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
 
     from constellation_settop.recommending.brain import Brain
-    from constellation_settop.recommending.catalogue import Catalogue
     from constellation_settop.recommending.household import Household
     from constellation_settop.recommending.ranking import Recommendation
     from constellation_settop.recommending.rewards import Feedback
@@ -96,7 +96,8 @@ class Device:
         `settings.device_id`, and StorageError when another process has the file open, the directory
         cannot be made or written, or the disk refuses. It does not wait for a connection.
         """
-        resolved = settings or DeviceSettings()
+        resolved = DeviceSettings() if settings is None else settings
+        _check_kinds(catalogue, resolved)
         _make_directory(Path(data_dir))
         with Outbox.open(
             Path(data_dir) / FILE_NAME,
@@ -355,6 +356,19 @@ class Device:
 
 def _ignore() -> None:
     return None
+
+
+def _check_kinds(catalogue: Catalogue | None, settings: DeviceSettings) -> None:
+    if catalogue is not None and not isinstance(catalogue, Catalogue):
+        raise InvalidArgumentError(
+            f"catalogue must be a Catalogue, got {type(catalogue).__name__}: write "
+            "Catalogue(content_ids, embeddings) or Catalogue.read(path)"
+        )
+    if not isinstance(settings, DeviceSettings):
+        raise InvalidArgumentError(
+            f"settings must be DeviceSettings, got {type(settings).__name__}: write "
+            "DeviceSettings(delta_interval_seconds=30)"
+        )
 
 
 def _find_device_id(settings: DeviceSettings) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.network.settings import SyncSettings
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights
@@ -29,3 +30,10 @@ class DeviceSettings:
     """How views become patterns."""
     weights: RankingWeights = field(default_factory=RankingWeights)
     """How much each source counts in recommendations."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgumentError unless the interval is positive."""
+        if not self.delta_interval_seconds > 0:
+            raise InvalidArgumentError(
+                f"delta_interval_seconds must be above 0, got {self.delta_interval_seconds}"
+            )

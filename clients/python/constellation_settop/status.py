@@ -106,7 +106,7 @@ def build_status(household: Household, outbox: Outbox, sync: Sync) -> DeviceStat
         disliked=sum(each.disliked for each in profiles.values()),
         patterns=sum(each.patterns for each in profiles.values()),
         patterns_below_quality=sum(each.patterns_below_quality for each in profiles.values()),
-        quality_threshold=threshold,
+        quality_threshold=round(threshold, 6),  # float32 on the wire
         is_sharing=outbox.is_sharing,
         waiting_deltas=len(outbox.pending_deltas),
         last_acked_seq=outbox.last_acked_seq,

@@ -337,9 +337,10 @@ def to_datetime(timestamp: datetime | float | None, now: float) -> datetime:
             moment = datetime.fromtimestamp(
                 now if timestamp is None else timestamp, UTC
             ).astimezone()
-    except (ValueError, OverflowError, OSError) as error:
+    except (TypeError, ValueError, OverflowError, OSError) as error:
         raise InvalidArgumentError(
-            f"watched_at must be a datetime or seconds since 1970, got {timestamp}"
+            f"watched_at must be a datetime or seconds since 1970, got {timestamp!r}; "
+            "give seconds, not milliseconds"
         ) from error
     if not 0 <= moment.timestamp() <= MAX_TIMESTAMP:
         raise InvalidArgumentError(

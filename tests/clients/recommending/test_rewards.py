@@ -14,9 +14,9 @@ def test_an_unknown_engagement_does_not_count_as_none() -> None:
 
 @pytest.mark.parametrize("share", [-0.01, 1.01, 93, float("nan"), float("inf")])
 def test_a_share_outside_0_to_1_is_refused_by_name(share: float) -> None:
-    with pytest.raises(InvalidArgumentError, match="watch_percentage must be from 0 to 1"):
+    with pytest.raises(InvalidArgumentError, match="watch_percentage must be a number from 0 to 1"):
         compute_reward(share, None)
-    with pytest.raises(InvalidArgumentError, match="engagement must be from 0 to 1"):
+    with pytest.raises(InvalidArgumentError, match="engagement must be a number from 0 to 1"):
         compute_reward(1, share)
 
 

@@ -39,6 +39,10 @@ class ShardRoute:
     def __init__(
         self, address: str, device_id: bytes, settings: SyncSettings, tokens: TokenSource
     ) -> None:
+        if not isinstance(address, str) or not is_address(address):
+            raise InvalidArgumentError(
+                f'an address must be "host:port", such as "shard.example:50051", got {address!r}'
+            )
         if is_exposed(address, settings):
             raise InvalidArgumentError(
                 f"a credential is never sent in clear text, and {address} may be another machine: "

@@ -7,6 +7,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from constellation_settop.errors import InvalidArgumentError
+from constellation_settop.recommending.arguments import (
+    check_content_id,
+    check_context,
+    check_limit,
+    check_texts,
+    check_view,
+)
 from constellation_settop.recommending.history import History
 from constellation_settop.recommending.learning import Learner, LearningSettings, Observation
 from constellation_settop.recommending.ranking import Ranker, RankingWeights, Recommendation
@@ -139,6 +146,7 @@ class Brain:
         lacks is remembered as watched but teaches nothing. Raises InvalidArgumentError for a share
         outside 0 to 1 or a time outside 1970 to 2106.
         """
+        check_view(view)
         reward = compute_reward(view.watch_percentage, view.engagement)
         moment = to_datetime(view.watched_at, self._clock())
         if view.watch_percentage >= WATCHED_THRESHOLD:
@@ -161,6 +169,7 @@ class Brain:
             raise InvalidArgumentError(
                 f"feedback must be Feedback.LIKED, DISLIKED or HIDDEN, got {feedback!r}"
             )
+        check_content_id(content_id)
         if feedback is not Feedback.LIKED:
             self._exclude(content_id)
         if feedback is Feedback.HIDDEN:
@@ -216,6 +225,7 @@ class Brain:
 
         The patterns are learned anew from the history without it.
         """
+        check_content_id(content_id)
         self.history.remove([content_id])
         self._signals.remove(content_id)
         self._watched_ids.pop(content_id, None)
@@ -255,10 +265,10 @@ class Brain:
         Raises InvalidArgumentError when `limit` is less than 1, or when `exclude` or `genres` is a
         single text.
         """
-        if limit < 1:
-            raise InvalidArgumentError(f"limit must be at least 1, got {limit}")
-        _check_texts("exclude", exclude)
-        _check_texts("genres", genres)
+        check_context(context)
+        check_limit(limit)
+        check_texts("exclude", exclude)
+        check_texts("genres", genres)
         now = context or Context.from_datetime(to_datetime(None, self._clock()))
         self._ranker.use_taste(self._learner.patterns(), self.history)
         return self._ranker.rank(now, limit, exclude=exclude, genres=genres, explain=explain)
@@ -289,10 +299,3 @@ class Brain:
         self._signals.restore(changes.signals)
         self._new_watched_ids = [*changes.watched_ids, *self._new_watched_ids]
         self.history.restore_changes(changes.history, changes.withdrawn_ids)
-
-
-def _check_texts(name: str, texts: Collection[str] | None) -> None:
-    if isinstance(texts, str | bytes):
-        raise InvalidArgumentError(
-            f"{name} must be a collection of texts, got one text: write [{texts!r}]"
-        )

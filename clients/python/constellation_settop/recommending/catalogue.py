@@ -72,6 +72,10 @@ class Catalogue:
 
         Raises InvalidArgumentError when a column has another length or an entry breaks a rule.
         """
+        if isinstance(content_ids, str):
+            raise InvalidArgumentError(
+                f"content_ids must be a sequence of ids, got one: write [{content_ids!r}]"
+            )
         count = len(content_ids)
         columns = {"titles": titles, "genres": genres, "content_types": content_types}
         for name, column in columns.items():

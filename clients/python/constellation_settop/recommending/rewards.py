@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, SupportsFloat
 
 from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.values import MAX_OPINION
@@ -45,8 +45,10 @@ def compute_reward(watch_percentage: float, engagement: float | None) -> float:
 
 
 def _check_share(name: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise InvalidArgumentError(f"{name} must be from 0 to 1, got {share}")
+    if not isinstance(share, SupportsFloat) or not 0 <= float(share) <= 1:
+        raise InvalidArgumentError(
+            f"{name} must be a number from 0 to 1 (0.93 for 93 %), got {share!r}"
+        )
 
 
 def to_opinion(reward: float) -> int:
