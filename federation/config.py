@@ -147,6 +147,7 @@ class FederationConfig:
         NonNegative(0),
         "Most that all that is published in one week may tell of one device: differential privacy. "
         "0: what is published has no noise.",
+        most=64,
     )
     privacy_delta: Ratio = setting(
         Ratio(1e-10), "Probability with which PRIVACY_EPSILON may not hold for one device and week."

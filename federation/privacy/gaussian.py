@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 4096
 """Values that get noise at once: 40 ms, after which other threads have a turn."""
-_BISECTIONS: Final = 64
-_MAX_RHO: Final = 1e4
+_BISECTIONS: Final = 60
 
 dp.enable_features("contrib")  # the library's name for what its committee has vetted in part
 
@@ -49,7 +48,7 @@ def compute_epsilon(rho: float, delta: float) -> float:
 
 def compute_rho(epsilon: float, delta: float) -> float:
     """Return the largest rho whose epsilon at `delta` is at most `epsilon`."""
-    low, high = 0.0, _MAX_RHO
+    low, high = 0.0, epsilon  # rho-zCDP never has an epsilon below rho at so small a delta
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if compute_epsilon(middle, delta) <= epsilon:
