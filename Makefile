@@ -85,7 +85,7 @@ proto: .venv/ready ## Regenerate constellation/v1 from proto/
 bench: .venv/ready ## Measure, as ratios inside one run
 	$(BIN)/python -m benchmarks
 
-quality: .venv/ready ## Measure recommendations through the whole system, on real ratings; CASE=chain or losses, SPLIT=validation
+quality: .venv/ready ## Measure recommendations through the whole system, on real ratings; CASE=chain, losses or privacy, SPLIT=validation
 	$(BIN)/python -m quality $(CASE) --split $(or $(SPLIT),test)
 
 embeddings: .venv/ready ## Make the catalogue's embeddings anew

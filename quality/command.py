@@ -11,11 +11,18 @@ import uvloop
 from benchmarks.report import Measurement, format_table, write_report
 from constellation.blas import limit_blas_threads
 from quality.chain import run_chain, run_short
-from quality.document import format_chain, format_losses, write_block
-from quality.figures import load_chain, load_losses, save_result
+from quality.document import format_chain, format_losses, format_privacy, write_block
+from quality.figures import load_chain, load_losses, load_privacy, save_result
 from quality.losses import LossStudy
 from quality.plot import PICTURE, draw_quality
-from quality.report import REPORT, list_chain_measurements, list_loss_measurements
+from quality.privacy import PrivacyResult, PrivacyStudy
+from quality.privacy_plot import PRIVACY_PICTURE, draw_privacy
+from quality.report import (
+    REPORT,
+    list_chain_measurements,
+    list_loss_measurements,
+    list_privacy_measurements,
+)
 from quality.results import LossesResult, ShortResult
 from quality.short import SHORT_RUNS, SHORT_SPLIT, select_short
 from quality.split import SplitName, split_households
@@ -70,6 +77,27 @@ def measure_losses(_: SplitName) -> None:
     write_block("losses", format_losses(load_losses()))
 
 
+def measure_privacy(split: SplitName) -> None:
+    """Measure what differential privacy costs, and what could be chosen otherwise."""
+    films = load_films()
+    viewings = load_viewings(films)
+    households = split_households(viewings, split)
+    chosen_on = PrivacyStudy(split_households(viewings, SplitName.VALIDATION), len(films))
+    result = PrivacyResult(
+        split,
+        len(households),
+        PrivacyStudy(households, len(films)).measure_epsilons(),
+        chosen_on.measure_choices(),
+    )
+    _report(list_privacy_measurements(result))
+    PRIVACY_PICTURE.write_bytes(draw_privacy(result))
+    print(f"drawn to {PRIVACY_PICTURE}")
+    print(format_privacy(result))
+    if split is SplitName.TEST:
+        save_result(result)
+        write_block("privacy", format_privacy(load_privacy()))
+
+
 def measure_short(_: SplitName) -> None:
     """Renew the figures that `tests/quality/test_chain.py` guards."""
     households = select_short()
@@ -88,5 +116,6 @@ def _report(measurements: Sequence[Measurement]) -> None:
 CASES: Final[dict[str, Callable[[SplitName], None]]] = {
     "chain": measure_chain,
     "losses": measure_losses,
+    "privacy": measure_privacy,
     "short": measure_short,
 }

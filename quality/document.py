@@ -11,6 +11,7 @@ from quality.baselines import POPULARITY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from quality.privacy import PrivacyResult, PrivacyRow
     from quality.results import ChainResult, LossesResult, Row
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "quality.md"
@@ -95,6 +96,62 @@ def format_losses(result: LossesResult) -> str:
     return f"{head}\n\n" + _format_table(
         "what | value | NDCG@10 | against EASE | coverage@10", lines
     )
+
+
+def format_privacy(result: PrivacyResult) -> str:
+    """Return the table of sizes and epsilons, then that of choices."""
+    lines = []
+    for devices, group in groupby(result.rows, key=lambda row: row.devices):
+        rows = list(group)
+        exact = next(row.related.ndcg for row in rows if row.epsilon is None)
+        lines += [
+            f"| {'' if number else f'{devices:,}'} | {row.liked} | {_name_epsilon(row)} | "
+            f"{row.contents:,} | {_format_noise(row)} | {_format_ndcg(row.related.ndcg, exact)} "
+            f"| {row.popular.ndcg:.3f} |"
+            for number, row in enumerate(rows)
+        ]
+    head = (
+        "devices | liked of each | epsilon | content items | noise of likes, pairs "
+        "| related: NDCG@10 | popular: NDCG@10"
+    )
+    return "\n\n".join(
+        [
+            f"{result.households} households, {result.split} split.",
+            _format_table(head, lines),
+            _introduce_choices(result),
+            _format_choices(result),
+        ]
+    )
+
+
+def _introduce_choices(result: PrivacyResult) -> str:
+    first = result.choices[0]
+    return (
+        f"What could be chosen otherwise, for {first.devices:,} devices and epsilon "
+        f"{first.epsilon:g}, on the validation split:"
+    )
+
+
+def _format_choices(result: PrivacyResult) -> str:
+    shipped = result.choices[0].related.ndcg
+    lines = [
+        f"| {row.label} | {row.contents:,} | {_format_noise(row)} "
+        f"| {_format_ndcg(row.related.ndcg, shipped)} |"
+        for row in result.choices
+    ]
+    return _format_table("what | content items | noise of likes, pairs | related: NDCG@10", lines)
+
+
+def _name_epsilon(row: PrivacyRow) -> str:
+    return "no noise" if row.epsilon is None else f"{row.epsilon:g}"
+
+
+def _format_noise(row: PrivacyRow) -> str:
+    return f"{row.likes_noise:.0f}, {row.pairs_noise:.0f}" if row.pairs_noise else ""
+
+
+def _format_ndcg(ndcg: float, baseline: float) -> str:
+    return f"{ndcg:.3f} ({ndcg / baseline:.2f} x)" if ndcg else "nothing"
 
 
 def _format_table(head: str, lines: Iterable[str]) -> str:

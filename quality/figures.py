@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quality.losses import Loss
 from quality.metrics import Quality
+from quality.privacy import PrivacyResult, PrivacyRow
 from quality.results import (
     ChainResult,
     CurvePoint,
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FILE: Final = Path(__file__).with_name("figures.json")
-Result = ChainResult | LossesResult | ShortResult
+Result = ChainResult | LossesResult | PrivacyResult | ShortResult
 _DIGITS: Final = 4
-_KEYS: Final = {ChainResult: "chain", LossesResult: "losses", ShortResult: "short"}
+_KEYS: Final = {
+    ChainResult: "chain",
+    LossesResult: "losses",
+    PrivacyResult: "privacy",
+    ShortResult: "short",
+}
 
 
 def save_result(result: Result, file: Path = FILE) -> None:
@@ -68,6 +74,25 @@ def load_losses(file: Path = FILE) -> LossesResult:
         for each in stored["losses"]
     ]
     return LossesResult(stored["split"], losses)
+
+
+def load_privacy(file: Path = FILE) -> PrivacyResult:
+    """Return the committed costs of differential privacy."""
+    stored = _read(file, "privacy")
+    rows, choices = (
+        [
+            PrivacyRow(
+                **{
+                    **each,
+                    "related": Quality(**each["related"]),
+                    "popular": Quality(**each["popular"]),
+                }
+            )
+            for each in stored[key]
+        ]
+        for key in ("rows", "choices")
+    )
+    return PrivacyResult(stored["split"], stored["households"], rows, choices)
 
 
 def load_short(file: Path = FILE) -> ShortResult:

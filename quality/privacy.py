@@ -36,19 +36,24 @@ if TYPE_CHECKING:
 
 EPSILONS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 DELTA: Final = 1e-10
-FLEETS: Final = (0, 100_000, 4_000_000)
-"""Devices; 0 stands for the households themselves."""
 LIKED: Final = 32
 """Content items of one device that count: RELATED_LIKED in this mode, chosen by `list_choices`."""
+LIKED_OF_MILLIONS: Final = 128
+"""Millions of devices can bear the noise of more."""
+FLEETS: Final = {0: LIKED, 100_000: LIKED, 4_000_000: LIKED_OF_MILLIONS}
+"""By devices: the content items of one that count. 0 stands for the households themselves."""
 CHOICE_EPSILON: Final = 2.0
 CHOICE_DEVICES: Final = 100_000
 RULES: Final = RelatedRules(neighbour_limit=32)
 GLOBAL_FLOOR: Final = 50
 """GLOBAL_K_ANONYMITY, as it ships."""
 SMALL_FLOOR: Final = 5
-"""GLOBAL_K_ANONYMITY where the households themselves are the fleet. Films that fewer of them like are
-left out of every fleet: replicas would make them look well known."""
-_SEED: Final = 17
+"""GLOBAL_K_ANONYMITY where the households themselves are the fleet.
+
+Films that fewer of them like are left out of every fleet: replicas would make them look well known.
+"""
+DRAWS: Final = 5
+"""Draws of noise, over which figures are averaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +77,10 @@ class PrivacyRow:
     """What was varied, such as "pairs once a day"; empty for the table of epsilons."""
     devices: int
     epsilon: float | None
+    liked: int
+    """Content items of one device that count."""
     contents: int
-    """Content items that were published."""
+    """Content items that were published, on average."""
     likes_noise: float
     """The standard deviation of the noise of likes; 0 without noise."""
     pairs_noise: float
@@ -81,6 +88,17 @@ class PrivacyRow:
     """Related content alone; households without any get popular content."""
     popular: Quality
     """Popular content alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyResult:
+    """What differential privacy costs."""
+
+    split: str
+    """Of `rows`; `choices` are always of the validation split."""
+    households: int
+    rows: Sequence[PrivacyRow]
+    choices: Sequence[PrivacyRow]
 
 
 def list_choices() -> Iterator[tuple[str, Setup]]:
@@ -114,8 +132,8 @@ class PrivacyStudy:
     def measure_epsilons(self) -> list[PrivacyRow]:
         """Return the rows of every size and epsilon, that without noise first."""
         return [
-            self.measure("", devices, Setup(epsilon=epsilon))
-            for devices in FLEETS
+            self.measure("", devices, Setup(epsilon=epsilon, liked=liked))
+            for devices, liked in FLEETS.items()
             for epsilon in (None, *reversed(EPSILONS))
         ]
 
@@ -126,28 +144,43 @@ class PrivacyStudy:
     def measure(self, label: str, devices: int, setup: Setup) -> PrivacyRow:
         """Return what one setup reaches in a fleet of about so many devices."""
         fleet = self._make_fleet(devices or len(self._households))
+        liked = LIKED_CONTENTS if setup.epsilon is None else setup.liked
         rules = replace(
             RULES,
             min_households=GLOBAL_FLOOR if devices else SMALL_FLOOR,
-            # Replicas tell nothing new, so a count is to be believed only in proportion to them.
-            regularisation=RECIPE.regularisation * fleet.devices / len(self._households),
+            regularisation=self._scale_regularisation(fleet, liked),
         )
         if setup.epsilon is None:
-            likes, rows = self._publish_exactly(fleet, rules)
-            scales = (0.0, 0.0)
+            scales, releases = (0.0, 0.0), [self._publish_exactly(fleet, rules)]
         else:
             scales = _compute_scales(setup)
-            likes, rows = self._publish_noised(fleet, rules, setup, scales)
-        popular = self._score_popular(likes)
+            releases = [
+                self._publish_noised(fleet, rules, setup, scales, seed) for seed in range(DRAWS)
+            ]
+        popular = [self._score_popular(likes) for likes, _ in releases]
+        related = [
+            self._score_related(rows, scores)
+            for (_, rows), scores in zip(releases, popular, strict=True)
+        ]
         return PrivacyRow(
             label,
             fleet.devices,
             setup.epsilon,
-            len(likes),
+            liked,
+            round(sum(len(likes) for likes, _ in releases) / len(releases)),
             *scales,
-            self._measure(self._score_related(rows, popular)),
-            self._measure(popular),
+            _average([self._measure(scores) for scores in related]),
+            _average([self._measure(scores) for scores in popular]),
         )
+
+    def _scale_regularisation(self, fleet: SimulatedFleet, liked: int) -> float:
+        """Return a lambda in proportion to what is counted.
+
+        Replicas tell nothing new: a count is to be believed only in proportion to their number.
+        """
+        counted = fleet.count_likes(liked).sum() / fleet.count_likes(LIKED_CONTENTS).sum()
+        replicas = fleet.devices / len(self._households)
+        return float(RECIPE.regularisation * replicas * counted)
 
     def _make_fleet(self, devices: int) -> SimulatedFleet:
         if devices not in self._fleets:
@@ -173,8 +206,9 @@ class PrivacyStudy:
         rules: RelatedRules,
         setup: Setup,
         scales: tuple[float, float],
+        seed: int,
     ) -> tuple[Mapping[str, int], Sequence[RelatedRow]]:
-        random = np.random.default_rng(_SEED)
+        random = np.random.default_rng(seed)
 
         def add_noise(values: Integers, scale: float) -> Integers:
             noise = np.rint(random.normal(0.0, scale, values.shape)).astype(np.int64)
@@ -236,3 +270,14 @@ def _compute_threshold(setup: Setup, scale: float) -> int:
     budget = make_budget(setup.epsilon or math.inf, DELTA, gaussian)
     shipped = budget.compute_scale(Mechanism.LIKES, bounds)
     return math.ceil(budget.compute_threshold(Mechanism.LIKES, bounds) * scale / shipped)
+
+
+def _average(draws: Sequence[Quality]) -> Quality:
+    """Return the mean of several draws of noise for the same households."""
+    return Quality(
+        draws[0].households,
+        *(
+            sum(getattr(each, name) for each in draws) / len(draws)
+            for name in ("ndcg", "ndcg_error", "recall", "hit_rate", "coverage")
+        ),
+    )

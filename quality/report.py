@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from quality.metrics import Quality
+    from quality.privacy import PrivacyResult
     from quality.results import ChainResult, LossesResult, Row
 
 REPORT: Final = Path("build/quality-report.json")
@@ -50,6 +51,22 @@ def _compare_quality(split: str, row: Row, popularity: Quality) -> Iterator[Meas
     for name, attribute in _METRICS.items():
         value, baseline = getattr(row.quality, attribute), getattr(popularity, attribute)
         yield compare(f"{split}_{row.name}_{name}", value, "", POPULARITY, baseline)
+
+
+def list_privacy_measurements(result: PrivacyResult) -> Sequence[Measurement]:
+    """Return what each epsilon leaves of what the same fleet reaches without noise."""
+    exact = {row.devices: row.related.ndcg for row in result.rows if row.epsilon is None}
+    return [
+        compare(
+            f"{result.split}_{row.devices}_devices_epsilon_{row.epsilon:g}_ndcg_at_10",
+            row.related.ndcg,
+            "",
+            "without noise",
+            exact[row.devices],
+        )
+        for row in result.rows
+        if row.epsilon is not None
+    ]
 
 
 def list_loss_measurements(result: LossesResult) -> Sequence[Measurement]:

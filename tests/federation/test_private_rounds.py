@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import dp_accounting
@@ -12,7 +13,7 @@ from dp_accounting.pld import PLDAccountant
 from prometheus_client.parser import text_string_to_metric_families
 
 import federation.__main__
-from constellation.config import NonNegative
+from constellation.config import Count, NonNegative
 from constellation.v1 import federation_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from federation.privacy.budget import Mechanism
@@ -259,3 +260,23 @@ async def test_operators_see_what_was_spent(
     assert printed[1].split()[2:6] == ["likes", "1", "of", "1"]
     assert "1 of 168" in printed[3]
     assert "budget of a week: epsilon 4 at delta 1e-09" in printed[4]
+
+
+async def test_a_relay_passes_the_bounds_of_its_shards_on(clock: Clock) -> None:
+    clock.set(hours=3)
+    shards = make_private_shards()
+    shards[0].liked_limit = 16
+    above = {**SETTINGS, "min_shards": Count(2)}
+    exact = {**SETTINGS, "privacy_epsilon": NonNegative(0), "relay": True}
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        relay = await enter(run_federation(await enter(serve_shards(shards)), **exact))
+        running = await enter(run_federation([], relay_addrs=[get_address(relay)], **above))
+        report = await run_round(running)
+        likes = next(row for row in get_rows(running) if row.mechanism is Mechanism.LIKES)
+    published = shards[1].read_global()
+
+    assert report.contributors == 4000
+    assert likes.norm_squared == 16
+    assert published.noised
+    assert len(published.popular) == 1
