@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NewType, TypeVar, get_type_hints
 
 from constellation.errors import ConfigError
-from constellation.federated.contribution import LIKED_CONTENTS
+from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
 from constellation.federated.terms import check_new_term
 from constellation.placement import MAX_PORT, is_address, parse_map
 
@@ -295,6 +295,12 @@ class ShardConfig:
         Ratio(1.0),
         "Share of the devices whose liked content is kept, and counted for related and popular "
         "content. Large shards need 100000 devices: set it to 100000 / devices. 0: none.",
+    )
+    signals_per_hour: Count = setting(
+        Count(SIGNALS_PER_HOUR),
+        "Content items of one device that count in one hour, for trends and as liked ones. 1 is "
+        "best with DIFFERENTIAL_PRIVACY.",
+        most=SIGNALS_PER_HOUR,
     )
     related_liked: Count = setting(
         Count(LIKED_CONTENTS),

@@ -36,6 +36,7 @@ def to_rules(config: ShardConfig) -> Rules:
         min_device_age_days=config.min_device_age_days,
         attested_reserve=config.attested_reserve if config.vendor_keys is not None else 0.0,
         related_sample=config.related_sample,
+        signals_per_hour=config.signals_per_hour,
         related_liked=config.related_liked,
         is_noised_only=config.differential_privacy,
         trend_decay_rate=config.trend_decay_rate,

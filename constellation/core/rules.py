@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from constellation.federated.contribution import LIKED_CONTENTS
+from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +26,8 @@ class Rules:
     """Patterns with a lower success_rate are not shown to other devices."""
     related_sample: float = 1.0
     """The share of the devices whose liked content is kept and counted."""
+    signals_per_hour: int = SIGNALS_PER_HOUR
+    """Signals of one device that count in one hour."""
     related_liked: int = LIKED_CONTENTS
     """The latest liked content items of one device that are counted."""
     is_noised_only: bool = False

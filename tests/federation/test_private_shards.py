@@ -10,7 +10,7 @@ import pytest
 
 from constellation.config import Count, NonNegative, Ratio, Seconds
 from constellation.errors import ConfigError
-from constellation.v1 import sync_pb2
+from constellation.v1 import patterns_pb2, sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.shards.client import PullScope
 from tests.conftest import run_shard
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from federation.merge.aggregates import ShardAggregate
     from federation.server import RunningFederation
 
-LIKED_LIMIT = 5
+LIKED_LIMIT, HOURLY_LIMIT = 5, 2
 SHARD: dict[str, Any] = {
     "differential_privacy": True,
     "related_liked": Count(LIKED_LIMIT),
+    "signals_per_hour": Count(HOURLY_LIMIT),
     "k_anonymity": Count(2),
 }
 PRIVATE: dict[str, Any] = {
@@ -47,11 +48,11 @@ async def push(shard: RunningShard, number: int, seq: int = 1, **parts: Any) -> 
         await stub.PushPatterns(request)
 
 
-async def pull_update(shard: RunningShard, number: int) -> sync_pb2.GlobalUpdate:
+async def pull_update(shard: RunningShard, number: int) -> patterns_pb2.GlobalUpdate:
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub: Any = SyncServiceStub(channel)
         request = sync_pb2.PullPatternsRequest(device_id=device_id(number))
-        update: sync_pb2.GlobalUpdate = (await stub.PullPatterns(request)).update
+        update: patterns_pb2.GlobalUpdate = (await stub.PullPatterns(request)).update
         return update
 
 
@@ -79,7 +80,7 @@ async def test_a_device_that_tries_more_adds_no_more_than_the_bounds() -> None:
     pairs = int(after.likes.pairs.devices.sum()) - int(before.likes.pairs.devices.sum())
     assert len(after.likes.pairs) > 0
     assert pairs <= LIKED_LIMIT * (LIKED_LIMIT - 1) // 2
-    assert after.hours.counts.sum() == after.header.hourly_limit == 4
+    assert after.hours.counts.sum() == after.header.hourly_limit == HOURLY_LIMIT
     assert after.hours.counts.max() == 1  # complete: also what a single device watched
 
 

@@ -31,7 +31,6 @@ from constellation.federated.aggregate import (
     SubjectCounts,
     no_clusters,
 )
-from constellation.federated.contribution import SIGNALS_PER_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -76,6 +75,7 @@ class Aggregates:
         self._ring = ring
         self._disclosure = Disclosure(table, rules)
         self.liked = LikedCounting(table, rules.related_liked)
+        self._hourly_limit = rules.signals_per_hour
         self._is_complete = rules.is_noised_only
         self._ready_seconds = ready_seconds
         self._target: Anchors | None = None
@@ -208,7 +208,7 @@ class Aggregates:
                 sums.anchors.version if sums else 0,
                 sums.effective_since if sums else 0,
                 self._table.totals.devices - self._table.relocated_count,
-                SIGNALS_PER_HOUR,
+                self._hourly_limit,
                 self._is_complete,
             ),
             base_version=base,

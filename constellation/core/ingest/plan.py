@@ -86,7 +86,7 @@ class Planner:
         budget = ContentBudget(
             table, devices.slots, now_hour, most, max_contents=self.rules.max_contents
         )
-        tally = SignalTally(self.ring, table.content_genres, now_hour)
+        tally = SignalTally(self.ring, table.content_genres, now_hour, self.rules.signals_per_hour)
         liked = LikedChanges(table.liked, devices.slots)
         contents = GroupContents(devices, tally, budget, liked, self.sample)
         dropped = {index: contents.add(index, deltas[index]) for index in applied}

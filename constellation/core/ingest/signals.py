@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.rows import TermKind
+from constellation.core.rows import MAX_SIGNALS_PER_HOUR, TermKind
 from constellation.core.store import HourlyCounts, no_counts
 from constellation.core.table.hourly import BLOCK_NUMBERS, RING_HOURS, HourlyRing
 
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 class SignalTally:
     """The signals of one commit. A signal says that a device watched a content item in an hour."""
 
-    def __init__(self, ring: HourlyRing, content_genres: NDArray[np.uint16], now_hour: int) -> None:
+    def __init__(
+        self,
+        ring: HourlyRing,
+        content_genres: NDArray[np.uint16],
+        now_hour: int,
+        hourly_limit: int = MAX_SIGNALS_PER_HOUR,
+    ) -> None:
+        """Begin a commit. `hourly_limit` is how many signals of one device count in one hour."""
+        self._hourly_limit = hourly_limit
         self._ring = ring
         self._content_genres = content_genres
         self._now_hour = now_hour
@@ -43,7 +51,8 @@ class SignalTally:
         newest = int(device["signal_hour"])
         if not self._is_open_hour(hour) or hour < newest:
             return False
-        return hour > newest or 0 in device["signal_contents"]
+        taken = int(np.count_nonzero(device["signal_contents"]))
+        return hour > newest or taken < self._hourly_limit
 
     def add_signal(
         self, device: NDArray[np.void], hour: int, content: int, *, counts: bool = True

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,15 +42,20 @@ class SignalRecorder:
     """Devices that signal, commit by commit."""
 
     def __init__(
-        self, *genres: tuple[int, ...], devices: int = 3, max_bytes: int = 1 << 30
+        self,
+        *genres: tuple[int, ...],
+        devices: int = 3,
+        max_bytes: int = 1 << 30,
+        hourly_limit: int = 4,
     ) -> None:
+        self.hourly_limit = hourly_limit
         self.ring = HourlyRing(max_bytes=max_bytes)
         self.genres = make_content_genres(*genres)
         self.devices = np.zeros(devices, DEVICE)
 
     def commit(self, *signals: tuple[int, int, int]) -> list[bool]:
         """Admit signals of (device, hour, content); say which counted."""
-        tally = SignalTally(self.ring, self.genres, HOUR)
+        tally = SignalTally(self.ring, self.genres, HOUR, self.hourly_limit)
         counted = [
             tally.has_room(self.devices[device], hour)
             and tally.add_signal(self.devices[device], hour, content)
@@ -70,6 +76,18 @@ def test_two_contents_of_one_genre_in_one_hour_count_the_device_once() -> None:
     assert counted == [True, True, True]
     assert [shard.count_genre(number) for number in (DRAMA, NOIR, WAR)] == [2, 1, 2]
     assert [shard.ring.count(CONTENT, HOUR, number) for number in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_a_device_counts_in_an_hour_as_often_as_it_may(limit: int) -> None:
+    shard = SignalRecorder(*[(DRAMA,)] * 6, hourly_limit=limit)
+
+    first = shard.commit(*[(0, HOUR, content) for content in (1, 1, 2, 3, 4, 5)])
+    later = shard.commit((0, HOUR, 6), (1, HOUR, 6))
+
+    assert sum(first) == limit
+    assert later == [False, True]
+    assert sum(shard.ring.count(CONTENT, HOUR, number) for number in range(1, 7)) == limit + 1
 
 
 def test_a_genre_counts_once_also_over_several_commits() -> None:
