@@ -129,7 +129,7 @@ async def _visit_concurrently(visit: Visit, tasks: Sequence[DeviceTask]) -> list
 
 
 async def _visit_one(visit: Visit, task: DeviceTask, catalogue: Catalogue) -> NDArray[np.int64]:
-    device_id = uuid5(_NAMESPACE, task.name).bytes
+    device_id = make_device_id(task.name)
     address = UNREACHABLE
     if visit.shard_map is not None:  # saves the redirect that another shard would answer with
         address = visit.shard_map[find_owner(device_id, visit.shard_map)]
@@ -154,6 +154,11 @@ async def _visit_one(visit: Visit, task: DeviceTask, catalogue: Catalogue) -> ND
         choices = device.recommend(ANY_TIME, LIMIT + len(task.known_rows))
     rows = catalogue.find_rows([choice.content_id for choice in choices])
     return rows[~np.isin(rows, task.known_rows)][:LIMIT]
+
+
+def make_device_id(name: str) -> bytes:
+    """Return the id of a device, the same in every run."""
+    return uuid5(_NAMESPACE, name).bytes
 
 
 def select_weights(keep: Callable[[str], bool]) -> RankingWeights:

@@ -64,14 +64,16 @@ class Fleet:
 
 
 @asynccontextmanager
-async def start_shards(folder: Path, films: FilmCatalogue) -> AsyncIterator[Fleet]:
+async def start_shards(
+    folder: Path, films: FilmCatalogue, settings: Mapping[str, str] = SHARD_SETTINGS
+) -> AsyncIterator[Fleet]:
     """Start the shards, and fill their catalogues. They are killed when the block ends."""
     ports = [find_free_port() for _ in range(SHARD_COUNT)]
     async with AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(CountingProxy.open(port)) for port in ports]
         fleet = Fleet(folder, [f"127.0.0.1:{port}" for port in ports], proxies)
         for shard_id, address in enumerate(fleet.shard_addresses):
-            settings = {
+            own = {
                 "SHARD_ID": str(shard_id),
                 "SHARD_MAP": format_map(fleet.shard_map),
                 "GRPC_ADDR": address,
@@ -81,7 +83,7 @@ async def start_shards(folder: Path, films: FilmCatalogue) -> AsyncIterator[Flee
                 ("constellation", "serve"), "shard_started", folder / f"shard-{shard_id}.log"
             )
             stack.push_async_callback(process.kill_if_running)
-            await process.start({**settings, **SHARD_SETTINGS, **SIDE_PORTS})
+            await process.start({**own, **settings, **SIDE_PORTS})
             operator = await stack.enter_async_context(OperatorClient.open(address))
             await operator.add_films(films, lambda _: None)
         yield fleet

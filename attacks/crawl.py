@@ -1,0 +1,64 @@
+"""Crawling: a made-up device asks around until its shard shows it nothing new."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from attacks.made_up import HIDDEN_SUCCESS, make_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attacks.made_up import MadeUpDevice
+    from attacks.world import Shard, World
+    from constellation_settop.values import Embedding, Pattern
+
+FIRST_QUESTIONS: Final = 300
+"""Films, evenly spread over the catalogue, with which a crawl begins."""
+MAX_QUESTIONS: Final = 1500
+KNOWN_COSINE: Final = 0.97
+"""A question as near as this to an earlier one is left out."""
+
+
+async def crawl_all(world: World) -> dict[bytes, Pattern]:
+    """Return every pattern that the shards show to devices, by its pseudonym."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(crawl(world, shard)) for shard in world.shards]
+    return {name: pattern for task in tasks for name, pattern in task.result().items()}
+
+
+async def crawl(world: World, shard: Shard) -> dict[bytes, Pattern]:
+    """Return what one shard shows: ask at many films, then at everything that was found."""
+    device = world.make_device(shard)
+    count = len(world.films.embeddings)
+    spread = range(0, count, max(1, count // FIRST_QUESTIONS))
+    questions = [world.films.embeddings[row] for row in spread]
+    asked: list[Embedding] = []
+    found: dict[bytes, Pattern] = {}
+    while questions and len(asked) < MAX_QUESTIONS:
+        question = questions.pop()
+        if asked and float((np.stack(asked) @ question).max()) > KNOWN_COSINE:
+            continue
+        asked.append(question)
+        for pseudonym, similar in (await device.ask(question)).similar.items():
+            if pseudonym not in found:
+                found[pseudonym] = similar.pattern
+                questions.append(similar.pattern.embedding)
+    await device.replace_everything()
+    return found
+
+
+async def observe(
+    device: MadeUpDevice, embeddings: Sequence[Embedding]
+) -> dict[bytes, Pattern]:
+    """Return the patterns that a shard shows near some embeddings."""
+    claims = [
+        make_pattern(each, number, success_rate=HIDDEN_SUCCESS)
+        for number, each in enumerate(embeddings)
+    ]
+    await device.replace_everything(claims)
+    state = await device.pull()
+    return {name: similar.pattern for name, similar in state.similar.items()}

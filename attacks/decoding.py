@@ -1,0 +1,69 @@
+"""Decoding: which films are behind an embedding, when the catalogue is known.
+
+A household's pattern is the sum of the embeddings of its films, and few of 17,000 directions add up
+to one vector of 384 numbers in only one way. Orthogonal matching pursuit (Pati, Rezaiifar and
+Krishnaprasad 1993) finds them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.encoding import Embeddings
+    from constellation_settop.values import Embedding
+
+CANDIDATES: Final = 2000
+"""Films nearest to an embedding that are tried. Those behind it are among them."""
+MAX_FILMS: Final = 40
+SOLVED_RESIDUAL: Final = 0.03
+"""Share of an embedding's length that INT8 explains: what is left then is rounding."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """The films that explain an embedding best, those with the largest part first."""
+
+    rows: NDArray[np.int64]
+    """Rows of the catalogue, shape (n,)."""
+    parts: NDArray[np.float64]
+    """The part of each, shape (n,)."""
+    residual: float
+    """Length of what they do not explain, where the embedding has length 1."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the films explain the embedding up to rounding."""
+        return self.residual <= SOLVED_RESIDUAL
+
+
+class Decoder:
+    """Knows the catalogue, as everybody does, and decodes embeddings with it."""
+
+    def __init__(self, catalogue: Embeddings) -> None:
+        self._catalogue = catalogue
+
+    def decode(self, embedding: Embedding, max_films: int = MAX_FILMS) -> Decoded:
+        """Return the fewest films that explain an embedding, by matching pursuit."""
+        near = np.argsort(-(self._catalogue @ embedding), kind="stable")[:CANDIDATES]
+        directions = self._catalogue[near].astype(np.float64)
+        target = embedding.astype(np.float64)
+        chosen: list[int] = []
+        parts = np.empty(0)
+        rest = target
+        while len(chosen) < max_films and np.linalg.norm(rest) > SOLVED_RESIDUAL:
+            best = int((directions @ rest).argmax())
+            if best in chosen:
+                break
+            chosen.append(best)
+            parts = np.linalg.lstsq(directions[chosen].T, target, rcond=None)[0]
+            rest = target - directions[chosen].T @ parts
+        order = np.argsort(-parts, kind="stable")
+        return Decoded(
+            near[np.array(chosen, np.int64)[order]], parts[order], float(np.linalg.norm(rest))
+        )

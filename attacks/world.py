@@ -1,0 +1,149 @@
+"""The world that is attacked: real shards, a real federation, and devices of real households."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import grpc
+from attacks.decoding import Decoder
+from attacks.made_up import MadeUpDevice
+from constellation.placement import find_owner
+from constellation.v1.sync_pb2_grpc import SyncServiceStub
+from constellation_settop import Outbox, View
+from constellation_settop.device import FILE_NAME
+from constellation_settop.values import SECONDS_PER_HOUR, Pattern
+from quality.devices import DeviceTask, Visit, make_device_id, open_pool
+from quality.fleet import SHARD_SETTINGS, start_shards
+from quality.schedule import ANY_TIME, make_views
+from testing.catalogue import load_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from constellation.v1.sync_pb2_grpc import SyncServiceAsyncStub
+    from constellation_settop.values import Embedding
+    from quality.devices import DevicePool
+    from quality.fleet import Fleet
+    from quality.split import Household
+    from testing.catalogue import FilmCatalogue
+
+K: Final = 5
+"""K_ANONYMITY of a protected world, which is the default."""
+ACCOMPLICES: Final = K - 1
+"""Made-up devices that work together."""
+SEED: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Settings that protect a household, or do not."""
+
+    name: str
+    shard: Mapping[str, str]
+    federation: Mapping[str, str]
+
+
+OFF: Final = Protection(
+    "off", {"K_ANONYMITY": "1"}, {"GLOBAL_K_ANONYMITY": "1", "MIN_SHARDS": "1"}
+)
+ON: Final = Protection(
+    "on", {"K_ANONYMITY": str(K)}, {"GLOBAL_K_ANONYMITY": str(2 * K - 1)}
+)
+"""The floor of the federation is the lowest that withstands K - 1 accomplices; its default is 50."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard, as its devices reach it."""
+
+    shard_id: int
+    stub: SyncServiceAsyncStub
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """Everything that runs, and what only the referee knows of the households."""
+
+    fleet: Fleet
+    pool: DevicePool
+    shards: Sequence[Shard]
+    films: FilmCatalogue
+    protection: Protection
+    households: Sequence[Household]
+    random: Random = field(default_factory=lambda: Random(SEED))  # noqa: S311  # no secret
+    rows: dict[str, int] = field(init=False)
+    """The row of each film of the catalogue."""
+    decoder: Decoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows = {film.content_id: row for row, film in enumerate(self.films.films)}
+        self.decoder = Decoder(self.films.embeddings)
+
+    def make_device(self, shard: Shard) -> MadeUpDevice:
+        """Return a made-up device that this shard owns."""
+        while True:
+            device_id = self.random.randbytes(16)
+            if find_owner(device_id, self.fleet.shard_map) == shard.shard_id:
+                return MadeUpDevice(shard.stub, device_id)
+
+    def find_shard(self, name: str) -> Shard:
+        """Return the shard that owns the device of a household."""
+        owner = find_owner(make_device_id(name), self.fleet.shard_map)
+        return self.shards[owner]
+
+    def embedding_of(self, content_id: str) -> Embedding:
+        """Return the embedding of a film, which everybody knows."""
+        return self.films.embeddings[self.rows[content_id]]
+
+    async def watch(self, views: Mapping[str, Sequence[View]]) -> None:
+        """Let devices of households watch, sync, and leave."""
+        visit = Visit(self.fleet.folder, self.fleet.shard_map)
+        await self.pool.visit(visit, [DeviceTask(name, each) for name, each in views.items()])
+
+    async def wait_for_epoch(self) -> None:
+        """Wait until what was learned so far has been shown to other devices."""
+
+    def read_patterns(self, name: str) -> Sequence[Pattern]:
+        """Return the patterns in the file of a household's device: only the referee may."""
+        path = self.fleet.folder / name / FILE_NAME
+        with Outbox.open(path) as outbox:
+            return [learned.pattern for learned in outbox.read_learned()]
+
+    def list_watched(self) -> set[str]:
+        """Return every film that any household has watched."""
+        return {each for home in self.households for each in home.watched.content_ids.tolist()}
+
+
+def name_household(household: Household) -> str:
+    """Return the name of a household's device."""
+    return f"household-{household.number}"
+
+
+@asynccontextmanager
+async def start_world(
+    protection: Protection, households: Sequence[Household]
+) -> AsyncIterator[World]:
+    """Start everything, and let every household watch its whole history."""
+    films = load_catalogue()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="attacks-")))
+        pool = stack.enter_context(open_pool())
+        settings = {**SHARD_SETTINGS, **protection.shard}
+        fleet = await stack.enter_async_context(start_shards(folder, films, settings))
+        shards = [
+            Shard(number, SyncServiceStub(await stack.enter_async_context(grpc.aio.insecure_channel(address))))
+            for number, address in enumerate(fleet.shard_addresses)
+        ]
+        world = World(fleet, pool, shards, films, protection, households)
+        until = time.time() - SECONDS_PER_HOUR
+        await world.watch(
+            {name_household(each): make_views(each.watched, until) for each in households}
+        )
+        await world.wait_for_epoch()
+        yield world
