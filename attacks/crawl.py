@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from attacks.made_up import MadeUpDevice
     from attacks.world import Shard, World
-    from constellation_settop.values import Embedding, Pattern
+    from constellation_settop.values import Embedding, GlobalState, Pattern
 
 FIRST_QUESTIONS: Final = 300
 """Films, evenly spread over the catalogue, with which a crawl begins."""
@@ -51,14 +51,11 @@ async def crawl(world: World, shard: Shard) -> dict[bytes, Pattern]:
     return found
 
 
-async def observe(
-    device: MadeUpDevice, embeddings: Sequence[Embedding]
-) -> dict[bytes, Pattern]:
-    """Return the patterns that a shard shows near some embeddings."""
+async def observe(device: MadeUpDevice, embeddings: Sequence[Embedding]) -> GlobalState:
+    """Return what a shard sends to a device with these tastes."""
     claims = [
         make_pattern(each, number, success_rate=HIDDEN_SUCCESS)
         for number, each in enumerate(embeddings)
     ]
     await device.replace_everything(claims)
-    state = await device.pull()
-    return {name: similar.pattern for name, similar in state.similar.items()}
+    return await device.pull()

@@ -23,6 +23,7 @@ CANDIDATES: Final = 2000
 MAX_FILMS: Final = 40
 SOLVED_RESIDUAL: Final = 0.03
 """Share of an embedding's length that INT8 explains: what is left then is rounding."""
+_SHORTEST: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,16 +48,34 @@ class Decoder:
 
     def __init__(self, catalogue: Embeddings) -> None:
         self._catalogue = catalogue
+        self._known: dict[bytes, Decoded] = {}
+        """By embedding: many devices are sent the same one."""
 
-    def decode(self, embedding: Embedding, max_films: int = MAX_FILMS) -> Decoded:
+    def decode(self, embedding: Embedding) -> Decoded:
         """Return the fewest films that explain an embedding, by matching pursuit."""
+        key = embedding.tobytes()
+        if key not in self._known:
+            self._known[key] = self._decode(embedding)
+        return self._known[key]
+
+    def explain_change(self, before: Embedding, after: Embedding) -> Decoded:
+        """Return the one film that, added to the embedding before, explains the one after best."""
+        rest = after - (after @ before) * before
+        without = self._catalogue - (self._catalogue @ before)[:, None] * before
+        lengths = np.maximum(np.linalg.norm(without, axis=1), _SHORTEST)
+        aligned = (without @ rest) / lengths
+        best = int(aligned.argmax())
+        residual = float(np.sqrt(max(0.0, float(rest @ rest) - float(aligned[best]) ** 2)))
+        return Decoded(np.array([best]), np.array([aligned[best]]), residual)
+
+    def _decode(self, embedding: Embedding) -> Decoded:
         near = np.argsort(-(self._catalogue @ embedding), kind="stable")[:CANDIDATES]
         directions = self._catalogue[near].astype(np.float64)
         target = embedding.astype(np.float64)
         chosen: list[int] = []
         parts = np.empty(0)
         rest = target
-        while len(chosen) < max_films and np.linalg.norm(rest) > SOLVED_RESIDUAL:
+        while len(chosen) < MAX_FILMS and np.linalg.norm(rest) > SOLVED_RESIDUAL:
             best = int((directions @ rest).argmax())
             if best in chosen:
                 break
