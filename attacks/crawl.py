@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FIRST_QUESTIONS: Final = 300
 """Films, evenly spread over the catalogue, with which a crawl begins."""
 MAX_QUESTIONS: Final = 1500
+TASTES: Final = 2
+"""Tastes that the asking device claims at once: the shard searches for each."""
 KNOWN_COSINE: Final = 0.97
 """A question as near as this to an earlier one is left out."""
 
@@ -39,11 +41,13 @@ async def crawl(world: World, shard: Shard) -> dict[bytes, Pattern]:
     asked: list[Embedding] = []
     found: dict[bytes, Pattern] = {}
     while questions and len(asked) < MAX_QUESTIONS:
-        question = questions.pop()
-        if asked and float((np.stack(asked) @ question).max()) > KNOWN_COSINE:
-            continue
-        asked.append(question)
-        for pseudonym, similar in (await device.ask(question)).similar.items():
+        batch: list[Embedding] = []
+        while questions and len(batch) < TASTES:
+            question = questions.pop()
+            if not asked or float((np.stack(asked) @ question).max()) <= KNOWN_COSINE:
+                asked.append(question)
+                batch.append(question)
+        for pseudonym, similar in (await observe(device, batch)).similar.items():
             if pseudonym not in found:
                 found[pseudonym] = similar.pattern
                 questions.append(similar.pattern.embedding)

@@ -61,9 +61,9 @@ class Decoder:
     def explain_change(self, before: Embedding, after: Embedding) -> Decoded:
         """Return the one film that, added to the embedding before, explains the one after best."""
         rest = after - (after @ before) * before
-        without = self._catalogue - (self._catalogue @ before)[:, None] * before
-        lengths = np.maximum(np.linalg.norm(without, axis=1), _SHORTEST)
-        aligned = (without @ rest) / lengths
+        cosines = self._catalogue @ before
+        lengths = np.sqrt(np.maximum(1 - cosines**2, _SHORTEST))
+        aligned = (self._catalogue @ rest - cosines * float(before @ rest)) / lengths
         best = int(aligned.argmax())
         residual = float(np.sqrt(max(0.0, float(rest @ rest) - float(aligned[best]) ** 2)))
         return Decoded(np.array([best]), np.array([aligned[best]]), residual)

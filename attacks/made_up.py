@@ -57,9 +57,7 @@ class MadeUpDevice:
         if claimed:
             delta.upserts.CopyFrom(from_patterns(claimed))
         answer = await self.stub.PushPatterns(
-            pb.PushPatternsRequest(
-                device_id=self.device_id, incarnation=_INCARNATION, delta=delta
-            ),
+            pb.PushPatternsRequest(device_id=self.device_id, incarnation=_INCARNATION, delta=delta),
             timeout=_DEADLINE_SECONDS,
         )
         if answer.ack.through_seq != self._seq or answer.ack.rejected:

@@ -33,14 +33,14 @@ STRANGER: Final = Goal(
     "ask with a made-up device whether anybody has watched a film",
     "advantage",
     reach=0.02,
-    least=0.9,
+    least=0.7,
 )
 ACCOMPLICE: Final = Goal(
     "membership_accomplices",
     f"the same with {ACCOMPLICES} accomplices who claim the film, in patterns and as watched",
     "advantage",
     reach=0.02,
-    least=0.9,
+    least=0.5,
 )
 MAX_TRIALS: Final = 180
 FILMS_OF_A_QUESTION: Final = 2
@@ -71,13 +71,11 @@ async def run(world: World) -> list[Outcome]:
 
 def _draw_trials(world: World) -> list[Trial]:
     """Return films that nobody has watched, each with a household, and toss the coins."""
-    watched = world.list_watched()
-    films = [film.content_id for film in world.films.films if film.content_id not in watched]
     names = [name_household(each) for each in world.households]
     count = min(MAX_TRIALS, 2 * len(names))
     coins = [True, False] * (count // 2)
     world.random.shuffle(coins)
-    chosen = world.random.sample(films, len(coins))
+    chosen = world.take_unwatched(len(coins))
     return [
         Trial(content_id, names[number % len(names)], coin)
         for number, (content_id, coin) in enumerate(zip(chosen, coins, strict=True))
@@ -109,18 +107,14 @@ async def _play(world: World, trials: Sequence[Trial], accomplices: int) -> list
 async def _claim(world: World, device: MadeUpDevice, trials: Sequence[Trial]) -> None:
     """Let an accomplice claim a pattern of each film alone, and that it watched them."""
     claims = [
-        make_pattern(
-            world.embedding_of(each.content_id), number, content_ids=[each.content_id]
-        )
+        make_pattern(world.embedding_of(each.content_id), number, content_ids=[each.content_id])
         for number, each in enumerate(trials)
     ]
     films = [each.content_id for each in trials]
     await device.replace_everything(claims, signals=films[:4], liked=films)
 
 
-async def _measure_all(
-    world: World, by_shard: Mapping[int, Sequence[Trial]]
-) -> dict[str, float]:
+async def _measure_all(world: World, by_shard: Mapping[int, Sequence[Trial]]) -> dict[str, float]:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_measure(world, shard, by_shard[shard.shard_id]))

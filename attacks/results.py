@@ -19,8 +19,8 @@ class Goal:
     """What the attacker does and wants, for people."""
     measure: str
     """What the figure is."""
-    reach: float
-    """The most that it may reach with the protection on."""
+    reach: float | None
+    """The most that it may reach with the protection on; None where no setting protects."""
     least: float
     """What it must reach with the protection off, so that it is known to work."""
 
@@ -50,4 +50,4 @@ class Line:
     @property
     def is_held(self) -> bool:
         """Whether the protection holds."""
-        return self.on.value <= self.goal.reach
+        return self.goal.reach is None or self.on.value <= self.goal.reach

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_HOUSEHOLDS: Final = 120
 TASTES: Final = 2
-CLAIMS: Final = 64
+CLAIMS: Final = 16
 """Patterns that an accomplice claims."""
 JOINS: Final = (0.6, 0.85)
 """Cosines of a film that joins a pattern, and changes it."""
@@ -74,9 +74,7 @@ class Revisions:
 
 async def observe_revisions(world: World) -> Revisions:
     """Let half of the households watch on, and return what everybody could see of it."""
-    accomplices = [
-        world.make_device(shard) for shard in world.shards for _ in range(ACCOMPLICES)
-    ]
+    accomplices = [world.make_device(shard) for shard in world.shards for _ in range(ACCOMPLICES)]
     seen = list((await crawl_all(world)).values())
     for device in accomplices:
         await _claim(world, device, seen)
@@ -92,7 +90,9 @@ async def observe_revisions(world: World) -> Revisions:
         await device.replace_everything()
     names = {each.household for each in trials}
     after = {
-        (name, pattern.pattern_id): pattern for name in names for pattern in world.read_patterns(name)
+        (name, pattern.pattern_id): pattern
+        for name in names
+        for pattern in world.read_patterns(name)
     }
     return Revisions(trials, after, shown_before, shown_after)
 

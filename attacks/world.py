@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import grpc
+
 from attacks.decoding import Decoder
-from attacks.made_up import MadeUpDevice
+from attacks.made_up import MadeUpDevice, make_pattern
 from constellation.placement import find_owner
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from constellation_settop import Outbox, View
@@ -20,7 +22,7 @@ from constellation_settop.device import FILE_NAME
 from constellation_settop.values import SECONDS_PER_HOUR, Pattern
 from quality.devices import DeviceTask, Visit, make_device_id, open_pool
 from quality.fleet import SHARD_SETTINGS, start_shards
-from quality.schedule import ANY_TIME, make_views
+from quality.schedule import make_views
 from testing.catalogue import load_catalogue
 
 if TYPE_CHECKING:
@@ -35,9 +37,13 @@ if TYPE_CHECKING:
 
 K: Final = 5
 """K_ANONYMITY of a protected world, which is the default."""
+GROUP: Final = 2 * K - 1
+"""Households that a shared pattern merges at least, so that K of them are honest in any case."""
 ACCOMPLICES: Final = K - 1
 """Made-up devices that work together."""
 SEED: Final = 14
+_EPOCH_SECONDS: Final = 120.0
+_POLL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +53,22 @@ class Protection:
     name: str
     shard: Mapping[str, str]
     federation: Mapping[str, str]
+    against_accomplices: Mapping[str, str]
+    """Settings of the federation where accomplices attack it."""
 
 
 OFF: Final = Protection(
-    "off", {"K_ANONYMITY": "1"}, {"GLOBAL_K_ANONYMITY": "1", "MIN_SHARDS": "1"}
+    "off",
+    {"K_ANONYMITY": "1"},
+    {"GLOBAL_K_ANONYMITY": "1", "MIN_SHARDS": "1"},
+    {"GLOBAL_K_ANONYMITY": str(K), "MIN_SHARDS": "1"},
 )
+"""A floor of K protects from strangers, but not from K - 1 accomplices."""
 ON: Final = Protection(
-    "on", {"K_ANONYMITY": str(K)}, {"GLOBAL_K_ANONYMITY": str(2 * K - 1)}
+    "on",
+    {"K_ANONYMITY": str(K)},
+    {"GLOBAL_K_ANONYMITY": str(GROUP)},
+    {"GLOBAL_K_ANONYMITY": str(GROUP)},
 )
 """The floor of the federation is the lowest that withstands K - 1 accomplices; its default is 50."""
 
@@ -81,9 +96,14 @@ class World:
     """The row of each film of the catalogue."""
     decoder: Decoder = field(init=False)
 
+    _unwatched: list[str] = field(init=False)
+
     def __post_init__(self) -> None:
         self.rows = {film.content_id: row for row, film in enumerate(self.films.films)}
         self.decoder = Decoder(self.films.embeddings)
+        watched = self.list_watched()
+        self._unwatched = [each for each in self.rows if each not in watched]
+        self.random.shuffle(self._unwatched)
 
     def make_device(self, shard: Shard) -> MadeUpDevice:
         """Return a made-up device that this shard owns."""
@@ -107,7 +127,33 @@ class World:
         await self.pool.visit(visit, [DeviceTask(name, each) for name, each in views.items()])
 
     async def wait_for_epoch(self) -> None:
-        """Wait until what was learned so far has been shown to other devices."""
+        """Wait until every shard shows what it learned so far.
+
+        Made-up households with one taste that nobody has come last: once their shared pattern is
+        shown, an epoch has passed that had everything before it.
+        """
+        (film,) = self.take_unwatched(1)
+        async with asyncio.timeout(_EPOCH_SECONDS), asyncio.TaskGroup() as group:
+            for shard in self.shards:
+                group.create_task(self._wait_for_marker(shard, film))
+
+    async def _wait_for_marker(self, shard: Shard, film: str) -> None:
+        embedding = self.embedding_of(film)
+        markers = [self.make_device(shard) for _ in range(GROUP)]
+        for device in markers:
+            await device.replace_everything([make_pattern(embedding, content_ids=[film])])
+        asking = self.make_device(shard)
+        while not any(
+            film in each.pattern.content_ids
+            for each in (await asking.ask(embedding)).similar.values()
+        ):
+            await asyncio.sleep(_POLL_SECONDS)
+        for device in (*markers, asking):
+            await device.replace_everything()
+
+    def take_unwatched(self, count: int) -> list[str]:
+        """Return films that nobody has watched and no game has used, in an order of chance."""
+        return [self._unwatched.pop() for _ in range(count)]
 
     def read_patterns(self, name: str) -> Sequence[Pattern]:
         """Return the patterns in the file of a household's device: only the referee may."""
@@ -137,7 +183,12 @@ async def start_world(
         settings = {**SHARD_SETTINGS, **protection.shard}
         fleet = await stack.enter_async_context(start_shards(folder, films, settings))
         shards = [
-            Shard(number, SyncServiceStub(await stack.enter_async_context(grpc.aio.insecure_channel(address))))
+            Shard(
+                number,
+                SyncServiceStub(
+                    await stack.enter_async_context(grpc.aio.insecure_channel(address))
+                ),
+            )
             for number, address in enumerate(fleet.shard_addresses)
         ]
         world = World(fleet, pool, shards, films, protection, households)

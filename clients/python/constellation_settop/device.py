@@ -104,6 +104,7 @@ class Device:
             _find_device_id(resolved),
             durability=resolved.durability,
             keep_journal=resolved.keep_journal,
+            quality_floor=resolved.quality_floor,
         ) as outbox:
             copy_path = Path(data_dir) / CATALOGUE_NAME
             is_copy = catalogue is None

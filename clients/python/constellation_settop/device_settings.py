@@ -9,6 +9,7 @@ from constellation_settop.network.settings import SyncSettings
 from constellation_settop.recommending.learning import LearningSettings
 from constellation_settop.recommending.ranking import RankingWeights
 from constellation_settop.storage.database import Durability
+from constellation_settop.storage.identity import QUALITY_FLOOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class DeviceSettings:
     """What was learned is written to the file, as a delta, at most this often."""
     durability: Durability = Durability.POWER_FAILURE
     """What a delta survives once it is written."""
+    quality_floor: float = QUALITY_FLOOR
+    """Patterns with a lower success rate never leave the device: a shard may only ask for more."""
     keep_journal: bool = False
     """Keep every acked delta for `Outbox.read_journal`. The journal grows without bound."""
     sync: SyncSettings = field(default_factory=SyncSettings)

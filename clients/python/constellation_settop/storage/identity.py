@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from constellation.encoding import ID_BYTES
 from constellation_settop.values import Version
 
 if TYPE_CHECKING:
     import sqlite3
+
+QUALITY_FLOOR: Final = 0.7
+"""The success rate below which a pattern stays on the device, whatever its shard asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class DeviceState:
     """Number of the next delta."""
     last_acked_seq: int = 0
     """The highest seq that the shard has acked; 0 for none."""
-    quality_threshold: float = 0.7
+    quality_threshold: float = QUALITY_FLOOR
     """Success rate below which a pattern is not shared."""
     patterns_per_delta: int = 64
     """Upserts and removals in one delta at most."""

@@ -23,6 +23,7 @@ from constellation_settop.storage.history import (
     write_history,
 )
 from constellation_settop.storage.identity import (
+    QUALITY_FLOOR,
     DeviceState,
     draw_incarnation,
     ensure_identity,
@@ -88,6 +89,7 @@ class Outbox:
         *,
         keep_journal: bool = False,
         max_pending: int = MAX_PENDING_DELTAS,
+        quality_floor: float = QUALITY_FLOOR,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Use an open file that has an identity. Callers use `open`."""
@@ -97,8 +99,9 @@ class Outbox:
         self._max_pending = max_pending
         self._clock = clock
         self._write_problem = WriteProblem()
+        self._quality_floor = quality_floor
         with reading():
-            self._state = read_device_state(connection)
+            self._state = self._raise_threshold(read_device_state(connection))
         self._queue = DeltaQueue(connection, self._state.next_seq)
         self._global: GlobalState | None = None
 
@@ -112,6 +115,7 @@ class Outbox:
         durability: Durability = Durability.POWER_FAILURE,
         keep_journal: bool = False,
         max_pending: int = MAX_PENDING_DELTAS,
+        quality_floor: float = QUALITY_FLOOR,
     ) -> Iterator[Outbox]:
         """Open a device's file, or create it.
 
@@ -121,6 +125,8 @@ class Outbox:
             durability: what a delta survives once it was appended.
             keep_journal: keep every acked delta for `read_journal`, without bound.
             max_pending: deltas that may wait for an ack before a snapshot replaces them.
+            quality_floor: the lowest success rate of patterns that leave the device. A shard may
+                ask for a higher one, never for a lower one.
 
         A damaged file is renamed to "<name>.damaged", and a new one takes its place. Raises
         InvalidArgumentError when the file belongs to another device, and StorageError when another
@@ -132,7 +138,13 @@ class Outbox:
             with transaction(connection, durability):
                 ensure_identity(connection, device_id)
                 seed_history(connection)
-            outbox = cls(connection, durability, keep_journal=keep_journal, max_pending=max_pending)
+            outbox = cls(
+                connection,
+                durability,
+                keep_journal=keep_journal,
+                max_pending=max_pending,
+                quality_floor=quality_floor,
+            )
             if device_id not in {None, outbox.device_id}:
                 raise InvalidArgumentError(
                     f"{path} belongs to another device, {outbox.device_id.hex()}; "
@@ -162,7 +174,10 @@ class Outbox:
 
     @property
     def quality_threshold(self) -> float:
-        """Success rate below which patterns stay on the device: 0.7, until the shard sets it."""
+        """Success rate below which patterns stay on the device: `quality_floor`, or more.
+
+        It is more when the shard asks for more.
+        """
         return self._state.quality_threshold
 
     @property
@@ -337,16 +352,26 @@ class Outbox:
         self._queue.pending = [each for each in self._queue.pending if each.seq > through]
 
     def apply_rules(self, *, quality_threshold: float, patterns_per_delta: int) -> None:
-        """Store the rules of the shard. Raises StorageError when the disk refuses."""
-        state = replace(
-            self._state,
-            quality_threshold=quality_threshold,
-            patterns_per_delta=max(1, patterns_per_delta),
+        """Store the rules of the shard: a threshold below `quality_floor` does not count.
+
+        Raises StorageError when the disk refuses.
+        """
+        state = self._raise_threshold(
+            replace(
+                self._state,
+                quality_threshold=quality_threshold,
+                patterns_per_delta=max(1, patterns_per_delta),
+            )
         )
         if state != self._state:
             with self._transaction(state, Durability.PROCESS_CRASH):
                 pass
             self._state = state
+
+    def _raise_threshold(self, state: DeviceState) -> DeviceState:
+        """Return a state whose threshold is at least that of the device itself."""
+        threshold = max(self._quality_floor, state.quality_threshold)
+        return replace(state, quality_threshold=threshold)
 
     @property
     def global_state(self) -> GlobalState:

@@ -1,0 +1,197 @@
+"""A hostile shard: a server of SyncService that asks devices for more than a shard may have."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from attacks.game import score_share
+from attacks.results import Goal, Outcome
+from constellation.v1 import patterns_pb2 as patterns
+from constellation.v1 import sync_pb2 as pb
+from constellation.v1 import sync_pb2_grpc
+from constellation_settop import Device, DeviceSettings, Durability, SyncSettings
+from constellation_settop.columns import to_patterns
+from examples.demo.households import to_settop_catalogue
+from quality.schedule import make_views
+from testing.catalogue import load_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from constellation_settop import Catalogue, Pattern
+    from quality.split import Household
+
+LOWERED: Final = Goal(
+    "lowered_threshold",
+    "as a shard, ask devices for the patterns that are below their own threshold (protection off: "
+    "devices without a threshold)",
+    "patterns revealed",
+    reach=0.0,
+    least=1.0,
+)
+NOT_SHARING: Final = Goal(
+    "not_sharing",
+    "as a shard, ask a device that does not share for everything (protection off: it shares)",
+    "devices that reveal anything",
+    reach=0.0,
+    least=1.0,
+)
+HOUSEHOLDS: Final = 12
+DEFAULT_FLOOR: Final = DeviceSettings.quality_floor
+_SECONDS: Final = 30.0
+
+
+class HostileShard(sync_pb2_grpc.SyncServiceServicer):
+    """Asks for everything again, with no threshold at all, and keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.deltas: list[patterns.Delta] = []
+        self._seq = 0
+
+    async def Sync(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
+        self, request_iterator: AsyncIterator[pb.SyncRequest], context: Any
+    ) -> None:
+        """Serve one session."""
+        asked_again = False
+        async for frame in request_iterator:
+            kind = frame.WhichOneof("frame")
+            if kind == "hello":
+                self._seq = frame.hello.last_acked_seq
+                await context.write(pb.SyncResponse(welcome=self._make_welcome()))
+            elif kind == "delta":
+                self._seq = frame.delta.seq
+                self.deltas.append(frame.delta)
+                ack = patterns.DeltaAck(through_seq=self._seq, expected_seq=self._seq + 1)
+                if not asked_again:  # perhaps the device tells more under the new rules
+                    ack.full_resync = asked_again = True
+                await context.write(pb.SyncResponse(delta_ack=ack))
+            elif kind == "bye":
+                await context.write(pb.SyncResponse(bye=frame.bye))
+                return
+
+    async def PullPatterns(  # type: ignore[override]  # noqa: N802  # gRPC fixes the name
+        self, request: pb.PullPatternsRequest, context: Any
+    ) -> pb.PullPatternsResponse:
+        """Return nothing new."""
+        del context
+        return pb.PullPatternsResponse(
+            update=patterns.GlobalUpdate(
+                version=request.global_version, similar_count=len(request.held_similar_ids) // 16
+            )
+        )
+
+    def read_patterns(self) -> dict[bytes, Pattern]:
+        """Return every pattern that any device revealed."""
+        return {
+            pattern.pattern_id: pattern
+            for delta in self.deltas
+            for pattern in to_patterns(delta.upserts)
+        }
+
+    def _make_welcome(self) -> pb.Welcome:
+        return pb.Welcome(
+            epoch=1,
+            expected_seq=self._seq + 1,
+            full_resync=True,
+            encoding=patterns.ENCODING_INT8,
+            max_inflight_deltas=32,
+            max_patterns_per_delta=4096,
+            max_patterns=4096,
+            quality_threshold=0.0,
+        )
+
+
+@asynccontextmanager
+async def serve_hostile_shard() -> AsyncIterator[tuple[HostileShard, str]]:
+    """Serve a hostile shard; yield it with its address."""
+    shard, server = HostileShard(), grpc.aio.server()
+    sync_pb2_grpc.add_SyncServiceServicer_to_server(shard, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield shard, f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def run_alone(households: Sequence[Household]) -> list[tuple[Outcome, Outcome]]:
+    """Return for each goal what is reached without the protection, and with it."""
+    chosen = sorted(households, key=lambda each: -len(each.watched))[:HOUSEHOLDS]
+    return [
+        (await _ask_for_poor(chosen, 0.0), await _ask_for_poor(chosen, DEFAULT_FLOOR)),
+        (
+            await _ask_silent(chosen, is_sharing=True),
+            await _ask_silent(chosen, is_sharing=False),
+        ),
+    ]
+
+
+async def _ask_for_poor(households: Sequence[Household], floor: float) -> Outcome:
+    """Return the share of patterns below the default threshold that the shard was told."""
+    async with serve_hostile_shard() as (shard, address):
+        known = await _sync_all(address, households, floor=floor)
+        revealed = shard.read_patterns()
+    poor = [each for each in known if each.success_rate < DEFAULT_FLOOR]
+    return Outcome(LOWERED, score_share(sum(e.pattern_id in revealed for e in poor), len(poor)))
+
+
+async def _ask_silent(households: Sequence[Household], *, is_sharing: bool) -> Outcome:
+    """Return the share of devices that told the shard of any content item or pattern."""
+    telling = 0
+    for household in households:
+        async with serve_hostile_shard() as (shard, address):
+            await _sync_all(address, [household], is_sharing=is_sharing)
+            telling += any(
+                delta.upserts.ids or delta.signals.content_ids or delta.liked_content_ids
+                for delta in shard.deltas
+            )
+    return Outcome(NOT_SHARING, score_share(telling, len(households)))
+
+
+async def _sync_all(
+    address: str,
+    households: Sequence[Household],
+    *,
+    floor: float = DEFAULT_FLOOR,
+    is_sharing: bool = True,
+) -> list[Pattern]:
+    """Let real devices hear the rules, then watch and sync.
+
+    Returns their patterns, which only the referee knows.
+    """
+    known: list[Pattern] = []
+    with TemporaryDirectory(prefix="hostile-") as folder:
+        for household in households:
+            settings = DeviceSettings(
+                quality_floor=floor,
+                durability=Durability.PROCESS_CRASH,
+                sync=SyncSettings(stay_connected=False, backoff_base_seconds=0.1),
+            )
+            opening = partial(
+                Device.open,
+                address,
+                data_dir=f"{folder}/{household.number}",
+                catalogue=_load_catalogue(),
+                settings=settings,
+            )
+            async with opening() as device:
+                if not is_sharing:
+                    device.sharing = False
+                await device.sync.wait_for_session(_SECONDS)
+            async with opening() as device:
+                for view in make_views(household.watched, time.time()):
+                    device.observe(view)
+                await device.flush(_SECONDS)
+                known += [each.pattern for each in device.outbox.read_learned()]
+    return known
+
+
+@cache
+def _load_catalogue() -> Catalogue:
+    return to_settop_catalogue(load_catalogue())
