@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench quality fuzz sbom lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench quality attack fuzz sbom lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -87,6 +87,9 @@ bench: .venv/ready ## Measure, as ratios inside one run
 
 quality: .venv/ready ## Measure recommendations through the whole system, on real ratings; CASE=chain, losses or privacy, SPLIT=validation
 	$(BIN)/python -m quality $(CASE) --split $(or $(SPLIT),test)
+
+attack: .venv/ready ## Attack the privacy of real households, with and without the protection; SHORT=1 for few
+	$(BIN)/python -m attacks $(if $(filter 1,$(SHORT)),--short)
 
 embeddings: .venv/ready ## Make the catalogue's embeddings anew
 	$(BIN)/python -m testing.embed

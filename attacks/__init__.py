@@ -1,1 +1,1 @@
-"""The attack suite: what strangers, accomplices, shards and federations can learn of a household."""
+"""The attack suite: what others can learn of a household."""

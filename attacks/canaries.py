@@ -1,8 +1,8 @@
 """Canaries: single households like a pair that nobody else likes. Where does it show?
 
-One household likes the first film of a pair, few like the second, and nobody likes both. A coin decides whether a
-household then does. Attackers see related rows and lists of popular content of the rounds before and after;
-a hostile member of the federation sees what shards tell the federation.
+One household likes the first film of a pair, few like the second, and nobody likes both. A coin
+decides whether a household then does. Attackers see related rows and lists of popular content of
+the rounds before and after; a member of the federation sees what shards tell it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ACCOMPLICE_PAIR: Final = Goal(
 )
 ROW: Final = Goal(
     "related_row_difference",
-    "see from a row of a liked film, compared with the round before, that one more household likes it",
+    "see from the row of a film, compared with the round before, that one more household likes it",
     "advantage",
     reach=None,
     least=0.1,

@@ -1,4 +1,4 @@
-"""`make attack`: attack a fleet that protects nobody and one that does, and write down what it gave."""
+"""`make attack`: attack a fleet that protects nobody, and one that does."""
 
 from __future__ import annotations
 

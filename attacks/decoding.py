@@ -32,7 +32,7 @@ class Decoded:
 
     rows: NDArray[np.int64]
     """Rows of the catalogue, shape (n,)."""
-    parts: NDArray[np.float64]
+    parts: NDArray[np.floating]
     """The part of each, shape (n,)."""
     residual: float
     """Length of what they do not explain, where the embedding has length 1."""
@@ -73,8 +73,8 @@ class Decoder:
         directions = self._catalogue[near].astype(np.float64)
         target = embedding.astype(np.float64)
         chosen: list[int] = []
-        parts = np.empty(0)
-        rest = target
+        parts: NDArray[np.floating] = np.empty(0)
+        rest: NDArray[np.floating] = target
         while len(chosen) < MAX_FILMS and np.linalg.norm(rest) > SOLVED_RESIDUAL:
             best = int((directions @ rest).argmax())
             if best in chosen:

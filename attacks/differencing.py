@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 DIFFERENCING: Final = Goal(
     "differencing",
-    f"subtract two epochs, with {ACCOMPLICES} accomplices who join, revise and delete themselves, and "
-    "name what a household watched between them",
+    f"subtract two epochs, with {ACCOMPLICES} accomplices who join, revise and delete themselves, "
+    "and name what a household watched between them",
     "advantage",
     reach=0.02,
     least=0.8,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_LEAST_TRIALS: Final = 2
 _Z: Final = 1.96
 """Standard errors of an interval that holds the true value 19 times of 20."""
 
@@ -46,7 +47,7 @@ def score_advantage(values: Sequence[float], is_true: Sequence[bool]) -> Score:
     """
     measured, truth = np.asarray(values, float), np.asarray(is_true, bool)
     positives, negatives = np.flatnonzero(truth), np.flatnonzero(~truth)
-    if min(len(positives), len(negatives)) < 2:
+    if min(len(positives), len(negatives)) < _LEAST_TRIALS:
         raise ValueError("an advantage needs at least two trials of each kind")
     fitted = np.concatenate([positives[::2], negatives[::2]])
     judged = np.concatenate([positives[1::2], negatives[1::2]])

@@ -75,7 +75,7 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
                 await context.write(pb.SyncResponse(bye=frame.bye))
                 return
 
-    async def PullPatterns(  # type: ignore[override]  # noqa: N802  # gRPC fixes the name
+    async def PullPatterns(  # noqa: N802  # gRPC fixes the name
         self, request: pb.PullPatternsRequest, context: Any
     ) -> pb.PullPatternsResponse:
         """Return nothing new."""
@@ -85,6 +85,24 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
                 version=request.global_version, similar_count=len(request.held_similar_ids) // 16
             )
         )
+
+    async def RegisterDevice(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refuse: devices need it only where streams break."""
+        await _refuse(request, context)
+
+    async def PushPatterns(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refuse."""
+        await _refuse(request, context)
+
+    async def GetSyncVersion(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Refuse."""
+        await _refuse(request, context)
+
+    async def GetCatalogue(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
+        self, request: Any, context: Any
+    ) -> Any:
+        """Refuse: these devices bring their catalogue."""
+        await _refuse(request, context)
 
     def read_patterns(self) -> dict[bytes, Pattern]:
         """Return every pattern that any device revealed."""
@@ -105,6 +123,10 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
             max_patterns=4096,
             quality_threshold=0.0,
         )
+
+
+async def _refuse(_: Any, context: Any) -> None:
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this shard serves streams only")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Inversion: from everything that devices are sent, recover the films behind a household's pattern."""
+"""Inversion: from what devices are sent, recover the films behind a household's pattern."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from attacks.crawl import crawl_all
 from attacks.game import Score, score_share
 from attacks.results import Goal, Outcome
 from attacks.world import K, name_household
+from testing.viewings import LIKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -105,7 +106,7 @@ def _score_partial(
     popularity = Counter(
         content_id
         for household in world.households
-        for content_id in household.watched.content_ids[household.watched.ratings >= 4].tolist()
+        for content_id in household.watched.content_ids[household.watched.ratings >= LIKED].tolist()
     )
     popular_rows = np.array([world.rows[content_id] for content_id, _ in popularity.most_common()])
     popular_films = [world.films.films[row].content_id for row in popular_rows.tolist()]

@@ -1,4 +1,4 @@
-"""Made-up devices: what an attacker sends and receives with the rights of a device, over real gRPC."""
+"""Made-up devices: what an attacker sends and receives with the rights of a device."""
 
 from __future__ import annotations
 
@@ -94,3 +94,8 @@ def make_pattern(
         created_at=now,
         updated_at=now,
     )
+
+
+def list_named(state: GlobalState) -> set[str]:
+    """Return the content items that similar patterns name."""
+    return {film for each in state.similar.values() for film in each.pattern.content_ids}

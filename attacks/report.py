@@ -1,4 +1,4 @@
-"""build/attack-report.json, the table that `make attack` prints, and the block of docs/privacy.md."""
+"""What `make attack` writes: a table, build/attack-report.json, and a block of docs/privacy.md."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _draw_trials(world: World) -> list[Revision]:
             (each for each in patterns if each.pattern_id in lonely),
             key=lambda each: -each.sample_count,
         )[: 2 * TASTES]
-        revisions = []
+        revisions: list[Revision] = []
         for pattern in strongest:
             if len(revisions) == TASTES:
                 break

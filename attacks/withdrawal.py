@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from attacks.crawl import observe
 from attacks.game import score_share
-from attacks.made_up import make_pattern
+from attacks.made_up import list_named, make_pattern
 from attacks.results import Goal, Outcome
 from attacks.world import GROUP
 from constellation_settop import Device, DeviceSettings, Durability, SyncSettings, View
@@ -43,8 +43,8 @@ async def run_protected(world: World) -> tuple[Outcome, Outcome]:
     films = world.take_unwatched(FILMS)
     names = _find_names(world, shard, len(films))
     companions = [world.make_device(shard) for _ in range(GROUP - 1)]
-    for device in companions:
-        await device.replace_everything(
+    for companion in companions:
+        await companion.replace_everything(
             [
                 make_pattern(world.embedding_of(film), number, content_ids=[film])
                 for number, film in enumerate(films)
@@ -101,6 +101,6 @@ async def _count_named(world: World, shard: Shard, films: Sequence[str]) -> int:
     device, named = world.make_device(shard), 0
     for film in films:
         state = await observe(device, [world.embedding_of(film)])
-        named += any(film in each.pattern.content_ids for each in state.similar.values())
+        named += film in list_named(state)
     await device.replace_everything()
     return named

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from attacks.decoding import Decoder
-from attacks.made_up import MadeUpDevice, make_pattern
+from attacks.made_up import MadeUpDevice, list_named, make_pattern
 from constellation.placement import find_owner
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from constellation_settop import Outbox, View
@@ -70,7 +70,7 @@ ON: Final = Protection(
     {"GLOBAL_K_ANONYMITY": str(GROUP)},
     {"GLOBAL_K_ANONYMITY": str(GROUP)},
 )
-"""The floor of the federation is the lowest that withstands K - 1 accomplices; its default is 50."""
+"""The floor of the federation is the lowest that withstands accomplices; its default is 50."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,8 @@ class World:
 
     def embedding_of(self, content_id: str) -> Embedding:
         """Return the embedding of a film, which everybody knows."""
-        return self.films.embeddings[self.rows[content_id]]
+        embedding: Embedding = self.films.embeddings[self.rows[content_id]]
+        return embedding
 
     async def watch(self, views: Mapping[str, Sequence[View]]) -> None:
         """Let devices of households watch, sync, and leave."""
@@ -143,10 +144,7 @@ class World:
         for device in markers:
             await device.replace_everything([make_pattern(embedding, content_ids=[film])])
         asking = self.make_device(shard)
-        while not any(
-            film in each.pattern.content_ids
-            for each in (await asking.ask(embedding)).similar.values()
-        ):
+        while film not in list_named(await asking.ask(embedding)):  # noqa: ASYNC110  # elsewhere
             await asyncio.sleep(_POLL_SECONDS)
         for device in (*markers, asking):
             await device.replace_everything()

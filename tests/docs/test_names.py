@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CODE_DIRECTORIES: Final = (
+    "attacks",
     "benchmarks",
     "clients",
     "constellation",
