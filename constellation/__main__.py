@@ -30,6 +30,7 @@ from constellation.commands.keys import add_keys
 from constellation.commands.migrate import add_migrate
 from constellation.commands.patterns import add_patterns
 from constellation.commands.plot import add_plot
+from constellation.commands.quarantine_device import add_quarantine_device
 from constellation.commands.revoke_device import add_revoke_device
 from constellation.commands.search import add_search
 from constellation.commands.serve import add_serve
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_top(commands)
     add_devices(commands)
     add_delete_device(commands)
+    add_quarantine_device(commands)
     add_enrol_device(commands)
     add_revoke_device(commands)
     add_patterns(commands)

@@ -40,6 +40,7 @@ METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
     "/constellation.v1.ShardService/ListDevices": _OPERATOR,
     "/constellation.v1.ShardService/GetDevice": _OPERATOR,
     "/constellation.v1.ShardService/DeleteDevice": _OPERATOR,
+    "/constellation.v1.ShardService/QuarantineDevice": _OPERATOR,
     "/constellation.v1.ShardService/SamplePatterns": _OPERATOR,
     # What changes a process.
     "/constellation.v1.ShardService/Drain": _OPERATOR,
@@ -67,7 +68,14 @@ METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
 
 HOUSEHOLD_METHODS: Final = frozenset(
     f"/constellation.v1.ShardService/{name}"
-    for name in ("SearchPatterns", "ListDevices", "GetDevice", "DeleteDevice", "SamplePatterns")
+    for name in (
+        "SearchPatterns",
+        "ListDevices",
+        "GetDevice",
+        "DeleteDevice",
+        "QuarantineDevice",
+        "SamplePatterns",
+    )
 )
 """Methods that show or delete what belongs to a household: each call is logged with its caller."""
 

@@ -145,6 +145,11 @@ def _format_cells(device: shard_pb2.Device) -> tuple[str, ...]:
     state = "[green]connected[/]" if device.connected else ""
     if device.relocated:
         state = "[yellow]relocated: the shard map assigns it to another shard[/]"
+    elif device.quarantined:
+        state = f"{state}{', ' if state else ''}[yellow]in quarantine: nothing of it is shown[/]"
+    elif not device.counted:
+        days = pluralise(device.active_days, "active day")
+        state = f"{state}{', ' if state else ''}new: it does not count yet, after {days}"
     return (
         device.device_id.hex(),
         format_count(device.pattern_count),

@@ -141,7 +141,7 @@ async def _read_ahead(blocks: AsyncIterator[T]) -> AsyncIterator[T]:
 
 def _add_devices(table: Table, slots: Slots, rows: DeviceRows, total: _RowDigest) -> None:
     _check_capacity(slots, len(table.devices), "MAX_DEVICES")
-    table.devices[slots] = rows
+    table.put_devices(slots, rows)
     table.slots_by_device.put(to_device_keys(rows["device_id"].tobytes()), slots)
     total.add(slots, rows)
 

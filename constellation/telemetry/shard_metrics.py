@@ -197,6 +197,16 @@ def _make_storage_metrics(
         make.gauge("patterns", "Patterns stored now.", lambda: table.totals.patterns),
         make.gauge("max_patterns", "MAX_PATTERNS.", lambda: shard.rules.max_patterns),
         make.gauge("total_devices", "Devices with a cursor.", lambda: table.totals.devices),
+        make.gauge(
+            "counted_devices",
+            "Devices that count for what other devices see.",
+            lambda: table.standing.counted,
+        ),
+        make.gauge(
+            "quarantined_devices",
+            "Devices that an operator has put into quarantine.",
+            lambda: table.quarantined_count,
+        ),
         make.gauge("max_devices", "MAX_DEVICES.", lambda: shard.rules.max_devices),
         make.gauge(
             "contributors",

@@ -618,6 +618,11 @@ class Device(_message.Message):
     SYNCED_AT_FIELD_NUMBER: _builtins.int
     CONNECTED_FIELD_NUMBER: _builtins.int
     RELOCATED_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    ACTIVE_DAYS_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    ATTESTED_FIELD_NUMBER: _builtins.int
     device_id: _builtins.bytes
     """The device's id, 16 bytes."""
     incarnation: _builtins.int
@@ -632,9 +637,25 @@ class Device(_message.Message):
     """True when the shard map gives the device to another shard. This shard then neither shows its
     patterns to other devices nor counts them.
     """
+    counted: _builtins.bool
+    """True when the device counts for what other devices see. A new device does not, nor one in
+    quarantine, nor one that is relocated.
+    """
+    quarantined: _builtins.bool
+    """True when an operator has put the device into quarantine."""
+    active_days: _builtins.int
+    """The days on which the device had an accepted change, at most 255."""
+    attested: _builtins.bool
+    """True when the device's token named its production lot: a vendor has admitted it."""
     @_builtins.property
     def synced_at(self) -> _timestamp_pb2.Timestamp:
         """When the device's last delta became durable."""
+
+    @_builtins.property
+    def first_day(self) -> _timestamp_pb2.Timestamp:
+        """The beginning of the day, UTC, on which the device first synced; absent when that was before
+        days were recorded.
+        """
 
     def __init__(
         self,
@@ -646,10 +667,15 @@ class Device(_message.Message):
         synced_at: _timestamp_pb2.Timestamp | None = ...,
         connected: _builtins.bool = ...,
         relocated: _builtins.bool = ...,
+        counted: _builtins.bool = ...,
+        quarantined: _builtins.bool = ...,
+        active_days: _builtins.int = ...,
+        first_day: _timestamp_pb2.Timestamp | None = ...,
+        attested: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["synced_at", b"synced_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_day", b"first_day", "synced_at", b"synced_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connected", b"connected", "device_id", b"device_id", "incarnation", b"incarnation", "pattern_count", b"pattern_count", "relocated", b"relocated", "synced_at", b"synced_at", "through_seq", b"through_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_days", b"active_days", "attested", b"attested", "connected", b"connected", "counted", b"counted", "device_id", b"device_id", "first_day", b"first_day", "incarnation", b"incarnation", "pattern_count", b"pattern_count", "quarantined", b"quarantined", "relocated", b"relocated", "synced_at", b"synced_at", "through_seq", b"through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -818,6 +844,58 @@ class DeleteDeviceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDeviceResponse: _TypeAlias = DeleteDeviceResponse  # noqa: Y015
+
+@_typing.final
+class QuarantineDeviceRequest(_message.Message):
+    """Asks for the quarantine of one device, or for its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    device_id: _builtins.bytes
+    """The device's id, 16 bytes."""
+    lift: _builtins.bool
+    """True to lift the quarantine."""
+    reason: _builtins.str
+    """Why, for the log: at most 256 bytes of UTF-8."""
+    def __init__(
+        self,
+        *,
+        device_id: _builtins.bytes = ...,
+        lift: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "lift", b"lift", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantineDeviceRequest: _TypeAlias = QuarantineDeviceRequest  # noqa: Y015
+
+@_typing.final
+class QuarantineDeviceResponse(_message.Message):
+    """What became of the device."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when the device was in this state already."""
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantineDeviceResponse: _TypeAlias = QuarantineDeviceResponse  # noqa: Y015
 
 @_typing.final
 class SamplePatternsRequest(_message.Message):

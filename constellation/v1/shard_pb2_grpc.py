@@ -85,6 +85,11 @@ class ShardServiceStub:
                 request_serializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceResponse.FromString,
                 _registered_method=True)
+        self.QuarantineDevice = channel.unary_unary(
+                '/constellation.v1.ShardService/QuarantineDevice',
+                request_serializer=constellation_dot_v1_dot_shard__pb2.QuarantineDeviceRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_shard__pb2.QuarantineDeviceResponse.FromString,
+                _registered_method=True)
         self.SamplePatterns = channel.unary_unary(
                 '/constellation.v1.ShardService/SamplePatterns',
                 request_serializer=constellation_dot_v1_dot_shard__pb2.SamplePatternsRequest.SerializeToString,
@@ -186,6 +191,14 @@ class ShardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QuarantineDevice(self, request, context):
+        """Take one device out of all that other devices see, durably, or put it back. NOT_FOUND when it never
+        synced here. Its stream goes on: its changes are stored and acknowledged as ever.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SamplePatterns(self, request, context):
         """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
         devices see them.
@@ -270,6 +283,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.DeleteDevice,
                     request_deserializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_shard__pb2.DeleteDeviceResponse.SerializeToString,
+            ),
+            'QuarantineDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuarantineDevice,
+                    request_deserializer=constellation_dot_v1_dot_shard__pb2.QuarantineDeviceRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_shard__pb2.QuarantineDeviceResponse.SerializeToString,
             ),
             'SamplePatterns': grpc.unary_unary_rpc_method_handler(
                     servicer.SamplePatterns,
@@ -563,6 +581,33 @@ class ShardService:
             '/constellation.v1.ShardService/DeleteDevice',
             constellation_dot_v1_dot_shard__pb2.DeleteDeviceRequest.SerializeToString,
             constellation_dot_v1_dot_shard__pb2.DeleteDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuarantineDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ShardService/QuarantineDevice',
+            constellation_dot_v1_dot_shard__pb2.QuarantineDeviceRequest.SerializeToString,
+            constellation_dot_v1_dot_shard__pb2.QuarantineDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

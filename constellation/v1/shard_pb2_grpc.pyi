@@ -62,6 +62,10 @@ class ShardServiceStub:
     """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
     here. A device that is still in use comes back and sends its patterns again.
     """
+    QuarantineDevice: _grpc.UnaryUnaryMultiCallable[_shard_pb2.QuarantineDeviceRequest, _shard_pb2.QuarantineDeviceResponse]
+    """Take one device out of all that other devices see, durably, or put it back. NOT_FOUND when it never
+    synced here. Its stream goes on: its changes are stored and acknowledged as ever.
+    """
     SamplePatterns: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]
     """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
     devices see them.
@@ -112,6 +116,10 @@ class ShardServiceAsyncStub(ShardServiceStub):
     DeleteDevice: _aio.UnaryUnaryMultiCallable[_shard_pb2.DeleteDeviceRequest, _shard_pb2.DeleteDeviceResponse]  # type: ignore[assignment]
     """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
     here. A device that is still in use comes back and sends its patterns again.
+    """
+    QuarantineDevice: _aio.UnaryUnaryMultiCallable[_shard_pb2.QuarantineDeviceRequest, _shard_pb2.QuarantineDeviceResponse]  # type: ignore[assignment]
+    """Take one device out of all that other devices see, durably, or put it back. NOT_FOUND when it never
+    synced here. Its stream goes on: its changes are stored and acknowledged as ever.
     """
     SamplePatterns: _aio.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]  # type: ignore[assignment]
     """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
@@ -220,6 +228,16 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_shard_pb2.DeleteDeviceResponse, _abc.Awaitable[_shard_pb2.DeleteDeviceResponse]]:
         """Delete one device and its patterns durably, and end its stream. NOT_FOUND when it never synced
         here. A device that is still in use comes back and sends its patterns again.
+        """
+
+    @_abc_1.abstractmethod
+    def QuarantineDevice(
+        self,
+        request: _shard_pb2.QuarantineDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.QuarantineDeviceResponse, _abc.Awaitable[_shard_pb2.QuarantineDeviceResponse]]:
+        """Take one device out of all that other devices see, durably, or put it back. NOT_FOUND when it never
+        synced here. Its stream goes on: its changes are stored and acknowledged as ever.
         """
 
     @_abc_1.abstractmethod

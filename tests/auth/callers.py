@@ -39,10 +39,10 @@ class Keys:
         write_key_ring(path, ring, is_new=True)
         return cls(path, ring)
 
-    def issue(self, *roles: Role, subject: str = "", seconds: float = HOUR) -> str:
+    def issue(self, *roles: Role, subject: str = "", seconds: float = HOUR, lot: str = "") -> str:
         """Return a token; that of a device is for OWN, unless another subject is given."""
         name = subject or (OWN.hex() if Role.DEVICE in roles else "somebody")
-        return issue_token(self.ring, AUDIENCE, name, roles, seconds)
+        return issue_token(self.ring, AUDIENCE, name, roles, seconds, lot=lot)
 
 
 def make_verifier(path: Path, revoked: RevokedDevices | None = None) -> TokenVerifier:

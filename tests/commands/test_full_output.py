@@ -66,6 +66,7 @@ SPECIAL = {
     "constellation content add",
     "constellation content embed",
     "constellation delete-device",
+    "constellation quarantine-device",
     "constellation drain",
     "constellation import",
     "constellation migrate",

@@ -210,7 +210,7 @@ class Planner:
             table.device_allocator.take(len(new))
             ids = writes.device_rows["device_id"][plan.is_new_device].tobytes()
             table.slots_by_device.put(to_device_keys(ids), new)
-        table.devices[writes.device_slots] = writes.device_rows
+        table.put_devices(writes.device_slots, writes.device_rows)
         plan.pattern_change.apply(table, writes.totals.lsn)
         if len(writes.liked_devices):
             table.liked.put(writes.liked_devices, writes.liked_rows)

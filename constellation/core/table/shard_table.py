@@ -79,6 +79,8 @@ class Table:
         """By device: whether the shard map gave it to another shard; if so, it is not shown."""
         self.relocated_count = 0
         """Devices marked in `relocated`."""
+        self.quarantined_count = 0
+        """Devices in quarantine."""
         self.liked = LikedTable(rules.max_devices)
         self.vocabulary = Vocabulary()
         self.new_contents = NewContentCounts(rules.max_devices)
@@ -99,6 +101,12 @@ class Table:
         """Take in new terms that are durable."""
         self.vocabulary.add(terms)
         self.catalogue_digest.add_terms(terms)
+
+    def put_devices(self, devices: Slots, rows: DeviceRows) -> None:
+        """Write the rows of distinct devices."""
+        before = np.count_nonzero(self.devices["quarantined"][devices])
+        self.devices[devices] = rows
+        self.quarantined_count += int(np.count_nonzero(rows["quarantined"]) - before)
 
     def find_device(self, device_id: bytes) -> int:
         """Return the row number of a device, -1 when the shard does not know it."""
@@ -207,7 +215,7 @@ class Table:
         """Remove distinct devices that have no patterns any more."""
         ids = self.devices["device_id"][devices].tobytes()
         self.slots_by_device.remove(to_device_keys(ids))
-        self.devices[devices] = np.zeros(1, DEVICE)
+        self.put_devices(devices, np.zeros(len(devices), DEVICE))
         self.relocated_count -= int(np.count_nonzero(self.relocated[devices]))
         self.relocated[devices] = False
         self.standing.set(devices, np.zeros(len(devices), np.uint8))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from constellation.core.rows import DeviceRows, Slots
 
-_SECONDS_PER_DAY: Final = 86_400
+SECONDS_PER_DAY: Final = 86_400
 ACTIVE_DAYS: Final = 3
 """Days with an accepted change that a device must have had; fewer when it may count earlier."""
 ORIGIN_NUMBERS: Final = 16
@@ -34,7 +34,7 @@ _ROUNDING: Final = 1e-9
 
 def to_day(now: float) -> int:
     """Return the day of a time in seconds since 1970, UTC, as a number that rows can hold."""
-    return int(now) // _SECONDS_PER_DAY
+    return int(now) // SECONDS_PER_DAY
 
 
 def compute_standing(rows: DeviceRows, today: int, min_age_days: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from constellation.core.rows import TermKind
 from constellation.core.table.hourly import RING_HOURS
+from constellation.core.table.standing import SECONDS_PER_DAY
 from constellation.encoding import Encoding
 from constellation.errors import InvalidInputError, NotFoundError
 from constellation.transport.codec.global_state import from_clusters, from_trends
@@ -154,7 +155,13 @@ class Inspection:
             pattern_count=int(table.pattern_counts[row_number]),
             connected=self._connected.is_connected(device_id),
             relocated=bool(table.relocated[row_number]),
+            counted=bool(table.standing.numbers[row_number]),
+            quarantined=bool(row["quarantined"]),
+            active_days=int(row["active_days"]),
+            attested=bool(row["attested"]),
         )
+        if first_day := int(row["first_day"]):
+            device.first_day.FromSeconds(first_day * SECONDS_PER_DAY)
         device.synced_at.FromSeconds(int(row["synced_at"]))
         return device
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import structlog
 
+from constellation.auth.principal import CALLER
 from constellation.core.ingest.deltas import Verdict
 from constellation.encoding import DIMENSION, Encoding, normalise_codes
 from constellation.errors import InvalidInputError, NotFoundError
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.streams import OpenStreams
 
+log = structlog.get_logger(__name__)
+
 _MAX_CONTENTS: Final = 256
 _PAGE_SIZE: Final = 100
 _MAX_CONTENT_PAGE_SIZE: Final = 250
@@ -42,6 +46,7 @@ _MAX_CONTENT_PAGE_SIZE: Final = 250
 _SEARCH_LIMIT: Final = 100
 _MAX_SEARCH_LIMIT: Final = 500
 _MAX_QUERIES: Final = 64
+_MAX_REASON_BYTES: Final = 256
 _MAX_SPREAD_SECONDS: Final = 3600
 """The longest time over which a drain may be spread."""
 
@@ -190,6 +195,23 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         count = await self._shard.delete_device(device_id)
         self._streams.end_stream_of(device_id)  # it may have come back meanwhile
         return pb.DeleteDeviceResponse(pattern_count=count)
+
+    async def QuarantineDevice(
+        self, request: pb.QuarantineDeviceRequest, context: Any
+    ) -> pb.QuarantineDeviceResponse:
+        device_id = check_device_id(request.device_id)
+        if (size := len(request.reason.encode())) > _MAX_REASON_BYTES:
+            raise InvalidInputError(
+                "reason", f"must be at most {_MAX_REASON_BYTES} bytes of UTF-8, got {size}"
+            )
+        changed = await self._shard.set_quarantine(device_id, quarantined=not request.lift)
+        if changed:
+            log.warning(
+                "quarantine_lifted" if request.lift else "device_quarantined",
+                caller=CALLER.get().subject,
+                reason=request.reason,
+            )
+        return pb.QuarantineDeviceResponse(changed=changed)
 
     async def SamplePatterns(
         self, request: pb.SamplePatternsRequest, context: Any
