@@ -289,7 +289,12 @@ class ShardConfig:
         Ratio(0.8), "Patterns with a lower success_rate are not shown to other devices."
     )
     k_anonymity: Count = setting(
-        Count(5), "Devices that must share a content item before it is shown to others."
+        Count(5),
+        "Devices that must share a content item before it is shown to others. Patterns are merged "
+        "from twice as many, less one.",
+    )
+    shared_patterns_seconds: Interval = setting(
+        Interval(300), "Patterns of devices are merged into shared patterns this often."
     )
     related_sample: Ratio = setting(
         Ratio(1.0),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from constellation.blas import limit_blas_threads
+from constellation.core.index.upkeep import rebuild_forever
 from constellation.core.ingest.observers import NoTracer, ShardObservers
 from constellation.core.ingest.stats import Stats
 from constellation.core.recovery import recover_shard, require_sound
@@ -276,8 +277,8 @@ def _start_background(
     """Start the tasks that run as long as the shard does. One that ends earlier has failed."""
     work = {
         "committer": manager.committer.commit_forever(),
-        "index_feeder": manager.feeder.feed_forever(),
-        "index_rebuild": manager.feeder.rebuild_forever(_REBUILD_CHECK_SECONDS),
+        "pattern_sharing": manager.share_patterns_forever(config.shared_patterns_seconds),
+        "index_rebuild": rebuild_forever(manager.index, _REBUILD_CHECK_SECONDS),
         "similar_search": manager.similar.search_forever(),
         "aggregates": manager.aggregates.build_forever(manager.committer.run_with_commits_paused),
         "trends": manager.publish_trends_forever(config.global_interval_seconds),
@@ -379,9 +380,8 @@ async def _stop(
     manager.presence.settle(streams.device_ids(), read_clock())
     await _drain(process, manager, streams, 0 if failed else seconds)
     if failed:
-        return  # a feeder that has ended would never catch up
+        return
     await manager.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, read_clock())
-    await manager.feeder.wait_until_caught_up()
 
 
 async def _drain(

@@ -46,9 +46,10 @@ class DeviceTraces:
     liked: int
     """Content items that the store has as liked by it."""
     indexed: int | None
-    """Its patterns in the index; None on PostgreSQL, where each start builds the index anew."""
+    """Shared patterns into which its patterns are merged; None on PostgreSQL, where each start
+    builds the index anew."""
     outdated_in_snapshot: int = 0
-    """Patterns of the index snapshot that the store has otherwise or no more, of any device."""
+    """Shared patterns of the index snapshot that the store has otherwise or no more."""
     files: dict[str, int] = field(default_factory=dict)
     """How often its id stands in the bytes of each file of DATA_DIR that has it."""
     exports: dict[str, int] = field(default_factory=dict)
@@ -96,8 +97,8 @@ async def find_traces(
         devices=int(row >= 0),
         patterns=len(slots),
         liked=int(np.count_nonzero(liked)),
-        indexed=None if index is None else len(np.intersect1d(index.slots(), slots)),
-        outdated_in_snapshot=await _count_outdated(reader, table, snapshots, config.exact_limit),
+        indexed=None if index is None else len(table.groups.find_groups(slots)),
+        outdated_in_snapshot=await _count_outdated(table, snapshots, config.exact_limit),
         files=await asyncio.to_thread(_search_files, config.data_dir, device_id),
         exports={
             name: await asyncio.to_thread(_search_export, name, device_id) for name in exports
@@ -106,22 +107,19 @@ async def find_traces(
     )
 
 
-async def _count_outdated(
-    reader: StoreReader, table: Table, snapshots: SnapshotFiles | None, exact_limit: int
-) -> int:
-    """Return how many patterns of the index snapshot were changed or deleted after it."""
+async def _count_outdated(table: Table, snapshots: SnapshotFiles | None, exact_limit: int) -> int:
+    """Return how many shared patterns of the index snapshot were changed or dissolved later."""
     found = await asyncio.to_thread(snapshots.read) if snapshots else None
     if found is None:
         return 0
     lsn, payload = found
-    index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
+    index = PatternIndex(table.groups.rows["codes"], exact_limit=exact_limit)
     try:
         await asyncio.to_thread(index.restore, payload)
     except ValueError:
         return 0  # a start makes nothing of it either, and overwrites it
-    changed = await reader.read_changed_slots(lsn)
-    held = index.slots()
-    return len(held if changed is None else np.intersect1d(held, changed))
+    rows = table.groups.rows[index.slots()]
+    return int(np.count_nonzero((rows["sample_count"] == 0) | (rows["lsn"] > lsn)))
 
 
 def _search_files(data_dir: Path | None, device_id: bytes) -> dict[str, int]:
@@ -173,10 +171,12 @@ def print_traces(traces: DeviceTraces) -> None:
     else:
         print_line("  store: nothing")
     if traces.indexed is not None:
-        print_line(f"  index: {f'{traces.indexed} patterns' if traces.indexed else 'nothing'}")
+        print_line(
+            f"  index: {f'in {traces.indexed} shared patterns' if traces.indexed else 'nothing'}"
+        )
     if traces.outdated_in_snapshot:
         print_line(
-            f"  index snapshot: {traces.outdated_in_snapshot} patterns, of this or other devices, "
+            f"  index snapshot: {traces.outdated_in_snapshot} shared patterns "
             "that were changed or deleted since: start the shard and stop it in order"
         )
     else:

@@ -19,6 +19,7 @@ from constellation.core.rows import (
 from constellation.core.store import StoreReader, Totals
 from constellation.core.table.catalogue import load_catalogue
 from constellation.core.table.hourly import HourlyRing
+from constellation.core.table.loaded_groups import load_groups
 from constellation.core.table.shard_table import (
     DevicePatterns,
     Table,
@@ -56,7 +57,11 @@ async def load_shard(store: StoreReader, rules: Rules) -> LoadedShard:
     table.slots_by_device.grow(stored.devices)
     table.slots_by_pattern.grow(stored.patterns)
     ring = HourlyRing(await store.read_hourly_counts(), rules.max_trend_bytes)
-    loaded = replace(await _load_rows(store, table), count_digest=ring.digest)
+    loaded = replace(
+        await _load_rows(store, table),
+        count_digest=ring.digest,
+        group_digest=await load_groups(store, table),
+    )
     problems = _compare_totals(stored, loaded)
     problems += await load_catalogue(store, table)
     problems += await _check_global(store)
@@ -79,6 +84,7 @@ def _compare_totals(stored: Totals, loaded: Totals) -> list[str]:
         ("pattern digest", stored.pattern_digest, loaded.pattern_digest),
         ("device digest", stored.device_digest, loaded.device_digest),
         ("digest of the liked content", stored.liked_digest, loaded.liked_digest),
+        ("digest of the groups", stored.group_digest, loaded.group_digest),
         ("digest of the hourly counts", stored.count_digest, loaded.count_digest),
     )
     return [

@@ -13,7 +13,7 @@ from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.ingest.recount import count_devices
 from constellation.core.loading import load_shard
 from constellation.core.rows import BLOCK_ROWS
-from constellation.core.table.change import is_shared
+from constellation.core.table.loaded_groups import dissolve_uncounted
 from constellation.core.table.standing import to_day
 from constellation.errors import DamagedStoreError
 from constellation.wall_clock import read_clock
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import Slots
     from constellation.core.rules import Rules
     from constellation.core.store import StoreReader, Totals
+    from constellation.core.table.groups import GroupTable
     from constellation.core.table.hourly import HourlyRing
     from constellation.core.table.ownership import ShardIdentity
     from constellation.core.table.shard_table import Table
@@ -85,19 +86,20 @@ async def recover_shard(
     if identity is not None:
         await asyncio.to_thread(identity.mark_relocated, table)
     await asyncio.to_thread(count_devices, table, rules, to_day(read_clock()))
+    await asyncio.to_thread(dissolve_uncounted, table)
     if ahead := _describe_lost_commits(table.totals, snapshots):
         if may_be_behind and snapshots is not None:
             log.warning("snapshots_discarded", reason=ahead)
             await asyncio.to_thread(snapshots.discard)
         else:
             problems.append(ahead)
-    index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
-    await _fill_index(index, store, table, rules, snapshots)
-    if differences := check_index(table, index, rules):  # a snapshot of another history
+    index = PatternIndex(table.groups.rows["codes"], exact_limit=exact_limit)
+    await _fill_index(index, table.groups, snapshots)
+    if differences := check_index(table.groups, index):  # a snapshot of another history
         log.warning("snapshot_unusable", reason="; ".join(differences))
-        index = PatternIndex(table.patterns["codes"], exact_limit=exact_limit)
-        await _fill_index(index, store, table, rules, None)
-        problems += check_index(table, index, rules)
+        index = PatternIndex(table.groups.rows["codes"], exact_limit=exact_limit)
+        await _fill_index(index, table.groups, None)
+        problems += check_index(table.groups, index)
     return RecoveredShard(table, loaded.ring, index, problems, await store.read_secret())
 
 
@@ -114,9 +116,9 @@ def require_sound(recovered: RecoveredShard, location: str) -> None:
         raise DamagedStoreError(f"{location} is damaged: {'; '.join(recovered.problems)}. {REMEDY}")
 
 
-def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
-    """Return how the index differs from the table's shared patterns; empty when they agree."""
-    shared = np.flatnonzero(_is_indexed(table, rules))
+def check_index(groups: GroupTable, index: PatternIndex) -> list[str]:
+    """Return how the index differs from the shared patterns; empty when they agree."""
+    shared = _find_published(groups)
     missing = np.setdiff1d(shared, index.slots(), assume_unique=True)
     surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
     problems = []
@@ -127,11 +129,9 @@ def check_index(table: Table, index: PatternIndex, rules: Rules) -> list[str]:
     return problems
 
 
-def _is_indexed(table: Table, rules: Rules) -> NDArray[np.bool_]:
-    """Return which rows belong in the index: shared patterns of devices that this shard owns."""
-    rows = table.patterns[: table.pattern_allocator.high_water]
-    indexed: NDArray[np.bool_] = is_shared(rows, rules) & table.counts_for_others(rows["device"])
-    return indexed
+def _find_published(groups: GroupTable) -> Slots:
+    """Return the groups that are published, which is what the index holds, ascending."""
+    return np.flatnonzero(groups.rows["sample_count"][: groups.allocator.high_water])
 
 
 def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> str:
@@ -148,45 +148,31 @@ def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> s
 
 
 async def _fill_index(
-    index: PatternIndex,
-    store: StoreReader,
-    table: Table,
-    rules: Rules,
-    snapshots: SnapshotFiles | None,
+    index: PatternIndex, groups: GroupTable, snapshots: SnapshotFiles | None
 ) -> None:
-    """Fill the index from its newest snapshot and the changes since, or else from the table."""
-    changed = await _restore_snapshot(index, store, snapshots)
-    shared = _is_indexed(table, rules)
-    if changed is None:
-        added = np.flatnonzero(shared)
-    else:
-        added = changed[changed < len(shared)]
-        added = added[shared[added]]
-    gone = np.empty(0, np.int64) if changed is None else changed
-    await asyncio.to_thread(index.apply, gone, np.empty(0, np.int64), table.patterns["codes"][:0])
+    """Fill the index from its newest snapshot and what was published since, or else anew."""
+    lsn = await _restore_snapshot(index, snapshots)
+    published, codes = _find_published(groups), groups.rows["codes"]
+    gone = np.setdiff1d(index.slots(), published, assume_unique=True)
+    await asyncio.to_thread(index.apply, gone, gone[:0], codes[:0])
+    added = published[groups.rows["lsn"][published] > lsn]
     for start in range(0, len(added), BLOCK_ROWS):
         block = added[start : start + BLOCK_ROWS]
-        await asyncio.to_thread(index.apply, block[:0], block, table.patterns["codes"][block])
+        await asyncio.to_thread(index.apply, block[:0], block, codes[block])
         if index.is_rebuild_due():
             await asyncio.to_thread(index.rebuild)
 
 
-async def _restore_snapshot(
-    index: PatternIndex, store: StoreReader, snapshots: SnapshotFiles | None
-) -> Slots | None:
-    """Restore the newest snapshot; return the slots changed since, None without a usable one."""
+async def _restore_snapshot(index: PatternIndex, snapshots: SnapshotFiles | None) -> int:
+    """Restore the newest snapshot; return the commit that it was taken at, -1 without any."""
     found = await asyncio.to_thread(snapshots.read) if snapshots else None
     if found is None:
-        return None
+        return -1
     lsn, payload = found
-    changed = await store.read_changed_slots(lsn)
-    if changed is None:
-        log.warning("snapshot_unusable", lsn=lsn, reason="the change log does not reach back to it")
-        return None
     try:
         await asyncio.to_thread(index.restore, payload)
     except ValueError as error:
         log.warning("snapshot_unusable", lsn=lsn, reason=str(error))
-        return None
-    log.info("snapshot_restored", lsn=lsn, patterns=len(index), changed=len(changed))
-    return changed
+        return -1
+    log.info("snapshot_restored", lsn=lsn, patterns=len(index))
+    return lsn

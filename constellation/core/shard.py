@@ -15,7 +15,6 @@ from constellation.core.admission import Admission
 from constellation.core.aggregates.shard_aggregates import Aggregates
 from constellation.core.device_update import ClusterChoice, compute_device_update
 from constellation.core.global_state import GlobalState, compute_local_trends
-from constellation.core.index.feeder import IndexFeeder
 from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch
 from constellation.core.ingest.committer import CommitTargets, Committer
@@ -26,6 +25,7 @@ from constellation.core.ingest.plan import Planner
 from constellation.core.presence import Presence
 from constellation.core.pressure import Pressure, PressureLevel
 from constellation.core.related_content import PopularChoice, RelatedContent, choose_popular
+from constellation.core.shared.pattern_sharing import PatternSharing
 from constellation.core.table.catalogue import Catalogue
 from constellation.core.table.contributors import ContributorSample
 from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin, OriginHasher
@@ -83,8 +83,7 @@ class ShardManager:
         self.ring: HourlyRing = recovered.ring
         self.index = recovered.index
         self.catalogue = Catalogue(store, self.table, rules.max_contents)
-        self.feeder = IndexFeeder(self.index, self.table.totals.lsn)
-        self.similar = SimilarSearch(self.table, self.index, rules, recovered.secret)
+        self.similar = SimilarSearch(self.table, self.index)
         self.related = RelatedContent(self.table)
         self.sample = ContributorSample(recovered.secret, rules.related_sample)
         self.presence = Presence(self.table)
@@ -105,9 +104,12 @@ class ShardManager:
             Planner(self.table, self.ring, rules, self.sample),
             store,
             self.inbox,
-            CommitTargets(self.catalogue, self.feeder, self.aggregates, self.related),
+            CommitTargets(self.catalogue, self.aggregates, self.related),
             observers,
             epoch=epoch,
+        )
+        self.sharing = PatternSharing(
+            self.table, self.index, rules, self.committer, recovered.secret
         )
         self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()
@@ -172,11 +174,14 @@ class ShardManager:
     async def find_update(self, device_id: bytes, held: HeldState, capacity: int) -> DeviceUpdate:
         """Return what a device lacks of the global state and of its similar patterns.
 
+        There are no similar patterns where devices get only what has noise.
+
         `capacity` is how many similar patterns, and clusters, the device can hold.
         """
         device = self.table.find_device(device_id)
         taste = self.similar.compute_taste(device)
-        similar = await self.similar.search_for_device(device, taste, capacity)
+        queries = taste[:0] if self.rules.is_noised_only else taste
+        similar = await self.similar.search(queries, capacity)
         trends = self.global_state.change_since(held.version)
         choice: ClusterChoice | None = None
         popular = PopularChoice(removed=held.popular)
@@ -261,20 +266,37 @@ class ShardManager:
     async def delete_device(self, device_id: bytes) -> int:
         """Delete a device with its patterns durably; return how many patterns it had.
 
-        A new snapshot of the index soon replaces the one that still contains the patterns. Raises
+        Shared patterns in which its patterns were merged are gone as well when this returns. A new
+        snapshot of the index soon replaces the one that still contains the patterns. Raises
         NotFoundError for an unknown device.
         """
         try:
-            return await self.committer.delete_device(device_id)
+            count = await self.committer.delete_device(device_id)
+            await self.sharing.dissolve()
+            return count
         finally:  # also when the answer of an earlier deletion was lost
             self._snapshot_requested.set()
+
+    async def share_patterns(self, now: float) -> None:
+        """Run an epoch of shared patterns, and send devices what changed for them."""
+        if await self.sharing.run_epoch(now):
+            self._updates.queue_all()
+
+    async def share_patterns_forever(self, interval_seconds: float) -> None:
+        """Run an epoch now and then after every interval. Runs until cancelled."""
+        while True:
+            try:
+                await self.share_patterns(read_clock())
+            except NotReadyError as error:  # the store is unavailable or full
+                log.warning("epoch_postponed", problem=str(error))
+            await asyncio.sleep(interval_seconds)
 
     async def measure_recall_forever(self, interval_seconds: float) -> None:
         """Measure the recall of the index again and again. Runs until cancelled."""
         random = np.random.default_rng()
         while True:
             self.recall = await asyncio.to_thread(
-                measure_recall, self.table, self.index, self.rules, random
+                measure_recall, self.table.groups, self.index, random
             )
             await asyncio.sleep(interval_seconds)
 
@@ -399,14 +421,13 @@ class ShardManager:
 
         An exact index is not written: it is built at every start, and needs no log of changes.
         """
-        lsn = self.feeder.lsn
+        lsn = self.sharing.lsn
         payload = await asyncio.to_thread(self.index.dump)
         try:
             if payload is None:  # what there is could not be used any more
                 await asyncio.to_thread(files.discard)
             else:
                 await asyncio.to_thread(files.write, lsn, payload)
-            await self.committer.trim_change_log(lsn)
         except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
             log.warning("snapshot_failed", lsn=lsn, problem=str(error))
             return
@@ -421,7 +442,6 @@ class ShardManager:
                 async with asyncio.timeout(interval_seconds):
                     await self._snapshot_requested.wait()
                 self._snapshot_requested.clear()
-                await self.feeder.wait_until_caught_up()
             await self.write_snapshot(files)
 
     def count_active_devices(self, connected_ids: Sequence[bytes], now: float) -> int:

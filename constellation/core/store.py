@@ -78,6 +78,28 @@ def no_slots() -> Slots:
     return np.empty(0, np.int64)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupRecords:
+    """Records of groups of patterns, one after the other; the core alone knows what they say."""
+
+    numbers: Slots = field(default_factory=no_slots)
+    lengths: NDArray[np.int64] = field(default_factory=no_slots)
+    """The bytes of each record."""
+    data: bytes = b""
+
+    @classmethod
+    def from_list(cls, numbers: Sequence[int], records: Sequence[bytes]) -> GroupRecords:
+        lengths = np.array([len(record) for record in records], np.int64)
+        return cls(np.array(numbers, np.int64), lengths, b"".join(records))
+
+    def to_list(self) -> list[bytes]:
+        """Return the bytes of each record."""
+        ends = np.cumsum(self.lengths)
+        starts = ends - self.lengths
+        pairs = zip(starts.tolist(), ends.tolist(), strict=True)
+        return [self.data[start:end] for start, end in pairs]
+
+
 def no_counts() -> HourlyCounts:
     empty = np.empty(0, np.uint32)
     return HourlyCounts(empty, np.empty(0, np.uint8), empty, empty)
@@ -100,6 +122,8 @@ class Totals:
     schema, until its next commit."""
     liked_digest: int = 0
     """`rows.digest_rows` over all (row number of a device, liked content); 0 to 2**64 - 1."""
+    group_digest: int = 0
+    """The sum of `stored_groups.compute_digests` over all records of groups; 0 to 2**64 - 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +150,10 @@ class CommitWrites:
     """The liked content of each of `liked_devices`, at least one content item."""
     freed_liked: Slots = field(default_factory=no_slots)
     """Row numbers of the devices whose liked content to delete, distinct; each has some."""
+    group_records: GroupRecords = field(default_factory=GroupRecords)
+    """Records of groups to insert or replace; their numbers are distinct."""
+    freed_group_records: Slots = field(default_factory=no_slots)
+    """Numbers of the records of groups to delete, distinct; each exists."""
     terms: Sequence[Term] = ()
     """New terms, which are never changed or removed later."""
     counts: HourlyCounts = field(default_factory=no_counts)
@@ -140,8 +168,8 @@ class CommitWrites:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write: a delta also changes the row of its device."""
-        freed = len(self.freed_devices) + len(self.freed_liked)
-        return not len(self.device_slots) and not freed
+        freed = len(self.freed_devices) + len(self.freed_liked) + len(self.freed_group_records)
+        return not len(self.device_slots) and not len(self.group_records.numbers) and not freed
 
 
 class StoreReader(Protocol):
@@ -188,19 +216,19 @@ class StoreReader(Protocol):
         """
         ...
 
+    def scan_groups(self) -> AsyncIterator[GroupRecords]:
+        """Yield every record of groups once, in blocks, by ascending number.
+
+        Raises DamagedStoreError when what is stored cannot be read as records.
+        """
+        ...
+
     async def read_terms(self) -> Sequence[Term]:
         """Return every term; within each kind, in the order of their numbers."""
         ...
 
     async def read_hourly_counts(self) -> HourlyCounts:
         """Return every hourly count."""
-        ...
-
-    async def read_changed_slots(self, lsn: int) -> Slots | None:
-        """Return the pattern slots that commits after `lsn` changed or freed, ascending, distinct.
-
-        Returns None when the log does not reach back to `lsn`, or `lsn` is ahead of the store.
-        """
         ...
 
     async def get_content(self, content_id: str) -> Content | None:
@@ -284,10 +312,6 @@ class PatternStore(StoreReader, Protocol):
         Raises StoreFailedError unless `writes.totals.lsn` is the last lsn + 1, and the catalogue
         has the expected digest.
         """
-        ...
-
-    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
-        """Drop the log of changed slots up to and including `through_lsn`."""
         ...
 
     async def put_contents(

@@ -23,6 +23,7 @@ from constellation.core.store import (
     SECRET_BYTES,
     CommitWrites,
     Content,
+    GroupRecords,
     HourlyCounts,
     Term,
     Totals,
@@ -57,8 +58,8 @@ class MemoryPatternStore:
         self._terms: list[Term] = []
         self._counts: dict[tuple[int, int, int], int] = {}
         """Devices by hour, kind and number."""
-        self._changed_slots: dict[int, Slots] = {}
-        """Slots that each commit changed, by its lsn."""
+        self._groups: dict[int, bytes] = {}
+        """Records of groups by number."""
         self._contents: dict[str, Content] = {}
         self._catalogue_digest = 0
         self._global: StoredGlobal | None = None
@@ -97,7 +98,10 @@ class MemoryPatternStore:
         self._liked.free(writes.freed_liked)
         self._terms.extend(writes.terms)
         self._put_counts(writes.counts, writes.oldest_hour)
-        self._changed_slots[lsn] = np.concatenate((writes.slots, writes.freed_slots))
+        for number in writes.freed_group_records.tolist():
+            del self._groups[number]
+        records = writes.group_records
+        self._groups.update(zip(records.numbers.tolist(), records.to_list(), strict=True))
         self._totals = writes.totals
         if writes.new_catalogue_digest is not None:
             self._catalogue_digest = writes.new_catalogue_digest
@@ -111,6 +115,11 @@ class MemoryPatternStore:
     def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
         return self._liked.scan()
 
+    async def scan_groups(self) -> AsyncIterator[GroupRecords]:
+        numbers = sorted(self._groups)
+        if numbers:
+            yield GroupRecords.from_list(numbers, [self._groups[number] for number in numbers])
+
     async def read_terms(self) -> Sequence[Term]:
         return sorted(self._terms, key=lambda term: (term.kind, term.number))
 
@@ -118,18 +127,6 @@ class MemoryPatternStore:
         hours, kinds, numbers = np.array(list(self._counts), np.uint32).reshape(-1, 3).T
         devices = np.array(list(self._counts.values()), np.uint32)
         return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
-
-    async def read_changed_slots(self, lsn: int) -> Slots | None:
-        later = [slots for commit_lsn, slots in self._changed_slots.items() if commit_lsn > lsn]
-        if len(later) != self._totals.lsn - lsn:
-            return None
-        return np.unique(np.concatenate([np.empty(0, np.int64), *later]))
-
-    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
-        self._require_epoch(epoch)
-        self._changed_slots = {
-            lsn: slots for lsn, slots in self._changed_slots.items() if lsn > through_lsn
-        }
 
     async def put_contents(
         self,

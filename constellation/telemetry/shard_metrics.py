@@ -277,16 +277,31 @@ def _make_traffic_metrics(
 
 def _make_index_metrics(make: _MetricFactory, shard: ShardManager) -> list[Metric]:
     return [
-        make.gauge("index_patterns", "Patterns in the index.", lambda: len(shard.index)),
+        make.gauge("index_patterns", "Shared patterns in the index.", lambda: len(shard.index)),
         make.gauge(
-            "shareable_patterns",
-            "Patterns that belong in the index according to the commits.",
-            lambda: shard.feeder.shareable_count,
+            "shared_patterns",
+            "Shared patterns that are published, and belong in the index.",
+            lambda: shard.table.groups.count,
         ),
         make.gauge(
-            "index_behind_commits",
-            "Commits that the index has not taken in yet.",
-            lambda: shard.table.totals.lsn - shard.feeder.lsn,
+            "index_behind_patterns",
+            "Shared patterns that changed and that the index has not taken in yet.",
+            lambda: shard.sharing.pending_count,
+        ),
+        make.gauge(
+            "waiting_patterns",
+            "Patterns that found no companions in the last epoch, so that they are not shared.",
+            lambda: shard.sharing.last.waiting_count if shard.sharing.last else None,
+        ),
+        make.gauge(
+            "sharing_age_seconds",
+            "Seconds since the start of the last epoch of shared patterns that was finished.",
+            lambda: read_clock() - shard.sharing.last.started_at if shard.sharing.last else None,
+        ),
+        make.gauge(
+            "sharing_seconds",
+            "Duration of the last epoch of shared patterns.",
+            lambda: shard.sharing.last.seconds if shard.sharing.last else None,
         ),
         make.gauge(
             "index_recall_ratio",

@@ -9,6 +9,7 @@ from tests.commands.archives import export
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.scenarios.processes import run_command
+from tests.sharing import share_patterns
 from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ async def fill(shard: RunningShard) -> None:
         await push_delta(shard.manager, other, 1, patterns)
     own = [PatternSpec(n, direction=900 + n, contents=("film:1",)) for n in range(5)]
     await push_delta(shard.manager, NUMBER, 1, own, (), [("film:1", 500_000)])
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
     shard.manager.index.rebuild()
 
 
 async def test_a_device_is_found_everywhere_and_nowhere_once_it_is_deleted(tmp_path: Path) -> None:
     folder, archive = tmp_path / "shard", tmp_path / "before.jsonl"
-    settings = {"data_dir": folder, "exact_limit": EXACT}
+    settings = {"data_dir": folder, "exact_limit": EXACT, "k_anonymity": 1}
     async with run_shard(**settings) as shard:
         await fill(shard)
     await export(archive, data_dir=folder)
@@ -65,7 +66,7 @@ async def test_a_device_is_found_everywhere_and_nowhere_once_it_is_deleted(tmp_p
 
 async def test_a_snapshot_from_before_a_deletion_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "shard"
-    settings = {"data_dir": folder, "exact_limit": EXACT}
+    settings = {"data_dir": folder, "exact_limit": EXACT, "k_anonymity": 1}
     async with run_shard(**settings) as shard:
         await fill(shard)
     (snapshot,) = folder.glob("index-*.snapshot")

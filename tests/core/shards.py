@@ -39,17 +39,17 @@ async def open_core(
     store: MemoryPatternStore | None = None,
     observers: ShardObservers | None = None,
     identity: ShardIdentity | None = None,
+    rules: Rules = RULES,
 ) -> AsyncIterator[ShardManager]:
     """Run the core of a shard, with the tasks that commits and searches need."""
     store = store or MemoryPatternStore()
     identity = identity or ShardIdentity()
     epoch = await store.take_epoch()
-    recovered = await recover_shard(store, RULES, None, exact_limit=50_000, identity=identity)
-    manager = ShardManager(identity, RULES, store, recovered, observers, epoch=epoch)
+    recovered = await recover_shard(store, rules, None, exact_limit=50_000, identity=identity)
+    manager = ShardManager(identity, rules, store, recovered, observers, epoch=epoch)
     async with asyncio.TaskGroup() as tasks:
         forever = (
             manager.committer.commit_forever(),
-            manager.feeder.feed_forever(),
             manager.similar.search_forever(),
         )
         background = [tasks.create_task(task) for task in forever]

@@ -15,6 +15,7 @@ from constellation.errors import DamagedStoreError
 from constellation.storage.snapshots import IndexSnapshots
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec
+from tests.sharing import share_patterns
 from tests.transport.inbox_client import push_delta
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ INNER_HEADER = struct.Struct("<4sIqd")
 
 
 def _make_settings(tmp_path: Path) -> dict[str, Any]:
-    return {"data_dir": tmp_path / "shard", "exact_limit": EXACT}
+    return {"data_dir": tmp_path / "shard", "exact_limit": EXACT, "k_anonymity": 1}
 
 
 async def _fill(shard: RunningShard, devices: int) -> None:
@@ -42,7 +43,7 @@ async def _fill(shard: RunningShard, devices: int) -> None:
 
 def _require_complete(manager: ShardManager, patterns: int) -> None:
     assert manager.table.totals.patterns == patterns
-    assert check_index(manager.table, manager.index, manager.rules) == []
+    assert check_index(manager.table.groups, manager.index) == []
     holding = manager.table.find_patterns(np.arange(manager.table.totals.devices))
     assert len(holding.slots) == patterns
 
@@ -53,6 +54,7 @@ async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
         await push_delta(
             shard.manager, 0, 2, [PatternSpec(1, direction=5, contents=("film",))], [2, 3]
         )
+        await share_patterns(shard.manager)
         before = shard.manager.table.totals
 
     async with run_shard(**_make_settings(tmp_path)) as shard:
@@ -64,16 +66,19 @@ async def test_a_restart_finds_everything_again(tmp_path: Path) -> None:
         assert shard.manager.table.support.devices[number] == 1
 
 
-async def test_a_snapshot_and_the_log_after_it_give_the_same_index(tmp_path: Path) -> None:
+async def test_a_snapshot_and_what_was_published_later_give_the_index(
+    tmp_path: Path,
+) -> None:
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         shard.manager.index.rebuild()
         snapshots = IndexSnapshots(tmp_path / "shard", await shard.manager.store.read_secret())
         await shard.manager.write_snapshot(snapshots)
         taken_at, _ = snapshots.find_newest() or (0, "")
         await push_delta(shard.manager, 0, 2, [PatternSpec(7, direction=999)], [8, 9])
         await push_delta(shard.manager, 9, 1, [PatternSpec(1, direction=5)])
+        await share_patterns(shard.manager)
         payload = (tmp_path / "shard" / f"index-{taken_at}.snapshot").read_bytes()
     for file in (tmp_path / "shard").glob("index-*"):
         file.unlink()
@@ -86,7 +91,7 @@ async def test_a_snapshot_and_the_log_after_it_give_the_same_index(tmp_path: Pat
 async def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         shard.manager.index.rebuild()
     snapshot = next((tmp_path / "shard").glob("index-*.snapshot"))
     data = bytearray(snapshot.read_bytes())
@@ -101,7 +106,7 @@ async def test_a_start_takes_no_changed_snapshot(tmp_path: Path) -> None:
     """With a checksum that anyone can compute, 115 of 200 changed snapshots were taken."""
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         shard.manager.index.rebuild()
         secret = await shard.manager.store.read_secret()
     path = next((tmp_path / "shard").glob("index-*.snapshot"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,9 @@ from constellation.core.store import HourlyCounts
 from constellation.core.table.ownership import ShardIdentity
 from constellation.errors import NotOwnerError, NotReadyError, ShardFullError
 from constellation.placement import find_owner
-from tests.core.shards import QueuedUpdates, open_core
+from tests.core.shards import RULES, QueuedUpdates, open_core
 from tests.deltas import PatternSpec, device_id, make_delta
+from tests.sharing import share_patterns
 
 if TYPE_CHECKING:
     from constellation.core.table.vocabulary import Vocabulary
@@ -64,15 +66,15 @@ async def test_a_cursor_is_known_once_a_delta_is_durable() -> None:
 
 
 async def test_a_device_gets_an_update_only_once() -> None:
-    async with open_core() as manager:
+    async with open_core(rules=replace(RULES, k_anonymity=1)) as manager:
         await manager.apply(make_delta(0, 1, [PatternSpec(1, 1)]))
         await manager.apply(make_delta(1, 1, [PatternSpec(2, 1)]))
-        await manager.feeder.wait_until_caught_up()
+        await share_patterns(manager)
 
         first = await manager.find_update(device_id(0), HeldState(), 10)
         second = await manager.find_update(device_id(0), first.held, 10)
 
-        assert len(first.similar.rows) == 1
+        assert len(first.similar.rows) == 2
         assert len(second.similar.rows) == 0
         assert second.held == first.held
 

@@ -36,6 +36,7 @@ from tests.scenarios.replayable_devices import (
     push_all,
     read_stored_devices,
 )
+from tests.sharing import share_patterns
 from tests.sync_client import make_delta_message, open_stream, read_error_reason
 from tests.transport.inbox_client import push_delta
 
@@ -346,7 +347,7 @@ async def test_an_index_snapshot_newer_than_the_database_is_discarded(
             await push_delta(
                 shard.manager, number, 1, [PatternSpec(n, direction=n) for n in range(4)]
             )
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         await asyncio.to_thread(shard.manager.index.rebuild)
     (snapshot,) = list_snapshots(tmp_path)
     snapshot.rename(tmp_path / "index-100000.snapshot")

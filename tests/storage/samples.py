@@ -80,3 +80,11 @@ async def read_liked(store: StoreReader) -> dict[int, bytes]:
     async for slots, rows in store.scan_liked():
         liked.update(zip(slots.tolist(), (row.tobytes() for row in rows), strict=True))
     return liked
+
+
+async def read_groups(store: StoreReader) -> dict[int, bytes]:
+    """Return every record of groups by its number."""
+    groups: dict[int, bytes] = {}
+    async for records in store.scan_groups():
+        groups.update(zip(records.numbers.tolist(), records.to_list(), strict=True))
+    return groups

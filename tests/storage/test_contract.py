@@ -8,6 +8,7 @@ import pytest
 from constellation.core.rows import BLOCK_ROWS, TermKind
 from constellation.core.store import (
     CommitWrites,
+    GroupRecords,
     HourlyCounts,
     PatternStore,
     Term,
@@ -23,6 +24,7 @@ from tests.storage.samples import (
     make_liked_rows,
     make_pattern_rows,
     read_devices,
+    read_groups,
     read_liked,
     read_patterns,
     to_slots,
@@ -50,6 +52,7 @@ async def test_an_empty_store_holds_nothing(store: PatternStore) -> None:
     assert await read_patterns(store) == {}
     assert await read_devices(store) == {}
     assert await read_liked(store) == {}
+    assert await read_groups(store) == {}
     assert list(await store.read_terms()) == []
     assert await read_counts(store) == set()
     assert await store.count_contents() == 0
@@ -176,14 +179,11 @@ async def test_a_stale_epoch_is_fenced_and_changes_nothing(store: PatternStore) 
     with pytest.raises(FencedError):
         await store.put_contents(stale, [make_content("a")], [], 0)
     with pytest.raises(FencedError):
-        await store.trim_change_log(stale, 1)
-    with pytest.raises(FencedError):
         await store.put_global(stale, StoredGlobal(1, 1, b"late"))
 
     assert epoch == stale + 1
     assert list(await read_patterns(store)) == [1]
     assert await store.count_contents() == 0
-    assert await store.read_changed_slots(0) is not None
     assert await store.get_global() is None
     await store.commit(epoch, make_commit(2, to_slots(2)))
 
@@ -268,36 +268,22 @@ async def test_a_stale_epoch_does_not_replace_the_global(store: PatternStore) ->
     assert await store.get_global() == kept
 
 
-async def test_changed_since_names_what_was_written_or_freed_later(store: PatternStore) -> None:
+async def test_records_of_groups_are_kept_replaced_and_deleted(store: PatternStore) -> None:
     epoch = await store.take_epoch()
-    await store.commit(epoch, make_commit(1, to_slots(4, 9)))
-    await store.commit(epoch, make_commit(2, to_slots(9, 3)))
-    await store.commit(epoch, CommitWrites(Totals(3), freed_slots=to_slots(4)))
-    await store.commit(epoch, CommitWrites(Totals(4)))
+    kept = GroupRecords.from_list([6, 1, 9000], [b"one", b"\x00\xff" * 400, b"three"])
+    await store.commit(epoch, CommitWrites(Totals(1, group_digest=2**64 - 1), group_records=kept))
+    assert await read_groups(store) == {1: b"\x00\xff" * 400, 6: b"one", 9000: b"three"}
 
-    changed = [await store.read_changed_slots(lsn) for lsn in range(5)]
+    later = GroupRecords.from_list([6], [b"replaced"])
+    await store.commit(
+        epoch,
+        CommitWrites(
+            Totals(2, group_digest=7), group_records=later, freed_group_records=to_slots(9000)
+        ),
+    )
 
-    assert [None if found is None else found.tolist() for found in changed] == [
-        [3, 4, 9],
-        [3, 4, 9],
-        [4],
-        [],
-        [],
-    ]
-
-
-async def test_changed_since_is_none_where_the_log_does_not_reach(store: PatternStore) -> None:
-    epoch = await store.take_epoch()
-    for lsn in (1, 2, 3):
-        await store.commit(epoch, make_commit(lsn, to_slots(lsn)))
-
-    await store.trim_change_log(epoch, 2)
-
-    assert await store.read_changed_slots(1) is None
-    assert await store.read_changed_slots(4) is None
-    kept = await store.read_changed_slots(2)
-    assert kept is not None
-    assert kept.tolist() == [3]
+    assert await read_groups(store) == {1: b"\x00\xff" * 400, 6: b"replaced"}
+    assert await store.read_totals() == Totals(2, group_digest=7)
 
 
 async def test_contents_are_stored_replaced_and_counted(store: PatternStore) -> None:

@@ -223,7 +223,7 @@ async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
     assert get_value(found, "grpc_server_msg_sent_total", **service) == 4
     for name in ("commit_seconds", "fsync_seconds", "commit_deltas", "delta_ack_seconds"):
         assert get_value(found, f"constellation_{name}_count") == 1, name
-    assert get_value(found, "constellation_shareable_patterns") == 1
+    assert get_value(found, "constellation_shared_patterns") == 1
     assert get_value(found, "constellation_disk_free_bytes") > 0
     assert get_value(found, "process_resident_memory_bytes") > 0
 

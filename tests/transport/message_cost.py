@@ -22,6 +22,7 @@ from constellation.auth.methods import METHOD_ROLES
 from constellation.v1 import aggregates_pb2, patterns_pb2, shard_pb2, shard_pb2_grpc, sync_pb2
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
+from tests.sharing import share_patterns
 from tests.sync_client import make_delta_message, make_hello, to_columns
 from tests.transport.inbox_client import push_delta
 from tests.transport.loop_cost import LoopCost, watch_loop
@@ -76,7 +77,7 @@ async def open_full_shard() -> AsyncIterator[RunningShard]:
                 contents = [_make_content(number) for number in range(first, first + 100)]
                 await stub.AddContent(shard_pb2.AddContentRequest(contents=contents))
             await publish(channel, to_frames(_make_rich_global()))
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         yield shard
 
 

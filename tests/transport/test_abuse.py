@@ -16,8 +16,9 @@ from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2, sync_pb2_grpc
-from tests.conftest import make_shard_config, run_shard
+from tests.conftest import make_shard_config
 from tests.deltas import PatternSpec, device_id
+from tests.sharing import share_patterns
 from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
 from tests.transport.inbox_client import push_delta
 
@@ -125,22 +126,11 @@ async def test_a_genre_that_the_catalogue_lacks_is_not_shown_to_others(
     stub = shard_pb2_grpc.ShardServiceStub(channel)
     await stub.AddContent(shard_pb2.AddContentRequest(contents=[_make_content("film", "War")]))
     await push_delta(shard.manager, 0, 1, [PatternSpec(1, genres=("War", "call me on 555"))])
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
 
     found = await stub.SearchPatterns(shard_pb2.SearchPatternsRequest(content_id="film"))
 
     assert list(found.patterns.genres) == ["War"]
-
-
-async def test_the_log_of_changes_is_trimmed_while_the_index_is_exact(tmp_path: Path) -> None:
-    async with run_shard(data_dir=tmp_path / "shard", snapshot_seconds=3600) as shard:
-        for seq in range(1, 6):
-            await push_delta(shard.manager, 0, seq, [PatternSpec(seq)])
-        await shard.manager.feeder.wait_until_caught_up()
-
-    async with run_shard(data_dir=tmp_path / "shard") as shard:
-        assert await shard.manager.store.read_changed_slots(0) is None
-        assert len(shard.manager.index) == 5
 
 
 async def test_a_store_that_fails_ends_the_process_instead_of_hanging_it(tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ _IndexChange = tuple["Slots", "Slots", "Codes"]
 class PatternIndex:
     """The shared patterns by slot. Every method blocks and belongs in a worker thread.
 
-    Up to `exact_limit` patterns every row is compared; above, the index is partitioned. `codes` is
-    a live view of the pattern table, shape (capacity, DIMENSION), row = slot. A search may read a
-    row while it is overwritten: discard results whose slot changed meanwhile.
+    A slot is the number of a group here. Up to `exact_limit` patterns every row is compared; above,
+    the index is partitioned. `codes` is a live view of the groups' rows, shape (capacity,
+    DIMENSION), row = slot. A search may read a row while it is overwritten: discard results whose
+    slot changed meanwhile.
     """
 
     def __init__(self, codes: Codes, *, exact_limit: int = 50_000) -> None:

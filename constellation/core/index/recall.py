@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import BLOCK_ROWS
-from constellation.core.table.change import is_shared
 from constellation.encoding import normalise_codes
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
     from constellation.core.index.pattern_index import PatternIndex
     from constellation.core.rows import Slots
-    from constellation.core.rules import Rules
-    from constellation.core.table.shard_table import Table
+    from constellation.core.table.groups import GroupTable
     from constellation.encoding import Embeddings
 
 MAX_ROWS: Final = 1 << 20
@@ -43,15 +41,14 @@ class Recall:
 
 
 def measure_recall(
-    table: Table,
+    groups: GroupTable,
     index: PatternIndex,
-    rules: Rules,
     random: np.random.Generator,
     *,
     max_rows: int = MAX_ROWS,
     block_rows: int = BLOCK_ROWS,
 ) -> Recall | None:
-    """Search near some stored patterns, and compare the results with a sample of the table.
+    """Search near some shared patterns, and compare the results with a sample of all.
 
     Up to `max_rows` rows the sample is the whole table, and the result is the recall@10 of these
     queries. In a larger table the sample is random blocks of `block_rows`, and results outside the
@@ -62,20 +59,18 @@ def measure_recall(
     Returns None when there are too few patterns to search. Belongs in a worker thread: rows may
     change meanwhile, which shows as a miss or two.
     """
-    blocks, share = _sample_blocks(table, rules, random, max_rows, block_rows)
+    blocks, share = _sample_blocks(groups, random, max_rows, block_rows)
     slots = np.concatenate([slots for slots in blocks if len(slots)] or [np.empty(0, np.int64)])
     if len(slots) <= _NEIGHBOURS:
         return None
     asked = random.choice(slots, min(_MAX_QUERIES, len(slots)), replace=False)
-    queries = _read_embeddings(table, asked)
+    queries = _read_embeddings(groups, asked)
     started = time.perf_counter()
     scores, found = index.search(queries, _NEIGHBOURS + 1)
     seconds = time.perf_counter() - started
-    scores = np.where(
-        (found != asked[:, None]) & _is_searchable(table, rules, found), scores, -np.inf
-    )
+    scores = np.where((found != asked[:, None]) & _is_searchable(groups, found), scores, -np.inf)
     judged = np.where(np.isin(found, slots), scores, -np.inf)
-    missed = _find_nearest_missed(table, blocks, queries, np.column_stack([found, asked]))
+    missed = _find_nearest_missed(groups, blocks, queries, np.column_stack([found, asked]))
     hits, expected = _count_hits(scores, judged, missed, math.ceil(_NEIGHBOURS * share))
     return Recall(hits / expected, seconds) if expected else None
 
@@ -100,36 +95,33 @@ def _count_hits(
 
 
 def _sample_blocks(
-    table: Table, rules: Rules, random: np.random.Generator, max_rows: int, block_rows: int
+    groups: GroupTable, random: np.random.Generator, max_rows: int, block_rows: int
 ) -> tuple[list[Slots], float]:
     """Return the searchable slots of random blocks, and the share of all blocks that these are."""
-    used = table.pattern_allocator.high_water
+    used = groups.allocator.high_water
     starts = np.arange(0, used, block_rows)
     share = min(1.0, max_rows / block_rows / max(1, len(starts)))
     if share < 1.0:
         starts = np.sort(random.choice(starts, max_rows // block_rows, replace=False))
     blocks = [np.arange(start, min(start + block_rows, used)) for start in starts.tolist()]
-    return [slots[_is_searchable(table, rules, slots)] for slots in blocks], share
+    return [slots[_is_searchable(groups, slots)] for slots in blocks], share
 
 
-def _is_searchable(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_]:
+def _is_searchable(groups: GroupTable, slots: Slots) -> NDArray[np.bool_]:
     """Return which slots a search may return; -1 means no result."""
-    rows = table.patterns[slots]
-    searchable: NDArray[np.bool_] = (
-        (slots >= 0) & is_shared(rows, rules) & table.counts_for_others(rows["device"])
-    )
+    searchable: NDArray[np.bool_] = (slots >= 0) & (groups.rows["sample_count"][slots] > 0)
     return searchable
 
 
-def _read_embeddings(table: Table, slots: Slots) -> Embeddings:
+def _read_embeddings(groups: GroupTable, slots: Slots) -> Embeddings:
     """Return the embeddings at some slots. One that was deleted meanwhile has any direction."""
-    codes = table.patterns["codes"][slots]
+    codes = groups.rows["codes"][slots]
     codes[~codes.any(axis=1)] = 1
     return normalise_codes(codes)
 
 
 def _find_nearest_missed(
-    table: Table, blocks: list[Slots], queries: Embeddings, found: Slots
+    groups: GroupTable, blocks: list[Slots], queries: Embeddings, found: Slots
 ) -> NDArray[np.float32]:
     """Return the cosines of the rows nearest to each query that are not among its `found` slots.
 
@@ -138,7 +130,7 @@ def _find_nearest_missed(
     nearest = np.full((len(queries), _NEIGHBOURS), -np.inf, dtype=np.float32)
     of_query = np.broadcast_to(np.arange(len(queries))[:, None], found.shape)
     for block in blocks:
-        cosines = queries @ _read_embeddings(table, block).T
+        cosines = queries @ _read_embeddings(groups, block).T
         positions = np.searchsorted(block, found)
         inside = positions < len(block)
         inside[inside] = block[positions[inside]] == found[inside]

@@ -1,4 +1,4 @@
-"""Committer: writes waiting deltas in groups, then updates memory and index, and acknowledges."""
+"""Committer: writes waiting deltas in groups, then updates memory, and acknowledges."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from constellation.core.aggregates.shard_aggregates import Aggregates
-    from constellation.core.index.feeder import IndexFeeder
     from constellation.core.ingest.deltas import Receipt
     from constellation.core.ingest.inbox import Inbox, InboxEntry
     from constellation.core.ingest.observers import CommitSpan, ShardObservers
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import Slots
     from constellation.core.store import Content, PatternStore
     from constellation.core.table.catalogue import Catalogue, ContentPlan
+    from constellation.core.table.group_change import GroupChange
     from constellation.federated.published import StoredGlobal
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,6 @@ class CommitTargets:
     """What a commit updates in memory, in addition to the table and the hourly counts."""
 
     catalogue: Catalogue
-    feeder: IndexFeeder
     aggregates: Aggregates
     related: RelatedContent
 
@@ -144,12 +143,6 @@ class Committer:
         """
         return await finish_even_if_cancelled(self._add_contents(contents), "add_contents")
 
-    async def trim_change_log(self, through_lsn: int) -> None:
-        """Drop the log of changed slots up to an lsn: an index snapshot makes it needless."""
-        async with self.write_lock:
-            await self._resolve_unknown_outcome()
-            await self._store.trim_change_log(self.epoch, through_lsn)
-
     async def save_presence(self, before: float) -> int:
         """Store when some devices, which last synced before a given time, were last heard.
 
@@ -190,7 +183,6 @@ class Committer:
                 self._targets.aggregates.record(change)
                 change.apply(self._table, self._table.totals.lsn)
                 recounted += len(change.recounted_devices)
-                await self._targets.feeder.add(change, self._table.totals.lsn)
         return recounted
 
     async def set_quarantine(self, device_id: bytes, *, quarantined: bool) -> bool:
@@ -201,6 +193,14 @@ class Committer:
         return await finish_even_if_cancelled(
             self._set_quarantine(device_id, quarantined=quarantined), "set_quarantine"
         )
+
+    async def write_groups(self, make_change: Callable[[], GroupChange]) -> None:
+        """Store what an epoch changes, computed in a thread while nothing else is committed."""
+        async with self.write_lock:
+            await self._resolve_unknown_outcome()
+            change = await asyncio.to_thread(make_change)
+            if not change.is_empty:
+                await self._write(self._planner.plan_groups(change))
 
     async def remove_liked(self, devices: Slots) -> None:
         """Delete the liked content of distinct devices that have some, durably."""
@@ -391,7 +391,6 @@ class Committer:
             self._stats.commit_deltas.observe(len(plan.receipts))
         self._stats.accepted_patterns += len(plan.pattern_change.slots)
         self._stats.count_receipts(plan.receipts)
-        await self._targets.feeder.add(plan.pattern_change, plan.writes.totals.lsn)
 
     async def _apply_contents(self, plan: ContentPlan) -> None:
         self._targets.catalogue.apply(plan)

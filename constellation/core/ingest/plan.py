@@ -24,7 +24,7 @@ from constellation.core.rows import (
     Slots,
     digest_rows,
 )
-from constellation.core.store import CommitWrites, Totals
+from constellation.core.store import CommitWrites, Totals, no_slots
 from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import RING_HOURS, HourlyRing
 from constellation.core.table.shard_table import Table, to_device_keys
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from constellation.core.rules import Rules
     from constellation.core.table.change import PatternChange
+    from constellation.core.table.group_change import GroupChange
 
 _SECONDS_PER_HOUR: Final = 3600
 FULL_SHARE: Final = 0.95
@@ -60,6 +61,8 @@ class Plan:
     """`HourlyRing.digests` after the commit."""
     content_charge: ContentCharge | None = None
     """What the new content ids cost their devices; None when there are none."""
+    group_change: GroupChange | None = None
+    """What an epoch does to the groups; None for every other commit."""
 
     @property
     def is_empty(self) -> bool:
@@ -164,7 +167,7 @@ class Planner:
         """Return what changes when distinct devices count as they should, as of a time."""
         numbers = find_standing(self.table, self.rules, devices, to_day(now))
         is_changed = numbers != self.table.standing.numbers[devices]
-        return plan_recount(self.table, self.rules, devices[is_changed], numbers[is_changed])
+        return plan_recount(self.table, devices[is_changed], numbers[is_changed])
 
     def find_surplus(self, before: float) -> Slots:
         """Return the unproven devices that stand in the way of new ones, silent since a time.
@@ -190,7 +193,7 @@ class Planner:
             catalogue_digest=table.catalogue_digest.total,
         )
         plan = self._plan_without_deltas(writes, devices, is_expiry=False)
-        change = plan_recount(table, self.rules, devices, standing)
+        change = plan_recount(table, devices, standing)
         return replace(plan, pattern_change=change)
 
     def plan_liked_removal(self, devices: Slots) -> Plan:
@@ -201,6 +204,18 @@ class Planner:
             catalogue_digest=self.table.catalogue_digest.total,
         )
         return self._plan_without_deltas(writes, devices, is_expiry=False)
+
+    def plan_groups(self, change: GroupChange) -> Plan:
+        """Return the writes of one step of an epoch."""
+        totals = replace(self.table.totals, group_digest=change.group_digest)
+        writes = CommitWrites(
+            totals=totals,
+            group_records=change.records,
+            freed_group_records=change.freed_records,
+            catalogue_digest=self.table.catalogue_digest.total,
+        )
+        plan = self._plan_without_deltas(writes, no_slots(), is_expiry=False)
+        return replace(plan, group_change=change)
 
     def apply(self, plan: Plan) -> None:
         """Bring table and ring to the state after a plan that is durable."""
@@ -221,6 +236,8 @@ class Planner:
         table.add_terms(writes.terms)
         if plan.content_charge is not None:
             plan.content_charge.apply(table)
+        if plan.group_change is not None:
+            plan.group_change.apply(table)
         self.ring.put(writes.counts)
         self.ring.digests = plan.hour_digests
         self.ring.close_before(writes.oldest_hour)
@@ -314,6 +331,7 @@ def _add_totals(
         device_digest=(before.device_digest + device_change) % DIGEST_MODULUS,
         count_digest=sum(hour_digests.values()) % DIGEST_MODULUS,
         liked_digest=(before.liked_digest + liked_change) % DIGEST_MODULUS,
+        group_digest=writes.totals.group_digest,
     )
     return replace(writes, totals=totals)
 

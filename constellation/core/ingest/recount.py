@@ -8,7 +8,7 @@ import numpy as np
 
 from constellation.core.rows import BLOCK_ROWS, PATTERN
 from constellation.core.store import no_slots
-from constellation.core.table.change import PatternChange, is_shared
+from constellation.core.table.change import PatternChange
 from constellation.core.table.shard_table import DevicePatterns
 from constellation.core.table.standing import compute_standing
 from constellation.core.table.support import Supports, pack_support
@@ -45,19 +45,14 @@ def find_standing(table: Table, rules: Rules, devices: Slots, today: int) -> NDA
     return numbers
 
 
-def plan_recount(
-    table: Table, rules: Rules, devices: Slots, numbers: NDArray[np.uint8]
-) -> PatternChange:
+def plan_recount(table: Table, devices: Slots, numbers: NDArray[np.uint8]) -> PatternChange:
     """Return what changes when distinct devices count with new origin numbers from now on.
 
-    Their patterns, as they are stored, enter or leave the support of content, the index and, at the
-    next fold, the sums. No row changes.
+    Their patterns, as they are stored, enter or leave the support of content and, at the next fold,
+    the sums; the groups of those that leave are dissolved. No row changes.
     """
     stored, before = table.find_patterns(devices), table.standing.numbers[devices]
     pairs = pack_support(stored.owners, table.patterns["contents"][stored.slots])
-    shared = is_shared(table.patterns[stored.slots], rules)
-    counted, counts = before[stored.owners] > 0, numbers[stored.owners] > 0
-    entering = stored.slots[shared & counts & ~counted]
     return PatternChange(
         slots=no_slots(),
         rows=np.empty(0, PATTERN),
@@ -68,9 +63,6 @@ def plan_recount(
         linked_patterns=DevicePatterns(no_slots(), no_slots()),
         gained=Supports.unpack(pairs, numbers),
         lost=Supports.unpack(pairs, before),
-        unindexed_slots=stored.slots[shared & counted & ~counts],
-        indexed_slots=entering,
-        indexed_codes=table.patterns["codes"][entering],
         taste_moved_devices=no_slots(),
         recounted_devices=devices,
         recounted_numbers=numbers,
@@ -78,9 +70,9 @@ def plan_recount(
 
 
 def count_devices(table: Table, rules: Rules, today: int) -> None:
-    """Let the devices of a table that was just loaded count: there are no sums and no index yet."""
+    """Let the devices of a table that was just loaded count: there are no sums yet."""
     devices = find_restanding(table, rules, today)
     for start in range(0, len(devices), BLOCK_ROWS):
         block = devices[start : start + BLOCK_ROWS]
         numbers = find_standing(table, rules, block, today)
-        plan_recount(table, rules, block, numbers).apply(table, table.totals.lsn)
+        plan_recount(table, block, numbers).apply(table, table.totals.lsn)

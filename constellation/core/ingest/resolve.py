@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.ingest.deltas import Delta, RejectionReason
-from constellation.core.table.change import PatternChange, is_shared
+from constellation.core.table.change import PatternChange
 from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
 from constellation.core.table.support import Supports, no_supports, pack_support
 from constellation.encoding import ID_BYTES, normalise_codes
@@ -150,7 +150,6 @@ def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Re
     in_scanned = scan.is_scanned[inserts.device_positions]
     linked = _join_patterns(scan.kept, inserts.device_positions[in_scanned], new_slots[in_scanned])
     gained, lost = _compute_support_change(table, scan.stored, linked, written, group.standing)
-    unindexed, is_indexed = _compute_index_change(table, rules, written, freed.slots, group)
     is_recounted = group.standing != table.standing.numbers[devices]
     change = PatternChange(
         slots=written.slots,
@@ -164,9 +163,6 @@ def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Re
         ),
         gained=gained,
         lost=lost,
-        unindexed_slots=unindexed,
-        indexed_slots=written.slots[is_indexed],
-        indexed_codes=written.rows["codes"][is_indexed],
         taste_moved_devices=_find_taste_moved(table, written, devices[freed.owners]),
         recounted_devices=devices[is_recounted],
         recounted_numbers=group.standing[is_recounted],
@@ -309,19 +305,6 @@ def _compute_support_change(
     gained = np.setdiff1d(new, old, assume_unique=True)
     lost = np.setdiff1d(old, new, assume_unique=True)
     return Supports.unpack(gained, standing), Supports.unpack(lost, standing)
-
-
-def _compute_index_change(
-    table: Table, rules: Rules, written: _Written, freed_slots: Slots, group: DeltaGroup
-) -> tuple[Slots, NDArray[np.bool_]]:
-    """Return the slots that leave the index, and which of the written rows enter it."""
-    before, counts = table.patterns[written.slots], group.standing[written.device_positions] > 0
-    was_shared = is_shared(before, rules) & counts
-    shared = is_shared(written.rows, rules) & counts
-    is_same = was_shared & shared & (before["codes"] == written.rows["codes"]).all(axis=1)
-    freed = table.patterns[freed_slots]
-    left = freed_slots[is_shared(freed, rules) & table.counts_for_others(freed["device"])]
-    return np.concatenate([left, written.slots[was_shared & ~is_same]]), shared & ~is_same
 
 
 def _find_taste_moved(table: Table, written: _Written, losing_devices: Slots) -> Slots:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from constellation.core.rules import Rules
     from constellation.core.table.support import Supports
-    from constellation.encoding import Codes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,12 +40,6 @@ class PatternChange:
     """One for each (device, content item) whose support begins."""
     lost: Supports
     """One for each (device, content item) whose support ends."""
-    unindexed_slots: Slots
-    """Slots that leave the index before `indexed_slots` enter it."""
-    indexed_slots: Slots
-    """Slots that enter the index."""
-    indexed_codes: Codes
-    """The codes of `indexed_slots`, shape (n, DIMENSION)."""
     taste_moved_devices: Slots
     """Devices whose taste moved, so that other patterns may be similar now."""
     recounted_devices: Slots = field(default_factory=no_slots)
@@ -56,6 +49,8 @@ class PatternChange:
 
     def apply(self, table: Table, lsn: int) -> None:
         """Bring the table's pattern rows, lists, index of ids and support to the new state."""
+        table.groups.record_commit(self.slots, self.freed_slots, lsn)
+        self._recount_groups(table, lsn)
         if len(self.freed_slots):
             table.slots_by_pattern.remove(_to_row_keys(table.patterns[self.freed_slots]))
             table.patterns[self.freed_slots] = np.zeros(1, PATTERN)
@@ -71,6 +66,13 @@ class PatternChange:
         table.support.remove(self.lost)
         table.support.add(self.gained)
         table.standing.set(self.recounted_devices, self.recounted_numbers)
+
+    def _recount_groups(self, table: Table, lsn: int) -> None:
+        """Dissolve the groups of devices that cease to count; those that begin to have arrived."""
+        ceasing = self.recounted_devices[self.recounted_numbers == 0]
+        groups = table.groups
+        groups.dissolve(groups.find_groups(table.find_patterns(ceasing).slots), lsn)
+        groups.arrival_count += len(self.recounted_devices) - len(ceasing)
 
 
 def is_shared(rows: PatternRows, rules: Rules) -> NDArray[np.bool_]:

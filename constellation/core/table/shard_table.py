@@ -18,6 +18,7 @@ from constellation.core.rows import (
 )
 from constellation.core.store import Totals
 from constellation.core.table.catalogue_digest import CatalogueDigest
+from constellation.core.table.groups import GroupTable
 from constellation.core.table.hash_index import HashIndex, Keys
 from constellation.core.table.liked import LikedTable
 from constellation.core.table.new_contents import NewContentCounts
@@ -82,6 +83,7 @@ class Table:
         self.quarantined_count = 0
         """Devices in quarantine."""
         self.liked = LikedTable(rules.max_devices)
+        self.groups = GroupTable(rules)
         self.vocabulary = Vocabulary()
         self.new_contents = NewContentCounts(rules.max_devices)
         self.catalogue_digest = CatalogueDigest(self.vocabulary)

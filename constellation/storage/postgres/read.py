@@ -11,7 +11,7 @@ import numpy as np
 from psycopg import sql
 
 from constellation.core.rows import LIKED
-from constellation.core.store import Content, HourlyCounts, Term, Totals
+from constellation.core.store import Content, GroupRecords, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import StoreFailedError
 from constellation.federated.published import StoredGlobal
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from constellation.core.rows import Slots
     from constellation.storage.postgres.dialect import Dialect
 
 SCAN_SLOTS: Final = 4096
@@ -67,11 +66,11 @@ async def find_shard_of(connection: AsyncConnection, owner: str, shard_id: int) 
 async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
     lsn, patterns, devices, *digests = await _fetch_one(
         connection,
-        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest"
-        " FROM constellation.shard WHERE shard_id = %s",
+        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest,"
+        " group_digest FROM constellation.shard WHERE shard_id = %s",
         (shard_id,),
     )
-    pattern_digest, device_digest, count_digest, liked_digest = digests
+    pattern_digest, device_digest, count_digest, liked_digest, group_digest = digests
     return Totals(
         lsn,
         patterns,
@@ -80,6 +79,7 @@ async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
         to_unsigned(device_digest),
         to_unsigned_or_none(count_digest),
         to_unsigned(liked_digest),
+        to_unsigned(group_digest),
     )
 
 
@@ -114,20 +114,6 @@ async def read_hourly_counts(connection: AsyncConnection, shard_id: int) -> Hour
     )
     hours, kinds, numbers, devices = np.array(await cursor.fetchall(), np.uint32).reshape(-1, 4).T
     return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
-
-
-async def read_changed_slots(connection: AsyncConnection, shard_id: int, lsn: int) -> Slots | None:
-    newest, count, slots = await _fetch_one(
-        connection,
-        "SELECT shard.lsn, count(change.lsn), coalesce(string_agg(change.slots, ''), '')"
-        " FROM constellation.shard LEFT JOIN constellation.change"
-        " ON change.shard_id = shard.shard_id AND change.lsn > %s"
-        " WHERE shard.shard_id = %s GROUP BY shard.lsn",
-        (lsn, shard_id),
-    )
-    if count != newest - lsn:  # each commit has one row, so at least one row is missing
-        return None
-    return np.unique(np.frombuffer(slots, "<i8"))
 
 
 async def read_last_slot(connection: AsyncConnection, shard_id: int, table: str) -> int:
@@ -194,6 +180,22 @@ async def read_liked(connection: AsyncConnection, shard_id: int, first: int) -> 
         (bytes(LIKED.itemsize), LIKED.itemsize, shard_id, first, first + SCAN_SLOTS),
     )
     return None if records is None else bytes(records)
+
+
+async def read_groups(
+    connection: AsyncConnection, shard_id: int, first: int
+) -> GroupRecords | None:
+    """Return the records with SCAN_SLOTS numbers from `first` on; None if there are none."""
+    numbers, lengths, data = await _fetch_one(
+        connection,
+        "SELECT array_agg(slot ORDER BY slot), array_agg(octet_length(row) ORDER BY slot),"
+        " string_agg(row, ''::bytea ORDER BY slot) FROM constellation.grouping"
+        " WHERE shard_id = %s AND slot >= %s AND slot < %s",
+        (shard_id, first, first + SCAN_SLOTS),
+    )
+    if numbers is None:
+        return None
+    return GroupRecords(np.array(numbers, np.int64), np.array(lengths, np.int64), bytes(data))
 
 
 async def find_stored_ids(

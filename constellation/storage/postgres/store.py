@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from constellation.core.store import (
         CommitWrites,
         Content,
+        GroupRecords,
         HourlyCounts,
         StoreReader,
         Term,
@@ -148,10 +149,6 @@ class PostgresReader:
         async with self._lend() as connection:
             return await read.read_hourly_counts(connection, self._shard_id)
 
-    async def read_changed_slots(self, lsn: int) -> Slots | None:
-        async with self._lend() as connection:
-            return await read.read_changed_slots(connection, self._shard_id, lsn)
-
     async def get_content(self, content_id: str) -> Content | None:
         async with self._lend() as connection:
             return await read.read_content(connection, self._shard_id, content_id, self._dialect)
@@ -244,6 +241,13 @@ class PostgresReader:
                     f"{self._database} has damaged liked content: {error}"
                 ) from error
 
+    async def scan_groups(self) -> AsyncIterator[GroupRecords]:
+        async def fetch(connection: AsyncConnection, first: int) -> GroupRecords | None:
+            return await read.read_groups(connection, self._shard_id, first)
+
+        async for records in self._scan("grouping", fetch):
+            yield records
+
     async def _scan(
         self, table: str, fetch: Callable[[AsyncConnection, int], Awaitable[T | None]]
     ) -> AsyncIterator[T]:
@@ -312,15 +316,6 @@ class PostgresPatternStore(PostgresReader):  # a store also reads; delegation wo
                 lease_seconds=self._lease.seconds,
                 sync_seconds=self.sync_seconds,
             )
-
-    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
-        try:
-            async with self._connections.lend() as connection:
-                await write.trim_change_log(
-                    connection, self._make_fence(epoch), through_lsn, self._statements
-                )
-        except OutcomeUnknownError as error:
-            raise NotReadyError(str(error)) from error  # trimming again is harmless
 
     async def put_contents(
         self,

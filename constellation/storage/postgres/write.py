@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from constellation.core.rows import LikedRows, Slots
-    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term
+    from constellation.core.store import CommitWrites, Content, GroupRecords, HourlyCounts, Term
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
@@ -99,11 +99,8 @@ async def write_commit(
         if writes.new_catalogue_digest is not None:
             await _write_catalogue_digest(connection, shard_id, writes.new_catalogue_digest)
         await _write_counts(connection, shard_id, writes.counts, writes.oldest_hour)
-        changed = np.concatenate((writes.slots, writes.freed_slots)).astype("<i8", copy=False)
-        await connection.execute(
-            "INSERT INTO constellation.change (shard_id, lsn, slots) VALUES (%s, %s, %s)",
-            (shard_id, writes.totals.lsn, changed.tobytes()),
-        )
+        await _put_groups(connection, shard_id, writes.group_records)
+        await _delete_rows(connection, "grouping", shard_id, writes.freed_group_records)
 
 
 async def write_contents(
@@ -129,17 +126,6 @@ async def write_contents(
             await connection.cursor().executemany(statements.put_content, rows)
         await _write_terms(connection, fence.shard_id, terms)
         await _write_catalogue_digest(connection, fence.shard_id, digests.stored)
-
-
-async def trim_change_log(
-    connection: AsyncConnection, fence: Fence, through_lsn: int, statements: Statements
-) -> None:
-    await _begin_fenced(connection, fence, statements)
-    async with _commit_on_exit(connection):
-        await connection.execute(
-            "DELETE FROM constellation.change WHERE shard_id = %s AND lsn <= %s",
-            (fence.shard_id, through_lsn),
-        )
 
 
 async def write_global(
@@ -193,6 +179,7 @@ async def _begin_commit(
         written = await connection.execute(
             "UPDATE constellation.shard SET lsn = %s, patterns = %s, devices = %s,"
             " pattern_digest = %s, device_digest = %s, count_digest = %s, liked_digest = %s,"
+            " group_digest = %s,"
             " lease_until = clock_timestamp() + make_interval(secs => %s)"
             " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
             " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, catalogue_digest",
@@ -204,6 +191,7 @@ async def _begin_commit(
                 to_signed(totals.device_digest),
                 to_signed_or_none(totals.count_digest),
                 to_signed(totals.liked_digest),
+                to_signed(totals.group_digest),
                 lease_seconds,
                 fence.shard_id,
                 fence.epoch,
@@ -315,6 +303,26 @@ async def _put_liked(
             " FROM unnest(%s::bigint[]) WITH ORDINALITY AS written (slot, number)"
             " ON CONFLICT (shard_id, slot) DO UPDATE SET contents = excluded.contents",
             (shard_id, rows.tobytes(), rows.itemsize, rows.itemsize, devices.tolist()),
+        )
+
+
+async def _put_groups(connection: AsyncConnection, shard_id: int, records: GroupRecords) -> None:
+    """Write records of groups; all are one parameter, as with liked content."""
+    if len(records.numbers):
+        offsets = np.cumsum(records.lengths) - records.lengths
+        await connection.execute(
+            "INSERT INTO constellation.grouping (shard_id, slot, row)"
+            " SELECT %s, slot, substr(%b, first, size)"
+            " FROM unnest(%s::bigint[], %s::integer[], %s::integer[])"
+            " AS written (slot, first, size)"
+            " ON CONFLICT (shard_id, slot) DO UPDATE SET row = excluded.row",
+            (
+                shard_id,
+                records.data,
+                records.numbers.tolist(),
+                (offsets + 1).tolist(),
+                records.lengths.tolist(),
+            ),
         )
 
 

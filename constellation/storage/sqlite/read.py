@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.rows import BLOCK_ROWS, LIKED, LikedRows, Slots
-from constellation.core.store import Content, HourlyCounts, Term, Totals
+from constellation.core.store import Content, GroupRecords, HourlyCounts, Term, Totals
 from constellation.core.store_identity import StoreIdentity
 from constellation.encoding import DIMENSION
 from constellation.federated.published import StoredGlobal
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _PAGE_SIZE: Final = 1000
 PATTERN_BLOCK_QUERY: Final = "SELECT slot, row FROM pattern WHERE slot > ? ORDER BY slot LIMIT ?"
 LIKED_BLOCK_QUERY: Final = "SELECT slot, row FROM liked WHERE slot > ? ORDER BY slot LIMIT ?"
+GROUP_BLOCK: Final = 4096
+"""Records of groups that are read at once: some megabytes."""
 DEVICE_BLOCK_QUERY: Final = "SELECT slot, row FROM device WHERE slot > ? ORDER BY slot LIMIT ?"
 
 
@@ -59,6 +61,14 @@ def read_liked_block(connection: sqlite3.Connection, after: int) -> tuple[Slots,
     return np.array(slots, np.int64), pad_liked(rows)
 
 
+def read_group_block(connection: sqlite3.Connection, after: int) -> GroupRecords:
+    """Return up to GROUP_BLOCK records of groups above `after`, in ascending numbers."""
+    fetched = connection.execute(
+        "SELECT slot, row FROM grouping WHERE slot > ? ORDER BY slot LIMIT ?", (after, GROUP_BLOCK)
+    ).fetchall()
+    return GroupRecords.from_list([number for number, _ in fetched], [row for _, row in fetched])
+
+
 def read_secret(connection: sqlite3.Connection) -> bytes:
     secret: bytes = connection.execute("SELECT secret FROM shard").fetchone()[0]
     return secret
@@ -71,10 +81,10 @@ def read_identity(connection: sqlite3.Connection) -> StoreIdentity:
 
 def read_totals(connection: sqlite3.Connection) -> Totals:
     lsn, patterns, devices, *digests = connection.execute(
-        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest"
-        " FROM shard"
+        "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest,"
+        " group_digest FROM shard"
     ).fetchone()
-    pattern_digest, device_digest, count_digest, liked_digest = digests
+    pattern_digest, device_digest, count_digest, liked_digest, group_digest = digests
     return Totals(
         lsn,
         patterns,
@@ -83,6 +93,7 @@ def read_totals(connection: sqlite3.Connection) -> Totals:
         to_unsigned(device_digest),
         to_unsigned_or_none(count_digest),
         to_unsigned(liked_digest),
+        to_unsigned(group_digest),
     )
 
 
@@ -95,14 +106,6 @@ def read_hourly_counts(connection: sqlite3.Connection) -> HourlyCounts:
     rows = connection.execute("SELECT hour, kind, number, devices FROM hourly_count").fetchall()
     hours, kinds, numbers, devices = np.array(rows, np.uint32).reshape(-1, 4).T
     return HourlyCounts(hours, kinds.astype(np.uint8), numbers, devices)
-
-
-def read_changed_slots(connection: sqlite3.Connection, lsn: int) -> Slots | None:
-    newest = connection.execute("SELECT lsn FROM shard").fetchone()[0]
-    rows = connection.execute("SELECT slots FROM change WHERE lsn > ?", (lsn,)).fetchall()
-    if len(rows) != newest - lsn:  # each commit has one row, so at least one row is missing
-        return None
-    return np.unique(np.frombuffer(b"".join(slots for (slots,) in rows), "<i8"))
 
 
 def read_content(connection: sqlite3.Connection, content_id: str) -> Content | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 PAGE_SIZE: Final = 4096
 """Bytes in a page, which holds seven pattern rows.
 
@@ -35,6 +35,10 @@ _GLOBAL_TABLE: Final = """CREATE TABLE global (
          round_id INTEGER NOT NULL, payload BLOB NOT NULL) STRICT"""
 _LIKED_TABLE: Final = "CREATE TABLE liked (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT"
 _ADD_LIKED_DIGEST: Final = "ALTER TABLE shard ADD COLUMN liked_digest INTEGER NOT NULL DEFAULT 0"
+_GROUPING_TABLE: Final = (
+    "CREATE TABLE grouping (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT"
+)
+_ADD_GROUP_DIGEST: Final = "ALTER TABLE shard ADD COLUMN group_digest INTEGER NOT NULL DEFAULT 0"
 _ADD_GLOBAL_DIGEST: Final = "ALTER TABLE global ADD COLUMN digest BLOB"
 _SCHEMA: Final = (
     "CREATE TABLE pattern (slot INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT",
@@ -47,7 +51,6 @@ _SCHEMA: Final = (
          content_id TEXT NOT NULL PRIMARY KEY COLLATE BINARY, title TEXT NOT NULL,
          content_type INTEGER NOT NULL, genres TEXT NOT NULL, year INTEGER NOT NULL,
          codes BLOB NOT NULL) STRICT""",
-    "CREATE TABLE change (lsn INTEGER PRIMARY KEY, slots BLOB NOT NULL) STRICT",
     """CREATE TABLE shard (
          schema_version INTEGER NOT NULL, epoch INTEGER NOT NULL, lsn INTEGER NOT NULL,
          patterns INTEGER NOT NULL, devices INTEGER NOT NULL,
@@ -58,6 +61,8 @@ _SCHEMA: Final = (
     _ADD_GLOBAL_DIGEST,
     _LIKED_TABLE,
     _ADD_LIKED_DIGEST,
+    _GROUPING_TABLE,
+    _ADD_GROUP_DIGEST,
 )
 _UPGRADES: Final = {
     1: (  # hourly counts had no kind: all of them were counts of content items, which is kind 2
@@ -98,6 +103,12 @@ _UPGRADES: Final = {
         "UPDATE device SET row = CAST(row || zeroblob(24) AS BLOB)",
         "UPDATE shard SET schema_version = 8",
     ),
+    8: (  # the index holds shared patterns, which say themselves when they changed
+        _GROUPING_TABLE,
+        _ADD_GROUP_DIGEST,
+        "DROP TABLE change",
+        "UPDATE shard SET schema_version = 9",
+    ),
 }
 """By schema version: the statements that upgrade a database to the next version."""
 
@@ -117,7 +128,7 @@ def create_or_upgrade(connection: sqlite3.Connection, file: SqliteFile) -> None:
         for statement in _SCHEMA:
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0, 0, 0)",
+            "INSERT INTO shard VALUES (?, 0, 0, 0, 0, 0, 0, ?, NULL, NULL, NULL, 0, 0, 0, 0)",
             (SCHEMA_VERSION, secrets.token_bytes(SECRET_BYTES)),
         )
     versions = connection.execute("SELECT schema_version FROM shard").fetchall()

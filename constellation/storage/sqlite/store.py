@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+    from constellation.core.store import (
+        CommitWrites,
+        Content,
+        GroupRecords,
+        HourlyCounts,
+        Term,
+        Totals,
+    )
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.storage.file_guard import FileGuard
@@ -128,7 +135,7 @@ class SqlitePatternStore:
             partial(write.write_commit, epoch=epoch, writes=writes, sync_seconds=self.sync_seconds)
         )
         written = (writes.slots, writes.device_slots, writes.freed_slots, writes.liked_devices)
-        rows = sum(map(len, written))
+        rows = sum(map(len, written)) + len(writes.group_records.numbers)
         # The checkpoint runs after the ack. If it fails, the next write raises the error.
         self._writer.submit(self._checkpoint, rows)
 
@@ -145,17 +152,20 @@ class SqlitePatternStore:
     def scan_liked(self) -> AsyncIterator[tuple[Slots, LikedRows]]:
         return self._scan_blocks(read.read_liked_block)
 
+    async def scan_groups(self) -> AsyncIterator[GroupRecords]:
+        after = -1
+        while True:
+            records = await self._read(partial(read.read_group_block, after=after))
+            if not len(records.numbers):
+                return
+            yield records
+            after = int(records.numbers[-1])
+
     async def read_terms(self) -> Sequence[Term]:
         return await self._read(read.read_terms)
 
     async def read_hourly_counts(self) -> HourlyCounts:
         return await self._read(read.read_hourly_counts)
-
-    async def read_changed_slots(self, lsn: int) -> Slots | None:
-        return await self._read(partial(read.read_changed_slots, lsn=lsn))
-
-    async def trim_change_log(self, epoch: int, through_lsn: int) -> None:
-        await self._write(partial(write.trim_change_log, epoch=epoch, through_lsn=through_lsn))
 
     async def put_contents(
         self,

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.rows import LikedRows, Slots
-    from constellation.core.store import CommitWrites, Content, HourlyCounts, Term, Totals
+    from constellation.core.store import (
+        CommitWrites,
+        Content,
+        GroupRecords,
+        HourlyCounts,
+        Term,
+        Totals,
+    )
     from constellation.core.store_identity import StoreIdentity
     from constellation.federated.published import StoredGlobal
     from constellation.histogram import Histogram
@@ -68,16 +75,8 @@ def write_commit(
         if writes.new_catalogue_digest is not None:
             _write_catalogue_digest(connection, writes.new_catalogue_digest)
         _write_counts(connection, writes.counts, writes.oldest_hour)
-        changed = np.concatenate((writes.slots, writes.freed_slots)).astype("<i8", copy=False)
-        connection.execute(
-            "INSERT INTO change (lsn, slots) VALUES (?, ?)", (writes.totals.lsn, changed.tobytes())
-        )
-
-
-def trim_change_log(connection: sqlite3.Connection, epoch: int, through_lsn: int) -> None:
-    with open_transaction(connection):
-        _require_epoch(connection, epoch)
-        connection.execute("DELETE FROM change WHERE lsn <= ?", (through_lsn,))
+        _put_groups(connection, writes.group_records)
+        _delete_rows(connection, "grouping", writes.freed_group_records)
 
 
 def write_contents(
@@ -131,7 +130,8 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
     """Write the totals. The same statement checks the epoch and the lsn."""
     written = connection.execute(
         "UPDATE shard SET lsn = ?, patterns = ?, devices = ?, pattern_digest = ?,"
-        " device_digest = ?, count_digest = ?, liked_digest = ? WHERE epoch = ? AND lsn = ?",
+        " device_digest = ?, count_digest = ?, liked_digest = ?, group_digest = ?"
+        " WHERE epoch = ? AND lsn = ?",
         (
             totals.lsn,
             totals.patterns,
@@ -140,6 +140,7 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
             to_signed(totals.device_digest),
             to_signed_or_none(totals.count_digest),
             to_signed(totals.liked_digest),
+            to_signed(totals.group_digest),
             epoch,
             totals.lsn - 1,
         ),
@@ -176,6 +177,20 @@ def _put_liked(connection: sqlite3.Connection, devices: Slots, rows: LikedRows) 
             "INSERT OR REPLACE INTO liked (slot, row)"
             " SELECT value / 1024, substr(?2, key * ?3 + 1, value % 1024) FROM json_each(?1)",
             (_to_json(devices * 1024 + lengths), rows.tobytes(), rows.itemsize),
+        )
+
+
+def _put_groups(connection: sqlite3.Connection, records: GroupRecords) -> None:
+    """Write records of groups; each item of the JSON array is a number, an offset and a length."""
+    if len(records.numbers):
+        offsets = np.cumsum(records.lengths) - records.lengths
+        items = np.column_stack((records.numbers, offsets + 1, records.lengths))
+        connection.execute(
+            "INSERT OR REPLACE INTO grouping (slot, row)"
+            " SELECT json_extract(value, '$[0]'),"
+            " substr(?2, json_extract(value, '$[1]'), json_extract(value, '$[2]'))"
+            " FROM json_each(?1)",
+            (str(items.tolist()), records.data),
         )
 
 

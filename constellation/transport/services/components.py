@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from constellation.transport.health.service import Health
     from constellation.transport.sync.streams import OpenStreams
 
-MAX_INDEX_LAG_SECONDS: Final = 5.0
-"""The index is degraded when a commit has waited for longer than this."""
 MIN_RECALL: Final = 0.95
 """The index is degraded when the recall@10 of the last probe is lower."""
 MAX_STREAMS_SHARE: Final = 0.85
@@ -73,15 +71,14 @@ class ShardComponents:
 
     def _check_index(self) -> pb.ComponentHealth:
         shard, recall = self.shard, self.shard.recall
-        behind = shard.table.totals.lsn - shard.feeder.lsn
-        message = f"{shard.index.kind}, {len(shard.index)} patterns, {behind} commits behind"
-        late = shard.feeder.lag_seconds(time.monotonic()) > MAX_INDEX_LAG_SECONDS
+        behind = shard.sharing.pending_count
+        message = f"{shard.index.kind}, {len(shard.index)} shared patterns, {behind} behind"
         if recall is None:
-            return _make_component("index", message, degraded=late)
+            return _make_component("index", message, degraded=False)
         component = _make_component(
             "index",
             f"{message}, recall@10 {recall.ratio:.2f}",
-            degraded=late or recall.ratio < MIN_RECALL,
+            degraded=recall.ratio < MIN_RECALL,
         )
         component.latency.CopyFrom(to_duration(recall.search_seconds))
         return component

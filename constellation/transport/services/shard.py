@@ -256,6 +256,6 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 device = self._shard.table.find_device(check_device_id(request.device_id))
                 if device < 0:
                     raise NotFoundError(f"no device {request.device_id.hex()} has synced here")
-                return await similar.search_for_device(device, similar.compute_taste(device), limit)
+                return await similar.search(similar.compute_taste(device), limit)
             case _:
                 raise InvalidInputError("query", "must be one of embeddings, content_id, device_id")

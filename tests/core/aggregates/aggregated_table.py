@@ -63,7 +63,7 @@ class AggregatedTable:
         self.today = to_day(now)
         devices = find_restanding(self.table, self.rules, to_day(now))
         numbers = find_standing(self.table, self.rules, devices, to_day(now))
-        change = plan_recount(self.table, self.rules, devices, numbers)
+        change = plan_recount(self.table, devices, numbers)
         self.aggregates.record(change)
         change.apply(self.table, self.table.totals.lsn)
 

@@ -8,28 +8,38 @@ import numpy as np
 
 from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.index.similar import TASTE_QUERIES, SimilarPatterns, SimilarSearch
-from constellation.core.rows import TermKind
+from constellation.core.rows import PATTERN
 from constellation.core.rules import Rules
+from constellation.encoding import quantise
 from tests.core.ingest.planned_table import PlannedTable
 from tests.deltas import PatternSpec, embedding, make_delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-RULES = Rules(max_devices=6, max_patterns=60, max_patterns_per_device=20, k_anonymity=2)
+RULES = Rules(max_devices=6, max_patterns=60, max_patterns_per_device=20, k_anonymity=1)
 
 
 class SearchedTable(PlannedTable):
-    """A planned table whose shared patterns are in an index."""
+    """A planned table with shared patterns, which are in an index."""
 
     def __init__(self) -> None:
         super().__init__(RULES)
-        self.index = PatternIndex(self.table.patterns["codes"])
-        self.similar = SimilarSearch(self.table, self.index, RULES, b"secret")
+        self.groups = self.table.groups
+        self.index = PatternIndex(self.groups.rows["codes"])
+        self.similar = SimilarSearch(self.table, self.index)
 
-    def fill_index(self) -> None:
-        slots = np.array(sorted(self.indexed), np.int64)
-        self.index.apply(slots[:0], slots, self.table.patterns["codes"][slots])
+    def publish(self, *directions: int, lsn: int = 0) -> None:
+        """Publish a shared pattern in each direction; its group and its id are the direction."""
+        groups = np.array(directions, np.int64)
+        rows = np.zeros(len(groups), PATTERN)
+        rows["lsn"], rows["sample_count"], rows["success_rate"] = lsn, 1, 0.9
+        rows["pattern_id"] = [direction.to_bytes(16, "big") for direction in directions]
+        rows["codes"] = quantise(np.stack([embedding(direction) for direction in directions]))[0]
+        members = np.zeros((len(groups), self.groups.members.shape[1]), np.uint32)
+        self.groups.allocator.high_water = int(groups.max()) + 1
+        self.groups.publish(groups, rows, members, members)
+        self.index.apply(groups[:0], groups, rows["codes"])
 
 
 @asynccontextmanager
@@ -42,37 +52,33 @@ async def run_search(shard: SearchedTable) -> AsyncIterator[SimilarSearch]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def read_numbers(found: SimilarPatterns) -> list[int]:
-    return [int.from_bytes(row["pattern_id"].tobytes(), "big") - 1 for row in found.rows]
+def read_directions(found: SimilarPatterns) -> list[int]:
+    return [int.from_bytes(pseudonym, "big") for pseudonym in found.pseudonyms]
 
 
-async def test_a_device_gets_near_patterns_of_others_only() -> None:
+async def test_a_device_gets_the_nearest_shared_patterns() -> None:
     shard = SearchedTable()
-    shard.commit(
-        make_delta(0, 1, [PatternSpec(1, 1)]),
-        make_delta(1, 1, [PatternSpec(2, 1), PatternSpec(3, 9)]),
-    )
-    shard.fill_index()
+    shard.commit(make_delta(0, 1, [PatternSpec(1, 1)]))
+    shard.publish(1, 2, 9)
 
     async with run_search(shard) as similar:
-        found = await similar.search_for_device(0, similar.compute_taste(0), 1)
+        found = await similar.search(similar.compute_taste(0), 1)
 
-    assert read_numbers(found) == [2]
+    assert read_directions(found) == [1]
     assert found.similarities[0] > 0.999
 
 
 async def test_a_device_without_patterns_gets_none() -> None:
     shard = SearchedTable()
 
-    found = await shard.similar.search_for_device(-1, shard.similar.compute_taste(-1), 5)
+    found = await shard.similar.search(shard.similar.compute_taste(-1), 5)
 
     assert len(found.rows) == 0
 
 
 async def test_requests_that_wait_together_are_one_call_of_the_index() -> None:
     shard = SearchedTable()
-    shard.commit(make_delta(0, 1, [PatternSpec(n, n) for n in range(5)]))
-    shard.fill_index()
+    shard.publish(*range(5))
     queries = [embedding(direction)[None] for direction in range(5)]
     searches = [asyncio.create_task(shard.similar.search(query, 1)) for query in queries]
     await asyncio.sleep(0)
@@ -80,22 +86,22 @@ async def test_requests_that_wait_together_are_one_call_of_the_index() -> None:
     async with run_search(shard) as similar:
         results = await asyncio.wait_for(asyncio.gather(*searches), 5)
 
-    assert [read_numbers(found) for found in results] == [[n] for n in range(5)]
+    assert [read_directions(found) for found in results] == [[n] for n in range(5)]
     assert similar.search_seconds.cumulative()[-1] == 1
 
 
-async def test_a_slot_that_changed_since_the_search_is_left_out() -> None:
+async def test_a_shared_pattern_that_changed_since_the_search_is_left_out() -> None:
     shard = SearchedTable()
-    shard.commit(make_delta(0, 1, [PatternSpec(1, 1), PatternSpec(2, 1)]))
-    shard.fill_index()
+    shard.publish(1, 2, 3)
     searching = asyncio.create_task(shard.similar.search(embedding(1)[None], 5))
     await asyncio.sleep(0)
-    shard.commit(make_delta(0, 2, [PatternSpec(1, 8)]))
+    shard.publish(1, lsn=1)
+    shard.groups.dissolve(np.array([2]), 1)
 
     async with run_search(shard):
         found = await asyncio.wait_for(searching, 5)
 
-    assert read_numbers(found) == [2]
+    assert read_directions(found) == [3]
 
 
 def test_a_taste_is_the_strongest_patterns() -> None:
@@ -109,40 +115,21 @@ def test_a_taste_is_the_strongest_patterns() -> None:
     assert taste[0] @ embedding(99) > 0.999
 
 
-def test_terms_of_too_few_devices_are_not_shown() -> None:
+def test_a_genre_that_the_catalogue_lost_is_not_shown() -> None:
     shard = SearchedTable()
-    shard.commit(
-        make_delta(0, 1, [PatternSpec(1, contents=("shared", "secret"), genres=("mine",))]),
-        make_delta(1, 1, [PatternSpec(2, success_rate=0.75, contents=("shared",))]),
-    )
+    shard.publish(1)
+    shard.groups.rows["genres"][1, :2] = 1, 2
+    shard.table.public_genres[2] = True
 
-    found = shard.similar.sample(10)
+    found = shard.similar.sample(1)
 
-    (row,) = found.rows
-    shared = shard.table.vocabulary.number(TermKind.CONTENT, "shared")
-    assert [number for number in row["contents"].tolist() if number] == [shared]
-    assert not row["genres"].any()
+    assert found.rows["genres"][0, :3].tolist() == [0, 2, 0]
 
 
-def test_a_pseudonym_names_one_revision() -> None:
+def test_a_sample_is_spread_over_what_is_published() -> None:
     shard = SearchedTable()
-    shard.commit(make_delta(0, 1, [PatternSpec(1)]))
-    first, again = shard.similar.sample(1), shard.similar.sample(1)
-    shard.commit(make_delta(0, 2, [PatternSpec(1, 2)]))
+    shard.publish(*range(5))
+    shard.groups.dissolve(np.array([0]), 1)
 
-    revised = shard.similar.sample(1)
-
-    assert first.pseudonyms == again.pseudonyms
-    assert revised.pseudonyms != first.pseudonyms
-
-
-def test_a_sample_leaves_out_relocated_devices_and_unshared_patterns() -> None:
-    shard = SearchedTable()
-    shard.commit(
-        make_delta(0, 1, [PatternSpec(1)]),
-        make_delta(1, 1, [PatternSpec(2), PatternSpec(3, success_rate=0.75)]),
-    )
-    shard.table.relocated[0] = True
-    shard.recount()
-
-    assert read_numbers(shard.similar.sample(10)) == [2]
+    assert read_directions(shard.similar.sample(2)) == [1, 4]
+    assert read_directions(shard.similar.sample(10)) == [1, 2, 3, 4]

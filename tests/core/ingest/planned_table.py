@@ -11,7 +11,6 @@ from constellation.core.ingest.plan import Plan, Planner
 from constellation.core.ingest.recount import find_restanding, find_standing, plan_recount
 from constellation.core.rows import Slots, TermKind, digest_rows
 from constellation.core.rules import Rules
-from constellation.core.table.change import is_shared
 from constellation.core.table.contributors import EVERY_DEVICE, ContributorSample
 from constellation.core.table.hourly import HourlyRing
 from constellation.core.table.shard_table import Table
@@ -36,13 +35,10 @@ class PlannedTable:
         self.table = Table(rules)
         self.ring = HourlyRing()
         self.planner = Planner(self.table, self.ring, rules, sample)
-        self.indexed: set[int] = set()
 
     def commit(self, *deltas: Delta, now: float = NOW) -> Plan:
         planned = self.planner.plan_commit(deltas, now)
         self.planner.apply(planned)
-        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
-        self.indexed |= set(planned.pattern_change.indexed_slots.tolist())
         return planned
 
     def read_success_rates(self) -> dict[tuple[bytes, bytes], float]:
@@ -76,25 +72,20 @@ class PlannedTable:
         return devices
 
     def _apply_recount(self, devices: Slots, numbers: NDArray[np.uint8]) -> None:
-        change = plan_recount(self.table, self.rules, devices, numbers)
+        change = plan_recount(self.table, devices, numbers)
         change.apply(self.table, self.table.totals.lsn)
-        self.indexed -= set(change.unindexed_slots.tolist())
-        self.indexed |= set(change.indexed_slots.tolist())
 
     def quarantine(self, *numbers: int, lift: bool = False, now: float = NOW) -> Plan:
         """Put devices into quarantine, by their numbers, or lift it."""
         devices = self.table.find_devices([device_id(number) for number in numbers])
         planned = self.planner.plan_quarantine(devices, now, quarantined=not lift)
         self.planner.apply(planned)
-        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
-        self.indexed |= set(planned.pattern_change.indexed_slots.tolist())
         return planned
 
     def expire(self, device: int) -> Plan:
         """Remove a device, by its number."""
         planned = self.planner.plan_expiry(np.array([self.table.find_device(device_id(device))]))
         self.planner.apply(planned)
-        self.indexed -= set(planned.pattern_change.unindexed_slots.tolist())
         return planned
 
     def require_consistent(self) -> None:
@@ -110,7 +101,6 @@ class PlannedTable:
         assert table.totals.pattern_digest == digest_rows(slots, rows[slots]) % 2**64
         assert table.totals.device_digest == digest_rows(devices, table.devices[devices]) % 2**64
         counts = table.counts_for_others(rows["device"])
-        assert self.indexed == set(np.flatnonzero(is_shared(rows, self.rules) & counts).tolist())
         holding = table.find_patterns(devices)
         assert sorted(holding.slots.tolist()) == slots.tolist()
         assert (rows["device"][holding.slots] == devices[holding.owners]).all()

@@ -88,17 +88,6 @@ def test_a_pattern_that_hardly_turns_does_not_move_the_taste() -> None:
     assert turned.change.taste_moved_devices.tolist() == [0]
 
 
-def test_the_index_is_left_alone_when_the_embedding_stays() -> None:
-    shard = make_shard(PatternSpec(1, success_rate=0.85))
-
-    same = resolve_deltas(shard, make_delta(0, 2, [PatternSpec(1, success_rate=0.95)])).change
-    hidden = resolve_deltas(shard, make_delta(0, 2, [PatternSpec(1, success_rate=0.75)])).change
-
-    assert len(same.indexed_slots) == len(same.unindexed_slots) == 0
-    assert len(hidden.indexed_slots) == 0
-    assert len(hidden.unindexed_slots) == 1
-
-
 def test_support_changes_only_with_the_last_pattern_that_names_a_content_item() -> None:
     shard = make_shard(PatternSpec(1, contents=("a",)), PatternSpec(2, contents=("a",)))
 

@@ -68,7 +68,6 @@ async def test_a_shard_whose_row_is_gone_says_so(postgres_url: str) -> None:
         for call in (
             store.probe(),
             store.commit(epoch, make_commit(1, to_slots(1))),
-            store.trim_change_log(epoch, 1),
             store.put_global(epoch, StoredGlobal(1, 1, b"")),
             store.take_epoch(),
         ):

@@ -37,7 +37,7 @@ async def test_each_component_has_figures(durable_shard: RunningShard) -> None:
     assert components["store"].HasField("latency")
     assert {name: each.message for name, each in components.items()} == {
         "store": "sqlite at commit 0, 0 patterns",
-        "index": "exact, 0 patterns, 0 commits behind",
+        "index": "exact, 0 shared patterns, 0 behind",
         "streams": "0 open, MAX_STREAMS is 50000",
         "federation": "no global state yet",
         "traffic": "accepting traffic",
@@ -66,7 +66,7 @@ async def test_a_low_recall_degrades_the_index(shard: RunningShard) -> None:
     index = read_component(shard, "index")
 
     assert index.status == pb.HEALTH_STATUS_DEGRADED
-    assert index.message == "exact, 0 patterns, 0 commits behind, recall@10 0.50"
+    assert index.message == "exact, 0 shared patterns, 0 behind, recall@10 0.50"
     assert index.latency.ToTimedelta().total_seconds() == 0.25
 
 

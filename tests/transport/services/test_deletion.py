@@ -16,14 +16,23 @@ from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id, embedding, make_delta
 from tests.scenarios.processes import run_command
+from tests.sharing import share_patterns
 from tests.sync_client import open_stream, read_error_reason
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from constellation.server import RunningShard
 
 GONE, KEPT = 1, 2
+
+
+@pytest.fixture
+async def shard() -> AsyncIterator[RunningShard]:
+    """A shard that shows every pattern: what is tested here is how patterns reach devices."""
+    async with run_shard(k_anonymity=1) as shard:
+        yield shard
 
 
 async def delete(channel: grpc.aio.Channel, number: int) -> pb.DeleteDeviceResponse:
@@ -56,7 +65,7 @@ async def test_a_deleted_device_is_gone_and_the_others_stay(
     found = table.slots_by_device.find(to_device_keys(device_id(GONE) + device_id(KEPT)))
     assert (found >= 0).tolist() == [False, True]
     assert (table.totals.devices, table.totals.patterns) == (1, 3)
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
     assert len(shard.manager.index) == 3
 
 

@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def open_manager() -> AsyncIterator[ShardManager]:
     """Open a shard's core in memory, with what runs beside it."""
-    store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000)
+    store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000, k_anonymity=1)
     epoch = await store.take_epoch()
     recovered = await recover_shard(store, rules, None, exact_limit=50_000)
     manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch)
     async with asyncio.TaskGroup() as tasks:
         forever = (
             manager.committer.commit_forever(),
-            manager.feeder.feed_forever(),
             manager.similar.search_forever(),
         )
         background = [tasks.create_task(task) for task in forever]

@@ -15,10 +15,20 @@ from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
+from tests.sharing import share_patterns
 from tests.sync_client import SyncStream, make_delta_message, make_hello, open_stream
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from constellation.server import RunningShard
+
+
+@pytest.fixture
+async def shard() -> AsyncIterator[RunningShard]:
+    """A shard that shows every pattern: what is tested here is how patterns reach devices."""
+    async with run_shard(k_anonymity=1) as shard:
+        yield shard
 
 
 async def test_a_new_device_is_welcomed_at_seq_one(channel: grpc.aio.Channel) -> None:
@@ -152,23 +162,27 @@ async def test_a_silent_device_is_cut_after_two_heartbeats() -> None:
         assert await device.wait_for_status() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_devices_with_one_taste_find_each_other_and_never_themselves(
-    shard: RunningShard, channel: grpc.aio.Channel
-) -> None:
-    async with open_stream(channel) as first, open_stream(channel) as second:
-        await first.open(0)
-        await first.push(1, [PatternSpec(1, direction=7, contents=("x", "rare"))])
-        await shard.manager.feeder.wait_until_caught_up()
-        await second.open(1)
-        await second.push(1, [PatternSpec(1, direction=7, contents=("x",))])
+async def test_devices_with_one_taste_get_what_enough_of_them_share() -> None:
+    async with (
+        run_shard(k_anonymity=2) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+        open_stream(channel) as device,
+    ):
+        await device.open(0)
+        await device.push(1, [PatternSpec(1, direction=7, contents=("x", "rare"))])
+        await push_alone(channel, 1, [PatternSpec(1, direction=7, contents=("x",))])
+        await share_patterns(shard.manager)
+        assert not shard.manager.table.groups.count  # three devices are needed when k is 2
+        await push_alone(channel, 2, [PatternSpec(1, direction=7, contents=("x",))])
+        await share_patterns(shard.manager)
 
-        update = await second.expect_similar()
+        update = await device.expect_similar()
 
-        assert len(update.similar.ids) == 16
-        assert update.similar.ids != PatternSpec(1).pattern_id
-        assert update.similarities[0] == pytest.approx(1.0, abs=1e-3)
-        assert list(update.similar.content_ids) == ["x"]  # "rare" has one device, k is 2
-        assert update.similar_count == 1
+    assert len(update.similar.ids) == 16
+    assert update.similar.ids != PatternSpec(1).pattern_id
+    assert update.similarities[0] == pytest.approx(1.0, abs=1e-2)
+    assert list(update.similar.content_ids) == ["x"]  # "rare" has one device
+    assert update.similar_count == 1
 
 
 async def test_updates_are_changes_and_removals_are_explicit(
@@ -177,19 +191,18 @@ async def test_updates_are_changes_and_removals_are_explicit(
     async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
         await first.push(1, [PatternSpec(1, direction=7)])
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         await second.open(1)
         await second.push(1, [PatternSpec(1, direction=7)])
         shown = await second.expect_similar()
         await second.send(global_ack=pb.GlobalAck(nonce=shown.nonce))
         await first.push(2, [PatternSpec(2, direction=8)], removed_numbers=[1])
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
 
-        await second.push(2, [PatternSpec(3, direction=9)])
         update = await second.expect_similar()
 
         assert update.removed_similar_ids == shown.similar.ids
-        assert update.similar_count == 1
+        assert update.similar_count == 2  # the first one's, and its own
 
 
 async def test_an_update_waits_until_the_last_one_is_answered(
@@ -199,12 +212,12 @@ async def test_an_update_waits_until_the_last_one_is_answered(
     async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
         await first.push(1, [PatternSpec(1, direction=7)])
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         await second.open(1)
         await second.push(1, [PatternSpec(1, direction=7)])
         shown = await second.expect_similar()
         await first.push(2, [PatternSpec(2, direction=7)])
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         await second.push(2, [PatternSpec(3, direction=9)])
         await second.send(heartbeat=pb.Heartbeat())
         frame = await second.receive()
@@ -215,7 +228,7 @@ async def test_an_update_waits_until_the_last_one_is_answered(
 
         update = await second.expect_similar()
         assert shown.similar.ids not in update.similar.ids
-        assert update.similar_count == 2
+        assert update.similar_count == 3
 
 
 async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
@@ -230,17 +243,17 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
                 delta=make_delta_message(1, [PatternSpec(1)]),
             )
         )
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
     full = await stub.PullPatterns(pb.PullPatternsRequest(device_id=device_id(0)))
 
     again = await stub.PullPatterns(
         pb.PullPatternsRequest(device_id=device_id(0), held_similar_ids=full.update.similar.ids)
     )
 
-    assert len(full.update.similar.ids) == 16
+    assert len(full.update.similar.ids) == 32
     assert not again.update.similar.ids
     assert not again.update.removed_similar_ids
-    assert again.update.similar_count == 1
+    assert again.update.similar_count == 2
 
 
 async def test_a_device_with_the_current_version_that_holds_no_similar_pattern_gets_some(
@@ -248,7 +261,7 @@ async def test_a_device_with_the_current_version_that_holds_no_similar_pattern_g
 ) -> None:
     await push_alone(channel, 0, [PatternSpec(1)])
     await push_alone(channel, 1, [PatternSpec(1)])
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
     version = from_version(shard.manager.global_state.version)
     async with open_stream(channel) as device:
         await device.open(0, global_version=version)
@@ -256,7 +269,7 @@ async def test_a_device_with_the_current_version_that_holds_no_similar_pattern_g
         update = await device.expect_similar()
 
     assert update.version == version
-    assert update.similar_count == 1
+    assert update.similar_count == 2
 
 
 async def test_a_device_whose_taste_moved_while_it_was_away_gets_what_is_near_now(
@@ -264,12 +277,12 @@ async def test_a_device_whose_taste_moved_while_it_was_away_gets_what_is_near_no
 ) -> None:
     for number, direction in ((0, 1), (1, 1), (2, 2)):
         await push_alone(channel, number, [PatternSpec(1, direction=direction)])
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
     stub = sync_pb2_grpc.SyncServiceStub(channel)
     request = pb.PullPatternsRequest(device_id=device_id(0), pattern_capacity=1)
     before = (await stub.PullPatterns(request)).update
     await push_alone(channel, 0, [PatternSpec(1, direction=2)], seq=2)
-    await shard.manager.feeder.wait_until_caught_up()
+    await share_patterns(shard.manager)
     async with open_stream(channel) as device:
         await device.open(
             0,
@@ -313,7 +326,7 @@ async def test_a_refused_version_is_not_sent_again(
     async with open_stream(channel) as first, open_stream(channel) as second:
         await first.open(0)
         await first.push(1, [PatternSpec(1)])
-        await shard.manager.feeder.wait_until_caught_up()
+        await share_patterns(shard.manager)
         await second.open(1)
         await second.push(1, [PatternSpec(1)])
         update = await second.expect_similar()

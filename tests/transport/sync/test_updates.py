@@ -13,6 +13,7 @@ from constellation.transport.sync.updates import is_redundant, make_update
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as patterns
 from tests.deltas import PatternSpec, device_id
+from tests.sharing import share_patterns
 from tests.sync_client import to_columns
 from tests.transport.inbox_client import push_delta
 from tests.transport.sync.sessions import open_manager
@@ -30,11 +31,11 @@ NEAR = 1
 
 @asynccontextmanager
 async def open_neighbours() -> AsyncIterator[ShardManager]:
-    """A shard with a device, and three patterns of others that are near its taste."""
+    """A shard that shows every pattern: a device's own, and three of others near its taste."""
     async with open_manager() as manager:
         await push_delta(manager, 0, 1, [PatternSpec(0, NEAR)])
         await push_delta(manager, 1, 1, [PatternSpec(number, NEAR) for number in (1, 2, 3)])
-        await manager.feeder.wait_until_caught_up()
+        await share_patterns(manager)
         yield manager
 
 
@@ -57,8 +58,8 @@ async def test_a_device_that_holds_nothing_gets_all_near_patterns() -> None:
     async with open_neighbours() as manager:
         message, held = await update(manager, HeldState())
 
-    assert len(message.similar.ids) == 3 * 16
-    assert len(message.similarities) == message.similar_count == len(held.similar) == 3
+    assert len(message.similar.ids) == 4 * 16
+    assert len(message.similarities) == message.similar_count == len(held.similar) == 4
     assert message.reset
     assert held.version == manager.global_state.version
 
@@ -70,14 +71,14 @@ async def test_a_device_that_holds_everything_gets_nothing() -> None:
         message, still_held = await update(manager, held)
 
     assert is_redundant(message, held)
-    assert message.similar_count == 3
+    assert message.similar_count == 4
     assert still_held == held
 
 
 async def test_only_the_patterns_that_a_device_lacks_are_sent() -> None:
     async with open_neighbours() as manager:
         _, held = await update(manager, HeldState())
-        known = frozenset(list(held.similar)[:2])
+        known = frozenset(list(held.similar)[:3])
 
         message, _ = await update(manager, HeldState(held.version, known))
 

@@ -1,0 +1,170 @@
+"""Microaggregation: divides patterns into groups of like ones, each of at least so many devices.
+
+This is MDAV (Domingo-Ferrer and Mateo-Sanz, 2002) inside cells of some hundred patterns that lie
+near each other, so that the time grows as n log n and not as n squared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from constellation.encoding import Embeddings
+
+    Positions = NDArray[np.int64]
+    """Shape (n,): positions of patterns."""
+
+CELL_PATTERNS: Final = 768
+"""A cell has at most so many patterns: twice as many would take twice as long for each pattern."""
+_SAMPLE: Final = 256
+"""Patterns from which the direction is computed along which a cell is divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """What every group must keep to."""
+
+    min_fresh: int
+    """Distinct devices whose pattern was in no group before: a group has at least as many."""
+    max_members: int
+    """A group has at most as many members."""
+    min_cosine: float
+    """The least cosine of a member with the sum of its group's unit vectors."""
+
+
+def divide_into_cells(
+    positions: Positions, read_vectors: Callable[[Positions], Embeddings]
+) -> Iterator[Positions]:
+    """Yield cells of at most CELL_PATTERNS of these patterns that lie near each other.
+
+    A cell is halved at the median along its first principal direction until it is small enough.
+    """
+    if len(positions) <= CELL_PATTERNS:
+        yield positions
+        return
+    step = max(1, len(positions) // _SAMPLE)
+    sample = read_vectors(positions[::step][:_SAMPLE])
+    centred = sample - sample.mean(axis=0)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    heights = np.concatenate(
+        [
+            read_vectors(positions[start : start + 4096]) @ direction
+            for start in range(0, len(positions), 4096)
+        ]
+    )
+    order = np.argpartition(heights, len(positions) // 2)
+    for half in (order[: len(positions) // 2], order[len(positions) // 2 :]):
+        yield from divide_into_cells(positions[np.sort(half)], read_vectors)
+
+
+def form_groups(
+    vectors: Embeddings,
+    devices: NDArray[np.int64],
+    is_fresh: NDArray[np.bool_],
+    limits: GroupLimits,
+) -> list[Positions]:
+    """Return groups of the patterns of one cell; what is in none of them finds no companions.
+
+    `vectors` are unit vectors, one for each of `devices`. Groups have one pattern of a device at
+    most. They are made of fresh patterns; fresh ones that are left over, and others, then join them
+    where there is room.
+    """
+    if limits.min_fresh == 1:
+        return list(np.flatnonzero(is_fresh)[:, None])
+    cosines = vectors @ vectors.T
+    groups = _group_fresh(cosines, devices, is_fresh, limits)
+    return _add_left_over(cosines, devices, groups, limits)
+
+
+def _group_fresh(
+    cosines: NDArray[np.float32],
+    devices: NDArray[np.int64],
+    is_fresh: NDArray[np.bool_],
+    limits: GroupLimits,
+) -> list[Positions]:
+    """Take the pattern farthest from the rest with its nearest ones, then the one opposite to it.
+
+    A pattern whose nearest ones are too far is left over.
+    """
+    groups: list[Positions] = []
+    is_free = is_fresh.copy()
+    count = int(is_free.sum())
+    affinity = cosines[:, is_free].sum(axis=1)
+    """By pattern: the sum of its cosines with all that are free."""
+    reference: NDArray[np.float32] | None = None
+    while count >= limits.min_fresh:
+        distances = affinity if reference is None else reference
+        seed = int(np.where(is_free, distances, np.inf).argmin())
+        members = _find_nearest(cosines[seed], devices, is_free, limits.min_fresh)
+        if is_close(cosines, members, limits):
+            groups.append(members)
+        else:
+            members = np.array([seed])
+        is_free[members] = False
+        count -= len(members)
+        affinity -= cosines[:, members].sum(axis=1)
+        reference = cosines[seed] if reference is None else None
+    return groups
+
+
+def _find_nearest(
+    cosines: NDArray[np.float32], devices: NDArray[np.int64], is_free: NDArray[np.bool_], count: int
+) -> Positions:
+    """Return the nearest free patterns of distinct devices, up to `count`, nearest first."""
+    free = np.flatnonzero(is_free)
+    near = min(len(free), 4 * count)
+    nearest = free[np.argpartition(-cosines[free], near - 1)[:near]]
+    chosen = _first_of_devices(cosines, devices, nearest, count)
+    if len(chosen) < count and near < len(free):  # a few devices have all of the nearest ones
+        chosen = _first_of_devices(cosines, devices, free, count)
+    return chosen
+
+
+def _first_of_devices(
+    cosines: NDArray[np.float32], devices: NDArray[np.int64], positions: Positions, count: int
+) -> Positions:
+    ordered = positions[np.argsort(-cosines[positions], kind="stable")]
+    _, first = np.unique(devices[ordered], return_index=True)
+    return ordered[np.sort(first)[:count]]
+
+
+def is_close(cosines: NDArray[np.float32], members: Positions, limits: GroupLimits) -> bool:
+    """Return whether these are enough members, and all near enough to their sum."""
+    if len(members) < limits.min_fresh:
+        return False
+    among = cosines[np.ix_(members, members)]
+    with_sum = among.sum(axis=1)
+    return bool(with_sum.min() >= limits.min_cosine * np.sqrt(max(with_sum.sum(), 1e-12)))
+
+
+def _add_left_over(
+    cosines: NDArray[np.float32],
+    devices: NDArray[np.int64],
+    groups: Sequence[Positions],
+    limits: GroupLimits,
+) -> list[Positions]:
+    """Let what is in no group join the nearest one that has room and stays close."""
+    grown = list(groups)
+    if not grown:
+        return grown
+    is_left = np.ones(len(devices), bool)
+    is_left[np.concatenate(grown)] = False
+    left = np.flatnonzero(is_left)
+    affinity = np.stack([cosines[left][:, group].mean(axis=1) for group in grown], axis=1)
+    for index in np.argsort(-affinity.max(axis=1), kind="stable").tolist():
+        for nearest in np.argsort(-affinity[index])[:2].tolist():
+            group = grown[nearest]
+            if len(group) >= limits.max_members or devices[left[index]] in devices[group]:
+                continue
+            joined = np.append(group, left[index])
+            if is_close(cosines, joined, limits):
+                grown[nearest] = joined
+                break
+    return grown

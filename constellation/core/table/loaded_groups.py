@@ -1,0 +1,137 @@
+"""Loads the groups of a stored shard, once its patterns are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.rows import BLOCK_ROWS, PATTERN
+from constellation.core.table.groups import STALE
+from constellation.core.table.stored_groups import (
+    MEMBER,
+    add_digests,
+    compute_digests,
+    decode_group,
+    decode_stale,
+    hash_identities,
+)
+from constellation.errors import DamagedStoreError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from constellation.core.store import GroupRecords, StoreReader
+    from constellation.core.table.shard_table import Table
+
+
+async def load_groups(store: StoreReader, table: Table) -> int:
+    """Load the groups of a shard; return the digest of their records.
+
+    A group that lost a member since it was stored is dissolved, and so is one that was formed under
+    a lower K_ANONYMITY: the next epoch makes that durable. Raises DamagedStoreError for records
+    that cannot be right.
+    """
+    total = 0
+    async for records in store.scan_groups():
+        try:
+            digests = await asyncio.to_thread(_add_records, table, records)
+        except ValueError as error:
+            raise DamagedStoreError(f"groups of patterns: {error}") from error
+        total = add_digests(total, digests, ())
+    groups = table.groups
+    is_free = groups.digests[: groups.allocator.high_water] == 0
+    groups.allocator.free_list = np.flatnonzero(is_free).tolist()
+    return total
+
+
+def dissolve_uncounted(table: Table) -> None:
+    """Dissolve the groups with a member whose device does not count, once devices are counted."""
+    groups, used = table.groups, table.groups.allocator.high_water
+    for start in range(0, used, BLOCK_ROWS):
+        numbers = np.arange(start, min(start + BLOCK_ROWS, used))
+        slots, positions = groups.find_members(numbers)
+        is_uncounted = ~table.counts_for_others(table.patterns["device"][slots])
+        groups.dissolve(np.unique(numbers[positions[is_uncounted]]), table.totals.lsn)
+    groups.take_changed()  # the index is filled from all that is published
+
+
+def _add_records(table: Table, records: GroupRecords) -> list[int]:
+    groups, digests = table.groups, compute_digests(records)
+    numbers, rows, members, sizes = [], [], [], []
+    for number, record, digest in zip(
+        records.numbers.tolist(), records.to_list(), digests, strict=True
+    ):
+        if number % 2:
+            _add_stale(table, decode_stale(record))
+            groups.stale_digests[number // 2] = digest
+            continue
+        if number // 2 >= len(groups.rows):
+            raise ValueError(
+                f"the group {number // 2} is stored, but MAX_PATTERNS is {len(groups.rows)}: "
+                f"set MAX_PATTERNS to at least {number // 2 + 1}"
+            )
+        row, found = decode_group(record)
+        groups.digests[number // 2] = digest
+        groups.allocator.high_water = max(groups.allocator.high_water, number // 2 + 1)
+        numbers.append(number // 2)
+        rows.append(row)
+        members.append(found)
+        sizes.append(len(found))
+    if numbers:
+        _add_groups(
+            table,
+            np.array(numbers, np.int64),
+            np.concatenate(rows),
+            np.concatenate(members),
+            np.array(sizes, np.int64),
+        )
+    return digests
+
+
+def _add_groups(
+    table: Table,
+    numbers: NDArray[np.int64],
+    rows: NDArray[np.void],
+    members: NDArray[np.void],
+    sizes: NDArray[np.int64],
+) -> None:
+    """Publish the groups that are whole, and dissolve the others."""
+    groups = table.groups
+    positions = np.repeat(np.arange(len(numbers)), sizes)
+    is_here = _is_present(table, members)
+    ranks = np.arange(len(members)) - (np.cumsum(sizes) - sizes)[positions]
+    width = groups.members.shape[1]
+    fits = ranks < width
+    lost = np.bincount(positions[~(is_here & fits)], minlength=len(numbers)) > 0
+    lost |= rows["device"] < groups.min_members
+    shape = (len(numbers), width)
+    slots, counted = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
+    kept = is_here & fits
+    slots[positions[kept], ranks[kept]] = members["slot"][kept] + 1
+    counted[positions[kept], ranks[kept]] = members["codes"][kept]
+    groups.publish(numbers, rows, slots, counted)
+    groups.dissolve(numbers[lost], 0)
+    beyond = members["slot"][is_here & ~fits]
+    groups.owners[beyond] = STALE
+
+
+def _add_stale(table: Table, stale: NDArray[np.void]) -> None:
+    members = np.zeros(len(stale), MEMBER)
+    members["slot"], members["identity"] = stale["slot"], stale["identity"]
+    slots = stale["slot"][_is_present(table, members)].astype(np.int64)
+    groups = table.groups
+    groups.owners[slots[groups.owners[slots] == 0]] = STALE
+
+
+def _is_present(table: Table, members: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Return which members are still the patterns that they were when they were stored."""
+    slots = members["slot"].astype(np.int64)
+    inside = slots < len(table.patterns)
+    rows = np.zeros(len(slots), PATTERN)
+    rows[inside] = table.patterns[slots[inside]]
+    is_here: NDArray[np.bool_] = (rows["sample_count"] > 0) & (
+        hash_identities(rows) == members["identity"]
+    )
+    return is_here

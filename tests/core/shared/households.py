@@ -1,0 +1,61 @@
+"""Devices with nearly the same taste, as deltas of the core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from constellation.core.rules import Rules
+from constellation.encoding import Encoding, encode
+from tests.deltas import PatternSpec, embedding, make_delta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from constellation.core.ingest.deltas import Delta
+    from constellation.core.shard import ShardManager
+
+RULES = Rules(max_devices=400, max_patterns=2000, k_anonymity=2)
+"""Groups of at least three members."""
+NOW = 1_800_000_000.0
+
+
+@dataclass
+class Households:
+    """Sends patterns of devices to a shard; each revision of a pattern turns it a little."""
+
+    manager: ShardManager
+    seqs: dict[int, int] = field(default_factory=dict)
+    revisions: int = 0
+
+    async def upsert(
+        self,
+        device: int,
+        direction: int = 0,
+        contents: Sequence[str] = (),
+        number: int = 1,
+        success_rate: float = 0.9,
+    ) -> None:
+        """Send one pattern, near the direction, as no other is."""
+        self.revisions += 1
+        spec = PatternSpec(number, direction, success_rate, contents=tuple(contents))
+        delta = self._make(device, upserts=[spec])
+        near = embedding(direction) + 0.2 * embedding(10_000 + self.revisions)
+        unit = (near / np.linalg.norm(near)).astype(np.float32)[None]
+        assert delta.upserts is not None
+        columns = replace(delta.upserts, embeddings=encode(unit, Encoding.INT8))
+        await self.manager.apply(replace(delta, upserts=columns))
+
+    async def remove(self, device: int, number: int = 1) -> None:
+        await self.manager.apply(self._make(device, removed=[number]))
+
+    async def run_epoch(self) -> None:
+        await self.manager.share_patterns(NOW)
+
+    def _make(
+        self, device: int, upserts: Sequence[PatternSpec] = (), removed: Sequence[int] = ()
+    ) -> Delta:
+        seq = self.seqs[device] = self.seqs.get(device, 0) + 1
+        return make_delta(device, seq, upserts, removed)
