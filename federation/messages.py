@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from constellation.auth.global_signatures import sign_popular
 from constellation.dictionary_column import decode_texts, encode_texts
 from constellation.encoding import DIMENSION, ID_BYTES, INT8_ROW, pack_int8, unit_scales
 from constellation.federated.trends import Direction
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
+    from constellation.auth.key_file import KeyFile
     from federation.merge.result import RoundResult
     from federation.related.dictionary import Dictionary
 
@@ -125,8 +127,12 @@ def serialise_result(
     stamp: RoundStamp,
     coverage: Coverage,
     revoked_device_ids: Iterable[bytes] = (),
+    signing_keys: KeyFile | None = None,
 ) -> bytes:
-    """Return a result as a serialised Global: the same bytes for the same values."""
+    """Return a result as a serialised Global: the same bytes for the same values.
+
+    With keys, each list of popular content is signed, for devices that pin the keys.
+    """
     related = result.model_state.related
     message = pb.Global(
         generation=stamp.generation,
@@ -147,6 +153,9 @@ def serialise_result(
         popular=from_popular(related.popular),
         noised=result.model_state.noised is not None,
     )
+    if signing_keys is not None:
+        for popular in message.popular:
+            sign_popular(signing_keys, popular)
     return message.SerializeToString(deterministic=True)
 
 

@@ -16,17 +16,19 @@ from federation.report import report_related, report_result
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from constellation.auth.key_file import KeyFile
     from federation.merge.result import ModelState, RoundInputs, RoundResult, RoundRules
     from federation.round_report import Coverage, RoundReport
 
 
-def compute_output(
+def compute_output(  # noqa: PLR0913, PLR0917 - what a round consists of
     report: RoundReport,
     coverage: Coverage,
     inputs: RoundInputs,
     model_state: ModelState,
     rules: RoundRules,
     revoked_device_ids: Iterable[bytes] = (),
+    signing_keys: KeyFile | None = None,
 ) -> tuple[RoundReport, RoundOutput]:
     """Return the report with the figures of the result, and what the journal saves.
 
@@ -42,7 +44,7 @@ def compute_output(
             result, related = add_related(result, inputs, rules)
     if related is not None:
         report = report_related(report, related, time.monotonic() - started)
-    payload = serialise_result(result, inputs.stamp, coverage, revoked_device_ids)
+    payload = serialise_result(result, inputs.stamp, coverage, revoked_device_ids, signing_keys)
     report = report_result(report, result, payload)
     rows = plan.rows if plan is not None else ()
     output = RoundOutput(payload, serialise_model_state(result.model_state), {}, rows)

@@ -44,6 +44,7 @@ from federation.shards.fleet import LIKES_PART
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from constellation.auth.key_file import KeyFile
     from federation.journal.contract import Journal
     from federation.privacy.mode import PrivacyMode
     from federation.shards.fleet import Fleet, Sweep
@@ -85,6 +86,7 @@ class Rounds:
         policy: RoundPolicy,
         revoked: RevokedDevices | None = None,
         privacy: PrivacyMode | None = None,
+        signing_keys: KeyFile | None = None,
     ) -> None:
         self.stats = RoundStats()
         self.fleet = fleet
@@ -94,6 +96,7 @@ class Rounds:
         self.publisher = publisher
         self._rules = rules
         self._revoked = revoked or RevokedDevices()
+        self._signing_keys = signing_keys
         self.privacy = privacy
         """None if what is published has no noise."""
         self._model_state = ModelState()
@@ -353,6 +356,7 @@ class Rounds:
             self._model_state,
             self._rules,
             self._revoked.ids,
+            self._signing_keys,
         )
         if inputs.plan is not None and self.privacy is not None:
             self.privacy.note_refusals(inputs.plan)

@@ -247,6 +247,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
             to_round_policy(config),
             RevokedDevices(config.revoked_devices),
             open_privacy(config.privacy_epsilon, config.privacy_delta),
+            signing_keys,
         )
         yield rounds, publisher
 

@@ -9,16 +9,31 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from constellation.errors import ConfigError, UnauthenticatedError
+from constellation.signed_lists import to_signed_bytes
 
 if TYPE_CHECKING:
     from constellation.auth.key_file import KeyFile
     from constellation.v1.aggregates_pb2 import GlobalHeader
+    from constellation.v1.patterns_pb2 import PopularContents
 
 _PREFIX: Final = b"constellation global v1\0"
 
 
 def sign_header(keys: KeyFile, header: GlobalHeader) -> None:
     """Sign a header with the first private key of a file. Raises ConfigError when it has none."""
+    header.key_id, private_key = _find_signer(keys)
+    header.signature = private_key.sign(_to_message(header))
+
+
+def sign_popular(keys: KeyFile, sent: PopularContents) -> None:
+    """Sign a list of popular content, as `sign_header` does."""
+    sent.key_id, private_key = _find_signer(keys)
+    sent.signature = private_key.sign(
+        to_signed_bytes(sent.id, sent.region, sent.content_ids, sent.households)
+    )
+
+
+def _find_signer(keys: KeyFile) -> tuple[str, Ed25519PrivateKey]:
     signer = keys.read().signer
     private_key = None if signer is None else signer.load()
     if signer is None or not isinstance(private_key, Ed25519PrivateKey):
@@ -26,8 +41,7 @@ def sign_header(keys: KeyFile, header: GlobalHeader) -> None:
             "SIGNING_KEYS: the first key that signs must be an Ed25519 key: make one with "
             "`constellation keys new FILE --algorithm EdDSA`"
         )
-    header.key_id = signer.key_id
-    header.signature = private_key.sign(_to_message(header))
+    return signer.key_id, private_key
 
 
 class HeaderVerifier:

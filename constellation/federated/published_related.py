@@ -76,6 +76,9 @@ class PopularList:
     content_ids: Sequence[str]
     """Those with the most households first."""
     households: Sequence[int]
+    key_id: str = ""
+    """The federation's key that signed the list, for devices that pin it; empty for none."""
+    signature: bytes = b""
 
 
 def pack_row_ids(ids: NDArray[np.uint64]) -> bytes:

@@ -693,10 +693,18 @@ class PopularContents(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     CONTENT_IDS_FIELD_NUMBER: _builtins.int
     HOUSEHOLDS_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """Names one revision of this list, 16 bytes."""
     region: _builtins.str
     """The region; empty for all regions together."""
+    key_id: _builtins.str
+    """The id of the federation's key that signed this list; empty for a list that nobody signed."""
+    signature: _builtins.bytes
+    """The Ed25519 signature, 64 bytes, of `constellation.signed_lists.to_signed_bytes`: whoever pins the
+    federation's keys, as devices may, knows that no shard made this list up.
+    """
     @_builtins.property
     def content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The content items, those with the most households first; at most 200."""
@@ -712,10 +720,12 @@ class PopularContents(_message.Message):
         region: _builtins.str = ...,
         content_ids: _abc.Iterable[_builtins.str] | None = ...,
         households: _abc.Iterable[_builtins.int] | None = ...,
+        key_id: _builtins.str = ...,
+        signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "households", b"households", "id", b"id", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "households", b"households", "id", b"id", "key_id", b"key_id", "region", b"region", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

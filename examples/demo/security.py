@@ -13,7 +13,7 @@ from constellation.auth.keys import SIGNATURE_ALGORITHM, make_key_ring, write_ke
 from constellation.auth.principal import Role
 from constellation.auth.tokens import issue_token
 from constellation.cli.connection_flags import ConnectionOptions
-from constellation_settop import DeviceIdentity, TlsSettings
+from constellation_settop import DeviceIdentity, GlobalKeys, TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +62,7 @@ class SecureFleet(OpenFleet):
         signer = make_key_ring(SIGNATURE_ALGORITHM)
         signing_keys = _write_ring(folder / "signing-keys.json", signer)
         global_keys = _write_ring(folder / "global-keys.json", signer.to_public())
+        self._global_keys = GlobalKeys.from_file(global_keys)
         self._authorities = (folder / "ca.pem").read_bytes()
         self.server_settings = {
             "TLS_CERT": str(folder / "server.pem"),
@@ -90,6 +91,7 @@ class SecureFleet(OpenFleet):
         return {
             "identity": DeviceIdentity(claim=signed, sign=key.sign),
             "tls": TlsSettings(root_certificates=self._authorities),
+            "global_keys": self._global_keys,
         }
 
     def _issue(self, subject: str, *roles: Role) -> str:

@@ -12,14 +12,17 @@ from constellation.auth.key_file import KeyFile
 from constellation.auth.keys import KeyRing, make_key_ring, write_key_ring
 from constellation.auth.principal import Role
 from constellation.auth.revocations import append_revoked
-from constellation.config import Count
+from constellation.config import Count, Seconds
 from constellation.errors import ConfigError, UnauthenticatedError
 from constellation.v1 import federation_pb2, sync_pb2, sync_pb2_grpc
 from constellation.v1.aggregates_pb2 import GlobalHeader
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
+from constellation_settop import GlobalKeys
+from constellation_settop.network.global_keys import UnsignedUpdateError
 from tests.auth.callers import OWN, Keys, to_metadata
 from tests.conftest import run_shard
 from tests.federation.fleet import run_federation
+from tests.federation.test_related_shards import push_liked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +174,30 @@ async def test_a_revocation_reaches_every_shard_and_outlasts_a_restart(
 
     async with run_shard(**settings) as shard:
         assert await pull(shard, token) is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_what_a_shard_passes_on_to_devices_is_signed_by_the_federation(
+    signer: Signer,
+) -> None:
+    pinned = GlobalKeys.from_file(signer.public)
+    settings: dict[str, Any] = {
+        "min_shards": Count(1),
+        "signing_keys": signer.private,
+        "related_interval_secs": Seconds(0),
+        "global_k_anonymity": Count(4),
+    }
+    async with (
+        run_shard(global_keys=signer.public) as shard,
+        run_federation([get_address(shard)], **settings) as federation,
+        grpc.aio.insecure_channel(get_address(shard)) as channel,
+    ):
+        await push_liked(shard, dict.fromkeys(range(5), frozenset({"film:1", "film:2"})))
+        await run_round(federation)
+        stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
+        update = (await stub.PullPatterns(sync_pb2.PullPatternsRequest(device_id=OWN))).update
+
+    assert [each.region for each in update.popular] == ["", "default"]
+    pinned.require_signed(update)
+    update.popular[0].content_ids[0] = "film:66"
+    with pytest.raises(UnsignedUpdateError):
+        pinned.require_signed(update)

@@ -14,6 +14,7 @@ from constellation_settop.errors import (
     UnreachableError,
 )
 from constellation_settop.network.catalogue_copy import fetch_catalogue
+from constellation_settop.network.global_keys import GlobalKeys
 from constellation_settop.network.identity import DeviceIdentity
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.network.sync import Sync, sync_once
@@ -55,6 +56,7 @@ __all__ = [
     "DeviceStatus",
     "Durability",
     "Feedback",
+    "GlobalKeys",
     "HistoryEntry",
     "InvalidArgumentError",
     "LearnedPattern",

@@ -37,6 +37,8 @@ MAX_POPULAR_LISTS: Final = 257
 """One list for all regions, and those of 256 regions."""
 _HASH_BYTES: Final = 8
 """The first bytes of a row's id, which name its content item."""
+_MAX_KEY_ID_BYTES: Final = 64
+_SIGNATURE_BYTES: Final = 64
 _MAX_DICTIONARY_VERSION: Final = 2**62
 
 
@@ -136,6 +138,8 @@ def from_popular(lists: Iterable[PopularList]) -> list[pb.PopularContents]:
             region=each.region,
             content_ids=each.content_ids,
             households=each.households,
+            key_id=each.key_id,
+            signature=each.signature,
         )
         for each in lists
     ]
@@ -155,7 +159,20 @@ def _to_popular_list(sent: pb.PopularContents) -> PopularList:
         )
     if list(sent.households) != sorted(sent.households, reverse=True):
         raise InvalidInputError("popular.households", "must not grow from one to the next")
-    return PopularList(sent.id, sent.region, tuple(sent.content_ids), tuple(sent.households))
+    for name, size, most in (
+        ("key_id", len(sent.key_id.encode()), _MAX_KEY_ID_BYTES),
+        ("signature", len(sent.signature), _SIGNATURE_BYTES),
+    ):
+        if size > most:
+            raise InvalidInputError(f"popular.{name}", f"must be at most {most} bytes, got {size}")
+    return PopularList(
+        sent.id,
+        sent.region,
+        tuple(sent.content_ids),
+        tuple(sent.households),
+        sent.key_id,
+        sent.signature,
+    )
 
 
 def _check_neighbours(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.duration_pb2 import Duration
 
+    from constellation_settop.network.global_keys import GlobalKeys
     from constellation_settop.storage.outbox import Outbox
 
 log = logging.getLogger("constellation_settop")
@@ -72,9 +73,16 @@ class DeviceSession:
     """
 
     def __init__(
-        self, outbox: Outbox, random: Random, hooks: SessionHooks, *, leave_when_done: bool = False
+        self,
+        outbox: Outbox,
+        random: Random,
+        hooks: SessionHooks,
+        *,
+        leave_when_done: bool = False,
+        global_keys: GlobalKeys | None = None,
     ) -> None:
         self._outbox = outbox
+        self._global_keys = global_keys
         self._random = random
         self._hooks = hooks
         self._leaves_when_done = leave_when_done
@@ -227,6 +235,8 @@ class DeviceSession:
         before = self._outbox.global_state
         ack = pb.GlobalAck(nonce=update.nonce)
         try:
+            if self._global_keys is not None:
+                self._global_keys.require_signed(update)
             after = apply_update(before, update)
         except MalformedUpdateError as error:
             log.warning("a global update was refused: %s", error)

@@ -11,6 +11,7 @@ from constellation_settop.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from constellation_settop.network.global_keys import GlobalKeys
     from constellation_settop.network.identity import DeviceIdentity
 
 
@@ -54,6 +55,9 @@ class SyncSettings:
     """Gets tokens from the shard, and renews them, in place of a `credential`."""
     tls: TlsSettings | None = None
     """None means a connection in clear text."""
+    global_keys: GlobalKeys | None = None
+    """The federation's keys: an update with popular content that none of them signed is refused,
+    and the device goes on with what it has. None checks no signature."""
     on_ack: Callable[[int, float], None] | None = None
     """Called for each acked delta with its seq, and the seconds from its frame to its ack.
 

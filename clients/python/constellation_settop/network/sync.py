@@ -251,6 +251,7 @@ class Sync:
             self._settings.random,
             self._make_hooks(),
             leave_when_done=not stays_connected,
+            global_keys=self._settings.global_keys,
         )
         self._session = session
         self._made_progress = False
