@@ -124,6 +124,11 @@ def _find_privacy_problems(config: FederationConfig) -> list[str]:
         problems.append(
             "PRIVACY_EPSILON is for the federation that runs the rounds, but RELAY is 1"
         )
+    if config.data_dir is None and config.postgres_url is None:
+        problems.append(
+            "PRIVACY_EPSILON needs DATA_DIR or POSTGRES_URL: a journal in memory forgets "
+            "at its end what was spent"
+        )
     if not 0 < config.privacy_delta <= _MAX_DELTA:
         problems.append(
             f"PRIVACY_DELTA must be above 0 and at most {_MAX_DELTA:g}, got {config.privacy_delta}"

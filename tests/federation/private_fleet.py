@@ -11,20 +11,14 @@ from federation.privacy.budget import WEEK_SECONDS, find_week_start
 from tests.federation.liked import CountingShard, Household, make_households
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 LIKED_LIMIT: Final = 8
 WEEK: Final = 3500
 """A week in 2037: journals, which have the real clock, are older."""
 MONDAY: Final = find_week_start(WEEK)
-SETTINGS: Final[dict[str, Any]] = {
-    "privacy_epsilon": NonNegative(4),
-    "privacy_delta": Ratio(1e-9),
-    "related_interval_secs": Seconds(0),
-    "related_contents": Count(30),
-    "related_lambda": Count(20),
-    "global_k_anonymity": Count(50),
-}
 
 
 @dataclass
@@ -71,3 +65,16 @@ def watch(shard: CountingShard, content_id: str, hours: range, devices: int) -> 
     for hour in hours:
         shard.hours[content_id, MONDAY // 3600 + hour] = devices
     shard.version += 1
+
+
+def make_settings(data_dir: Path, epsilon: float = 4) -> dict[str, Any]:
+    """Return the settings of a federation in this mode, or, for an epsilon of 0, without noise."""
+    return {
+        "data_dir": data_dir,
+        "privacy_epsilon": NonNegative(epsilon),
+        "privacy_delta": Ratio(1e-9),
+        "related_interval_secs": Seconds(0),
+        "related_contents": Count(30),
+        "related_lambda": Count(20),
+        "global_k_anonymity": Count(50),
+    }

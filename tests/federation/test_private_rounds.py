@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dp_accounting
 import grpc
@@ -13,7 +13,6 @@ from dp_accounting.pld import PLDAccountant
 from prometheus_client.parser import text_string_to_metric_families
 
 import federation.__main__
-from constellation.config import Count, NonNegative
 from constellation.v1 import federation_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from federation.privacy.budget import Mechanism
@@ -22,11 +21,11 @@ from tests.federation.fleet import get_address, run_federation, run_round
 from tests.federation.liked import serve_shards
 from tests.federation.private_fleet import (
     MONDAY,
-    SETTINGS,
     WEEK,
     Clock,
     install_clock,
     make_private_shards,
+    make_settings,
     watch,
 )
 from tests.scraping import scrape_text
@@ -50,9 +49,14 @@ def get_rows(running: RunningFederation) -> Sequence[LedgerRow]:
     return running.rounds.privacy.ledger.rows
 
 
-async def test_two_rounds_publish_noised_likes_then_noised_pairs(clock: Clock) -> None:
+async def test_two_rounds_publish_noised_likes_then_noised_pairs(
+    clock: Clock, tmp_path: Path
+) -> None:
     shards = make_private_shards()
-    async with serve_shards(shards) as addresses, run_federation(addresses, **SETTINGS) as running:
+    async with (
+        serve_shards(shards) as addresses,
+        run_federation(addresses, **make_settings(tmp_path)) as running,
+    ):
         clock.set(hours=3)
         first = await run_round(running)
         clock.set(hours=4)
@@ -75,7 +79,7 @@ async def test_a_simulated_week_stays_within_its_budget_by_two_accountants(
     clock: Clock, tmp_path: Path
 ) -> None:
     shards = make_private_shards()
-    settings: dict[str, Any] = {**SETTINGS, "data_dir": tmp_path}
+    settings = make_settings(tmp_path)
     async with serve_shards(shards) as addresses, run_federation(addresses, **settings) as running:
         for hour in range(168):
             clock.set(hours=hour + 0.01)
@@ -103,7 +107,7 @@ async def test_a_restarted_federation_publishes_the_stored_noise_and_spends_noth
     clock: Clock, tmp_path: Path
 ) -> None:
     shards = make_private_shards()
-    settings: dict[str, Any] = {**SETTINGS, "data_dir": tmp_path}
+    settings = make_settings(tmp_path)
     clock.set(hours=3)
     async with serve_shards(shards) as addresses:
         async with run_federation(addresses, **settings) as running:
@@ -128,14 +132,14 @@ async def test_a_spent_budget_leaves_what_was_published_last(clock: Clock, tmp_p
     shards = make_private_shards()
     clock.set(hours=3)
     async with serve_shards(shards) as addresses:
-        settings: dict[str, Any] = {**SETTINGS, "data_dir": tmp_path}
+        settings = make_settings(tmp_path)
         async with run_federation(addresses, **settings) as running:
             await run_round(running)
             await run_round(running)
             rows = get_rows(running)
         before = shards[0].read_global()
         clock.set(hours=4)
-        settings["privacy_epsilon"] = NonNegative(0.5)  # of which this week has nothing left
+        settings = make_settings(tmp_path, epsilon=0.5)  # of which this week has nothing left
         async with run_federation(addresses, **settings) as running:
             await run_round(running)
             assert get_rows(running) == rows
@@ -147,9 +151,12 @@ async def test_a_spent_budget_leaves_what_was_published_last(clock: Clock, tmp_p
     assert refused.popular == before.popular
 
 
-async def test_each_week_brings_new_noise_once(clock: Clock) -> None:
+async def test_each_week_brings_new_noise_once(clock: Clock, tmp_path: Path) -> None:
     shards = make_private_shards()
-    async with serve_shards(shards) as addresses, run_federation(addresses, **SETTINGS) as running:
+    async with (
+        serve_shards(shards) as addresses,
+        run_federation(addresses, **make_settings(tmp_path)) as running,
+    ):
         popular = []
         for week in (0, 1):
             for hour in (3, 4, 5):
@@ -167,11 +174,16 @@ async def test_each_week_brings_new_noise_once(clock: Clock) -> None:
     assert not asked[5]
 
 
-async def test_noise_hides_the_device_with_the_largest_bound_of_any_shard(clock: Clock) -> None:
+async def test_noise_hides_the_device_with_the_largest_bound_of_any_shard(
+    clock: Clock, tmp_path: Path
+) -> None:
     clock.set(hours=3)
     shards = make_private_shards()
     shards[1].liked_limit = 128
-    async with serve_shards(shards) as addresses, run_federation(addresses, **SETTINGS) as running:
+    async with (
+        serve_shards(shards) as addresses,
+        run_federation(addresses, **make_settings(tmp_path)) as running,
+    ):
         await run_round(running)
         likes = next(row for row in get_rows(running) if row.mechanism is Mechanism.LIKES)
 
@@ -179,12 +191,15 @@ async def test_noise_hides_the_device_with_the_largest_bound_of_any_shard(clock:
 
 
 async def test_a_shard_that_leaves_out_what_is_rare_is_not_used(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
+    clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock.set(hours=3)
     shards = make_private_shards()
     shards[1].is_complete = False
-    async with serve_shards(shards) as addresses, run_federation(addresses, **SETTINGS) as running:
+    async with (
+        serve_shards(shards) as addresses,
+        run_federation(addresses, **make_settings(tmp_path)) as running,
+    ):
         report = await run_round(running)
 
     assert report.contributors == 2000
@@ -196,7 +211,7 @@ async def test_what_was_published_without_noise_is_not_published_again(
 ) -> None:
     clock.set(hours=3)
     shards = make_private_shards()
-    exact: dict[str, Any] = {**SETTINGS, "privacy_epsilon": NonNegative(0), "data_dir": tmp_path}
+    exact = make_settings(tmp_path, epsilon=0)
     async with serve_shards(shards) as addresses:
         async with run_federation(addresses, **exact) as running:
             await run_round(running)
@@ -204,7 +219,7 @@ async def test_what_was_published_without_noise_is_not_published_again(
         published = shards[0].read_global()
         assert published.related.rows.ids
         assert not published.noised
-        settings = {**SETTINGS, "data_dir": tmp_path}
+        settings = make_settings(tmp_path)
         async with run_federation(addresses, **settings) as running:
             await run_round(running)
         noised = shards[0].read_global()
@@ -215,11 +230,14 @@ async def test_what_was_published_without_noise_is_not_published_again(
 
 
 async def test_operators_see_what_was_spent(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
+    clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = make_private_shards()
     clock.set(hours=3)
-    async with serve_shards(shards) as addresses, run_federation(addresses, **SETTINGS) as running:
+    async with (
+        serve_shards(shards) as addresses,
+        run_federation(addresses, **make_settings(tmp_path)) as running,
+    ):
         await run_round(running)
         await run_round(running)
         async with grpc.aio.insecure_channel(get_address(running)) as channel:
@@ -262,12 +280,12 @@ async def test_operators_see_what_was_spent(
     assert "budget of a week: epsilon 4 at delta 1e-09" in printed[4]
 
 
-async def test_a_relay_passes_the_bounds_of_its_shards_on(clock: Clock) -> None:
+async def test_a_relay_passes_the_bounds_of_its_shards_on(clock: Clock, tmp_path: Path) -> None:
     clock.set(hours=3)
     shards = make_private_shards()
     shards[0].liked_limit = 16
-    above = {**SETTINGS, "min_shards": Count(2)}
-    exact = {**SETTINGS, "privacy_epsilon": NonNegative(0), "relay": True}
+    above = make_settings(tmp_path / "above")
+    exact = {**make_settings(tmp_path / "relay", epsilon=0), "relay": True}
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         relay = await enter(run_federation(await enter(serve_shards(shards)), **exact))

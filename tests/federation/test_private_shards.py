@@ -19,6 +19,8 @@ from tests.federation.fleet import HOUR, get_address, run_federation, run_round
 from tests.sync_client import make_delta_message
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from constellation.server import RunningShard
     from federation.merge.aggregates import ShardAggregate
     from federation.server import RunningFederation
@@ -30,12 +32,16 @@ SHARD: dict[str, Any] = {
     "signals_per_hour": Count(HOURLY_LIMIT),
     "k_anonymity": Count(2),
 }
-PRIVATE: dict[str, Any] = {
-    "privacy_epsilon": NonNegative(64),
-    "privacy_delta": Ratio(1e-6),
-    "related_interval_secs": Seconds(0),
-    "min_shards": Count(1),
-}
+
+
+def make_settings(data_dir: Path) -> dict[str, Any]:
+    return {
+        "data_dir": data_dir,
+        "privacy_epsilon": NonNegative(64),
+        "privacy_delta": Ratio(1e-6),
+        "related_interval_secs": Seconds(0),
+        "min_shards": Count(1),
+    }
 
 
 async def push(shard: RunningShard, number: int, seq: int = 1, **parts: Any) -> None:
@@ -61,8 +67,11 @@ async def pull_aggregate(running: RunningFederation) -> ShardAggregate:
     return running.rounds.fleet.aggregates[0]
 
 
-async def test_a_device_that_tries_more_adds_no_more_than_the_bounds() -> None:
-    async with run_shard(**SHARD) as shard, run_federation([get_address(shard)], **PRIVATE) as up:
+async def test_a_device_that_tries_more_adds_no_more_than_the_bounds(tmp_path: Path) -> None:
+    async with (
+        run_shard(**SHARD) as shard,
+        run_federation([get_address(shard)], **make_settings(tmp_path)) as up,
+    ):
         for number in range(30):  # others, so that there is a dictionary
             await push(shard, number, liked=[f"film:{each}" for each in range(20)])
         await run_round(up)
@@ -122,9 +131,12 @@ async def test_a_shard_refuses_what_was_published_without_noise() -> None:
     assert "set its PRIVACY_EPSILON" in report.shards[0].publish_problem
 
 
-async def test_noise_reaches_a_device_through_a_real_shard() -> None:
+async def test_noise_reaches_a_device_through_a_real_shard(tmp_path: Path) -> None:
     liked = [[f"film:{(number + each) % 8}" for each in range(4)] for number in range(80)]
-    async with run_shard(**SHARD) as shard, run_federation([get_address(shard)], **PRIVATE) as up:
+    async with (
+        run_shard(**SHARD) as shard,
+        run_federation([get_address(shard)], **make_settings(tmp_path)) as up,
+    ):
         for number, contents in enumerate(liked):
             await push(shard, number, liked=contents)
         for _ in range(2):
@@ -145,12 +157,13 @@ async def test_noise_reaches_a_device_through_a_real_shard() -> None:
     [
         ({"relay": True}, "PRIVACY_EPSILON is for the federation that runs the rounds"),
         ({"privacy_delta": Ratio(0.0)}, "PRIVACY_DELTA must be above 0 and at most 1e-05, got 0"),
+        ({"data_dir": None}, "PRIVACY_EPSILON needs DATA_DIR or POSTGRES_URL"),
         ({"privacy_delta": Ratio(0.1)}, "PRIVACY_DELTA must be above 0 and at most 1e-05, got 0.1"),
     ],
 )
 async def test_settings_that_promise_nothing_are_refused(
-    settings: dict[str, Any], problem: str
+    settings: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=problem):
-        async with run_federation(["127.0.0.1:1"], **{**PRIVATE, **settings}):
+        async with run_federation(["127.0.0.1:1"], **{**make_settings(tmp_path), **settings}):
             pass
