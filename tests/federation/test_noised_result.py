@@ -177,11 +177,12 @@ def test_shards_may_come_in_any_order() -> None:
     assert payloads[0] == payloads[1]
 
 
-@pytest.mark.parametrize("change", [{"is_complete": False}, {"hourly_limit": 0}])
-def test_a_shard_that_says_no_bounds_is_left_out(change: dict[str, int]) -> None:
+@pytest.mark.parametrize(("limit", "is_complete"), [(SIGNALS_PER_HOUR, False), (0, True)])
+def test_a_shard_that_says_no_bounds_is_left_out(limit: int, *, is_complete: bool) -> None:
     fleet = Fleet()
     first = fleet.aggregates[0]
-    fleet.aggregates[0] = replace(first, header=replace(first.header, **change))
+    header = replace(first.header, hourly_limit=limit, is_complete=is_complete)
+    fleet.aggregates[0] = replace(first, header=header)
 
     assert select_private(fleet.aggregates) == fleet.aggregates[1:]
 
