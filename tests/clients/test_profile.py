@@ -2,10 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
-from constellation.core.rows import TermKind
 from constellation_settop import (
     Device,
     DeviceSettings,
@@ -16,34 +14,14 @@ from constellation_settop import (
     View,
 )
 from tests.clients.samples import make_catalogue
+from tests.clients.stored import read_liked, read_supporting
 from tests.conftest import run_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from constellation.server import RunningShard
-
 NOWHERE = "127.0.0.1:1"
 SETTINGS = DeviceSettings(sync=SyncSettings(backoff_base_seconds=0.01, backoff_cap_seconds=0.05))
-
-
-def read_liked(shard: RunningShard, device: Device) -> set[str]:
-    """Return what a shard has stored as liked by a device."""
-    table = shard.manager.table
-    row = table.find_device(device.outbox.device_id)
-    contents = table.liked.read(np.array([row]))["contents"][0]
-    numbers = contents[contents > 0].tolist()
-    return {table.vocabulary.text(TermKind.CONTENT, number) for number in numbers}
-
-
-def read_supporting(shard: RunningShard, device: Device) -> set[str]:
-    """Return the content items that a device's patterns in a shard's store were learned from."""
-    table = shard.manager.table
-    row = table.find_device(device.outbox.device_id)
-    slots = table.find_patterns(np.array([row])).slots
-    contents = table.patterns["contents"][slots].ravel()
-    numbers = contents[contents > 0].tolist()
-    return {table.vocabulary.text(TermKind.CONTENT, number) for number in numbers}
 
 
 async def test_profiles_survive_a_restart_each_with_its_own(tmp_path: Path) -> None:

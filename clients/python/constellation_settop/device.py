@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from constellation_settop.network.catalogue_copy import read_copy
 from constellation_settop.network.sync import Sync
 from constellation_settop.profile import Profile
 from constellation_settop.recommending.catalogue import Catalogue
+from constellation_settop.saving import Saver
 from constellation_settop.status import build_status
 from constellation_settop.storage.outbox import Outbox
 from constellation_settop.storage.problems import explain_error
@@ -66,10 +65,9 @@ class Device:
         """The device's file."""
         self.sync = sync
         """The connection to the shard."""
-        self._settings = settings
         self.keeper = keeper
         """Keeps the catalogue current; None when the host's program brings the catalogue."""
-        self._changes_event = asyncio.Event()
+        self._saver = Saver(household, outbox, settings.delta_interval_seconds, sync.notify)
         self._default = self.profile()
 
     @classmethod
@@ -127,7 +125,7 @@ class Device:
                 keeper.run(sync) if keeper else nullcontext(),
             ):
                 device = cls(household, outbox, sync, resolved, keeper)
-                async with device._save_in_background():
+                async with device._saver.run():
                     yield device
 
     @classmethod
@@ -147,19 +145,6 @@ class Device:
         return ThreadedDevice(
             lambda: cls.open(address, data_dir=data_dir, catalogue=catalogue, settings=settings)
         )
-
-    @asynccontextmanager
-    async def _save_in_background(self) -> AsyncIterator[None]:
-        """Save what was learned at intervals while the block runs, and once when it ends."""
-        task = asyncio.create_task(self._save_forever(), name="settop_save")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-            self._try_save_changes()
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
 
     @property
     def brain(self) -> Brain:
@@ -183,7 +168,7 @@ class Device:
             name,
             self.household,
             self.outbox,
-            on_learned=self._changes_event.set,
+            on_learned=self._saver.note,
             on_forgotten=self._begin_anew,
         )
 
@@ -201,7 +186,7 @@ class Device:
         self.household.find(name)
         self.outbox.forget_profile(name)
         self.household.remove(name)
-        self._begin_anew()
+        self._begin_anew(name)
 
     def observe(self, view: View) -> float:
         """Learn from a view and return its reward, from 0 to 1. The view stays on the device.
@@ -266,8 +251,9 @@ class Device:
             brain.forget_everything()
         self._begin_anew()
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, profile: str | None = None) -> None:
         """Rank and sync with what the outbox has now, which is not what it had."""
+        self._saver.drop(profile)
         use_newest_global_state(self.household, self.outbox)
         self.sync.restart_session()
 
@@ -309,16 +295,7 @@ class Device:
         Usually there is one delta, and none when nothing concerns the shard. Raises StorageError
         when the disk refuses; then nothing is lost, and the next call tries again.
         """
-        changes = self.household.take_changes()
-        if not changes:
-            return ()
-        try:
-            seqs = self.outbox.append(*changes)
-        except StorageError:
-            self.household.restore_changes(changes)
-            raise
-        self.sync.notify()
-        return seqs
+        return self._saver.save()
 
     @property
     def storage_problem(self) -> str | None:
@@ -327,7 +304,7 @@ class Device:
 
     def sync_soon(self) -> None:
         """Save and send what was learned now instead of at the next interval; do not wait."""
-        self._try_save_changes()
+        self._saver.try_save()
         self.sync.sync_soon()
 
     async def flush(self, deadline_seconds: float) -> None:
@@ -338,21 +315,6 @@ class Device:
         """
         self.save_changes()
         await self.sync.flush(deadline_seconds)
-
-    async def _save_forever(self) -> None:
-        """Save after each interval, shortened at random so that devices do not act in step."""
-        interval = self._settings.delta_interval_seconds
-        while True:
-            await self._changes_event.wait()
-            await asyncio.sleep(interval * random.uniform(0.5, 1))  # noqa: S311  # no secret
-            self._changes_event.clear()
-            self._try_save_changes()
-
-    def _try_save_changes(self) -> None:
-        try:
-            self.save_changes()
-        except StorageError:  # the outbox has logged it, once
-            self._changes_event.set()
 
 
 def _ignore() -> None:

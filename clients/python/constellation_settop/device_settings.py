@@ -20,7 +20,7 @@ class DeviceSettings:
     """The device's UUID, 16 bytes. None uses that of `sync.identity`, else that of the file, which
     is random for a new one."""
     delta_interval_seconds: float = 60.0
-    """What was learned is written to the file, as a delta, at most this often."""
+    """What was learned becomes a delta at most this often. The views are in the file at once."""
     durability: Durability = Durability.POWER_FAILURE
     """What a delta survives once it is written."""
     quality_floor: float = QUALITY_FLOOR

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from constellation_settop.errors import StorageError
 from constellation_settop.status import build_profile_status
+from constellation_settop.storage.views import UnsavedView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,8 +39,8 @@ class Profile:
         household: Household,
         outbox: Outbox,
         *,
-        on_learned: Callable[[], None],
-        on_forgotten: Callable[[], None],
+        on_learned: Callable[[UnsavedView], None],
+        on_forgotten: Callable[[str], None],
     ) -> None:
         """Use the parts of an open device. Callers use `Device.profile`."""
         self.name = name
@@ -58,14 +59,14 @@ class Profile:
         """Learn from a view and return its reward, from 0 to 1; see `Device.observe`."""
         reward = self.brain.observe(view)
         self._household.bound_patterns()
-        self._on_learned()
+        self._on_learned(UnsavedView(self.name, view))
         return reward
 
     def feedback(self, content_id: str, feedback: Feedback) -> None:
         """Learn what the profile's people say about a content item; see `Device.feedback`."""
         self.brain.feedback(content_id, feedback)
         self._household.bound_patterns()
-        self._on_learned()
+        self._on_learned(UnsavedView(self.name, (content_id, feedback)))
 
     def recommend(
         self,
@@ -96,7 +97,7 @@ class Profile:
         except StorageError:
             self._household.restore_changes([changes])
             raise
-        self._on_forgotten()
+        self._on_forgotten(self.name)
 
     def forget_everything(self) -> None:
         """Forget all that the profile watched and all that was learned from it, also at the shard.
@@ -106,7 +107,7 @@ class Profile:
         brain = self.brain
         self._outbox.forget_profile(self.name)
         brain.forget_everything()
-        self._on_forgotten()
+        self._on_forgotten(self.name)
 
     def status(self) -> ProfileStatus:
         """Return what the profile learned."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from constellation_settop.errors import StorageError
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.household import Household
-from constellation_settop.values import GlobalState
+from constellation_settop.values import GlobalState, View
 
 if TYPE_CHECKING:
     from constellation_settop.recommending.catalogue import Catalogue
@@ -35,8 +35,23 @@ def read_household(
     household = Household(default, learning.max_patterns)
     for name in outbox.read_profiles():
         household.add(name, partial(_read_sibling, outbox, name))
+    _observe_again(household, outbox)
     use_newest_global_state(household, outbox)
     return household
+
+
+def _observe_again(household: Household, outbox: Outbox) -> None:
+    """Learn from the views that were not saved when the device ended without warning."""
+    unsaved = outbox.read_views()
+    if unsaved:
+        log.info("%d views are learned again: the device ended without saving them", len(unsaved))
+    for each in unsaved:
+        brain = household.find(each.profile)
+        if isinstance(each.observed, View):
+            brain.observe(each.observed)
+        else:
+            brain.feedback(*each.observed)
+        household.bound_patterns()
 
 
 def _read_sibling(outbox: Outbox, name: str, default: Brain) -> Brain:

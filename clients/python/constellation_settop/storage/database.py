@@ -36,6 +36,10 @@ CREATE TABLE IF NOT EXISTS history( -- in the order of rowid, the newest last
   time_of_day INTEGER NOT NULL, day_type INTEGER NOT NULL, profile TEXT NOT NULL DEFAULT '',
   UNIQUE(profile, content_id)
 );
+CREATE TABLE IF NOT EXISTS unsaved_views( -- in the order of rowid; see views.py
+  profile TEXT NOT NULL, content_id TEXT NOT NULL, watch_percentage REAL, engagement REAL,
+  watched_at REAL, time_of_day INTEGER, day_type INTEGER, feedback INTEGER
+);
 CREATE TABLE IF NOT EXISTS related(row_id BLOB PRIMARY KEY, message BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS popular(list_id BLOB PRIMARY KEY, message BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS similar(

@@ -45,6 +45,12 @@ from constellation_settop.storage.rows import (
     write_global,
     write_learned,
 )
+from constellation_settop.storage.views import (
+    delete_all_views,
+    delete_views,
+    insert_views,
+    read_views,
+)
 from constellation_settop.values import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ if TYPE_CHECKING:
 
     from constellation_settop.storage.journal import AckedDelta
     from constellation_settop.storage.queue import PendingDelta
+    from constellation_settop.storage.views import UnsavedView
     from constellation_settop.values import (
         GlobalState,
         HistoryEntry,
@@ -219,7 +226,7 @@ class Outbox:
     def append(self, *changes: LocalChanges) -> Sequence[int]:
         """Write changes to the file, with deltas for what concerns the shard; return their seqs.
 
-        Give the changes of several profiles at once.
+        Give the changes of all profiles at once: the views that were kept are deleted.
         """
         merged = merge_changes(changes)
         deltas = build_deltas(merged, self._read_shared(), self._state) if self.is_sharing else []
@@ -229,12 +236,28 @@ class Outbox:
             for each in changes:
                 write_learned(self._connection, each, self._shared_threshold, seqs.start)
                 write_history(self._connection, each.profile, each.history)
+            delete_all_views(self._connection)
             inserted = self._queue.insert(deltas, seqs.start)
         self._state = state
         self._queue.pending = [*self._queue.pending, *inserted]
         if len(self._queue.pending) > self._max_pending:
             self.compact_to_snapshot()
         return seqs
+
+    def keep_views(self, views: Sequence[UnsavedView]) -> None:
+        """Make views durable until the changes of their profile are appended or forgotten."""
+        with self._transaction():
+            insert_views(self._connection, views)
+
+    def drop_views(self) -> None:
+        """Delete the views that were kept."""
+        with self._transaction():
+            delete_all_views(self._connection)
+
+    def read_views(self) -> Sequence[UnsavedView]:
+        """Return the views that were kept and not appended, in their order, to observe again."""
+        with reading():
+            return list(read_views(self._connection))
 
     @property
     def _shared_threshold(self) -> float:
@@ -266,6 +289,7 @@ class Outbox:
             write_learned(self._connection, changes, self._shared_threshold, self.next_seq)
             write_history(self._connection, changes.profile, changes.history)
             delete_history(self._connection, changes.profile, content_ids)
+            delete_views(self._connection, changes.profile)
 
     def forget_profile(self, profile: str) -> None:
         """Delete everything that tells of a profile, and tell the shard by a snapshot.

@@ -46,7 +46,7 @@ def _to_pattern(columns: bytes) -> Pattern:
 
 def read_profiles(connection: sqlite3.Connection) -> list[str]:
     """Return the names of the profiles that watched or learned something, in ascending order."""
-    tables = ("patterns", "watched", "history")
+    tables = ("patterns", "watched", "history", "unsaved_views")
     select = " UNION ".join(f"SELECT profile FROM {table}" for table in tables)  # noqa: S608  # constants
     return [row[0] for row in connection.execute(f"{select} ORDER BY profile")]
 
@@ -111,13 +111,14 @@ def mark_shared(connection: sqlite3.Connection, quality_threshold: float, seq: i
 
 def delete_profile(connection: sqlite3.Connection, profile: str) -> None:
     """Delete everything that tells of a profile. Call it inside a transaction."""
-    for table in ("patterns", "history", "watched"):
+    for table in ("patterns", "history", "watched", "unsaved_views"):
         connection.execute(f"DELETE FROM {table} WHERE profile=?", (profile,))  # noqa: S608  # constants
 
 
 def delete_everything(connection: sqlite3.Connection) -> None:
     """Delete everything that tells of the household. Call it inside a transaction."""
-    for table in ("patterns", "history", "watched", "similar", "related", "deltas", "acked_deltas"):
+    tables = ("patterns", "history", "watched", "unsaved_views", "similar", "related")
+    for table in (*tables, "deltas", "acked_deltas"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608  # constants
 
 
