@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from attacks.made_up import HIDDEN_SUCCESS, make_pattern
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from attacks.made_up import MadeUpDevice
     from attacks.world import Shard, World
-    from constellation_settop.values import Embedding, GlobalState, Pattern
+    from constellation_settop.values import Embedding, Pattern
 
 FIRST_QUESTIONS: Final = 300
 """Films, evenly spread over the catalogue, with which a crawl begins."""
@@ -47,19 +42,9 @@ async def crawl(world: World, shard: Shard) -> dict[bytes, Pattern]:
             if not asked or float((np.stack(asked) @ question).max()) <= KNOWN_COSINE:
                 asked.append(question)
                 batch.append(question)
-        for pseudonym, similar in (await observe(device, batch)).similar.items():
+        for pseudonym, similar in (await device.ask(*batch)).similar.items():
             if pseudonym not in found:
                 found[pseudonym] = similar.pattern
                 questions.append(similar.pattern.embedding)
     await device.replace_everything()
     return found
-
-
-async def observe(device: MadeUpDevice, embeddings: Sequence[Embedding]) -> GlobalState:
-    """Return what a shard sends to a device with these tastes."""
-    claims = [
-        make_pattern(each, number, success_rate=HIDDEN_SUCCESS)
-        for number, each in enumerate(embeddings)
-    ]
-    await device.replace_everything(claims)
-    return await device.pull()

@@ -70,9 +70,13 @@ class MadeUpDevice:
         )
         return apply_update(GlobalState(), answer.update)
 
-    async def ask(self, embedding: Embedding) -> GlobalState:
-        """Return what the shard sends to a device whose only taste is this embedding."""
-        await self.replace_everything([make_pattern(embedding, success_rate=HIDDEN_SUCCESS)])
+    async def ask(self, *embeddings: Embedding) -> GlobalState:
+        """Return what the shard sends to a device that has these tastes, and nothing to show."""
+        claims = [
+            make_pattern(each, number, success_rate=HIDDEN_SUCCESS)
+            for number, each in enumerate(embeddings)
+        ]
+        await self.replace_everything(claims)
         return await self.pull()
 
 

@@ -12,7 +12,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from attacks.crawl import observe
 from attacks.game import score_advantage
 from attacks.made_up import make_pattern
 from attacks.results import Goal, Outcome
@@ -129,7 +128,7 @@ async def _measure(world: World, shard: Shard, trials: Sequence[Trial]) -> dict[
     counts: dict[str, float] = {}
     for start in range(0, len(trials), FILMS_OF_A_QUESTION):
         films = [each.content_id for each in trials[start : start + FILMS_OF_A_QUESTION]]
-        state = await observe(device, [world.embedding_of(each) for each in films])
+        state = await device.ask(*(world.embedding_of(each) for each in films))
         for film in films:
             counts[film] = _count(world, state, film)
     await device.replace_everything()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from attacks import canaries, epochs, hostile_shard, inversion, membership, withdrawal
+from attacks import canaries, crowd, epochs, hostile_shard, inversion, membership, withdrawal
 from attacks.results import Line
 from attacks.world import OFF, ON, start_world
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 Attack = Callable[["World"], Awaitable["Sequence[Outcome]"]]
 ATTACKS: Final[Sequence[Attack]] = (
     inversion.run,
+    crowd.run,
     membership.run,
     epochs.run,
     canaries.run,
     canaries.run_differences,
 )
 """In an order in which none disturbs the next."""
-SHORT_ATTACKS: Final[Sequence[Attack]] = (inversion.run, membership.run, canaries.run)
+SHORT_ATTACKS: Final[Sequence[Attack]] = (inversion.run, crowd.run, membership.run, canaries.run)
 """Those of the short form, which `make check` runs."""
 
 

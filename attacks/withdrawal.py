@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from attacks.crawl import observe
 from attacks.game import score_share
 from attacks.made_up import list_named, make_pattern
 from attacks.results import Goal, Outcome
@@ -100,7 +99,7 @@ async def _count_named(world: World, shard: Shard, films: Sequence[str]) -> int:
     """Return how many of the films any pattern that is shown names."""
     device, named = world.make_device(shard), 0
     for film in films:
-        state = await observe(device, [world.embedding_of(film)])
+        state = await device.ask(world.embedding_of(film))
         named += film in list_named(state)
     await device.replace_everything()
     return named

@@ -12,9 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import grpc
+import numpy as np
 
 from attacks.decoding import Decoder
 from attacks.made_up import MadeUpDevice, list_named, make_pattern
+from constellation.encoding import DIMENSION
 from constellation.placement import find_owner
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from constellation_settop import Outbox, View
@@ -42,6 +44,8 @@ GROUP: Final = 2 * K - 1
 ACCOMPLICES: Final = K - 1
 """Made-up devices that work together."""
 SEED: Final = 14
+EPOCH_SETTINGS: Final = {"SHARED_PATTERNS_SECONDS": "1"}
+"""Settings that shorten waiting, and protect as little or as much as the defaults."""
 _EPOCH_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.2
 
@@ -139,15 +143,21 @@ class World:
                 group.create_task(self._wait_for_marker(shard, film))
 
     async def _wait_for_marker(self, shard: Shard, film: str) -> None:
-        embedding = self.embedding_of(film)
+        taste = self._draw_taste()
         markers = [self.make_device(shard) for _ in range(GROUP)]
         for device in markers:
-            await device.replace_everything([make_pattern(embedding, content_ids=[film])])
-        asking = self.make_device(shard)
-        while film not in list_named(await asking.ask(embedding)):  # noqa: ASYNC110  # elsewhere
+            await device.replace_everything([make_pattern(taste, content_ids=[film])])
+        asking, questions = self.make_device(shard), [taste, self.embedding_of(film)]
+        while film not in list_named(await asking.ask(*questions)):  # noqa: ASYNC110  # elsewhere
             await asyncio.sleep(_POLL_SECONDS)
         for device in (*markers, asking):
             await device.replace_everything()
+
+    def _draw_taste(self) -> Embedding:
+        """Return an embedding that is near to no film, so that nobody else has this taste."""
+        numbers = [self.random.gauss(0, 1) for _ in range(DIMENSION)]
+        unit: Embedding = (np.array(numbers) / np.linalg.norm(numbers)).astype(np.float32)
+        return unit
 
     def take_unwatched(self, count: int) -> list[str]:
         """Return films that nobody has watched and no game has used, in an order of chance."""
@@ -178,7 +188,7 @@ async def start_world(
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="attacks-")))
         pool = stack.enter_context(open_pool())
-        settings = {**SHARD_SETTINGS, **protection.shard}
+        settings = {**SHARD_SETTINGS, **EPOCH_SETTINGS, **protection.shard}
         fleet = await stack.enter_async_context(start_shards(folder, films, settings))
         shards = [
             Shard(
