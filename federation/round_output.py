@@ -34,16 +34,17 @@ def compute_output(  # noqa: PLR0913, PLR0917 - what a round consists of
 
     If the inputs have a plan of releases, everything that is published has noise.
     """
-    started = time.monotonic()
+    started = begun = time.monotonic()
     related: RelatedResult | None = None
     if (plan := inputs.plan) is not None:
         result, related = compute_noised_result(inputs, model_state, rules, plan)
     else:
         result = compute_result(inputs, model_state, rules)
+        begun = time.monotonic()
         if inputs.has_likes:
             result, related = add_related(result, inputs, rules)
     if related is not None:
-        report = report_related(report, related, time.monotonic() - started)
+        report = report_related(report, related, time.monotonic() - begun)
     payload = serialise_result(result, inputs.stamp, coverage, revoked_device_ids, signing_keys)
     report = report_result(report, result, payload)
     rows = plan.rows if plan is not None else ()

@@ -40,7 +40,7 @@ LIKED: Final = 32
 """Content items of one device that count: RELATED_LIKED in this mode, chosen by `list_choices`."""
 LIKED_OF_MILLIONS: Final = 128
 """Millions of devices can bear the noise of more."""
-FLEETS: Final = {0: LIKED, 100_000: LIKED, 4_000_000: LIKED_OF_MILLIONS}
+FLEETS: Final = {0: LIKED, 10_000: LIKED, 100_000: LIKED, 4_000_000: LIKED_OF_MILLIONS}
 """By devices: the content items of one that count. 0 stands for the households themselves."""
 CHOICE_EPSILON: Final = 2.0
 CHOICE_DEVICES: Final = 100_000
