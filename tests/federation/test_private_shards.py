@@ -111,8 +111,10 @@ async def test_devices_get_nothing_of_single_devices() -> None:
     for is_private in (False, True):
         settings = {**SHARD, "differential_privacy": is_private}
         async with run_shard(**settings) as shard:
-            for number in range(6):
+            for number in range(12):
                 await push(shard, number, patterns=patterns, signals=[("film:1", HOUR)])
+            for _ in range(2):
+                await shard.manager.sharing.run_epoch(HOUR * 3600.0)
             await shard.manager.publish_trends(HOUR * 3600.0)
             update = await pull_update(shard, 0)
             found[is_private] = (len(update.similar.ids) > 0, len(update.trends) > 0)
