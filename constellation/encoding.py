@@ -16,6 +16,9 @@ DIMENSION = 384
 ID_BYTES = 16
 """Bytes in a device id or a pattern id."""
 
+_BLOCK_ROWS = 4096
+"""Rows that are widened at once."""
+
 Embeddings = NDArray[np.float32]
 """Shape (n, DIMENSION)."""
 
@@ -91,8 +94,10 @@ def unit_scales(codes: Codes) -> NDArray[np.float32]:
     The factor of a row of zeros is infinite. The norm is summed in integers, so every machine gets
     the same bits.
     """
-    wide = codes.astype(np.int32)
-    squares = np.einsum("ij,ij->i", wide, wide)
+    squares = np.empty(len(codes), np.int32)
+    for start in range(0, len(codes), _BLOCK_ROWS):  # a whole catalogue would take four times it
+        wide = codes[start : start + _BLOCK_ROWS].astype(np.int32)
+        squares[start : start + _BLOCK_ROWS] = np.einsum("ij,ij->i", wide, wide)
     with np.errstate(divide="ignore"):
         scales: NDArray[np.float32] = (1.0 / np.sqrt(squares.astype(np.float64))).astype(np.float32)
     return scales

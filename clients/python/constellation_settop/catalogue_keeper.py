@@ -100,21 +100,24 @@ class CatalogueKeeper:
             await self._welcomed.wait()
             self._welcomed.clear()
             while sync.catalogue_digest not in {0, compute_digest(self._household.catalogue)}:
-                if await self._try_fetch(sync.address):
+                delay = await self._try_fetch(sync.address)
+                if delay is None:
                     backoff.reset()
                     break  # the next Welcome tells whether the catalogue has changed meanwhile
-                await asyncio.sleep(backoff.next_seconds())
+                await asyncio.sleep(delay + backoff.next_seconds())  # many got the same delay
 
-    async def _try_fetch(self, address: str) -> bool:
+    async def _try_fetch(self, address: str) -> float | None:
+        """Fetch the catalogue; return None, or how long to wait at least after a failure."""
         try:
             catalogue = await fetch_catalogue(address, self._path, self._settings)
         except (UnreachableError, CredentialError, StorageError) as error:
             if self.problem is None:
                 log.warning("the catalogue stays as it is: %s", error)
             self.problem = str(error)
-            return False
+            delay = error.delay_seconds if isinstance(error, UnreachableError) else None
+            return delay or 0.0
         self.problem = None
         self._household.use_catalogue(catalogue)
         self.updates += 1
         self._progress_event.set()
-        return True
+        return None

@@ -14,6 +14,12 @@ class InvalidArgumentError(SettopError, ValueError):
 class UnreachableError(SettopError):
     """No shard answered in time: wait. Nothing is lost, and the SDK keeps trying."""
 
+    def __init__(self, message: str, delay_seconds: float | None = None) -> None:
+        """Say why; `delay_seconds` is how long a shard asked to wait, None when it did not."""
+        super().__init__(message)
+        self.delay_seconds = delay_seconds
+        """Seconds that a shard asked to wait before the next attempt; None when it did not ask."""
+
 
 class CredentialError(SettopError):
     """The shard refuses the credential: get a new one and open the device again with it."""

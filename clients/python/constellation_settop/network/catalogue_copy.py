@@ -76,8 +76,10 @@ async def fetch_catalogue(
             await _fetch_buckets(channel, base, staging, route)
         except grpc.aio.AioRpcError as error:
             failure = parse_failure(error)
-            kind = CredentialError if failure.is_credential_refused else UnreachableError
-            raise kind(f"the catalogue was not fetched: {failure.reason}") from error
+            message = f"the catalogue was not fetched: {failure.reason}"
+            if failure.is_credential_refused:
+                raise CredentialError(message) from error
+            raise UnreachableError(message, failure.delay_seconds) from error
         except ValueError as error:
             staging.clear()
             raise UnreachableError(f"the shard breaks the protocol: {error}") from error
@@ -191,17 +193,18 @@ async def _finish(base: Catalogue, staging: Staging, path: Path) -> Catalogue:
     """Write the file, and return what it has; nothing is staged then."""
     count = staging.bucket_count
     replaced = staging.read_digests()
-    messages = list(staging.read_items())
-    await asyncio.to_thread(_write_merged, base, messages, set(replaced), count, path)
+    # The staged content items are read in that thread, while nothing else uses them.
+    await asyncio.to_thread(_write_merged, base, staging, set(replaced), count, path)
     staging.clear()
     return await asyncio.to_thread(Catalogue.read, path)
 
 
 def _write_merged(
     base: Catalogue,
-    messages: list[tuple[str, bytes]],
+    staging: Staging,
     replaced: set[int],
     bucket_count: int,
     path: Path,
 ) -> None:
-    merge_items(base, messages, replaced, bucket_count).write(path)
+    items, count = staging.read_items(), staging.count_items()
+    merge_items(base, items, count, replaced, bucket_count).write(path)

@@ -79,27 +79,39 @@ def compute_digest(catalogue: Catalogue) -> int:
 def merge_items(
     base: Catalogue,
     messages: Iterable[tuple[str, bytes]],
+    message_count: int,
     replaced_buckets: Collection[int],
     bucket_count: int,
 ) -> Catalogue:
     """Return a catalogue where some buckets of `base` are replaced.
 
+    It takes little more memory than the columns of the result: a device has not much.
+
     Args:
         base: a catalogue that came from a shard, or an empty one.
         messages: content id and encoded message of each new content item, sorted by content id.
+        message_count: how many messages there are.
         replaced_buckets: the buckets whose content items are left out of `base`.
         bucket_count: the number of buckets in all.
     """
     kept = _read_base(base, replaced_buckets, bucket_count)
-    rows = list(heapq.merge(kept, map(_to_row, messages), key=attrgetter("sort_key")))
-    codes = np.frombuffer(b"".join(row.codes for row in rows), np.int8).reshape(-1, DIMENSION)
+    most = len(base) + message_count
+    codes = np.empty((most, DIMENSION), np.int8)
+    content_types, hashes = np.empty(most, np.uint8), np.empty(most, np.uint64)
+    content_ids: list[str] = []
+    titles: list[str] = []
+    genres: list[tuple[str, ...]] = []
+    known_genres: dict[tuple[str, ...], tuple[str, ...]] = {}
+    rows = heapq.merge(kept, map(_to_row, messages), key=attrgetter("sort_key"))
+    for number, row in enumerate(rows):
+        content_ids.append(row.sort_key.decode())
+        titles.append(row.title)
+        genres.append(known_genres.setdefault(row.genres, row.genres))
+        codes[number] = np.frombuffer(row.codes, np.int8)
+        content_types[number], hashes[number] = row.content_type, row.item_hash
+    count = len(content_ids)
     columns = build_columns(
-        [row.sort_key.decode() for row in rows],
-        [row.title for row in rows],
-        [row.genres for row in rows],
-        np.array([row.content_type for row in rows], np.uint8),
-        codes,
-        np.array([row.item_hash for row in rows], np.uint64),
+        content_ids, titles, genres, content_types[:count], codes[:count], hashes[:count]
     )
     return Catalogue.from_columns(columns)
 
