@@ -218,3 +218,24 @@ async def test_what_is_forgotten_or_not_shared_is_gone_from_the_store(
         device.observe(View("2-0", 1.0))
         await device.flush(10)
         assert table.totals.patterns == 1
+
+
+async def test_ten_thousand_views_at_once_from_any_time_stay_within_every_bound(
+    shard: RunningShard, tmp_path: Path
+) -> None:
+    catalogue = make_catalogue(themes=4, contents=40)
+    async with Device.open(
+        f"127.0.0.1:{shard.port}", data_dir=tmp_path, catalogue=catalogue, settings=SETTINGS
+    ) as device:
+        for number in range(10_000):
+            content_id = catalogue.content_ids[number % len(catalogue)]
+            device.observe(View(content_id, 0.95, watched_at=(0, 1e9, 2**32 - 2)[number % 3]))
+        await device.flush(20)
+        status = device.status()
+        device.observe(View("0-0", 0.95))
+        await device.flush(20)
+
+    assert (status.liked, status.waiting_deltas, status.rejections) == (160, 0, {})
+    assert status.patterns <= 64
+    assert shard.manager.table.totals.patterns == status.patterns
+    assert (tmp_path / "device.sqlite").stat().st_size < 2_000_000
