@@ -206,6 +206,11 @@ class ShardConfig:
     shard_map: ShardMap = setting(
         ShardMap({}), "All shards: 0=host:port,1=host:port. Unset: this shard owns every device."
     )
+    internal_shard_map: ShardMap = setting(
+        ShardMap({}),
+        "INTERNAL_ADDR of all shards: 0=host:port,1=host:port. Commands with --all call these. "
+        "Unset: they call SHARD_MAP.",
+    )
     accept_shard_map: bool = setting(
         default=False,
         text="1: start even if SHARD_MAP gives away more than half of the devices that are stored.",

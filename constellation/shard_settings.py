@@ -50,7 +50,13 @@ def to_identity(config: ShardConfig) -> ShardIdentity:
         raise ConfigError(
             f"SHARD_ID is {config.shard_id}, but SHARD_MAP has only {sorted(config.shard_map)}"
         )
-    return ShardIdentity(config.shard_id, config.region, config.shard_map)
+    internal = config.internal_shard_map
+    if internal and internal.keys() != config.shard_map.keys():
+        raise ConfigError(
+            f"INTERNAL_SHARD_MAP has the shards {sorted(internal)}, and SHARD_MAP "
+            f"{sorted(config.shard_map)}: both must have the same"
+        )
+    return ShardIdentity(config.shard_id, config.region, config.shard_map, internal)
 
 
 def make_pressure(config: ShardConfig) -> Pressure:

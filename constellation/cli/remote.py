@@ -182,16 +182,21 @@ async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:
         except CommandError as error:
             problem = problem or error
             continue
-        return [shard.address for shard in response.shards] or [each.address for each in remotes]
+        addresses = [shard.internal_address or shard.address for shard in response.shards]
+        return list(dict.fromkeys(addresses)) or [each.address for each in remotes]
     assert problem is not None
     raise problem
 
 
 def _read_shard_map(options: Namespace) -> Sequence[str]:
-    """Return the addresses in SHARD_MAP of the environment; none when --address is given."""
+    """Return the addresses in INTERNAL_SHARD_MAP of the environment, else those in SHARD_MAP.
+
+    None when --address is given.
+    """
     if options.address:
         return ()
-    return list(load_config(options.settings).shard_map.values())
+    config = load_config(options.settings)
+    return list((config.internal_shard_map or config.shard_map).values())
 
 
 def _read_grpc_addr(options: Namespace) -> Address:

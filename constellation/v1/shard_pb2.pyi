@@ -285,19 +285,25 @@ class Shard(_message.Message):
 
     SHARD_ID_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    INTERNAL_ADDRESS_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard's number."""
     address: _builtins.str
     """The shard's address, host:port."""
+    internal_address: _builtins.str
+    """The shard's address for operators, host:port, where all methods are served. Empty when it is not
+    known, or the same as `address`; never sent to a device.
+    """
     def __init__(
         self,
         *,
         shard_id: _builtins.int = ...,
         address: _builtins.str = ...,
+        internal_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "internal_address", b"internal_address", "shard_id", b"shard_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,15 +12,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.auth.authority import issue_certificate, make_authority
 from constellation.auth.methods import DEVICE_METHODS, METHOD_ROLES
+from constellation.auth.principal import Role
 from constellation.config import Address, Count
 from constellation.errors import ConfigError
+from constellation.placement import format_map
 from constellation.server import SERVICES
 from constellation.transport.listener import COMMON_SERVICES
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2, sync_pb2_grpc
-from tests.auth.callers import call, list_methods
+from testing.ports import find_free_address
+from tests.auth.callers import Keys, call, list_methods, to_metadata
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.federation.fleet import run_federation
+from tests.scenarios.processes import run_command
 from tests.servers import run_subprocess
 from tests.sync_client import make_delta_message, open_stream
 
@@ -147,4 +152,57 @@ async def test_a_client_ca_needs_the_port_that_asks_for_it(pki: Path) -> None:
 
     with pytest.raises(ConfigError, match="CLIENT_CA needs INTERNAL_ADDR, TLS_CERT and TLS_KEY"):
         async with run_shard(**settings):
+            pass
+
+
+async def test_commands_reach_every_shard_by_its_internal_address() -> None:
+    """The shard map has the addresses of devices, where no operator's method is served."""
+    internal = [Address(find_free_address()) for _ in range(2)]
+    outside = {0: find_free_address(), 1: find_free_address()}
+    settings: dict[str, Any] = {
+        "shard_map": outside,
+        "internal_shard_map": dict(enumerate(internal)),
+    }
+    async with (
+        run_shard(shard_id=0, grpc_addr=Address(outside[0]), internal_addr=internal[0], **settings),
+        run_shard(shard_id=1, grpc_addr=Address(outside[1]), internal_addr=internal[1], **settings),
+    ):
+        listing = await run_command("status", "--all", "--json", "--address", internal[1])
+        by_variable = await run_command(
+            "status",
+            "--all",
+            "--json",
+            shard_map=format_map(outside),
+            internal_shard_map=format_map(settings["internal_shard_map"]),
+        )
+
+    for finished in (listing, by_variable):
+        assert finished.status == 0, finished.err
+        assert {each["address"] for each in json.loads(finished.out)["shards"]} == set(internal)
+
+
+async def test_a_device_is_not_told_the_internal_addresses(tmp_path: Path) -> None:
+    keys = Keys.make(tmp_path)
+    maps = {"shard_map": {0: "outside:1"}, "internal_shard_map": {0: "inside:2"}}
+    async with (
+        run_shard(token_keys=keys.path, **maps) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        stub = shard_pb2_grpc.ShardServiceStub(channel)
+        told = {}
+        for role in (Role.DEVICE, Role.OPERATOR):
+            metadata = to_metadata(keys.issue(role))
+            answer = await stub.ListShards(shard_pb2.ListShardsRequest(), metadata=metadata)
+            told[role] = [(each.address, each.internal_address) for each in answer.shards]
+
+    assert told == {
+        Role.DEVICE: [("outside:1", "")],
+        Role.OPERATOR: [("outside:1", "inside:2")],
+    }
+
+
+async def test_both_maps_have_the_same_shards() -> None:
+    maps = {"shard_map": {0: "a:1"}, "internal_shard_map": {0: "a:2", 1: "b:2"}}
+    with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match="both must have the same")):
+        async with run_shard(**maps):
             pass

@@ -27,6 +27,8 @@ class ShardIdentity:
     region: str = "default"
     shards: Mapping[int, str] = field(default_factory=dict)
     """The shard map: addresses by shard_id. When it is empty, this shard owns every device."""
+    internal_shards: Mapping[int, str] = field(default_factory=dict)
+    """The addresses of the same shards for operators; empty when they are those of devices."""
 
     def mark_relocated(self, table: Table) -> None:
         """Mark the devices in the table that the shard map gave to other shards.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import structlog
 
-from constellation.auth.principal import CALLER
+from constellation.auth.principal import CALLER, Role
 from constellation.core.ingest.deltas import Verdict
 from constellation.encoding import DIMENSION, Encoding, normalise_codes
 from constellation.errors import InvalidInputError, NotFoundError
@@ -129,9 +129,19 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self, request: pb.ListShardsRequest, context: Any
     ) -> pb.ListShardsResponse:
         shards = self._shard.identity.shards
+        internal = self._shard.identity.internal_shards
+        if CALLER.get().roles == {Role.DEVICE}:
+            internal = {}  # a device cannot reach them, and need not know them
         return pb.ListShardsResponse(
             map_version=map_version(shards),
-            shards=[pb.Shard(shard_id=number, address=shards[number]) for number in sorted(shards)],
+            shards=[
+                pb.Shard(
+                    shard_id=number,
+                    address=shards[number],
+                    internal_address=internal.get(number, ""),
+                )
+                for number in sorted(shards)
+            ],
         )
 
     async def AddContent(
