@@ -341,12 +341,14 @@ async def test_an_id_that_no_store_can_hold_is_refused_where_it_is_asked_for(
         "AggregateService/PullAggregate",
         "AggregateService/PublishGlobal",
         "ProcessService/SetLogLevel",
+        "/grpc.health.v1.Health/Check",
     ],
 )
 async def test_what_is_no_message_is_invalid_and_no_crash(
     channel: grpc.aio.Channel, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ask: Any = channel.stream_stream(f"/constellation.v1.{method}")
+    path = method if method.startswith("/") else f"/constellation.v1.{method}"
+    ask: Any = channel.stream_stream(path)
     call = ask(timeout=10)
     await call.write(b"\xff\xff\xff")
     with suppress(grpc.aio.AioRpcError):

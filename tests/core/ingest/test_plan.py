@@ -9,7 +9,7 @@ from constellation.core.ingest.deltas import Delta, RejectionReason, Verdict
 from constellation.core.rows import TermKind
 from constellation.core.rules import Rules
 from constellation.core.store import HourlyCounts, Term
-from constellation.core.table.hourly import digest_counts
+from constellation.core.table.hourly import RING_HOURS, digest_counts
 from tests.core.ingest.planned_table import HOUR, NOW, PlannedTable
 from tests.deltas import PatternSpec, device_id, make_delta
 
@@ -133,6 +133,19 @@ def test_signals_count_distinct_devices_and_at_most_four_an_hour() -> None:
     assert [receipt.signals_dropped for receipt in receipts] == [2, 2]
     number = shard.table.vocabulary.number(TermKind.CONTENT, "a")
     assert shard.ring.count(TermKind.CONTENT, HOUR, number) == 2
+
+
+def test_a_signal_of_the_next_hour_counts_now_and_ends_no_hour() -> None:
+    """A device whose clock is ahead once dropped the oldest hour of everybody's window."""
+    shard = PlannedTable()
+    oldest = HOUR - RING_HOURS + 1
+    shard.commit(make_delta(0, 1, signals=[("a", oldest)]), now=NOW)
+
+    receipt = shard.commit(make_delta(1, 1, signals=[("a", HOUR + 1)]), now=NOW).receipts[0]
+
+    number = shard.table.vocabulary.number(TermKind.CONTENT, "a")
+    counts = [shard.ring.count(TermKind.CONTENT, hour, number) for hour in (oldest, HOUR, HOUR + 1)]
+    assert (receipt.signals_dropped, counts) == (0, [1, 1, 0])
 
 
 def test_signals_count_a_device_once_for_each_genre_and_hour() -> None:
