@@ -30,7 +30,7 @@ from constellation.transport.calls.authorization import make_authorization
 from constellation.transport.calls.budgets import CallBudgets
 from constellation.transport.calls.interceptor import MethodInterceptor, Wrapper
 from constellation.transport.calls.peers import make_address_reader
-from constellation.transport.calls.status import map_errors
+from constellation.transport.calls.status import ErrorMapper
 from constellation.transport.health.service import Health, HealthServicer
 from constellation.transport.rest.listener import serve_rest
 from constellation.v1 import health_pb2 as constellation_health_pb2
@@ -287,7 +287,7 @@ def make_server(
     up to `max_message_bytes`; None: as many as SERVER_OPTIONS say.
     """
     counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
-    checking: list[Wrapper] = [map_errors, make_address_reader(trusted_proxies)]
+    checking: list[Wrapper] = [ErrorMapper().map_errors, make_address_reader(trusted_proxies)]
     limiting: list[Wrapper] = []
     if verifier is not None:
         checking.append(make_authorization(verifier))

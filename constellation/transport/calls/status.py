@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from constellation.errors import ConstellationError
 from constellation.v1 import sync_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from grpc.aio import ServicerContext
 
@@ -69,6 +70,9 @@ details. So every method to which a caller may write while it reads has a row.
 _UNREAD: Final = (errors.HelloTimeoutError, errors.SlowReaderError)
 """Errors of callers that do not write, or do not read: a last message could only block."""
 
+MAX_UNREAD_FRAMES: Final = 64
+"""Last frames that may wait for their callers at once, on one server."""
+Tell = Callable[[status_pb2.Status], Awaitable[None]]
 _INTERNAL_MESSAGE: Final = "internal error"
 _RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
@@ -103,11 +107,18 @@ def to_rpc_status(error: ConstellationError) -> status_pb2.Status:
     return status
 
 
+async def _tell_nobody(_: status_pb2.Status) -> None:
+    """Send no last frame."""
+
+
 @asynccontextmanager
-async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> AsyncIterator[None]:
+async def abort_on_error(
+    method: str, context: ServicerContext[Any, Any], tell: Tell | None = None
+) -> AsyncIterator[None]:
     """End the call with the status of the exception that the block raises.
 
-    An unexpected exception becomes INTERNAL without details; the log has them.
+    `tell` gets the status before that, for the last frame of a stream. An unexpected exception
+    becomes INTERNAL without details; the log has them.
     """
     try:
         yield
@@ -117,34 +128,54 @@ async def abort_on_error(method: str, context: ServicerContext[Any, Any]) -> Asy
         error = cause_of(raised)
         if isinstance(error, DecodeError):
             error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
+        tell = tell or _tell_nobody
         if isinstance(error, ConstellationError):
             if not isinstance(error, _UNREAD):
-                await _write_last_frame(method, context, to_rpc_status(error))
+                await tell(to_rpc_status(error))
             await _abort(context, error)
         log.exception("rpc_crashed", method=method)
         status = status_pb2.Status(code=_Code.INTERNAL.value[0], message=_INTERNAL_MESSAGE)
-        await _write_last_frame(method, context, status)
+        await tell(status)
         await context.abort(_Code.INTERNAL, _INTERNAL_MESSAGE)
 
 
-async def _write_last_frame(
-    method: str, context: ServicerContext[Any, Any], status: status_pb2.Status
-) -> None:
-    if make_frame := LAST_FRAMES.get(method):
-        with suppress(grpc.aio.BaseError):  # the caller has left
-            await context.write(make_frame(status))
+class ErrorMapper:
+    """Ends calls that raise with the status of what they raised, after a last frame with it."""
 
+    def __init__(self) -> None:
+        self._unread_frames = 0
+        """Last frames that their callers have not read yet."""
 
-def map_errors(method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
-    """Wrap a method so that an exception ends its call with a gRPC status."""
-    if isasyncgenfunction(behaviour):
-        return _map_stream_errors(method, behaviour)
+    def map_errors(self, method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
+        """Wrap a method so that an exception ends its call with a gRPC status."""
+        if isasyncgenfunction(behaviour):
+            return _map_stream_errors(method, behaviour)
+        make_frame = LAST_FRAMES.get(method)
 
-    async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        async with abort_on_error(method, context):
-            return await behaviour(request, context)
+        async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+            async def tell(status: status_pb2.Status) -> None:
+                if make_frame is not None:
+                    await self._write(context, make_frame(status))
 
-    return handle
+            async with abort_on_error(method, context, tell):
+                return await behaviour(request, context)
+
+        return handle
+
+    async def _write(self, context: ServicerContext[Any, Any], frame: Any) -> None:
+        """Write a last frame, unless too many callers do not read theirs.
+
+        Nothing ends a call whose caller does not read, besides its connection. So a stranger could
+        hold all calls with refused streams; a status alone needs no reader.
+        """
+        if self._unread_frames >= MAX_UNREAD_FRAMES:
+            return
+        self._unread_frames += 1
+        try:
+            with suppress(grpc.aio.BaseError):  # the caller has left
+                await context.write(frame)
+        finally:
+            self._unread_frames -= 1
 
 
 def _map_stream_errors(method: str, behaviour: Behaviour) -> Behaviour:

@@ -9,7 +9,7 @@ import pytest
 
 from constellation.errors import ConstellationError, NotReadyError, UnauthenticatedError
 from constellation.transport.calls.interceptor import MethodInterceptor
-from constellation.transport.calls.status import map_errors, to_rpc_status
+from constellation.transport.calls.status import ErrorMapper, to_rpc_status
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Outbox, Sync, SyncSettings, sync_once
 from constellation_settop.network.channel import open_channel, parse_status
@@ -112,7 +112,7 @@ async def test_a_device_that_is_writing_learns_why_its_stream_ends(
             await context.read()
             raise error
 
-    interceptor = MethodInterceptor([map_errors])
+    interceptor = MethodInterceptor([ErrorMapper().map_errors])
     expected = parse_status(to_rpc_status(error))
     async with serve_stub(EndingServicer(), interceptors=[interceptor]) as address:
         for _ in range(40):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,14 @@ from grpc_status.rpc_status import aio as rpc_status
 
 from constellation import errors
 from constellation.errors import ConstellationError, InvalidInputError, NotOwnerError
-from constellation.transport.calls.interceptor import MethodInterceptor
-from constellation.transport.calls.status import STATUSES, cause_of, map_errors, to_rpc_status
+from constellation.transport.calls.interceptor import CallKind, MethodInterceptor
+from constellation.transport.calls.status import (
+    MAX_UNREAD_FRAMES,
+    STATUSES,
+    ErrorMapper,
+    cause_of,
+    to_rpc_status,
+)
 from constellation.transport.listener import SERVER_OPTIONS
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
@@ -61,7 +68,7 @@ async def call_stream(stub: Any) -> Any:
 async def call_failing_method(error: Exception, method: Callable[[Any], Awaitable[Any]]) -> Any:
     """Return a call that a server ended by raising this."""
     failing = FailingServicer(error)  # type: ignore[abstract]  # the other methods are not called
-    server = grpc.aio.server(interceptors=[MethodInterceptor([map_errors])])
+    server = grpc.aio.server(interceptors=[MethodInterceptor([ErrorMapper().map_errors])])
     sync_pb2_grpc.add_SyncServiceServicer_to_server(failing, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -152,6 +159,40 @@ async def test_a_device_that_does_not_read_gets_no_last_frame() -> None:
     code = await call_failing_method(errors.SlowReaderError("read nothing"), read_nothing)
 
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class StalledContext:
+    """The context of a call whose caller reads nothing: no write ends."""
+
+    async def write(self, _: Any) -> None:
+        await asyncio.Future()
+
+    async def abort(self, *_: Any, **__: Any) -> None:
+        raise grpc.aio.AbortError
+
+
+async def test_callers_that_do_not_read_hold_few_calls() -> None:
+    """A status waits behind a last frame for ever: refused streams must not use up all calls."""
+
+    async def refuse(_: Any, __: Any) -> None:
+        raise errors.UnauthenticatedError("no token")
+
+    mapper = ErrorMapper()
+    handle = mapper.map_errors("/constellation.v1.SyncService/Sync", CallKind.BIDI_STREAM, refuse)
+    calls = [
+        asyncio.create_task(handle(None, StalledContext())) for _ in range(MAX_UNREAD_FRAMES + 50)
+    ]
+    ended, held = await asyncio.wait(calls, timeout=0.1)
+    for call in held:
+        call.cancel()
+    await asyncio.wait(held)
+    after = asyncio.create_task(handle(None, StalledContext()))
+    still, _ = await asyncio.wait([after], timeout=0.1)
+    after.cancel()
+
+    assert (len(ended), len(held)) == (50, MAX_UNREAD_FRAMES)
+    assert all(isinstance(call.exception(), grpc.aio.AbortError) for call in ended)
+    assert not still, "callers that left make room"
 
 
 def test_a_task_groups_first_error_is_the_cause() -> None:
