@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+import structlog
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -75,6 +76,9 @@ COMMON_SERVICES: Final = (
 
 CONNECTION_GRACE_SECONDS: Final = 5.0
 """How long the calls of a connection that is too old may go on."""
+log = structlog.get_logger(__name__)
+
+_WATCH_SECONDS: Final = 3600.0
 _LOCAL_CALLS: Final = 256
 """Calls of REST at once: as many as its connections."""
 _INTERNAL_CALLS: Final = 256
@@ -267,10 +271,40 @@ async def open_listener(
     for server in servers:
         await server.start()
     try:
-        async with serve_rest(config.rest_addr, socket_name, names) as rest_port:
+        async with (
+            serve_rest(config.rest_addr, socket_name, names) as rest_port,
+            _watch_servers(servers),
+        ):
             yield Listener(deferred, port, rest_port, probe_port, internal_port, servers)
     finally:
         await asyncio.gather(*(server.stop(grace=0) for server in servers))
+
+
+@asynccontextmanager
+async def _watch_servers(servers: Sequence[grpc.aio.Server]) -> AsyncIterator[None]:
+    """Fail the block when a server takes no more calls, although nobody stopped it.
+
+    grpcio 1.85 decodes the path of each call in the loop that accepts calls. One path that is not
+    UTF-8 ends that loop: the port closes, and nothing else would notice. So the process ends, and
+    whatever runs it starts it again.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        watches = [tasks.create_task(_watch(server), name="server_watch") for server in servers]
+        try:
+            yield
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+
+async def _watch(server: grpc.aio.Server) -> None:
+    try:
+        # Without a timeout it would wait for a future that is not shielded from this task's end.
+        while await server.wait_for_termination(timeout=_WATCH_SECONDS):
+            pass
+    except Exception as error:
+        log.exception("grpc_server_crashed")
+        raise RuntimeError(f"a gRPC server takes no more calls: {error!r}") from error
 
 
 def make_server(

@@ -146,6 +146,18 @@ async def test_the_matrix_over_rest(keys: Keys, guarded_shard: Any) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("sent", [b"Bearer \xff\xfe", b"Bearer a\tb", b""])
+async def test_a_header_that_is_no_token_is_refused_over_rest(
+    guarded_shard: Any, sent: bytes
+) -> None:
+    """It once ended in a crash of the request, because gRPC takes no such metadata."""
+    base = f"http://127.0.0.1:{guarded_shard.ports.rest}"
+    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+        answer = await client.get("/api/v1/stats", headers={"authorization": sent})
+
+    assert answer.status_code == 401
+
+
 def find_method(operation_id: str) -> str:
     """Return the method of an operation, whose id is its service and its name."""
     name = operation_id.rpartition("_")[2]

@@ -40,6 +40,18 @@ async def open_stalled_call(port: int, path: str) -> AsyncIterator[asyncio.Strea
         writer.close()
 
 
+async def send_call(port: int, path: bytes) -> None:
+    """Begin a call of any path, and leave."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    fields = {b":method": b"POST", b":scheme": b"http", b":path": path, b":authority": b"x"}
+    fields |= {b"content-type": b"application/grpc", b"te": b"trailers"}
+    block = b"".join(_encode_field(*each) for each in fields.items())
+    writer.write(_PREFACE + _encode_frame(_SETTINGS, 0, 0))
+    writer.write(_encode_frame(_HEADERS, _END_HEADERS, 1, block))
+    await writer.drain()
+    writer.close()
+
+
 async def _wait_for_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Return once the server has accepted the settings, and answered the headers."""
     seen: set[tuple[int, int]] = set()
@@ -57,4 +69,8 @@ def _encode_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> b
 
 def _encode_header(name: str, value: str) -> bytes:
     """Return a header without compression: HPACK, literal without indexing, short."""
-    return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+    return _encode_field(name.encode(), value.encode())
+
+
+def _encode_field(name: bytes, value: bytes) -> bytes:
+    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value

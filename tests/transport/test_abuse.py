@@ -16,11 +16,12 @@ from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2, sync_pb2_grpc
-from tests.conftest import make_shard_config
+from tests.conftest import make_shard_config, run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.sharing import share_patterns
 from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
 from tests.transport.inbox_client import push_delta
+from tests.transport.stalled_client import send_call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,3 +147,13 @@ async def test_a_store_that_fails_ends_the_process_instead_of_hanging_it(tmp_pat
             store.commit = fail  # breaks one thing
 
             await push_delta(shard.manager, 0, 2, [PatternSpec(2)])
+
+
+async def test_a_path_that_ends_the_accepting_of_calls_ends_the_process() -> None:
+    """A stranger chooses the path, which grpcio decodes where it accepts calls: no port may die."""
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(RuntimeError, match="takes no more calls"), flatten_subgroups=True
+    ):
+        async with run_shard() as shard, asyncio.timeout(20):
+            await send_call(shard.port, b"/\xff")
+            await asyncio.Future()

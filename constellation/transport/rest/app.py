@@ -210,8 +210,15 @@ def _make_handler(route: Route, channel: grpc.aio.Channel) -> RouteHandler:
 
 
 def _read_credential(request: Request) -> tuple[tuple[str, str], ...]:
-    """Return the header Authorization as metadata, for the same check as over gRPC."""
-    return tuple(("authorization", each) for each in request.headers.getlist("authorization"))
+    """Return the header Authorization as metadata, for the same check as over gRPC.
+
+    gRPC fails at metadata that is not printable ASCII. No token is like that, so it counts as none.
+    """
+    return tuple(
+        ("authorization", each)
+        for each in request.headers.getlist("authorization")
+        if each.isascii() and each.isprintable()
+    )
 
 
 async def _read_request(route: Route, request: Request) -> Message:
