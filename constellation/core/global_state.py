@@ -133,7 +133,7 @@ def compute_local_trends(
 ) -> list[Trend]:
     """Return the strongest trends of a shard's own hourly counts. Belongs in a worker thread.
 
-    Only subjects of at least `k_anonymity` devices trend: a genre or, where devices of one origin
+    Only subjects of at least `trend_devices` devices trend: a genre or, where devices of one origin
     only are known, a content item that so many watched within one hour, or a content item that
     `Table.has_support`.
     """
@@ -141,11 +141,11 @@ def compute_local_trends(
     genres, genre_counts = _read_window(table, ring, TermKind.GENRE, now_hour)
     if not len(contents):
         return []
-    eligible = table.has_support(contents, rules.k_anonymity)
-    if table.standing.require_origins(rules.k_anonymity) == 1:
-        eligible |= content_counts.max(axis=0) >= rules.k_anonymity
+    eligible = table.has_support(contents, rules.trend_devices)
+    if table.standing.require_origins(rules.trend_devices) == 1:
+        eligible |= content_counts.max(axis=0) >= rules.trend_devices
     genre_limit = rules.trend_limit // _GENRE_SHARE
-    is_watched = genre_counts.max(axis=0) >= rules.k_anonymity
+    is_watched = genre_counts.max(axis=0) >= rules.trend_devices
     by_genre = _rank(genre_counts, is_watched, rules, genre_limit)
     by_content = _rank(content_counts, eligible, rules, rules.trend_limit - len(by_genre))
     text = table.vocabulary.text

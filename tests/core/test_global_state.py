@@ -189,14 +189,14 @@ class CountedTable:
 
 
 def test_subjects_of_too_few_devices_do_not_trend() -> None:
-    counted = CountedTable({"many": 9, "few": 4}, {"Drama": 5, "Noir": 4})
+    counted = CountedTable({"many": 9, "few": 8}, {"Drama": 9, "Noir": 8})
 
-    assert counted.compute() == ["many", "Drama"]
+    assert counted.compute() == ["many", "Drama"], "with 2 K - 1, K are honest beside accomplices"
 
 
 def test_a_content_item_that_enough_devices_support_may_trend() -> None:
     counted = CountedTable({"few": 4}, {})
-    counted.table.support.devices[1] = 5
+    counted.table.support.devices[1] = 9
 
     assert counted.compute() == ["few"]
 
