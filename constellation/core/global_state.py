@@ -133,19 +133,21 @@ def compute_local_trends(
 ) -> list[Trend]:
     """Return the strongest trends of a shard's own hourly counts. Belongs in a worker thread.
 
-    Only subjects of at least `trend_devices` devices trend: a genre or, where devices of one origin
-    only are known, a content item that so many watched within one hour, or a content item that
-    `Table.has_support`.
+    Only subjects of at least as many devices trend as a shared pattern merges; if K were enough,
+    K - 1 accomplices would see whether anybody else is one. That is a genre or, where devices of
+    one origin only are known, a content item that so many watched within one hour, or a content
+    item that `Table.has_support`.
     """
     contents, content_counts = _read_window(table, ring, TermKind.CONTENT, now_hour)
     genres, genre_counts = _read_window(table, ring, TermKind.GENRE, now_hour)
     if not len(contents):
         return []
-    eligible = table.has_support(contents, rules.trend_devices)
-    if table.standing.require_origins(rules.trend_devices) == 1:
-        eligible |= content_counts.max(axis=0) >= rules.trend_devices
+    least = table.groups.min_members
+    eligible = table.has_support(contents, least)
+    if table.standing.require_origins(least) == 1:
+        eligible |= content_counts.max(axis=0) >= least
     genre_limit = rules.trend_limit // _GENRE_SHARE
-    is_watched = genre_counts.max(axis=0) >= rules.trend_devices
+    is_watched = genre_counts.max(axis=0) >= least
     by_genre = _rank(genre_counts, is_watched, rules, genre_limit)
     by_content = _rank(content_counts, eligible, rules, rules.trend_limit - len(by_genre))
     text = table.vocabulary.text

@@ -47,12 +47,3 @@ class Rules:
     """A trend's counts are multiplied by this for every hour that passes."""
     active_window_seconds: float = 1800.0
     """A device without a stream counts as active for this long after a sync."""
-
-    @property
-    def trend_devices(self) -> int:
-        """Devices that a trend of this shard needs: 2 K - 1.
-
-        With K, K - 1 accomplices who watch a content item would see whether anybody else did. So K of
-        the devices are honest.
-        """
-        return 2 * self.k_anonymity - 1

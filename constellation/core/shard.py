@@ -109,7 +109,7 @@ class ShardManager:
             epoch=epoch,
         )
         self.sharing = PatternSharing(
-            self.table, self.index, rules, self.committer, recovered.secret
+            self.table, self.index, rules, self.committer, store, recovered.secret
         )
         self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()

@@ -16,7 +16,7 @@ than M of them may have changed when M embeddings have.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -60,6 +60,18 @@ class Proposal:
     """Their numbers; -1 for new groups."""
     leaving: Slots
     """Patterns that leave the groups."""
+
+    def select(self, kept: NDArray[np.bool_]) -> Proposal:
+        """Return the groups for which the mask `kept` is true."""
+        members = np.repeat(kept, self.sizes)
+        return replace(
+            self,
+            rows=self.rows[kept],
+            slots=self.slots[members],
+            sizes=self.sizes[kept],
+            lsns=self.lsns[members],
+            groups=self.groups[kept],
+        )
 
 
 class EpochSteps:

@@ -13,6 +13,7 @@ import structlog
 
 from constellation.core.shared.epochs import EpochSteps
 from constellation.core.shared.microaggregation import divide_into_cells
+from constellation.core.shared.named_embeddings import NamedEmbeddings
 from constellation.core.shared.waiting import find_waiting
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import Slots
     from constellation.core.rules import Rules
     from constellation.core.shared.epochs import Proposal
+    from constellation.core.store import PatternStore
     from constellation.core.table.shard_table import Table
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,7 @@ class PatternSharing:
         index: PatternIndex,
         rules: Rules,
         committer: Committer,
+        store: PatternStore,
         secret: bytes,
     ) -> None:
         self.lsn = table.totals.lsn
@@ -68,6 +71,7 @@ class PatternSharing:
         self._rules = rules
         self._committer = committer
         self._steps = EpochSteps(table, rules, secret)
+        self._embeddings = NamedEmbeddings(store, table)
         self._left_over = 0
         """Patterns that found no companions in the last epoch that looked for any."""
         self._lock = asyncio.Lock()
@@ -141,8 +145,7 @@ class PatternSharing:
             cells = self._divide(waiting.slots)
             while (cell := await asyncio.to_thread(next, cells, None)) is not None:
                 proposal = await asyncio.to_thread(self._steps.propose_groups, waiting, cell, now)
-                await self._publish(proposal)
-                self._left_over -= len(proposal.slots)
+                self._left_over -= await self._publish(proposal)
                 if self.pending_count > _MAX_PENDING_GROUPS:
                     await self._update_index()
             if self._left_over == len(waiting.slots):
@@ -153,9 +156,17 @@ class PatternSharing:
             np.arange(len(slots)), lambda chosen: self._steps.read_vectors(slots[chosen])
         )
 
-    async def _publish(self, proposal: Proposal) -> None:
+    async def _publish(self, proposal: Proposal) -> int:
+        """Publish the groups that name something; return how many members they have.
+
+        The others tell other devices nothing, and go on waiting. Without any protection,
+        K_ANONYMITY=1, every pattern is published as it is.
+        """
+        if self._table.groups.min_members > 1:
+            proposal = proposal.select(await self._embeddings.set_codes(proposal.rows))
         if len(proposal.sizes):
             await self._committer.write_groups(partial(self._steps.make_change, proposal))
+        return len(proposal.slots)
 
     async def _update_index(self) -> None:
         """Let the index take in the groups that changed; they are durable by now."""

@@ -10,6 +10,7 @@ import numpy as np
 from constellation.core.rules import Rules
 from constellation.encoding import Encoding, encode
 from tests.deltas import PatternSpec, embedding, make_delta
+from tests.sharing import add_to_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,17 +30,24 @@ class Households:
     manager: ShardManager
     seqs: dict[int, int] = field(default_factory=dict)
     revisions: int = 0
+    catalogue: set[str] = field(default_factory=set)
+    """The content items of the shard's catalogue."""
 
     async def upsert(
         self,
         device: int,
         direction: int = 0,
-        contents: Sequence[str] = (),
+        contents: Sequence[str] = ("film",),
         number: int = 1,
         success_rate: float = 0.9,
     ) -> None:
-        """Send one pattern, near the direction, as no other is."""
+        """Send one pattern, near the direction, as no other is.
+
+        What it names is in the catalogue from the first time on, with the embedding of the
+        direction of that time.
+        """
         self.revisions += 1
+        await self._add_to_catalogue(direction, contents)
         spec = PatternSpec(number, direction, success_rate, contents=tuple(contents))
         delta = self._make(device, upserts=[spec])
         near = embedding(direction) + 0.2 * embedding(10_000 + self.revisions)
@@ -53,6 +61,12 @@ class Households:
 
     async def run_epoch(self) -> None:
         await self.manager.share_patterns(NOW)
+
+    async def _add_to_catalogue(self, direction: int, contents: Sequence[str]) -> None:
+        new = dict.fromkeys((each for each in contents if each not in self.catalogue), direction)
+        self.catalogue.update(new)
+        if new:
+            await add_to_catalogue(self.manager, new)
 
     def _make(
         self, device: int, upserts: Sequence[PatternSpec] = (), removed: Sequence[int] = ()

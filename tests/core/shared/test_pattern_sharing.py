@@ -82,17 +82,19 @@ async def test_a_group_is_revised_once_enough_members_changed() -> None:
         await households.run_epoch()
         first = await _search(manager)
 
+        both = ("film", "sequel")
         for device in range(2):
-            await households.upsert(device, success_rate=1.0)
+            await households.upsert(device, contents=both, success_rate=1.0)
         await households.run_epoch()
         second = await _search(manager)
-        await households.upsert(2, success_rate=1.0)
+        await households.upsert(2, contents=both, success_rate=1.0)
         await households.run_epoch()
         third = await _search(manager)
 
         assert second.pseudonyms == first.pseudonyms
         assert third.pseudonyms != first.pseudonyms
-        assert (third.rows["codes"] != first.rows["codes"]).any()
+        assert np.count_nonzero(first.rows["contents"]) == 1
+        assert np.count_nonzero(third.rows["contents"]) == len(both)
         assert third.rows["success_rate"].tolist() == first.rows["success_rate"].tolist()
 
 

@@ -24,7 +24,7 @@ from tests.federation.fleet import (
     run_shards,
 )
 from tests.servers import make_content_message
-from tests.sharing import share_patterns
+from tests.sharing import add_to_catalogue, share_patterns
 from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ async def test_a_sample_shows_what_devices_may_see_and_under_other_ids(
 ) -> None:
     await push_devices(shard, [make_drama_device(number) for number in range(DEVICES)])
     await push_devices(shard, [SampleDevice(50, [PatternSpec(0, 9)])])  # alone with its taste
+    await add_to_catalogue(shard.manager, {"film:1": 1})
     await share_patterns(shard.manager)
 
     sample = await make_stub(channel).SamplePatterns(pb.SamplePatternsRequest())

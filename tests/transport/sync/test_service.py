@@ -15,7 +15,7 @@ from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
-from tests.sharing import share_patterns
+from tests.sharing import add_to_catalogue, share_patterns
 from tests.sync_client import SyncStream, make_delta_message, make_hello, open_stream
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ async def test_devices_with_one_taste_get_what_enough_of_them_share() -> None:
         await share_patterns(shard.manager)
         assert not shard.manager.table.groups.count  # three devices are needed when k is 2
         await push_alone(channel, 2, [PatternSpec(1, direction=7, contents=("x",))])
+        await add_to_catalogue(shard.manager, {"x": 7, "rare": 8})
         await share_patterns(shard.manager)
 
         update = await device.expect_similar()
