@@ -25,7 +25,7 @@ from quality.split import SplitName, split_households, thin_out
 from testing.films import load_films
 from testing.viewings import load_viewings
 
-HOUSEHOLDS: Final = 300
+HOUSEHOLDS: Final = 150
 SHORT_HOUSEHOLDS: Final = 80
 
 

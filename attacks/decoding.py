@@ -24,6 +24,7 @@ MAX_FILMS: Final = 40
 SOLVED_RESIDUAL: Final = 0.03
 """Share of an embedding's length that INT8 explains: what is left then is rounding."""
 _SHORTEST: Final = 1e-3
+_LEAST_PART: Final = 0.04
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +83,12 @@ class Decoder:
             chosen.append(best)
             parts = np.linalg.lstsq(directions[chosen].T, target, rcond=None)[0]
             rest = target - directions[chosen].T @ parts
+        kept = [row for row, part in zip(chosen, parts, strict=True) if part > _LEAST_PART]
+        if len(kept) < len(chosen):  # what was a detour on the way is not behind it
+            refit = np.linalg.lstsq(directions[kept].T, target, rcond=None)[0]
+            left = target - directions[kept].T @ refit
+            if np.linalg.norm(left) <= SOLVED_RESIDUAL:
+                chosen, parts, rest = kept, refit, left
         order = np.argsort(-parts, kind="stable")
         return Decoded(
             near[np.array(chosen, np.int64)[order]], parts[order], float(np.linalg.norm(rest))

@@ -153,7 +153,7 @@ async def test_a_header_that_is_no_token_is_refused_over_rest(
     """It once ended in a crash of the request, because gRPC takes no such metadata."""
     base = f"http://127.0.0.1:{guarded_shard.ports.rest}"
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
-        answer = await client.get("/api/v1/stats", headers={"authorization": sent})
+        answer = await client.get("/api/v1/stats", headers={b"authorization": sent})
 
     assert answer.status_code == 401
 
