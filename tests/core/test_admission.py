@@ -104,19 +104,20 @@ def test_devices_in_quarantine_and_counted_ones_do_not_make_room() -> None:
     assert shard.planner.find_surplus(NOW - DAY).tolist() == []
 
 
-def test_five_new_devices_put_no_text_among_the_trends() -> None:
-    shard = PlannedTable(replace(FULL_RULES, k_anonymity=5))
-    text = "FREE PRIZES at evil.example"
-    for number in range(5):
-        pattern = PatternSpec(number, number, contents=(text,))
-        signals = [(text, HOUR - hour) for hour in range(3, -1, -1)]
-        shard.commit(make_delta(number, 1, [pattern], signals=signals))
-
+def test_new_devices_put_no_text_among_the_trends() -> None:
+    shard = make_shard_with_trend(min_device_age_days=7)
     assert compute_local_trends(shard.table, shard.ring, shard.rules, HOUR) == []
 
-    trusting = PlannedTable(replace(FULL_RULES, k_anonymity=5, min_device_age_days=0))
-    for number in range(5):
-        pattern = PatternSpec(number, number, contents=(text,))
-        trusting.commit(make_delta(number, 1, [pattern], signals=[(text, HOUR)]))
+    trusting = make_shard_with_trend(min_device_age_days=0)
     trends = compute_local_trends(trusting.table, trusting.ring, trusting.rules, HOUR)
-    assert [trend.content_id for trend in trends] == [text]
+    assert [trend.content_id for trend in trends] == ["FREE PRIZES at evil.example"]
+
+
+def make_shard_with_trend(min_device_age_days: int) -> PlannedTable:
+    """Return a shard where as many devices as a trend needs watch, and name, a made-up text."""
+    rules = replace(FULL_RULES, k_anonymity=5, min_device_age_days=min_device_age_days)
+    shard, text = PlannedTable(rules), "FREE PRIZES at evil.example"
+    for number in range(shard.table.groups.min_members):
+        pattern = PatternSpec(number, number, contents=(text,))
+        shard.commit(make_delta(number, 1, [pattern], signals=[(text, HOUR)]))
+    return shard

@@ -14,7 +14,7 @@ from constellation.v1 import shard_pb2 as pb
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
-from tests.sharing import share_patterns
+from tests.sharing import add_to_catalogue, share_patterns
 from tests.sync_client import open_stream, read_error_reason
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ async def read_device(channel: grpc.aio.Channel, number: int) -> pb.Device:
     return device
 
 
-async def fill(channel: grpc.aio.Channel) -> None:
+async def fill(shard: RunningShard, channel: grpc.aio.Channel) -> None:
+    await add_to_catalogue(shard.manager, {"film": 1})
     for number in range(3):
         async with open_stream(channel) as stream:
             await stream.open(number)
@@ -54,7 +55,7 @@ def count_support(shard: RunningShard) -> int:
 async def test_a_device_in_quarantine_syncs_and_nothing_of_it_is_shown(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    await fill(channel)
+    await fill(shard, channel)
     async with open_stream(channel) as stream:
         await stream.open(BAD, last_acked_seq=1)
 
@@ -72,7 +73,7 @@ async def test_a_device_in_quarantine_syncs_and_nothing_of_it_is_shown(
 async def test_a_lifted_quarantine_brings_everything_back(
     shard: RunningShard, channel: grpc.aio.Channel
 ) -> None:
-    await fill(channel)
+    await fill(shard, channel)
     assert await quarantine(channel, BAD)
     assert not await quarantine(channel, BAD)
 
@@ -91,7 +92,7 @@ async def test_quarantine_outlasts_a_restart_and_a_delta(tmp_path: Path) -> None
             grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
         ):
             if start == 0:
-                await fill(channel)
+                await fill(shard, channel)
                 assert await quarantine(channel, BAD)
             table = shard.manager.table
             assert (count_support(shard), table.quarantined_count) == (2, 1)
@@ -125,7 +126,7 @@ async def test_new_devices_reach_nobody_until_they_are_proven() -> None:
         run_shard(**settings) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
-        await fill(channel)
+        await fill(shard, channel)
         assert count_support(shard) == 0
         await share_patterns(shard.manager)
         assert len(shard.manager.index) == 0
