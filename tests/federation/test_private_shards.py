@@ -16,6 +16,7 @@ from federation.shards.client import PullScope
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.federation.fleet import HOUR, get_address, run_federation, run_round
+from tests.sharing import add_to_catalogue
 from tests.sync_client import make_delta_message
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ async def test_devices_get_nothing_of_single_devices() -> None:
     for is_private in (False, True):
         settings = {**SHARD, "differential_privacy": is_private}
         async with run_shard(**settings) as shard:
+            await add_to_catalogue(shard.manager, {"film:1": 1})
             for number in range(12):
                 await push(shard, number, patterns=patterns, signals=[("film:1", HOUR)])
             for _ in range(2):
