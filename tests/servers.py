@@ -113,7 +113,12 @@ def run_subprocess(*command: str, **settings: object) -> CommandResult:
 @contextmanager
 def run_shard_server(address: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
     """Run one shard until the block ends."""
-    defaults = {"drain_seconds": 0, "k_anonymity": 2, "global_interval_seconds": 3600}
+    defaults = {
+        "drain_seconds": 0,
+        "k_anonymity": 2,
+        "global_interval_seconds": 3600,
+        "shared_patterns_seconds": 0.2,
+    }
     with run_server(
         "constellation",
         "serve",
