@@ -21,9 +21,9 @@ def test_the_most_similar_patterns_come_first(cli: CommandLine) -> None:
 
 
 def test_a_search_as_json_has_the_cosines_in_order(cli: CommandLine, fleet: RunningFleet) -> None:
-    document = cli.run_json("search", "--device", fleet.device_ids[0][0].hex(), "--limit", "5")
+    document = cli.run_json("search", "--device", fleet.device_ids[0][0].hex(), "--limit", "2")
 
-    assert len(document["similarities"]) == 5
+    assert len(document["similarities"]) == 2
     assert document["similarities"] == sorted(document["similarities"], reverse=True)
 
 
