@@ -203,6 +203,8 @@ async def test_a_device_is_not_told_the_internal_addresses(tmp_path: Path) -> No
 
 async def test_both_maps_have_the_same_shards() -> None:
     maps = {"shard_map": {0: "a:1"}, "internal_shard_map": {0: "a:2", 1: "b:2"}}
-    with pytest.RaisesGroup(pytest.RaisesExc(ConfigError, match="both must have the same")):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(ConfigError, match="both must have the same"), flatten_subgroups=True
+    ):
         async with run_shard(**maps):
             pass
