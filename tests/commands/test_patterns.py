@@ -32,6 +32,7 @@ def test_patterns_as_json_say_how_many_there_are(cli: CommandLine, fleet: Runnin
 
     assert len(document["patterns"]["success_rates"]) == 1
     assert int(document["population"]) == len(everything["patterns"]["success_rates"])
+    assert int(document["population"]) <= 2 * len(fleet.device_ids[0]) // 3
 
 
 def test_patterns_of_an_unknown_device_say_where_to_look(

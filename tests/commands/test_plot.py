@@ -77,9 +77,10 @@ def test_a_map_in_html_has_the_titles_and_needs_nothing_else(
     assert find_external_resources(page) == []
     spec = extract_specification(page)
     dots, marks, *_ = spec["layer"]
-    assert len(extract_values(spec, dots)) == document["patterns"] > 0
+    assert len(extract_values(spec, dots)) == document["patterns"]
+    assert 0 < document["patterns"] <= 2 * len(fleet.device_ids[0]) // 3
     assert len(extract_values(spec, marks)) == document["clusters"]
-    assert {each["titles"] for each in extract_values(spec, dots)} == {
+    assert {each["titles"] for each in extract_values(spec, dots)} <= {
         "Solaris (1972); Stalker (1972)",
         "Playtime (1972); Mon Oncle (1972)",
         "Ran [1985 cut] (1972)",

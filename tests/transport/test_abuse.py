@@ -128,7 +128,9 @@ async def test_a_genre_that_the_catalogue_lacks_is_not_shown_to_others(
     await stub.AddContent(shard_pb2.AddContentRequest(contents=[_make_content("film", "War")]))
     for device in range(3):
         genres = ("War", "call me on 555")
-        await push_delta(shard.manager, device, 1, [PatternSpec(1, genres=genres)])
+        await push_delta(
+            shard.manager, device, 1, [PatternSpec(1, genres=genres, contents=("film",))]
+        )
     await share_patterns(shard.manager)
 
     found = await stub.SearchPatterns(shard_pb2.SearchPatternsRequest(content_id="film"))
