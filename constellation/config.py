@@ -61,7 +61,7 @@ _VECTOR_EXTENSIONS: Final = ("pgvector", "ruvector")
 _ROBUST_MERGES: Final = ("mean", "geometric_median")
 
 
-def setting(default: T, text: str, *, most: int | None = None, is_secret: bool = False) -> T:
+def setting(default: T, text: str, *, most: float | None = None, is_secret: bool = False) -> T:
     """Return a field of a config class: its default, and the text that explains it to operators.
 
     A number is `most` at most, or else what its type allows: what carries it must be able to.
@@ -77,7 +77,7 @@ def setting(default: T, text: str, *, most: int | None = None, is_secret: bool =
     return value
 
 
-def get_range(kind: Any, config_field: Field[Any]) -> tuple[float, int] | None:
+def get_range(kind: Any, config_field: Field[Any]) -> tuple[float, float] | None:
     """Return the least and the most of a setting of this type; None unless it is a number."""
     if kind not in _RANGES:
         return None
@@ -297,6 +297,7 @@ class ShardConfig:
         Count(5),
         "Devices that must share a content item before it is shown to others. Patterns are merged "
         "from twice as many, less one.",
+        most=1000,
     )
     shared_patterns_seconds: Interval = setting(
         Interval(300), "Patterns of devices are merged into shared patterns this often."

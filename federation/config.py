@@ -150,7 +150,9 @@ class FederationConfig:
         most=64,
     )
     privacy_delta: Ratio = setting(
-        Ratio(1e-10), "Probability with which PRIVACY_EPSILON may not hold for one device and week."
+        Ratio(1e-10),
+        "Probability with which PRIVACY_EPSILON may not hold for one device and week.",
+        most=1e-5,  # a larger one promises nothing: a device of 100,000 could be published as it is
     )
     related_interval_secs: Seconds = setting(
         Seconds(86_400),

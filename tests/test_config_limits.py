@@ -119,9 +119,10 @@ async def test_a_shard_serves_with_every_number_at_its_limit(
 
 
 @pytest.mark.parametrize("place", [0, 1])
-async def test_a_federation_runs_with_every_number_at_its_limit(place: int) -> None:
+async def test_a_federation_runs_with_every_number_at_its_limit(place: int, tmp_path: Path) -> None:
     await try_federation(
         {name: str(limits[place]) for name, limits in find_ranges(FederationConfig).items()}
+        | {"DATA_DIR": str(tmp_path / "federation")}
     )
 
 

@@ -18,7 +18,7 @@ from constellation.v1 import federation_pb2, sync_pb2, sync_pb2_grpc
 from constellation.v1.aggregates_pb2 import GlobalHeader
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation_settop import GlobalKeys
-from constellation_settop.network.global_keys import UnsignedUpdateError
+from constellation_settop.network.global_keys import UnsignedUpdateError, require_signed
 from tests.auth.callers import OWN, Keys, to_metadata
 from tests.conftest import run_shard
 from tests.federation.fleet import run_federation
@@ -197,7 +197,7 @@ async def test_what_a_shard_passes_on_to_devices_is_signed_by_the_federation(
         update = (await stub.PullPatterns(sync_pb2.PullPatternsRequest(device_id=OWN))).update
 
     assert [each.region for each in update.popular] == ["", "default"]
-    pinned.require_signed(update)
+    require_signed(update, pinned)
     update.popular[0].content_ids[0] = "film:66"
     with pytest.raises(UnsignedUpdateError):
-        pinned.require_signed(update)
+        require_signed(update, pinned)

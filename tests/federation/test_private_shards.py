@@ -160,9 +160,8 @@ async def test_noise_reaches_a_device_through_a_real_shard(tmp_path: Path) -> No
     ("settings", "problem"),
     [
         ({"relay": True}, "PRIVACY_EPSILON is for the federation that runs the rounds"),
-        ({"privacy_delta": Ratio(0.0)}, "PRIVACY_DELTA must be above 0 and at most 1e-05, got 0"),
+        ({"privacy_delta": Ratio(0.0)}, "PRIVACY_DELTA must be above 0"),
         ({"data_dir": None}, "PRIVACY_EPSILON needs DATA_DIR or POSTGRES_URL"),
-        ({"privacy_delta": Ratio(0.1)}, "PRIVACY_DELTA must be above 0 and at most 1e-05, got 0.1"),
     ],
 )
 async def test_settings_that_promise_nothing_are_refused(

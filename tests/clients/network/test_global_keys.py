@@ -12,7 +12,7 @@ from constellation.auth.key_file import KeyFile
 from constellation.auth.keys import KeyRing, make_key_ring, write_key_ring
 from constellation.v1.sync_pb2 import SyncResponse
 from constellation_settop import GlobalKeys, InvalidArgumentError, Outbox
-from constellation_settop.network.global_keys import UnsignedUpdateError
+from constellation_settop.network.global_keys import UnsignedUpdateError, require_signed
 from tests.clients.network.test_session import open_session
 from tests.clients.samples import ShardModel, make_popular_update
 
@@ -40,7 +40,7 @@ def make_signed_update(keys: KeyFile) -> patterns_pb2.GlobalUpdate:
 def test_what_the_federation_signed_is_taken(tmp_path: Path) -> None:
     keys, pinned = write_keys(tmp_path, "federation", make_key_ring("EdDSA"))
 
-    pinned.require_signed(make_signed_update(keys))
+    require_signed(make_signed_update(keys), pinned)
 
 
 def test_nothing_of_a_list_can_be_changed(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_nothing_of_a_list_can_be_changed(tmp_path: Path) -> None:
         change(content_ids=["film:1", "film:2", "film:3"]),
     ):
         with pytest.raises(UnsignedUpdateError, match="is not one of key"):
-            pinned.require_signed(changed)
+            require_signed(changed, pinned)
 
 
 def test_both_pinned_keys_of_a_rotation_are_taken_and_no_other(tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_both_pinned_keys_of_a_rotation_are_taken_and_no_other(tmp_path: Path) -
     new, pinned = write_keys(tmp_path, "new", ring.add_new())
     stranger, _ = write_keys(tmp_path, "stranger", make_key_ring("EdDSA"))
 
-    pinned.require_signed(make_signed_update(old))
-    pinned.require_signed(make_signed_update(new))
+    require_signed(make_signed_update(old), pinned)
+    require_signed(make_signed_update(new), pinned)
     with pytest.raises(UnsignedUpdateError, match="that key is not pinned"):
-        pinned.require_signed(make_signed_update(stranger))
+        require_signed(make_signed_update(stranger), pinned)
     with pytest.raises(UnsignedUpdateError, match="is signed by nobody"):
-        pinned.require_signed(make_popular_update("north", ["film:1"]))
+        require_signed(make_popular_update("north", ["film:1"]), pinned)
 
 
 def test_a_refused_update_is_reported_and_the_device_keeps_what_it_has(tmp_path: Path) -> None:

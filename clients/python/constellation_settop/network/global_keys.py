@@ -69,27 +69,44 @@ class GlobalKeys:
             ) from error
         return cls(keys)
 
-    def require_signed(self, update: pb.GlobalUpdate) -> None:
-        """Raise UnsignedUpdateError unless a pinned key signed each new list of popular content."""
-        for popular in update.popular:
-            key = self._keys.get(popular.key_id)
-            if key is None:
-                signer = f"by key {popular.key_id[:32]!r}" if popular.key_id else "by nobody"
-                raise UnsignedUpdateError(
-                    f"a list of popular content is signed {signer}, and that key is not pinned"
-                )
-            try:
-                key.verify(
-                    popular.signature,
-                    to_signed_bytes(
-                        popular.id, popular.region, popular.content_ids, popular.households
-                    ),
-                )
-            except (self._invalid_signature, ValueError):
-                raise UnsignedUpdateError(
-                    "the signature of a list of popular content is not one of key "
-                    f"{popular.key_id!r}"
-                ) from None
+    def verify(self, key_id: str, signature: bytes, message: bytes) -> bool:
+        """Return whether this is a signature of the message by that key, and the key is pinned."""
+        key = self._keys.get(key_id)
+        if key is None:
+            return False
+        try:
+            key.verify(signature, message)
+        except (self._invalid_signature, ValueError):
+            return False
+        return True
+
+    def __contains__(self, key_id: str) -> bool:
+        """Return whether a key is pinned."""
+        return key_id in self._keys
+
+
+def require_signed(update: pb.GlobalUpdate, pinned: GlobalKeys) -> None:
+    """Raise UnsignedUpdateError unless a pinned key signed each new list of popular content."""
+    for popular in update.popular:
+        if popular.key_id not in pinned:
+            signer = f"by key {popular.key_id[:32]!r}" if popular.key_id else "by nobody"
+            raise UnsignedUpdateError(
+                f"a list of popular content is signed {signer}, and that key is not pinned"
+            )
+        if not _is_signed(popular, pinned):
+            raise UnsignedUpdateError(
+                f"the signature of a list of popular content is not one of key {popular.key_id!r}"
+            )
+
+
+def _is_signed(popular: pb.PopularContents, pinned: GlobalKeys) -> bool:
+    try:
+        message = to_signed_bytes(
+            popular.id, popular.region, popular.content_ids, popular.households
+        )
+    except ValueError:  # columns of different lengths, which nobody signs
+        return False
+    return pinned.verify(popular.key_id, popular.signature, message)
 
 
 def _decode_key(entry: Mapping[str, str]) -> bytes:

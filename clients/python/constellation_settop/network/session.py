@@ -15,6 +15,7 @@ from google.rpc import code_pb2, status_pb2
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop.columns import MalformedUpdateError, apply_update, from_version
+from constellation_settop.network.global_keys import require_signed
 from constellation_settop.network.hello import build_hello, needs_snapshot
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
 from constellation_settop.network.rules import (
@@ -236,7 +237,7 @@ class DeviceSession:
         ack = pb.GlobalAck(nonce=update.nonce)
         try:
             if self._global_keys is not None:
-                self._global_keys.require_signed(update)
+                require_signed(update, self._global_keys)
             after = apply_update(before, update)
         except MalformedUpdateError as error:
             log.warning("a global update was refused: %s", error)
