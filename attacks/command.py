@@ -26,7 +26,7 @@ from testing.films import load_films
 from testing.viewings import load_viewings
 
 HOUSEHOLDS: Final = 150
-SHORT_HOUSEHOLDS: Final = 80
+SHORT_HOUSEHOLDS: Final = 60
 
 
 def main() -> None:

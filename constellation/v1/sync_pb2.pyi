@@ -305,7 +305,9 @@ class Welcome(_message.Message):
     max_patterns: _builtins.int
     """How many patterns a device may store."""
     quality_threshold: _builtins.float
-    """The shard rejects patterns with a lower success_rate, with the reason BELOW_QUALITY."""
+    """The shard rejects patterns with a lower success_rate, with the reason BELOW_QUALITY. A device keeps
+    to itself what is below its own floor as well: this raises the threshold, and never lowers it.
+    """
     catalogue_digest: _builtins.int
     """The digest of the shard's catalogue: it changes with every content item. A device whose copy has
     another digest calls GetCatalogue.
