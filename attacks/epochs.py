@@ -18,5 +18,4 @@ async def run(world: World) -> list[Outcome]:
     return [
         differencing.score(world, revisions),
         linking.score_revisions(revisions),
-        linking.score_tastes(revisions),
     ]

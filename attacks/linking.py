@@ -1,4 +1,4 @@
-"""Linking: follow one household over time, and put its tastes together to a profile.
+"""Linking: follow one household over time.
 
 What is shown stands for a household when its embedding is that of one of the household's patterns
 and fewer than K households have that embedding.
@@ -28,14 +28,6 @@ REVISIONS: Final = Goal(
     reach=0.01,
     least=0.5,
 )
-TASTES: Final = Goal(
-    "linking_tastes",
-    "find the tastes of one household by the times at which they changed",
-    "households put together",
-    reach=0.01,
-    least=0.5,
-)
-SITTING_SECONDS: Final = 2
 
 
 def score_revisions(revisions: Revisions) -> Outcome:
@@ -48,27 +40,6 @@ def score_revisions(revisions: Revisions) -> Outcome:
         if before is not None and after is not None:
             right += _guess_next(before, revisions.appeared) is after
     return Outcome(REVISIONS, score_share(right, len(watched)))
-
-
-def score_tastes(revisions: Revisions) -> Outcome:
-    """Return the share of households whose two changed tastes the attacker puts together."""
-    homes: dict[str, list[Revision]] = {}
-    for trial in revisions.trials:
-        if trial.is_watched:
-            homes.setdefault(trial.household, []).append(trial)
-    right = 0
-    for first, second in homes.values():
-        shown = _find_shown(_find_after(revisions, first), revisions.appeared)
-        other = _find_shown(_find_after(revisions, second), revisions.appeared)
-        if shown is None or other is None:
-            continue
-        together = [
-            each
-            for each in revisions.appeared
-            if each is not shown and abs(each.updated_at - shown.updated_at) <= SITTING_SECONDS
-        ]
-        right += together == [other]
-    return Outcome(TASTES, score_share(right, len(homes)))
 
 
 def _find_after(revisions: Revisions, trial: Revision) -> Pattern:
