@@ -38,7 +38,7 @@ PAIR: Final = Goal(
     "look for the pair of a single household among related rows",
     "advantage",
     reach=0.02,
-    least=0.5,
+    least=0.3,
 )
 ACCOMPLICE_PAIR: Final = Goal(
     "related_pair_accomplices",
