@@ -24,7 +24,7 @@ from quality.short import select_short
 
 HOUSEHOLDS: Final = 200
 """Those that watch the least, because their patterns are the easiest to decode."""
-SHORT_HOUSEHOLDS: Final = 80
+SHORT_HOUSEHOLDS: Final = 60
 
 
 def main() -> None:
