@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 def test_tables_fit_a_terminal_and_are_whole_in_a_pipe(
     cli: CommandLine, fleet: RunningFleet
 ) -> None:
-    with run_on_terminal(
-        "constellation", "patterns", GRPC_ADDR=fleet.shard_addresses[0]
-    ) as terminal:
+    search = ("search", "--text", "war")
+    with run_on_terminal("constellation", *search, GRPC_ADDR=fleet.shard_addresses[0]) as terminal:
         assert terminal.read_to_exit() == 0
-    piped = cli("patterns")
+    piped = cli(*search)
 
     seen = terminal.text.splitlines()
     assert max(map(len, seen)) <= WIDTH
