@@ -61,8 +61,9 @@ def test_every_copied_path_exists_and_nothing_else_reaches_the_build() -> None:
 
 
 def test_the_image_uses_the_python_of_the_lock_and_runs_without_root() -> None:
-    (image,) = find_instructions("ARG")
+    image, extra = find_instructions("ARG")
 
+    assert extra == "EXTRA=server"
     assert image == "PYTHON_IMAGE=python:3.11-slim-bookworm"
     assert "--python-version 3.11 " in (ROOT / "Makefile").read_text()
     assert find_instructions("FROM") == ["${PYTHON_IMAGE} AS builder", "${PYTHON_IMAGE}"]
