@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation.config import Address
+from constellation.core.store import Content
+from constellation.encoding import quantise
 from constellation_settop import (
     Device,
     DeviceSettings,
@@ -25,6 +27,7 @@ from constellation_settop import (
 from testing.ports import find_free_address
 from tests.clients.samples import make_catalogue, make_learned_changes, make_pattern
 from tests.conftest import run_shard
+from tests.sharing import share_patterns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -151,6 +154,12 @@ async def test_devices_learn_from_each_other_through_the_shard(
 ) -> None:
     address = f"127.0.0.1:{shard.port}"
     contents = make_catalogue()
+    await shard.manager.committer.add_contents(
+        [
+            Content(name, name, 1, (), 2000, quantise(contents.embedding(row)[None])[0].tobytes())
+            for row, name in enumerate(contents.content_ids)
+        ]
+    )
     async with AsyncExitStack() as stack:
         devices = [
             await stack.enter_async_context(
@@ -164,6 +173,7 @@ async def test_devices_learn_from_each_other_through_the_shard(
             for content_id in ("0-1", "0-2", "0-3", "0-8"):
                 device.observe(View(content_id, 1.0, 0.9))
             await device.flush(10)
+        await share_patterns(shard.manager)
         newcomer = devices[3]
         newcomer.observe(View("0-1", 1.0, 0.9))
         await newcomer.flush(10)

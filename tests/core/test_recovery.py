@@ -146,6 +146,7 @@ async def test_a_database_behind_its_snapshot_is_refused(tmp_path: Path) -> None
     snapshot = tmp_path / "shard" / "index-10000.snapshot"
     message = rf"{snapshot} was taken at 10000: commits were lost.* then delete {snapshot}"
 
-    with pytest.RaisesGroup(pytest.RaisesExc(DamagedStoreError, match=message)):
+    damaged = pytest.RaisesExc(DamagedStoreError, match=message)
+    with pytest.RaisesGroup(damaged, flatten_subgroups=True):
         async with run_shard(**_make_settings(tmp_path)):
             pass
