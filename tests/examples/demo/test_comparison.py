@@ -32,7 +32,7 @@ def make_data(watched: Viewings, held_out: Viewings) -> DemoData:
     codes = np.eye(len(films), 384, dtype=np.int8)
     return DemoData(
         films=FilmCatalogue(films, codes, codes.astype(np.float32)),
-        catalogue=Catalogue(FILMS, codes.astype(np.float32)),
+        catalogue=Catalogue(list(FILMS), codes.astype(np.float32)),
         watched=watched,
         times=np.arange(len(watched)),
         held_out=held_out,
