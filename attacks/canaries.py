@@ -59,7 +59,7 @@ POPULAR: Final = Goal(
     "see from the number of households of a popular film, compared with the round before, that one "
     "more household likes it",
     "advantage",
-    reach=None,
+    reach=0.02,
     least=0.5,
 )
 MEMBER: Final = Goal(

@@ -37,19 +37,37 @@ class PopularList:
 
 
 def make_lists(
-    everywhere: Mapping[str, int], regions: Mapping[str, Mapping[str, int]]
+    everywhere: Mapping[str, int],
+    regions: Mapping[str, Mapping[str, int]],
+    published: Sequence[PopularList] = (),
+    least_change: int = 1,
 ) -> Sequence[PopularList]:
     """Return the list of all regions, then that of each region; a list is never empty.
 
-    The mappings have the content items that enough households like, with their number.
+    The mappings have the content items that enough households like, with their number. A number
+    that differs from the one in `published` by less than `least_change` stays as it was published,
+    so that nobody who compares two rounds sees what one household began or ceased to like.
     """
-    lists = [_rank("", everywhere)]
-    lists += [_rank(region, regions[region]) for region in sorted(regions)[:MAX_REGIONS]]
+    before = {
+        each.region: dict(zip(each.content_ids, each.households, strict=True)) for each in published
+    }
+
+    def rank(region: str, households: Mapping[str, int]) -> PopularList:
+        return _rank(region, households, before.get(region, {}), least_change)
+
+    lists = [rank("", everywhere)]
+    lists += [rank(region, regions[region]) for region in sorted(regions)[:MAX_REGIONS]]
     return [each for each in lists if each.content_ids]
 
 
-def _rank(region: str, households: Mapping[str, int]) -> PopularList:
+def _rank(
+    region: str, households: Mapping[str, int], before: Mapping[str, int], least_change: int
+) -> PopularList:
     rounded = {content_id: round_down(count) for content_id, count in households.items()}
+    for content_id, count in rounded.items():
+        known = before.get(content_id, count)
+        if abs(count - known) < least_change:
+            rounded[content_id] = known
     ranked = sorted(rounded, key=lambda each: (-rounded[each], each))[:LIST_LENGTH]
     return PopularList(region, tuple(ranked), tuple(rounded[each] for each in ranked))
 

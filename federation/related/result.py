@@ -102,7 +102,7 @@ def compute_related(
     state = RelatedState(
         dictionary,
         rows,
-        make_lists(everywhere, regions),
+        make_lists(everywhere, regions, known.popular, rules.min_households),
         inputs.closed_at if has_all else known.solved_at,
     )
     return RelatedResult(

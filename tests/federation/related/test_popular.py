@@ -39,6 +39,25 @@ def test_a_list_keeps_its_id_while_counts_change_a_little() -> None:
     assert len(before.make_id()) == 16
 
 
+def test_a_number_stays_as_published_until_enough_households_changed_it() -> None:
+    published = make_lists({"a": 30, "b": 29}, {"north": {"a": 30}})
+
+    (same, north) = make_lists({"a": 26, "b": 33, "c": 31}, {"north": {"a": 34}}, published, 5)
+    (changed,) = make_lists({"a": 25, "b": 29}, {}, published, 5)
+
+    assert dict(zip(same.content_ids, same.households, strict=True)) == {"c": 31, "a": 30, "b": 29}
+    assert north.households == (30,)
+    assert dict(zip(changed.content_ids, changed.households, strict=True)) == {"b": 29, "a": 25}
+
+
+def test_what_too_few_households_like_goes_at_once() -> None:
+    published = make_lists({"a": 30, "b": 29}, {})
+
+    (left,) = make_lists({"a": 30}, {}, published, 5)
+
+    assert left.content_ids == ("a",)
+
+
 def test_lists_and_regions_are_bounded() -> None:
     many = {f"film:{number}": 60 for number in range(LIST_LENGTH + 1)}
     lists = make_lists(many, {f"region:{number}": many for number in range(MAX_REGIONS + 1)})
