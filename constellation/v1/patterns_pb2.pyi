@@ -278,8 +278,8 @@ class PatternColumns(_message.Message):
     CONTENT_INDEXES_FIELD_NUMBER: _builtins.int
     ids: _builtins.bytes
     """The patterns' ids, 16 bytes each. The device chooses them; they are unique within the device.
-    In a GlobalUpdate each id is a pseudonym, which names one revision of one pattern and reveals
-    nothing about its owner.
+    In a GlobalUpdate each id is a pseudonym, which names one revision of one shared pattern or
+    cluster.
     """
     encoding: Global___Encoding.ValueType
     """The encoding of `embeddings`."""
@@ -787,8 +787,10 @@ class GlobalUpdate(_message.Message):
 
     @_builtins.property
     def similar(self) -> Global___PatternColumns:
-        """Patterns of other devices that are near this device's taste, strongest first. They include a
-        supporting content item only when enough devices of the shard share it.
+        """Shared patterns near this device's taste, nearest first. Each merges the patterns of at least
+        2 x K_ANONYMITY - 1 devices, and names the content items that so many of them support. Its
+        embedding is the sum of theirs. Times are rounded to days, success rates to sixteenths, and
+        sample counts to powers of two.
         """
 
     @_builtins.property

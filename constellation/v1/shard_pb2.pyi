@@ -555,9 +555,7 @@ class SearchPatternsRequest(_message.Message):
     content_id: _builtins.str
     """The id of a content item of the catalogue."""
     device_id: _builtins.bytes
-    """The id of a device, 16 bytes. The search uses its strongest patterns, and leaves out all
-    patterns of the device itself.
-    """
+    """The id of a device, 16 bytes. The search uses its strongest patterns."""
     encoding: _patterns_pb2.Encoding.ValueType
     """The encoding of `embeddings`."""
     limit: _builtins.int

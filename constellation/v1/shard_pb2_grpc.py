@@ -161,7 +161,7 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchPatterns(self, request, context):
-        """Return the stored patterns nearest to a query, under pseudonyms, as devices see them.
+        """Return the shared patterns nearest to a query, under pseudonyms, as devices see them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,8 +200,7 @@ class ShardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SamplePatterns(self, request, context):
-        """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
-        devices see them.
+        """Return an even sample of the shared patterns, under pseudonyms, as devices see them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,7 @@ class ShardServiceStub:
     ListContent: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ListContentRequest, _shard_pb2.ListContentResponse]
     """Return a page of the catalogue, in the order of content_id."""
     SearchPatterns: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchPatternsRequest, _shard_pb2.SearchPatternsResponse]
-    """Return the stored patterns nearest to a query, under pseudonyms, as devices see them."""
+    """Return the shared patterns nearest to a query, under pseudonyms, as devices see them."""
     ListDevices: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ListDevicesRequest, _shard_pb2.ListDevicesResponse]
     """Return a page of the devices that have synced with this shard, in no particular order. Each page
     shows the state at its own time, so a device that is added or removed between two pages may be
@@ -67,9 +67,7 @@ class ShardServiceStub:
     synced here. Its stream goes on: its changes are stored and acknowledged as ever.
     """
     SamplePatterns: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]
-    """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
-    devices see them.
-    """
+    """Return an even sample of the shared patterns, under pseudonyms, as devices see them."""
     ListTrends: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ListTrendsRequest, _shard_pb2.ListTrendsResponse]
     """Return the trends that this shard serves now, strongest first, and for each the number of the
     shard's own devices in the last hours.
@@ -105,7 +103,7 @@ class ShardServiceAsyncStub(ShardServiceStub):
     ListContent: _aio.UnaryUnaryMultiCallable[_shard_pb2.ListContentRequest, _shard_pb2.ListContentResponse]  # type: ignore[assignment]
     """Return a page of the catalogue, in the order of content_id."""
     SearchPatterns: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchPatternsRequest, _shard_pb2.SearchPatternsResponse]  # type: ignore[assignment]
-    """Return the stored patterns nearest to a query, under pseudonyms, as devices see them."""
+    """Return the shared patterns nearest to a query, under pseudonyms, as devices see them."""
     ListDevices: _aio.UnaryUnaryMultiCallable[_shard_pb2.ListDevicesRequest, _shard_pb2.ListDevicesResponse]  # type: ignore[assignment]
     """Return a page of the devices that have synced with this shard, in no particular order. Each page
     shows the state at its own time, so a device that is added or removed between two pages may be
@@ -122,9 +120,7 @@ class ShardServiceAsyncStub(ShardServiceStub):
     synced here. Its stream goes on: its changes are stored and acknowledged as ever.
     """
     SamplePatterns: _aio.UnaryUnaryMultiCallable[_shard_pb2.SamplePatternsRequest, _shard_pb2.SamplePatternsResponse]  # type: ignore[assignment]
-    """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
-    devices see them.
-    """
+    """Return an even sample of the shared patterns, under pseudonyms, as devices see them."""
     ListTrends: _aio.UnaryUnaryMultiCallable[_shard_pb2.ListTrendsRequest, _shard_pb2.ListTrendsResponse]  # type: ignore[assignment]
     """Return the trends that this shard serves now, strongest first, and for each the number of the
     shard's own devices in the last hours.
@@ -199,7 +195,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.SearchPatternsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.SearchPatternsResponse, _abc.Awaitable[_shard_pb2.SearchPatternsResponse]]:
-        """Return the stored patterns nearest to a query, under pseudonyms, as devices see them."""
+        """Return the shared patterns nearest to a query, under pseudonyms, as devices see them."""
 
     @_abc_1.abstractmethod
     def ListDevices(
@@ -246,9 +242,7 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shard_pb2.SamplePatternsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shard_pb2.SamplePatternsResponse, _abc.Awaitable[_shard_pb2.SamplePatternsResponse]]:
-        """Return an even sample of the patterns that may be shown to other devices, under pseudonyms, as
-        devices see them.
-        """
+        """Return an even sample of the shared patterns, under pseudonyms, as devices see them."""
 
     @_abc_1.abstractmethod
     def ListTrends(
