@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_MAX_CHARACTERS: Final = 6000
+_MAX_CHARACTERS: Final = 3900
 """Characters of a problem that are printed."""
 
 
