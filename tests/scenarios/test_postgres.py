@@ -12,6 +12,7 @@ import grpc
 import psycopg
 import pytest
 
+from constellation.config import Count
 from constellation.core.ingest.deltas import Verdict
 from constellation.core.rows import TermKind
 from constellation.storage.postgres import migrations
@@ -215,13 +216,14 @@ async def test_while_the_database_is_unavailable_the_shard_reads_and_refuses_wri
     postgres_server: PostgresServer, own_database_url: str
 ) -> None:
     async with (
-        run_shard(postgres_url=own_database_url) as shard,
+        run_shard(postgres_url=own_database_url, k_anonymity=Count(1)) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         probe = health_pb2_grpc.HealthServiceStub(channel)
         async with open_stream(channel) as stream:
             await stream.open()
             await stream.push(1, [PatternSpec(1, direction=1)])
+        await share_patterns(shard.manager)
         postgres_server.stop(signal.SIGQUIT)
         await wait_until(lambda: _is_ready(probe, ready=False))
 
@@ -341,7 +343,12 @@ async def test_an_index_snapshot_newer_than_the_database_is_discarded(
     postgres_url: str, tmp_path: Path
 ) -> None:
     """A database that was restored or failed over is older than the cached snapshot."""
-    settings = {"postgres_url": postgres_url, "data_dir": tmp_path, "exact_limit": 100}
+    settings = {
+        "postgres_url": postgres_url,
+        "data_dir": tmp_path,
+        "exact_limit": 100,
+        "k_anonymity": Count(1),
+    }
     async with run_shard(**settings) as shard:
         for number in range(60):
             await push_delta(

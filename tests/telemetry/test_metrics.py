@@ -44,6 +44,7 @@ from tests.federation.fleet import (
     run_shards,
 )
 from tests.scraping import scrape_text
+from tests.sharing import share_patterns
 from tests.sync_client import open_stream
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ async def test_every_metric_is_documented_and_no_other() -> None:
 
 async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
     async with (
-        run_shard(data_dir=tmp_path, max_streams=Count(1)) as shard,
+        run_shard(data_dir=tmp_path, max_streams=Count(1), k_anonymity=Count(1)) as shard,
         grpc.aio.insecure_channel(get_address(shard)) as channel,
     ):
         async with open_stream(channel) as device:
@@ -208,9 +209,12 @@ async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
                 assert await another.wait_for_status() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await device.send(bye=sync.Bye())
             assert await device.wait_for_status() is grpc.StatusCode.OK
+        before = scrape_metrics(shard.ports.metrics)
+        await share_patterns(shard.manager)
         found = scrape_metrics(shard.ports.metrics)
 
     service = {"grpc_service": "constellation.v1.SyncService", "grpc_method": "Sync"}
+    assert get_value(before, "constellation_shared_patterns") == 0
     assert get_value(found, "constellation_hellos_total", result="welcomed") == 1
     assert get_value(found, "constellation_devices_shed_total", reason="streams") == 1
     assert get_value(found, "constellation_patterns_rejected_total", reason="below_quality") == 1
@@ -222,7 +226,7 @@ async def test_what_happens_on_streams_is_counted(tmp_path: Path) -> None:
     assert get_value(found, "grpc_server_msg_received_total", **service) == 4
     assert get_value(found, "grpc_server_msg_sent_total", **service) == 4
     for name in ("commit_seconds", "fsync_seconds", "commit_deltas", "delta_ack_seconds"):
-        assert get_value(found, f"constellation_{name}_count") == 1, name
+        assert get_value(before, f"constellation_{name}_count") == 1, name
     assert get_value(found, "constellation_shared_patterns") == 1
     assert get_value(found, "constellation_disk_free_bytes") > 0
     assert get_value(found, "process_resident_memory_bytes") > 0
