@@ -11,6 +11,7 @@ from constellation.placement import find_owner
 from constellation.v1 import patterns_pb2, shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from tests.deltas import PatternSpec, device_id, embedding
+from tests.polling import wait_until
 from tests.scenarios.processes import run_command, run_shard_process
 from tests.sync_client import open_stream
 
@@ -21,6 +22,8 @@ _SHARDS = {0: "a:1", 1: "b:1"}
 _SHARD_MAP = "0=a:1,1=b:1"
 _LARGER = {number: f"h{number}:1" for number in range(12)}
 _LARGER_MAP = ",".join(f"{number}={address}" for number, address in _LARGER.items())
+_SHARED_ALONE = {"k_anonymity": 1, "shared_patterns_seconds": 0.05}
+"""Every pattern is shown as it is, and soon."""
 _OWN = [
     number
     for number in range(60)
@@ -56,8 +59,12 @@ async def test_a_map_that_gives_away_most_devices_is_refused_with_the_counts_unl
     tmp_path: Path,
 ) -> None:
     await push_own_devices(tmp_path)
-    async with run_shard_process(tmp_path, shard_map=_SHARD_MAP) as right:
-        assert await count_found(right.address) == len(_OWN)
+
+    async def is_all_found() -> bool:
+        return await count_found(right.address) == len(_OWN)
+
+    async with run_shard_process(tmp_path, shard_map=_SHARD_MAP, **_SHARED_ALONE) as right:
+        await wait_until(is_all_found)
 
     wrong = {"shard_map": _LARGER_MAP, "grpc_addr": "127.0.0.1:0"}
     refused = await run_command("serve", data_dir=tmp_path, **wrong)
@@ -67,5 +74,7 @@ async def test_a_map_that_gives_away_most_devices_is_refused_with_the_counts_unl
         refused.err
     )
     assert "Traceback" not in refused.err
-    async with run_shard_process(tmp_path, accept_shard_map=1, **wrong) as confirmed:
+    async with run_shard_process(
+        tmp_path, accept_shard_map=1, **_SHARED_ALONE, **wrong
+    ) as confirmed:
         assert await count_found(confirmed.address) == 0  # they left the index at once
