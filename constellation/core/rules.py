@@ -39,7 +39,7 @@ class Rules:
     once."""
     attested_reserve: float = 0.0
     """The share of `max_devices` that only attested devices may fill."""
-    similar_limit: int = 8
+    similar_limit: int = 20
     """Similar patterns that a device gets at most."""
     trend_limit: int = 50
     """Trends that a device gets at most."""
