@@ -32,7 +32,7 @@ CLAIMS: Final = 16
 JOINS: Final = (0.6, 0.85)
 """Cosines of a film that joins a pattern, and changes it."""
 SAME_COSINE: Final = 0.9995
-"""Embeddings as near as this are the same one, but for rounding."""
+"""Two embeddings with at least this cosine differ by rounding only."""
 SHOWN_SUCCESS: Final = 0.9
 """Success rate of patterns that are shown for sure, also after one more view."""
 STEP: Final = 0.2

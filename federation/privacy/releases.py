@@ -1,4 +1,4 @@
-"""Releases: exact counts of all shards in, noised ones out. Pure but for the noise.
+"""Releases: turn the exact counts of all shards into noised ones. Only the noise is random.
 
 A release names only what passes a threshold, because a name alone could belong to one device. Pairs
 have no threshold: their names are those of the dictionary, which was released before, and every

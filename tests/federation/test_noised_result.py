@@ -45,7 +45,7 @@ BUDGET = make_budget(8.0, 1e-9, gaussian)
 
 @dataclass(frozen=True)
 class Silence:
-    """The generator of noise, but for the noise: what is wrong without it is wrong with it."""
+    """A generator that adds no noise, so that wrong sums are seen."""
 
     def add_noise(self, values: Integers, scale: float) -> Integers:
         assert scale > 0

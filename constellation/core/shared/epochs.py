@@ -193,7 +193,7 @@ class EpochSteps:
     def _is_near(
         self, rows: PatternRows, owners: NDArray[np.int64], stays: NDArray[np.bool_], count: int
     ) -> NDArray[np.bool_]:
-        """Return which members are near the sum of those that stay in their group."""
+        """Return which members are near their group: the sum of its members that stay."""
         vectors = to_vectors(rows["codes"])
         sums = np.zeros((count, vectors.shape[1]), np.float32)
         np.add.at(sums, owners[stays], vectors[stays])
