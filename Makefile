@@ -83,8 +83,8 @@ proto: .venv/ready ## Regenerate constellation/v1 from proto/
 		--python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. --constellation-rest_out=. \
 		--include_imports --include_source_info --descriptor_set_out=build/api.binpb $(PROTOS)
 
-bench: .venv/ready ## Measure, as ratios inside one run
-	$(BIN)/python -m benchmarks
+bench: .venv/ready ## Measure, as ratios inside one run; CASE=ingest for one case
+	$(BIN)/python -m benchmarks $(CASE)
 
 quality: .venv/ready ## Measure recommendations through the whole system, on real ratings; CASE=chain, losses or privacy, SPLIT=validation
 	$(BIN)/python -m quality $(CASE) --split $(or $(SPLIT),test)

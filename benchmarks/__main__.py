@@ -1,62 +1,59 @@
-"""`make bench`: run benchmarks, print a table, and write build/bench-report.json."""
+"""`make bench`: run cases, print a table, and write build/bench-report.json."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from benchmarks import (
-    bloat,
-    fairness,
-    federation,
-    ingest,
-    ingest_liked,
-    liked_pairs,
-    recommending,
-    related,
-    restart,
-    search,
-    secure,
-    sync,
-    telemetry,
-    tokens,
-)
-from benchmarks.report import REPORT, Measurement, format_table, write_report
+from benchmarks.case_modules import find_cases, needs_postgres, run_case
+from benchmarks.report import REPORT, format_table, write_report
 from constellation.blas import limit_blas_threads
 from testing.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Mapping
 
-GROUPS: Final[dict[str, Callable[[PostgresServer], Sequence[Measurement]]]] = {
-    "ingest": ingest.measure,
-    "liked": lambda server: [*ingest_liked.measure(server), *liked_pairs.measure()],
-    "secure": lambda _: secure.measure(),
-    "fairness": lambda _: fairness.measure(),
-    "tokens": lambda _: tokens.measure(),
-    "sync": sync.measure,
-    "bloat": bloat.measure,
-    "restart": restart.measure,
-    "search": lambda _: search.measure(),
-    "federation": lambda _: federation.measure(),
-    "related": lambda _: related.measure(),
-    "recommending": lambda _: recommending.measure(),
-    "telemetry": lambda _: telemetry.measure(),
-}
+    from benchmarks.report import Measurement
 
 
 def main() -> None:
-    """Run the named benchmarks, or all of them, in turn. The report keeps the other results."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("groups", nargs="*", choices=[[], *GROUPS], help="default: all")
-    chosen = parser.parse_args().groups or list(GROUPS)
+    """Run the named cases, or all of them, in turn. The report keeps the other results."""
+    cases = find_cases()
+    chosen = _make_parser(cases).parse_args().cases or list(cases)
     limit_blas_threads()
-    with PostgresServer.open() as server:
-        server.execute("CREATE EXTENSION vector", "template1")
-        measurements = [line for group in chosen for line in GROUPS[group](server)]
-    write_report(measurements)
+    measurements: list[Measurement] = []
+    with _open_postgres(is_needed=any(map(needs_postgres, chosen))) as server:
+        for case in chosen:
+            lines = run_case(case, server)
+            write_report(lines)  # at once, so that a case that fails later takes nothing away
+            measurements += lines
     print(format_table(measurements))
     print(f"written to {REPORT}")
+
+
+def _make_parser(cases: Mapping[str, str]) -> argparse.ArgumentParser:
+    width = max(map(len, cases))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=main.__doc__,
+        epilog="cases:\n" + "\n".join(f"  {case:{width}}  {cases[case]}" for case in cases),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "cases", nargs="*", choices=[[], *cases], metavar="CASE", help="default: all"
+    )
+    return parser
+
+
+@contextmanager
+def _open_postgres(*, is_needed: bool) -> Iterator[PostgresServer | None]:
+    if not is_needed:
+        yield None
+        return
+    with PostgresServer.open() as server:
+        server.execute("CREATE EXTENSION vector", "template1")
+        yield server
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The `constellation` command without telemetry: `python -m benchmarks.without_telemetry serve`.
 
 What counts and times does nothing here, and without an endpoint nothing is traced;
-`benchmarks.telemetry` compares.
+`benchmarks.cases.telemetry` compares.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import reference_sql
+from benchmarks.delta_runs import run_delta_load
 from benchmarks.filled_store import open_filled_postgres
-from benchmarks.ingest import run_delta_load
 from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import start_shard
 from benchmarks.sync_load import SyncLoadResult

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import numpy as np
 
-from benchmarks.ingest import SETTINGS, compare_syncs, run_delta_load
+from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.shard_process import make_folder, start_shard
 from constellation.encoding import normalise_codes
 from constellation.v1 import (

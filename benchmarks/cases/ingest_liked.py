@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.ingest import SETTINGS, compare_syncs, run_delta_load
+from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import statistics
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.ingest import SETTINGS, compare_syncs, run_delta_load
+from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.report import compare
 from benchmarks.shard_process import make_folder, start_shard
 from constellation.auth.authority import issue_certificate, make_authority

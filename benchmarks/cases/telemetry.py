@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
-from benchmarks.ingest import SETTINGS, compare_syncs, run_delta_load
+from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
