@@ -1,4 +1,7 @@
-"""The upper limit: a bare grpcio server that sends back the bytes that it reads."""
+"""The upper limit: a bare grpcio server that sends back the bytes that it reads.
+
+It answers `Sync` as a stream and `Exchange` as one message.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,16 @@ async def _echo(_: Any, context: Any) -> None:
         await context.write(message)
 
 
+async def _echo_once(message: bytes, _: Any) -> bytes:
+    return message
+
+
 async def _serve() -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-    methods: dict[str, Any] = {"Sync": grpc.stream_stream_rpc_method_handler(_echo)}
+    methods: dict[str, Any] = {
+        "Sync": grpc.stream_stream_rpc_method_handler(_echo),
+        "Exchange": grpc.unary_unary_rpc_method_handler(_echo_once),
+    }
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("constellation.v1.SyncService", methods),)
     )
