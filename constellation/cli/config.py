@@ -109,5 +109,5 @@ def _format_value(value: object, *, is_secret: bool) -> str:
     if isinstance(value, bool | float):
         return f"{value:g}"
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
     return format_map(value) if isinstance(value, dict) else str(value)

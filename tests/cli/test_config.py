@@ -69,13 +69,19 @@ def test_a_setting_says_whether_it_comes_from_the_environment() -> None:
 
 
 def test_values_are_printed_as_the_variables_are_written() -> None:
-    env = {"SHARD_MAP": "1=b:2, 0=a:1", "MIGRATE_ON_START": "1", "QUALITY_THRESHOLD": "0.50"}
+    env = {
+        "SHARD_MAP": "1=b:2, 0=a:1",
+        "MIGRATE_ON_START": "1",
+        "QUALITY_THRESHOLD": "0.50",
+        "TRUSTED_PROXIES": "10.0.0.0/8, fc00::/7",
+    }
 
     settings = {each.name: each.value for each in read_settings(ShardConfig, env)}
 
     assert settings["SHARD_MAP"] == "0=a:1,1=b:2"
     assert settings["MIGRATE_ON_START"] == "1"
     assert settings["QUALITY_THRESHOLD"] == "0.5"
+    assert settings["TRUSTED_PROXIES"] == "10.0.0.0/8,fc00::/7"
     assert settings["DATA_DIR"] == "unset"
 
 

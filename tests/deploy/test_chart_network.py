@@ -216,3 +216,13 @@ def test_only_the_front_door_has_a_load_balancer() -> None:
         if each["spec"].get("type", "ClusterIP") != "ClusterIP"
     ]
     assert outside == ["constellation-front"]
+
+
+@pytest.mark.parametrize("kind", ["ClusterIP", "NodePort", "LoadBalancer"])
+def test_the_front_door_sees_the_addresses_of_devices(kind: str) -> None:
+    rendered = load_chart({"envoy": {"service": {"type": kind}}})
+
+    service = rendered.find_one("Service", "constellation-front")
+
+    expected = None if kind == "ClusterIP" else "Local"  # Kubernetes refuses it for a ClusterIP
+    assert service["spec"].get("externalTrafficPolicy") == expected

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -114,6 +115,52 @@ def test_every_shard_of_the_map_runs_and_is_reachable(values: Document) -> None:
             assert address == values["frontDoorAddress"]
         elif rendered.select_pods(find_service(address, rendered))[0].component == "shard":
             assert f"shard-{shard_id}." in address
+
+
+@every_variant
+def test_commands_for_all_shards_reach_each_of_them(values: Document) -> None:
+    rendered = load_chart(values)
+    (federation,) = rendered.iterate_pods("federation") if has_federation(values) else (None,)
+
+    for pod in rendered.iterate_pods("shard"):
+        config = load_settings(pod)
+        called = config.internal_shard_map or config.shard_map
+
+        assert sorted(called) == sorted(config.shard_map)
+        assert len(set(called.values())) == len(called)
+        for shard_id, address in called.items():
+            (found, *_) = rendered.select_pods(find_service(address, rendered))
+            assert found.component == "shard"
+            assert f"shard-{shard_id}." in address
+        if federation is not None:
+            assert tuple(called.values()) == load_settings(federation).shard_addrs
+
+
+def has_federation(values: Document) -> bool:
+    enabled: bool = values.get("federation", {}).get("enabled", True)
+    return enabled
+
+
+@pytest.mark.parametrize(
+    ("values", "trusted"),
+    [
+        ({}, {"10.244.1.7": True, "192.168.3.4": True, "fd00::7": True, "8.8.8.8": False}),
+        ({"trustedProxies": ["10.244.0.0/16"]}, {"10.244.1.7": True, "10.245.1.7": False}),
+        ({"envoy": {"enabled": False}}, {"10.244.1.7": False}),
+    ],
+    ids=["the front door", "a network", "no front door"],
+)
+def test_shards_believe_the_front_door_what_address_a_device_has(
+    values: Document, trusted: dict[str, bool]
+) -> None:
+    (pod,) = load_chart(values).iterate_pods("shard")
+
+    networks = load_settings(pod).trusted_proxies
+
+    found = {
+        address: any(ip_address(address) in network for network in networks) for address in trusted
+    }
+    assert found == trusted
 
 
 @pytest.mark.parametrize("store", [{}, POSTGRES], ids=["sqlite", "postgres"])

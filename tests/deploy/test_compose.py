@@ -15,6 +15,7 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
+from constellation.placement import parse_map
 from tests.deploy.compose import (
     FOLDER,
     read_compose_file,
@@ -167,6 +168,7 @@ def test_every_address_is_the_name_of_a_service() -> None:
     called = {
         *(at for each in scraped for static in each["static_configs"] for at in static["targets"]),
         *read_services()["federation"]["environment"]["SHARD_ADDRS"].split(","),
+        *parse_map(read_services()["shard-0"]["environment"]["INTERNAL_SHARD_MAP"]).values(),
         *re.findall(r"address: ([\w-]*shard[\w-]*), port", CONFIG.read_text()),
         yaml.safe_load(data.read_text())["datasources"][0]["url"].removeprefix("http://"),
     }

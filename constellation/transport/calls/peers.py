@@ -50,19 +50,25 @@ def find_address(
 ) -> IPAddress | None:
     """Return the address from which a call comes; None when that is unknown.
 
-    A trusted proxy adds the address of its own peer to the end of `x-forwarded-for`. Any other peer
-    speaks for itself, but a private address says nothing: it may be that of a proxy, or of a
-    translator of addresses, and behind it may be the whole fleet.
+    A trusted proxy adds the address of its own peer to the end of `x-forwarded-for`. When that is
+    in a network of trusted proxies, too, it belongs to one of them, or to a machine of the cluster
+    that passed the connection on. Any other peer speaks for itself, but a private address says
+    nothing. Behind all of these may be the whole fleet.
     """
     peer = parse_peer(context.peer())
     if peer is None:
         return None
-    if not any(peer in network for network in trusted_proxies):
+    if not _is_in(trusted_proxies, peer):
         return peer if peer.is_global else None
     named = [value for key, value in context.invocation_metadata() or () if key == _FORWARDED]
     if not named or not isinstance(named[-1], str):
         return None
-    return _parse_address(named[-1].rpartition(",")[2].strip())
+    address = _parse_address(named[-1].rpartition(",")[2].strip())
+    return None if address is None or _is_in(trusted_proxies, address) else address
+
+
+def _is_in(networks: Sequence[IPNetwork], address: IPAddress) -> bool:
+    return any(address in network for network in networks)
 
 
 def parse_peer(peer: str) -> IPAddress | None:

@@ -50,6 +50,7 @@ def test_a_peer_is_parsed_as_grpc_names_it(peer: str, address: str | None) -> No
         (Call("ipv4:10.1.2.3:1", "9.9.9.9"), "9.9.9.9"),
         (Call("ipv4:10.1.2.3:1", "1.1.1.1, 9.9.9.9"), "9.9.9.9"),
         (Call("ipv4:10.1.2.3:1", "1.1.1.1", "2606:4700::1"), "2606:4700::1"),
+        (Call("ipv4:10.1.2.3:1", "9.9.9.9, 10.4.5.6"), None),
         (Call("ipv4:10.1.2.3:1", "not an address"), None),
         (Call("ipv4:10.1.2.3:1"), None),
         (Call("ipv4:192.168.1.1:1", "9.9.9.9"), None),

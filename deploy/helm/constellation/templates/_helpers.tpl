@@ -61,6 +61,26 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- join "," $map -}}
 {{- end -}}
 
+{{- /* INTERNAL_SHARD_MAP: behind a front door, the address of each shard, for commands with --all; without one, SHARD_MAP has these. */ -}}
+{{- define "constellation.internalShardMap" -}}
+{{- if include "constellation.frontDoor" . -}}
+{{- $map := list -}}
+{{- range $shard, $address := include "constellation.shardAddrs" . | splitList "," -}}
+{{- $map = append $map (printf "%d=%s" $shard $address) -}}
+{{- end -}}
+{{- join "," $map -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* TRUSTED_PROXIES: the value, or with this chart's front door every private network, because the chart cannot know the pods' one. */ -}}
+{{- define "constellation.trustedProxies" -}}
+{{- if .Values.trustedProxies -}}
+{{- join "," .Values.trustedProxies -}}
+{{- else if .Values.envoy.enabled -}}
+10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7
+{{- end -}}
+{{- end -}}
+
 {{- /* SHARD_ADDRS: the address of each shard, for the federation. */ -}}
 {{- define "constellation.shardAddrs" -}}
 {{- $root := . -}}
@@ -258,6 +278,12 @@ spec:
               fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
           {{- end }}
         - {name: SHARD_MAP, value: {{ .map | quote }}}
+        {{- with include "constellation.internalShardMap" $root }}
+        - {name: INTERNAL_SHARD_MAP, value: {{ . | quote }}}
+        {{- end }}
+        {{- with include "constellation.trustedProxies" $root }}
+        - {name: TRUSTED_PROXIES, value: {{ . | quote }}}
+        {{- end }}
         - {name: REGION, value: {{ $v.region | quote }}}
         - {name: DATA_DIR, value: /data}
         - {name: DRAIN_SECONDS, value: {{ int $v.shards.drainSeconds | quote }}}
