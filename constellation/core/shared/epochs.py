@@ -3,11 +3,13 @@
 The promise: take any linear combination of what was ever published of embeddings. The latest
 publication in it contains values of at least M = 2 K - 1 devices that are in no earlier one, all
 with the same coefficient, so nothing less than a sum over M devices can be isolated; K of them are
-honest when the other K - 1 are accomplices. Three rules make it true:
+honest when the other K - 1 are accomplices. Where origins are known, the same holds for origins: an
+accomplice may then be a whole lot of devices. Three rules make it true:
 
-- A group is formed of at least M fresh patterns of distinct devices. Stale ones may only be added.
-- Nobody joins a group that is published. It keeps its bytes until at least M of its members have
-  other codes; then its next revision is computed from all that stay.
+- A group is formed of fresh patterns of at least M distinct devices, of M origins as far as there
+  are so many (`Standing.require_support`). Stale ones may only be added.
+- Nobody joins a group that is published. It keeps its bytes until members that are as many, and of
+  as many origins, have other codes; then its next revision is computed from all that stay.
 - A group that loses a member by erasure is dissolved, and what is left of it is stale.
 
 Success rates and sample counts are published once, with a group's first revision, because fewer
@@ -24,7 +26,7 @@ import numpy as np
 
 from constellation.core.index.training import to_vectors
 from constellation.core.shared.merging import merge_groups
-from constellation.core.shared.microaggregation import GroupLimits, form_groups
+from constellation.core.shared.microaggregation import GroupLimits, PatternSources, form_groups
 from constellation.core.shared.waiting import may_be_merged
 from constellation.core.store import no_slots
 from constellation.core.table.group_change import PublishedGroups, make_group_change
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from constellation.core.shared.waiting import WaitingPatterns
     from constellation.core.table.group_change import GroupChange
     from constellation.core.table.shard_table import Table
+    from constellation.core.table.standing import SupportFloor
     from constellation.encoding import Embeddings
 
 MIN_COSINE: Final = 0.8
@@ -84,8 +87,6 @@ class EpochSteps:
         self._table = table
         self._rules = rules
         self._secret = secret
-        groups = table.groups
-        self._limits = GroupLimits(groups.min_members, groups.max_members, MIN_COSINE)
 
     def read_vectors(self, slots: Slots) -> Embeddings:
         """Return the unit vectors of patterns; zeros for one that was removed meanwhile."""
@@ -97,16 +98,17 @@ class EpochSteps:
         """Return new groups among the waiting patterns at the positions of one cell."""
         slots = waiting.slots[cell]
         rows = self._table.patterns[slots]
+        floor = self._require_support()
         found = form_groups(
             to_vectors(rows["codes"]),
-            rows["device"].astype(np.int64),
+            PatternSources(rows["device"].astype(np.int64), self._find_origins(rows)),
             waiting.is_fresh[cell] & (rows["sample_count"] > 0),
-            self._limits,
+            GroupLimits(floor, self._table.groups.max_members, MIN_COSINE),
         )
         sizes = np.array([len(group) for group in found], np.int64)
         members = np.concatenate([no_slots(), *found])
         return Proposal(
-            rows=self._merge(rows[members], sizes, now),
+            rows=self._merge(rows[members], sizes, floor, now),
             slots=slots[members],
             sizes=sizes,
             lsns=rows["lsn"][members],
@@ -119,18 +121,20 @@ class EpochSteps:
 
         Returns as well the groups of which too few members may still be merged.
         """
-        table = self._table
+        table, floor = self._table, self._require_support()
         slots, owners = table.groups.find_members(groups)
         rows = table.patterns[slots]
         changed = hash_codes(rows["codes"]) != table.groups.counted[slots]
         may_stay = may_be_merged(table, self._rules, slots) & (rows["sample_count"] > 0)
         remaining = np.bincount(owners[may_stay], minlength=len(groups))
         stays = may_stay & self._is_near(rows, owners, may_stay, len(groups))
-        revised = np.bincount(owners[changed & stays], minlength=len(groups))
-        is_due = revised >= self._limits.min_fresh
+        revised = changed & stays
+        is_due = floor.find_supported(
+            owners[revised], self._find_origins(rows[revised]), len(groups)
+        )
         chosen = stays & is_due[owners]
         sizes = np.bincount(owners[chosen], minlength=len(groups))[is_due]
-        merged = self._merge(rows[chosen], sizes, now)
+        merged = self._merge(rows[chosen], sizes, floor, now)
         before = table.groups.rows[groups[is_due]]
         for name in ("success_rate", "sample_count", "created_at"):
             merged[name] = before[name]
@@ -143,7 +147,7 @@ class EpochSteps:
             groups=groups[is_due],
             leaving=slots[~stays & is_due[owners]],
         )
-        return proposal, groups[remaining < self._limits.min_fresh]
+        return proposal, groups[remaining < floor.devices]
 
     def make_change(self, proposal: Proposal) -> GroupChange:
         """Return the change that publishes what is still true of a proposal.
@@ -181,14 +185,20 @@ class EpochSteps:
         """Return the change that makes the dissolution of groups durable."""
         return make_group_change(self._table, PublishedGroups(), groups, no_slots())
 
-    def _merge(self, rows: PatternRows, sizes: NDArray[np.int64], now: float) -> PatternRows:
-        return merge_groups(
-            rows,
-            sizes,
-            self._table.public_genres,
-            min_members=self._limits.min_fresh,
-            now=now,
-        )
+    def _require_support(self) -> SupportFloor:
+        """Return which devices must be behind each group, each of its revisions and names."""
+        return self._table.standing.require_support(self._table.groups.min_members)
+
+    def _find_origins(self, rows: PatternRows) -> NDArray[np.uint8]:
+        """Return the origin number of each pattern's device; 0 if it does not count any more."""
+        origins: NDArray[np.uint8] = self._table.standing.numbers[rows["device"]]
+        return origins
+
+    def _merge(
+        self, rows: PatternRows, sizes: NDArray[np.int64], floor: SupportFloor, now: float
+    ) -> PatternRows:
+        origins, genres = self._find_origins(rows), self._table.public_genres
+        return merge_groups(rows, sizes, origins, genres, floor=floor, now=now)
 
     def _is_near(
         self, rows: PatternRows, owners: NDArray[np.int64], stays: NDArray[np.bool_], count: int
@@ -199,7 +209,7 @@ class EpochSteps:
         np.add.at(sums, owners[stays], vectors[stays])
         lengths = np.linalg.norm(sums, axis=1)
         cosines = np.einsum("ij,ij->i", vectors, sums[owners])
-        near: NDArray[np.bool_] = cosines >= self._limits.min_cosine * lengths[owners]
+        near: NDArray[np.bool_] = cosines >= MIN_COSINE * lengths[owners]
         return near
 
 

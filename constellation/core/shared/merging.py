@@ -5,6 +5,7 @@ Everything is computed from integers, so that the same members give the same byt
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,6 +23,8 @@ from constellation.federated.terms import MAX_CONTENTS, MAX_GENRES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from constellation.core.table.standing import SupportFloor
+
 _UNIT: Final = 1 << 20
 """Numbers of unit vectors, and success rates, are added up in units of 2**-20."""
 _SUCCESS_STEPS: Final = 16
@@ -37,16 +40,18 @@ _CONTEXTS: Final = {
 def merge_groups(
     members: PatternRows,
     sizes: NDArray[np.int64],
+    origins: NDArray[np.uint8],
     public_genres: NDArray[np.bool_],
     *,
-    min_members: int,
+    floor: SupportFloor,
     now: float,
 ) -> PatternRows:
     """Return what is published of each group: one row of PATTERN, without an id and an lsn.
 
     `members` are the rows of the groups' members, one group's after another's, at least one for
-    each. Context, genres and content items are told when at least `min_members` of the members
-    agree in them; a genre must be one of the catalogue's as well.
+    each, and `origins` the origin numbers of their devices. Context, genres and content items are
+    told when members that meet the `floor` agree in them; a genre must be one of the catalogue's as
+    well.
     """
     merged = np.zeros(len(sizes), PATTERN)
     if not len(sizes):
@@ -58,17 +63,15 @@ def merge_groups(
     merged["success_rate"] = np.rint(mean * _SUCCESS_STEPS) / _SUCCESS_STEPS
     counts = np.add.reduceat(members["sample_count"].astype(np.int64), starts) // sizes
     merged["sample_count"] = 1 << np.floor(np.log2(np.maximum(counts, 1))).astype(np.int64)
+    source = _Members(np.repeat(np.arange(len(sizes)), sizes), origins, len(sizes))
     for name, last in _CONTEXTS.items():
-        merged[name] = _choose_context(members[name], last, starts, min_members)
-    owners = np.repeat(np.arange(len(sizes)), sizes)
+        merged[name] = _choose_context(source, members[name], last, floor)
     genres = members["genres"] * public_genres[members["genres"]]
-    merged["genres"] = _choose_terms(owners, genres, len(sizes), min_members, MAX_GENRES)
-    merged["contents"] = _choose_terms(
-        owners, members["contents"], len(sizes), min_members, MAX_CONTENTS
-    )
+    merged["genres"] = _choose_terms(source, genres, floor, MAX_GENRES)
+    merged["contents"] = _choose_terms(source, members["contents"], floor, MAX_CONTENTS)
     day = int(now) // _SECONDS_PER_DAY * _SECONDS_PER_DAY
     merged["created_at"] = merged["updated_at"] = day
-    merged["device"] = min_members
+    merged["device"] = floor.devices
     return merged
 
 
@@ -78,35 +81,48 @@ def _add_vectors(members: PatternRows, starts: NDArray[np.int64]) -> NDArray[np.
     return sums
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Members:
+    """Where the members of several groups belong, one entry for each member."""
+
+    groups: NDArray[np.int64]
+    origins: NDArray[np.uint8]
+    count: int
+    """The number of groups."""
+
+
 def _choose_context(
-    values: NDArray[np.uint8], last: int, starts: NDArray[np.int64], min_members: int
+    source: _Members, values: NDArray[np.uint8], last: int, floor: SupportFloor
 ) -> NDArray[np.int64]:
     """Return for each group the value that most of its members have, 0 when too few have it."""
-    agreeing = np.stack(
-        [np.add.reduceat((values == each).astype(np.int64), starts) for each in range(1, last + 1)]
-    )
-    return np.where(agreeing.max(axis=0) >= min_members, agreeing.argmax(axis=0) + 1, 0)
+    agreeing = np.zeros((last, source.count), np.int64)
+    for value in range(1, last + 1):
+        chosen = values == value
+        groups, origins = source.groups[chosen], source.origins[chosen]
+        agreeing[value - 1] = np.bincount(groups, minlength=source.count)
+        agreeing[value - 1] *= floor.find_supported(groups, origins, source.count)
+    return np.where(agreeing.max(axis=0) > 0, agreeing.argmax(axis=0) + 1, 0)
 
 
 def _choose_terms(
-    owners: NDArray[np.int64],
-    terms: NDArray[np.unsignedinteger],
-    count: int,
-    min_members: int,
-    limit: int,
+    source: _Members, terms: NDArray[np.unsignedinteger], floor: SupportFloor, limit: int
 ) -> NDArray[np.int64]:
     """Return for each group the terms that enough members name, those of most members first.
 
-    `owners` is each member's group, `terms` has a row for each member; 0 stands for none.
+    `terms` has a row for each member; 0 stands for none.
     """
-    chosen = np.zeros((count, limit), np.int64)
+    chosen = np.zeros((source.count, limit), np.int64)
     present = terms > 0
-    member = np.broadcast_to(np.arange(len(owners))[:, None], terms.shape)[present]
+    member = np.broadcast_to(np.arange(len(source.groups))[:, None], terms.shape)[present]
     named = np.unique(np.column_stack([member, terms[present].astype(np.int64)]), axis=0)
-    pairs, supports = np.unique(
-        np.column_stack([owners[named[:, 0]], named[:, 1]]), axis=0, return_counts=True
+    pairs, which, supports = np.unique(
+        np.column_stack([source.groups[named[:, 0]], named[:, 1]]),
+        axis=0,
+        return_inverse=True,
+        return_counts=True,
     )
-    pairs, supports = pairs[supports >= min_members], supports[supports >= min_members]
+    told = floor.find_supported(which.ravel(), source.origins[named[:, 0]], len(pairs))
+    pairs, supports = pairs[told], supports[told]
     order = np.lexsort((pairs[:, 1], -supports, pairs[:, 0]))
     groups, numbers = pairs[order].T
     rank = np.arange(len(groups)) - np.searchsorted(groups, groups)

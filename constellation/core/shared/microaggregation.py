@@ -1,4 +1,4 @@
-"""Microaggregation: divides patterns into groups of like ones, each of at least so many devices.
+"""Microaggregation: divides patterns into groups of like ones, each of enough devices and origins.
 
 This is MDAV (Domingo-Ferrer and Mateo-Sanz, 2002) inside cells of some hundred patterns that lie
 near each other, so that the time grows as n log n and not as n squared.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from constellation.core.table.standing import SupportFloor
     from constellation.encoding import Embeddings
 
     Positions = NDArray[np.int64]
@@ -31,8 +32,9 @@ _SAMPLE: Final = 256
 class GroupLimits:
     """What every group must keep to."""
 
-    min_fresh: int
-    """Distinct devices whose pattern was in no group before: a group has at least as many."""
+    floor: SupportFloor
+    """The distinct devices, and their origins, whose pattern was in no group before: a group has at
+    least as many."""
     max_members: int
     """A group has at most as many members."""
     min_cosine: float
@@ -64,28 +66,37 @@ def divide_into_cells(
         yield from divide_into_cells(positions[np.sort(half)], read_vectors)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PatternSources:
+    """Whose the patterns of one cell are, one entry for each."""
+
+    devices: NDArray[np.int64]
+    origins: NDArray[np.uint8]
+    """The origin number of each pattern's device."""
+
+
 def form_groups(
     vectors: Embeddings,
-    devices: NDArray[np.int64],
+    sources: PatternSources,
     is_fresh: NDArray[np.bool_],
     limits: GroupLimits,
 ) -> list[Positions]:
     """Return groups of the patterns of one cell; what is in none of them finds no companions.
 
-    `vectors` are unit vectors, one for each of `devices`. Groups have one pattern of a device at
-    most. They are made of fresh patterns; fresh ones that are left over, and others, then join them
-    where there is room.
+    `vectors` are unit vectors, one for each pattern. Groups have one pattern of a device at most.
+    They are made of fresh patterns; fresh ones that are left over, and others, then join them where
+    there is room.
     """
-    if limits.min_fresh == 1:
+    if limits.floor.devices == 1:
         return list(np.flatnonzero(is_fresh)[:, None])
     cosines = vectors @ vectors.T
-    groups = _group_fresh(cosines, devices, is_fresh, limits)
-    return _add_left_over(cosines, devices, groups, limits)
+    groups = _group_fresh(cosines, sources, is_fresh, limits)
+    return _add_left_over(cosines, sources.devices, groups, limits)
 
 
 def _group_fresh(
     cosines: NDArray[np.float32],
-    devices: NDArray[np.int64],
+    sources: PatternSources,
     is_fresh: NDArray[np.bool_],
     limits: GroupLimits,
 ) -> list[Positions]:
@@ -99,11 +110,11 @@ def _group_fresh(
     affinity = cosines[:, is_free].sum(axis=1)
     """By pattern: the sum of its cosines with all that are free."""
     reference: NDArray[np.float32] | None = None
-    while count >= limits.min_fresh:
+    while count >= limits.floor.devices:
         distances = affinity if reference is None else reference
         seed = int(np.where(is_free, distances, np.inf).argmin())
-        members = _find_nearest(cosines[seed], devices, is_free, limits.min_fresh)
-        if is_close(cosines, members, limits):
+        members = _find_nearest(cosines[seed], sources, is_free, limits.floor)
+        if _has_support(sources, members, limits.floor) and is_close(cosines, members, limits):
             groups.append(members)
         else:
             members = np.array([seed])
@@ -115,30 +126,49 @@ def _group_fresh(
 
 
 def _find_nearest(
-    cosines: NDArray[np.float32], devices: NDArray[np.int64], is_free: NDArray[np.bool_], count: int
+    cosines: NDArray[np.float32],
+    sources: PatternSources,
+    is_free: NDArray[np.bool_],
+    floor: SupportFloor,
 ) -> Positions:
-    """Return the nearest free patterns of distinct devices, up to `count`, nearest first."""
+    """Return the nearest free patterns that together meet the floor, as far as there are such."""
     free = np.flatnonzero(is_free)
-    near = min(len(free), 4 * count)
+    near = min(len(free), 4 * floor.devices)
     nearest = free[np.argpartition(-cosines[free], near - 1)[:near]]
-    chosen = _first_of_devices(cosines, devices, nearest, count)
-    if len(chosen) < count and near < len(free):  # a few devices have all of the nearest ones
-        chosen = _first_of_devices(cosines, devices, free, count)
+    chosen = _choose_supporters(cosines, sources, nearest, floor)
+    if near < len(free) and not _has_support(sources, chosen, floor):
+        # A few devices, or origins, have all of the nearest ones.
+        chosen = _choose_supporters(cosines, sources, free, floor)
     return chosen
 
 
-def _first_of_devices(
-    cosines: NDArray[np.float32], devices: NDArray[np.int64], positions: Positions, count: int
+def _choose_supporters(
+    cosines: NDArray[np.float32], sources: PatternSources, positions: Positions, floor: SupportFloor
 ) -> Positions:
+    """Return the nearest pattern of each of the nearest origins, then the nearest of the rest.
+
+    All are of distinct devices, and there are as many as the floor asks for, if there are so many.
+    """
     ordered = positions[np.argsort(-cosines[positions], kind="stable")]
-    _, first = np.unique(devices[ordered], return_index=True)
-    return ordered[np.sort(first)[:count]]
+    ordered = ordered[_find_first(sources.devices[ordered])]
+    first = _find_first(sources.origins[ordered])[: floor.origins]
+    rest = np.delete(ordered, first)[: floor.devices - len(first)]
+    return np.concatenate([ordered[first], rest])
+
+
+def _find_first(values: NDArray[np.integer]) -> Positions:
+    """Return where each value occurs first, ascending."""
+    return np.sort(np.unique(values, return_index=True)[1])
+
+
+def _has_support(sources: PatternSources, members: Positions, floor: SupportFloor) -> bool:
+    """Return whether patterns of distinct devices meet the floor."""
+    none = np.zeros(len(members), np.int64)
+    return bool(floor.find_supported(none, sources.origins[members], 1)[0])
 
 
 def is_close(cosines: NDArray[np.float32], members: Positions, limits: GroupLimits) -> bool:
-    """Return whether these are enough members, and all near enough to their sum."""
-    if len(members) < limits.min_fresh:
-        return False
+    """Return whether all members are near enough to their sum."""
     among = cosines[np.ix_(members, members)]
     with_sum = among.sum(axis=1)
     return bool(with_sum.min() >= limits.min_cosine * np.sqrt(max(with_sum.sum(), 1e-12)))

@@ -158,10 +158,13 @@ class Table:
 
         Others may see these only.
         """
-        enough: NDArray[np.bool_] = self.support.devices[contents] >= k_anonymity
-        origins = self.standing.require_origins(k_anonymity)
-        if origins > 1:
-            enough[enough] = self.support.count_origins(contents[enough]) >= origins
+        floor = self.standing.require_support(k_anonymity)
+        devices = self.support.devices[contents]
+        enough: NDArray[np.bool_] = devices >= floor.devices
+        if floor.origins > 1:
+            chosen = contents[enough]
+            origins = self.support.count_origins(chosen)
+            enough[enough] = floor.is_met(devices[enough], origins)
         return enough
 
     def find_counted(self) -> Slots:

@@ -5,12 +5,13 @@ content, trends, clusters, liked content, nor shared patterns. It counts once it
 was active on several days, unless an operator has put it into quarantine.
 
 A device's origin is its production lot, or, when that is unknown, the network that it first synced
-from. K-anonymity counts origins as well, so that one lot, however large, cannot make a content item
-visible alone.
+from. K-anonymity counts origins as well, so that one lot, however large, cannot make anything
+visible alone: a content item, a shared pattern and what it names, a cluster, a pair.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -60,6 +61,34 @@ def note_activity(rows: DeviceRows, is_active: NDArray[np.bool_], today: int) ->
     rows["active_days"][counted] += np.uint8(1)
 
 
+@dataclass(frozen=True, slots=True)
+class SupportFloor:
+    """How many devices, and of how many origins, must be behind whatever others may see."""
+
+    devices: int
+    origins: int = 1
+
+    def is_met(
+        self, devices: NDArray[np.integer], origins: NDArray[np.integer]
+    ) -> NDArray[np.bool_]:
+        """Return which of some counts of distinct devices and of their origins are enough."""
+        met: NDArray[np.bool_] = (devices >= self.devices) & (origins >= self.origins)
+        return met
+
+    def find_supported(
+        self, subjects: NDArray[np.int64], origins: NDArray[np.uint8], count: int
+    ) -> NDArray[np.bool_]:
+        """Return which of `count` subjects enough devices, of enough origins, support.
+
+        `subjects` and `origins` have one entry for each device and subject that it supports: the
+        subject's number, and the origin number with which the device counts.
+        """
+        devices = np.bincount(subjects, minlength=count)
+        is_present = np.zeros((count, ORIGIN_NUMBERS + 1), np.bool_)
+        is_present[subjects, origins] = True
+        return self.is_met(devices, np.count_nonzero(is_present[:, 1:], axis=1))
+
+
 class Standing:
     """The origin number with which each device of a shard counts now.
 
@@ -83,6 +112,10 @@ class Standing:
         np.subtract.at(self._devices, self.numbers[devices], 1)
         self.numbers[devices] = numbers
         np.add.at(self._devices, numbers, 1)
+
+    def require_support(self, k_anonymity: int) -> SupportFloor:
+        """Return what a group of `k_anonymity` devices must have. Everything asks this."""
+        return SupportFloor(k_anonymity, self.require_origins(k_anonymity))
 
     def require_origins(self, k_anonymity: int) -> int:
         """Return how many origins a group of `k_anonymity` devices must have.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.rules import Rules
+from constellation.core.table.origins import DeviceOrigin
 from constellation.encoding import Encoding, encode
 from tests.deltas import PatternSpec, embedding, make_delta
 from tests.sharing import add_to_catalogue
@@ -32,6 +33,8 @@ class Households:
     revisions: int = 0
     catalogue: set[str] = field(default_factory=set)
     """The content items of the shard's catalogue."""
+    lots: dict[int, int] = field(default_factory=dict)
+    """The lots of devices, from 1 on; the lot of the others is unknown."""
 
     async def upsert(
         self,
@@ -72,4 +75,5 @@ class Households:
         self, device: int, upserts: Sequence[PatternSpec] = (), removed: Sequence[int] = ()
     ) -> Delta:
         seq = self.seqs[device] = self.seqs.get(device, 0) + 1
-        return make_delta(device, seq, upserts, removed)
+        delta = make_delta(device, seq, upserts, removed)
+        return replace(delta, origin=DeviceOrigin(lot=self.lots.get(device, 0)))

@@ -205,6 +205,42 @@ async def test_a_group_that_lost_a_member_before_a_crash_is_not_served_after_it(
         assert _count_stale(manager) == 3
 
 
+async def test_devices_of_one_lot_are_no_crowd() -> None:
+    async with open_core(rules=RULES) as manager:
+        households = Households(manager, lots={0: 1, 1: 2, 2: 3, **dict.fromkeys(range(3, 9), 4)})
+        for device in (0, 1, 2):  # elsewhere, so that several lots are known
+            await households.upsert(device, direction=5 + device)
+        for device in range(3, 6):
+            await households.upsert(device)
+
+        await households.run_epoch()
+        assert not (await _search(manager)).pseudonyms
+        for device in (1, 2):
+            await households.upsert(device)
+        await households.run_epoch()
+
+        assert len((await _search(manager)).pseudonyms) == 1
+
+
+async def test_a_group_of_which_one_lot_changed_is_not_revised() -> None:
+    async with open_core(rules=RULES) as manager:
+        households = Households(manager, lots={0: 1, 1: 2, 2: 3, 3: 3, 4: 3})
+        for device in range(5):
+            await households.upsert(device)
+        await households.run_epoch()
+        first = (await _search(manager)).pseudonyms
+
+        for device in (2, 3, 4):
+            await households.upsert(device)
+        await households.run_epoch()
+        assert (await _search(manager)).pseudonyms == first != []
+        for device in (0, 1):
+            await households.upsert(device)
+        await households.run_epoch()
+
+        assert (await _search(manager)).pseudonyms != first
+
+
 async def _search(manager: ShardManager) -> SimilarPatterns:
     return await manager.similar.search(embedding(0)[None], 10)
 

@@ -43,6 +43,15 @@ actions = st.lists(
     max_size=120,
 )
 
+LOTS = 4
+"""Lots of the devices whose lot is known."""
+
+
+def find_lot(stored_id: int) -> int:
+    """Return the lot of a device by its stored id: devices of several lots, and a larger one."""
+    return max(1, (stored_id - 1) % (LOTS + 2) - 1)
+
+
 Value = tuple[int, bytes]
 """A revision of a pattern: its slot's lifetime, and its codes."""
 
@@ -53,7 +62,8 @@ class Publications:
 
     seen: dict[bytes, dict[int, Value]] = field(default_factory=dict)
     """By id of the publication: each member's device, and the value that was counted."""
-    lifetimes: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    required_origins: dict[bytes, int] = field(default_factory=dict)
+    """By id of the publication: how many origins it had to have when it was published."""
 
     def observe(self, manager: ShardManager) -> None:
         """Write down what is published now, with the rows that an epoch has just counted."""
@@ -73,14 +83,18 @@ class Publications:
                 for owner, row in zip(owners, rows, strict=True)
             }
             assert len(self.seen[pseudonym]) == len(slots)  # one pattern for each device
+            self.required_origins[pseudonym] = table.standing.require_origins(LEAST)
 
     def require_promise(self) -> None:
         """Check that each publication holds values of enough devices that no earlier one held."""
         earlier: set[tuple[int, Value]] = set()
-        for members in self.seen.values():
+        for pseudonym, members in self.seen.items():
             values = set(members.items())
             assert len(values) >= LEAST
-            assert len(values - earlier) >= LEAST
+            new = values - earlier
+            assert len(new) >= LEAST
+            origins = {find_lot(device) for device, _ in new}
+            assert len(origins) >= self.required_origins[pseudonym]
             earlier |= values
 
     def require_no_small_combination(self) -> None:
@@ -123,16 +137,20 @@ def _compute_rank(rows: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> int:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(actions)
-def test_no_history_isolates_fewer_devices(history: Sequence[tuple[str, int, int]]) -> None:
+@given(history=actions, has_lots=st.booleans())
+def test_no_history_isolates_fewer_devices(
+    history: Sequence[tuple[str, int, int]], *, has_lots: bool
+) -> None:
     publications = Publications()
-    asyncio.run(_play(history, publications))
+    asyncio.run(_play(history, publications, has_lots=has_lots))
 
     publications.require_promise()
     publications.require_no_small_combination()
 
 
-async def _play(history: Sequence[tuple[str, int, int]], publications: Publications) -> None:
+async def _play(
+    history: Sequence[tuple[str, int, int]], publications: Publications, *, has_lots: bool
+) -> None:
     store = MemoryPatternStore()
     seqs: dict[int, int] = {}
     revisions = 0
@@ -140,7 +158,8 @@ async def _play(history: Sequence[tuple[str, int, int]], publications: Publicati
     rest = list(history)
     while rest:
         async with open_core(store, rules=RULES) as manager:
-            households = Households(manager, seqs, revisions)
+            lots = {device: find_lot(device + 1) for device in range(DEVICES) if has_lots}
+            households = Households(manager, seqs, revisions, lots=lots)
             while rest:
                 action, device, number = rest.pop(0)
                 if action == "restart":
