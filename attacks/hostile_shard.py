@@ -75,24 +75,22 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
                 await context.write(pb.SyncResponse(bye=frame.bye))
                 return
 
-    async def PullPatterns(  # noqa: N802  # gRPC fixes the name
-        self, request: pb.PullPatternsRequest, context: Any
-    ) -> pb.PullPatternsResponse:
-        """Return nothing new."""
+    async def Exchange(self, request: pb.ExchangeRequest, context: Any) -> pb.ExchangeResponse:  # noqa: N802  # gRPC fixes the name
+        """Serve one call, and ask for everything again."""
         del context
-        return pb.PullPatternsResponse(
+        hello = request.hello
+        self._seq = hello.last_acked_seq
+        response = pb.ExchangeResponse(
+            welcome=self._make_welcome(),
             update=patterns.GlobalUpdate(
-                version=request.global_version, similar_count=len(request.held_similar_ids) // 16
-            )
+                version=hello.global_version, similar_count=len(hello.held_similar_ids) // 16
+            ),
         )
-
-    async def RegisterDevice(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refuse: devices need it only where streams break."""
-        await _refuse(request, context)
-
-    async def PushPatterns(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Refuse."""
-        await _refuse(request, context)
+        for delta in request.deltas:
+            self._seq = delta.seq
+            self.deltas.append(delta)
+            response.ack.through_seq, response.ack.expected_seq = self._seq, self._seq + 1
+        return response
 
     async def GetSyncVersion(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Refuse."""

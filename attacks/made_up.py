@@ -56,8 +56,8 @@ class MadeUpDevice:
         )
         if claimed:
             delta.upserts.CopyFrom(from_patterns(claimed))
-        answer = await self.stub.PushPatterns(
-            pb.PushPatternsRequest(device_id=self.device_id, incarnation=_INCARNATION, delta=delta),
+        answer = await self.stub.Exchange(
+            pb.ExchangeRequest(hello=self._make_hello(), deltas=[delta], skip_update=True),
             timeout=_DEADLINE_SECONDS,
         )
         if answer.ack.through_seq != self._seq or answer.ack.rejected:
@@ -65,10 +65,13 @@ class MadeUpDevice:
 
     async def pull(self) -> GlobalState:
         """Return everything that the shard sends to this device."""
-        answer = await self.stub.PullPatterns(
-            pb.PullPatternsRequest(device_id=self.device_id), timeout=_DEADLINE_SECONDS
+        answer = await self.stub.Exchange(
+            pb.ExchangeRequest(hello=self._make_hello()), timeout=_DEADLINE_SECONDS
         )
         return apply_update(GlobalState(), answer.update)
+
+    def _make_hello(self) -> pb.Hello:
+        return pb.Hello(device_id=self.device_id, incarnation=_INCARNATION)
 
     async def ask(self, *embeddings: Embedding) -> GlobalState:
         """Return what the shard sends to a device that has these tastes, and nothing to show."""

@@ -3,7 +3,7 @@
 Run it as `python -m benchmarks.greedy_client PORT KIND FOLDER`; FOLDER has token-keys.json.
 
 KIND is `patterns` (a stream with full deltas, as many unacked as it may), `pulls` (four loops of
-PullAggregate), `reads` (four loops of SearchPatterns) or `updates` (four loops of PullPatterns).
+PullAggregate), `reads` (four loops of SearchPatterns) or `updates` (four loops of Exchange).
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ async def search_patterns(channel: grpc.aio.Channel, metadata: Metadata) -> None
 async def pull_updates(channel: grpc.aio.Channel, metadata: Metadata) -> None:
     """Ask for a full update of a device, again and again."""
     stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
-    request = pb.PullPatternsRequest(device_id=DEVICE_ID)
-    await _repeat(lambda: stub.PullPatterns(request, metadata=metadata))
+    request = pb.ExchangeRequest(hello=pb.Hello(device_id=DEVICE_ID, incarnation=1))
+    await _repeat(lambda: stub.Exchange(request, metadata=metadata))
 
 
 async def _repeat(action: Callable[[], Awaitable[object]]) -> None:

@@ -1,4 +1,4 @@
-"""A load of whole syncs: push a delta of one new pattern, then pull similar patterns and trends.
+"""A load of whole syncs: each device sends a delta of one new pattern, and takes what is new.
 
 `python -m benchmarks.sync_load PORT DEVICES SYNCS` runs it in its own process, and prints a
 SyncLoadResult as one line of JSON.
@@ -60,7 +60,7 @@ async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
     seconds = time.perf_counter() - started
     for channel in channels:
         await channel.close()
-    last = [sync_pb2.PullPatternsResponse.FromString(answer).update for _, answer in results]
+    last = [sync_pb2.ExchangeResponse.FromString(answer).update for _, answer in results]
     waits = np.concatenate([waits for waits, _ in results]) * 1000
     return SyncLoadResult(
         devices * syncs / seconds,
@@ -72,23 +72,24 @@ async def run(port: int, devices: int, syncs: int) -> SyncLoadResult:
 
 async def _sync(channel: grpc.aio.Channel, codes: Codes) -> tuple[list[float], bytes]:
     """Sync once for each row. Return the seconds of each sync, and the last answer as bytes."""
-    push: Any = channel.unary_unary(f"{_SERVICE}/PushPatterns")
-    pull: Any = channel.unary_unary(f"{_SERVICE}/PullPatterns")
+    exchange: Any = channel.unary_unary(f"{_SERVICE}/Exchange")
     device_id = uuid.uuid4().bytes
     requests = [
-        sync_pb2.PushPatternsRequest(
-            device_id=device_id, incarnation=1, delta=make_delta(row + 1, codes[row : row + 1])
+        sync_pb2.ExchangeRequest(
+            hello=sync_pb2.Hello(
+                device_id=device_id,
+                incarnation=1,
+                last_acked_seq=row,
+                encodings=[patterns_pb2.ENCODING_INT8],
+            ),
+            deltas=[make_delta(row + 1, codes[row : row + 1])],
         ).SerializeToString()
         for row in range(len(codes))
     ]
-    pull_request = sync_pb2.PullPatternsRequest(
-        device_id=device_id, encodings=[patterns_pb2.ENCODING_INT8]
-    ).SerializeToString()
     waits, answer = [], b""
     for request in requests:
         started = time.perf_counter()
-        await push(request)
-        answer = await pull(pull_request)
+        answer = await exchange(request)
         waits.append(time.perf_counter() - started)
     return waits, answer
 

@@ -15,7 +15,7 @@ import grpc
 from constellation.config import ShardConfig
 from constellation.encoding import Encoding, encode
 from constellation.placement import find_owner, format_map
-from constellation.v1 import federation_pb2, patterns_pb2, shard_pb2, sync_pb2
+from constellation.v1 import federation_pb2, patterns_pb2, shard_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
@@ -24,7 +24,7 @@ from testing.ports import find_free_address
 from tests.deltas import PatternSpec, device_id, embedding
 from tests.federation.fleet import HOUR, make_drama_device
 from tests.scenarios.processes import COMMAND_DIR, CommandResult
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_push
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -208,10 +208,7 @@ def _push_devices(
             sent = make_delta_message(
                 1, [*sample.patterns, own_pattern], snapshot=True, signals=signals
             )
-            request = sync_pb2.PushPatternsRequest(
-                device_id=device_id(number), incarnation=1, delta=sent
-            )
-            sync.PushPatterns(request, timeout=DEADLINE_SECONDS)
+            sync.Exchange(make_push(number, sent), timeout=DEADLINE_SECONDS)
     return [device_id(number) for number in own]
 
 

@@ -34,6 +34,17 @@ def make_hello(
     )
 
 
+def make_push(number: int, *deltas: patterns.Delta, incarnation: int = 1) -> pb.ExchangeRequest:
+    """Return the call by which a device sends deltas, and asks for nothing."""
+    hello = make_hello(number, incarnation=incarnation)
+    return pb.ExchangeRequest(hello=hello, deltas=deltas, skip_update=True)
+
+
+def make_pull(number: int, **declared: Any) -> pb.ExchangeRequest:
+    """Return the call by which a device that declares this asks for what is new."""
+    return pb.ExchangeRequest(hello=make_hello(number, **declared))
+
+
 def make_delta_message(  # noqa: PLR0913 - as many as a delta has parts
     seq: int,
     upserts: Sequence[PatternSpec] = (),

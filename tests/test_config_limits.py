@@ -11,7 +11,7 @@ import pytest
 from constellation.config import ShardConfig, get_range, load_config
 from constellation.errors import ConfigError, ConstellationError
 from constellation.server import serve
-from constellation.v1 import federation_pb2, shard_pb2, sync_pb2, sync_pb2_grpc
+from constellation.v1 import federation_pb2, shard_pb2, sync_pb2_grpc
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from federation.config import FederationConfig
@@ -19,7 +19,7 @@ from federation.server import serve as serve_federation
 from testing.ports import find_free_address
 from tests.scenarios.processes import COMMAND_DIR
 from tests.servers import run_subprocess
-from tests.sync_client import make_delta_message, make_hello, open_stream
+from tests.sync_client import make_delta_message, make_pull, open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ async def try_shard(env: dict[str, str], postgres_url: str | None = None) -> Non
         await stub.GetInfo(shard_pb2.GetInfoRequest())
         await stub.GetStats(shard_pb2.GetStatsRequest())
         calls: Any = sync_pb2_grpc.SyncServiceStub(channel)
-        await calls.RegisterDevice(sync_pb2.RegisterDeviceRequest(hello=make_hello(1)))
+        await calls.Exchange(make_pull(1))
         async with open_stream(channel) as device:
             await device.open(1)
             await device.send(delta=make_delta_message(1))

@@ -17,10 +17,8 @@ _READERS: Final = frozenset({Role.OPERATOR, Role.VIEWER})
 
 METHOD_ROLES: Final[dict[str, frozenset[Role] | None]] = {
     # A device names itself in each of these messages; `require_own_device` compares.
-    "/constellation.v1.SyncService/RegisterDevice": _DEVICE,
     "/constellation.v1.SyncService/Sync": _DEVICE,
-    "/constellation.v1.SyncService/PushPatterns": _DEVICE,
-    "/constellation.v1.SyncService/PullPatterns": _DEVICE,
+    "/constellation.v1.SyncService/Exchange": _DEVICE,
     "/constellation.v1.SyncService/GetSyncVersion": _DEVICE,
     "/constellation.v1.SyncService/GetCatalogue": _READERS | _FEEDER | _DEVICE,
     # A device that has no token yet. What it sends is verified there.

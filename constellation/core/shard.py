@@ -160,16 +160,23 @@ class ShardManager:
         return compute_expectation(self.find_cursor(device_id), incarnation, last_acked_seq)
 
     async def apply(self, delta: Delta) -> Receipt:
-        """Commit a delta; return its receipt once that is durable.
+        """Commit one delta, as `apply_all` does, and return its receipt."""
+        (receipt,) = await self.apply_all([delta])
+        return receipt
+
+    async def apply_all(self, deltas: Sequence[Delta]) -> list[Receipt]:
+        """Commit deltas of one device; return their receipts once all of them are durable.
 
         Waits while the inbox is full. Raises ShardFullError when there is no room for a new device,
-        and NotReadyError when the delta was not committed and should be sent again.
+        and NotReadyError when a delta was not committed: the device sends them again, and those
+        that were committed are duplicates then.
         """
         await self.inbox.wait_for_room()
-        loop = asyncio.get_running_loop()
-        caller = WaitingCaller(loop.create_future(), self.tracer.find_current_trace())
-        self.inbox.put(InboxEntry(delta, caller, loop.time()))
-        return await caller.receipt
+        caller = WaitingCaller(len(deltas), self.tracer.find_current_trace())
+        now = asyncio.get_running_loop().time()
+        for delta in deltas:
+            self.inbox.put(InboxEntry(delta, caller, now))
+        return await caller.receipts
 
     async def find_update(self, device_id: bytes, held: HeldState, capacity: int) -> DeviceUpdate:
         """Return what a device lacks of the global state and of its similar patterns.

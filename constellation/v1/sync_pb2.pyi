@@ -541,188 +541,76 @@ class Drain(_message.Message):
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
-class RegisterDeviceRequest(_message.Message):
-    """A Hello without a stream."""
+class ExchangeRequest(_message.Message):
+    """All that a device has to say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
+    DELTAS_FIELD_NUMBER: _builtins.int
+    SKIP_UPDATE_FIELD_NUMBER: _builtins.int
+    skip_update: _builtins.bool
+    """Leave `update` out of the answer: the device does not want it, or has more deltas to send first."""
     @_builtins.property
     def hello(self) -> Global___Hello:
         """Who the device is and what it holds."""
+
+    @_builtins.property
+    def deltas(self) -> _containers.RepeatedCompositeFieldContainer[_patterns_pb2.Delta]:
+        """The next deltas, in the order of their numbers. Those after a gap are not applied."""
 
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
+        deltas: _abc.Iterable[_patterns_pb2.Delta] | None = ...,
+        skip_update: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deltas", b"deltas", "hello", b"hello", "skip_update", b"skip_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RegisterDeviceRequest: _TypeAlias = RegisterDeviceRequest  # noqa: Y015
+Global___ExchangeRequest: _TypeAlias = ExchangeRequest  # noqa: Y015
 
 @_typing.final
-class RegisterDeviceResponse(_message.Message):
-    """A Welcome without a stream."""
+class ExchangeResponse(_message.Message):
+    """All that the shard has to say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def welcome(self) -> Global___Welcome:
-        """The rules, and the number of the next delta."""
-
-    def __init__(
-        self,
-        *,
-        welcome: Global___Welcome | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["welcome", b"welcome"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RegisterDeviceResponse: _TypeAlias = RegisterDeviceResponse  # noqa: Y015
-
-@_typing.final
-class PushPatternsRequest(_message.Message):
-    """A delta without a stream."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DEVICE_ID_FIELD_NUMBER: _builtins.int
-    INCARNATION_FIELD_NUMBER: _builtins.int
-    DELTA_FIELD_NUMBER: _builtins.int
-    device_id: _builtins.bytes
-    """The device's UUID, 16 bytes."""
-    incarnation: _builtins.int
-    """The device's incarnation, as in Hello."""
-    @_builtins.property
-    def delta(self) -> _patterns_pb2.Delta:
-        """The changes."""
-
-    def __init__(
-        self,
-        *,
-        device_id: _builtins.bytes = ...,
-        incarnation: _builtins.int = ...,
-        delta: _patterns_pb2.Delta | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "device_id", b"device_id", "incarnation", b"incarnation"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PushPatternsRequest: _TypeAlias = PushPatternsRequest  # noqa: Y015
-
-@_typing.final
-class PushPatternsResponse(_message.Message):
-    """The ack of a delta that was sent without a stream."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
     ACK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def ack(self) -> _patterns_pb2.DeltaAck:
-        """The ack."""
-
-    def __init__(
-        self,
-        *,
-        ack: _patterns_pb2.DeltaAck | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PushPatternsResponse: _TypeAlias = PushPatternsResponse  # noqa: Y015
-
-@_typing.final
-class PullPatternsRequest(_message.Message):
-    """Asks for an update without a stream. States what the device holds."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DEVICE_ID_FIELD_NUMBER: _builtins.int
-    GLOBAL_VERSION_FIELD_NUMBER: _builtins.int
-    HELD_SIMILAR_IDS_FIELD_NUMBER: _builtins.int
-    ENCODINGS_FIELD_NUMBER: _builtins.int
-    PATTERN_CAPACITY_FIELD_NUMBER: _builtins.int
-    HELD_CLUSTER_IDS_FIELD_NUMBER: _builtins.int
-    HELD_RELATED_IDS_FIELD_NUMBER: _builtins.int
-    HELD_POPULAR_IDS_FIELD_NUMBER: _builtins.int
-    device_id: _builtins.bytes
-    """The device's UUID, 16 bytes."""
-    held_similar_ids: _builtins.bytes
-    """The ids of the similar patterns that the device holds, 16 bytes each."""
-    pattern_capacity: _builtins.int
-    """How many similar patterns the device can keep; 0 means the shard's default."""
-    held_cluster_ids: _builtins.bytes
-    """The ids of the clusters that the device holds, 16 bytes each."""
-    held_related_ids: _builtins.bytes
-    """The ids of the rows of related content that the device holds, 16 bytes each."""
-    held_popular_ids: _builtins.bytes
-    """The ids of the lists of popular content that the device holds, 16 bytes each."""
-    @_builtins.property
-    def global_version(self) -> _patterns_pb2.GlobalVersion:
-        """The global state that the device holds; unset when it holds none."""
-
-    @_builtins.property
-    def encodings(self) -> _containers.RepeatedScalarFieldContainer[_patterns_pb2.Encoding.ValueType]:
-        """The encodings that the device can read. Empty means INT8."""
-
-    def __init__(
-        self,
-        *,
-        device_id: _builtins.bytes = ...,
-        global_version: _patterns_pb2.GlobalVersion | None = ...,
-        held_similar_ids: _builtins.bytes = ...,
-        encodings: _abc.Iterable[_patterns_pb2.Encoding.ValueType] | None = ...,
-        pattern_capacity: _builtins.int = ...,
-        held_cluster_ids: _builtins.bytes = ...,
-        held_related_ids: _builtins.bytes = ...,
-        held_popular_ids: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["global_version", b"global_version"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "encodings", b"encodings", "global_version", b"global_version", "held_cluster_ids", b"held_cluster_ids", "held_popular_ids", b"held_popular_ids", "held_related_ids", b"held_related_ids", "held_similar_ids", b"held_similar_ids", "pattern_capacity", b"pattern_capacity"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PullPatternsRequest: _TypeAlias = PullPatternsRequest  # noqa: Y015
-
-@_typing.final
-class PullPatternsResponse(_message.Message):
-    """An update without a stream."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
     UPDATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
+    def welcome(self) -> Global___Welcome:
+        """The rules. Its `expected_seq` is from before the deltas."""
+
+    @_builtins.property
+    def ack(self) -> _patterns_pb2.DeltaAck:
+        """The ack of all deltas; unset when there were none."""
+
+    @_builtins.property
     def update(self) -> _patterns_pb2.GlobalUpdate:
-        """The change from what the device declared to hold. Its nonce is 0, because the device sends no
-        GlobalAck for it.
+        """What other devices learned, as a change from what the device declares to hold. Its nonce is 0,
+        because the device sends no GlobalAck for it.
         """
 
     def __init__(
         self,
         *,
+        welcome: Global___Welcome | None = ...,
+        ack: _patterns_pb2.DeltaAck | None = ...,
         update: _patterns_pb2.GlobalUpdate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "update", b"update", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "update", b"update", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PullPatternsResponse: _TypeAlias = PullPatternsResponse  # noqa: Y015
+Global___ExchangeResponse: _TypeAlias = ExchangeResponse  # noqa: Y015
 
 @_typing.final
 class GetSyncVersionRequest(_message.Message):

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class SyncServiceStub:
-    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
-    exactly-once rules, for networks that break long-lived streams. A device may use both.
+    """Used by the set-top SDK. A device that wants to hear at once what is new keeps a stream open; one
+    that syncs now and then makes an Exchange, under the same exactly-once rules. A device may do both.
     """
 
     def __init__(self, channel):
@@ -36,25 +36,15 @@ class SyncServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RegisterDevice = channel.unary_unary(
-                '/constellation.v1.SyncService/RegisterDevice',
-                request_serializer=constellation_dot_v1_dot_sync__pb2.RegisterDeviceRequest.SerializeToString,
-                response_deserializer=constellation_dot_v1_dot_sync__pb2.RegisterDeviceResponse.FromString,
-                _registered_method=True)
         self.Sync = channel.stream_stream(
                 '/constellation.v1.SyncService/Sync',
                 request_serializer=constellation_dot_v1_dot_sync__pb2.SyncRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_sync__pb2.SyncResponse.FromString,
                 _registered_method=True)
-        self.PushPatterns = channel.unary_unary(
-                '/constellation.v1.SyncService/PushPatterns',
-                request_serializer=constellation_dot_v1_dot_sync__pb2.PushPatternsRequest.SerializeToString,
-                response_deserializer=constellation_dot_v1_dot_sync__pb2.PushPatternsResponse.FromString,
-                _registered_method=True)
-        self.PullPatterns = channel.unary_unary(
-                '/constellation.v1.SyncService/PullPatterns',
-                request_serializer=constellation_dot_v1_dot_sync__pb2.PullPatternsRequest.SerializeToString,
-                response_deserializer=constellation_dot_v1_dot_sync__pb2.PullPatternsResponse.FromString,
+        self.Exchange = channel.unary_unary(
+                '/constellation.v1.SyncService/Exchange',
+                request_serializer=constellation_dot_v1_dot_sync__pb2.ExchangeRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_sync__pb2.ExchangeResponse.FromString,
                 _registered_method=True)
         self.GetSyncVersion = channel.unary_unary(
                 '/constellation.v1.SyncService/GetSyncVersion',
@@ -69,17 +59,9 @@ class SyncServiceStub:
 
 
 class SyncServiceServicer:
-    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
-    exactly-once rules, for networks that break long-lived streams. A device may use both.
+    """Used by the set-top SDK. A device that wants to hear at once what is new keeps a stream open; one
+    that syncs now and then makes an Exchange, under the same exactly-once rules. A device may do both.
     """
-
-    def RegisterDevice(self, request, context):
-        """Return the rules, and the number of the next delta: Hello and Welcome without a stream.
-        FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def Sync(self, request_iterator, context):
         """Exchange frames with a device. The device sends Hello within 10 seconds. The stream ends with OK
@@ -92,15 +74,12 @@ class SyncServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PushPatterns(self, request, context):
-        """Apply one delta durably and return its ack.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PullPatterns(self, request, context):
-        """Return what other devices learned, as a change from what the device declares to hold.
+    def Exchange(self, request, context):
+        """Sync once without a stream: Hello and deltas in one call, and Welcome, ack and update in its answer.
+        The rules are those of Sync: the deltas are durable when it returns, a delta that was applied
+        before is acked again, and a call that fails with INVALID_ARGUMENT has applied nothing.
+        FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
+        RESOURCE_EXHAUSTED (TOO_MANY_INFLIGHT) for more deltas than Welcome allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,25 +104,15 @@ class SyncServiceServicer:
 
 def add_SyncServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RegisterDevice': grpc.unary_unary_rpc_method_handler(
-                    servicer.RegisterDevice,
-                    request_deserializer=constellation_dot_v1_dot_sync__pb2.RegisterDeviceRequest.FromString,
-                    response_serializer=constellation_dot_v1_dot_sync__pb2.RegisterDeviceResponse.SerializeToString,
-            ),
             'Sync': grpc.stream_stream_rpc_method_handler(
                     servicer.Sync,
                     request_deserializer=constellation_dot_v1_dot_sync__pb2.SyncRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_sync__pb2.SyncResponse.SerializeToString,
             ),
-            'PushPatterns': grpc.unary_unary_rpc_method_handler(
-                    servicer.PushPatterns,
-                    request_deserializer=constellation_dot_v1_dot_sync__pb2.PushPatternsRequest.FromString,
-                    response_serializer=constellation_dot_v1_dot_sync__pb2.PushPatternsResponse.SerializeToString,
-            ),
-            'PullPatterns': grpc.unary_unary_rpc_method_handler(
-                    servicer.PullPatterns,
-                    request_deserializer=constellation_dot_v1_dot_sync__pb2.PullPatternsRequest.FromString,
-                    response_serializer=constellation_dot_v1_dot_sync__pb2.PullPatternsResponse.SerializeToString,
+            'Exchange': grpc.unary_unary_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=constellation_dot_v1_dot_sync__pb2.ExchangeRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_sync__pb2.ExchangeResponse.SerializeToString,
             ),
             'GetSyncVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSyncVersion,
@@ -164,36 +133,9 @@ def add_SyncServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SyncService:
-    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
-    exactly-once rules, for networks that break long-lived streams. A device may use both.
+    """Used by the set-top SDK. A device that wants to hear at once what is new keeps a stream open; one
+    that syncs now and then makes an Exchange, under the same exactly-once rules. A device may do both.
     """
-
-    @staticmethod
-    def RegisterDevice(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/constellation.v1.SyncService/RegisterDevice',
-            constellation_dot_v1_dot_sync__pb2.RegisterDeviceRequest.SerializeToString,
-            constellation_dot_v1_dot_sync__pb2.RegisterDeviceResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def Sync(request_iterator,
@@ -223,7 +165,7 @@ class SyncService:
             _registered_method=True)
 
     @staticmethod
-    def PushPatterns(request,
+    def Exchange(request,
             target,
             options=(),
             channel_credentials=None,
@@ -236,36 +178,9 @@ class SyncService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/constellation.v1.SyncService/PushPatterns',
-            constellation_dot_v1_dot_sync__pb2.PushPatternsRequest.SerializeToString,
-            constellation_dot_v1_dot_sync__pb2.PushPatternsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def PullPatterns(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/constellation.v1.SyncService/PullPatterns',
-            constellation_dot_v1_dot_sync__pb2.PullPatternsRequest.SerializeToString,
-            constellation_dot_v1_dot_sync__pb2.PullPatternsResponse.FromString,
+            '/constellation.v1.SyncService/Exchange',
+            constellation_dot_v1_dot_sync__pb2.ExchangeRequest.SerializeToString,
+            constellation_dot_v1_dot_sync__pb2.ExchangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,18 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SyncServiceStub:
-    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
-    exactly-once rules, for networks that break long-lived streams. A device may use both.
+    """Used by the set-top SDK. A device that wants to hear at once what is new keeps a stream open; one
+    that syncs now and then makes an Exchange, under the same exactly-once rules. A device may do both.
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SyncServiceAsyncStub: ...
-    RegisterDevice: _grpc.UnaryUnaryMultiCallable[_sync_pb2.RegisterDeviceRequest, _sync_pb2.RegisterDeviceResponse]
-    """Return the rules, and the number of the next delta: Hello and Welcome without a stream.
-    FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
-    """
     Sync: _grpc.StreamStreamMultiCallable[_sync_pb2.SyncRequest, _sync_pb2.SyncResponse]
     """Exchange frames with a device. The device sends Hello within 10 seconds. The stream ends with OK
     after Bye, INVALID_ARGUMENT after a malformed frame, FAILED_PRECONDITION after a frame out of
@@ -46,10 +42,13 @@ class SyncServiceStub:
     device has more unacked deltas than Welcome allows or does not read what the shard sends,
     DEADLINE_EXCEEDED without a Hello, and UNAVAILABLE while the shard drains.
     """
-    PushPatterns: _grpc.UnaryUnaryMultiCallable[_sync_pb2.PushPatternsRequest, _sync_pb2.PushPatternsResponse]
-    """Apply one delta durably and return its ack."""
-    PullPatterns: _grpc.UnaryUnaryMultiCallable[_sync_pb2.PullPatternsRequest, _sync_pb2.PullPatternsResponse]
-    """Return what other devices learned, as a change from what the device declares to hold."""
+    Exchange: _grpc.UnaryUnaryMultiCallable[_sync_pb2.ExchangeRequest, _sync_pb2.ExchangeResponse]
+    """Sync once without a stream: Hello and deltas in one call, and Welcome, ack and update in its answer.
+    The rules are those of Sync: the deltas are durable when it returns, a delta that was applied
+    before is acked again, and a call that fails with INVALID_ARGUMENT has applied nothing.
+    FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
+    RESOURCE_EXHAUSTED (TOO_MANY_INFLIGHT) for more deltas than Welcome allows.
+    """
     GetSyncVersion: _grpc.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]
     """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
     GetCatalogue: _grpc.UnaryStreamMultiCallable[_sync_pb2.GetCatalogueRequest, _sync_pb2.GetCatalogueResponse]
@@ -60,15 +59,11 @@ class SyncServiceStub:
 
 @_typing.type_check_only
 class SyncServiceAsyncStub(SyncServiceStub):
-    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
-    exactly-once rules, for networks that break long-lived streams. A device may use both.
+    """Used by the set-top SDK. A device that wants to hear at once what is new keeps a stream open; one
+    that syncs now and then makes an Exchange, under the same exactly-once rules. A device may do both.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RegisterDevice: _aio.UnaryUnaryMultiCallable[_sync_pb2.RegisterDeviceRequest, _sync_pb2.RegisterDeviceResponse]  # type: ignore[assignment]
-    """Return the rules, and the number of the next delta: Hello and Welcome without a stream.
-    FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
-    """
     Sync: _aio.StreamStreamMultiCallable[_sync_pb2.SyncRequest, _sync_pb2.SyncResponse]  # type: ignore[assignment]
     """Exchange frames with a device. The device sends Hello within 10 seconds. The stream ends with OK
     after Bye, INVALID_ARGUMENT after a malformed frame, FAILED_PRECONDITION after a frame out of
@@ -76,10 +71,13 @@ class SyncServiceAsyncStub(SyncServiceStub):
     device has more unacked deltas than Welcome allows or does not read what the shard sends,
     DEADLINE_EXCEEDED without a Hello, and UNAVAILABLE while the shard drains.
     """
-    PushPatterns: _aio.UnaryUnaryMultiCallable[_sync_pb2.PushPatternsRequest, _sync_pb2.PushPatternsResponse]  # type: ignore[assignment]
-    """Apply one delta durably and return its ack."""
-    PullPatterns: _aio.UnaryUnaryMultiCallable[_sync_pb2.PullPatternsRequest, _sync_pb2.PullPatternsResponse]  # type: ignore[assignment]
-    """Return what other devices learned, as a change from what the device declares to hold."""
+    Exchange: _aio.UnaryUnaryMultiCallable[_sync_pb2.ExchangeRequest, _sync_pb2.ExchangeResponse]  # type: ignore[assignment]
+    """Sync once without a stream: Hello and deltas in one call, and Welcome, ack and update in its answer.
+    The rules are those of Sync: the deltas are durable when it returns, a delta that was applied
+    before is acked again, and a call that fails with INVALID_ARGUMENT has applied nothing.
+    FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
+    RESOURCE_EXHAUSTED (TOO_MANY_INFLIGHT) for more deltas than Welcome allows.
+    """
     GetSyncVersion: _aio.UnaryUnaryMultiCallable[_sync_pb2.GetSyncVersionRequest, _sync_pb2.GetSyncVersionResponse]  # type: ignore[assignment]
     """Return a device's cursor and the current global version. NOT_FOUND for an unknown device."""
     GetCatalogue: _aio.UnaryStreamMultiCallable[_sync_pb2.GetCatalogueRequest, _sync_pb2.GetCatalogueResponse]  # type: ignore[assignment]
@@ -89,19 +87,9 @@ class SyncServiceAsyncStub(SyncServiceStub):
     """
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Used by the set-top SDK. The unary methods carry the same payloads as the stream, under the same
-    exactly-once rules, for networks that break long-lived streams. A device may use both.
+    """Used by the set-top SDK. A device that wants to hear at once what is new keeps a stream open; one
+    that syncs now and then makes an Exchange, under the same exactly-once rules. A device may do both.
     """
-
-    @_abc_1.abstractmethod
-    def RegisterDevice(
-        self,
-        request: _sync_pb2.RegisterDeviceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sync_pb2.RegisterDeviceResponse, _abc.Awaitable[_sync_pb2.RegisterDeviceResponse]]:
-        """Return the rules, and the number of the next delta: Hello and Welcome without a stream.
-        FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
-        """
 
     @_abc_1.abstractmethod
     def Sync(
@@ -117,20 +105,17 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def PushPatterns(
+    def Exchange(
         self,
-        request: _sync_pb2.PushPatternsRequest,
+        request: _sync_pb2.ExchangeRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_sync_pb2.PushPatternsResponse, _abc.Awaitable[_sync_pb2.PushPatternsResponse]]:
-        """Apply one delta durably and return its ack."""
-
-    @_abc_1.abstractmethod
-    def PullPatterns(
-        self,
-        request: _sync_pb2.PullPatternsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_sync_pb2.PullPatternsResponse, _abc.Awaitable[_sync_pb2.PullPatternsResponse]]:
-        """Return what other devices learned, as a change from what the device declares to hold."""
+    ) -> _typing.Union[_sync_pb2.ExchangeResponse, _abc.Awaitable[_sync_pb2.ExchangeResponse]]:
+        """Sync once without a stream: Hello and deltas in one call, and Welcome, ack and update in its answer.
+        The rules are those of Sync: the deltas are durable when it returns, a delta that was applied
+        before is acked again, and a call that fails with INVALID_ARGUMENT has applied nothing.
+        FAILED_PRECONDITION (NOT_OWNER) when another shard owns the device; the error names that shard.
+        RESOURCE_EXHAUSTED (TOO_MANY_INFLIGHT) for more deltas than Welcome allows.
+        """
 
     @_abc_1.abstractmethod
     def GetSyncVersion(

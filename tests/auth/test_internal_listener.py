@@ -18,15 +18,15 @@ from constellation.errors import ConfigError
 from constellation.placement import format_map
 from constellation.server import SERVICES
 from constellation.transport.listener import COMMON_SERVICES
-from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2, sync_pb2_grpc
+from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from testing.ports import find_free_address
 from tests.auth.callers import Keys, call, list_methods, to_metadata
 from tests.conftest import run_shard
-from tests.deltas import PatternSpec, device_id
+from tests.deltas import PatternSpec
 from tests.federation.fleet import run_federation
 from tests.scenarios.processes import run_command
 from tests.servers import run_subprocess
-from tests.sync_client import make_delta_message, open_stream
+from tests.sync_client import make_delta_message, make_push, open_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,16 +69,14 @@ async def test_a_device_syncs_there_and_sends_no_large_message() -> None:
         async with open_stream(devices) as stream:
             await stream.open(1)
             assert (await stream.push(1, [PatternSpec(1)])).through_seq == 1
-        request = sync_pb2.PushPatternsRequest(
-            device_id=device_id(2), incarnation=1, delta=make_delta_message(1, [PatternSpec(1)])
-        )
-        request.delta.upserts.embeddings = bytes(257 << 10)
+        request = make_push(2, make_delta_message(1, [PatternSpec(1)]))
+        request.deltas[0].upserts.embeddings = bytes(257 << 10)
         for channel, status in (
             (devices, grpc.StatusCode.RESOURCE_EXHAUSTED),
             (internal, grpc.StatusCode.INVALID_ARGUMENT),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(request)
+                await sync_pb2_grpc.SyncServiceStub(channel).Exchange(request)
             assert refused.value.code() is status
 
 

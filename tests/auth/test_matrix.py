@@ -74,9 +74,9 @@ def name_device(method: str, named: bytes) -> dict[str, Any]:
     """Return the fields with which a message of a method names a device; none for most methods."""
     hello = {"device_id": named, "incarnation": 1}
     match method.rpartition("/")[2]:
-        case "RegisterDevice" | "Sync":
+        case "Exchange" | "Sync":
             return {"hello": hello}
-        case "PushPatterns" | "PullPatterns" | "GetSyncVersion":
+        case "GetSyncVersion":
             return {"device_id": named}
     return {}
 
@@ -100,11 +100,10 @@ async def test_a_device_acts_in_its_own_name_only(
         other = keys.issue(Role.DEVICE, subject=FOREIGN.hex())
         await call(
             channel,
-            "/constellation.v1.SyncService/PushPatterns",
+            "/constellation.v1.SyncService/Exchange",
             other,
-            device_id=FOREIGN,
-            incarnation=1,
-            delta={"seq": 1},
+            hello={"device_id": FOREIGN, "incarnation": 1},
+            deltas=[{"seq": 1}],
         )
         assert guarded_shard.manager.find_cursor(FOREIGN) is not None
         token = keys.issue(Role.DEVICE)

@@ -23,6 +23,7 @@ from tests.auth.callers import OWN, Keys, to_metadata
 from tests.conftest import run_shard
 from tests.federation.fleet import run_federation
 from tests.federation.test_related_shards import push_liked
+from tests.sync_client import make_pull
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,9 +138,9 @@ async def test_a_shard_refuses_everybody_else(
 async def pull(shard: RunningShard, token: str) -> grpc.StatusCode:
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub = sync_pb2_grpc.SyncServiceStub(channel)
-        request = sync_pb2.PullPatternsRequest(device_id=OWN)
+        request = sync_pb2.ExchangeRequest(hello=sync_pb2.Hello(device_id=OWN, incarnation=1))
         try:
-            await stub.PullPatterns(request, metadata=to_metadata(token))
+            await stub.Exchange(request, metadata=to_metadata(token))
         except grpc.aio.AioRpcError as error:
             return error.code()
     return grpc.StatusCode.OK
@@ -194,7 +195,7 @@ async def test_what_a_shard_passes_on_to_devices_is_signed_by_the_federation(
         await push_liked(shard, dict.fromkeys(range(5), frozenset({"film:1", "film:2"})))
         await run_round(federation)
         stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
-        update = (await stub.PullPatterns(sync_pb2.PullPatternsRequest(device_id=OWN))).update
+        update = (await stub.Exchange(make_pull(1))).update
 
     assert [each.region for each in update.popular] == ["", "default"]
     require_signed(update, pinned)

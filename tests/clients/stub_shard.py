@@ -16,22 +16,28 @@ from tests.clients.samples import ShardModel, make_global_update, make_pattern
 
 Metadata = dict[str, str]
 StreamOverride = Callable[[Any], Awaitable[None]]
+ExchangeOverride = Callable[[pb.ExchangeRequest, Any], Awaitable[pb.ExchangeResponse]]
 
 
 class StubShard(sync_pb2_grpc.SyncServiceServicer):
-    """One shard with one device. Each stream takes one of `stream_overrides`, if any is left."""
+    """One shard with one device.
+
+    Each stream takes one of `stream_overrides`, and each Exchange one of `exchange_overrides`, if
+    any is left.
+    """
 
     def __init__(self, model: ShardModel | None = None) -> None:
         self.model = model or ShardModel()
         self.stream_overrides: list[StreamOverride] = []
+        self.exchange_overrides: list[ExchangeOverride] = []
         self.stream_metadata: list[Metadata] = []
         self.client_addresses: list[str] = []
-        self.unary_calls = 0
+        self.exchanges: list[pb.ExchangeRequest] = []
+        self.exchange_metadata: list[Metadata] = []
         self.shard_map = {0: "here:1"}
         self.bye_count = 0
         self.pull_update: patterns_pb2.GlobalUpdate | None = None
-        """What a pull returns instead of a similar pattern."""
-        self.held_cluster_ids = b""
+        """What an Exchange returns instead of a similar pattern."""
         self.catalogue = CatalogueModel()
         self.catalogue_requests: list[bytes] = []
         self.hellos: list[pb.Hello] = []
@@ -73,24 +79,35 @@ class StubShard(sync_pb2_grpc.SyncServiceServicer):
             self.model.cursor = None
         self.hellos.append(hello)
 
-    async def RegisterDevice(self, request: Any, context: Any) -> pb.RegisterDeviceResponse:  # noqa: ARG002, N802
-        self.unary_calls += 1
-        return pb.RegisterDeviceResponse(welcome=self.model.make_welcome().welcome)
+    async def Exchange(  # noqa: N802
+        self, request: pb.ExchangeRequest, context: Any
+    ) -> pb.ExchangeResponse:
+        self.exchanges.append(request)
+        self.exchange_metadata.append(dict(context.invocation_metadata()))
+        self.client_addresses.append(context.peer())
+        if self.exchange_overrides:
+            return await self.exchange_overrides.pop(0)(request, context)
+        return self.answer(request)
 
-    async def PushPatterns(self, request: Any, context: Any) -> pb.PushPatternsResponse:  # noqa: ARG002, N802
-        self.unary_calls += 1
-        return pb.PushPatternsResponse(ack=self.model.apply_delta(request.delta).delta_ack)
+    def answer(self, request: pb.ExchangeRequest) -> pb.ExchangeResponse:
+        """Return what an honest shard answers."""
+        self.receive_hello(request.hello)
+        response = pb.ExchangeResponse(welcome=self.model.make_welcome().welcome)
+        for delta in request.deltas:
+            response.ack.CopyFrom(self.model.apply_delta(delta).delta_ack)
+        if self.rejections and request.deltas:
+            response.ack.rejected.extend(self.rejections)
+            self.rejections = []
+        if not request.skip_update:
+            response.update.CopyFrom(self._make_update(request.hello))
+        return response
 
-    async def PullPatterns(self, request: Any, context: Any) -> pb.PullPatternsResponse:  # noqa: ARG002, N802
-        self.unary_calls += 1
-        self.held_cluster_ids = request.held_cluster_ids
+    def _make_update(self, hello: pb.Hello) -> patterns_pb2.GlobalUpdate:
         if self.pull_update is not None:
-            return pb.PullPatternsResponse(update=self.pull_update)
-        if request.held_similar_ids:
-            version = request.global_version
-            kept = patterns_pb2.GlobalUpdate(version=version, similar_count=1)
-            return pb.PullPatternsResponse(update=kept)
-        return pb.PullPatternsResponse(update=make_global_update([make_pattern(77)], 1))
+            return self.pull_update
+        if hello.held_similar_ids:
+            return patterns_pb2.GlobalUpdate(version=hello.global_version, similar_count=1)
+        return make_global_update([make_pattern(77)], 1)
 
     async def GetCatalogue(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
         self, request: pb.GetCatalogueRequest, context: Any
@@ -147,6 +164,14 @@ def end_with_status(code: grpc.StatusCode, *, pushback_ms: int | None = None) ->
         await context.abort(code, "on purpose", trailing_metadata=trailers)
 
     return end
+
+
+def refuse_exchange(code: grpc.StatusCode, *, pushback_ms: int | None = None) -> ExchangeOverride:
+    async def refuse(_: pb.ExchangeRequest, context: Any) -> pb.ExchangeResponse:
+        await end_with_status(code, pushback_ms=pushback_ms)(context)
+        raise AssertionError("abort has raised")
+
+    return refuse
 
 
 def answer_with(*frames: pb.SyncResponse) -> StreamOverride:

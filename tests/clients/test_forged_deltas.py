@@ -50,13 +50,11 @@ async def test_a_device_whose_number_was_forged_syncs_again(
         await sync.flush(10)
     async with grpc.aio.insecure_channel(address) as channel:
         for incarnation, seq in forged:
-            await SyncServiceStub(channel).PushPatterns(
-                pb.PushPatternsRequest(
-                    device_id=outbox.device_id,
-                    incarnation=outbox.incarnation + incarnation,
-                    delta=patterns_pb2.Delta(seq=seq, snapshot=True),
-                )
+            hello = pb.Hello(
+                device_id=outbox.device_id, incarnation=outbox.incarnation + incarnation
             )
+            delta = patterns_pb2.Delta(seq=seq, snapshot=True)
+            await SyncServiceStub(channel).Exchange(pb.ExchangeRequest(hello=hello, deltas=[delta]))
 
     for number in (3, 4):
         outbox.append(make_learned_changes(number))

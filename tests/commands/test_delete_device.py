@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.deltas import PatternSpec, device_id
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_push
 
 if TYPE_CHECKING:
     from tests.command_line import CommandLine
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 def push(address: str, number: int) -> None:
     delta = make_delta_message(1, [PatternSpec(1), PatternSpec(2)])
     with grpc.insecure_channel(address) as channel:
-        SyncServiceStub(channel).PushPatterns(
-            sync_pb2.PushPatternsRequest(device_id=device_id(number), incarnation=1, delta=delta)
-        )
+        SyncServiceStub(channel).Exchange(make_push(number, delta))
 
 
 def test_a_device_is_deleted_once(unconfigured_cli: CommandLine, writable_shard: str) -> None:

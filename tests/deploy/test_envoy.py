@@ -34,7 +34,13 @@ from tests.scenarios.sdk_devices import (
     read_stored,
     select_devices,
 )
-from tests.sync_client import SyncStream, make_delta_message, make_hello, read_error_reason
+from tests.sync_client import (
+    SyncStream,
+    make_delta_message,
+    make_hello,
+    make_push,
+    read_error_reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -272,12 +278,8 @@ async def test_a_device_at_the_wrong_shard_is_redirected(
         stream = SyncStream(call)
         await stream.send(hello=make_hello(device))
         redirect: sync_pb2.Redirect = await stream.expect("redirect")
-        unary = make_sync_stub(channel).PushPatterns(
-            sync_pb2.PushPatternsRequest(
-                device_id=device_id(device),
-                incarnation=1,
-                delta=make_delta_message(1, [PatternSpec(1)]),
-            ),
+        unary = make_sync_stub(channel).Exchange(
+            make_push(device, make_delta_message(1, [PatternSpec(1)])),
             metadata=wrong,
             timeout=10,
         )

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from constellation.config import Address, Addresses, Count, Interval, NonNegative, Seconds
-from constellation.v1 import federation_pb2, sync_pb2
+from constellation.v1 import federation_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.config import FederationConfig
 from federation.server import RunningFederation, serve
 from tests.conftest import run_shard
-from tests.deltas import PatternSpec, device_id
-from tests.sync_client import make_delta_message
+from tests.deltas import PatternSpec
+from tests.sync_client import make_delta_message, make_push
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -87,15 +87,8 @@ async def push_devices(shard: RunningShard, devices: Sequence[SampleDevice], seq
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub: SyncServiceAsyncStub = SyncServiceStub(channel)
         for device in devices:
-            await stub.PushPatterns(
-                sync_pb2.PushPatternsRequest(
-                    device_id=device_id(device.number),
-                    incarnation=1,
-                    delta=make_delta_message(
-                        seq, device.patterns, snapshot=True, signals=device.signals
-                    ),
-                )
-            )
+            delta = make_delta_message(seq, device.patterns, snapshot=True, signals=device.signals)
+            await stub.Exchange(make_push(device.number, delta))
 
 
 def make_drama_device(number: int, direction: int = 1) -> SampleDevice:

@@ -10,19 +10,19 @@ import pytest
 
 from constellation.config import Count, NonNegative, Ratio, Seconds
 from constellation.errors import ConfigError
-from constellation.v1 import patterns_pb2, sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.shards.client import PullScope
 from tests.conftest import run_shard
-from tests.deltas import PatternSpec, device_id
+from tests.deltas import PatternSpec
 from tests.federation.fleet import HOUR, get_address, run_federation, run_round
 from tests.sharing import add_to_catalogue
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_pull, make_push
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from constellation.server import RunningShard
+    from constellation.v1 import patterns_pb2
     from federation.merge.aggregates import ShardAggregate
     from federation.server import RunningFederation
 
@@ -49,17 +49,13 @@ async def push(shard: RunningShard, number: int, seq: int = 1, **parts: Any) -> 
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub: Any = SyncServiceStub(channel)
         delta = make_delta_message(seq, parts.pop("patterns", ()), snapshot=seq == 1, **parts)
-        request = sync_pb2.PushPatternsRequest(
-            device_id=device_id(number), incarnation=1, delta=delta
-        )
-        await stub.PushPatterns(request)
+        await stub.Exchange(make_push(number, delta))
 
 
 async def pull_update(shard: RunningShard, number: int) -> patterns_pb2.GlobalUpdate:
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub: Any = SyncServiceStub(channel)
-        request = sync_pb2.PullPatternsRequest(device_id=device_id(number))
-        update: patterns_pb2.GlobalUpdate = (await stub.PullPatterns(request)).update
+        update: patterns_pb2.GlobalUpdate = (await stub.Exchange(make_pull(number))).update
         return update
 
 

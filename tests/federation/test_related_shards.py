@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 
 from constellation.config import Count, Region, Seconds
-from constellation.v1 import shard_pb2, sync_pb2
+from constellation.v1 import shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.conftest import run_shard
@@ -16,7 +16,7 @@ from tests.deltas import device_id
 from tests.federation.fleet import get_address, run_federation, run_round
 from tests.federation.liked import make_households
 from tests.related import read_related_rows
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_pull, make_push
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,11 +68,7 @@ async def push_liked(shard: RunningShard, devices: dict[int, Household]) -> None
         stub: Any = SyncServiceStub(channel)
         for number, household in devices.items():
             delta = make_delta_message(1, snapshot=True, liked=sorted(household))
-            await stub.PushPatterns(
-                sync_pb2.PushPatternsRequest(
-                    device_id=device_id(number), incarnation=1, delta=delta
-                )
-            )
+            await stub.Exchange(make_push(number, delta))
 
 
 async def delete(shard: RunningShard, number: int) -> None:
@@ -84,8 +80,7 @@ async def delete(shard: RunningShard, number: int) -> None:
 async def pull_rows(shard: RunningShard, number: int) -> dict[str, dict[str, int]]:
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
         stub: Any = SyncServiceStub(channel)
-        request = sync_pb2.PullPatternsRequest(device_id=device_id(number))
-        update = (await stub.PullPatterns(request)).update
+        update = (await stub.Exchange(make_pull(number))).update
     assert [each.region for each in update.popular] == ["", shard.manager.identity.region]
     return read_related_rows(update.related)
 

@@ -17,7 +17,7 @@ from constellation.config import Address, Count, Interval, RobustMerge, ShardMap
 from constellation.errors import QuorumError
 from constellation.placement import find_owner
 from constellation.v1 import federation_pb2 as pb
-from constellation.v1 import federation_pb2_grpc, sync_pb2
+from constellation.v1 import federation_pb2_grpc
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.journal.contract import RoundRecord
 from federation.journal.memory import MemoryJournal
@@ -39,7 +39,7 @@ from tests.federation.fleet import (
     run_shards,
 )
 from tests.polling import wait_until
-from tests.sync_client import SyncStream, open_stream, read_error_reason
+from tests.sync_client import SyncStream, make_pull, open_stream, read_error_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +55,7 @@ SOUTH = [make_drama_device(number) for number in range(10, 16)]
 async def pull_as_new_device(shard: RunningShard) -> patterns_pb2.GlobalUpdate:
     """Return the global update that a new device receives."""
     async with grpc.aio.insecure_channel(get_address(shard)) as channel:
-        request = sync_pb2.PullPatternsRequest(device_id=device_id(999))
-        return (await SyncServiceStub(channel).PullPatterns(request)).update
+        return (await SyncServiceStub(channel).Exchange(make_pull(999))).update
 
 
 async def test_rounds_bring_every_shards_taste_to_a_device_that_has_none() -> None:

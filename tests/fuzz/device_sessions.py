@@ -34,7 +34,7 @@ def run_device_session(data: bytes) -> None:
     with Outbox.open(":memory:") as outbox:
         outbox.append(make_learned_changes(1))
         random = Random(1)  # noqa: S311 - no secret
-        session = DeviceSession(outbox, random, SessionHooks(), leave_when_done=len(data) % 2 == 0)
+        session = DeviceSession(outbox, random, SessionHooks(), deltas_with_hello=len(data) % 2)
         now = 0.0
         session.start(now)
         for step in data.split(STEP)[:_MAX_STEPS]:

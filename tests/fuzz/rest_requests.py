@@ -10,9 +10,9 @@ from google.protobuf import json_format
 
 from constellation.server import SERVICES
 from constellation.transport.rest.app import load_routes, make_rest_app
-from constellation.v1 import shard_pb2, sync_pb2
+from constellation.v1 import shard_pb2
 from tests.deltas import PatternSpec
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_push
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,10 +31,8 @@ BODIES: Final[dict[str, Message]] = {
             shard_pb2.Content(content_id="film:1", title="Solaris", genres=["Drama"], year=1972)
         ]
     ),
-    "PushPatterns": sync_pb2.PushPatternsRequest(
-        device_id=bytes(16),
-        incarnation=1,
-        delta=make_delta_message(1, [PatternSpec(1)], [2], signals=[("film:1", 500_000)]),
+    "Exchange": make_push(
+        1, make_delta_message(1, [PatternSpec(1)], [2], signals=[("film:1", 500_000)])
     ),
 }
 

@@ -8,24 +8,18 @@ import grpc
 import pytest
 
 from constellation.core.ingest.deltas import Verdict
-from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.conftest import run_shard
-from tests.deltas import PatternSpec, device_id
+from tests.deltas import PatternSpec
 from tests.proxy import LostCommit, open_postgres_proxy
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_push
 
 
 async def push(port: int, seq: int) -> grpc.StatusCode:
     """Push one delta, and return the status of the call."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = SyncServiceStub(channel).PushPatterns(
-            sync_pb2.PushPatternsRequest(
-                device_id=device_id(1),
-                incarnation=1,
-                delta=make_delta_message(seq, [PatternSpec(seq)], snapshot=seq == 1),
-            )
-        )
+        delta = make_delta_message(seq, [PatternSpec(seq)], snapshot=seq == 1)
+        call = SyncServiceStub(channel).Exchange(make_push(1, delta))
         code: grpc.StatusCode = await call.code()
         return code
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -33,8 +31,7 @@ def make_context(trace_id: int) -> SpanContext:
 
 
 def make_entry(seq: int, context: SpanContext | None) -> InboxEntry:
-    receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-    return InboxEntry(make_delta(0, seq), WaitingCaller(receipt, context), 1.0)
+    return InboxEntry(make_delta(0, seq), WaitingCaller(1, context), 1.0)
 
 
 async def test_a_sampled_delta_has_a_span_in_its_own_trace() -> None:

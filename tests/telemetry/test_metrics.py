@@ -245,11 +245,11 @@ class ReentrantStatus(str):
 
 async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None:
     calls = CallStats()
-    push_patterns = calls.get_or_add("/constellation.v1.SyncService/PushPatterns", CallKind.UNARY)
+    exchange = calls.get_or_add("/constellation.v1.SyncService/Exchange", CallKind.UNARY)
     status = ReentrantStatus("ABORTED")
-    status.calls = push_patterns
-    push_patterns.handled[status] += 1
-    del push_patterns.handled["OK"]
+    status.calls = exchange
+    exchange.handled[status] += 1
+    del exchange.handled["OK"]
     metrics = make_shard_metrics(
         shard.manager,
         OpenStreams(shard.manager.stats, SessionLimits()),
@@ -260,7 +260,7 @@ async def test_a_call_may_end_while_a_scrape_counts(shard: RunningShard) -> None
 
     counts = {labels["status"]: count for count, labels in read()}
 
-    assert push_patterns.handled["OK"] > 0
+    assert exchange.handled["OK"] > 0
     assert counts["ABORTED"] == 1
 
 
@@ -274,9 +274,9 @@ async def test_unary_and_server_streaming_calls_are_counted_and_timed() -> None:
         found = scrape_metrics(shard.ports.metrics)
         of_above = scrape_metrics(above.ports.metrics)
 
-    push_patterns, pull = {"grpc_method": "PushPatterns"}, {"grpc_method": "PullAggregate"}
-    assert get_value(found, "grpc_server_handling_seconds_count", **push_patterns) == 5
-    assert get_value(found, "grpc_server_msg_sent_total", **push_patterns) == 5
+    exchange, pull = {"grpc_method": "Exchange"}, {"grpc_method": "PullAggregate"}
+    assert get_value(found, "grpc_server_handling_seconds_count", **exchange) == 5
+    assert get_value(found, "grpc_server_msg_sent_total", **exchange) == 5
     assert get_value(found, "grpc_server_handled_total", grpc_code="OK", **pull) == 1
     assert get_value(found, "grpc_server_msg_sent_total", **pull) >= 1
     published = {"grpc_type": "client_stream", "grpc_method": "PublishGlobal"}

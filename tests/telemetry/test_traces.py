@@ -9,11 +9,10 @@ import pytest
 
 from constellation.errors import ConfigError
 from constellation.telemetry.traces import export_traces
-from constellation.v1 import sync_pb2
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from tests.deltas import device_id
 from tests.scenarios.otlp import run_collector
 from tests.scenarios.processes import run_command, run_shard_process
+from tests.sync_client import make_pull
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,9 +94,7 @@ async def test_an_empty_variable_is_an_unset_one(tmp_path: Path) -> None:
         empty = collector.make_settings(**dict.fromkeys(names, ""))
         async with run_shard_process(tmp_path, **empty) as shard:
             async with grpc.aio.insecure_channel(shard.address) as channel:
-                await SyncServiceStub(channel).PullPatterns(
-                    sync_pb2.PullPatternsRequest(device_id=device_id(1))
-                )
+                await SyncServiceStub(channel).Exchange(make_pull(1))
             shard.process.terminate()
             ended = await shard.wait_for_exit()
 

@@ -23,7 +23,7 @@ from constellation.v1 import aggregates_pb2, patterns_pb2, shard_pb2, shard_pb2_
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.sharing import share_patterns
-from tests.sync_client import make_delta_message, make_hello, to_columns
+from tests.sync_client import make_delta_message, make_hello, make_pull, make_push, to_columns
 from tests.transport.inbox_client import push_delta
 from tests.transport.loop_cost import LoopCost, watch_loop
 from tests.transport.services.test_aggregates import make_global, publish, to_frames
@@ -196,9 +196,6 @@ def _make_dear_messages() -> dict[str, list[Message]]:
     hour = int(time.time()) // 3600
     owner = device_id(_OWNER)
 
-    def push(number: int, delta: patterns_pb2.Delta) -> sync_pb2.PushPatternsRequest:
-        return sync_pb2.PushPatternsRequest(device_id=device_id(number), incarnation=1, delta=delta)
-
     signals = [(f"new:{number}", hour - number // 4) for number in range(80)]
     liked = [f"l{number}" for number in range(100)]
     return {
@@ -211,27 +208,25 @@ def _make_dear_messages() -> dict[str, list[Message]]:
         f"{_SHARD}GetDevice": [shard_pb2.GetDeviceRequest(device_id=owner)],
         f"{_SHARD}DeleteDevice": [shard_pb2.DeleteDeviceRequest(device_id=device_id(_OWNER + 3))],
         f"{_SHARD}ListTrends": [shard_pb2.ListTrendsRequest(hours=168)],
-        f"{_SYNC}PullPatterns": [
-            sync_pb2.PullPatternsRequest(device_id=owner, pattern_capacity=1000),
-            sync_pb2.PullPatternsRequest(
-                device_id=owner, pattern_capacity=1000, held_similar_ids=bytes(16 * 50)
-            ),
-        ],
-        f"{_SYNC}PushPatterns": [
-            push(1, make_delta_message(2, [PatternSpec(1), PatternSpec(2)])),
-            push(2, make_delta_message(2, signals=signals)),
-            push(3, make_delta_message(2, liked=liked)),
-            push(_OWNER + 1, make_delta_message(17, snapshot=True)),
-            push(_OWNER + 2, make_delta_message(17, removed_numbers=list(range(64, 120)))),
+        f"{_SYNC}Exchange": [
+            make_pull(_OWNER, pattern_capacity=1000),
+            make_pull(_OWNER, pattern_capacity=1000, held_similar_ids=bytes(16 * 50)),
+            make_push(1, make_delta_message(2, [PatternSpec(1), PatternSpec(2)])),
+            make_push(2, make_delta_message(2, signals=signals)),
+            make_push(3, make_delta_message(2, liked=liked)),
+            make_push(_OWNER + 1, make_delta_message(17, snapshot=True)),
+            make_push(_OWNER + 2, make_delta_message(17, removed_numbers=list(range(64, 120)))),
         ],
     }
 
 
 async def _measure_rest(monkeypatch: Any, port: int) -> list[Dearest]:
-    empty, deep = b"{}", b'{"delta": ' * 90 + b"{}" + b"}" * 90
+    empty, deep = b"{}", b'{"hello": ' * 90 + b"{}" + b"}" * 90
     names = b"{" + b",".join(b'"%d":0' % number for number in range(140)) + b"}"
-    numbers = b'{"device_id": "AA==", "delta": {"removed_ids": [%s0]}}' % (b"0," * 480)
-    push = _make_dear_messages()[f"{_SYNC}PushPatterns"][1]
+    numbers = b'{"hello": {"device_id": "AA=="}, "deltas": [{"removed_ids": [%s0]}]}' % (
+        b"0," * 480
+    )
+    push = _make_dear_messages()[f"{_SYNC}Exchange"][3]
     valid = json_format.MessageToJson(push, indent=None)[:MAX_BYTES].encode()
     query = "/api/v1/content/x?" + "&".join(f"a{number}=" for number in range(200))
     requests = [

@@ -15,11 +15,17 @@ from constellation.core.table.hourly import RING_HOURS
 from constellation.errors import StoreFailedError
 from constellation.server import RunningShard, serve
 from constellation.v1 import patterns_pb2 as patterns
-from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2, sync_pb2_grpc
+from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from tests.conftest import make_shard_config, run_shard
-from tests.deltas import PatternSpec, device_id
+from tests.deltas import PatternSpec
 from tests.sharing import share_patterns
-from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
+from tests.sync_client import (
+    make_delta_message,
+    make_hello,
+    make_push,
+    open_stream,
+    read_error_reason,
+)
 from tests.transport.inbox_client import push_delta
 from tests.transport.stalled_client import send_call
 
@@ -77,8 +83,8 @@ async def test_a_compressed_message_is_refused_before_it_is_decoded(shard: Runni
     delta = make_delta_message(1)
     delta.upserts.genres.extend([""] * 333_333)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel:
-        call: Any = sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(
-            sync_pb2.PushPatternsRequest(device_id=device_id(1), incarnation=1, delta=delta),
+        call: Any = sync_pb2_grpc.SyncServiceStub(channel).Exchange(
+            make_push(1, delta),
             compression=grpc.Compression.Gzip,
         )
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -18,7 +18,13 @@ from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from constellation.v1 import sync_pb2 as pb
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
-from tests.sync_client import make_delta_message, make_hello, open_stream, read_error_reason
+from tests.sync_client import (
+    make_delta_message,
+    make_hello,
+    make_pull,
+    open_stream,
+    read_error_reason,
+)
 
 if TYPE_CHECKING:
     from constellation.server import RunningShard
@@ -214,9 +220,7 @@ async def test_a_foreign_device_is_sent_to_its_owner() -> None:
         assert (redirect.shard_id, redirect.address) == (1, "127.0.0.1:2")
         assert await device.wait_for_status() is grpc.StatusCode.OK
         with pytest.raises(grpc.aio.AioRpcError, match="belongs to shard 1") as raised:
-            await sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(
-                pb.PushPatternsRequest(device_id=device_id(foreign), incarnation=1)
-            )
+            await sync_pb2_grpc.SyncServiceStub(channel).Exchange(make_pull(foreign))
         assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
@@ -337,7 +341,7 @@ async def test_an_id_that_no_store_can_hold_is_refused_where_it_is_asked_for(
     [
         "ShardService/GetDevice",
         "SyncService/Sync",
-        "SyncService/PushPatterns",
+        "SyncService/Exchange",
         "AggregateService/PullAggregate",
         "AggregateService/PublishGlobal",
         "ProcessService/SetLogLevel",

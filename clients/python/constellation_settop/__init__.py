@@ -16,8 +16,9 @@ from constellation_settop.errors import (
 from constellation_settop.network.catalogue_copy import fetch_catalogue
 from constellation_settop.network.global_keys import GlobalKeys
 from constellation_settop.network.identity import DeviceIdentity
+from constellation_settop.network.once import sync_once
 from constellation_settop.network.settings import SyncSettings, TlsSettings
-from constellation_settop.network.sync import Sync, sync_once
+from constellation_settop.network.sync import Sync
 from constellation_settop.profile import Profile
 from constellation_settop.recommending.brain import Brain
 from constellation_settop.recommending.catalogue import Catalogue

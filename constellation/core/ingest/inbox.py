@@ -166,17 +166,21 @@ def count_changes(delta: Delta) -> int:
     return max(1, (upserts + len(delta.removed_ids)) // ID_BYTES + len(delta.signal_contents))
 
 
-@dataclass(slots=True, eq=False)
 class WaitingCaller:
-    """The sender of one delta that waits for its receipt."""
+    """The sender of some deltas of one device, which waits for the receipts of all of them."""
 
-    receipt: asyncio.Future[Receipt]
-    trace: DeltaTrace | None
+    def __init__(self, count: int, trace: DeltaTrace | None = None) -> None:
+        self.trace = trace
+        self.receipts: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
+        """The receipts in the order of the deltas, or the first error."""
+        self._count = count
+        self._collected: list[Receipt] = []
 
     def complete(self, receipt: Receipt) -> None:
-        if not self.receipt.done():  # the caller may have been cancelled
-            self.receipt.set_result(receipt)
+        self._collected.append(receipt)
+        if len(self._collected) == self._count and not self.receipts.done():
+            self.receipts.set_result(self._collected)
 
     def fail(self, error: ConstellationError) -> None:
-        if not self.receipt.done():
-            self.receipt.set_exception(error)
+        if not self.receipts.done():  # the caller may have been cancelled
+            self.receipts.set_exception(error)

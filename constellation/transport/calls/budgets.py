@@ -28,8 +28,6 @@ MAX_WAITING_CALLS: Final = 8
 _MIN_SLEEP_SECONDS: Final = 0.001
 _MAX_CALLERS: Final = 65_536
 """Callers that are remembered; those without a call for the longest time are forgotten first."""
-_FREE: Final = frozenset({"/constellation.v1.SyncService/PushPatterns"})
-"""Methods that have turns of their own: the inbox is fair to each device."""
 
 
 @dataclass(slots=True)
@@ -52,12 +50,12 @@ class CallBudgets:
         self._now = now or asyncio.get_running_loop().time
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
 
-    def limit_calls(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
+    def limit_calls(self, _: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
         """Wrap a method so that each caller takes up no more than its share.
 
         A device's stream is not limited here: its deltas take turns in the inbox.
         """
-        if kind is CallKind.BIDI_STREAM or method in _FREE:
+        if kind is CallKind.BIDI_STREAM:
             return behaviour
         if isasyncgenfunction(behaviour):
             return self._limit_stream(behaviour)

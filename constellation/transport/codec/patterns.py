@@ -217,14 +217,15 @@ def check_content_id(content_id: str, field: str = "content_id") -> str:
         raise InvalidInputError(field, str(error)) from None
 
 
-def from_receipt(receipt: Receipt) -> pb.DeltaAck:
-    """Return the ack of one delta as its unary call returns it; streams ack several at once."""
+def from_receipts(receipts: Sequence[Receipt]) -> pb.DeltaAck:
+    """Return the ack of the deltas of one call, of which there is at least one."""
+    last = receipts[-1]
     return pb.DeltaAck(
-        through_seq=receipt.through_seq,
-        expected_seq=receipt.through_seq + 1,
-        full_resync=receipt.verdict is Verdict.RESYNC,
-        rejected=[from_rejection(rejected) for rejected in receipt.rejections],
-        signals_dropped=receipt.signals_dropped,
+        through_seq=last.through_seq,
+        expected_seq=last.through_seq + 1,
+        full_resync=last.verdict is Verdict.RESYNC,
+        rejected=[from_rejection(each) for receipt in receipts for each in receipt.rejections],
+        signals_dropped=sum(receipt.signals_dropped for receipt in receipts),
     )
 
 

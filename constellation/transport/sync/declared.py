@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from constellation.core.device_update import HeldState
 from constellation.encoding import ID_BYTES, Encoding
 from constellation.errors import InvalidInputError
 from constellation.transport.codec.patterns import check_ids, to_version
 from constellation.transport.sync.limits import MAX_HELD_IDS, MAX_SDK_VERSION_BYTES
-from constellation.v1 import sync_pb2 as pb
+
+if TYPE_CHECKING:
+    from constellation.v1 import sync_pb2 as pb
 
 _PREFERRED_ENCODINGS: Final = (Encoding.INT8, Encoding.FLOAT16, Encoding.FLOAT32)
 
 
-def negotiate_format(
-    hello: pb.Hello | pb.PullPatternsRequest, default: int
-) -> tuple[Encoding, int]:
+def negotiate_format(hello: pb.Hello, default: int) -> tuple[Encoding, int]:
     """Return the encoding of a device's updates, and how many similar patterns it can keep."""
-    if isinstance(hello, pb.Hello) and len(hello.sdk_version.encode()) > MAX_SDK_VERSION_BYTES:
+    if len(hello.sdk_version.encode()) > MAX_SDK_VERSION_BYTES:
         raise InvalidInputError("sdk_version", f"must be at most {MAX_SDK_VERSION_BYTES} bytes")
     known = [encoding for encoding in _PREFERRED_ENCODINGS if int(encoding) in hello.encodings]
     if hello.encodings and not known:
@@ -30,14 +30,14 @@ def negotiate_format(
     return (known or [Encoding.INT8])[0], min(hello.pattern_capacity or default, default)
 
 
-def to_held_state(declared: pb.Hello | pb.PullPatternsRequest) -> HeldState:
+def to_held_state(hello: pb.Hello) -> HeldState:
     """Return what a device declares to hold. Raises InvalidInputError for invalid ids."""
     return HeldState(
-        to_version(declared.global_version),
-        _to_held_ids(declared.held_similar_ids, "held_similar_ids"),
-        _to_held_ids(declared.held_cluster_ids, "held_cluster_ids"),
-        _check_held_ids(declared.held_related_ids, "held_related_ids"),
-        _to_held_ids(declared.held_popular_ids, "held_popular_ids"),
+        to_version(hello.global_version),
+        _to_held_ids(hello.held_similar_ids, "held_similar_ids"),
+        _to_held_ids(hello.held_cluster_ids, "held_cluster_ids"),
+        _check_held_ids(hello.held_related_ids, "held_related_ids"),
+        _to_held_ids(hello.held_popular_ids, "held_popular_ids"),
     )
 
 

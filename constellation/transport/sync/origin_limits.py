@@ -32,7 +32,7 @@ class SourceLimits:
     streams: int = 0
     """Open at the same time."""
     connects_per_minute: int = 0
-    """Streams that begin."""
+    """Streams that begin, and syncs without a stream."""
     new_devices_per_hour: int = 0
     """Devices that the shard does not know."""
 
@@ -90,7 +90,7 @@ class OriginGuard:
                 raise self._refuse(
                     reason, f"{count} streams of one {_NOUNS[reason]} are open", limits.streams
                 )
-            self._take(reason, name, limits.connects_per_minute, _MINUTE, "connects in a minute")
+            self._take_connect(reason, name, limits)
         for reason, name, _ in self._find_sources(origin):
             self._streams[reason, name] += 1
 
@@ -100,6 +100,11 @@ class OriginGuard:
             self._streams[reason, name] -= 1
             if not self._streams[reason, name]:
                 del self._streams[reason, name]
+
+    def count_connect(self, origin: CallOrigin) -> None:
+        """Count a sync without a stream. Raises OriginLimitError when it is one too many."""
+        for reason, name, limits in self._find_sources(origin):
+            self._take_connect(reason, name, limits)
 
     def count_new_device(self, origin: CallOrigin) -> None:
         """Count a device that the shard does not know. Raises OriginLimitError for one too many."""
@@ -111,6 +116,9 @@ class OriginGuard:
             yield ShedReason.LOT, origin.lot, self._limits.lot
         if origin.address:
             yield ShedReason.ADDRESS, origin.address, self._limits.address
+
+    def _take_connect(self, reason: ShedReason, name: str, limits: SourceLimits) -> None:
+        self._take(reason, name, limits.connects_per_minute, _MINUTE, "connects in a minute")
 
     def _take(
         self, reason: ShedReason, name: str, most: int, period_seconds: float, what: str

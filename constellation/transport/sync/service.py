@@ -13,25 +13,16 @@ from constellation.errors import NotFoundError
 from constellation.transport.calls.interceptor import CallKind
 from constellation.transport.codec.patterns import (
     check_device_id,
-    check_incarnation,
-    from_receipt,
     from_version,
-    to_delta,
 )
 from constellation.transport.sync.catalogue_copies import (
     CatalogueCopies,
     to_held_digests,
     write_in_time,
 )
-from constellation.transport.sync.declared import negotiate_format, to_held_state
-from constellation.transport.sync.origin_limits import read_call_origin
+from constellation.transport.sync.exchange import Exchanges
 from constellation.transport.sync.outgoing import OutgoingFrames
-from constellation.transport.sync.session import (
-    DeviceSession,
-    admit_device,
-    make_welcome,
-)
-from constellation.transport.sync.updates import make_update
+from constellation.transport.sync.session import DeviceSession
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 
@@ -71,6 +62,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         self._limits = limits
         self._streams = streams
         self._catalogue_copies = CatalogueCopies(shard.catalogue)
+        self._exchanges = Exchanges(shard, limits, streams.guard)
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -97,49 +89,8 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         finally:
             self._forget(session)
 
-    async def RegisterDevice(
-        self, request: pb.RegisterDeviceRequest, context: Any
-    ) -> pb.RegisterDeviceResponse:
-        hello = request.hello
-        check_incarnation(hello.incarnation)
-        device_id = check_own_device_id(hello.device_id)
-        admit_device(self._shard, self._streams.guard, device_id, read_call_origin())
-        self._shard.presence.note(device_id)
-        encoding, _ = negotiate_format(hello, self._shard.rules.similar_limit)
-        return pb.RegisterDeviceResponse(
-            welcome=make_welcome(self._shard, self._limits, hello, encoding)
-        )
-
-    async def PushPatterns(
-        self, request: pb.PushPatternsRequest, context: Any
-    ) -> pb.PushPatternsResponse:
-        device_id = check_own_device_id(request.device_id)
-        origin = admit_device(self._shard, self._streams.guard, device_id, read_call_origin())
-        self._shard.presence.note(device_id)
-        delta = to_delta(
-            device_id,
-            check_incarnation(request.incarnation),
-            request.delta,
-            self._limits.max_patterns_per_delta,
-        )
-        delta.origin = origin
-        return pb.PushPatternsResponse(ack=from_receipt(await self._shard.apply(delta)))
-
-    async def PullPatterns(
-        self, request: pb.PullPatternsRequest, context: Any
-    ) -> pb.PullPatternsResponse:
-        device_id = check_own_device_id(request.device_id)
-        self._shard.require_owned(device_id)
-        self._shard.presence.note(device_id)
-        encoding, capacity = negotiate_format(request, self._shard.rules.similar_limit)
-        update, _ = await make_update(
-            self._shard,
-            device_id,
-            to_held_state(request),
-            capacity,
-            encoding,
-        )
-        return pb.PullPatternsResponse(update=update)
+    async def Exchange(self, request: pb.ExchangeRequest, context: Any) -> pb.ExchangeResponse:
+        return await self._exchanges.answer(request)
 
     async def GetCatalogue(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.GetCatalogueRequest, context: Any

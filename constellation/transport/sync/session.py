@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from constellation.auth.principal import (
     CALLER,
-    CALLER_ADDRESS,
     Role,
     require_own_device,
     require_role,
@@ -14,8 +13,8 @@ from constellation.auth.principal import (
 from constellation.core.device_update import HeldState
 from constellation.core.ingest.deltas import Receipt, Verdict
 from constellation.core.ingest.inbox import InboxEntry
-from constellation.core.ingest.stats import HelloResult, UpdateResult
-from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin
+from constellation.core.ingest.stats import UpdateResult
+from constellation.core.table.origins import UNKNOWN_ORIGIN
 from constellation.encoding import Encoding
 from constellation.errors import (
     ConstellationError,
@@ -29,20 +28,16 @@ from constellation.errors import (
     UnauthenticatedError,
 )
 from constellation.transport.codec.patterns import (
-    MAX_SEQ,
-    check_device_id,
-    check_incarnation,
     from_rejection,
-    from_version,
     to_delta,
 )
 from constellation.transport.codec.times import to_duration
-from constellation.transport.sync.declared import negotiate_format, to_held_state
+from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.limits import (
     HELLO_TIMEOUT_SECONDS,
     SessionLimits,
 )
-from constellation.transport.sync.origin_limits import CallOrigin, OriginGuard, read_call_origin
+from constellation.transport.sync.origin_limits import OriginGuard, read_call_origin
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from constellation.wall_clock import read_clock
@@ -103,6 +98,7 @@ class DeviceSession:
         self._shard = shard
         self._limits = limits
         self._streams = streams
+        self._greeter = Greeter(shard, limits, streams.guard)
         self._incarnation = 0
         self._next_seq = 0
         """The number of the next delta to accept; those before it are durable or in flight."""
@@ -269,33 +265,20 @@ class DeviceSession:
     def _handle_hello(self, hello: pb.Hello) -> None:
         if self.device_id:
             raise OutOfOrderError("hello came twice on one stream")
-        device_id = check_device_id(hello.device_id)
-        require_own_device(device_id, self._caller)
-        incarnation = check_incarnation(hello.incarnation)
-        self.encoding, self.capacity = negotiate_format(hello, self._shard.rules.similar_limit)
-        self.held_state = to_held_state(hello)
         try:
-            self._origin = admit_device(
-                self._shard, self._streams.guard, device_id, self.call_origin
-            )
+            greeting = self._greeter.greet(hello, self._caller, self.call_origin)
         except NotOwnerError as error:
-            self._shard.stats.hellos[HelloResult.REDIRECTED] += 1
             self._redirect(error)
             return
-        except ConstellationError:
-            self._shard.stats.hellos[HelloResult.REFUSED] += 1
-            raise
-        check_last_acked_seq(hello.last_acked_seq)
-        self._shard.presence.note(device_id)
-        self.device_id = device_id
-        self._incarnation = incarnation
-        welcome = make_welcome(self._shard, self._limits, hello, self.encoding)
+        welcome = greeting.welcome
+        self.device_id = greeting.device_id
+        self.encoding, self.capacity = greeting.encoding, greeting.capacity
+        self.held_state = greeting.held_state
+        self._origin = greeting.origin
+        self._incarnation = greeting.incarnation
         self._needs_resync = welcome.full_resync
         self._next_seq = welcome.expected_seq
         self._through_seq = welcome.expected_seq - 1
-        stats = self._shard.stats
-        stats.hellos[HelloResult.WELCOMED] += 1
-        stats.resyncs += welcome.full_resync
         self.outgoing.send_control(pb.SyncResponse(welcome=welcome))
         self._streams.register(self)
         is_current = self.held_state.version == self._shard.global_state.version
@@ -374,48 +357,3 @@ class DeviceSession:
         self._bye_reason = reason
         if not self._inflight:
             self.outgoing.send_bye(reason)
-
-
-def admit_device(
-    shard: ShardManager, guard: OriginGuard, device_id: bytes, call_origin: CallOrigin
-) -> DeviceOrigin:
-    """Return the origin of a device that may sync now; raise the error that refuses it."""
-    origins = shard.origins
-    origin = DeviceOrigin(
-        origins.hash_lot(call_origin.lot), origins.hash_network(CALLER_ADDRESS.get())
-    )
-    shard.admit(device_id, origin)
-    if shard.table.find_device(device_id) < 0:
-        guard.count_new_device(call_origin)
-    return origin
-
-
-def check_last_acked_seq(last_acked_seq: int) -> int:
-    """Return the highest acked seq of a device; raise InvalidInputError when it is too large."""
-    if last_acked_seq >= MAX_SEQ:
-        raise InvalidInputError("last_acked_seq", f"must be below 2**63 - 1, got {last_acked_seq}")
-    return last_acked_seq
-
-
-def make_welcome(
-    shard: ShardManager, limits: SessionLimits, hello: pb.Hello, encoding: Encoding
-) -> pb.Welcome:
-    """Return the rules of a session, and the number of the device's next delta."""
-    last_acked_seq = check_last_acked_seq(hello.last_acked_seq)
-    expected = shard.compute_expectation(hello.device_id, hello.incarnation, last_acked_seq)
-    welcome = pb.Welcome(
-        epoch=shard.epoch,
-        expected_seq=expected.expected_seq,
-        full_resync=expected.full_resync,
-        encoding=patterns.Encoding.ValueType(encoding),
-        max_inflight_deltas=limits.max_inflight_deltas,
-        max_patterns_per_delta=limits.max_patterns_per_delta,
-        max_patterns=shard.rules.max_patterns_per_device,
-        heartbeat_interval=to_duration(limits.heartbeat_seconds),
-        sync_interval=to_duration(limits.sync_interval_seconds),
-        sync_jitter=to_duration(limits.sync_jitter_seconds),
-        quality_threshold=shard.rules.quality_threshold,
-        catalogue_digest=shard.catalogue.digest,
-    )
-    welcome.global_version.CopyFrom(from_version(shard.global_state.version))
-    return welcome

@@ -3,10 +3,10 @@ from __future__ import annotations
 from random import Random
 
 from constellation_settop.network.backoff import (
-    LOST_STREAMS_BEFORE_UNARY,
-    UNARY_PERIOD_SECONDS,
+    EXCHANGE_PERIOD_SECONDS,
+    LOST_STREAMS_BEFORE_EXCHANGES,
     Backoff,
-    UnaryFallback,
+    ExchangeFallback,
 )
 
 
@@ -39,15 +39,15 @@ def test_a_reset_makes_the_next_delay_short() -> None:
     assert backoff.next_seconds() <= 1
 
 
-def lose_streams(fallback: UnaryFallback, count: int, now: float = 100.0) -> None:
+def lose_streams(fallback: ExchangeFallback, count: int, now: float = 100.0) -> None:
     for _ in range(count):
         fallback.record_lost_stream(now)
 
 
-def test_several_lost_streams_in_a_row_make_way_for_unary_calls() -> None:
-    fallback = UnaryFallback()
+def test_several_lost_streams_in_a_row_make_way_for_exchanges() -> None:
+    fallback = ExchangeFallback()
 
-    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY - 1)
+    lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES - 1)
     assert not fallback.is_active(100.0)
     lose_streams(fallback, 1)
 
@@ -55,19 +55,19 @@ def test_several_lost_streams_in_a_row_make_way_for_unary_calls() -> None:
 
 
 def test_streams_are_tried_again_after_a_while() -> None:
-    fallback = UnaryFallback()
+    fallback = ExchangeFallback()
 
-    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY)
+    lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES)
 
-    assert fallback.is_active(100.0 + UNARY_PERIOD_SECONDS - 1)
-    assert not fallback.is_active(100.0 + UNARY_PERIOD_SECONDS)
+    assert fallback.is_active(100.0 + EXCHANGE_PERIOD_SECONDS - 1)
+    assert not fallback.is_active(100.0 + EXCHANGE_PERIOD_SECONDS)
 
 
 def test_a_welcome_forgets_lost_streams() -> None:
-    fallback = UnaryFallback()
-    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY - 1)
+    fallback = ExchangeFallback()
+    lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES - 1)
 
     fallback.reset()
-    lose_streams(fallback, LOST_STREAMS_BEFORE_UNARY - 1)
+    lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES - 1)
 
     assert not fallback.is_active(100.0)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from constellation_settop import Outbox
-from constellation_settop.network.hello import build_hello, build_pull_request, needs_snapshot
+from constellation_settop.network.hello import build_hello, needs_snapshot
 from constellation_settop.values import GlobalState, Version
 from tests.clients.samples import (
     make_cluster,
@@ -52,7 +52,7 @@ def test_a_version_is_declared_once_there_is_one(outbox: Outbox) -> None:
     outbox.save_global_state(GlobalState(Version(3, 4)))
 
     assert build_hello(outbox).global_version.generation == 3
-    assert build_pull_request(outbox).global_version.version == 4
+    assert build_hello(outbox).global_version.version == 4
 
 
 def test_clusters_are_declared_again_after_a_restart(tmp_path: Path) -> None:
@@ -61,7 +61,6 @@ def test_clusters_are_declared_again_after_a_restart(tmp_path: Path) -> None:
 
     with Outbox.open(tmp_path / "a") as outbox:
         assert build_hello(outbox).held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
-        assert build_pull_request(outbox).held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
         assert outbox.global_state.clusters[to_cluster_id(1)].devices == 60
 
 

@@ -286,16 +286,30 @@ def test_two_missed_heartbeats_end_the_session(outbox: Outbox) -> None:
     assert session.final_outcome is not None
 
 
-def test_a_device_that_does_not_stay_says_bye_once_all_is_acked(outbox: Outbox) -> None:
-    shard = ShardModel(cursor=0)
-    outbox.append(make_learned_changes(1))
-    session = open_session(outbox, shard, leave_when_done=True)
-    (delta,) = take_deltas(session)
+def test_deltas_may_go_with_hello(outbox: Outbox) -> None:
+    for number in range(3):
+        outbox.append(make_learned_changes(number))
+    session = DeviceSession(outbox, Random(1), SessionHooks(), deltas_with_hello=2)  # noqa: S311
 
-    session.receive(shard.apply_delta(delta), 0)
+    session.start(0)
+    hello, *deltas = session.take_frames(0)
 
-    assert [frame.WhichOneof("frame") for frame in session.take_frames(0)] == ["bye"]
-    assert session.is_complete
+    assert hello.hello.device_id == outbox.device_id
+    assert [frame.delta.seq for frame in deltas] == [1, 2]
+    assert session.has_deltas_in_flight
+    assert session.take_frames(0) == []
+
+
+def test_deltas_that_are_taken_at_once_are_not_too_many_bytes(outbox: Outbox) -> None:
+    for number in range(8):
+        outbox.append(make_learned_changes(*range(100 * number, 100 * (number + 1))))
+    session = DeviceSession(outbox, Random(1), SessionHooks(), deltas_with_hello=8)  # noqa: S311
+
+    session.start(0)
+    _, *deltas = session.take_frames(0)
+
+    assert 0 < len(deltas) < 8
+    assert sum(frame.ByteSize() for frame in deltas) < 1 << 18
 
 
 class LossyLink:

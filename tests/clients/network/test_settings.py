@@ -18,3 +18,9 @@ def test_secrets_are_not_shown() -> None:
 def test_a_client_certificate_needs_its_key_and_the_reverse(name: str) -> None:
     with pytest.raises(InvalidArgumentError, match="together"):
         TlsSettings(**{name: b"alone"})
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, -1, float("nan"), float("inf")])
+def test_an_interval_is_at_least_a_second(seconds: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="sync_every_seconds must be at least 1, got"):
+        SyncSettings(sync_every_seconds=seconds)

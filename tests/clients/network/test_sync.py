@@ -77,7 +77,7 @@ async def test_a_shard_that_says_when_to_retry_is_not_taken_for_a_broken_network
     async with serve_stub(stub) as address, Sync.open(address, outbox, QUICK) as sync:
         await sync.flush(5)
 
-    assert stub.unary_calls == 0
+    assert stub.exchanges == []
     assert len(stub.stream_metadata) == 7
 
 
@@ -143,15 +143,16 @@ async def test_after_a_drain_the_device_comes_back_on_a_new_connection(outbox: O
     assert stub.client_addresses[0] != stub.client_addresses[1]
 
 
-async def test_one_session_pushes_pulls_and_says_bye(outbox: Outbox) -> None:
-    stub = StubShard()
+async def test_one_sync_is_one_call(outbox: Outbox) -> None:
+    stub = StubShard(ShardModel(cursor=0))
     outbox.append(make_learned_changes(1, 2))
     async with serve_stub(stub) as address:
         await sync_once(address, outbox, deadline_seconds=5)
         await sync_once(address, outbox, deadline_seconds=5)
 
     assert len(stub.model.stored_patterns) == 2
-    assert stub.bye_count == 2
+    assert stub.stream_metadata == []
+    assert [len(each.deltas) for each in stub.exchanges] == [1, 0]
     assert len(outbox.global_state.similar) == 1
 
 

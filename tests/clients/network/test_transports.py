@@ -11,17 +11,15 @@ from constellation.errors import ConstellationError, NotReadyError, Unauthentica
 from constellation.transport.calls.interceptor import MethodInterceptor
 from constellation.transport.calls.status import ErrorMapper, to_rpc_status
 from constellation.v1 import sync_pb2 as pb
-from constellation_settop import Outbox, Sync, SyncSettings, sync_once
+from constellation_settop import Outbox, SyncSettings
 from constellation_settop.network.channel import open_channel, parse_status
 from constellation_settop.network.outcome import SessionHooks
 from constellation_settop.network.session import DeviceSession
-from constellation_settop.network.transports import pull, run_stream, run_unary
+from constellation_settop.network.times import read_clock
+from constellation_settop.network.transports import run_stream
 from tests.clients.samples import (
     make_cluster,
-    make_clusters_update,
     make_learned_changes,
-    make_pattern,
-    to_cluster_id,
 )
 from tests.clients.stub_shard import StubShard, end_with_status, serve_stub
 
@@ -50,20 +48,23 @@ async def channel(stub: StubShard) -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
-def make_session(outbox: Outbox, *, leave_when_done: bool = True) -> DeviceSession:
-    random = Random(1)  # noqa: S311  # no secret
-    return DeviceSession(outbox, random, SessionHooks(), leave_when_done=leave_when_done)
+def make_session(outbox: Outbox) -> DeviceSession:
+    return DeviceSession(outbox, Random(1), SessionHooks())  # noqa: S311  # no secret
 
 
 async def test_a_stream_carries_a_session_to_its_bye(
     stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
 ) -> None:
     outbox.append(make_learned_changes(1, 2))
-    session = make_session(outbox)
+    session, wake = make_session(outbox), asyncio.Event()
+    running = asyncio.create_task(run_stream(channel, session, METADATA, wake))
+    await asyncio.wait_for(stub.received_deltas.get(), 5)
 
-    await run_stream(channel, session, METADATA, asyncio.Event())
+    session.leave(read_clock(), 5)
+    wake.set()
+    await asyncio.wait_for(running, 5)
 
-    assert session.is_complete
+    assert not outbox.pending_deltas
     assert len(stub.model.stored_patterns) == 2
     assert stub.stream_metadata[0]["x-test"] == "1"
     assert stub.bye_count == 1
@@ -73,7 +74,7 @@ async def test_a_delta_appended_during_a_stream_is_sent_after_a_wake(
     stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
 ) -> None:
     wake = asyncio.Event()
-    session = make_session(outbox, leave_when_done=False)
+    session = make_session(outbox)
     running = asyncio.create_task(run_stream(channel, session, METADATA, wake))
     await asyncio.wait_for(stub.opened_streams.get(), 5)
 
@@ -124,7 +125,6 @@ async def test_a_device_that_is_writing_learns_why_its_stream_ends(
                     await run_stream(channel, session, METADATA, asyncio.Event())
             assert session.failure is not None
             assert parse_status(session.failure) == expected
-            assert not session.is_complete
 
 
 async def test_a_shard_that_ends_a_stream_without_an_error_ends_the_session(
@@ -139,53 +139,3 @@ async def test_a_shard_that_ends_a_stream_without_an_error_ends_the_session(
     await run_stream(channel, session, METADATA, asyncio.Event())
 
     assert session.outcome().reason == "the shard said Bye"
-
-
-async def test_unary_calls_carry_a_session_without_a_stream(
-    stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
-) -> None:
-    outbox.append(make_learned_changes(1, 2))
-    session = make_session(outbox)
-
-    await run_unary(channel, session, METADATA)
-
-    assert session.is_complete
-    assert len(stub.model.stored_patterns) == 2
-    assert stub.stream_metadata == []
-
-
-async def test_a_pull_applies_what_changed(channel: grpc.aio.Channel, outbox: Outbox) -> None:
-    await pull(channel, make_session(outbox), outbox, METADATA)
-
-    assert list(outbox.global_state.similar) == [make_pattern(77).pattern_id]
-
-
-async def test_streams_that_die_before_welcome_make_way_for_unary_calls(outbox: Outbox) -> None:
-    stub = StubShard()
-    stub.stream_overrides = [end_with_status(grpc.StatusCode.INTERNAL)] * 3
-    for number in range(1, 4):
-        outbox.append(make_learned_changes(number))
-
-    async with serve_stub(stub) as address, Sync.open(address, outbox, QUICK) as sync:
-        await sync.flush(5)
-        await sync.wait_for_update(5)
-
-    assert len(stub.stream_metadata) == 3
-    assert stub.unary_calls == 3  # register, a snapshot, pull
-    assert len(stub.model.stored_patterns) == 3
-    assert len(outbox.global_state.similar) == 1
-
-
-async def test_clusters_are_pulled_and_declared_without_a_stream(outbox: Outbox) -> None:
-    stub = StubShard()
-    stub.pull_update = make_clusters_update(TWO_CLUSTERS, 2)
-    async with serve_stub(stub) as address:
-        await sync_once(address, outbox, deadline_seconds=5)
-        assert stub.held_cluster_ids == b""
-        assert len(outbox.global_state.clusters) == 2
-
-        stub.pull_update = make_clusters_update([], 1, 1, nonce=2)
-        await sync_once(address, outbox, deadline_seconds=5)
-
-    assert stub.held_cluster_ids == to_cluster_id(1) + to_cluster_id(2)
-    assert list(outbox.global_state.clusters) == [to_cluster_id(2)]

@@ -102,6 +102,14 @@ def test_the_readme_shows_the_command_and_its_flags(capsys: pytest.CaptureFixtur
     readme = (ROOT / "clients/python/README.md").read_text()
 
     assert "constellation-settop simulate" in readme
-    for flag in ("--devices", "--minutes", "--profile", "--vendor-keys", "--occasional", "--json"):
+    for flag in (
+        "--devices",
+        "--minutes",
+        "--profile",
+        "--vendor-keys",
+        "--occasional",
+        "--sync-every",
+        "--json",
+    ):
         assert flag in help_text
         assert flag in readme

@@ -20,8 +20,7 @@ from tests.deltas import PatternSpec, device_id, make_delta
 
 
 def make_entry(seq: int = 1) -> InboxEntry:
-    receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-    return InboxEntry(make_delta(0, seq), WaitingCaller(receipt, None), 0.0)
+    return InboxEntry(make_delta(0, seq), WaitingCaller(1), 0.0)
 
 
 async def test_entries_are_taken_in_order_and_in_groups() -> None:
@@ -40,9 +39,8 @@ async def test_entries_are_taken_in_order_and_in_groups() -> None:
 
 
 def make_device_entry(device: int, seq: int, patterns: int) -> InboxEntry:
-    receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
     specs = [PatternSpec(number) for number in range(patterns)]
-    return InboxEntry(make_delta(device, seq, specs), WaitingCaller(receipt, None), 0.0)
+    return InboxEntry(make_delta(device, seq, specs), WaitingCaller(1), 0.0)
 
 
 def list_taken(inbox: Inbox) -> list[tuple[int, int]]:
@@ -155,24 +153,27 @@ async def test_a_full_inbox_has_room_again_when_it_is_half_empty() -> None:
     await asyncio.wait_for(inbox.wait_for_room(), 5)
 
 
-async def test_a_waiting_caller_gets_the_receipt_or_the_error() -> None:
-    loop = asyncio.get_running_loop()
-    served, failed = (WaitingCaller(loop.create_future(), None) for _ in range(2))
-    receipt = Receipt(Verdict.APPLIED, 1)
+async def test_a_waiting_caller_gets_all_receipts_in_order_or_the_first_error() -> None:
+    served, failed = WaitingCaller(2), WaitingCaller(2)
+    receipts = [Receipt(Verdict.APPLIED, 1), Receipt(Verdict.APPLIED, 2)]
 
-    served.complete(receipt)
+    served.complete(receipts[0])
+    assert not served.receipts.done()
+    served.complete(receipts[1])
+    failed.complete(receipts[0])
     failed.fail(NotReadyError("later"))
+    failed.fail(NotReadyError("once is enough"))
 
-    assert await served.receipt is receipt
+    assert await served.receipts == receipts
     with pytest.raises(NotReadyError, match="later"):
-        await failed.receipt
+        await failed.receipts
 
 
 async def test_a_caller_that_went_away_is_not_answered() -> None:
-    caller = WaitingCaller(asyncio.get_running_loop().create_future(), None)
-    caller.receipt.cancel()
+    caller = WaitingCaller(1)
+    caller.receipts.cancel()
 
     caller.complete(Receipt(Verdict.APPLIED, 1))
     caller.fail(NotReadyError("later"))
 
-    assert caller.receipt.cancelled()
+    assert caller.receipts.cancelled()

@@ -13,7 +13,7 @@ from constellation.transport.codec.patterns import (
     check_device_id,
     check_incarnation,
     from_content,
-    from_receipt,
+    from_receipts,
     to_content,
     to_delta,
 )
@@ -135,14 +135,22 @@ def test_an_incarnation_is_not_zero() -> None:
         check_incarnation(0)
 
 
-def test_an_ack_has_everything_of_its_receipt() -> None:
-    rejection = Rejection(4, bytes(16), RejectionReason.BAD_NORM)
+def test_an_ack_has_everything_of_its_receipts() -> None:
+    rejections = [Rejection(seq, bytes(16), RejectionReason.BAD_NORM) for seq in (3, 4)]
 
-    ack = from_receipt(Receipt(Verdict.RESYNC, 4, [rejection], signals_dropped=2))
+    ack = from_receipts(
+        [
+            Receipt(Verdict.APPLIED, 3, rejections[:1], signals_dropped=1),
+            Receipt(Verdict.RESYNC, 4, rejections[1:], signals_dropped=2),
+        ]
+    )
 
     assert (ack.through_seq, ack.expected_seq, ack.full_resync) == (4, 5, True)
-    assert ack.signals_dropped == 2
-    assert [(each.seq, each.reason) for each in ack.rejected] == [(4, pb.REJECTION_REASON_BAD_NORM)]
+    assert ack.signals_dropped == 3
+    assert [(each.seq, each.reason) for each in ack.rejected] == [
+        (3, pb.REJECTION_REASON_BAD_NORM),
+        (4, pb.REJECTION_REASON_BAD_NORM),
+    ]
 
 
 def make_content(encoding: Encoding) -> shard_pb2.Content:

@@ -90,15 +90,15 @@ def test_a_duration_that_protobuf_cannot_parse_is_an_error_of_the_body() -> None
     ],
 )
 def test_numbers_are_those_of_proto3_json(rate: Any, *, accepted: bool) -> None:
-    values = {"delta": {"upserts": {"success_rates": [rate]}}}
+    values = {"deltas": [{"upserts": {"success_rates": [rate]}}]}
     problem = ""
 
     try:
-        to_message(sync_pb2.PushPatternsRequest, values)
+        to_message(sync_pb2.ExchangeRequest, values)
     except FieldError as error:
         problem = str(error)
 
-    assert problem.startswith("delta.upserts.success_rates[0] must be a number") is not accepted
+    assert problem.startswith("deltas[0].upserts.success_rates[0] must be a number") is not accepted
 
 
 def test_a_parameter_is_text_until_the_message_is_made() -> None:
@@ -124,7 +124,7 @@ def test_a_bool_parameter_is_true_or_false() -> None:
 
 
 def test_only_a_repeated_parameter_may_be_given_twice() -> None:
-    encodings = sync_pb2.PullPatternsRequest.DESCRIPTOR.fields_by_name["encodings"]
+    encodings = sync_pb2.Hello.DESCRIPTOR.fields_by_name["encodings"]
     limit = shard_pb2.ListTrendsRequest.DESCRIPTOR.fields_by_name["limit"]
 
     assert to_json_value(encodings, ["1", "3"], "encodings") == [1, 3]

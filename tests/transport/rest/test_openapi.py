@@ -125,11 +125,17 @@ def narrow_document(document: dict[str, Any]) -> dict[str, Any]:
         },
         "required": ["seq"],
     }
-    schemas["PushPatternsRequest"]["properties"] |= {
-        "device_id": {"enum": DEVICES},
-        "incarnation": {"enum": [1, "1"]},
+    schemas["Hello"] |= {
+        "properties": {
+            "device_id": {"enum": DEVICES},
+            "incarnation": {"enum": [1, "1"]},
+            "held_similar_ids": {"enum": ["", DEVICES[0]]},
+        },
+        "required": ["device_id", "incarnation"],
     }
-    schemas["PushPatternsRequest"]["required"] = ["device_id", "incarnation", "delta"]
+    deltas = {"type": "array", "items": schemas["Delta"], "maxItems": 3}
+    schemas["ExchangeRequest"]["properties"] |= {"deltas": deltas}
+    schemas["ExchangeRequest"]["required"] = ["hello"]
     cursor = narrow["paths"]["/api/v1/sync/version"]["get"]["parameters"][0]
     cursor |= {"required": True, "schema": {"enum": DEVICES}}
     content = narrow["paths"]["/api/v1/content/{content_id}"]["get"]["parameters"][0]
@@ -172,7 +178,7 @@ async def test_a_federation_does_what_its_document_says() -> None:
 
 @pytest.mark.parametrize(
     ("schema", "field", "largest"),
-    [("ContentInput", "year", 2**32 - 1), ("PushPatternsRequest", "incarnation", 2**64 - 1)],
+    [("ContentInput", "year", 2**32 - 1), ("Hello", "incarnation", 2**64 - 1)],
 )
 @pytest.mark.parametrize("beyond", [-10, -1, 0, 1, 10])
 async def test_a_number_as_text_has_its_limit_too(

@@ -18,14 +18,14 @@ from constellation.core.rows import MAX_LIKED
 from constellation.core.rules import Rules
 from constellation.stores import open_reader
 from constellation.v1 import aggregates_pb2 as pb
-from constellation.v1 import shard_pb2, sync_pb2
+from constellation.v1 import shard_pb2
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.conftest import make_shard_config, run_shard
 from tests.deltas import device_id
 from tests.federation.fleet import HOUR
 from tests.related import make_popular, make_related_global, make_related_rows
-from tests.sync_client import make_delta_message
+from tests.sync_client import make_delta_message, make_push
 from tests.transport.services.test_aggregates import publish, pull, to_frames
 
 if TYPE_CHECKING:
@@ -49,12 +49,10 @@ class Devices:
         """Send a delta, and its duplicate."""
         self._seqs[device] += 1
         delta = make_delta_message(self._seqs[device], **parts)
-        request = sync_pb2.PushPatternsRequest(
-            device_id=device_id(device), incarnation=1, delta=delta
-        )
+        request = make_push(device, delta)
         stub: Any = SyncServiceStub(channel)
         for _ in range(2):
-            ack = (await stub.PushPatterns(request)).ack
+            ack = (await stub.Exchange(request)).ack
             assert (ack.through_seq, ack.signals_dropped) == (self._seqs[device], 0)
         before = parts.get("liked", ()) if parts.get("snapshot") else self.liked.get(device, ())
         liked = [each for each in before if each not in parts.get("withdrawn", ())]

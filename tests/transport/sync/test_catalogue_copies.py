@@ -13,7 +13,7 @@ import pytest
 from constellation.auth.principal import Role
 from constellation.config import Interval, Secret
 from constellation.transport.sync import catalogue_copies
-from constellation.v1 import patterns_pb2, shard_pb2, sync_pb2
+from constellation.v1 import patterns_pb2, shard_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
@@ -21,7 +21,7 @@ from tests.auth.callers import Keys, to_metadata
 from tests.conftest import run_shard
 from tests.deltas import device_id
 from tests.polling import wait_until
-from tests.sync_client import make_hello, read_error_reason
+from tests.sync_client import make_pull, read_error_reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -94,8 +94,7 @@ async def add_contents(channel: grpc.aio.Channel, contents: list[shard_pb2.Conte
 
 
 async def read_welcome_digest(channel: grpc.aio.Channel) -> int:
-    request = sync_pb2.RegisterDeviceRequest(hello=make_hello(1))
-    response = await SyncServiceStub(channel).RegisterDevice(request)
+    response = await SyncServiceStub(channel).Exchange(make_pull(1))
     return int(response.welcome.catalogue_digest)
 
 

@@ -19,12 +19,17 @@ from constellation.transport.sync.origin_limits import (
     OriginLimits,
     SourceLimits,
 )
-from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 from tests.auth.callers import Keys
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
-from tests.sync_client import SyncStream, make_delta_message, make_hello, read_error_reason
+from tests.sync_client import (
+    SyncStream,
+    make_delta_message,
+    make_hello,
+    make_push,
+    read_error_reason,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,12 +112,8 @@ def test_an_unknown_source_and_a_limit_of_0_limit_nothing() -> None:
 async def push_from(channel: grpc.aio.Channel, number: int, address: str) -> Any:
     """Push a delta as a new device behind a proxy that names an address."""
     stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
-    return stub.PushPatterns(
-        pb.PushPatternsRequest(
-            device_id=device_id(number),
-            incarnation=1,
-            delta=make_delta_message(1, [PatternSpec(1)]),
-        ),
+    return stub.Exchange(
+        make_push(number, make_delta_message(1, [PatternSpec(1)])),
         metadata=(("x-forwarded-for", address),),
     )
 
@@ -175,10 +176,8 @@ async def test_one_lot_gets_so_many_new_devices(tmp_path: Path) -> None:
         codes = []
         for number, lot in enumerate(["A", "A", "A", "B"]):
             token = keys.issue(Role.DEVICE, subject=device_id(number).hex(), lot=lot)
-            call = stub.PushPatterns(
-                pb.PushPatternsRequest(
-                    device_id=device_id(number), incarnation=1, delta=make_delta_message(1)
-                ),
+            call = stub.Exchange(
+                make_push(number, make_delta_message(1)),
                 metadata=(("authorization", f"Bearer {token}"),),
             )
             codes.append(await call.code())

@@ -11,7 +11,7 @@ from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 from tests.deltas import device_id
-from tests.sync_client import make_hello, open_stream
+from tests.sync_client import make_push, open_stream
 
 if TYPE_CHECKING:
     import grpc
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from constellation.server import RunningShard
 
 _CALLS = {
-    "RegisterDevice": pb.RegisterDeviceRequest(hello=make_hello(1)),
-    "PushPatterns": pb.PushPatternsRequest(
-        device_id=device_id(1), incarnation=1, delta=patterns.Delta(seq=9)
-    ),
-    "PullPatterns": pb.PullPatternsRequest(device_id=device_id(1)),
+    "Exchange": make_push(1, patterns.Delta(seq=9)),
     "GetSyncVersion": pb.GetSyncVersionRequest(device_id=device_id(1)),
 }
 

@@ -11,7 +11,6 @@ from constellation.config import Region
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from tests.conftest import run_shard
-from tests.deltas import device_id
 from tests.federation.fleet import HOUR
 from tests.related import (
     make_popular,
@@ -20,7 +19,7 @@ from tests.related import (
     make_row_id,
     read_related_rows,
 )
-from tests.sync_client import SyncStream, open_stream
+from tests.sync_client import SyncStream, make_pull, open_stream
 from tests.transport.services.test_aggregates import publish, to_frames
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ async def expect_update(stream: SyncStream) -> patterns.GlobalUpdate:
 
 async def pull(channel: grpc.aio.Channel, device: int = 0, **held: Any) -> patterns.GlobalUpdate:
     stub: Any = SyncServiceStub(channel)
-    request = pb.PullPatternsRequest(device_id=device_id(device), **held)
-    response: pb.PullPatternsResponse = await stub.PullPatterns(request)
+    response: pb.ExchangeResponse = await stub.Exchange(make_pull(device, **held))
     return response.update
 
 

@@ -16,7 +16,13 @@ from constellation.v1 import sync_pb2 as pb
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.sharing import add_to_catalogue, share_patterns
-from tests.sync_client import SyncStream, make_delta_message, make_hello, open_stream
+from tests.sync_client import (
+    SyncStream,
+    make_delta_message,
+    make_pull,
+    make_push,
+    open_stream,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -237,19 +243,11 @@ async def test_a_held_similar_pattern_is_not_sent_again_after_a_reconnect(
 ) -> None:
     stub = sync_pb2_grpc.SyncServiceStub(channel)
     for device in (0, 1):
-        await stub.PushPatterns(
-            pb.PushPatternsRequest(
-                device_id=device_id(device),
-                incarnation=1,
-                delta=make_delta_message(1, [PatternSpec(1)]),
-            )
-        )
+        await push_alone(channel, device, [PatternSpec(1)])
     await share_patterns(shard.manager)
-    full = await stub.PullPatterns(pb.PullPatternsRequest(device_id=device_id(0)))
+    full = await stub.Exchange(make_pull(0))
 
-    again = await stub.PullPatterns(
-        pb.PullPatternsRequest(device_id=device_id(0), held_similar_ids=full.update.similar.ids)
-    )
+    again = await stub.Exchange(make_pull(0, held_similar_ids=full.update.similar.ids))
 
     assert len(full.update.similar.ids) == 32
     assert not again.update.similar.ids
@@ -280,8 +278,7 @@ async def test_a_device_whose_taste_moved_while_it_was_away_gets_what_is_near_no
         await push_alone(channel, number, [PatternSpec(1, direction=direction)])
     await share_patterns(shard.manager)
     stub = sync_pb2_grpc.SyncServiceStub(channel)
-    request = pb.PullPatternsRequest(device_id=device_id(0), pattern_capacity=1)
-    before = (await stub.PullPatterns(request)).update
+    before = (await stub.Exchange(make_pull(0, pattern_capacity=1))).update
     await push_alone(channel, 0, [PatternSpec(1, direction=2)], seq=2)
     await share_patterns(shard.manager)
     async with open_stream(channel) as device:
@@ -317,8 +314,7 @@ async def push_alone(
 ) -> None:
     """Push a delta of a device that has no stream; it is durable when this returns."""
     delta = make_delta_message(seq, upserts)
-    request = pb.PushPatternsRequest(device_id=device_id(device), incarnation=1, delta=delta)
-    await sync_pb2_grpc.SyncServiceStub(channel).PushPatterns(request)
+    await sync_pb2_grpc.SyncServiceStub(channel).Exchange(make_push(device, delta))
 
 
 async def test_a_refused_version_is_not_sent_again(
@@ -343,24 +339,21 @@ async def test_a_refused_version_is_not_sent_again(
         assert frame.WhichOneof("frame") == "heartbeat"
 
 
-async def test_the_unary_twins_share_the_streams_cursor(channel: grpc.aio.Channel) -> None:
+async def test_an_exchange_shares_the_streams_cursor(channel: grpc.aio.Channel) -> None:
     stub = sync_pb2_grpc.SyncServiceStub(channel)
-    request = pb.PushPatternsRequest(
-        device_id=device_id(0), incarnation=1, delta=make_delta_message(1, [PatternSpec(1)])
-    )
     async with open_stream(channel) as device:
         await device.open()
-        await stub.PushPatterns(request)
+        await push_alone(channel, 0, [PatternSpec(1)])
 
         duplicate = await device.push(1, [PatternSpec(1)])
         following = await device.push(2)
         version = await stub.GetSyncVersion(pb.GetSyncVersionRequest(device_id=device_id(0)))
-        registered = await stub.RegisterDevice(pb.RegisterDeviceRequest(hello=make_hello(0)))
+        exchanged = await stub.Exchange(make_pull(0))
 
         assert duplicate.through_seq == 1
         assert following.through_seq == 2
         assert version.through_seq == 2
-        assert registered.welcome.expected_seq == 3
+        assert exchanged.welcome.expected_seq == 3
 
 
 async def test_many_deltas_in_flight_share_commits(

@@ -21,7 +21,7 @@ from constellation.transport.sync.streams import OpenStreams
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from tests.deltas import PatternSpec, device_id
-from tests.sync_client import make_delta_message, make_hello
+from tests.sync_client import make_delta_message, make_hello, make_push
 from tests.transport.sync.sessions import WrittenFrames, open_manager
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class World:
         self.devices = [SimulatedDevice(number) for number in range(DEVICES)]
         self.sessions: dict[int, DeviceSession] = {}
         self.written_frames: dict[int, WrittenFrames] = {}
-        self.calls: list[tuple[SimulatedDevice, int, asyncio.Task[pb.PushPatternsResponse]]] = []
+        self.calls: list[tuple[SimulatedDevice, int, asyncio.Task[pb.ExchangeResponse]]] = []
         self.lives: dict[tuple[int, int], list[patterns.Delta]] = {}
         """Everything made, by device and incarnation."""
         self.sent: set[tuple[int, int, int]] = set()
@@ -133,7 +133,7 @@ class World:
         """Send a delta without the stream; its answer is read later."""
         self.sent.add((device.number, device.incarnation, seq))
         request = self.make_request(device.number, device.incarnation, device.get_delta(seq))
-        call = asyncio.create_task(self.unary.PushPatterns(request, None))
+        call = asyncio.create_task(self.unary.Exchange(request, None))
         self.calls.append((device, device.incarnation, call))
         await asyncio.sleep(0)  # it is in the inbox now, and the committer may have begun
 
@@ -141,7 +141,7 @@ class World:
         """Let everything sent become durable, and check the answers and the store."""
         self.barriers += 1
         request = self.make_request(BARRIER, 1, make_delta_message(self.barriers))
-        await self.unary.PushPatterns(request, None)
+        await self.unary.Exchange(request, None)
         for device in self.devices:
             self._read_frames(device)
         for device, incarnation, call in self.calls:
@@ -178,9 +178,7 @@ class World:
         return {row["pattern_id"].tobytes(): int(row["sample_count"]) for row in rows}
 
     def make_request(self, number: int, incarnation: int, delta: patterns.Delta) -> Any:
-        return pb.PushPatternsRequest(
-            device_id=device_id(number), incarnation=incarnation, delta=delta
-        )
+        return make_push(number, delta, incarnation=incarnation)
 
     def _read_frames(self, device: SimulatedDevice) -> None:
         for frame in self.written_frames[device.number].take_frames():
@@ -275,7 +273,7 @@ async def test_bye_waits_for_the_acks_of_what_is_in_flight() -> None:
 
         session.receive(pb.SyncRequest(bye=pb.Bye()), 0.0)
         early = world.written_frames[0].take_frames()
-        await world.unary.PushPatterns(world.make_request(BARRIER, 1, make_delta_message(1)), None)
+        await world.unary.Exchange(world.make_request(BARRIER, 1, make_delta_message(1)), None)
         late = world.written_frames[0].take_frames()
 
         assert early == []

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("constellation_settop")
 
 _MAX_DOUBLINGS: Final = 32
-LOST_STREAMS_BEFORE_UNARY: Final = 3
-"""Streams that must break in a row before unary calls replace them."""
-UNARY_PERIOD_SECONDS: Final = 3600.0
-"""How long unary calls are used before a stream is tried again."""
+LOST_STREAMS_BEFORE_EXCHANGES: Final = 3
+"""Streams that must break in a row before exchanges replace them."""
+EXCHANGE_PERIOD_SECONDS: Final = 3600.0
+"""How long exchanges are used before a stream is tried again."""
 
 
 class Backoff:
@@ -41,19 +41,19 @@ class Backoff:
         self._failures = 0
 
 
-class UnaryFallback:
-    """Decides when unary calls replace the stream: some networks break streams only.
+class ExchangeFallback:
+    """Decides when exchanges replace the stream: some networks break streams only.
 
     It counts streams that broke before their Welcome although there was a connection.
     """
 
     def __init__(self) -> None:
         self._lost_streams = 0
-        self._unary_until = 0.0
+        self._exchange_until = 0.0
 
     def is_active(self, now: float) -> bool:
-        """Return whether to use unary calls now."""
-        return now < self._unary_until
+        """Return whether to use exchanges now."""
+        return now < self._exchange_until
 
     def reset(self) -> None:
         """Forget lost streams. Call it after a Welcome."""
@@ -62,7 +62,7 @@ class UnaryFallback:
     def record_lost_stream(self, now: float) -> None:
         """Count a stream that broke before its Welcome without an answer from the shard."""
         self._lost_streams += 1
-        if self._lost_streams >= LOST_STREAMS_BEFORE_UNARY:
-            log.info("streams break here; unary calls are used for %d s", UNARY_PERIOD_SECONDS)
+        if self._lost_streams >= LOST_STREAMS_BEFORE_EXCHANGES:
+            log.info("streams break here; single calls are used for %d s", EXCHANGE_PERIOD_SECONDS)
             self._lost_streams = 0
-            self._unary_until = now + UNARY_PERIOD_SECONDS
+            self._exchange_until = now + EXCHANGE_PERIOD_SECONDS

@@ -26,14 +26,7 @@ def build_hello(outbox: Outbox) -> pb.Hello:
     return hello
 
 
-def build_pull_request(outbox: Outbox) -> pb.PullPatternsRequest:
-    """Return the request for what changed since the global state that the device has."""
-    request = pb.PullPatternsRequest(device_id=outbox.device_id)
-    _declare_global_state(request, outbox)
-    return request
-
-
-def _declare_global_state(message: pb.Hello | pb.PullPatternsRequest, outbox: Outbox) -> None:
+def _declare_global_state(message: pb.Hello, outbox: Outbox) -> None:
     """Declare what the device has, so that the shard sends only the difference.
 
     A device that does not share declares nothing, because the rows that it has tell of its taste.

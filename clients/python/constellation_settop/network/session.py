@@ -55,6 +55,8 @@ HEARTBEAT_SHARE: Final = 0.75
 """Share of the interval after which a heartbeat is sent, so that it arrives in time."""
 MAX_MISSED_HEARTBEATS: Final = 2
 """Heartbeat intervals of silence after which the session counts as broken."""
+MAX_DELTA_BYTES: Final = 128 << 10
+"""Bytes of deltas that are taken at once, unless one alone has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,15 @@ class DeviceSession:
         random: Random,
         hooks: SessionHooks,
         *,
-        leave_when_done: bool = False,
+        deltas_with_hello: int = 0,
         global_keys: GlobalKeys | None = None,
     ) -> None:
+        """Prepare a session. `deltas_with_hello` deltas at most do not wait for the Welcome."""
         self._outbox = outbox
         self._global_keys = global_keys
         self._random = random
         self._hooks = hooks
-        self._leaves_when_done = leave_when_done
+        self._deltas_with_hello = deltas_with_hello
         self._control_frames: list[pb.SyncRequest] = []
         self._in_flight: deque[InFlightDelta] = deque()
         self._sent_seq = 0
@@ -122,16 +125,6 @@ class DeviceSession:
             return  # the frame was under way when the session ended
         try:
             self._receive(frame, now)
-        except BrokenShardError as error:
-            self.final_outcome = SessionOutcome(f"the shard breaks the protocol: {error}")
-
-    def receive_pulled(self, update: patterns_pb2.GlobalUpdate, now: float) -> None:
-        """Handle the update of a unary pull, which comes once the session has ended with a Bye.
-
-        Raises StorageError when the outbox cannot be written.
-        """
-        try:
-            self._handle_update(update, now)
         except BrokenShardError as error:
             self.final_outcome = SessionOutcome(f"the shard breaks the protocol: {error}")
 
@@ -281,9 +274,11 @@ class DeviceSession:
     def take_frames(self, now: float) -> list[pb.SyncRequest]:
         """Return the frames to write now, in order."""
         frames, self._control_frames = self._control_frames, []
-        if self.welcome is not None and not self.has_sent_bye and self.final_outcome is None:
-            if self._leave_deadline is None and now >= self._paused_until:
-                frames += self._take_deltas(self.welcome, now)
+        if self.has_sent_bye or self.final_outcome is not None:
+            return frames
+        if self._leave_deadline is None and now >= self._paused_until:
+            frames += self._take_deltas(now)
+        if self.welcome is not None:
             if self._can_leave(now):
                 frames.append(pb.SyncRequest(bye=pb.Bye(reason=pb.BYE_REASON_DONE)))
                 self.has_sent_bye = True
@@ -293,23 +288,34 @@ class DeviceSession:
             self._last_sent_at = now
         return frames
 
-    def _take_deltas(self, welcome: pb.Welcome, now: float) -> list[pb.SyncRequest]:
-        frames = []
-        room = max(1, welcome.max_inflight_deltas) - len(self._in_flight)
+    def _take_deltas(self, now: float) -> list[pb.SyncRequest]:
+        """Return the next deltas that the shard takes now, at most `MAX_DELTA_BYTES` of them."""
+        welcome = self.welcome
+        limit = self._deltas_with_hello if welcome is None else max(1, welcome.max_inflight_deltas)
+        room = max(0, limit - len(self._in_flight))
         waiting = [each.seq for each in self._outbox.pending_deltas if each.seq > self._sent_seq]
-        for seq in waiting[: max(0, room)]:
-            frames.append(
-                pb.SyncRequest(delta=patterns_pb2.Delta.FromString(self._outbox.read_delta(seq)))
-            )
+        frames: list[pb.SyncRequest] = []
+        size = 0
+        for seq in waiting[:room]:
+            data = self._outbox.read_delta(seq)
+            size += len(data)
+            if frames and size > MAX_DELTA_BYTES:
+                break
+            frames.append(pb.SyncRequest(delta=patterns_pb2.Delta.FromString(data)))
             self._outbox.mark_sent(seq)
             self._in_flight.append(InFlightDelta(seq, now))
             self._sent_seq = seq
         return frames
 
     def _can_leave(self, now: float) -> bool:
-        if self._leave_deadline is not None:
-            return not self._in_flight or now >= self._leave_deadline
-        return self._leaves_when_done and not self._in_flight and not self._outbox.pending_deltas
+        if self._leave_deadline is None:
+            return False
+        return not self._in_flight or now >= self._leave_deadline
+
+    def end_exchange(self) -> None:
+        """End a session whose answers came all at once: what is not acked now was not applied."""
+        self._in_flight.clear()
+        self.stop_sending()
 
     def check_timeouts(self, now: float) -> None:
         """End the session when the shard was silent for too long or an ack is overdue."""
@@ -343,10 +349,9 @@ class DeviceSession:
         return min(times)
 
     @property
-    def is_complete(self) -> bool:
-        """True when the device left because everything was acked."""
-        was_left = self.has_sent_bye and self.failure is None
-        return was_left and self._planned_outcome is None and not self._in_flight
+    def has_deltas_in_flight(self) -> bool:
+        """True while deltas were sent that are not acked yet."""
+        return bool(self._in_flight)
 
     def outcome(self) -> SessionOutcome:
         """Return how the session ended; when neither side gave a reason, the connection broke."""

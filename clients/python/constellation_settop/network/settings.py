@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from constellation_settop.errors import InvalidArgumentError
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from constellation_settop.network.global_keys import GlobalKeys
     from constellation_settop.network.identity import DeviceIdentity
+
+MIN_SYNC_SECONDS: Final = 1.0
+"""The shortest time that a host's program may set between two syncs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +46,12 @@ class SyncSettings:
     """How a device connects to its shard. The defaults suit a device that is always online."""
 
     stay_connected: bool = True
-    """Keep a stream open. If False, connect, push, pull and leave at the shard's interval."""
+    """Keep a stream open. If False, sync at intervals: one call, and no connection in between."""
+    sync_every_seconds: float | None = None
+    """How long a device that does not stay connected waits between two syncs, give or take a half.
+
+    None means the interval of the shard, which is 600 seconds unless its operator chose another.
+    """
     backoff_base_seconds: float = 1.0
     """Upper bound of the delay after the first failure. It doubles with each further one."""
     backoff_cap_seconds: float = 300.0
@@ -64,7 +73,7 @@ class SyncSettings:
     It runs in the event loop and must return at once.
     """
     traceparent: Callable[[], str | None] = lambda: None
-    """Called when a stream or a series of unary calls begins.
+    """Called when a stream or an exchange begins.
 
     It returns a W3C Trace Context `traceparent`, or None for no trace.
     """
@@ -72,6 +81,11 @@ class SyncSettings:
     """Source of jitter. Pass a seeded one to make delays repeatable."""
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgumentError when there are a credential and an identity."""
+        """Raise InvalidArgumentError for a credential and an identity, or a bad interval."""
         if self.credential is not None and self.identity is not None:
             raise InvalidArgumentError("credential and identity must not be given together")
+        seconds = self.sync_every_seconds
+        if seconds is not None and not MIN_SYNC_SECONDS <= seconds < math.inf:
+            raise InvalidArgumentError(
+                f"sync_every_seconds must be at least {MIN_SYNC_SECONDS:g}, got {seconds}"
+            )

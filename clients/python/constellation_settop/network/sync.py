@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from constellation_settop.errors import CredentialError, StorageError, UnreachableError
-from constellation_settop.network.backoff import Backoff, UnaryFallback
+from constellation_settop.network.backoff import Backoff, ExchangeFallback
 from constellation_settop.network.channel import (
     CallFailure,
     connect,
@@ -20,13 +20,14 @@ from constellation_settop.network.channel import (
     parse_failure,
     parse_status,
 )
+from constellation_settop.network.exchange import DELTAS_WITH_HELLO, draw_interval, exchange_all
 from constellation_settop.network.identity import TokenSource
 from constellation_settop.network.outcome import SessionHooks, SessionOutcome
 from constellation_settop.network.route import ShardRoute
 from constellation_settop.network.session import DeviceSession
 from constellation_settop.network.settings import SyncSettings
-from constellation_settop.network.times import read_clock, to_seconds
-from constellation_settop.network.transports import pull, run_stream, run_unary
+from constellation_settop.network.times import read_clock
+from constellation_settop.network.transports import run_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("constellation_settop")
 
-DEFAULT_INTERVAL_SECONDS: Final = 600.0
-"""Pause between sessions of a device that does not stay connected, when the shard names none."""
-MIN_INTERVAL_SECONDS: Final = 1.0
-"""The shortest such pause, whatever the shard asks for."""
 LASTING_SESSION_SECONDS: Final = 10.0
 """A session that lasted this long was of use, even if no delta was acked in it."""
 
@@ -87,7 +84,9 @@ class Sync:
         self._progress_event = asyncio.Event()
         self._is_closing = False
         self._session: DeviceSession | None = None
-        self._fallback = UnaryFallback()
+        self._fallback = ExchangeFallback()
+        self._deltas_with_hello = DELTAS_WITH_HELLO
+        """None after a call that failed: the rules of the shard may have refused the deltas."""
         self._welcomed_at: float | None = None
         self._made_progress = False
         self.last_ack_latency: float | None = None
@@ -99,7 +98,7 @@ class Sync:
         self.completed_sessions = 0
         """Sessions completed since this was opened. Sessions that stay connected do not count."""
         self.disconnect_reason: str | None = None
-        """Why there is no connection. None while there is one, and before the first failure."""
+        """Why the last attempt failed. None after one that did not, and before the first."""
         self.is_credential_refused = False
         """True while the shard does not accept the credential."""
 
@@ -205,11 +204,15 @@ class Sync:
         if self._session is not None:
             self._session.leave(read_clock(), leave_seconds)
         self.sync_soon()
-        await asyncio.wait({task}, timeout=leave_seconds if self.is_connected else 0)
+        await asyncio.wait({task}, timeout=leave_seconds if self._must_wait_for_acks() else 0)
         task.cancel()
         await asyncio.wait({task})
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
+
+    def _must_wait_for_acks(self) -> bool:
+        session = self._session
+        return self.is_connected or (session is not None and session.has_deltas_in_flight)
 
     async def _run(self) -> None:
         while not self._is_closing:
@@ -242,47 +245,47 @@ class Sync:
             pass
 
     async def _run_session(self) -> SessionOutcome:
-        """Run one session on a channel of its own, and return how it ended."""
+        """Sync on a channel of its own, and return how that ended."""
         channel = open_channel(self._route.address, self._settings.tls)
-        is_unary = self._fallback.is_active(read_clock())
-        stays_connected = self._stays_connected(is_unary=is_unary)
-        session = DeviceSession(
-            self.outbox,
-            self._settings.random,
-            self._make_hooks(),
-            leave_when_done=not stays_connected,
-            global_keys=self._settings.global_keys,
-        )
-        self._session = session
+        stays_connected = self._stays_connected()
         self._made_progress = False
         try:
             await connect(channel)
-            await self._exchange_frames(channel, session, is_unary=is_unary)
-            if session.is_complete and not stays_connected and self.outbox.is_sharing:
-                await pull(channel, session, self.outbox, self._route.call_metadata())
+            await self._tokens.refresh(channel)
+            await self._route.load_shard_map(channel)
+            if stays_connected:
+                return await self._run_stream(channel)
+            return await self._exchange(channel)
         except UnreachableError as error:
             return self._route.record_unreachable(str(error))
         except StorageError as error:  # the outbox has logged it, once
             return SessionOutcome(str(error))
         except grpc.aio.AioRpcError as error:
-            return self._handle_failure(parse_failure(error), session, is_unary=is_unary)
+            return self._handle_failure(parse_failure(error), was_stream=stays_connected)
         finally:
             self._session = None
             self._record_lasting_session()
             await channel.close()
-        return self._handle_end(session, stays_connected=stays_connected)
 
-    def _stays_connected(self, *, is_unary: bool) -> bool:
-        return self._settings.stay_connected and self.outbox.is_sharing and not is_unary
+    def _stays_connected(self) -> bool:
+        return (
+            self._settings.stay_connected
+            and self.outbox.is_sharing
+            and not self._fallback.is_active(read_clock())
+        )
 
-    async def _exchange_frames(
-        self, channel: grpc.aio.Channel, session: DeviceSession, *, is_unary: bool
-    ) -> None:
-        await self._tokens.refresh(channel)
-        await self._route.load_shard_map(channel)
-        if is_unary:
-            await run_unary(channel, session, self._route.call_metadata())
-            return
+    def _begin_session(self, deltas_with_hello: int = 0) -> DeviceSession:
+        self._session = DeviceSession(
+            self.outbox,
+            self._settings.random,
+            self._make_hooks(),
+            deltas_with_hello=deltas_with_hello,
+            global_keys=self._settings.global_keys,
+        )
+        return self._session
+
+    async def _run_stream(self, channel: grpc.aio.Channel) -> SessionOutcome:
+        session = self._begin_session()
 
         def send_renewal(token: str) -> None:
             session.renew(token)
@@ -296,6 +299,25 @@ class Sync:
         finally:
             renewing.cancel()
             await asyncio.wait({renewing})
+        return self._handle_end(session)
+
+    async def _exchange(self, channel: grpc.aio.Channel) -> SessionOutcome:
+        limit, self._deltas_with_hello = self._deltas_with_hello, 0  # until it succeeds
+        session = await exchange_all(
+            channel,
+            self.outbox,
+            self._begin_session,
+            self._route.call_metadata(),
+            deltas_with_hello=limit,
+        )
+        self._deltas_with_hello = DELTAS_WITH_HELLO
+        if session.final_outcome is not None:
+            return session.final_outcome
+        assert session.welcome is not None
+        self.completed_sessions += 1
+        self._record_progress()
+        interval = draw_interval(session.welcome, self._settings)
+        return SessionOutcome("the device is in sync", interval, is_in_sync=True)
 
     def _make_hooks(self) -> SessionHooks:
         return SessionHooks(self._on_ack, self._on_rejection, self._on_global, self._on_welcome)
@@ -338,66 +360,31 @@ class Sync:
         self._on_each_welcome()
         self._progress_event.set()
 
-    def _handle_failure(
-        self, failure: CallFailure, session: DeviceSession, *, is_unary: bool
-    ) -> SessionOutcome:
+    def _handle_failure(self, failure: CallFailure, *, was_stream: bool) -> SessionOutcome:
         self.is_credential_refused = failure.is_credential_refused
         if failure.address is not None:
             return self._route.follow_redirect(
                 SessionOutcome(failure.reason, failure.delay_seconds or 0.0, failure.address)
             )
-        if session.welcome is None and not is_unary and failure.delay_seconds is None:
+        is_lost = self._session is not None and self._session.welcome is None
+        if is_lost and was_stream and failure.delay_seconds is None:
             self._fallback.record_lost_stream(read_clock())
         if failure.delay_seconds is None:
             return SessionOutcome(failure.reason)
         jitter = self._backoff.next_seconds()  # many devices got the same delay
         return SessionOutcome(failure.reason, failure.delay_seconds + jitter)
 
-    def _handle_end(self, session: DeviceSession, *, stays_connected: bool) -> SessionOutcome:
+    def _handle_end(self, session: DeviceSession) -> SessionOutcome:
+        """Return what follows a stream that has ended."""
         if session.failure is not None:
-            return self._handle_failure(parse_status(session.failure), session, is_unary=False)
+            return self._handle_failure(parse_status(session.failure), was_stream=True)
         outcome = session.outcome()
         if outcome.address is not None:
             return self._route.follow_redirect(outcome)
         if session.welcome is None:
             self._fallback.record_lost_stream(read_clock())
             return outcome
-        if stays_connected or not session.is_complete:
-            if outcome.delay_seconds is None or self._made_progress:
-                return outcome
-            jitter = self._backoff.next_seconds()  # a shard that drains at once drains again
-            return replace(outcome, delay_seconds=outcome.delay_seconds + jitter)
-        self.completed_sessions += 1
-        self._record_progress()
-        interval = self._interval_seconds(session)
-        return replace(outcome, delay_seconds=interval, is_in_sync=True)
-
-    def _interval_seconds(self, session: DeviceSession) -> float:
-        welcome = session.welcome
-        assert welcome is not None
-        interval = to_seconds(welcome.sync_interval)
-        interval = interval if interval > 0 else DEFAULT_INTERVAL_SECONDS
-        jitter = min(abs(to_seconds(welcome.sync_jitter)), interval)
-        drawn = interval + self._settings.random.uniform(-jitter, jitter)
-        return max(MIN_INTERVAL_SECONDS, drawn)
-
-
-async def sync_once(
-    address: str,
-    outbox: Outbox,
-    settings: SyncSettings | None = None,
-    *,
-    deadline_seconds: float = 60.0,
-) -> None:
-    """Connect, push every delta, pull the global state, and disconnect.
-
-    For hosts that schedule the exchange themselves. Raises UnreachableError when it takes longer
-    than `deadline_seconds`, and CredentialError instead when the shard refuses the credential.
-
-    Example:
-        with Outbox.open("device.sqlite") as outbox:
-            await sync_once("shard.example:50051", outbox)
-    """
-    single_session = replace(settings or SyncSettings(), stay_connected=False)
-    async with Sync.open(address, outbox, single_session) as sync:
-        await sync.wait_for_session(deadline_seconds)
+        if outcome.delay_seconds is None or self._made_progress:
+            return outcome
+        jitter = self._backoff.next_seconds()  # a shard that drains at once drains again
+        return replace(outcome, delay_seconds=outcome.delay_seconds + jitter)

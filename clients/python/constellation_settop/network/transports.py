@@ -1,4 +1,4 @@
-"""Two transports for a session's frames: the Sync stream, and unary calls."""
+"""The Sync stream as the transport of a session's frames."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import grpc
 
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub
-from constellation_settop.errors import UnreachableError
-from constellation_settop.network.hello import build_pull_request
 from constellation_settop.network.times import read_clock
 
 if TYPE_CHECKING:
     from constellation.v1.sync_pb2_grpc import SyncServiceAsyncStub
     from constellation_settop.network.session import DeviceSession
-    from constellation_settop.storage.outbox import Outbox
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -25,7 +22,6 @@ WRITE_TIMEOUT_SECONDS: Final = 60.0
 """How long the shard may leave one frame unread before the stream counts as broken."""
 BYE_TIMEOUT_SECONDS: Final = 5.0
 """How long the shard may take to end a stream after the device's Bye."""
-UNARY_TIMEOUT_SECONDS: Final = 30.0
 
 _SyncCall = grpc.aio.StreamStreamCall[pb.SyncRequest, pb.SyncResponse]
 
@@ -99,66 +95,3 @@ async def _wait_for_event(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
-
-
-async def run_unary(channel: grpc.aio.Channel, session: DeviceSession, metadata: Metadata) -> None:
-    """Carry the frames of a session that leaves when done, with one unary call for each.
-
-    Raises AioRpcError when a call fails, and StorageError when the outbox cannot be written.
-    """
-    stub: SyncServiceAsyncStub = SyncServiceStub(channel)
-    hello = pb.Hello()
-    session.start(read_clock())
-    while session.final_outcome is None and not session.has_sent_bye:
-        frames = session.take_frames(read_clock())
-        if not frames:
-            return
-        for frame in frames:
-            if frame.HasField("hello"):
-                hello = frame.hello
-            response = await _call_unary(stub, frame, hello, tuple(metadata))
-            if response is not None:
-                session.receive(response, read_clock())
-
-
-async def _call_unary(
-    stub: SyncServiceAsyncStub,
-    frame: pb.SyncRequest,
-    hello: pb.Hello,
-    metadata: tuple[tuple[str, str], ...],
-) -> pb.SyncResponse | None:
-    if frame.HasField("hello"):
-        registration = await stub.RegisterDevice(
-            pb.RegisterDeviceRequest(hello=hello), timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata
-        )
-        _check_answer(registration)
-        return pb.SyncResponse(welcome=registration.welcome)
-    if frame.HasField("delta"):
-        request = pb.PushPatternsRequest(
-            device_id=hello.device_id, incarnation=hello.incarnation, delta=frame.delta
-        )
-        push = await stub.PushPatterns(request, timeout=UNARY_TIMEOUT_SECONDS, metadata=metadata)
-        _check_answer(push)
-        return pb.SyncResponse(delta_ack=push.ack)
-    return None
-
-
-async def pull(
-    channel: grpc.aio.Channel, session: DeviceSession, outbox: Outbox, metadata: Metadata
-) -> None:
-    """Fetch what changed in the global state, and apply it.
-
-    Raises AioRpcError when the call fails, and StorageError when the outbox cannot be written.
-    """
-    stub: SyncServiceAsyncStub = SyncServiceStub(channel)
-    response = await stub.PullPatterns(
-        build_pull_request(outbox), timeout=UNARY_TIMEOUT_SECONDS, metadata=tuple(metadata)
-    )
-    _check_answer(response)
-    session.receive_pulled(response.update, read_clock())
-
-
-def _check_answer(answer: object) -> None:
-    """Raise UnreachableError for None: gRPC's result for bytes that are no message of the type."""
-    if answer is None:
-        raise UnreachableError("its answer cannot be decoded: this is not a shard")

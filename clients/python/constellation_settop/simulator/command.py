@@ -59,7 +59,11 @@ def add_flags(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--occasional", action="store_true",
-        help="connect at the shard's interval instead of staying connected",
+        help="sync at the shard's interval, in one call each, instead of staying connected",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sync-every", type=float, metavar="SECONDS",
+        help="sync about this often instead of at the shard's interval; implies --occasional",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -109,7 +113,10 @@ def parse_settings(options: Namespace) -> FleetSettings:
         shape=DayShape(options.profile, options.views, options.churn, options.offline),
         seed=options.seed,
         sync=SyncSettings(
-            stay_connected=not options.occasional, credential=token, tls=_parse_tls(options)
+            stay_connected=not options.occasional and options.sync_every is None,
+            sync_every_seconds=options.sync_every,
+            credential=token,
+            tls=_parse_tls(options),
         ),
         make_identity=read_vendor(options.vendor_keys) if options.vendor_keys else None,
     )
