@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from attacks.game import Score
 from attacks.results import Goal, Line
+from testing.page_blocks import write_block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,9 @@ REPORT: Final = Path("build/attack-report.json")
 FIGURES: Final = Path(__file__).with_name("figures.json")
 """The committed figures: what docs/privacy.md shows."""
 PAGE: Final = Path(__file__).parents[1] / "docs" / "privacy.md"
-_BEGIN: Final = "<!-- attacks: written by `make attack` -->"
-_END: Final = "<!-- end of attacks -->"
+BLOCK: Final = "attacks"
+COMMAND: Final = "make attack"
+"""Writes the block of the page."""
 _DIGITS: Final = 3
 
 
@@ -101,13 +103,4 @@ def _round_all(line: dict[str, dict[str, object]]) -> dict[str, dict[str, object
 
 def write_page(households: int, lines: Sequence[Line]) -> None:
     """Replace the block of docs/privacy.md."""
-    PAGE.write_text(replace_block(PAGE.read_text(), format_page(households, lines)))
-
-
-def replace_block(page: str, text: str) -> str:
-    """Return a page with another text between the markers."""
-    if page.count(_BEGIN) != 1 or page.count(_END) != 1:
-        raise ValueError(f"the page needs one {_BEGIN} and one {_END}")
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}"
+    write_block(PAGE, BLOCK, COMMAND, format_page(households, lines))

@@ -26,7 +26,9 @@ def main() -> None:
     with _open_postgres(is_needed=any(map(needs_postgres, chosen))) as server:
         for case in chosen:
             lines = run_case(case, server)
-            write_report(lines)  # at once, so that a case that fails later takes nothing away
+            write_report(
+                lines, case=case
+            )  # at once, so that a case that fails later takes nothing away
             measurements += lines
     print(format_table(measurements))
     print(f"written to {REPORT}")

@@ -1,15 +1,17 @@
 """A load of devices. Each has a stream on which it sends a delta, waits for the ack, and repeats.
 
-`python -m benchmarks.delta_load [--signals] PORT DEVICES DELTAS [FOLDER]` runs it in its own
-process, the same for every server, and prints a DeltaLoadResult as one line of JSON. FOLDER has
-ca.pem and token-keys.json of a server with TLS that asks for tokens. With --signals each delta also
-says that a content item was watched.
+`python -m benchmarks.delta_load [--signals] PORT PID DEVICES DELTAS [FOLDER]` runs it in its own
+process, the same for every server, and prints a DeltaLoadResult as one line of JSON. PID is the
+server's process, whose processor time is measured. FOLDER has ca.pem and token-keys.json of a
+server with TLS that asks for tokens. With --signals each delta also says that a content item was
+watched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 import uuid
@@ -22,6 +24,7 @@ import numpy as np
 import uvloop
 
 from benchmarks.messages import make_delta
+from benchmarks.processes import measure_cpu
 from constellation.auth.keys import read_key_ring
 from constellation.auth.principal import Role
 from constellation.auth.tokens import issue_token
@@ -50,17 +53,25 @@ class DeltaLoadResult:
     bytes_per_delta: int
     streams_per_second: float
     """How many streams were opened in a second, one after the other, each with its Hello."""
+    server_cpu_us: float
+    """Processor time of the server for one delta."""
+    load_cpu_us: float
+    """The same of this load."""
 
 
 async def run(
-    port: int,
+    server: tuple[int, int],
     devices: int,
     deltas: int,
     security: Path | None = None,
     *,
     with_signals: bool = False,
 ) -> DeltaLoadResult:
-    """Let devices send deltas of one new pattern each, with one unacknowledged at a time."""
+    """Let devices send deltas of one new pattern each, with one unacknowledged at a time.
+
+    `server` is its port and the id of its process.
+    """
+    port, pid = server
     codes = sample_patterns(devices * deltas)
     ids = [uuid.uuid4().bytes for _ in range(devices)]
     frames = [
@@ -78,9 +89,10 @@ async def run(
     ]
     streams_per_second = devices / (time.perf_counter() - started)
     started = time.perf_counter()
-    waits = await asyncio.gather(
-        *(_push(call, sent[1:]) for call, sent in zip(calls, frames, strict=True))
-    )
+    with measure_cpu(pid) as server_cpu, measure_cpu(os.getpid()) as load_cpu:
+        waits = await asyncio.gather(
+            *(_push(call, sent[1:]) for call, sent in zip(calls, frames, strict=True))
+        )
     seconds = time.perf_counter() - started
     for call in calls:
         call.cancel()
@@ -90,7 +102,13 @@ async def run(
     p50, p99 = np.percentile(wait_ms, [50, 99])
     rate = len(wait_ms) / seconds
     return DeltaLoadResult(
-        rate, float(p50), float(p99), len(frames[0][1]), streams_per_second=streams_per_second
+        rate,
+        float(p50),
+        float(p99),
+        len(frames[0][1]),
+        streams_per_second=streams_per_second,
+        server_cpu_us=server_cpu.seconds / len(wait_ms) * 1e6,
+        load_cpu_us=load_cpu.seconds / len(wait_ms) * 1e6,
     )
 
 
@@ -151,9 +169,10 @@ def _make_frames(device_id: bytes, codes: Codes, first_content: int | None) -> l
 
 if __name__ == "__main__":
     arguments = [each for each in sys.argv[1:] if each != "--signals"]
-    port, devices, deltas, *folders = arguments
+    port, pid, devices, deltas, *folders = arguments
     security = Path(folders[0]) if folders else None
     with_signals = "--signals" in sys.argv
-    load = run(int(port), int(devices), int(deltas), security, with_signals=with_signals)
+    server = (int(port), int(pid))
+    load = run(server, int(devices), int(deltas), security, with_signals=with_signals)
     result = uvloop.run(load)
     print(json.dumps(asdict(result)))

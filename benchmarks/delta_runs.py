@@ -1,20 +1,21 @@
-"""Runs of the load of deltas, and the bare server that others are compared with, as processes."""
+"""Runs of the load of deltas, each in a process of its own."""
 
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.delta_load import DeltaLoadResult
-from benchmarks.report import Measurement, compare
+from benchmarks.turns import Run, compare_runs, take_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from benchmarks.report import Measurement
+    from benchmarks.server_process import StartedServer
 
 _DEVICES: Final = 1024
 _DELTAS: Final = 30
@@ -22,48 +23,44 @@ SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": _DELTAS}
 
 
 def compare_syncs(
-    name: str, baseline: str, rounds: int, sides: tuple[Callable[[], float], Callable[[], float]]
+    name: str,
+    baseline: str,
+    turns: int,
+    sides: tuple[Callable[[], DeltaLoadResult], Callable[[], DeltaLoadResult]],
 ) -> Measurement:
-    """Measure two sides in turns, the baseline first, and compare their medians.
-
-    A side returns its durable syncs per second. Turns make the load of the machine the same.
-    """
+    """Measure two sides in turns, and compare their durable syncs per second."""
     ours, theirs = sides
-    rates, baseline_rates = [], []
-    for _ in range(rounds):
-        baseline_rates.append(theirs())
-        rates.append(ours())
-    rate, baseline_rate = statistics.median(rates), statistics.median(baseline_rates)
-    return compare(name, rate, "syncs/s", baseline, baseline_rate)
+    results = take_turns({"baseline": theirs, "ours": ours}, turns)
+    return compare_runs(
+        name,
+        "syncs/s",
+        [to_run(result) for result in results["ours"]],
+        baseline,
+        [to_run(result) for result in results["baseline"]],
+    )
+
+
+def to_run(result: DeltaLoadResult) -> Run:
+    """Return the rate of a load, with the processor time of both processes."""
+    return Run(
+        result.syncs_per_second, {"server": result.server_cpu_us, "load": result.load_cpu_us}
+    )
 
 
 def run_delta_load(
-    port: int, security: Path | None = None, *, with_signals: bool = False
+    server: StartedServer, security: Path | None = None, *, with_signals: bool = False
 ) -> DeltaLoadResult:
-    """Run `benchmarks.delta_load` in its own process against a server on this port.
+    """Run `benchmarks.delta_load` in its own process against a server.
 
     `security` is a folder with the authority and the keys of a server that asks for tokens.
     """
     folder = [str(security)] if security else []
     flags = ["--signals"] if with_signals else []
-    arguments = [*flags, str(port), str(_DEVICES), str(_DELTAS), *folder]
+    numbers = map(str, (server.port, server.process.pid, _DEVICES, _DELTAS))
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.delta_load", *arguments],
+        [sys.executable, "-m", "benchmarks.delta_load", *flags, *numbers, *folder],
         check=True,
         capture_output=True,
         text=True,
     )
     return DeltaLoadResult(**json.loads(done.stdout))
-
-
-@contextmanager
-def start_echo(*arguments: str) -> Iterator[int]:
-    """Run `benchmarks.echo` during the block; yield its port."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.echo", *arguments], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.terminate()

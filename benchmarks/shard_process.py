@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.server_process import StartedServer
 from constellation.config import ShardConfig
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class StartedShard:
     @property
     def port(self) -> int:
         return int(self.event["port"])
+
+    @property
+    def server(self) -> StartedServer:
+        return StartedServer(self.process, self.port)
 
 
 @contextmanager

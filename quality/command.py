@@ -11,7 +11,7 @@ import uvloop
 from benchmarks.report import Measurement, format_table, write_report
 from constellation.blas import limit_blas_threads
 from quality.chain import run_chain, run_short
-from quality.document import format_chain, format_losses, format_privacy, write_block
+from quality.document import COMMAND, PAGE, format_chain, format_losses, format_privacy
 from quality.figures import load_chain, load_losses, load_privacy, save_result
 from quality.losses import LossStudy
 from quality.plot import PICTURE, draw_quality
@@ -27,6 +27,7 @@ from quality.results import LossesResult, ShortResult
 from quality.short import SHORT_RUNS, SHORT_SPLIT, select_short
 from quality.split import SplitName, split_households
 from testing.films import load_films
+from testing.page_blocks import write_block
 from testing.viewings import load_viewings
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def measure_chain(split: SplitName) -> None:
     print(format_chain(result))
     if split is SplitName.TEST:
         save_result(result)
-        write_block("chain", format_chain(load_chain()))
+        write_block(PAGE, "chain", COMMAND, format_chain(load_chain()))
 
 
 def measure_losses(_: SplitName) -> None:
@@ -74,7 +75,7 @@ def measure_losses(_: SplitName) -> None:
     result = LossesResult(SplitName.VALIDATION, study.measure_all())
     _report(list_loss_measurements(result))
     save_result(result)
-    write_block("losses", format_losses(load_losses()))
+    write_block(PAGE, "losses", COMMAND, format_losses(load_losses()))
 
 
 def measure_privacy(split: SplitName) -> None:
@@ -95,7 +96,7 @@ def measure_privacy(split: SplitName) -> None:
     print(format_privacy(result))
     if split is SplitName.TEST:
         save_result(result)
-        write_block("privacy", format_privacy(load_privacy()))
+        write_block(PAGE, "privacy", COMMAND, format_privacy(load_privacy()))
 
 
 def measure_short(_: SplitName) -> None:

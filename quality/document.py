@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from quality.results import ChainResult, LossesResult, Row
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "quality.md"
+COMMAND: Final = "make quality"
+"""Writes the blocks of the page."""
 _KIB: Final = 1024
 
 
@@ -157,18 +159,3 @@ def _format_ndcg(ndcg: float, baseline: float) -> str:
 def _format_table(head: str, lines: Iterable[str]) -> str:
     rule = "|".join("---" for _ in head.split("|"))
     return "\n".join([f"| {head} |", f"|{rule}|", *lines])
-
-
-def replace_block(page: str, name: str, text: str) -> str:
-    """Return a page with another text between the markers of a block."""
-    begin, end = f"<!-- {name}: written by `make quality` -->", f"<!-- end of {name} -->"
-    if page.count(begin) != 1 or page.count(end) != 1:
-        raise ValueError(f"the page needs one {begin} and one {end}")
-    before, _, rest = page.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
-
-
-def write_block(name: str, text: str) -> None:
-    """Replace a block of docs/quality.md."""
-    PAGE.write_text(replace_block(PAGE.read_text(), name, text))

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-import statistics
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.delta_runs import SETTINGS, run_delta_load, start_echo
-from benchmarks.report import Measurement, compare
+from benchmarks.delta_runs import SETTINGS, run_delta_load, to_run
+from benchmarks.server_process import start_server
 from benchmarks.shard_process import make_folder, start_shard
+from benchmarks.turns import Run, compare_runs, take_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from benchmarks.delta_load import DeltaLoadResult
+    from benchmarks.report import Measurement
     from testing.postgres_server import PostgresServer
 
-_ROUNDS: Final = 3
+_TURNS: Final = 3
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
-    """Measure all in turns, so that the load of the machine is the same; compare the medians."""
-    bare, fast, sqlite, postgres = [], [], [], []
-    for number in range(_ROUNDS):
-        with start_echo() as port:
-            bare.append(run_delta_load(port))
-        with start_echo("uvloop") as port:
-            fast.append(run_delta_load(port))
-        with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
-            sqlite.append(run_delta_load(started.port))
-        url = server.create_database(f"ingest_{number}")
-        with start_shard(postgres_url=url, migrate_on_start=1, **SETTINGS) as started:
-            postgres.append(run_delta_load(started.port))
-        server.drop_database(f"ingest_{number}")
-    figures = [
-        _compute_median(results, "syncs_per_second") for results in (bare, fast, sqlite, postgres)
-    ]
-    echo, fast_echo, rate, postgres_rate = figures
-    p99, echo_p99 = _compute_median(sqlite, "p99_ms"), _compute_median(bare, "p99_ms")
+    """Measure a shard on each store beside the echo on each event loop, in turns."""
+    sides: dict[str, Callable[[], DeltaLoadResult]] = {
+        "echo": _measure_echo,
+        "uvloop": partial(_measure_echo, "uvloop"),
+        "sqlite": _measure_on_sqlite,
+        "postgres": partial(_measure_on_postgres, server),
+    }
+    results = take_turns(sides, _TURNS)
+    echo, uvloop, sqlite, postgres = (list(map(to_run, each)) for each in results.values())
+    p99, echo_p99 = (
+        [Run(result.p99_ms) for result in results[side]] for side in ("sqlite", "echo")
+    )
     return [
-        compare("ingest_vs_echo", rate, "syncs/s", "bare grpcio echo", echo),
-        compare("ingest_vs_uvloop_echo", rate, "syncs/s", "the same on uvloop", fast_echo),
-        compare("ingest_p99", p99, "ms", "bare grpcio echo", echo_p99),
-        compare("ingest_postgres_vs_sqlite", postgres_rate, "syncs/s", "the same on SQLite", rate),
+        compare_runs("ingest_vs_echo", "syncs/s", sqlite, "bare grpcio echo", echo),
+        compare_runs("ingest_vs_uvloop_echo", "syncs/s", sqlite, "the same on uvloop", uvloop),
+        compare_runs("ingest_p99", "ms", p99, "bare grpcio echo", echo_p99),
+        compare_runs(
+            "ingest_postgres_vs_sqlite", "syncs/s", postgres, "the same on SQLite", sqlite
+        ),
     ]
 
 
-def _compute_median(results: Sequence[DeltaLoadResult], figure: str) -> float:
-    figures: list[float] = [getattr(result, figure) for result in results]
-    return statistics.median(figures)
+def _measure_echo(*arguments: str) -> DeltaLoadResult:
+    with start_server("echo", *arguments) as echo:
+        return run_delta_load(echo)
+
+
+def _measure_on_sqlite() -> DeltaLoadResult:
+    with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
+        return run_delta_load(started.server)
+
+
+def _measure_on_postgres(server: PostgresServer) -> DeltaLoadResult:
+    url = server.create_database("ingest")
+    try:
+        with start_shard(postgres_url=url, migrate_on_start=1, **SETTINGS) as started:
+            return run_delta_load(started.server)
+    finally:
+        server.drop_database("ingest")

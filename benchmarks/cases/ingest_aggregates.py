@@ -25,6 +25,7 @@ from testing.patterns import sample_patterns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.delta_load import DeltaLoadResult
     from benchmarks.report import Measurement
 
 _ANCHORS: Final = 512
@@ -39,16 +40,16 @@ def measure() -> list[Measurement]:
             "ingest_with_aggregates_vs_without",
             "the same without a codebook",
             _ROUNDS,
-            (partial(_measure_syncs_per_second, _ANCHORS), partial(_measure_syncs_per_second, 0)),
+            (partial(_measure_side, _ANCHORS), partial(_measure_side, 0)),
         )
     ]
 
 
-def _measure_syncs_per_second(anchors: int) -> float:
+def _measure_side(anchors: int) -> DeltaLoadResult:
     with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
         if anchors:
             _publish_codebook(started.port, anchors)
-        return run_delta_load(started.port).syncs_per_second
+        return run_delta_load(started.server)
 
 
 def _publish_codebook(port: int, anchors: int) -> None:

@@ -9,6 +9,7 @@ from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
 from benchmarks.shard_process import make_folder, start_shard
 
 if TYPE_CHECKING:
+    from benchmarks.delta_load import DeltaLoadResult
     from benchmarks.report import Measurement
     from testing.postgres_server import PostgresServer
 
@@ -28,20 +29,20 @@ def measure(server: PostgresServer) -> list[Measurement]:
     ]
 
 
-def _measure_on_sqlite(sample: int) -> float:
+def _measure_on_sqlite(sample: int) -> DeltaLoadResult:
     with (
         make_folder() as data_dir,
         start_shard(data_dir=data_dir, related_sample=sample, **SETTINGS) as started,
     ):
-        return run_delta_load(started.port, with_signals=True).syncs_per_second
+        return run_delta_load(started.server, with_signals=True)
 
 
-def _measure_on_postgres(server: PostgresServer, sample: int) -> float:
+def _measure_on_postgres(server: PostgresServer, sample: int) -> DeltaLoadResult:
     url = server.create_database("ingest_liked")
     try:
         with start_shard(
             postgres_url=url, migrate_on_start=1, related_sample=sample, **SETTINGS
         ) as started:
-            return run_delta_load(started.port, with_signals=True).syncs_per_second
+            return run_delta_load(started.server, with_signals=True)
     finally:
         server.drop_database("ingest_liked")

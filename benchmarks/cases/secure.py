@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
-from benchmarks.report import compare
+from benchmarks.delta_runs import SETTINGS, run_delta_load, to_run
 from benchmarks.shard_process import make_folder, start_shard
+from benchmarks.turns import Run, compare_runs, take_turns
 from constellation.auth.authority import issue_certificate, make_authority
 from constellation.auth.keys import make_key_ring, write_key_ring
 
@@ -18,30 +17,31 @@ if TYPE_CHECKING:
     from benchmarks.delta_load import DeltaLoadResult
     from benchmarks.report import Measurement
 
-_ROUNDS: Final = 3
+_TURNS: Final = 3
 _DAYS: Final = 1.0
 
 
 def measure() -> list[Measurement]:
     """Compare a shard with TLS and tokens with one that has neither, in turns."""
-    opened: dict[bool, list[float]] = {True: [], False: []}
-
-    def measure_side(is_secure: bool) -> float:  # noqa: FBT001 - bound by partial below
-        result = _run_load(is_secure=is_secure)
-        opened[is_secure].append(result.streams_per_second)
-        return result.syncs_per_second
-
-    syncs = compare_syncs(
-        "ingest_secure_vs_insecure",
-        "the same in clear text, without tokens",
-        _ROUNDS,
-        (partial(measure_side, True), partial(measure_side, False)),  # noqa: FBT003 - as above
-    )
-    rate, insecure_rate = (statistics.median(opened[side]) for side in (True, False))
     baseline = "the same in clear text, without tokens"
+    sides = {
+        "insecure": partial(_run_load, is_secure=False),
+        "secure": partial(_run_load, is_secure=True),
+    }
+    results = take_turns(sides, _TURNS)
+    insecure, secure = results["insecure"], results["secure"]
+    opened, baseline_opened = (
+        [Run(result.streams_per_second) for result in side] for side in (secure, insecure)
+    )
     return [
-        syncs,
-        compare("streams_secure_vs_insecure", rate, "streams/s", baseline, insecure_rate),
+        compare_runs(
+            "ingest_secure_vs_insecure",
+            "syncs/s",
+            list(map(to_run, secure)),
+            baseline,
+            list(map(to_run, insecure)),
+        ),
+        compare_runs("streams_secure_vs_insecure", "streams/s", opened, baseline, baseline_opened),
     ]
 
 
@@ -49,7 +49,7 @@ def _run_load(*, is_secure: bool) -> DeltaLoadResult:
     with make_folder() as folder:
         settings = _make_security(folder) if is_secure else {}
         with start_shard(data_dir=folder / "data", **settings, **SETTINGS) as started:
-            return run_delta_load(started.port, folder if is_secure else None)
+            return run_delta_load(started.server, folder if is_secure else None)
 
 
 def _make_security(folder: Path) -> dict[str, Path]:

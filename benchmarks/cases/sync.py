@@ -38,7 +38,7 @@ def measure(server: PostgresServer) -> list[Measurement]:
         peers.append(reference_sql.measure(peer_url, _SQL_SECONDS))
         with start_shard(postgres_url=url, **_SETTINGS) as started:
             syncs.append(_run_sync_load(started.port))
-            deltas.append(run_delta_load(started.port).syncs_per_second)
+            deltas.append(run_delta_load(started.server).syncs_per_second)
     peer = statistics.median(each.syncs_per_second for each in peers)
     inserts = statistics.median(each.inserts_per_second for each in peers)
     whole = statistics.median(each.syncs_per_second for each in syncs)

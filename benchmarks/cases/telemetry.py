@@ -22,6 +22,7 @@ from benchmarks.shard_process import make_folder, start_shard
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.delta_load import DeltaLoadResult
     from benchmarks.report import Measurement
 
 _ROUNDS: Final = 5
@@ -43,20 +44,20 @@ def measure() -> list[Measurement]:
                 "the same with telemetry cut out",
                 _ROUNDS,
                 (
-                    partial(_measure_syncs_per_second, "constellation", **traced),
-                    partial(_measure_syncs_per_second, "benchmarks.without_telemetry"),
+                    partial(_measure_side, "constellation", **traced),
+                    partial(_measure_side, "benchmarks.without_telemetry"),
                 ),
             )
         ]
 
 
-def _measure_syncs_per_second(module: str, **settings: object) -> float:
+def _measure_side(module: str, **settings: object) -> DeltaLoadResult:
     with (
         make_folder() as data_dir,
         start_shard(module, data_dir=data_dir, **SETTINGS, **settings) as started,
         _scrape_repeatedly(int(started.event["metrics_port"]) if settings else None),
     ):
-        return run_delta_load(started.port).syncs_per_second
+        return run_delta_load(started.server)
 
 
 @contextmanager

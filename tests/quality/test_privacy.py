@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from quality.document import PAGE, format_privacy, replace_block
+from quality.document import COMMAND, PAGE, format_privacy
 from quality.figures import load_privacy
 from quality.privacy import EPSILONS, FLEETS, PrivacyStudy, Setup, list_choices
+from testing.page_blocks import replace_block
 from tests.quality.samples import make_household
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def test_a_smaller_epsilon_needs_more_noise() -> None:
 def test_the_page_shows_the_committed_costs() -> None:
     page = PAGE.read_text()
 
-    assert replace_block(page, "privacy", format_privacy(load_privacy())) == page, (
+    assert replace_block(page, "privacy", COMMAND, format_privacy(load_privacy())) == page, (
         "run `make quality CASE=privacy`: docs/quality.md and quality/figures.json differ"
     )
 

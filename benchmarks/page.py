@@ -1,0 +1,81 @@
+"""The tables of docs/performance.md, which are written from the committed figures."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.reach import REACH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from benchmarks.report import Row
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "performance.md"
+COMMAND: Final = "python -m benchmarks.publish"
+"""Writes the blocks of the page."""
+_LARGE: Final = 100
+"""From here on, digits behind the point say nothing."""
+
+
+def format_reach(rows: Sequence[Row]) -> str:
+    """Return the table of the figures that should reach something."""
+    lines = [
+        f"| `{row['name']}` | {_format_value(row)} | {_format_baseline(row)} "
+        f"| {_format_ratio(row)} | {REACH[row['name']].describe(row['unit'])} "
+        f"| {'yes' if REACH[row['name']].is_met(row) else '**no**'} |"
+        for row in rows
+        if row["name"] in REACH
+    ]
+    return _format_table("figure | value | beside | ratio | reach | met", lines)
+
+
+def format_all(rows: Sequence[Row]) -> str:
+    """Return a table of all figures, with what measured them."""
+    lines = []
+    for case, group in groupby(rows, key=lambda row: row["case"]):
+        for number, row in enumerate(group):
+            lines.append(
+                f"| {'' if number else f'`{case}`'} | `{row['name']}` | {_format_value(row)} "
+                f"| {_format_baseline(row)} | {_format_ratio(row)} | {_format_cpu(row)} |"
+            )
+    head = "case | figure | value | beside | ratio | µs of processor for each"
+    return "\n\n".join([_format_table(head, lines), _describe_runs(rows)])
+
+
+def _describe_runs(rows: Sequence[Row]) -> str:
+    """Return where and when the figures were measured."""
+    runs = sorted({(row["date"], row["machine"], row["versions"]["commit"]) for row in rows})
+    lines = [f"- {date}: {machine}, commit {commit}" for date, machine, commit in runs]
+    return "\n".join(["Measured:", "", *lines])
+
+
+def _format_value(row: Row) -> str:
+    return f"{format_number(row['value'])} {row['unit']}".strip()
+
+
+def _format_baseline(row: Row) -> str:
+    return f"{row['baseline']}: {format_number(row['baseline_value'])} {row['unit']}".strip()
+
+
+def _format_ratio(row: Row) -> str:
+    if not row["spread"]:
+        return f"{row['ratio']:.2f}"
+    low, high = row["spread"]
+    return f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _format_cpu(row: Row) -> str:
+    return ", ".join(f"{name} {format_number(us)}" for name, us in row["cpu_us"].items())
+
+
+def format_number(value: float) -> str:
+    """Return a number with about three significant digits, and none behind the point of a large."""
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.3g}"
+
+
+def _format_table(head: str, lines: Iterable[str]) -> str:
+    rule = "|".join("---" for _ in head.split("|"))
+    return "\n".join([f"| {head} |", f"|{rule}|", *lines])

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from benchmarks.figures import load_figures
+from benchmarks.page import COMMAND, PAGE, format_all, format_number, format_reach
+from testing.page_blocks import replace_block
+from tests.benchmarks.samples import make_row
+
+
+def test_the_page_shows_the_committed_figures() -> None:
+    page, rows = PAGE.read_text(), load_figures()
+
+    shown = replace_block(page, "reach", COMMAND, format_reach(rows))
+    shown = replace_block(shown, "figures", COMMAND, format_all(rows))
+
+    assert shown == page, f"run `{COMMAND}`: docs/performance.md and benchmarks/figures.json differ"
+
+
+def test_a_figure_stands_beside_what_it_should_reach() -> None:
+    rows = [make_row("recommend_p99_17k", 4.0), make_row("ingest_vs_echo"), make_row("x")]
+
+    lines = format_reach(rows).splitlines()[2:]
+
+    assert lines == [
+        "| `recommend_p99_17k` | 4 ms | bare: 10 ms | 0.40 (0.40 to 0.60) | ≤ 5 ms | yes |",
+        "| `ingest_vs_echo` | 5 ms | bare: 10 ms | 0.50 (0.40 to 0.60) | ≥ 0.7 | **no** |",
+    ]
+
+
+def test_a_case_is_named_once_before_its_figures() -> None:
+    rows = [make_row("a", case="search"), make_row("b", case="search"), make_row("c")]
+
+    table = format_all(rows)
+
+    assert table.count("`search`") == 1
+    assert "| server 120 |" in table
+    assert "- 2026-11-28: a machine, commit abc" in table
+
+
+def test_large_numbers_have_no_digits_behind_the_point() -> None:
+    assert [format_number(each) for each in (12345.6, 99.96, 0.01234)] == [
+        "12,346",
+        "100",
+        "0.0123",
+    ]
