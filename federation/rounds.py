@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -35,11 +35,12 @@ from federation.report import (
     report_publication,
     report_shards,
 )
+from federation.requested_rounds import RequestedRounds
 from federation.round_output import compute_output
 from federation.round_report import Coverage, RoundReport, RoundState
 from federation.round_stats import RoundStats
 from federation.shards.client import PullScope
-from federation.shards.fleet import LIKES_PART
+from federation.shards.saved_parts import LIKES_PART
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from constellation.auth.key_file import KeyFile
     from federation.journal.contract import Journal
     from federation.privacy.mode import PrivacyMode
+    from federation.round_policy import RoundPolicy
     from federation.shards.fleet import Fleet, Sweep
     from federation.shards.publisher import Publisher
 
@@ -54,24 +56,6 @@ _TRACER: Final = trace.get_tracer("constellation")
 _NO_MODEL_STATE: Final = b"{}"
 """What a relay saves as its model state: the federation above keeps the real one."""
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundPolicy:
-    """When rounds run, and what they require. Each field is a setting."""
-
-    interval_seconds: float = 3600.0
-    pull_timeout_seconds: float = 60.0
-    max_age_seconds: float = 21_600.0
-    """Older aggregates are not used."""
-    min_shards: int = 3
-    """Shards that must answer for a round to be published."""
-    min_coverage: float = 0.6
-    """The share of known devices, from 0 to 1, whose shards must answer."""
-    max_candidates: int = 256
-    """Candidates that a shard is asked for when the codebook is made or revised."""
-    is_relay: bool = False
-    """This federation is a relay: the federation above runs the rounds."""
 
 
 class Rounds:
@@ -102,10 +86,7 @@ class Rounds:
         self._model_state = ModelState()
         self._generation = 0
         self._round_lock = asyncio.Lock()
-        self._requested_round: asyncio.Task[RoundReport] | None = None
-        """The round that somebody asked for and that has not begun."""
-        self._requested_rounds: set[asyncio.Task[RoundReport]] = set()
-        """Those that somebody asked for, until they are done."""
+        self.requested = RequestedRounds(self._round_lock, self._run_next_round)
         self._sweep_lock = asyncio.Lock()
 
     async def resume(self) -> None:
@@ -171,34 +152,10 @@ class Rounds:
     async def request(self) -> RoundReport:
         """Run one round for a caller, even if that goes away, and return its report.
 
-        All callers that ask before the round begins share it, so that at most one waits, however
-        many ask. Raises what `run` raises.
+        At most one waits, however many ask. Raises what `run` raises.
         """
         self._require_may_run()
-        if self._requested_round is None:
-            task = asyncio.create_task(self._run_requested_round(), name="round")
-            self._requested_round = task
-            self._requested_rounds.add(task)
-            task.add_done_callback(self._forget_requested_round)
-        return await asyncio.shield(self._requested_round)
-
-    async def _run_requested_round(self) -> RoundReport:
-        async with self._round_lock:
-            self._requested_round = None
-            return await self._run_next_round()
-
-    def _forget_requested_round(self, task: asyncio.Task[RoundReport]) -> None:
-        """Log why a round failed: those who asked for it may have gone."""
-        self._requested_rounds.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("round_failed", problem=str(error))
-
-    async def cancel_requested(self) -> None:
-        """End the rounds that somebody asked for, before the journal is closed."""
-        tasks = list(self._requested_rounds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return await self.requested.request()
 
     async def _run_next_round(self) -> RoundReport:
         with _TRACER.start_as_current_span("round"):
@@ -321,10 +278,7 @@ class Rounds:
         usable = self.fleet.select_usable(closed_at, self.policy.max_age_seconds)
         shards = report_shards(sweep.outcomes, usable, closed_at)
         coverage = compute_coverage(
-            find_asked(shards),
-            self.fleet.aggregates,
-            usable,
-            sweep.fresh_shard_ids,
+            find_asked(shards), self.fleet.aggregates, usable, sweep.fresh_shard_ids
         )
         report = replace(
             report,
@@ -378,11 +332,12 @@ class Rounds:
     async def _save_output(self, report: RoundReport, output: RoundOutput) -> RoundReport:
         """Make a result durable, together with all changed aggregates, before it is published."""
         report = replace(report, state=RoundState.PUBLISHING)
-        changed = await asyncio.to_thread(self.fleet.take_changed)
+        changes = await asyncio.to_thread(self.fleet.take_changes)
+        output = replace(output, aggregates=changes.written, removed_aggregates=changes.removed)
         try:
-            await self._journal.save_result(_to_record(report), replace(output, aggregates=changed))
+            await self._journal.save_result(_to_record(report), output)
         except ConstellationError:
-            self.fleet.put_back(changed)
+            self.fleet.put_back(changes)
             raise
         if self.privacy is not None:
             self.privacy.adopt(output.ledger_rows)

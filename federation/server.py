@@ -52,7 +52,8 @@ from federation.metrics import (
 )
 from federation.privacy.open import open_privacy
 from federation.related.result import RelatedRules
-from federation.rounds import RoundPolicy, Rounds
+from federation.round_policy import RoundPolicy
+from federation.rounds import Rounds
 from federation.service import FederationServicer, RelayServicer
 from federation.shards.client import ShardClient
 from federation.shards.fleet import Fleet
@@ -315,7 +316,7 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
             health.mark_not_ready("stopping")
             active_task.cancel()
             await listener.stop(grace=1.0)
-            await rounds.cancel_requested()
+            await rounds.requested.cancel()
     log.info("federation_stopped")
 
 

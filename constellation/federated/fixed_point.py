@@ -63,10 +63,11 @@ class ClusterSums:
             self.contexts[chosen],
         )
 
-    def add_at(self, rows: Integers, more: ClusterSums) -> None:
-        """Add row i of `more` to row `rows[i]`, in place; `rows` are distinct."""
-        if np.array_equal(rows, np.arange(len(self))):  # a slice avoids gathering and scattering
-            rows = slice(None)  # type: ignore[assignment]  # it selects all rows, in order
+    def add_at(self, rows: Integers | slice, more: ClusterSums) -> None:
+        """Add row i of `more` to row `rows[i]`, in place; `rows` are distinct.
+
+        A slice of rows avoids gathering and scattering.
+        """
         self.devices[rows] += more.devices
         self.weights[rows] += more.weights
         self.successes[rows] += more.successes

@@ -54,6 +54,8 @@ class RoundOutput:
     them: a shard_id, or one above all of them."""
     ledger_rows: Sequence[LedgerRow] = ()
     """What the releases in `result` spend."""
+    removed_aggregates: Sequence[int] = ()
+    """The numbers of the parts that `aggregates` replaces; the journal may lack some."""
 
     def __post_init__(self) -> None:
         if len(self.result) > MAX_RESULT_BYTES:
@@ -119,7 +121,7 @@ class Journal(Protocol):
         ...
 
     async def read_aggregates(self) -> Mapping[int, bytes]:
-        """Return the newest saved aggregate of every shard, by shard_id."""
+        """Return all saved parts of aggregates, by their numbers."""
         ...
 
     async def read_ledger(self) -> Sequence[LedgerRow]:
@@ -137,9 +139,9 @@ class Journal(Protocol):
     async def save_result(self, record: RoundRecord, output: RoundOutput) -> None:
         """Make the newest round PUBLISHING and save its output, all of it or nothing.
 
-        Replaces the last result, the last model state, and the aggregates of the shards in
-        `output`; adds to the ledger. Raises AssertionError if data that was released before would
-        be released again, and then saves nothing.
+        Replaces the last result, the last model state, and the parts of aggregates in `output`;
+        removes the parts that it names; adds to the ledger. Raises AssertionError if data that was
+        released before would be released again, and then saves nothing.
         """
         ...
 
@@ -147,8 +149,8 @@ class Journal(Protocol):
         """Update the newest round: to PUBLISHED or NO_QUORUM, or with PUBLISHING unchanged."""
         ...
 
-    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
-        """Delete the aggregates of these shards; ignore shards that have none."""
+    async def delete_aggregates(self, parts: Sequence[int]) -> None:
+        """Delete these parts of aggregates; ignore those that the journal lacks."""
         ...
 
 

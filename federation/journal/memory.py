@@ -96,6 +96,7 @@ class MemoryJournal:
         self._rounds[record.round_id] = record
         self._result = record.round_id, output.result
         self._model_state = output.model_state
+        self._delete_aggregates(output.removed_aggregates)
         self._aggregates.update(output.aggregates)
         if new_rows:
             oldest = max(row.week for row in new_rows) - LEDGER_WEEKS
@@ -106,10 +107,13 @@ class MemoryJournal:
         check_close(self._get_newest(), record)
         self._rounds[record.round_id] = record
 
-    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
+    async def delete_aggregates(self, parts: Sequence[int]) -> None:
         self._require_active()
-        for shard_id in shard_ids:
-            self._aggregates.pop(shard_id, None)
+        self._delete_aggregates(parts)
+
+    def _delete_aggregates(self, parts: Sequence[int]) -> None:
+        for part in parts:
+            self._aggregates.pop(part, None)
 
     def _get_newest(self) -> RoundRecord | None:
         return next(reversed(self._rounds.values()), None)

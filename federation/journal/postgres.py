@@ -156,6 +156,7 @@ class PostgresJournal:
                 " round_id = excluded.round_id, result = excluded.result, memory = excluded.memory",
                 (record.round_id, output.result, output.model_state),
             )
+            await self._delete_aggregates(output.removed_aggregates)
             for shard_id, payload in output.aggregates.items():
                 await self._session.execute(
                     "INSERT INTO constellation.round_aggregate (shard_id, payload) VALUES (%s, %b)"
@@ -168,11 +169,15 @@ class PostgresJournal:
         async with self._session.transact():
             await self._upsert_round(record, check_close)
 
-    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
+    async def delete_aggregates(self, parts: Sequence[int]) -> None:
         async with self._session.transact():
+            await self._delete_aggregates(parts)
+
+    async def _delete_aggregates(self, parts: Sequence[int]) -> None:
+        if parts:
             await self._session.execute(
                 "DELETE FROM constellation.round_aggregate WHERE shard_id = ANY (%s::bigint[])",
-                (list(shard_ids),),
+                (list(parts),),
             )
 
     async def _select_newest(self) -> RoundRecord | None:

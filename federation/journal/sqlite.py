@@ -122,8 +122,8 @@ class SqliteJournal:
     async def close_round(self, record: RoundRecord) -> None:
         await self._write(partial(_write_round, record=record, check=check_close))
 
-    async def delete_aggregates(self, shard_ids: Sequence[int]) -> None:
-        await self._write(partial(_delete_aggregates, shard_ids=shard_ids))
+    async def delete_aggregates(self, parts: Sequence[int]) -> None:
+        await self._write(partial(_delete_aggregates, parts=parts))
 
     async def _read(self, work: Work[T]) -> T:
         return await self._run_in_writer(partial(self._file.read, work))
@@ -194,6 +194,7 @@ def _save_result(connection: sqlite3.Connection, record: RoundRecord, output: Ro
         "INSERT OR REPLACE INTO round_result (one, round_id, result, memory) VALUES (1, ?, ?, ?)",
         (record.round_id, output.result, output.model_state),
     )
+    _delete_aggregates(connection, output.removed_aggregates)
     connection.executemany(
         "INSERT OR REPLACE INTO round_aggregate (shard_id, payload) VALUES (?, ?)",
         output.aggregates.items(),
@@ -216,7 +217,7 @@ def _write_round(connection: sqlite3.Connection, record: RoundRecord, check: Ord
     )
 
 
-def _delete_aggregates(connection: sqlite3.Connection, shard_ids: Sequence[int]) -> None:
+def _delete_aggregates(connection: sqlite3.Connection, parts: Sequence[int]) -> None:
     connection.executemany(
-        "DELETE FROM round_aggregate WHERE shard_id = ?", [(shard_id,) for shard_id in shard_ids]
+        "DELETE FROM round_aggregate WHERE shard_id = ?", [(part,) for part in parts]
     )

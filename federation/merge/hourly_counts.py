@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -64,7 +64,9 @@ class HourlyWindow:
         version of the aggregate that brought the cells.
         """
         if not len(cells.hours):
-            return self
+            if version in (at for at, _ in self.changes):
+                return self
+            return replace(self, changes=self._add_change(version, _NO_CELLS))
         newest = max(self.newest_hour, int(cells.hours.max()))
         subjects = np.union1d(self.subjects, cells.subjects)
         counts = np.zeros((len(subjects), WINDOW_HOURS), np.uint32)
@@ -78,9 +80,11 @@ class HourlyWindow:
         np.maximum.at(counts, (rows, columns[inside]), cells.devices[inside].astype(np.uint32))
         counted = counts.any(axis=1)
         # Nobody can hold a version from before the first join, so nobody will ask for its cells.
-        change = (version, cells if self.newest_hour else _NO_CELLS)
-        changes = (*self.changes, change)[-_MAX_CHANGES:]
+        changes = self._add_change(version, cells if self.changes else _NO_CELLS)
         return HourlyWindow(subjects[counted], counts[counted], newest, changes)
+
+    def _add_change(self, version: int, cells: HourlyCells) -> tuple[tuple[int, HourlyCells], ...]:
+        return (*self.changes, (version, cells))[-_MAX_CHANGES:]
 
     def to_cells(self) -> HourlyCells:
         """Return every count that is not zero."""

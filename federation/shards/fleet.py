@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,20 +21,17 @@ from federation.merge.aggregates import (
 from federation.merge.terms import Terms
 from federation.related.dictionary import NO_DICTIONARY, Dictionary
 from federation.related.shard_likes import find_contradiction
-from federation.shards.relay import from_aggregate, from_likes, to_aggregate, to_likes
+from federation.shards.saved_parts import SavedParts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from constellation.federated.aggregate import AggregateVersion, ClusterRows
     from federation.merge.aggregates import ShardUpdate
     from federation.shards.client import PullResult, PullScope, ShardClient
+    from federation.shards.saved_parts import PartChanges
 
 log = structlog.get_logger(__name__)
-
-LIKES_PART: Final = 2**32
-"""Added to a shard_id, it names the shard's likes and pairs in the journal. They are large and
-change once a day; the sums, which are saved apart from them, change in each round."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +79,7 @@ class Fleet:
         self.terms = Terms.empty()
         """The dictionaries that number the terms of all aggregates."""
         self._relay_addresses = {client.address for client in clients if client.is_relay}
-        self._changed_parts: set[int] = set()
-        """Parts of aggregates that differ from those in the journal, by their numbers there: the
-        sums of a shard have its shard_id, its likes and pairs that and `LIKES_PART`."""
+        self._saved_parts = SavedParts()
         self._dictionary = NO_DICTIONARY
         self._dictionary_key = DictionaryKey()
 
@@ -93,25 +88,15 @@ class Fleet:
         self._dictionary = dictionary
         self._dictionary_key = DictionaryKey(generation, dictionary.version)
 
-    def restore(self, stored: Mapping[int, bytes]) -> list[int]:
+    def restore(self, stored: Mapping[int, bytes]) -> Sequence[int]:
         """Load the parts of aggregates that the journal has.
 
         Returns those that were left out because the address of their shard is no longer configured.
         """
         addresses = {client.address for client in self.clients}
-        forgotten = []
-        for part in sorted(stored):  # the likes of a shard come after its sums
-            shard_id = part % LIKES_PART
-            if part < LIKES_PART:
-                aggregate = to_aggregate(stored[part], self.terms)
-                if aggregate.address in addresses:
-                    self.aggregates[shard_id] = aggregate
-            elif shard_id in self.aggregates:
-                likes = to_likes(stored[part], self.terms)
-                self.aggregates[shard_id] = replace(self.aggregates[shard_id], likes=likes)
-            if shard_id not in self.aggregates:
-                forgotten.append(part)
-        return forgotten
+        restored = self._saved_parts.restore(stored, self.terms, addresses)
+        self.aggregates.update(restored.aggregates)
+        return restored.unknown_parts
 
     async def sweep(self, scope: PullScope, timeout_seconds: float) -> Sweep:
         """Pull from all addresses at the same time, and join what changed."""
@@ -150,20 +135,13 @@ class Fleet:
             if now - self.aggregates[shard_id].received_at <= max_age_seconds
         ]
 
-    def take_changed(self) -> dict[int, bytes]:
-        """Return the parts of aggregates that the journal lacks, and count them as stored."""
-        changed, self._changed_parts = self._changed_parts, set()
-        return {part: self._serialise(part) for part in sorted(changed)}
+    def take_changes(self) -> PartChanges:
+        """Return what the journal lacks of the aggregates, and count it as saved."""
+        return self._saved_parts.take_changes(self.aggregates, self.terms)
 
-    def _serialise(self, part: int) -> bytes:
-        aggregate = self.aggregates[part % LIKES_PART]
-        if part < LIKES_PART:
-            return from_aggregate(aggregate, self.terms)
-        return from_likes(aggregate, self.terms)
-
-    def put_back(self, parts: Iterable[int]) -> None:
-        """Count these parts as not stored: saving them to the journal failed."""
-        self._changed_parts |= set(parts)
+    def put_back(self, changes: PartChanges) -> None:
+        """Count these changes as not saved: saving them to the journal failed."""
+        self._saved_parts.put_back(changes)
 
     def _accept_result(self, result: PullResult, sweep: Sweep, now: float) -> PullOutcome:
         """Join the updates of one pull; return what was joined and what was refused."""
@@ -200,14 +178,15 @@ class Fleet:
         elif known is not None and is_fresh and _is_store_replaced(known, update):
             log.warning("shard_store_replaced", shard_id=shard_id, address=source.address)
             known = None
-        if known is None or update.version.epoch > known.version.epoch:
+        is_restarted = known is None or update.version.epoch > known.version.epoch
+        if is_restarted:
             sweep.restarted_shard_ids.add(shard_id)
         self._check_pairs(known, update, terms)
         ours = renumber_terms(update, terms, self.terms)  # after the checks: keeps no refused terms
         self.aggregates[shard_id] = join_update(known, ours, source)
-        self._changed_parts.add(shard_id)
-        if update.likes is not None:
-            self._changed_parts.add(shard_id + LIKES_PART)
+        self._saved_parts.note_change(
+            shard_id, has_likes=update.likes is not None, is_restarted=is_restarted
+        )
         sweep.cluster_row_count += len(update.clusters)
         if is_fresh:
             sweep.fresh_shard_ids.add(shard_id)

@@ -71,12 +71,15 @@ def to_chunks(
     return from_aggregate_update(update, age_seconds)
 
 
-def from_aggregate(known: ShardAggregate, terms: Terms) -> bytes:
-    """Return a shard's aggregate as bytes for the journal."""
+def from_aggregate(known: ShardAggregate, terms: Terms, base: int = 0) -> bytes:
+    """Return a shard's aggregate as bytes for the journal: only what changed after `base`, if any.
+
+    The changes after `base` must be known.
+    """
     buffer = io.BytesIO()
     address = known.address.encode()
     buffer.write(_HEADER.pack(known.received_at, len(address)) + address)
-    for chunk in to_chunks(known, 0, terms):
+    for chunk in to_chunks(known, base, terms):
         serialize_length_prefixed(chunk, buffer)
     return buffer.getvalue()
 
@@ -110,8 +113,13 @@ def to_likes(stored: bytes, terms: Terms) -> ShardLikes:
     return likes
 
 
-def to_aggregate(stored: bytes, terms: Terms) -> ShardAggregate:
-    """Return the aggregate that `from_aggregate` stored, with its terms numbered by `terms`."""
+def to_aggregate(
+    stored: bytes, terms: Terms, known: ShardAggregate | None = None
+) -> ShardAggregate:
+    """Return the aggregate that `from_aggregate` stored, with its terms numbered by `terms`.
+
+    If only changes were stored, `known` is the aggregate that they build on.
+    """
     buffer = io.BytesIO(stored)
     received_at, length = _HEADER.unpack(buffer.read(_HEADER.size))
     address = buffer.read(length).decode()
@@ -120,7 +128,7 @@ def to_aggregate(stored: bytes, terms: Terms) -> ShardAggregate:
         assembly.add(chunk)
     ((update, _),) = assembly.build_updates()
     ours = renumber_terms(update, assembly.terms, terms)
-    return join_update(None, ours, Source(received_at, address))
+    return join_update(known, ours, Source(received_at, address))
 
 
 def _to_like_aggregate(likes: ShardLikes, base: int, terms: Terms) -> LikeAggregate:

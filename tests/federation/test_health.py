@@ -8,8 +8,9 @@ from constellation.v1 import health_pb2 as pb
 from federation.health import describe_components
 from federation.journal.memory import MemoryJournal
 from federation.merge.result import RoundRules
+from federation.round_policy import RoundPolicy
 from federation.round_report import Coverage, RoundReport, RoundState
-from federation.rounds import RoundPolicy, Rounds
+from federation.rounds import Rounds
 from federation.shards.fleet import Fleet
 from federation.shards.publisher import Publisher
 

@@ -22,8 +22,9 @@ from constellation.v1.sync_pb2_grpc import SyncServiceStub
 from federation.journal.contract import RoundRecord
 from federation.journal.memory import MemoryJournal
 from federation.merge.result import RoundRules
+from federation.round_policy import RoundPolicy
 from federation.round_report import RoundState
-from federation.rounds import RoundPolicy, Rounds
+from federation.rounds import Rounds
 from federation.shards.fleet import Fleet
 from federation.shards.publisher import Publisher
 from tests.conftest import run_shard
@@ -358,42 +359,17 @@ async def test_the_next_round_has_the_next_number() -> None:
     assert [report.round_id for report in reports] == [1, 2]
 
 
-async def test_a_hundred_requests_while_a_round_runs_are_one_round_more() -> None:
-    rounds = await open_lonely_rounds(MemoryJournal())
-    async with rounds._round_lock:  # as the round that runs holds it
-        asked = [asyncio.create_task(rounds.request()) for _ in range(100)]
-        await asyncio.sleep(0)
-        for each in asked[:50]:
-            each.cancel()  # these callers went away
-        await asyncio.wait(asked[:50])
-
-    reports = await asyncio.gather(*asked[50:])
-
-    assert {report.round_id for report in reports} == {1}
-    assert (await rounds.request()).round_id == 2
-
-
 async def test_requested_rounds_end_with_their_federation() -> None:
     rounds = await open_lonely_rounds(MemoryJournal())
     async with rounds._round_lock:
         asked = asyncio.create_task(rounds.request())
         await asyncio.sleep(0)
 
-        await rounds.cancel_requested()
+        await rounds.requested.cancel()
 
         with pytest.raises(asyncio.CancelledError):
             await asked
     assert await rounds.get_round(0) is None
-
-
-async def test_a_requested_round_that_fails_tells_all_who_asked() -> None:
-    rounds = await open_lonely_rounds(MemoryJournal())
-    rounds.policy = replace(rounds.policy, min_shards=1)
-
-    asked = [asyncio.create_task(rounds.request()) for _ in range(3)]
-    results = await asyncio.gather(*asked, return_exceptions=True)
-
-    assert {type(each) for each in results} == {QuorumError}
 
 
 async def test_a_round_that_died_without_a_result_begins_again_under_its_number() -> None:

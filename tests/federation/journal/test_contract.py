@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,6 +118,20 @@ async def test_a_saved_round_replaces_the_aggregates_it_names(journal: Journal) 
     assert await journal.read_aggregates() == {
         **make_outcome(1, 3, 2**32 - 1).aggregates,
         **make_outcome(2, 7, 8).aggregates,
+    }
+
+
+async def test_a_saved_round_removes_the_parts_that_it_replaces(journal: Journal) -> None:
+    await run_round(journal, 1, 3, 7, 8)
+    outcome = replace(make_outcome(2, 8), removed_aggregates=[3, 8, 99])
+
+    await journal.begin_round(make_pulling_round(2))
+    for _ in range(2):
+        await journal.save_result(make_publishing_round(2), outcome)
+
+    assert await journal.read_aggregates() == {
+        **make_outcome(1, 7).aggregates,
+        **make_outcome(2, 8).aggregates,
     }
 
 

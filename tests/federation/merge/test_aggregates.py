@@ -8,9 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.errors import InvalidInputError
+from constellation.federated.aggregate import ClusterTerms
 from constellation.federated.fixed_point import WEIGHT_ONE
-from constellation.transport.codec.aggregates import ChunkSizes, from_aggregate_update
-from federation.merge.aggregates import AggregateRefusedError, cap_weights, merge_aggregates
+from constellation.transport.codec.aggregates import (
+    MAX_DEVICES,
+    ChunkSizes,
+    from_aggregate_update,
+)
+from federation.merge.aggregates import (
+    AggregateRefusedError,
+    add_term_counts,
+    cap_weights,
+    merge_aggregates,
+)
 from federation.shards.relay import to_chunks
 from tests.federation.aggregates import make_cluster_rows, make_cluster_sums, make_update
 from tests.federation.joined_shards import HOUR, JoinedShards, draw_histories
@@ -149,3 +159,34 @@ def test_a_heavy_shard_weighs_at_most_four_medians() -> None:
 
 def test_features_of_the_helper_are_sound() -> None:
     assert make_cluster_sums([1], [3]).weights.tolist() == [3 * WEIGHT_ONE]
+
+
+TERM_COUNTS = st.dictionaries(
+    st.tuples(st.integers(0, 300), st.integers(0, 4)), st.integers(0, MAX_DEVICES), max_size=20
+)
+
+
+@given(st.lists(TERM_COUNTS, max_size=4))
+def test_terms_of_several_shards_add_up(shards: list[dict[tuple[int, int], int]]) -> None:
+    texts = ["a", "b", "c", "d", "e"]
+    expected: dict[tuple[int, int], list[int]] = {}
+    parts = []
+    for counts in shards:
+        keys = np.array(sorted(counts), np.int64).reshape(-1, 2)
+        devices = np.array([counts[row, term] for row, term in keys.tolist()], np.int64)
+        parts.append(ClusterTerms(keys[:, 0], keys[:, 1], devices, texts))
+        for key, count in counts.items():
+            expected.setdefault(key, []).append(count)
+
+    merged = add_term_counts(parts)
+
+    found = zip(
+        merged.counts.rows.tolist(),
+        merged.counts.terms.tolist(),
+        merged.counts.devices.tolist(),
+        merged.shards.tolist(),
+        strict=True,
+    )
+    assert list(found) == [
+        (*key, sum(expected[key]), len(expected[key])) for key in sorted(expected)
+    ]

@@ -159,17 +159,18 @@ async def test_only_changed_aggregates_are_saved_and_a_failed_save_is_repeated()
     async with open_fleet(ScriptedShard(make_shard_update(0))) as fleet:
         await fleet.sweep(SUMS_ONLY, TIMEOUT)
 
-    assert sorted(fleet.take_changed()) == [0]
-    assert fleet.take_changed() == {}
-    fleet.put_back([0])
-    assert sorted(fleet.take_changed()) == [0]
+    changes = fleet.take_changes()
+    assert sorted(changes.written) == [0]
+    assert fleet.take_changes().written == {}
+    fleet.put_back(changes)
+    assert sorted(fleet.take_changes().written) == [0]
 
 
 async def test_a_restored_fleet_forgets_addresses_that_are_no_longer_configured() -> None:
     north, south = ScriptedShard(make_shard_update(0)), ScriptedShard(make_shard_update(1))
     async with open_fleet(north, south) as fleet:
         await fleet.sweep(SUMS_ONLY, TIMEOUT)
-        stored = fleet.take_changed()
+        stored = fleet.take_changes().written
         kept = [client for client in fleet.clients if client.address == fleet.aggregates[1].address]
         restored = Fleet(kept)
 
@@ -177,7 +178,7 @@ async def test_a_restored_fleet_forgets_addresses_that_are_no_longer_configured(
 
     assert unconfigured == [0]
     assert sorted(restored.aggregates) == [1]
-    assert restored.take_changed() == {}
+    assert restored.take_changes().written == {}
 
 
 async def test_old_aggregates_are_not_usable() -> None:
