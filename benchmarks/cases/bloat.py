@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import psycopg
 
-from benchmarks.filled_store import open_filled_postgres
+from benchmarks.filled_store import PER_DEVICE, open_filled_postgres
 from benchmarks.report import Measurement, compare
 from constellation.core.rows import DEVICE, PATTERN
 from constellation.core.store import CommitWrites
-from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from constellation.storage.postgres.store import PostgresPatternStore
     from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 40_000
-_PATTERNS_PER_DEVICE: Final = 8
 _COMMITS: Final = 480
 _ROWS: Final = 250
 """Patterns and devices that each commit replaces. In total, every pattern three times."""
@@ -59,8 +57,7 @@ def measure(server: PostgresServer) -> list[Measurement]:
 
 async def _measure_updates(url: str) -> tuple[float, float, float, float, float]:
     """Return the size before and after, the shares of HOT updates of both tables, and the WAL."""
-    codes = sample_patterns(_PATTERNS)
-    async with open_filled_postgres(url, codes, per_device=_PATTERNS_PER_DEVICE) as store:
+    async with open_filled_postgres(url, _PATTERNS) as store:
         await asyncio.to_thread(_vacuum, url)
         before = await asyncio.to_thread(_query_number, url, _SIZE, "^pattern_")
         wal = await asyncio.to_thread(_query_number, url, _WAL)
@@ -78,7 +75,7 @@ async def _run_updates(store: PostgresPatternStore, url: str) -> None:
     for commit in range(_COMMITS):
         totals = replace(totals, lsn=totals.lsn + 1)
         slots = random.choice(_PATTERNS, _ROWS, replace=False)
-        devices = random.choice(_PATTERNS // _PATTERNS_PER_DEVICE, _ROWS, replace=False)
+        devices = random.choice(_PATTERNS // PER_DEVICE, _ROWS, replace=False)
         rows, device_rows = np.zeros(_ROWS, PATTERN), np.zeros(_ROWS, DEVICE)
         rows["lsn"], device_rows["seq"] = totals.lsn, totals.lsn
         rows["codes"] = random.integers(-127, 127, rows["codes"].shape)

@@ -15,7 +15,6 @@ from benchmarks.filled_store import open_filled_postgres
 from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import start_shard
 from benchmarks.sync_load import SyncLoadResult
-from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
     from testing.postgres_server import PostgresServer
@@ -53,7 +52,7 @@ def measure(server: PostgresServer) -> list[Measurement]:
 
 
 async def _fill_database(url: str) -> None:
-    async with open_filled_postgres(url, sample_patterns(_PATTERNS, seed=3), per_device=10):
+    async with open_filled_postgres(url, _PATTERNS):
         pass
 
 
