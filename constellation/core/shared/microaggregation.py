@@ -26,6 +26,8 @@ CELL_PATTERNS: Final = 768
 """A cell has at most so many patterns: twice as many would take twice as long for each pattern."""
 _SAMPLE: Final = 256
 """Patterns from which the direction is computed along which a cell is divided."""
+_POWER_ITERATIONS: Final = 12
+"""Enough for a direction in which a cell is wide. An exact SVD takes 60 ms for each cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,14 @@ def divide_into_cells(
 ) -> Iterator[Positions]:
     """Yield cells of at most CELL_PATTERNS of these patterns that lie near each other.
 
-    A cell is halved at the median along its first principal direction until it is small enough.
+    A cell is halved at the median, along a direction in which it is wide, until it is small enough.
     """
     if len(positions) <= CELL_PATTERNS:
         yield positions
         return
     step = max(1, len(positions) // _SAMPLE)
     sample = read_vectors(positions[::step][:_SAMPLE])
-    centred = sample - sample.mean(axis=0)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    direction = _find_direction(sample - sample.mean(axis=0))
     heights = np.concatenate(
         [
             read_vectors(positions[start : start + 4096]) @ direction
@@ -64,6 +65,16 @@ def divide_into_cells(
     order = np.argpartition(heights, len(positions) // 2)
     for half in (order[: len(positions) // 2], order[len(positions) // 2 :]):
         yield from divide_into_cells(positions[np.sort(half)], read_vectors)
+
+
+def _find_direction(centred: Embeddings) -> NDArray[np.float32]:
+    """Return about the first principal direction of centred vectors, by power iteration."""
+    squares = np.einsum("ij,ij->i", centred, centred)
+    direction = centred[squares.argmax()]
+    for _ in range(_POWER_ITERATIONS):
+        direction = (centred @ direction) @ centred
+        direction /= np.float32(max(float(np.linalg.norm(direction)), 1e-12))
+    return np.asarray(direction)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

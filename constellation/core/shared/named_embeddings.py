@@ -8,6 +8,7 @@ names is known anyway, so a sum over that adds nothing to it. `make attack` has 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import PatternRows
     from constellation.core.store import PatternStore
     from constellation.core.table.shard_table import Table
+    from constellation.encoding import Codes
 
 _UNIT = 1 << 20
 """Numbers of unit vectors are added up in units of 2**-20, so that every machine gets the same."""
@@ -38,15 +40,33 @@ class NamedEmbeddings:
 
         The codes of the others are zeros: they must not be published.
         """
-        numbers = np.unique(rows["contents"])
-        numbers = numbers[numbers > 0]
+        numbers, columns = np.unique(rows["contents"], return_inverse=True)
         text = self._table.vocabulary.text
-        texts = {text(TermKind.CONTENT, number): number for number in numbers.tolist()}
-        units = np.zeros((int(numbers.max(initial=0)) + 1, DIMENSION), np.int64)
-        for content in await self._store.get_contents(list(texts)):
-            codes = np.frombuffer(content.codes, np.int8)[None]
-            units[texts[content.content_id]] = np.rint(normalise_codes(codes)[0] * _UNIT)
-        sums = units[rows["contents"]].sum(axis=1)
-        rows["codes"] = quantise(sums.astype(np.float32))[0]
-        named: NDArray[np.bool_] = sums.any(axis=1)
-        return named
+        places = {
+            text(TermKind.CONTENT, number): place
+            for place, number in enumerate(numbers.tolist())
+            if number
+        }
+        contents = await self._store.get_contents(list(places))
+        found = np.array([places[each.content_id] for each in contents], np.int64)
+        codes = np.frombuffer(b"".join([each.codes for each in contents]), np.int8)
+        return await asyncio.to_thread(
+            _set_codes, rows, columns.reshape(rows["contents"].shape), found, codes
+        )
+
+
+def _set_codes(
+    rows: PatternRows, columns: NDArray[np.int64], found: NDArray[np.int64], codes: Codes
+) -> NDArray[np.bool_]:
+    """Set the codes of rows from the codes of the content items at the places `found`.
+
+    `columns` has the places that each row names; what was not found adds nothing.
+    """
+    units = np.zeros((int(columns.max(initial=0)) + 1, DIMENSION), np.int64)
+    if len(found):
+        units[found] = np.rint(normalise_codes(codes.reshape(-1, DIMENSION)) * _UNIT)
+    sums = np.zeros((len(rows), DIMENSION), np.int64)
+    for column in columns.T:
+        sums += units[column]
+    rows["codes"] = quantise(sums.astype(np.float32))[0]
+    return np.asarray(sums.any(axis=1))
