@@ -13,6 +13,7 @@ from constellation.core.aggregates.term_counts import (
     pack_terms,
     sort_distinct,
     unpack_clusters,
+    unpack_devices,
 )
 from constellation.core.aggregates.weights import (
     WeightChanges,
@@ -84,10 +85,12 @@ def compute_candidates(sample: PatternSample, limit: int, disclosure: Disclosure
         WeightChanges(sample.rows, labels, np.zeros_like(labels), sample.weights), count
     )
     pairs = pack_pairs(sample.rows["device"].astype(np.int64), labels)
-    members = unpack_clusters(sort_distinct(pairs))
-    features.devices[:] = np.bincount(members, minlength=count)
+    members = sort_distinct(pairs)
+    clusters, origins = unpack_clusters(members), disclosure.find_origins(unpack_devices(members))
+    features.devices[:] = np.bincount(clusters, minlength=count)
 
-    chosen = np.flatnonzero(features.devices >= disclosure.min_devices)
+    floor = disclosure.require_support()
+    chosen = np.flatnonzero(floor.find_supported(clusters, origins, count))
     new_rows = np.full(count, -1, np.int64)
     new_rows[chosen] = np.arange(len(chosen))
     term_counts = TermCounts()

@@ -17,6 +17,7 @@ from constellation.core.aggregates.term_counts import (
     sort_distinct,
     subtract_keys,
     unpack_clusters,
+    unpack_devices,
 )
 from constellation.core.aggregates.weights import (
     WeightChanges,
@@ -26,6 +27,7 @@ from constellation.core.aggregates.weights import (
 )
 from constellation.core.rows import PATTERN, reserve
 from constellation.core.table.shard_table import DevicePatterns
+from constellation.core.table.standing import ORIGIN_NUMBERS
 from constellation.encoding import normalise_codes
 from constellation.federated.clustering import find_nearest
 from constellation.federated.fixed_point import Integers, no_sums
@@ -74,6 +76,8 @@ class CodebookSums:
         self.features = no_sums(len(anchors.cluster_ids))
         self.changed_at = np.full(len(anchors.cluster_ids), version, np.int64)
         """Shape (k,): the version that last changed each row."""
+        self.origin_devices = np.zeros((len(anchors.cluster_ids), ORIGIN_NUMBERS), np.int32)
+        """Shape (k, ORIGIN_NUMBERS): `features.devices` by their origin."""
         self.terms = TermCounts()
         self._table = table
         capacity = len(table.patterns)
@@ -88,6 +92,8 @@ class CodebookSums:
         """By slot: the lsn + 1 of the row whose anchor was looked up ahead; 0 for none."""
         self._cosines = reserve(capacity, np.dtype("<f2"))
         """By slot: the cosine with its anchor; valid when `_clusters` is."""
+        self._origins = reserve(len(table.devices), np.dtype("u1"))
+        """By device: the origin number with which it is counted; 0 when it is not."""
         self._lock = threading.Lock()
         """One thread at a time changes what is counted."""
 
@@ -127,7 +133,7 @@ class CodebookSums:
         kept, kept_weights = slots[~is_fresh], weights[~is_fresh]
         kept_clusters = self._clusters[kept].astype(np.int64)
         kept_pairs = pack_pairs(devices[~is_fresh], kept_clusters)
-        self._count_devices(kept_pairs, old.pairs, fresh.pairs)
+        self._count_devices(changes.devices, kept_pairs, old.pairs, fresh.pairs)
         self._count_terms(kept, kept_pairs, old, fresh)
 
         rescaled = np.flatnonzero(kept_weights - self._weights[kept])
@@ -154,6 +160,11 @@ class CodebookSums:
         """
         is_far = (self._cosines[slots] < cosine) | (cosine >= 1)
         return slots[is_far & (self._weights[slots] > 0)]
+
+    def count_origins(self) -> Integers:
+        """Return of how many origins the devices of each cluster are, shape (k,)."""
+        counts: Integers = np.count_nonzero(self.origin_devices, axis=1)
+        return counts
 
     def _leave_out_uncounted(self, changes: FoldInput) -> tuple[FoldInput, DevicePatterns]:
         """Return the changes, and the stored patterns of those of their devices that count.
@@ -204,14 +215,28 @@ class CodebookSums:
         self._cosines[unknown] = cosines
 
     def _count_devices(
-        self, kept_pairs: PackedKeys, old_pairs: PackedKeys, fresh_pairs: PackedKeys
+        self, devices: Slots, kept_pairs: PackedKeys, old_pairs: PackedKeys, fresh_pairs: PackedKeys
     ) -> None:
-        """Count each device once for each cluster in which it has a pattern."""
-        kept = sort_distinct(kept_pairs)
-        before = subtract_keys(sort_distinct(old_pairs), kept)
-        after = subtract_keys(sort_distinct(fresh_pairs), kept)
-        for keys, change in ((subtract_keys(before, after), -1), (subtract_keys(after, before), 1)):
-            np.add.at(self.features.devices, unpack_clusters(keys), change)
+        """Count each device once for each cluster in which it has a pattern.
+
+        `devices` are those of all pairs. One whose origin changed leaves all its clusters with the
+        one before.
+        """
+        numbers = self._table.standing.numbers[devices]
+        moved = devices[numbers != self._origins[devices]]
+        before = sort_distinct(np.concatenate([kept_pairs, old_pairs]))
+        after = sort_distinct(np.concatenate([kept_pairs, fresh_pairs]))
+        kept = np.intersect1d(before, after, assume_unique=True)
+        kept = kept[~np.isin(unpack_devices(kept), moved)]
+        self._add_devices(subtract_keys(before, kept), -1)
+        self._origins[devices] = numbers
+        self._add_devices(subtract_keys(after, kept), 1)
+
+    def _add_devices(self, keys: PackedKeys, change: int) -> None:
+        """Add `change` to the devices of each key's cluster, with the origin of its device."""
+        clusters, origins = unpack_clusters(keys), self._origins[unpack_devices(keys)]
+        np.add.at(self.features.devices, clusters, change)
+        np.add.at(self.origin_devices, (clusters, origins.astype(np.int64) - 1), change)
 
     def _count_terms(
         self,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
     from constellation.core.store import HourlyCounts
     from constellation.core.table.shard_table import Table
+    from constellation.core.table.standing import SupportFloor
     from constellation.federated.fixed_point import Integers
 
 
@@ -67,6 +68,15 @@ class Disclosure:
             has_new |= bool(is_new[1:].any())  # 0 is no term
         return has_new
 
+    def require_support(self) -> SupportFloor:
+        """Return which devices must be behind a cluster, or a term, that leaves the shard."""
+        return self._table.standing.require_support(self.min_devices)
+
+    def find_origins(self, devices: Integers) -> NDArray[np.uint8]:
+        """Return the origin number with which each device counts."""
+        origins: NDArray[np.uint8] = self._table.standing.numbers[devices]
+        return origins
+
     def find_exportable_since(self, counts: HourlyCounts) -> Integers:
         """Return for each count the version from which its term is exported; 0 for never."""
         since = np.zeros(len(counts.hours), np.int64)
@@ -100,10 +110,10 @@ class Disclosure:
     def select_clusters(self, sums: CodebookSums, base: int) -> ClusterRows:
         """Return the clusters that changed after version `base`.
 
-        The row of a cluster with too few devices leaves the shard as zeros, and only when it may
-        replace an earlier row.
+        The row of a cluster with too few devices, or of devices of too few origins, leaves the
+        shard as zeros, and only when it may replace an earlier row.
         """
-        has_few = sums.features.devices < self.min_devices
+        has_few = ~self.require_support().is_met(sums.features.devices, sums.count_origins())
         may_replace = sums.changed_at > sums.effective_since
         chosen = np.flatnonzero((sums.changed_at > base) & (~has_few | may_replace))
         new_rows = np.full(len(has_few), -1, np.int64)
@@ -127,7 +137,7 @@ class Disclosure:
 
     @property
     def _counts_origins(self) -> bool:
-        return self._table.standing.require_origins(self.min_devices) > 1
+        return self.require_support().origins > 1
 
     def _is_shared(self, kind: TermKind, numbers: Integers) -> NDArray[np.bool_]:
         """Return which terms are in the catalogue, for genres, or have enough support."""

@@ -41,6 +41,11 @@ def unpack_clusters(keys: PackedKeys) -> Integers:
     return ((keys >> _TERM_BITS) & _CLUSTER_MASK).astype(np.int64)
 
 
+def unpack_devices(keys: PackedKeys) -> Integers:
+    """Return the device of each key."""
+    return (keys >> _DEVICE_SHIFT).astype(np.int64)
+
+
 def pack_terms(pairs: PackedKeys, rows: PatternRows) -> PackedKeys:
     """Return the distinct keys of (device, cluster, term), ascending.
 

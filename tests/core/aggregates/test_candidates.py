@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from constellation.core.table.origins import DeviceOrigin
 from tests.core.aggregates.aggregated_table import (
     TWO_ANONYMITY_RULES,
     AggregatedTable,
     make_anchors,
 )
-from tests.deltas import PatternSpec, make_delta
+from tests.deltas import PatternSpec, embedding, make_delta
 
 
 def test_local_clusters_are_of_enough_devices() -> None:
@@ -19,6 +22,18 @@ def test_local_clusters_are_of_enough_devices() -> None:
 
     assert candidates.features.devices.min() >= 2
     assert candidates.features.devices.max() == 3
+
+
+def test_local_clusters_are_of_enough_lots() -> None:
+    shard = AggregatedTable(TWO_ANONYMITY_RULES)
+    for device, lot in enumerate([1, 1, 1, 1, 2, 2, 3, 3]):
+        delta = make_delta(device, 1, [PatternSpec(1, 0 if device < 4 else 9)])
+        shard.commit(replace(delta, origin=DeviceOrigin(lot=lot)))
+
+    candidates = shard.aggregates.compute_candidates(shard.aggregates.sample(0.6), 16)
+
+    assert candidates.features.devices.tolist() == [4]
+    assert candidates.features.sums[0] @ embedding(9) > 0
 
 
 def test_patterns_near_an_anchor_are_no_candidates() -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.core.aggregates.codebook_sums import CodebookSums, FoldInput
+from constellation.core.table.origins import DeviceOrigin
 from tests.core.aggregates.aggregated_table import (
     NOW,
     RULES,
@@ -20,16 +21,15 @@ from tests.core.aggregates.aggregated_table import (
 from tests.core.aggregates.steps import STEPS
 from tests.deltas import PatternSpec, make_delta
 
+if TYPE_CHECKING:
+    from constellation.federated.aggregate import Anchors
+
 NO_SLOTS = np.empty(0, np.int64)
 
 
-@settings(max_examples=60, deadline=None)
-@given(STEPS, st.sampled_from([0, 1]))
-def test_sums_are_those_of_the_stored_patterns_whatever_happened(  # noqa: C901 - a case a step
-    steps: list[Any], min_age_days: int
-) -> None:
-    rules = replace(RULES, min_device_age_days=min_age_days)
-    shard, used, version, now = AggregatedTable(rules), make_anchors(), 1, NOW
+def play(shard: AggregatedTable, steps: list[Any]) -> Anchors:
+    """Play the steps of a history; return the anchors that are used at its end."""
+    used, version, now = make_anchors(), 1, NOW
     shard.use_anchors(used)
     seqs: dict[int, int] = defaultdict(int)
     for step in steps:
@@ -37,7 +37,8 @@ def test_sums_are_those_of_the_stored_patterns_whatever_happened(  # noqa: C901 
             case ("delta", device, upserts, removed, snapshot):
                 seqs[device] += 1
                 delta = make_delta(device, seqs[device], upserts, removed, snapshot=snapshot)
-                shard.commit(delta, now=now)
+                origin = DeviceOrigin(lot=1 + (device + seqs[device] // 2) % 3)
+                shard.commit(replace(delta, origin=origin), now=now)
             case ("quarantine", device, lift):
                 shard.quarantine(device, lift=lift, now=now)
             case ("next day",):
@@ -54,6 +55,17 @@ def test_sums_are_those_of_the_stored_patterns_whatever_happened(  # noqa: C901 
                 shard.use_anchors(used)
 
     shard.recount(now)
+    return used
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.sampled_from([0, 1]))
+def test_sums_are_those_of_the_stored_patterns_whatever_happened(
+    steps: list[Any], min_age_days: int
+) -> None:
+    shard = AggregatedTable(replace(RULES, min_device_age_days=min_age_days))
+    used = play(shard, steps)
+
     update = shard.get_update()
 
     require_same(update, compute_by_hand(shard, used))
@@ -69,6 +81,27 @@ def test_sums_are_those_of_the_stored_patterns_whatever_happened(  # noqa: C901 
         for _, text in cluster["contents"]:
             expected[cluster_id, text] += 1
     assert counted == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_a_cluster_leaves_the_shard_when_its_devices_are_of_enough_origins(
+    steps: list[Any],
+) -> None:
+    shard = AggregatedTable(replace(RULES, k_anonymity=2))
+    used = play(shard, steps)
+
+    update = shard.get_update()
+
+    standing = shard.table.standing
+    required = standing.require_origins(2)
+    enough = {
+        cluster_id: cluster
+        for cluster_id, cluster in compute_by_hand(shard, used).items()
+        if len(cluster["devices"]) >= 2
+        and len({int(standing.numbers[each]) for each in cluster["devices"]}) >= required
+    }
+    require_same(update, enough)
 
 
 def test_a_pattern_that_never_succeeded_counts_its_device_once() -> None:
