@@ -18,6 +18,7 @@ MAX_DICTIONARY: Final = 8192
 """A dictionary of related content has at most this many content items."""
 MAX_NEIGHBOURS: Final = 64
 """A row of related content has at most this many neighbours."""
+_NONE: Final = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +29,8 @@ class LikeCounts:
     """Distinct."""
     devices: NDArray[np.uint32]
     """Shape (n,)."""
+    unsupported: NDArray[np.bool_] = field(default_factory=lambda: _NONE)
+    """Shape (n,): whose devices are of too few origins for others to see. Empty for none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +51,8 @@ class PairRows:
     """Shape (m,): the columns of the first row, ascending, then of the second, and so on."""
     devices: NDArray[np.uint32]
     """Shape (m,): the devices of each pair, at least 1."""
+    unsupported: NDArray[np.bool_] = field(default_factory=lambda: _NONE)
+    """Shape (m,): whose devices are of too few origins for others to see. Empty for none."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,7 +72,12 @@ class PairRows:
             self.lengths[chosen],
             self.columns[cells],
             self.devices[cells],
+            self.unsupported[cells] if len(self.unsupported) else _NONE,
         )
+
+    def mark_unsupported(self) -> NDArray[np.bool_]:
+        """Return which pairs are of too few origins, shape (m,)."""
+        return self.unsupported if len(self.unsupported) else np.zeros(len(self.columns), np.bool_)
 
 
 def no_pairs() -> PairRows:
@@ -90,12 +100,16 @@ def join_pairs(parts: Sequence[PairRows]) -> PairRows:
     starts, ends = (np.cumsum(lengths) - lengths)[chosen], np.cumsum(lengths[chosen])
     moved = np.repeat(starts - (ends - lengths[chosen]), lengths[chosen])
     cells = np.arange(len(moved)) + moved
+    unsupported = _NONE
+    if any(len(part.unsupported) for part in parts):
+        unsupported = np.concatenate([part.mark_unsupported() for part in parts])[cells]
     return PairRows(
         rows[chosen],
         versions[chosen],
         lengths[chosen],
         np.concatenate([part.columns for part in parts])[cells],
         np.concatenate([part.devices for part in parts])[cells],
+        unsupported,
     )
 
 

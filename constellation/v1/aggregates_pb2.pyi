@@ -420,6 +420,11 @@ class LikeColumns(_message.Message):
 
     CONTENT_IDS_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
+    unsupported: _builtins.bytes
+    """One bit for each row, the lowest of each byte first: whether the devices are of too few lots or
+    networks to count for what is published. They count for everything else. Empty for no such row.
+    """
     @_builtins.property
     def content_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The content items."""
@@ -433,10 +438,11 @@ class LikeColumns(_message.Message):
         *,
         content_ids: _abc.Iterable[_builtins.str] | None = ...,
         devices: _abc.Iterable[_builtins.int] | None = ...,
+        unsupported: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "devices", b"devices"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_ids", b"content_ids", "devices", b"devices", "unsupported", b"unsupported"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,12 +462,17 @@ class PairColumns(_message.Message):
     LENGTHS_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     DEVICES_FIELD_NUMBER: _builtins.int
+    UNSUPPORTED_FIELD_NUMBER: _builtins.int
     columns: _builtins.bytes
     """The columns of the first row in ascending order, then of the second, and so on: one uint32 each,
     little-endian.
     """
     devices: _builtins.bytes
     """The number of devices of each pair, at least 1: one uint32 each, little-endian."""
+    unsupported: _builtins.bytes
+    """One bit for each pair, the lowest of each byte first: whether the devices are of too few lots or
+    networks to count for what is published. They count for everything else. Empty for no such pair.
+    """
     @_builtins.property
     def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The position of each row."""
@@ -482,10 +493,11 @@ class PairColumns(_message.Message):
         lengths: _abc.Iterable[_builtins.int] | None = ...,
         columns: _builtins.bytes = ...,
         devices: _builtins.bytes = ...,
+        unsupported: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "devices", b"devices", "lengths", b"lengths", "rows", b"rows", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "devices", b"devices", "lengths", b"lengths", "rows", b"rows", "unsupported", b"unsupported", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

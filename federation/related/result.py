@@ -12,6 +12,7 @@ from federation.related.dictionary import NO_DICTIONARY, Dictionary, revise_dict
 from federation.related.popular import make_lists
 from federation.related.rows import keep_unchanged, make_rows
 from federation.related.shard_likes import count_at
+from federation.related.shared_pairs import find_shared
 from federation.related.solve import solve_weights, sum_pairs
 
 if TYPE_CHECKING:
@@ -117,20 +118,22 @@ def _count_households(
 ) -> tuple[Mapping[str, int], Mapping[str, Mapping[str, int]]]:
     """Return how many households like each content item, everywhere and by region.
 
-    Content items that fewer than `least` households like are left out.
+    Content items that fewer than `least` households like are left out. Households of a shard where
+    those are of too few origins do not count for `least`.
     """
+    rows = np.arange(2)[:, None]
 
     def select_shared(counts: Integers) -> dict[str, int]:
-        numbers = np.flatnonzero(counts >= least).tolist()
-        return {inputs.texts[number]: int(counts[number]) for number in numbers}
+        numbers = np.flatnonzero(counts[1] >= least).tolist()
+        return {inputs.texts[number]: int(counts[0, number]) for number in numbers}
 
-    everywhere = np.zeros(len(inputs.texts), np.int64)
+    everywhere = np.zeros((2, len(inputs.texts)), np.int64)
     regions = {}
     for region in sorted({region for region, _ in inputs.shards}):
-        counts = np.zeros(len(inputs.texts), np.int64)
+        counts = np.zeros_like(everywhere)
         for each, likes in inputs.shards:
-            if each == region:
-                counts[likes.contents] += likes.devices  # a shard has each content item once
+            if each == region:  # a shard has each content item once
+                counts[rows, likes.contents] += [likes.devices, likes.count_supported()]
         regions[region] = select_shared(counts)
         everywhere += counts
     return select_shared(everywhere), regions
@@ -145,7 +148,7 @@ def _solve_rows(
     for likes in shards:
         devices += count_at(likes, positions)
     gram = sum_pairs(devices, [likes.pairs for likes in shards])
-    is_shared = gram >= rules.min_households
+    is_shared = find_shared(gram, [likes.pairs for likes in shards], rules.min_households)
     weights = solve_weights(gram, rules.regularisation)
     rows = make_rows(content_ids, weights, is_shared, rules.neighbour_limit)
     return keep_unchanged(rows, known.rows, content_ids, is_shared)

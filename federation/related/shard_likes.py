@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,8 @@ import numpy as np
 from constellation.federated.likes import DictionaryKey, PairRows, join_pairs, no_pairs
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from constellation.federated.aggregate import AggregateVersion
     from constellation.federated.fixed_point import Integers
 
@@ -34,6 +36,13 @@ class ShardLikes:
     """For each row of `pairs`: the version of the answer that brought it."""
     liked_limit: int = 0
     """Content items of one device that enter them at most; 0 if the shard does not say."""
+    unsupported: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    """Shape (n,): whose devices are of too few origins to count for what is published. Empty for
+    none."""
+
+    def count_supported(self) -> Integers:
+        """Return how many devices of each content item count for what is published."""
+        return self.devices * ~self.unsupported if len(self.unsupported) else self.devices
 
     def select_changes(self, base: int) -> PairRows:
         """Return the rows of pairs that arrived after version `base`."""

@@ -15,6 +15,8 @@ from federation.related.shard_likes import ShardLikes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from constellation.federated.aggregate import AggregateVersion
     from constellation.federated.fixed_point import Integers
     from constellation.federated.likes import PairRows
@@ -26,8 +28,8 @@ class LikesAssembly:
     """Collects and checks the likes and pairs of one shard's answer, in any order."""
 
     def __init__(self) -> None:
-        self._likes: list[tuple[Integers, Integers]] = []
-        """The numbers of content items, and how many devices like each."""
+        self._likes: list[tuple[Integers, Integers, NDArray[np.bool_]]] = []
+        """The numbers of content items, how many devices like each, and which are unsupported."""
         self._pairs: list[PairRows] = []
 
     def add_likes(self, columns: pb.LikeColumns, terms: Terms) -> None:
@@ -37,7 +39,10 @@ class LikesAssembly:
             contents = terms.contents.intern(counts.content_ids)
         except ValueError as error:
             raise InvalidInputError("likes.content_ids", str(error)) from None
-        self._likes.append((contents, counts.devices.astype(np.int64)))
+        unsupported = np.zeros(len(contents), np.bool_)
+        if len(counts.unsupported):
+            unsupported = counts.unsupported
+        self._likes.append((contents, counts.devices.astype(np.int64), unsupported))
 
     def add_pairs(self, columns: pb.PairColumns) -> None:
         """Add a chunk of pairs. Raises InvalidInputError if no shard can have produced it."""
@@ -49,7 +54,7 @@ class LikesAssembly:
         Raises InvalidInputError if rows are missing, or if they contradict the header.
         """
         dictionary = to_dictionary_key(header)
-        contents, devices = _deduplicate(self._likes)
+        contents, devices, unsupported = _deduplicate(self._likes)
         pairs = join_pairs(self._pairs)
         _require_rows("likes", version, len(contents), header.like_count)
         _require_rows("pairs", version, len(pairs), header.pair_row_count)
@@ -75,6 +80,7 @@ class LikesAssembly:
             pairs,
             np.full(len(pairs), version.version),
             header.liked_limit,
+            unsupported,
         )
 
 
@@ -85,10 +91,13 @@ def _require_rows(field: str, version: AggregateVersion, found: int, expected: i
         )
 
 
-def _deduplicate(parts: Sequence[tuple[Integers, Integers]]) -> tuple[Integers, Integers]:
-    """Return the content items of all chunks, each once, with how many devices like it."""
+def _deduplicate(
+    parts: Sequence[tuple[Integers, Integers, NDArray[np.bool_]]],
+) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+    """Return the content items of all chunks, each once, with what is counted of it."""
     empty = np.empty(0, np.int64)
-    contents = np.concatenate([empty, *(part for part, _ in parts)])
-    devices = np.concatenate([empty, *(part for _, part in parts)])
+    contents = np.concatenate([empty, *(part for part, _, _ in parts)])
+    devices = np.concatenate([empty, *(part for _, part, _ in parts)])
+    unsupported = np.concatenate([empty.astype(np.bool_), *(part for _, _, part in parts)])
     distinct, first = np.unique(contents, return_index=True)
-    return distinct, devices[first]
+    return distinct, devices[first], unsupported[first]

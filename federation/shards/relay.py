@@ -135,7 +135,11 @@ def _to_like_aggregate(likes: ShardLikes, base: int, terms: Terms) -> LikeAggreg
     """Return the likes, and the pairs that arrived after `base`, with texts in place of numbers."""
     return LikeAggregate(
         likes.contributors,
-        LikeCounts(terms.contents.to_texts(likes.contents), likes.devices.astype(np.uint32)),
+        LikeCounts(
+            terms.contents.to_texts(likes.contents),
+            likes.devices.astype(np.uint32),
+            likes.unsupported,
+        ),
         likes.select_changes(base),
         likes.dictionary,
         likes.dictionary_effective_version,

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.aggregates.pair_counts import count_pairs, hash_pair_rows
+from constellation.core.aggregates.pair_counts import (
+    RequiredOrigins,
+    count_pairs,
+    hash_pair_rows,
+)
 from constellation.core.rows import LikedRows, TermKind
+from constellation.core.table.standing import ORIGIN_NUMBERS
 from constellation.federated.contribution import LIKED_CONTENTS
 from constellation.federated.likes import DictionaryKey, LikeAggregate, LikeCounts, PairRows
 
@@ -37,6 +42,8 @@ class LikedCopy:
     """By content number: its position in the dictionary; the dictionary's size for none."""
     size: int
     """The content items of the dictionary."""
+    required: RequiredOrigins | None = None
+    """The origins that the devices of a pair must have; None when any will do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +67,12 @@ class LikedCounting:
     expired or moved is not in them. Only hashes stay: a row that has the same hash did not change.
     """
 
-    def __init__(self, table: Table, liked_limit: int = LIKED_CONTENTS) -> None:
+    def __init__(
+        self, table: Table, liked_limit: int = LIKED_CONTENTS, min_devices: int = 1
+    ) -> None:
         self._table = table
+        self._min_devices = min_devices
+        """Of as many origins must the devices be that count for what is published."""
         self._liked_limit = liked_limit
         """The latest liked content items of each device that count."""
         self._dictionary: Dictionary | None = None
@@ -89,8 +100,11 @@ class LikedCounting:
         positions[0] = size  # also what the vocabulary lacks: no device can like it
         key = dictionary.key if dictionary is not None else DictionaryKey()
         devices = table.liked.list_devices()
-        rows = table.liked.read(devices[table.counts_for_others(devices)])
-        return LikedCopy(rows, key, positions, size)
+        devices = devices[table.counts_for_others(devices)]
+        floor, required = table.standing.require_support(self._min_devices), None
+        if floor.origins > 1:
+            required = RequiredOrigins(floor.origins, table.standing.numbers[devices])
+        return LikedCopy(table.liked.read(devices), key, positions, size, required)
 
     def count(self, copy: LikedCopy) -> LikedCounts:
         """Count a copy. Takes seconds for 100,000 devices: belongs in a thread, beside commits."""
@@ -105,14 +119,15 @@ class LikedCounting:
         likes = LikeCounts(
             [text(TermKind.CONTENT, number) for number in numbers.tolist()],
             devices[numbers].astype(np.uint32),
+            _find_unsupported(contents, numbers, copy.required),
         )
-        pairs = count_pairs(contents, copy.positions, copy.size)
+        pairs = count_pairs(contents, copy.positions, copy.size, copy.required)
         return LikedCounts(
             len(contents),
             likes,
             copy.dictionary,
             pairs,
-            blake2b(devices.tobytes(), digest_size=16).digest(),
+            blake2b(devices.tobytes() + likes.unsupported.tobytes(), digest_size=16).digest(),
             hash_pair_rows(pairs),
         )
 
@@ -143,7 +158,12 @@ class LikedCounting:
         chosen = (self._changed_at > base) & ((counts.pairs.lengths > 0) | may_replace)
         pairs = counts.pairs
         versioned = PairRows(
-            pairs.rows, self._changed_at, pairs.lengths, pairs.columns, pairs.devices
+            pairs.rows,
+            self._changed_at,
+            pairs.lengths,
+            pairs.columns,
+            pairs.devices,
+            pairs.unsupported,
         )
         return LikeAggregate(
             counts.contributors,
@@ -153,3 +173,17 @@ class LikedCounting:
             self._effective_since,
             self._liked_limit,
         )
+
+
+def _find_unsupported(
+    contents: NDArray[np.uint32], numbers: NDArray[np.int64], required: RequiredOrigins | None
+) -> NDArray[np.bool_]:
+    """Return which content items devices of too few origins like; nothing when any will do."""
+    if required is None:
+        return np.empty(0, np.bool_)
+    is_present = np.zeros((int(numbers.max(initial=0)) + 1, ORIGIN_NUMBERS + 1), np.bool_)
+    for start in range(0, len(contents), _BLOCK_DEVICES):  # so that other threads get turns
+        block = slice(start, start + _BLOCK_DEVICES)
+        is_present[contents[block], required.origins[block][:, None]] = True
+    found: NDArray[np.int64] = np.count_nonzero(is_present[numbers, 1:], axis=1)
+    return found < required.least

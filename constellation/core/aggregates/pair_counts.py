@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.table.standing import ORIGIN_NUMBERS
 from constellation.federated.likes import PairRows, no_pairs
 
 if TYPE_CHECKING:
@@ -22,7 +24,21 @@ _BLOCK_ENTRIES: Final = 2**17
 _HASH_BYTES: Final = 8
 
 
-def count_pairs(contents: NDArray[np.uint32], positions: NDArray[np.uint16], size: int) -> PairRows:
+@dataclass(frozen=True, slots=True, eq=False)
+class RequiredOrigins:
+    """Of how many origins the devices of a pair, or of a content item, must be."""
+
+    least: int
+    origins: NDArray[np.uint8]
+    """The origin number of each device."""
+
+
+def count_pairs(
+    contents: NDArray[np.uint32],
+    positions: NDArray[np.uint16],
+    size: int,
+    required: RequiredOrigins | None = None,
+) -> PairRows:
     """Return the pairs of a dictionary's content items, and how many devices like both.
 
     `contents` has a row for each device: the numbers of distinct content items, and zeros. The
@@ -31,37 +47,44 @@ def count_pairs(contents: NDArray[np.uint32], positions: NDArray[np.uint16], siz
 
     The matrix is X.T @ X of the devices' content, and sparse: its cost does not depend on the size
     of the dictionary, only on the devices and on the length of their lists. Belongs in a thread.
+    With `required`, pairs whose devices are of too few origins are marked.
     """
     if not size:
         return no_pairs()
-    lists = _find_positions(contents, positions, size)
-    rows = list(_count_rows(lists, size))
+    lists, order = _find_positions(contents, positions, size)
+    keys = _KeyedLists(lists, size)
+    if required is not None:
+        keys = _KeyedLists(lists, size, required.least, required.origins[order].astype(np.int64))
+    rows = list(_count_rows(keys))
     return PairRows(
         np.arange(size),
         np.zeros(size, np.int64),
-        np.array([len(columns) for columns, _ in rows], np.int64),
-        np.concatenate([columns for columns, _ in rows]),
-        np.concatenate([devices for _, devices in rows]),
+        np.array([len(columns) for columns, _, _ in rows], np.int64),
+        np.concatenate([columns for columns, _, _ in rows]),
+        np.concatenate([devices for _, devices, _ in rows]),
+        np.concatenate([unsupported for _, _, unsupported in rows]),
     )
 
 
 def hash_pair_rows(pairs: PairRows) -> NDArray[np.uint64]:
-    """Return a hash of each row's columns and devices, shape (n,)."""
+    """Return a hash of each row's columns, devices and marks, shape (n,)."""
     starts = pairs.find_starts().tolist()
     hashes = bytearray()
+    unsupported = pairs.mark_unsupported()
     for start, end in pairwise(starts):
         digest = blake2b(pairs.columns[start:end].tobytes(), digest_size=_HASH_BYTES)
         digest.update(pairs.devices[start:end].tobytes())
+        digest.update(unsupported[start:end].tobytes())
         hashes += digest.digest()
     return np.frombuffer(hashes, "<u8")
 
 
 def _find_positions(
     contents: NDArray[np.uint32], positions: NDArray[np.uint16], size: int
-) -> NDArray[np.uint16]:
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Return each device's positions in the dictionary, ascending, padded with its size.
 
-    Devices with the most come first.
+    Devices with the most come first; returns as well which device each is.
     """
     lists = np.empty(contents.shape, np.uint16)
     for start in range(0, len(lists), _BLOCK_DEVICES):
@@ -72,7 +95,7 @@ def _find_positions(
     ordered = np.empty_like(lists)
     for start in range(0, len(lists), _BLOCK_DEVICES):
         ordered[start : start + _BLOCK_DEVICES] = lists[order[start : start + _BLOCK_DEVICES]]
-    return ordered
+    return ordered, order
 
 
 def _count_valid(lists: NDArray[np.uint16], size: int) -> NDArray[np.int64]:
@@ -106,19 +129,55 @@ def _group_devices(
     return grouped, np.cumsum(counts)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _KeyedLists:
+    """Each device's positions in the dictionary, and with which origin they count."""
+
+    lists: NDArray[np.uint16]
+    size: int
+    least_origins: int = 1
+    origins: NDArray[np.int64] | None = None
+    """None when one origin is enough."""
+
+    def count(
+        self, devices: NDArray[np.uint32], width: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return how many devices have each position, and whether they are of each origin.
+
+        Shapes (size + 1,) and (ORIGIN_NUMBERS + 1, size + 1), or (0, 0) when one is enough.
+        """
+        cells = self.lists[devices, :width]
+        places = self.size + 1
+        if self.origins is None:
+            return np.bincount(cells.ravel(), minlength=places), np.empty((0, 0), np.bool_)
+        keys = cells + (self.origins[devices] * places)[:, None]
+        counts = np.bincount(keys.ravel(), minlength=(ORIGIN_NUMBERS + 1) * places)
+        by_origin = counts.reshape(ORIGIN_NUMBERS + 1, places)
+        return by_origin.sum(axis=0), by_origin > 0
+
+
 def _count_rows(
-    lists: NDArray[np.uint16], size: int
-) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint32]]]:
-    """Yield for each position the later positions that share devices with it, and how many."""
-    lengths = _count_valid(lists, size)
-    owners, ends = _group_devices(lists, size)
+    keys: _KeyedLists,
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint32], NDArray[np.bool_]]]:
+    """Yield for each position the later positions that share devices with it.
+
+    Yields as well by how many devices, and whether these are of too few origins.
+    """
+    size = keys.size
+    lengths = _count_valid(keys.lists, size)
+    owners, ends = _group_devices(keys.lists, size)
     start = 0
     for row, end in enumerate(ends.tolist()):
-        counts = np.zeros(size + 1, np.int64)
+        counts, present = np.zeros(size + 1, np.int64), np.empty((0, 0), np.bool_)
         for first in range(start, end, _BLOCK_DEVICES):
             block = owners[first : min(first + _BLOCK_DEVICES, end)]
             width = int(lengths[block[0]])  # the longest list of the block
-            counts += np.bincount(lists[block, :width].ravel(), minlength=size + 1)
+            more, present_here = keys.count(block, width)
+            counts += more
+            present = present | present_here if len(present) else present_here
         columns = np.flatnonzero(counts[row + 1 : size]) + row + 1
-        yield columns.astype(np.uint16), counts[columns].astype(np.uint32)
+        unsupported = np.zeros(len(columns), np.bool_)
+        if keys.origins is not None and len(columns):
+            unsupported = np.count_nonzero(present[1:, columns], axis=0) < keys.least_origins
+        yield columns.astype(np.uint16), counts[columns].astype(np.uint32), unsupported
         start = end

@@ -74,7 +74,8 @@ class Aggregates:
         self._table = table
         self._ring = ring
         self._disclosure = Disclosure(table, rules)
-        self.liked = LikedCounting(table, rules.related_liked)
+        min_devices = 1 if rules.is_noised_only else table.groups.min_members
+        self.liked = LikedCounting(table, rules.related_liked, min_devices)
         self._hourly_limit = rules.signals_per_hour
         self._is_complete = rules.is_noised_only
         self._ready_seconds = ready_seconds

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from constellation.federated.likes import LikeAggregate
 
 _CHUNK_BYTES: Final = 900_000
-"""Bytes of one chunk; the largest row of pairs fits 13 times into it."""
-_LIKE_BYTES: Final = 8
+"""Bytes of one chunk; the largest row of pairs fits 12 times into it."""
+_LIKE_BYTES: Final = 9
 """The most bytes of one row of likes besides its content id."""
 _ROW_BYTES: Final = 20
 """The most bytes of one row of pairs besides its pairs."""
-_PAIR_BYTES: Final = 8
-"""The bytes of one pair: its column and its devices."""
+_PAIR_BYTES: Final = 9
+"""The most bytes of one pair: its column, its devices and a bit."""
 _VALUE_LIMIT: Final = 2**62
 """Versions must be below this."""
 
@@ -64,7 +64,9 @@ def encode_likes(likes: LikeCounts) -> Iterator[pb.LikeColumns]:
     sizes = [len(each.encode()) + _LIKE_BYTES for each in likes.content_ids]
     for start, end in _cut(np.array(sizes, np.int64)):
         yield pb.LikeColumns(
-            content_ids=likes.content_ids[start:end], devices=likes.devices[start:end].tolist()
+            content_ids=likes.content_ids[start:end],
+            devices=likes.devices[start:end].tolist(),
+            unsupported=_to_bits(likes.unsupported[start:end]),
         )
 
 
@@ -79,6 +81,7 @@ def encode_pairs(pairs: PairRows) -> Iterator[pb.PairColumns]:
             lengths=pairs.lengths[first:last].tolist(),
             columns=pairs.columns[cells].astype("<u4").tobytes(),
             devices=pairs.devices[cells].astype("<u4", copy=False).tobytes(),
+            unsupported=_to_bits(pairs.unsupported[cells]),
         )
 
 
@@ -94,7 +97,8 @@ def to_like_counts(columns: pb.LikeColumns) -> LikeCounts:
         )
     if len(set(columns.content_ids)) != len(columns.content_ids):
         raise InvalidInputError("likes.content_ids", "must be distinct")
-    return LikeCounts(columns.content_ids, np.array(columns.devices, np.uint32))
+    unsupported = _from_bits(columns.unsupported, len(columns.devices), "likes.unsupported")
+    return LikeCounts(columns.content_ids, np.array(columns.devices, np.uint32), unsupported)
 
 
 def to_pair_rows(columns: pb.PairColumns) -> PairRows:
@@ -123,7 +127,8 @@ def to_pair_rows(columns: pb.PairColumns) -> PairRows:
         raise InvalidInputError("pairs.columns", "must be ascending and after their row")
     if not devices.all():
         raise InvalidInputError("pairs.devices", "must be at least 1")
-    pairs = PairRows(rows, versions, lengths, found.astype(np.uint16), devices)
+    unsupported = _from_bits(columns.unsupported, len(found), "pairs.unsupported")
+    pairs = PairRows(rows, versions, lengths, found.astype(np.uint16), devices, unsupported)
     return join_pairs([pairs])
 
 
@@ -136,6 +141,21 @@ def _cut(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         end = max(start + 1, int(np.searchsorted(ends, before + _CHUNK_BYTES, side="right")))
         yield start, end
         start = end
+
+
+def _to_bits(values: NDArray[np.bool_]) -> bytes:
+    """Return the values as bits; nothing when all are false."""
+    return np.packbits(values, bitorder="little").tobytes() if values.any() else b""
+
+
+def _from_bits(data: bytes, count: int, field: str) -> NDArray[np.bool_]:
+    """Return the first `count` bits; nothing when there are no bytes."""
+    if len(data) not in (0, -(-count // 8)):
+        raise InvalidInputError(field, f"must be empty or {-(-count // 8)} bytes, got {len(data)}")
+    if not data:
+        return np.empty(0, np.bool_)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count, bitorder="little")
+    return bits.astype(np.bool_)
 
 
 def _to_uint32s(data: bytes, field: str) -> NDArray[np.uint32]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from constellation.core.aggregates.shard_aggregates import Aggregates
+from constellation.core.table.origins import DeviceOrigin
 from constellation.federated.aggregate import AggregateVersion
 from constellation.federated.likes import DictionaryKey
 from constellation.federated.published_related import Dictionary
@@ -108,6 +110,35 @@ def test_what_is_withdrawn_deleted_or_moved_is_subtracted_exactly() -> None:
 
     assert shard.pull_likes().contributors == 1
     assert len(shard.pull_likes().pairs.devices) == 0
+
+
+def test_what_one_lot_likes_is_marked_and_counted() -> None:
+    shard = CountingShard()
+    for device, lot in enumerate([1, 1, 1, 2, 3, 4]):
+        contents = ("a", "b") if lot == 1 else ("b", "c")
+        delta = like(device, 1, *contents)
+        shard.commit(replace(delta, origin=DeviceOrigin(lot=lot)))
+    shard.set_dictionary(1, ["a", "b", "c"])
+    assert shard.table.standing.require_origins(3) == 3
+
+    first = shard.pull()
+
+    likes = first.likes
+    assert likes is not None
+    assert shard.to_pairs(likes) == {("a", "b"): 3, ("b", "c"): 3}
+    assert likes.pairs.unsupported.tolist() == [True, False]
+    marked = dict(zip(likes.likes.content_ids, likes.likes.unsupported.tolist(), strict=True))
+    assert marked == {"a": True, "b": False, "c": False}
+
+    for device, lot in ((0, 2), (1, 3)):  # they turn out to be of other lots
+        delta = replace(like(device, 2, "a", "b"), origin=DeviceOrigin(lot=lot))
+        shard.commit(delta)
+    shard.recount()
+    second = shard.pull(first.version.version).likes
+
+    assert second is not None
+    assert second.pairs.rows.tolist() == [0]
+    assert second.pairs.unsupported.tolist() == [False]
 
 
 def test_a_pull_has_only_the_rows_of_pairs_that_changed() -> None:

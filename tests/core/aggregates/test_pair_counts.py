@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from constellation.core.aggregates import pair_counts
-from constellation.core.aggregates.pair_counts import count_pairs, hash_pair_rows
+from constellation.core.aggregates.pair_counts import RequiredOrigins, count_pairs, hash_pair_rows
 
 if TYPE_CHECKING:
     from constellation.federated.likes import PairRows
@@ -60,6 +60,31 @@ def test_the_counts_are_the_products_of_the_devices_content(
 
     assert pairs.rows.tolist() == list(range(size))
     assert to_cells(pairs) == count_by_hand(lists, positions, size)
+
+
+@pytest.mark.parametrize("block", [7, 4096])
+@pytest.mark.parametrize("least", [1, 3, 5])
+def test_pairs_of_devices_of_too_few_origins_are_marked(
+    monkeypatch: pytest.MonkeyPatch, least: int, block: int
+) -> None:
+    monkeypatch.setattr(pair_counts, "_BLOCK_DEVICES", block)
+    random = np.random.default_rng(3)
+    lists = make_lists(random, 12, 40)
+    positions = np.append(np.uint16(40), random.permutation(40).astype(np.uint16))
+    origins = random.integers(1, 7, len(lists)).astype(np.uint8)
+
+    pairs = count_pairs(lists, positions, 40, RequiredOrigins(least, origins))
+
+    assert to_cells(pairs) == count_by_hand(lists, positions, 40)
+    has = np.zeros((len(lists), 41), np.bool_)
+    for row, numbers in zip(has, lists, strict=True):
+        row[positions[numbers]] = True
+    expected = [
+        len(np.unique(origins[has[:, row] & has[:, column]])) < least
+        for row, column in to_cells(pairs)
+    ]
+    assert pairs.unsupported.tolist() == expected
+    assert any(expected) == (least > 1)
 
 
 def test_without_a_dictionary_or_devices_there_are_no_pairs() -> None:

@@ -100,6 +100,29 @@ def sort_rows(state: RelatedState) -> list[RelatedRow]:
     return sorted(state.rows, key=lambda row: row.content_id)
 
 
+def test_content_that_one_lot_likes_is_not_popular_and_the_solve_has_it_all_the_same() -> None:
+    texts: list[str] = []
+    shards = [make_shard_likes(part, texts=texts, shard_id=row) for row, part in enumerate(PARTS)]
+    made_up = texts.index("film:7")
+    lone = [
+        replace(likes, unsupported=likes.contents == made_up) if row else likes
+        for row, likes in enumerate(shards)
+    ]
+
+    def list_popular(parts: Sequence[ShardLikes], least: int) -> dict[str, int]:
+        inputs = RelatedInputs(
+            list(zip(REGIONS, parts, strict=True)), texts, np.empty(0, np.int64), 1, CLOSED_AT
+        )
+        rules = replace(RULES, min_households=least)
+        everywhere = compute_related(inputs, RelatedState(), rules).state.popular[0]
+        return dict(zip(everywhere.content_ids, everywhere.households, strict=True))
+
+    supported = int(shards[0].devices[shards[0].contents == made_up][0])
+    assert list_popular(lone, supported) == list_popular(shards, supported)
+    assert "film:7" in list_popular(shards, supported + 1)
+    assert "film:7" not in list_popular(lone, supported + 1)
+
+
 def test_published_rows_equal_a_centralised_solve_on_the_union_of_all_households() -> None:
     union = [household for part in PARTS for household in part]
 

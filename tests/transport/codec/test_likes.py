@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,13 @@ MEBIBYTE = 2**20
 
 def describe(pairs: PairRows) -> list[list[int]]:
     columns = (pairs.rows, pairs.versions, pairs.lengths, pairs.columns, pairs.devices)
-    return [column.tolist() for column in columns]
+    return [column.tolist() for column in (*columns, pairs.unsupported)]
 
 
 def test_likes_come_back_from_chunks_of_at_most_a_mebibyte() -> None:
     names = [f"{'é' * 20}:{number}" for number in range(40_000)]
-    likes = LikeCounts(names, np.arange(40_000, dtype=np.uint32))
+    unsupported = np.arange(40_000) % 3 == 0
+    likes = LikeCounts(names, np.arange(40_000, dtype=np.uint32), unsupported)
 
     chunks = list(encode_likes(likes))
 
@@ -36,6 +38,7 @@ def test_likes_come_back_from_chunks_of_at_most_a_mebibyte() -> None:
     parts = [to_like_counts(chunk) for chunk in chunks]
     assert [each for part in parts for each in part.content_ids] == names
     assert np.concatenate([part.devices for part in parts]).tolist() == list(range(40_000))
+    assert (np.concatenate([part.unsupported for part in parts]) == unsupported).all()
 
 
 def test_pairs_come_back_from_chunks_of_at_most_a_mebibyte() -> None:
@@ -46,6 +49,7 @@ def test_pairs_come_back_from_chunks_of_at_most_a_mebibyte() -> None:
         for column in np.unique(random.integers(row + 1, 8192, 6000))
     }
     pairs = make_pairs(cells, 62, version=2**40)
+    pairs = replace(pairs, unsupported=random.random(len(cells)) < 0.5)
 
     chunks = list(encode_pairs(pairs))
 
@@ -107,6 +111,7 @@ def make_message(**changes: Any) -> pb.PairColumns:
         ({"columns": [2, 1, 2]}, "pairs.columns must be ascending and after their row"),
         ({"columns": [1, 1, 2]}, "pairs.columns must be ascending and after their row"),
         ({"devices": [3, 0, 3]}, "pairs.devices must be at least 1"),
+        ({"unsupported": b"12"}, "pairs.unsupported must be empty or 1 bytes, got 2"),
     ],
 )
 def test_impossible_pairs_are_refused_by_name(changes: dict[str, Any], problem: str) -> None:
@@ -125,6 +130,10 @@ def test_a_row_may_begin_with_a_column_below_the_last_of_the_row_before() -> Non
     [
         (pb.LikeColumns(content_ids=["a", "b"], devices=[1]), "likes.devices must have 2"),
         (pb.LikeColumns(content_ids=["a", "a"], devices=[1, 2]), "likes.content_ids must be dist"),
+        (
+            pb.LikeColumns(content_ids=["a"], devices=[1], unsupported=b"12"),
+            "likes.unsupported must be empty or 1 bytes, got 2",
+        ),
     ],
 )
 def test_impossible_likes_are_refused_by_name(message: pb.LikeColumns, problem: str) -> None:
