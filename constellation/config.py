@@ -11,6 +11,7 @@ from typing import Any, Final, NewType, TypeVar, get_type_hints
 
 from constellation.errors import ConfigError
 from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
+from constellation.federated.floors import K_ANONYMITY
 from constellation.federated.terms import check_new_term
 from constellation.placement import MAX_PORT, is_address, parse_map
 
@@ -294,7 +295,7 @@ class ShardConfig:
         Ratio(0.8), "Patterns with a lower success_rate are not shown to other devices."
     )
     k_anonymity: Count = setting(
-        Count(5),
+        Count(K_ANONYMITY),
         "Devices that must share a content item before it is shown to others. Patterns are merged "
         "from twice as many, less one.",
         most=1000,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
+from constellation.federated.floors import K_ANONYMITY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +33,7 @@ class Rules:
     """The latest liked content items of one device that are counted."""
     is_noised_only: bool = False
     """Whether devices learn of other devices only what a federation publishes with noise."""
-    k_anonymity: int = 5
+    k_anonymity: int = K_ANONYMITY
     """Distinct devices that must support a content item before other devices may see it."""
     min_device_age_days: int = 0
     """Days after which a device counts for what others see, if it was active on 3 of them; 0: at

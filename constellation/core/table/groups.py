@@ -12,6 +12,7 @@ import numpy as np
 
 from constellation.core.rows import PATTERN, PatternRows, Slots, reserve
 from constellation.core.table.slot_allocator import SlotAllocator
+from constellation.federated.floors import compute_min_members
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,14 +26,6 @@ STALE_BLOCK_SLOTS: Final = 4096
 _MIN_WIDTH: Final = 36
 """Members for which there is room in memory, so that groups outlast a lower K_ANONYMITY."""
 _NO_SLOTS: Final = np.empty(0, np.int64)
-
-
-def compute_min_members(k_anonymity: int) -> int:
-    """Return how many members a group has at least: M = 2 K - 1.
-
-    K of them are honest even when K - 1 members are accomplices of whoever looks at the result.
-    """
-    return 2 * k_anonymity - 1
 
 
 class GroupTable:
