@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from inspect import isasyncgenfunction
@@ -16,14 +17,16 @@ from google.rpc import error_details_pb2, status_pb2
 
 from constellation import errors
 from constellation.errors import ConstellationError
+from constellation.transport.calls.interceptor import CallKind
 from constellation.v1 import sync_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
-    from constellation.transport.calls.interceptor import Behaviour, CallKind
+    from constellation.transport.calls.interceptor import Behaviour
 
 log = structlog.get_logger(__name__)
 
@@ -65,13 +68,21 @@ LAST_FRAMES: Final[dict[str, Callable[[status_pb2.Status], Any]]] = {
 """By method: makes the message that tells a caller the status before the stream ends with it.
 
 grpcio gives a caller that is writing when a stream ends INTERNAL in place of the status and its
-details. So every method to which a caller may write while it reads has a row.
+details. So every method to which a caller may write while it reads has a row. A method to which a
+caller writes everything before it reads has none: what it still writes is read to the end.
 """
 _UNREAD: Final = (errors.HelloTimeoutError, errors.SlowReaderError)
 """Errors of callers that do not write, or do not read: a last message could only block."""
 
 MAX_UNREAD_FRAMES: Final = 64
-"""Last frames that may wait for their callers at once, on one server."""
+"""Last frames that may wait for their callers at once, on one server.
+
+As many callers of failed calls may write to their end.
+"""
+MAX_IGNORED_BYTES: Final = 32 << 20
+"""How much is read of what a caller still writes after the error: two of the largest globals."""
+IGNORE_SECONDS: Final = 10.0
+"""How long a caller may go on writing after the error."""
 Tell = Callable[[status_pb2.Status], Awaitable[None]]
 _INTERNAL_MESSAGE: Final = "internal error"
 _RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
@@ -140,13 +151,15 @@ async def abort_on_error(
 
 
 class ErrorMapper:
-    """Ends calls that raise with the status of what they raised, after a last frame with it."""
+    """Ends calls that raise with the status of what they raised, so that their callers see it."""
 
     def __init__(self) -> None:
         self._unread_frames = 0
         """Last frames that their callers have not read yet."""
+        self._writing_callers = 0
+        """Callers of calls that have failed, who have not written everything yet."""
 
-    def map_errors(self, method: str, _: CallKind, behaviour: Behaviour) -> Behaviour:
+    def map_errors(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
         """Wrap a method so that an exception ends its call with a gRPC status."""
         if isasyncgenfunction(behaviour):
             return _map_stream_errors(method, behaviour)
@@ -156,6 +169,8 @@ class ErrorMapper:
             async def tell(status: status_pb2.Status) -> None:
                 if make_frame is not None:
                     await self._write(context, make_frame(status))
+                elif kind is CallKind.CLIENT_STREAM:
+                    await self._read_to_end(request)
 
             async with abort_on_error(method, context, tell):
                 return await behaviour(request, context)
@@ -176,6 +191,25 @@ class ErrorMapper:
                 await context.write(frame)
         finally:
             self._unread_frames -= 1
+
+    async def _read_to_end(self, requests: AsyncIterator[Message]) -> None:
+        """Read what a caller still writes, and keep nothing, unless it or too many write for long.
+
+        Then its call ends at once, and it may see INTERNAL.
+        """
+        if self._writing_callers >= MAX_UNREAD_FRAMES:
+            return
+        self._writing_callers += 1
+        remaining_bytes = MAX_IGNORED_BYTES
+        try:
+            with suppress(TimeoutError, DecodeError, grpc.aio.BaseError):
+                async with asyncio.timeout(IGNORE_SECONDS):
+                    async for request in requests:
+                        remaining_bytes -= request.ByteSize()
+                        if remaining_bytes < 0:
+                            return
+        finally:
+            self._writing_callers -= 1
 
 
 def _map_stream_errors(method: str, behaviour: Behaviour) -> Behaviour:

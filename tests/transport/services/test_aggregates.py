@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 
 from constellation.config import Address
 from constellation.federated.published import RoundKey
+from constellation.transport.calls.status import MAX_IGNORED_BYTES
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import patterns_pb2, shard_pb2
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
@@ -109,6 +111,40 @@ async def test_a_round_that_would_keep_the_true_ones_out_is_refused(
     assert (await publish(channel, to_frames(make_global(7, an_hour_ago)))).applied
     assert (await publish(channel, to_frames(make_global(13_000, an_hour_ago)))).applied
     assert shard.manager.global_state.round == RoundKey(an_hour_ago, 13_000)
+
+
+def make_refused_frames(chunks: Iterator[int]) -> Iterator[pb.PublishGlobalRequest]:
+    """Yield a header that is refused, and half a mebibyte for each chunk."""
+    yield pb.PublishGlobalRequest(header=pb.GlobalHeader(generation=2**62, sha256=bytes(32)))
+    for _ in chunks:
+        yield pb.PublishGlobalRequest(chunk=bytes(1 << 19))
+
+
+async def test_a_federation_that_is_still_writing_learns_why_its_global_is_refused(
+    channel: grpc.aio.Channel,
+) -> None:
+    calls = [
+        AggregateServiceStub(channel).PublishGlobal(make_refused_frames(iter(range(20))))
+        for _ in range(8)
+    ]
+
+    codes = [await call.code() for call in calls]
+    reasons = [await read_error_reason(call) for call in calls]
+
+    assert set(codes) == {grpc.StatusCode.INVALID_ARGUMENT}
+    assert set(reasons) == {"INVALID_INPUT"}
+
+
+async def test_a_caller_that_writes_for_ever_is_not_listened_to_for_ever(
+    channel: grpc.aio.Channel,
+) -> None:
+    written = itertools.count()
+
+    call = AggregateServiceStub(channel).PublishGlobal(make_refused_frames(written))
+
+    async with asyncio.timeout(20):
+        assert await call.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL}
+    assert next(written) * (1 << 19) < 3 * MAX_IGNORED_BYTES
 
 
 async def test_globals_are_received_one_at_a_time(channel: grpc.aio.Channel) -> None:
