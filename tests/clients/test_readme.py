@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import constellation_settop
+from constellation.auth.keys import make_key_ring, write_key_ring
 from constellation_settop import Device, SettopError
 from tests.clients.catalogue_model import make_item
 from tests.clients.samples import make_catalogue
@@ -51,12 +52,15 @@ def test_the_options_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEVICE_TOKEN", "secret")
     (tmp_path / "ca.pem").write_bytes(b"a certificate")
+    ring = make_key_ring("EdDSA")
+    write_key_ring(tmp_path / "global-keys.json", ring.to_public(), is_new=False)
     names: dict[str, Any] = {}
 
     exec(OPTIONS, names)  # noqa: S102  # our own document
 
     assert names["settings"].sync.credential == "secret"
     assert names["settings"].sync.tls.root_certificates == b"a certificate"
+    assert ring.keys[0].key_id in names["pinned"].sync.global_keys
     assert not names["occasional"].sync.stay_connected
     assert names["simulated"].keep_journal
 

@@ -43,6 +43,7 @@ async def test_the_command_prints_progress_and_a_summary_as_json(tmp_path: Path)
         (["--churn", "1.5"], "--churn must be from 0 to 1, got 1.5"),
         (["--ca", "/nowhere"], "cannot read /nowhere: No such file"),
         (["--token-file", "/nowhere"], "cannot read /nowhere: No such file"),
+        (["--global-keys", "/nowhere"], "cannot read /nowhere: No such file"),
     ],
 )
 def test_wrong_flags_are_said(
@@ -107,6 +108,7 @@ def test_the_readme_shows_the_command_and_its_flags(capsys: pytest.CaptureFixtur
         "--minutes",
         "--profile",
         "--vendor-keys",
+        "--global-keys",
         "--occasional",
         "--sync-every",
         "--json",

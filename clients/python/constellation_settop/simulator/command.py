@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from constellation_settop.errors import InvalidArgumentError
+from constellation_settop.network.global_keys import GlobalKeys
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.simulator.fleet import (
     FleetSettings,
@@ -72,6 +73,10 @@ def add_flags(parser: ArgumentParser) -> None:
     group.add_argument("--ca", type=Path, metavar="FILE", help="CA certificates, PEM")
     group.add_argument("--cert", type=Path, metavar="FILE", help="client certificate, PEM")
     group.add_argument("--key", type=Path, metavar="FILE", help="private key of --cert, PEM")
+    group.add_argument(
+        "--global-keys", type=Path, metavar="FILE",
+        help="public keys of the federation, which every device pins",
+    )  # fmt: skip
     credentials = group.add_mutually_exclusive_group()
     credentials.add_argument(
         "--vendor-keys", type=Path, metavar="FILE",
@@ -117,6 +122,7 @@ def parse_settings(options: Namespace) -> FleetSettings:
             sync_every_seconds=options.sync_every,
             credential=token,
             tls=_parse_tls(options),
+            global_keys=GlobalKeys.from_file(options.global_keys) if options.global_keys else None,
         ),
         make_identity=read_vendor(options.vendor_keys) if options.vendor_keys else None,
     )
