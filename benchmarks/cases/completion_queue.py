@@ -2,93 +2,80 @@
 
 from __future__ import annotations
 
-import os
-import statistics
 import subprocess
 import sys
-from collections import defaultdict
-from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.delta_runs import SETTINGS, run_delta_load
-from benchmarks.report import Measurement, compare
+from benchmarks.processes import read_cpu_seconds
+from benchmarks.server_process import StartedServer, start_server
 from benchmarks.shard_process import make_folder, start_shard
+from benchmarks.turns import Run, compare_runs, take_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Sequence
 
-_ROUNDS: Final = 3
-_MESSAGES: Final = 1024 * 30
-"""What one run of the load of deltas sends."""
+    from benchmarks.report import Measurement
+
+_TURNS: Final = 3
 _CALLS: Final = 12_800
+_BASELINE: Final = "grpc.aio on uvloop"
 _SERVERS: Final = {
-    "grpc.aio on uvloop": ("benchmarks.echo", "uvloop"),
-    "the queue on uvloop": ("benchmarks.queue_echo", "uvloop"),
-    "the queue in a thread": ("benchmarks.queue_echo",),
+    "aio": ("echo", "uvloop"),
+    "loop": ("queue_echo", "uvloop"),
+    "thread": ("queue_echo",),
 }
+"""How each echo is started: on grpc.aio, and on the queue with uvloop or in one thread."""
 
 
 def measure() -> list[Measurement]:
-    """Measure three echoes and a shard in turns; compare medians of their processor time.
+    """Measure three echoes and a shard in turns; compare their processor time.
 
-    The last line says how much faster a shard could be at most, if its messages cost what they
+    The last line says what a delta would cost a shard at least, if its messages cost what they
     cost on the queue, drained by the event loop on which a shard works.
     """
-    stream, unary = defaultdict(list), defaultdict(list)
-    shard = []
-    for _ in range(_ROUNDS):
-        for name, arguments in _SERVERS.items():
-            with _start_server(*arguments) as (process, port):
-                stream[name].append(_measure_stream(process, port))
-                unary[name].append(_measure_unary(process, port))
-        with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
-            shard.append(_measure_stream(started.process.pid, started.port))
-    base, on_loop, in_thread = (statistics.median(stream[name]) for name in _SERVERS)
-    base_unary, unary_on_loop, unary_in_thread = (
-        statistics.median(unary[name]) for name in _SERVERS
-    )
-    cost = statistics.median(shard)
+    sides: dict[str, Callable[[], tuple[float, float]]] = {
+        name: partial(_measure_echo, *arguments) for name, arguments in _SERVERS.items()
+    }
+    results = take_turns({**sides, "shard": _measure_shard}, _TURNS)
+    stream = {name: [each[0] for each in runs] for name, runs in results.items()}
+    unary = {name: [each[1] for each in runs] for name, runs in results.items()}
+    at_best = [
+        shard - (aio - loop)
+        for shard, aio, loop in zip(stream["shard"], stream["aio"], stream["loop"], strict=True)
+    ]
     return [
-        compare("queue_message_us", on_loop, "us", "grpc.aio on uvloop", base),
-        compare("queue_thread_message_us", in_thread, "us", "grpc.aio on uvloop", base),
-        compare("queue_unary_us", unary_on_loop, "us", "grpc.aio on uvloop", base_unary),
-        compare("queue_thread_unary_us", unary_in_thread, "us", "grpc.aio on uvloop", base_unary),
-        compare(
-            "queue_ingest_us_at_best", cost - (base - on_loop), "us", "a shard's delta today", cost
-        ),
+        _compare("queue_message_us", stream["loop"], _BASELINE, stream["aio"]),
+        _compare("queue_thread_message_us", stream["thread"], _BASELINE, stream["aio"]),
+        _compare("queue_unary_us", unary["loop"], _BASELINE, unary["aio"]),
+        _compare("queue_thread_unary_us", unary["thread"], _BASELINE, unary["aio"]),
+        _compare("queue_ingest_us_at_best", at_best, "a shard's delta today", stream["shard"]),
     ]
 
 
-def _measure_stream(process: int, port: int) -> float:
-    before = _read_cpu_seconds(process)
-    run_delta_load(port)
-    return (_read_cpu_seconds(process) - before) / _MESSAGES * 1e6
+def _compare(
+    name: str, ours: Sequence[float], baseline: str, theirs: Sequence[float]
+) -> Measurement:
+    return compare_runs(name, "us", [*map(Run, ours)], baseline, [*map(Run, theirs)])
 
 
-def _measure_unary(process: int, port: int) -> float:
-    before = _read_cpu_seconds(process)
+def _measure_echo(*arguments: str) -> tuple[float, float]:
+    with start_server(*arguments) as server:
+        return run_delta_load(server).server_cpu_us, _measure_unary(server)
+
+
+def _measure_shard() -> tuple[float, float]:
+    """Measure a shard's deltas. It has no unary call that does nothing, so that is 0."""
+    with make_folder() as data_dir, start_shard(data_dir=data_dir, **SETTINGS) as started:
+        return run_delta_load(started.server).server_cpu_us, 0.0
+
+
+def _measure_unary(server: StartedServer) -> float:
+    before = read_cpu_seconds(server.process.pid)
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.unary_load", str(port), str(_CALLS)],
+        [sys.executable, "-m", "benchmarks.unary_load", str(server.port), str(_CALLS)],
         check=True,
         capture_output=True,
     )
-    return (_read_cpu_seconds(process) - before) / _CALLS * 1e6
-
-
-def _read_cpu_seconds(process: int) -> float:
-    """Return the processor time of a process, in user and kernel mode, from /proc."""
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@contextmanager
-def _start_server(module: str, *arguments: str) -> Iterator[tuple[int, int]]:
-    with subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.pid, int(process.stdout.readline())
-        finally:
-            process.terminate()
+    return (read_cpu_seconds(server.process.pid) - before) / _CALLS * 1e6
