@@ -272,10 +272,10 @@ class ShardConfig:
         "0: as many as MAX_STREAMS.",
     )
     max_connects_per_lot: int = setting(
-        0, "Sync streams that devices of one lot may begin in a minute. 0: no limit."
+        0, "Streams and Exchange calls that devices of one lot may begin in a minute. 0: no limit."
     )
     max_connects_per_address: int = setting(
-        2048, "Sync streams that may begin in a minute from one address. 0: no limit."
+        2048, "Streams and Exchange calls that may begin in a minute from one address. 0: no limit."
     )
     max_new_devices_per_lot: int = setting(
         0, "Devices of one lot, unknown to the shard, that may come in an hour. 0: no limit."
