@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
 
 from benchmarks.delta_runs import SETTINGS, compare_syncs, run_delta_load
+from benchmarks.published_global import make_publish_requests
 from benchmarks.shard_process import make_folder, start_shard
 from constellation.encoding import normalise_codes
 from constellation.v1 import (
@@ -23,8 +23,6 @@ from constellation.v1 import (
 from testing.patterns import sample_patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from benchmarks.delta_load import DeltaLoadResult
     from benchmarks.report import Measurement
 
@@ -57,15 +55,15 @@ def _publish_codebook(port: int, anchors: int) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         aggregates: Any = aggregates_pb2_grpc.AggregateServiceStub(channel)
         stats: Any = shard_pb2_grpc.ShardServiceStub(channel)
-        assert aggregates.PublishGlobal(_make_publish_requests(anchors)).applied
+        assert aggregates.PublishGlobal(make_publish_requests(_make_codebook(anchors))).applied
         until = time.monotonic() + _PATIENCE_SECONDS
         while stats.GetStats(shard_pb2.GetStatsRequest()).codebook_version != 1:
             assert time.monotonic() < until, "the shard does not use its codebook"
             time.sleep(0.05)
 
 
-def _make_publish_requests(anchors: int) -> Iterator[aggregates_pb2.PublishGlobalRequest]:
-    payload = aggregates_pb2.Global(
+def _make_codebook(anchors: int) -> aggregates_pb2.Global:
+    return aggregates_pb2.Global(
         generation=1,
         round_id=1,
         closed_at=int(time.time()),
@@ -75,14 +73,7 @@ def _make_publish_requests(anchors: int) -> Iterator[aggregates_pb2.PublishGloba
             anchors=normalise_codes(sample_patterns(anchors, seed=13)).astype("<f4").tobytes(),
         ),
         clusters=_make_empty_clusters(),
-    ).SerializeToString()
-    header = aggregates_pb2.GlobalHeader(
-        generation=1, round_id=1, size_bytes=len(payload), sha256=sha256(payload).digest()
     )
-    yield aggregates_pb2.PublishGlobalRequest(header=header)
-    half = len(payload) // 2  # a frame is at most 1 MiB
-    yield aggregates_pb2.PublishGlobalRequest(chunk=payload[:half])
-    yield aggregates_pb2.PublishGlobalRequest(chunk=payload[half:])
 
 
 def _make_empty_clusters() -> aggregates_pb2.GlobalClusters:
