@@ -52,6 +52,7 @@ from constellation.transport.services.process import ProcessServicer
 from constellation.transport.services.shard import ProcessInfo, ShardServicer
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.streams import OpenStreams
+from constellation.transport.sync.updates import UpdateEncoder
 from constellation.v1 import (
     aggregates_pb2,
     aggregates_pb2_grpc,
@@ -181,11 +182,17 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
         if (published := manager.global_state.published) is not None:
             process.security.revoked.replace_global(published.revoked_device_ids)
         _report_shard(process, config, manager, streams)
-        background = [lease, *_start_background(tasks, config, manager, streams, process.health)]
+        encoder = UpdateEncoder(manager)
+        feed = streams.send_updates_forever(manager, encoder)
+        background = [
+            lease,
+            tasks.create_task(feed, name="global_feed"),
+            *_start_background(tasks, config, manager, streams, process.health),
+        ]
         if snapshots is not None:
             writing = manager.write_snapshots_forever(snapshots, config.snapshot_seconds)
             background.append(tasks.create_task(writing, name="snapshots"))
-        _add_services(process, config, manager, streams)
+        _add_services(process, config, manager, streams, encoder)
         process.health.mark_ready()
         try:
             _log_start(process.ports, manager)
@@ -286,7 +293,6 @@ def _start_background(
             config.device_ttl_days * _SECONDS_PER_DAY, streams.device_ids
         ),
         "recount": manager.recount_forever(),
-        "global_feed": streams.send_updates_forever(manager),
         "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
         "recall_probe": manager.measure_recall_forever(_RECALL_PROBE_SECONDS),
@@ -332,13 +338,17 @@ async def _recover_shard(
 
 
 def _add_services(
-    process: _Process, config: ShardConfig, manager: ShardManager, streams: OpenStreams
+    process: _Process,
+    config: ShardConfig,
+    manager: ShardManager,
+    streams: OpenStreams,
+    encoder: UpdateEncoder,
 ) -> None:
     """Serve the shard's services; until now the listener has asked their callers to wait."""
     server: Any = process.listener.services  # the generated functions need only its two methods
     info = ProcessInfo(version("constellation-tv"), read_clock(), process.drain.request)
     sync_pb2_grpc.add_SyncServiceServicer_to_server(
-        SyncServicer(manager, to_session_limits(config), streams, process.calls), server
+        SyncServicer(manager, to_session_limits(config), streams, process.calls, encoder), server
     )
     shard_pb2_grpc.add_ShardServiceServicer_to_server(ShardServicer(manager, streams, info), server)
     security = process.security

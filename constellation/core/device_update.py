@@ -59,6 +59,20 @@ class DeviceUpdate:
     held: HeldState
     """What the device holds after it applied the update."""
 
+    def changes_nothing_of(self, held: HeldState) -> bool:
+        """Return whether the update would change nothing of what a device holds."""
+        return (
+            not len(self.similar.pseudonyms)
+            and not self.removed_similar
+            and (self.clusters is None or not len(self.clusters.positions))
+            and not self.removed_clusters
+            and not len(self.related.positions)
+            and not self.related.removed
+            and not self.popular.missing
+            and not self.popular.removed
+            and self.trends.version == held.version
+        )
+
 
 def compute_device_update(
     held: HeldState,

@@ -44,12 +44,17 @@ class TrendChange:
 
     version: GlobalVersion
     """The version that the device holds afterwards."""
-    is_reset: bool
-    """Whether the device must drop the trends that it holds."""
+    base: GlobalVersion | None
+    """The version from which it is a change; None for a device that must drop its trends."""
     upserts: Sequence[Trend]
     removed_subjects: Sequence[Subject]
     trend_count: int
     """The number of trends that the device holds afterwards."""
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether the device must drop the trends that it holds."""
+        return self.base is None
 
 
 class GlobalState:
@@ -70,6 +75,8 @@ class GlobalState:
         self._versions: OrderedDict[GlobalVersion, Mapping[Subject, Trend]] = OrderedDict(
             {self.version: {}}
         )
+        self._changes: dict[GlobalVersion | None, TrendChange] = {}
+        """By the version from which they are: the changes to the present version."""
 
     @property
     def round(self) -> RoundKey:
@@ -95,6 +102,7 @@ class GlobalState:
         self._served_round = self.round
         self.version = GlobalVersion(self.version.generation, self.version.version + 1)
         self._versions[self.version] = state
+        self._changes.clear()
         while len(self._versions) > _KEPT_VERSIONS:
             self._versions.popitem(last=False)
         return True
@@ -120,12 +128,18 @@ class GlobalState:
 
     def change_since(self, version: GlobalVersion) -> TrendChange:
         """Return what changed after a version; all trends when that version is unknown."""
+        base = version if version in self._versions else None
+        change = self._changes.get(base)
+        if change is None:
+            change = self._changes[base] = self._compute_change(base)
+        return change
+
+    def _compute_change(self, base: GlobalVersion | None) -> TrendChange:
         current = self._versions[self.version]
-        base = self._versions.get(version)
-        known = base if base is not None else {}
+        known = self._versions[base] if base is not None else {}
         upserts = [trend for subject, trend in current.items() if known.get(subject) != trend]
         removed = [subject for subject in known if subject not in current]
-        return TrendChange(self.version, base is None, upserts, removed, len(current))
+        return TrendChange(self.version, base, upserts, removed, len(current))
 
 
 def compute_local_trends(

@@ -89,6 +89,8 @@ class RelatedContent:
 
         `device` is a row number, -1 for an unknown device.
         """
+        if not len(self.related):
+            return RelatedChoice(self.related, removed=held_ids)
         related, held = self.related, unpack_row_ids(held_ids)
         known = self._find_held(held)
         is_current = known >= 0
@@ -112,11 +114,10 @@ class RelatedContent:
         if device < 0:
             return np.empty(0, np.int64)
         table = self._table
-        devices = np.array([device])
-        slots = table.find_patterns(devices).slots
+        slots = table.list_patterns(device)
         parts = (
             table.devices["signal_contents"][device],
-            table.liked.read(devices)["contents"][0],
+            table.liked.read(np.array([device]))["contents"][0],
             table.patterns["contents"][slots].ravel(),
         )
         return np.concatenate(parts).astype(np.int64)

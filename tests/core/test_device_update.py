@@ -35,7 +35,7 @@ def make_clusters(*ids: bytes) -> PublishedClusters:
 def compute(
     held: HeldState, similar: SimilarPatterns, choice: ClusterChoice | None = None
 ) -> DeviceUpdate:
-    trends = TrendChange(VERSION, is_reset=False, upserts=(), removed_subjects=(), trend_count=0)
+    trends = TrendChange(VERSION, base=VERSION, upserts=(), removed_subjects=(), trend_count=0)
     return compute_device_update(held, trends, similar, choice, RelatedChoice(), PopularChoice())
 
 

@@ -13,10 +13,10 @@ from constellation.auth.principal import CALLER, Principal, Role
 from constellation.core.ingest.stats import Stats
 from constellation.errors import ConstellationError
 from constellation.transport.sync.limits import SessionLimits
-from constellation.transport.sync.outgoing import OutgoingFrames
+from constellation.transport.sync.outgoing import Frame, OutgoingFrames
 from constellation.transport.sync.session import DeviceSession
 from constellation.transport.sync.streams import OpenStreams
-from constellation.transport.sync.updates import make_update
+from constellation.transport.sync.updates import UpdateEncoder
 from constellation.v1 import sync_pb2 as pb
 from tests.auth.callers import OWN
 from tests.deltas import PatternSpec
@@ -44,9 +44,11 @@ class _Stream:
         self._is_writing = self._is_blocked = self._is_broken = False
         self._progress: asyncio.Future[None] | None = None
 
-    async def _write(self, frame: pb.SyncResponse) -> None:
+    async def _write(self, frame: Frame) -> None:
         assert not self._is_writing, "two writes at once: gRPC fails"
         assert not self.outgoing.has_ended, "a write after the end"
+        if isinstance(frame, bytes):
+            frame = pb.SyncResponse.FromString(frame)
         frame.SerializeToString()
         self._is_writing = True
         while self._is_blocked:
@@ -74,6 +76,7 @@ class ShardSessions:
         self._loop = loop
         self._manager = manager
         self._streams = OpenStreams(Stats(), _LIMITS)
+        self._encoder = UpdateEncoder(manager)
         self._opened: list[DeviceSession] = []
         self._caller = Principal(OWN.hex(), frozenset({Role.DEVICE}), verify=verifier.verify)
 
@@ -94,7 +97,7 @@ class ShardSessions:
 
     async def send_updates(self) -> None:
         """Send the updates that sessions are due, beside what the inputs do."""
-        await self._streams.send_updates_forever(self._manager)
+        await self._streams.send_updates_forever(self._manager, self._encoder)
 
     def run(self, data: bytes) -> None:
         """Run one input. Raises the error that ends the session, if one does."""
@@ -143,14 +146,10 @@ class ShardSessions:
             case 4:
                 await self._commit()
             case 5 if session.device_id and session.can_offer(self._manager.global_state.version):
-                update, held = await make_update(
-                    self._manager,
-                    session.device_id,
-                    session.held_state,
-                    session.capacity,
-                    session.encoding,
+                update = await self._encoder.make_update(
+                    session.device_id, session.held_state, session.capacity, session.encoding
                 )
-                session.offer(update, held, self._loop.time())
+                session.offer(update, self._loop.time())
             case 6:
                 session.drain(1.0, 0.0, 1.0)
             case 7:

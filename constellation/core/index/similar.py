@@ -81,7 +81,7 @@ class SimilarSearch:
 
         The strength is the success rate times the sample count, capped at 16 samples.
         """
-        rows = self._table.patterns[self._find_own_slots(device)]
+        rows = self._table.patterns[self._table.list_patterns(device)]
         weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
         strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
         return normalise_codes(rows["codes"][strongest])
@@ -97,7 +97,7 @@ class SimilarSearch:
         self._arrived.set()
         scores, groups = await request.result
 
-        groups, scores = _merge_results(groups, scores)
+        groups, scores = _merge_results(groups, scores, request.limit)
         rows = self._table.groups.rows
         is_unchanged = (rows["sample_count"][groups] > 0) & (rows["lsn"][groups] <= lsn)
         chosen = np.flatnonzero(is_unchanged)[:limit]
@@ -143,9 +143,6 @@ class SimilarSearch:
                 request.result.set_result((scores[start:end], slots[start:end]))
             start = end
 
-    def _find_own_slots(self, device: int) -> Slots:
-        return self._table.find_patterns(np.array([device], np.int64)).slots
-
     def _build_result(self, groups: Slots, similarities: NDArray[np.float32]) -> SimilarPatterns:
         """Return the shared patterns of these groups, without genres that the catalogue lost."""
         rows = self._table.groups.rows[groups]
@@ -155,11 +152,18 @@ class SimilarSearch:
         return SimilarPatterns(rows, similarities, ids)
 
 
-def _merge_results(slots: Slots, scores: NDArray[np.float32]) -> tuple[Slots, NDArray[np.float32]]:
-    """Return each slot of several queries once, with its highest score, best first."""
+def _merge_results(
+    slots: Slots, scores: NDArray[np.float32], limit: int
+) -> tuple[Slots, NDArray[np.float32]]:
+    """Return up to `limit` distinct slots of several queries, each with its highest score.
+
+    The best come first; slots of the same score come in ascending order.
+    """
     flat_slots, flat_scores = slots.ravel(), scores.ravel()
     order = np.lexsort((flat_slots, -flat_scores))
-    order = order[flat_slots[order] >= 0]
-    _, first = np.unique(flat_slots[order], return_index=True)
-    best = order[np.sort(first)]
-    return flat_slots[best], flat_scores[best]
+    best: dict[int, int] = {}
+    for position, slot in zip(order.tolist(), flat_slots[order].tolist(), strict=True):
+        if slot >= 0 and best.setdefault(slot, position) == position and len(best) == limit:
+            break
+    positions = list(best.values())
+    return flat_slots[positions], flat_scores[positions]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
     from constellation.core.store import Term
 
+_DEVICE_KEY = Struct("<QQ")
+"""A device id as the key of a HashIndex."""
 _SCAN_ROWS = 65_536
 """Rows that `list_devices` looks at before it checks whether it has found enough."""
 
@@ -112,7 +115,7 @@ class Table:
 
     def find_device(self, device_id: bytes) -> int:
         """Return the row number of a device, -1 when the shard does not know it."""
-        return int(self.slots_by_device.find(to_device_keys(device_id))[0])
+        return self.slots_by_device.find_one(*_DEVICE_KEY.unpack(device_id))
 
     def find_devices(self, device_ids: Sequence[bytes]) -> Slots:
         """Return the row numbers of devices, in the same order; -1 for those that have none."""
@@ -202,6 +205,15 @@ class Table:
             slots.append(heads)
             heads = self._next[heads]
         return _group_by_device(owners, slots)
+
+    def list_patterns(self, device: int) -> Slots:
+        """Return the patterns of one device; row number -1 stands for no device."""
+        slots: list[int] = []
+        head = self._first.item(device) if device >= 0 else 0
+        while head > 0:
+            slots.append(head - 1)
+            head = self._next.item(head - 1)
+        return np.array(slots, np.int64)
 
     def count_active_devices(self, connected_ids: Sequence[bytes], synced_since: float) -> int:
         """Return how many devices are connected, or synced at or after a time.

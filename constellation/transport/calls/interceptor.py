@@ -67,7 +67,16 @@ class MethodInterceptor(grpc.aio.ServerInterceptor):
         is_own = method.startswith("/constellation.")
         for wrap in reversed(self._wrappers if is_own else self._standard):
             behaviour = wrap(method, kind, behaviour)
-        return rebuild(behaviour, decode, handler.response_serializer)
+        return rebuild(behaviour, decode, _pass_bytes(handler.response_serializer))
+
+
+def _pass_bytes(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Return an encoder that leaves a response as it is when a behaviour has encoded it already."""
+
+    def pass_or_encode(response: Any) -> bytes:
+        return response if type(response) is bytes else encode(response)
+
+    return pass_or_encode
 
 
 def _decode_inside(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Behaviour:

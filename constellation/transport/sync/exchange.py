@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from constellation.auth.principal import CALLER
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import TooManyInflightError
 from constellation.transport.codec.patterns import from_receipts, to_delta
+from constellation.transport.codec.wire import frame_message, make_tag
 from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.origin_limits import read_call_origin
-from constellation.transport.sync.updates import make_update
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
@@ -22,38 +22,47 @@ if TYPE_CHECKING:
     from constellation.transport.sync.greeting import Greeting
     from constellation.transport.sync.limits import SessionLimits
     from constellation.transport.sync.origin_limits import OriginGuard
+    from constellation.transport.sync.updates import UpdateEncoder
+
+_WELCOME: Final = make_tag(pb.ExchangeResponse.WELCOME_FIELD_NUMBER)
+_ACK: Final = make_tag(pb.ExchangeResponse.ACK_FIELD_NUMBER)
+_UPDATE: Final = make_tag(pb.ExchangeResponse.UPDATE_FIELD_NUMBER)
 
 
 class Exchanges:
     """Answers the devices that do not stay connected, by the rules of a session."""
 
-    def __init__(self, shard: ShardManager, limits: SessionLimits, guard: OriginGuard) -> None:
+    def __init__(
+        self,
+        shard: ShardManager,
+        limits: SessionLimits,
+        guard: OriginGuard,
+        encoder: UpdateEncoder,
+    ) -> None:
+        self._encoder = encoder
         self._shard = shard
         self._limits = limits
         self._guard = guard
         self._greeter = Greeter(shard, limits, guard)
 
-    async def answer(self, request: pb.ExchangeRequest) -> pb.ExchangeResponse:
-        """Apply the deltas of a request, and return all that the device should know.
+    async def answer(self, request: pb.ExchangeRequest) -> bytes:
+        """Apply the deltas of a request, and return an ExchangeResponse, encoded.
 
         Raises the error that refuses the device or its deltas.
         """
         origin = read_call_origin()
         self._guard.count_connect(origin)
         greeting = self._greeter.greet(request.hello, CALLER.get(), origin)
-        response = pb.ExchangeResponse(welcome=greeting.welcome)
+        parts = [frame_message(_WELCOME, greeting.welcome.SerializeToString())]
         if request.deltas:
-            response.ack.CopyFrom(await self._apply(greeting, request.deltas))
+            ack = await self._apply(greeting, request.deltas)
+            parts.append(frame_message(_ACK, ack.SerializeToString()))
         if not request.skip_update:
-            update, _ = await make_update(
-                self._shard,
-                greeting.device_id,
-                greeting.held_state,
-                greeting.capacity,
-                greeting.encoding,
+            update = await self._encoder.make_update(
+                greeting.device_id, greeting.held_state, greeting.capacity, greeting.encoding
             )
-            response.update.CopyFrom(update)
-        return response
+            parts.append(frame_message(_UPDATE, update.body))
+        return b"".join(parts)
 
     async def _apply(
         self, greeting: Greeting, deltas: Sequence[patterns.Delta]

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
+from constellation.transport.codec.wire import (
+    frame_message,
+    frame_number,
+    make_number_tag,
+    make_tag,
+)
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 
-WriteFrame = Callable[[pb.SyncResponse], Coroutine[Any, None, None]]
+Frame = pb.SyncResponse | bytes
+"""A frame, or its bytes when it is encoded already."""
+WriteFrame = Callable[[Frame], Coroutine[Any, None, None]]
 """Writes one frame; returns once the transport has accepted it."""
+_GLOBAL_UPDATE: Final = make_tag(pb.SyncResponse.GLOBAL_UPDATE_FIELD_NUMBER)
+_NONCE: Final = make_number_tag(patterns.GlobalUpdate.NONCE_FIELD_NUMBER)
 
 
 class OutgoingFrames:
@@ -39,7 +49,7 @@ class OutgoingFrames:
         self._now = asyncio.get_running_loop().time
         self._control: deque[pb.SyncResponse] = deque()
         self._ack: pb.SyncResponse | None = None
-        self._update: patterns.GlobalUpdate | None = None
+        self._update: bytes | None = None
         self._heartbeat = False
         self._bye: pb.SyncResponse | None = None
         self._is_closing = False
@@ -56,8 +66,9 @@ class OutgoingFrames:
 
     def waiting_bytes(self) -> int:
         """Return the bytes of the frames that wait."""
-        frames = (*self._control, self._ack, self._update, self._bye)
-        return sum(frame.ByteSize() for frame in frames if frame is not None)
+        frames = (*self._control, self._ack, self._bye)
+        size = sum(frame.ByteSize() for frame in frames if frame is not None)
+        return size + len(self._update or b"")
 
     def send_control(self, frame: pb.SyncResponse) -> None:
         """Send a Welcome, Throttle, Redirect or Drain."""
@@ -86,9 +97,9 @@ class OutgoingFrames:
             ack.rejected.extend(rejected)
         self._wake()
 
-    def send_update(self, update: patterns.GlobalUpdate) -> None:
-        """Send an update; it replaces the update that waits."""
-        self._update = update
+    def send_update(self, body: bytes, nonce: int) -> None:
+        """Send a GlobalUpdate that is encoded but for its nonce; it replaces the one that waits."""
+        self._update = frame_message(_GLOBAL_UPDATE, body + frame_number(_NONCE, nonce))
         self._wake()
 
     def send_heartbeat(self) -> None:
@@ -178,7 +189,7 @@ class OutgoingFrames:
         bye, self._bye = self._bye, None
         return bye
 
-    def _take_next(self) -> pb.SyncResponse | None:
+    def _take_next(self) -> Frame | None:
         if self._control:
             return self._control.popleft()
         if self._ack is not None:
@@ -188,7 +199,7 @@ class OutgoingFrames:
         if self._update is not None:
             update, self._update = self._update, None
             self._heartbeat = False
-            return pb.SyncResponse(global_update=update)
+            return update
         if self._heartbeat:
             self._heartbeat = False
             return pb.SyncResponse(heartbeat=pb.Heartbeat())

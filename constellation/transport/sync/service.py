@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
     from constellation.transport.calls.counters import CallStats
     from constellation.transport.sync.limits import SessionLimits
-    from constellation.transport.sync.outgoing import WriteFrame
+    from constellation.transport.sync.outgoing import Frame, WriteFrame
     from constellation.transport.sync.streams import OpenStreams
+    from constellation.transport.sync.updates import UpdateEncoder
 
-SyncContext = ServicerContext[pb.SyncRequest, pb.SyncResponse]
+SyncContext = ServicerContext[pb.SyncRequest, Any]
 
 _SYNC_METHOD: Final = "/constellation.v1.SyncService/Sync"
 _CANCEL_GRACE_SECONDS: Final = 0.01
@@ -55,14 +56,19 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
     """Serves SyncService to devices."""
 
     def __init__(
-        self, shard: ShardManager, limits: SessionLimits, streams: OpenStreams, calls: CallStats
+        self,
+        shard: ShardManager,
+        limits: SessionLimits,
+        streams: OpenStreams,
+        calls: CallStats,
+        encoder: UpdateEncoder,
     ) -> None:
         self._shard = shard
         self._stream_stats = calls.get_or_add(_SYNC_METHOD, CallKind.BIDI_STREAM)
         self._limits = limits
         self._streams = streams
         self._catalogue_copies = CatalogueCopies(shard.catalogue)
-        self._exchanges = Exchanges(shard, limits, streams.guard)
+        self._exchanges = Exchanges(shard, limits, streams.guard, encoder)
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -89,7 +95,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         finally:
             self._forget(session)
 
-    async def Exchange(self, request: pb.ExchangeRequest, context: Any) -> pb.ExchangeResponse:
+    async def Exchange(self, request: pb.ExchangeRequest, context: Any) -> bytes:  # type: ignore[override]  # encoded already
         return await self._exchanges.answer(request)
 
     async def GetCatalogue(  # type: ignore[override]  # the stubs know generators only
@@ -123,7 +129,7 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         """Return a function that counts a frame and writes it."""
         stats = self._stream_stats
 
-        def write_and_count(frame: pb.SyncResponse) -> Coroutine[Any, None, None]:
+        def write_and_count(frame: Frame) -> Coroutine[Any, None, None]:
             stats.sent += 1
             return write(frame)
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from constellation.core.global_state import GlobalVersion
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.outgoing import OutgoingFrames
+    from constellation.transport.sync.updates import DeviceAnswer
 
 _MAX_MISSED_HEARTBEATS: Final = 2
 
@@ -180,13 +181,12 @@ class DeviceSession:
         self.has_ended = True
         self.outgoing.fail(error)
 
-    def offer(self, update: patterns.GlobalUpdate, held: HeldState, now: float) -> None:
+    def offer(self, update: DeviceAnswer, now: float) -> None:
         """Send an update, and note what the device holds once it has applied it."""
         self._nonce += 1
-        update.nonce = self._nonce
-        self._offered_state = held
+        self._offered_state = update.held
         self.updated_at = now
-        self.outgoing.send_update(update)
+        self.outgoing.send_update(update.body, self._nonce)
 
     def can_offer(self, version: GlobalVersion) -> bool:
         """Return whether an update to a version may be sent now.

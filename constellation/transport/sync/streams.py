@@ -15,7 +15,6 @@ from constellation.core.ingest.stats import ShedReason
 from constellation.errors import NotReadyError, ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.sync.origin_limits import OriginGuard
 from constellation.transport.sync.pauses import PauseWatch
-from constellation.transport.sync.updates import is_redundant, make_update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
     from constellation.transport.sync.limits import SessionLimits
     from constellation.transport.sync.session import DeviceSession
+    from constellation.transport.sync.updates import UpdateEncoder
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +127,7 @@ class OpenStreams:
         for session in self._by_device.values():
             self.queue_update(session)
 
-    async def send_updates_forever(self, shard: ShardManager) -> None:
+    async def send_updates_forever(self, shard: ShardManager, encoder: UpdateEncoder) -> None:
         """Send each queued update of what a shard knows when it is due. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
@@ -141,7 +141,7 @@ class OpenStreams:
                 session = heapq.heappop(self._update_queue)[2]
                 self._queued_sessions.discard(session)
                 batch.append(session)
-            await asyncio.gather(*(self._send_update(shard, session) for session in batch))
+            await asyncio.gather(*(self._send_update(shard, encoder, session) for session in batch))
 
     async def end_overdue_forever(self) -> None:
         """End the sessions that exceed a timeout. Runs until cancelled."""
@@ -231,17 +231,13 @@ class OpenStreams:
             except TimeoutError:
                 return
 
-    async def _send_update(self, shard: ShardManager, session: DeviceSession) -> None:
+    async def _send_update(
+        self, shard: ShardManager, encoder: UpdateEncoder, session: DeviceSession
+    ) -> None:
         if not session.can_offer(shard.global_state.version):
             return
-        update, held = await make_update(
-            shard,
-            session.device_id,
-            session.held_state,
-            session.capacity,
-            session.encoding,
+        update = await encoder.make_update(
+            session.device_id, session.held_state, session.capacity, session.encoding
         )
-        if session.can_offer(shard.global_state.version) and not is_redundant(
-            update, session.held_state
-        ):
-            session.offer(update, held, asyncio.get_running_loop().time())
+        if session.can_offer(shard.global_state.version) and not update.is_redundant:
+            session.offer(update, asyncio.get_running_loop().time())

@@ -17,6 +17,7 @@ def test_an_index_equals_a_dict_through_a_long_random_sequence(seed: int) -> Non
         )
         found = index.find(keys)
         assert found.tolist() == [model.get(tuple(key), -1) for key in keys.tolist()]
+        assert found.tolist() == [index.find_one(*key) for key in keys.tolist()]
         absent = keys[found < 0]
         rows = np.arange(len(absent)) + step * 1000
         index.put(absent, rows)
@@ -45,3 +46,4 @@ def test_many_keys_in_one_batch_all_find_a_place() -> None:
     index.put(keys, np.arange(len(keys)))
 
     assert (index.find(keys) == np.arange(len(keys))).all()
+    assert [index.find_one(*key) for key in keys[:500].tolist()] == list(range(500))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from constellation.transport.sync.limits import SessionLimits
+    from constellation.transport.sync.outgoing import Frame
     from constellation.transport.sync.streams import OpenStreams
 
 
@@ -43,6 +44,10 @@ async def open_manager() -> AsyncIterator[ShardManager]:
                 task.cancel()
 
 
+def decode_frame(frame: Frame) -> pb.SyncResponse:
+    return pb.SyncResponse.FromString(frame) if isinstance(frame, bytes) else frame
+
+
 class WrittenFrames:
     """Keeps what a session writes to its stream; a write completes at once."""
 
@@ -50,6 +55,7 @@ class WrittenFrames:
         self.is_deaf = False
         """Whether the device reads nothing more, so that no write completes."""
         self.frames: list[pb.SyncResponse] = []
+        """Decoded, if they were encoded."""
         self.ended = asyncio.Event()
         self.outgoing = OutgoingFrames(self._write, self.ended.set)
         self._written = asyncio.Event()
@@ -70,10 +76,10 @@ class WrittenFrames:
                 self._written.clear()
                 await self._written.wait()
 
-    async def _write(self, frame: pb.SyncResponse) -> None:
+    async def _write(self, frame: Frame) -> None:
         if self.is_deaf:
             await asyncio.get_running_loop().create_future()
-        self.frames.append(frame)
+        self.frames.append(decode_frame(frame))
         self._written.set()
 
 

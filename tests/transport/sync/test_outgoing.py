@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from constellation.transport.sync.outgoing import OutgoingFrames
+from constellation.transport.sync.outgoing import Frame, OutgoingFrames
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
+from tests.transport.sync.sessions import decode_frame
 
 
 class SlowWriter:
@@ -37,8 +38,8 @@ class SlowWriter:
         while self._pending is not None and not self._pending.done():
             await self.complete_write()
 
-    async def _write(self, frame: pb.SyncResponse) -> None:
-        self.frames.append(frame)
+    async def _write(self, frame: Frame) -> None:
+        self.frames.append(decode_frame(frame))
         self._pending = asyncio.get_running_loop().create_future()
         await self._pending
 
@@ -56,7 +57,7 @@ async def test_control_frames_go_first_then_the_ack_then_the_update_then_bye() -
     outgoing.send_control(pb.SyncResponse(welcome=pb.Welcome()))
 
     outgoing.send_heartbeat()
-    outgoing.send_update(patterns.GlobalUpdate())
+    outgoing.send_update(b"", 1)
     outgoing.send_ack(1, 2)
     outgoing.send_control(make_drain())
     outgoing.send_bye(pb.BYE_REASON_DONE)
@@ -95,9 +96,9 @@ async def test_a_newer_update_replaces_the_one_that_waits() -> None:
     writer = SlowWriter()
     writer.outgoing.send_control(make_drain())
 
-    writer.outgoing.send_update(patterns.GlobalUpdate(nonce=1))
+    writer.outgoing.send_update(b"", 1)
     assert writer.outgoing.has_pending_update
-    writer.outgoing.send_update(patterns.GlobalUpdate(nonce=2))
+    writer.outgoing.send_update(b"", 2)
     await writer.complete_all()
 
     assert [frame.global_update.nonce for frame in writer.frames[1:]] == [2]
@@ -131,7 +132,7 @@ async def test_frames_that_wait_are_counted_in_bytes() -> None:
     writer = SlowWriter()
     writer.outgoing.send_control(make_drain())
 
-    writer.outgoing.send_update(patterns.GlobalUpdate(removed_similar_ids=bytes(160)))
+    writer.outgoing.send_update(bytes(160), 1)
 
     assert writer.outgoing.waiting_bytes() > 160
     await writer.complete_all()

@@ -18,6 +18,7 @@ from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.session import DeviceSession
 from constellation.transport.sync.streams import OpenStreams
+from constellation.transport.sync.updates import UpdateEncoder
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from tests.deltas import PatternSpec, device_id
@@ -89,12 +90,14 @@ class World:
         limits = SessionLimits(max_inflight_deltas=1000)
         self.manager = manager
         self.streams = OpenStreams(manager.stats, limits)
-        self.unary = SyncServicer(manager, limits, self.streams, CallStats())
+        self.unary = SyncServicer(
+            manager, limits, self.streams, CallStats(), UpdateEncoder(manager)
+        )
         self.limits = limits
         self.devices = [SimulatedDevice(number) for number in range(DEVICES)]
         self.sessions: dict[int, DeviceSession] = {}
         self.written_frames: dict[int, WrittenFrames] = {}
-        self.calls: list[tuple[SimulatedDevice, int, asyncio.Task[pb.ExchangeResponse]]] = []
+        self.calls: list[tuple[SimulatedDevice, int, asyncio.Task[bytes]]] = []
         self.lives: dict[tuple[int, int], list[patterns.Delta]] = {}
         """Everything made, by device and incarnation."""
         self.sent: set[tuple[int, int, int]] = set()
@@ -145,7 +148,7 @@ class World:
         for device in self.devices:
             self._read_frames(device)
         for device, incarnation, call in self.calls:
-            ack = (await call).ack
+            ack = pb.ExchangeResponse.FromString(await call).ack
             if incarnation == device.incarnation:
                 assert ack.through_seq <= self.get_durable_seq(device)
                 device.apply_ack(ack)

@@ -15,6 +15,7 @@ from constellation.core.ingest.stats import ShedReason
 from constellation.errors import HelloTimeoutError, ShardFullError, SlowReaderError, SupersededError
 from constellation.transport.sync.limits import HELLO_TIMEOUT_SECONDS, SessionLimits
 from constellation.transport.sync.streams import OpenStreams
+from constellation.transport.sync.updates import UpdateEncoder
 from constellation.v1 import sync_pb2 as pb
 from tests.deltas import device_id
 from tests.sync_client import DEADLINE_SECONDS
@@ -38,7 +39,7 @@ class Streams:
         self._limits = limits
 
     def send_updates_forever(self) -> Coroutine[Any, Any, None]:
-        return self.all.send_updates_forever(self.manager)
+        return self.all.send_updates_forever(self.manager, UpdateEncoder(self.manager))
 
     def open(self, device: int | None = None) -> tuple[DeviceSession, WrittenFrames]:
         return open_session(self.manager, self.all, self._limits, device)

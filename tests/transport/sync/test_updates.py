@@ -9,7 +9,7 @@ from constellation.core.device_update import HeldState
 from constellation.core.rules import Rules
 from constellation.encoding import Encoding
 from constellation.transport.codec.global_state import to_global
-from constellation.transport.sync.updates import is_redundant, make_update
+from constellation.transport.sync.updates import DeviceAnswer, UpdateEncoder
 from constellation.v1 import aggregates_pb2
 from constellation.v1 import patterns_pb2 as patterns
 from tests.deltas import PatternSpec, device_id
@@ -42,7 +42,14 @@ async def open_neighbours() -> AsyncIterator[ShardManager]:
 async def update(
     manager: ShardManager, held: HeldState, capacity: int = CAPACITY
 ) -> tuple[patterns.GlobalUpdate, HeldState]:
-    return await make_update(manager, DEVICE, held, capacity, Encoding.INT8)
+    answer = await answer_device(manager, held, capacity)
+    return patterns.GlobalUpdate.FromString(answer.body), answer.held
+
+
+async def answer_device(
+    manager: ShardManager, held: HeldState, capacity: int = CAPACITY
+) -> DeviceAnswer:
+    return await UpdateEncoder(manager).make_update(DEVICE, held, capacity, Encoding.INT8)
 
 
 def publish_clusters(manager: ShardManager, clusters: Sequence[PatternSpec], round_id: int) -> None:
@@ -69,8 +76,9 @@ async def test_a_device_that_holds_everything_gets_nothing() -> None:
         _, held = await update(manager, HeldState())
 
         message, still_held = await update(manager, held)
+        answer = await answer_device(manager, held)
 
-    assert is_redundant(message, held)
+    assert answer.is_redundant
     assert message.similar_count == 4
     assert still_held == held
 
@@ -91,10 +99,12 @@ async def test_patterns_that_are_no_longer_near_are_removed() -> None:
         gone = bytes(range(16))
 
         message, held = await update(manager, HeldState(similar=frozenset([gone])))
+        holding_gone = HeldState(held.version, held.similar | {gone})
+        answer = await answer_device(manager, holding_gone)
 
     assert message.removed_similar_ids == gone
     assert gone not in held.similar
-    assert not is_redundant(message, held)
+    assert not answer.is_redundant
 
 
 async def test_a_device_gets_no_more_than_it_can_keep() -> None:
@@ -130,6 +140,8 @@ async def test_without_a_global_state_of_a_federation_clusters_are_removed() -> 
 
 async def test_a_new_version_alone_is_worth_an_update() -> None:
     async with open_neighbours() as manager:
-        message, held = await update(manager, HeldState())
+        _, held = await update(manager, HeldState())
 
-    assert not is_redundant(message, HeldState(similar=held.similar))
+        answer = await answer_device(manager, HeldState(similar=held.similar))
+
+    assert not answer.is_redundant
