@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from constellation.core.global_state import GlobalVersion
 
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from constellation.core.index.similar import SimilarPatterns
     from constellation.core.related_content import PopularChoice, RelatedChoice
     from constellation.federated.published import PublishedClusters
+
+
+class SimilarBasis(NamedTuple):
+    """What the similar patterns of a device were chosen from: while it is the same, so are they."""
+
+    group_digest: int
+    """Changes with every group that is published or freed."""
+    group_count: int
+    """Changes with every group that is dissolved."""
+    index_lsn: int
+    """Changes when the index has taken in groups."""
+    incarnation: int
+    seq: int
+    """The device's last delta."""
+    capacity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,22 @@ class HeldState:
     """The ids of its rows of related content, 16 bytes each. A set takes five times the memory."""
     popular: frozenset[bytes] = frozenset()
     """The ids of its lists of popular content."""
+    basis: SimilarBasis | None = field(default=None, compare=False)
+    """What `similar` was chosen from; None when the device itself declares what it holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarChoice:
+    """The similar patterns that a device should hold."""
+
+    patterns: SimilarPatterns
+    """Nearest first. Not read when `basis` is that of what the device holds."""
+    basis: SimilarBasis | None = None
+    """What they were chosen from; None when it cannot be said."""
+
+    def is_held(self, held: HeldState) -> bool:
+        """Return whether a device holds them already, without looking at them."""
+        return self.basis is not None and self.basis == held.basis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,18 +108,19 @@ class DeviceUpdate:
 def compute_device_update(
     held: HeldState,
     trends: TrendChange,
-    similar: SimilarPatterns,
+    chosen: SimilarChoice,
     choice: ClusterChoice | None,
     related: RelatedChoice,
     popular: PopularChoice,
 ) -> DeviceUpdate:
     """Return what a device that holds `held` lacks of what is chosen for it."""
+    similar = chosen.patterns
     new_similar = [
         position
         for position, pseudonym in enumerate(similar.pseudonyms)
         if pseudonym not in held.similar
     ]
-    similar_ids = frozenset(similar.pseudonyms)
+    similar_ids = held.similar if chosen.is_held(held) else frozenset(similar.pseudonyms)
     cluster_ids: frozenset[bytes] = frozenset()
     missing: ClusterChoice | None = None
     if choice is not None:
@@ -104,5 +136,7 @@ def compute_device_update(
         removed_clusters=held.clusters - cluster_ids,
         related=related,
         popular=popular,
-        held=HeldState(trends.version, similar_ids, cluster_ids, related.held, popular.held),
+        held=HeldState(
+            trends.version, similar_ids, cluster_ids, related.held, popular.held, chosen.basis
+        ),
     )

@@ -13,7 +13,12 @@ import structlog
 
 from constellation.core.admission import Admission
 from constellation.core.aggregates.shard_aggregates import Aggregates
-from constellation.core.device_update import ClusterChoice, compute_device_update
+from constellation.core.device_update import (
+    ClusterChoice,
+    SimilarBasis,
+    SimilarChoice,
+    compute_device_update,
+)
 from constellation.core.global_state import GlobalState, compute_local_trends
 from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch
@@ -186,9 +191,9 @@ class ShardManager:
         `capacity` is how many similar patterns, and clusters, the device can hold.
         """
         device = self.table.find_device(device_id)
-        taste = self.similar.compute_taste(device)
-        queries = taste[:0] if self.rules.is_noised_only else taste
-        similar = await self.similar.search(queries, capacity)
+        taste, basis = self.similar.compute_taste(device), self._find_basis(device, capacity)
+        is_unsearched = self.rules.is_noised_only or basis == held.basis
+        similar = await self.similar.search(taste[:0] if is_unsearched else taste, capacity)
         trends = self.global_state.change_since(held.version)
         choice: ClusterChoice | None = None
         popular = PopularChoice(removed=held.popular)
@@ -197,7 +202,23 @@ class ShardManager:
             choice = ClusterChoice(published.clusters, positions)
             popular = choose_popular(published.popular, self.identity.region, held.popular)
         related = self.related.choose(self.table.find_device(device_id), held.related)
-        return compute_device_update(held, trends, similar, choice, related, popular)
+        return compute_device_update(
+            held, trends, SimilarChoice(similar, basis), choice, related, popular
+        )
+
+    def _find_basis(self, device: int, capacity: int) -> SimilarBasis | None:
+        """Return what the similar patterns of a device depend on; None for an unknown device."""
+        if device < 0:
+            return None
+        table, row = self.table, self.table.devices[device]
+        return SimilarBasis(
+            table.totals.group_digest,
+            table.groups.count,
+            self.sharing.lsn,
+            int(row["incarnation"]),
+            int(row["seq"]),
+            capacity,
+        )
 
     async def expire_forever(
         self, ttl_seconds: float, find_connected: Callable[[], Sequence[bytes]]

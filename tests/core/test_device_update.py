@@ -6,6 +6,7 @@ from constellation.core.device_update import (
     ClusterChoice,
     DeviceUpdate,
     HeldState,
+    SimilarChoice,
     compute_device_update,
 )
 from constellation.core.global_state import GlobalVersion, TrendChange
@@ -36,7 +37,8 @@ def compute(
     held: HeldState, similar: SimilarPatterns, choice: ClusterChoice | None = None
 ) -> DeviceUpdate:
     trends = TrendChange(VERSION, base=VERSION, upserts=(), removed_subjects=(), trend_count=0)
-    return compute_device_update(held, trends, similar, choice, RelatedChoice(), PopularChoice())
+    chosen = SimilarChoice(similar)
+    return compute_device_update(held, trends, chosen, choice, RelatedChoice(), PopularChoice())
 
 
 def test_a_device_gets_the_similar_patterns_that_it_lacks() -> None:

@@ -79,6 +79,35 @@ async def test_a_device_gets_an_update_only_once() -> None:
         assert second.held == first.held
 
 
+async def test_similar_patterns_are_searched_again_only_when_they_may_have_changed() -> None:
+    async with open_core(rules=replace(RULES, k_anonymity=1)) as manager:
+        for device in (0, 1):
+            await manager.apply(make_delta(device, 1, [PatternSpec(1, 1)]))
+        await share_patterns(manager)
+        searches = manager.similar.search_seconds
+
+        first = await manager.find_update(device_id(0), HeldState(), 10)
+        counts = [searches.cumulative()[-1]]
+        second = await manager.find_update(device_id(0), first.held, 10)
+        counts.append(searches.cumulative()[-1])
+        await manager.find_update(device_id(0), second.held, 5)
+        counts.append(searches.cumulative()[-1])
+        await manager.apply(make_delta(0, 2, [PatternSpec(2, 2)]))
+        third = await manager.find_update(device_id(0), second.held, 10)
+        counts.append(searches.cumulative()[-1])
+        await share_patterns(manager)
+        fourth = await manager.find_update(device_id(0), third.held, 10)
+        counts.append(searches.cumulative()[-1])
+        await manager.delete_device(device_id(1))
+        fifth = await manager.find_update(device_id(0), fourth.held, 10)
+
+        assert counts == [1, 1, 2, 3, 4]
+        assert first.held == second.held == third.held
+        assert len(fourth.similar.pseudonyms) == 1
+        assert len(fifth.removed_similar) == 1
+        assert fifth.held.similar < fourth.held.similar
+
+
 async def test_trends_that_changed_are_sent_to_everybody() -> None:
     updates = QueuedUpdates()
     hour = 500_000

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from constellation.auth.principal import CALLER, Principal, Role
 from constellation.core.ingest.stats import Stats
 from constellation.errors import ConstellationError
+from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.outgoing import Frame, OutgoingFrames
 from constellation.transport.sync.session import DeviceSession
@@ -76,6 +77,7 @@ class ShardSessions:
         self._loop = loop
         self._manager = manager
         self._streams = OpenStreams(Stats(), _LIMITS)
+        self._greeter = Greeter(manager, _LIMITS, self._streams.guard)
         self._encoder = UpdateEncoder(manager)
         self._opened: list[DeviceSession] = []
         self._caller = Principal(OWN.hex(), frozenset({Role.DEVICE}), verify=verifier.verify)
@@ -126,7 +128,7 @@ class ShardSessions:
 
     def _open(self, stream: _Stream) -> DeviceSession:
         now = self._loop.time()
-        session = DeviceSession(self._manager, _LIMITS, self._streams, stream.outgoing, now)
+        session = DeviceSession(self._greeter, self._streams, stream.outgoing, now)
         self._streams.add(session)
         self._opened.append(session)
         return session

@@ -9,7 +9,6 @@ from constellation.core.ingest.deltas import Verdict
 from constellation.errors import TooManyInflightError
 from constellation.transport.codec.patterns import from_receipts, to_delta
 from constellation.transport.codec.wire import frame_message, make_tag
-from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.origin_limits import read_call_origin
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
@@ -18,10 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from constellation.core.ingest.deltas import Delta
-    from constellation.core.shard import ShardManager
-    from constellation.transport.sync.greeting import Greeting
-    from constellation.transport.sync.limits import SessionLimits
-    from constellation.transport.sync.origin_limits import OriginGuard
+    from constellation.transport.sync.greeting import Greeter, Greeting
     from constellation.transport.sync.updates import UpdateEncoder
 
 _WELCOME: Final = make_tag(pb.ExchangeResponse.WELCOME_FIELD_NUMBER)
@@ -32,18 +28,11 @@ _UPDATE: Final = make_tag(pb.ExchangeResponse.UPDATE_FIELD_NUMBER)
 class Exchanges:
     """Answers the devices that do not stay connected, by the rules of a session."""
 
-    def __init__(
-        self,
-        shard: ShardManager,
-        limits: SessionLimits,
-        guard: OriginGuard,
-        encoder: UpdateEncoder,
-    ) -> None:
+    def __init__(self, greeter: Greeter, encoder: UpdateEncoder) -> None:
+        self._shard = greeter.shard
+        self._limits = greeter.limits
+        self._greeter = greeter
         self._encoder = encoder
-        self._shard = shard
-        self._limits = limits
-        self._guard = guard
-        self._greeter = Greeter(shard, limits, guard)
 
     async def answer(self, request: pb.ExchangeRequest) -> bytes:
         """Apply the deltas of a request, and return an ExchangeResponse, encoded.
@@ -51,7 +40,7 @@ class Exchanges:
         Raises the error that refuses the device or its deltas.
         """
         origin = read_call_origin()
-        self._guard.count_connect(origin)
+        self._greeter.guard.count_connect(origin)
         greeting = self._greeter.greet(request.hello, CALLER.get(), origin)
         parts = [frame_message(_WELCOME, greeting.welcome.SerializeToString())]
         if request.deltas:

@@ -13,7 +13,6 @@ from constellation.transport.codec.patterns import (
     MAX_SEQ,
     check_device_id,
     check_incarnation,
-    from_version,
 )
 from constellation.transport.codec.times import to_duration
 from constellation.transport.sync.declared import negotiate_format, to_held_state
@@ -48,13 +47,24 @@ class Greeter:
     """Lets devices in, or refuses them, by the same rules with a stream and without."""
 
     def __init__(self, shard: ShardManager, limits: SessionLimits, guard: OriginGuard) -> None:
-        self._shard = shard
-        self._limits = limits
-        self._guard = guard
+        self.shard = shard
+        self.limits = limits
+        self.guard = guard
+        """Limits what comes from one lot or address."""
+        self._rules = pb.Welcome(
+            max_inflight_deltas=limits.max_inflight_deltas,
+            max_patterns_per_delta=limits.max_patterns_per_delta,
+            max_patterns=shard.rules.max_patterns_per_device,
+            heartbeat_interval=to_duration(limits.heartbeat_seconds),
+            sync_interval=to_duration(limits.sync_interval_seconds),
+            sync_jitter=to_duration(limits.sync_jitter_seconds),
+            quality_threshold=shard.rules.quality_threshold,
+        )
+        """What is the same in every Welcome."""
 
     def greet(self, hello: pb.Hello, caller: Principal, call_origin: CallOrigin) -> Greeting:
         """Return what a Hello says, and its Welcome. Raises the error that refuses the device."""
-        shard, stats = self._shard, self._shard.stats
+        shard, stats = self.shard, self.shard.stats
         device_id = check_device_id(hello.device_id)
         require_own_device(device_id, caller)
         incarnation = check_incarnation(hello.incarnation)
@@ -76,36 +86,32 @@ class Greeter:
 
     def _admit(self, device_id: bytes, call_origin: CallOrigin) -> DeviceOrigin:
         """Return the origin of a device that may sync now; raise the error that refuses it."""
-        origins = self._shard.origins
+        origins = self.shard.origins
         origin = DeviceOrigin(
             origins.hash_lot(call_origin.lot), origins.hash_network(CALLER_ADDRESS.get())
         )
-        self._shard.admit(device_id, origin)
-        if self._shard.table.find_device(device_id) < 0:
-            self._guard.count_new_device(call_origin)
+        self.shard.admit(device_id, origin)
+        if self.shard.table.find_device(device_id) < 0:
+            self.guard.count_new_device(call_origin)
         return origin
 
     def _make_welcome(self, hello: pb.Hello, encoding: Encoding) -> pb.Welcome:
         """Return the rules of a session, and the number of the device's next delta."""
-        shard, limits = self._shard, self._limits
+        shard = self.shard
         last_acked_seq = hello.last_acked_seq
         if last_acked_seq >= MAX_SEQ:
             raise InvalidInputError(
                 "last_acked_seq", f"must be below 2**63 - 1, got {last_acked_seq}"
             )
         expected = shard.compute_expectation(hello.device_id, hello.incarnation, last_acked_seq)
-        return pb.Welcome(
+        welcome = pb.Welcome(
             epoch=shard.epoch,
             expected_seq=expected.expected_seq,
             full_resync=expected.full_resync,
             encoding=patterns.Encoding.ValueType(encoding),
-            max_inflight_deltas=limits.max_inflight_deltas,
-            max_patterns_per_delta=limits.max_patterns_per_delta,
-            max_patterns=shard.rules.max_patterns_per_device,
-            heartbeat_interval=to_duration(limits.heartbeat_seconds),
-            sync_interval=to_duration(limits.sync_interval_seconds),
-            sync_jitter=to_duration(limits.sync_jitter_seconds),
-            quality_threshold=shard.rules.quality_threshold,
             catalogue_digest=shard.catalogue.digest,
-            global_version=from_version(shard.global_state.version),
         )
+        welcome.MergeFrom(self._rules)
+        version, sent = shard.global_state.version, welcome.global_version
+        sent.generation, sent.version = version.generation, version.version
+        return welcome

@@ -21,6 +21,7 @@ from constellation.transport.sync.catalogue_copies import (
     write_in_time,
 )
 from constellation.transport.sync.exchange import Exchanges
+from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import DeviceSession
 from constellation.v1 import sync_pb2 as pb
@@ -68,13 +69,14 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         self._limits = limits
         self._streams = streams
         self._catalogue_copies = CatalogueCopies(shard.catalogue)
-        self._exchanges = Exchanges(shard, limits, streams.guard, encoder)
+        self._greeter = Greeter(shard, limits, streams.guard)
+        self._exchanges = Exchanges(self._greeter, encoder)
 
     async def Sync(self, request_iterator: Any, context: SyncContext) -> None:  # type: ignore[override]  # the stubs know generators only
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         outgoing = OutgoingFrames(self._count_writes(context.write), task.cancel)
-        session = DeviceSession(self._shard, self._limits, self._streams, outgoing, loop.time())
+        session = DeviceSession(self._greeter, self._streams, outgoing, loop.time())
         try:
             self._streams.add(session)
             await self._read_frames(session, context)

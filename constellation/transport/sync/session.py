@@ -32,12 +32,10 @@ from constellation.transport.codec.patterns import (
     to_delta,
 )
 from constellation.transport.codec.times import to_duration
-from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.limits import (
     HELLO_TIMEOUT_SECONDS,
-    SessionLimits,
 )
-from constellation.transport.sync.origin_limits import OriginGuard, read_call_origin
+from constellation.transport.sync.origin_limits import read_call_origin
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from constellation.wall_clock import read_clock
@@ -45,7 +43,7 @@ from constellation.wall_clock import read_clock
 if TYPE_CHECKING:
     from constellation.auth.principal import Principal
     from constellation.core.global_state import GlobalVersion
-    from constellation.core.shard import ShardManager
+    from constellation.transport.sync.greeting import Greeter
     from constellation.transport.sync.outgoing import OutgoingFrames
     from constellation.transport.sync.updates import DeviceAnswer
 
@@ -54,9 +52,6 @@ _MAX_MISSED_HEARTBEATS: Final = 2
 
 class SessionRegistry(Protocol):
     """The owner of all sessions, as a session sees it."""
-
-    guard: OriginGuard
-    """Limits what comes from one lot or address."""
 
     def register(self, session: DeviceSession) -> None:
         """Add a session after its Hello; an older session of the same device is superseded."""
@@ -72,14 +67,13 @@ class DeviceSession:
 
     def __init__(
         self,
-        shard: ShardManager,
-        limits: SessionLimits,
+        greeter: Greeter,
         streams: SessionRegistry,
         outgoing: OutgoingFrames,
         now: float,
     ) -> None:
         self.outgoing = outgoing
-        self.trace = shard.tracer.find_current_trace()
+        self.trace = greeter.shard.tracer.find_current_trace()
         self.device_id = b""
         """Empty before Hello."""
         self.has_ended = False
@@ -96,10 +90,10 @@ class DeviceSession:
         self._take_caller(CALLER.get(), now)
         self.call_origin = read_call_origin()
         self._origin = UNKNOWN_ORIGIN
-        self._shard = shard
-        self._limits = limits
+        self._shard = greeter.shard
+        self._limits = greeter.limits
+        self._greeter = greeter
         self._streams = streams
-        self._greeter = Greeter(shard, limits, streams.guard)
         self._incarnation = 0
         self._next_seq = 0
         """The number of the next delta to accept; those before it are durable or in flight."""

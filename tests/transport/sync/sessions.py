@@ -11,6 +11,7 @@ from constellation.core.rules import Rules
 from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import ShardIdentity
 from constellation.storage.memory import MemoryPatternStore
+from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import DeviceSession
 from constellation.v1 import sync_pb2 as pb
@@ -89,7 +90,7 @@ def open_session(
     """Open a session, and let a device say Hello on it unless there is none."""
     written = WrittenFrames()
     now = asyncio.get_running_loop().time()
-    session = DeviceSession(manager, limits, streams, written.outgoing, now)
+    session = DeviceSession(Greeter(manager, limits, streams.guard), streams, written.outgoing, now)
     streams.add(session)
     if device is not None:
         session.receive(pb.SyncRequest(hello=make_hello(device)), now)

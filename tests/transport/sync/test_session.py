@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from constellation.core.ingest.cursors import Cursor
 from constellation.core.ingest.deltas import Verdict
 from constellation.transport.calls.counters import CallStats
+from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.limits import SessionLimits
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.session import DeviceSession
@@ -93,7 +94,7 @@ class World:
         self.unary = SyncServicer(
             manager, limits, self.streams, CallStats(), UpdateEncoder(manager)
         )
-        self.limits = limits
+        self.greeter = Greeter(manager, limits, self.streams.guard)
         self.devices = [SimulatedDevice(number) for number in range(DEVICES)]
         self.sessions: dict[int, DeviceSession] = {}
         self.written_frames: dict[int, WrittenFrames] = {}
@@ -113,7 +114,7 @@ class World:
     def connect(self, device: SimulatedDevice) -> None:
         """Open a new stream; the device's older one is superseded."""
         written = WrittenFrames()
-        session = DeviceSession(self.manager, self.limits, self.streams, written.outgoing, 0.0)
+        session = DeviceSession(self.greeter, self.streams, written.outgoing, 0.0)
         said = make_hello(
             device.number, incarnation=device.incarnation, last_acked_seq=device.acked_seq
         )
