@@ -17,7 +17,7 @@ from benchmarks.synthetic_aggregates import make_codebook, make_first_update, ma
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.transport.codec.global_state import read_header, read_payload, to_global
-from constellation.transport.listener import bind, make_server
+from constellation.transport.servers import ServerLimits, bind, make_server
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1 import aggregates_pb2_grpc
 
@@ -72,7 +72,7 @@ async def _serve(first_id: int, count: int, generation: int) -> None:
 
 
 async def _start_server(servicer: SyntheticAggregateServicer) -> tuple[grpc.aio.Server, int]:
-    server = make_server(_MAX_CALLS, CallStats())
+    server = make_server(ServerLimits(_MAX_CALLS), CallStats())
     aggregates_pb2_grpc.add_AggregateServiceServicer_to_server(servicer, server)
     port = bind(server, "127.0.0.1:0", "GRPC_ADDR")
     await server.start()

@@ -14,13 +14,15 @@ from typing import Any, Final
 import grpc
 import uvloop
 
-from constellation.transport.listener import SERVER_OPTIONS
+from constellation.transport.servers import ServerLimits
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 
 _WELCOME: Final = pb.SyncResponse(
     welcome=pb.Welcome(epoch=1, expected_seq=1, encoding=patterns_pb2.ENCODING_INT8)
 ).SerializeToString()
+_STREAMS: Final = 65_536
+"""As many as a shard to measure lets one connection have."""
 _WRITES_PER_TURN: Final = 64
 """Streams that are written to at once, as many as a shard writes to."""
 
@@ -53,7 +55,8 @@ class BareStreams:
 
 async def _serve(port: int) -> None:
     streams = BareStreams()
-    server = grpc.aio.server(options=SERVER_OPTIONS)
+    options = ServerLimits(_STREAMS, streams_per_connection=_STREAMS).to_options()
+    server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers(
         (
             grpc.method_handlers_generic_handler(

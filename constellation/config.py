@@ -263,6 +263,12 @@ class ShardConfig:
     max_streams: Count = setting(
         Count(50_000), "Sync streams open at the same time.", most=_MAX_STREAMS
     )
+    max_streams_per_connection: Count = setting(
+        Count(100),
+        "Calls that one connection may have open. Further ones wait in the client; whoever opens "
+        "and resets calls beyond it is refused.",
+        most=_MAX_STREAMS,
+    )
     max_streams_per_lot: int = setting(
         0, "Sync streams that devices of one lot may have open. 0: as many as MAX_STREAMS."
     )

@@ -249,6 +249,7 @@ def _to_listener_config(config: ShardConfig, security: Security) -> ListenerConf
         verifier=security.verifier,
         services=SERVICES,
         max_calls=config.max_streams + _EXTRA_CALLS,
+        max_streams_per_connection=config.max_streams_per_connection,
         connection_seconds=config.stream_seconds * _CONNECTION_SHARE,
     )
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -25,15 +24,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from constellation.auth.methods import DEVICE_METHODS
-from constellation.errors import ConfigError, NotReadyError
-from constellation.transport.calls import tracing as spans
-from constellation.transport.calls.authorization import make_authorization
-from constellation.transport.calls.budgets import CallBudgets
-from constellation.transport.calls.interceptor import MethodInterceptor, Wrapper
-from constellation.transport.calls.peers import make_address_reader
-from constellation.transport.calls.status import ErrorMapper
+from constellation.errors import NotReadyError
 from constellation.transport.health.service import Health, HealthServicer
 from constellation.transport.rest.listener import serve_rest
+from constellation.transport.servers import ServerLimits, bind, make_server
 from constellation.v1 import health_pb2 as constellation_health_pb2
 from constellation.v1 import health_pb2_grpc as constellation_health_pb2_grpc
 from constellation.v1 import process_pb2, process_pb2_grpc
@@ -50,32 +44,12 @@ if TYPE_CHECKING:
     from constellation.transport.calls.peers import IPNetwork
     from constellation.transport.services.process import ProcessServicer
 
-_MESSAGE_OPTION: Final = "grpc.max_receive_message_length"
-SERVER_OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # otherwise two servers could share a port without an error
-    (_MESSAGE_OPTION, 1 << 20),
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # no message is larger than its bytes
-    ("grpc.max_metadata_size", 8192),
-    ("grpc.absolute_max_metadata_size", 16384),
-    ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.keepalive_time_ms", 120_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
-    ("grpc.max_connection_idle_ms", 300_000),
-    ("grpc.http2.bdp_probe", 0),  # otherwise gRPC reads up to 4 MB ahead for each stream
-    ("grpc.http2.lookahead_bytes", 16_384),
-)
-"""The options of every gRPC server; docs/protocol.md gives the reason for each value."""
 COMMON_SERVICES: Final = (
     constellation_health_pb2.DESCRIPTOR.services_by_name["HealthService"].full_name,
     process_pb2.DESCRIPTOR.services_by_name["ProcessService"].full_name,
 )
 """The names of the services that every process has."""
 
-CONNECTION_GRACE_SECONDS: Final = 5.0
-"""How long the calls of a connection that is too old may go on."""
 log = structlog.get_logger(__name__)
 
 _WATCH_SECONDS: Final = 3600.0
@@ -208,6 +182,8 @@ class ListenerConfig:
     """Where everything is served; GRPC_ADDR then serves devices alone. None for no such address."""
     probe_addr: str | None = None
     """Where health alone is served; None for nowhere."""
+    max_streams_per_connection: int = 100
+    """The most calls at once on one connection, on GRPC_ADDR and INTERNAL_ADDR."""
     connection_seconds: float = 3600.0
     """A connection is closed after about this long, and its calls CONNECTION_GRACE_SECONDS later.
 
@@ -228,15 +204,15 @@ async def open_listener(
     deferred = DeferredServices(config.services, lambda: health.reason)
     names = (*config.services, *COMMON_SERVICES)
     verifier = config.verifier
-    main = make_server(
-        config.max_calls,
-        calls,
-        verifier,
-        config.connection_seconds,
-        max_message_bytes=None if config.internal_addr is None else _DEVICE_MESSAGE_BYTES,
-        trusted_proxies=config.trusted_proxies,
+    limits = ServerLimits(
+        calls=config.max_calls,
+        streams_per_connection=config.max_streams_per_connection,
+        message_bytes=None if config.internal_addr is None else _DEVICE_MESSAGE_BYTES,
+        connection_seconds=config.connection_seconds,
     )
-    local = make_server(_LOCAL_CALLS, calls, verifier)
+    main = make_server(limits, calls, verifier, config.trusted_proxies)
+    # REST makes all its calls on one connection.
+    local = make_server(ServerLimits(_LOCAL_CALLS, _LOCAL_CALLS), calls, verifier)
     servers, unrestricted = [main, local], [local]
     port = bind(main, config.grpc_addr, "GRPC_ADDR", config.certificates)
     internal_port: int | None = None
@@ -249,7 +225,8 @@ async def open_listener(
         for services in (deferred, health_services):
             main.add_generic_rpc_handlers((SelectedMethods(services, DEVICE_METHODS),))
         # Only where it is used: grpcio may crash when a server that never started is collected.
-        internal = make_server(_INTERNAL_CALLS, calls, verifier, config.connection_seconds)
+        limits = replace(limits, calls=_INTERNAL_CALLS, message_bytes=None)
+        internal = make_server(limits, calls, verifier)
         internal_port = bind(
             internal, config.internal_addr, "INTERNAL_ADDR", config.internal_certificates
         )
@@ -261,7 +238,8 @@ async def open_listener(
         process_pb2_grpc.add_ProcessServiceServicer_to_server(process, server)
         _serve_reflection(server, names)
     if config.probe_addr is not None:
-        probe = make_server(_PROBE_CALLS, calls, verifier, _PROBE_CONNECTION_SECONDS)
+        limits = ServerLimits(_PROBE_CALLS, connection_seconds=_PROBE_CONNECTION_SECONDS)
+        probe = make_server(limits, calls, verifier)
         _serve_health(probe, health)
         probe_port = bind(probe, config.probe_addr, "PROBE_ADDR")
         servers.append(probe)
@@ -305,80 +283,6 @@ async def _watch(server: grpc.aio.Server) -> None:
     except Exception as error:
         log.exception("grpc_server_crashed")
         raise RuntimeError(f"a gRPC server takes no more calls: {error!r}") from error
-
-
-def make_server(
-    max_calls: int,
-    calls: CallStats,
-    verifier: TokenVerifier | None = None,
-    connection_seconds: float | None = None,
-    max_message_bytes: int | None = None,
-    trusted_proxies: Sequence[IPNetwork] = (),
-) -> grpc.aio.Server:
-    """Return a server that admits `max_calls` calls at once, counts them and maps their errors.
-
-    Its connections are closed after about `connection_seconds`; None: never. It takes messages of
-    up to `max_message_bytes`; None: as many as SERVER_OPTIONS say.
-    """
-    counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
-    checking: list[Wrapper] = [ErrorMapper().map_errors, make_address_reader(trusted_proxies)]
-    limiting: list[Wrapper] = []
-    if verifier is not None:
-        checking.append(make_authorization(verifier))
-        limiting.append(CallBudgets().limit_calls)
-    options = [*SERVER_OPTIONS]
-    if connection_seconds is not None:
-        options += [
-            ("grpc.max_connection_age_ms", round(connection_seconds * 1000)),
-            ("grpc.max_connection_age_grace_ms", round(CONNECTION_GRACE_SECONDS * 1000)),
-        ]
-    if max_message_bytes is not None:
-        options = [each for each in options if each[0] != _MESSAGE_OPTION]
-        options.append((_MESSAGE_OPTION, max_message_bytes))
-    return grpc.aio.server(
-        interceptors=[MethodInterceptor([*counting, *checking, *limiting], standard=checking)],
-        options=options,
-        maximum_concurrent_rpcs=max_calls,
-    )
-
-
-def bind(
-    server: grpc.aio.Server, address: str, variable: str, certificates: Certificates | None = None
-) -> int:
-    """Listen on an address, with TLS when there are certificates, and return the port.
-
-    Raises ConfigError, naming the variable, when that is impossible.
-    """
-    try:
-        _try_address(address)
-        if certificates is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, certificates.to_server_credentials())
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(
-            f"{variable}: cannot listen on {address}: the port is in use, or the address "
-            "is not this machine's"
-        ) from error
-
-
-def _try_address(address: str) -> None:
-    """Raise OSError when nothing can listen on an address. gRPC would print a line of its own."""
-    host, _, port = address.rpartition(":")
-    problem: OSError | None = None
-    for family, kind, protocol, _, place in socket.getaddrinfo(
-        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        try:
-            with socket.socket(family, kind, protocol) as listener:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(place)
-                listener.listen()  # two sockets may be bound to a port, but only one listens
-        except OSError as error:
-            problem = error
-        else:
-            return
-    if problem is not None:
-        raise problem
 
 
 def _serve_health(server: Any, health: Health) -> None:

@@ -75,7 +75,8 @@ def test_each_shard_has_its_routes_and_its_cluster(count: int) -> None:
     found = get_cluster_hosts(config)
     assert found.pop("any_shard") == every
     assert found == {f"shard_{shard}": [host] for shard, host in enumerate(every)}
-    named = [route for route in get_routes(config) if "headers" in route["match"]]
+    _, *routes = get_routes(config)  # the first one refuses calls
+    named = [route for route in routes if "headers" in route["match"]]
     assert len(named) == 2 * count
     for route in named:
         (header,) = route["match"]["headers"]
@@ -85,10 +86,12 @@ def test_each_shard_has_its_routes_and_its_cluster(count: int) -> None:
 def test_a_stream_is_matched_before_any_other_call() -> None:
     config = load_chart({"shards": {"count": 3}}).envoy
 
-    streams = ["path" in route["match"] for route in get_routes(config)]
+    refusal, *routes = get_routes(config)
+    streams = ["path" in route["match"] for route in routes]
 
+    assert refusal["direct_response"] == {"status": 404}
     assert streams == sorted(streams, reverse=True)
-    assert get_routes(config)[3]["route"]["cluster"] == "any_shard"
+    assert routes[3]["route"]["cluster"] == "any_shard"
 
 
 def test_envoy_knows_every_process_of_a_shard_in_postgresql() -> None:

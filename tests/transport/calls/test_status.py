@@ -23,7 +23,7 @@ from constellation.transport.calls.status import (
     cause_of,
     to_rpc_status,
 )
-from constellation.transport.listener import SERVER_OPTIONS
+from constellation.transport.servers import SERVER_OPTIONS
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
 from tests.sync_client import get_error_reason, read_error_reason

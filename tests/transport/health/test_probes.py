@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from constellation.config import Address, Count, Interval
 from constellation.transport.health.probes import MAX_WATCHERS
-from constellation.transport.listener import CONNECTION_GRACE_SECONDS
+from constellation.transport.servers import CONNECTION_GRACE_SECONDS
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
 from constellation.v1.shard_pb2 import GetInfoRequest
 from constellation.v1.shard_pb2_grpc import ShardServiceStub
@@ -103,7 +103,11 @@ async def test_a_call_whose_caller_does_not_read_ends_with_its_connection() -> N
 
 async def test_probes_are_answered_while_every_call_is_taken() -> None:
     async with (
-        run_shard(max_streams=Count(1), probe_addr=Address("127.0.0.1:0")) as shard,
+        run_shard(
+            max_streams=Count(1),
+            max_streams_per_connection=Count(1000),
+            probe_addr=Address("127.0.0.1:0"),
+        ) as shard,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.ports.probe}") as probe_channel,
     ):

@@ -1,0 +1,62 @@
+"""What the callers on one connection can take from those on others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import grpc
+
+from constellation.v1 import sync_pb2, sync_pb2_grpc
+from tests.conftest import run_shard
+from tests.deltas import device_id
+from tests.scenarios.processes import run_shard_process
+from tests.sync_client import SyncStream
+from tests.transport.rapid_reset import run_rapid_resets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METHOD = "/constellation.v1.SyncService/GetSyncVersion"
+HONEST_CALLS = 40
+
+
+async def count_statuses(address: str, calls: int) -> Counter[grpc.StatusCode]:
+    """Make calls one after the other, and count their statuses."""
+    found: Counter[grpc.StatusCode] = Counter()
+    request = sync_pb2.GetSyncVersionRequest(device_id=device_id(1))
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = sync_pb2_grpc.SyncServiceStub(channel)
+        for _ in range(calls):
+            found[await stub.GetSyncVersion(request, timeout=10).code()] += 1
+    return found
+
+
+async def test_calls_are_answered_beside_one_who_opens_and_resets_calls(tmp_path: Path) -> None:
+    async with run_shard_process(tmp_path) as shard, run_rapid_resets(shard.address, METHOD):
+        found = await count_statuses(shard.address, HONEST_CALLS)
+
+    assert found == {grpc.StatusCode.NOT_FOUND: HONEST_CALLS}  # no such device
+
+
+async def test_a_connection_has_so_many_calls_and_further_ones_wait() -> None:
+    async with (
+        run_shard(max_streams_per_connection=2) as shard,
+        grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
+    ):
+        first, second, third = (
+            SyncStream(sync_pb2_grpc.SyncServiceStub(channel).Sync()) for _ in range(3)
+        )
+        await first.open(1)
+        await second.open(2)
+        waiting = asyncio.ensure_future(third.open(3))
+        await second.push(1)
+        assert not waiting.done()
+        assert len(shard.streams) == 2
+
+        await first.send(bye=sync_pb2.Bye())
+        assert await first.wait_for_status() is grpc.StatusCode.OK
+
+        async with asyncio.timeout(10):
+            await waiting
