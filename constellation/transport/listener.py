@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha import reflection
 
 from constellation.auth.methods import DEVICE_METHODS
 from constellation.errors import NotReadyError
+from constellation.transport.calls.endings import CallEndings
 from constellation.transport.health.service import Health, HealthServicer
 from constellation.transport.rest.listener import serve_rest
 from constellation.transport.servers import ServerLimits, bind, make_server
@@ -210,7 +211,8 @@ async def open_listener(
         message_bytes=None if config.internal_addr is None else _DEVICE_MESSAGE_BYTES,
         connection_seconds=config.connection_seconds,
     )
-    main = make_server(limits, calls, verifier, config.trusted_proxies)
+    endings = CallEndings(config.trusted_proxies)
+    main = make_server(limits, calls, verifier, config.trusted_proxies, endings)
     # REST makes all its calls on one connection.
     local = make_server(ServerLimits(_LOCAL_CALLS, _LOCAL_CALLS), calls, verifier)
     servers, unrestricted = [main, local], [local]
@@ -226,7 +228,7 @@ async def open_listener(
             main.add_generic_rpc_handlers((SelectedMethods(services, DEVICE_METHODS),))
         # Only where it is used: grpcio may crash when a server that never started is collected.
         limits = replace(limits, calls=_INTERNAL_CALLS, message_bytes=None)
-        internal = make_server(limits, calls, verifier)
+        internal = make_server(limits, calls, verifier, endings=endings)
         internal_port = bind(
             internal, config.internal_addr, "INTERNAL_ADDR", config.internal_certificates
         )
@@ -239,7 +241,7 @@ async def open_listener(
         _serve_reflection(server, names)
     if config.probe_addr is not None:
         limits = ServerLimits(_PROBE_CALLS, connection_seconds=_PROBE_CONNECTION_SECONDS)
-        probe = make_server(limits, calls, verifier)
+        probe = make_server(limits, calls, verifier, endings=endings)
         _serve_health(probe, health)
         probe_port = bind(probe, config.probe_addr, "PROBE_ADDR")
         servers.append(probe)
@@ -251,7 +253,7 @@ async def open_listener(
     try:
         async with (
             serve_rest(config.rest_addr, socket_name, names) as rest_port,
-            _watch_servers(servers),
+            _watch_servers(servers, endings),
         ):
             yield Listener(deferred, port, rest_port, probe_port, internal_port, servers)
     finally:
@@ -259,8 +261,10 @@ async def open_listener(
 
 
 @asynccontextmanager
-async def _watch_servers(servers: Sequence[grpc.aio.Server]) -> AsyncIterator[None]:
-    """Fail the block when a server takes no more calls, although nobody stopped it.
+async def _watch_servers(
+    servers: Sequence[grpc.aio.Server], endings: CallEndings
+) -> AsyncIterator[None]:
+    """Close connections whose calls do not end. Fail the block when a server takes no more calls.
 
     grpcio 1.85 decodes the path of each call in the loop that accepts calls. One path that is not
     UTF-8 ends that loop: the port closes, and nothing else would notice. So the process ends, and
@@ -268,6 +272,7 @@ async def _watch_servers(servers: Sequence[grpc.aio.Server]) -> AsyncIterator[No
     """
     async with asyncio.TaskGroup() as tasks:
         watches = [tasks.create_task(_watch(server), name="server_watch") for server in servers]
+        watches.append(tasks.create_task(endings.close_forever(), name="connection_closing"))
         try:
             yield
         finally:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from constellation.auth.certificates import Certificates
     from constellation.auth.tokens import TokenVerifier
     from constellation.transport.calls.counters import CallStats
+    from constellation.transport.calls.endings import CallEndings
     from constellation.transport.calls.peers import IPNetwork
 
 _MESSAGE_OPTION: Final = "grpc.max_receive_message_length"
@@ -78,10 +79,15 @@ def make_server(
     calls: CallStats,
     verifier: TokenVerifier | None = None,
     trusted_proxies: Sequence[IPNetwork] = (),
+    endings: CallEndings | None = None,
 ) -> grpc.aio.Server:
-    """Return a server that admits so many calls, counts them and maps their errors."""
+    """Return a server that admits so many calls, counts them and maps their errors.
+
+    `endings` watches its calls; None: a call whose caller does not read it lasts.
+    """
     counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
-    checking: list[Wrapper] = [ErrorMapper().map_errors, make_address_reader(trusted_proxies)]
+    errors = ErrorMapper() if endings is None else ErrorMapper(endings.watch)
+    checking: list[Wrapper] = [errors.map_errors, make_address_reader(trusted_proxies)]
     limiting: list[Wrapper] = []
     if verifier is not None:
         checking.append(make_authorization(verifier))

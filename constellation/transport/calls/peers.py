@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     IPAddress = IPv4Address | IPv6Address
     IPNetwork = IPv4Network | IPv6Network
 
-_FORWARDED: Final = "x-forwarded-for"
+FORWARDED: Final = "x-forwarded-for"
 
 
 def make_address_reader(trusted_proxies: Sequence[IPNetwork]) -> Wrapper:
@@ -60,7 +60,7 @@ def find_address(
         return None
     if not _is_in(trusted_proxies, peer):
         return peer if peer.is_global else None
-    named = [value for key, value in context.invocation_metadata() or () if key == _FORWARDED]
+    named = [value for key, value in context.invocation_metadata() or () if key == FORWARDED]
     if not named or not isinstance(named[-1], str):
         return None
     address = _parse_address(named[-1].rpartition(",")[2].strip())

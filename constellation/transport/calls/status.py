@@ -84,6 +84,7 @@ MAX_IGNORED_BYTES: Final = 32 << 20
 IGNORE_SECONDS: Final = 10.0
 """How long a caller may go on writing after the error."""
 Tell = Callable[[status_pb2.Status], Awaitable[None]]
+Watch = Callable[["ServicerContext[Any, Any]"], None]
 _INTERNAL_MESSAGE: Final = "internal error"
 _RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
@@ -124,18 +125,25 @@ async def _tell_nobody(_: status_pb2.Status) -> None:
 
 @asynccontextmanager
 async def abort_on_error(
-    method: str, context: ServicerContext[Any, Any], tell: Tell | None = None
+    method: str,
+    context: ServicerContext[Any, Any],
+    tell: Tell | None = None,
+    watch: Watch = lambda _: None,
 ) -> AsyncIterator[None]:
     """End the call with the status of the exception that the block raises.
+
+    `watch` is called with the context when the block has ended, however it did.
 
     `tell` gets the status before that, for the last frame of a stream. An unexpected exception
     becomes INTERNAL without details; the log has them.
     """
     try:
         yield
+        watch(context)
     except grpc.aio.AbortError:
         raise
     except Exception as raised:
+        watch(context)
         error = cause_of(raised)
         if isinstance(error, DecodeError):
             error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
@@ -153,7 +161,9 @@ async def abort_on_error(
 class ErrorMapper:
     """Ends calls that raise with the status of what they raised, so that their callers see it."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch = lambda _: None) -> None:
+        """Call `watch` with the context of each call whose method has ended."""
+        self._watch = watch
         self._unread_frames = 0
         """Last frames that their callers have not read yet."""
         self._writing_callers = 0
@@ -162,7 +172,7 @@ class ErrorMapper:
     def map_errors(self, method: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
         """Wrap a method so that an exception ends its call with a gRPC status."""
         if isasyncgenfunction(behaviour):
-            return _map_stream_errors(method, behaviour)
+            return _map_stream_errors(method, behaviour, self._watch)
         make_frame = LAST_FRAMES.get(method)
 
         async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
@@ -172,7 +182,7 @@ class ErrorMapper:
                 elif kind is CallKind.CLIENT_STREAM:
                     await self._read_to_end(request)
 
-            async with abort_on_error(method, context, tell):
+            async with abort_on_error(method, context, tell, self._watch):
                 return await behaviour(request, context)
 
         return handle
@@ -212,9 +222,9 @@ class ErrorMapper:
             self._writing_callers -= 1
 
 
-def _map_stream_errors(method: str, behaviour: Behaviour) -> Behaviour:
+def _map_stream_errors(method: str, behaviour: Behaviour, watch: Watch) -> Behaviour:
     async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        async with abort_on_error(method, context):
+        async with abort_on_error(method, context, watch=watch):
             async for response in behaviour(request, context):
                 yield response
 
