@@ -44,7 +44,7 @@ ON CONFLICT (device_id, pattern_id) DO UPDATE SET embedding = excluded.embedding
 _AVERAGE: Final = "SELECT AVG(embedding)::text FROM patterns WHERE device_id = %s"
 _SIMILAR: Final = """
 SELECT device_id, pattern_id, embedding::text, success_rate, sample_count, genre FROM patterns
-WHERE success_rate >= 0.8 AND device_id <> %s ORDER BY embedding <=> %s::vector LIMIT 100
+WHERE success_rate >= 0.8 AND device_id <> %s ORDER BY embedding <=> %s::vector LIMIT 20
 """
 _TRENDS: Final = """
 SELECT genre, count(*), avg(success_rate) FROM patterns

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import reference_sql
@@ -14,17 +11,14 @@ from benchmarks.delta_runs import run_delta_load
 from benchmarks.filled_store import open_filled_postgres
 from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import start_shard
-from benchmarks.sync_load import SyncLoadResult
+from benchmarks.sync_runs import SETTINGS, run_sync_load
 
 if TYPE_CHECKING:
     from testing.postgres_server import PostgresServer
 
 _PATTERNS: Final = 20_000
-_DEVICES: Final = 512
-_SYNCS: Final = 5
 _ROUNDS: Final = 3
 _SQL_SECONDS: Final = 8.0
-_SETTINGS: Final[dict[str, int]] = {"max_patterns_per_device": 64}
 
 
 def measure(server: PostgresServer) -> list[Measurement]:
@@ -35,8 +29,8 @@ def measure(server: PostgresServer) -> list[Measurement]:
     peers, syncs, deltas = [], [], []
     for _ in range(_ROUNDS):
         peers.append(reference_sql.measure(peer_url, _SQL_SECONDS))
-        with start_shard(postgres_url=url, **_SETTINGS) as started:
-            syncs.append(_run_sync_load(started.port))
+        with start_shard(postgres_url=url, **SETTINGS) as started:
+            syncs.append(run_sync_load(started.server))
             deltas.append(run_delta_load(started.server).syncs_per_second)
     peer = statistics.median(each.syncs_per_second for each in peers)
     inserts = statistics.median(each.inserts_per_second for each in peers)
@@ -54,13 +48,3 @@ def measure(server: PostgresServer) -> list[Measurement]:
 async def _fill_database(url: str) -> None:
     async with open_filled_postgres(url, _PATTERNS):
         pass
-
-
-def _run_sync_load(port: int) -> SyncLoadResult:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.sync_load", str(port), str(_DEVICES), str(_SYNCS)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return SyncLoadResult(**json.loads(done.stdout))
