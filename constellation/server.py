@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from constellation.blas import limit_blas_threads
-from constellation.core.index.upkeep import rebuild_forever
 from constellation.core.ingest.observers import NoTracer, ShardObservers
 from constellation.core.ingest.stats import Stats
 from constellation.core.recovery import recover_shard, require_sound
@@ -91,7 +90,6 @@ _CONNECTION_SHARE: Final = 1.2
 """The age of a connection, as a share of that of a stream, so that streams end in order first.
 
 gRPC varies it by a tenth."""
-_REBUILD_CHECK_SECONDS: Final = 1.0
 _RECALL_PROBE_SECONDS: Final = 300.0
 """The time between two probes of the index's recall."""
 _RETURN_MAX_SECONDS: Final = 10.0
@@ -286,7 +284,6 @@ def _start_background(
     work = {
         "committer": manager.committer.commit_forever(),
         "pattern_sharing": manager.share_patterns_forever(config.shared_patterns_seconds),
-        "index_rebuild": rebuild_forever(manager.index, _REBUILD_CHECK_SECONDS),
         "similar_search": manager.similar.search_forever(),
         "aggregates": manager.aggregates.build_forever(manager.committer.run_with_commits_paused),
         "trends": manager.publish_trends_forever(config.global_interval_seconds),

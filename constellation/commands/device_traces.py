@@ -118,7 +118,7 @@ async def _count_outdated(table: Table, snapshots: SnapshotFiles | None, exact_l
         await asyncio.to_thread(index.restore, payload)
     except ValueError:
         return 0  # a start makes nothing of it either, and overwrites it
-    rows = table.groups.rows[index.slots()]
+    rows = table.groups.rows[index.slots]
     return int(np.count_nonzero((rows["sample_count"] == 0) | (rows["lsn"] > lsn)))
 
 

@@ -12,7 +12,6 @@ import structlog
 from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.ingest.recount import count_devices
 from constellation.core.loading import load_shard
-from constellation.core.rows import BLOCK_ROWS
 from constellation.core.table.loaded_groups import dissolve_uncounted
 from constellation.core.table.standing import to_day
 from constellation.errors import DamagedStoreError
@@ -21,7 +20,6 @@ from constellation.wall_clock import read_clock
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from constellation.core.rows import Slots
     from constellation.core.rules import Rules
     from constellation.core.store import StoreReader, Totals
     from constellation.core.table.groups import GroupTable
@@ -95,11 +93,7 @@ async def recover_shard(
             problems.append(ahead)
     index = PatternIndex(table.groups.rows["codes"], exact_limit=exact_limit)
     await _fill_index(index, table.groups, snapshots)
-    if differences := check_index(table.groups, index):  # a snapshot of another history
-        log.warning("snapshot_unusable", reason="; ".join(differences))
-        index = PatternIndex(table.groups.rows["codes"], exact_limit=exact_limit)
-        await _fill_index(index, table.groups, None)
-        problems += check_index(table.groups, index)
+    problems += check_index(table.groups, index)
     return RecoveredShard(table, loaded.ring, index, problems, await store.read_secret())
 
 
@@ -118,20 +112,15 @@ def require_sound(recovered: RecoveredShard, location: str) -> None:
 
 def check_index(groups: GroupTable, index: PatternIndex) -> list[str]:
     """Return how the index differs from the shared patterns; empty when they agree."""
-    shared = _find_published(groups)
-    missing = np.setdiff1d(shared, index.slots(), assume_unique=True)
-    surplus = np.setdiff1d(index.slots(), shared, assume_unique=True)
+    shared = groups.find_published()
+    missing = np.setdiff1d(shared, index.slots, assume_unique=True)
+    surplus = np.setdiff1d(index.slots, shared, assume_unique=True)
     problems = []
     if len(missing):
         problems.append(f"the index lacks {len(missing)} patterns, the first in slot {missing[0]}")
     if len(surplus):
         problems.append(f"the index has {len(surplus)} too many, the first in slot {surplus[0]}")
     return problems
-
-
-def _find_published(groups: GroupTable) -> Slots:
-    """Return the groups that are published, which is what the index holds, ascending."""
-    return np.flatnonzero(groups.rows["sample_count"][: groups.allocator.high_water])
 
 
 def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> str:
@@ -150,17 +139,11 @@ def _describe_lost_commits(stored: Totals, snapshots: SnapshotFiles | None) -> s
 async def _fill_index(
     index: PatternIndex, groups: GroupTable, snapshots: SnapshotFiles | None
 ) -> None:
-    """Fill the index from its newest snapshot and what was published since, or else anew."""
-    lsn = await _restore_snapshot(index, snapshots)
-    published, codes = _find_published(groups), groups.rows["codes"]
-    gone = np.setdiff1d(index.slots(), published, assume_unique=True)
-    await asyncio.to_thread(index.apply, gone, gone[:0], codes[:0])
-    added = published[groups.rows["lsn"][published] > lsn]
-    for start in range(0, len(added), BLOCK_ROWS):
-        block = added[start : start + BLOCK_ROWS]
-        await asyncio.to_thread(index.apply, block[:0], block, codes[block])
-        if index.is_rebuild_due():
-            await asyncio.to_thread(index.rebuild)
+    """Restore the newest snapshot when it is of what is published, or build the index anew."""
+    lsn, published = await _restore_snapshot(index, snapshots), groups.find_published()
+    is_same = np.array_equal(index.slots, published)
+    if not is_same or (groups.rows["lsn"][published] > lsn).any():
+        await asyncio.to_thread(index.fill, published)
 
 
 async def _restore_snapshot(index: PatternIndex, snapshots: SnapshotFiles | None) -> int:

@@ -449,6 +449,7 @@ class ShardManager:
 
         An exact index is not written: it is built at every start, and needs no log of changes.
         """
+        await self.sharing.fill_index()
         lsn = self.sharing.lsn
         payload = await asyncio.to_thread(self.index.dump)
         try:

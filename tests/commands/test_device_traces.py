@@ -31,7 +31,6 @@ async def fill(shard: RunningShard) -> None:
     own = [PatternSpec(n, direction=900 + n, contents=("film:1",)) for n in range(5)]
     await push_delta(shard.manager, NUMBER, 1, own, (), [("film:1", 500_000)])
     await share_patterns(shard.manager)
-    shard.manager.index.rebuild()
 
 
 async def test_a_device_is_found_everywhere_and_nowhere_once_it_is_deleted(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 EXACT = 100
 OUTER_HEADER_BYTES = 56
-INNER_HEADER = struct.Struct("<4sIqd")
-"""Of the payload: magic, CRC-32 of what follows, and two figures of the training."""
+INNER_HEADER = struct.Struct("<4sIq")
+"""Of the payload: magic, CRC-32 of what follows, and the number of rows."""
 
 
 def _make_settings(tmp_path: Path) -> dict[str, Any]:
@@ -72,7 +72,6 @@ async def test_a_snapshot_and_what_was_published_later_give_the_index(
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
         await share_patterns(shard.manager)
-        shard.manager.index.rebuild()
         snapshots = IndexSnapshots(tmp_path / "shard", await shard.manager.store.read_secret())
         await shard.manager.write_snapshot(snapshots)
         taken_at, _ = snapshots.find_newest() or (0, "")
@@ -92,7 +91,6 @@ async def test_a_damaged_snapshot_is_passed_over(tmp_path: Path) -> None:
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
         await share_patterns(shard.manager)
-        shard.manager.index.rebuild()
     snapshot = next((tmp_path / "shard").glob("index-*.snapshot"))
     data = bytearray(snapshot.read_bytes())
     data[len(data) // 2] ^= 1
@@ -107,7 +105,6 @@ async def test_a_start_takes_no_changed_snapshot(tmp_path: Path) -> None:
     async with run_shard(**_make_settings(tmp_path)) as shard:
         await _fill(shard, 4)
         await share_patterns(shard.manager)
-        shard.manager.index.rebuild()
         secret = await shard.manager.store.read_secret()
     path = next((tmp_path / "shard").glob("index-*.snapshot"))
     sound, random = path.read_bytes(), Random(19)  # noqa: S311 - no secret
@@ -132,10 +129,8 @@ def _change(sound: bytes, random: Random, count: int) -> Iterator[bytes]:
         body = bytearray(sound[OUTER_HEADER_BYTES:])
         for _ in range(random.randint(1, 4)):
             body[random.randrange(20, len(body))] ^= random.randrange(1, 256)
-        magic, _, trained, imbalance = INNER_HEADER.unpack_from(body)
-        INNER_HEADER.pack_into(
-            body, 0, magic, zlib.crc32(body[INNER_HEADER.size :]), trained, imbalance
-        )
+        magic, _, count = INNER_HEADER.unpack_from(body)
+        INNER_HEADER.pack_into(body, 0, magic, zlib.crc32(body[INNER_HEADER.size :]), count)
         yield sound[:OUTER_HEADER_BYTES] + bytes(body)
 
 

@@ -355,7 +355,6 @@ async def test_an_index_snapshot_newer_than_the_database_is_discarded(
                 shard.manager, number, 1, [PatternSpec(n, direction=n) for n in range(4)]
             )
         await share_patterns(shard.manager)
-        await asyncio.to_thread(shard.manager.index.rebuild)
     (snapshot,) = list_snapshots(tmp_path)
     snapshot.rename(tmp_path / "index-100000.snapshot")
 

@@ -1,132 +1,126 @@
-"""PartitionedRows: the index for many patterns, with 1-bit codes that find likely matches.
+"""PartitionedRows: the index for many patterns, with 4-bit codes that find likely matches.
 
 The stored codes then rank the candidates by their exact cosines.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from constellation.core.index.faiss import faiss
+from constellation.core.index.vectors import to_vectors
 from constellation.encoding import DIMENSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
-MIN_CANDIDATES = 500
-"""Candidates ranked for each query: with fewer, the 1-bit codes would miss near patterns."""
+MIN_TRAINED: Final = 64
+"""Rows without which the 4-bit codes, which have 16 values each, cannot be trained."""
+_MIN_CANDIDATES: Final = 200
+"""Candidates ranked for each query: with fewer, the 4-bit codes would miss near patterns."""
+_SUBVECTORS: Final = 96
+"""Each is one 4-bit code: 48 bytes for a row."""
+_MIN_PROBES: Final = 24
+"""Partitions that a search visits at least, and one of so many that it visits of many."""
+_PARTITIONS_PER_PROBE: Final = 16
+_SAMPLES_PER_PARTITION: Final = 64
+"""Rows for each partition that k-means is trained on."""
+_MIN_SAMPLES: Final = 16_384
+"""Rows that the 4-bit codes are trained on."""
+_ITERATIONS: Final = 6
+"""Iterations of k-means."""
+_BLOCK: Final = 4096
+"""Rows read and inserted at once."""
 
-_HEADER = struct.Struct("<4sIqd")
-"""Of a snapshot: magic, CRC-32 of the body, trained_count and trained_imbalance."""
-_MAGIC = b"CPI1"
+_HEADER: Final = struct.Struct("<4sIq")
+"""Of a snapshot: magic, CRC-32 of the rest, and the number of rows; their slots follow."""
+_MAGIC: Final = b"CPI2"
 
 
 class PartitionedRows:
-    """A FAISS IVF index of RaBitQ codes by slot. The owner of the object locks it.
+    """A FAISS IVF index of product-quantised codes, which never changes.
 
-    `codes` is a live view of the pattern table, shape (capacity, DIMENSION), row = slot.
+    `codes` is a live view of the rows, shape (capacity, DIMENSION), row = slot.
     """
 
-    def __init__(self, ivf: Any, codes: Codes, *, trained_count: int, imbalance: float) -> None:
+    def __init__(self, ivf: Any, slots: Slots, codes: Codes) -> None:
+        self.slots = slots
+        """Ascending; FAISS knows a row by its position here."""
         self._ivf = ivf
         self._codes = codes
-        self.trained_count = trained_count
-        """Patterns in the index when it was trained."""
-        self.trained_imbalance = imbalance
-        """Imbalance of the partitions after the training; 1 means that all are equally large."""
 
-    def __len__(self) -> int:
-        return int(self._ivf.ntotal)
-
-    @property
-    def imbalance(self) -> float:
-        """The present imbalance of the partitions; 1 means that all are equally large."""
-        return float(self._ivf.invlists.imbalance_factor())
-
-    def slots(self) -> Slots:
-        """Return all slots in the partitions, ascending."""
-        lists = self._ivf.invlists
-        parts = [_read_partition(lists, number) for number in range(self._ivf.nlist)]
-        return np.sort(np.concatenate(parts))
-
-    def stage(self, leaving: Slots, added: Slots, vectors: Embeddings) -> Callable[[], None]:
-        """Assign rows to partitions; return a function that makes the change.
-
-        Call that function while nobody searches. `leaving` must hold every slot of `added`, because
-        FAISS would otherwise keep both rows. The slots of each are distinct.
-        """
-        lists = np.empty(0, dtype=np.int64)
-        if len(added):
-            lists = np.ascontiguousarray(self._ivf.quantizer.search(vectors, 1)[1].ravel())
-        return partial(self._change, leaving, added, vectors, lists)
-
-    def find_candidates(self, queries: Embeddings, limit: int) -> Slots:
-        """Return candidates for each query, shape (q, n); -1 where there are fewer."""
-        count = max(MIN_CANDIDATES, 2 * limit)
-        probes = _choose_probe_count(self._ivf.nlist, count / max(len(self), 1))
+    def search(self, queries: Embeddings, limit: int) -> tuple[Embeddings, Slots]:
+        """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last."""
+        count = max(_MIN_CANDIDATES, 2 * limit)
+        probes = _choose_probe_count(self._ivf.nlist, count / len(self.slots))
         settings = faiss.SearchParametersIVF(nprobe=probes)
-        slots: Slots = self._ivf.search(queries, count, params=settings)[1]
-        return slots
-
-    def copy(self) -> PartitionedRows:
-        """Return a copy that does not change with this one."""
-        return PartitionedRows(
-            faiss.clone_index(self._ivf),
-            self._codes,
-            trained_count=self.trained_count,
-            imbalance=self.trained_imbalance,
-        )
+        found: Slots = self._ivf.search(queries, count, params=settings)[1]
+        candidates = np.where(found >= 0, self.slots[found], -1)
+        return rank_candidates(queries, candidates, self._codes, limit)
 
     def dump(self) -> NDArray[np.uint8]:
         """Return the bytes from which `load_partitions` restores this."""
-        data: NDArray[np.uint8] = faiss.serialize_index(self._ivf)
-        head = _HEADER.pack(
-            _MAGIC, zlib.crc32(data.data), self.trained_count, self.trained_imbalance
-        )
-        return np.concatenate([np.frombuffer(head, dtype=np.uint8), data])
+        body = np.concatenate([self.slots.view(np.uint8), faiss.serialize_index(self._ivf)])
+        head = _HEADER.pack(_MAGIC, zlib.crc32(body.data), len(self.slots))
+        return np.concatenate([np.frombuffer(head, np.uint8), body])
 
-    def _change(
-        self, leaving: Slots, added: Slots, vectors: Embeddings, lists: NDArray[np.int64]
-    ) -> None:
-        if len(leaving):
-            self._ivf.remove_ids(leaving)
-        if len(added):
-            pointers = (faiss.swig_ptr(column) for column in (vectors, added, lists))
-            self._ivf.add_core(len(added), *pointers)
+
+def build_partitions(slots: Slots, codes: Codes) -> PartitionedRows:
+    """Return partitions of at least MIN_TRAINED ascending slots, read from the live rows.
+
+    Takes about 10 µs of processor time for each. Rows may change meanwhile: the candidates of a
+    search are ranked by what is in the rows by then.
+    """
+    ivf = faiss.IndexIVFPQFastScan(
+        faiss.IndexFlatIP(DIMENSION),
+        DIMENSION,
+        max(1, int(math.sqrt(len(slots)))),
+        _SUBVECTORS,
+        4,
+        faiss.METRIC_INNER_PRODUCT,
+    )
+    for training in (ivf.cp, ivf.pq.cp):
+        training.niter = _ITERATIONS
+        training.min_points_per_centroid = 1  # otherwise FAISS prints a warning when there are few
+        training.max_points_per_centroid = _SAMPLES_PER_PARTITION
+    ivf.pq.cp.max_points_per_centroid = _MIN_SAMPLES
+    samples = max(_MIN_SAMPLES, _SAMPLES_PER_PARTITION * ivf.nlist)
+    ivf.train(to_vectors(codes[_sample_slots(slots, samples)]))
+    for start in range(0, len(slots), _BLOCK):
+        ivf.add(to_vectors(codes[slots[start : start + _BLOCK]]))
+    return PartitionedRows(ivf, slots, codes)
 
 
 def load_partitions(data: NDArray[np.uint8], codes: Codes) -> PartitionedRows:
     """Restore what `dump` returned; raise ValueError when it is damaged or does not fit `codes`."""
     if len(data) < _HEADER.size:
         raise ValueError(f"the index snapshot is too short: {len(data)} bytes")
-    magic, checksum, trained_count, imbalance = _HEADER.unpack(data[: _HEADER.size].tobytes())
+    magic, checksum, count = _HEADER.unpack(data[: _HEADER.size].tobytes())
     body = np.ascontiguousarray(data[_HEADER.size :])
-    if magic != _MAGIC or zlib.crc32(body.data) != checksum:
+    if magic != _MAGIC or zlib.crc32(body.data) != checksum or not 0 < 8 * count <= len(body):
         raise ValueError("the index snapshot is damaged: its header or checksum is wrong")
+    slots = body[: 8 * count].view(np.int64).copy()
     try:
-        ivf = faiss.deserialize_index(body)
+        ivf = faiss.deserialize_index(np.ascontiguousarray(body[8 * count :]))
     except RuntimeError as error:  # another version of FAISS wrote it
         raise ValueError(f"FAISS cannot read the index snapshot: {error}") from error
-    if not isinstance(ivf, faiss.IndexIVFRaBitQ) or ivf.d != DIMENSION:
+    is_ours = isinstance(ivf, faiss.IndexIVFPQFastScan) and ivf.d == DIMENSION
+    if not is_ours or ivf.ntotal != count or (np.diff(slots) <= 0).any():
         raise ValueError("the index snapshot holds another kind of index")
-    rows = PartitionedRows(ivf, codes, trained_count=trained_count, imbalance=imbalance)
-    slots = rows.slots()
-    if len(slots) and not 0 <= slots[0] <= slots[-1] < len(codes):
+    if not 0 <= slots[0] <= slots[-1] < len(codes):
         raise ValueError(
             f"the index snapshot has slots from {slots[0]} to {slots[-1]}, but the table has only "
             f"{len(codes)}"
         )
-    return rows
+    return PartitionedRows(ivf, slots, codes)
 
 
 def rank_candidates(
@@ -151,24 +145,20 @@ def _compute_cosines(query: NDArray[np.float32], codes: Codes) -> NDArray[np.flo
     """Return cosines, shape (n,); 0 for a row of zeros, whose pattern is being removed."""
     rows = codes.astype(np.float32)
     squares = np.einsum("ij,ij->i", rows, rows)  # exact, because sums stay below 2**24
-    cosines: NDArray[np.float32] = np.einsum("ij,j->i", rows, query) / np.sqrt(
-        np.maximum(squares, 1)
-    )
+    cosines: NDArray[np.float32] = (rows @ query) / np.sqrt(np.maximum(squares, 1))
     return cosines
 
 
 def _choose_probe_count(partitions: int, share: float) -> int:
     """Return how many partitions a search must visit for a recall@10 of at least 0.95.
 
-    `share` is the share of all patterns that are candidates: it is large in an index that shrank,
-    which is then searched as a whole.
+    `share` is the share of all rows that are candidates: when it is large, all are visited.
     """
-    return min(partitions, max(48 + partitions // 20, int(4 * share * partitions)))
+    probes = max(_MIN_PROBES, partitions // _PARTITIONS_PER_PROBE, int(4 * share * partitions))
+    return min(partitions, probes)
 
 
-def _read_partition(lists: Any, number: int) -> Slots:
-    size = lists.list_size(number)
-    if not size:
-        return np.empty(0, dtype=np.int64)
-    slots: Slots = faiss.rev_swig_ptr(lists.get_ids(number), size).copy()
-    return slots
+def _sample_slots(slots: Slots, count: int) -> Slots:
+    if len(slots) <= count:
+        return slots
+    return np.sort(np.random.default_rng(count).choice(slots, size=count, replace=False))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.index.training import to_vectors
+from constellation.core.index.vectors import to_vectors
 from constellation.core.shared.merging import merge_groups
 from constellation.core.shared.microaggregation import GroupLimits, PatternSources, form_groups
 from constellation.core.shared.waiting import may_be_merged

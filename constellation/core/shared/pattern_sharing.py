@@ -33,8 +33,6 @@ log = structlog.get_logger(__name__)
 
 _GROUP_BATCH: Final = 256
 """Groups that are revised or dissolved in one commit."""
-_MAX_PENDING_GROUPS: Final = 4096
-"""With more changed groups than this, the index takes them in before the epoch goes on."""
 _PASSES: Final = 2
 """Times that patterns look for companions in an epoch, each time in other cells."""
 
@@ -89,7 +87,7 @@ class PatternSharing:
             await self._dissolve()
             await self._revise(now)
             await self._form(now)
-            await self._update_index()
+            await self._fill_index()
         seconds = time.monotonic() - started
         self.last = EpochResult(now, seconds, self._left_over)
         has_changed = self._table.totals.group_digest != before
@@ -103,10 +101,17 @@ class PatternSharing:
         return has_changed
 
     async def dissolve(self) -> None:
-        """Make it durable now that groups are dissolved which lost a member by a deletion."""
+        """Make it durable now that groups are dissolved which lost a member by a deletion.
+
+        They are in no answer any more; the index holds their numbers until it is filled again.
+        """
         async with self._lock:
             await self._dissolve()
-            await self._update_index()
+
+    async def fill_index(self) -> None:
+        """Let the index hold exactly what is published, now rather than with the next epoch."""
+        async with self._lock:
+            await self._fill_index()
 
     @property
     def pending_count(self) -> int:
@@ -146,8 +151,6 @@ class PatternSharing:
             while (cell := await asyncio.to_thread(next, cells, None)) is not None:
                 proposal = await asyncio.to_thread(self._steps.propose_groups, waiting, cell, now)
                 self._left_over -= await self._publish(proposal)
-                if self.pending_count > _MAX_PENDING_GROUPS:
-                    await self._update_index()
             if self._left_over == len(waiting.slots):
                 return
 
@@ -168,13 +171,9 @@ class PatternSharing:
             await self._committer.write_groups(partial(self._steps.make_change, proposal))
         return len(proposal.slots)
 
-    async def _update_index(self) -> None:
-        """Let the index take in the groups that changed; they are durable by now."""
+    async def _fill_index(self) -> None:
+        """Build the index anew when groups changed since it was filled last."""
         groups, lsn = self._table.groups, self._table.totals.lsn
-        changed = groups.take_changed()
-        if len(changed):
-            is_published = groups.rows["sample_count"][changed] > 0
-            added = changed[is_published]
-            codes = groups.rows["codes"][added]
-            await asyncio.to_thread(self._index.apply, changed[~is_published], added, codes)
+        if len(groups.take_changed()):
+            await asyncio.to_thread(lambda: self._index.fill(groups.find_published()))
         self.lsn = lsn

@@ -123,6 +123,10 @@ class GroupTable:
         owners = self.owners[slots]
         return np.unique(owners[(owners > 0) & (owners != STALE)]).astype(np.int64) - 1
 
+    def find_published(self) -> Slots:
+        """Return the groups that are published, ascending. Looks at every group."""
+        return np.flatnonzero(self.rows["sample_count"][: self.allocator.high_water])
+
     def take_moved(self) -> Slots:
         """Return the grouped patterns that were written since the last call."""
         moved, self._moved = self._moved, []

@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from constellation.core.index.partitioned import load_partitions, rank_candidates
-from constellation.core.index.training import train_partitions
+from constellation.core.index.partitioned import (
+    build_partitions,
+    load_partitions,
+    rank_candidates,
+)
 from constellation.encoding import Codes, normalise_codes
 from testing.patterns import sample_patterns
 
@@ -29,26 +32,30 @@ def test_candidates_are_ranked_by_exact_cosines(codes: Codes) -> None:
     assert np.allclose(np.sort(cosines[0])[::-1], scores[0, :3], atol=1e-5)
 
 
+def test_a_search_ranks_by_what_is_in_the_rows_by_then(codes: Codes) -> None:
+    live = codes.copy()
+    rows = build_partitions(np.arange(COUNT), live)
+    (found,) = rows.search(normalise_codes(codes[[3]]), 2)[1]
+
+    live[3] = 0
+
+    scores, slots = rows.search(normalise_codes(codes[[3]]), COUNT)
+    assert found[0] == 3
+    assert scores[slots == 3] == 0
+
+
 def test_what_was_dumped_is_restored(codes: Codes) -> None:
-    rows = train_partitions(np.arange(0, COUNT, 2), codes)
+    rows = build_partitions(np.arange(0, COUNT, 2), codes)
+    queries = normalise_codes(codes[:20])
 
     restored = load_partitions(rows.dump(), codes)
 
-    assert restored.slots().tolist() == list(range(0, COUNT, 2))
-    assert restored.trained_count == COUNT // 2
-
-
-def test_a_copy_does_not_change_with_the_original(codes: Codes) -> None:
-    rows = train_partitions(np.arange(COUNT), codes)
-    copy = rows.copy()
-
-    rows.stage(np.array([0, 1]), np.empty(0, np.int64), np.empty((0, 384), np.float32))()
-
-    assert (len(rows), len(copy)) == (COUNT - 2, COUNT)
+    assert restored.slots.tolist() == list(range(0, COUNT, 2))
+    np.testing.assert_array_equal(restored.search(queries, 10)[1], rows.search(queries, 10)[1])
 
 
 def test_an_unusable_snapshot_is_refused(codes: Codes) -> None:
-    payload = train_partitions(np.arange(COUNT), codes).dump()
+    payload = build_partitions(np.arange(COUNT), codes).dump()
     damaged = payload.copy()
     damaged[-1] ^= 1
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from constellation.encoding import Embeddings
 
 RULES = Rules(max_devices=10, max_patterns=20_000)
-NO_SLOTS = np.empty(0, dtype=np.int64)
 QUERIES = 32
 NEAREST = 10
 SEED = 3
@@ -45,9 +44,7 @@ def make_index(groups: GroupTable, *, exact_limit: int, every: int = 1) -> Patte
     """Return an index of every so many-th row."""
     index = PatternIndex(groups.rows["codes"], exact_limit=exact_limit)
     slots = np.arange(0, groups.allocator.high_water, every)
-    index.apply(NO_SLOTS, slots, groups.rows["codes"][slots])
-    if index.is_rebuild_due():
-        index.rebuild()
+    index.fill(slots)
     return index
 
 
@@ -74,9 +71,8 @@ class SearchResults:
 
 
 def make_spoiled_index(groups: GroupTable, spoil: Callable[[SearchResults], None]) -> SpoiledIndex:
-    slots = np.arange(groups.allocator.high_water)
-    index = SpoiledIndex(groups.rows["codes"])
-    index.apply(NO_SLOTS, slots, groups.rows["codes"][slots])
+    index = SpoiledIndex(groups.rows["codes"], exact_limit=50_000)
+    index.fill(np.arange(groups.allocator.high_water))
     index.spoil = spoil
     return index
 

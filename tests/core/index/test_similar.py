@@ -37,9 +37,10 @@ class SearchedTable(PlannedTable):
         rows["pattern_id"] = [direction.to_bytes(16, "big") for direction in directions]
         rows["codes"] = quantise(np.stack([embedding(direction) for direction in directions]))[0]
         members = np.zeros((len(groups), self.groups.members.shape[1]), np.uint32)
-        self.groups.allocator.high_water = int(groups.max()) + 1
+        high_water = max(self.groups.allocator.high_water, int(groups.max()) + 1)
+        self.groups.allocator.high_water = high_water
         self.groups.publish(groups, rows, members, members)
-        self.index.apply(groups[:0], groups, rows["codes"])
+        self.index.fill(self.groups.find_published())
 
 
 @asynccontextmanager

@@ -160,6 +160,7 @@ async def test_a_deleted_device_is_gone_at_once_and_for_good() -> None:
         await manager.delete_device(device_id(0))
 
         assert not (await _search(manager)).pseudonyms
+        await manager.sharing.fill_index()
         assert len(manager.index) == 0
     async with open_core(store, rules=RULES) as manager:
         assert len(manager.index) == 0
