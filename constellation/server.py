@@ -331,7 +331,7 @@ async def _recover_shard(
     await manager.catalogue.ensure_digest(epoch)
     await manager.remove_other_liked()
     if (stored := await store.get_global()) is not None:
-        manager.restore_global(to_global(stored.payload))
+        await manager.restore_global(to_global(stored.payload))
     return manager
 
 

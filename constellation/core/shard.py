@@ -31,6 +31,7 @@ from constellation.core.presence import Presence
 from constellation.core.pressure import Pressure, PressureLevel
 from constellation.core.related_content import PopularChoice, RelatedContent, choose_popular
 from constellation.core.shared.pattern_sharing import PatternSharing
+from constellation.core.shared.shown_clusters import show_clusters
 from constellation.core.table.catalogue import Catalogue
 from constellation.core.table.contributors import ContributorSample
 from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin, OriginHasher
@@ -350,13 +351,19 @@ class ShardManager:
             )
             self._updates.queue_all()
 
-    def restore_global(self, published: PublishedGlobal) -> None:
+    async def restore_global(self, published: PublishedGlobal) -> None:
         """Continue with the federation's global state that was stored before the start."""
         if published.is_noised or not self.rules.is_noised_only:
-            self._serve_global(published)
+            await self._serve_global(published)
 
-    def _serve_global(self, published: PublishedGlobal) -> bool:
-        """Use a global state from now on; return whether that makes a new version for devices."""
+    async def _serve_global(self, published: PublishedGlobal) -> bool:
+        """Use a global state from now on; return whether that makes a new version for devices.
+
+        Without any protection, K_ANONYMITY=1, clusters are shown as they were published.
+        """
+        if self.table.groups.min_members > 1:
+            shown = await show_clusters(published.clusters, self.sharing.embeddings)
+            published = replace(published, clusters=shown)
         self.related.adopt(published.related)
         self.aggregates.liked.set_dictionary(published.dictionary)
         self.aggregates.set_anchors(published.anchors)
@@ -381,7 +388,7 @@ class ShardManager:
             if published.round <= self.global_state.round:
                 return False
             await self.committer.put_global(stored)
-            if self._serve_global(published):
+            if await self._serve_global(published):
                 self._updates.queue_all()
         log.info(
             "global_adopted",

@@ -17,6 +17,7 @@ from federation.config import FederationConfig
 from federation.server import RunningFederation, serve
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec
+from tests.sharing import add_to_catalogue
 from tests.sync_client import make_delta_message, make_push
 
 if TYPE_CHECKING:
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     from constellation.v1.federation_pb2_grpc import FederationServiceAsyncStub
     from constellation.v1.sync_pb2_grpc import SyncServiceAsyncStub
 
+
+def name_films(direction: int) -> tuple[str, str]:
+    """Return the films that devices with the taste of a direction watch."""
+    return f"film:{direction}", f"film:{direction}b"
+
+
 HOUR = int(time.time()) // 3600
+FILMS = {film: direction for direction in range(5) for film in name_films(direction)}
+"""By content id: the direction in which it lies."""
 
 
 def get_address(process: RunningShard | RunningFederation) -> str:
@@ -66,11 +75,15 @@ async def run_federation(
 
 @asynccontextmanager
 async def run_shards(count: int, **settings: Any) -> AsyncIterator[list[RunningShard]]:
+    """Run shards whose catalogues have the films of `make_drama_device`, without genres."""
     async with AsyncExitStack() as stack:
-        yield [
+        shards = [
             await stack.enter_async_context(run_shard(shard_id=number, **settings))
             for number in range(count)
         ]
+        for shard in shards:
+            await add_to_catalogue(shard.manager, FILMS)
+        yield shards
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ async def push_devices(shard: RunningShard, devices: Sequence[SampleDevice], seq
 
 def make_drama_device(number: int, direction: int = 1) -> SampleDevice:
     """Return a device with the taste of one direction; devices of one direction agree."""
-    contents = (f"film:{direction}", f"film:{direction}b")
+    contents = name_films(direction)
     pattern = PatternSpec(0, direction, 0.95, 16, genres=("Drama",), contents=contents)
     return SampleDevice(number, [pattern], [(contents[0], HOUR - 1)])
 

@@ -30,6 +30,7 @@ from federation.shards.publisher import Publisher
 from tests.conftest import run_shard
 from tests.deltas import PatternSpec, device_id
 from tests.federation.fleet import (
+    FILMS,
     HOUR,
     SampleDevice,
     get_address,
@@ -40,6 +41,7 @@ from tests.federation.fleet import (
     run_shards,
 )
 from tests.polling import wait_until
+from tests.sharing import add_to_catalogue
 from tests.sync_client import SyncStream, make_pull, open_stream, read_error_reason
 
 if TYPE_CHECKING:
@@ -245,6 +247,8 @@ async def test_a_device_that_moved_to_another_shard_is_counted_once(tmp_path: Pa
         run_shard(shard_id=1, shard_map=shard_map) as new,
     ):
         await push_devices(new, moved)
+        for shard in (old, new):
+            await add_to_catalogue(shard.manager, FILMS)
         async with run_federation([get_address(old), get_address(new)]) as federation:
             await run_round(federation)
             report = await run_round(federation)

@@ -60,7 +60,7 @@ def merge_groups(
     merged["codes"] = quantise(_add_vectors(members, starts).astype(np.float32))[0]
     rates = np.rint(members["success_rate"].astype(np.float64) * _UNIT).astype(np.int64)
     mean = np.add.reduceat(rates, starts) / (sizes * _UNIT)
-    merged["success_rate"] = np.rint(mean * _SUCCESS_STEPS) / _SUCCESS_STEPS
+    merged["success_rate"] = round_success(mean)
     counts = np.add.reduceat(members["sample_count"].astype(np.int64), starts) // sizes
     merged["sample_count"] = 1 << np.floor(np.log2(np.maximum(counts, 1))).astype(np.int64)
     source = _Members(np.repeat(np.arange(len(sizes)), sizes), origins, len(sizes))
@@ -73,6 +73,14 @@ def merge_groups(
     merged["created_at"] = merged["updated_at"] = day
     merged["device"] = floor.devices
     return merged
+
+
+def round_success(rates: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return success rates as others are told them: in steps of 1/16."""
+    rounded: NDArray[np.float32] = (np.rint(rates * _SUCCESS_STEPS) / _SUCCESS_STEPS).astype(
+        np.float32
+    )
+    return rounded
 
 
 def _add_vectors(members: PatternRows, starts: NDArray[np.int64]) -> NDArray[np.int64]:

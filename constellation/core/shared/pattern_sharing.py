@@ -69,7 +69,7 @@ class PatternSharing:
         self._rules = rules
         self._committer = committer
         self._steps = EpochSteps(table, rules, secret)
-        self._embeddings = NamedEmbeddings(store, table)
+        self.embeddings = NamedEmbeddings(store, table)
         self._left_over = 0
         """Patterns that found no companions in the last epoch that looked for any."""
         self._lock = asyncio.Lock()
@@ -166,7 +166,7 @@ class PatternSharing:
         K_ANONYMITY=1, every pattern is published as it is.
         """
         if self._table.groups.min_members > 1:
-            proposal = proposal.select(await self._embeddings.set_codes(proposal.rows))
+            proposal = proposal.select(await self.embeddings.set_codes(proposal.rows))
         if len(proposal.sizes):
             await self._committer.write_groups(partial(self._steps.make_change, proposal))
         return len(proposal.slots)

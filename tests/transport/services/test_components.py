@@ -74,7 +74,7 @@ async def test_an_old_global_state_degrades_the_federation(shard: RunningShard) 
     none = patterns.PatternColumns(encoding=patterns.ENCODING_INT8)
     clusters = aggregates_pb2.GlobalClusters(patterns=none)
     published = aggregates_pb2.Global(generation=1, round_id=4, closed_at=1, clusters=clusters)
-    shard.manager.restore_global(to_global(published.SerializeToString()))
+    await shard.manager.restore_global(to_global(published.SerializeToString()))
 
     federation = read_component(shard, "federation")
 

@@ -52,13 +52,15 @@ async def answer_device(
     return await UpdateEncoder(manager).make_update(DEVICE, held, capacity, Encoding.INT8)
 
 
-def publish_clusters(manager: ShardManager, clusters: Sequence[PatternSpec], round_id: int) -> None:
+async def publish_clusters(
+    manager: ShardManager, clusters: Sequence[PatternSpec], round_id: int
+) -> None:
     message = aggregates_pb2.Global(
         generation=1,
         round_id=round_id,
         clusters=aggregates_pb2.GlobalClusters(patterns=to_columns(clusters)),
     )
-    manager.restore_global(to_global(message.SerializeToString()))
+    await manager.restore_global(to_global(message.SerializeToString()))
 
 
 async def test_a_device_that_holds_nothing_gets_all_near_patterns() -> None:
@@ -117,9 +119,9 @@ async def test_a_device_gets_no_more_than_it_can_keep() -> None:
 async def test_the_clusters_that_a_device_lacks_are_sent_and_old_ones_removed() -> None:
     old, kept, new = PatternSpec(7, 7), PatternSpec(8, 8), PatternSpec(9, 9)
     async with open_neighbours() as manager:
-        publish_clusters(manager, [old, kept], round_id=1)
+        await publish_clusters(manager, [old, kept], round_id=1)
         _, held = await update(manager, HeldState())
-        publish_clusters(manager, [kept, new], round_id=2)
+        await publish_clusters(manager, [kept, new], round_id=2)
 
         message, held_after = await update(manager, held)
 
