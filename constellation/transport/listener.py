@@ -188,8 +188,8 @@ class ListenerConfig:
     connection_seconds: float = 3600.0
     """A connection is closed after about this long, and its calls CONNECTION_GRACE_SECONDS later.
 
-    That frees a call whose peer stopped reading: nothing else ends it, because its status cannot
-    follow the message that blocks.
+    That frees a call that goes on although its peer stopped reading. CallEndings does it for one
+    that has ended.
     """
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LIST_LENGTH: Final = 200
+LIST_LENGTH: Final = 100
 """A list has at most this many content items."""
+_CHANGED_SHARE: Final = 0.05
+"""A list is published anew once its households changed by more than this share of their sum."""
 MAX_REGIONS: Final = 256
 """At most this many regions have a list of their own."""
 _DIGITS: Final = 2
@@ -30,6 +32,10 @@ class PopularList:
     households: tuple[int, ...]
     """How many households like each, rounded down to two significant digits."""
 
+    def to_counts(self) -> dict[str, int]:
+        """Return how many households like each content item."""
+        return dict(zip(self.content_ids, self.households, strict=True))
+
     def make_id(self) -> bytes:
         """Return the id of this revision, 16 bytes: the same for the same list anywhere."""
         parts = [self.region, *self.content_ids, *(str(each) for each in self.households)]
@@ -46,18 +52,26 @@ def make_lists(
 
     The mappings have the content items that enough households like, with their number. A number
     that differs from the one in `published` by less than `least_change` stays as it was published,
-    so that nobody who compares two rounds sees what one household began or ceased to like.
+    so that nobody who compares two rounds sees what one household began or ceased to like. A list
+    that hardly changed stays as it was, unless it names what too few households like by now.
     """
-    before = {
-        each.region: dict(zip(each.content_ids, each.households, strict=True)) for each in published
-    }
+    before = {each.region: each for each in published}
 
     def rank(region: str, households: Mapping[str, int]) -> PopularList:
-        return _rank(region, households, before.get(region, {}), least_change)
+        known = before.get(region, PopularList(region, (), ()))
+        ranked = _rank(region, households, known.to_counts(), least_change)
+        is_permitted = households.keys() >= set(known.content_ids)
+        return known if is_permitted and _is_similar(known, ranked) else ranked
 
     lists = [rank("", everywhere)]
     lists += [rank(region, regions[region]) for region in sorted(regions)[:MAX_REGIONS]]
     return [each for each in lists if each.content_ids]
+
+
+def _is_similar(known: PopularList, ranked: PopularList) -> bool:
+    before, after = known.to_counts(), ranked.to_counts()
+    change = sum(abs(before.get(each, 0) - after.get(each, 0)) for each in before | after)
+    return change <= _CHANGED_SHARE * sum(before.values())
 
 
 def _rank(

@@ -51,11 +51,34 @@ def test_a_number_stays_as_published_until_enough_households_changed_it() -> Non
 
 
 def test_what_too_few_households_like_goes_at_once() -> None:
-    published = make_lists({"a": 30, "b": 29}, {})
+    published = make_lists({"a": 3000, "b": 29}, {})
 
-    (left,) = make_lists({"a": 30}, {}, published, 5)
+    (left,) = make_lists({"a": 3000}, {}, published, 5)
 
     assert left.content_ids == ("a",)
+
+
+def test_a_list_that_hardly_changed_stays_as_it_was_published() -> None:
+    counts = {f"film:{number:02}": 100 - number for number in range(40)}
+    published = make_lists(counts, {"north": counts})
+    total = sum(published[0].households)
+
+    few = make_lists({**counts, "film:39": 99}, {"north": counts}, published)
+    (many, north) = make_lists({**counts, "new": total // 10}, {"north": counts}, published)
+
+    assert few == published
+    assert many.content_ids[:3] == ("new", "film:00", "film:01")
+    assert north == published[1]
+
+
+def test_small_changes_of_many_rounds_add_up_to_a_new_list() -> None:
+    published = make_lists({"a": 100, "b": 60}, {})
+    seen = []
+    for number in range(61, 70):
+        published = make_lists({"a": 100, "b": number}, {}, published)
+        seen.append(published[0].households[1])
+
+    assert seen == [60] * 8 + [69]
 
 
 def test_lists_and_regions_are_bounded() -> None:
