@@ -128,6 +128,19 @@ async def test_what_the_typed_stream_watched_is_counted(shard: RunningShard) -> 
     assert sum(counts) == 1
 
 
+async def test_a_whole_sync_can_be_typed_as_one_call(port: int) -> None:
+    await run_in_shell(find_call("AddContent"), port)
+
+    finished = await run_in_shell(find_call("SyncService/Exchange"), port)
+
+    (answer,) = parse_frames(finished.out)
+    assert finished.status == 0
+    assert answer["welcome"]["expected_seq"] == "1"
+    assert answer["ack"]["through_seq"] == "1"
+    assert "signals_dropped" not in answer["ack"]
+    assert "version" in answer["update"]
+
+
 async def test_a_heartbeat_typed_by_hand_is_taken(shard: RunningShard) -> None:
     command = find_call("SyncService/Sync")
     delta = next(line for line in command.splitlines() if "delta" in line)

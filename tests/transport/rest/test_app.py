@@ -118,7 +118,8 @@ async def test_content_goes_in_and_comes_out(shard: RunningShard) -> None:
 
 async def test_a_delta_may_come_by_rest_and_counts_once(shard: RunningShard) -> None:
     signals = {"content_ids": ["film:1"], "hours": [500_000]}
-    sent = {"device_id": DEVICE, "incarnation": "1", "delta": {"seq": "1", "signals": signals}}
+    hello = {"device_id": DEVICE, "incarnation": "1"}
+    sent = {"hello": hello, "deltas": [{"seq": "1", "signals": signals}]}
     async with open_client(shard) as rest:
         first = await rest.post("/api/v1/sync", json=sent)
         again = await rest.post("/api/v1/sync", json=sent)

@@ -170,7 +170,7 @@ async def test_device_ids_come_in_either_base64(rest: httpx.AsyncClient) -> None
     standard = base64.b64encode(device).decode()
     safe = base64.urlsafe_b64encode(device).decode().rstrip("=")
     delta = {"seq": 1, "signals": {"contentIds": ["film:1"], "hours": ["500000"]}}
-    sent = {"device_id": safe, "incarnation": "1", "delta": delta}
+    sent = {"hello": {"device_id": safe, "incarnation": "1"}, "deltas": [delta]}
 
     pushed = await rest.post("/api/v1/sync", json=sent)
     cursors = [await rest.get(CURSOR_PATH, params={"device_id": each}) for each in (standard, safe)]
@@ -346,9 +346,11 @@ async def test_a_servicers_error_keeps_its_details(rest: httpx.AsyncClient) -> N
 async def test_a_full_shard_says_when_to_come_back() -> None:
     async with run_shard(max_devices=0) as shard, open_client(shard) as rest:
         sent = {
-            "device_id": base64.b64encode(device_id(0)).decode(),
-            "incarnation": "1",
-            "delta": {"seq": "1"},
+            "hello": {
+                "device_id": base64.b64encode(device_id(0)).decode(),
+                "incarnation": "1",
+            },
+            "deltas": [{"seq": "1"}],
         }
         answer = await rest.post("/api/v1/sync", json=sent)
 
