@@ -67,7 +67,7 @@ def test_the_options_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_the_calls_in_the_table_exist(tmp_path: Path) -> None:
     calls = re.findall(r"(?:\| |, )`(?:await |replay\()?device\.([a-z_.]+)", README)
-    assert len(calls) == 15
+    assert len(calls) == 16
 
     async with Device.open("127.0.0.1:1", data_dir=tmp_path, catalogue=make_catalogue()) as device:
         for path in calls:

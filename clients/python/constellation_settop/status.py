@@ -68,7 +68,10 @@ class DeviceStatus:
     similar_patterns: int
     """Patterns of other households that the device has."""
     is_connected: bool
-    """True while a shard has accepted the device."""
+    """True while a shard has accepted the device; without a stream, that is only for a moment."""
+    synced_at: float | None
+    """When a delta was acked or a sync completed last, in seconds since 1970; None for never since
+    the device was opened."""
     disconnect_reason: str | None
     """Why there is no connection; None while there is one, and before the first failure."""
     storage_problem: str | None
@@ -115,6 +118,7 @@ def build_status(household: Household, outbox: Outbox, sync: Sync) -> DeviceStat
         popular_lists=len(state.popular),
         similar_patterns=len(state.similar),
         is_connected=sync.is_connected,
+        synced_at=sync.synced_at,
         disconnect_reason=sync.disconnect_reason,
         storage_problem=outbox.write_problem,
     )

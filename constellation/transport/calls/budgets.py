@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +15,7 @@ from constellation.errors import TooManyCallsError
 from constellation.transport.calls.interceptor import CallKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from grpc.aio import ServicerContext
 
@@ -28,6 +30,34 @@ MAX_WAITING_CALLS: Final = 8
 _MIN_SLEEP_SECONDS: Final = 0.001
 _MAX_CALLERS: Final = 65_536
 """Callers that are remembered; those without a call for the longest time are forgotten first."""
+
+
+@dataclass(slots=True)
+class _Clock:
+    """What of the time of the present call is nothing that its caller takes up."""
+
+    now: Callable[[], float]
+    seconds: float = 0.0
+
+
+_CLOCK: Final[ContextVar[_Clock | None]] = ContextVar("call_clock", default=None)
+
+
+@contextmanager
+def leave_uncharged() -> Iterator[None]:
+    """Charge the present call nothing for the block: it waits for its turn in another queue.
+
+    The inbox of deltas is such a queue: it is fair to each device by itself.
+    """
+    clock = _CLOCK.get()
+    if clock is None:
+        yield
+        return
+    started = clock.now()
+    try:
+        yield
+    finally:
+        clock.seconds += clock.now() - started
 
 
 @dataclass(slots=True)
@@ -65,11 +95,13 @@ class CallBudgets:
             if caller is ANYBODY or not caller.roles:
                 return await behaviour(request, context)
             budget = await self._wait_for_turn(caller.subject)
-            started = self._now()
+            clock = _Clock(self._now)
+            token, started = _CLOCK.set(clock), self._now()
             try:
                 return await behaviour(request, context)
             finally:
-                self._charge(budget, self._now() - started)
+                _CLOCK.reset(token)
+                self._charge(budget, self._now() - started - clock.seconds)
 
         return handle
 

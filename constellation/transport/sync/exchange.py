@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from constellation.auth.principal import CALLER
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import TooManyInflightError
+from constellation.transport.calls.budgets import leave_uncharged
 from constellation.transport.codec.patterns import from_receipts, to_delta
 from constellation.transport.codec.wire import frame_message, make_tag
 from constellation.transport.sync.origin_limits import read_call_origin
@@ -65,7 +66,8 @@ class Exchanges:
             )
         next_deltas = self._select_next(greeting, deltas)
         if next_deltas:
-            return from_receipts(await self._shard.apply_all(next_deltas))
+            with leave_uncharged():
+                return from_receipts(await self._shard.apply_all(next_deltas))
         welcome = greeting.welcome
         return patterns.DeltaAck(
             through_seq=welcome.expected_seq - 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +166,10 @@ async def test_a_device_syncs_again_after_its_interval(outbox: Outbox) -> None:
     stub = StubShard(ShardModel(cursor=0))
     settings = SyncSettings(stay_connected=False, sync_every_seconds=1)
     async with serve_stub(stub) as address, Sync.open(address, outbox, settings) as sync:
+        assert sync.synced_at is None
         await sync.wait_for_update(5, after=1)
 
+    assert sync.synced_at == pytest.approx(time.time(), abs=10)
     assert len(set(stub.client_addresses)) >= 2  # the connection is closed in between
 
 

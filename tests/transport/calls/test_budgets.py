@@ -14,6 +14,7 @@ from constellation.transport.calls.budgets import (
     MAX_WAITING_CALLS,
     SHARE,
     CallBudgets,
+    leave_uncharged,
 )
 from constellation.transport.calls.interceptor import CallKind
 
@@ -73,6 +74,28 @@ async def test_a_caller_that_calls_now_and_then_never_waits(work: Work) -> None:
         work.now += 0.5
 
     assert work.waited == 0
+
+
+async def test_waiting_in_a_fair_queue_costs_a_caller_nothing(work: Work) -> None:
+    async def wait_and_work(seconds: float, _: Any) -> None:
+        with leave_uncharged():
+            work.now += 10.0
+        work.now += seconds
+
+    CALLER.set(ALICE)
+    handle = work.budgets.limit_calls(METHOD, CallKind.UNARY, wait_and_work)
+    for _ in range(50):
+        await handle(0.1, None)
+    assert work.waited == 0
+
+    for _ in range(50):
+        await work.call(ALICE, 0.1)
+    assert work.waited > 0
+
+
+async def test_without_a_budget_there_is_nothing_to_charge() -> None:
+    with leave_uncharged():
+        await asyncio.sleep(0)
 
 
 async def test_others_do_not_wait_for_a_greedy_caller(work: Work) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -95,6 +96,8 @@ class Sync:
         """How often the shard did not store a pattern since this was opened, by the reason."""
         self.updates_applied = 0
         """Global updates applied since this was opened."""
+        self.synced_at: float | None = None
+        """When a delta was acked or a sync completed last, in seconds since 1970; None: never."""
         self.completed_sessions = 0
         """Sessions completed since this was opened. Sessions that stay connected do not count."""
         self.disconnect_reason: str | None = None
@@ -335,6 +338,7 @@ class Sync:
     def _record_progress(self) -> None:
         """Forget failures: a Welcome alone proves too little, because any server can send one."""
         self._made_progress = True
+        self.synced_at = time.time()
         self._backoff.reset()
         self._route.record_progress()
 
