@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _ALL_THREADS: Final = 2
 """CPUCLOCK_SCHED of Linux: the time in which any thread of the process ran, in nanoseconds."""
 
+_IDLE_SHARE: Final = 0.1
+_SAMPLE_SECONDS: Final = 0.25
+_CALM_SECONDS: Final = 2.0
+
 
 def read_cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used, in all its threads that ever were."""
@@ -23,6 +27,16 @@ def read_resident_bytes(pid: int) -> int:
     """Return the memory that a process has in RAM and shares with no other, in bytes."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
+
+
+def wait_until_idle(pid: int) -> None:
+    """Return once a process has used less than a tenth of a core for two seconds."""
+    before, calm_since = read_cpu_seconds(pid), time.monotonic()
+    while time.monotonic() - calm_since < _CALM_SECONDS:
+        time.sleep(_SAMPLE_SECONDS)
+        used, before = read_cpu_seconds(pid) - before, read_cpu_seconds(pid)
+        if used > _IDLE_SHARE * _SAMPLE_SECONDS:
+            calm_since = time.monotonic()
 
 
 class CpuClock:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.filled_store import copy_filled_folder
-from benchmarks.processes import measure_cpu
+from benchmarks.processes import measure_cpu, wait_until_idle
 from benchmarks.server_process import start_server
 from benchmarks.shard_process import start_shard
 from benchmarks.sync_runs import SETTINGS, run_sync_load, to_run
@@ -38,6 +38,7 @@ def _measure_shard(
         start_shard(data_dir=folder, **SETTINGS) as started,
     ):
         shard = started.server
+        wait_until_idle(shard.process.pid)  # the first epoch is no part of a sync
         run_sync_load(shard)  # the first syncs encode what later ones get
         sides = {"shard": lambda: _measure_cpu(shard), "echo": lambda: _measure_echo(echo)}
         runs = take_turns(sides, _TURNS)
