@@ -48,15 +48,21 @@ def to_run(result: DeltaLoadResult) -> Run:
 
 
 def run_delta_load(
-    server: StartedServer, security: Path | None = None, *, with_signals: bool = False
+    server: StartedServer,
+    security: Path | None = None,
+    *,
+    with_signals: bool = False,
+    devices: int = _DEVICES,
+    deltas: int = _DELTAS,
 ) -> DeltaLoadResult:
     """Run `benchmarks.delta_load` in its own process against a server.
 
-    `security` is a folder with the authority and the keys of a server that asks for tokens.
+    Each of the devices sends so many deltas. `security` is a folder with the authority and the keys
+    of a server that asks for tokens.
     """
     folder = [str(security)] if security else []
     flags = ["--signals"] if with_signals else []
-    numbers = map(str, (server.port, server.process.pid, _DEVICES, _DELTAS))
+    numbers = map(str, (server.port, server.process.pid, devices, deltas))
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.delta_load", *flags, *numbers, *folder],
         check=True,

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, which are written from the committed figures."""
+"""What docs/performance.md and docs/capacity.md show of the committed figures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,39 @@ if TYPE_CHECKING:
     from benchmarks.report import Row
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "performance.md"
+CAPACITY_PAGE: Final = PAGE.with_name("capacity.md")
 COMMAND: Final = "python -m benchmarks.publish"
-"""Writes the blocks of the page."""
+"""Writes the blocks of the pages."""
+_CARRIED: Final = {
+    "ingest_vs_echo": "durable deltas in a second, on SQLite, at full load",
+    "ingest_postgres_vs_sqlite": "the same on PostgreSQL",
+    "growth_delta_us_1m": "processor time of a delta, with a million patterns",
+    "whole_sync_1m_server_cpu_us": "processor time of a whole sync, with a million patterns",
+    "sync_p99_ms_half_load": "wait for a whole sync at half load, 99th percentile",
+    "growth_search_us_1m": "processor time of a search, with a million patterns",
+    "stream_memory_vs_bare": "memory of an open stream",
+    "connects_per_second_vs_bare": "devices that connect in a second",
+    "reconnect_vs_bare": "until 5,000 devices are back after a kill",
+    "fanout_vs_bare": "until 10,000 open streams have a new global state",
+    "restart_1m_seconds_sqlite": "start with a million patterns, on SQLite",
+    "restart_1m_seconds_postgres": "start with a million patterns, on PostgreSQL",
+    "federation_round_seconds": "a federation's round over 100 shards",
+    "recommend_p99_17k": "a recommendation on the device, 99th percentile",
+}
+"""By name of a figure: what it says to somebody who buys machines."""
 _LARGE: Final = 100
 """From here on, digits behind the point say nothing."""
+
+
+def format_carried(rows: Sequence[Row]) -> str:
+    """Return the table of what a shard and a federation carry."""
+    by_name = {row["name"]: row for row in rows}
+    lines = [
+        f"| {text} | {_format_value(by_name[name])} | `make bench CASE={by_name[name]['case']}` |"
+        for name, text in _CARRIED.items()
+        if name in by_name
+    ]
+    return _format_table("what | measured | by", lines)
 
 
 def format_reach(rows: Sequence[Row]) -> str:
@@ -74,6 +103,11 @@ def _format_cpu(row: Row) -> str:
 def format_number(value: float) -> str:
     """Return a number with about three significant digits, and none behind the point of a large."""
     return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.3g}"
+
+
+def fence(text: str) -> str:
+    """Return the output of a program as a block of Markdown."""
+    return f"```text\n{text}\n```"
 
 
 def _format_table(head: str, lines: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
     from benchmarks.report import Row
 
 PICTURE: Final = Path("build/bench.png")
+GROWTH_PICTURE: Final = Path("build/bench-growth.png")
 _WIDTH: Final = 560
 _BAR_HEIGHT: Final = 24
 _DOMAIN: Final = (0.1, 10.0)
+_GROWTH_HEIGHT: Final = 320
+_GROWTH_NAME: Final = re.compile(r"growth_(\w+)_(\d+)([km]?)")
+_MULTIPLES: Final = {"": 1, "k": 1000, "m": 1_000_000}
 _HIT, _MISSED = COLOURS[0], COLOURS[1]
 
 
@@ -65,4 +70,44 @@ def _to_bar(row: Row) -> dict[str, Any]:
         "text_at": min(max(better_by, 1.0), _DOMAIN[1] / 2),
         "text": f"{figure:.3g} {unit} ({reach.describe('')})",
         "colour": _HIT if reach.is_met(row) else _MISSED,
+    }
+
+
+def draw_growth(rows: Sequence[Row]) -> bytes:
+    """Return the picture of every cost that was measured at several sizes, as PNG."""
+    points = [point for row in rows if (point := _to_point(row)) is not None]
+    chart = (
+        alt.Chart(alt.InlineData(values=points))
+        .mark_line(point=True, strokeWidth=2.5)
+        .encode(
+            x=alt.X(
+                "size:Q",
+                title="patterns, streams or shards",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~s"),
+            ),
+            y=alt.Y(
+                "times:Q",
+                title="times the cost at the smallest size",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~g"),
+            ),
+            color=alt.Color("figure:N", title=None, scale=alt.Scale(range=list(COLOURS))),
+        )
+        .properties(width=_WIDTH, height=_GROWTH_HEIGHT)
+    )
+    subtitle = ["A level line costs the same at every size."]
+    return render(apply_style(chart, "How costs grow", subtitle), is_html=False)
+
+
+def _to_point(row: Row) -> dict[str, Any] | None:
+    """Return a figure that was measured at one size of several; None for any other figure."""
+    found = _GROWTH_NAME.fullmatch(row["name"])
+    if found is None:
+        return None
+    figure, digits, multiple = found.groups()
+    return {
+        "figure": figure.replace("_", " "),
+        "size": int(digits) * _MULTIPLES[multiple],
+        "times": row["ratio"],
     }

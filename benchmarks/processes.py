@@ -40,15 +40,22 @@ def wait_until_idle(pid: int) -> None:
 
 
 class CpuClock:
-    """The processor time that a process used during a block of `measure_cpu`."""
+    """The processor time that a process uses from now on."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._before = read_cpu_seconds(pid)
         self.seconds = 0.0
+        """What the process used in the block of `measure_cpu`."""
+
+    def read(self) -> float:
+        """Return the processor time that was used until now, in seconds."""
+        return read_cpu_seconds(self._pid) - self._before
 
 
 @contextmanager
 def measure_cpu(pid: int) -> Iterator[CpuClock]:
     """Measure the processor time that a process uses during the block."""
-    clock, before = CpuClock(), read_cpu_seconds(pid)
+    clock = CpuClock(pid)
     yield clock
-    clock.seconds = read_cpu_seconds(pid) - before
+    clock.seconds = clock.read()

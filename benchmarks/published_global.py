@@ -11,6 +11,7 @@ from constellation.v1 import aggregates_pb2, patterns_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PUBLISH: Final = "/constellation.v1.AggregateService/PublishGlobal"
 _GENERATION: Final = 1
 _TRENDS: Final = 50
 _POPULAR: Final = 200

@@ -66,7 +66,7 @@ def compare(
 
 def find_better(unit: str) -> Better:
     """Return which value of a unit is better: a higher one of a rate, a lower one of the rest."""
-    return "higher" if unit.endswith("/s") else "lower"
+    return "higher" if unit.endswith(("/s", "/CPU s")) else "lower"
 
 
 def write_report(

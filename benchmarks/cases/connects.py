@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.processes import read_cpu_seconds
+from benchmarks.processes import measure_cpu, read_resident_bytes
 from benchmarks.stream_runs import open_streams, start_stream_server
 from benchmarks.turns import Run, compare_runs, take_turns
 
@@ -17,33 +17,34 @@ _TURNS: Final = 5
 
 
 def measure() -> list[Measurement]:
-    """Measure how fast devices are welcomed, in turns."""
+    """Measure how fast devices are welcomed, and what they then take of memory, in turns."""
     sides = {
         "bare": partial(_measure_connects, is_bare=True),
         "shard": partial(_measure_connects, is_bare=False),
     }
     results = take_turns(sides, _TURNS)
+    (rates, memory), (bare_rates, bare_memory) = (
+        zip(*results[side], strict=True) for side in ("shard", "bare")
+    )
+    baseline = "bare grpcio"
     return [
-        compare_runs(
-            "connects_per_second_vs_bare",
-            "devices/s",
-            results["shard"],
-            "bare grpcio",
-            results["bare"],
-        )
+        compare_runs("connects_per_second_vs_bare", "devices/s", rates, baseline, bare_rates),
+        compare_runs("connection_memory_vs_bare", "bytes", memory, baseline, bare_memory),
     ]
 
 
-def _measure_connects(*, is_bare: bool) -> Run:
+def _measure_connects(*, is_bare: bool) -> tuple[Run, Run]:
+    """Return the devices that are welcomed in a second, and the bytes that each takes."""
     with start_stream_server(is_bare=is_bare) as server:
-        before = read_cpu_seconds(server.process.pid)
-        with open_streams(server.port, _DEVICES, connections=_DEVICES) as load:
+        pid, memory_before = server.process.pid, read_resident_bytes(server.process.pid)
+        with (
+            measure_cpu(pid) as connecting,
+            open_streams(server.port, _DEVICES, connections=_DEVICES) as load,
+        ):
             opened = load.wait("opened")
-            server_seconds = read_cpu_seconds(server.process.pid) - before
-    return Run(
-        _DEVICES / (opened.at - load.started_at),
-        {
-            "server": server_seconds / _DEVICES * 1e6,
-            "load": opened.cpu_seconds / _DEVICES * 1e6,
-        },
-    )
+            cpu_us = {
+                "server": connecting.read() / _DEVICES * 1e6,
+                "load": opened.cpu_seconds / _DEVICES * 1e6,
+            }
+            memory = read_resident_bytes(pid) - memory_before
+    return Run(_DEVICES / (opened.at - load.started_at), cpu_us), Run(memory / _DEVICES)

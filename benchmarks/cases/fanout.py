@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from benchmarks.processes import read_cpu_seconds
-from benchmarks.published_global import make_publish_requests, make_trending_global
+from benchmarks.published_global import PUBLISH, make_publish_requests, make_trending_global
 from benchmarks.stream_runs import open_streams, start_stream_server
 from benchmarks.turns import Run, compare_runs
 from constellation.v1 import aggregates_pb2_grpc
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _STREAMS: Final = 10_000
 _CONNECTIONS: Final = 50
 _ROUNDS: Final = 5
-_PUBLISH: Final = "/constellation.v1.AggregateService/PublishGlobal"
 
 
 def measure() -> list[Measurement]:
@@ -58,7 +57,7 @@ def _measure_shard(server: StartedServer, devices: OpenStreams, round_id: int) -
 
 def _measure_bare(server: StartedServer, devices: OpenStreams, update: bytes) -> Run:
     def publish(channel: grpc.Channel) -> None:
-        write_to_all: Any = channel.unary_unary(_PUBLISH)
+        write_to_all: Any = channel.unary_unary(PUBLISH)
         write_to_all(update)
 
     run, _ = _measure(server, devices, publish)

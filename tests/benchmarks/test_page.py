@@ -1,7 +1,17 @@
 from __future__ import annotations
 
+from benchmarks.capacity import Capacity, Fleet, format_capacity, load_costs
 from benchmarks.figures import load_figures
-from benchmarks.page import COMMAND, PAGE, format_all, format_number, format_reach
+from benchmarks.page import (
+    CAPACITY_PAGE,
+    COMMAND,
+    PAGE,
+    fence,
+    format_all,
+    format_carried,
+    format_number,
+    format_reach,
+)
 from testing.page_blocks import replace_block
 from tests.benchmarks.samples import make_row
 
@@ -9,10 +19,28 @@ from tests.benchmarks.samples import make_row
 def test_the_page_shows_the_committed_figures() -> None:
     page, rows = PAGE.read_text(), load_figures()
 
-    shown = replace_block(page, "reach", COMMAND, format_reach(rows))
+    shown = replace_block(page, "carried", COMMAND, format_carried(rows))
+    shown = replace_block(shown, "reach", COMMAND, format_reach(rows))
     shown = replace_block(shown, "figures", COMMAND, format_all(rows))
 
     assert shown == page, f"run `{COMMAND}`: docs/performance.md and benchmarks/figures.json differ"
+
+
+def test_the_page_of_capacity_quotes_its_program() -> None:
+    page = CAPACITY_PAGE.read_text()
+    text = format_capacity(Capacity(Fleet(), load_costs(load_figures())))
+
+    assert replace_block(page, "capacity", COMMAND, fence(text)) == page, f"run `{COMMAND}`"
+
+
+def test_the_page_of_capacity_names_the_defaults_of_its_program() -> None:
+    fleet = Fleet()
+    options = (
+        f"--devices {fleet.devices} --syncs-per-day {fleet.syncs_per_day:g} "
+        f"--region-factor {fleet.region_factor:g} --replicas {fleet.replicas}"
+    )
+
+    assert options in CAPACITY_PAGE.read_text()
 
 
 def test_a_figure_stands_beside_what_it_should_reach() -> None:
@@ -23,6 +51,17 @@ def test_a_figure_stands_beside_what_it_should_reach() -> None:
     assert lines == [
         "| `recommend_p99_17k` | 4 ms | bare: 10 ms | 0.40 (0.40 to 0.60) | ≤ 5 ms | yes |",
         "| `ingest_vs_echo` | 5 ms | bare: 10 ms | 0.50 (0.40 to 0.60) | ≥ 0.7 | **no** |",
+    ]
+
+
+def test_what_a_shard_carries_has_the_command_that_measures_it() -> None:
+    table = format_carried([make_row("recommend_p99_17k", 4.0, case="recommending"), make_row("x")])
+
+    assert table.splitlines()[2:] == [
+        (
+            "| a recommendation on the device, 99th percentile | 4 ms "
+            "| `make bench CASE=recommending` |"
+        )
     ]
 
 
