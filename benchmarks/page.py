@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.reach import REACH
+from benchmarks.reach import REACH, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,15 +50,19 @@ def format_carried(rows: Sequence[Row]) -> str:
 
 
 def format_reach(rows: Sequence[Row]) -> str:
-    """Return the table of the figures that should reach something."""
-    lines = [
-        f"| `{row['name']}` | {_format_value(row)} | {_format_baseline(row)} "
-        f"| {_format_ratio(row)} | {REACH[row['name']].describe(row['unit'])} "
-        f"| {'yes' if REACH[row['name']].is_met(row) else '**no**'} |"
-        for row in rows
-        if row["name"] in REACH
-    ]
+    """Return the table of the figures that should reach something, measured or not."""
+    by_name = {row["name"]: row for row in rows}
+    lines = [_format_reached(name, reach, by_name.get(name)) for name, reach in REACH.items()]
     return _format_table("figure | value | beside | ratio | reach | met", lines)
+
+
+def _format_reached(name: str, reach: Reach, row: Row | None) -> str:
+    if row is None:
+        return f"| `{name}` | not measured | | | {reach.describe('')} | |"
+    return (
+        f"| `{name}` | {_format_value(row)} | {_format_baseline(row)} | {_format_ratio(row)} "
+        f"| {reach.describe(row['unit'])} | {'yes' if reach.is_met(row) else '**no**'} |"
+    )
 
 
 def format_all(rows: Sequence[Row]) -> str:
