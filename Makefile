@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench quality attack fuzz sbom audit lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench bench-check quality attack fuzz sbom audit lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -49,7 +49,7 @@ lint: proto ## Check everything but the tests: a minute
 docs: proto ## Build the documents as a site, in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
-check: lint docs $(PROMTOOL) ## Everything CI runs
+check: lint docs bench-check $(PROMTOOL) ## Everything CI runs
 	$(PYTEST)
 
 # One program for every check of deploy/, so that a check cannot be in one target and missing in the other.
@@ -85,6 +85,9 @@ proto: .venv/ready ## Regenerate constellation/v1 from proto/
 
 bench: .venv/ready ## Measure, as ratios inside one run; CASE=ingest for one case
 	$(BIN)/python -m benchmarks $(CASE)
+
+bench-check: .venv/ready ## Compare what a shard costs with the committed figures, in a minute or two
+	$(BIN)/python -m benchmarks.check
 
 quality: .venv/ready ## Measure recommendations through the whole system, on real ratings; CASE=chain, losses or privacy, SPLIT=validation
 	$(BIN)/python -m quality $(CASE) --split $(or $(SPLIT),test)
