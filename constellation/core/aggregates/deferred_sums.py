@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.aggregates.codebook_sums import CodebookSums, FoldInput
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import PATTERN
 
 if TYPE_CHECKING:
@@ -53,4 +54,4 @@ class DeferredSums:
         devices = [more_devices, *(part.astype(np.int64) for part in self._devices)]
         self._slots, self._rows, self._devices, self.pending_count = [], [], [], 0
         distinct, first = np.unique(slots, return_index=True)
-        return FoldInput(np.unique(np.concatenate(devices)), distinct, rows[first])
+        return FoldInput(find_distinct(np.concatenate(devices)), distinct, rows[first])

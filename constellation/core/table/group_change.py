@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import PATTERN, PatternRows, Slots
 from constellation.core.store import GroupRecords, no_slots
 from constellation.core.table.groups import STALE, STALE_BLOCK_SLOTS
@@ -138,7 +139,7 @@ def _encode_changed_blocks(
     """Return the records of the blocks whose stale patterns change, and the blocks without any."""
     groups = table.groups
     joined = joining[groups.owners[joining] == STALE]
-    blocks = np.unique(np.concatenate([stale, joined]) // STALE_BLOCK_SLOTS)
+    blocks = find_distinct(np.concatenate([stale, joined]) // STALE_BLOCK_SLOTS)
     numbers, records, freed = [], [], []
     for block in blocks.tolist():
         start = block * STALE_BLOCK_SLOTS

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import PATTERN, PatternRows, Slots, reserve
 from constellation.core.table.slot_allocator import SlotAllocator
 from constellation.federated.floors import compute_min_members
@@ -77,7 +78,7 @@ class GroupTable:
         if len(freed):
             owners = self.owners[freed]
             self.dissolve(
-                np.unique(owners[(owners > 0) & (owners != STALE)]).astype(np.int64) - 1, lsn
+                find_distinct(owners[(owners > 0) & (owners != STALE)]).astype(np.int64) - 1, lsn
             )
             self.owners[freed] = 0
 
@@ -121,7 +122,7 @@ class GroupTable:
     def find_groups(self, slots: Slots) -> Slots:
         """Return the distinct groups that these patterns are in, ascending."""
         owners = self.owners[slots]
-        return np.unique(owners[(owners > 0) & (owners != STALE)]).astype(np.int64) - 1
+        return find_distinct(owners[(owners > 0) & (owners != STALE)]).astype(np.int64) - 1
 
     def find_published(self) -> Slots:
         """Return the groups that are published, ascending. Looks at every group."""
@@ -130,7 +131,7 @@ class GroupTable:
     def take_moved(self) -> Slots:
         """Return the grouped patterns that were written since the last call."""
         moved, self._moved = self._moved, []
-        return np.unique(np.concatenate([_NO_SLOTS, *moved]))
+        return find_distinct(np.concatenate([_NO_SLOTS, *moved]))
 
     def take_arrivals(self) -> int:
         """Return how many patterns were written while in no group since the last call."""
@@ -140,7 +141,7 @@ class GroupTable:
     def take_changed(self) -> Slots:
         """Return the groups that were published or dissolved since the last call, distinct."""
         changed, self._changed = self._changed, []
-        return np.unique(np.concatenate([_NO_SLOTS, *changed]))
+        return find_distinct(np.concatenate([_NO_SLOTS, *changed]))
 
     @property
     def changed_count(self) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from constellation.core.distinct import find_distinct
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -121,7 +123,7 @@ class HashIndex:
         self._rows[positions] = rows[claims]  # the last of several claims stays
         won = self._rows[positions] == rows[claims]
         self._keys[positions[won]] = keys[claims[won]]
-        return len(np.unique(empty))
+        return len(find_distinct(empty))
 
     def _probe(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the position and the row of each key; the row of an absent key is -1."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import DIGEST_MODULUS, TermKind, hash_rows, release, reserve
 from constellation.core.store import HourlyCounts, no_counts
 from constellation.core.table.vocabulary import TERM_LIMITS
@@ -221,7 +222,7 @@ class _KindCounts:
     ) -> None:
         if len(numbers):
             self._width = max(self._width, int(numbers.max()) + 1)
-            blocks = np.unique(numbers // BLOCK_NUMBERS)
+            blocks = find_distinct(numbers // BLOCK_NUMBERS)
             self.used_blocks += int((~self._is_used[row, blocks]).sum())
             self._is_used[row, blocks] = True
             self.devices[row, numbers] = devices

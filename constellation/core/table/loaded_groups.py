@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import BLOCK_ROWS, PATTERN
 from constellation.core.table.groups import STALE
 from constellation.core.table.stored_groups import (
@@ -53,7 +54,7 @@ def dissolve_uncounted(table: Table) -> None:
         numbers = np.arange(start, min(start + BLOCK_ROWS, used))
         slots, positions = groups.find_members(numbers)
         is_uncounted = ~table.counts_for_others(table.patterns["device"][slots])
-        groups.dissolve(np.unique(numbers[positions[is_uncounted]]), table.totals.lsn)
+        groups.dissolve(find_distinct(numbers[positions[is_uncounted]]), table.totals.lsn)
     groups.take_changed()  # the index is filled from all that is published
 
 

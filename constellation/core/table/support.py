@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import reserve
 from constellation.core.table.standing import ORIGIN_NUMBERS
 
@@ -24,7 +25,7 @@ def pack_support(owners: NDArray[np.integer], contents: NDArray[np.uint32]) -> N
     device supports a content item once, even when several of its patterns name it.
     """
     pairs = (owners.astype(np.uint64) << _CONTENT_BITS)[:, None] | contents.astype(np.uint64)
-    return np.unique(pairs[contents > 0])
+    return find_distinct(pairs[contents > 0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,14 +65,20 @@ class SupportCounts:
     def add(self, supports: Supports) -> None:
         """Count further supports."""
         np.add.at(self.devices, supports.contents, np.uint32(1))
-        np.add.at(self._by_origin, (supports.contents, supports.origins - 1), np.uint32(1))
+        np.add.at(self._by_origin.reshape(-1), _find_cells(supports), np.uint32(1))
 
     def remove(self, supports: Supports) -> None:
         """Take back supports that were counted."""
         np.subtract.at(self.devices, supports.contents, np.uint32(1))
-        np.subtract.at(self._by_origin, (supports.contents, supports.origins - 1), np.uint32(1))
+        np.subtract.at(self._by_origin.reshape(-1), _find_cells(supports), np.uint32(1))
 
     def count_origins(self, contents: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return how many origin numbers the supporting devices of each content item have."""
         counts: NDArray[np.int64] = np.count_nonzero(self._by_origin[contents], axis=-1)
         return counts
+
+
+def _find_cells(supports: Supports) -> NDArray[np.int64]:
+    """Return the positions in the flat counts by origin: one index is faster than two."""
+    cells: NDArray[np.int64] = supports.contents * ORIGIN_NUMBERS + (supports.origins - 1)
+    return cells
