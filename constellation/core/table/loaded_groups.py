@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from constellation.core.distinct import find_distinct
-from constellation.core.rows import BLOCK_ROWS, PATTERN
+from constellation.core.rows import BLOCK_ROWS
 from constellation.core.table.groups import STALE
 from constellation.core.table.stored_groups import (
     MEMBER,
     add_digests,
     compute_digests,
-    decode_group,
+    decode_groups,
     decode_stale,
-    hash_identities,
+    hash_identities_at,
 )
 from constellation.errors import DamagedStoreError
 
@@ -60,34 +60,24 @@ def dissolve_uncounted(table: Table) -> None:
 
 def _add_records(table: Table, records: GroupRecords) -> list[int]:
     groups, digests = table.groups, compute_digests(records)
-    numbers, rows, members, sizes = [], [], [], []
-    for number, record, digest in zip(
-        records.numbers.tolist(), records.to_list(), digests, strict=True
-    ):
-        if number % 2:
-            _add_stale(table, decode_stale(record))
-            groups.stale_digests[number // 2] = digest
-            continue
-        if number // 2 >= len(groups.rows):
-            raise ValueError(
-                f"the group {number // 2} is stored, but MAX_PATTERNS is {len(groups.rows)}: "
-                f"set MAX_PATTERNS to at least {number // 2 + 1}"
-            )
-        row, found = decode_group(record)
-        groups.digests[number // 2] = digest
-        groups.allocator.high_water = max(groups.allocator.high_water, number // 2 + 1)
-        numbers.append(number // 2)
-        rows.append(row)
-        members.append(found)
-        sizes.append(len(found))
-    if numbers:
-        _add_groups(
-            table,
-            np.array(numbers, np.int64),
-            np.concatenate(rows),
-            np.concatenate(members),
-            np.array(sizes, np.int64),
+    is_group = records.numbers % 2 == 0
+    if not is_group.all():
+        listed = zip(records.numbers.tolist(), records.to_list(), digests, strict=True)
+        for number, record, digest in listed:
+            if number % 2:
+                _add_stale(table, decode_stale(record))
+                groups.stale_digests[number // 2] = digest
+    numbers = records.numbers[is_group] // 2
+    if not len(numbers):
+        return digests
+    if (last := int(numbers.max())) >= len(groups.rows):
+        raise ValueError(
+            f"the group {last} is stored, but MAX_PATTERNS is {len(groups.rows)}: "
+            f"set MAX_PATTERNS to at least {last + 1}"
         )
+    groups.digests[numbers] = np.array(digests, np.uint64)[is_group]
+    groups.allocator.high_water = max(groups.allocator.high_water, last + 1)
+    _add_groups(table, numbers, *decode_groups(records, is_group))
     return digests
 
 
@@ -128,11 +118,9 @@ def _add_stale(table: Table, stale: NDArray[np.void]) -> None:
 
 def _is_present(table: Table, members: NDArray[np.void]) -> NDArray[np.bool_]:
     """Return which members are still the patterns that they were when they were stored."""
-    slots = members["slot"].astype(np.int64)
-    inside = slots < len(table.patterns)
-    rows = np.zeros(len(slots), PATTERN)
-    rows[inside] = table.patterns[slots[inside]]
-    is_here: NDArray[np.bool_] = (rows["sample_count"] > 0) & (
-        hash_identities(rows) == members["identity"]
-    )
+    patterns, slots = table.patterns, members["slot"].astype(np.int64)
+    is_here: NDArray[np.bool_] = slots < len(patterns)
+    slots = np.minimum(slots, len(patterns) - 1)
+    is_here &= patterns["sample_count"][slots] > 0
+    is_here &= hash_identities_at(patterns, slots) == members["identity"]
     return is_here

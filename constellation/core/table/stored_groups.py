@@ -52,8 +52,17 @@ def hash_codes(codes: Codes) -> NDArray[np.uint32]:
 
 def hash_identities(rows: PatternRows) -> NDArray[np.uint32]:
     """Return a hash of what each pattern is: its device and its id, but no revision."""
-    halves = np.frombuffer(rows["pattern_id"].tobytes(), "<u8").reshape(-1, 2)
-    numbers = np.column_stack([halves, rows["device"].astype(np.uint64)])
+    return _hash_identities(rows["pattern_id"], rows["device"])
+
+
+def hash_identities_at(patterns: PatternRows, slots: Slots) -> NDArray[np.uint32]:
+    """Return `hash_identities` of the rows at some slots, without copies of whole rows."""
+    return _hash_identities(patterns["pattern_id"][slots], patterns["device"][slots])
+
+
+def _hash_identities(ids: NDArray[np.void], devices: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    halves = np.frombuffer(ids.tobytes(), "<u8").reshape(-1, 2)
+    numbers = np.column_stack([halves, devices.astype(np.uint64)])
     return _mix((numbers * _IDENTITY_WEIGHTS).sum(axis=1, dtype=np.uint64))
 
 
@@ -78,15 +87,26 @@ def encode_stale(block: int, slots: Slots, rows: PatternRows) -> tuple[int, byte
     return 2 * block + 1, stale.tobytes()
 
 
-def decode_group(record: bytes) -> tuple[PatternRows, NDArray[np.void]]:
-    """Return what was published of a group, one row, and its members.
+def decode_groups(
+    records: GroupRecords, chosen: NDArray[np.bool_]
+) -> tuple[PatternRows, NDArray[np.void], NDArray[np.int64]]:
+    """Return what was published of the chosen records, which are of groups: a row of each.
 
-    Raises ValueError when the bytes are not such a record.
+    Returns as well their members, one group's after another's, and how many each has. Raises
+    ValueError when the bytes are not such records.
     """
-    size = len(record) - PATTERN.itemsize
-    if size <= 0 or size % MEMBER.itemsize:
-        raise ValueError(f"the record of a group cannot have {len(record)} bytes")
-    return np.frombuffer(record, PATTERN, 1), np.frombuffer(record, MEMBER, -1, PATTERN.itemsize)
+    lengths = records.lengths[chosen]
+    sizes, rest = np.divmod(lengths - PATTERN.itemsize, MEMBER.itemsize)
+    wrong = lengths[(sizes <= 0) | (rest > 0)]
+    if len(wrong):
+        raise ValueError(f"the record of a group cannot have {wrong[0]} bytes")
+    data = np.frombuffer(records.data, np.uint8)
+    starts = (np.cumsum(records.lengths) - records.lengths)[chosen]
+    rows = data[starts[:, None] + np.arange(PATTERN.itemsize)]
+    ranks = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    first = np.repeat(starts + PATTERN.itemsize, sizes) + ranks * MEMBER.itemsize
+    members = data[first[:, None] + np.arange(MEMBER.itemsize)]
+    return rows.view(PATTERN)[:, 0], members.view(MEMBER)[:, 0], sizes
 
 
 def decode_stale(record: bytes) -> NDArray[np.void]:
