@@ -52,7 +52,7 @@ PER_DEVICE: Final = 8
 """Patterns of each device."""
 _BLOCK: Final = 32_000
 """Patterns in one commit; a whole number of devices."""
-_GOOD_SHARE: Final = 0.7
+GOOD_SHARE: Final = 0.7
 """Share of the patterns whose success rate is high enough for other devices to see them."""
 _TRENDING_CONTENTS: Final = 200
 """Content items with signals in each hour, so that there are trends."""
@@ -122,7 +122,7 @@ async def fill_store(store: PatternStore, patterns: NamedPatterns) -> None:
 
     Consecutive patterns belong to the same device, PER_DEVICE to each.
     """
-    manager = await _open_core(store)
+    manager = await open_core(store)
     contents = make_contents()
     for start in range(0, len(contents), _CATALOGUE_BLOCK):
         await manager.committer.add_contents(contents[start : start + _CATALOGUE_BLOCK])
@@ -161,11 +161,11 @@ async def fill_store(store: PatternStore, patterns: NamedPatterns) -> None:
 
 async def share_patterns(store: PatternStore) -> None:
     """Run the epoch that forms the groups of a filled store."""
-    manager = await _open_core(store)
+    manager = await open_core(store)
     await manager.share_patterns(time.time())
 
 
-async def _open_core(store: PatternStore) -> ShardManager:
+async def open_core(store: PatternStore) -> ShardManager:
     """Return the core of a shard on a store, without anything that runs in the background."""
     epoch = await store.take_epoch()
     recovered = await recover_shard(store, Rules(), None, exact_limit=10**9)
@@ -178,7 +178,7 @@ def _make_patterns(
 ) -> PatternRows:
     rows = np.zeros(len(slots), PATTERN)
     rows["device"] = slots // PER_DEVICE
-    rows["success_rate"] = random.choice([0.9, 0.75], len(slots), p=[_GOOD_SHARE, 1 - _GOOD_SHARE])
+    rows["success_rate"] = random.choice([0.9, 0.75], len(slots), p=[GOOD_SHARE, 1 - GOOD_SHARE])
     rows["sample_count"], rows["created_at"], rows["updated_at"] = 3, now, now
     rows["pattern_id"] = np.frombuffer(random.bytes(16 * len(slots)), "V16")
     rows["codes"] = patterns.codes[slots]
