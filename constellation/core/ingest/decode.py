@@ -194,6 +194,8 @@ def _fill_terms(
     devices: Sequence[int],
     budget: ContentBudget,
 ) -> None:
+    if not any(batch.genre_counts or batch.content_counts for batch in batches):
+        return  # no row names a term
     genres = _read_ragged(
         upserts,
         ("genres", TermKind.GENRE, MAX_GENRES),

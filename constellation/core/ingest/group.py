@@ -75,9 +75,9 @@ def note_origins(rows: DeviceRows, origins: Mapping[int, DeviceOrigin]) -> None:
 
     A lot replaces another, because the token names it. A device keeps its first network.
     """
-    positions = np.fromiter(origins, np.int64, len(origins))
-    lots = np.fromiter((each.lot for each in origins.values()), np.uint64, len(origins))
-    networks = np.fromiter((each.network for each in origins.values()), np.uint64, len(origins))
+    positions = np.array(list(origins), np.int64)
+    lots = np.array([each.lot for each in origins.values()], np.uint64)
+    networks = np.array([each.network for each in origins.values()], np.uint64)
     has_lot = positions[lots > 0]
     rows["lot"][has_lot] = lots[lots > 0]
     rows["attested"][has_lot] = 1

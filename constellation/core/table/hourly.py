@@ -61,6 +61,8 @@ class HourlyRing:
     def compute_digests_with(self, counts: HourlyCounts, oldest_hour: int) -> dict[int, int]:
         """Return what `digests` will be after counts are stored, and earlier hours deleted."""
         digests = {hour: each for hour, each in self.digests.items() if hour >= oldest_hour}
+        if not len(counts.hours):
+            return digests
         added, replaced = _digest_by_hour(counts), _digest_by_hour(self._find_stored(counts))
         for hour, digest in added.items():
             change = digest - replaced.get(hour, 0)

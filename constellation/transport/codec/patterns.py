@@ -86,17 +86,40 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
 
     Raises InvalidInputError, naming the field.
     """
-    if not 0 < delta.seq <= MAX_SEQ:
-        raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {delta.seq}")
+    seq = delta.seq
+    if not 0 < seq <= MAX_SEQ:
+        raise InvalidInputError("seq", f"must be from 1 to 2**63 - 1, got {seq}")
     sent = delta.upserts
     upserts = _to_columns(sent) if sent.ids or sent.embeddings else None
     removed = check_ids(delta.removed_ids, "removed_ids")
-    count = (len(removed) + len(delta.upserts.ids)) // ID_BYTES
+    count = len(removed) // ID_BYTES
+    if upserts is not None:
+        count += len(upserts.ids) // ID_BYTES
     if count > max_patterns:
         raise InvalidInputError(
             "upserts", f"and removed_ids must be at most {max_patterns} together, got {count}"
         )
-    contents, hours = delta.signals.content_ids, delta.signals.hours
+    contents, hours = _read_signals(delta.signals) if delta.HasField("signals") else ((), ())
+    liked, withdrawn = delta.liked_content_ids, delta.withdrawn_content_ids
+    if liked or withdrawn:
+        _check_liked(delta)
+    return Delta(
+        device_id=device_id,
+        incarnation=incarnation,
+        seq=seq,
+        upserts=upserts,
+        removed_ids=removed,
+        signal_contents=contents,
+        signal_hours=hours,
+        liked_contents=liked,
+        withdrawn_contents=withdrawn,
+        is_snapshot=delta.snapshot,
+        size_bytes=delta.ByteSize(),
+    )
+
+
+def _read_signals(signals: pb.SignalColumns) -> tuple[Sequence[str], Sequence[int]]:
+    contents, hours = signals.content_ids, signals.hours
     if len(contents) > _MAX_SIGNALS:
         raise InvalidInputError(
             "signals.content_ids", f"must be at most {_MAX_SIGNALS}, got {len(contents)}"
@@ -106,22 +129,7 @@ def to_delta(device_id: bytes, incarnation: int, delta: pb.Delta, max_patterns: 
             "signals.hours",
             f"must be one for each of {len(contents)} content_ids, got {len(hours)}",
         )
-    liked, withdrawn = delta.liked_content_ids, delta.withdrawn_content_ids
-    if liked or withdrawn:
-        _check_liked(delta)
-    return Delta(
-        device_id=device_id,
-        incarnation=incarnation,
-        seq=delta.seq,
-        upserts=upserts,
-        removed_ids=removed,
-        signal_contents=_check_texts(contents, "signals.content_ids"),
-        signal_hours=hours,
-        liked_contents=liked,
-        withdrawn_contents=withdrawn,
-        is_snapshot=delta.snapshot,
-        size_bytes=delta.ByteSize(),
-    )
+    return _check_texts(contents, "signals.content_ids"), hours
 
 
 def _check_liked(delta: pb.Delta) -> None:
@@ -193,7 +201,7 @@ def _require_lengths(columns: PatternColumns) -> None:
 
 
 def _require_all_used(field: str, texts: Sequence[str], indexes: Sequence[int]) -> None:
-    if len(texts) > len(indexes):
+    if texts and len(texts) > len(indexes):
         raise InvalidInputError(
             field,
             f"must each be used by an index, got {len(texts)} texts and {len(indexes)} indexes",
@@ -201,6 +209,8 @@ def _require_all_used(field: str, texts: Sequence[str], indexes: Sequence[int]) 
 
 
 def _check_texts(texts: Sequence[str], field: str) -> Sequence[str]:
+    if not texts:  # a loop over nothing costs as much as two fields
+        return texts
     try:
         for text in texts:
             check_new_term(text)
