@@ -72,9 +72,11 @@ MEMBER: Final = Goal(
 ROUNDS: Final = 3
 """The first round finds which films are liked, the second counts pairs, the third knows both."""
 MIN_LIKERS: Final = 2 * K - 1
+PAIRS_OF_A_HOUSEHOLD: Final = 2
+"""A household likes at most so many pairs of films, which have nothing to do with each other."""
 TEAM_PAIRS: Final = 12
 """Pairs that the same accomplices like: a row has room for 32 neighbours."""
-MAX_PAIRS: Final = 120
+MAX_PAIRS: Final = 304
 MAX_SINGLES: Final = 60
 _DEADLINE_SECONDS: Final = 60.0
 
@@ -143,10 +145,10 @@ class _Likes:
     watched: Mapping[str, set[str]]
     counts: Counter[str]
     homes: list[str]
-    """The households, in an order of chance."""
+    """The households, in an order of chance; each as many times as it may be taken."""
 
 
-def _read_likes_of_households(world: World) -> _Likes:
+def _read_likes_of_households(world: World, times: int = 1) -> _Likes:
     liked: dict[str, set[str]] = {}
     watched: dict[str, set[str]] = {}
     for home in world.households:
@@ -156,12 +158,13 @@ def _read_likes_of_households(world: World) -> _Likes:
     counts = Counter(film for films in liked.values() for film in films)
     homes = sorted(liked)
     world.random.shuffle(homes)
+    homes *= times
     return _Likes(liked, watched, counts, homes)
 
 
 def _draw_pairs(world: World) -> list[Trial]:
     """Return trials with a rare film and another one, and a household that has watched neither."""
-    known = _read_likes_of_households(world)
+    known = _read_likes_of_households(world, PAIRS_OF_A_HOUSEHOLD)
     rare = sorted(film for film, count in known.counts.items() if count == 1)
     others = sorted(film for film, count in known.counts.items() if 1 < count < MIN_LIKERS)
     world.random.shuffle(rare)
@@ -208,14 +211,13 @@ async def _play(
     leaders = [team[0] for team in teams]
     before = await _observe(world, federation, leaders)
     now = time.time()
-    views = {
-        trial.household: [
-            View(film, 1.0, 1.0, watched_at=now, context=ANY_TIME)
-            for film in dict.fromkeys((trial.named, trial.other))
-        ]
-        for trial in trials
-        if trial.is_liked
-    }
+    views: dict[str, list[View]] = {}
+    for trial in trials:
+        if trial.is_liked:
+            views.setdefault(trial.household, []).extend(
+                View(film, 1.0, 1.0, watched_at=now, context=ANY_TIME)
+                for film in dict.fromkeys((trial.named, trial.other))
+            )
     await world.watch(views)
     after = await _observe(world, federation, leaders)
     for device in chain.from_iterable(teams):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from attacks.made_up import MadeUpDevice
     from attacks.world import Shard, World
-    from constellation_settop.values import Pattern
+    from constellation_settop.values import Embedding, Pattern
 
 CROWD: Final = Goal(
     "crowd",
@@ -31,7 +31,7 @@ CROWD: Final = Goal(
     reach=0.02,
     least=0.9,
 )
-MAX_TRIALS: Final = 120
+MAX_TRIALS: Final = 160
 NEAR_COSINES: Final = (0.55, 0.75)
 """How near to the common film the other films of a crowd are: they join one pattern."""
 OWN_FILMS: Final = GROUP // 2
@@ -54,13 +54,13 @@ class Trial:
 
 async def run(world: World) -> list[Outcome]:
     """Let every crowd watch, and guess from what is shown."""
-    trials = _draw_trials(world)
+    trials = draw_trials(world)
     devices = {shard.shard_id: _make_crowd(world, shard) for shard in world.shards}
     for shard in world.shards:
         here = [each for each in trials if each.shard is shard]
         for number, device in enumerate(devices[shard.shard_id]):
             await device.replace_everything(
-                [_claim(world, trial, number, row) for row, trial in enumerate(here)]
+                [claim(world, trial, number, row) for row, trial in enumerate(here)]
             )
     await world.wait_for_epoch()
     asking = {shard.shard_id: world.make_device(shard) for shard in world.shards}
@@ -74,8 +74,8 @@ def _make_crowd(world: World, shard: Shard) -> Sequence[MadeUpDevice]:
     return [world.make_device(shard) for _ in range(GROUP)]
 
 
-def _draw_trials(world: World) -> list[Trial]:
-    """Return crowds of films that nobody has watched, and toss the coins."""
+def draw_trials(world: World, limit: int = MAX_TRIALS) -> list[Trial]:
+    """Return at most so many crowds of films that nobody has watched, and toss the coins."""
     films, embeddings = world.films.films, world.films.embeddings
     free = np.ones(len(films), bool)
     free[[world.rows[film] for film in world.list_watched()]] = False
@@ -93,7 +93,7 @@ def _draw_trials(world: World) -> list[Trial]:
         free[chosen] = False
         free &= cosines < NEAR_COSINES[0]  # crowds are far from each other
         drawn.append([films[row].content_id for row in chosen])
-        if len(drawn) == MAX_TRIALS:
+        if len(drawn) == limit:
             break
     drawn = drawn[: len(drawn) // 4 * 4]
     coins = [True, False] * (len(drawn) // 2)
@@ -104,16 +104,21 @@ def _draw_trials(world: World) -> list[Trial]:
     ]
 
 
-def _claim(world: World, trial: Trial, number: int, row: int) -> Pattern:
+def claim(world: World, trial: Trial, number: int, row: int) -> Pattern:
     """Return the pattern of one member of a crowd: the first one is the household in question."""
     films = [trial.common]
     if number == 0:
         films.append(trial.candidates[not trial.is_first])
     elif number <= len(trial.companions):
         films.append(trial.companions[number - 1])
+    return make_pattern(add_up(world, films), row, content_ids=films)
+
+
+def add_up(world: World, films: Sequence[str]) -> Embedding:
+    """Return the embedding of a taste for these films, as a device learns it."""
     total = np.sum([world.embedding_of(film) for film in films], axis=0)
-    unit = (total / np.linalg.norm(total)).astype(np.float32)
-    return make_pattern(unit, row, content_ids=films)
+    unit: Embedding = (total / np.linalg.norm(total)).astype(np.float32)
+    return unit
 
 
 async def _guess(world: World, device: MadeUpDevice, trial: Trial) -> float:

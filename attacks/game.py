@@ -42,21 +42,21 @@ def score_advantage(values: Sequence[float], is_true: Sequence[bool]) -> Score:
     """Return the advantage of the rule "the answer is yes from some value on".
 
     The advantage is the true positive rate less the false positive rate: 1 is always right, 0 is
-    guessing. The value from which the answer is yes is chosen on every other trial, and the
-    advantage measured on the rest, so that chance does not look like skill.
+    guessing. The value from which the answer is yes is chosen on one half of the trials for the
+    other half, and the other way round, so that chance does not look like skill.
     """
     measured, truth = np.asarray(values, float), np.asarray(is_true, bool)
     positives, negatives = np.flatnonzero(truth), np.flatnonzero(~truth)
     if min(len(positives), len(negatives)) < _LEAST_TRIALS:
         raise ValueError("an advantage needs at least two trials of each kind")
-    fitted = np.concatenate([positives[::2], negatives[::2]])
-    judged = np.concatenate([positives[1::2], negatives[1::2]])
-    threshold = _choose_threshold(measured[fitted], truth[fitted])
-    answers = measured[judged] >= threshold
-    yes, no = answers[truth[judged]], answers[~truth[judged]]
+    halves = [np.concatenate([positives[first::2], negatives[first::2]]) for first in (0, 1)]
+    answers = np.zeros(len(truth), np.bool_)
+    for fitted, judged in (halves, halves[::-1]):
+        answers[judged] = measured[judged] >= _choose_threshold(measured[fitted], truth[fitted])
+    yes, no = answers[truth], answers[~truth]
     advantage = float(yes.mean() - no.mean())
     half = _Z * float(np.sqrt(_variance(yes) + _variance(no)))
-    return Score(advantage, advantage - half, advantage + half, len(judged))
+    return Score(advantage, advantage - half, advantage + half, len(truth))
 
 
 def _variance(answers: NDArray[np.bool_]) -> float:

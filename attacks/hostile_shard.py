@@ -50,8 +50,10 @@ _SECONDS: Final = 30.0
 class HostileShard(sync_pb2_grpc.SyncServiceServicer):
     """Asks for everything again, with no threshold at all, and keeps what it gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, update: patterns.GlobalUpdate | None = None) -> None:
         self.deltas: list[patterns.Delta] = []
+        self._update = update
+        """What every call is answered with; None for nothing new."""
         self._seq = 0
 
     async def Sync(  # type: ignore[override]  # noqa: N802  # the stubs know generators only
@@ -86,6 +88,8 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
                 version=hello.global_version, similar_count=len(hello.held_similar_ids) // 16
             ),
         )
+        if self._update is not None:
+            response.update.CopyFrom(self._update)
         for delta in request.deltas:
             self._seq = delta.seq
             self.deltas.append(delta)
@@ -128,9 +132,11 @@ async def _refuse(_: Any, context: Any) -> None:
 
 
 @asynccontextmanager
-async def serve_hostile_shard() -> AsyncIterator[tuple[HostileShard, str]]:
-    """Serve a hostile shard; yield it with its address."""
-    shard, server = HostileShard(), grpc.aio.server()
+async def serve_hostile_shard(
+    update: patterns.GlobalUpdate | None = None,
+) -> AsyncIterator[tuple[HostileShard, str]]:
+    """Serve a hostile shard that sends an update in each call; yield it with its address."""
+    shard, server = HostileShard(update), grpc.aio.server()
     sync_pb2_grpc.add_SyncServiceServicer_to_server(shard, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -197,7 +203,7 @@ async def _sync_all(
                 Device.open,
                 address,
                 data_dir=f"{folder}/{household.number}",
-                catalogue=_load_catalogue(),
+                catalogue=load_settop_catalogue(),
                 settings=settings,
             )
             async with opening() as device:
@@ -213,5 +219,6 @@ async def _sync_all(
 
 
 @cache
-def _load_catalogue() -> Catalogue:
+def load_settop_catalogue() -> Catalogue:
+    """Return the catalogue, as a device reads it."""
     return to_settop_catalogue(load_catalogue())

@@ -41,7 +41,7 @@ ACCOMPLICE: Final = Goal(
     reach=0.02,
     least=0.5,
 )
-MAX_TRIALS: Final = 180
+MAX_TRIALS: Final = 320
 FILMS_OF_A_QUESTION: Final = 2
 """A device is sent few patterns, so it asks about few films at once."""
 

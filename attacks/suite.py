@@ -6,7 +6,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from attacks import canaries, crowd, epochs, hostile_shard, inversion, membership, withdrawal
+from attacks import (
+    canaries,
+    clusters,
+    crowd,
+    epochs,
+    forged_popular,
+    hostile_shard,
+    inversion,
+    membership,
+    withdrawal,
+)
 from attacks.results import Line
 from attacks.world import OFF, ON, start_world
 
@@ -19,6 +29,7 @@ Attack = Callable[["World"], Awaitable["Sequence[Outcome]"]]
 ATTACKS: Final[Sequence[Attack]] = (
     inversion.run,
     crowd.run,
+    clusters.run,
     membership.run,
     epochs.run,
     canaries.run,
@@ -42,7 +53,7 @@ async def run_suite(
         ),
         *lines,
     ]
-    for off, on in await hostile_shard.run_alone(households):
+    for off, on in [*await hostile_shard.run_alone(households), *await forged_popular.run_alone()]:
         lines.append(Line(off.goal, off.score, on.score))
     return lines
 

@@ -12,7 +12,7 @@ def test_an_attack_that_is_always_right_has_the_advantage_1() -> None:
     score = score_advantage([float(each) for each in TRUTH], TRUTH)
 
     assert score.value == 1
-    assert score.trials == 100, "the other half chose the threshold"
+    assert score.trials == 200, "each half is judged by what the other one chose"
 
 
 def test_an_attack_that_knows_nothing_has_no_advantage() -> None:
