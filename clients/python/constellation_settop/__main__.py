@@ -26,7 +26,7 @@ def make_parser() -> ArgumentParser:
     simulating = commands.add_parser(
         "simulate",
         help="simulate many devices through one day",
-        description="Simulate many devices through one day, on the real protocol, in one process.",
+        description="Simulate many devices through one day, on the real protocol.",
     )
     simulate.add_flags(simulating)
     simulating.set_defaults(run=simulate.run)

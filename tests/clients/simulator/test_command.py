@@ -40,6 +40,7 @@ async def test_the_command_prints_progress_and_a_summary_as_json(tmp_path: Path)
     [
         (["--devices", "0"], "--devices must be from 1 to 20000, got 0"),
         (["--minutes", "nan"], "--minutes must be from 0.01 to 1440, got nan"),
+        (["--processes", "65"], "--processes must be from 1 to 64, got 65"),
         (["--churn", "1.5"], "--churn must be from 0 to 1, got 1.5"),
         (["--ca", "/nowhere"], "cannot read /nowhere: No such file"),
         (["--token-file", "/nowhere"], "cannot read /nowhere: No such file"),
@@ -109,6 +110,7 @@ def test_the_readme_shows_the_command_and_its_flags(capsys: pytest.CaptureFixtur
         "--profile",
         "--vendor-keys",
         "--global-keys",
+        "--processes",
         "--occasional",
         "--sync-every",
         "--json",

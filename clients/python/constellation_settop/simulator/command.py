@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import SUPPRESS
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
@@ -19,6 +20,11 @@ from constellation_settop.simulator.fleet import (
 )
 from constellation_settop.simulator.identities import read_vendor
 from constellation_settop.simulator.plan import PROFILES, DayShape
+from constellation_settop.simulator.workers import (
+    DEVICES_PER_PROCESS,
+    FigureReporter,
+    run_workers,
+)
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = DayShape()
 MAX_DEVICES: Final = 20_000
+MAX_PROCESSES: Final = 64
 _LINE_EVERY_TICKS: Final = 10
 _BAR_WIDTH: Final = 20
 
@@ -66,6 +73,11 @@ def add_flags(parser: ArgumentParser) -> None:
         "--sync-every", type=float, metavar="SECONDS",
         help="sync about this often instead of at the shard's interval; implies --occasional",
     )  # fmt: skip
+    parser.add_argument(
+        "--processes", type=int, metavar="COUNT",
+        help=f"processes that share the devices; default: one for {DEVICES_PER_PROCESS} devices",
+    )  # fmt: skip
+    parser.add_argument("--reports", action="store_true", help=SUPPRESS)  # for `run_workers`
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     group = parser.add_argument_group("connection")
@@ -93,12 +105,22 @@ async def run(options: Namespace) -> int:
     Raises InvalidArgumentError for wrong flags, and what `fetch_catalogue` raises.
     """
     settings = parse_settings(options)
+    options.processes = options.processes or -(-options.devices // DEVICES_PER_PROCESS)
     catalogue = await load_catalogue(options.address, settings)
+    if options.reports:
+        reporter = FigureReporter()
+        reporter.report_end(
+            await run_fleet(options.address, catalogue, settings, on_progress=reporter.report)
+        )
+        return 0
     screen = ProgressLines(sys.stderr)
     screen.begin(f"{settings.devices} devices, {len(catalogue)} content items, {options.profile}")
-    summary = await run_fleet(
-        options.address, catalogue, settings, on_progress=screen.show_progress
-    )
+    if options.processes == 1:
+        summary = await run_fleet(
+            options.address, catalogue, settings, on_progress=screen.show_progress
+        )
+    else:
+        summary = await run_workers(options, screen.show_progress)
     screen.end()
     print(json.dumps(asdict(summary)) if options.json else format_summary(summary))  # noqa: T201  # the command's output
     return 0 if summary.acked and not summary.waiting else 1
@@ -107,6 +129,8 @@ async def run(options: Namespace) -> int:
 def parse_settings(options: Namespace) -> FleetSettings:
     """Return the settings in the flags. Raises InvalidArgumentError for what is out of range."""
     _check("--devices", options.devices, 1, MAX_DEVICES)
+    if options.processes is not None:
+        _check("--processes", options.processes, 1, min(MAX_PROCESSES, options.devices))
     _check("--minutes", options.minutes, 0.01, 24 * 60)
     _check("--views", options.views, 0.01, 1000)
     _check("--churn", options.churn, 0, 1)
