@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from constellation.config import NonNegative, ShardConfig, get_help, load_config
+from constellation.config import NonNegative, ShardConfig, get_help
+from constellation.config_loader import load_config
 from constellation.errors import ConfigError
 from federation.config import FederationConfig
 from tests.scenarios.processes import run_command

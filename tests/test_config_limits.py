@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import grpc
 import pytest
 
-from constellation.config import ShardConfig, get_range, load_config
+from constellation.config import ShardConfig, get_range
+from constellation.config_loader import load_config
 from constellation.errors import ConfigError, ConstellationError
 from constellation.server import serve
 from constellation.v1 import federation_pb2, shard_pb2, sync_pb2_grpc

@@ -13,7 +13,8 @@ from constellation.cli.misspelt import find_misspelt
 from constellation.cli.parsing import add_json_flag
 from constellation.cli.printing import make_console, print_json, print_message
 from constellation.cli.tables import PrintedColumn, PrintedTable, prose_column, text_column
-from constellation.config import get_help, load_config
+from constellation.config import get_help
+from constellation.config_loader import load_config
 from constellation.placement import format_map
 
 if TYPE_CHECKING:

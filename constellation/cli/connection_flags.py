@@ -20,7 +20,8 @@ from constellation.cli.parsing import (
     complete_file_names,
     make_number_parser,
 )
-from constellation.config import PARSERS, Address
+from constellation.config import Address
+from constellation.config_loader import PARSERS
 from constellation.loopback import is_loopback, local_address, to_channel_options
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from constellation.cli.connection_flags import choose_addresses, parse_connection_options
 from constellation.cli.errors import CommandError
 from constellation.cli.explain import explain_error, explain_unknown_method, is_from_server
-from constellation.config import Address, load_config
+from constellation.config import Address
+from constellation.config_loader import load_config
 from constellation.v1 import shard_pb2
 from constellation.v1.federation_pb2_grpc import FederationServiceStub
 from constellation.v1.health_pb2_grpc import HealthServiceStub

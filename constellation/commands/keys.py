@@ -19,7 +19,8 @@ from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
 from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
 from constellation.cli.printing import print_json, print_line
-from constellation.config import ShardConfig, load_config
+from constellation.config import ShardConfig
+from constellation.config_loader import load_config
 from constellation.encoding import ID_BYTES
 
 if TYPE_CHECKING:

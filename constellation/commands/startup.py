@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 
 from constellation.cli.misspelt import find_misspelt
-from constellation.config import ShardConfig, load_config
+from constellation.config import ShardConfig
+from constellation.config_loader import load_config
 from constellation.telemetry.logs import set_up_logs
 
 log = structlog.get_logger(__name__)

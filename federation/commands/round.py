@@ -10,7 +10,7 @@ from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
 from constellation.cli.parsing import make_number_parser
 from constellation.cli.printing import make_console, print_json, to_json
 from constellation.cli.remote import open_remote
-from constellation.config import load_config
+from constellation.config_loader import load_config
 from constellation.v1 import federation_pb2 as pb
 from federation.commands.once import run_once
 from federation.commands.startup import configure_federation

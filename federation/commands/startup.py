@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from constellation.cli.misspelt import find_misspelt
-from constellation.config import load_config
+from constellation.config_loader import load_config
 from constellation.telemetry.logs import set_up_logs
 from federation.config import FederationConfig
 

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from constellation.config import ShardConfig, load_config
+from constellation.config import ShardConfig
+from constellation.config_loader import load_config
 from constellation.transport.health.service import LIVENESS
 from federation.config import FederationConfig
 from tests.deploy.chart import DATABASE, POSTGRES, VARIANTS, Document, RenderedChart, load_chart

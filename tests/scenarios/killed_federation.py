@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from constellation.config import load_config
+from constellation.config_loader import load_config
 from federation.config import FederationConfig
 from federation.server import open_rounds
 
