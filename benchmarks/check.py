@@ -1,7 +1,9 @@
 """`make bench-check`: fail when a shard costs clearly more than the committed figures say.
 
 A figure is the lowest ratio of a shard to a bare server over a few turns: see short_cases.py.
-What is too high is measured again, so that a burst of work elsewhere on the machine passes.
+What is too high is measured again, so that a burst of work elsewhere on the machine passes. While
+other programs keep the machine busy all the time, groups of deltas get smaller and each delta
+dearer: then only memory is judged, and the check says so.
 `--commit` renews the figures, when a change is meant to move them.
 """
 
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.processes import read_busy_seconds, read_own_seconds
 from benchmarks.short_cases import SHORT_CASES
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ FILE: Final = Path(__file__).with_name("short_figures.json")
 TOLERANCE: Final = 0.15
 """By what share a figure may be higher than the committed one."""
 _TRIES: Final = 3
+_BUSY_CORES: Final = 0.3
+"""Other programs that use more than this make processor times of a shard mean nothing."""
+_ALWAYS_JUDGED: Final = ("stream_memory",)
 _COMMIT_RUNS: Final = 3
 """Runs of which the highest figures are committed."""
 
@@ -36,8 +42,14 @@ def main() -> None:
         _commit()
         return
     committed: dict[str, float] = json.loads(FILE.read_text())
+    before = read_busy_seconds(), read_own_seconds()
     failures = [name for case in SHORT_CASES for name in _check_case(case, committed)]
-    print(f"took {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    others = (read_busy_seconds() - before[0] - read_own_seconds() + before[1]) / seconds
+    print(f"took {seconds:.0f} s, while other programs used {others:.2f} cores")
+    if others > _BUSY_CORES and set(failures) - set(_ALWAYS_JUDGED):
+        print(f"not judged, because the machine was busy: {', '.join(failures)}")
+        failures = [name for name in failures if name in _ALWAYS_JUDGED]
     if failures:
         sys.exit(
             f"{', '.join(failures)}: more than {TOLERANCE:.0%} above benchmarks/{FILE.name} in "

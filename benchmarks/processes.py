@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,20 @@ _CALM_SECONDS: Final = 2.0
 def read_cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used, in all its threads that ever were."""
     return time.clock_gettime((~pid << 3) | _ALL_THREADS)
+
+
+def read_own_seconds() -> float:
+    """Return the processor time of this process and of all its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def read_busy_seconds() -> float:
+    """Return the processor time that all programs have used since the machine started."""
+    first = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    ticks = [int(each) for each in first]
+    idle = ticks[3] + ticks[4]  # idle, and waiting for a disk
+    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK")
 
 
 def read_resident_bytes(pid: int) -> int:

@@ -6,7 +6,13 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.processes import measure_cpu, read_cpu_seconds, read_resident_bytes
+from benchmarks.processes import (
+    measure_cpu,
+    read_busy_seconds,
+    read_cpu_seconds,
+    read_own_seconds,
+    read_resident_bytes,
+)
 
 
 def test_the_clock_of_this_process_is_that_of_python() -> None:
@@ -23,6 +29,17 @@ def test_work_takes_processor_time() -> None:
             pass
 
     assert 0.05 <= clock.seconds < 5
+
+
+def test_what_others_use_is_the_rest_of_the_machine() -> None:
+    before = read_busy_seconds(), read_own_seconds()
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    busy, own = read_busy_seconds() - before[0], read_own_seconds() - before[1]
+
+    assert own >= 0.19
+    assert busy >= own - 0.1
 
 
 def test_memory_that_is_used_counts() -> None:
