@@ -256,7 +256,7 @@ class ShardConfig:
         Count(50_000), "Sync streams open at the same time.", most=_MAX_STREAMS
     )
     max_streams_per_connection: Count = setting(
-        Count(100),
+        Count(250),
         "Calls that one connection may have open. Further ones wait in the client; whoever opens "
         "and resets calls beyond it is refused.",
         most=_MAX_STREAMS,

@@ -183,7 +183,7 @@ class ListenerConfig:
     """Where everything is served; GRPC_ADDR then serves devices alone. None for no such address."""
     probe_addr: str | None = None
     """Where health alone is served; None for nowhere."""
-    max_streams_per_connection: int = 100
+    max_streams_per_connection: int = 250
     """The most calls at once on one connection, on GRPC_ADDR and INTERNAL_ADDR."""
     connection_seconds: float = 3600.0
     """A connection is closed after about this long, and its calls CONNECTION_GRACE_SECONDS later.

@@ -30,7 +30,7 @@ _STREAMS_OPTION: Final = "grpc.max_concurrent_streams"
 SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # otherwise two servers could share a port without an error
     (_MESSAGE_OPTION, 1 << 20),
-    (_STREAMS_OPTION, 100),  # with it, gRPC refuses who opens and resets calls without end
+    (_STREAMS_OPTION, 250),  # with it, gRPC refuses who opens and resets calls without end
     ("grpc.compression_enabled_algorithms_bitset", 1),  # no message is larger than its bytes
     ("grpc.max_metadata_size", 8192),
     ("grpc.absolute_max_metadata_size", 16384),
