@@ -29,7 +29,8 @@ from testing.patterns import sample_patterns
 if TYPE_CHECKING:
     from constellation.encoding import Codes
 
-_CONNECTIONS: Final = 4
+_CONNECTIONS: Final = 8
+"""A shard takes at most 100 calls at once on one connection."""
 _METHOD: Final = "/constellation.v1.SyncService/Exchange"
 
 
