@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.02
 """Shorter than the absence of nearly every device that leaves, so that no absence is missed."""
-IN_ORDER = (None, "the shard is draining")
-"""The disconnect reasons of devices that left because the shard asked them to."""
+IN_ORDER = (
+    None,
+    "the shard is draining",
+    "UNAVAILABLE: this shard is draining: connect again, on a new channel",
+)
+"""The disconnect reasons of devices that left because the shard asked them to.
+
+The last is that of a device which came back before the old process was gone.
+"""
 
 
 @dataclass
