@@ -49,6 +49,7 @@ REACH: Final[dict[str, Reach]] = {
     "ingest_secure_vs_insecure": _ratio_of_at_least(0.9),
     "ingest_liked_vs_without": _ratio_of_at_least(0.95),
     "ingest_liked_vs_without_postgres": _ratio_of_at_least(0.95),
+    "ingest_grouping_vs_without": _ratio_of_at_least(0.95),
     "ingest_with_aggregates_vs_without": _ratio_of_at_least(0.9),
     "ingest_telemetry_on_vs_off": _ratio_of_at_least(0.95),
     "whole_sync_server_cpu_us": _value_of_at_most(400),
