@@ -7,7 +7,6 @@ the rounds before and after; a member of the federation sees what shards tell it
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain, cycle
@@ -210,7 +209,7 @@ async def _play(
     ]
     leaders = [team[0] for team in teams]
     before = await _observe(world, federation, leaders)
-    now = time.time()
+    now = world.take_hour()
     views: dict[str, list[View]] = {}
     for trial in trials:
         if trial.is_liked:

@@ -8,7 +8,6 @@ says for each film what the coin was.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +31,7 @@ STRANGER: Final = Goal(
     "ask with a made-up device whether anybody has watched a film",
     "advantage",
     reach=0.02,
-    least=0.7,
+    least=0.5,
 )
 ACCOMPLICE: Final = Goal(
     "membership_accomplices",
@@ -92,10 +91,11 @@ async def _play(world: World, trials: Sequence[Trial], accomplices: int) -> list
             await _claim(world, world.make_device(shard), by_shard[shard.shard_id])
     await world.wait_for_epoch()
     before = await _measure_all(world, by_shard)
+    now = world.take_hour()
     views: dict[str, list[View]] = {}
     for trial in trials:
         if trial.is_watched:
-            view = View(trial.content_id, 1.0, 1.0, watched_at=time.time(), context=ANY_TIME)
+            view = View(trial.content_id, 1.0, 1.0, watched_at=now, context=ANY_TIME)
             views.setdefault(trial.household, []).append(view)
     await world.watch(views)
     await world.wait_for_epoch()

@@ -28,7 +28,7 @@ from quality.schedule import make_views
 from testing.catalogue import load_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from constellation.v1.sync_pb2_grpc import SyncServiceAsyncStub
     from constellation_settop.values import Embedding
@@ -43,6 +43,8 @@ GROUP: Final = 2 * K - 1
 """Households that a shared pattern merges at least, so that K of them are honest in any case."""
 ACCOMPLICES: Final = K - 1
 """Made-up devices that work together."""
+FREE_HOURS: Final = 8
+"""Hours before now in which households watch nothing but what an attack asks for."""
 SEED: Final = 14
 EPOCH_SETTINGS: Final = {"SHARED_PATTERNS_SECONDS": "1"}
 """Settings that shorten waiting, and protect as little or as much as the defaults."""
@@ -101,6 +103,7 @@ class World:
     decoder: Decoder = field(init=False)
 
     _unwatched: list[str] = field(init=False)
+    _hours: Iterator[int] = field(default_factory=lambda: iter(range(1, FREE_HOURS)))
 
     def __post_init__(self) -> None:
         self.rows = {film.content_id: row for row, film in enumerate(self.films.films)}
@@ -125,6 +128,13 @@ class World:
         """Return the embedding of a film, which everybody knows."""
         embedding: Embedding = self.films.embeddings[self.rows[content_id]]
         return embedding
+
+    def take_hour(self) -> float:
+        """Return a time of an hour in which no household has watched anything.
+
+        A device tells its shard of few films an hour, so attacks that share one would see less.
+        """
+        return time.time() - next(self._hours) * SECONDS_PER_HOUR
 
     async def watch(self, views: Mapping[str, Sequence[View]]) -> None:
         """Let devices of households watch, sync, and leave."""
@@ -200,7 +210,7 @@ async def start_world(
             for number, address in enumerate(fleet.shard_addresses)
         ]
         world = World(fleet, pool, shards, films, protection, households)
-        until = time.time() - SECONDS_PER_HOUR
+        until = time.time() - FREE_HOURS * SECONDS_PER_HOUR
         await world.watch(
             {name_household(each): make_views(each.watched, until) for each in households}
         )

@@ -54,14 +54,15 @@ def make_lists(
     that differs from the one in `published` by less than `least_change` stays as it was published,
     so that nobody who compares two rounds sees what one household began or ceased to like. A list
     that hardly changed stays as it was, unless it names what too few households like by now.
+    With a `least_change` of 1, nobody is hidden, and every change is published.
     """
     before = {each.region: each for each in published}
 
     def rank(region: str, households: Mapping[str, int]) -> PopularList:
         known = before.get(region, PopularList(region, (), ()))
         ranked = _rank(region, households, known.to_counts(), least_change)
-        is_permitted = households.keys() >= set(known.content_ids)
-        return known if is_permitted and _is_similar(known, ranked) else ranked
+        may_stay = least_change > 1 and households.keys() >= set(known.content_ids)
+        return known if may_stay and _is_similar(known, ranked) else ranked
 
     lists = [rank("", everywhere)]
     lists += [rank(region, regions[region]) for region in sorted(regions)[:MAX_REGIONS]]

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.2
 """The share of the time in which the calls of one caller may run, in the long run."""
-BURST_SECONDS: Final = 2.0
-"""How long a caller's calls may run at once, after a pause; and how much it may owe at most."""
+BURST_SECONDS: Final = 0.25
+"""How long a caller's calls may run at once, after a pause: some hundred calls of a device."""
+MAX_DEBT_SECONDS: Final = 2.0
+"""How much a caller may owe at most, after a call that ran for long."""
 MAX_WAITING_CALLS: Final = 8
 """Calls of one caller that wait for their turn; one more is refused."""
 _MIN_SLEEP_SECONDS: Final = 0.001
@@ -159,4 +161,4 @@ class CallBudgets:
 
     def _charge(self, budget: _Budget, seconds: float) -> None:
         self._refill(budget)
-        budget.seconds = max(-BURST_SECONDS, budget.seconds - seconds)
+        budget.seconds = max(-MAX_DEBT_SECONDS, budget.seconds - seconds)

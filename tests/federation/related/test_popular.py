@@ -63,10 +63,12 @@ def test_a_list_that_hardly_changed_stays_as_it_was_published() -> None:
     published = make_lists(counts, {"north": counts})
     total = sum(published[0].households)
 
-    few = make_lists({**counts, "film:39": 99}, {"north": counts}, published)
-    (many, north) = make_lists({**counts, "new": total // 10}, {"north": counts}, published)
+    few = make_lists({**counts, "film:39": 99}, {"north": counts}, published, 2)
+    unhidden = make_lists({**counts, "film:39": 99}, {"north": counts}, published, 1)
+    (many, north) = make_lists({**counts, "new": total // 10}, {"north": counts}, published, 2)
 
     assert few == published
+    assert unhidden[0].to_counts()["film:39"] == 99
     assert many.content_ids[:3] == ("new", "film:00", "film:01")
     assert north == published[1]
 
@@ -75,7 +77,7 @@ def test_small_changes_of_many_rounds_add_up_to_a_new_list() -> None:
     published = make_lists({"a": 100, "b": 60}, {})
     seen = []
     for number in range(61, 70):
-        published = make_lists({"a": 100, "b": number}, {}, published)
+        published = make_lists({"a": 100, "b": number}, {}, published, 2)
         seen.append(published[0].households[1])
 
     assert seen == [60] * 8 + [69]
