@@ -103,7 +103,7 @@ class World:
     decoder: Decoder = field(init=False)
 
     _unwatched: list[str] = field(init=False)
-    _hours: Iterator[int] = field(default_factory=lambda: iter(range(1, FREE_HOURS)))
+    _hours: Iterator[int] = field(default_factory=lambda: iter(range(FREE_HOURS - 1, -1, -1)))
 
     def __post_init__(self) -> None:
         self.rows = {film.content_id: row for row, film in enumerate(self.films.films)}
@@ -132,7 +132,8 @@ class World:
     def take_hour(self) -> float:
         """Return a time of an hour in which no household has watched anything.
 
-        A device tells its shard of few films an hour, so attacks that share one would see less.
+        A device tells its shard of few films an hour, so attacks that share one would see less. Each
+        hour is after the one before, as a shard counts nothing older than what it has counted.
         """
         return time.time() - next(self._hours) * SECONDS_PER_HOUR
 
