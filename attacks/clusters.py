@@ -32,7 +32,7 @@ CLUSTERS: Final = Goal(
     f"{MEMBERS - 1} others",
     "advantage",
     reach=0.02,
-    least=0.3,
+    least=0.2,
 )
 NEAR: Final = 0.02
 """A centroid this near to an expected one is that of the crowd: INT8 rounds by less than half."""

@@ -6,7 +6,6 @@ shard join beforehand with what they were shown, and revise or delete everything
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -81,7 +80,7 @@ async def observe_revisions(world: World) -> Revisions:
     await world.wait_for_epoch()
     trials = _draw_trials(world)
     shown_before = await crawl_all(world)
-    await world.watch(_plan_views(trials))
+    await world.watch(_plan_views(world, trials))
     for number, device in enumerate(accomplices):
         await _claim(world, device, seen if number % 2 else [])
     await world.wait_for_epoch()
@@ -114,10 +113,10 @@ def _step_aside(world: World, embedding: Embedding) -> Embedding:
     return unit
 
 
-def _plan_views(trials: Sequence[Revision]) -> Mapping[str, Sequence[View]]:
+def _plan_views(world: World, trials: Sequence[Revision]) -> Mapping[str, Sequence[View]]:
     """Return the views of the households that watch: each in one sitting, one after another."""
     views: dict[str, list[View]] = {}
-    now = time.time()
+    now = world.take_hour()
     for trial in trials:
         if trial.is_watched:
             number = len(views) if trial.household not in views else len(views) - 1

@@ -43,7 +43,7 @@ GROUP: Final = 2 * K - 1
 """Households that a shared pattern merges at least, so that K of them are honest in any case."""
 ACCOMPLICES: Final = K - 1
 """Made-up devices that work together."""
-FREE_HOURS: Final = 8
+FREE_HOURS: Final = 16
 """Hours before now in which households watch nothing but what an attack asks for."""
 SEED: Final = 14
 EPOCH_SETTINGS: Final = {"SHARED_PATTERNS_SECONDS": "1"}
@@ -132,8 +132,8 @@ class World:
     def take_hour(self) -> float:
         """Return a time of an hour in which no household has watched anything.
 
-        A device tells its shard of few films an hour, so attacks that share one would see less. Each
-        hour is after the one before, as a shard counts nothing older than what it has counted.
+        A device tells its shard of few films an hour, so attacks that share one would see less.
+        Each hour is after the one before: a shard counts nothing older than what it has counted.
         """
         return time.time() - next(self._hours) * SECONDS_PER_HOUR
 
