@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.rows import TermKind
 from constellation.core.table.vocabulary import PendingTerms
 
@@ -104,7 +105,7 @@ class ContentBudget:
         distinct = names.select(first)
         fits = _has_room(distinct.devices, self._most - counts)
 
-        beyond = np.unique(names.rows[~fits[inverse]])
+        beyond = find_distinct(names.rows[~fits[inverse]])
         self._pay(names.select(~np.isin(names.rows, beyond)))
         return beyond
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.ingest.content_budget import ContentBudget, NewContentNames
 from constellation.core.ingest.deltas import PatternColumns, RejectionReason
 from constellation.core.rows import (
@@ -184,7 +185,7 @@ class _RaggedColumn:
         self, entries: NDArray[np.int64], number: Callable[[TermKind, list[str]], list[int]]
     ) -> None:
         """Let a function number the distinct terms of some entries."""
-        used = np.unique(self.positions[entries])
+        used = find_distinct(self.positions[entries])
         self.numbers[used] = number(self.kind, [self.texts[each] for each in used.tolist()])
 
 

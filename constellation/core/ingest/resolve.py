@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.distinct import find_distinct
 from constellation.core.ingest.deltas import Delta, RejectionReason
 from constellation.core.table.change import PatternChange
 from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
@@ -316,4 +317,4 @@ def _find_taste_moved(table: Table, written: _Written, losing_devices: Slots) ->
         after = normalise_codes(written.rows["codes"][updated])
         turned[updated] = np.einsum("ij,ij->i", before, after) < _TASTE_MOVED_COSINE
     gaining_devices = written.rows["device"][turned].astype(np.int64)
-    return np.unique(np.concatenate([gaining_devices, losing_devices]))
+    return find_distinct(np.concatenate([gaining_devices, losing_devices]))
