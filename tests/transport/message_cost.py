@@ -44,7 +44,7 @@ LEFT_OUT: Final = frozenset({"Drain", "Watch", "RunRound", "GetRound", "ListRoun
 """Drain ends the shard, Watch the patience; the others belong to a federation."""
 _SHARD: Final = "/constellation.v1.ShardService/"
 _SYNC: Final = "/constellation.v1.SyncService/"
-_TRIES: Final = 12
+_TRIES: Final = 40
 _PATTERNS_PER_DELTA: Final = 16
 _OWNER: Final = 3000
 """The first of four devices with 256 patterns each."""
