@@ -50,10 +50,10 @@ def find_address(
 ) -> IPAddress | None:
     """Return the address from which a call comes; None when that is unknown.
 
-    A trusted proxy adds the address of its own peer to the end of `x-forwarded-for`. When that is
-    in a network of trusted proxies, too, it belongs to one of them, or to a machine of the cluster
-    that passed the connection on. Any other peer speaks for itself, but a private address says
-    nothing. Behind all of these may be the whole fleet.
+    A trusted proxy adds the address of its own peer to the end of `x-forwarded-for`. An address in
+    a network of trusted proxies is unknown as well: it is another proxy, or a machine that passed
+    the connection on. Any other peer speaks for itself, but a private address says nothing. The
+    whole fleet may be behind each of these.
     """
     peer = parse_peer(context.peer())
     if peer is None:
