@@ -98,7 +98,7 @@ class OutgoingFrames:
         self._wake()
 
     def send_update(self, body: bytes, nonce: int) -> None:
-        """Send an encoded GlobalUpdate, which has no nonce yet, in place of one that still waits."""
+        """Send an encoded GlobalUpdate without its nonce, in place of one that still waits."""
         self._update = frame_message(_GLOBAL_UPDATE, body + frame_number(_NONCE, nonce))
         self._wake()
 
