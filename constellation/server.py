@@ -188,7 +188,7 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
             *_start_background(tasks, config, manager, streams, process.health),
         ]
         if snapshots is not None:
-            writing = manager.write_snapshots_forever(snapshots, config.snapshot_seconds)
+            writing = manager.snapshots.write_forever(snapshots, config.snapshot_seconds)
             background.append(tasks.create_task(writing, name="snapshots"))
         _add_services(process, config, manager, streams, encoder)
         process.health.mark_ready()
@@ -201,7 +201,7 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
             failed = any(task.done() for task in background)
             await _stop(process, config, manager, streams, failed=failed)
             if snapshots is not None and not failed:
-                await manager.write_snapshot(snapshots)
+                await manager.snapshots.write(snapshots)
             for task in background:
                 task.cancel()
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
@@ -287,10 +287,10 @@ def _start_background(
         "similar_search": manager.similar.search_forever(),
         "aggregates": manager.aggregates.build_forever(manager.committer.run_with_commits_paused),
         "trends": manager.publish_trends_forever(config.global_interval_seconds),
-        "expiry": manager.expire_forever(
+        "expiry": manager.lifetimes.expire_forever(
             config.device_ttl_days * _SECONDS_PER_DAY, streams.device_ids
         ),
-        "recount": manager.recount_forever(),
+        "recount": manager.lifetimes.recount_forever(),
         "sweeper": streams.end_overdue_forever(),
         "store_watch": health.watch_forever(manager.store),
         "recall_probe": manager.measure_recall_forever(_RECALL_PROBE_SECONDS),
@@ -389,7 +389,7 @@ async def _stop(
     await _drain(process, manager, streams, 0 if failed else seconds)
     if failed:
         return
-    await manager.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, read_clock())
+    await manager.lifetimes.save_presence(config.device_ttl_days * _SECONDS_PER_DAY, read_clock())
 
 
 async def _drain(

@@ -70,7 +70,7 @@ async def try_shard(env: dict[str, str], postgres_url: str | None = None) -> Non
             await device.open(1)
             await device.send(delta=make_delta_message(1))
             assert (await device.expect("delta_ack")).through_seq == 1
-        await shard.manager.expire(config.device_ttl_days * 86_400.0, 0.0)
+        await shard.manager.lifetimes.expire(config.device_ttl_days * 86_400.0, 0.0)
 
 
 async def try_federation(env: dict[str, str]) -> None:

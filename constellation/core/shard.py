@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
@@ -27,28 +26,29 @@ from constellation.core.ingest.cursors import Cursor, Expectation, compute_expec
 from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
 from constellation.core.ingest.observers import ShardObservers
 from constellation.core.ingest.plan import Planner
+from constellation.core.lifetimes import DeviceLifetimes
 from constellation.core.presence import Presence
 from constellation.core.pressure import Pressure, PressureLevel
 from constellation.core.related_content import PopularChoice, RelatedContent, choose_popular
 from constellation.core.shared.pattern_sharing import PatternSharing
 from constellation.core.shared.shown_clusters import show_clusters
+from constellation.core.snapshot_writer import SnapshotWriter
 from constellation.core.table.catalogue import Catalogue
 from constellation.core.table.contributors import ContributorSample
 from constellation.core.table.origins import UNKNOWN_ORIGIN, DeviceOrigin, OriginHasher
-from constellation.core.table.standing import to_day
 from constellation.errors import ConfigError, NotReadyError
 from constellation.federated.aggregate import AggregateVersion
 from constellation.tasks import finish_even_if_cancelled
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from constellation.core.aggregates.like_counts import LikedCounts
     from constellation.core.device_update import DeviceUpdate, HeldState
     from constellation.core.index.recall import Recall
     from constellation.core.ingest.deltas import Delta, Receipt
-    from constellation.core.recovery import RecoveredShard, SnapshotFiles
+    from constellation.core.recovery import RecoveredShard
     from constellation.core.rules import Rules
     from constellation.core.store import PatternStore
     from constellation.core.table.hourly import HourlyRing
@@ -58,14 +58,6 @@ if TYPE_CHECKING:
     from constellation.federated.published import PublishedGlobal, StoredGlobal
 
 log = structlog.get_logger(__name__)
-
-_EXPIRY_INTERVAL_SECONDS: Final = 3600.0
-_RECOUNT_CHECK_SECONDS: Final = 60.0
-"""How often it is asked whether a new day has begun."""
-_UNPROVEN_SECONDS: Final = 86_400.0
-"""A device that does not count yet may be deleted after this silence, when places run out."""
-_PRESENCE_SECONDS: Final = 86_400.0
-"""A device that is there and does not sync is stored as present this often."""
 
 
 class ShardManager:
@@ -117,11 +109,12 @@ class ShardManager:
         self.sharing = PatternSharing(
             self.table, self.index, rules, self.committer, store, recovered.secret
         )
+        self.lifetimes = DeviceLifetimes(self.table, self.presence, self.committer)
+        self.snapshots = SnapshotWriter(self.index, self.sharing, self.stats)
         self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()
         self._count_lock = asyncio.Lock()
         """Held while liked content is counted: a second count would take the other core as well."""
-        self._snapshot_requested = asyncio.Event()
 
     @property
     def epoch(self) -> int:
@@ -221,69 +214,6 @@ class ShardManager:
             capacity,
         )
 
-    async def expire_forever(
-        self, ttl_seconds: float, find_connected: Callable[[], Sequence[bytes]]
-    ) -> None:
-        """Delete devices that were silent for `ttl_seconds`, every hour. Runs until cancelled.
-
-        `find_connected` returns the ids of devices that are there. The first time is an hour after
-        the start, so that devices have come back by then.
-        """
-        while True:
-            await asyncio.sleep(min(_EXPIRY_INTERVAL_SECONDS, ttl_seconds))
-            now = read_clock()
-            self.presence.settle(find_connected(), now)
-            await self.save_presence(ttl_seconds, now)
-            try:
-                await self.expire(ttl_seconds, now)
-            except NotReadyError as error:  # the store is unavailable or full: try again later
-                log.warning("expiry_postponed", problem=str(error))
-
-    async def save_presence(self, ttl_seconds: float, now: float) -> None:
-        """Store when each device that has not synced for a day was last heard from.
-
-        With a short time to live, a quarter of it stands for the day. While the store is
-        unavailable, memory alone knows.
-        """
-        before = now - min(_PRESENCE_SECONDS, ttl_seconds / 4)
-        try:
-            while await self.committer.save_presence(before):
-                pass
-        except NotReadyError as error:
-            log.warning("presence_not_saved", problem=str(error))
-
-    async def expire(self, ttl_seconds: float, now: float) -> int:
-        """Delete the devices that were silent since `now - ttl_seconds`; return how many."""
-        expired = 0
-        while count := await self.committer.expire_unproven(now - _UNPROVEN_SECONDS):
-            expired += count
-            log.warning("unproven_devices_expired", count=count)
-        while count := await self.committer.expire(now - ttl_seconds):
-            expired += count
-            log.info("devices_expired", count=count)
-        return expired
-
-    async def recount_forever(self) -> None:
-        """Let devices that have proved themselves count, at each change of day, until cancelled."""
-        counted_day = to_day(read_clock())
-        while True:
-            await asyncio.sleep(_RECOUNT_CHECK_SECONDS)
-            now = read_clock()
-            if to_day(now) == counted_day:
-                continue
-            try:
-                await self.recount(now)
-            except NotReadyError as error:  # the store is unavailable: try again soon
-                log.warning("recount_postponed", problem=str(error))
-                continue
-            counted_day = to_day(now)
-
-    async def recount(self, now: float) -> int:
-        """Let devices begin, or cease, to count for others as of a time; return how many did."""
-        recounted = await self.committer.recount(now)
-        log.info("devices_recounted", count=recounted, counted=self.table.standing.counted)
-        return recounted
-
     async def set_quarantine(self, device_id: bytes, *, quarantined: bool) -> bool:
         """Put a device into quarantine, or lift it; return whether that changed anything.
 
@@ -304,7 +234,7 @@ class ShardManager:
             await self.sharing.dissolve()
             return count
         finally:  # also when the answer of an earlier deletion was lost
-            self._snapshot_requested.set()
+            self.snapshots.request()
 
     async def share_patterns(self, now: float) -> None:
         """Run an epoch of shared patterns, and send devices what changed for them."""
@@ -450,35 +380,6 @@ class ShardManager:
         await self.committer.remove_liked(removed)
         if len(removed):
             log.info("liked_removed", devices=len(removed), related_sample=self.sample.share)
-
-    async def write_snapshot(self, files: SnapshotFiles) -> None:
-        """Write a snapshot of the index, so that the next start need not build it.
-
-        An exact index is not written: it is built at every start, and needs no log of changes.
-        """
-        await self.sharing.fill_index()
-        lsn = self.sharing.lsn
-        payload = await asyncio.to_thread(self.index.dump)
-        try:
-            if payload is None:  # what there is could not be used any more
-                await asyncio.to_thread(files.discard)
-            else:
-                await asyncio.to_thread(files.write, lsn, payload)
-        except (OSError, NotReadyError) as error:  # a snapshot is a cache: the next one may fit
-            log.warning("snapshot_failed", lsn=lsn, problem=str(error))
-            return
-        if payload is not None:
-            self.stats.snapshot_at = read_clock()
-            log.info("snapshot_written", lsn=lsn, size_bytes=len(payload))
-
-    async def write_snapshots_forever(self, files: SnapshotFiles, interval_seconds: float) -> None:
-        """Write a snapshot of the index at intervals, and after a deletion, until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(interval_seconds):
-                    await self._snapshot_requested.wait()
-                self._snapshot_requested.clear()
-            await self.write_snapshot(files)
 
     def count_active_devices(self, connected_ids: Sequence[bytes], now: float) -> int:
         """Return how many devices are connected, or synced within the active window."""

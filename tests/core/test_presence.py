@@ -1,15 +1,12 @@
-"""A device that is there is not silent, and what is known of that outlives the process."""
+"""Signs of life are written to the table, and a row that is used again has none."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from constellation.storage.memory import MemoryPatternStore
 from tests.core.shards import open_core
 from tests.deltas import PatternSpec, device_id, make_delta
-from tests.polling import wait_until
 
 if TYPE_CHECKING:
     from constellation.core.shard import ShardManager
@@ -23,53 +20,15 @@ async def sync_two(manager: ShardManager) -> None:
         await manager.apply(make_delta(number, 1, [PatternSpec(number)]))
 
 
-async def test_a_device_that_was_heard_does_not_expire() -> None:
-    later = time.time() + 40 * DAY
-    async with open_core() as manager:
-        await sync_two(manager)
-
-        manager.presence.settle([device_id(0), device_id(9)], later)  # 9 never synced
-        expired = await manager.expire(TTL, later + 1)
-
-        assert expired == 1
-        assert manager.find_cursor(device_id(0)) is not None
-        assert manager.find_cursor(device_id(1)) is None
-
-
-async def test_presence_is_durable() -> None:
-    store = MemoryPatternStore()
-    later = time.time() + 40 * DAY
-    async with open_core(store) as manager:
-        await sync_two(manager)
-        manager.presence.settle([device_id(0)], later)
-        await manager.save_presence(TTL, later)
-
-    async with open_core(store) as restarted:
-        assert await restarted.expire(TTL, later + 1) == 1
-        assert restarted.find_cursor(device_id(0)) is not None
-        assert restarted.table.totals.patterns == 1
-
-
-async def test_a_device_that_syncs_costs_no_further_write() -> None:
-    async with open_core() as manager:
-        await sync_two(manager)
-        lsn = manager.table.totals.lsn
-
-        manager.presence.settle([device_id(0)], time.time() + 3600)
-        await manager.save_presence(TTL, time.time() + 3600)
-
-        assert manager.table.totals.lsn == lsn
-
-
 async def test_a_row_that_is_used_again_has_nothing_of_its_former_device() -> None:
     long_ago = time.time() - 40 * DAY
     async with open_core() as manager:
         await sync_two(manager)
         manager.presence.settle([device_id(0)], long_ago)
-        await manager.expire(0, time.time() + 1)
+        await manager.lifetimes.expire(0, time.time() + 1)
         await manager.apply(make_delta(2, 1))
 
-        assert await manager.expire(TTL, time.time()) == 0
+        assert await manager.lifetimes.expire(TTL, time.time()) == 0
 
 
 async def test_many_signs_of_life_are_kept_in_memory_for_a_moment_only() -> None:
@@ -80,17 +39,3 @@ async def test_many_signs_of_life_are_kept_in_memory_for_a_moment_only() -> None
             manager.presence.note(device_id(number))
 
         assert manager.table.heard_at[manager.table.find_device(device_id(0))] > 0
-
-
-async def test_a_connected_device_outlives_those_that_are_gone() -> None:
-    async with open_core() as manager, asyncio.TaskGroup() as tasks:
-        await sync_two(manager)
-        expiry = tasks.create_task(manager.expire_forever(2.0, lambda: [device_id(0)]))
-
-        async def is_gone() -> bool:
-            return manager.find_cursor(device_id(1)) is None
-
-        await wait_until(is_gone)
-
-        assert manager.find_cursor(device_id(0)) is not None
-        expiry.cancel()

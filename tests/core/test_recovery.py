@@ -73,7 +73,7 @@ async def test_a_snapshot_and_what_was_published_later_give_the_index(
         await _fill(shard, 4)
         await share_patterns(shard.manager)
         snapshots = IndexSnapshots(tmp_path / "shard", await shard.manager.store.read_secret())
-        await shard.manager.write_snapshot(snapshots)
+        await shard.manager.snapshots.write(snapshots)
         taken_at, _ = snapshots.find_newest() or (0, "")
         await push_delta(shard.manager, 0, 2, [PatternSpec(7, direction=999)], [8, 9])
         await push_delta(shard.manager, 9, 1, [PatternSpec(1, direction=5)])

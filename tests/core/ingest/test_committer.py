@@ -64,7 +64,7 @@ async def test_a_delta_is_stored_although_the_clock_has_left_the_range_of_stored
 
         assert receipt.verdict is Verdict.APPLIED
         assert manager.table.devices["synced_at"][0] == MAX_SECONDS
-        assert await manager.expire(1, read_clock()) == 0
+        assert await manager.lifetimes.expire(1, read_clock()) == 0
 
 
 async def test_a_device_beyond_the_limit_is_refused_although_others_are_applied() -> None:
