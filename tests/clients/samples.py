@@ -16,6 +16,7 @@ from constellation_settop import (
     Catalogue,
     Context,
     DayType,
+    HistoryEntry,
     LearnedPattern,
     LocalChanges,
     Outbox,
@@ -87,6 +88,10 @@ def make_learned_changes(
 ) -> LocalChanges:
     patterns = [make_pattern(number, success_rate, sample_count) for number in numbers]
     return LocalChanges([LearnedPattern(each) for each in patterns])
+
+
+def make_history_changes(*content_ids: str, opinion: int = 64) -> LocalChanges:
+    return LocalChanges(history=[HistoryEntry(each, opinion, 7) for each in content_ids])
 
 
 def make_signal_changes(*content_ids: str) -> LocalChanges:

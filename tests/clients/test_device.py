@@ -101,7 +101,7 @@ async def test_saving_without_news_makes_no_delta(tmp_path: Path) -> None:
 
 async def test_what_a_full_disk_refused_is_saved_once_there_is_room(tmp_path: Path) -> None:
     async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
-        connection = device.outbox._connection
+        connection = device.outbox.file.connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")
         for number in range(10):
@@ -124,7 +124,7 @@ async def test_a_full_disk_stops_neither_learning_nor_ranking_and_is_reported_on
     async with Device.open(
         NOWHERE, data_dir=tmp_path, catalogue=make_catalogue(), settings=settings
     ) as device:
-        connection = device.outbox._connection
+        connection = device.outbox.file.connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages}")
         for number in range(10):
@@ -161,7 +161,7 @@ async def test_a_global_state_that_cannot_be_read_leaves_ranking_to_what_the_dev
 ) -> None:
     async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
         device.observe(View("0-1", 1.0, 1.0))
-        device.outbox._connection.execute("DROP TABLE clusters")
+        device.outbox.file.connection.execute("DROP TABLE clusters")
 
         assert device.recommend(limit=1)[0].content_id.startswith("0-")
 
@@ -309,7 +309,7 @@ async def test_what_could_not_be_forgotten_is_said(tmp_path: Path) -> None:
     async with Device.open(NOWHERE, data_dir=tmp_path, catalogue=make_catalogue()) as device:
         device.observe(View("0-0", 1.0))
         device.save_changes()
-        connection = device.outbox._connection
+        connection = device.outbox.file.connection
         connection.execute("PRAGMA query_only=1")
         with pytest.raises(StorageError):
             device.forget("0-0")

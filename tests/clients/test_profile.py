@@ -113,12 +113,12 @@ async def test_a_profile_that_cannot_be_removed_stays_and_says_why(tmp_path: Pat
         kids = device.profile("kids")
         kids.observe(View("0-1", 1.0))
         device.save_changes()
-        device.outbox._connection.execute("PRAGMA query_only=1")
+        device.outbox.file.connection.execute("PRAGMA query_only=1")
         with pytest.raises(StorageError):
             device.remove_profile("kids")
         with pytest.raises(StorageError):
             kids.forget("0-1")
-        device.outbox._connection.execute("PRAGMA query_only=0")
+        device.outbox.file.connection.execute("PRAGMA query_only=0")
 
         assert kids.status().patterns == 0  # in memory it is forgotten, and the file is still to be
         with pytest.raises(InvalidArgumentError, match="default profile cannot be removed"):

@@ -159,10 +159,10 @@ async def test_views_wait_in_memory_while_the_disk_is_full(tmp_path: Path) -> No
     async with Device.open(
         NOWHERE, data_dir=tmp_path, catalogue=CATALOGUE, settings=settings
     ) as device:
-        device.outbox._connection.execute("PRAGMA query_only=1")
+        device.outbox.file.connection.execute("PRAGMA query_only=1")
         device.observe(View("0-1", 0.95))
         await run_until(lambda: device.storage_problem is not None)
-        device.outbox._connection.execute("PRAGMA query_only=0")
+        device.outbox.file.connection.execute("PRAGMA query_only=0")
         await run_until(lambda: bool(device.outbox.pending_deltas))
 
         assert device.storage_problem is None

@@ -98,7 +98,7 @@ def test_everything_that_reads_or_writes_raises_storage_errors_only(
     with Outbox.open(tmp_path / "a", keep_journal=True) as outbox:
         outbox.append(make_learned_changes(1))
         outbox.mark_sent(1)
-        outbox._connection.execute(f"DROP TABLE {table}")
+        outbox.file.connection.execute(f"DROP TABLE {table}")
         failures = 0
         uses: tuple[Callable[[], object], ...] = (
             lambda: outbox.read_delta(1),

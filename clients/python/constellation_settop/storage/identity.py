@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,11 @@ class DeviceState:
     """Version of the global state in the file."""
     is_sharing: bool = True
     """False means that nothing but the withdrawal of what was shared leaves the device."""
+
+    @property
+    def shared_threshold(self) -> float:
+        """Success rate from which patterns are shared: none is while `is_sharing` is False."""
+        return self.quality_threshold if self.is_sharing else math.inf
 
 
 def ensure_identity(connection: sqlite3.Connection, device_id: bytes | None) -> None:

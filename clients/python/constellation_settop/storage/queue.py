@@ -39,7 +39,9 @@ class DeltaQueue:
         self._connection = connection
         with reading():
             rows = connection.execute("SELECT seq, snapshot, size FROM deltas ORDER BY seq")
-            pending = [PendingDelta(seq, bool(snapshot), size) for seq, snapshot, size in rows]
+            pending: Sequence[PendingDelta] = [
+                PendingDelta(seq, bool(snapshot), size) for seq, snapshot, size in rows
+            ]
         self.pending = pending
         """The pending deltas, in ascending order of seq. The caller sets it after a commit."""
         self.last_sent_seq = next_seq - 1
