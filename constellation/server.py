@@ -17,49 +17,28 @@ from constellation.core.ingest.stats import Stats
 from constellation.core.recovery import recover_shard, require_sound
 from constellation.core.shard import ShardManager
 from constellation.core.table.ownership import require_own_devices
+from constellation.shard_process import open_process
 from constellation.shard_settings import make_pressure, to_identity, to_rules, to_session_limits
 from constellation.stores import describe_location, open_snapshots, open_store
-from constellation.telemetry.call_metrics import (
-    make_call_histograms,
-    make_call_metrics,
-    make_certificate_metric,
-)
 from constellation.telemetry.commit_traces import OpenTelemetryTracer
-from constellation.telemetry.logs import get_log_level, set_log_level
-from constellation.telemetry.metrics import serve_metrics
 from constellation.telemetry.shard_metrics import (
     MetricLimits,
-    make_shard_health_metric,
     make_shard_histograms,
     make_shard_metrics,
 )
-from constellation.transport.calls.counters import CallStats
 from constellation.transport.calls.tracing import is_enabled
 from constellation.transport.codec.global_state import to_global
-from constellation.transport.health.service import Health
-from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, Ports, open_listener
-from constellation.transport.security import (
-    Security,
-    open_internal_certificates,
-    open_security,
-    open_token_issuer,
-)
 from constellation.transport.services.aggregates import AggregateServicer
 from constellation.transport.services.auth import AuthServicer
 from constellation.transport.services.components import ShardComponents
-from constellation.transport.services.process import ProcessServicer
 from constellation.transport.services.shard import ProcessInfo, ShardServicer
 from constellation.transport.sync.service import SyncServicer
 from constellation.transport.sync.streams import OpenStreams
 from constellation.transport.sync.updates import UpdateEncoder
 from constellation.v1 import (
-    aggregates_pb2,
     aggregates_pb2_grpc,
-    auth_pb2,
     auth_pb2_grpc,
-    shard_pb2,
     shard_pb2_grpc,
-    sync_pb2,
     sync_pb2_grpc,
 )
 from constellation.wall_clock import read_clock, require_plausible_clock
@@ -67,29 +46,16 @@ from constellation.wall_clock import read_clock, require_plausible_clock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from constellation.auth.enrolment import TokenIssuer
     from constellation.config import ShardConfig
     from constellation.core.ingest.observers import CommitTracer
     from constellation.core.recovery import SnapshotFiles
     from constellation.core.store import PatternStore
-    from constellation.telemetry.metrics import MetricsExporter
-    from constellation.transport.listener import Listener
+    from constellation.shard_process import ShardProcess
+    from constellation.transport.health.service import Health
+    from constellation.transport.listener import Ports
 
 log = structlog.get_logger(__name__)
 
-SERVICES: Final = (
-    sync_pb2.DESCRIPTOR.services_by_name["SyncService"].full_name,
-    shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name,
-    aggregates_pb2.DESCRIPTOR.services_by_name["AggregateService"].full_name,
-    auth_pb2.DESCRIPTOR.services_by_name["AuthService"].full_name,
-)
-
-_EXTRA_CALLS: Final = 256
-"""Calls that the listener admits in addition to MAX_STREAMS."""
-_CONNECTION_SHARE: Final = 1.2
-"""The age of a connection, as a share of that of a stream, so that streams end in order first.
-
-gRPC varies it by a tenth."""
 _RECALL_PROBE_SECONDS: Final = 300.0
 """The time between two probes of the index's recall."""
 _RETURN_MAX_SECONDS: Final = 10.0
@@ -121,34 +87,6 @@ class RunningShard:
         return {"streams": len(self.streams), "unacked_deltas": len(self.manager.inbox)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Process:
-    """What a process has before its shard is recovered: open ports, health, metrics, counters."""
-
-    listener: Listener
-    ports: Ports
-    health: Health
-    metrics: MetricsExporter
-    calls: CallStats
-    security: Security
-    issuer: TokenIssuer | None
-    """Gives tokens to devices; None without VENDOR_KEYS."""
-    drain: _DrainRequest
-
-
-class _DrainRequest:
-    """A request of the API's Drain to shut this shard down; it may come once or several times."""
-
-    def __init__(self) -> None:
-        self.received = asyncio.Event()
-        self.spread_seconds: float | None = None
-
-    def request(self, seconds: float | None) -> None:
-        """Ask for a drain that is spread over so many seconds; None means DRAIN_SECONDS."""
-        self.spread_seconds = seconds
-        self.received.set()
-
-
 @asynccontextmanager
 async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
     """Run one shard: it serves once the block is entered, and has drained once it is left.
@@ -160,7 +98,7 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
     require_plausible_clock()
     limit_blas_threads()
     async with (
-        _open_process(config) as process,
+        open_process(config) as process,
         open_store(config, config.region) as store,
         asyncio.TaskGroup() as tasks,
     ):
@@ -207,53 +145,8 @@ async def serve(config: ShardConfig) -> AsyncIterator[RunningShard]:
     log.info("shard_stopped", epoch=manager.epoch, lsn=manager.table.totals.lsn)
 
 
-@asynccontextmanager
-async def _open_process(config: ShardConfig) -> AsyncIterator[_Process]:
-    """Open the ports of the process: health, metrics and the log level answer at once."""
-    health, calls = Health((*SERVICES, *COMMON_SERVICES)), CallStats()
-    security = open_security(config)
-    issuer = open_token_issuer(config, security)
-    with serve_metrics(config.metrics_addr) as metrics:
-        metrics.add(
-            [
-                make_shard_health_metric(config.shard_id, lambda: not health.reason),
-                make_certificate_metric(security.read_expiry),
-                *make_call_metrics(calls),
-            ],
-            make_call_histograms(calls),
-        )
-        log_levels = ProcessServicer(get_log_level, set_log_level)
-        listener = _to_listener_config(config, security)
-        async with open_listener(listener, health, log_levels, calls) as opened:
-            ports = Ports(
-                opened.grpc_port,
-                opened.rest_port,
-                metrics.port,
-                opened.probe_port,
-                opened.internal_port,
-            )
-            yield _Process(opened, ports, health, metrics, calls, security, issuer, _DrainRequest())
-
-
-def _to_listener_config(config: ShardConfig, security: Security) -> ListenerConfig:
-    return ListenerConfig(
-        grpc_addr=config.grpc_addr,
-        rest_addr=config.rest_addr,
-        internal_addr=config.internal_addr,
-        internal_certificates=open_internal_certificates(config),
-        probe_addr=config.probe_addr,
-        certificates=security.certificates,
-        trusted_proxies=config.trusted_proxies,
-        verifier=security.verifier,
-        services=SERVICES,
-        max_calls=config.max_streams + _EXTRA_CALLS,
-        max_streams_per_connection=config.max_streams_per_connection,
-        connection_seconds=config.stream_seconds * _CONNECTION_SHARE,
-    )
-
-
 def _report_shard(
-    process: _Process, config: ShardConfig, manager: ShardManager, streams: OpenStreams
+    process: ShardProcess, config: ShardConfig, manager: ShardManager, streams: OpenStreams
 ) -> None:
     """Report the recovered shard in the metrics and in the health of the process."""
     limits = MetricLimits(config.max_streams, config.data_dir)
@@ -336,7 +229,7 @@ async def _recover_shard(
 
 
 def _add_services(
-    process: _Process,
+    process: ShardProcess,
     config: ShardConfig,
     manager: ShardManager,
     streams: OpenStreams,
@@ -375,7 +268,7 @@ def _log_start(ports: Ports, manager: ShardManager) -> None:
 
 
 async def _stop(
-    process: _Process,
+    process: ShardProcess,
     config: ShardConfig,
     manager: ShardManager,
     streams: OpenStreams,
@@ -393,7 +286,7 @@ async def _stop(
 
 
 async def _drain(
-    process: _Process, manager: ShardManager, streams: OpenStreams, seconds: float
+    process: ShardProcess, manager: ShardManager, streams: OpenStreams, seconds: float
 ) -> None:
     """Accept no new session, ask every device to leave, finish the last commits, then stop."""
     process.health.mark_not_ready("draining")

@@ -16,7 +16,7 @@ from constellation.auth.principal import Role
 from constellation.config import Address, Count
 from constellation.errors import ConfigError
 from constellation.placement import format_map
-from constellation.server import SERVICES
+from constellation.shard_process import SERVICES
 from constellation.transport.listener import COMMON_SERVICES
 from constellation.v1 import shard_pb2, shard_pb2_grpc, sync_pb2_grpc
 from testing.ports import find_free_address

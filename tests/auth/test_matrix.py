@@ -12,7 +12,7 @@ import pytest
 
 from constellation.auth.methods import METHOD_ROLES
 from constellation.auth.principal import Role
-from constellation.server import SERVICES as SHARD_SERVICES
+from constellation.shard_process import SERVICES as SHARD_SERVICES
 from constellation.transport.listener import COMMON_SERVICES
 from federation.server import SERVICES as FEDERATION_SERVICES
 from tests.auth.callers import OWN, Keys, call, list_methods

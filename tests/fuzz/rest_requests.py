@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import json_format
 
-from constellation.server import SERVICES
+from constellation.shard_process import SERVICES
 from constellation.transport.rest.app import load_routes, make_rest_app
 from constellation.v1 import shard_pb2
 from tests.deltas import PatternSpec

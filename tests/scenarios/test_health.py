@@ -13,7 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.config import Address, Seconds, Secret
-from constellation.server import SERVICES, serve
+from constellation.server import serve
+from constellation.shard_process import SERVICES
 from constellation.storage.postgres import migrations
 from constellation.storage.postgres.dialect import PGVECTOR
 from constellation.transport.health.service import LIVENESS

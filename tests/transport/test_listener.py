@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from constellation.server import SERVICES
+from constellation.shard_process import SERVICES
 from constellation.transport.calls.counters import CallStats
 from constellation.transport.health.service import Health
 from constellation.transport.listener import COMMON_SERVICES, ListenerConfig, open_listener

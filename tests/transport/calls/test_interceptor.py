@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from constellation.server import SERVICES
+from constellation.shard_process import SERVICES
 from constellation.transport.calls.interceptor import MethodInterceptor
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1.sync_pb2_grpc import SyncServiceStub

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from constellation.config import Count
-from constellation.server import SERVICES
+from constellation.shard_process import SERVICES
 from constellation.v1 import health_pb2 as pb
 from constellation.v1 import health_pb2_grpc as own
 from tests.conftest import run_shard
