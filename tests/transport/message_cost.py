@@ -26,7 +26,7 @@ from tests.sharing import share_patterns
 from tests.sync_client import make_delta_message, make_hello, make_pull, make_push, to_columns
 from tests.transport.inbox_client import push_delta
 from tests.transport.loop_cost import LoopCost, watch_loop
-from tests.transport.services.test_aggregates import make_global, publish, to_frames
+from tests.transport.services.globals import make_global, publish, to_frames
 from tests.transport.worst_messages import MAX_BYTES, make_worst_messages
 
 if TYPE_CHECKING:

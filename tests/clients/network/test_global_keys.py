@@ -13,7 +13,7 @@ from constellation.auth.keys import KeyRing, make_key_ring, write_key_ring
 from constellation.v1.sync_pb2 import SyncResponse
 from constellation_settop import GlobalKeys, InvalidArgumentError, Outbox
 from constellation_settop.network.global_keys import UnsignedUpdateError, require_signed
-from tests.clients.network.test_session import open_session
+from tests.clients.network.sessions import open_session
 from tests.clients.samples import ShardModel, make_popular_update
 
 if TYPE_CHECKING:

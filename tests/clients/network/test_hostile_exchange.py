@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Outbox, Sync, SyncSettings, UnreachableError
-from tests.clients.network.test_hostile_shard import (
+from tests.clients.network.hostile_frames import (
     DEADLINE_SECONDS,
     HUGE,
     MANY,

@@ -13,8 +13,8 @@ from federation.merge.trends import (
     SubjectTrend,
     TrendRules,
     find_trends,
-    winsorise,
 )
+from tests.federation.merge.shard_counts import RISING_COUNTS, make_shard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,23 +122,9 @@ def test_fake_devices_of_one_shard_put_nothing_on_the_global_list(rank: int) -> 
     )  # or the test would show nothing
 
 
-def _make_shard(number: int, region: str, *series: list[float], devices: int = 1000) -> ShardCounts:
-    """Return a shard whose counts end with these values, each after a steady 10 an hour."""
-    counts = np.full((WINDOW_HOURS, len(series)), 10.0)
-    for column, values in enumerate(series):
-        counts[WINDOW_HOURS - len(values) :, column] = values
-    return ShardCounts(number, region, devices, np.arange(len(series)), counts)
-
-
-RISING_COUNTS = [200.0, 200.0]
-"""What surprises a shard that is used to 10."""
-
-
 def test_a_trend_is_global_when_enough_shards_see_it_for_themselves() -> None:
-    seen_by_three = [
-        _make_shard(n, f"region-{n}", RISING_COUNTS if n < 3 else []) for n in range(5)
-    ]
-    seen_by_two = [_make_shard(n, f"region-{n}", RISING_COUNTS if n < 2 else []) for n in range(5)]
+    seen_by_three = [make_shard(n, f"region-{n}", RISING_COUNTS if n < 3 else []) for n in range(5)]
+    seen_by_two = [make_shard(n, f"region-{n}", RISING_COUNTS if n < 2 else []) for n in range(5)]
 
     three = find_trends(seen_by_three, TrendRules(), 1)
     two = find_trends(seen_by_two, TrendRules(), 1)
@@ -152,7 +138,7 @@ def test_a_trend_is_global_when_enough_shards_see_it_for_themselves() -> None:
 
 def test_a_trend_of_one_region_carries_its_name() -> None:
     shards = [
-        _make_shard(n, "north" if n < 2 else "south", RISING_COUNTS if n < 2 else [])
+        make_shard(n, "north" if n < 2 else "south", RISING_COUNTS if n < 2 else [])
         for n in range(6)
     ]
 
@@ -168,9 +154,9 @@ def test_a_trend_of_one_region_carries_its_name() -> None:
 def test_trends_of_regions_follow_the_global_ones_best_first() -> None:
     least, more, most = RISING_COUNTS, [300.0, 300.0], [400.0, 400.0]
     shards = [
-        _make_shard(0, "east", RISING_COUNTS, least, [], most, []),
-        _make_shard(1, "north", RISING_COUNTS, [], most, [], []),
-        _make_shard(2, "west", RISING_COUNTS, [], [], [], more),
+        make_shard(0, "east", RISING_COUNTS, least, [], most, []),
+        make_shard(1, "north", RISING_COUNTS, [], most, [], []),
+        make_shard(2, "west", RISING_COUNTS, [], [], [], more),
     ]
 
     found = find_trends(shards, TrendRules(), 5)
@@ -188,7 +174,7 @@ def test_a_trend_that_lasts_stays_global_though_shards_see_less_of_it_than_the_s
     rest = [15.0] * 12  # 6.3 deviations of the sum, 1.4 of a shard
 
     lasting, never_seen = (
-        find_trends([_make_shard(n, "", series) for n in range(20)], TrendRules(), 1)
+        find_trends([make_shard(n, "", series) for n in range(20)], TrendRules(), 1)
         for series in ([200.0, *rest], rest)
     )
 
@@ -197,7 +183,7 @@ def test_a_trend_that_lasts_stays_global_though_shards_see_less_of_it_than_the_s
 
 
 def test_a_shard_has_to_pass_its_share_of_the_floor() -> None:
-    shards = [_make_shard(n, "", [40.0, 40.0]) for n in range(20)]
+    shards = [make_shard(n, "", [40.0, 40.0]) for n in range(20)]
 
     found = find_trends(shards, TrendRules(floor=50), 1)
 
@@ -205,7 +191,7 @@ def test_a_shard_has_to_pass_its_share_of_the_floor() -> None:
 
 
 def test_one_device_surprises_no_shard_however_many_there_are() -> None:
-    shards = [_make_shard(n, "", [0.0] * 166 + [1.0, 1.0], []) for n in range(20)]
+    shards = [make_shard(n, "", [0.0] * 166 + [1.0, 1.0], []) for n in range(20)]
 
     found = find_trends(shards, TrendRules(floor=1, min_devices=20), 2)
 
@@ -215,7 +201,7 @@ def test_one_device_surprises_no_shard_however_many_there_are() -> None:
 def test_a_trend_is_over_after_three_hours_as_usual() -> None:
     lists = [
         find_trends(
-            [_make_shard(n, "", [*RISING_COUNTS, *[10.0] * quiet]) for n in range(4)],
+            [make_shard(n, "", [*RISING_COUNTS, *[10.0] * quiet]) for n in range(4)],
             TrendRules(),
             1,
         )
@@ -230,7 +216,7 @@ def test_directions_follow_a_ramp() -> None:
 
     directions = []
     for end in range(8, len(ramp) + 1):
-        shards = [_make_shard(n, "", ramp[:end]) for n in range(4)]
+        shards = [make_shard(n, "", ramp[:end]) for n in range(4)]
         directions += [trend.direction for trend in find_trends(shards, TrendRules(), 1)]
 
     changes = [direction for direction, _ in groupby(directions)]
@@ -238,103 +224,18 @@ def test_directions_follow_a_ramp() -> None:
 
 
 def test_a_trend_needs_an_hour_with_enough_devices() -> None:
-    shards = [_make_shard(n, "", RISING_COUNTS) for n in range(4)]
+    shards = [make_shard(n, "", RISING_COUNTS) for n in range(4)]
 
     lists = [find_trends(shards, TrendRules(min_devices=least), 1) for least in (800, 801)]
 
     assert [len(found) for found in lists] == [1, 0]
 
 
-def test_one_shard_counts_for_four_times_the_median_rate_at_most() -> None:
-    counts = np.array([10.0, 21.0, 30.0, 0.0, 500.0])[:, None, None]
-    devices = np.array([1000, 1000, 1000, 1000, 2000])
-
-    capped = winsorise(counts, devices)
-
-    # rates above 0: .010 .021 .030 .250; median .0255; the cap of 2,000 devices is 204
-    assert capped.ravel().tolist() == [10, 21, 30, 0, 204]
-
-
-def test_it_takes_three_shards_to_cap_one() -> None:
-    counts = np.array([[[0.0, 1.0, 1.0]], [[100.0, 100.0, 100.0]], [[0.0, 0.0, 1.0]]])
-
-    capped = winsorise(counts, np.full(3, 1000))
-
-    assert capped[1].ravel().tolist() == [100, 100, 4]
-
-
-def test_a_small_shard_may_count_for_one_device_always() -> None:
-    counts = np.array([1.0, 1.0, 2.0])[:, None, None]
-
-    capped = winsorise(counts, np.array([1000, 1000, 10]))
-
-    assert capped.ravel().tolist() == [1, 1, 1]
-
-
-def test_what_one_shard_exaggerates_is_capped_in_the_sum() -> None:
-    honest = [_make_shard(n, "", RISING_COUNTS) for n in range(5)]
-    lying = [*honest[:4], _make_shard(4, "", [9000.0, 9000.0])]
-    capped = [*honest[:4], _make_shard(4, "", [800.0, 800.0])]
-
-    assert find_trends(lying, TrendRules(), 1) == find_trends(capped, TrendRules(), 1)
-
-
-def test_what_one_shard_exaggerates_does_not_make_up_for_missing_devices() -> None:
-    shards = [_make_shard(n, "", [60.0, 60.0] if n < 4 else [9000.0, 9000.0]) for n in range(5)]
-
-    lists = [find_trends(shards, TrendRules(min_devices=least), 1) for least in (480, 481)]
-
-    assert [len(found) for found in lists] == [1, 0]  # 4 x 60, and a cap of 240
-
-
-def test_a_shard_with_more_devices_may_count_for_more() -> None:
-    large = _make_shard(4, "", [1900.0, 1900.0], devices=10_000)
-    shards = [*(_make_shard(n, "", RISING_COUNTS) for n in range(4)), large]
-
-    lists = [find_trends(shards, TrendRules(min_devices=least), 1) for least in (2700, 2701)]
-
-    assert [len(found) for found in lists] == [1, 0]
-
-
-def test_a_shard_that_raised_what_is_usual_does_not_hide_a_trend() -> None:
-    shards = [_make_shard(n, "", RISING_COUNTS) for n in range(6)]
-    shards[5].counts[:-2] = 4000.0
-
-    found = find_trends(shards, TrendRules(), 1)
-
-    assert [trend.is_global for trend in found] == [True]
-
-
-def test_a_shard_that_pushes_other_subjects_does_not_crowd_a_trend_out() -> None:
-    liar, pushed = 5, [[90_000.0, 90_000.0]] * 10
-    shards = [
-        _make_shard(n, "", [30.0, 30.0], *(pushed if n == liar else [[]] * 10)) for n in range(6)
-    ]
-    shards[liar].counts[:, 0] = 400.0  # the raw sum is 4.5 deviations above its usual, no 6
-
-    found = find_trends(shards, TrendRules(limit=1), 11)
-
-    assert [(trend.subject, trend.is_global) for trend in found] == [(0, True)]
-
-
-def test_a_shard_adds_nothing_to_subjects_that_it_does_not_know() -> None:
-    three = [_make_shard(n, "", [], RISING_COUNTS) for n in range(3)]
-    another = ShardCounts(3, "", 1000, np.array([2]), np.full((WINDOW_HOURS, 1), 9000.0))
-    nothing = ShardCounts(4, "", 0, np.empty(0, np.int64), np.zeros((WINDOW_HOURS, 0)))
-
-    found = find_trends([*three, another, nothing], TrendRules(), 3)
-
-    alone = find_trends(three, TrendRules(), 3)
-    assert [trend.subject for trend in found] == [trend.subject for trend in alone] == [1]
-    assert found[0].popularity == pytest.approx(alone[0].popularity)
-    assert found[0].score == pytest.approx(alone[0].score)
-
-
 def test_without_a_threshold_what_is_popular_in_enough_shards_is_global() -> None:
     small = TrendRules(floor=1, surprise=0, min_devices=20, min_shards=2)
     shards = [
-        _make_shard(0, "north", [], [50.0] * 9, []),
-        _make_shard(1, "south", [], [0.0] * 168, []),
+        make_shard(0, "north", [], [50.0] * 9, []),
+        make_shard(1, "south", [], [0.0] * 168, []),
     ]
     shards[1].counts[:, 2] = 1.0
 
@@ -372,9 +273,9 @@ def test_the_order_of_shards_changes_nothing(surprise: float) -> None:
 
 def test_a_list_is_cut_at_its_limit_best_first_and_ties_by_number() -> None:
     series = [RISING_COUNTS, [300.0, 300.0], RISING_COUNTS, [250.0, 250.0]]
-    shards = [_make_shard(n, "north", *series) for n in range(4)]
+    shards = [make_shard(n, "north", *series) for n in range(4)]
     alone = [
-        _make_shard(n, "north" if n < 2 else "", *(series if n < 2 else [[]] * 4)) for n in (0, 1)
+        make_shard(n, "north" if n < 2 else "", *(series if n < 2 else [[]] * 4)) for n in (0, 1)
     ]
 
     everywhere = find_trends(shards, TrendRules(limit=3), 4)
@@ -390,8 +291,8 @@ def test_a_list_is_cut_at_its_limit_best_first_and_ties_by_number() -> None:
 
 
 def test_a_shard_that_has_just_started_is_not_surprised_by_everything() -> None:
-    old = [_make_shard(n, "", []) for n in range(4)]
-    young = [_make_shard(n, "", []) for n in (4, 5, 6)]
+    old = [make_shard(n, "", []) for n in range(4)]
+    young = [make_shard(n, "", []) for n in (4, 5, 6)]
     for shard in young:
         shard.counts[:-5] = 0
         shard.counts[-5:] = 200.0

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from contextlib import asynccontextmanager
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from constellation.config import Address
@@ -20,7 +15,7 @@ from constellation.core.ingest.deltas import Verdict
 from constellation.errors import ConfigError, NotReadyError
 from constellation.transport.rest.request import MAX_BODY_BYTES
 from tests.conftest import run_shard
-from tests.deltas import device_id, embedding
+from tests.deltas import device_id
 from tests.federation.fleet import (
     get_address,
     make_drama_device,
@@ -30,52 +25,19 @@ from tests.federation.fleet import (
     run_shards,
 )
 from tests.polling import wait_until
+from tests.transport.rest.rest_client import (
+    CONTENT,
+    DOCUMENT,
+    get_error,
+    open_client,
+    require_documented,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from constellation.server import RunningShard
-    from federation.server import RunningFederation
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
-DOCUMENT = json.loads(resources.files("constellation.v1").joinpath("openapi.json").read_text())
 DEVICE = base64.b64encode(device_id(0)).decode()
-CONTENT = {
-    "content_id": "film:1",
-    "title": "A film",
-    "content_type": "CONTENT_TYPE_MOVIE",
-    "genres": ["Drama"],
-    "encoding": "ENCODING_FLOAT32",
-    "embedding": base64.b64encode(embedding(1).astype("<f4").tobytes()).decode(),
-}
-
-
-@asynccontextmanager
-async def open_client(
-    process: RunningShard | RunningFederation,
-) -> AsyncIterator[httpx.AsyncClient]:
-    address = f"http://127.0.0.1:{process.ports.rest}"
-    async with httpx.AsyncClient(base_url=address, verify=False) as found:  # noqa: S501 - no TLS
-        yield found
-
-
-def require_documented(answer: httpx.Response, path: str, verb: str = "get") -> None:
-    """Compare an answer with what the OpenAPI document says of it."""
-    responses = DOCUMENT["paths"][path][verb]["responses"]
-    documented = responses.get(
-        str(answer.status_code), DOCUMENT["components"]["responses"]["Error"]
-    )
-    schema = documented["content"]["application/json"]["schema"]
-    Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(answer.json())
-
-
-def get_error(answer: httpx.Response, path: str, verb: str = "get") -> dict[str, Any]:
-    require_documented(answer, path, verb)
-    error: dict[str, Any] = answer.json()["error"]
-    assert error["code"] == answer.status_code
-    infos = [each for each in error["details"] if each["@type"].endswith("google.rpc.ErrorInfo")]
-    assert [info["domain"] for info in infos] == ["constellation"]
-    return error
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.deltas import device_id
 from tests.federation.fleet import HOUR
 from tests.related import make_popular, make_related_global, make_related_rows
 from tests.sync_client import make_delta_message, make_push
-from tests.transport.services.test_aggregates import publish, pull, to_frames
+from tests.transport.services.globals import publish, pull, to_frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

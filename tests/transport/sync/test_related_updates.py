@@ -20,7 +20,7 @@ from tests.related import (
     read_related_rows,
 )
 from tests.sync_client import SyncStream, make_pull, open_stream
-from tests.transport.services.test_aggregates import publish, to_frames
+from tests.transport.services.globals import publish, to_frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
