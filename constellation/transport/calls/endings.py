@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import structlog
 
+from constellation.transport.calls.pauses import PauseWatch
 from constellation.transport.calls.peers import FORWARDED, parse_peer
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ ENDING_SECONDS: Final = 3.0
 _GATHER_SECONDS: Final = 0.5
 """Connections to close are looked for together: that looks at every open file."""
 _OPEN_FILES: Final = Path("/proc/self/fd")
+_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
+"""The address of a socket of another kind has another shape: REST's own is bytes."""
 log = structlog.get_logger(__name__)
 
 
@@ -39,25 +42,41 @@ class CallEndings:
     as long as its connection. gRPC for Python cannot close one connection: its socket can.
     """
 
-    def __init__(self, trusted_proxies: Sequence[IPNetwork] = ()) -> None:
+    def __init__(
+        self,
+        trusted_proxies: Sequence[IPNetwork] = (),
+        ending_seconds: float = ENDING_SECONDS,
+    ) -> None:
         self._trusted_proxies = trusted_proxies
-        self._overdue: set[Peer] = set()
+        self._ending_seconds = ending_seconds
+        self._overdue: set[Any] = set()
+        """The contexts of calls that did not end in time, and have not ended since."""
         self._has_overdue = asyncio.Event()
 
     def watch(self, context: Any) -> None:
         """Close the connection of a call, unless the call ends soon."""
-        timer = asyncio.get_running_loop().call_later(ENDING_SECONDS, self._add, context)
-        context.add_done_callback(lambda _: timer.cancel())
+        timer = asyncio.get_running_loop().call_later(self._ending_seconds, self._add, context)
+
+        def note_end(_: object) -> None:
+            timer.cancel()
+            self._overdue.discard(context)
+
+        context.add_done_callback(note_end)
 
     async def close_forever(self) -> None:
         """Close the connections of calls that did not end. Runs until cancelled."""
         while True:
             await self._has_overdue.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            # After a pause of this process, ends that came meanwhile are read before anybody is
+            # judged.
+            pauses = PauseWatch(longest_delay=_GATHER_SECONDS)
+            while await pauses.sleep(_GATHER_SECONDS):
+                pass
             self._has_overdue.clear()
-            peers, self._overdue = self._overdue, set()
-            closed = await asyncio.to_thread(close_connections, peers)
-            log.info("unread_connections_closed", count=closed)
+            overdue, self._overdue = self._overdue, set()
+            if peers := {peer for each in overdue if (peer := to_peer(each.peer())) is not None}:
+                closed = await asyncio.to_thread(close_connections, peers)
+                log.info("unread_connections_closed", count=closed)
 
     def may_close(self, context: ServicerContext[Any, Any]) -> bool:
         """Return whether a connection is the caller's own, and not that of a proxy.
@@ -72,10 +91,9 @@ class CallEndings:
         return address.is_global or not is_forwarded
 
     def _add(self, context: ServicerContext[Any, Any]) -> None:
-        """Note the connection of a call, to be closed."""
-        peer = to_peer(context.peer())
-        if peer is not None and self.may_close(context):
-            self._overdue.add(peer)
+        """Note a call that has not ended, so that its connection is closed."""
+        if self.may_close(context):
+            self._overdue.add(context)
             self._has_overdue.set()
 
 
@@ -105,15 +123,17 @@ def close_connections(peers: set[Peer]) -> int:
 def _find_peer(number: int) -> Peer | None:
     """Return the other end of an open file; None when it is no connection of TCP."""
     try:
-        looked_at = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, fileno=number)
+        looked_at = socket.socket(fileno=number)  # finds out which kind of socket it is
     except OSError:
         return None
     try:
+        if looked_at.family not in _FAMILIES or looked_at.type != socket.SOCK_STREAM:
+            return None
         end = looked_at.getpeername()
-        address = ip_address(end[0].partition("%")[0])
-    except (OSError, ValueError, IndexError):
+    except OSError:
         return None
     finally:
         looked_at.detach()
+    address = ip_address(end[0].partition("%")[0])
     mapped: IPAddress | None = getattr(address, "ipv4_mapped", None)
     return mapped or address, end[1]

@@ -13,8 +13,8 @@ import structlog
 
 from constellation.core.ingest.stats import ShedReason
 from constellation.errors import NotReadyError, ShardFullError, SlowReaderError, SupersededError
+from constellation.transport.calls.pauses import PauseWatch
 from constellation.transport.sync.origin_limits import OriginGuard
-from constellation.transport.sync.pauses import PauseWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from constellation.transport.sync.pauses import PauseWatch
+from constellation.transport.calls.pauses import PauseWatch
 
 
 async def test_a_process_that_stood_still_notices_for_how_long() -> None:
