@@ -32,6 +32,9 @@ SERVER_OPTIONS: Final = (
     (_MESSAGE_OPTION, 1 << 20),
     (_STREAMS_OPTION, 250),  # with it, gRPC refuses who opens and resets calls without end
     ("grpc.compression_enabled_algorithms_bitset", 1),  # no message is larger than its bytes
+    # With 1,000, a fleet that comes back after a pause or a restart is cancelled without a reason.
+    ("grpc.server.max_pending_requests", 8_192),
+    ("grpc.server.max_pending_requests_hard_limit", 16_384),
     ("grpc.max_metadata_size", 8192),
     ("grpc.absolute_max_metadata_size", 16384),
     ("grpc.server_handshake_timeout_ms", 10_000),

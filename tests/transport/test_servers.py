@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METHOD = "/constellation.v1.SyncService/GetSyncVersion"
+CONNECTIONS, CALLS_PER_CONNECTION = 16, 200
 HONEST_CALLS = 40
 
 
@@ -60,3 +61,34 @@ async def test_a_connection_has_so_many_calls_and_further_ones_wait() -> None:
         waiting.cancel()
         for stream in (first, second, third):
             stream.call.cancel()
+
+
+def begin_calls(address: str) -> tuple[list[grpc.Channel], list[Any]]:
+    """Make many calls on several connections; they go out, whatever this thread's loop does."""
+    request = sync_pb2.GetSyncVersionRequest(device_id=device_id(1))
+    channels, calls = [], []
+    for _ in range(CONNECTIONS):
+        channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+        grpc.channel_ready_future(channel).result(timeout=20)
+        channels.append(channel)
+    for channel in channels:
+        stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
+        calls += [
+            stub.GetSyncVersion.future(request, timeout=50) for _ in range(CALLS_PER_CONNECTION)
+        ]
+    return channels, calls
+
+
+def wait_for_statuses(calls: list[Any]) -> Counter[grpc.StatusCode]:
+    return Counter(call.code() for call in calls)
+
+
+async def test_calls_of_a_fleet_that_comes_at_once_wait_and_none_is_cancelled() -> None:
+    async with run_shard() as shard:
+        channels, calls = begin_calls(f"127.0.0.1:{shard.port}")  # the loop of the shard stands
+
+        found = await asyncio.to_thread(wait_for_statuses, calls)
+
+        for channel in channels:
+            channel.close()
+    assert found == {grpc.StatusCode.NOT_FOUND: CONNECTIONS * CALLS_PER_CONNECTION}
