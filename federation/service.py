@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from constellation.errors import InvalidInputError, NotFoundError, NotReadyError
 from constellation.federated.published import RoundKey
 from constellation.tasks import finish_even_if_cancelled
+from constellation.transport.calls.budgets import leave_turn
 from constellation.transport.codec.aggregates import to_aggregate_version, to_candidate_limits
 from constellation.transport.codec.paging import to_position
 from constellation.transport.services.publishing import GlobalReceiver
@@ -66,7 +67,9 @@ class FederationServicer(federation_pb2_grpc.FederationServiceServicer):
         )
 
     async def RunRound(self, request: pb.RunRoundRequest, context: Any) -> pb.RunRoundResponse:
-        return pb.RunRoundResponse(round=from_report(await self._rounds.request()))
+        async with leave_turn():
+            report = await self._rounds.request()
+        return pb.RunRoundResponse(round=from_report(report))
 
     async def GetPrivacy(
         self, request: pb.GetPrivacyRequest, context: Any
@@ -102,7 +105,9 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         known = [to_aggregate_version(each) for each in request.known_versions]
         bases = {(each.shard_id, each.epoch): each.version for each in known}
         remaining = context.time_remaining()
-        sweep = await rounds.sweep(scope, None if remaining is None else remaining * _TIMEOUT_SHARE)
+        limit = None if remaining is None else remaining * _TIMEOUT_SHARE
+        async with leave_turn():
+            sweep = await rounds.sweep(scope, limit)
         fleet, now = rounds.fleet, read_clock()
         unavailable = find_unavailable(sweep.outcomes, fleet.aggregates)
         usable = fleet.select_usable(now, rounds.policy.max_age_seconds)
@@ -132,9 +137,11 @@ class RelayServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         self._rounds.require_active()
         self._rounds.require_relay()
         received = await self._receiver.receive(request_iterator)
-        applied = received is not None and await finish_even_if_cancelled(
-            self._rounds.relay_global(received[0]), "relay"
-        )
+        applied = False
+        if received is not None:
+            relaying = self._rounds.relay_global(received[0])
+            async with leave_turn():
+                applied = await finish_even_if_cancelled(relaying, "relay")
         last = self._rounds.last_global
         assert last is not None
         return aggregates.PublishGlobalResponse(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,7 @@ from constellation.errors import TooManyCallsError
 from constellation.transport.calls.interceptor import CallKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from grpc.aio import ServicerContext
 
@@ -25,57 +24,107 @@ SHARE: Final = 0.2
 """The share of the time in which the calls of one caller may run, in the long run."""
 BURST_SECONDS: Final = 0.25
 """How long a caller's calls may run at once, after a pause: some hundred calls of a device."""
+CALL_SECONDS: Final = 0.0005
+"""What each call costs beside its method: gRPC, the check of its token, the answer's way out."""
 MAX_DEBT_SECONDS: Final = 2.0
 """How much a caller may owe at most, after a call that ran for long."""
 MAX_WAITING_CALLS: Final = 8
-"""Calls of one caller that wait for their turn; one more is refused."""
+"""Calls that wait while their caller owes time; one more is refused."""
 _MIN_SLEEP_SECONDS: Final = 0.001
 _MAX_CALLERS: Final = 65_536
 """Callers that are remembered; those without a call for the longest time are forgotten first."""
 
 
-@dataclass(slots=True)
-class _Clock:
-    """What of the time of the present call is nothing that its caller takes up."""
+class _Budget:
+    """What one caller may still take up, and whose turn it is among its calls."""
 
-    now: Callable[[], float]
-    seconds: float = 0.0
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.waiting = 0
+        """Calls that wait for their turn."""
+        self.turn = asyncio.Lock()
+        """Held by the one call that runs."""
+        self._now = now
+        self._seconds = BURST_SECONDS
+        """How long the caller's calls may still run; below 0 it owes time."""
+        self._at = now()
+        """The loop time of that."""
+
+    def refill(self) -> float:
+        """Return how long the caller's calls may run now; below 0 it owes time."""
+        now = self._now()
+        self._seconds = min(BURST_SECONDS, self._seconds + (now - self._at) * SHARE)
+        self._at = now
+        return self._seconds
+
+    def charge(self, seconds: float) -> None:
+        """Take what a call has taken up."""
+        self._seconds = max(-MAX_DEBT_SECONDS, self.refill() - seconds)
 
 
-_CLOCK: Final[ContextVar[_Clock | None]] = ContextVar("call_clock", default=None)
+class _Turn:
+    """The turn of one call. What it takes up from `take` to `leave` is charged to its caller."""
+
+    def __init__(self, budget: _Budget, now: Callable[[], float]) -> None:
+        self.is_taken = False
+        self._budget = budget
+        self._now = now
+        self._started = 0.0
+
+    async def begin(self) -> None:
+        """Wait until no other call of the caller runs, and the caller owes nothing."""
+        budget = self._budget
+        await budget.turn.acquire()
+        try:
+            if (seconds := budget.refill()) < 0:
+                await asyncio.sleep(-seconds / SHARE + _MIN_SLEEP_SECONDS)
+        except asyncio.CancelledError:
+            budget.turn.release()
+            raise
+        budget.charge(CALL_SECONDS)
+        self.is_taken = True
+        self._started = self._now()
+
+    async def take(self) -> None:
+        """Wait until no other call of the caller runs."""
+        await self._budget.turn.acquire()
+        self.is_taken = True
+        self._started = self._now()
+
+    def leave(self) -> None:
+        """Let another call of the caller run; does nothing without the turn."""
+        if not self.is_taken:
+            return
+        self.is_taken = False
+        self._budget.turn.release()
+        self._budget.charge(self._now() - self._started)
 
 
-@contextmanager
-def leave_uncharged() -> Iterator[None]:
-    """Charge the present call nothing for the block: it waits for its turn in another queue.
+_TURN: Final[ContextVar[_Turn | None]] = ContextVar("call_turn", default=None)
 
-    The inbox of deltas is such a queue: it is fair to each device by itself.
+
+@asynccontextmanager
+async def leave_turn() -> AsyncIterator[None]:
+    """Let the caller's other calls run during the block, in which the present one only waits.
+
+    It waits for its turn in another queue, such as the inbox of deltas, which is fair to each
+    device by itself, or for its caller. That costs the caller nothing.
     """
-    clock = _CLOCK.get()
-    if clock is None:
+    turn = _TURN.get()
+    if turn is None or not turn.is_taken:
         yield
         return
-    started = clock.now()
-    try:
-        yield
-    finally:
-        clock.seconds += clock.now() - started
-
-
-@dataclass(slots=True)
-class _Budget:
-    seconds: float
-    """How long the caller's calls may still run; below 0 it owes time."""
-    at: float
-    """The loop time of that."""
-    waiting: int = 0
+    turn.leave()
+    yield  # an error in the block ends the call, which then needs no turn
+    await turn.take()
 
 
 class CallBudgets:
     """A token bucket of running time for each caller, whom its token names.
 
-    A caller that owes time waits before its next call. Where nobody needs a token there is no
-    limit, because nobody can be told apart: behind a proxy, all have one address.
+    The calls of one caller run one after another. So others wait for one of them at most, and it
+    is known what a call took up before the next one runs. A caller that owes time waits before its
+    next call. Where nobody needs a token there is no limit, because nobody can be told apart:
+    behind a proxy, all have one address.
     """
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
@@ -93,72 +142,68 @@ class CallBudgets:
             return self._limit_stream(behaviour)
 
         async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
-            caller = CALLER.get()
-            if caller is ANYBODY or not caller.roles:
-                return await behaviour(request, context)
-            budget = await self._wait_for_turn(caller.subject)
-            clock = _Clock(self._now)
-            token, started = _CLOCK.set(clock), self._now()
+            turn = await self._begin_call()
+            if turn is not None and kind is CallKind.CLIENT_STREAM:
+                request = _read_between_turns(request)
             try:
                 return await behaviour(request, context)
             finally:
-                _CLOCK.reset(token)
-                self._charge(budget, self._now() - started - clock.seconds)
+                if turn is not None:
+                    turn.leave()
 
         return handle
 
     def _limit_stream(self, behaviour: Behaviour) -> Behaviour:
         async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
-            caller = CALLER.get()
-            if caller is ANYBODY or not caller.roles:
+            turn = await self._begin_call()
+            try:
                 async for response in behaviour(request, context):
-                    yield response
-                return
-            budget = await self._wait_for_turn(caller.subject)
-            responses = behaviour(request, context)
-            while True:
-                started = self._now()
-                try:
-                    response = await anext(responses)
-                except StopAsyncIteration:
-                    return
-                finally:
-                    self._charge(budget, self._now() - started)
-                yield response  # the time that a slow reader takes costs nobody anything
+                    async with leave_turn():  # a slow reader costs nobody anything
+                        yield response
+            finally:
+                if turn is not None:
+                    turn.leave()
 
         return handle
 
-    async def _wait_for_turn(self, subject: str) -> _Budget:
-        """Wait until a caller owes nothing. Raises TooManyCallsError when too many calls wait."""
-        budget = self._find(subject)
-        if budget.waiting >= MAX_WAITING_CALLS:
+    async def _begin_call(self) -> _Turn | None:
+        """Wait for the turn of the present call; return None when its caller has no limit.
+
+        Raises TooManyCallsError when too many calls of a caller that owes time wait.
+        """
+        caller = CALLER.get()
+        if caller is ANYBODY or not caller.roles:
+            return None
+        budget = self._find(caller.subject)
+        if budget.waiting >= MAX_WAITING_CALLS and budget.refill() < 0:
             raise TooManyCallsError(
-                f"{budget.waiting} calls of {subject!r} wait for their turn, and the most is "
-                f"{MAX_WAITING_CALLS}: its calls may run for {SHARE:.0%} of the time"
+                f"{budget.waiting} calls of {caller.subject!r} wait for their turn, and the most "
+                f"is {MAX_WAITING_CALLS}: its calls may run for {SHARE:.0%} of the time"
             )
+        turn = _Turn(budget, self._now)
         budget.waiting += 1
         try:
-            while self._refill(budget) < 0:  # noqa: ASYNC110 - calls may go on owing meanwhile
-                await asyncio.sleep(-budget.seconds / SHARE + _MIN_SLEEP_SECONDS)
+            await turn.begin()
         finally:
             budget.waiting -= 1
-        return budget
+        _TURN.set(turn)  # gRPC makes a task for each call
+        return turn
 
     def _find(self, subject: str) -> _Budget:
         budget = self._budgets.get(subject)
         if budget is None:
-            budget = self._budgets[subject] = _Budget(BURST_SECONDS, self._now())
+            budget = self._budgets[subject] = _Budget(self._now)
             if len(self._budgets) > _MAX_CALLERS:
                 self._budgets.popitem(last=False)
         self._budgets.move_to_end(subject)
         return budget
 
-    def _refill(self, budget: _Budget) -> float:
-        now = self._now()
-        budget.seconds = min(BURST_SECONDS, budget.seconds + (now - budget.at) * SHARE)
-        budget.at = now
-        return budget.seconds
 
-    def _charge(self, budget: _Budget, seconds: float) -> None:
-        self._refill(budget)
-        budget.seconds = max(-MAX_DEBT_SECONDS, budget.seconds - seconds)
+async def _read_between_turns(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield what a caller sends; while it is not there yet, its other calls may run."""
+    while True:
+        async with leave_turn():
+            request = await anext(requests, None)
+        if request is None:
+            return
+        yield request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from constellation.auth.principal import CALLER
 from constellation.core.ingest.deltas import Verdict
 from constellation.errors import TooManyInflightError
-from constellation.transport.calls.budgets import leave_uncharged
+from constellation.transport.calls.budgets import leave_turn
 from constellation.transport.codec.patterns import from_receipts, to_delta
 from constellation.transport.codec.wire import frame_message, make_tag
 from constellation.transport.sync.origin_limits import read_call_origin
@@ -66,7 +66,7 @@ class Exchanges:
             )
         next_deltas = self._select_next(greeting, deltas)
         if next_deltas:
-            with leave_uncharged():
+            async with leave_turn():
                 return from_receipts(await self._shard.apply_all(next_deltas))
         welcome = greeting.welcome
         return patterns.DeltaAck(

@@ -10,6 +10,7 @@ from grpc.aio import ServicerContext
 
 from constellation.auth.principal import require_own_device
 from constellation.errors import NotFoundError
+from constellation.transport.calls.budgets import leave_turn
 from constellation.transport.calls.interceptor import CallKind
 from constellation.transport.codec.patterns import (
     check_device_id,
@@ -108,7 +109,8 @@ class SyncServicer(sync_pb2_grpc.SyncServiceServicer):
         with self._catalogue_copies.admit():
             await context.send_initial_metadata(())  # before a status that overtakes a response
             async for response in self._catalogue_copies.make_responses(held):
-                await write_in_time(context.write(response), limit)
+                async with leave_turn():
+                    await write_in_time(context.write(response), limit)
 
     async def GetSyncVersion(
         self, request: pb.GetSyncVersionRequest, context: Any
