@@ -7,7 +7,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Final, NewType, TypeVar
 
-from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
+from constellation.federated.contribution import (
+    LIKED_CONTENTS,
+    LIKED_PER_WEEK,
+    PATTERNS_PER_WEEK,
+    SIGNALS_PER_HOUR,
+    SIGNALS_PER_WEEK,
+)
 from constellation.federated.floors import K_ANONYMITY
 
 T = TypeVar("T")
@@ -43,6 +49,7 @@ MAX_SECONDS: Final = MAX_INTEGER
 """The longest of any length of time: 68 years."""
 _MAX_POSTGRES_SECONDS: Final = MAX_INTEGER // 1000  # PostgreSQL counts milliseconds
 _MAX_PATTERNS_PER_DEVICE: Final = 2**16 - 1  # counted in a uint16
+_MAX_PER_WEEK: Final = 2**16 - 1  # counted in a uint16
 _MAX_NEW_CONTENTS: Final = 2**16 - 1  # counted in a uint16
 _MAX_CONTENTS: Final = 1_000_000  # half of the content ids, so that devices can name others
 _MAX_STREAM_SECONDS: Final = 1_000_000  # gRPC counts the age of connections in an int of ms
@@ -311,6 +318,22 @@ class ShardConfig:
         "Content items of one device that count in one hour, for trends and as liked ones. 1 is "
         "best with DIFFERENTIAL_PRIVACY.",
         most=SIGNALS_PER_HOUR,
+    )
+    patterns_per_week: Count = setting(
+        Count(PATTERNS_PER_WEEK),
+        "New patterns of one device that are stored in a week, from Monday, 0:00 UTC. Further ones "
+        "are rejected with TOO_MANY_NEW_PATTERNS.",
+        most=_MAX_PER_WEEK,
+    )
+    signals_per_week: Count = setting(
+        Count(SIGNALS_PER_WEEK),
+        "Content items of one device that count in a week, for trends and as liked ones.",
+        most=_MAX_PER_WEEK,
+    )
+    liked_per_week: Count = setting(
+        Count(LIKED_PER_WEEK),
+        "Content items that are added in a week to what one device liked.",
+        most=_MAX_PER_WEEK,
     )
     related_liked: Count = setting(
         Count(LIKED_CONTENTS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from constellation.federated.weeks import find_week
 from constellation.telemetry.metrics import (
     HistogramMetric,
     Metric,
@@ -13,7 +14,7 @@ from constellation.telemetry.metrics import (
     make_reader,
 )
 from constellation.wall_clock import read_clock
-from federation.privacy.budget import RELEASES_PER_WEEK, Mechanism, find_week
+from federation.privacy.budget import RELEASES_PER_WEEK, Mechanism
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,11 +17,12 @@ from constellation.encoding import DIMENSION
 from constellation.federated.contribution import ContributionBounds, combine_bounds
 from constellation.federated.likes import DictionaryKey
 from constellation.federated.trends import WINDOW_HOURS
+from constellation.federated.weeks import find_week
 from federation.merge.codebook import Codebook
 from federation.merge.hourly_counts import SECONDS_PER_HOUR
 from federation.merge.result import FederatedTrend, ModelState, RoundResult
 from federation.merge.trends import find_summed_trends
-from federation.privacy.budget import Mechanism, find_week
+from federation.privacy.budget import Mechanism
 from federation.privacy.releases import release_named_counts, release_pairs
 from federation.privacy.state import NoisedState
 from federation.related.dictionary import Dictionary, revise_dictionary

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from constellation.federated.weeks import find_week, find_week_start
 from constellation.transport.codec.times import to_timestamp
 from constellation.v1 import federation_pb2 as pb
-from federation.privacy.budget import (
-    RELEASES_PER_WEEK,
-    RHO_ONE,
-    Mechanism,
-    find_week,
-    find_week_start,
-)
+from federation.privacy.budget import RELEASES_PER_WEEK, RHO_ONE, Mechanism
 
 if TYPE_CHECKING:
     from federation.privacy.ledger import Ledger

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from constellation.archive.lines import PATTERN_INTEGER_FIELDS, STANDING_FIELDS, SUBJECT_FIELDS
+from constellation.archive.lines import (
+    PATTERN_INTEGER_FIELDS,
+    STANDING_FIELDS,
+    SUBJECT_FIELDS,
+    WEEK_FIELDS,
+)
 from constellation.core.rows import PatternRows, TermKind
 from constellation.encoding import ID_BYTES
 
@@ -89,6 +94,7 @@ def _to_device(row: np.void, vocabulary: Vocabulary) -> dict[str, Any]:
         "signal_hour": int(row["signal_hour"]),
         "signal_content_ids": [vocabulary.text(TermKind.CONTENT, number) for number in signals],
         **{name: int(row[name]) for name, _ in STANDING_FIELDS},
+        **{name: int(row[name]) for name in WEEK_FIELDS},
     }
 
 

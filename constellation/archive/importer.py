@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from constellation.archive.lines import (
+    MAX_UINT16,
     MAX_UINT32,
     PATTERN_INTEGER_FIELDS,
     STANDING_FIELDS,
     SUBJECT_FIELDS,
+    WEEK_FIELDS,
 )
 from constellation.core.rows import (
     DEVICE,
@@ -219,6 +221,7 @@ def _to_device(line: Line, terms: PendingTerms) -> tuple[Any, ...]:
         _number_terms(line["signal_content_ids"], TermKind.CONTENT, MAX_SIGNALS_PER_HOUR, terms),
         *(_require_integer(line.get(name, 0), 0, most) for name, most in STANDING_FIELDS),
         0,  # reserved
+        *(_require_integer(line.get(name, 0), 0, MAX_UINT16) for name in WEEK_FIELDS),
     )
 
 

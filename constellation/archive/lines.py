@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HEADER_LINE: Final = {"format": "constellation", "version": 1}
 """What the first line of each archive has; `make_head` adds where the archive comes from."""
 KINDS: Final = frozenset({"head", "content", "device", "count", "end"})
+MAX_UINT16: Final = 2**16 - 1
 MAX_UINT32: Final = 2**32 - 1
 PATTERN_INTEGER_FIELDS: Final = (
     ("sample_count", 1, MAX_SAMPLE_COUNT),
@@ -45,6 +46,11 @@ STANDING_FIELDS: Final = (
 """What says whether a device counts for others, in the order of its row, with the largest value.
 
 Archives of earlier versions lack these: their devices count at once.
+"""
+WEEK_FIELDS: Final = ("week", "week_patterns", "week_signals", "week_liked")
+"""What a device contributed in its latest week, in the order of its row.
+
+Archives of earlier versions lack these as well.
 """
 SUBJECT_FIELDS: Final = {TermKind.GENRE: "genre", TermKind.CONTENT: "content_id"}
 """By kind of term: the field of an hourly count that names the term."""

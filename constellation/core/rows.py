@@ -66,9 +66,13 @@ DEVICE: Final = np.dtype(
         ("attested", "u1"),  # 1 when its token named its lot: a vendor admitted it
         ("quarantined", "u1"),  # 1 when an operator took it out of what others see
         ("reserved", "u1"),
+        ("week", "<u2"),  # the week of what follows; see `find_week`
+        ("week_patterns", "<u2"),  # new patterns that were stored in it
+        ("week_signals", "<u2"),  # signals that were taken in
+        ("week_liked", "<u2"),  # content items that were added to what it liked
     ]
 )
-"""One device: 80 bytes. Its incarnation and seq are its cursor."""
+"""One device: 88 bytes. Its incarnation and seq are its cursor."""
 
 LIKED: Final = np.dtype([("contents", "<u4", (MAX_LIKED,))])
 """What a contributing device liked: 512 bytes. Numbers of terms, latest first; 0 means none."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from constellation.federated.contribution import LIKED_CONTENTS, SIGNALS_PER_HOUR
+from constellation.federated.contribution import (
+    LIKED_CONTENTS,
+    LIKED_PER_WEEK,
+    PATTERNS_PER_WEEK,
+    SIGNALS_PER_HOUR,
+    SIGNALS_PER_WEEK,
+)
 from constellation.federated.floors import K_ANONYMITY
 
 
@@ -29,6 +35,12 @@ class Rules:
     """The share of the devices whose liked content is kept and counted."""
     signals_per_hour: int = SIGNALS_PER_HOUR
     """Signals of one device that count in one hour."""
+    patterns_per_week: int = PATTERNS_PER_WEEK
+    """New patterns of one device that are stored in one week."""
+    signals_per_week: int = SIGNALS_PER_WEEK
+    """Signals of one device that count in one week."""
+    liked_per_week: int = LIKED_PER_WEEK
+    """Content items that are added in one week to what one device liked."""
     related_liked: int = LIKED_CONTENTS
     """The latest liked content items of one device that are counted."""
     is_noised_only: bool = False

@@ -17,6 +17,13 @@ SIGNALS_PER_HOUR: Final = 4
 """Content items that one device may signal for one hour, each counted once."""
 LIKED_CONTENTS: Final = 128
 """The latest liked content items of a device that a shard keeps; a setting lowers those counted."""
+PATTERNS_PER_WEEK: Final = 256
+"""New patterns of one device that are stored in a week: twice as many as it may have."""
+SIGNALS_PER_WEEK: Final = 168
+"""Signals of one device that count in a week: one for each hour, on average."""
+LIKED_PER_WEEK: Final = SIGNALS_PER_WEEK + LIKED_CONTENTS
+"""Content items that are added in a week to what one device liked: by all signals, and once by a
+snapshot of everything."""
 
 
 @dataclass(frozen=True, slots=True)

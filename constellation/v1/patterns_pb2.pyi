@@ -170,6 +170,8 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """The pattern names content ids that the shard does not know, and the device has added as many in
     this hour as it may.
     """
+    REJECTION_REASON_TOO_MANY_NEW_PATTERNS: _RejectionReason.ValueType  # 10
+    """The shard already stored as many new patterns of the device in this week as it may."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Why one pattern of a delta was not stored."""
@@ -196,6 +198,8 @@ REJECTION_REASON_TOO_MANY_NEW_CONTENTS: RejectionReason.ValueType  # 9
 """The pattern names content ids that the shard does not know, and the device has added as many in
 this hour as it may.
 """
+REJECTION_REASON_TOO_MANY_NEW_PATTERNS: RejectionReason.ValueType  # 10
+"""The shard already stored as many new patterns of the device in this week as it may."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 class _TrendScope:

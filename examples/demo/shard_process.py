@@ -23,8 +23,11 @@ SETTINGS_OVERRIDES: Final = {
     "DRAIN_SECONDS": "1",
     "K_ANONYMITY": "3",
     "MIN_DEVICE_AGE_DAYS": "0",
+    "PATTERNS_PER_WEEK": "65535",
+    "SIGNALS_PER_WEEK": "65535",
+    "LIKED_PER_WEEK": "65535",
 }
-"""Settings below the defaults, so that a week fits into a minute."""
+"""Settings besides the defaults: a week fits into a minute, and years of views into a week."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 RHO_ONE: Final = 2**40
 """Units in a rho of 1."""
-WEEK_SECONDS: Final = 7 * 86_400
 HOURS_PER_WEEK: Final = 168
-_MONDAY_SECONDS: Final = 4 * 86_400
-"""1970 began on a Thursday: the first Monday is four days later."""
 _SCALE_STEPS: Final = 64
 """Standard deviations are multiples of 1 / 64, which a float holds exactly."""
 
@@ -112,13 +109,3 @@ def get_norm_squared(mechanism: Mechanism, bounds: ContributionBounds) -> int:
         Mechanism.PAIRS: bounds.pairs_norm_squared,
         Mechanism.HOURS: bounds.hour_norm_squared,
     }[mechanism]
-
-
-def find_week(seconds: float) -> int:
-    """Return the week of a time. It begins on Monday, 0:00 UTC; week 0 on 5 January 1970."""
-    return math.floor((seconds - _MONDAY_SECONDS) / WEEK_SECONDS)
-
-
-def find_week_start(week: int) -> int:
-    """Return when a week begins: seconds since 1970."""
-    return _MONDAY_SECONDS + week * WEEK_SECONDS

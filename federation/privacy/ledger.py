@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from federation.privacy.budget import RHO_ONE, Mechanism, find_week, get_norm_squared
+from constellation.federated.weeks import find_week
+from federation.privacy.budget import RHO_ONE, Mechanism, get_norm_squared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

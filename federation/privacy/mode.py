@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from federation.privacy.budget import RHO_ONE, Mechanism, find_week
+from constellation.federated.weeks import find_week
+from federation.privacy.budget import RHO_ONE, Mechanism
 from federation.privacy.ledger import BudgetSpentError, Ledger, LedgerRow
 
 if TYPE_CHECKING:

@@ -62,7 +62,7 @@ def list_names(directory: Path) -> list[str]:
         ("UPDATE term SET kind = 9 WHERE kind = 1 AND number = 1", "genre term 2 follows term 0"),
         ("DELETE FROM term WHERE kind = 2 AND number = 1", "content term 2 follows term 0"),
         ("UPDATE hourly_count SET devices = -1", "-1"),
-        ("UPDATE device SET row = x'00'", "a row does not have 80 bytes"),
+        ("UPDATE device SET row = x'00'", "a row does not have 88 bytes"),
         ("UPDATE liked SET row = zeroblob(513)", "a row has more than 512 bytes"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from constellation import wall_clock
 from constellation.config import Count, NonNegative, Ratio, Seconds
-from federation.privacy.budget import WEEK_SECONDS, find_week_start
+from constellation.federated.weeks import WEEK_SECONDS, find_week_start
 from tests.federation.liked import CountingShard, Household, make_households
 
 if TYPE_CHECKING:

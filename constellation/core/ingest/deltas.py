@@ -26,6 +26,7 @@ class RejectionReason(IntEnum):
     TOO_MANY_PATTERNS = 7
     SHARD_FULL = 8
     TOO_MANY_NEW_CONTENTS = 9
+    TOO_MANY_NEW_PATTERNS = 10
 
 
 @dataclass(slots=True, eq=False)  # not frozen: that would cost each delta 3 us

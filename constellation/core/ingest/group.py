@@ -10,6 +10,7 @@ import numpy as np
 from constellation.core.ingest.cursors import Cursor, judge_delta
 from constellation.core.ingest.decode import Upserts, decode_patterns
 from constellation.core.ingest.deltas import Delta, Verdict
+from constellation.core.ingest.weekly import begin_week, take_liked
 from constellation.core.rows import DEVICE, DeviceRows, Slots
 from constellation.core.store import no_slots
 from constellation.core.table.shard_table import Table, to_device_keys
@@ -117,6 +118,7 @@ class GroupDevices:
         rows = np.zeros(len(slots), DEVICE)
         rows["device_id"] = np.frombuffer(ids, "V16")
         rows[known] = table.devices[slots[known]]
+        begin_week(rows, today)
         cursors = [
             Cursor(incarnation, seq) if is_known else None
             for incarnation, seq, is_known in zip(
@@ -207,13 +209,16 @@ class GroupContents:
         tally: SignalTally,
         budget: ContentBudget,
         liked: LikedChanges,
+        *,
         sample: ContributorSample,
+        liked_per_week: int,
     ) -> None:
         self._devices = devices
         self._tally = tally
         self._budget = budget
         self._liked = liked
         self._sample = sample
+        self._liked_per_week = liked_per_week
         self._positions: list[int] = []
         """The position of the device of each content item that was taken in."""
         self._contents: list[int] = []
@@ -242,7 +247,7 @@ class GroupContents:
                 dropped += 1
                 continue
             self._tell(position, content)
-            if contributes:
+            if contributes and take_liked(row, 1, self._liked_per_week):
                 self._liked.add(position, content)
         return dropped
 
@@ -261,7 +266,7 @@ class GroupContents:
         dropped = 0
         if delta.is_snapshot:
             numbers = [self._budget.number_content(position, each) for each in delta.liked_contents]
-            known = [number for number in numbers if number]
+            known = self._bound_liked(position, [number for number in numbers if number])
             self._liked.replace(position, known)
             for number in known:
                 self._tell(position, number)
@@ -269,6 +274,17 @@ class GroupContents:
         if delta.withdrawn_contents:
             self._liked.withdraw(position, self._budget.find_contents(delta.withdrawn_contents))
         return dropped
+
+    def _bound_liked(self, position: int, contents: Sequence[int]) -> list[int]:
+        """Return what of a snapshot may be liked: what was liked before, and the latest new ones.
+
+        The latest come last.
+        """
+        before = self._liked.list_contents(position)
+        new = [content for content in dict.fromkeys(contents) if content not in before]
+        taken = take_liked(self._devices.rows[position], len(new), self._liked_per_week)
+        beyond = set(new[: len(new) - taken])
+        return [content for content in contents if content not in beyond]
 
     def _tell(self, position: int, content: int) -> None:
         self._positions.append(position)

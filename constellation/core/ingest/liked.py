@@ -11,7 +11,7 @@ from constellation.core.rows import LIKED, MAX_LIKED, LikedRows, Slots
 from constellation.core.store import no_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,6 +48,10 @@ class LikedChanges:
         """The content items that devices add to what is stored, the latest last."""
         self._rewritten: dict[int, dict[int, None]] = {}
         """All content items of the other devices with a change, the latest last."""
+
+    def list_contents(self, position: int) -> Collection[int]:
+        """Return what a device likes after the changes so far."""
+        return self._rewrite(position)
 
     def replace(self, position: int, contents: Iterable[int]) -> None:
         """Replace what a device liked by content items, the latest last."""

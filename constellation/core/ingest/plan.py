@@ -19,6 +19,7 @@ from constellation.core.ingest.liked import LikedChanges
 from constellation.core.ingest.recount import find_restanding, find_standing, plan_recount
 from constellation.core.ingest.resolve import DeltaGroup, resolve
 from constellation.core.ingest.signals import SignalTally
+from constellation.core.ingest.weekly import count_pattern_room
 from constellation.core.rows import (
     DIGEST_MODULUS,
     Slots,
@@ -89,9 +90,22 @@ class Planner:
         budget = ContentBudget(
             table, devices.slots, now_hour, most, max_contents=self.rules.max_contents
         )
-        tally = SignalTally(self.ring, table.content_genres, now_hour, self.rules.signals_per_hour)
+        tally = SignalTally(
+            self.ring,
+            table.content_genres,
+            now_hour,
+            self.rules.signals_per_hour,
+            self.rules.signals_per_week,
+        )
         liked = LikedChanges(table.liked, devices.slots)
-        contents = GroupContents(devices, tally, budget, liked, self.sample)
+        contents = GroupContents(
+            devices,
+            tally,
+            budget,
+            liked,
+            sample=self.sample,
+            liked_per_week=self.rules.liked_per_week,
+        )
         dropped = {index: contents.add(index, deltas[index]) for index in applied}
 
         changed = devices.collect_changed(applied, int(now))
@@ -99,9 +113,15 @@ class Planner:
         upserts, senders = devices.decode_upserts(deltas, applied, budget, self.rules)
         applied_deltas = [deltas[index] for index in applied]
         group = DeltaGroup(
-            applied_deltas, changed.delta_positions, upserts, senders, changed.standing
+            applied_deltas,
+            changed.delta_positions,
+            upserts,
+            senders,
+            changed.standing,
+            count_pattern_room(changed.rows, self.rules.patterns_per_week),
         )
         resolution = resolve(table, self.rules, changed.slots, group)
+        changed.rows["week_patterns"] += resolution.new_counts
         rejections = _collect_rejections(group, applied, resolution.reasons)
         receipts = [
             Receipt(verdict, seq, rejections.get(index, ()), dropped.get(index, 0))
@@ -257,7 +277,8 @@ class Planner:
         none = np.empty(0, np.int64)
         nothing = decode_patterns([], (), ContentBudget(self.table, none, 0, 0), 0.0)
         standing = self.table.standing.numbers[devices]
-        group = DeltaGroup((), none, nothing, none, standing, is_expiry=is_expiry)
+        room = np.zeros(len(devices), np.int64)
+        group = DeltaGroup((), none, nothing, none, standing, room, is_expiry=is_expiry)
         return resolve(self.table, self.rules, devices, group).change
 
 

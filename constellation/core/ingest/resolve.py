@@ -39,6 +39,8 @@ class DeltaGroup:
     """For each row of `upserts`, the position of its delta in `deltas`."""
     standing: NDArray[np.uint8]
     """For each of the group's devices, the origin number with which it counts; 0 if it does not."""
+    weekly_room: NDArray[np.int64]
+    """For each of the group's devices, how many new patterns may still be stored this week."""
     is_expiry: bool = False
     """Whether every device loses all its patterns; there are no deltas then."""
 
@@ -61,6 +63,8 @@ class Resolution:
     change: PatternChange
     reasons: NDArray[np.uint8]
     """For each row of the upserts, a RejectionReason; 0 for a pattern that is not rejected."""
+    new_counts: NDArray[np.uint16]
+    """For each of the group's devices, how many patterns are stored that it did not have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,9 +146,7 @@ def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Re
     freed = scan.freed
     room = _compute_room(table, rules, devices, freed.owners)
     updates = operations.select_updates()
-    inserts, reasons = _admit_inserts(
-        table, operations.select_inserts(), room, group.upserts.reasons
-    )
+    inserts, reasons = _admit_inserts(table, operations.select_inserts(), room, group)
     new_slots = table.pattern_allocator.peek(len(inserts.rows))
     written = _collect_written(devices, group.upserts.rows, updates, inserts, new_slots)
 
@@ -168,7 +170,8 @@ def resolve(table: Table, rules: Rules, devices: Slots, group: DeltaGroup) -> Re
         recounted_devices=devices[is_recounted],
         recounted_numbers=group.standing[is_recounted],
     )
-    return Resolution(change, reasons)
+    new_counts = np.bincount(inserts.device_positions, minlength=len(devices)).astype(np.uint16)
+    return Resolution(change, reasons, new_counts)
 
 
 def _find_last_operations(table: Table, devices: Slots, group: DeltaGroup) -> _Operations:
@@ -241,18 +244,18 @@ def _compute_room(
 
 
 def _admit_inserts(
-    table: Table,
-    inserts: _Operations,
-    room: NDArray[np.int64],
-    reasons: NDArray[np.uint8],
+    table: Table, inserts: _Operations, room: NDArray[np.int64], group: DeltaGroup
 ) -> tuple[_Operations, NDArray[np.uint8]]:
     """Return the inserts for which there is room, and the reasons with those of the others."""
-    reasons = reasons.copy()
+    reasons = group.upserts.reasons.copy()
     inserts = inserts.select(np.lexsort((inserts.rows, inserts.device_positions)))
     starts = np.searchsorted(inserts.device_positions, inserts.device_positions)
-    is_beyond = np.arange(len(starts)) - starts >= room[inserts.device_positions]
+    ranks = np.arange(len(starts)) - starts
+    is_beyond_week = ranks >= group.weekly_room[inserts.device_positions]
+    is_beyond = ranks >= room[inserts.device_positions]
+    reasons[inserts.rows[is_beyond_week]] = RejectionReason.TOO_MANY_NEW_PATTERNS
     reasons[inserts.rows[is_beyond]] = RejectionReason.TOO_MANY_PATTERNS
-    inserts = inserts.select(~is_beyond)
+    inserts = inserts.select(~(is_beyond | is_beyond_week))
     is_overflow = np.arange(len(inserts.rows)) >= table.pattern_allocator.free_count()
     reasons[inserts.rows[is_overflow]] = RejectionReason.SHARD_FULL
     return inserts.select(~is_overflow), reasons

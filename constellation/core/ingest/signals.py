@@ -9,6 +9,7 @@ import numpy as np
 from constellation.core.rows import MAX_SIGNALS_PER_HOUR, TermKind
 from constellation.core.store import HourlyCounts, no_counts
 from constellation.core.table.hourly import BLOCK_NUMBERS, RING_HOURS, HourlyRing
+from constellation.federated.contribution import SIGNALS_PER_WEEK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +24,11 @@ class SignalTally:
         content_genres: NDArray[np.uint16],
         now_hour: int,
         hourly_limit: int = MAX_SIGNALS_PER_HOUR,
+        weekly_limit: int = SIGNALS_PER_WEEK,
     ) -> None:
-        """Begin a commit. `hourly_limit` is how many signals of one device count in one hour."""
+        """Begin a commit. The limits say how many signals of one device count in that time."""
         self._hourly_limit = hourly_limit
+        self._weekly_limit = weekly_limit
         self._ring = ring
         self._content_genres = content_genres
         self._now_hour = now_hour
@@ -51,6 +54,8 @@ class SignalTally:
         newest = int(device["signal_hour"])
         if not self._is_open_hour(hour) or hour < newest:
             return False
+        if device["week_signals"] >= self._weekly_limit:
+            return False
         taken = int(np.count_nonzero(device["signal_contents"]))
         return hour > newest or taken < self._hourly_limit
 
@@ -73,6 +78,7 @@ class SignalTally:
         if counts and not self._has_memory(hour, content):
             return False
         device["signal_contents"][seen.index(0)] = content
+        device["week_signals"] += 1
         if not counts:
             return True
         self._add(hour, TermKind.CONTENT, content)

@@ -85,6 +85,10 @@ DEVICE_COLUMNS: Final = (
     _make_column("active_days", "smallint", ">i2"),
     _make_column("attested", "smallint", ">i2"),
     _make_column("quarantined", "smallint", ">i2"),
+    _make_column("week", "integer", ">i4"),
+    _make_column("week_patterns", "integer", ">i4"),
+    _make_column("week_signals", "integer", ">i4"),
+    _make_column("week_liked", "integer", ">i4"),
 )
 LIKED_COLUMNS: Final = (
     _make_column("slot", "bigint", ">i8"),

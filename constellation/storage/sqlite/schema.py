@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 PAGE_SIZE: Final = 4096
 """Bytes in a page, which holds seven pattern rows.
 
@@ -108,6 +108,10 @@ _UPGRADES: Final = {
         _ADD_GROUP_DIGEST,
         "DROP TABLE change",
         "UPDATE shard SET schema_version = 9",
+    ),
+    9: (  # zeros: what a device contributed in the week of the upgrade is not known
+        "UPDATE device SET row = CAST(row || zeroblob(8) AS BLOB)",
+        "UPDATE shard SET schema_version = 10",
     ),
 }
 """By schema version: the statements that upgrade a database to the next version."""

@@ -25,6 +25,7 @@ def resolve_deltas(shard: PlannedTable, *deltas: Delta) -> Resolution:
         upserts,
         senders[upserts.sources],
         shard.table.standing.numbers[:1],
+        np.full(1, 100),
     )
     return resolve(shard.table, shard.rules, np.array([0]), group)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 
 import pytest
 
@@ -13,8 +12,6 @@ from federation.privacy.budget import (
     SHARES,
     Budget,
     Mechanism,
-    find_week,
-    find_week_start,
     get_norm_squared,
     make_budget,
 )
@@ -72,12 +69,3 @@ def test_the_name_of_one_device_passes_the_threshold_with_at_most_half_of_delta(
         probability += RELEASES_PER_WEEK[mechanism] * names * tail
 
     assert probability <= budget.delta / 2
-
-
-def test_a_week_begins_on_monday() -> None:
-    monday = datetime(2026, 11, 30, tzinfo=UTC).timestamp()
-
-    assert monday == find_week_start(find_week(monday))
-    assert find_week(monday - 0.5) == find_week(monday) - 1
-    assert find_week(monday + 7 * 86_400 - 0.5) == find_week(monday)
-    assert find_week(datetime(1970, 1, 5, tzinfo=UTC).timestamp()) == 0

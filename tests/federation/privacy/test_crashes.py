@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from constellation.federated.contribution import ContributionBounds
+from constellation.federated.weeks import find_week, find_week_start
 from federation.journal.contract import RoundOutput
 from federation.journal.sqlite import open_sqlite_journal
 from federation.privacy import gaussian
-from federation.privacy.budget import Mechanism, find_week, find_week_start, make_budget
+from federation.privacy.budget import Mechanism, make_budget
 from federation.privacy.mode import PrivacyMode
 from federation.round_report import RoundState
 from tests.federation.journal.samples import (

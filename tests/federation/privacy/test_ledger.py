@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.federated.contribution import ContributionBounds
-from federation.privacy.budget import RHO_ONE, Budget, Mechanism, find_week, find_week_start
+from constellation.federated.weeks import find_week, find_week_start
+from federation.privacy.budget import RHO_ONE, Budget, Mechanism
 from federation.privacy.ledger import BudgetSpentError, Ledger, LedgerRow
 
 BUDGET = Budget(2.0, 1e-10, RHO_ONE // 20)

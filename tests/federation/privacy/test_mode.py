@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from constellation.federated.contribution import ContributionBounds
+from constellation.federated.weeks import find_week_start
 from federation.privacy import gaussian
-from federation.privacy.budget import Budget, Mechanism, find_week_start, make_budget
+from federation.privacy.budget import Budget, Mechanism, make_budget
 from federation.privacy.mode import PrivacyMode
 
 WEEK = 2965

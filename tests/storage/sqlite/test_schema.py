@@ -110,8 +110,8 @@ async def test_devices_of_the_first_schema_get_rows_that_count_at_once(tmp_path:
     connection.close()
 
     async with open_sqlite(tmp_path / "data") as store:
-        assert await read_devices(store) == {3: row + bytes(24)}
-    rows = np.frombuffer(row + bytes(24), DEVICE)
+        assert await read_devices(store) == {3: row + bytes(32)}
+    rows = np.frombuffer(row + bytes(32), DEVICE)
     assert digest_rows(np.array([3]), rows) == digest_rows(
         np.array([3]), np.frombuffer(row, "V56").copy()
     )
