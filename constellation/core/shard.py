@@ -21,11 +21,12 @@ from constellation.core.device_update import (
 from constellation.core.global_state import GlobalState, compute_local_trends
 from constellation.core.index.recall import measure_recall
 from constellation.core.index.similar import SimilarSearch
-from constellation.core.ingest.committer import CommitTargets, Committer
+from constellation.core.ingest.committer import Committer
 from constellation.core.ingest.cursors import Cursor, Expectation, compute_expectation
 from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
 from constellation.core.ingest.observers import ShardObservers
 from constellation.core.ingest.plan import Planner
+from constellation.core.ingest.store_writer import CommitTargets
 from constellation.core.lifetimes import DeviceLifetimes
 from constellation.core.presence import Presence
 from constellation.core.pressure import Pressure, PressureLevel

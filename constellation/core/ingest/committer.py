@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import structlog
 
+from constellation.core.ingest.commit_spacing import CommitSpacing
 from constellation.core.ingest.deltas import Verdict
 from constellation.core.ingest.recount import RECOUNT_BATCH
+from constellation.core.ingest.store_writer import StoreWriter
 from constellation.errors import (
     ConstellationError,
     FencedError,
     NotFoundError,
     NotReadyError,
-    OutcomeUnknownError,
     ShardFullError,
     StoreFailedError,
 )
@@ -27,17 +25,15 @@ from constellation.tasks import finish_even_if_cancelled
 from constellation.wall_clock import read_clock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-    from constellation.core.aggregates.shard_aggregates import Aggregates
     from constellation.core.ingest.deltas import Receipt
     from constellation.core.ingest.inbox import Inbox, InboxEntry
     from constellation.core.ingest.observers import CommitSpan, ShardObservers
     from constellation.core.ingest.plan import Plan, Planner
-    from constellation.core.related_content import RelatedContent
+    from constellation.core.ingest.store_writer import CommitTargets
     from constellation.core.rows import Slots
     from constellation.core.store import Content, PatternStore
-    from constellation.core.table.catalogue import Catalogue, ContentPlan
     from constellation.core.table.group_change import GroupChange
     from constellation.federated.published import StoredGlobal
 
@@ -45,35 +41,8 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-COMMIT_INTERVAL_SECONDS: Final = 0.01
-"""The least time between two commits, unless a full group waits.
-
-The fixed cost of a commit is shared by all its deltas, so a short pause gathers more of them. A
-delta that arrives after a longer silence is committed at once.
-"""
 _DEVICE_BATCH: Final = 1000
 """Devices removed in one commit, or whose presence is written in one."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitTargets:
-    """What a commit updates in memory, in addition to the table and the hourly counts."""
-
-    catalogue: Catalogue
-    aggregates: Aggregates
-    related: RelatedContent
-
-
-@dataclass(frozen=True, slots=True)
-class _UnknownOutcome:
-    """A write that may be durable or not, because its answer was lost."""
-
-    is_stored: Callable[[], Awaitable[bool]]
-    """Asks the store whether the write is durable."""
-    apply: Callable[[], Awaitable[None]]
-    """Brings memory to the state after the write."""
-    delta_count: int = 0
-    """Deltas in the write, which are counted once the outcome is known."""
 
 
 class Committer:
@@ -89,38 +58,39 @@ class Committer:
         *,
         epoch: int,
     ) -> None:
-        self.epoch = epoch
         self.write_lock = asyncio.Lock()
         """Held by whoever changes the store."""
+        self._writer = StoreWriter(planner, store, targets, observers, epoch=epoch)
         self._planner = planner
         self._table = planner.table
-        self._store = store
         self._inbox = inbox
         self._targets = targets
         self._observers = observers
         self._stats = observers.stats
-        self._last_commit = float("-inf")
-        """Loop time of the last commit."""
-        self._unknown_outcome: _UnknownOutcome | None = None
         self._fatal_error: ConstellationError | None = None
         """The error of a caller's write after which nothing may be acknowledged any more."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch with which this process writes."""
+        return self._writer.epoch
 
     async def commit_forever(self) -> None:
         """Commit the deltas that wait, group by group. Runs until cancelled.
 
         Raises the error of any write after which the process must end, whoever made the write.
         """
-        loop, inbox, aggregates = asyncio.get_running_loop(), self._inbox, self._targets.aggregates
+        inbox, aggregates = self._inbox, self._targets.aggregates
+        spacing = CommitSpacing(asyncio.get_running_loop().time)
         while True:
             await inbox.wait_for_entry()
             if self._fatal_error is not None:
                 raise self._fatal_error
-            if not inbox.has_group:
-                await asyncio.sleep(self._last_commit + COMMIT_INTERVAL_SECONDS - loop.time())
-            self._last_commit = loop.time()
+            await inbox.wait_for_group(spacing.remaining_seconds())
             async with self.write_lock:
                 if entries := inbox.take_group():  # a deletion may have removed them
-                    await self._commit(entries)
+                    with spacing.measure(len(entries)):
+                        await self._commit(entries)
                 if aggregates.is_due:
                     await asyncio.to_thread(aggregates.fold)
 
@@ -134,7 +104,7 @@ class Committer:
     async def put_global(self, stored: StoredGlobal) -> None:
         """Store the federation's global state durably."""
         async with self._write_for_caller():
-            await self._store.put_global(self.epoch, stored)
+            await self._writer.store.put_global(self.epoch, stored)
 
     async def add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
         """Store content items durably; return how many were new and how many replaced others.
@@ -149,10 +119,10 @@ class Committer:
         Times are in seconds since 1970. Returns how many were written: 0 when none is left.
         """
         async with self.write_lock:
-            await self._resolve_unknown_outcome()
+            await self._writer.resolve_unknown_outcome()
             devices = self._table.find_unsaved_presence(before)[:_DEVICE_BATCH]
             if len(devices):
-                await self._write(self._planner.plan_presence(devices))
+                await self._writer.write(self._planner.plan_presence(devices))
         return len(devices)
 
     async def expire(self, before: float) -> int:
@@ -178,7 +148,7 @@ class Committer:
         found = await asyncio.to_thread(planner.find_restanding, now)
         for start in range(0, len(found), RECOUNT_BATCH):
             async with self.write_lock:
-                await self._resolve_unknown_outcome()
+                await self._writer.resolve_unknown_outcome()
                 change = planner.plan_recount(found[start : start + RECOUNT_BATCH], now)
                 self._targets.aggregates.record(change)
                 change.apply(self._table, self._table.totals.lsn)
@@ -197,18 +167,18 @@ class Committer:
     async def write_groups(self, make_change: Callable[[], GroupChange]) -> None:
         """Store what an epoch changes, computed in a thread while nothing else is committed."""
         async with self.write_lock:
-            await self._resolve_unknown_outcome()
+            await self._writer.resolve_unknown_outcome()
             change = await asyncio.to_thread(make_change)
             if not change.is_empty:
-                await self._write(self._planner.plan_groups(change))
+                await self._writer.write(self._planner.plan_groups(change))
 
     async def remove_liked(self, devices: Slots) -> None:
         """Delete the liked content of distinct devices that have some, durably."""
         for start in range(0, len(devices), _DEVICE_BATCH):
             async with self.write_lock:
-                await self._resolve_unknown_outcome()
+                await self._writer.resolve_unknown_outcome()
                 block = devices[start : start + _DEVICE_BATCH]
-                await self._write(self._planner.plan_liked_removal(block))
+                await self._writer.write(self._planner.plan_liked_removal(block))
 
     async def delete_device(self, device_id: bytes) -> int:
         """Delete one device with its patterns durably; return how many patterns it had.
@@ -219,10 +189,10 @@ class Committer:
 
     async def _expire(self, find_devices: Callable[[], Slots]) -> int:
         async with self.write_lock:
-            await self._resolve_unknown_outcome()
+            await self._writer.resolve_unknown_outcome()
             devices = find_devices()[:_DEVICE_BATCH]
             if len(devices):
-                await self._write(self._planner.plan_expiry(devices))
+                await self._writer.write(self._planner.plan_expiry(devices))
         return len(devices)
 
     async def _delete_device(self, device_id: bytes) -> int:
@@ -233,7 +203,7 @@ class Committer:
             count = int(self._table.pattern_counts[row])
             for entry in self._inbox.remove_device(device_id):
                 entry.sender.fail(NotReadyError("the data of this device was deleted"))
-            await self._write(self._planner.plan_expiry(np.array([row])))
+            await self._writer.write(self._planner.plan_expiry(np.array([row])))
         return count
 
     async def _set_quarantine(self, device_id: bytes, *, quarantined: bool) -> bool:
@@ -245,7 +215,7 @@ class Committer:
                 return False
             devices = np.array([row])
             plan = self._planner.plan_quarantine(devices, read_clock(), quarantined=quarantined)
-            await self._write(plan)
+            await self._writer.write(plan)
         return True
 
     @asynccontextmanager
@@ -256,7 +226,7 @@ class Committer:
         """
         async with self.write_lock:
             try:
-                await self._resolve_unknown_outcome()
+                await self._writer.resolve_unknown_outcome()
                 yield
             except (FencedError, StoreFailedError) as error:
                 self._fatal_error = error
@@ -268,26 +238,20 @@ class Committer:
             return await asyncio.to_thread(work)
 
     async def _add_contents(self, contents: Sequence[Content]) -> tuple[int, int]:
-        catalogue = self._targets.catalogue
         async with self._write_for_caller():
-            plan = await catalogue.plan(contents)
-            outcome = _UnknownOutcome(
-                partial(catalogue.is_stored, plan), partial(self._apply_contents, plan)
-            )
-            with self._track_unknown_outcome(outcome):
-                await catalogue.write(self.epoch, plan)
-            await self._apply_contents(plan)
+            plan = await self._targets.catalogue.plan(contents)
+            await self._writer.write_contents(plan)
         return plan.added_count, plan.replaced_count
 
     async def _commit(self, entries: Sequence[InboxEntry]) -> None:
         with self._observers.tracer.trace_commit(entries) as span:
-            lost_before = self._unknown_outcome
+            lost_before = self._writer.unknown_outcome
             try:
-                await self._resolve_unknown_outcome()
+                await self._writer.resolve_unknown_outcome()
                 plan = self._planner.plan_commit([entry.delta for entry in entries], read_clock())
-                await self._write(plan)
+                await self._writer.write(plan)
             except ConstellationError as error:
-                is_known = self._unknown_outcome in (None, lost_before)
+                is_known = self._writer.unknown_outcome in (None, lost_before)
                 self._fail_senders(entries, error, is_known=is_known)
                 if not isinstance(error, NotReadyError):
                     raise
@@ -323,77 +287,6 @@ class Committer:
                 entry.sender.complete(receipt)
         self._stats.record_acked(arrivals, loop.time())
         span.record_deltas(receipts, loop.time())
-
-    async def _write(self, plan: Plan) -> None:
-        """Make a plan durable, then bring memory to the same state.
-
-        After a NotReadyError the outcome may be unknown: call `_resolve_unknown_outcome` before the
-        next plan.
-        """
-        if plan.is_empty:
-            self._stats.count_receipts(plan.receipts)
-            return
-        outcome = _UnknownOutcome(
-            partial(self._is_stored, plan), partial(self._apply_plan, plan), len(plan.receipts)
-        )
-        with self._track_unknown_outcome(outcome):
-            started = time.perf_counter()
-            with self._observers.tracer.trace_write(self._store.kind):
-                await self._store.commit(self.epoch, plan.writes)
-            self._stats.commit_seconds.observe(time.perf_counter() - started)
-        await self._apply_plan(plan)
-
-    @contextmanager
-    def _track_unknown_outcome(self, outcome: _UnknownOutcome) -> Iterator[None]:
-        """Remember a write whose answer is lost, and raise NotReadyError for it."""
-        try:
-            yield
-        except OutcomeUnknownError as error:
-            log.warning("outcome_unknown", epoch=self.epoch, lsn=self._table.totals.lsn + 1)
-            self._stats.unknown_commits += 1
-            self._unknown_outcome = outcome
-            raise NotReadyError(str(error)) from error
-
-    async def _resolve_unknown_outcome(self) -> None:
-        """Find out whether a write whose answer was lost is durable, and bring memory to it.
-
-        Taking a new epoch makes sure that the write is over: it waits for what the store is still
-        doing, and fences what has not arrived there yet. Raises NotReadyError while the store is
-        unavailable, FencedError when another process has written meanwhile.
-        """
-        outcome = self._unknown_outcome
-        if outcome is None:
-            return
-        self.epoch = await self._store.take_epoch()
-        is_stored = await outcome.is_stored()
-        if is_stored:
-            await outcome.apply()
-        else:
-            self._stats.failed_deltas += outcome.delta_count
-        self._unknown_outcome = None
-        log.info("outcome_resolved", written=is_stored, epoch=self.epoch)
-
-    async def _is_stored(self, plan: Plan) -> bool:
-        """Return whether a plan is in the store, which has either all of it or nothing."""
-        totals = await self._store.read_totals()
-        if totals not in (plan.writes.totals, self._table.totals):
-            raise FencedError(
-                f"the store is at commit {totals.lsn}, which this process did not write"
-            )
-        return totals == plan.writes.totals
-
-    async def _apply_plan(self, plan: Plan) -> None:
-        """Bring memory to the state after a plan that is durable."""
-        self._targets.aggregates.record(plan.pattern_change)
-        self._planner.apply(plan)
-        self._stats.commits += 1
-        if plan.receipts:  # an expiry has none
-            self._stats.commit_deltas.observe(len(plan.receipts))
-        self._stats.accepted_patterns += len(plan.pattern_change.slots)
-        self._stats.count_receipts(plan.receipts)
-
-    async def _apply_contents(self, plan: ContentPlan) -> None:
-        self._targets.catalogue.apply(plan)
 
     def _queue_updates(self, plan: Plan) -> None:
         """Send an update to the devices for which there is something else now.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -67,6 +68,7 @@ class Inbox:
         self._count = 0
         self._bytes = 0
         self._arrived = asyncio.Event()
+        self._group_arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._is_paused = False
@@ -77,7 +79,7 @@ class Inbox:
     @property
     def has_group(self) -> bool:
         """Whether enough deltas wait for a full group."""
-        return self._count >= GROUP_DELTAS
+        return self._group_arrived.is_set()
 
     @property
     def is_full(self) -> bool:
@@ -93,6 +95,8 @@ class Inbox:
         self._count += 1
         self._bytes += entry.delta.size_bytes
         self._arrived.set()
+        if self._count >= GROUP_DELTAS:
+            self._group_arrived.set()
         if self._count >= MAX_WAITING_DELTAS or self._bytes >= MAX_WAITING_BYTES:
             self._room.clear()
 
@@ -117,6 +121,18 @@ class Inbox:
     async def wait_for_entry(self) -> None:
         """Return once the inbox has an entry."""
         await self._arrived.wait()
+
+    async def wait_for_group(self, seconds: float) -> None:
+        """Return once enough deltas wait for a full group, after `seconds` at the latest.
+
+        Without a time to wait, what arrives in the same turn of the event loop still comes along.
+        """
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._group_arrived.wait()
 
     def remove_device(self, device_id: bytes) -> list[InboxEntry]:
         """Remove and return the entries of one device."""
@@ -151,6 +167,8 @@ class Inbox:
         self._count -= len(removed)
         if not self._count:
             self._arrived.clear()
+        if self._count < GROUP_DELTAS:
+            self._group_arrived.clear()
         self._bytes -= sum(entry.delta.size_bytes for entry in removed)
         self._note_room()
 

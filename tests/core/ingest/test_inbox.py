@@ -38,6 +38,39 @@ async def test_entries_are_taken_in_order_and_in_groups() -> None:
     assert len(inbox) == 0
 
 
+async def test_a_full_group_ends_the_wait_for_company() -> None:
+    inbox = Inbox()
+    waiting = asyncio.create_task(inbox.wait_for_group(3600.0))
+    for number in range(GROUP_DELTAS - 1):
+        inbox.put(make_device_entry(number, 1, 0))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+
+    inbox.put(make_device_entry(GROUP_DELTAS, 1, 0))
+
+    await asyncio.wait_for(waiting, 10.0)
+
+
+async def test_the_wait_for_company_ends_although_no_group_comes() -> None:
+    inbox = Inbox()
+    inbox.put(make_entry())
+
+    await asyncio.wait_for(inbox.wait_for_group(0.001), 10.0)
+
+    assert not inbox.has_group
+
+
+async def test_without_a_wait_the_rest_of_the_turn_comes_along() -> None:
+    inbox = Inbox()
+    inbox.put(make_device_entry(1, 1, 0))
+    asyncio.get_running_loop().call_soon(inbox.put, make_device_entry(2, 1, 0))
+
+    await inbox.wait_for_group(0.0)
+
+    assert list_taken(inbox) == [(1, 1), (2, 1)]
+
+
 def make_device_entry(device: int, seq: int, patterns: int) -> InboxEntry:
     specs = [PatternSpec(number) for number in range(patterns)]
     return InboxEntry(make_delta(device, seq, specs), WaitingCaller(1), 0.0)
