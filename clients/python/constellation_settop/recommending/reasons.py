@@ -23,8 +23,9 @@ def explain_related(catalogue: Catalogue, shared: SharedTaste, row: int) -> str:
 
 def explain_own(catalogue: Catalogue, nearest: Pattern) -> str:
     """Name the newest titled content item that the nearest own pattern was learned from."""
-    for row in reversed(catalogue.find_rows(nearest.content_ids)):
-        if title := catalogue.title(int(row)):
+    for content_id in reversed(nearest.content_ids):
+        row = catalogue.find_row(content_id)
+        if row is not None and (title := catalogue.title(row)):
             return f"Because you watched {title}"
     return "Close to what you like to watch"
 

@@ -40,14 +40,13 @@ def compute_evidence(history: Sequence[HistoryEntry], half_life: int) -> dict[st
     `history` has the oldest entry first. Entries that count nothing are left out.
     """
     factors = compute_age_factors(half_life)
-    evidence: dict[str, int] = {}
-    newer_likes = 0
-    for entry in reversed(history):
-        counted = entry.opinion * int(factors[min(newer_likes, len(factors) - 1)])
-        if counted:
-            evidence[entry.content_id] = counted
-        newer_likes += entry.opinion > 0
-    return evidence
+    newest_first = history[::-1]
+    opinions = np.fromiter((entry.opinion for entry in newest_first), np.int64, len(history))
+    is_liked = opinions > 0
+    newer_likes = np.cumsum(is_liked) - is_liked
+    counts = opinions * factors[np.minimum(newer_likes, len(factors) - 1)]
+    counted = zip(newest_first, counts.tolist(), strict=True)
+    return {entry.content_id: count for entry, count in counted if count}
 
 
 class RelatedContent:

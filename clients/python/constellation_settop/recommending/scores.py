@@ -58,9 +58,8 @@ def compute_nearness(
         weights: shape (n,), from 0 to PEAK.
         row_count: the number of content items.
     """
-    nearest = np.zeros(row_count, np.int32)
+    nearest, weighted = np.zeros(row_count, np.int32), np.empty(row_count, np.int32)
     for row, weight in zip(cosines, weights, strict=True):
-        weighted = row.astype(np.int32)
-        weighted *= np.int32(weight)
+        np.multiply(row, np.int32(weight), out=weighted)
         np.maximum(nearest, weighted, out=nearest)
     return scale_to_peak(nearest.astype(np.int64))
