@@ -3,7 +3,9 @@
 Run it as `python -m benchmarks.greedy_client PORT KIND FOLDER`; FOLDER has token-keys.json.
 
 KIND is `patterns` (a stream with full deltas, as many unacked as it may), `pulls` (four loops of
-PullAggregate), `reads` (four loops of SearchPatterns) or `updates` (four loops of Exchange).
+PullAggregate), `reads` (four loops of SearchPatterns), `updates` (four loops of Exchange) or
+`refusals` (64 of them, which try again at once when they are refused). It prints a line before its
+first call.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _LOOPS: Final = 4
+_MANY_LOOPS: Final = 64
 DEVICE_ID: Final = uuid.uuid4().bytes
 Metadata = tuple[tuple[str, str], ...]
 
@@ -105,18 +108,34 @@ async def pull_updates(channel: grpc.aio.Channel, metadata: Metadata) -> None:
     await _repeat(lambda: stub.Exchange(request, metadata=metadata))
 
 
-async def _repeat(action: Callable[[], Awaitable[object]]) -> None:
+async def ignore_refusals(channel: grpc.aio.Channel, metadata: Metadata) -> None:
+    """Ask for more updates at once than may wait, and for another one when one is refused."""
+    stub: Any = sync_pb2_grpc.SyncServiceStub(channel)
+    request = pb.ExchangeRequest(hello=pb.Hello(device_id=DEVICE_ID, incarnation=1))
+
+    async def ask() -> None:
+        try:
+            await stub.Exchange(request, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+
+    await _repeat(ask, _MANY_LOOPS)
+
+
+async def _repeat(action: Callable[[], Awaitable[object]], loops: int = _LOOPS) -> None:
     async def loop() -> None:
         while True:
             await action()
 
-    await asyncio.gather(*(loop() for _ in range(_LOOPS)))
+    await asyncio.gather(*(loop() for _ in range(loops)))
 
 
 KINDS: Final = {
     "patterns": send_patterns,
     "pulls": pull_aggregates,
     "reads": search_patterns,
+    "refusals": ignore_refusals,
     "updates": pull_updates,
 }
 
@@ -124,6 +143,8 @@ KINDS: Final = {
 async def run(port: int, kind: str, folder: Path) -> None:
     """Be greedy until the process is killed."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await channel.channel_ready()
+        print("begins", flush=True)
         await KINDS[kind](channel, make_metadata(folder, DEVICE_ID))
 
 

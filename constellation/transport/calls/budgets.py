@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SHARE: Final = 0.2
 """The share of the time in which the calls of one caller may run, in the long run."""
-BURST_SECONDS: Final = 0.25
+BURST_SECONDS: Final = 0.1
 """How long a caller's calls may run at once, after a pause: some hundred calls of a device."""
 CALL_SECONDS: Final = 0.0005
 """What each call costs beside its method: gRPC, the check of its token, the answer's way out."""
@@ -30,6 +30,12 @@ MAX_DEBT_SECONDS: Final = 2.0
 """How much a caller may owe at most, after a call that ran for long."""
 MAX_WAITING_CALLS: Final = 8
 """Calls that wait while their caller owes time; one more is refused."""
+REFUSAL_SECONDS: Final = 1.0
+"""How long a call waits before it is refused: a client that tries again at once is no faster."""
+MAX_HELD_REFUSALS: Final = 64
+"""Calls of one caller that wait to be refused; one more is refused at once."""
+MAX_ALL_HELD_REFUSALS: Final = 512
+"""The same of all callers."""
 _MIN_SLEEP_SECONDS: Final = 0.001
 _MAX_CALLERS: Final = 65_536
 """Callers that are remembered; those without a call for the longest time are forgotten first."""
@@ -41,6 +47,8 @@ class _Budget:
     def __init__(self, now: Callable[[], float]) -> None:
         self.waiting = 0
         """Calls that wait for their turn."""
+        self.held_refusals = 0
+        """Calls that wait to be refused."""
         self.turn = asyncio.Lock()
         """Held by the one call that runs."""
         self._now = now
@@ -130,6 +138,7 @@ class CallBudgets:
     def __init__(self, now: Callable[[], float] | None = None) -> None:
         self._now = now or asyncio.get_running_loop().time
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
+        self._held_refusals = 0
 
     def limit_calls(self, _: str, kind: CallKind, behaviour: Behaviour) -> Behaviour:
         """Wrap a method so that each caller takes up no more than its share.
@@ -176,6 +185,7 @@ class CallBudgets:
             return None
         budget = self._find(caller.subject)
         if budget.waiting >= MAX_WAITING_CALLS and budget.refill() < 0:
+            await self._hold_refusal(budget)
             raise TooManyCallsError(
                 f"{budget.waiting} calls of {caller.subject!r} wait for their turn, and the most "
                 f"is {MAX_WAITING_CALLS}: its calls may run for {SHARE:.0%} of the time"
@@ -188,6 +198,21 @@ class CallBudgets:
             budget.waiting -= 1
         _TURN.set(turn)  # gRPC makes a task for each call
         return turn
+
+    async def _hold_refusal(self, budget: _Budget) -> None:
+        """Wait before a call is refused, unless too many do."""
+        if (
+            budget.held_refusals >= MAX_HELD_REFUSALS
+            or self._held_refusals >= MAX_ALL_HELD_REFUSALS
+        ):
+            return
+        budget.held_refusals += 1
+        self._held_refusals += 1
+        try:
+            await asyncio.sleep(REFUSAL_SECONDS)
+        finally:
+            budget.held_refusals -= 1
+            self._held_refusals -= 1
 
     def _find(self, subject: str) -> _Budget:
         budget = self._budgets.get(subject)

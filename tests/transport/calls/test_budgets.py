@@ -98,7 +98,7 @@ async def test_waiting_in_a_fair_queue_costs_a_caller_nothing(work: Work) -> Non
     CALLER.set(ALICE)
     handle = work.budgets.limit_calls(METHOD, CallKind.UNARY, wait_and_work)
     for _ in range(50):
-        await handle(0.1, None)
+        await handle(BURST_SECONDS / 2, None)
     assert work.waited == 0
 
     for _ in range(50):
@@ -231,24 +231,47 @@ async def test_a_caller_that_sends_slowly_pays_for_the_work_only(work: Work) -> 
     assert work.waited == 0
 
 
-async def test_only_so_many_calls_of_a_caller_wait() -> None:
-    budgets = CallBudgets()
-    release = asyncio.Event()
+@pytest.fixture
+async def owing() -> AsyncIterator[Doors]:
+    """Doors at which as many calls of ALICE, who owes time, wait as may."""
+    doors = Doors()
+    doors.budgets._find("alice").charge(2 * MAX_DEBT_SECONDS)
+    waiting = [doors.call(ALICE) for _ in range(MAX_WAITING_CALLS)]
+    await asyncio.sleep(0)
+    yield doors
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def run(_: Any, __: Any) -> None:
-        await release.wait()
 
-    limited = budgets.limit_calls(METHOD, CallKind.UNARY, run)
-    CALLER.set(ALICE)
-    budgets._find("alice").charge(2 * BURST_SECONDS)
-    async with asyncio.TaskGroup() as tasks:
-        waiting = [tasks.create_task(limited(None, None)) for _ in range(MAX_WAITING_CALLS)]
-        await asyncio.sleep(0)
+async def test_only_so_many_calls_of_a_caller_wait(
+    owing: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("constellation.transport.calls.budgets.REFUSAL_SECONDS", 0.0)
 
-        with pytest.raises(TooManyCallsError, match="8 calls of 'alice' wait for their turn"):
-            await limited(None, None)
-        for task in waiting:
-            task.cancel()
-    CALLER.set(BOB)
-    release.set()
-    await limited(None, None)
+    with pytest.raises(TooManyCallsError, match="8 calls of 'alice' wait for their turn"):
+        await owing.call(ALICE)
+
+    owing.open.set()
+    await owing.call(BOB)
+
+
+async def test_who_tries_again_at_once_is_no_faster(
+    owing: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("constellation.transport.calls.budgets.MAX_HELD_REFUSALS", 2)
+    held = [owing.call(ALICE) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(TooManyCallsError):  # more are refused at once: each takes memory
+        await owing.call(ALICE)
+    assert not any(call.done() for call in held)
+
+    held[0].cancel()
+    await asyncio.gather(held[0], return_exceptions=True)
+    held[0] = owing.call(ALICE)
+    await asyncio.sleep(0)
+    assert not held[0].done()
+    for call in held:
+        with pytest.raises(TooManyCallsError):
+            await call
