@@ -6,28 +6,17 @@ federation made, with a film of its choice.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attacks.game import score_share
-from attacks.hostile_shard import load_settop_catalogue, serve_hostile_shard
+from attacks.hostile_shard import open_device, serve_hostile_shard
 from attacks.results import Goal, Outcome
 from constellation.v1 import patterns_pb2 as patterns
-from constellation_settop import (
-    Device,
-    DeviceSettings,
-    Durability,
-    GlobalKeys,
-    SyncSettings,
-    View,
-)
+from constellation_settop import GlobalKeys, View
 from testing.catalogue import load_catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 FORGED_POPULAR: Final = Goal(
     "forged_popular",
@@ -57,21 +46,8 @@ async def _forge_popular(keys: GlobalKeys | None) -> Outcome:
     async with serve_hostile_shard(update) as (_, address):
         for _ in range(TRIALS):
             with TemporaryDirectory(prefix="forged-") as folder:
-                async with _open(address, folder, keys) as device:
+                async with open_device(address, folder, keys) as device:
                     device.observe(View(film, 1.0, 1.0))
                     await device.flush(_SECONDS)
                     holding += bool(device.outbox.global_state.popular)
     return Outcome(FORGED_POPULAR, score_share(holding, TRIALS))
-
-
-@asynccontextmanager
-async def _open(address: str, folder: str, keys: GlobalKeys | None = None) -> AsyncIterator[Device]:
-    settings = DeviceSettings(
-        durability=Durability.PROCESS_CRASH,
-        sync=SyncSettings(stay_connected=False, backoff_base_seconds=0.1, global_keys=keys),
-    )
-    opening = Device.open(
-        address, data_dir=folder, catalogue=load_settop_catalogue(), settings=settings
-    )
-    async with opening as device:
-        yield device

@@ -15,7 +15,13 @@ from attacks.results import Goal, Outcome
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 from constellation.v1 import sync_pb2_grpc
-from constellation_settop import Device, DeviceSettings, Durability, SyncSettings
+from constellation_settop import (
+    Device,
+    DeviceSettings,
+    Durability,
+    RankingWeights,
+    SyncSettings,
+)
 from constellation_settop.columns import to_patterns
 from examples.demo.households import to_settop_catalogue
 from quality.schedule import make_views
@@ -24,7 +30,7 @@ from testing.catalogue import load_catalogue
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from constellation_settop import Catalogue, Pattern
+    from constellation_settop import Catalogue, GlobalKeys, Pattern
     from quality.split import Household
 
 LOWERED: Final = Goal(
@@ -52,6 +58,7 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
 
     def __init__(self, update: patterns.GlobalUpdate | None = None) -> None:
         self.deltas: list[patterns.Delta] = []
+        self.hellos: list[pb.Hello] = []
         self._update = update
         """What every call is answered with; None for nothing new."""
         self._seq = 0
@@ -81,6 +88,7 @@ class HostileShard(sync_pb2_grpc.SyncServiceServicer):
         """Serve one call, and ask for everything again."""
         del context
         hello = request.hello
+        self.hellos.append(hello)
         self._seq = hello.last_acked_seq
         response = pb.ExchangeResponse(
             welcome=self._make_welcome(),
@@ -216,6 +224,26 @@ async def _sync_all(
                 await device.flush(_SECONDS)
                 known += [each.pattern for each in device.outbox.read_learned()]
     return known
+
+
+@asynccontextmanager
+async def open_device(
+    address: str,
+    folder: str,
+    keys: GlobalKeys | None = None,
+    weights: RankingWeights | None = None,
+) -> AsyncIterator[Device]:
+    """Open a device with a file in a folder, which syncs with the shard at an address."""
+    settings = DeviceSettings(
+        durability=Durability.PROCESS_CRASH,
+        weights=weights or RankingWeights(),
+        sync=SyncSettings(stay_connected=False, backoff_base_seconds=0.1, global_keys=keys),
+    )
+    opening = Device.open(
+        address, data_dir=folder, catalogue=load_settop_catalogue(), settings=settings
+    )
+    async with opening as device:
+        yield device
 
 
 @cache

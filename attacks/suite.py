@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from attacks import (
     canaries,
+    chosen_lists,
     clusters,
     crowd,
     epochs,
+    forged_global,
     forged_popular,
     hostile_shard,
     inversion,
@@ -53,9 +55,13 @@ async def run_suite(
         ),
         *lines,
     ]
-    for off, on in [*await hostile_shard.run_alone(households), *await forged_popular.run_alone()]:
-        lines.append(Line(off.goal, off.score, on.score))
-    return lines
+    alone = [
+        *await hostile_shard.run_alone(households),
+        *await forged_popular.run_alone(),
+        *await chosen_lists.run_alone(),
+        *await forged_global.run_alone(),
+    ]
+    return [*lines, *(Line(off.goal, off.score, on.score) for off, on in alone)]
 
 
 async def _attack(

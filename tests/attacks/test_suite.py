@@ -14,5 +14,5 @@ from quality.short import select_short
 async def test_every_attack_works_without_the_protection_and_fails_with_it() -> None:
     lines = await run_suite(select_short()[:SHORT_HOUSEHOLDS], SHORT_ATTACKS)
 
-    assert len(lines) == 12
+    assert len(lines) == 15
     assert all(line.is_proven and line.is_held for line in lines), f"\n{format_table(lines)}"

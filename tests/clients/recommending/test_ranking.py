@@ -71,6 +71,13 @@ def test_without_any_weight_nothing_has_a_reason() -> None:
     assert {choice.reason for choice in choices} == {"New to you"}
 
 
+def test_with_signed_sources_alone_nothing_that_a_shard_makes_up_is_a_reason() -> None:
+    choices = make_brain_with_every_source(RankingWeights.only_signed()).recommend(EVENING, 40)
+
+    own_or_popular = {"Because you watched Film 0-0", "Popular in north", "New to you"}
+    assert {choice.reason for choice in choices} == own_or_popular
+
+
 def test_a_trending_genre_is_a_reason_without_a_region() -> None:
     trend = Trend(Subject("genre-2", is_genre=True), 3.0, "north")
     brain = Brain(make_catalogue())

@@ -57,19 +57,27 @@ def test_nothing_leaves_with_a_forgotten_content_item_while_nothing_is_shared(
 
 
 def test_what_two_profiles_liked_is_told_once_and_kept_while_one_likes_it(outbox: Outbox) -> None:
-    receive_update(outbox, make_related_update(make_related("a", {"b": 1}), 1))
     outbox.append(make_history_changes("a", "b"))
     outbox.append(replace(make_history_changes("c", "a"), profile="kids"))
 
     outbox.forget(LocalChanges(), ["a"])
     first = read_delta(outbox, outbox.pending_deltas[0].seq)
-    rows_before = len(outbox.global_state.related)
     outbox.forget_profile("kids")
     second = read_delta(outbox, outbox.pending_deltas[0].seq)
 
     assert list(first.liked_content_ids) == ["b", "c", "a"]
     assert list(second.liked_content_ids) == ["b"]
-    assert (rows_before, len(outbox.global_state.related)) == (1, 0)
+
+
+def test_the_rows_that_stay_do_not_tell_which_film_was_forgotten(outbox: Outbox) -> None:
+    rows = make_related("a", {"b": 1}) | make_related("b", {"a": 1})
+    receive_update(outbox, make_related_update(rows, 2))
+    outbox.append(make_history_changes("a"))
+    held = len(outbox.global_state.related)
+
+    outbox.forget(LocalChanges(), ["a"])
+
+    assert (held, len(outbox.global_state.related)) == (2, 0)
 
 
 def test_forgetting_everything_leaves_the_identity_alone(tmp_path: Path) -> None:

@@ -72,6 +72,15 @@ class RankingWeights:
     popular: float = 3.0
     """For popular content, divided by the number of content items that the household liked."""
 
+    @classmethod
+    def only_signed(cls) -> RankingWeights:
+        """Return weights for devices that do not trust their shard, and pin the federation's keys.
+
+        They rank by the household's own patterns and by lists that the federation signed. What a
+        shard could make up, which is most of what makes recommendations good, counts nothing.
+        """
+        return cls(related=0.0, similar_support=0.0, cluster_support=0.0, trend=0.0)
+
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)

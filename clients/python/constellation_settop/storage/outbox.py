@@ -257,8 +257,8 @@ class Outbox:
         """Delete some content items from a profile's history, and tell the shard by a snapshot.
 
         `changes` are those of the patterns, which must be learned without these content items.
-        Signals of them that never left the device are dropped, and so are the related rows that
-        would tell of them, unless another profile likes them.
+        Signals of them that never left the device are dropped, unless another profile likes them,
+        and so are all related rows, which come back with the next sync.
         """
         withdrawal.forget_contents(self.file, changes, content_ids)
 

@@ -83,17 +83,16 @@ def _withdraw(
 ) -> Iterator[None]:
     """Replace the pending deltas with a snapshot of what the block leaves.
 
-    Signals of the content items that never left the device are dropped, and so are their related
-    rows, unless a profile still likes them.
+    Signals of the content items that never left the device are dropped, unless a profile still
+    likes them, and so are all related rows. A device declares the rows that it has: a row that
+    stayed could tell of what is forgotten, and if only those rows went, a shard that had sent rows
+    of films of its choice would learn which of them the household had watched.
     """
     before = file.global_state
     with file.transaction() as after:
         yield
         gone = set(content_ids) - find_liked(file.connection, content_ids)
-        related = {
-            row_id: row for row_id, row in before.related.items() if row.content_id not in gone
-        }
-        after.global_state = replace(before, related=related)
+        after.global_state = replace(before, related={})  # the next sync brings what is left
         write_global(file.connection, before, after.global_state)
         signals = [*file.queue.read_unsent_signals(), *new_signals]
         kept_signals = [each for each in signals if each.content_id not in gone]
