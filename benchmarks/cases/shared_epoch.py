@@ -13,6 +13,7 @@ from benchmarks.filled_store import GOOD_SHARE, fill_store, open_core
 from benchmarks.report import Measurement, compare
 from benchmarks.shard_process import make_folder
 from benchmarks.tastes import make_named_patterns
+from constellation.core.table.groups import BYTES_PER_GROUP, BYTES_PER_PATTERN
 from constellation.storage.sqlite.store import open_sqlite
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ async def _run_epoch(folder: Path) -> _EpochFigures:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         watching.cancel()
     groups = manager.table.groups
-    sizes = np.count_nonzero(groups.members[groups.find_published()], axis=1)
+    published = groups.find_published()
+    sizes = np.bincount(groups.find_members(published).positions, minlength=len(published))
     return _EpochFigures(
         wall_seconds=wall,
         cpu_seconds=cpu,
@@ -94,6 +96,4 @@ async def _watch_loop(delays: list[tuple[float, float]]) -> None:
 
 def _count_bytes(groups: GroupTable, grouped: int) -> float:
     """Return the bytes of memory for each grouped pattern."""
-    by_group = groups.rows.itemsize + groups.members[0].nbytes + groups.digests.itemsize
-    by_pattern = groups.owners.itemsize + groups.counted.itemsize
-    return float(by_pattern + by_group * groups.count / grouped)
+    return float(BYTES_PER_PATTERN + BYTES_PER_GROUP * groups.count / grouped)

@@ -30,6 +30,7 @@ from constellation.core.shared.microaggregation import GroupLimits, PatternSourc
 from constellation.core.shared.waiting import may_be_merged
 from constellation.core.store import no_slots
 from constellation.core.table.group_change import PublishedGroups, make_group_change
+from constellation.core.table.groups import no_members
 from constellation.core.table.stored_groups import hash_codes
 from constellation.encoding import ID_BYTES
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
     from constellation.core.shared.waiting import WaitingPatterns
     from constellation.core.table.group_change import GroupChange
+    from constellation.core.table.groups import GroupMembers
     from constellation.core.table.shard_table import Table
     from constellation.core.table.standing import SupportFloor
     from constellation.encoding import Embeddings
@@ -116,15 +118,17 @@ class EpochSteps:
             leaving=no_slots(),
         )
 
-    def propose_revisions(self, groups: Slots, now: float) -> tuple[Proposal, Slots]:
+    def propose_revisions(self, members: GroupMembers, now: float) -> tuple[Proposal, Slots]:
         """Return the next revision of those of the groups of which enough members changed.
 
-        Returns as well the groups of which too few members may still be merged.
+        `members` are all members of the groups, and perhaps some that have left them since. Returns
+        as well the groups of which too few members may still be merged.
         """
         table, floor = self._table, self._require_support()
-        slots, owners = table.groups.find_members(groups)
+        members = table.groups.keep_present(members)
+        groups, slots, owners = members.groups, members.slots, members.positions
         rows = table.patterns[slots]
-        changed = hash_codes(rows["codes"]) != table.groups.counted[slots]
+        changed = ~table.groups.is_counted(slots, hash_codes(rows["codes"]))
         may_stay = may_be_merged(table, self._rules, slots) & (rows["sample_count"] > 0)
         remaining = np.bincount(owners[may_stay], minlength=len(groups))
         stays = may_stay & self._is_near(rows, owners, may_stay, len(groups))
@@ -177,13 +181,16 @@ class EpochSteps:
         return make_group_change(
             table,
             PublishedGroups(numbers, published, proposal.slots[kept[owners]], proposal.sizes[kept]),
-            no_slots(),
+            no_members(),
             leaving,
         )
 
-    def make_dissolution(self, groups: Slots) -> GroupChange:
-        """Return the change that makes the dissolution of groups durable."""
-        return make_group_change(self._table, PublishedGroups(), groups, no_slots())
+    def make_dissolution(self, members: GroupMembers) -> GroupChange:
+        """Return the change that makes the dissolution of groups durable.
+
+        `members` are all that are left in them, and perhaps some that are not any more.
+        """
+        return make_group_change(self._table, PublishedGroups(), members, no_slots())
 
     def _require_support(self) -> SupportFloor:
         """Return which devices must be behind each group, each of its revisions and names."""

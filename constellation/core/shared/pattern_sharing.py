@@ -17,7 +17,7 @@ from constellation.core.shared.named_embeddings import NamedEmbeddings
 from constellation.core.shared.waiting import find_waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from constellation.core.rules import Rules
     from constellation.core.shared.epochs import Proposal
     from constellation.core.store import PatternStore
+    from constellation.core.table.groups import GroupMembers
     from constellation.core.table.shard_table import Table
 
 log = structlog.get_logger(__name__)
@@ -121,22 +122,27 @@ class PatternSharing:
     async def _dissolve(self) -> None:
         """Free the groups that are dissolved; what is left of them is stale from now on."""
         dissolving = np.array(sorted(self._table.groups.dissolving), np.int64)
-        for start in range(0, len(dissolving), _GROUP_BATCH):
-            block = dissolving[start : start + _GROUP_BATCH]
+        for block in await self._divide_members(dissolving):
             await self._committer.write_groups(partial(self._steps.make_dissolution, block))
 
     async def _revise(self, now: float) -> None:
         """Publish the next revision of groups of which enough members changed."""
         groups = self._table.groups
         touched = groups.find_groups(groups.take_moved())
-        for start in range(0, len(touched), _GROUP_BATCH):
-            block = touched[start : start + _GROUP_BATCH]
+        for block in await self._divide_members(touched):
             proposal, unsupported = await asyncio.to_thread(
                 self._steps.propose_revisions, block, now
             )
             await self._publish(proposal)
             groups.dissolve(unsupported, self._table.totals.lsn)
         await self._dissolve()
+
+    async def _divide_members(self, groups: Slots) -> Iterable[GroupMembers]:
+        """Return the members of groups, in parts of a size for one commit."""
+        if not len(groups):
+            return ()
+        members = await asyncio.to_thread(self._table.groups.find_members, groups)
+        return members.divide(_GROUP_BATCH)
 
     async def _form(self, now: float) -> None:
         """Form groups of the patterns that wait, unless none has come since the last time."""

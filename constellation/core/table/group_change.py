@@ -10,7 +10,7 @@ import numpy as np
 from constellation.core.distinct import find_distinct
 from constellation.core.rows import PATTERN, PatternRows, Slots
 from constellation.core.store import GroupRecords, no_slots
-from constellation.core.table.groups import STALE, STALE_BLOCK_SLOTS
+from constellation.core.table.groups import STALE, STALE_BLOCK_SLOTS, GroupMembers
 from constellation.core.table.stored_groups import (
     MEMBER,
     add_digests,
@@ -75,12 +75,9 @@ class GroupChange:
         new = int(np.count_nonzero(groups.rows["sample_count"][published.groups] == 0))
         groups.allocator.take(new)
         if len(published.groups):
-            width = groups.members.shape[1]
-            shape = (len(published.groups), width)
-            filled = np.arange(width) < published.sizes[:, None]
-            members, counted = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
-            members[filled], counted[filled] = published.slots + 1, self.counted
-            groups.publish(published.groups, published.rows, members, counted)
+            positions = np.repeat(np.arange(len(published.groups)), published.sizes)
+            members = GroupMembers(published.groups, published.slots, positions)
+            groups.publish(published.rows, members, self.counted)
         for number, digest in zip(self.records.numbers.tolist(), self.digests, strict=True):
             if number % 2:
                 groups.stale_digests[number // 2] = digest
@@ -92,16 +89,15 @@ class GroupChange:
 
 
 def make_group_change(
-    table: Table, published: PublishedGroups, freed_groups: Slots, stale_slots: Slots
+    table: Table, published: PublishedGroups, freed: GroupMembers, leaving: Slots
 ) -> GroupChange:
     """Return the change that publishes groups, frees others, and makes patterns stale.
 
-    `stale_slots` are those that leave a revised group; what is left of `freed_groups` becomes stale
-    as well. Call it while nothing is committed, in a worker thread.
+    `freed` are groups with all that may be left of them, which becomes stale; so do the patterns
+    `leaving` a revised group. Call it while nothing is committed, in a worker thread.
     """
-    groups = table.groups
-    left, _ = groups.find_members(freed_groups)
-    stale = np.concatenate([stale_slots, left])
+    groups, freed_groups = table.groups, freed.groups
+    stale = np.concatenate([leaving, groups.keep_present(freed).slots])
     member_rows = table.patterns[published.slots]
     counted = hash_codes(member_rows["codes"])
     members = np.empty(len(published.slots), MEMBER)

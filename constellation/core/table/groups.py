@@ -6,16 +6,19 @@ group that was published, and *stale* once that group is dissolved, or once it h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from constellation.core.distinct import find_distinct
-from constellation.core.rows import PATTERN, PatternRows, Slots, reserve
+from constellation.core.rows import BLOCK_ROWS, PATTERN, PatternRows, Slots, reserve
 from constellation.core.table.slot_allocator import SlotAllocator
 from constellation.federated.floors import compute_min_members
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from constellation.core.rules import Rules
@@ -24,9 +27,37 @@ STALE: Final = 2**32 - 1
 """In `GroupTable.owners`: the pattern was in a group that was published, and is in none now."""
 STALE_BLOCK_SLOTS: Final = 4096
 """Slots whose stale patterns are stored together."""
-_MIN_WIDTH: Final = 36
-"""Members for which there is room in memory, so that groups outlast a lower K_ANONYMITY."""
+_OWNER: Final = np.dtype("<u4")
+_COUNTED: Final = np.dtype("<u2")
+_DIGEST: Final = np.dtype("<u8")
+BYTES_PER_PATTERN: Final = _OWNER.itemsize + _COUNTED.itemsize
+"""Memory for each pattern, whether it is in a group or not."""
+BYTES_PER_GROUP: Final = PATTERN.itemsize + _DIGEST.itemsize
+"""Memory for each group."""
 _NO_SLOTS: Final = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupMembers:
+    """The patterns that are in some groups, one group's after another's."""
+
+    groups: Slots
+    """Distinct groups."""
+    slots: Slots
+    positions: NDArray[np.int64]
+    """For each of `slots`, the position of its group in `groups`, ascending."""
+
+    def divide(self, size: int) -> Iterator[GroupMembers]:
+        """Yield parts of at most `size` groups each."""
+        for start in range(0, len(self.groups), size):
+            groups = self.groups[start : start + size]
+            first, last = np.searchsorted(self.positions, [start, start + len(groups)])
+            positions = self.positions[first:last] - start
+            yield GroupMembers(groups, self.slots[first:last], positions)
+
+
+def no_members() -> GroupMembers:
+    return GroupMembers(_NO_SLOTS, _NO_SLOTS, _NO_SLOTS)
 
 
 class GroupTable:
@@ -40,24 +71,22 @@ class GroupTable:
         self.min_members = compute_min_members(rules.k_anonymity)
         self.max_members = 2 * self.min_members
         """A group has at most as many members when it is formed, and none joins it later."""
-        capacity, width = rules.max_patterns, max(self.max_members, _MIN_WIDTH)
+        capacity = rules.max_patterns
         self.rows: PatternRows = reserve(capacity, PATTERN)
         """By group: the shared pattern as it was published; zeros for a group that is dissolved.
 
         Its `device` is the least number of members that was required, its `reserved` whether it
         was revised."""
-        self.members: NDArray[np.uint32] = reserve(capacity * width, np.dtype("<u4")).reshape(
-            capacity, width
-        )
-        """By group: the slots of its members, plus 1; 0 after the last."""
-        self.digests: NDArray[np.uint64] = reserve(capacity, np.dtype("<u8"))
+        self.digests: NDArray[np.uint64] = reserve(capacity, _DIGEST)
         """By group: the digest of what the store holds of it."""
         self.stale_digests: dict[int, int] = {}
         """By block of slots: the digest of what the store holds of its stale patterns."""
-        self.owners: NDArray[np.uint32] = reserve(rules.max_patterns, np.dtype("<u4"))
+        self.owners: NDArray[np.uint32] = reserve(rules.max_patterns, _OWNER)
         """By slot: the pattern's group, plus 1; STALE, or 0 for a fresh pattern."""
-        self.counted: NDArray[np.uint32] = reserve(rules.max_patterns, np.dtype("<u4"))
-        """By slot: the hash of the codes that were counted in the pattern's group."""
+        self._used = 0
+        """No pattern from this slot on was ever in a group."""
+        self._counted: NDArray[np.uint16] = reserve(rules.max_patterns, _COUNTED)
+        """By slot: half of the hash of the codes that were counted in the pattern's group."""
         self.allocator = SlotAllocator(capacity)
         self.count = 0
         """Groups that are published, which are as many shared patterns."""
@@ -92,32 +121,51 @@ class GroupTable:
         self._changed.append(groups)
 
     def publish(
-        self,
-        groups: Slots,
-        rows: PatternRows,
-        members: NDArray[np.uint32],
-        counted: NDArray[np.uint32],
+        self, rows: PatternRows, members: GroupMembers, counted: NDArray[np.uint32]
     ) -> None:
-        """Set what is published of distinct groups; they are new, or published with more members.
+        """Set what is published of the groups of `members`: new ones, or ones with more members.
 
-        `members` and `counted` have a row for each group, as wide as `self.members`.
+        `rows` has a row for each group, `counted` the hash of the codes of each member.
         """
+        groups, slots = members.groups, members.slots
         self.count += int(np.count_nonzero(self.rows["sample_count"][groups] == 0))
         self.rows[groups] = rows
-        self.members[groups] = members
-        present = members > 0
-        slots = members[present].astype(np.int64) - 1
-        self.owners[slots] = np.repeat(groups + 1, present.sum(axis=1))
-        self.counted[slots] = counted[present]
+        self.owners[slots] = groups[members.positions] + 1
+        self._counted[slots] = counted.astype(np.uint16)
+        self._used = max(self._used, int(slots.max(initial=-1)) + 1)
         self._changed.append(groups)
 
-    def find_members(self, groups: Slots) -> tuple[Slots, Slots]:
-        """Return the slots that are still in these groups, and the position of each one's group."""
-        members = self.members[groups].astype(np.int64) - 1
-        present = members >= 0
-        slots, positions = members[present], np.nonzero(present)[0]
-        current = self.owners[slots] == groups[positions] + 1
-        return slots[current], positions[current]
+    def find_members(self, groups: Slots) -> GroupMembers:
+        """Return the patterns that are in these distinct groups.
+
+        Looks at every slot, because a list of members for each group would take more memory than
+        all else: belongs in a worker thread.
+        """
+        position_by_owner = np.full(self.allocator.high_water + 2, -1, np.int64)
+        position_by_owner[groups + 1] = np.arange(len(groups))
+        found, owners = [_NO_SLOTS], [_NO_SLOTS]
+        for start in range(0, self._used, BLOCK_ROWS):
+            block = self.owners[start : min(start + BLOCK_ROWS, self._used)]
+            positions = position_by_owner[np.minimum(block, len(position_by_owner) - 1)]
+            chosen = np.flatnonzero(positions >= 0)
+            found.append(chosen + start)
+            owners.append(positions[chosen])
+        slots, positions = np.concatenate(found), np.concatenate(owners)
+        order = np.argsort(positions, kind="stable")
+        return GroupMembers(groups, slots[order], positions[order])
+
+    def keep_present(self, members: GroupMembers) -> GroupMembers:
+        """Return the members that are still in their groups."""
+        is_here = self.owners[members.slots] == members.groups[members.positions] + 1
+        return GroupMembers(members.groups, members.slots[is_here], members.positions[is_here])
+
+    def is_counted(self, slots: Slots, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return whether the codes with these hashes are those that were counted of each pattern.
+
+        One other code in 65,536 looks like that, too: such a change waits for the next one.
+        """
+        counted: NDArray[np.bool_] = self._counted[slots] == hashes.astype(np.uint16)
+        return counted
 
     def find_groups(self, slots: Slots) -> Slots:
         """Return the distinct groups that these patterns are in, ascending."""

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.distinct import find_distinct
 from constellation.core.rows import BLOCK_ROWS
-from constellation.core.table.groups import STALE
+from constellation.core.table.groups import STALE, GroupMembers
 from constellation.core.table.stored_groups import (
     MEMBER,
     add_digests,
@@ -49,12 +48,11 @@ async def load_groups(store: StoreReader, table: Table) -> int:
 
 def dissolve_uncounted(table: Table) -> None:
     """Dissolve the groups with a member whose device does not count, once devices are counted."""
-    groups, used = table.groups, table.groups.allocator.high_water
+    groups, used = table.groups, table.pattern_allocator.high_water
     for start in range(0, used, BLOCK_ROWS):
-        numbers = np.arange(start, min(start + BLOCK_ROWS, used))
-        slots, positions = groups.find_members(numbers)
-        is_uncounted = ~table.counts_for_others(table.patterns["device"][slots])
-        groups.dissolve(find_distinct(numbers[positions[is_uncounted]]), table.totals.lsn)
+        devices = table.patterns["device"][start : min(start + BLOCK_ROWS, used)]
+        slots = np.flatnonzero(~table.counts_for_others(devices)) + start
+        groups.dissolve(groups.find_groups(slots), table.totals.lsn)
     groups.take_changed()  # the index is filled from all that is published
 
 
@@ -92,20 +90,12 @@ def _add_groups(
     groups = table.groups
     positions = np.repeat(np.arange(len(numbers)), sizes)
     is_here = _is_present(table, members)
-    ranks = np.arange(len(members)) - (np.cumsum(sizes) - sizes)[positions]
-    width = groups.members.shape[1]
-    fits = ranks < width
-    lost = np.bincount(positions[~(is_here & fits)], minlength=len(numbers)) > 0
+    lost = np.bincount(positions[~is_here], minlength=len(numbers)) > 0
     lost |= rows["device"] < groups.min_members
-    shape = (len(numbers), width)
-    slots, counted = np.zeros(shape, np.uint32), np.zeros(shape, np.uint32)
-    kept = is_here & fits
-    slots[positions[kept], ranks[kept]] = members["slot"][kept] + 1
-    counted[positions[kept], ranks[kept]] = members["codes"][kept]
-    groups.publish(numbers, rows, slots, counted)
+    slots = members["slot"][is_here].astype(np.int64)
+    left = GroupMembers(numbers, slots, positions[is_here])
+    groups.publish(rows, left, members["codes"][is_here])
     groups.dissolve(numbers[lost], 0)
-    beyond = members["slot"][is_here & ~fits]
-    groups.owners[beyond] = STALE
 
 
 def _add_stale(table: Table, stale: NDArray[np.void]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.index.similar import TASTE_QUERIES, SimilarPatterns, SimilarSearch
 from constellation.core.rows import PATTERN
 from constellation.core.rules import Rules
+from constellation.core.table.groups import no_members
 from constellation.encoding import quantise
 from tests.core.ingest.planned_table import PlannedTable
 from tests.deltas import PatternSpec, embedding, make_delta
@@ -36,10 +38,9 @@ class SearchedTable(PlannedTable):
         rows["lsn"], rows["sample_count"], rows["success_rate"] = lsn, 1, 0.9
         rows["pattern_id"] = [direction.to_bytes(16, "big") for direction in directions]
         rows["codes"] = quantise(np.stack([embedding(direction) for direction in directions]))[0]
-        members = np.zeros((len(groups), self.groups.members.shape[1]), np.uint32)
         high_water = max(self.groups.allocator.high_water, int(groups.max()) + 1)
         self.groups.allocator.high_water = high_water
-        self.groups.publish(groups, rows, members, members)
+        self.groups.publish(rows, replace(no_members(), groups=groups), np.empty(0, np.uint32))
         self.index.fill(self.groups.find_published())
 
 

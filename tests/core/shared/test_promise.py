@@ -72,7 +72,7 @@ class Publications:
             pseudonym = table.groups.rows["pattern_id"][group].tobytes()
             if pseudonym in self.seen:
                 continue
-            slots, _ = table.groups.find_members(np.array([group]))
+            slots = table.groups.find_members(np.array([group])).slots
             rows = table.patterns[slots]
             owners = table.devices["device_id"][rows["device"]]
             self.seen[pseudonym] = {
