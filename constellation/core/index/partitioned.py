@@ -130,23 +130,30 @@ def rank_candidates(
 
     Best first; -inf and -1 where there are too few.
     """
-    scores = np.full((len(queries), limit), -np.inf, dtype=np.float32)
-    slots = np.full((len(queries), limit), -1, dtype=np.int64)
-    for row, query in enumerate(queries):  # the codes for one query fit the CPU cache
-        found = candidates[row][candidates[row] >= 0]
-        cosines = _compute_cosines(query, codes[found])
-        best = np.argsort(-cosines, kind="stable")[:limit]
-        scores[row, : len(best)] = cosines[best]
-        slots[row, : len(best)] = found[best]
+    cosines = _compute_cosines(queries, candidates, codes)
+    best = np.argsort(-cosines, axis=1)[:, :limit]
+    scores = np.full((len(queries), limit), -np.inf, np.float32)
+    slots = np.full((len(queries), limit), -1, np.int64)
+    scores[:, : best.shape[1]] = np.take_along_axis(cosines, best, axis=1)
+    slots[:, : best.shape[1]] = np.take_along_axis(candidates, best, axis=1)
     return scores, slots
 
 
-def _compute_cosines(query: NDArray[np.float32], codes: Codes) -> NDArray[np.float32]:
-    """Return cosines, shape (n,); 0 for a row of zeros, whose pattern is being removed."""
-    rows = codes.astype(np.float32)
-    squares = np.einsum("ij,ij->i", rows, rows)  # exact, because sums stay below 2**24
-    cosines: NDArray[np.float32] = (rows @ query) / np.sqrt(np.maximum(squares, 1))
-    return cosines
+def _compute_cosines(queries: Embeddings, candidates: Slots, codes: Codes) -> NDArray[np.float32]:
+    """Return the cosine of each candidate with its query, shape (q, n); -inf for candidate -1.
+
+    It is 0 for a row of zeros, whose pattern is being removed.
+    """
+    products = np.empty(candidates.shape, np.float32)
+    squares = np.empty(candidates.shape, np.float32)  # exact, because they stay below 2**24
+    rows = np.empty((candidates.shape[1], DIMENSION), np.float32)
+    for query, slots, product, square in zip(queries, candidates, products, squares, strict=True):
+        np.copyto(rows, codes[slots])  # the rows of one query fit the CPU cache
+        np.dot(rows, query, out=product)
+        np.vecdot(rows, rows, out=square)
+    products /= np.sqrt(np.maximum(squares, 1))
+    products[candidates < 0] = -np.inf
+    return products
 
 
 def _choose_probe_count(partitions: int, share: float) -> int:
