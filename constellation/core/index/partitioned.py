@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 MIN_TRAINED: Final = 64
 """Rows without which the 4-bit codes, which have 16 values each, cannot be trained."""
-_MIN_CANDIDATES: Final = 200
-"""Candidates ranked for each query: with fewer, the 4-bit codes would miss near patterns."""
+MIN_CANDIDATES: Final = 200
+"""Candidates ranked for one query: with fewer, the 4-bit codes would miss near patterns."""
 _SUBVECTORS: Final = 96
 """Each is one 4-bit code: 48 bytes for a row."""
 _MIN_PROBES: Final = 24
@@ -57,9 +57,14 @@ class PartitionedRows:
         self._ivf = ivf
         self._codes = codes
 
-    def search(self, queries: Embeddings, limit: int) -> tuple[Embeddings, Slots]:
-        """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last."""
-        count = max(_MIN_CANDIDATES, 2 * limit)
+    def search(
+        self, queries: Embeddings, limit: int, min_candidates: int = MIN_CANDIDATES
+    ) -> tuple[Embeddings, Slots]:
+        """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last.
+
+        At least `min_candidates` are ranked exactly for each query.
+        """
+        count = max(min_candidates, 2 * limit)
         probes = _choose_probe_count(self._ivf.nlist, count / len(self.slots))
         settings = faiss.SearchParametersIVF(nprobe=probes)
         found: Slots = self._ivf.search(queries, count, params=settings)[1]

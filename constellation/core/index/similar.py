@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from constellation.core.index.partitioned import MIN_CANDIDATES
 from constellation.encoding import Embeddings, normalise_codes
 from constellation.histogram import Histogram
 
@@ -26,6 +27,12 @@ TASTE_QUERIES: Final = 8
 """Strongest patterns of a device that are searched for, each with its own query.
 
     Their average would be near none of a device's several tastes.
+"""
+_SEVERAL_QUERIES: Final = 4
+_CANDIDATES_OF_SEVERAL: Final = 100
+"""Candidates of each query, when a request has several, whose results are merged.
+
+    What one of them misses is seldom among the best of all.
 """
 _EVIDENCE_CAP: Final = 16
 """Samples of a pattern that count for its strength."""
@@ -63,6 +70,12 @@ class _Request:
     queries: Embeddings
     limit: int
     result: asyncio.Future[tuple[NDArray[np.float32], Slots]]
+
+    @property
+    def min_candidates(self) -> int:
+        """Likely matches that must be compared exactly with each query."""
+        has_several = len(self.queries) >= _SEVERAL_QUERIES
+        return _CANDIDATES_OF_SEVERAL if has_several else MIN_CANDIDATES
 
 
 class SimilarSearch:
@@ -133,8 +146,9 @@ class SimilarSearch:
     async def _search_batch(self, batch: list[_Request]) -> None:
         queries = np.concatenate([request.queries for request in batch])
         limit = max(request.limit for request in batch)
+        candidates = max(request.min_candidates for request in batch)
         started = time.perf_counter()
-        scores, slots = await asyncio.to_thread(self._index.search, queries, limit)
+        scores, slots = await asyncio.to_thread(self._index.search, queries, limit, candidates)
         self.search_seconds.observe(time.perf_counter() - started)
         start = 0
         for request in batch:

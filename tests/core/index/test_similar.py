@@ -7,37 +7,61 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.index.pattern_index import PatternIndex
+from constellation.core.index.partitioned import MIN_CANDIDATES
+from constellation.core.index.pattern_index import EXACT_LIMIT, PatternIndex
 from constellation.core.index.similar import TASTE_QUERIES, SimilarPatterns, SimilarSearch
 from constellation.core.rows import PATTERN
 from constellation.core.rules import Rules
 from constellation.core.table.groups import no_members
-from constellation.encoding import quantise
+from constellation.encoding import normalise_codes, quantise
+from testing.patterns import sample_patterns
 from tests.core.ingest.planned_table import PlannedTable
 from tests.deltas import PatternSpec, embedding, make_delta
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from numpy.typing import NDArray
+
+    from constellation.core.rows import Slots
+    from constellation.encoding import Codes, Embeddings
+
 RULES = Rules(max_devices=6, max_patterns=60, max_patterns_per_device=20, k_anonymity=1)
+
+
+class NotedIndex(PatternIndex):
+    """An index that notes how many candidates each search asked for."""
+
+    noted: list[int]
+
+    def search(
+        self, queries: Embeddings, limit: int, min_candidates: int = MIN_CANDIDATES
+    ) -> tuple[NDArray[np.float32], Slots]:
+        self.noted.append(min_candidates)
+        return super().search(queries, limit, min_candidates)
 
 
 class SearchedTable(PlannedTable):
     """A planned table with shared patterns, which are in an index."""
 
-    def __init__(self) -> None:
-        super().__init__(RULES)
+    def __init__(self, rules: Rules = RULES, *, exact_limit: int = EXACT_LIMIT) -> None:
+        super().__init__(rules)
         self.groups = self.table.groups
-        self.index = PatternIndex(self.groups.rows["codes"])
+        self.index = NotedIndex(self.groups.rows["codes"], exact_limit=exact_limit)
+        self.index.noted = []
         self.similar = SimilarSearch(self.table, self.index)
 
     def publish(self, *directions: int, lsn: int = 0) -> None:
         """Publish a shared pattern in each direction; its group and its id are the direction."""
-        groups = np.array(directions, np.int64)
+        codes = quantise(np.stack([embedding(direction) for direction in directions]))[0]
+        self.publish_codes(np.array(directions, np.int64), codes, lsn)
+
+    def publish_codes(self, groups: Slots, codes: Codes, lsn: int = 0) -> None:
+        """Publish a shared pattern for each group; its id is the group's number."""
         rows = np.zeros(len(groups), PATTERN)
         rows["lsn"], rows["sample_count"], rows["success_rate"] = lsn, 1, 0.9
-        rows["pattern_id"] = [direction.to_bytes(16, "big") for direction in directions]
-        rows["codes"] = quantise(np.stack([embedding(direction) for direction in directions]))[0]
+        rows["pattern_id"] = [group.to_bytes(16, "big") for group in groups.tolist()]
+        rows["codes"] = codes
         high_water = max(self.groups.allocator.high_water, int(groups.max()) + 1)
         self.groups.allocator.high_water = high_water
         self.groups.publish(rows, replace(no_members(), groups=groups), np.empty(0, np.uint32))
@@ -90,6 +114,26 @@ async def test_requests_that_wait_together_are_one_call_of_the_index() -> None:
 
     assert [read_directions(found) for found in results] == [[n] for n in range(5)]
     assert similar.search_seconds.cumulative()[-1] == 1
+
+
+async def test_a_device_with_several_tastes_gets_19_of_20_nearest_from_fewer_candidates() -> None:
+    shard = SearchedTable(Rules(max_devices=6, max_patterns=40_000, k_anonymity=1), exact_limit=500)
+    codes = sample_patterns(9000 + 40 * 4, seed=11)
+    shared = normalise_codes(codes[:9000])
+    shard.publish_codes(np.arange(9000), codes[:9000])
+    tastes = normalise_codes(codes[9000:]).reshape(40, 4, -1)
+
+    async with run_search(shard) as similar:
+        found = [await similar.search(queries, 20) for queries in tastes]
+        await similar.search(tastes[0, :3], 20)
+
+    nearest = np.sort((tastes @ shared.T).max(axis=1), axis=1)[:, :-21:-1]
+    recall = np.mean(
+        [each.similarities >= one[-1] - 1e-5 for each, one in zip(found, nearest, strict=True)]
+    )
+    assert shard.index.kind == "partitioned"
+    assert shard.index.noted == [100] * 40 + [200]
+    assert recall >= 0.95
 
 
 async def test_a_shared_pattern_that_changed_since_the_search_is_left_out() -> None:
