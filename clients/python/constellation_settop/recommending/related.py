@@ -43,7 +43,7 @@ def compute_evidence(history: Sequence[HistoryEntry], half_life: int) -> dict[st
     newest_first = history[::-1]
     opinions = np.fromiter((entry.opinion for entry in newest_first), np.int64, len(history))
     is_liked = opinions > 0
-    newer_likes = np.cumsum(is_liked) - is_liked
+    newer_likes: NDArray[np.int64] = np.cumsum(is_liked) - is_liked
     counts = opinions * factors[np.minimum(newer_likes, len(factors) - 1)]
     counted = zip(newest_first, counts.tolist(), strict=True)
     return {entry.content_id: count for entry, count in counted if count}
