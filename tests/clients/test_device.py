@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
-from constellation.v1 import patterns_pb2
 from constellation_settop import (
     Device,
     DeviceSettings,
@@ -19,30 +17,14 @@ from constellation_settop import (
     View,
 )
 from tests.clients.catalogue_model import make_item
+from tests.clients.quick_device import QUICK, open_quick_device
 from tests.clients.samples import make_catalogue, make_popular_update
 from tests.clients.stub_shard import StubShard, serve_stub
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-QUICK = SyncSettings(backoff_base_seconds=0.01, backoff_cap_seconds=0.05)
-BELOW_QUALITY = patterns_pb2.REJECTION_REASON_BELOW_QUALITY
-UNKNOWN_REASON = patterns_pb2.RejectionReason.ValueType(99)
 NOWHERE = "127.0.0.1:1"
-
-
-@asynccontextmanager
-async def open_quick_device(stub: StubShard, data_dir: Path) -> AsyncIterator[Device]:
-    """Open a device on a stub shard, which outlives it."""
-    settings = DeviceSettings(sync=QUICK)
-    async with (
-        serve_stub(stub) as address,
-        Device.open(
-            address, data_dir=data_dir, catalogue=make_catalogue(), settings=settings
-        ) as device,
-    ):
-        yield device
 
 
 async def test_a_device_learns_and_recommends_without_any_network(tmp_path: Path) -> None:
@@ -275,34 +257,6 @@ async def test_a_dislike_withdraws_what_was_liked(tmp_path: Path) -> None:
 
         assert stub.model.liked_ids == ["0-1"]
         assert "0-0" not in {choice.content_id for choice in device.recommend(limit=40)}
-
-
-async def test_the_status_says_what_was_learned_sent_and_refused(tmp_path: Path) -> None:
-    rejection = patterns_pb2.Rejection(seq=1, pattern_id=bytes(16), reason=BELOW_QUALITY)
-    stub = StubShard()
-    async with open_quick_device(stub, tmp_path) as device:
-        device.observe(View("0-0", 1.0))
-        device.observe(View("0-1", 0.1))
-        device.observe(View("elsewhere", 0.9))
-        before = device.status()
-        await device.flush(5)
-        stub.rejections = [
-            rejection,
-            patterns_pb2.Rejection(seq=1, pattern_id=bytes(16), reason=UNKNOWN_REASON),
-        ]
-        device.observe(View("1-0", 1.0))
-        await device.flush(5)
-        after = device.status()
-
-    assert (before.liked, before.disliked, before.unknown_content_count) == (1, 1, 1)
-    assert (before.patterns, before.patterns_below_quality, before.last_acked_seq) == (1, 1, 0)
-    assert (after.liked, after.patterns, after.waiting_deltas) == (2, 2, 0)
-    assert after.last_acked_seq > before.last_acked_seq
-    assert after.rejections == {
-        "below quality": 1, "a reason that this version does not know": 1
-    }  # fmt: skip
-    assert after.is_connected
-    assert after.catalogue_size == 40
 
 
 async def test_what_could_not_be_forgotten_is_said(tmp_path: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from constellation.core.table.groups import STALE
+from tests.deltas import embedding
+
+if TYPE_CHECKING:
+    from constellation.core.index.similar import SimilarPatterns
+    from constellation.core.shard import ShardManager
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
 from constellation.core.rules import Rules
 from constellation.core.table.origins import DeviceOrigin
 from constellation.encoding import Encoding, encode
-from tests.deltas import PatternSpec, embedding, make_delta
+from tests.deltas import PatternSpec, make_delta
 from tests.sharing import add_to_catalogue
 
 if TYPE_CHECKING:
@@ -77,3 +86,11 @@ class Households:
         seq = self.seqs[device] = self.seqs.get(device, 0) + 1
         delta = make_delta(device, seq, upserts, removed)
         return replace(delta, origin=DeviceOrigin(lot=self.lots.get(device, 0)))
+
+
+async def search(manager: ShardManager) -> SimilarPatterns:
+    return await manager.similar.search(embedding(0)[None], 10)
+
+
+def count_stale(manager: ShardManager) -> int:
+    return int(np.count_nonzero(manager.table.groups.owners == STALE))
