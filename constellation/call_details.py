@@ -1,4 +1,4 @@
-"""The words of gRPC about a failed call, without its own names of addresses."""
+"""What gRPC says about a failed call, with addresses as people write them."""
 
 from __future__ import annotations
 

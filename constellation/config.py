@@ -44,9 +44,10 @@ VectorExtension = NewType("VectorExtension", str)
 RobustMerge = NewType("RobustMerge", str)
 
 MAX_INTEGER: Final = 2**31 - 1
-"""The most of any whole number: what an int of C, gRPC's options and PostgreSQL's integer hold."""
+"""The greatest whole number of any setting: what a C int, gRPC's options and PostgreSQL's integer
+hold."""
 MAX_SECONDS: Final = MAX_INTEGER
-"""The longest of any length of time: 68 years."""
+"""The longest time of any setting: 68 years."""
 _MAX_POSTGRES_SECONDS: Final = MAX_INTEGER // 1000  # PostgreSQL counts milliseconds
 _MAX_PATTERNS_PER_DEVICE: Final = 2**16 - 1  # counted in a uint16
 _MAX_PER_WEEK: Final = 2**16 - 1  # counted in a uint16
@@ -64,8 +65,9 @@ _MOST: Final = "most"
 def setting(default: T, text: str, *, most: float | None = None, is_secret: bool = False) -> T:
     """Return a field of a config class: its default, and the text that explains it to operators.
 
-    A number is `most` at most, or else what its type allows: what carries it must be able to.
-    Reads as a plain default for type checkers. A secret is left out of the `repr` of the config.
+    `most` is the greatest number that whatever carries the setting can hold; without it, the limit
+    of the type holds. Reads as a plain default for type checkers. A secret is left out of the
+    `repr` of the config.
     """
     metadata = {_HELP: text, _MOST: most}
     made: Any = (

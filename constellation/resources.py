@@ -28,7 +28,7 @@ def read_memory_limit(path: Path = _CGROUP_LIMIT) -> int | None:
 def read_disk_share(folder: Path) -> float:
     """Return which share of a file system is used, from 0 to 1; 0 when the folder is gone.
 
-    Whoever writes there says so better.
+    A write there reports a better error.
     """
     try:
         usage = shutil.disk_usage(folder)

@@ -83,7 +83,7 @@ class RunningShard:
         return self.ports.grpc
 
     def count_open_work(self) -> dict[str, int]:
-        """Return, by name, how much is cut when the process ends now; no ack is among it."""
+        """Return, by name, how much work is cut off if the process ends now; no ack is lost."""
         return {"streams": len(self.streams), "unacked_deltas": len(self.manager.inbox)}
 
 

@@ -63,7 +63,7 @@ def to_identity(config: ShardConfig) -> ShardIdentity:
 
 
 def make_pressure(config: ShardConfig) -> Pressure:
-    """Return what watches memory and disk, as far as they have limits."""
+    """Return the watch over memory and disk, as far as they have limits."""
     watched = []
     limit = config.max_memory_mib << 20 or read_memory_limit()
     if limit:

@@ -48,8 +48,8 @@ def prepare_process() -> None:
 
     A descriptor from 0 to 2 that is closed, as after `2>&-`, would be handed to the first file or
     socket that is opened, and what is meant for people would be written into it: it becomes
-    /dev/null. gRPC reads its variable when it is imported; commands say in words what it would.
-    What the process writes, only its owner may read.
+    /dev/null. gRPC reads its variable when it is imported; the commands explain failures
+    themselves. What the process writes, only its owner may read.
     """
     os.umask(0o077)  # stores, snapshots and exports have what belongs to households
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

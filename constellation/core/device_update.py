@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SimilarBasis(NamedTuple):
-    """What the similar patterns of a device were chosen from: while it is the same, so are they."""
+    """What a device's similar patterns were chosen from: they change only when this does."""
 
     group_digest: int
     """Changes with every group that is published or freed."""

@@ -147,10 +147,10 @@ def compute_local_trends(
 ) -> list[Trend]:
     """Return the strongest trends of a shard's own hourly counts. Belongs in a worker thread.
 
-    Only subjects of at least as many devices trend as a shared pattern merges; if K were enough,
-    K - 1 accomplices would see whether anybody else is one. That is a genre or, where devices of
-    one origin only are known, a content item that so many watched within one hour, or a content
-    item that `Table.has_support`.
+    A subject needs as many devices as a shared pattern: if K were enough, K - 1 accomplices would
+    learn whether anybody else watches it. A genre has them when so many devices watched it within
+    one hour, and so has a content item where all known devices have one origin. Any other content
+    item needs `Table.has_support`.
     """
     contents, content_counts = _read_window(table, ring, TermKind.CONTENT, now_hour)
     genres, genre_counts = _read_window(table, ring, TermKind.GENRE, now_hour)

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 _EXPIRY_INTERVAL_SECONDS: Final = 3600.0
 _RECOUNT_CHECK_SECONDS: Final = 60.0
-"""How often it is asked whether a new day has begun."""
+"""The time between two checks of whether a new day has begun."""
 _UNPROVEN_SECONDS: Final = 86_400.0
 """A device that does not count yet may be deleted after this silence, when places run out."""
 _PRESENCE_SECONDS: Final = 86_400.0

@@ -1,4 +1,4 @@
-"""Presence: which devices are there, though they may have nothing to send."""
+"""Presence: which devices are alive, though they may have nothing to send."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Presence:
             self.settle((), read_clock())
 
     def settle(self, connected_ids: Iterable[bytes], now: float) -> None:
-        """Write that the noted devices, and those that are connected now, are there."""
+        """Record in the table that the noted devices, and those connected now, are alive."""
         devices = self._table.find_devices([*self._noted.union(connected_ids)])
         self._table.heard_at[devices[devices >= 0]] = int(now)
         self._noted.clear()

@@ -87,7 +87,7 @@ class Pressure:
 def _find_level(
     thresholds: Sequence[tuple[float, PressureLevel]], share: float, before: PressureLevel
 ) -> PressureLevel:
-    """Return the level for a share; the one before stays until usage is well below its begin."""
+    """Return the level for a share; a level ends once usage is well below where it began."""
     found = PressureLevel.NONE
     for begin, level in thresholds:
         if share >= (begin - _HYSTERESIS if level <= before else begin):

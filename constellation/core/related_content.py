@@ -104,7 +104,7 @@ class RelatedContent:
         )
 
     def find_devices_with_rows(self, devices: Slots, contents: NDArray[np.int64]) -> Slots:
-        """Return those of the devices that named a content item that has a row."""
+        """Return the devices that named a content item that has a row."""
         if not len(devices) or not len(self.related):
             return devices[:0]
         return devices[self._find_all(contents) >= 0]

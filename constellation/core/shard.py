@@ -92,7 +92,7 @@ class ShardManager:
         )
         self.inbox = Inbox()
         self.pressure = Pressure()
-        """Set by whoever knows the limits of memory and disk; without any, there is none."""
+        """Replaced by the composition root, which knows the limits of memory and disk."""
         self.stats = observers.stats
         self.admission = Admission(identity, rules, self.table, self.stats)
         self.origins = OriginHasher(recovered.secret)
@@ -115,7 +115,8 @@ class ShardManager:
         self._updates = observers.updates
         self._adopt_lock = asyncio.Lock()
         self._count_lock = asyncio.Lock()
-        """Held while liked content is counted: a second count would take the other core as well."""
+        """Held while liked content is counted: a second count would occupy the other core as
+        well."""
 
     @property
     def epoch(self) -> int:
@@ -123,11 +124,11 @@ class ShardManager:
 
     @property
     def is_draining(self) -> bool:
-        """Whether no device is let in any more, because the process ends."""
+        """Whether new devices are turned away because the process ends."""
         return self.admission.is_draining
 
     def drain(self) -> None:
-        """Let no device in any more."""
+        """Turn every new device away from now on."""
         self.admission.is_draining = True
 
     def admit(self, device_id: bytes, origin: DeviceOrigin = UNKNOWN_ORIGIN) -> None:
@@ -369,10 +370,10 @@ class ShardManager:
         )
 
     async def remove_other_liked(self) -> None:
-        """Delete what devices liked that do not contribute any more, or in this store.
+        """Delete the liked content of devices that do not, or no longer, contribute.
 
-        That happens when RELATED_SAMPLE was lowered, and after an import, because another store has
-        another sample.
+        There is some after RELATED_SAMPLE was lowered, and after an import, because each store has
+        a sample of its own.
         """
         devices = self.table.liked.list_devices()
         ids = self.table.devices["device_id"][devices]

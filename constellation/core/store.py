@@ -236,11 +236,11 @@ class StoreReader(Protocol):
         ...
 
     async def get_contents(self, content_ids: Sequence[str]) -> Sequence[Content]:
-        """Return those of these content items that the catalogue holds, in any order."""
+        """Return the named content items that the catalogue holds, in any order."""
         ...
 
     async def find_stored_ids(self, content_ids: Sequence[str]) -> set[str]:
-        """Return those of the content ids that the catalogue holds."""
+        """Return the given content ids that the catalogue holds."""
         ...
 
     async def list_contents(self, after: str, limit: int) -> Sequence[Content]:
@@ -259,7 +259,7 @@ class StoreReader(Protocol):
         ...
 
     async def get_global(self) -> StoredGlobal | None:
-        """Return the global state that was published last to this shard; None before the first.
+        """Return the global state that was last published to this shard; None before the first.
 
         Raises DamagedStoreError when it does not have the digest that was stored with it.
         """

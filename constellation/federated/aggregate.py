@@ -122,7 +122,7 @@ class AggregateHeader:
     devices: int
     """Devices that the shard owns."""
     hourly_limit: int = 0
-    """Content items of one device that count in one hour at most; 0 if the shard does not say."""
+    """The most content items of one device that count in one hour; 0 if the shard does not say."""
     is_complete: bool = False
     """Whether the hourly counts are complete: nothing was left out because few devices share it."""
 

@@ -28,7 +28,7 @@ snapshot of everything."""
 
 @dataclass(frozen=True, slots=True)
 class ContributionBounds:
-    """What one device adds at most to the counts of one shard."""
+    """The most that one device adds to the counts of one shard."""
 
     liked_contents: int = LIKED_CONTENTS
     """Content items of one device that enter likes and pairs, each counted once."""

@@ -1,7 +1,7 @@
 """Floors: how many devices must be behind what others may see.
 
-Few accomplices then learn nothing from it.
-Shards and federations each have a setting for it; what they have to do with each other is here.
+With these floors, a few accomplices learn nothing about the others. Shards and federations each
+have a setting for K; this module has what follows from it for both.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 K_ANONYMITY: Final = 5
-"""K, as it ships: distinct devices that must share a content item."""
+"""The default K: distinct devices that must share a content item."""
 
 
 def compute_min_members(k_anonymity: int) -> int:

@@ -23,14 +23,15 @@ _NONE: Final = np.empty(0, np.bool_)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LikeCounts:
-    """How many contributing devices like each content item; none of those left out."""
+    """How many contributing devices like each content item that any of them likes."""
 
     content_ids: Sequence[str]
     """Distinct."""
     devices: NDArray[np.uint32]
     """Shape (n,)."""
     unsupported: NDArray[np.bool_] = field(default_factory=lambda: _NONE)
-    """Shape (n,): whose devices are of too few origins for others to see. Empty for none."""
+    """Shape (n,): which content items have devices of too few origins to be shown. Empty for
+    none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +53,7 @@ class PairRows:
     devices: NDArray[np.uint32]
     """Shape (m,): the devices of each pair, at least 1."""
     unsupported: NDArray[np.bool_] = field(default_factory=lambda: _NONE)
-    """Shape (m,): whose devices are of too few origins for others to see. Empty for none."""
+    """Shape (m,): which pairs have devices of too few origins to be shown. Empty for none."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -76,7 +77,7 @@ class PairRows:
         )
 
     def mark_unsupported(self) -> NDArray[np.bool_]:
-        """Return which pairs are of too few origins, shape (m,)."""
+        """Return which pairs have devices of too few origins, shape (m,)."""
         return self.unsupported if len(self.unsupported) else np.zeros(len(self.columns), np.bool_)
 
 
@@ -134,8 +135,9 @@ class LikeAggregate:
     pairs: PairRows = field(default_factory=no_pairs)
     """The rows that changed since the version on which the update builds."""
     dictionary: DictionaryKey = DictionaryKey()
-    """On which the pairs are based."""
+    """The dictionary on which the pairs are based."""
     dictionary_effective_version: int = 0
     """The version of the aggregate at which it took effect; earlier rows are void."""
     liked_limit: int = 0
-    """Content items of one device that enter likes and pairs at most; 0 if it does not say."""
+    """The most content items of one device that enter likes and pairs; 0 if the shard does not
+    say."""

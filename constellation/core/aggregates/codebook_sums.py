@@ -162,14 +162,14 @@ class CodebookSums:
         return slots[is_far & (self._weights[slots] > 0)]
 
     def count_origins(self) -> Integers:
-        """Return of how many origins the devices of each cluster are, shape (k,)."""
+        """Return how many origins the devices of each cluster have, shape (k,)."""
         counts: Integers = np.count_nonzero(self.origin_devices, axis=1)
         return counts
 
     def _leave_out_uncounted(self, changes: FoldInput) -> tuple[FoldInput, DevicePatterns]:
-        """Return the changes, and the stored patterns of those of their devices that count.
+        """Return the changes of devices that count, and the stored patterns of these devices.
 
-        Patterns that are counted, and whose device counts for others no more, are freed.
+        Counted patterns of a device that no longer counts for others are freed.
         """
         stored = self._table.find_patterns(changes.devices)
         counts = self._table.counts_for_others(changes.devices)[stored.owners]
@@ -219,8 +219,8 @@ class CodebookSums:
     ) -> None:
         """Count each device once for each cluster in which it has a pattern.
 
-        `devices` are those of all pairs. One whose origin changed leaves all its clusters with the
-        one before.
+        `devices` are those of all pairs. A device whose origin changed leaves all its clusters with
+        its former origin.
         """
         numbers = self._table.standing.numbers[devices]
         moved = devices[numbers != self._origins[devices]]

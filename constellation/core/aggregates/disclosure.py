@@ -51,9 +51,9 @@ class Disclosure:
 
         `counts` are the hourly counts that changed since the last call. A content item is
         exportable when enough devices support it; a genre, when the catalogue has it, because other
-        genres are texts that a device sent. Where devices of one origin only are known, enough of
-        them that watched a content item within one hour will do: their counts tell no origins.
-        Returns whether any term became exportable.
+        genres are texts that a device sent. Where all known devices have one origin, a content item
+        is also exportable once enough of them watched it within one hour: hourly counts do not say
+        of which origins the devices are. Returns whether any term became exportable.
         """
         has_new = False
         for kind in TermKind:
@@ -69,7 +69,7 @@ class Disclosure:
         return has_new
 
     def require_support(self) -> SupportFloor:
-        """Return which devices must be behind a cluster, or a term, that leaves the shard."""
+        """Return how many devices, and origins, a cluster or a term needs to leave the shard."""
         return self._table.standing.require_support(self.min_devices)
 
     def find_origins(self, devices: Integers) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ class LikedCopy:
     positions: NDArray[np.uint16]
     """By content number: its position in the dictionary; the dictionary's size for none."""
     size: int
-    """The content items of the dictionary."""
+    """The number of content items in the dictionary."""
     required: RequiredOrigins | None = None
     """The origins that the devices of a pair must have; None when any will do."""
 
@@ -72,9 +72,9 @@ class LikedCounting:
     ) -> None:
         self._table = table
         self._min_devices = min_devices
-        """Of as many origins must the devices be that count for what is published."""
+        """What is published needs devices of at least this many origins."""
         self._liked_limit = liked_limit
-        """The latest liked content items of each device that count."""
+        """How many of each device's latest liked content items count."""
         self._dictionary: Dictionary | None = None
         """The dictionary that was set last."""
         self._counted_dictionary = DictionaryKey()
@@ -178,7 +178,7 @@ class LikedCounting:
 def _find_unsupported(
     contents: NDArray[np.uint32], numbers: NDArray[np.int64], required: RequiredOrigins | None
 ) -> NDArray[np.bool_]:
-    """Return which content items devices of too few origins like; nothing when any will do."""
+    """Return which content items have too few origins; empty when any number will do."""
     if required is None:
         return np.empty(0, np.bool_)
     is_present = np.zeros((int(numbers.max(initial=0)) + 1, ORIGIN_NUMBERS + 1), np.bool_)

@@ -26,7 +26,7 @@ _HASH_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RequiredOrigins:
-    """Of how many origins the devices of a pair, or of a content item, must be."""
+    """How many origins the devices of a pair, or of a content item, must have."""
 
     least: int
     origins: NDArray[np.uint8]
@@ -84,7 +84,7 @@ def _find_positions(
 ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Return each device's positions in the dictionary, ascending, padded with its size.
 
-    Devices with the most come first; returns as well which device each is.
+    Devices with the most positions come first; the second result names the device of each row.
     """
     lists = np.empty(contents.shape, np.uint16)
     for start in range(0, len(lists), _BLOCK_DEVICES):
@@ -161,7 +161,7 @@ def _count_rows(
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint32], NDArray[np.bool_]]]:
     """Yield for each position the later positions that share devices with it.
 
-    Yields as well by how many devices, and whether these are of too few origins.
+    Also yields how many devices these are, and whether they have too few origins.
     """
     size = keys.size
     lengths = _count_valid(keys.lists, size)

@@ -60,7 +60,7 @@ _LOOKUP_BLOCK: Final = 4096
 _COUNT_BLOCK: Final = 32
 """Devices that are counted at once, between two commits: about 10 ms."""
 _SAMPLE_PATTERNS: Final = 50_000
-"""Patterns in a sample, about."""
+"""The approximate number of patterns in a sample."""
 
 
 class Aggregates:

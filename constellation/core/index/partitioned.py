@@ -29,8 +29,9 @@ MIN_CANDIDATES: Final = 200
 _SUBVECTORS: Final = 96
 """Each is one 4-bit code: 48 bytes for a row."""
 _MIN_PROBES: Final = 24
-"""Partitions that a search visits at least, and one of so many that it visits of many."""
+"""Partitions that a search visits at least."""
 _PARTITIONS_PER_PROBE: Final = 16
+"""Of many partitions, a search visits one in this many."""
 _SAMPLES_PER_PARTITION: Final = 64
 """Rows for each partition that k-means is trained on."""
 _MIN_SAMPLES: Final = 16_384

@@ -114,7 +114,7 @@ def _is_searchable(groups: GroupTable, slots: Slots) -> NDArray[np.bool_]:
 
 
 def _read_embeddings(groups: GroupTable, slots: Slots) -> Embeddings:
-    """Return the embeddings at some slots. One that was deleted meanwhile has any direction."""
+    """Return the embeddings at some slots; one that was deleted meanwhile is arbitrary."""
     codes = groups.rows["codes"][slots]
     codes[~codes.any(axis=1)] = 1
     return normalise_codes(codes)

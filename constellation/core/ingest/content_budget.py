@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewContentNames:
-    """The places where patterns name content ids that the vocabulary lacks. Each has shape (n,)."""
+    """The occurrences in patterns of content ids that the vocabulary lacks. Each has shape (n,)."""
 
     rows: NDArray[np.int64]
     """The row of the pattern."""

@@ -1,4 +1,4 @@
-"""Recount: what it changes that devices begin, or cease, to count for others."""
+"""Recount: what changes when devices begin, or cease, to count for others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECOUNT_BATCH: Final = 256
 
 
 def find_restanding(table: Table, rules: Rules, today: int) -> Slots:
-    """Return the devices that should count on a day and do not, or the other way round, ascending.
+    """Return the devices whose counting is not what it should be on a day, ascending.
 
     Looks at every device: belongs in a worker thread.
     """

@@ -50,8 +50,8 @@ def merge_groups(
 
     `members` are the rows of the groups' members, one group's after another's, at least one for
     each, and `origins` the origin numbers of their devices. Context, genres and content items are
-    told when members that meet the `floor` agree in them; a genre must be one of the catalogue's as
-    well.
+    published when members that meet the `floor` agree on them; a genre must also be one of the
+    catalogue's.
     """
     merged = np.zeros(len(sizes), PATTERN)
     if not len(sizes):
@@ -76,7 +76,7 @@ def merge_groups(
 
 
 def round_success(rates: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return success rates as others are told them: in steps of 1/16."""
+    """Return success rates as others see them: in steps of 1/16."""
     rounded: NDArray[np.float32] = (np.rint(rates * _SUCCESS_STEPS) / _SUCCESS_STEPS).astype(
         np.float32
     )
@@ -102,7 +102,7 @@ class _Members:
 def _choose_context(
     source: _Members, values: NDArray[np.uint8], last: int, floor: SupportFloor
 ) -> NDArray[np.int64]:
-    """Return for each group the value that most of its members have, 0 when too few have it."""
+    """Return for each group the value that most of its members have; 0 when too few have it."""
     agreeing = np.zeros((last, source.count), np.int64)
     for value in range(1, last + 1):
         chosen = values == value

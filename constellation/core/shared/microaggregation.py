@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """Shape (n,): positions of patterns."""
 
 CELL_PATTERNS: Final = 768
-"""A cell has at most so many patterns: twice as many would take twice as long for each pattern."""
+"""The most patterns in a cell: with twice as many, each pattern would take twice as long."""
 _SAMPLE: Final = 256
 """Patterns from which the direction is computed along which a cell is divided."""
 _POWER_ITERATIONS: Final = 12
@@ -32,13 +32,13 @@ _POWER_ITERATIONS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class GroupLimits:
-    """What every group must keep to."""
+    """The limits of every group."""
 
     floor: SupportFloor
-    """The distinct devices, and their origins, whose pattern was in no group before: a group has at
-    least as many."""
+    """The least number of distinct devices, and of their origins, whose pattern was in no group
+    before."""
     max_members: int
-    """A group has at most as many members."""
+    """The most members of a group."""
     min_cosine: float
     """The least cosine of a member with the sum of its group's unit vectors."""
 
@@ -79,7 +79,7 @@ def _find_direction(centred: Embeddings) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatternSources:
-    """Whose the patterns of one cell are, one entry for each."""
+    """The device and the origin of each pattern of one cell."""
 
     devices: NDArray[np.int64]
     origins: NDArray[np.uint8]
@@ -92,7 +92,7 @@ def form_groups(
     is_fresh: NDArray[np.bool_],
     limits: GroupLimits,
 ) -> list[Positions]:
-    """Return groups of the patterns of one cell; what is in none of them finds no companions.
+    """Return groups of the patterns of one cell; a pattern in none of them found no companions.
 
     `vectors` are unit vectors, one for each pattern. Groups have one pattern of a device at most.
     They are made of fresh patterns; fresh ones that are left over, and others, then join them where
@@ -111,7 +111,7 @@ def _group_fresh(
     is_fresh: NDArray[np.bool_],
     limits: GroupLimits,
 ) -> list[Positions]:
-    """Take the pattern farthest from the rest with its nearest ones, then the one opposite to it.
+    """Group the pattern farthest from the rest with its nearest ones, then the one opposite to it.
 
     A pattern whose nearest ones are too far is left over.
     """
@@ -191,7 +191,7 @@ def _add_left_over(
     groups: Sequence[Positions],
     limits: GroupLimits,
 ) -> list[Positions]:
-    """Let what is in no group join the nearest one that has room and stays close."""
+    """Let patterns in no group join the nearest group that has room and stays close."""
     grown = list(groups)
     if not grown:
         return grown

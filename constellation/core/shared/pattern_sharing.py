@@ -102,7 +102,7 @@ class PatternSharing:
         return has_changed
 
     async def dissolve(self) -> None:
-        """Make it durable now that groups are dissolved which lost a member by a deletion.
+        """Make the dissolution of groups that lost a member by a deletion durable now.
 
         They are in no answer any more; the index holds their numbers until it is filled again.
         """
@@ -145,7 +145,7 @@ class PatternSharing:
         return members.divide(_GROUP_BATCH)
 
     async def _form(self, now: float) -> None:
-        """Form groups of the patterns that wait, unless none has come since the last time."""
+        """Form groups of the patterns that wait, unless none has arrived since the last time."""
         if not self._table.groups.take_arrivals() and self.last is not None:
             return
         for _ in range(_PASSES):

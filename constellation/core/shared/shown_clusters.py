@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from constellation.federated.published import PublishedClusters
 
 _DIGITS: Final = 2
-"""Devices are shown with so many significant digits, rounded down."""
+"""Significant digits of the number of devices, as others see it, rounded down."""
 
 
 async def show_clusters(

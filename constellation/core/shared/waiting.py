@@ -23,7 +23,7 @@ class WaitingPatterns:
 
     slots: Slots
     is_fresh: NDArray[np.bool_]
-    """Which of them never were in a group that was published; the others are stale."""
+    """Which of them were never in a published group; the others are stale."""
 
 
 def may_be_merged(table: Table, rules: Rules, slots: Slots) -> NDArray[np.bool_]:

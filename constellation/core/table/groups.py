@@ -70,7 +70,7 @@ class GroupTable:
     def __init__(self, rules: Rules) -> None:
         self.min_members = compute_min_members(rules.k_anonymity)
         self.max_members = 2 * self.min_members
-        """A group has at most as many members when it is formed, and none joins it later."""
+        """The most members of a group when it is formed; nobody joins it later."""
         capacity = rules.max_patterns
         self.rows: PatternRows = reserve(capacity, PATTERN)
         """By group: the shared pattern as it was published; zeros for a group that is dissolved.
@@ -89,7 +89,7 @@ class GroupTable:
         """By slot: half of the hash of the codes that were counted in the pattern's group."""
         self.allocator = SlotAllocator(capacity)
         self.count = 0
-        """Groups that are published, which are as many shared patterns."""
+        """The number of published groups, and so of shared patterns."""
         self.dissolving: set[int] = set()
         """Groups that are dissolved here, but not yet in the store."""
         self.arrival_count = 0

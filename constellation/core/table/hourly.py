@@ -97,7 +97,7 @@ class HourlyRing:
         return sum(counts.used_blocks for counts in self._kinds.values())
 
     def has_block(self, kind: TermKind, hour: int, number: int) -> bool:
-        """Return whether a count of a term and hour uses no more memory than there is in use."""
+        """Return whether a count of a term and hour needs no further memory."""
         row = hour % RING_HOURS
         return self._hours[row] == hour and self._kinds[kind].has_block(row, number)
 

@@ -41,7 +41,7 @@ class LikedTable:
         return self._allocator.high_water * row_bytes + self._slots.nbytes
 
     def grow(self, more: int) -> None:
-        """Make room for the liked content of so many further devices."""
+        """Make room for the liked content of `more` further devices."""
         self._slots.grow(more)
 
     def has(self, devices: Slots) -> NDArray[np.bool_]:

@@ -32,7 +32,7 @@ class OriginHasher:
     secret: bytes = b""
 
     def hash_lot(self, lot: str) -> int:
-        """Return the hash of a lot as its vendor names it; 0 for the empty name."""
+        """Return the hash of a production lot by its vendor's name for it; 0 for the empty name."""
         return self._hash(lot.encode(), _LOT_PERSON) if lot else 0
 
     def hash_network(self, address: IPv4Address | IPv6Address | None) -> int:

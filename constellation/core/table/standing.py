@@ -27,8 +27,8 @@ SECONDS_PER_DAY: Final = 86_400
 ACTIVE_DAYS: Final = 3
 """Days with an accepted change that a device must have had; fewer when it may count earlier."""
 ORIGIN_NUMBERS: Final = 16
-"""Origins are told apart by a number from 1 to this. Several may share one, so there are at least
-as many distinct origins as there are distinct numbers, and never fewer."""
+"""Origins are distinguished by a number from 1 to this. Several may share one, so there are at
+least as many distinct origins as there are distinct numbers, and never fewer."""
 _MAX_ACTIVE_DAYS: Final = 255
 _ROUNDING: Final = 1e-9
 
@@ -63,7 +63,7 @@ def note_activity(rows: DeviceRows, is_active: NDArray[np.bool_], today: int) ->
 
 @dataclass(frozen=True, slots=True)
 class SupportFloor:
-    """How many devices, and of how many origins, must be behind whatever others may see."""
+    """The least number of devices, and of their origins, behind anything that others may see."""
 
     devices: int
     origins: int = 1
@@ -114,7 +114,8 @@ class Standing:
         np.add.at(self._devices, numbers, 1)
 
     def require_support(self, k_anonymity: int) -> SupportFloor:
-        """Return what a group of `k_anonymity` devices must have. Everything asks this."""
+        """Return what a group of `k_anonymity` devices must have. All parts of the shard ask
+        this."""
         return SupportFloor(k_anonymity, self.require_origins(k_anonymity))
 
     def require_origins(self, k_anonymity: int) -> int:
