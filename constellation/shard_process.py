@@ -66,7 +66,7 @@ class DrainRequest:
         self.spread_seconds: float | None = None
 
     def request(self, seconds: float | None) -> None:
-        """Ask for a drain that is spread over so many seconds; None means DRAIN_SECONDS."""
+        """Ask for a drain that is spread over this many seconds; None means DRAIN_SECONDS."""
         self.spread_seconds = seconds
         self.received.set()
 

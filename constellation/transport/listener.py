@@ -2,7 +2,7 @@
 
 Each has a gRPC server and a limit of calls of its own, so that calls on one cannot use up another:
 
-- GRPC_ADDR: everything; beside an INTERNAL_ADDR, only what devices may call;
+- GRPC_ADDR: everything; if there is an INTERNAL_ADDR, only what devices may call;
 - INTERNAL_ADDR: everything, for federations and operators, who may need a certificate;
 - PROBE_ADDR: health only, for Kubernetes and load balancers;
 - a local socket, which REST calls.
@@ -88,7 +88,7 @@ class Listener:
     _servers: Sequence[grpc.aio.Server]
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls, and end the open ones after `grace` seconds."""
+        """Accept no more calls, and end the open ones after `grace` seconds."""
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
 
 

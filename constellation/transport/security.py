@@ -1,4 +1,4 @@
-"""What a process needs to know who calls it: certificates, keys of tokens, or INSECURE."""
+"""Security: how a process knows its callers, by certificates and tokens, or INSECURE."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def require_security(config: SecurityConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What a process knows its callers by, and is known by; each may be missing."""
+    """How a process knows its callers, and proves who it is; each part may be missing."""
 
     certificates: Certificates | None = None
     """For TLS on GRPC_ADDR."""
@@ -102,7 +102,7 @@ class Security:
     """Verifies tokens with `token_keys`."""
 
     def make_header_verifier(self) -> HeaderVerifier | None:
-        """Return what checks who signed a global state; None takes one from everybody."""
+        """Return the check of who signed a global state; None accepts one from everybody."""
         return None if self.global_keys is None else HeaderVerifier(self.global_keys)
 
     def read_expiry(self) -> float | None:
@@ -110,7 +110,7 @@ class Security:
         return None if self.certificates is None else self.certificates.expires_at
 
     def describe(self) -> list[pb.ComponentHealth]:
-        """Return the health of the certificate and of the keys of tokens, as far as there are."""
+        """Return the health of the certificate and of the keys of tokens, if there are any."""
         components = []
         if self.certificates is not None:
             days = (self.certificates.expires_at - read_clock()) / _SECONDS_PER_DAY
@@ -158,7 +158,7 @@ def open_security(config: SecurityConfig) -> Security:
 
 
 def open_token_issuer(config: ShardSecurityConfig, security: Security) -> TokenIssuer | None:
-    """Return what gives tokens to devices; None without VENDOR_KEYS. Raises ConfigError."""
+    """Return the issuer of tokens for devices; None without VENDOR_KEYS. Raises ConfigError."""
     vendors = open_key_file(config.vendor_keys, "VENDOR_KEYS", must_be_public=True)
     if vendors is None:
         return None

@@ -54,15 +54,15 @@ CONNECTION_GRACE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What the callers of one server may take at once; None: what SERVER_OPTIONS say."""
+    """The limits of one server's callers; None means what SERVER_OPTIONS say."""
 
     calls: int
     streams_per_connection: int | None = None
-    """Calls at once on one connection. gRPC makes further ones wait in the client."""
+    """The most calls at once on one connection. gRPC makes further ones wait in the client."""
     message_bytes: int | None = None
     """The largest message."""
     connection_seconds: float | None = None
-    """How old a connection gets, about; None: as old as it likes."""
+    """About how old a connection gets; None for no limit."""
 
     def to_options(self) -> Sequence[tuple[str, int]]:
         """Return the options of a server with these limits."""
@@ -84,9 +84,9 @@ def make_server(
     trusted_proxies: Sequence[IPNetwork] = (),
     endings: CallEndings | None = None,
 ) -> grpc.aio.Server:
-    """Return a server that admits so many calls, counts them and maps their errors.
+    """Return a server that admits up to `max_calls` calls, counts them and maps their errors.
 
-    `endings` watches its calls; None: a call whose caller does not read it lasts.
+    `endings` closes calls whose callers do not read; with None, such calls last.
     """
     counting = [calls.count_calls, spans.trace_calls] if spans.is_enabled() else [calls.count_calls]
     errors = ErrorMapper() if endings is None else ErrorMapper(endings.watch)

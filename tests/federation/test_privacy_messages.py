@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from constellation.federated.contribution import ContributionBounds
+from constellation.federated.weeks import find_week_start
 from federation.privacy import gaussian
-from federation.privacy.budget import Mechanism, find_week_start, make_budget
+from federation.privacy.budget import Mechanism, make_budget
 from federation.privacy.mode import PrivacyMode
 from federation.privacy_messages import from_privacy
 

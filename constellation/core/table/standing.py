@@ -114,8 +114,7 @@ class Standing:
         np.add.at(self._devices, numbers, 1)
 
     def require_support(self, k_anonymity: int) -> SupportFloor:
-        """Return what a group of `k_anonymity` devices must have. All parts of the shard ask
-        this."""
+        """Return what a group of `k_anonymity` devices must have, for every part of the shard."""
         return SupportFloor(k_anonymity, self.require_origins(k_anonymity))
 
     def require_origins(self, k_anonymity: int) -> int:

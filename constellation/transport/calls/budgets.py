@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 SHARE: Final = 0.2
 """The share of the time in which the calls of one caller may run, in the long run."""
 BURST_SECONDS: Final = 0.1
-"""How long a caller's calls may run at once, after a pause: some hundred calls of a device."""
+"""How long a caller's calls may run without a wait, after a pause: some hundred calls of a device."""
 CALL_SECONDS: Final = 0.0005
-"""What each call costs beside its method: gRPC, the check of its token, the answer's way out."""
+"""What each call costs besides its method: gRPC, the check of its token, sending the answer."""
 MAX_DEBT_SECONDS: Final = 2.0
-"""How much a caller may owe at most, after a call that ran for long."""
+"""The most that a caller may owe, after a call that ran for long."""
 MAX_WAITING_CALLS: Final = 8
 """Calls that wait while their caller owes time; one more is refused."""
 REFUSAL_SECONDS: Final = 1.0
@@ -42,7 +42,7 @@ _MAX_CALLERS: Final = 65_536
 
 
 class _Budget:
-    """What one caller may still take up, and whose turn it is among its calls."""
+    """How long one caller's calls may still run, and which of them has its turn."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.waiting = 0
@@ -114,8 +114,8 @@ _TURN: Final[ContextVar[_Turn | None]] = ContextVar("call_turn", default=None)
 async def leave_turn() -> AsyncIterator[None]:
     """Let the caller's other calls run during the block, in which the present one only waits.
 
-    It waits for its turn in another queue, such as the inbox of deltas, which is fair to each
-    device by itself, or for its caller. That costs the caller nothing.
+    It waits for its caller, or in another queue, such as the inbox of deltas, which is fair to each
+    device by itself. Waiting costs the caller nothing.
     """
     turn = _TURN.get()
     if turn is None or not turn.is_taken:
@@ -129,10 +129,10 @@ async def leave_turn() -> AsyncIterator[None]:
 class CallBudgets:
     """A token bucket of running time for each caller, whom its token names.
 
-    The calls of one caller run one after another. So others wait for one of them at most, and it
-    is known what a call took up before the next one runs. A caller that owes time waits before its
-    next call. Where nobody needs a token there is no limit, because nobody can be told apart:
-    behind a proxy, all have one address.
+    The calls of one caller run one after another. So others wait for at most one of them, and the
+    cost of a call is known before the next one runs. A caller that owes time waits before its next
+    call. Where nobody needs a token there is no limit, because nobody can be told apart: behind a
+    proxy, all have one address.
     """
 
     def __init__(self, now: Callable[[], float] | None = None) -> None:
@@ -225,7 +225,7 @@ class CallBudgets:
 
 
 async def _read_between_turns(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Yield what a caller sends; while it is not there yet, its other calls may run."""
+    """Yield what a caller sends; while the call waits for it, the caller's other calls may run."""
     while True:
         async with leave_turn():
             request = await anext(requests, None)

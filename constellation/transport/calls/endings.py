@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 ENDING_SECONDS: Final = 3.0
 """How long a call may take to end after its handler has."""
 _GATHER_SECONDS: Final = 0.5
-"""Connections to close are looked for together: that looks at every open file."""
+"""Connections to close are gathered for this long, because finding them looks at every open
+file."""
 _OPEN_FILES: Final = Path("/proc/self/fd")
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 """The address of a socket of another kind has another shape: REST's own is bytes."""

@@ -100,7 +100,7 @@ def _decode_inside(behaviour: Behaviour, decode: Callable[[bytes], Any]) -> Beha
 
 
 def _split_handler(handler: Any) -> tuple[Any, Any, CallKind]:
-    """Return a handler's behaviour, a function that makes such a handler of one, and its kind."""
+    """Return a handler's behaviour, a function that makes such a handler, and its kind."""
     kinds = (
         (handler.unary_unary, grpc.unary_unary_rpc_method_handler, CallKind.UNARY),
         (handler.unary_stream, grpc.unary_stream_rpc_method_handler, CallKind.SERVER_STREAM),

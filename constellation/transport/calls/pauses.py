@@ -1,4 +1,4 @@
-"""PauseWatch: notices that the whole process stood still, so that nobody is judged by that time."""
+"""PauseWatch: notices that the whole process stood still, so that no timeout counts that time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import asyncio
 class PauseWatch:
     """Notices pauses: the process was stopped, its machine was suspended or moved, or starved.
 
-    While a process stands still its devices go on, and what they send waits in the sockets. Whoever
-    measures a device's silence must leave the pause out, and read what waits first.
+    While a process stands still its devices go on, and what they send waits in the sockets. Code
+    that measures a device's silence must leave the pause out, and first read what waits.
     """
 
     def __init__(self, longest_delay: float) -> None:
@@ -20,7 +20,7 @@ class PauseWatch:
         """The loop time at which the last sleep ended."""
 
     async def sleep(self, seconds: float) -> float:
-        """Sleep; return for how long the process stood still since the last sleep, 0 for a moment.
+        """Sleep; return how long the process stood still since the last sleep, 0 for a short delay.
 
         The work between two sleeps counts, so it must be short.
         """

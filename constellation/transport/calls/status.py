@@ -72,12 +72,12 @@ details. So every method to which a caller may write while it reads has a row. A
 caller writes everything before it reads has none: what it still writes is read to the end.
 """
 _UNREAD: Final = (errors.HelloTimeoutError, errors.SlowReaderError)
-"""Errors of callers that do not write, or do not read: a last message could only block."""
+"""Errors of callers that do not write, or do not read: for them a last message could only block."""
 
 MAX_UNREAD_FRAMES: Final = 64
 """Last frames that may wait for their callers at once, on one server.
 
-As many callers of failed calls may write to their end.
+The same number of callers of failed calls may write to their end.
 """
 MAX_IGNORED_BYTES: Final = 32 << 20
 """How much is read of what a caller still writes after the error: two of the largest globals."""
@@ -190,8 +190,8 @@ class ErrorMapper:
     async def _write(self, context: ServicerContext[Any, Any], frame: Any) -> None:
         """Write a last frame, unless too many callers do not read theirs.
 
-        Nothing ends a call whose caller does not read, besides its connection. So a stranger could
-        hold all calls with refused streams; a status alone needs no reader.
+        Nothing but the end of its connection ends a call whose caller does not read. So a stranger
+        could hold all calls with refused streams; a status alone needs no reader.
         """
         if self._unread_frames >= MAX_UNREAD_FRAMES:
             return

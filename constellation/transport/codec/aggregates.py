@@ -1,4 +1,4 @@
-"""Aggregates: to chunks of at most 1 MiB and back, for shards and for federations."""
+"""Aggregates as chunks of at most 1 MiB, and back, for shards and for federations."""
 
 from __future__ import annotations
 

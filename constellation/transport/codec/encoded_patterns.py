@@ -46,7 +46,7 @@ _CONTENT_IDS: Final = make_tag(14)
 _CONTENT_COUNTS: Final = make_tag(15)
 _CONTENT_INDEXES: Final = make_tag(16)
 _OVERHEAD_BYTES: Final = 1200
-"""Memory of a part in the cache beside its embedding: a dozen short objects, and its texts."""
+"""Memory of a cached part besides its embedding: a dozen short objects, and its texts."""
 
 
 @dataclass(frozen=True, slots=True)

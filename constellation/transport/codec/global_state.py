@@ -1,4 +1,4 @@
-"""Global state: from the chunks of a federation to what a shard serves, and on to its devices."""
+"""Converts global state: from a federation's chunks to what a shard serves, and on to devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of liked content: to chunks of at most 1 MiB and back, for shards and for federations."""
+"""Counts of liked content as chunks of at most 1 MiB, and back, for shards and for federations."""
 
 from __future__ import annotations
 

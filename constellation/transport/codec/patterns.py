@@ -1,4 +1,4 @@
-"""Patterns, deltas, receipts and content items: messages to values of the core, and back."""
+"""Converts patterns, deltas, receipts and content items between messages and values."""
 
 from __future__ import annotations
 

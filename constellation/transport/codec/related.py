@@ -1,4 +1,4 @@
-"""Related and popular content: from a published Global, checked, and on to devices."""
+"""Converts related and popular content: from a published Global, checked, and on to devices."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def frame(tag: bytes, content: bytes) -> bytes:
 
 
 def frame_message(tag: bytes, content: bytes) -> bytes:
-    """Return a field that is a message: an empty one is there, too."""
+    """Return a field that is a message; an empty message is present as well."""
     return tag + encode_varint(len(content)) + content
 
 

@@ -212,7 +212,8 @@ def _make_handler(route: Route, channel: grpc.aio.Channel) -> RouteHandler:
 def _read_credential(request: Request) -> tuple[tuple[str, str], ...]:
     """Return the header Authorization as metadata, for the same check as over gRPC.
 
-    gRPC fails at metadata that is not printable ASCII. No token is like that, so it counts as none.
+    gRPC fails on metadata that is not printable ASCII. No token looks like that, so it counts as
+    none.
     """
     return tuple(
         ("authorization", each)

@@ -1,4 +1,4 @@
-"""Connections of REST: those without a request are bounded apart from the others, and in time."""
+"""Connections of REST: those without a request have a limit of their own, in number and in time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WaitingConnections:
         return _Connection(self, *args, **more)
 
     def add(self, connection: _Connection) -> None:
-        """Begin to wait for a connection's next request."""
+        """Start waiting for a connection's next request."""
         if connection in self._waiting:
             return
         if len(self._waiting) >= self._limit:
@@ -37,13 +37,13 @@ class WaitingConnections:
         self._waiting[connection] = timer
 
     def remove(self, connection: _Connection) -> None:
-        """Wait no longer: the request is whole, or the connection has ended."""
+        """Stop waiting: the request is whole, or the connection has ended."""
         if timer := self._waiting.pop(connection, None):
             timer.cancel()
 
 
 class _Connection(H11Protocol):
-    """One connection, which tells when it waits for a request and when it has one."""
+    """One connection, which reports when it waits for a request and when it has one."""
 
     def __init__(self, waiting: WaitingConnections, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)

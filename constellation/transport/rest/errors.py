@@ -1,4 +1,4 @@
-"""Errors over HTTP in the form of AIP-193: of gRPC calls, and of requests that became no call."""
+"""Errors over HTTP as AIP-193 has them: of gRPC calls, and of requests that became no call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of REST to messages: checks every field of the JSON first, so that errors name it.
+"""Converts requests of REST to messages, and checks every field first, so that errors name it.
 
 protobuf's own parser is too lenient: it drops characters that are not base64, reads "1_0" as 10,
 and uses the last of two spellings of a field.

@@ -40,7 +40,7 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
 
         Args:
             shard: the shard.
-            verifier: checks who signed a global state; None takes one from everybody.
+            verifier: checks who signed a global state; None accepts one from everybody.
             on_adopted: called with each global state that the shard has adopted.
         """
         self._shard = shard

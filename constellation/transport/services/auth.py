@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from constellation.auth.enrolment import TokenIssuer
 
 _MAX_AT_ONCE: Final = 4
-"""Proofs that are checked at once: their signatures cost a thread a third of a millisecond."""
+"""Proofs that are checked at once: each signature costs a thread a third of a millisecond."""
 
 
 class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
@@ -42,7 +42,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     def _require_issuer(self) -> TokenIssuer:
         if self._issuer is None:
             raise ConfigError(
-                "this shard gives no tokens to devices, because VENDOR_KEYS is unset: get one from "
-                "whoever runs the fleet"
+                "this shard issues no tokens to devices, because VENDOR_KEYS is unset: get one from "
+                "the operator of the fleet"
             )
         return self._issuer

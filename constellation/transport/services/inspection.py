@@ -29,7 +29,7 @@ _PAGE_SIZE: Final = 100
 _MAX_PAGE_SIZE: Final = 1000
 _SAMPLE_SIZE: Final = 1000
 _MAX_SAMPLE_SIZE: Final = 1000
-"""So many patterns are 0.9 MB; a client accepts messages of up to 4 MiB."""
+"""This many patterns are 0.9 MB; a client accepts messages of up to 4 MiB."""
 
 
 class ConnectedDevices(Protocol):

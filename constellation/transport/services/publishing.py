@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from constellation.v1.aggregates_pb2 import PublishGlobalRequest
 
 RECEIVE_SECONDS: Final = 60.0
-"""How long a global state may take to arrive, and to wait for the one before it."""
+"""How long a global state may take to arrive, with its wait for the one before it."""
 HEADER_SECONDS: Final = 10.0
 """How long the first message may take."""
 MAX_EARLY_ROUNDS: Final = 10_000
@@ -29,7 +29,7 @@ class GlobalReceiver:
     """Reads global states whose round is plausible and later than the present one.
 
     The round stands in the first message, so that an older state is not even parsed. States are
-    large: while one is received, the calls that bring others wait, and hold nothing.
+    large: while one is received, the calls that bring others wait, and use no memory.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class GlobalReceiver:
 
 
 def _require_plausible(round_: RoundKey) -> None:
-    """Raise InvalidInputError for a round that would keep all true ones out for ever.
+    """Raise InvalidInputError for a round that would keep all true ones out forever.
 
     A generation is the time at which its journal began, so its age bounds its rounds.
     """

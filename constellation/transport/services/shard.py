@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 _MAX_CONTENTS: Final = 256
 _PAGE_SIZE: Final = 100
 _MAX_CONTENT_PAGE_SIZE: Final = 250
-"""Content items of one answer: to make more of them would hold the event loop for too long."""
+"""The most content items of one answer: encoding more would hold the event loop for too long."""
 _SEARCH_LIMIT: Final = 100
 _MAX_SEARCH_LIMIT: Final = 500
 _MAX_QUERIES: Final = 64
@@ -59,7 +59,7 @@ class ProcessInfo:
     started_at: float
     """Seconds since 1970."""
     request_drain: Callable[[float | None], None]
-    """Begins a drain, spread over so many seconds; None means DRAIN_SECONDS."""
+    """Begins a drain, spread over this many seconds; None means DRAIN_SECONDS."""
 
 
 class ShardServicer(shard_pb2_grpc.ShardServiceServicer):

@@ -30,13 +30,13 @@ MAX_COPIES: Final = 64
 """Calls that are served at the same time; one more is refused. Each holds 4 bytes for
 each content item, and a few responses."""
 MAX_COPIES_OF_CALLER: Final = 2
-"""Those of one caller, where tokens tell callers apart: one, and one whose connection broke."""
+"""The same for one caller, where tokens identify callers: one, and one whose connection broke."""
 _MAX_PAGES: Final = 2
 """Pages that are read and encoded at the same time, so that deltas are not kept waiting."""
 _RESPONSE_BYTES: Final = 256 * 1024
 """The most bytes of a response, unless one bucket alone has more."""
 _PAGE_ITEMS: Final = 256
-"""Content items that are read at once, about; whole buckets."""
+"""The approximate number of content items that are read at once; whole buckets."""
 _BUCKET_BYTES: Final = 8
 """More bytes than the number of a bucket takes in a response."""
 _ITEM_BYTES: Final = 6
@@ -59,7 +59,7 @@ def to_held_digests(data: bytes) -> NDArray[np.uint64]:
 
 
 class CatalogueCopies:
-    """The calls that bring copies of the catalogue up to date. Few are served at once."""
+    """Serves the calls that bring copies of the catalogue up to date, a few at once."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -73,7 +73,8 @@ class CatalogueCopies:
     def admit(self) -> Iterator[None]:
         """Count a call of the present caller until the block is left.
 
-        Raises TooManyCallsError when as many are served as may be, of all callers or of this one.
+        Raises TooManyCallsError when all callers together, or this one, have the most calls
+        already.
         """
         caller = CALLER.get()
         if self._active.total() >= MAX_COPIES:

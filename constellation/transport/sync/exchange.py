@@ -57,7 +57,7 @@ class Exchanges:
     async def _apply(
         self, greeting: Greeting, deltas: Sequence[patterns.Delta]
     ) -> patterns.DeltaAck:
-        """Return the ack of deltas, once those that are next are durable."""
+        """Return the ack of deltas, once those that come next are durable."""
         limit = self._limits.max_inflight_deltas
         if len(deltas) > limit:
             raise TooManyInflightError(

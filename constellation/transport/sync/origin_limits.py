@@ -27,7 +27,7 @@ _SUBSCRIBER_BITS: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceLimits:
-    """What may come from one lot, or from one address; 0 is no limit."""
+    """The limits for one lot, or for one address; 0 means no limit."""
 
     streams: int = 0
     """Open at the same time."""
@@ -55,7 +55,7 @@ class CallOrigin:
 
 
 def read_call_origin() -> CallOrigin:
-    """Return where the call comes from that the present task serves."""
+    """Return the origin of the call that the present task serves."""
     address = CALLER_ADDRESS.get()
     return CallOrigin(CALLER.get().lot, "" if address is None else _name_subscriber(address))
 
@@ -69,7 +69,7 @@ def _name_subscriber(address: IPv4Address | IPv6Address) -> str:
 class OriginGuard:
     """Counts what comes from each lot and each address, and refuses what is beyond its limits.
 
-    A token bucket for each rate lets through as many at once as in a whole period.
+    A token bucket for each rate admits as many at once as in a whole period.
     """
 
     def __init__(self, limits: OriginLimits, stats: Stats, now: Callable[[], float]) -> None:

@@ -1,4 +1,4 @@
-"""The frames that wait to be written to one stream; their number is bounded by construction."""
+"""OutgoingFrames: the frames that wait to be written to one stream, bounded by construction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OutgoingFrames:
         self._on_end = on_end
         self._pending_write: Coroutine[Any, None, None] | None = None
         self._write_end: asyncio.Future[None] | None = None
-        """What waits for the end of the current write; None when nothing does."""
+        """The future of whoever waits for the end of the current write; None when nobody does."""
         self._now = asyncio.get_running_loop().time
         self._control: deque[pb.SyncResponse] = deque()
         self._ack: pb.SyncResponse | None = None

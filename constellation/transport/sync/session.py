@@ -238,7 +238,7 @@ class DeviceSession:
         return None
 
     def forgive_pause(self, seconds: float, now: float) -> None:
-        """Leave out of every timeout a time, until `now`, in which this process stood still."""
+        """Leave a time until `now`, in which this process stood still, out of every timeout."""
         self.last_received_at = min(now, self.last_received_at + seconds)
         self.outgoing.forgive_pause(seconds, now)
 

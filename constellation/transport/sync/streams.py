@@ -180,7 +180,7 @@ class OpenStreams:
         return True
 
     def _forgive_pause(self, seconds: float, now: float) -> None:
-        """Let no session be judged by the time in which this process stood still.
+        """Leave the time in which this process stood still out of all timeouts.
 
         They are judged again a tick later, when what waited in the sockets has been read.
         """
@@ -212,7 +212,7 @@ class OpenStreams:
             session.close()
 
     async def _wait_until_gone(self, seconds: float) -> None:
-        """Wait until no stream is open, at most so long."""
+        """Wait until no stream is open, for at most `seconds`."""
         self._are_gone.clear()
         if not self._sessions or seconds <= 0:
             await asyncio.sleep(0)

@@ -70,7 +70,7 @@ class UpdateEncoder:
     async def make_update(
         self, device_id: bytes, held: HeldState, capacity: int, encoding: Encoding
     ) -> DeviceAnswer:
-        """Return what a device lacks that holds `held`, and can keep `capacity` patterns."""
+        """Return what a device lacks that holds `held` and can keep `capacity` patterns."""
         change = await self._shard.find_update(device_id, held, capacity)
         return DeviceAnswer(
             self._encode(change, encoding), change.held, change.changes_nothing_of(held)
