@@ -100,7 +100,7 @@ class Observation:
     """The rows of related content, by their film."""
     popular: Mapping[str, int]
     """How many households like each popular film."""
-    told: Mapping[str, int]
+    likes: Mapping[str, int]
     """Devices that like each film, summed over what shards tell a federation."""
 
 
@@ -117,7 +117,7 @@ async def run(world: World) -> list[Outcome]:
     return [
         _score(PAIR, alone, _find_pairs(alone, *seen)),
         _score(ACCOMPLICE_PAIR, together, _find_pairs(together, *seen_together)),
-        _score(MEMBER, alone, _find_told(alone, *seen)),
+        _score(MEMBER, alone, _count_likes_seen(alone, *seen)),
     ]
 
 
@@ -245,9 +245,9 @@ async def _observe(
     """Run rounds; return what the leaders are sent, and what shards tell a federation."""
     for _ in range(ROUNDS):
         await federation.run_round()
-    told: Counter[str] = Counter()
+    likes: Counter[str] = Counter()
     for address in world.fleet.shard_addresses:
-        told.update(await _read_likes(address))
+        likes.update(await _read_likes(address))
     states = [await device.pull() for device in leaders]
     weights = {
         row.content_id: _to_weights(row) for state in states for row in state.related.values()
@@ -259,7 +259,7 @@ async def _observe(
         if not each.region
         for film, households in zip(each.content_ids, each.households, strict=True)
     }
-    return Observation(weights, popular, told)
+    return Observation(weights, popular, likes)
 
 
 def _to_weights(row: RelatedRow) -> Mapping[str, float]:
@@ -300,9 +300,11 @@ def _find_changes(trials: Sequence[Trial], before: Observation, after: Observati
     return changes
 
 
-def _find_told(trials: Sequence[Trial], before: Observation, after: Observation) -> list[float]:
-    """Return for each trial how many more devices like the film, by what the federation is told."""
-    return [float(after.told.get(t.named, 0) - before.told.get(t.named, 0)) for t in trials]
+def _count_likes_seen(
+    trials: Sequence[Trial], before: Observation, after: Observation
+) -> list[float]:
+    """Return for each trial how many more devices like the film, as the federation sees it."""
+    return [float(after.likes.get(t.named, 0) - before.likes.get(t.named, 0)) for t in trials]
 
 
 def _find_growth(trials: Sequence[Trial], before: Observation, after: Observation) -> list[float]:

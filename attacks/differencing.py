@@ -32,7 +32,7 @@ PARTNERS: Final = 5
 
 
 def score(world: World, revisions: Revisions) -> Outcome:
-    """Return how well the films that were watched are told from those that were not."""
+    """Return how well films that were watched can be distinguished from others."""
     claims = {film for each in revisions.appeared for film in _name_films(world, revisions, each)}
     trials = revisions.trials
     values = [float(each.content_id in claims) for each in trials]

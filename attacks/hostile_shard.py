@@ -167,7 +167,7 @@ async def run_alone(households: Sequence[Household]) -> list[tuple[Outcome, Outc
 
 
 async def _ask_for_poor(households: Sequence[Household], floor: float) -> Outcome:
-    """Return the share of patterns below the default threshold that the shard was told."""
+    """Return the share of patterns below the default threshold that the shard received."""
     async with serve_hostile_shard() as (shard, address):
         known = await _sync_all(address, households, floor=floor)
         revealed = shard.read_patterns()
@@ -176,7 +176,7 @@ async def _ask_for_poor(households: Sequence[Household], floor: float) -> Outcom
 
 
 async def _ask_silent(households: Sequence[Household], *, is_sharing: bool) -> Outcome:
-    """Return the share of devices that told the shard of any content item or pattern."""
+    """Return the share of devices that sent the shard any content item or pattern."""
     telling = 0
     for household in households:
         async with serve_hostile_shard() as (shard, address):

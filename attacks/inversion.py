@@ -100,7 +100,7 @@ def _score_partial(
 ) -> Outcome:
     """Compare the claim of the nearest shown pattern with the popular films of the same taste.
 
-    The attacker is even told which shown pattern is nearest to the household's. Popularity is that
+    The attacker even knows which shown pattern is nearest to the household's. Popularity is that
     in the whole fleet, which is more than anybody knows, and it names as many films.
     """
     popularity = Counter(

@@ -102,8 +102,8 @@ class FederationConfig:
     )
     revoked_devices: Path | None = setting(
         None,
-        "File with the ids of revoked devices, one on each line: every round tells them to all "
-        "shards.",
+        "File with the ids of revoked devices, one on each line: every round publishes them to "
+        "all shards.",
     )
     data_dir: Path | None = setting(
         None, "Directory of the journal. Unset: rounds are lost when the process ends."
@@ -141,12 +141,12 @@ class FederationConfig:
     )
     global_k_anonymity: Count = setting(
         Count(50),
-        "Devices that must be behind everything published: clusters, their content items, trends.",
+        "Devices that must support everything published: clusters, their content items, trends.",
     )
     privacy_epsilon: NonNegative = setting(
         NonNegative(0),
-        "Most that all that is published in one week may tell of one device: differential privacy. "
-        "0: what is published has no noise.",
+        "The most that all publications of one week may reveal of one device: differential "
+        "privacy. 0: they have no noise.",
         most=64,
     )
     privacy_delta: Ratio = setting(

@@ -48,7 +48,7 @@ def _describe_shards(rounds: Rounds) -> pb.ComponentHealth:
 
 
 def _describe_coverage(rounds: Rounds) -> str:
-    """Return what the last round covered, and as of when: it says nothing of the time since."""
+    """Return what the last round covered, and when: it says nothing about the time since."""
     report, ratio = rounds.stats.last_report, rounds.stats.coverage_ratio
     if rounds.policy.is_relay:
         return "pulled when the federation above asks"
@@ -84,7 +84,7 @@ def _describe_last_round(rounds: Rounds, interval_seconds: float) -> pb.Componen
 
 
 def _describe_refusals(rounds: Rounds) -> str:
-    """Return who did not take the last global, if nobody did or somebody never will; else ""."""
+    """Return which shards did not take the last global, if none did or one never will; else ""."""
     publisher, last = rounds.publisher, rounds.last_global
     if last is None or not publisher.problems:
         return ""

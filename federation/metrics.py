@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 def make_health_metric(is_ready: Callable[[], bool]) -> Metric:
-    """Return the metric that says whether a federation takes traffic. It exists from the start."""
-    text = "1 when the federation takes traffic, else 0."
+    """Return the metric of whether a federation accepts traffic. It exists from the start."""
+    text = "1 when the federation accepts traffic, else 0."
     return Metric("constellation_federation_health", MetricKind.GAUGE, text, make_reader(is_ready))
 
 
@@ -106,7 +106,7 @@ def make_federation_metrics(
         ),
         gauge(
             "solve_seconds",
-            "How long related and popular content took to compute, the last time.",
+            "How long it last took to compute related and popular content.",
             lambda: stats.solve_seconds,
         ),
         gauge(
@@ -133,7 +133,7 @@ def make_privacy_metrics(privacy: PrivacyMode) -> list[Metric]:
     return [
         gauge(
             "privacy_budget_epsilon",
-            "PRIVACY_EPSILON: most that all that is published in a week may tell of one device.",
+            "PRIVACY_EPSILON: the most that all publications of a week may reveal of a device.",
             make_reader(lambda: privacy.budget.epsilon),
         ),
         gauge(

@@ -1,8 +1,8 @@
 """The result of a round in the differentially private mode: everything in it has noise.
 
-It has trends, popular content and related content. It has no clusters, whose sums would need
-thousands of devices each to stand the noise, and nothing of single regions, which would be a second
-release of the same data.
+It has trends, popular content and related content. It has no clusters, because each would need
+thousands of devices for its sums to stand out from the noise, and nothing for single regions, which
+would be a second release of the same data.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from federation.related.shard_likes import ShardLikes
 
 _GRACE_HOURS: Final = 2
-"""An hour is released once so many have begun after it, so that devices could report it. What
-arrives later is not counted: the same hour is never released twice."""
+"""An hour is released once this many hours have begun after it, so that devices could report it.
+Later reports are not counted: the same hour is never released twice."""
 log = structlog.get_logger(__name__)
 
 
@@ -54,7 +54,7 @@ def compute_noised_result(
     `plan` receives what the releases spend.
 
     Nothing of it may be published before the rows of `plan` are durable. What cannot be released,
-    because the week's budget is spent, stays as it was published last.
+    because the week's budget is spent, stays as it was last published.
     """
     aggregates = select_private(inputs.aggregates)
     state = model_state.noised

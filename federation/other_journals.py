@@ -1,4 +1,4 @@
-"""Notices other federations on the same shards: who should do what about which of them."""
+"""Notices other federations on the same shards, and says which of them should stop."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def from_privacy(mode: PrivacyMode | None, now: float, weeks: int) -> pb.GetPrivacyResponse:
-    """Return what was spent in so many weeks, the present one first."""
+    """Return what was spent in the last `weeks` weeks, the present one first."""
     if mode is None:
         return pb.GetPrivacyResponse()
     ledger, present = mode.ledger, find_week(now)

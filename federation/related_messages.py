@@ -47,7 +47,7 @@ def _from_rows(rows: Sequence[RelatedRow]) -> patterns_pb2.RelatedRows:
 
 
 def to_rows(message: patterns_pb2.RelatedRows) -> list[RelatedRow]:
-    """Return the rows that `from_related` made a message of."""
+    """Return the rows of a message that `from_related` made."""
     neighbours = [message.content_ids[index] for index in message.neighbours]
     codes = np.frombuffer(message.weights, np.int8).tolist()
     ends = accumulate(message.neighbour_counts, initial=0)
@@ -78,7 +78,7 @@ def from_popular(lists: Iterable[PopularList]) -> list[patterns_pb2.PopularConte
 
 
 def to_popular(messages: Iterable[patterns_pb2.PopularContents]) -> list[PopularList]:
-    """Return the lists that `from_popular` made messages of."""
+    """Return the lists of messages that `from_popular` made."""
     return [
         PopularList(each.region, tuple(each.content_ids), tuple(each.households))
         for each in messages

@@ -84,7 +84,7 @@ def find_unavailable(
 
 
 def find_asked(shards: Sequence[ShardReport]) -> list[str]:
-    """Return the addresses that were asked, and those that relays asked and never heard."""
+    """Return the addresses that were asked, and those that relays asked without an answer."""
     return [shard.address for shard in shards] + [
         each.address for shard in shards for each in shard.unavailable if not each.shard_ids
     ]

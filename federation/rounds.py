@@ -319,7 +319,7 @@ class Rounds:
         return report
 
     def _make_scope(self) -> PullScope:
-        """Return what the next result needs: candidates and likes, each from time to time."""
+        """Return what the next pulls must bring: candidates and likes, each only at times."""
         state, now = self._model_state, read_clock()
         if self.privacy is not None:  # candidates are exact sums: no noise could hide one device
             return PullScope(include_likes=self.privacy.needs_likes(now))

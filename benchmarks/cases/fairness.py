@@ -104,7 +104,7 @@ def _run_greedy_client(port: int, kind: str, folder: Path) -> Iterator[None]:
 
 
 def _start_shard(folder: Path) -> AbstractContextManager[StartedShard]:
-    """Start a shard that asks for tokens: without them, nobody can be told apart."""
+    """Start a shard that asks for tokens: without them, callers cannot be distinguished."""
     write_key_ring(folder / "token-keys.json", make_key_ring(), is_new=True)
     return start_shard(data_dir=folder / "data", token_keys=folder / "token-keys.json")
 

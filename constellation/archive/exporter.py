@@ -1,4 +1,4 @@
-"""Conversion of a loaded shard to the lines of an archive."""
+"""Converts a loaded shard to the lines of an archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversion of the lines of an archive to writes for a store. It checks every value."""
+"""Converts the lines of an archive to writes for a store, and checks every value."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def _to_device(line: Line, terms: PendingTerms) -> tuple[Any, ...]:
 
 
 def _to_liked(line: Line, terms: PendingTerms) -> tuple[int, ...]:
-    """Return what a device liked, the latest first; archives of earlier versions do not say."""
+    """Return what a device liked, the latest first; archives of earlier versions do not have it."""
     texts = _require_list(line.get("liked_content_ids", []))
     if len(set(map(str, texts))) != len(texts):
         raise ValueError("the liked content of a device must be distinct")

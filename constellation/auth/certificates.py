@@ -56,7 +56,7 @@ class Certificates:
 
     @property
     def reload_problem(self) -> str:
-        """Why the present files are not in use, and those before them are; "" when they are."""
+        """Why the present files are not in use, and the former ones still are; "" when they are."""
         self._files.get()
         return self._files.problem
 
@@ -103,7 +103,7 @@ class Certificates:
         return text
 
     def _read(self) -> _Presented:
-        """Return what the files have. Raises ConfigError when key and certificate do not fit."""
+        """Return the files' content. Raises ConfigError when key and certificate do not match."""
         require_secret(self._key)
         try:
             key, chain = self._key.read_bytes(), self._certificate.read_bytes()

@@ -17,9 +17,9 @@ _FileVersion = tuple[int, int, int]
 T = TypeVar("T")
 
 _OTHERS: Final = 0o077
-"""The permissions that others than the owner of a secret file must not have."""
+"""The permissions on a secret file that nobody but its owner may have."""
 _OTHERS_OF_ROOT: Final = 0o037
-"""The same for a file of root's, which a service may read through its group.
+"""The same for a file that root owns, which a service may read through its group.
 
 Kubernetes mounts a Secret like that. PostgreSQL has the same rule for the key of its certificate.
 """
@@ -50,7 +50,7 @@ class ReloadedFiles(Generic[T]):
         """The files that were wrong when they were read last. They are not read again."""
         self._looked_at = time.monotonic()
         self.problem = ""
-        """Why the present files are not in use; those before them are."""
+        """Why the present files are not in use, and the former ones still are."""
 
     def get(self) -> T:
         """Return the value of the files as they are now, give or take the interval."""
@@ -86,9 +86,9 @@ def _read_version(path: Path) -> _FileVersion:
 
 
 def require_secret(path: Path) -> None:
-    """Raise ConfigError when others than its owner may use a file that holds a secret.
+    """Raise ConfigError when anybody but its owner may use a file that holds a secret.
 
-    A file that cannot be looked at passes: whoever reads it says what is wrong.
+    A file that cannot be examined passes: reading it then says what is wrong.
     """
     try:
         found = path.stat()

@@ -23,7 +23,7 @@ class KeyFile:
 
     @property
     def reload_problem(self) -> str:
-        """Why the present file is not in use, and the keys before it are; "" when it is."""
+        """Why the present file is not in use, and the former keys still are; "" when it is."""
         return self._file.problem
 
     def read(self) -> KeyRing:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIGNING_ALGORITHM: Final = "HS256"
-"""Of keys that everybody who verifies must keep secret."""
+"""The algorithm of symmetric keys, which everybody who verifies must keep secret."""
 SIGNATURE_ALGORITHM: Final = "EdDSA"
-"""Of private keys, whose public part verifies."""
+"""The algorithm of private keys, whose public part verifies."""
 KEY_BYTES: Final = 32
 _ALGORITHMS: Final = (SIGNING_ALGORITHM, SIGNATURE_ALGORITHM, "ES256", "RS256")
 _PUBLIC_FIELDS: Final = frozenset({"kty", "kid", "alg", "use", "crv", "x", "y", "n", "e"})
@@ -59,7 +59,7 @@ class TokenKey:
         return f"TokenKey({self.key_id!r}, {self.algorithm!r})"
 
     def load(self) -> Any:
-        """Return the key as PyJWT takes it. Raises ValueError when it is none."""
+        """Return the key as PyJWT takes it. Raises ValueError when it is not a key."""
         try:
             return jwt.PyJWK(self.fields, algorithm=self.algorithm).key
         except jwt.PyJWTError as error:

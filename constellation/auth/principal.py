@@ -18,7 +18,7 @@ class Role(StrEnum):
     """What a caller is; a token names one or more."""
 
     DEVICE = "device"
-    """One set-top box, which acts in its own name only."""
+    """One set-top device, which acts in its own name only."""
     FEEDER = "feeder"
     """Adds content items to catalogues."""
     FEDERATION = "federation"
@@ -37,7 +37,7 @@ class Principal:
     """The name in the token: a device id in hex digits, or the name of a person or a process."""
     roles: frozenset[Role]
     expires_at: float | None = None
-    """Until when the token is accepted, in seconds since 1970; None for ever."""
+    """When the token stops being accepted, in seconds since 1970; None for never."""
     is_revoked: Callable[[], bool] = lambda: False
     """Returns whether the key of the token is gone, or the device was revoked."""
     verify: Callable[[str], Principal] | None = None
@@ -46,18 +46,18 @@ class Principal:
     """The production lot of a device, as its vendor names it; empty when unknown."""
 
     def seconds_left(self, now: float) -> float | None:
-        """Return for how long the token is still valid, at a time; None for ever."""
+        """Return how long the token is still valid at a time; None for ever."""
         return None if self.expires_at is None else self.expires_at - now
 
 
 ANYBODY: Final = Principal("anybody", frozenset(Role))
 """The caller in a process without TOKEN_KEYS, which asks nobody for a token."""
 CALLER: ContextVar[Principal] = ContextVar("constellation_caller", default=ANYBODY)
-"""Who makes the call that the present task serves."""
+"""The caller of the call that the present task serves."""
 CALLER_ADDRESS: ContextVar[IPv4Address | IPv6Address | None] = ContextVar(
     "constellation_caller_address", default=None
 )
-"""From which address the call comes that the present task serves; None when that is unknown."""
+"""The address of that caller; None when it is unknown."""
 
 
 def require_role(caller: Principal, role: Role) -> None:

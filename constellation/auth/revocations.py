@@ -27,7 +27,7 @@ class RevokedDevices:
 
     @property
     def reload_problem(self) -> str:
-        """Why the present file is not in use, and the list before it is; "" when it is."""
+        """Why the present file is not in use, and the former list still is; "" when it is."""
         return self._file.problem if self._file else ""
 
     def __contains__(self, device_id: bytes) -> bool:
@@ -39,7 +39,7 @@ class RevokedDevices:
         return self._read_file() | self._of_global
 
     def replace_global(self, device_ids: Iterable[bytes]) -> None:
-        """Take the list of a new global state in place of that of the one before it."""
+        """Replace the list of the last global state by that of a new one."""
         self._of_global = frozenset(device_ids)
 
     def _read_file(self) -> frozenset[bytes]:

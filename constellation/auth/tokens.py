@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_TOKEN_BYTES: Final = 4096
 _LEEWAY_SECONDS: Final = 30
-"""By how much clocks may differ."""
+"""The most by which clocks may differ."""
 
 
 def issue_token(
@@ -88,7 +88,7 @@ class TokenVerifier:
                 f"the token is not for the audience {self._audience!r}"
             ) from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
-            raise UnauthenticatedError("the token is no valid token") from None
+            raise UnauthenticatedError("the token is not a valid token") from None
         if caller.is_revoked():
             raise UnauthenticatedError("this device was revoked")
         return caller

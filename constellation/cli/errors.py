@@ -6,7 +6,7 @@ from constellation.cli.exit_codes import FAILURE
 
 
 class CommandError(Exception):
-    """A command failed. The message is one line for people: what is wrong, and what to do."""
+    """A command failed. Its message is one line for people: what is wrong, and what to do."""
 
     def __init__(
         self, problem: str, exit_code: int = FAILURE, *, is_connection_error: bool = False

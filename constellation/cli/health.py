@@ -23,13 +23,13 @@ HEALTH_LABELS: Final = {
 """Each health status, in rich's markup."""
 
 _TRAFFIC: Final = "traffic"
-"""The component that says whether, and if not, why not, a process accepts traffic."""
+"""The component that says whether a process accepts traffic, and why not."""
 
 
 def format_state(health: health_pb2.GetDetailedHealthResponse) -> str:
     """Return the health of a process in rich's markup.
 
-    A process that accepts no traffic, as a spare or one that drains, is called what it is.
+    A process that accepts no traffic is shown as what it is: a spare, or draining.
     """
     if health.status == health_pb2.HEALTH_STATUS_DEGRADED:
         for component in health.components:

@@ -1,4 +1,4 @@
-"""Find environment variables that look like settings, and are none: typing errors."""
+"""Find environment variables that look like settings but are not: typing errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = re.compile(r"^(CONSTELLATION|FEDERATION)_")
 _SPELLINGS: Final = (("ADDRESSES", "ADDRS"), ("ADDRESS", "ADDR"), ("DIRECTORY", "DIR"))
-"""Words that people write out, and what the settings have in their place."""
+"""Words that people write out, and the forms that settings use."""
 _UNITS: Final = (("SECONDS", "SECS"),)
 _MAX_EDITS: Final = 2
 

@@ -1,4 +1,4 @@
-"""Standard output of a program: what it cannot take becomes an error that says so."""
+"""Standard output of a program: a failed write becomes an error that says so."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class StopSignals:
         self._action = action
 
     def set_cut(self, describe: Callable[[], dict[str, int]]) -> None:
-        """Set what tells, by name, how much the second signal cuts."""
+        """Set the function that returns, by name, how much the second signal cuts off."""
         self._describe_cut = describe
 
     def _handle_first(self) -> None:

@@ -49,9 +49,9 @@ class DeviceTraces:
     """Shared patterns into which its patterns are merged; None on PostgreSQL, where each start
     builds the index anew."""
     outdated_in_snapshot: int = 0
-    """Shared patterns of the index snapshot that the store has otherwise or no more."""
+    """Shared patterns of the index snapshot that the store has changed or deleted since."""
     files: dict[str, int] = field(default_factory=dict)
-    """How often its id stands in the bytes of each file of DATA_DIR that has it."""
+    """How often its id is in the bytes of each file of DATA_DIR that has it."""
     exports: dict[str, int] = field(default_factory=dict)
     """By export: the number of the line that has it; 0 for none."""
     problems: Sequence[str] = ()
@@ -123,7 +123,7 @@ async def _count_outdated(table: Table, snapshots: SnapshotFiles | None, exact_l
 
 
 def _search_files(data_dir: Path | None, device_id: bytes) -> dict[str, int]:
-    """Return how often an id stands in each file of a directory, as bytes or as text."""
+    """Return how often an id is in each file of a directory, as bytes or as text."""
     if data_dir is None:
         return {}
     forms = {device_id, device_id.hex().encode(), str(UUID(bytes=device_id)).encode()}

@@ -29,8 +29,8 @@ def add_enrol_device(commands: Commands) -> None:
         "enrol-device",
         run_enrol_device,
         "sign a vendor's claim, with which a device gets its tokens",
-        details="The claim says which key the device has. Shards accept it that have the vendor's "
-        "public key in VENDOR_KEYS. The claim is not secret: without the device's private key it "
+        details="The claim says which key the device has. Shards that have the vendor's public key "
+        "in VENDOR_KEYS accept it. The claim is not secret: without the device's private key it "
         "is worth nothing.",
         examples=(
             "vendor-keys.json --key device.pub --lot 2026-48 --model X1 > device.claim",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LINES_PER_COMMIT: Final = 512
 _MAX_LINE_BYTES: Final = 1 << 28
-"""Far longer than the line of a device with as many patterns as a shard lets it have."""
+"""Far longer than the line of a device with the most patterns that a shard lets it have."""
 _EMPTY_STORE_HINT: Final = (
     'an import requires an empty store. docs/operations.md, "Export and import", says how to '
     "empty one after an interrupted import"

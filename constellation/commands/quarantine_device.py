@@ -23,11 +23,11 @@ def add_quarantine_device(commands: Commands) -> None:
     parser = commands.add(
         "quarantine-device",
         run_quarantine_device,
-        "take a device out of all that others see, or put it back",
+        "take a device out of everything that others see, or put it back",
         details="The device goes on syncing and recommending. Its patterns leave what others see "
         "at once, and the hourly counts behind the trends within a week.",
         examples=(
-            '5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b --reason "one of 40 boxes with one pattern"',
+            '5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b --reason "one of 40 devices with one pattern"',
             "5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b --lift --all",
         ),
     )

@@ -23,8 +23,8 @@ def add_revoke_device(commands: Commands) -> None:
         run_revoke_device,
         "refuse a device from now on, whatever token or claim it has",
         details="The file is REVOKED_DEVICES of a shard, which ends the device's stream within two "
-        "seconds, or of a federation, which tells all shards with its next round. What the device "
-        "has shared stays: see `constellation delete-device`.",
+        "seconds, or of a federation, which informs all shards with its next round. What the "
+        "device has shared stays: see `constellation delete-device`.",
         examples=("revoked.txt 5a1f0c4e9b7d4e1f8a6b3c2d1e0f9a8b --reason stolen",),
     )
     add_json_flag(parser)

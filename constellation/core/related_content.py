@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from constellation.core.table.shard_table import Table
 
 MAX_HELD_ROWS: Final = 512
-"""Rows of related content that a device holds at most."""
+"""The most rows of related content that a device holds."""
 _PREFIX, _REVISION = 0, 1
 
 

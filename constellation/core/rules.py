@@ -53,9 +53,9 @@ class Rules:
     attested_reserve: float = 0.0
     """The share of `max_devices` that only attested devices may fill."""
     similar_limit: int = 20
-    """Similar patterns that a device gets at most."""
+    """The most similar patterns that a device gets."""
     trend_limit: int = 50
-    """Trends that a device gets at most."""
+    """The most trends that a device gets."""
     trend_decay_rate: float = 0.95
     """A trend's counts are multiplied by this for every hour that passes."""
     active_window_seconds: float = 1800.0

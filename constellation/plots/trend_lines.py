@@ -46,7 +46,7 @@ class PlotPanel:
 
     title: str
     lines: Sequence[PlotLine]
-    """The strongest trend first; at most as many as COLOURS. Not empty, and of equal length."""
+    """The strongest trend first; no more than COLOURS. Not empty, and of equal length."""
 
 
 def draw_trends(

@@ -15,7 +15,7 @@ class FileGuard:
     """Remembers which files some paths named; what is written to others would be lost.
 
     A file that is removed while it is open takes writes and fsyncs as before, and is gone at the
-    end of the process. A few microseconds for each look.
+    end of the process. Each check takes a few microseconds.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:

@@ -183,7 +183,7 @@ def _make_counters(make: _MetricFactory, shard: ShardManager, calls: CallCounts)
             lambda: stats.fenced_writes,
         ),
         make.counter(
-            "resyncs", "Devices that were told to send everything again.", lambda: stats.resyncs
+            "resyncs", "Devices that were asked to send everything again.", lambda: stats.resyncs
         ),
     ]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _WATCH_SECONDS: Final = 1.0
-"""Pause between two looks whether the files still exist. Every write looks as well."""
+"""Pause between two checks that the files still exist. Every write checks as well."""
 
 
 @asynccontextmanager

@@ -151,8 +151,8 @@ def join_update(
 def join_update_likes(known: ShardAggregate | None, update: ShardUpdate) -> ShardLikes | None:
     """Return what is known of a shard's likes after an update.
 
-    They outlive the epoch in which they were counted: a shard that restarts and then is unavailable
-    counts by its last ones. Raises AggregateRefusedError as `join_update` does.
+    Likes outlive the epoch in which they were counted: if a shard restarts and is then unavailable,
+    its last likes count. Raises AggregateRefusedError as `join_update` does.
     """
     try:
         return join_likes(known.likes if known else None, update.likes, update.base_version)

@@ -1,4 +1,4 @@
-"""Published clusters: which ones pass the gates, what is said of them, when they change. Pure."""
+"""Published clusters: which pass the gates, what describes them, and when they change. Pure."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ class PublishedCluster:
     codes: bytes
     """The centroid as DIMENSION int8 codes."""
     time_of_day: int
-    """0 if no time of day has most of the cluster's weight; likewise the two contexts below."""
+    """0 if no time of day has most of the cluster's weight. The same holds for the two contexts
+    below."""
     day_type: int
     content_type: int
     genres: tuple[str, ...]

@@ -156,7 +156,7 @@ def find_summed_trends(
     """Return the trends of counts of which only the sums are known, strongest first.
 
     `noise_variance` is the variance of the noise in each count. Without the counts of single shards
-    nothing is winsorised, and no trend must be seen by several shards.
+    nothing is winsorised, and a trend need not be seen by several shards.
     """
     strength = compute_strength(
         counts,
@@ -258,7 +258,7 @@ def _count_shards(
 
     All these hours count, not only the newest one: a single shard sees a trend less clearly than
     the sum does, so a lasting trend would otherwise switch between global and regional. If
-    `rules.surprise` is 0, a shard sees every subject that it has viewers of.
+    `rules.surprise` is 0, a shard sees every subject for which it has viewers.
     """
     floor = max(1.0, rules.floor / len(shards)) if shards else 1.0
     since = np.arange(DAY_HOURS)[:, None] >= find_trend_starts(

@@ -41,7 +41,8 @@ SHARES: Final[Mapping[Mechanism, float]] = {
     Mechanism.PAIRS: 0.7,
     Mechanism.HOURS: 0.2,
 }
-"""What part of a week's budget each mechanism may spend; chosen by `make quality CASE=privacy`."""
+"""The part of a week's budget that each mechanism may spend; chosen by `make quality
+CASE=privacy`."""
 RELEASES_PER_WEEK: Final[Mapping[Mechanism, int]] = {
     Mechanism.LIKES: 1,
     Mechanism.PAIRS: 1,
@@ -75,7 +76,7 @@ class Budget:
         return share // RELEASES_PER_WEEK[mechanism]
 
     def compute_scale(self, mechanism: Mechanism, bounds: ContributionBounds) -> float:
-        """Return the standard deviation of the noise with which one release spends just that."""
+        """Return the standard deviation of the noise with which one release spends exactly that."""
         norm_squared = get_norm_squared(mechanism, bounds)
         exact = math.sqrt(norm_squared * RHO_ONE / (2 * self.get_units(mechanism)))
         return max(math.ceil(exact * _SCALE_STEPS), 1) / _SCALE_STEPS

@@ -19,25 +19,25 @@ LEDGER_WEEKS: Final = 53
 
 
 class BudgetSpentError(ValueError):
-    """A release that its week has too little budget for: what was published last stays."""
+    """A release for which its week has too little budget; what was last published stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One release: what it published noise over, and what that spent."""
+    """One release: which data it published with noise, and what that spent."""
 
     mechanism: Mechanism
     data_epoch: int
     """Names the data: the hour since 1970 for hours, the week for likes and pairs. The same data is
     released once, so no two rows have the same mechanism and epoch."""
     week: int
-    """In which it was published; see `find_week`."""
+    """The week in which it was published; see `find_week`."""
     units: int
     """The rho that it spent, in units of 1 / RHO_ONE."""
     scale: float
     """The standard deviation of its noise."""
     norm_squared: int
-    """The squared norm of what one device adds at most."""
+    """The squared norm of the most that one device adds."""
     round_id: int
     """The round that published it."""
     spent_at: float

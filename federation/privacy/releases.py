@@ -28,7 +28,7 @@ def release_named_counts(
 ) -> Mapping[str, int]:
     """Return the noised counts that reach a threshold, by name.
 
-    Names that no device has get none: what is not counted must not be told from a count of 0.
+    Names that no device has get none: what is not counted must look like a count of 0.
     """
     counted = np.flatnonzero(devices)
     noised = add_noise(devices[counted], scale)

@@ -1,4 +1,4 @@
-"""What was released with noise, as the next round takes it over: all of it may be published."""
+"""NoisedState: what was released with noise, for the next round; all of it may be published."""
 
 from __future__ import annotations
 

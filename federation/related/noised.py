@@ -1,4 +1,4 @@
-"""Rows of related content from noised counts: nothing here sees an exact one."""
+"""Rows of related content from noised counts; no exact count is used here."""
 
 from __future__ import annotations
 

@@ -118,8 +118,8 @@ def _count_households(
 ) -> tuple[Mapping[str, int], Mapping[str, Mapping[str, int]]]:
     """Return how many households like each content item, everywhere and by region.
 
-    Content items that fewer than `least` households like are left out. Households of a shard where
-    those are of too few origins do not count for `least`.
+    Content items that fewer than `least` households like are left out. Households of a shard do not
+    count for `least` where they are of too few origins.
     """
     rows = np.arange(2)[:, None]
 

@@ -29,16 +29,15 @@ class ShardLikes:
     devices: Integers
     """Shape (n,): how many contributing devices like each of `contents`."""
     dictionary: DictionaryKey
-    """On which the pairs are based."""
+    """The dictionary on which the pairs are based."""
     dictionary_effective_version: int
     pairs: PairRows
     arrivals: Integers
     """For each row of `pairs`: the version of the answer that brought it."""
     liked_limit: int = 0
-    """Content items of one device that enter them at most; 0 if the shard does not say."""
+    """The most content items of one device that enter them; 0 if the shard does not say."""
     unsupported: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
-    """Shape (n,): whose devices are of too few origins to count for what is published. Empty for
-    none."""
+    """Shape (n,): which content items have devices of too few origins to count. Empty for none."""
 
     def count_supported(self) -> Integers:
         """Return how many devices of each content item count for what is published."""

@@ -1,4 +1,4 @@
-"""The floor of related content: which pairs so many households like that they may be published."""
+"""The floor of related content: which pairs enough households like to be published."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def find_shared(
 ) -> NDArray[np.bool_]:
     """Return which pairs at least `least` households like, shape (n, n).
 
-    `gram` has how many do, `parts` the pairs of each shard. The households of a shard in which
-    those are of too few origins do not count: they may all be of one lot, made up by one party.
+    `gram` has how many do, `parts` the pairs of each shard. The households of a shard do not count
+    where they are of too few origins: they may all be of one lot, made up by one party.
     """
     is_shared: NDArray[np.bool_] = gram >= least
     lacking: dict[tuple[int, int], int] = {}

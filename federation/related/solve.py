@@ -46,7 +46,7 @@ def sum_pairs(devices: Integers, parts: Sequence[PairRows]) -> NDArray[np.float6
 
 
 def solve_weights(gram: NDArray[np.float64], regularisation: float) -> NDArray[np.float64]:
-    """Return B for the matrix G, of which nothing is kept: row i has what a like of i is worth.
+    """Return B for the matrix G: row i has what a like of i is worth.
 
     Takes about 2 n**3 operations and three matrices of n x n. `gram` is overwritten.
     """

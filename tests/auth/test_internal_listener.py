@@ -187,13 +187,13 @@ async def test_a_device_is_not_told_the_internal_addresses(tmp_path: Path) -> No
         grpc.aio.insecure_channel(f"127.0.0.1:{shard.port}") as channel,
     ):
         stub = shard_pb2_grpc.ShardServiceStub(channel)
-        told = {}
+        addresses = {}
         for role in (Role.DEVICE, Role.OPERATOR):
             metadata = to_metadata(keys.issue(role))
             answer = await stub.ListShards(shard_pb2.ListShardsRequest(), metadata=metadata)
-            told[role] = [(each.address, each.internal_address) for each in answer.shards]
+            addresses[role] = [(each.address, each.internal_address) for each in answer.shards]
 
-    assert told == {
+    assert addresses == {
         Role.DEVICE: [("outside:1", "")],
         Role.OPERATOR: [("outside:1", "inside:2")],
     }

@@ -57,14 +57,14 @@ def test_roles_of_a_later_version_are_left_out(keys: Keys) -> None:
 
 WRONG_CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
     "expired": ({"exp": 1}, "has expired"),
-    "not yet valid": ({"nbf": 2**33}, "no valid token"),
-    "for nobody": ({"aud": None}, "no valid token"),
+    "not yet valid": ({"nbf": 2**33}, "not a valid token"),
+    "for nobody": ({"aud": None}, "not a valid token"),
     "for another fleet": ({"aud": "other"}, "not for the audience 'constellation'"),
-    "without an end": ({"exp": None}, "no valid token"),
-    "without a name": ({"sub": None}, "no valid token"),
-    "of a name that is a number": ({"sub": 7}, "no valid token"),
-    "until the end of all numbers": ({"exp": 10**400}, "no valid token"),
-    "with roles that are text": ({"roles": "operator"}, "no valid token"),
+    "without an end": ({"exp": None}, "not a valid token"),
+    "without a name": ({"sub": None}, "not a valid token"),
+    "of a name that is a number": ({"sub": 7}, "not a valid token"),
+    "until the end of all numbers": ({"exp": 10**400}, "not a valid token"),
+    "with roles that are text": ({"roles": "operator"}, "not a valid token"),
 }
 
 
@@ -156,5 +156,5 @@ def test_a_revoked_device_is_refused_and_noticed(keys: Keys) -> None:
 
 
 def test_a_device_has_an_id(keys: Keys) -> None:
-    with pytest.raises(UnauthenticatedError, match="no valid token"):
+    with pytest.raises(UnauthenticatedError, match="not a valid token"):
         make_verifier(keys.path).verify(keys.issue(Role.DEVICE, subject="my television"))

@@ -1,4 +1,4 @@
-"""Two federations with two journals on the same shards: each is told what is right for it."""
+"""Two federations with two journals on the same shards: each logs what is right for it."""
 
 from __future__ import annotations
 

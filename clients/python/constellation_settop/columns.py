@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 MAX_CLUSTERS: Final = 256
-"""Clusters that a device keeps at most. An update that would leave it with more is refused."""
+"""The most clusters that a device keeps. An update that would leave it with more is refused."""
 
 
 MAX_SIMILAR: Final = 1000
-"""Similar patterns that a device keeps at most: as many as it can declare in Hello."""
+"""The most similar patterns that a device keeps, because it can declare no more in Hello."""
 MAX_TRENDS: Final = 1000
-"""Trends that a device keeps at most."""
+"""The most trends that a device keeps."""
 MAX_TERMS: Final = 64
 """Genres, and content items, of one shared pattern."""
 MAX_TERM_LENGTH: Final = 256
@@ -157,7 +157,7 @@ def apply_update(current: GlobalState, update: pb.GlobalUpdate) -> GlobalState:
     """Return the global state after an update; `current` stays as it is.
 
     Raises MalformedUpdateError when the update is malformed, when it leaves more than a device
-    keeps, or when the counts after it are not those that the shard counts.
+    keeps, or when the counts after it differ from the shard's.
     """
     try:
         similar = _apply_similar(current, update)

@@ -87,7 +87,7 @@ class Device:
             data_dir: the directory of the device's file; it is made when it is missing.
             catalogue: the content items that can be recommended. None means those of the shard: the
                 device keeps a copy in `data_dir`, and fetches what changed in the background. Until
-                the first copy has come, there is nothing to recommend: see `wait_for_catalogue`.
+                the first copy has arrived, there is nothing to recommend: see `wait_for_catalogue`.
             settings: None means the defaults.
 
         Raises InvalidArgumentError when the file belongs to another device than
@@ -219,7 +219,7 @@ class Device:
 
         Args:
             context: None means now, in the machine's time zone.
-            limit: how many to return at most; at least 1.
+            limit: the most to return; at least 1.
             exclude: content ids to leave out this time.
             genres: return only content of at least one of these genres; None means any content.
             explain: False leaves the reasons empty.
@@ -252,7 +252,7 @@ class Device:
         self._begin_anew()
 
     def _begin_anew(self, profile: str | None = None) -> None:
-        """Rank and sync with what the outbox has now, which is not what it had."""
+        """Rank and sync with the outbox as it is now, after more than an append changed it."""
         self._saver.drop(profile)
         use_newest_global_state(self.household, self.outbox)
         self.sync.restart_session()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_RELATED: Final = 512
-"""Rows of related content that a device keeps at most: as many as it can declare in Hello."""
+"""The most rows of related content that a device keeps, because it can declare no more in Hello."""
 MAX_NEIGHBOURS: Final = 64
 """Neighbours of one row."""
 MAX_SHIFT: Final = 30

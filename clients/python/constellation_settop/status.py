@@ -70,7 +70,7 @@ class DeviceStatus:
     is_connected: bool
     """True while a shard has accepted the device; without a stream, that is only for a moment."""
     synced_at: float | None
-    """When a delta was acked or a sync completed last, in seconds since 1970; None for never since
+    """When a delta was last acked or a sync completed, in seconds since 1970; None for never since
     the device was opened."""
     disconnect_reason: str | None
     """Why there is no connection; None while there is one, and before the first failure."""

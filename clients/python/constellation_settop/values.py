@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 SECONDS_PER_HOUR: Final = 3600
 SIGNALS_PER_HOUR: Final = 4
-"""Signals that a device records for one hour at most."""
+"""The most signals that a device records for one hour."""
 TREND_WINDOW_HOURS: Final = 168
 """Hours that trends are computed from: one week. Older signals no longer count."""
 MAX_SIGNALS: Final = SIGNALS_PER_HOUR * TREND_WINDOW_HOURS
-"""Signals that wait on a device, or travel in one delta, at most: a full trend window of them."""
+"""The most signals that wait on a device, or travel in one delta: a full trend window of them."""
 MAX_TIMESTAMP: Final = 2**32 - 1
 """The latest time in seconds since 1970, because times are uint32 on the wire."""
 MAX_OPINION: Final = 64
@@ -327,7 +327,7 @@ class GlobalState:
 def to_datetime(timestamp: datetime | float | None, now: float) -> datetime:
     """Return a moment with a time zone; None means `now`, in seconds since 1970.
 
-    A datetime keeps its time zone. Seconds, and a datetime without one, get the machine's.
+    A datetime keeps its time zone. Seconds, and a datetime without a zone, get the machine's.
     Raises InvalidArgumentError for a moment before 1970 or after the year 2106.
     """
     try:

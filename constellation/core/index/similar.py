@@ -39,7 +39,7 @@ _EVIDENCE_CAP: Final = 16
 _BATCH_QUERIES: Final = 64
 """Queries in one call of the index, unless one request alone has more."""
 _BATCH_LIMIT: Final = 1024
-"""Results per query, at most."""
+"""The most results per query."""
 _SPARE_RESULTS: Final = 8
 """Results of each query beyond its limit, for shared patterns that change during the search."""
 

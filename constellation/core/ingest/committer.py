@@ -294,8 +294,8 @@ class Committer:
         Other patterns may be similar to those of a device whose taste moved, and a device that
         named a content item may lack its row of related content.
         """
-        told, moved = plan.told_contents, plan.pattern_change.taste_moved_devices
-        naming = self._targets.related.find_devices_with_rows(told.devices, told.contents)
+        named, moved = plan.named_contents, plan.pattern_change.taste_moved_devices
+        naming = self._targets.related.find_devices_with_rows(named.devices, named.contents)
         ids = self._table.devices["device_id"][np.union1d(moved, naming)]
         if len(ids):
             self._observers.updates.queue_devices([device_id.tobytes() for device_id in ids])

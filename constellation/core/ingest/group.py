@@ -187,8 +187,8 @@ class GroupDevices:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ToldContents:
-    """The content items that devices told the shard about, by signals or as liked."""
+class NamedContents:
+    """The content items that devices named in signals or as liked."""
 
     devices: Slots
     """Shape (n,): row numbers, which may repeat."""
@@ -196,8 +196,8 @@ class ToldContents:
     """Shape (n,): the numbers of the content items."""
 
 
-def told_nothing() -> ToldContents:
-    return ToldContents(no_slots(), no_slots())
+def no_named_contents() -> NamedContents:
+    return NamedContents(no_slots(), no_slots())
 
 
 class GroupContents:
@@ -246,17 +246,17 @@ class GroupContents:
             if not self._tally.add_signal(row, hour, content, counts=bool(counts)):
                 dropped += 1
                 continue
-            self._tell(position, content)
+            self._note(position, content)
             if contributes and take_liked(row, 1, self._liked_per_week):
                 self._liked.add(position, content)
         return dropped
 
-    def told(self, changed: ChangedDevices) -> ToldContents:
+    def collect_named(self, changed: ChangedDevices) -> NamedContents:
         """Return what was taken in, once the devices of the group have row numbers."""
         if not self._positions:
-            return told_nothing()
+            return no_named_contents()
         slots = dict(zip(changed.positions, changed.slots.tolist(), strict=True))
-        return ToldContents(
+        return NamedContents(
             np.array([slots[position] for position in self._positions], np.int64),
             np.array(self._contents, np.int64),
         )
@@ -269,7 +269,7 @@ class GroupContents:
             known = self._bound_liked(position, [number for number in numbers if number])
             self._liked.replace(position, known)
             for number in known:
-                self._tell(position, number)
+                self._note(position, number)
             dropped = len(numbers) - len(known)
         if delta.withdrawn_contents:
             self._liked.withdraw(position, self._budget.find_contents(delta.withdrawn_contents))
@@ -286,6 +286,6 @@ class GroupContents:
         beyond = set(new[: len(new) - taken])
         return [content for content in contents if content not in beyond]
 
-    def _tell(self, position: int, content: int) -> None:
+    def _note(self, position: int, content: int) -> None:
         self._positions.append(position)
         self._contents.append(content)

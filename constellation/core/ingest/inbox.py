@@ -28,7 +28,7 @@ DEVICE_CHANGES: Final = 64
 
 
 class Sender(Protocol):
-    """The sender of a delta, which is told what became of it."""
+    """The sender of a delta, which learns what became of it."""
 
     trace: DeltaTrace | None
     """The sampled trace that the delta is part of."""

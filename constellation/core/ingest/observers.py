@@ -1,4 +1,4 @@
-"""ShardObservers: the parts of the program outside the core that are told what a shard does."""
+"""ShardObservers: the parts of the program outside the core that learn what a shard does."""
 
 from __future__ import annotations
 

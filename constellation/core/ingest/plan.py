@@ -14,7 +14,12 @@ import numpy as np
 from constellation.core.ingest.content_budget import ContentBudget, ContentCharge
 from constellation.core.ingest.decode import decode_patterns
 from constellation.core.ingest.deltas import Delta, Receipt, Rejection, RejectionReason, Verdict
-from constellation.core.ingest.group import GroupContents, GroupDevices, ToldContents, told_nothing
+from constellation.core.ingest.group import (
+    GroupContents,
+    GroupDevices,
+    NamedContents,
+    no_named_contents,
+)
 from constellation.core.ingest.liked import LikedChanges
 from constellation.core.ingest.recount import find_restanding, find_standing, plan_recount
 from constellation.core.ingest.resolve import DeltaGroup, resolve
@@ -54,8 +59,8 @@ class Plan:
     receipts: Sequence[Receipt]
     """One for each delta, in order; none for an expiry."""
     pattern_change: PatternChange
-    told_contents: ToldContents
-    """What the devices of the deltas told the shard about."""
+    named_contents: NamedContents
+    """What the devices of the deltas named as watched or liked."""
     is_new_device: NDArray[np.bool_]
     """Which of `writes.device_slots` were free before."""
     hour_digests: dict[int, int]
@@ -152,8 +157,8 @@ class Planner:
         hour_digests = self.ring.compute_digests_with(writes.counts, oldest_hour)
         writes = _add_totals(table, writes, changed.is_new, hour_digests)
         charge = budget.charge(changed.positions, changed.slots)
-        told = contents.told(changed)
-        return Plan(writes, receipts, change, told, changed.is_new, hour_digests, charge)
+        named = contents.collect_named(changed)
+        return Plan(writes, receipts, change, named, changed.is_new, hour_digests, charge)
 
     def plan_presence(self, devices: Slots) -> Plan:
         """Return the writes that make distinct devices as recently synced as they were heard."""
@@ -271,7 +276,7 @@ class Planner:
         writes = replace(writes, freed_slots=change.freed_slots)
         is_new, digests = np.zeros(len(writes.device_slots), bool), self.ring.digests
         writes = _add_totals(self.table, writes, is_new, digests)
-        return Plan(writes, (), change, told_nothing(), is_new, digests)
+        return Plan(writes, (), change, no_named_contents(), is_new, digests)
 
     def _resolve_without_deltas(self, devices: Slots, *, is_expiry: bool) -> PatternChange:
         none = np.empty(0, np.int64)

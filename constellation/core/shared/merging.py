@@ -129,8 +129,8 @@ def _choose_terms(
         return_inverse=True,
         return_counts=True,
     )
-    told = floor.find_supported(which.ravel(), source.origins[named[:, 0]], len(pairs))
-    pairs, supports = pairs[told], supports[told]
+    supported = floor.find_supported(which.ravel(), source.origins[named[:, 0]], len(pairs))
+    pairs, supports = pairs[supported], supports[supported]
     order = np.lexsort((pairs[:, 1], -supports, pairs[:, 0]))
     groups, numbers = pairs[order].T
     rank = np.arange(len(groups)) - np.searchsorted(groups, groups)

@@ -94,9 +94,9 @@ def form_groups(
 ) -> list[Positions]:
     """Return groups of the patterns of one cell; a pattern in none of them found no companions.
 
-    `vectors` are unit vectors, one for each pattern. Groups have one pattern of a device at most.
-    They are made of fresh patterns; fresh ones that are left over, and others, then join them where
-    there is room.
+    `vectors` are unit vectors, one for each pattern. A group has at most one pattern of each
+    device. They are made of fresh patterns; fresh ones that are left over, and others, then join
+    them where there is room.
     """
     if limits.floor.devices == 1:
         return list(np.flatnonzero(is_fresh)[:, None])
@@ -158,7 +158,8 @@ def _choose_supporters(
 ) -> Positions:
     """Return the nearest pattern of each of the nearest origins, then the nearest of the rest.
 
-    All are of distinct devices, and there are as many as the floor asks for, if there are so many.
+    All are of distinct devices. There are as many as the floor requires, or fewer if there are no
+    more.
     """
     ordered = positions[np.argsort(-cosines[positions], kind="stable")]
     ordered = ordered[_find_first(sources.devices[ordered])]

@@ -60,7 +60,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class DigestChange:
-    """What a write makes of the digest of the catalogue."""
+    """How a write changes the digest of the catalogue."""
 
     expected: int | None
     """The digest that must be stored before; None: whatever it is."""

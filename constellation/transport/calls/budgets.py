@@ -131,7 +131,7 @@ class CallBudgets:
 
     The calls of one caller run one after another. So others wait for at most one of them, and the
     cost of a call is known before the next one runs. A caller that owes time waits before its next
-    call. Where nobody needs a token there is no limit, because nobody can be told apart: behind a
+    call. Where nobody needs a token there is no limit, because callers look alike: behind a
     proxy, all have one address.
     """
 

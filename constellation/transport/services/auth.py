@@ -42,7 +42,7 @@ class AuthServicer(auth_pb2_grpc.AuthServiceServicer):
     def _require_issuer(self) -> TokenIssuer:
         if self._issuer is None:
             raise ConfigError(
-                "this shard issues no tokens to devices, because VENDOR_KEYS is unset: get one from "
-                "the operator of the fleet"
+                "this shard issues no tokens, because VENDOR_KEYS is unset: get one from the "
+                "operator of the fleet"
             )
         return self._issuer

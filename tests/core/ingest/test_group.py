@@ -105,8 +105,8 @@ def test_only_devices_of_the_sample_contribute() -> None:
     assert shard.read_liked() == {
         device_id(number): ["a", "b", "c"] for number in range(6) if contributes[number]
     }
-    # every device told of what it watched, whether that is kept or not
-    assert len(plan.told_contents.devices) == 6 + 2 * sum(contributes)
+    # every device named what it watched, whether that is kept or not
+    assert len(plan.named_contents.devices) == 6 + 2 * sum(contributes)
     shard.require_consistent()
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger("constellation_settop")
 
 MAX_BUCKETS: Final = 16_384
 MAX_ITEMS: Final = 1_000_000
-"""Content items of a copy at most; a shard that sends more breaks the protocol."""
+"""The most content items of a copy; a shard that sends more breaks the protocol."""
 READ_TIMEOUT_SECONDS: Final = 60.0
 """How long the shard may take for each response."""
 _ITEMS_PER_BUCKET: Final = 8

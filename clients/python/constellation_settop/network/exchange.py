@@ -31,9 +31,9 @@ MAX_IDLE_EXCHANGES: Final = 3
 DEFAULT_INTERVAL_SECONDS: Final = 600.0
 """Pause between two syncs of a device that does not stay connected, when the shard names none."""
 MIN_INTERVAL_SECONDS: Final = 1.0
-"""The shortest such pause, whatever the shard asks for."""
+"""The shortest pause between two syncs, whatever the shard asks for."""
 _OWN_JITTER: Final = 0.5
-"""The share by which an interval of the host's own choice is shortened or lengthened at most."""
+"""The largest share by which an interval of the host's own choice is shortened or lengthened."""
 
 
 async def exchange_all(
@@ -97,7 +97,7 @@ async def _exchange(
 
 
 def _split(response: pb.ExchangeResponse) -> Iterator[pb.SyncResponse]:
-    """Yield what an answer has as the frames that a stream would bring."""
+    """Yield the content of an answer as the frames that a stream would bring."""
     yield pb.SyncResponse(welcome=response.welcome)
     if response.HasField("ack"):
         yield pb.SyncResponse(delta_ack=response.ack)
@@ -106,7 +106,7 @@ def _split(response: pb.ExchangeResponse) -> Iterator[pb.SyncResponse]:
 
 
 def draw_interval(welcome: pb.Welcome, settings: SyncSettings) -> float:
-    """Return the seconds until the next sync, drawn so that devices do not come all at once."""
+    """Return the seconds until the next sync, at random, so that devices spread out."""
     if settings.sync_every_seconds is not None:
         interval, jitter = settings.sync_every_seconds, _OWN_JITTER * settings.sync_every_seconds
     else:

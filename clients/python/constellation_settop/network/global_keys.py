@@ -1,4 +1,4 @@
-"""GlobalKeys: the federation's keys that a device pins, so that it shows no shard's inventions."""
+"""GlobalKeys: the federation's keys that a device pins, so that no shard can invent lists."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class UnsignedUpdateError(MalformedUpdateError):
 class GlobalKeys:
     """Public keys of the federation. A list of popular content needs a signature of one of them.
 
-    Pin two keys: the one in use, and the one that comes after it. Needs the package `cryptography`.
+    Pin two keys: the one in use, and its successor. Needs the package `cryptography`.
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """Take Ed25519 keys, 32 bytes each, by their ids.
 
-        Raises InvalidArgumentError for keys that are none, and when there is none.
+        Raises InvalidArgumentError for an invalid key, and when there is none.
         """
         # Not at the top: a device that pins no keys does without the package.
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
@@ -70,7 +70,7 @@ class GlobalKeys:
         return cls(keys)
 
     def verify(self, key_id: str, signature: bytes, message: bytes) -> bool:
-        """Return whether this is a signature of the message by that key, and the key is pinned."""
+        """Return whether a pinned key made this signature of the message."""
         key = self._keys.get(key_id)
         if key is None:
             return False

@@ -1,4 +1,4 @@
-"""DeviceIdentity: what a device proves itself with, and the tokens that it gets for it."""
+"""DeviceIdentity: how a device proves who it is, and the tokens that it gets for that."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RENEWAL_RETRY_SHARE: Final = 0.1
 """Share of a token's life between two attempts to renew it."""
 
 _OTHERS: Final = 0o077
-"""The permissions that others than the owner of a private key must not have."""
+"""The permissions on a private key that nobody but its owner may have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +109,8 @@ class TokenSource:
     async def refresh(self, channel: grpc.aio.Channel) -> None:
         """Get a token unless the present one is new enough.
 
-        Raises AioRpcError when the shard refuses the device, and UnreachableError when it sends
-        what no shard does.
+        Raises AioRpcError when the shard refuses the device, and UnreachableError when the answer
+        is not that of a shard.
         """
         if self._identity is None or read_clock() < self._renew_at:
             return
@@ -138,7 +138,7 @@ class TokenSource:
     ) -> None:
         """Get each next token before the present one expires. Runs until cancelled.
 
-        A failure is logged and tried again: the shard ends the stream if it goes on for too long.
+        A failure is logged and tried again: if it lasts too long, the shard ends the stream.
         """
         while self._identity is not None:
             await asyncio.sleep(max(0.0, self._renew_at - read_clock()))
@@ -154,7 +154,7 @@ class TokenSource:
 
 
 def _sign(identity: DeviceIdentity, challenge: str) -> bytes:
-    """Sign a challenge. A secure element that fails is a failed attempt, and no end of the sync."""
+    """Sign a challenge. If a secure element fails, the attempt fails, and the sync goes on."""
     try:
         return identity.sign(PROOF_PREFIX + challenge.encode())
     except Exception as error:

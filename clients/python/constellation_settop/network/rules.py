@@ -67,7 +67,7 @@ def is_reachable(expected_seq: int, next_seq: int) -> bool:
     """Return whether a device whose next delta is `next_seq` may go on at `expected_seq`.
 
     A shard expects a later number when the device lost its newest deltas. It expects an absurd one
-    when somebody else wrote in the device's name. To follow would use up the numbers.
+    when somebody else wrote in the device's name. Following it would use up the numbers.
     """
     return expected_seq <= min(next_seq + MAX_SEQ_JUMP, MAX_SEQ)
 

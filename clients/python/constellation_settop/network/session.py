@@ -84,7 +84,7 @@ class DeviceSession:
         deltas_with_hello: int = 0,
         global_keys: GlobalKeys | None = None,
     ) -> None:
-        """Prepare a session. `deltas_with_hello` deltas at most do not wait for the Welcome."""
+        """Prepare a session. Up to `deltas_with_hello` deltas do not wait for the Welcome."""
         self._outbox = outbox
         self._global_keys = global_keys
         self._random = random
@@ -255,11 +255,11 @@ class DeviceSession:
         self._leave_deadline = now + clamp_delay(to_seconds(drain.deadline))
 
     def renew(self, token: str) -> None:
-        """Send a newer token, so that the stream lasts as long as that."""
+        """Send a newer token, so that the stream lasts as long as that token."""
         self._control_frames.append(pb.SyncRequest(renewal=pb.Renewal(token=token)))
 
     def restart(self) -> None:
-        """End the session at once; another one begins with what the outbox has then."""
+        """End the session at once; another one begins with what the outbox has by then."""
         self.final_outcome = SessionOutcome("the device begins another session", 0.0)
 
     def leave(self, now: float, within_seconds: float) -> None:

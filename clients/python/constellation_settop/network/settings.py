@@ -61,7 +61,7 @@ class SyncSettings:
     credential: str | None = field(default=None, repr=False)
     """Sent with each call as a bearer token. None sends no credential."""
     identity: DeviceIdentity | None = None
-    """Gets tokens from the shard, and renews them, in place of a `credential`."""
+    """Used in place of a `credential`: gets tokens from the shard, and renews them."""
     tls: TlsSettings | None = None
     """None means a connection in clear text."""
     global_keys: GlobalKeys | None = None

@@ -97,7 +97,8 @@ class Sync:
         self.updates_applied = 0
         """Global updates applied since this was opened."""
         self.synced_at: float | None = None
-        """When a delta was acked or a sync completed last, in seconds since 1970; None: never."""
+        """When a delta was last acked or a sync completed, in seconds since 1970; None for
+        never."""
         self.completed_sessions = 0
         """Sessions completed since this was opened. Sessions that stay connected do not count."""
         self.disconnect_reason: str | None = None
@@ -159,7 +160,7 @@ class Sync:
         self._wake.set()
 
     def restart_session(self) -> None:
-        """End the session, if there is one, and begin another: the outbox is not what it was."""
+        """End the session, if there is one, and begin another, because the outbox was replaced."""
         if self._session is not None:
             self._session.restart()
         self.sync_soon()

@@ -15,10 +15,10 @@ def read_clock() -> float:
 
 
 MAX_SECONDS: Final = 86_400.0
-"""Durations of a shard count as a day at most."""
+"""A longer duration from a shard counts as a day."""
 
 
 def to_seconds(duration: Duration) -> float:
-    """Return the seconds of a duration, a day at most; 0 for one that is not set."""
+    """Return the seconds of a duration, at most a day; 0 for one that is not set."""
     seconds = duration.seconds + duration.nanos / 1e9
     return min(max(-MAX_SECONDS, seconds), MAX_SECONDS)

@@ -126,7 +126,7 @@ class Brain:
 
     @property
     def patterns(self) -> Sequence[Pattern]:
-        """The household's patterns as they are now, too poor ones included."""
+        """The household's patterns as they are now, including those too poor to be shared."""
         return self._learner.patterns()
 
     @property
@@ -257,7 +257,7 @@ class Brain:
 
         Args:
             context: None means now, in the machine's time zone.
-            limit: how many to return at most; at least 1.
+            limit: the most to return; at least 1.
             exclude: content ids to leave out this time.
             genres: return only content of at least one of these genres; None means any content.
             explain: False leaves the reasons empty.

@@ -85,7 +85,7 @@ def merge_items(
 ) -> Catalogue:
     """Return a catalogue where some buckets of `base` are replaced.
 
-    It takes little more memory than the columns of the result: a device has not much.
+    It takes little more memory than the columns of the result, because a device has little.
 
     Args:
         base: a catalogue that came from a shard, or an empty one.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from constellation_settop.values import Cluster
 
 MIN_CLUSTER_COSINE: Final = 6553
-"""0.2: a household nearer to no cluster than this gets what is popular in all of them."""
+"""0.2: a household that is farther from every cluster gets what is popular in all of them."""
 
 
 class ClusterTaste:

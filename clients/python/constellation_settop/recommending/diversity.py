@@ -1,4 +1,4 @@
-"""Diversity: no row of ten sequels."""
+"""Diversity: keeps a list from being a row of ten sequels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 POOL_FACTOR: Final = 3
 """Content items that are considered for each place."""
 MAX_PLACES: Final = 50
-"""Only so many places at the top of a list are diverse; nobody looks at more at once."""
+"""The places at the top of a list that are kept diverse; nobody looks at more at once."""
 MAX_ALIKE: Final = 2
 """Content items of one list that may be alike."""
 ALIKE_COSINE: Final = np.float32(0.75)

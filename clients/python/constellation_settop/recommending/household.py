@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_PROFILES: Final = 8
 """Profiles of one device at most, the default one included."""
 MAX_NAME_LENGTH: Final = 64
-"""Characters of a profile's name at most."""
+"""The most characters of a profile's name."""
 
 
 class Household:
@@ -33,7 +33,7 @@ class Household:
 
         Args:
             default: the brain of the default profile.
-            max_patterns: patterns of all profiles together at most.
+            max_patterns: the most patterns of all profiles together.
         """
         self._brains = {DEFAULT_PROFILE: default}
         self._max_patterns = max_patterns

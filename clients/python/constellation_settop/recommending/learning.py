@@ -47,7 +47,7 @@ class LearningSettings:
     few content items.
     """
     max_patterns: int = 64
-    """Patterns that a device keeps at most. Beyond it, the two most similar ones are merged.
+    """The most patterns that a device keeps. Beyond it, the two most similar ones are merged.
 
     Several profiles share the number: the one with the most patterns merges two of its own.
     """

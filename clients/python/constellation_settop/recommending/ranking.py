@@ -50,7 +50,7 @@ class Source(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RankingWeights:
-    """What each source adds to the score of a content item at most.
+    """The most that each source adds to the score of a content item.
 
     A weight of 0 turns the source off. `python -m tools.fit_ranking` learned the defaults.
     """

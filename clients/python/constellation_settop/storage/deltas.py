@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 MAX_WITHDRAWN: Final = 128
-"""Withdrawn content items in one delta at most."""
+"""The most withdrawn content items in one delta."""
 
 
 def build_deltas(

@@ -32,7 +32,7 @@ class DeviceState:
     quality_threshold: float = QUALITY_FLOOR
     """Success rate below which a pattern is not shared."""
     patterns_per_delta: int = 64
-    """Upserts and removals in one delta at most."""
+    """The most upserts and removals in one delta."""
     version: Version = field(default_factory=Version)
     """Version of the global state in the file."""
     is_sharing: bool = True

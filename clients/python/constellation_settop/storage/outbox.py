@@ -172,7 +172,7 @@ class Outbox:
 
     @property
     def patterns_per_delta(self) -> int:
-        """Upserts and removals in one delta at most: 64, until the shard sets it."""
+        """The most upserts and removals in one delta: 64, until the shard sets it."""
         return self.file.device.patterns_per_delta
 
     @property
@@ -254,23 +254,23 @@ class Outbox:
         log.info("a snapshot, seq %d, replaces %d deltas", self.pending_deltas[0].seq, count)
 
     def forget(self, changes: LocalChanges, content_ids: Sequence[str]) -> None:
-        """Delete some content items from a profile's history, and tell the shard by a snapshot.
+        """Delete content items from a profile's history, and append a snapshot without them.
 
         `changes` are those of the patterns, which must be learned without these content items.
-        Signals of them that never left the device are dropped, unless another profile likes them,
-        and so are all related rows, which come back with the next sync.
+        Their signals that never left the device are dropped, unless another profile likes them. All
+        related rows are dropped as well; the next sync brings them back.
         """
         withdrawal.forget_contents(self.file, changes, content_ids)
 
     def forget_profile(self, profile: str) -> None:
-        """Delete everything that tells of a profile, and tell the shard by a snapshot.
+        """Delete everything about a profile, and append a snapshot without it.
 
         Signals and related rows go as those of `forget` do.
         """
         withdrawal.forget_profile(self.file, profile)
 
     def forget_everything(self) -> None:
-        """Delete everything that tells of the household, and begin a new incarnation.
+        """Delete everything about the household, and begin a new incarnation.
 
         The shard gets an empty snapshot. The identity and what is the same for all devices stay.
         """

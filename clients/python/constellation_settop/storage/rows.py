@@ -110,13 +110,13 @@ def mark_shared(connection: sqlite3.Connection, quality_threshold: float, seq: i
 
 
 def delete_profile(connection: sqlite3.Connection, profile: str) -> None:
-    """Delete everything that tells of a profile. Call it inside a transaction."""
+    """Delete everything about a profile. Call it inside a transaction."""
     for table in ("patterns", "history", "watched", "unsaved_views"):
         connection.execute(f"DELETE FROM {table} WHERE profile=?", (profile,))  # noqa: S608  # constants
 
 
 def delete_everything(connection: sqlite3.Connection) -> None:
-    """Delete everything that tells of the household. Call it inside a transaction."""
+    """Delete everything about the household. Call it inside a transaction."""
     tables = ("patterns", "history", "watched", "unsaved_views", "similar", "related")
     for table in (*tables, "deltas", "acked_deltas"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608  # constants

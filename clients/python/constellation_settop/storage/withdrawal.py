@@ -1,6 +1,6 @@
 """Withdrawals: what a household forgets, or no longer shares, leaves the file and the shard.
 
-Each of them replaces the pending deltas with a snapshot, which takes from the shard what it lacks.
+Each of them replaces the pending deltas with a snapshot; the shard deletes what that lacks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def forget_contents(file: DeviceFile, changes: LocalChanges, content_ids: Sequen
 
 
 def forget_profile(file: DeviceFile, profile: str) -> None:
-    """Delete everything that tells of a profile."""
+    """Delete everything about a profile."""
     with reading():
         content_ids = [entry.content_id for entry in read_history(file.connection, profile)]
     with _withdraw(file, content_ids):
@@ -56,7 +56,7 @@ def forget_profile(file: DeviceFile, profile: str) -> None:
 
 
 def forget_everything(file: DeviceFile) -> None:
-    """Delete everything that tells of the household, and begin a new incarnation."""
+    """Delete everything about the household, and begin a new incarnation."""
     kept = replace(file.global_state, similar={}, related={})
     with file.transaction() as after:
         delete_everything(file.connection)
