@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHARE: Final = 0.2
 """The share of the time in which the calls of one caller may run, in the long run."""
 BURST_SECONDS: Final = 0.1
-"""How long a caller's calls may run without a wait, after a pause: some hundred calls of a device."""
+"""How long a caller's calls may run without a wait, after a pause: about a hundred calls."""
 CALL_SECONDS: Final = 0.0005
 """What each call costs besides its method: gRPC, the check of its token, sending the answer."""
 MAX_DEBT_SECONDS: Final = 2.0
