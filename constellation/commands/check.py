@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from constellation.commands.device_traces import find_traces, print_traces
 from constellation.commands.startup import configure_shard
 from constellation.core.loading import load_shard
 from constellation.core.recovery import REMEDY, recover_shard
+from constellation.core.shared.verification import verify_embeddings, verify_names
 from constellation.errors import DamagedStoreError
 from constellation.shard_settings import to_identity, to_rules
 from constellation.stores import open_reader, open_snapshots
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from constellation.cli.parsing import Commands
     from constellation.config import ShardConfig
     from constellation.core.store import StoreReader, Totals
+    from constellation.core.table.shard_table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ async def _check_rows(config: ShardConfig, reader: StoreReader) -> CheckReport:
     """Load a shard as `serve` does. Raises DamagedStoreError for what cannot be decoded."""
     if config.postgres_url is not None:
         loaded = await load_shard(reader, to_rules(config))
-        return CheckReport(loaded.problems, loaded.table.totals, None)
+        problems = await _check_shared(reader, loaded.table, loaded.problems)
+        return CheckReport(problems, loaded.table.totals, None)
     recovered = await recover_shard(
         reader,
         to_rules(config),
@@ -128,7 +132,16 @@ async def _check_rows(config: ShardConfig, reader: StoreReader) -> CheckReport:
         exact_limit=config.exact_limit,
         identity=to_identity(config),
     )
-    return CheckReport(recovered.problems, recovered.table.totals, len(recovered.index))
+    problems = await _check_shared(reader, recovered.table, recovered.problems)
+    return CheckReport(problems, recovered.table.totals, len(recovered.index))
+
+
+async def _check_shared(reader: StoreReader, table: Table, problems: list[str]) -> list[str]:
+    """Return the problems with those of shared patterns; when there are some, say where."""
+    found = await asyncio.to_thread(verify_names, table)
+    if found or problems:
+        found += await verify_embeddings(reader, table)
+    return [*problems, *found]
 
 
 def _print_report(report: CheckReport) -> None:

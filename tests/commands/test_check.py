@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from constellation.config import Count
 from constellation.federated.published import StoredGlobal
 from tests.commands.archives import fill_shard
 from tests.conftest import run_shard
+from tests.core.shared.households import Households
 from tests.scenarios.processes import run_command
 from tests.servers import run_subprocess
 from tests.storage.postgres.stores import execute
@@ -112,6 +114,25 @@ async def test_damaged_rows_are_found_by_check_and_serve_in_the_same_words(
         assert connection.execute(damage).rowcount
 
     await require_damaged(DAMAGES[damage], data_dir=tmp_path)
+
+
+async def test_check_says_which_shared_pattern_is_damaged(tmp_path: Path) -> None:
+    async with run_shard(data_dir=tmp_path, k_anonymity=Count(2)) as shard:
+        households = Households(shard.manager)
+        for device in range(3):
+            await households.upsert(device)
+        await households.run_epoch()
+    assert (await run_command("check", data_dir=tmp_path, k_anonymity="2")).status == 0
+    with closing(sqlite3.connect(tmp_path / "shard.db")) as connection, connection:
+        damage = "row = CAST(substr(row, 1, 200) || x'7f' || substr(row, 202) AS BLOB)"
+        connection.execute(f"UPDATE grouping SET {damage} WHERE slot = 0")  # noqa: S608
+
+    checked = await run_command("check", data_dir=tmp_path, k_anonymity="2")
+
+    assert checked.status == 1
+    digest, pattern, *_ = checked.out.splitlines()
+    assert digest.startswith("digest of the groups: the last commit says ")
+    assert "1 shared patterns have other embeddings than what they name, the first in" in pattern
 
 
 async def test_a_damaged_catalogue_is_found_on_postgresql(postgres_url: str) -> None:

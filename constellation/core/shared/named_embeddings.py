@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from constellation.core.rows import PatternRows
-    from constellation.core.store import PatternStore
+    from constellation.core.store import StoreReader
     from constellation.core.table.shard_table import Table
     from constellation.encoding import Codes
 
@@ -33,7 +33,7 @@ _UNIT = 1 << 20
 class NamedEmbeddings:
     """Computes embeddings from the catalogue in the store."""
 
-    def __init__(self, store: PatternStore, table: Table) -> None:
+    def __init__(self, store: StoreReader, table: Table) -> None:
         self._store = store
         self._table = table
 
