@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _DEVICE_KEY = Struct("<QQ")
 """A device id as the key of a HashIndex."""
+_FEW_DEVICES = 16
+"""Of so few devices each list is walked by itself: 20 us for one of 256 patterns, and 450 us when
+numpy takes a step in all lists at once, which is faster for more devices."""
 _SCAN_ROWS = 65_536
 """Rows that `list_devices` looks at before it checks whether it has found enough."""
 
@@ -192,9 +195,13 @@ class Table:
 
     def find_patterns(self, devices: Slots) -> DevicePatterns:
         """Return the patterns of distinct devices; row number -1 stands for no device."""
+        positions = np.flatnonzero(devices >= 0)
+        if 0 < len(positions) <= _FEW_DEVICES:
+            lists = [self.list_patterns(device) for device in devices[positions].tolist()]
+            counts = [len(each) for each in lists]
+            return DevicePatterns(np.repeat(positions, counts), np.concatenate(lists))
         owners: list[NDArray[np.int64]] = []
         slots: list[Slots] = []
-        positions = np.flatnonzero(devices >= 0)
         heads = self._first[devices[positions]]
         while True:
             remaining = heads > 0

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from constellation.core.rules import Rules
 from constellation.core.table.shard_table import DevicePatterns, Table
 from tests.core.ingest.planned_table import NOW, PlannedTable
 from tests.deltas import PatternSpec, device_id, make_delta
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_patterns_are_found_grouped_by_device() -> None:
@@ -20,6 +25,20 @@ def test_patterns_are_found_grouped_by_device() -> None:
     assert found.slots[0] == 7
     assert sorted(found.slots[1:].tolist()) == [5, 6, 8]
     assert table.pattern_counts[:4].tolist() == [1, 0, 3, 0]
+
+
+def test_few_and_many_devices_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(Rules(max_devices=4, max_patterns=10))
+    devices = np.array([2, 0, 3])
+    owners, slots = np.array([0, 0, 1, 2, 0]), np.array([5, 6, 7, 8, 1])
+    table.link(devices, DevicePatterns(np.sort(owners), slots))
+
+    few = table.find_patterns(np.array([3, -1, 2, 1]))
+    monkeypatch.setattr("constellation.core.table.shard_table._FEW_DEVICES", 0)
+    many = table.find_patterns(np.array([3, -1, 2, 1]))
+
+    assert few.owners.tolist() == many.owners.tolist() == [0, 2, 2, 2]
+    assert few.slots.tolist() == many.slots.tolist()
 
 
 def test_an_unlinked_device_has_no_patterns() -> None:
