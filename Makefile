@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench bench-check quality attack fuzz sbom audit lock embeddings
+.PHONY: help install run demo test lint docs check deploy-check image-check fix proto bench bench-check quality attack fuzz prove sbom audit lock embeddings
 PYTHON ?= python3
 STORE ?= sqlite
 BIN := .venv/bin
@@ -100,6 +100,9 @@ embeddings: .venv/ready ## Make the catalogue's embeddings anew
 
 fuzz: .venv/ready ## Run a million mutated messages through everything that decodes them
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),1000000)
+
+prove: .venv/ready $(PROMTOOL) ## Take out each protection of docs/security.md, and see that its test fails; FINDING=S5 for one
+	$(BIN)/python -m tests.protections $(FINDING)
 
 sbom: .venv/ready ## Write what requirements.lock holds as CycloneDX, in build/sbom.json
 	@mkdir -p build
