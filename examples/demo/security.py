@@ -99,6 +99,7 @@ class SecureFleet(OpenFleet):
 
     def _write_token(self, name: str, *roles: Role) -> Path:
         path = self._folder / f"{name}.token"
+        path.touch(0o600)  # before there is a secret in it; others may use a new file by default
         path.write_text(self._issue(name, *roles), encoding="ascii")
         return path
 

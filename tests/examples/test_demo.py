@@ -38,6 +38,7 @@ def test_the_demo_loses_nothing_and_counts_nothing_twice(
         capture_output=True,
         text=True,
         check=False,
+        umask=0o022,  # that of most shells, and not the one of this process
     )
 
     assert run.returncode == 0, run.stdout + run.stderr

@@ -118,8 +118,11 @@ PROTECTIONS: Final = (
         finding="S5",
         name="probes have a server of their own",
         file="constellation/transport/listener.py",
-        text="limits = ServerLimits(_PROBE_CALLS, connection_seconds=_PROBE_CONNECTION_SECONDS)",
-        without="limits = ServerLimits(1, connection_seconds=_PROBE_CONNECTION_SECONDS)",
+        text="""probe = make_server(limits, calls, verifier, endings=endings)
+        _serve_health(probe, health)
+        probe_port = bind(probe, config.probe_addr, "PROBE_ADDR")
+        servers.append(probe)""",
+        without='probe_port = bind(main, config.probe_addr, "PROBE_ADDR")',
         test="tests/transport/health/test_probes.py"
         "::test_probes_are_answered_while_every_call_is_taken",
     ),
