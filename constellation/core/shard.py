@@ -20,7 +20,7 @@ from constellation.core.device_update import (
 )
 from constellation.core.global_state import GlobalState, compute_local_trends
 from constellation.core.index.recall import measure_recall
-from constellation.core.index.similar import SimilarSearch
+from constellation.core.index.similar import NO_PATTERNS, SimilarSearch
 from constellation.core.ingest.committer import Committer
 from constellation.core.ingest.cursors import Cursor, Expectation, compute_expectation
 from constellation.core.ingest.inbox import Inbox, InboxEntry, WaitingCaller
@@ -187,9 +187,12 @@ class ShardManager:
         `capacity` is how many similar patterns, and clusters, the device can hold.
         """
         device = self.table.find_device(device_id)
-        taste, basis = self.similar.compute_taste(device), self._find_basis(device, capacity)
-        is_unsearched = self.rules.is_noised_only or basis == held.basis
-        similar = await self.similar.search(taste[:0] if is_unsearched else taste, capacity)
+        basis = self._find_basis(device, capacity)
+        if self.rules.is_noised_only or basis == held.basis:
+            taste, similar = self.similar.compute_taste(device), NO_PATTERNS
+        else:
+            found = await self.similar.search_near(device_id, capacity)
+            taste, similar = found.queries, found.patterns
         trends = self.global_state.change_since(held.version)
         choice: ClusterChoice | None = None
         popular = PopularChoice(removed=held.popular)

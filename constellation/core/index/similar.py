@@ -1,4 +1,4 @@
-"""SimilarSearch: finds the shared patterns near a device's taste, in micro-batches."""
+"""SimilarSearch: finds the shared patterns near devices' tastes, in micro-batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from constellation.core.index.partitioned import MIN_CANDIDATES
-from constellation.encoding import Embeddings, normalise_codes
+from constellation.core.index.similar_batch import merge_results, read_tastes
+from constellation.core.rows import PATTERN
+from constellation.encoding import DIMENSION, Embeddings
 from constellation.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -23,21 +25,14 @@ if TYPE_CHECKING:
     from constellation.core.rows import PatternRows, Slots
     from constellation.core.table.shard_table import Table
 
-TASTE_QUERIES: Final = 8
-"""Strongest patterns of a device that are searched for, each with its own query.
-
-    Their average would be near none of a device's several tastes.
-"""
+_BATCH_REQUESTS: Final = 32
+"""Requests that are answered in one pass. Those that come meanwhile wait for the next."""
 _SEVERAL_QUERIES: Final = 4
 _CANDIDATES_OF_SEVERAL: Final = 100
 """Candidates of each query, when a request has several, whose results are merged.
 
-    What one of them misses is seldom among the best of all.
+What one of them misses is seldom among the best of all.
 """
-_EVIDENCE_CAP: Final = 16
-"""Samples of a pattern that count for its strength."""
-_BATCH_QUERIES: Final = 64
-"""Queries in one call of the index, unless one request alone has more."""
 _BATCH_LIMIT: Final = 1024
 """The most results per query."""
 _SPARE_RESULTS: Final = 8
@@ -55,21 +50,46 @@ class SimilarPatterns:
     pseudonyms: Sequence[bytes]
     """16 bytes each: a pseudonym names one revision of one shared pattern."""
 
+    def cut(self, start: int, end: int) -> SimilarPatterns:
+        """Return the patterns from one position up to another."""
+        return SimilarPatterns(
+            self.rows[start:end], self.similarities[start:end], self.pseudonyms[start:end]
+        )
+
     def select(self, positions: Sequence[int]) -> SimilarPatterns:
-        """Return the patterns at these positions."""
+        """Return the patterns at these distinct ascending positions."""
+        if len(positions) == len(self.pseudonyms):
+            return self
         chosen = np.array(positions, np.int64)
         return SimilarPatterns(
             self.rows[chosen], self.similarities[chosen], [self.pseudonyms[p] for p in positions]
         )
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    """One search that waits for a micro-batch."""
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundPatterns:
+    """What was searched for, and what was found."""
 
     queries: Embeddings
+    """Of unit length; those of a device are its taste, strongest first."""
+    patterns: SimilarPatterns
+
+
+_NO_QUERIES: Final[Embeddings] = np.empty((0, DIMENSION), np.float32)
+NO_PATTERNS: Final = SimilarPatterns(np.empty(0, PATTERN), np.empty(0, np.float32), ())
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """One search that waits for a micro-batch: near a device's taste, or near queries."""
+
+    device_id: bytes
+    """Whose taste; empty when `queries` are given."""
+    queries: Embeddings
     limit: int
-    result: asyncio.Future[tuple[NDArray[np.float32], Slots]]
+    lsn: int
+    """The last commit when it arrived."""
+    result: asyncio.Future[FoundPatterns]
 
     @property
     def min_candidates(self) -> int:
@@ -79,7 +99,7 @@ class _Request:
 
 
 class SimilarSearch:
-    """Searches the index. Requests that wait together become one call of the index."""
+    """Searches the index. Requests that wait together are answered in one pass."""
 
     def __init__(self, table: Table, index: PatternIndex) -> None:
         self._table = table
@@ -90,31 +110,21 @@ class SimilarSearch:
         """Durations of the calls of the index."""
 
     def compute_taste(self, device: int) -> Embeddings:
-        """Return the embeddings of a device's strongest patterns, strongest first.
-
-        The strength is the success rate times the sample count, capped at 16 samples.
-        """
-        rows = self._table.patterns[self._table.list_patterns(device)]
-        weights = rows["success_rate"] * np.minimum(rows["sample_count"], _EVIDENCE_CAP)
-        strongest = np.argsort(-weights, kind="stable")[:TASTE_QUERIES]
-        return normalise_codes(rows["codes"][strongest])
+        """Return the embeddings of a device's strongest patterns, strongest first."""
+        return read_tastes(self._table, np.array([device]))[0]
 
     async def search(self, queries: Embeddings, limit: int) -> SimilarPatterns:
         """Return up to `limit` shared patterns near unit-length queries."""
         if not len(queries):
-            return self._build_result(np.empty(0, np.int64), np.empty(0, np.float32))
-        lsn = self._table.totals.lsn
-        loop = asyncio.get_running_loop()
-        request = _Request(queries, min(limit + _SPARE_RESULTS, _BATCH_LIMIT), loop.create_future())
-        self._waiting.append(request)
-        self._arrived.set()
-        scores, groups = await request.result
+            return NO_PATTERNS
+        return (await self._wait_for_result(b"", queries, limit)).patterns
 
-        groups, scores = _merge_results(groups, scores, request.limit)
-        rows = self._table.groups.rows
-        is_unchanged = (rows["sample_count"][groups] > 0) & (rows["lsn"][groups] <= lsn)
-        chosen = np.flatnonzero(is_unchanged)[:limit]
-        return self._build_result(groups[chosen], scores[chosen])
+    async def search_near(self, device_id: bytes, limit: int) -> FoundPatterns:
+        """Return the taste of a device, and up to `limit` shared patterns near it.
+
+        There is nothing for a device that is unknown or has no patterns.
+        """
+        return await self._wait_for_result(device_id, _NO_QUERIES, limit)
 
     def sample(self, limit: int) -> SimilarPatterns:
         """Return up to `limit` shared patterns, evenly spread over the groups.
@@ -133,51 +143,85 @@ class SimilarSearch:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                await self._search_batch(self._take_batch())
+                count = min(len(self._waiting), _BATCH_REQUESTS)
+                await self._answer([self._waiting.popleft() for _ in range(count)])
 
-    def _take_batch(self) -> list[_Request]:
-        batch = [self._waiting.popleft()]
-        queries = len(batch[0].queries)
-        while self._waiting and queries + len(self._waiting[0].queries) <= _BATCH_QUERIES:
-            batch.append(self._waiting.popleft())
-            queries += len(batch[-1].queries)
-        return batch
+    async def _wait_for_result(
+        self, device_id: bytes, queries: Embeddings, limit: int
+    ) -> FoundPatterns:
+        result: asyncio.Future[FoundPatterns] = asyncio.get_running_loop().create_future()
+        lsn = self._table.totals.lsn
+        self._waiting.append(_Request(device_id, queries, limit, lsn, result))
+        self._arrived.set()
+        return await result
 
-    async def _search_batch(self, batch: list[_Request]) -> None:
-        queries = np.concatenate([request.queries for request in batch])
-        limit = max(request.limit for request in batch)
-        candidates = max(request.min_candidates for request in batch)
-        started = time.perf_counter()
-        scores, slots = await asyncio.to_thread(self._index.search, queries, limit, candidates)
-        self.search_seconds.observe(time.perf_counter() - started)
-        start = 0
-        for request in batch:
-            end = start + len(request.queries)
+    async def _answer(self, batch: Sequence[_Request]) -> None:
+        """Search for the queries of all requests together, and give each its result."""
+        queries, positions = self._read_queries(batch)
+        limits = np.array([request.limit for request in batch])
+        count = min(int(limits.max()) + _SPARE_RESULTS, _BATCH_LIMIT)
+        scores, slots = await self._search_index(queries, positions, count)
+        found = merge_results(scores, slots, positions)
+        rows = self._table.groups.rows
+        lsns = np.array([request.lsn for request in batch])
+        is_unchanged = rows["sample_count"][found.slots] > 0
+        is_unchanged &= rows["lsn"][found.slots] <= lsns[found.requests]
+        found = found.select(is_unchanged).cut(limits)
+        patterns = self._build_result(found.slots, found.scores)
+        numbers = np.arange(len(batch) + 1)
+        ends = np.searchsorted(found.requests, numbers).tolist()
+        query_ends = np.searchsorted(positions, numbers).tolist()
+        for number, request in enumerate(batch):
             if not request.result.done():  # its caller was cancelled
-                request.result.set_result((scores[start:end], slots[start:end]))
-            start = end
+                request.result.set_result(
+                    FoundPatterns(
+                        queries[query_ends[number] : query_ends[number + 1]],
+                        patterns.cut(ends[number], ends[number + 1]),
+                    )
+                )
+
+    async def _search_index(
+        self, queries: Embeddings, positions: NDArray[np.int64], count: int
+    ) -> tuple[NDArray[np.float32], Slots]:
+        """Return the scores and slots of each query; `positions` says of which request it is."""
+        has_several = np.bincount(positions)[positions] >= _SEVERAL_QUERIES
+        scores = np.full((len(queries), count), -np.inf, np.float32)
+        slots = np.full((len(queries), count), -1, np.int64)
+
+        def search(chosen: NDArray[np.bool_], candidates: int) -> None:
+            if chosen.any():
+                found = self._index.search(queries[chosen], count, candidates)
+                scores[chosen], slots[chosen] = found
+
+        def search_all() -> None:
+            search(has_several, _CANDIDATES_OF_SEVERAL)
+            search(~has_several, MIN_CANDIDATES)
+
+        if len(queries):
+            started = time.perf_counter()
+            await asyncio.to_thread(search_all)
+            self.search_seconds.observe(time.perf_counter() - started)
+        return scores, slots
+
+    def _read_queries(self, batch: Sequence[_Request]) -> tuple[Embeddings, NDArray[np.int64]]:
+        """Return the queries of some requests, and the ascending positions of their requests."""
+        ids = [request.device_id for request in batch]
+        known = [number for number, device_id in enumerate(ids) if device_id]
+        devices = np.full(len(batch), -1)
+        if known:
+            devices[known] = self._table.find_devices([ids[number] for number in known])
+        tastes, positions = read_tastes(self._table, devices)
+        if len(known) == len(batch):
+            return tastes, positions
+        given = [request.queries for request in batch]
+        owners = np.repeat(np.arange(len(batch)), list(map(len, given)))
+        owners = np.concatenate([positions, owners])
+        order = np.argsort(owners, kind="stable")
+        return np.concatenate([tastes, *given])[order], owners[order]
 
     def _build_result(self, groups: Slots, similarities: NDArray[np.float32]) -> SimilarPatterns:
         """Return the shared patterns of these groups, without genres that the catalogue lost."""
         rows = self._table.groups.rows[groups]
         rows["genres"][~self._table.public_genres[rows["genres"]]] = 0
         rows.flags.writeable = False
-        ids = [row_id.tobytes() for row_id in rows["pattern_id"]]
-        return SimilarPatterns(rows, similarities, ids)
-
-
-def _merge_results(
-    slots: Slots, scores: NDArray[np.float32], limit: int
-) -> tuple[Slots, NDArray[np.float32]]:
-    """Return up to `limit` distinct slots of several queries, each with its highest score.
-
-    The best come first; slots of the same score come in ascending order.
-    """
-    flat_slots, flat_scores = slots.ravel(), scores.ravel()
-    order = np.lexsort((flat_slots, -flat_scores))
-    best: dict[int, int] = {}
-    for position, slot in zip(order.tolist(), flat_slots[order].tolist(), strict=True):
-        if slot >= 0 and best.setdefault(slot, position) == position and len(best) == limit:
-            break
-    positions = list(best.values())
-    return flat_slots[positions], flat_scores[positions]
+        return SimilarPatterns(rows, similarities, rows["pattern_id"].tolist())

@@ -9,7 +9,8 @@ import numpy as np
 
 from constellation.core.index.partitioned import MIN_CANDIDATES
 from constellation.core.index.pattern_index import EXACT_LIMIT, PatternIndex
-from constellation.core.index.similar import TASTE_QUERIES, SimilarPatterns, SimilarSearch
+from constellation.core.index.similar import SimilarPatterns, SimilarSearch
+from constellation.core.index.similar_batch import TASTE_QUERIES
 from constellation.core.rows import PATTERN
 from constellation.core.rules import Rules
 from constellation.core.table.groups import no_members
