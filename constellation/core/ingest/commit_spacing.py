@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 MIN_INTERVAL_SECONDS: Final = 0.01
 """The least time from the begin of one commit to that of the next."""
-WAIT_PER_COST: Final = 2.0
+WAIT_PER_COST: Final = 3.0
 """How long to wait after a commit that had company, in durations of that commit."""
-MAX_WAIT_SECONDS: Final = 0.05
+MAX_WAIT_SECONDS: Final = 0.06
 """The longest wait after a commit."""
 COMPANY_DELTAS: Final = 4
 """A commit of more deltas had company: that of the next one is worth waiting for."""
