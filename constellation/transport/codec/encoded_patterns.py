@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -39,6 +38,17 @@ _DAY_TYPES: Final = make_tag(7)
 _CONTENT_TYPES: Final = make_tag(8)
 _CREATED_AT: Final = make_tag(9)
 _UPDATED_AT: Final = make_tag(10)
+_COLUMNS: Final = (
+    _EMBEDDINGS,
+    _SUCCESS_RATES,
+    _SAMPLE_COUNTS,
+    _TIMES_OF_DAY,
+    _DAY_TYPES,
+    _CONTENT_TYPES,
+    _CREATED_AT,
+    _UPDATED_AT,
+)
+"""In the order of the fields of a part."""
 _GENRES: Final = make_tag(11)
 _GENRE_COUNTS: Final = make_tag(12)
 _GENRE_INDEXES: Final = make_tag(13)
@@ -49,8 +59,7 @@ _OVERHEAD_BYTES: Final = 1200
 """Memory of a cached part besides its embedding: a dozen short objects, and its texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """One pattern: what it adds to each column of a message."""
 
     embedding: bytes
@@ -71,25 +80,35 @@ class EncodedPatterns:
 
     An id names one revision, so a part is right as long as the id is shown. Genres of a shared
     pattern are those of the catalogue, so parts are kept only while the catalogue is the same.
+
+    Parts are in two generations. When the younger one has half of the budget, it becomes the elder
+    one, and what nobody used since the last time goes. So a part that is there costs one look-up.
     """
 
     def __init__(self, vocabulary: Vocabulary, budget_bytes: int) -> None:
         self._vocabulary = vocabulary
-        self._parts: OrderedDict[tuple[bytes, Encoding], _Part] = OrderedDict()
-        self._budget_bytes = budget_bytes
-        self._bytes = 0
+        self._young: dict[Encoding, dict[bytes, _Part]] = {each: {} for each in Encoding}
+        self._elder = self._young
+        self._half_budget_bytes = budget_bytes // 2
+        self._young_bytes = 0
         self._catalogue_digest = 0
 
     def __len__(self) -> int:
-        return len(self._parts)
+        found = {
+            (each, part_id)
+            for generation in (self._young, self._elder)
+            for each, parts in generation.items()
+            for part_id in parts
+        }
+        return len(found)
 
     def encode_similar(
         self, found: SimilarPatterns, encoding: Encoding, catalogue_digest: int
     ) -> bytes:
         """Return similar patterns as the bytes of a PatternColumns."""
         if catalogue_digest != self._catalogue_digest:
-            self._parts.clear()
-            self._bytes, self._catalogue_digest = 0, catalogue_digest
+            self._start_generation()
+            self._elder, self._catalogue_digest = self._young, catalogue_digest
         ids = found.pseudonyms
         parts = self._find(ids, encoding)
         if lacking := [position for position, part in enumerate(parts) if part is None]:
@@ -112,24 +131,27 @@ class EncodedPatterns:
         return _join(ids, [part for part in parts if part is not None], encoding)
 
     def _find(self, ids: Sequence[bytes], encoding: Encoding) -> list[_Part | None]:
-        found: list[_Part | None] = []
-        for each in ids:
-            key = each, encoding
-            part = self._parts.get(key)
-            if part is not None:
-                self._parts.move_to_end(key)
-            found.append(part)
+        found: list[_Part | None] = list(map(self._young[encoding].get, ids))
+        if None in found:
+            elder = self._elder[encoding]
+            for position, part_id in enumerate(ids):
+                if found[position] is None and (part := elder.get(part_id)) is not None:
+                    found[position] = self._keep(part_id, encoding, part)
         return found
 
     def _keep(self, pattern_id: bytes, encoding: Encoding, part: _Part) -> _Part:
         size = ROW_BYTES[encoding] + _OVERHEAD_BYTES
-        if (pattern_id, encoding) not in self._parts:
-            self._bytes += size
-        self._parts[pattern_id, encoding] = part
-        while self._bytes > self._budget_bytes:
-            (_, oldest), _ = self._parts.popitem(last=False)
-            self._bytes -= ROW_BYTES[oldest] + _OVERHEAD_BYTES
+        if self._young_bytes + size > self._half_budget_bytes:
+            self._start_generation()
+        young = self._young[encoding]
+        if pattern_id not in young and size <= self._half_budget_bytes:
+            young[pattern_id] = part
+            self._young_bytes += size
         return part
+
+    def _start_generation(self) -> None:
+        self._elder, self._young = self._young, {each: {} for each in Encoding}
+        self._young_bytes = 0
 
     def _encode_rows(
         self, found: SimilarPatterns, positions: Sequence[int], encoding: Encoding
@@ -196,8 +218,7 @@ def _make_parts(
     genres: Sequence[Sequence[bytes]],
     contents: Sequence[Sequence[bytes]],
 ) -> list[_Part]:
-    count = len(genres)
-    size = len(embeddings) // max(count, 1)
+    size = len(embeddings) // max(len(genres), 1)
     rates = numbers.success_rates.astype("<f4")
     return [
         _Part(
@@ -212,27 +233,23 @@ def _make_parts(
             genres[row],
             contents[row],
         )
-        for row in range(count)
+        for row in range(len(genres))
     ]
 
 
 def _join(ids: Sequence[bytes], parts: Sequence[_Part], encoding: Encoding) -> bytes:
     """Return the bytes of a PatternColumns with these patterns."""
+    if not parts:
+        return frame_number(_ENCODING, encoding)
     join = b"".join
+    *columns, genres, contents = zip(*parts, strict=True)
     return join(
         (
             frame(_IDS, join(ids)),
             frame_number(_ENCODING, encoding),
-            frame(_EMBEDDINGS, join([each.embedding for each in parts])),
-            frame(_SUCCESS_RATES, join([each.success_rate for each in parts])),
-            frame(_SAMPLE_COUNTS, join([each.sample_count for each in parts])),
-            frame(_TIMES_OF_DAY, join([each.time_of_day for each in parts])),
-            frame(_DAY_TYPES, join([each.day_type for each in parts])),
-            frame(_CONTENT_TYPES, join([each.content_type for each in parts])),
-            frame(_CREATED_AT, join([each.created_at for each in parts])),
-            frame(_UPDATED_AT, join([each.updated_at for each in parts])),
-            _join_dictionary([each.genres for each in parts], _GENRE_COUNTS, _GENRE_INDEXES),
-            _join_dictionary([each.contents for each in parts], _CONTENT_COUNTS, _CONTENT_INDEXES),
+            *map(frame, _COLUMNS, map(join, columns)),
+            _join_dictionary(genres, _GENRE_COUNTS, _GENRE_INDEXES),
+            _join_dictionary(contents, _CONTENT_COUNTS, _CONTENT_INDEXES),
         )
     )
 
@@ -240,6 +257,7 @@ def _join(ids: Sequence[bytes], parts: Sequence[_Part], encoding: Encoding) -> b
 def _join_dictionary(rows: Sequence[Sequence[bytes]], counts: bytes, indexes: bytes) -> bytes:
     """Return the distinct texts, the number of texts of each row, and the index of each text."""
     positions: dict[bytes, int] = {}
-    found = [positions.setdefault(text, len(positions)) for row in rows for text in row]
+    find = positions.setdefault
+    found = [find(text, len(positions)) for row in rows for text in row]
     packed = bytes(found) if len(positions) <= SMALL_LIMIT else encode_varints(found)
     return b"".join((*positions, frame(counts, bytes(map(len, rows))), frame(indexes, packed)))

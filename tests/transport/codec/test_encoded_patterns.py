@@ -136,6 +136,20 @@ def test_the_budget_bounds_what_is_kept_and_changes_no_answer(budget: int) -> No
         assert len(encoder) * 1588 <= budget
 
 
+def test_what_is_used_again_stays_and_the_rest_goes() -> None:
+    encoder = EncodedPatterns(VOCABULARY, 8 * 1588)  # two generations of four patterns
+    for positions in ([0, 1], [2, 3], [0, 4], [0, 5], [0, 6], [0, 7]):
+        encoder.encode_similar(FOUND.select(positions), Encoding.INT8, 1)
+    without = FOUND.rows.copy()
+    without["success_rate"] = 0  # shows whether a part is encoded again
+    changed = SimilarPatterns(without, FOUND.similarities, FOUND.pseudonyms)
+
+    joined = encoder.encode_similar(changed.select([0, 1]), Encoding.INT8, 1)
+
+    rates = pb.PatternColumns.FromString(joined).success_rates
+    assert rates == [0.5, 0]
+
+
 def test_another_catalogue_lets_the_genres_be_encoded_again() -> None:
     encoder = EncodedPatterns(VOCABULARY, BUDGET)
     found = FOUND.select([0, 1])
