@@ -73,14 +73,18 @@ class CallStats:
 
 
 def _count_unary(behaviour: Behaviour, stats: MethodStats) -> Behaviour:
-    counting = _count_call(behaviour, stats)
-
     async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
+        stats.started += 1
         stats.received += 1
         started = time.perf_counter()
+        status = "OK"
         try:
-            answer = await counting(request, context)
+            answer = await behaviour(request, context)
+        except BaseException as raised:
+            status = read_final_code(raised, context).name
+            raise
         finally:
+            stats.handled[status] += 1
             stats.seconds.observe(time.perf_counter() - started)
         stats.sent += 1
         return answer

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 ENDING_SECONDS: Final = 3.0
 """How long a call may take to end after its handler has."""
-_GATHER_SECONDS: Final = 0.5
-"""Connections to close are gathered for this long, because finding them looks at every open
-file."""
+_SWEEP_SECONDS: Final = 0.5
+"""How often calls that take too long are looked for, and their connections, which looks at every
+open file."""
 _OPEN_FILES: Final = Path("/proc/self/fd")
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 """The address of a socket of another kind has another shape: REST's own is bytes."""
@@ -50,32 +50,22 @@ class CallEndings:
     ) -> None:
         self._trusted_proxies = trusted_proxies
         self._ending_seconds = ending_seconds
-        self._overdue: set[Any] = set()
-        """The contexts of calls that did not end in time, and have not ended since."""
-        self._has_overdue = asyncio.Event()
+        self._ending: dict[Any, float] = {}
+        """By context of a call that has not ended: the loop time at which its handler has."""
+        self._now = asyncio.get_running_loop().time
 
     def watch(self, context: Any) -> None:
         """Close the connection of a call, unless the call ends soon."""
-        timer = asyncio.get_running_loop().call_later(self._ending_seconds, self._add, context)
-
-        def note_end(_: object) -> None:
-            timer.cancel()
-            self._overdue.discard(context)
-
-        context.add_done_callback(note_end)
+        self._ending[context] = self._now()
+        context.add_done_callback(self._forget)
 
     async def close_forever(self) -> None:
         """Close the connections of calls that did not end. Runs until cancelled."""
+        pauses = PauseWatch(longest_delay=_SWEEP_SECONDS)
         while True:
-            await self._has_overdue.wait()
-            # After a pause of this process, ends that came meanwhile are read before anybody is
-            # judged.
-            pauses = PauseWatch(longest_delay=_GATHER_SECONDS)
-            while await pauses.sleep(_GATHER_SECONDS):
-                pass
-            self._has_overdue.clear()
-            overdue, self._overdue = self._overdue, set()
-            if peers := {peer for each in overdue if (peer := to_peer(each.peer())) is not None}:
+            if await pauses.sleep(_SWEEP_SECONDS):
+                continue  # ends that came during the pause are read before anybody is judged
+            if peers := self._take_overdue():
                 closed = await asyncio.to_thread(close_connections, peers)
                 log.info("unread_connections_closed", count=closed)
 
@@ -91,11 +81,21 @@ class CallEndings:
         is_forwarded = any(key == FORWARDED for key, _ in context.invocation_metadata() or ())
         return address.is_global or not is_forwarded
 
-    def _add(self, context: ServicerContext[Any, Any]) -> None:
-        """Note a call that has not ended, so that its connection is closed."""
-        if self.may_close(context):
-            self._overdue.add(context)
-            self._has_overdue.set()
+    def _forget(self, context: Any) -> None:
+        self._ending.pop(context, None)
+
+    def _take_overdue(self) -> set[Peer]:
+        """Return the connections to close, and watch their calls no longer."""
+        overdue: set[Peer] = set()
+        latest = self._now() - self._ending_seconds
+        for context, since in list(self._ending.items()):
+            if since > latest:
+                break  # those that follow began to end later
+            del self._ending[context]
+            peer = to_peer(context.peer())
+            if peer is not None and self.may_close(context):
+                overdue.add(peer)
+        return overdue
 
 
 def to_peer(peer: str) -> Peer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from inspect import isasyncgenfunction
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     IPNetwork = IPv4Network | IPv6Network
 
 FORWARDED: Final = "x-forwarded-for"
+_REMEMBERED_PEERS: Final = 4096
 
 
 def make_address_reader(trusted_proxies: Sequence[IPNetwork]) -> Wrapper:
@@ -71,6 +73,7 @@ def _is_in(networks: Sequence[IPNetwork], address: IPAddress) -> bool:
     return any(address in network for network in networks)
 
 
+@lru_cache(_REMEMBERED_PEERS)  # the calls of one connection have one peer
 def parse_peer(peer: str) -> IPAddress | None:
     """Return the address in a peer as gRPC names it; None for a Unix socket."""
     kind, _, rest = peer.partition(":")

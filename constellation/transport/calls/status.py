@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from inspect import isasyncgenfunction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
 import structlog
@@ -123,39 +123,28 @@ async def _tell_nobody(_: status_pb2.Status) -> None:
     """Send no last frame."""
 
 
-@asynccontextmanager
-async def abort_on_error(
+async def end_with_status(
     method: str,
     context: ServicerContext[Any, Any],
-    tell: Tell | None = None,
-    watch: Watch = lambda _: None,
-) -> AsyncIterator[None]:
-    """End the call with the status of the exception that the block raises.
-
-    `watch` is called with the context when the block has ended, however it did.
+    raised: Exception,
+    tell: Tell = _tell_nobody,
+) -> NoReturn:
+    """End a call with the status of what its method raised.
 
     `tell` gets the status before that, for the last frame of a stream. An unexpected exception
     becomes INTERNAL without details; the log has them.
     """
-    try:
-        yield
-        watch(context)
-    except grpc.aio.AbortError:
-        raise
-    except Exception as raised:
-        watch(context)
-        error = cause_of(raised)
-        if isinstance(error, DecodeError):
-            error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
-        tell = tell or _tell_nobody
-        if isinstance(error, ConstellationError):
-            if not isinstance(error, _UNREAD):
-                await tell(to_rpc_status(error))
-            await _abort(context, error)
-        log.exception("rpc_crashed", method=method)
-        status = status_pb2.Status(code=_Code.INTERNAL.value[0], message=_INTERNAL_MESSAGE)
-        await tell(status)
-        await context.abort(_Code.INTERNAL, _INTERNAL_MESSAGE)
+    error = cause_of(raised)
+    if isinstance(error, DecodeError):
+        error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
+    if isinstance(error, ConstellationError):
+        if not isinstance(error, _UNREAD):
+            await tell(to_rpc_status(error))
+        await _abort(context, error)
+    log.error("rpc_crashed", method=method, exc_info=raised)
+    status = status_pb2.Status(code=_Code.INTERNAL.value[0], message=_INTERNAL_MESSAGE)
+    await tell(status)
+    await context.abort(_Code.INTERNAL, _INTERNAL_MESSAGE)
 
 
 class ErrorMapper:
@@ -182,8 +171,15 @@ class ErrorMapper:
                 elif kind is CallKind.CLIENT_STREAM:
                     await self._read_to_end(request)
 
-            async with abort_on_error(method, context, tell, self._watch):
-                return await behaviour(request, context)
+            try:
+                answer = await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as raised:  # noqa: BLE001 - its status tells the caller, and the log
+                self._watch(context)
+                await end_with_status(method, context, raised, tell)
+            self._watch(context)
+            return answer
 
         return handle
 
@@ -224,14 +220,20 @@ class ErrorMapper:
 
 def _map_stream_errors(method: str, behaviour: Behaviour, watch: Watch) -> Behaviour:
     async def handle(request: Any, context: ServicerContext[Any, Any]) -> Any:
-        async with abort_on_error(method, context, watch=watch):
+        try:
             async for response in behaviour(request, context):
                 yield response
+        except grpc.aio.AbortError:
+            raise
+        except Exception as raised:  # noqa: BLE001 - its status tells the caller, and the log
+            watch(context)
+            await end_with_status(method, context, raised)
+        watch(context)
 
     return handle
 
 
-async def _abort(context: ServicerContext[Any, Any], error: ConstellationError) -> None:
+async def _abort(context: ServicerContext[Any, Any], error: ConstellationError) -> NoReturn:
     code, _ = STATUSES[type(error)]
     details = to_rpc_status(error)
     trailers: list[tuple[str, str | bytes]] = [

@@ -91,7 +91,7 @@ class Greeter:
             origins.hash_lot(call_origin.lot), origins.hash_network(CALLER_ADDRESS.get())
         )
         self.shard.admit(device_id, origin)
-        if self.shard.table.find_device(device_id) < 0:
+        if call_origin.is_known and self.shard.table.find_device(device_id) < 0:
             self.guard.count_new_device(call_origin)
         return origin
 

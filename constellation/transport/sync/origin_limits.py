@@ -53,6 +53,11 @@ class CallOrigin:
     address: str = ""
     """An IPv4 address, or the /64 of an IPv6 address, which one subscriber has for itself."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything whose calls could be counted."""
+        return bool(self.lot or self.address)
+
 
 def read_call_origin() -> CallOrigin:
     """Return the origin of the call that the present task serves."""
