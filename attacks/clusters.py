@@ -64,7 +64,7 @@ async def run(world: World) -> list[Outcome]:
 async def _guess(world: World, device: MadeUpDevice, trial: Trial) -> float:
     """Return how much nearer a cluster is to a crowd with the first film; 0 if none is near."""
     expected = _expect(world, trial)
-    state = await device.ask(world.embedding_of(trial.common))
+    state = await device.ask(world.get_embedding(trial.common))
     shown = [each.pattern.embedding for each in state.clusters.values()]
     if not shown:
         return 0.0

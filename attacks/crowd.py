@@ -116,7 +116,7 @@ def claim(world: World, trial: Trial, number: int, row: int) -> Pattern:
 
 def add_up(world: World, films: Sequence[str]) -> Embedding:
     """Return the embedding of a taste for these films, as a device learns it."""
-    total = np.sum([world.embedding_of(film) for film in films], axis=0)
+    total = np.sum([world.get_embedding(film) for film in films], axis=0)
     unit: Embedding = (total / np.linalg.norm(total)).astype(np.float32)
     return unit
 
@@ -125,7 +125,7 @@ async def _guess(world: World, device: MadeUpDevice, trial: Trial) -> float:
     """Return how much more of the first film than of the second there is in what is shown."""
     first, second = (world.rows[film] for film in trial.candidates)
     state = await device.ask(
-        *(world.films.embeddings[row] for row in (first, second)), world.embedding_of(trial.common)
+        *(world.films.embeddings[row] for row in (first, second)), world.get_embedding(trial.common)
     )
     best = 0.0
     for similar in state.similar.values():

@@ -106,7 +106,7 @@ async def _play(world: World, trials: Sequence[Trial], accomplices: int) -> list
 async def _claim(world: World, device: MadeUpDevice, trials: Sequence[Trial]) -> None:
     """Let an accomplice claim a pattern of each film alone, and that it watched them."""
     claims = [
-        make_pattern(world.embedding_of(each.content_id), number, content_ids=[each.content_id])
+        make_pattern(world.get_embedding(each.content_id), number, content_ids=[each.content_id])
         for number, each in enumerate(trials)
     ]
     films = [each.content_id for each in trials]
@@ -128,7 +128,7 @@ async def _measure(world: World, shard: Shard, trials: Sequence[Trial]) -> dict[
     counts: dict[str, float] = {}
     for start in range(0, len(trials), FILMS_OF_A_QUESTION):
         films = [each.content_id for each in trials[start : start + FILMS_OF_A_QUESTION]]
-        state = await device.ask(*(world.embedding_of(each) for each in films))
+        state = await device.ask(*(world.get_embedding(each) for each in films))
         for film in films:
             counts[film] = _count(world, state, film)
     await device.replace_everything()

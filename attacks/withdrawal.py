@@ -45,7 +45,7 @@ async def run_protected(world: World) -> tuple[Outcome, Outcome]:
     for companion in companions:
         await companion.replace_everything(
             [
-                make_pattern(world.embedding_of(film), number, content_ids=[film])
+                make_pattern(world.get_embedding(film), number, content_ids=[film])
                 for number, film in enumerate(films)
             ]
         )
@@ -99,7 +99,7 @@ async def _count_named(world: World, shard: Shard, films: Sequence[str]) -> int:
     """Return how many of the films any pattern that is shown names."""
     device, named = world.make_device(shard), 0
     for film in films:
-        state = await device.ask(world.embedding_of(film))
+        state = await device.ask(world.get_embedding(film))
         named += film in list_named(state)
     await device.replace_everything()
     return named

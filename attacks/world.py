@@ -124,7 +124,7 @@ class World:
         owner = find_owner(make_device_id(name), self.fleet.shard_map)
         return self.shards[owner]
 
-    def embedding_of(self, content_id: str) -> Embedding:
+    def get_embedding(self, content_id: str) -> Embedding:
         """Return the embedding of a film, which everybody knows."""
         embedding: Embedding = self.films.embeddings[self.rows[content_id]]
         return embedding
@@ -158,7 +158,7 @@ class World:
         markers = [self.make_device(shard) for _ in range(GROUP)]
         for device in markers:
             await device.replace_everything([make_pattern(taste, content_ids=[film])])
-        asking, questions = self.make_device(shard), [taste, self.embedding_of(film)]
+        asking, questions = self.make_device(shard), [taste, self.get_embedding(film)]
         while film not in list_named(await asking.ask(*questions)):  # noqa: ASYNC110  # elsewhere
             await asyncio.sleep(_POLL_SECONDS)
         for device in (*markers, asking):

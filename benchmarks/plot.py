@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 
 from benchmarks.reach import REACH
-from constellation.plots.look import COLOURS, GREY, TEXT_COLOUR, apply_style, render
+from constellation.plots.style import COLOURS, GREY, TEXT_COLOUR, apply_style, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

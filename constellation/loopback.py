@@ -9,7 +9,7 @@ _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - co
 """By address that means every interface: the loopback address that reaches it."""
 
 
-def local_address(address: str, port: int | str) -> str:
+def to_local_address(address: str, port: int | str) -> str:
     """Return the address at which this machine reaches a listener on `address` and `port`."""
     host = address.rpartition(":")[0]
     return f"{_WILDCARDS.get(host, host)}:{port}"

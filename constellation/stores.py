@@ -77,7 +77,7 @@ async def open_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
 @asynccontextmanager
 async def _open_any_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
     if config.postgres_url is not None:
-        async with open_postgres_reader(postgres_settings(config, owner="")) as reader:
+        async with open_postgres_reader(to_postgres_settings(config, owner="")) as reader:
             yield reader
         return
     if config.data_dir is None:
@@ -102,7 +102,7 @@ async def open_snapshots(config: ShardConfig, store: StoreReader) -> SnapshotFil
     return IndexSnapshots(config.data_dir, await store.read_secret())
 
 
-def postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:
+def to_postgres_settings(config: ShardConfig, *, owner: str) -> PostgresSettings:
     """Return the settings of the PostgreSQL store. POSTGRES_URL must be set."""
     assert config.postgres_url is not None
     return PostgresSettings(
@@ -123,7 +123,7 @@ async def _open_postgres(config: ShardConfig) -> AsyncIterator[PatternStore]:
         if config.data_dir is not None:
             stack.enter_context(lock_directory(config.data_dir))
             owner = read_or_create_owner(config.data_dir)
-        settings = postgres_settings(config, owner=owner)
+        settings = to_postgres_settings(config, owner=owner)
         if config.migrate_on_start:
             await migrate(settings.url, settings.dialect)
         async with open_postgres(settings) as store:

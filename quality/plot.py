@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 
-from constellation.plots.look import COLOURS, GREY, TEXT_COLOUR, apply_style, render
+from constellation.plots.style import COLOURS, GREY, TEXT_COLOUR, apply_style, render
 from quality.baselines import POPULARITY
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import altair as alt
 
-from constellation.plots.look import COLOURS, GREY, apply_style, render
+from constellation.plots.style import COLOURS, GREY, apply_style, render
 
 if TYPE_CHECKING:
     from quality.privacy import PrivacyResult, PrivacyRow

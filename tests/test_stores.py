@@ -16,7 +16,7 @@ from constellation.stores import (
     open_reader,
     open_snapshots,
     open_store,
-    postgres_settings,
+    to_postgres_settings,
 )
 from federation.journal.open import open_journal
 from tests.storage.postgres.stores import execute
@@ -180,7 +180,7 @@ def test_a_location_is_described_without_its_password(tmp_path: Path) -> None:
     assert describe_location(ShardConfig(postgres_url=url, shard_id=7)) == (
         "PostgreSQL at db:5432, database shards, user me, shard 7"
     )
-    assert "hunter2" not in repr(postgres_settings(ShardConfig(postgres_url=url), owner="test"))
+    assert "hunter2" not in repr(to_postgres_settings(ShardConfig(postgres_url=url), owner="test"))
 
 
 async def test_index_snapshots_need_a_data_directory(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from constellation.cli.parsing import (
 )
 from constellation.config import Address
 from constellation.config_loader import PARSERS
-from constellation.loopback import is_loopback, local_address, to_channel_options
+from constellation.loopback import is_loopback, to_channel_options, to_local_address
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace, _ArgumentGroup
@@ -200,14 +200,14 @@ def choose_addresses(options: Namespace, grpc_addr: Address) -> Sequence[str]:
             "is unknown; give --address HOST:PORT",
             USAGE_ERROR,
         )
-    return [local_address(grpc_addr, port)]
+    return [to_local_address(grpc_addr, port)]
 
 
 def _read_default_address(settings: type[Any]) -> str:
     """Return where a process with default settings is reached on this machine."""
     defaults = {each.name: each.default for each in fields(settings)}
     grpc_addr = str(defaults["grpc_addr"])
-    return local_address(grpc_addr, grpc_addr.rpartition(":")[2])
+    return to_local_address(grpc_addr, grpc_addr.rpartition(":")[2])
 
 
 def _parse_address(text: str) -> str:

@@ -14,7 +14,7 @@ from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, INTERRUPTED, USAGE_ERROR
 from constellation.cli.printing import print_message
 from constellation.errors import ConfigError, ConstellationError, FencedError
-from constellation.transport.calls.status import cause_of
+from constellation.transport.calls.status import find_cause
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -37,17 +37,17 @@ def run_program(parser: ArgumentParser, argv: Sequence[str] | None) -> int:
         exit_code: int = uvloop.run(_run_interruptible(options.run(options)))
         sys.stdout.flush()
     except* CommandError as group:
-        error = cause_of(group)
+        error = find_cause(group)
         assert isinstance(error, CommandError)
         exit_code = _report_problem(parser.prog, error, error.exit_code)
     except* ConfigError as group:
-        exit_code = _report_problem(parser.prog, cause_of(group), USAGE_ERROR)
+        exit_code = _report_problem(parser.prog, find_cause(group), USAGE_ERROR)
     except* FencedError as group:
-        problem = str(cause_of(group))
+        problem = str(find_cause(group))
         log.error("fenced", problem=problem)  # noqa: TRY400 - the message says all; no traceback
         exit_code = _report_problem(parser.prog, f"FENCED: {problem}", FAILURE)
     except* ConstellationError as group:
-        exit_code = _report_problem(parser.prog, cause_of(group), FAILURE)
+        exit_code = _report_problem(parser.prog, find_cause(group), FAILURE)
     except* (KeyboardInterrupt, asyncio.CancelledError):
         exit_code = INTERRUPTED
     except* BrokenPipeError:  # the reader of the pipe has closed it, as `head` does

@@ -11,7 +11,7 @@ from constellation.cli.printing import print_json, print_line, print_text
 from constellation.commands.startup import configure_shard
 from constellation.errors import ConfigError
 from constellation.storage.postgres import migrations
-from constellation.stores import describe_location, postgres_settings
+from constellation.stores import describe_location, to_postgres_settings
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -46,7 +46,7 @@ async def run_migrate(options: Namespace) -> int:
     config = configure_shard()
     if config.postgres_url is None:
         raise ConfigError("POSTGRES_URL is required: it names the database to migrate")
-    settings = postgres_settings(config, owner="")
+    settings = to_postgres_settings(config, owner="")
     if options.json:
         missing = await _print_document(config, settings, options)
         return FAILURE if missing and options.status else SUCCESS

@@ -337,7 +337,7 @@ class ShardManager:
         )
         return True
 
-    async def aggregate_since(
+    async def read_aggregate_since(
         self,
         base: int,
         candidate_limit: int,

@@ -9,8 +9,8 @@ import altair as alt
 import numpy as np
 
 from constellation.plots.labels import place_labels, shorten
-from constellation.plots.look import COLOURS, GREY, MORE_COLOURS, TEXT_COLOUR, apply_style, render
 from constellation.plots.projection import find_nearest, project
+from constellation.plots.style import COLOURS, GREY, MORE_COLOURS, TEXT_COLOUR, apply_style, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import altair as alt
 
 from constellation.plots.labels import LINE_PIXELS, shorten, spread_apart
-from constellation.plots.look import COLOURS, TEXT_COLOUR, apply_style, render
+from constellation.plots.style import COLOURS, TEXT_COLOUR, apply_style, render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -95,12 +95,12 @@ def make_shard_histograms(shard: ShardManager) -> list[HistogramMetric]:
         make_latency(
             "constellation_sync_latency_seconds",
             "From a delta's arrival until it is durable.",
-            stats.commit_latency_histogram,
+            stats.read_commit_latency_histogram,
         ),
         make_latency(
             "constellation_delta_ack_seconds",
             "From a delta's arrival until its ack was handed to the transport.",
-            stats.ack_latency_histogram,
+            stats.read_ack_latency_histogram,
         ),
         make("commit_seconds", "Duration of store transactions.", stats.commit_seconds),
         make(

@@ -18,7 +18,7 @@ from constellation.auth.token_files import to_metadata
 from constellation.call_details import clean_details
 from constellation.errors import ConfigError, InvalidInputError
 from constellation.loopback import to_channel_options
-from constellation.transport.calls.tracing import outgoing_metadata
+from constellation.transport.calls.tracing import make_outgoing_metadata
 from constellation.transport.codec.aggregates import from_aggregate_version
 from constellation.v1 import aggregates_pb2 as pb
 from constellation.v1.aggregates_pb2_grpc import AggregateServiceStub
@@ -165,7 +165,7 @@ class ShardClient:
 
     def _make_metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata of a call: the trace and the token."""
-        return (*outgoing_metadata(), *to_metadata(self._token_file))
+        return (*make_outgoing_metadata(), *to_metadata(self._token_file))
 
     async def pull(
         self,

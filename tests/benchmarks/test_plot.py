@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.plot import draw_growth, draw_reach
-from constellation.plots.look import COLOURS
+from constellation.plots.style import COLOURS
 from tests.benchmarks.samples import make_row
 from tests.commands.png import read_png
 

@@ -38,7 +38,7 @@ async def wait_for_generation(generation: int, fleet: Sequence[RunningShard]) ->
 
     async def is_current() -> bool:
         headers = [
-            (await each.manager.aggregate_since(0, 0, 0.0)).header.codebook_generation
+            (await each.manager.read_aggregate_since(0, 0, 0.0)).header.codebook_generation
             for each in fleet
         ]
         return headers == [generation] * len(fleet)

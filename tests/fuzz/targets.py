@@ -25,7 +25,7 @@ from constellation.federated.likes import DictionaryKey, LikeAggregate
 from constellation.transport.codec.aggregates import from_aggregate_update
 from constellation.transport.codec.global_state import to_global
 from constellation.transport.codec.patterns import to_delta
-from constellation.transport.sync.declared import negotiate_format, to_held_state
+from constellation.transport.sync.declarations import negotiate_format, to_held_state
 from constellation.v1 import aggregates_pb2, patterns_pb2, sync_pb2
 from constellation_settop import StorageError
 from constellation_settop.columns import MalformedUpdateError, apply_update

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("altair", reason="needs the extra plot")
 
 from constellation.cli.columns import PatternRow
-from constellation.plots.look import COLOURS, GREY, MORE_COLOURS
 from constellation.plots.pattern_map import PointGroup, draw_patterns
+from constellation.plots.style import COLOURS, GREY, MORE_COLOURS
 from tests.deltas import embedding
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("altair", reason="needs the extra plot")
 
-from constellation.plots.look import COLOURS
+from constellation.plots.style import COLOURS
 from constellation.plots.trend_lines import PlotLine, PlotPanel, draw_trends
 
 

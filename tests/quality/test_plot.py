@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from constellation.plots.look import COLOURS
+from constellation.plots.style import COLOURS
 from quality.figures import load_chain
 from quality.plot import draw_quality
 from tests.commands.png import read_png

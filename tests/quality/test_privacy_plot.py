@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from constellation.plots.look import COLOURS
+from constellation.plots.style import COLOURS
 from quality.figures import load_privacy
 from quality.privacy_plot import draw_privacy
 from tests.commands.png import read_png

@@ -214,7 +214,7 @@ class Aggregates:
             ),
             base_version=base,
             clusters=self._disclosure.select_clusters(sums, base) if sums else no_clusters(),
-            hours=self._hours_since(base),
+            hours=self._select_hours_since(base),
             likes=self.liked.since(counts, base) if counts is not None else None,
         )
 
@@ -260,7 +260,7 @@ class Aggregates:
         while len(self._ring_versions) > _KEPT_VERSIONS:
             self._ring_versions.popitem(last=False)
 
-    def _hours_since(self, base: int) -> SubjectCounts:
+    def _select_hours_since(self, base: int) -> SubjectCounts:
         """Return the hourly counts of exportable terms that changed after version `base`.
 
         A term that became exportable after `base` brings all its hours.

@@ -175,14 +175,14 @@ class Stats:
         total = sum(seconds for _, _, seconds in self._seconds)
         return Latency(count, total / count, p99)
 
-    def commit_latency_histogram(self) -> tuple[list[float], list[int], float]:
+    def read_commit_latency_histogram(self) -> tuple[list[float], list[int], float]:
         """Return bounds, the deltas up to each bound and in all, and the sum of their latencies.
 
         The latency is the time from a delta's arrival until it was durable.
         """
         return *_coarsen(self._latency_buckets), self._latency_seconds
 
-    def ack_latency_histogram(self) -> tuple[list[float], list[int], float]:
+    def read_ack_latency_histogram(self) -> tuple[list[float], list[int], float]:
         """Return the same for the time from a delta's arrival until the transport had its ack."""
         return *_coarsen(self._ack_buckets), self._ack_seconds
 

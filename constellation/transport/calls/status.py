@@ -89,7 +89,7 @@ _INTERNAL_MESSAGE: Final = "internal error"
 _RETRYABLE: Final = {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}
 
 
-def cause_of(raised: BaseException) -> BaseException:
+def find_cause(raised: BaseException) -> BaseException:
     """Return an exception itself, or the first one of a task group: the others follow from it."""
     while isinstance(raised, BaseExceptionGroup):
         raised = raised.exceptions[0]
@@ -134,7 +134,7 @@ async def end_with_status(
     `tell` gets the status before that, for the last frame of a stream. An unexpected exception
     becomes INTERNAL without details; the log has them.
     """
-    error = cause_of(raised)
+    error = find_cause(raised)
     if isinstance(error, DecodeError):
         error = errors.InvalidInputError("message", f"cannot be decoded: {error}")
     if isinstance(error, ConstellationError):

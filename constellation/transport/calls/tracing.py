@@ -45,7 +45,7 @@ def is_enabled() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
-def outgoing_metadata() -> tuple[tuple[str, str], ...]:
+def make_outgoing_metadata() -> tuple[tuple[str, str], ...]:
     """Return the metadata with which a server continues the current trace."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier)

@@ -53,7 +53,7 @@ class AggregateServicer(aggregates_pb2_grpc.AggregateServiceServicer):
         limit, residual = to_candidate_limits(request)
         known = [to_aggregate_version(version) for version in request.known_versions]
         base = self._find_base_version(known)
-        update = await self._shard.aggregate_since(
+        update = await self._shard.read_aggregate_since(
             base, limit, residual, include_likes=request.include_likes
         )
         chunks = from_aggregate_update(update)

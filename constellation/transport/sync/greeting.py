@@ -15,7 +15,7 @@ from constellation.transport.codec.patterns import (
     check_incarnation,
 )
 from constellation.transport.codec.times import to_duration
-from constellation.transport.sync.declared import negotiate_format, to_held_state
+from constellation.transport.sync.declarations import negotiate_format, to_held_state
 from constellation.v1 import patterns_pb2 as patterns
 from constellation.v1 import sync_pb2 as pb
 

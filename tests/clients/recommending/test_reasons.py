@@ -14,7 +14,7 @@ from constellation_settop.recommending.reasons import (
     explain_related,
     explain_trend,
 )
-from constellation_settop.recommending.shared import SharedTaste
+from constellation_settop.recommending.shared_taste import SharedTaste
 from constellation_settop.values import GlobalState, PopularContents, Scope, Subject, Trend
 from tests.clients.samples import (
     make_catalogue,

@@ -20,7 +20,7 @@ from constellation.transport.calls.status import (
     MAX_UNREAD_FRAMES,
     STATUSES,
     ErrorMapper,
-    cause_of,
+    find_cause,
     to_rpc_status,
 )
 from constellation.transport.servers import SERVER_OPTIONS
@@ -199,7 +199,7 @@ def test_a_task_groups_first_error_is_the_cause() -> None:
     first = errors.NotReadyError("first")
     group = ExceptionGroup("both", [ExceptionGroup("one", [first]), ValueError("second")])
 
-    assert cause_of(group) is first
+    assert find_cause(group) is first
 
 
 @pytest.mark.parametrize("kind", [errors.NotReadyError, errors.ShardFullError])

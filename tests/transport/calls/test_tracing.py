@@ -97,10 +97,10 @@ def test_a_call_carries_the_current_trace() -> None:
     )
 
     with trace.use_span(NonRecordingSpan(current)):
-        metadata = tracing.outgoing_metadata()
+        metadata = tracing.make_outgoing_metadata()
 
     assert metadata == (("traceparent", TRACEPARENT),)
 
 
 def test_a_call_outside_a_trace_carries_nothing() -> None:
-    assert tracing.outgoing_metadata() == ()
+    assert tracing.make_outgoing_metadata() == ()

@@ -10,7 +10,7 @@ import numpy as np
 
 from constellation_settop.errors import InvalidArgumentError
 from constellation_settop.recommending.diversity import POOL_FACTOR, diversify
-from constellation_settop.recommending.own import OwnTaste
+from constellation_settop.recommending.own_taste import OwnTaste
 from constellation_settop.recommending.reasons import (
     explain_cluster,
     explain_own,
@@ -20,7 +20,7 @@ from constellation_settop.recommending.reasons import (
 )
 from constellation_settop.recommending.related import HALF_LIFE, compute_evidence
 from constellation_settop.recommending.scores import PEAK
-from constellation_settop.recommending.shared import SharedTasteCache
+from constellation_settop.recommending.shared_taste import SharedTasteCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from constellation_settop.recommending.catalogue import Catalogue, Rows
     from constellation_settop.recommending.history import History
     from constellation_settop.recommending.scores import Scores
-    from constellation_settop.recommending.shared import SharedTaste
+    from constellation_settop.recommending.shared_taste import SharedTaste
     from constellation_settop.values import Context, GlobalState, Pattern
 
 _WEIGHT_UNIT: Final = 1024

@@ -8,7 +8,7 @@ from constellation_settop.values import Scope
 
 if TYPE_CHECKING:
     from constellation_settop.recommending.catalogue import Catalogue
-    from constellation_settop.recommending.shared import SharedTaste
+    from constellation_settop.recommending.shared_taste import SharedTaste
     from constellation_settop.values import Cluster, Pattern
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from constellation_settop.storage.database import transaction
 from constellation_settop.storage.identity import read_device_state, write_device_state
-from constellation_settop.storage.problems import WriteProblem, reading
+from constellation_settop.storage.problems import WriteProblem, explain_read_errors
 from constellation_settop.storage.queue import DeltaQueue
 from constellation_settop.storage.rows import read_global
 
@@ -45,7 +45,7 @@ class DeviceFile:
         self.write_problem = WriteProblem()
         self._durability = durability
         self._quality_floor = quality_floor
-        with reading():
+        with explain_read_errors():
             device = self.raise_threshold(read_device_state(connection))
         self.queue = DeltaQueue(connection, device.next_seq)
         self._global: GlobalState | None = None
@@ -60,7 +60,7 @@ class DeviceFile:
     def global_state(self) -> GlobalState:
         """What other households' devices learned. It is read from the file at first use."""
         if self._global is None:
-            with reading():
+            with explain_read_errors():
                 self._global = read_global(self.connection, self._device.version)
         return self._global
 

@@ -24,7 +24,7 @@ from constellation_settop.storage.identity import (
     draw_incarnation,
     ensure_identity,
 )
-from constellation_settop.storage.problems import reading
+from constellation_settop.storage.problems import explain_read_errors
 from constellation_settop.storage.rows import (
     mark_unshared,
     read_learned,
@@ -237,7 +237,7 @@ class Outbox:
 
     def read_views(self) -> Sequence[UnsavedView]:
         """Return the views that were kept and not appended, in their order, to observe again."""
-        with reading():
+        with explain_read_errors():
             return list(read_views(self._connection))
 
     def compact_to_snapshot(self, min_seq: int = 0) -> None:
@@ -339,29 +339,29 @@ class Outbox:
 
     def read_profiles(self) -> Sequence[str]:
         """Return the names of the profiles that watched or learned something."""
-        with reading():
+        with explain_read_errors():
             return read_profiles(self._connection)
 
     def read_learned(self, profile: str = DEFAULT_PROFILE) -> Sequence[LearnedPattern]:
         """Return every pattern of a profile as it was last written, for a new Brain."""
-        with reading():
+        with explain_read_errors():
             return read_learned(self._connection, profile)
 
     def _read_shared(self) -> dict[bytes, Pattern]:
-        with reading():
+        with explain_read_errors():
             return read_shared(self._connection)
 
     def read_watched(self, profile: str = DEFAULT_PROFILE) -> Sequence[str]:
         """Return what not to recommend again, at most 20,000 content items, for a new Brain."""
-        with reading():
+        with explain_read_errors():
             return read_watched(self._connection, profile)
 
     def read_history(self, profile: str = DEFAULT_PROFILE) -> Sequence[HistoryEntry]:
         """Return a profile's history, at most 2,000 entries, oldest first, for a new Brain."""
-        with reading():
+        with explain_read_errors():
             return read_history(self._connection, profile)
 
     def read_journal(self) -> Iterator[AckedDelta]:
         """Yield every acked delta, in ascending order of seq; none without `keep_journal`."""
-        with reading():
+        with explain_read_errors():
             yield from journal.read_acked(self._connection)

@@ -40,7 +40,7 @@ def explain_error(error: sqlite3.Error | OSError) -> str:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def explain_read_errors() -> Iterator[None]:
     """Raise StorageError when the block cannot read the file."""
     try:
         yield

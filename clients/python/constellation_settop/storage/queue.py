@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from constellation.encoding import ID_BYTES
 from constellation_settop.storage.deltas import build_snapshot, to_signals
 from constellation_settop.storage.history import read_latest_likes
-from constellation_settop.storage.problems import reading
+from constellation_settop.storage.problems import explain_read_errors
 from constellation_settop.storage.rows import read_shared
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class DeltaQueue:
     def __init__(self, connection: sqlite3.Connection, next_seq: int) -> None:
         """Read which deltas the file has. Raises StorageError when the disk refuses."""
         self._connection = connection
-        with reading():
+        with explain_read_errors():
             rows = connection.execute("SELECT seq, snapshot, size FROM deltas ORDER BY seq")
             pending: Sequence[PendingDelta] = [
                 PendingDelta(seq, bool(snapshot), size) for seq, snapshot, size in rows
@@ -50,7 +50,7 @@ class DeltaQueue:
     def read(self, seq: int) -> bytes:
         """Return an encoded delta. Raises StorageError when the disk refuses."""
         select = "SELECT message FROM deltas WHERE seq=?"
-        with reading():
+        with explain_read_errors():
             row = self._connection.execute(select, (seq,)).fetchone()
         message: bytes = row[0]
         return message

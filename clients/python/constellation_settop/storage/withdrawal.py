@@ -18,7 +18,7 @@ from constellation_settop.storage.history import (
     write_history,
 )
 from constellation_settop.storage.identity import draw_incarnation
-from constellation_settop.storage.problems import reading
+from constellation_settop.storage.problems import explain_read_errors
 from constellation_settop.storage.rows import (
     delete_everything,
     delete_profile,
@@ -49,7 +49,7 @@ def forget_contents(file: DeviceFile, changes: LocalChanges, content_ids: Sequen
 
 def forget_profile(file: DeviceFile, profile: str) -> None:
     """Delete everything about a profile."""
-    with reading():
+    with explain_read_errors():
         content_ids = [entry.content_id for entry in read_history(file.connection, profile)]
     with _withdraw(file, content_ids):
         delete_profile(file.connection, profile)

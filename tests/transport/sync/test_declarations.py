@@ -6,7 +6,7 @@ import pytest
 
 from constellation.encoding import Encoding
 from constellation.errors import InvalidInputError
-from constellation.transport.sync.declared import negotiate_format, to_held_state
+from constellation.transport.sync.declarations import negotiate_format, to_held_state
 from constellation.transport.sync.limits import MAX_HELD_IDS, MAX_SDK_VERSION_BYTES
 from constellation.v1 import patterns_pb2
 from constellation.v1 import sync_pb2 as pb

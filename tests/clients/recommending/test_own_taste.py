@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from constellation_settop import Context, DayType, TimeOfDay
-from constellation_settop.recommending.own import MAX_ACTIVE_PATTERNS, OwnTaste
+from constellation_settop.recommending.own_taste import MAX_ACTIVE_PATTERNS, OwnTaste
 from constellation_settop.recommending.scores import PEAK
 from tests.clients.samples import EVENING, make_catalogue, make_pattern
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from constellation_settop.recommending.scores import PEAK
-from constellation_settop.recommending.shared import SharedTaste, SharedTasteCache
+from constellation_settop.recommending.shared_taste import SharedTaste, SharedTasteCache
 from constellation_settop.values import GlobalState, PopularContents, Subject, Trend
 from tests.clients.samples import make_catalogue, make_similar
 
