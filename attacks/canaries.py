@@ -72,7 +72,7 @@ ROUNDS: Final = 3
 """The first round finds which films are liked, the second counts pairs, the third knows both."""
 MIN_LIKERS: Final = 2 * K - 1
 PAIRS_OF_A_HOUSEHOLD: Final = 2
-"""A household likes at most so many pairs of films, which have nothing to do with each other."""
+"""The most pairs of films that a household likes; the films have nothing to do with each other."""
 TEAM_PAIRS: Final = 12
 """Pairs that the same accomplices like: a row has room for 32 neighbours."""
 MAX_PAIRS: Final = 304
@@ -185,7 +185,7 @@ def _draw_singles(world: World) -> list[Trial]:
 
 
 def _take_home(known: _Likes, films: set[str]) -> str | None:
-    """Take a household that has watched none of the films; None when there is no such one left."""
+    """Take a household that has watched none of the films; None when none is left."""
     found = next((home for home in known.homes if not known.watched[home] & films), None)
     if found is not None:
         known.homes.remove(found)
@@ -268,7 +268,7 @@ def _to_weights(row: RelatedRow) -> Mapping[str, float]:
 
 
 async def _read_likes(address: str) -> dict[str, int]:
-    """Return what a shard tells whoever has the role of a federation."""
+    """Return the likes that a shard sends to any caller with the role of a federation."""
     likes: dict[str, int] = {}
     async with grpc.aio.insecure_channel(address) as channel:
         call = AggregateServiceStub(channel).PullAggregate(
@@ -290,7 +290,7 @@ def _find_pairs(trials: Sequence[Trial], before: Observation, after: Observation
 
 
 def _find_changes(trials: Sequence[Trial], before: Observation, after: Observation) -> list[float]:
-    """Return for each trial by how much the weights of the row differ."""
+    """Return for each trial how much the weights of the row differ."""
     changes = []
     for trial in trials:
         old, new = before.weights.get(trial.named, {}), after.weights.get(trial.named, {})

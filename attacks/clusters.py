@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from constellation_settop.values import Embedding
 
 MEMBERS_OF_A_SHARD: Final = 16
-"""Households of a crowd on each shard: as many as the local clusters of a shard have at least."""
+"""Households of a crowd on each shard: the least that a local cluster of a shard has."""
 MEMBERS: Final = MEMBERS_OF_A_SHARD * SHARD_COUNT
 CLUSTERS: Final = Goal(
     "clusters",

@@ -33,7 +33,7 @@ CROWD: Final = Goal(
 )
 MAX_TRIALS: Final = 160
 NEAR_COSINES: Final = (0.55, 0.75)
-"""How near to the common film the other films of a crowd are: they join one pattern."""
+"""How near the other films of a crowd are to the common film, so that they join one pattern."""
 OWN_FILMS: Final = GROUP // 2
 """Companions that watched one more film, each another one."""
 _TIES: Final = 1e-6
@@ -75,7 +75,7 @@ def _make_crowd(world: World, shard: Shard) -> Sequence[MadeUpDevice]:
 
 
 def draw_trials(world: World, limit: int = MAX_TRIALS) -> list[Trial]:
-    """Return at most so many crowds of films that nobody has watched, and toss the coins."""
+    """Return up to `limit` crowds of films that nobody has watched, and toss the coins."""
     films, embeddings = world.films.films, world.films.embeddings
     free = np.ones(len(films), bool)
     free[[world.rows[film] for film in world.list_watched()]] = False

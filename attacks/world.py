@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 K: Final = 5
 """K_ANONYMITY of a protected world, which is the default."""
 GROUP: Final = 2 * K - 1
-"""Households that a shared pattern merges at least, so that K of them are honest in any case."""
+"""The least number of households that a shared pattern merges, so that K of them are honest."""
 ACCOMPLICES: Final = K - 1
 """Made-up devices that work together."""
 FREE_HOURS: Final = 16

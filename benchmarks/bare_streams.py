@@ -24,7 +24,7 @@ _WELCOME: Final = pb.SyncResponse(
 _STREAMS: Final = 65_536
 """As many as a shard to measure lets one connection have."""
 _WRITES_PER_TURN: Final = 64
-"""Streams that are written to at once, as many as a shard writes to."""
+"""Streams that are written to at once: the same number as in a shard."""
 
 
 class BareStreams:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE: Final = Path(__file__).with_name("short_figures.json")
 TOLERANCE: Final = 0.15
-"""By what share a figure may be higher than the committed one."""
+"""The share by which a figure may be higher than the committed one."""
 _TRIES: Final = 3
 _BUSY_CORES: Final = 0.3
 """Other programs that use more than this make processor times of a shard mean nothing."""
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _check_case(case: str, committed: Mapping[str, float]) -> list[str]:
-    """Measure a case until it is good enough, a few times at most; return what is too high."""
+    """Measure a case until it is good enough, at most a few times; return what is too high."""
     best: dict[str, float] = {}
     too_high: list[str] = []
     for _ in range(_TRIES):

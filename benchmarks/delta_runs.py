@@ -57,8 +57,8 @@ def run_delta_load(
 ) -> DeltaLoadResult:
     """Run `benchmarks.delta_load` in its own process against a server.
 
-    Each of the devices sends so many deltas. `security` is a folder with the authority and the keys
-    of a server that asks for tokens.
+    Each of the devices sends `deltas` deltas. `security` is a folder with the authority and the
+    keys of a server that asks for tokens.
     """
     folder = [str(security)] if security else []
     flags = ["--signals"] if with_signals else []

@@ -1,6 +1,6 @@
 """Stores filled with many patterns at once, and with the shared patterns that epochs form of them.
 
-A store with so many patterns is made once, on SQLite in build/, and copied from there.
+A store of each size is made once, on SQLite in build/, and copied from there.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _CARRIED: Final = {
     "federation_round_seconds": "a federation's round over 100 shards",
     "recommend_p99_17k": "a recommendation on the device, 99th percentile",
 }
-"""By name of a figure: what it says to somebody who buys machines."""
+"""By name of a figure: what it means to somebody who buys machines."""
 _LARGE: Final = 100
 """From here on, digits behind the point say nothing."""
 

@@ -55,7 +55,7 @@ def wait_until_idle(pid: int) -> None:
 
 
 class CpuClock:
-    """The processor time that a process uses from now on."""
+    """Measures the processor time that a process uses from now on."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

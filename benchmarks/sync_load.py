@@ -1,9 +1,9 @@
 """A load of whole syncs: each device sends a delta of one new pattern, and takes what is new.
 
-`python -m benchmarks.sync_load PORT PID DEVICES SYNCS [RATE]` runs it in a process, and prints
-a SyncLoadResult as one line of JSON. PID is the server's process, whose processor time is measured.
+`python -m benchmarks.sync_load PORT PID DEVICES SYNCS [RATE]` runs it in a process, and prints a
+SyncLoadResult as one line of JSON. PID is the server's process, whose processor time is measured.
 Each device waits for its answer before the next sync; with RATE, all devices together also make no
-more than so many syncs in a second, spread evenly.
+more than RATE syncs in a second, spread evenly.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TASTE_FILMS: Final = 6
 """Films of a taste: one film, and those that are nearest to it in a sample of the catalogue."""
 MIN_FILMS: Final = 2
-"""A pattern names at least the first so many films of its taste."""
+"""The least number of films of its taste that a pattern names: the first ones."""
 _PATTERNS_PER_TASTE: Final = 48
 """On average; there are no more tastes than films."""
 _SKEW: Final = 1.5

@@ -142,7 +142,7 @@ class PrivacyStudy:
         return [self.measure(label, CHOICE_DEVICES, setup) for label, setup in list_choices()]
 
     def measure(self, label: str, devices: int, setup: Setup) -> PrivacyRow:
-        """Return what one setup reaches in a fleet of about so many devices."""
+        """Return what one setup reaches in a fleet of about `devices` devices."""
         fleet = self._make_fleet(devices or len(self._households))
         liked = LIKED_CONTENTS if setup.epsilon is None else setup.liked
         rules = replace(

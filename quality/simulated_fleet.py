@@ -57,7 +57,7 @@ class SimulatedFleet:
 def simulate_fleet(
     households: Sequence[Household], devices: int, content_count: int
 ) -> SimulatedFleet:
-    """Return a fleet of about so many devices: as many replicas of every household.
+    """Return a fleet of about `devices` devices: the same number of replicas of every household.
 
     A fleet of one replica each is the households themselves.
     """
