@@ -46,7 +46,7 @@ class Principal:
     """The production lot of a device, as its vendor names it; empty when unknown."""
 
     def seconds_left(self, now: float) -> float | None:
-        """Return how long the token is still valid at a time; None for ever."""
+        """Return how long the token is still valid at a time; None for no end."""
         return None if self.expires_at is None else self.expires_at - now
 
 

@@ -136,7 +136,7 @@ class OutgoingFrames:
         """Wait for the end of the write that is under way, if there is one.
 
         grpcio sends the headers with the first message. A status that is sent before that write has
-        ended would send them again: grpcio fails, and the caller waits for ever.
+        ended would send them again: grpcio fails, and the caller waits forever.
         """
         if self._pending_write is not None:
             self._write_end = asyncio.get_running_loop().create_future()
