@@ -29,7 +29,7 @@ async def watch_and_be_killed(
 ) -> list[str]:
     """Let a device in a process of its own watch, kill it in the midst, and return what it saw."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.clients.killed_box", address, str(data_dir)),
+        *(sys.executable, "-m", "tests.clients.killed_device", address, str(data_dir)),
         *(str(first), str(count), str(interval)),
         stdout=asyncio.subprocess.PIPE,
     )

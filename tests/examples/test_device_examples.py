@@ -36,15 +36,15 @@ async def run_example(name: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", ["first_box.py", "offline_week.py", "player_loop.py", "two_profiles.py"]
+    "name", ["first_television.py", "offline_week.py", "player_loop.py", "two_profiles.py"]
 )
 def test_an_example_is_short(name: str) -> None:
     assert len((EXAMPLES / name).read_text().splitlines()) <= MAX_LINES
 
 
-async def test_a_first_box_and_its_offline_week(stub: StubShard, tmp_path: Path) -> None:
+async def test_a_first_television_and_its_offline_week(stub: StubShard, tmp_path: Path) -> None:
     async with serve_stub(stub) as address:
-        first = await run_example("first_box.py", address, str(tmp_path))
+        first = await run_example("first_television.py", address, str(tmp_path))
         week = await run_example("offline_week.py", address, str(tmp_path))
 
     assert first.count(": New to you") >= 3

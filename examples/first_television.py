@@ -1,6 +1,6 @@
 """A first television: it needs the address of a shard and a directory, and nothing else.
 
-`python examples/first_box.py localhost:50051 data/television`
+`python examples/first_television.py localhost:50051 data/television`
 """
 
 from __future__ import annotations
