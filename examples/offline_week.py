@@ -1,7 +1,8 @@
 """A television that is offline for a week: it learns and recommends all along.
 
 `python examples/offline_week.py localhost:50051 data/television`, after `first_television.py` has
-copied the catalogue to the same directory."""
+copied the catalogue to the same directory.
+"""
 
 from __future__ import annotations
 

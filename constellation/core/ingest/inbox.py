@@ -12,7 +12,6 @@ from constellation.encoding import ID_BYTES
 
 if TYPE_CHECKING:
     from constellation.core.ingest.deltas import Delta, Receipt
-    from constellation.core.ingest.observers import DeltaTrace
     from constellation.errors import ConstellationError
 
 MAX_WAITING_DELTAS: Final = 8192
@@ -25,6 +24,10 @@ GROUP_CHANGES: Final = 1024
 """The changes in one commit, after which no further delta is added to it."""
 DEVICE_CHANGES: Final = 64
 """The changes of one device in one commit, after which its next deltas wait for another one."""
+
+
+class DeltaTrace(Protocol):
+    """The sampled trace that a delta is part of: opaque to all but the CommitTracer."""
 
 
 class Sender(Protocol):

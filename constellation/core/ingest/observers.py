@@ -13,11 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from constellation.core.ingest.deltas import Receipt
-    from constellation.core.ingest.inbox import InboxEntry
-
-
-class DeltaTrace(Protocol):
-    """The sampled trace that a delta is part of: opaque to all but the CommitTracer."""
+    from constellation.core.ingest.inbox import DeltaTrace, InboxEntry
 
 
 class CommitSpan(Protocol):
