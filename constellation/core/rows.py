@@ -108,7 +108,7 @@ def digest_rows(slots: Slots, rows: NDArray[np.void]) -> int:
     digest of a table follows its changes without a scan (an AdHash: Bellare and Micciancio,
     Eurocrypt 1997). It detects accidents, not attacks.
     """
-    return int(hash_rows(slots, rows).sum(dtype=np.uint64))
+    return int(hash_rows(slots, rows).sum(dtype=np.uint64)) if len(slots) else 0
 
 
 def hash_rows(slots: Slots, rows: NDArray[np.void]) -> NDArray[np.uint64]:

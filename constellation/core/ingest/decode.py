@@ -78,19 +78,16 @@ def _reject(upserts: Upserts, bad: NDArray[np.bool_], reason: RejectionReason) -
 
 
 def _fill_embeddings(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
-    for encoding in {batch.encoding for batch in batches}:
-        chosen = [index for index, batch in enumerate(batches) if batch.encoding is encoding]
-        mask = np.isin(upserts.sources, chosen)
-        data = b"".join(b.embeddings for b in batches if b.encoding is encoding)
-        codes, norms = (
+    norms = np.empty(len(upserts.rows))
+    encodings = [batch.encoding for batch in batches]
+    for encoding in set(encodings):
+        data = b"".join(batch.embeddings for batch in batches if batch.encoding is encoding)
+        rows = np.array(encodings)[upserts.sources] == encoding
+        upserts.rows["codes"][rows], norms[rows] = (
             _from_int8(data) if encoding is Encoding.INT8 else _from_floats(data, encoding)
         )
-        upserts.rows["codes"][mask] = codes
-        bad = np.zeros(len(mask), bool)
-        bad[mask] = ~np.isfinite(norms)
-        _reject(upserts, bad, RejectionReason.NOT_FINITE)
-        bad[mask] = ~((norms >= MIN_NORM) & (norms <= MAX_NORM))
-        _reject(upserts, bad, RejectionReason.BAD_NORM)
+    _reject(upserts, ~np.isfinite(norms), RejectionReason.NOT_FINITE)
+    _reject(upserts, (norms < MIN_NORM) | (norms > MAX_NORM), RejectionReason.BAD_NORM)
 
 
 def _from_int8(data: bytes) -> tuple[Codes, NDArray[np.float64]]:

@@ -10,7 +10,12 @@ import numpy as np
 from constellation.core.distinct import find_distinct
 from constellation.core.ingest.deltas import Delta, RejectionReason
 from constellation.core.table.change import PatternChange
-from constellation.core.table.shard_table import DevicePatterns, Table, to_pattern_keys
+from constellation.core.table.shard_table import (
+    DevicePatterns,
+    Table,
+    no_patterns,
+    to_pattern_keys,
+)
 from constellation.core.table.support import Supports, no_supports, pack_support
 from constellation.encoding import ID_BYTES, normalise_codes
 
@@ -207,6 +212,8 @@ def _scan_devices(
     """Read the lists of the devices that lose patterns or whose support may change."""
     is_cleared = group.find_last_snapshots(len(devices)) >= 0
     is_scanned = _find_devices_to_scan(table, is_cleared, operations, group.upserts.rows)
+    if not is_scanned.any():
+        return _Scan(is_scanned, no_patterns(), np.empty(0, np.bool_))
     stored = table.find_patterns(np.where(is_scanned, devices, -1))
     is_freed = np.isin(stored.slots, operations.find_removed_slots())
     is_freed |= is_cleared[stored.owners] & ~np.isin(stored.slots, operations.find_updated_slots())

@@ -69,6 +69,8 @@ class PatternChange:
 
     def _recount_groups(self, table: Table, lsn: int) -> None:
         """Dissolve the groups of devices that cease to count; those that begin to have arrived."""
+        if not len(self.recounted_devices):
+            return
         ceasing = self.recounted_devices[self.recounted_numbers == 0]
         groups = table.groups
         groups.dissolve(groups.find_groups(table.find_patterns(ceasing).slots), lsn)

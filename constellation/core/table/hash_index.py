@@ -51,6 +51,8 @@ class HashIndex:
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Return the row of each key, shape (n,); -1 for an absent key. Keys may repeat."""
+        if not len(keys):
+            return np.empty(0, np.int64)
         _, found = self._probe(keys)
         return found
 

@@ -276,9 +276,14 @@ def to_pattern_keys(pattern_ids: bytes, devices: Slots) -> Keys:
     return np.column_stack([halves, devices.astype(np.uint64)])
 
 
+def no_patterns() -> DevicePatterns:
+    """Return the patterns of no device."""
+    return DevicePatterns(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
 def _group_by_device(owners: list[NDArray[np.int64]], slots: list[Slots]) -> DevicePatterns:
     if not owners:
-        return DevicePatterns(np.empty(0, np.int64), np.empty(0, np.int64))
+        return no_patterns()
     owner, slot = np.concatenate(owners), np.concatenate(slots)
     order = np.argsort(owner, kind="stable")
     return DevicePatterns(owner[order], slot[order])
