@@ -381,7 +381,7 @@ class ShardConfig:
         Interval(300), "An index snapshot is written to DATA_DIR this often."
     )
     exact_limit: Count = setting(
-        Count(10_000), "The index compares every pattern up to this many; above, it is partitioned."
+        Count(4_000), "The index compares every pattern up to this many; above, it is partitioned."
     )
     log_level: LogLevel = setting(LogLevel("info"), "debug, info, warning or error.")
 

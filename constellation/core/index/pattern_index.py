@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from constellation.core.rows import Slots
     from constellation.encoding import Codes, Embeddings
 
-EXACT_LIMIT: Final = 10_000
+EXACT_LIMIT: Final = 4_000
 """With more rows than this, partitions are searched faster."""
 
 
