@@ -18,6 +18,7 @@ from constellation.errors import ConstellationError, NotReadyError, QuorumError,
 from constellation.federated.published import StoredGlobal
 from constellation.wall_clock import read_clock
 from federation.journal.contract import RoundOutput, RoundRecord
+from federation.low_floor import FloorWatch
 from federation.merge.codebook import compute_residual_cosine
 from federation.merge.published_clusters import RoundStamp
 from federation.merge.result import ModelState, RoundInputs, RoundRules
@@ -79,6 +80,7 @@ class Rounds:
         self._journal = journal
         self.publisher = publisher
         self._rules = rules
+        self._floor = FloorWatch(rules.publishing.min_devices, has_noise=privacy is not None)
         self._revoked = revoked or RevokedDevices()
         self._signing_keys = signing_keys
         self.privacy = privacy
@@ -288,6 +290,7 @@ class Rounds:
             coverage=coverage,
         )
         warn_of_other_journals(self._generation, usable, sweep.fresh_shard_ids)
+        self._floor.check(usable)
         problem = explain_missing_quorum(coverage, self.policy.min_shards, self.policy.min_coverage)
         if problem is not None:
             report = replace(report, state=RoundState.NO_QUORUM)

@@ -16,7 +16,6 @@ from constellation.auth.revocations import RevokedDevices
 from constellation.auth.token_files import read_token_file
 from constellation.blas import limit_blas_threads
 from constellation.errors import ConfigError
-from constellation.federated.floors import K_ANONYMITY, compute_min_members
 from constellation.loopback import is_loopback
 from constellation.storage.postgres.dialect import DIALECTS
 from constellation.telemetry.call_metrics import (
@@ -77,8 +76,6 @@ SERVICES: Final = (
 _MEMORY_PROBLEM: Final = (
     "all rounds are lost when this process ends: set DATA_DIR or POSTGRES_URL to keep them"
 )
-LEAST_FLOOR: Final = compute_min_members(K_ANONYMITY)
-"""The floor that withstands K - 1 accomplices, where shards have the K_ANONYMITY that they ship."""
 _MAX_CALLS: Final = 256
 """Calls that are served at the same time."""
 
@@ -96,18 +93,6 @@ class RunningFederation:
     def port(self) -> int:
         """The port of gRPC."""
         return self.ports.grpc
-
-
-def find_low_floor(config: FederationConfig) -> str:
-    """Return what is wrong with a floor that few accomplices get around; empty if it is high."""
-    floor = config.global_k_anonymity
-    if floor >= LEAST_FLOOR or config.privacy_epsilon:  # what has noise does not rest on the floor
-        return ""
-    return (
-        f"GLOBAL_K_ANONYMITY is {floor}: with K_ANONYMITY={K_ANONYMITY} at the shards, "
-        f"{K_ANONYMITY - 1} accomplices may see what one household likes. Set it to at "
-        f"least {LEAST_FLOOR}, which is 2 K - 1"
-    )
 
 
 def check_config(config: FederationConfig) -> None:
@@ -293,8 +278,6 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         process = ProcessServicer(get_log_level, set_log_level)
         if config.postgres_url is None and config.data_dir is None:
             log.warning("journal_in_memory", problem=_MEMORY_PROBLEM)
-        if problem := find_low_floor(config):
-            log.warning("floor_too_low", problem=problem)
         listener = await stack.enter_async_context(
             open_listener(_to_listener_config(config, security), health, process, calls)
         )

@@ -125,6 +125,8 @@ class AggregateHeader:
     """The most content items of one device that count in one hour; 0 if the shard does not say."""
     is_complete: bool = False
     """Whether the hourly counts are complete: nothing was left out because few devices share it."""
+    k_anonymity: int = 0
+    """The K with which the shard shows anything to its devices; 0 if the shard does not say."""
 
 
 def no_terms() -> ClusterTerms:

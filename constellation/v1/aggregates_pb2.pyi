@@ -187,6 +187,7 @@ class AggregateHeader(_message.Message):
     HOURLY_LIMIT_FIELD_NUMBER: _builtins.int
     LIKED_LIMIT_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    K_ANONYMITY_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The region that the shard serves."""
     codebook_version: _builtins.int
@@ -227,6 +228,10 @@ class AggregateHeader(_message.Message):
     """Whether `hours` is complete: nothing was left out because few devices share it. Noise that hides one
     device requires this.
     """
+    k_anonymity: _builtins.int
+    """The devices that must share something before the shard shows it to its other devices, its
+    K_ANONYMITY; 0 when the shard does not say.
+    """
     @_builtins.property
     def unavailable(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableShard]:
         """The addresses below a relay that did not answer it, at most 256. Only the first header of an answer
@@ -256,10 +261,11 @@ class AggregateHeader(_message.Message):
         hourly_limit: _builtins.int = ...,
         liked_limit: _builtins.int = ...,
         complete: _builtins.bool = ...,
+        k_anonymity: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "complete", b"complete", "contributors", b"contributors", "devices", b"devices", "dictionary_effective_version", b"dictionary_effective_version", "dictionary_generation", b"dictionary_generation", "dictionary_version", b"dictionary_version", "hour_count", b"hour_count", "hourly_limit", b"hourly_limit", "like_count", b"like_count", "liked_limit", b"liked_limit", "pair_row_count", b"pair_row_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_seconds", b"age_seconds", "base_version", b"base_version", "candidate_count", b"candidate_count", "cluster_count", b"cluster_count", "codebook_effective_version", b"codebook_effective_version", "codebook_generation", b"codebook_generation", "codebook_version", b"codebook_version", "complete", b"complete", "contributors", b"contributors", "devices", b"devices", "dictionary_effective_version", b"dictionary_effective_version", "dictionary_generation", b"dictionary_generation", "dictionary_version", b"dictionary_version", "hour_count", b"hour_count", "hourly_limit", b"hourly_limit", "k_anonymity", b"k_anonymity", "like_count", b"like_count", "liked_limit", b"liked_limit", "pair_row_count", b"pair_row_count", "region", b"region", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

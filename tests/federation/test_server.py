@@ -4,13 +4,11 @@ from typing import Any
 
 import pytest
 
-from constellation.config import Addresses, Count, NonNegative, Ratio, RobustMerge
+from constellation.config import Addresses, Count, Ratio, RobustMerge
 from constellation.errors import ConfigError
 from federation.config import FederationConfig
 from federation.server import (
-    LEAST_FLOOR,
     check_config,
-    find_low_floor,
     to_round_policy,
     to_round_rules,
 )
@@ -32,20 +30,6 @@ def test_relays_alone_are_enough() -> None:
 def test_an_address_is_of_a_shard_or_of_a_relay() -> None:
     with pytest.raises(ConfigError, match="SHARD_ADDRS and RELAY_ADDRS both name a:1"):
         check_config(make_config(relay_addrs=Addresses(("a:1",))))
-
-
-def test_a_floor_that_few_accomplices_get_around_is_named_with_its_limit() -> None:
-    problem = find_low_floor(make_config(global_k_anonymity=Count(LEAST_FLOOR - 1)))
-
-    assert problem.startswith("GLOBAL_K_ANONYMITY is 8: with K_ANONYMITY=5 at the shards, 4 accom")
-    assert problem.endswith("Set it to at least 9, which is 2 K - 1")
-
-
-def test_a_floor_that_is_high_enough_or_that_has_noise_is_no_problem() -> None:
-    assert not find_low_floor(make_config(global_k_anonymity=Count(LEAST_FLOOR)))
-    assert not find_low_floor(FederationConfig())
-    noised = make_config(global_k_anonymity=Count(2), privacy_epsilon=NonNegative(1.0))
-    assert not find_low_floor(noised)
 
 
 def test_rules_follow_the_settings() -> None:

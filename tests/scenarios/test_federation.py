@@ -175,24 +175,6 @@ async def test_a_federation_ends_once_its_journal_is_removed(tmp_path: Path) -> 
     assert b"Traceback" not in err
 
 
-async def test_a_floor_that_few_accomplices_get_around_is_warned_of_at_the_start() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(COMMAND_DIR / "federation", "run"),
-        env=make_environment(
-            shard_addrs="127.0.0.1:1", grpc_addr="127.0.0.1:0", global_k_anonymity=5
-        ),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        warned = await wait_for_event(process, "floor_too_low")
-    finally:
-        process.kill()
-        await process.communicate()
-
-    assert warned["level"] == "warning"
-    assert "Set it to at least 9" in warned["problem"]
-
-
 async def test_all_bad_settings_are_reported_together() -> None:
     env = make_environment(min_coverage=3, robust_merge="median")
 

@@ -78,6 +78,7 @@ class Aggregates:
         self.liked = LikedCounting(table, rules.related_liked, min_devices)
         self._hourly_limit = rules.signals_per_hour
         self._is_complete = rules.is_noised_only
+        self._k_anonymity = rules.k_anonymity
         self._ready_seconds = ready_seconds
         self._target: Anchors | None = None
         """The codebook that was set last."""
@@ -211,6 +212,7 @@ class Aggregates:
                 self._table.totals.devices - self._table.relocated_count,
                 self._hourly_limit,
                 self._is_complete,
+                self._k_anonymity,
             ),
             base_version=base,
             clusters=self._disclosure.select_clusters(sums, base) if sums else no_clusters(),

@@ -107,6 +107,7 @@ def _encode_header(update: AggregateUpdate, age_seconds: int) -> pb.AggregateHea
         age_seconds=age_seconds,
         hourly_limit=header.hourly_limit,
         complete=header.is_complete,
+        k_anonymity=header.k_anonymity,
     )
     if update.likes is not None:
         fill_header(encoded, update.likes)
@@ -135,6 +136,7 @@ def to_aggregate_header(header: pb.AggregateHeader) -> AggregateHeader:
         header.devices,
         header.hourly_limit,
         header.complete,
+        header.k_anonymity,
     )
 
 
