@@ -79,10 +79,10 @@ def _reject(upserts: Upserts, bad: NDArray[np.bool_], reason: RejectionReason) -
 
 def _fill_embeddings(upserts: Upserts, batches: Sequence[PatternColumns]) -> None:
     norms = np.empty(len(upserts.rows))
-    encodings = [batch.encoding for batch in batches]
-    for encoding in set(encodings):
+    encodings = np.array([batch.encoding for batch in batches])[upserts.sources]
+    for encoding in {batch.encoding for batch in batches}:
         data = b"".join(batch.embeddings for batch in batches if batch.encoding is encoding)
-        rows = np.array(encodings)[upserts.sources] == encoding
+        rows = encodings == encoding
         upserts.rows["codes"][rows], norms[rows] = (
             _from_int8(data) if encoding is Encoding.INT8 else _from_floats(data, encoding)
         )
