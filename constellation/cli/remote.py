@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from constellation.cli.connection_flags import choose_addresses, parse_connection_options
 from constellation.cli.errors import CommandError
 from constellation.cli.explain import explain_error, explain_unknown_method, is_from_server
+from constellation.cli.printing import print_message
 from constellation.config import Address
 from constellation.config_loader import load_config
 from constellation.v1 import shard_pb2
@@ -168,6 +169,34 @@ async def ask_each(
     if len(problems) == len(remotes):
         raise problems[0]
     return list(zip(remotes, answers, strict=True))
+
+
+async def ask_owners(
+    remotes: Sequence[Remote],
+    device: str,
+    ask: Callable[[Remote], Awaitable[Response | None]],
+    *,
+    is_fleet: bool,
+) -> tuple[Sequence[tuple[str, Response]], bool]:
+    """Ask every shard about a device; return answers by address, and whether all could be asked.
+
+    `ask` returns None for a shard that does not have the device. Why a shard could not be asked is
+    printed. Raises CommandError when no shard has the device; `is_fleet` says that all were asked.
+    """
+    answers = await ask_each(remotes, ask)
+    problems = [each for _, each in answers if isinstance(each, CommandError)]
+    for problem in problems:
+        print_message(f"constellation: {problem}")
+    found = [
+        (remote.address, each)
+        for remote, each in answers
+        if each is not None and not isinstance(each, CommandError)
+    ]
+    if not found:
+        addresses = ", ".join(remote.address for remote in remotes)
+        hint = "" if is_fleet else "; --all searches every shard of the shard map"
+        raise CommandError(f"no device {device} has synced at {addresses}{hint}")
+    return found, not problems
 
 
 async def _list_shard_addresses(remotes: Sequence[Remote]) -> Sequence[str]:

@@ -10,7 +10,7 @@ from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS, USAGE_ERROR
 from constellation.cli.ids import parse_device_id
 from constellation.cli.printing import pluralise, print_json, print_line, print_message, to_json
-from constellation.cli.remote import ask_each, open_remotes
+from constellation.cli.remote import ask_owners, open_remotes
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
@@ -56,26 +56,16 @@ async def run_delete_device(options: Namespace) -> int:
         if not options.yes and not _confirm(name):
             print_message("constellation: cancelled, nothing was deleted")
             return FAILURE
-        answers = await ask_each(remotes, lambda each: _delete(each, options.device_id))
-    problems = [each for _, each in answers if isinstance(each, CommandError)]
-    deleted = [
-        (remote.address, answer)
-        for remote, answer in answers
-        if isinstance(answer, shard_pb2.DeleteDeviceResponse)
-    ]
-    for problem in problems:
-        print_message(f"constellation: {problem}")
-    if not deleted:
-        addresses = ", ".join(remote.address for remote in remotes)
-        hint = "" if options.all else "; --all searches every shard of the shard map"
-        raise CommandError(f"no device {name} has synced at {addresses}{hint}")
+        deleted, is_complete = await ask_owners(
+            remotes, name, lambda each: _delete(each, options.device_id), is_fleet=options.all
+        )
     if options.json:
         print_json({"deleted": [{"address": at, **to_json(each)} for at, each in deleted]})
     else:
         for address, each in deleted:
             patterns = pluralise(each.pattern_count, "pattern")
             print_line(f"{name} is deleted at {address}, with {patterns}")
-    return FAILURE if problems else SUCCESS
+    return SUCCESS if is_complete else FAILURE
 
 
 def _confirm(name: str) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from constellation.cli.connection_flags import add_connection_flags
-from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.ids import parse_device_id
-from constellation.cli.printing import print_json, print_line, print_message
-from constellation.cli.remote import ask_each, open_remotes
+from constellation.cli.printing import print_json, print_line
+from constellation.cli.remote import ask_owners, open_remotes
 from constellation.v1 import shard_pb2
 
 if TYPE_CHECKING:
@@ -49,19 +48,9 @@ async def run_quarantine_device(options: Namespace) -> int:
         device_id=options.device_id, lift=options.lift, reason=options.reason
     )
     async with open_remotes(options) as remotes:
-        answers = await ask_each(remotes, lambda each: _quarantine(each, request))
-    problems = [each for _, each in answers if isinstance(each, CommandError)]
-    done = [
-        (remote.address, answer)
-        for remote, answer in answers
-        if isinstance(answer, shard_pb2.QuarantineDeviceResponse)
-    ]
-    for problem in problems:
-        print_message(f"constellation: {problem}")
-    if not done:
-        addresses = ", ".join(remote.address for remote in remotes)
-        hint = "" if options.all else "; --all searches every shard of the shard map"
-        raise CommandError(f"no device {name} has synced at {addresses}{hint}")
+        done, is_complete = await ask_owners(
+            remotes, name, lambda each: _quarantine(each, request), is_fleet=options.all
+        )
     if options.json:
         print_json(
             {
@@ -75,7 +64,7 @@ async def run_quarantine_device(options: Namespace) -> int:
             already = "" if each.changed else "already "
             state = "not in quarantine" if options.lift else "in quarantine"
             print_line(f"{name} is {already}{state} at {address}")
-    return FAILURE if problems else SUCCESS
+    return SUCCESS if is_complete else FAILURE
 
 
 async def _quarantine(

@@ -26,7 +26,7 @@ def make_rows(count: int, seed: int = 1) -> np.ndarray:
     return np.frombuffer(np.random.default_rng(seed).bytes(count * PATTERN.itemsize), PATTERN)
 
 
-@pytest.mark.parametrize(("dtype", "size"), [(PATTERN, 512), (DEVICE, 80), (LIKED, 512)])
+@pytest.mark.parametrize(("dtype", "size"), [(PATTERN, 512), (DEVICE, 88), (LIKED, 512)])
 def test_rows_have_the_size_that_stores_and_snapshots_rely_on(
     dtype: np.dtype[np.void], size: int
 ) -> None:

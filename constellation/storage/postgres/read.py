@@ -16,7 +16,7 @@ from constellation.core.store_identity import StoreIdentity
 from constellation.errors import StoreFailedError
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
-from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
+from constellation.storage.digests import require_global, to_unsigned_or_none
 from constellation.storage.postgres.binary_copy import (
     DEVICE_COLUMNS,
     PATTERN_COLUMNS,
@@ -24,6 +24,7 @@ from constellation.storage.postgres.binary_copy import (
 )
 from constellation.storage.postgres.errors import READ_WRITABILITY
 from constellation.storage.term_rows import decode_terms
+from constellation.storage.totals_row import decode_totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,23 +65,13 @@ async def find_shard_of(connection: AsyncConnection, owner: str, shard_id: int) 
 
 
 async def read_totals(connection: AsyncConnection, shard_id: int) -> Totals:
-    lsn, patterns, devices, *digests = await _fetch_one(
+    row = await _fetch_one(
         connection,
         "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest,"
         " group_digest FROM constellation.shard WHERE shard_id = %s",
         (shard_id,),
     )
-    pattern_digest, device_digest, count_digest, liked_digest, group_digest = digests
-    return Totals(
-        lsn,
-        patterns,
-        devices,
-        to_unsigned(pattern_digest),
-        to_unsigned(device_digest),
-        to_unsigned_or_none(count_digest),
-        to_unsigned(liked_digest),
-        to_unsigned(group_digest),
-    )
+    return decode_totals(row)
 
 
 async def has_shard(connection: AsyncConnection, shard_id: int) -> bool:

@@ -23,7 +23,6 @@ from constellation.storage.digests import (
     digest_global,
     require_catalogue,
     to_signed,
-    to_signed_or_none,
     to_unsigned_or_none,
 )
 from constellation.storage.postgres.binary_copy import (
@@ -31,6 +30,7 @@ from constellation.storage.postgres.binary_copy import (
     encode_patterns,
 )
 from constellation.storage.postgres.pool import set_timeouts
+from constellation.storage.totals_row import encode_totals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -184,14 +184,7 @@ async def _begin_commit(
             " WHERE shard_id = %s AND epoch = %s AND owner = %s AND lsn = %s"
             " RETURNING to_regclass('pg_temp.stage_device') IS NOT NULL, catalogue_digest",
             (
-                totals.lsn,
-                totals.patterns,
-                totals.devices,
-                to_signed(totals.pattern_digest),
-                to_signed(totals.device_digest),
-                to_signed_or_none(totals.count_digest),
-                to_signed(totals.liked_digest),
-                to_signed(totals.group_digest),
+                *encode_totals(totals),
                 lease_seconds,
                 fence.shard_id,
                 fence.epoch,

@@ -14,9 +14,10 @@ from constellation.core.store_identity import StoreIdentity
 from constellation.encoding import DIMENSION
 from constellation.federated.published import StoredGlobal
 from constellation.storage.content_rows import CONTENT_COLUMNS, decode_content
-from constellation.storage.digests import require_global, to_unsigned, to_unsigned_or_none
+from constellation.storage.digests import require_global, to_unsigned_or_none
 from constellation.storage.liked_rows import pad_liked
 from constellation.storage.term_rows import decode_terms
+from constellation.storage.totals_row import decode_totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,21 +81,11 @@ def read_identity(connection: sqlite3.Connection) -> StoreIdentity:
 
 
 def read_totals(connection: sqlite3.Connection) -> Totals:
-    lsn, patterns, devices, *digests = connection.execute(
+    row = connection.execute(
         "SELECT lsn, patterns, devices, pattern_digest, device_digest, count_digest, liked_digest,"
         " group_digest FROM shard"
     ).fetchone()
-    pattern_digest, device_digest, count_digest, liked_digest, group_digest = digests
-    return Totals(
-        lsn,
-        patterns,
-        devices,
-        to_unsigned(pattern_digest),
-        to_unsigned(device_digest),
-        to_unsigned_or_none(count_digest),
-        to_unsigned(liked_digest),
-        to_unsigned(group_digest),
-    )
+    return decode_totals(row)
 
 
 def read_terms(connection: sqlite3.Connection) -> Sequence[Term]:

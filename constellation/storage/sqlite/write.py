@@ -17,11 +17,11 @@ from constellation.storage.digests import (
     digest_global,
     require_catalogue,
     to_signed,
-    to_signed_or_none,
 )
 from constellation.storage.liked_rows import measure_liked
 from constellation.storage.sqlite.file import open_transaction
 from constellation.storage.sqlite.read import read_catalogue_digest
+from constellation.storage.totals_row import encode_totals
 
 if TYPE_CHECKING:
     import sqlite3
@@ -132,18 +132,7 @@ def _write_totals(connection: sqlite3.Connection, epoch: int, totals: Totals) ->
         "UPDATE shard SET lsn = ?, patterns = ?, devices = ?, pattern_digest = ?,"
         " device_digest = ?, count_digest = ?, liked_digest = ?, group_digest = ?"
         " WHERE epoch = ? AND lsn = ?",
-        (
-            totals.lsn,
-            totals.patterns,
-            totals.devices,
-            to_signed(totals.pattern_digest),
-            to_signed(totals.device_digest),
-            to_signed_or_none(totals.count_digest),
-            to_signed(totals.liked_digest),
-            to_signed(totals.group_digest),
-            epoch,
-            totals.lsn - 1,
-        ),
+        (*encode_totals(totals), epoch, totals.lsn - 1),
     )
     if written.rowcount != 1:
         _require_epoch(connection, epoch)

@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from constellation.core.recovery import recover_shard
 from constellation.core.rules import Rules
-from constellation.core.shard import ShardManager
-from constellation.core.table.ownership import ShardIdentity
-from constellation.storage.memory import MemoryPatternStore
 from constellation.transport.sync.greeting import Greeter
 from constellation.transport.sync.outgoing import OutgoingFrames
 from constellation.transport.sync.session import DeviceSession
 from constellation.v1 import sync_pb2 as pb
+from tests.core.shards import open_core
 from tests.sync_client import DEADLINE_SECONDS, make_hello
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
+    from constellation.core.shard import ShardManager
     from constellation.transport.sync.limits import SessionLimits
     from constellation.transport.sync.outgoing import Frame
     from constellation.transport.sync.streams import OpenStreams
 
 
-@asynccontextmanager
-async def open_manager() -> AsyncIterator[ShardManager]:
+def open_manager() -> AbstractAsyncContextManager[ShardManager]:
     """Open a shard's core in memory, with what runs beside it."""
-    store, rules = MemoryPatternStore(), Rules(max_devices=100, max_patterns=1000, k_anonymity=1)
-    epoch = await store.take_epoch()
-    recovered = await recover_shard(store, rules, None, exact_limit=50_000)
-    manager = ShardManager(ShardIdentity(), rules, store, recovered, epoch=epoch)
-    async with asyncio.TaskGroup() as tasks:
-        forever = (
-            manager.committer.commit_forever(),
-            manager.similar.search_forever(),
-        )
-        background = [tasks.create_task(task) for task in forever]
-        try:
-            yield manager
-        finally:
-            for task in background:
-                task.cancel()
+    return open_core(rules=Rules(max_devices=100, max_patterns=1000, k_anonymity=1))
 
 
 def decode_frame(frame: Frame) -> pb.SyncResponse:
